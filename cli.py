@@ -1,0 +1,3 @@
+"""Command line: parse, call one function, print."""
+def main() -> None:
+    """Run the command line."""

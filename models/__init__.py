@@ -1,0 +1,1 @@
+"""PyTorch networks: the only room that imports torch."""

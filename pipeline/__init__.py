@@ -1,0 +1,1 @@
+"""What happens, in order, and what the user gets to see."""
