@@ -1,0 +1,75 @@
+# The first two commands on a clean checkout, with Python 3.11 or later and make:
+#
+#   make demo    compress the network in models/digits and show what came out
+#   make test    lint, type check and test
+#
+# make demo RUNTIME=cpu takes onnxruntime in place of onnxruntime-gpu (which runs without a GPU, too, but is larger);
+# what was chosen once stays chosen until make clean.
+
+PYTHON ?= python3
+RUNTIME ?= $(if $(wildcard .venv/.installed-cpu),cpu,gpu)
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+OTHER_RUNTIME := $(if $(filter gpu,$(RUNTIME)),onnxruntime,onnxruntime-gpu)
+
+# Installed once; again when the dependencies or the runtime change.
+RUNTIME_STAMP := $(VENV)/.installed-$(RUNTIME)
+DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
+
+# mypy finds packages by their folder's name: this folder of links gives the repository the name netsurgeon.
+TYPED := build/typing/netsurgeon
+TYPED_PATHS = $(TYPED) tests $(if $(wildcard benchmarks/*.py),benchmarks)
+
+DEMO := build/demo
+
+.PHONY: demo test lint types clean
+.DELETE_ON_ERROR:
+
+ifeq ($(filter $(RUNTIME),gpu cpu),)
+$(error RUNTIME is '$(RUNTIME)', expected gpu or cpu)
+endif
+
+demo: $(RUNTIME_STAMP)
+	@mkdir -p $(DEMO)
+	$(BIN)/python cli.py compress models/digits/digits.onnx \
+	    --data models/digits/calibration.npz --test models/digits/test.npz --sparsity 0.9 \
+	    -o $(DEMO)/digits-small.onnx --report $(DEMO)/report.json
+	@echo
+	@echo "The compressed network: $(DEMO)/digits-small.onnx"
+	@echo "The report:             $(DEMO)/report.json"
+
+test: lint types
+	$(BIN)/pytest
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(DEV_STAMP)
+	@rm -rf $(TYPED)
+	@mkdir -p $(TYPED)
+	@ln -s ../../../__init__.py ../../../cli.py ../../../py.typed ../../../pipeline ../../../passes ../../../models $(TYPED)/
+	$(BIN)/mypy $(TYPED_PATHS)
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "netsurgeon needs Python 3.11 or later; $(PYTHON) is not. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# onnxruntime and onnxruntime-gpu overwrite each other, so the one that is there goes before the other one comes.
+$(RUNTIME_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@if $(BIN)/python -m pip show --quiet $(OTHER_RUNTIME) 2>/dev/null; then \
+	    $(BIN)/python -m pip uninstall --yes --quiet onnxruntime onnxruntime-gpu; fi
+	@rm -f $(VENV)/.installed-*
+	@echo "Installing into $(VENV), once. The first time this can take minutes; RUNTIME=cpu downloads less."
+	$(INSTALL) -e '.[$(RUNTIME)]'
+	@touch $@
+
+$(DEV_STAMP): $(RUNTIME_STAMP)
+	$(INSTALL) -e '.[$(RUNTIME),dev]'
+	@touch $@

@@ -1,0 +1,438 @@
+"""How a sparse weight is written in fewer bytes: the layouts, the value types, and the codebooks. Arrays only.
+
+A weight, read in row-major order, is a *stream* of values and the places they belong to:
+
+* ``dense``: every element, in order;
+* ``gaps``: the nonzero elements and the distance of each to the one before it. A distance that its field cannot
+  hold is bridged by zero values;
+* ``bitmap``: one zero, then the nonzero elements, and one bit for each element of the weight.
+
+The stream is kept in the smallest float type that holds each value exactly, or as indices into a codebook of its
+distinct values. Everything here compares bit patterns: ``-0.0`` is a value unlike ``0.0``, and a NaN keeps its payload.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netsurgeon.passes._linalg import FactorizationError, solve
+
+Array: TypeAlias = NDArray[Any]
+Layout: TypeAlias = Literal["dense", "gaps", "bitmap"]
+
+_CODEBOOK_SIZE = 256
+_UNSIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
+_SMALLER_FIRST = (np.dtype(np.float16), np.dtype(np.float32))
+
+# What one tensor and one node add to the file beside their data and the weight's own name, in bytes.
+_TENSOR_OVERHEAD = 20
+_NODE_OVERHEAD = 66
+_FIELD_OVERHEAD = 140  # constants, attributes and the longer names of what unpacks fields of less than a byte
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How one weight is stored.
+
+    Attributes:
+        layout: ``dense``, ``gaps`` or ``bitmap``.
+        dtype: Float type (NumPy name) of the stored values or of the codebook's entries.
+        gap_bits: Width of a gap's field, 2 to 8; 0 without gaps.
+        index_bits: Width of an index into the codebook, 1 to 8; 0 without a codebook.
+    """
+
+    layout: Layout
+    dtype: str
+    gap_bits: int = 0
+    index_bits: int = 0
+
+    def __str__(self) -> str:
+        """Name it for a report, e.g. ``gaps (8 bit), codebook of float16 (7 bit)``."""
+        place = f"gaps ({self.gap_bits} bit)" if self.layout == "gaps" else self.layout
+        return f"{place}, " + (f"codebook of {self.dtype} ({self.index_bits} bit)" if self.index_bits else self.dtype)
+
+
+@dataclass(frozen=True)
+class PackedIntegers:
+    """``count`` unsigned integers of ``bits`` bits each, in words of shape (m, 1), or (count,) bytes for 8 bits."""
+
+    words: Array
+    bits: int
+    count: int
+
+    @property
+    def shifts(self) -> Array:
+        """Right shifts (fields,) that bring each field of a word down to its lowest bits."""
+        shifts: Array = np.arange(_fields(self.bits)) * self.bits
+        return shifts.astype(self.words.dtype)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A weight in an encoding.
+
+    Attributes:
+        places: Gaps (stream length) or bits (weight size); None for a dense layout.
+        values: The stream, or the codebook's entries.
+        indices: Indices of the stream in ``values``; None without a codebook.
+    """
+
+    places: PackedIntegers | None
+    values: Array
+    indices: PackedIntegers | None
+
+
+def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
+    """Find the smallest exact encoding of ``weight`` (any shape, float).
+
+    Args:
+        weight: The values to keep to the last bit.
+        name_length: Length of the weight's name, which its helper tensors and nodes repeat.
+
+    Returns:
+        The encoding, and the bytes that it takes in the file. An encoding ``dense`` in the weight's own type and
+        without a codebook means: leave it as it is; its bytes are those of the plain initializer.
+    """
+    keys = _keys(weight)
+    positions = _nonzero_positions(keys)
+    distinct = _distinct(keys[positions])
+    dtype = _smallest_exact(distinct.view(weight.dtype))
+    plain = Encoding("dense", weight.dtype.name), plain_bytes(weight.nbytes, name_length)
+    best = plain
+    for layout, gap_bits, length, with_zero in _streams(keys.size, positions):
+        entries = distinct.size + int(with_zero and distinct[0] != 0)
+        for index_bits in _index_widths(entries):
+            encoding = Encoding(layout, dtype.name, gap_bits, index_bits)
+            size = _bytes(encoding, weight, length, entries, name_length)
+            if encoding != plain[0] and size < best[1]:
+                best = encoding, size
+    return best
+
+
+def encode(weight: Array, encoding: Encoding) -> Encoded:
+    """Write ``weight`` (any shape) in ``encoding``.
+
+    Raises:
+        ValueError: If the encoding cannot hold the weight's values exactly.
+    """
+    places, keys = _split(_keys(weight), encoding)
+    stream = keys.view(weight.dtype)
+    if not encoding.index_bits:
+        return Encoded(places, _exact(stream, encoding.dtype), None)
+    codebook, indices = _codebook(stream, encoding)
+    return Encoded(places, codebook, pack_integers(indices, encoding.index_bits))
+
+
+def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
+    """Put integers (n,), each below ``2**bits``, side by side in words, the first in the lowest bits."""
+    if bits == 8:
+        return PackedIntegers(integers, bits, integers.size)
+    fields, word = _fields(bits), _word(bits)
+    padded = np.zeros((-(-integers.size // fields), fields), np.uint8)
+    padded.reshape(-1)[: integers.size] = integers
+    words = np.zeros(padded.shape[0], word)
+    for field in range(fields):
+        words |= padded[:, field].astype(word) << word.type(field * bits)
+    return PackedIntegers(words[:, None], bits, integers.size)
+
+
+def plain_bytes(data: int, name_length: int) -> int:
+    """Bytes in the file of an initializer with ``data`` bytes of values."""
+    return data + _overhead(1, 0, name_length)
+
+
+def _word(bits: int) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if 8 % bits == 0 else np.uint64)
+
+
+def _fields(bits: int) -> int:
+    return _word(bits).itemsize * 8 // bits
+
+
+def _keys(weight: Array) -> Array:
+    """The bit patterns (n,) of the elements in row-major order."""
+    keys: Array = np.ascontiguousarray(weight).reshape(-1).view(_UNSIGNED[weight.dtype.itemsize])
+    return keys
+
+
+def _nonzero_positions(keys: Array) -> NDArray[np.int64]:
+    """Places (k,) of all patterns but that of +0.0; a weight of only zeros keeps its first, so k is never 0."""
+    positions = np.flatnonzero(keys)
+    return positions if positions.size else np.zeros(1, np.int64)
+
+
+def _distinct(keys: Array) -> Array:
+    """Ascending distinct integers; where most differ, a sort is far quicker than the hash table of ``np.unique``."""
+    ascending = np.sort(keys)
+    first = np.ones(keys.size, bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
+    return np.asarray(ascending[first])
+
+
+def _smallest_exact(values: Array) -> np.dtype[Any]:
+    """The smallest float type that holds every value to the last bit; a NaN is never converted."""
+    for dtype in _SMALLER_FIRST:
+        if dtype.itemsize < values.dtype.itemsize and _is_exact(values, dtype):
+            return dtype
+    return values.dtype
+
+
+def _is_exact(values: Array, dtype: np.dtype[Any]) -> bool:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        back = values.astype(dtype).astype(values.dtype)
+    return not np.isnan(values).any() and np.array_equal(_keys(back), _keys(values))
+
+
+def _exact(values: Array, dtype: str) -> Array:
+    target = np.dtype(dtype)
+    if target != values.dtype and not _is_exact(values, target):
+        raise ValueError(f"{dtype} does not hold the weight's values exactly; plan the packing again")
+    return values.astype(target)
+
+
+def _streams(size: int, positions: NDArray[np.int64]) -> list[tuple[Layout, int, int, bool]]:
+    """Every layout: its name, width of a gap, length of its stream, and whether the stream holds a zero."""
+    count = positions.size
+    streams: list[tuple[Layout, int, int, bool]] = [
+        ("dense", 0, size, count < size),
+        ("bitmap", 0, count + 1, True),
+    ]
+    steps = np.bincount(_bridgeable(positions))
+    for bits in range(8, 1, -1):
+        bridges = int(np.dot(steps, np.arange(steps.size) // (2**bits - 1)))
+        streams.append(("gaps", bits, count + bridges, bridges > 0))
+    return streams
+
+
+def _bridgeable(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Distance (k,) of each position to the one before, less one: an m-valued field needs this // m bridges."""
+    bridgeable: NDArray[np.int64] = np.maximum(np.diff(positions, prepend=0) - 1, 0)
+    return bridgeable
+
+
+def _index_widths(entries: int) -> list[int]:
+    """No codebook, or one of ``entries`` values with indices of whole bytes or as narrow as they can be."""
+    if entries > _CODEBOOK_SIZE:
+        return [0]
+    return [0, 8, max(1, (entries - 1).bit_length())]
+
+
+def _bytes(encoding: Encoding, weight: Array, length: int, entries: int, name_length: int) -> int:
+    """Bytes of an encoding in the file: data, and the tensors and nodes that unpack it (see ``PackWeights``)."""
+    tensors, nodes = {"dense": (2, 1), "bitmap": (3, 4), "gaps": (4, 4)}[encoding.layout]
+    nodes += (encoding.dtype != weight.dtype.name) + (encoding.index_bits > 0)
+    stored = entries if encoding.index_bits else length
+    data = stored * np.dtype(encoding.dtype).itemsize + 8 * (weight.ndim + tensors)
+    if encoding.layout == "bitmap":
+        data += _integer_bytes(1, weight.size, name_length)
+    if encoding.layout == "gaps":
+        data += _integer_bytes(encoding.gap_bits, length, name_length)
+    if encoding.index_bits:
+        data += _integer_bytes(encoding.index_bits, length, name_length)
+    return data + _overhead(tensors, nodes, name_length)
+
+
+def _integer_bytes(bits: int, count: int, name_length: int) -> int:
+    """Bytes of ``count`` packed integers in the file, with what unpacks them."""
+    if bits == 8:
+        return count + _overhead(1, 1, name_length)
+    fields, word = _fields(bits), _word(bits).itemsize
+    return (-(-count // fields) + fields) * word + _FIELD_OVERHEAD + _overhead(6, 6, name_length)
+
+
+def _overhead(tensors: int, nodes: int, name_length: int) -> int:
+    return tensors * (_TENSOR_OVERHEAD + name_length) + nodes * (_NODE_OVERHEAD + 4 * name_length)
+
+
+def _split(keys: Array, encoding: Encoding) -> tuple[PackedIntegers | None, Array]:
+    """The places of a layout, and the bit patterns of its stream."""
+    if encoding.layout == "dense":
+        return None, keys
+    if encoding.layout == "bitmap":
+        kept = keys != 0
+        return pack_integers(kept.view(np.uint8), 1), np.concatenate([keys[:1] * 0, keys[kept]])
+    gaps, stream = _bridge(keys, _nonzero_positions(keys), 2**encoding.gap_bits - 1)
+    return pack_integers(gaps, encoding.gap_bits), stream
+
+
+def _bridge(keys: Array, positions: NDArray[np.int64], widest: int) -> tuple[NDArray[np.uint8], Array]:
+    """Gaps of at most ``widest`` (m,), summing up to the places of the stream (m,)."""
+    bridges = _bridgeable(positions) // widest
+    ends = np.cumsum(bridges + 1) - 1
+    gaps = np.full(int(ends[-1]) + 1, widest, np.uint8)
+    gaps[ends] = np.diff(positions, prepend=0) - widest * bridges
+    stream = np.zeros(gaps.size, keys.dtype)
+    stream[ends] = keys[positions]
+    return gaps, stream
+
+
+def _codebook(stream: Array, encoding: Encoding) -> tuple[Array, NDArray[np.uint8]]:
+    """The distinct values (m,) of a stream (n,) in the encoding's type, and the index (n,) of each element."""
+    narrow = _exact(stream, encoding.dtype)
+    keys = _keys(narrow)
+    distinct = _distinct(keys)
+    if distinct.size > 2**encoding.index_bits:
+        raise ValueError(f"the weight has {distinct.size} distinct values; plan the packing again")
+    if keys.dtype == np.uint16:  # a table is ten times as fast as a search
+        table = np.zeros(2**16, np.uint8)
+        table[distinct] = np.arange(distinct.size)
+        return distinct.view(narrow.dtype), table[keys]
+    return distinct.view(narrow.dtype), np.searchsorted(distinct, keys).astype(np.uint8)
+
+
+def relative_error(weight: Array, rounded: Array) -> float:
+    """``||rounded - weight||_F / ||weight||_F``, for any shape; 0 for a weight of zeros."""
+    norm = float(np.linalg.norm(weight.astype(np.float64, copy=False)))
+    return float(np.linalg.norm(np.subtract(rounded, weight, dtype=np.float64))) / norm if norm else 0.0
+
+
+def rounding_problem(weight: Array, rounded: Array, tolerance: float) -> str | None:
+    """Say why ``rounded`` must not take the place of ``weight`` (same shape); None where it may."""
+    if not np.isfinite(weight).all():
+        return "it holds values that are not finite"
+    if not np.isfinite(rounded).all():
+        return f"its largest magnitude, {np.abs(weight).max():.3g}, would overflow"
+    if ((rounded == 0) & (weight != 0)).any():
+        return f"its smallest nonzero magnitude, {np.abs(weight[weight != 0]).min():.3g}, would become zero"
+    error = relative_error(weight, rounded)
+    return f"its relative error would be {error:.2g}, above {tolerance:.2g}" if error > tolerance else None
+
+
+def round_to_type(weight: Array, dtype: str) -> Array:
+    """Nearest values in ``dtype``, in the weight's own type; an overflow gives infinity and -0.0 becomes 0.0."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded: Array = weight.astype(dtype).astype(weight.dtype) + weight.dtype.type(0)
+    return rounded
+
+
+def fit_codebook(
+    values: Array, size: int = 255, weights: Array | None = None, iterations: int = 200
+) -> NDArray[np.float64]:
+    """K-means in one dimension (Lloyd, 1982), started at quantiles of the values' density to the power 1/3.
+
+    That start is optimal for many fine cells (Panter and Dite, 1951). Values are sorted once, so an iteration costs
+    a search for each cell's edge and no pass over the values.
+
+    Args:
+        values: Finite values (k,), k > 0; their order does not matter.
+        size: Largest number of entries.
+        weights: Importance (k,) of each value, positive; equal if None.
+        iterations: Most iterations; fewer where the codebook no longer moves.
+
+    Returns:
+        Ascending codebook (m,), m <= size; the distinct values themselves where they are few enough.
+
+    Raises:
+        ValueError: If ``values`` is empty or ``size`` below 1.
+    """
+    if not values.size or size < 1:
+        raise ValueError(f"a codebook needs values and a size of at least 1, got {values.size} and {size}")
+    distinct = np.unique(values).astype(np.float64)
+    if distinct.size <= size:
+        return distinct
+    order = slice(None) if weights is None else np.argsort(values, kind="stable")
+    ascending = (np.sort(values) if weights is None else values[order]).astype(np.float64)
+    mass = np.ones(values.size) if weights is None else weights[order].astype(np.float64)
+    return _lloyd(ascending, mass, _companded(ascending, mass, size), iterations)
+
+
+def _companded(ascending: Array, mass: Array, size: int) -> NDArray[np.float64]:
+    """Start of k-means (m,): equal steps in the integral of the density's cube root.
+
+    The density is that of a histogram whose bins widen with the magnitude, so that a few outliers do not make it flat.
+    """
+    scale = float(np.median(np.abs(ascending))) or float(np.abs(ascending).max())
+    ends = np.arcsinh(ascending[[0, -1]] / scale)
+    edges = scale * np.sinh(np.linspace(*ends, max(size, 64) + 1))
+    counts, _ = np.histogram(ascending, bins=edges, weights=mass)
+    grown = np.concatenate([[0.0], np.cumsum(np.cbrt(counts * np.diff(edges) ** 2))])
+    steps = (np.arange(size) + 0.5) / size * grown[-1]
+    return np.unique(np.interp(steps, grown, edges))
+
+
+def _lloyd(ascending: Array, mass: Array, codebook: Array, iterations: int) -> NDArray[np.float64]:
+    total = np.concatenate([[0.0], np.cumsum(mass)])
+    moment = np.concatenate([[0.0], np.cumsum(mass * ascending)])
+    for _ in range(iterations):
+        inner = np.searchsorted(ascending, (codebook[1:] + codebook[:-1]) / 2)
+        edges = np.concatenate([[0], inner, [ascending.size]])
+        filled = np.diff(total[edges]) > 0
+        moved = np.diff(moment[edges])[filled] / np.diff(total[edges])[filled]
+        if np.array_equal(moved, codebook):
+            break
+        codebook = moved
+    return codebook
+
+
+def round_to_codebook(weight: Array, codebook: Array) -> Array:
+    """Replace each nonzero of ``weight`` (any shape) by the nearest entry of the ascending ``codebook`` (m,).
+
+    Zeros stay exact zeros (-0.0 becomes 0.0). The result has the weight's type.
+    """
+    entries = codebook.astype(weight.dtype)
+    rounded = entries[np.searchsorted((entries[1:] + entries[:-1]) / 2, weight)]
+    rounded[weight == 0] = 0
+    return rounded
+
+
+def refit_codebook(weight: Array, target: Array, hessian: Array, damping: float = 1e-8) -> NDArray[np.float64]:
+    """Best entries for a weight whose elements have been assigned to a codebook, in the layer's own metric.
+
+    Minimises ``sum_r (A_r c - target_r)^T H (A_r c - target_r)`` over c, where A_r (columns, m) puts the entries of c
+    at the kept elements of row r. The normal equations are ``(sum_r A_r^T H A_r) c = sum_r A_r^T H target_r``; a ridge
+    of ``damping`` times their mean diagonal pulls towards the present entries.
+
+    Args:
+        weight: Rounded weight (rows, columns): its distinct nonzero values are the present codebook.
+        target: Weight to come close to, usually the original (rows, columns).
+        hessian: Symmetric, positive semidefinite (columns, columns).
+        damping: Relative ridge, positive.
+
+    Returns:
+        New entries (m,), in the order of the ascending distinct nonzero values of ``weight``.
+
+    Raises:
+        FactorizationError: If the damped normal equations are not positive definite.
+    """
+    codebook = np.unique(weight[weight != 0]).astype(np.float64)
+    size = codebook.size
+    if not size:
+        return codebook
+    rows, columns = np.nonzero(weight)
+    indices = np.searchsorted(codebook, weight[rows, columns])
+    wanted = (target.astype(np.float64) @ hessian.astype(np.float64))[rows, columns]
+    right = np.bincount(indices, weights=wanted, minlength=size)
+    normal = _normal_matrix(rows, columns, indices, hessian, size)
+    ridge = damping * float(np.trace(normal)) / size
+    damped = normal + ridge * np.eye(size)
+    try:
+        solved: NDArray[np.float64] = solve((right + ridge * codebook)[None, None], damped[None])[0, 0]
+        return solved
+    except FactorizationError as error:
+        raise FactorizationError(f"a codebook of {size} values cannot be refitted with damping {damping:g}") from error
+
+
+def _normal_matrix(rows: Array, columns: Array, indices: Array, hessian: Array, size: int) -> NDArray[np.float64]:
+    """``sum_r A_r^T H A_r`` (size, size): each row's part of H, summed over runs of equal indices."""
+    order = np.lexsort((indices, rows))
+    columns, indices = columns[order], indices[order]
+    normal = np.zeros((size, size))
+    bounds = np.flatnonzero(np.diff(rows, prepend=-1, append=-1))
+    for start, stop in pairwise(bounds):
+        kept, entries = columns[start:stop], indices[start:stop]
+        runs = np.flatnonzero(np.diff(entries, prepend=-1))
+        part = hessian[np.ix_(kept, kept)].astype(np.float64)
+        part = np.add.reduceat(np.add.reduceat(part, runs, axis=0), runs, axis=1)
+        normal[np.ix_(entries[runs], entries[runs])] += part
+    return normal
+
+
+def replace_codebook(weight: Array, codebook: Array) -> Array:
+    """Give the i-th of the ascending distinct nonzero values of ``weight`` (any shape) the value ``codebook[i]``."""
+    kept = weight != 0
+    replaced = np.zeros_like(weight)
+    replaced[kept] = codebook.astype(weight.dtype)[np.searchsorted(np.unique(weight[kept]), weight[kept])]
+    return replaced

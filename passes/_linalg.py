@@ -1,0 +1,142 @@
+"""Dense linear algebra on stacks of symmetric matrices (groups, columns, columns), in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+BATCH_COLUMNS = 64
+"""Up to this width rows are refitted in one stacked solve; wider ones row by row."""
+
+
+class FactorizationError(ValueError):
+    """A damped Hessian that has no Cholesky factor; the message names layer and damping."""
+
+
+def inverse(hessian: Array) -> Array:
+    """Inverses of a stack of positive definite matrices.
+
+    Raises:
+        FactorizationError: a matrix is not positive definite.
+    """
+    result = np.empty_like(hessian)
+    for g, matrix in enumerate(hessian):
+        factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1)
+        if failed == 0:
+            factor, failed = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+        if failed != 0:
+            raise FactorizationError("the damped Hessian is not positive definite")
+        result[g] = np.tril(factor) + np.tril(factor, -1).T
+    return result
+
+
+def solve(target: Array, hessian: Array) -> Array:
+    """``target @ hessian⁻¹`` for stacks (groups, rows, columns) and (groups, columns, columns).
+
+    Raises:
+        FactorizationError: a matrix is not positive definite.
+    """
+    result = np.empty_like(target)
+    for g, matrix in enumerate(hessian):
+        result[g] = _solve_rows(matrix, target[g])
+    return result
+
+
+def _solve_rows(matrix: Array, rows: Array) -> Array:
+    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1)
+    if failed != 0:
+        raise FactorizationError("the damped Hessian is not positive definite")
+    solution, _ = scipy.linalg.lapack.dpotrs(factor, rows.T, lower=1)
+    return np.asarray(solution.T)
+
+
+def refit(target: Array, hessian: Array, mask: Mask) -> Array:
+    """The best weights on a support: for the kept set R of each row, ``w_R = target_R H_RR⁻¹`` (ALGORITHMS §2).
+
+    Args:
+        target: ``W₀ H``, (groups, rows, columns).
+        hessian: damped H, (groups, columns, columns).
+        mask: True = kept, (groups, rows, columns).
+
+    Raises:
+        FactorizationError: a matrix is not positive definite.
+    """
+    result = np.zeros_like(target)
+    for g, matrix in enumerate(hessian):
+        if matrix.shape[0] <= BATCH_COLUMNS:
+            result[g] = _refit_stacked(target[g], matrix, mask[g])
+        else:
+            result[g] = _refit_rows(target[g], matrix, mask[g])
+    return result
+
+
+def _refit_stacked(target: Array, hessian: Array, mask: Mask) -> Array:
+    """All rows in one stacked solve: removed columns become rows and columns of the identity."""
+    masked = hessian * (mask[:, :, None] & mask[:, None, :])
+    columns = np.arange(hessian.shape[0])
+    masked[:, columns, columns] += ~mask
+    return np.asarray(np.linalg.solve(masked, (target * mask)[..., None])[..., 0])
+
+
+def _refit_rows(target: Array, hessian: Array, mask: Mask) -> Array:
+    """Row by row through the smaller of H on the kept and H⁻¹ on the removed columns."""
+    rows, columns = target.shape
+    kept = mask.sum(axis=1)
+    result = np.zeros_like(target)
+    full: Array | None = None
+    inverted: Array | None = None
+    for r in range(rows):
+        if kept[r] == 0:
+            continue
+        if 2 * kept[r] <= columns:
+            support = np.flatnonzero(mask[r])
+            result[r, support] = _solve_small(hessian[np.ix_(support, support)], target[r, support])
+            continue
+        if inverted is None or full is None:
+            inverted = inverse(hessian[None])[0]
+            full = target @ inverted
+        removed = np.flatnonzero(~mask[r])
+        price = _solve_small(inverted[np.ix_(removed, removed)], full[r, removed])
+        result[r] = full[r] - price @ inverted[removed]
+        result[r, removed] = 0.0
+    return result
+
+
+def _solve_small(matrix: Array, vector: Array) -> Array:
+    if len(vector) == 0:
+        return vector
+    _, solution, failed = scipy.linalg.lapack.dposv(matrix, vector, lower=1, overwrite_a=1)
+    if failed != 0:
+        raise FactorizationError("the damped Hessian is not positive definite on a row's support")
+    return np.asarray(solution)
+
+
+def refit_iterative(target: Array, hessian: Array, start: Array, mask: Mask, steps: int) -> Array:
+    """Conjugate gradients on the support, all rows at once (BLAS-3); for error curves of wide layers.
+
+    Types follow `target`; Jacobi-preconditioned; `start` is zero off the mask.
+    """
+    weight = start * mask
+    diagonal = np.einsum("gii->gi", hessian)[:, None, :]
+    residual = (target - weight @ hessian) * mask
+    scaled = residual / diagonal
+    direction = scaled.copy()
+    energy = (residual * scaled).sum(axis=-1, keepdims=True)
+    for _ in range(steps):
+        image = (direction @ hessian) * mask
+        length = energy / np.maximum((direction * image).sum(axis=-1, keepdims=True), np.finfo(target.dtype).tiny)
+        weight += length * direction
+        residual -= length * image
+        scaled = residual / diagonal
+        fresh = (residual * scaled).sum(axis=-1, keepdims=True)
+        direction = scaled + fresh / np.maximum(energy, np.finfo(target.dtype).tiny) * direction
+        energy = fresh
+    return weight
+
+
+def quadratic_error(weight: Array, target: Array, hessian: Array) -> float:
+    """``tr(W H Wᵀ) − 2 tr(W targetᵀ)``: the layer's error up to a constant that no W changes."""
+    return float(np.sum((weight @ hessian - 2.0 * target) * weight))

@@ -1,0 +1,113 @@
+"""Prune the weights of layers and correct what is left, from calibration statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes._layers import Layer, find_layers
+from netsurgeon.passes._linalg import Array, FactorizationError
+from netsurgeon.passes._masks import Pattern
+from netsurgeon.passes.statistics import Moments, Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPlan:
+    """What is to happen to one layer.
+
+    Attributes:
+        keep: weights that may stay nonzero.
+        method: one of `solvers.METHODS`.
+        damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
+        pattern: N and M of an N:M pattern.
+    """
+
+    keep: int
+    method: str = "auto"
+    damping: float | None = None
+    pattern: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerMoments:
+    """A layer's streamed moments, a part of the samples held out to choose the damping."""
+
+    fit: Moments
+    held: Moments
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneWeights(ir.passes.InPlacePass):
+    """L-OBS and its descendants on every layer that `plan` and `moments` name.
+
+    Attributes:
+        plan: by layer name.
+        moments: by layer name.
+        seed: of the rows sampled to choose the damping.
+        dampings: filled with the damping used, by layer name.
+    """
+
+    plan: Mapping[str, LayerPlan]
+    moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
+    seed: int = 0
+    dampings: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Prune in place.
+
+        Raises:
+            FactorizationError: a damped Hessian has no Cholesky factor; the message names layer and damping.
+        """
+        layers = [layer for layer in find_layers(model.graph)[0] if layer.name in self.plan]
+        for layer in layers:
+            if layer.name in self.moments:
+                self.dampings[layer.name] = self._prune(layer)
+        return ir.passes.PassResult(model, bool(self.dampings))
+
+    def _prune(self, layer: Layer) -> float:
+        plan, moments = self.plan[layer.name], self.moments[layer.name]
+        refined = plan.method not in solvers.UNCORRECTED
+        centred = refined and layer.bias_slot() is not None
+        weight = layer.matrix()
+        damping = plan.damping
+        if damping is None:
+            rng = np.random.default_rng(self.seed)
+            fit, held = (m.statistics(centred=centred) for m in (moments.fit, moments.held))
+            damping = solvers.choose_damping(weight, fit, held, plan.keep, rng)
+            del fit, held
+        statistics = moments.fit.merged(moments.held).statistics(centred=centred)
+        try:
+            problem = solvers.Problem.of(weight, statistics, damping)
+            pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
+            pruned = solvers.prune(problem, plan.keep, plan.method, pattern)
+        except FactorizationError as error:
+            raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
+        layer.write(pruned)
+        if centred:
+            layer.shift_bias(bias_shift(layer, weight, statistics))
+        return damping
+
+
+def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:
+    """``W x̄ − Ŵ x̂̄`` over all groups and blocks, (groups x rows,): keeps each output's mean."""
+    current = layer.matrix()
+    moved = dense @ statistics.dense_mean[..., None] - current @ statistics.current_mean[..., None]
+    return np.asarray(moved[..., 0].reshape(layer.groups, layer.blocks, layer.rows).sum(axis=1).ravel())
+
+
+def pattern_of(layer: Layer, pattern: tuple[int, int]) -> Pattern:
+    """The N:M pattern on a layer's columns.
+
+    Raises:
+        ValueError: its input channels are not a multiple of M.
+    """
+    kept, size = pattern
+    channels = layer.columns // layer.blocks // layer.kernel_size
+    if channels % size:
+        raise ValueError(f"layer {layer.name!r} has {channels} input channels a group, not a multiple of {size}")
+    order = np.arange(channels * layer.kernel_size).reshape(channels, layer.kernel_size).T.ravel()
+    return Pattern(kept, size, order)

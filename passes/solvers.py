@@ -1,0 +1,202 @@
+"""From a layer's statistics to pruned and corrected weights: arrays in, arrays out.
+
+Every method but `magnitude` and `lobs` works on the recalibrated target: with C = X X̂ᵀ/N and Ĥ = X̂ X̂ᵀ/N + λI the
+best dense weight on the current inputs is W₀ = (W C + λW) Ĥ⁻¹, and every support ends with the exact refit
+w_R = (W₀ Ĥ)_R Ĥ_RR⁻¹ (ALGORITHMS §2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.passes import _admm, _linalg, _obs
+from netsurgeon.passes._linalg import Array, FactorizationError, Mask
+from netsurgeon.passes._masks import Pattern, choose, largest
+from netsurgeon.passes.statistics import Statistics
+
+Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
+METHODS: tuple[str, ...] = get_args(Method)
+UNCORRECTED = ("magnitude", "lobs")
+"""Methods as published: on the dense inputs, without recalibration and refit."""
+DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
+OBS_COLUMNS = 1152
+"""Up to this width `auto` runs the exact sweep beside ADMM and takes the better of the two."""
+SAMPLED_ROWS = 64
+WIDE_STEPS = 60
+"""ADMM steps where a layer is wider than WIDE_COLUMNS."""
+WIDE_COLUMNS = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One layer's least-squares problem: min over W' of ‖W' − W₀‖_H.
+
+    Attributes:
+        target: W₀ H, (groups, rows, columns).
+        hessian: damped H, (groups, columns, columns).
+        weight: W₀, (groups, rows, columns).
+        damping: λ, relative to the mean diagonal of the undamped H.
+    """
+
+    target: Array = dataclasses.field(repr=False)
+    hessian: Array = dataclasses.field(repr=False)
+    weight: Array = dataclasses.field(repr=False)
+    damping: float
+
+    @classmethod
+    def of(cls, weight: Array, statistics: Statistics, damping: float) -> Problem:
+        """Set up the problem for a dense `weight` (groups, rows, columns).
+
+        Raises:
+            FactorizationError: the damped Hessian has no Cholesky factor.
+        """
+        hessian, target = damped(weight, statistics, damping)
+        if statistics.cross is statistics.gram:
+            exact = np.where(statistics.dead[:, None, :], 0.0, weight)
+        else:
+            exact = _linalg.solve(target, hessian)
+        return cls(target, hessian, exact, damping)
+
+    def error(self, weight: Array) -> float:
+        """‖weight − W₀‖²_H, the damped δE."""
+        difference = weight - self.weight
+        return float(np.sum((difference @ self.hessian) * difference))
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Problem:
+        """The same problem for some of the rows."""
+        return dataclasses.replace(self, target=self.target[:, chosen], weight=self.weight[:, chosen])
+
+
+def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array, Array]:
+    """Damped Ĥ and target W C + λW; dead inputs get an identity row and target 0, so that their weight is 0."""
+    hessian = statistics.gram.copy()
+    diagonal = np.einsum("gii->gi", hessian)
+    absolute = damping * diagonal.mean(axis=1)
+    absolute = np.where(absolute > 0.0, absolute, 1.0)
+    dead = statistics.dead
+    target = weight @ statistics.cross + absolute[:, None, None] * weight
+    diagonal += absolute[:, None]
+    for g in np.flatnonzero(dead.any(axis=1)):
+        hessian[g, dead[g]] = 0.0
+        hessian[g][:, dead[g]] = 0.0
+        hessian[g, dead[g], dead[g]] = absolute[g]
+        target[g][:, dead[g]] = 0.0
+    return hessian, target
+
+
+def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = None) -> Array:
+    """Weights (groups, rows, columns) with at most `keep` nonzeros, or what `pattern` allows.
+
+    Raises:
+        FactorizationError: a Hessian has no Cholesky factor.
+        ValueError: the method is not known.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    if method == "magnitude":
+        return problem.weight * choose(np.abs(problem.weight), keep, pattern)
+    if method == "lobs":
+        return _obs.lobs(problem.weight, _linalg.inverse(problem.hessian), keep, pattern)
+    if pattern is None and keep >= problem.weight.size:
+        return problem.weight
+    results = [_linalg.refit(problem.target, problem.hessian, mask) for mask in _masks(problem, keep, method, pattern)]
+    return min(results, key=problem.error)
+
+
+def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) -> list[Mask]:
+    columns = problem.weight.shape[-1]
+    masks = []
+    if method == "obs" or (method == "auto" and columns <= OBS_COLUMNS):
+        swept = _obs.sweep(problem.weight, _linalg.inverse(problem.hessian), pattern)
+        mask = swept.mask(keep) if pattern is None else swept.mask(0)
+        masks.append(mask.reshape(problem.weight.shape))
+    if method == "admm" or (method == "auto" and columns > 16):
+        steps = 300 if columns <= WIDE_COLUMNS else WIDE_STEPS
+        basis = _admm.Eigenbasis.of(problem.hessian)
+        masks.append(_admm.support(problem.weight, basis, keep, pattern, steps))
+    return masks
+
+
+def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, rng: np.random.Generator) -> float:
+    """The λ of DAMPINGS whose refit on a magnitude-like support loses least on held-out samples."""
+    columns = weight.shape[-1]
+    if columns > WIDE_COLUMNS:
+        return 1e-2 if fit.count < 10 * columns else 1e-3
+    chosen = _sample_rows(weight.shape[1], rng)
+    share = keep / weight.size
+    weight = weight[:, chosen]
+    keep = max(1, round(share * weight.size))
+    errors = []
+    for damping in DAMPINGS:
+        try:
+            problem = Problem.of(weight, fit, damping)
+        except FactorizationError:
+            errors.append(np.inf)
+            continue
+        scale = np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None, :]
+        mask = largest(np.abs(problem.weight * scale), keep)
+        refitted = _linalg.refit(problem.target, problem.hessian, mask)
+        errors.append(_linalg.quadratic_error(refitted, weight @ held.cross, held.gram))
+    return DAMPINGS[int(np.argmin(errors))]
+
+
+def _sample_rows(rows: int, rng: np.random.Generator, limit: int = SAMPLED_ROWS) -> npt.NDArray[np.int64]:
+    return np.sort(rng.choice(rows, size=min(rows, limit), replace=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """What pruning costs a layer, measured by one sweep of the solver.
+
+    Attributes:
+        kept: fraction of weights kept, from 1 downwards, (points,).
+        errors: δE at each point, relative to the energy of the layer's output, (points,).
+    """
+
+    kept: Array
+    errors: Array
+
+
+def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.Generator) -> Curve:
+    """Error curve of a dense layer (groups, rows, columns) from up to SAMPLED_ROWS of its rows a group.
+
+    Raises:
+        FactorizationError: the damped Hessian has no Cholesky factor.
+    """
+    problem = Problem.of(weight, statistics, damping)
+    energy = max(float(np.sum((weight @ statistics.gram) * weight)), np.finfo(float).tiny)
+    chosen = _sample_rows(weight.shape[1], rng)
+    sampled = problem.rows(chosen)
+    share = problem.error(np.zeros_like(problem.weight)) / max(
+        sampled.error(np.zeros_like(sampled.weight)), np.finfo(float).tiny
+    )
+    kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(60), [0.0]])
+    if weight.shape[-1] <= OBS_COLUMNS:
+        exact = _obs.sweep(sampled.weight, _linalg.inverse(sampled.hessian)).errors()
+        errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
+    else:
+        errors = _wide_errors(sampled, kept)
+    return Curve(kept, np.maximum.accumulate(errors) * share / energy)
+
+
+def _wide_errors(problem: Problem, kept: Array) -> Array:
+    """Errors at a few points by short ADMM and conjugate gradients, interpolated in logarithms between them."""
+    basis = _admm.Eigenbasis.of(problem.hessian)
+    dtype = basis.hessian.dtype
+    scaled = (problem.weight * basis.scale).astype(dtype)
+    target = scaled @ basis.hessian
+    points = np.array([0.7, 0.5, 0.35, 0.22, 0.12, 0.05, 0.015])
+    errors = []
+    for point in points:
+        mask = _admm.support(problem.weight, basis, round(point * problem.weight.size), steps=24)
+        refitted = _linalg.refit_iterative(target, basis.hessian, scaled, mask, steps=24)
+        errors.append(problem.error(refitted / basis.scale))
+    ends = [problem.error(np.zeros_like(problem.weight))]
+    x = np.concatenate([[1.0], points, [0.0]])
+    y = np.concatenate([[0.25 * errors[0]], errors, ends])
+    result = np.exp(np.interp(-kept, -x, np.log(np.maximum(y, np.finfo(float).tiny))))
+    return np.where(kept >= 1.0, 0.0, result)

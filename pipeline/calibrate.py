@@ -1,0 +1,119 @@
+"""Run the model over the calibration samples and stream the statistics of each layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes._layers import Layer, find_layers
+from netsurgeon.passes.prune_weights import LayerMoments
+from netsurgeon.passes.statistics import Moments
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.samples import Samples
+from netsurgeon.pipeline.walk import Segment, Walk, cut
+
+ROWS_PER_COLUMN = 48
+FEWEST_ROWS = 65_536
+HELD_SHARE = 0.2
+"""Share of each batch's rows held out to choose the damping."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, steps done and steps in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Everything a sweep needs.
+
+    Attributes:
+        samples: inputs of the model.
+        runtime: how sessions are made.
+        seed: of the rows drawn from large feature maps.
+    """
+
+    samples: Samples
+    runtime: Runtime
+    seed: int = 0
+
+    def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, Moments]]:
+        """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
+        layers = _by_name(model, chosen)
+        segments = cut(model.graph, [layer.node for layer in layers.values()])
+        with Walk(model, segments, self.samples.batches(), self.runtime) as walk:
+            for at, segment in enumerate(segments):
+                walk.run(at)
+                for name in segment.layers:
+                    yield layers[name], self._moments(layers[name], walk, None).fit
+                walk.leave(at)
+
+    def paired(
+        self, dense: ir.Model, current: ir.Model, plan: Mapping[str, bool]
+    ) -> Iterator[tuple[int, int, dict[str, LayerMoments]]]:
+        """Segment by segment, dense and current model side by side.
+
+        The caller prunes `current` between two segments, so later ones see its new activations.
+
+        Args:
+            dense: the model to be matched.
+            current: a clone of it, changed on the way.
+            plan: layers to look at; True = on the current model's inputs, False = on the dense ones.
+
+        Yields:
+            index of the segment, number of segments, and the moments of its layers.
+        """
+        layers = _by_name(dense, list(plan))
+        segments = cut(dense.graph, [layer.node for layer in layers.values()])
+        with (
+            Walk(dense, segments, self.samples.batches(), self.runtime) as reference,
+            Walk(current, segments, self.samples.batches(), self.runtime) as walk,
+        ):
+            for at, segment in enumerate(segments):
+                reference.run(at)
+                walk.run(at)
+                moments = {}
+                for name in segment.layers:
+                    moments[name] = self._moments(layers[name], reference, walk if plan[name] else None)
+                reference.leave(at)
+                walk.leave(at)
+                yield at, len(segments), moments
+
+    def _moments(self, layer: Layer, dense: Walk, current: Walk | None) -> LayerMoments:
+        columns = layer.columns // layer.blocks
+        fit = Moments(layer.groups * layer.blocks, columns, paired=current is not None)
+        held: Moments | None = None
+        wanted = max(FEWEST_ROWS, ROWS_PER_COLUMN * columns)
+        for batch in range(dense.batches):
+            x = dense.value(layer.input.name or "", batch)
+            _check_finite(x, layer)
+            limit = math.ceil(wanted / dense.batches)
+            rows = layer.samples(x, limit, np.random.default_rng([self.seed, batch]))
+            others = None
+            if current is not None:
+                y = current.value(layer.input.name or "", batch)
+                others = layer.samples(y, limit, np.random.default_rng([self.seed, batch]))
+            end = max(1, round(len(rows[0]) * (1.0 - HELD_SHARE)))
+            fit.update([r[:end] for r in rows], None if others is None else [r[:end] for r in others])
+            held = held or fit.like()
+            if end < len(rows[0]):
+                held.update([r[end:] for r in rows], None if others is None else [r[end:] for r in others])
+        if held is None:
+            raise InputError("no calibration samples were given")
+        return LayerMoments(fit, held)
+
+
+def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:
+    wanted = set(chosen)
+    return {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in wanted}
+
+
+def _check_finite(x: np.ndarray, layer: Layer) -> None:
+    if not np.isfinite(x).all():
+        raise InputError(
+            f"the input of layer {layer.name!r} is NaN or infinite on the calibration samples: "
+            "check the samples' preprocessing, or the model itself"
+        )

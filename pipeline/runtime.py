@@ -1,0 +1,133 @@
+"""ONNX Runtime, behind one door: sessions from `onnx_ir` models, and one clear error where it is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+
+Feed = dict[str, npt.NDArray[np.generic]]
+IN_MEMORY_LIMIT = 1_500_000_000
+"""Models with more bytes of weights go to ONNX Runtime through a file: protobuf ends at 2 GB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """How sessions are made.
+
+    Attributes:
+        custom_ops: shared libraries with the user's operators.
+        providers: execution providers, the preferred one first.
+    """
+
+    custom_ops: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+    def session(self, model: ir.Model | onnx.ModelProto | Path, *, optimise: bool = True) -> Session:
+        """Load a model.
+
+        Raises:
+            CheckFailedError: ONNX Runtime refuses the model.
+        """
+        ort = onnxruntime()
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        if not optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        for library in self.custom_ops:
+            self._register(options, library)
+        with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+            source = _source(model, Path(folder))
+            try:
+                return Session(ort.InferenceSession(source, options, providers=list(self.providers)))
+            except Exception as error:
+                raise CheckFailedError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+
+    @staticmethod
+    def _register(options: Any, library: str) -> None:
+        try:
+            options.register_custom_ops_library(library)
+        except Exception as error:
+            raise InputError(f"custom operator library {library!r} cannot be loaded: {first_line(error)}") from error
+
+
+class Session:
+    """A loaded model: arrays in, arrays out."""
+
+    def __init__(self, inference: Any):
+        self._inference = inference
+        self.inputs: list[str] = [value.name for value in inference.get_inputs()]
+        overridable = [value.name for value in inference.get_overridable_initializers()]
+        self._accepted = frozenset((*self.inputs, *overridable))
+        self.outputs: list[str] = [value.name for value in inference.get_outputs()]
+
+    def run(self, feed: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Outputs by name.
+
+        Raises:
+            CheckFailedError: the model fails on this feed.
+        """
+        names = list(outputs) if outputs is not None else self.outputs
+        try:
+            values = self._inference.run(names, {name: feed[name] for name in feed if name in self._accepted})
+        except Exception as error:
+            raise CheckFailedError(f"the model cannot run on this input: {first_line(error)}") from error
+        return dict(zip(names, values, strict=True))
+
+
+def onnxruntime() -> Any:
+    """The onnxruntime module.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise InputError(
+            "ONNX Runtime is not installed: run `pip install 'netsurgeon[gpu]'` (also for machines without a GPU) "
+            "or `pip install 'netsurgeon[cpu]'`, one of them, never both"
+        ) from error
+    if not hasattr(module, "InferenceSession"):
+        raise InputError(
+            "ONNX Runtime is broken (onnxruntime and onnxruntime-gpu overwrite each other): uninstall both, "
+            "then install one of netsurgeon[gpu] and netsurgeon[cpu]"
+        )
+    return module
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, shortened: enough for one sentence."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:400]
+
+
+def serialize(model: ir.Model, folder: Path) -> bytes | Path:
+    """The model as bytes, or as a file with external data in `folder` where it is too large for protobuf."""
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    if size <= IN_MEMORY_LIMIT:
+        data: bytes = ir.to_proto(model).SerializeToString()
+        return data
+    path = folder / "model.onnx"
+    ir.save(model, path, external_data="model.onnx.data")
+    return path
+
+
+def _source(model: ir.Model | onnx.ModelProto | Path, folder: Path) -> bytes | str:
+    if isinstance(model, Path):
+        return str(model)
+    if isinstance(model, onnx.ModelProto):
+        data: bytes = model.SerializeToString()
+        return data
+    source = serialize(model, folder)
+    return source if isinstance(source, bytes) else str(source)

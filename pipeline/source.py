@@ -1,0 +1,239 @@
+"""Open and save ONNX models safely: limits, external data, normal form, atomic writes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import google.protobuf.message
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from netsurgeon.passes.normal_form import normal_form
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.runtime import IN_MEMORY_LIMIT, Feed, Runtime, first_line
+
+ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
+OLDEST_OPSET = 9
+TOLERANCE = 1e-4
+"""Largest difference, relative to the output's scale, between the model as given and its normal form."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An opened model.
+
+    Attributes:
+        original: the model as given.
+        model: a clone in normal form, which passes may change.
+        path: where it was read from, if it was a file.
+        bytes: size on disk, external data included (serialised size where there is no file).
+        opset: version of the default operator set.
+        notes: what was done to it on the way.
+    """
+
+    original: ir.Model = dataclasses.field(repr=False)
+    model: ir.Model = dataclasses.field(repr=False)
+    path: Path | None
+    bytes: int
+    opset: int
+    notes: tuple[str, ...]
+
+
+def open_model(model: ModelLike, runtime: Runtime) -> Source:
+    """Open a model and bring a clone of it into normal form.
+
+    Raises:
+        InputError: it cannot be read, its external data is missing or outside its folder, its opset is too old,
+            or ONNX Runtime cannot load it.
+    """
+    original, path, size = read_model(model)
+    opset = original.graph.opset_imports.get("", original.graph.opset_imports.get("ai.onnx", 0))
+    if opset < OLDEST_OPSET:
+        raise InputError(
+            f"the model uses opset {opset}, expected {OLDEST_OPSET} or newer: "
+            "upgrade it with onnx.version_converter and check its outputs"
+        )
+    try:
+        runtime.session(original)
+    except CheckFailedError as error:
+        raise InputError(f"{error}; if it uses operators of your own, name their library with --custom-ops") from error
+    clone = original.clone()
+    overridable = sum(1 for value in clone.graph.inputs if value.is_initializer())
+    notes = []
+    if overridable:
+        notes.append(f"{overridable} initializers were also listed as graph inputs; they are constants now")
+    if overridable and clone.ir_version < 4:
+        clone.ir_version = 4
+    normal_form()(clone)
+    return Source(original, clone, path, size, opset, tuple(notes))
+
+
+def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
+    """The model, the file it came from and its size in bytes.
+
+    Raises:
+        InputError: it cannot be read as an ONNX model.
+    """
+    if isinstance(model, ir.Model):
+        return model, None, ir.to_proto(model).ByteSize()
+    if isinstance(model, onnx.ModelProto):
+        return _deserialize(model, "the model"), None, model.ByteSize()
+    path = Path(model)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: give the path of an ONNX model")
+    try:
+        proto = onnx.load(path, load_external_data=False, format="protobuf")
+    except google.protobuf.message.DecodeError as error:
+        raise InputError(f"{path} is not an ONNX file, or it is truncated ({first_line(error)})") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not proto.graph.node:
+        raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
+    size = path.stat().st_size + _check_external_data(proto, path)
+    result = _deserialize(proto, str(path))
+    ir.external_data.set_base_dir(result.graph, path.parent)
+    return result, path, size
+
+
+def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:
+        raise InputError(f"{name} is not a valid ONNX model: {first_line(error)}") from error
+
+
+def _check_external_data(proto: onnx.ModelProto, path: Path) -> int:
+    """Bytes of external data; every file must lie inside the model's folder and be long enough."""
+    folder = path.resolve().parent
+    files: set[Path] = set()
+    for tensor in _tensors(proto.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        file = (folder / location).resolve()
+        if not location or not file.is_relative_to(folder):
+            raise InputError(
+                f"tensor {tensor.name!r} has its data at {location!r}, outside the model's folder: "
+                "move it beside the model"
+            )
+        if not file.is_file():
+            raise InputError(f"tensor {tensor.name!r} has its data in {location!r}, which is missing beside {path}")
+        needed = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        if file.stat().st_size < needed:
+            raise InputError(f"{file} holds {file.stat().st_size} bytes, tensor {tensor.name!r} needs {needed}")
+        files.add(file)
+    return sum(file.stat().st_size for file in files)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from _tensors(body)
+
+
+def verify_same(
+    expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime, tolerance: float = TOLERANCE
+) -> str | None:
+    """None when both models give the same outputs on `feed`; else one sentence that says where they differ."""
+    wanted, found = runtime.session(expected).run(feed), runtime.session(actual).run(feed)
+    for name, value in wanted.items():
+        difference = relative_difference(value, found[name])
+        if difference > tolerance:
+            return f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
+    return None
+
+
+def relative_difference(expected: object, actual: object) -> float:
+    """Largest absolute difference over the largest magnitude expected; infinite for other shapes or types."""
+    if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        return max((relative_difference(a, b) for a, b in zip(expected, actual, strict=True)), default=0.0)
+    if not isinstance(expected, np.ndarray) or not isinstance(actual, np.ndarray):
+        return 0.0 if expected == actual else np.inf
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        return np.inf
+    if expected.dtype.kind not in "fc" or expected.size == 0:
+        return 0.0 if np.array_equal(expected, actual) else np.inf
+    wide, other = expected.astype(np.float64), actual.astype(np.float64)
+    same = (wide == other) | (np.isnan(wide) & np.isnan(other))
+    finite = np.isfinite(wide)
+    if not np.all(same | (finite & np.isfinite(other))):
+        return np.inf
+    scale = float(np.max(np.abs(wide[finite]), initial=0.0))
+    gap = float(np.max(np.abs(np.where(same, 0.0, np.where(finite, wide, 0.0) - np.where(finite, other, 0.0)))))
+    return gap / scale if scale else (0.0 if gap == 0.0 else np.inf)
+
+
+def check_output_path(output: Path, model: Path | None, *others: Path | None) -> None:
+    """Refuse an output that would overwrite an input or cannot be written.
+
+    Raises:
+        InputError: it is the input, a folder, or its folder is missing or not writable.
+    """
+    for other in (model, *others):
+        if other is not None and output.exists() and other.exists() and output.samefile(other):
+            raise InputError(f"the output {output} is an input: inputs are never written to, give another path")
+    if output.is_dir():
+        raise InputError(f"the output {output} is a folder: give the path of a file")
+    folder = output.resolve().parent
+    if not folder.exists():
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"{folder} cannot be written to: give an output path in a folder of yours")
+
+
+def save_model(model: ir.Model, output: Path) -> int:
+    """Write the model beside its goal and rename; weights over the limit of protobuf go to one external file.
+
+    Returns:
+        Bytes on disk.
+
+    Raises:
+        InputError: it cannot be written (disk full, no permission); nothing is left behind.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.resolve().parent) as name:
+        folder = Path(name)
+        try:
+            weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+            external = f"{output.name}.data" if weights > IN_MEMORY_LIMIT else None
+            ir.save(model, folder / output.name, external_data=external)
+            files = sorted(folder.iterdir(), reverse=True)
+            size = sum(file.stat().st_size for file in files)
+            for file in files:
+                _sync(file)
+                file.replace(output.resolve().parent / file.name)
+        except OSError as error:
+            raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+    return size
+
+
+def write_text(text: str, output: Path) -> None:
+    """Write a text file beside its goal and rename.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    temporary = output.resolve().with_name(f".{output.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(output.resolve())
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())

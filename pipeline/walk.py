@@ -1,0 +1,206 @@
+"""Walk through a model segment by segment, carrying the live values from cut to cut on disk.
+
+A segment runs from the inputs of one set of layers to the inputs of the next, so every layer's input is seen once,
+already behind all that was pruned before it, and no node runs twice in a walk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A set of nodes that runs at once.
+
+    Attributes:
+        layers: names of the layers whose input is there when the segment has run.
+        inputs: values that enter it.
+        outputs: values it makes that later segments or `layers` need.
+        expired: values nobody needs any more once it has run and its layers have been looked at.
+    """
+
+    layers: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    expired: tuple[str, ...]
+
+
+def cut(graph: ir.Graph, layers: Iterable[ir.Node]) -> list[Segment]:
+    """Cut a graph right before its layers: layers at the same depth share a segment.
+
+    What depends on no graph input is recomputed where it is used; what feeds no layer is not run at all.
+    """
+    chosen = set(layers)
+    level, made = _levels(graph, chosen)
+    count = max((level[node] for node in chosen), default=0)
+    entering: list[set[str]] = [set() for _ in range(count)]
+    looked_at: list[set[str]] = [set() for _ in range(count)]
+    ready: list[list[str]] = [[] for _ in range(count)]
+    for node in graph:
+        if node in chosen:
+            ready[level[node] - 1].append(node.name or "")
+        for value in used_values(node):
+            if value in made and made[value] < level[node] < count:
+                entering[level[node]].add(_name(value))
+            if value in made and node in chosen:
+                looked_at[level[node] - 1].add(_name(value))
+    last_use = {name: at for at in range(count) for name in entering[at] | looked_at[at]}
+    born = {_name(value): at for value, at in made.items()}
+    return [
+        Segment(
+            tuple(ready[at]),
+            tuple(sorted(entering[at])),
+            tuple(sorted(name for name in last_use if born[name] == at)),
+            tuple(sorted(name for name, end in last_use.items() if end == at)),
+        )
+        for at in range(count)
+    ]
+
+
+def _levels(graph: ir.Graph, layers: set[ir.Node]) -> tuple[dict[ir.Node, int], dict[ir.Value, int]]:
+    """Segment in which each node runs, and in which each value that depends on an input is made (inputs: -1)."""
+    made: dict[ir.Value, int] = dict.fromkeys(graph.inputs, -1)
+    level: dict[ir.Node, int] = {}
+    for node in graph:
+        depths = [made[value] for value in used_values(node) if value in made]
+        level[node] = max(0, *depths, 0) + (1 if node in layers else 0)
+        if depths:
+            made.update(dict.fromkeys(node.outputs, level[node]))
+    return level, made
+
+
+def used_values(node: ir.Node) -> Iterator[ir.Value]:
+    """Inputs of a node and the outer values that its bodies capture."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        bodies: Iterable[ir.Graph] = ()
+        if attribute.type == ir.AttributeType.GRAPH:
+            bodies = (attribute.as_graph(),)
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            bodies = attribute.as_graphs()
+        for body in bodies:
+            for inner in body:
+                yield from (value for value in used_values(inner) if value.graph is not body)
+
+
+def _name(value: ir.Value) -> str:
+    if not value.name:
+        raise InputError("the model has a value without a name: run it through onnx.checker")
+    return value.name
+
+
+class Store:
+    """Live values of a walk, batch by batch, on disk; a value that is no array stays in memory."""
+
+    def __init__(self, parent: Path | None = None):
+        self.folder = Path(tempfile.mkdtemp(prefix="netsurgeon-", dir=parent))
+        self._held: dict[tuple[str, int], Any] = {}
+        self._index: dict[str, int] = {}
+
+    def _file(self, name: str, batch: int) -> Path:
+        return self.folder / f"{self._index.setdefault(name, len(self._index))}-{batch}.npy"
+
+    def put(self, name: str, batch: int, value: Any) -> None:
+        """Keep a value."""
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+            self._held[name, batch] = value
+            return
+        try:
+            np.save(self._file(name, batch), value, allow_pickle=False)
+        except OSError as error:
+            raise InputError(
+                f"activations cannot be spilled to {self.folder.parent}: {error.strerror or error}; "
+                "set TMPDIR to a folder with room"
+            ) from error
+
+    def get(self, name: str, batch: int) -> Any:
+        """Fetch a value."""
+        if (name, batch) in self._held:
+            return self._held[name, batch]
+        return np.load(self._file(name, batch), allow_pickle=False)
+
+    def drop(self, names: Iterable[str], batches: int) -> None:
+        """Forget values."""
+        for name in names:
+            for batch in range(batches):
+                if self._held.pop((name, batch), None) is None:
+                    self._file(name, batch).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Delete everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Walk:
+    """One model on its way through the segments; `model` may be pruned between two segments.
+
+    Use as a context manager: the spilled values go with it.
+    """
+
+    def __init__(self, model: ir.Model, segments: Sequence[Segment], feeds: Iterable[Feed], runtime: Runtime):
+        self.model, self.segments, self.runtime = model, segments, runtime
+        self.store = Store()
+        self.batches = 0
+        used = {name for segment in segments for name in segment.expired}
+        try:
+            for feed in feeds:
+                for name in feed.keys() & used:
+                    self.store.put(name, self.batches, feed[name])
+                self.batches += 1
+        except BaseException:
+            self.store.close()
+            raise
+
+    def __enter__(self) -> Walk:
+        """Enter."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Delete the spilled values."""
+        self.store.close()
+
+    def run(self, at: int) -> None:
+        """Run segment `at` over all batches and keep what it makes."""
+        segment = self.segments[at]
+        if not segment.outputs:
+            return
+        session: Session | None = None
+        for batch in range(self.batches):
+            feed = {name: self.store.get(name, batch) for name in segment.inputs}
+            session = session or self._session(segment, feed)
+            for name, value in session.run(feed).items():
+                self.store.put(name, batch, value)
+
+    def value(self, name: str, batch: int) -> Any:
+        """A value that is there after `run`."""
+        return self.store.get(name, batch)
+
+    def leave(self, at: int) -> None:
+        """Forget what nobody needs after segment `at`."""
+        self.store.drop(self.segments[at].expired, self.batches)
+
+    def _session(self, segment: Segment, feed: Feed) -> Session:
+        graph = ir.convenience.extract(self.model.graph, segment.inputs, segment.outputs)
+        for value in graph.inputs:
+            array = feed[value.name or ""]
+            value.shape = None
+            if isinstance(array, np.ndarray):
+                value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        for value in graph.outputs:
+            value.shape = None
+        return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
