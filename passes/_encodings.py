@@ -98,7 +98,7 @@ def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
     """
     keys = _keys(weight)
     positions = _nonzero_positions(keys)
-    distinct = _distinct(keys[positions])
+    distinct = _distinct_or_all(keys[positions])
     dtype = _smallest_exact(distinct.view(weight.dtype))
     plain = Encoding("dense", weight.dtype.name), plain_bytes(weight.nbytes, name_length)
     best = plain
@@ -172,6 +172,12 @@ def _distinct(keys: Array) -> Array:
     return np.asarray(ascending[first])
 
 
+def _distinct_or_all(keys: Array) -> Array:
+    """Distinct integers, or all of them where a sample shows that a codebook cannot hold them: that saves the sort."""
+    sample = keys[:: max(1, keys.size // (16 * _CODEBOOK_SIZE))]
+    return keys if np.unique(sample).size > _CODEBOOK_SIZE else _distinct(keys)
+
+
 def _smallest_exact(values: Array) -> np.dtype[Any]:
     """The smallest float type that holds every value to the last bit; a NaN is never converted."""
     for dtype in _SMALLER_FIRST:
@@ -200,9 +206,9 @@ def _streams(size: int, positions: NDArray[np.int64]) -> list[tuple[Layout, int,
         ("dense", 0, size, count < size),
         ("bitmap", 0, count + 1, True),
     ]
-    steps = np.bincount(_bridgeable(positions))
+    steps, counts = np.unique(_bridgeable(positions), return_counts=True)
     for bits in range(8, 1, -1):
-        bridges = int(np.dot(steps, np.arange(steps.size) // (2**bits - 1)))
+        bridges = int(np.dot(counts, steps // (2**bits - 1)))
         streams.append(("gaps", bits, count + bridges, bridges > 0))
     return streams
 
@@ -345,8 +351,8 @@ def _companded(ascending: Array, mass: Array, size: int) -> NDArray[np.float64]:
     The density is that of a histogram whose bins widen with the magnitude, so that a few outliers do not make it flat.
     """
     scale = float(np.median(np.abs(ascending))) or float(np.abs(ascending).max())
-    ends = np.arcsinh(ascending[[0, -1]] / scale)
-    edges = scale * np.sinh(np.linspace(*ends, max(size, 64) + 1))
+    least, most = np.arcsinh(ascending[[0, -1]] / scale).tolist()
+    edges = scale * np.sinh(np.linspace(least, most, max(size, 64) + 1))
     counts, _ = np.histogram(ascending, bins=edges, weights=mass)
     grown = np.concatenate([[0.0], np.cumsum(np.cbrt(counts * np.diff(edges) ** 2))])
     steps = (np.arange(size) + 0.5) / size * grown[-1]
@@ -383,7 +389,7 @@ def refit_codebook(weight: Array, target: Array, hessian: Array, damping: float 
 
     Minimises ``sum_r (A_r c - target_r)^T H (A_r c - target_r)`` over c, where A_r (columns, m) puts the entries of c
     at the kept elements of row r. The normal equations are ``(sum_r A_r^T H A_r) c = sum_r A_r^T H target_r``; a ridge
-    of ``damping`` times their mean diagonal pulls towards the present entries.
+    of ``damping`` times their mean diagonal pulls towards the present entries. Costs rows times kept², in float64.
 
     Args:
         weight: Rounded weight (rows, columns): its distinct nonzero values are the present codebook.
@@ -424,7 +430,7 @@ def _normal_matrix(rows: Array, columns: Array, indices: Array, hessian: Array, 
     for start, stop in pairwise(bounds):
         kept, entries = columns[start:stop], indices[start:stop]
         runs = np.flatnonzero(np.diff(entries, prepend=-1))
-        part = hessian[np.ix_(kept, kept)].astype(np.float64)
+        part = hessian.take(kept, axis=0).take(kept, axis=1).astype(np.float64, copy=False)
         part = np.add.reduceat(np.add.reduceat(part, runs, axis=0), runs, axis=1)
         normal[np.ix_(entries[runs], entries[runs])] += part
     return normal

@@ -150,7 +150,7 @@ class Layer:
         stored = tensor(self.weight).numpy()
         height, width = self.groups * self.rows, self.columns
         oriented = stored.reshape(height, width) if self._rows_first() else stored.reshape(width, height).T
-        stacked = oriented.astype(np.float64).reshape(self.groups, self.rows, self.columns)
+        stacked = oriented.astype(np.float64, order="C").reshape(self.groups, self.rows, self.columns)
         if self.scale != 1.0:
             stacked *= self.scale
         return self._split(stacked)
@@ -260,8 +260,7 @@ class Layer:
         """Whether Gemm's C is, or can be, one number an output: a scalar, (rows,) or (1, rows)."""
         if self.weight_index == 0 or _float(self.node, "beta", 1.0) == 0.0:
             return False
-        shape = tensor(held).shape.numpy() if held is not None else ()
-        return not shape or (shape[-1] in (1, self.rows) and math.prod(shape[:-1]) == 1)
+        return held is None or math.prod(tensor(held).shape.numpy()[:-1]) == 1
 
     def shift_bias(self, shift: Array) -> None:
         """Add `shift` (groups x rows,) to the bias; a bias is created where there is none.

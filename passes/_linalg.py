@@ -12,6 +12,9 @@ BATCH_COLUMNS = 64
 """Up to this width rows are refitted in one stacked solve; wider ones row by row."""
 
 
+from netsurgeon.passes._parallel import for_each_part
+
+
 class FactorizationError(ValueError):
     """A damped Hessian that has no Cholesky factor; the message names layer and damping."""
 
@@ -84,24 +87,24 @@ def _refit_stacked(target: Array, hessian: Array, mask: Mask) -> Array:
 def _refit_rows(target: Array, hessian: Array, mask: Mask) -> Array:
     """Row by row through the smaller of H on the kept and H⁻¹ on the removed columns."""
     rows, columns = target.shape
-    kept = mask.sum(axis=1)
     result = np.zeros_like(target)
-    full: Array | None = None
-    inverted: Array | None = None
-    for r in range(rows):
-        if kept[r] == 0:
-            continue
-        if 2 * kept[r] <= columns:
+    many = 2 * mask.sum(axis=1) > columns
+    inverted = inverse(hessian[None])[0] if many.any() else None
+    full = target[many] @ inverted if inverted is not None else target[:0]
+    position = np.cumsum(many) - 1
+
+    def work(part: npt.NDArray[np.int64]) -> None:
+        for r in part:
             support = np.flatnonzero(mask[r])
-            result[r, support] = _solve_small(hessian[np.ix_(support, support)], target[r, support])
-            continue
-        if inverted is None or full is None:
-            inverted = inverse(hessian[None])[0]
-            full = target @ inverted
-        removed = np.flatnonzero(~mask[r])
-        price = _solve_small(inverted[np.ix_(removed, removed)], full[r, removed])
-        result[r] = full[r] - price @ inverted[removed]
-        result[r, removed] = 0.0
+            if inverted is not None and many[r]:
+                removed = np.flatnonzero(~mask[r])
+                price = _solve_small(inverted[np.ix_(removed, removed)], full[position[r], removed])
+                result[r] = full[position[r]] - price @ inverted[removed]
+                result[r, removed] = 0.0
+            else:
+                result[r, support] = _solve_small(hessian[np.ix_(support, support)], target[r, support])
+
+    for_each_part(work, rows, 8)
     return result
 
 

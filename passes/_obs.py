@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from netsurgeon.passes._linalg import Array, Mask
 from netsurgeon.passes._masks import Pattern, choose
+from netsurgeon.passes._parallel import for_each_part
 
 PIVOTS = 64
 """Pivots kept lazily before the inverse is downdated by one matrix product."""
-BATCH_BYTES = 256_000_000
+BATCH_BYTES = 64_000_000
+MOST_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +65,13 @@ def sweep(weight: Array, inverse: Array, pattern: Pattern | None = None) -> Swee
     """
     groups, rows, columns = weight.shape
     flat = weight.reshape(-1, columns)
-    batch = max(1, BATCH_BYTES // (8 * columns * columns))
     order = np.empty(flat.shape, np.int64)
     losses = np.empty(flat.shape)
-    for start in range(0, groups * rows, batch):
-        part = np.arange(start, min(start + batch, groups * rows))
+
+    def work(part: npt.NDArray[np.int64]) -> None:
         order[part], losses[part] = _sweep_batch(flat[part], inverse, part // rows, pattern)
+
+    for_each_part(work, groups * rows, int(np.clip(BATCH_BYTES // (8 * columns * columns), 1, MOST_ROWS)))
     return Sweep(order, losses)
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from netsurgeon.passes._encodings import Encoded, Encoding, PackedIntegers, choose_encoding, encode, plain_bytes
-from netsurgeon.passes.unpack_weights import unpacking_node_name
+from netsurgeon.passes.unpack_weights import unpacking_chains, unpacking_node_name
 
 Array = NDArray[Any]
 
@@ -53,9 +53,14 @@ class PackWeights(ir.passes.InPlacePass):
         gaps     = ScatterElements(ConstantOfShape(0), CumSum(integers(gaps)), values) -> Reshape(shape)
         bitmap   = Gather(values, CumSum(bits) * bits) -> Reshape(shape), bits = integers(bitmap), values[0] = 0
 
-    ONNX Runtime folds the chain away while a session loads. The weight's name is now that of the chain's output, so
-    nothing that uses it changes, in subgraphs neither. :class:`~netsurgeon.passes.unpack_weights.UnpackWeights` is
-    the inverse. -0.0 is stored as a value of its own: turn it into 0.0 first where its sign means nothing.
+    ONNX Runtime folds the chain away while a session loads, and outputs are those of the plain model to the last bit.
+    With optimisation off the chain runs each time. The weights are the same, but ONNX Runtime rearranges ahead only
+    what is constant and takes other matrix kernels otherwise: outputs agree to rounding, and to the last bit where
+    ``session.disable_prepacking`` is set for both models.
+
+    The weight's name is now that of the chain's output, so nothing that uses it changes, in subgraphs neither.
+    :class:`~netsurgeon.passes.unpack_weights.UnpackWeights` is the inverse. -0.0 is stored as a value of its own: turn
+    it into 0.0 first where its sign means nothing.
 
     Packed are initializers of the main graph of type float32, float16 or float64 that some node uses, where that
     saves bytes. Left as they are: inputs and outputs of the graph, and weights with fewer than ``min_elements``.
@@ -66,7 +71,8 @@ class PackWeights(ir.passes.InPlacePass):
 
     Raises:
         OpsetTooLowError: If the default operator set is older than 11.
-        ValueError: If a weight of the plan is not there, or its values have changed so that the encoding does not fit.
+        ValueError: If a weight of the plan is not there (then nothing has been changed), or its values are no longer
+            those that were planned for and do not fit (then the weights before it have been packed).
     """
 
     plan: Sequence[Packing] | None = field(default=None, repr=False)
@@ -81,14 +87,12 @@ class PackWeights(ir.passes.InPlacePass):
         plan = plan_packing(model, self.min_elements) if self.plan is None else self.plan
         names = _names(model.graph)
         weights = {value.name: value for value in _weights(model.graph)}
-        nodes: list[ir.Node] = []
+        missing = [packing.name for packing in plan if packing.name not in weights]
+        if missing:
+            raise ValueError(f"not weights that can be packed: {', '.join(missing)}; plan the packing again")
         for packing in plan:
-            if packing.name not in weights:
-                raise ValueError(f"the model has no weight '{packing.name}' that can be packed; plan the packing again")
-            nodes += _pack(model.graph, weights[packing.name], packing.encoding, names)
-        if nodes:
-            model.graph.insert_before(model.graph[0], nodes)
-        return ir.passes.PassResult(model, modified=bool(nodes))
+            _pack(model.graph, weights[packing.name], packing.encoding, names)
+        return ir.passes.PassResult(model, modified=bool(plan))
 
 
 def plan_packing(model: ir.Model, min_elements: int = 256) -> list[Packing]:
@@ -113,9 +117,12 @@ def _require_opset(model: ir.Model) -> None:
 
 
 def _weights(graph: ir.Graph) -> Iterator[ir.Value]:
-    """Initializers that may be packed."""
+    """Initializers that may be packed: none of those that already serve to unpack another."""
+    chains = {node for chain in unpacking_chains(graph) for node in chain}
     for value in graph.initializers.values():
-        if value.is_graph_input() or value.is_graph_output() or not value.uses() or value.const_value is None:
+        if value.is_graph_input() or value.is_graph_output() or value.const_value is None:
+            continue
+        if not value.uses() or not chains.isdisjoint(value.consumers()):
             continue
         # Unpacked indices are int32.
         if value.const_value.dtype in _FLOATS and 0 < value.const_value.size < 2**31 - 1:
@@ -150,8 +157,8 @@ def _names(graph: ir.Graph) -> set[str]:
     return names
 
 
-def _pack(graph: ir.Graph, weight: ir.Value, encoding: Encoding, names: set[str]) -> list[ir.Node]:
-    """Replace an initializer by stored tensors; returns the nodes that unpack them, not yet in the graph."""
+def _pack(graph: ir.Graph, weight: ir.Value, encoding: Encoding, names: set[str]) -> None:
+    """Replace an initializer by stored tensors and the nodes that unpack them, at the start of the graph."""
     tensor = _tensor(weight)
     encoded = encode(tensor.numpy(), encoding)
     _release(tensor)
@@ -161,7 +168,7 @@ def _pack(graph: ir.Graph, weight: ir.Value, encoding: Encoding, names: set[str]
     unpacked.doc_string = weight.doc_string
     del graph.initializers[str(weight.name)]
     weight.replace_all_uses_with(unpacked)
-    return chain.nodes
+    graph.insert_before(graph[0], chain.nodes)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from netsurgeon.passes._encodings import (
 )
 
 Array = NDArray[Any]
-Numbers: TypeAlias = Literal["float16", "float32", "codebook"]
+Values: TypeAlias = Literal["float16", "float32", "codebook"]
 
 FLOAT_TOLERANCE = 1e-3
 """Largest relative Frobenius error for which a shorter float is taken; a float16 without subnormals makes 3e-4."""
@@ -29,13 +29,13 @@ class Rounding:
 
     Attributes:
         name: The initializer.
-        numbers: ``float16``, ``float32`` or ``codebook``.
+        values: ``float16``, ``float32`` or ``codebook``.
         error: Relative Frobenius error of the rounded weight; 0 where it was left.
         reason: Why the weight was left as it is; None where it was rounded.
     """
 
     name: str
-    numbers: Numbers
+    values: Values
     error: float
     reason: str | None = None
 
@@ -53,7 +53,7 @@ class RoundWeights(ir.passes.InPlacePass):
 
     Attributes:
         names: Initializers of the main graph to round. A shared one is rounded for all who use it.
-        numbers: What to round to.
+        values: What to round to.
         size: Largest number of values in a codebook. With 255, the zero that a sparse layout may need is the 256th.
 
     Raises:
@@ -61,18 +61,16 @@ class RoundWeights(ir.passes.InPlacePass):
     """
 
     names: tuple[str, ...]
-    numbers: Numbers = "float16"
+    values: Values = "float16"
     size: int = 255
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round the named weights."""
-        roundings = round_weights(model, self.names, self.numbers, self.size)
+        roundings = round_weights(model, self.names, self.values, self.size)
         return ir.passes.PassResult(model, modified=any(rounding.reason is None for rounding in roundings))
 
 
-def round_weights(
-    model: ir.Model, names: Iterable[str], numbers: Numbers = "float16", size: int = 255
-) -> list[Rounding]:
+def round_weights(model: ir.Model, names: Iterable[str], values: Values = "float16", size: int = 255) -> list[Rounding]:
     """Round the named initializers in place and say what became of each (see :class:`RoundWeights`).
 
     Raises:
@@ -82,19 +80,19 @@ def round_weights(
     missing = [name for name in names if name not in model.graph.initializers]
     if missing:
         raise ValueError(f"not initializers of the model: {', '.join(missing)}")
-    return [_round(model.graph.initializers[name], numbers, size) for name in names]
+    return [_round(model.graph.initializers[name], values, size) for name in names]
 
 
-def _round(value: ir.Value, numbers: Numbers, size: int) -> Rounding:
+def _round(value: ir.Value, values: Values, size: int) -> Rounding:
     name, tensor = str(value.name), value.const_value
     if tensor is None or tensor.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
-        return Rounding(name, numbers, 0.0, "it is neither float32 nor float64")
+        return Rounding(name, values, 0.0, "it is neither float32 nor float64")
     weight = tensor.numpy()
-    rounded = _to_codebook(weight, size) if numbers == "codebook" else _to_float(weight, numbers)
+    rounded = _to_codebook(weight, size) if values == "codebook" else _to_float(weight, values)
     if isinstance(rounded, str):
-        return Rounding(name, numbers, 0.0, rounded)
+        return Rounding(name, values, 0.0, rounded)
     value.const_value = ir.tensor(rounded, name=name)
-    return Rounding(name, numbers, relative_error(weight, rounded))
+    return Rounding(name, values, relative_error(weight, rounded))
 
 
 def _to_float(weight: Array, dtype: str) -> Array | str:

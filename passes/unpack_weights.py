@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_UNPACKED_BY = "unpack"
-
 
 def unpacking_node_name(weight: str) -> str:
     """The name of the node that produces a packed weight, the mark by which it is found again after a save."""
-    return f"{weight}/{_UNPACKED_BY}"
+    return f"{weight}/unpack"
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class UnpackWeights(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Unpack every packed weight of the main graph."""
-        chains = _chains(model.graph)
+        chains = unpacking_chains(model.graph)
         for chain in chains:
             _unpack(model.graph, chain)
         return ir.passes.PassResult(model, modified=bool(chains))
@@ -38,13 +36,15 @@ class UnpackWeights(ir.passes.InPlacePass):
 
 def packed_weights(model: ir.Model) -> list[str]:
     """Names of the packed weights of the main graph, in order."""
-    return [str(chain[-1].outputs[0].name) for chain in _chains(model.graph)]
+    return [str(chain[-1].outputs[0].name) for chain in unpacking_chains(model.graph)]
 
 
-def _chains(graph: ir.Graph) -> list[list[ir.Node]]:
-    """The nodes of every chain, in order; the last gives the weight."""
-    chains = ([*_ancestors(node), node] for node in graph if _is_marked(node))
-    return [chain for chain in chains if all(_is_unpacking(node, graph) for node in chain)]
+def unpacking_chains(graph: ir.Graph) -> list[list[ir.Node]]:
+    """The nodes of every chain in ``graph``, in order; the last one gives the weight."""
+    order = {node: place for place, node in enumerate(graph)}
+    cones = [_ancestry(node) for node in order if _is_marked(node)]
+    chains = [cone for cone in cones if all(node in order and _is_unpacking(node) for node in cone)]
+    return [sorted(chain, key=order.__getitem__) for chain in chains]
 
 
 def _is_marked(node: ir.Node) -> bool:
@@ -55,19 +55,22 @@ def _is_marked(node: ir.Node) -> bool:
     return marked == node.name or (marked == name and number.isdigit())
 
 
-def _ancestors(node: ir.Node) -> list[ir.Node]:
-    """Every node that ``node`` depends on, each after those it depends on itself."""
-    found: dict[ir.Node, None] = {}
-    for value in node.inputs:
-        producer = value.producer() if value is not None else None
-        if producer is not None:
-            found.update(dict.fromkeys([*_ancestors(producer), producer]))
-    return list(found)
+def _ancestry(last: ir.Node) -> set[ir.Node]:
+    """The node and every node that it depends on."""
+    found: set[ir.Node] = set()
+    waiting = [last]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            producers = (value.producer() for value in node.inputs if value is not None)
+            waiting += [producer for producer in producers if producer is not None]
+    return found
 
 
-def _is_unpacking(node: ir.Node, graph: ir.Graph) -> bool:
-    """Whether the node is one of a chain's operators, on initializers of ``graph`` or other nodes."""
-    if node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx") or node.graph is not graph:
+def _is_unpacking(node: ir.Node) -> bool:
+    """Whether the node is one of a chain's operators, on constant initializers and outputs of other nodes."""
+    if node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx"):
         return False
     return all(
         value is not None
@@ -101,7 +104,7 @@ def _evaluate(chain: Sequence[ir.Node]) -> Array:
     for node in chain:
         inputs = [_array(value, arrays) for value in node.inputs if value is not None]
         arrays[node.outputs[0]] = _OPERATORS[node.op_type](node, *inputs)
-    return np.ascontiguousarray(arrays[chain[-1].outputs[0]])
+    return arrays[chain[-1].outputs[0]]
 
 
 def _array(value: ir.Value, arrays: dict[ir.Value, Array]) -> Array:
