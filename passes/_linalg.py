@@ -6,13 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from netsurgeon.passes._parallel import for_each_part
+
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 BATCH_COLUMNS = 64
 """Up to this width rows are refitted in one stacked solve; wider ones row by row."""
-
-
-from netsurgeon.passes._parallel import for_each_part
 
 
 class FactorizationError(ValueError):

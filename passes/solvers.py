@@ -23,12 +23,16 @@ METHODS: tuple[str, ...] = get_args(Method)
 UNCORRECTED = ("magnitude", "lobs")
 """Methods as published: on the dense inputs, without recalibration and refit."""
 DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
+BOTH_COLUMNS = 320
+"""Up to this width `auto` runs the exact sweep beside ADMM and takes the better of the two; above, ADMM alone wins."""
 OBS_COLUMNS = 1152
-"""Up to this width `auto` runs the exact sweep beside ADMM and takes the better of the two."""
+"""Up to this width error curves come from the exact sweep."""
 SAMPLED_ROWS = 64
-WIDE_STEPS = 60
-"""ADMM steps where a layer is wider than WIDE_COLUMNS."""
 WIDE_COLUMNS = 2048
+"""Wider layers run ADMM on the WIDE schedule."""
+WIDE = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 60)
+SHORT = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 24)
+"""For the error curves of layers too wide for the exact sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,14 +114,14 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
 def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) -> list[Mask]:
     columns = problem.weight.shape[-1]
     masks = []
-    if method == "obs" or (method == "auto" and columns <= OBS_COLUMNS):
+    if method == "obs" or (method == "auto" and columns <= BOTH_COLUMNS):
         swept = _obs.sweep(problem.weight, _linalg.inverse(problem.hessian), pattern)
         mask = swept.mask(keep) if pattern is None else swept.mask(0)
         masks.append(mask.reshape(problem.weight.shape))
     if method == "admm" or (method == "auto" and columns > 16):
-        steps = 300 if columns <= WIDE_COLUMNS else WIDE_STEPS
+        schedule = _admm.SLOW if columns <= WIDE_COLUMNS else WIDE
         basis = _admm.Eigenbasis.of(problem.hessian)
-        masks.append(_admm.support(problem.weight, basis, keep, pattern, steps))
+        masks.append(_admm.support(problem.weight, basis, keep, pattern, schedule))
     return masks
 
 
@@ -192,7 +196,7 @@ def _wide_errors(problem: Problem, kept: Array) -> Array:
     points = np.array([0.7, 0.5, 0.35, 0.22, 0.12, 0.05, 0.015])
     errors = []
     for point in points:
-        mask = _admm.support(problem.weight, basis, round(point * problem.weight.size), steps=24)
+        mask = _admm.support(problem.weight, basis, round(point * problem.weight.size), schedule=SHORT)
         refitted = _linalg.refit_iterative(target, basis.hessian, scaled, mask, steps=24)
         errors.append(problem.error(refitted / basis.scale))
     ends = [problem.error(np.zeros_like(problem.weight))]

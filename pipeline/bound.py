@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass, ShapeInferencePass
 
 from netsurgeon.passes._layers import find_layers
 from netsurgeon.pipeline._lipschitz import SHAPE_ONLY, Extents, NoConstantError, Step, constant_of, error_after
@@ -106,7 +106,8 @@ def measure_bound(
     """
     if count < 1:
         raise InputError("the error bound needs at least one sample, found none")
-    before, after = _inferred(dense.clone()), pruned.clone()
+    before, after = _closed(dense.clone()), _closed(pruned.clone())
+    ShapeInferencePass(check_type=False, strict_mode=False)(before)
     changes = _changes(before.graph, after.graph)
     walk = _Walk(after.graph, before.graph)
     walk.ask_for_extents(name for change in changes for name in change.landings)
@@ -124,10 +125,11 @@ def measure_bound(
     return Bound(count, tuple(layers), tuple(_output_bound(name, errors, tally, count) for name in outputs))
 
 
-def _inferred(model: ir.Model) -> ir.Model:
-    # Before version 4 an initializer must be a graph input as well, which those of the probes are not.
+def _closed(model: ir.Model) -> ir.Model:
+    """No feed overrides an initializer here; before version 4 every one must be an input, those of probes as well."""
+    RemoveInitializersFromInputsPass()(model)
     model.ir_version = max(model.ir_version, 4)
-    return ShapeInferencePass(check_type=False, strict_mode=False)(model).model
+    return model
 
 
 # ---------------------------------------------------------------- what differs
@@ -482,7 +484,9 @@ def _values(graph: ir.Graph) -> dict[str, ir.Value]:
 def _extent(value: ir.Value) -> tuple[int | str | None, ...] | None:
     if value.shape is None:
         return None
-    return tuple(extent if isinstance(extent, int) else extent.value for extent in value.shape)
+    # Some exporters write -1 for an axis that varies.
+    sizes = (extent if isinstance(extent, int) else extent.value for extent in value.shape)
+    return tuple(None if isinstance(size, int) and size < 0 else size for size in sizes)
 
 
 # ---------------------------------------------------------------- results

@@ -42,6 +42,8 @@ class Runtime:
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
+        # threads that spin while they wait would starve the solvers between two runs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         for library in self.custom_ops:
