@@ -184,8 +184,8 @@ class Layer:
 
     def samples(
         self, x: npt.NDArray[np.generic], limit: int | None = None, rng: np.random.Generator | None = None
-    ) -> list[npt.NDArray[np.float32]]:
-        """Rows of the layer's input, one float32 array (samples, columns / blocks) a group and block.
+    ) -> npt.NDArray[np.float32]:
+        """Rows of the layer's input as a new float32 array (groups x blocks, samples, columns / blocks).
 
         Args:
             x: a batch of the layer's input, with the shape the graph gives it.
@@ -197,11 +197,10 @@ class Layer:
         """
         rows = self._patch_rows(x, limit, rng) if self.geometry else self._matrix_rows(x, limit, rng)
         axis = rows.ndim - 1 - (len(self.geometry.kernel) if self.geometry else 0)
-        parts = np.split(rows, self.groups * self.blocks, axis)
-        stack = np.empty((len(parts), math.prod(rows.shape[:axis]), self.columns // self.blocks), np.float32)
-        for target, part in zip(stack, parts, strict=True):
-            target.reshape(part.shape)[...] = part
-        return list(stack)
+        parts = self.groups * self.blocks
+        shape = (*rows.shape[:axis], parts, rows.shape[axis] // parts, *rows.shape[axis + 1 :])
+        stack = np.array(np.moveaxis(rows.reshape(shape), axis, 0), dtype=np.float32, order="C")
+        return stack.reshape(parts, -1, self.columns // self.blocks)
 
     def positions(self, x: npt.NDArray[np.generic]) -> int:
         """How many rows `samples` finds in x without a limit."""

@@ -26,13 +26,17 @@ def inverse(hessian: Array) -> Array:
     """
     result = np.empty_like(hessian)
     for g, matrix in enumerate(hessian):
-        factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1)
-        if failed == 0:
-            factor, failed = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-        if failed != 0:
-            raise FactorizationError("the damped Hessian is not positive definite")
-        result[g] = np.tril(factor) + np.tril(factor, -1).T
+        lower, _ = scipy.linalg.lapack.dpotri(_cholesky(matrix), lower=1, overwrite_c=1)
+        result[g] = np.tril(lower) + np.tril(lower, -1).T
     return result
+
+
+def _cholesky(matrix: Array) -> Array:
+    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1)
+    # OpenBLAS takes a NaN for a pivot
+    if failed != 0 or not np.isfinite(np.diagonal(factor)).all():
+        raise FactorizationError("the damped Hessian is not positive definite")
+    return np.asarray(factor)
 
 
 def solve(target: Array, hessian: Array) -> Array:
@@ -48,10 +52,7 @@ def solve(target: Array, hessian: Array) -> Array:
 
 
 def _solve_rows(matrix: Array, rows: Array) -> Array:
-    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1)
-    if failed != 0:
-        raise FactorizationError("the damped Hessian is not positive definite")
-    solution, _ = scipy.linalg.lapack.dpotrs(factor, rows.T, lower=1)
+    solution, _ = scipy.linalg.lapack.dpotrs(_cholesky(matrix), rows.T, lower=1)
     return np.asarray(solution.T)
 
 
@@ -77,6 +78,7 @@ def refit(target: Array, hessian: Array, mask: Mask) -> Array:
 
 def _refit_stacked(target: Array, hessian: Array, mask: Mask) -> Array:
     """All rows in one stacked solve: removed columns become rows and columns of the identity."""
+    _cholesky(hessian)
     masked = hessian * (mask[:, :, None] & mask[:, None, :])
     columns = np.arange(hessian.shape[0])
     masked[:, columns, columns] += ~mask

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
+from netsurgeon.passes._encodings import fit_codebook, refit_codebook, replace_codebook, round_to_codebook
 from netsurgeon.passes._layers import Layer, find_layers
 from netsurgeon.passes._linalg import Array, FactorizationError
 from netsurgeon.passes._masks import Pattern
 from netsurgeon.passes.statistics import Moments, Statistics
+
+
+REFIT_LIMIT = 2e9
+"""Codebooks are refitted while the pairs of kept weights, summed over the rows, stay below this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +30,29 @@ class LayerPlan:
         method: one of `solvers.METHODS`.
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
         pattern: N and M of an N:M pattern.
+        values: "codebook" = at most 256 distinct values, fitted and refitted; anything else leaves values free.
     """
 
     keep: int
     method: str = "auto"
     damping: float | None = None
     pattern: tuple[int, int] | None = None
+    values: str = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What was done to one layer.
+
+    Attributes:
+        damping: λ that was used, relative to the mean diagonal of the Hessian.
+        samples: rows its statistics were taken from.
+        seconds: time the solver took.
+    """
+
+    damping: float
+    samples: int
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +71,13 @@ class PruneWeights(ir.passes.InPlacePass):
         plan: by layer name.
         moments: by layer name.
         seed: of the rows sampled to choose the damping.
-        dampings: filled with the damping used, by layer name.
+        outcomes: filled with what was done, by layer name.
     """
 
     plan: Mapping[str, LayerPlan]
     moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
     seed: int = 0
-    dampings: dict[str, float] = dataclasses.field(default_factory=dict)
+    outcomes: dict[str, Outcome] = dataclasses.field(default_factory=dict)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Prune in place.
@@ -65,31 +88,45 @@ class PruneWeights(ir.passes.InPlacePass):
         layers = [layer for layer in find_layers(model.graph)[0] if layer.name in self.plan]
         for layer in layers:
             if layer.name in self.moments:
-                self.dampings[layer.name] = self._prune(layer)
-        return ir.passes.PassResult(model, bool(self.dampings))
+                self.outcomes[layer.name] = self._prune(layer)
+        return ir.passes.PassResult(model, bool(self.outcomes))
 
-    def _prune(self, layer: Layer) -> float:
+    def _prune(self, layer: Layer) -> Outcome:
+        started = time.perf_counter()
         plan, moments = self.plan[layer.name], self.moments[layer.name]
-        refined = plan.method not in solvers.UNCORRECTED
-        centred = refined and layer.bias_slot() is not None
+        centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None
         weight = layer.matrix()
-        damping = plan.damping
-        if damping is None:
-            rng = np.random.default_rng(self.seed)
-            fit, held = (m.statistics(centred=centred) for m in (moments.fit, moments.held))
-            damping = solvers.choose_damping(weight, fit, held, plan.keep, rng)
-            del fit, held
+        damping = plan.damping or self._choose_damping(weight, plan, moments, centred)
         statistics = moments.fit.merged(moments.held).statistics(centred=centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
             pruned = solvers.prune(problem, plan.keep, plan.method, pattern)
+            if plan.values == "codebook":
+                pruned = _to_codebook(pruned, problem)
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
         layer.write(pruned)
         if centred:
             layer.shift_bias(bias_shift(layer, weight, statistics))
-        return damping
+        return Outcome(damping, statistics.count, time.perf_counter() - started)
+
+    def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
+        if moments.held.count == 0:
+            return max(solvers.DAMPINGS)
+        fit, held = (part.statistics(centred=centred) for part in (moments.fit, moments.held))
+        return solvers.choose_damping(weight, fit, held, plan.keep, np.random.default_rng(self.seed))
+
+
+def _to_codebook(weight: Array, problem: solvers.Problem) -> Array:
+    """Fit a codebook to the kept weights, then refit its values on the layer's problem where that is cheap."""
+    rounded = round_to_codebook(weight, fit_codebook(weight[weight != 0.0]))
+    single = len(weight) == 1
+    cheap = float(np.sum(np.count_nonzero(weight, axis=-1).astype(float) ** 2)) < REFIT_LIMIT
+    if single and cheap and rounded.any():
+        codebook = refit_codebook(rounded[0], problem.weight[0], problem.hessian[0])
+        rounded = replace_codebook(rounded[0], codebook)[None]
+    return np.asarray(rounded)
 
 
 def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:

@@ -148,6 +148,30 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
     return DAMPINGS[int(np.argmin(errors))]
 
 
+def quick_prune(weight: Array, statistics: Statistics, damping: float, keep: int) -> tuple[Array, float]:
+    """A plausible pruned weight and its δE relative to the output's energy: largest scaled weights, then a refit.
+
+    Raises:
+        FactorizationError: the damped Hessian has no Cholesky factor.
+    """
+    problem = Problem.of(weight, statistics, damping)
+    scale = np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None, :]
+    mask = largest(np.abs(problem.weight * scale), keep)
+    if weight.shape[-1] <= OBS_COLUMNS:
+        pruned = _linalg.refit(problem.target, problem.hessian, mask)
+    else:
+        target, hessian, start = (a.astype(np.float32) for a in (problem.target, problem.hessian, problem.weight))
+        pruned = _linalg.refit_iterative(target, hessian, start, mask, steps=24).astype(np.float64)
+    change = pruned - weight
+    error = float(np.sum((change @ statistics.gram) * change))
+    return pruned, error / energy(weight, statistics)
+
+
+def energy(weight: Array, statistics: Statistics) -> float:
+    """Energy of a layer's output, per sample; never 0."""
+    return max(float(np.sum((weight @ statistics.gram) * weight)), np.finfo(float).tiny)
+
+
 def _sample_rows(rows: int, rng: np.random.Generator, limit: int = SAMPLED_ROWS) -> npt.NDArray[np.int64]:
     return np.sort(rng.choice(rows, size=min(rows, limit), replace=False))
 
@@ -172,7 +196,6 @@ def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
     problem = Problem.of(weight, statistics, damping)
-    energy = max(float(np.sum((weight @ statistics.gram) * weight)), np.finfo(float).tiny)
     chosen = _sample_rows(weight.shape[1], rng)
     sampled = problem.rows(chosen)
     share = problem.error(np.zeros_like(problem.weight)) / max(
@@ -184,7 +207,7 @@ def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
     else:
         errors = _wide_errors(sampled, kept)
-    return Curve(kept, np.maximum.accumulate(errors) * share / energy)
+    return Curve(kept, np.maximum.accumulate(errors) * share / energy(weight, statistics))
 
 
 def _wide_errors(problem: Problem, kept: Array) -> Array:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Rows = Sequence[npt.NDArray[np.float32]]
+Rows = npt.NDArray[np.float32]
 DOUBLE_LIMIT = 2048
 """Wider Hessians are accumulated in float32: half the memory, and damping is far above the rounding."""
 
@@ -52,31 +51,35 @@ class Moments:
         dtype = np.float64 if columns <= DOUBLE_LIMIT else np.float32
         self.count = 0
         self.paired = paired
-        self._origin: tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]] | None = None
+        self._origin: tuple[Rows, Rows] | None = None
         self._sums = np.zeros((2, groups, columns))
         self._gram = np.zeros((groups, columns, columns), dtype)
         self._cross = np.zeros((groups, columns, columns), dtype) if paired else self._gram
 
     def update(self, dense: Rows, current: Rows | None = None) -> None:
-        """Add a batch: one (samples, columns) array a group, dense inputs and, where paired, current ones."""
+        """Add a batch: dense inputs (groups, samples, columns) and, where paired, current ones of the same shape."""
         now = dense if current is None else current
         if self._origin is None:
-            self._origin = ([x.mean(axis=0) for x in dense], [x.mean(axis=0) for x in now])
-        for g, (x, y) in enumerate(zip(dense, now, strict=True)):
-            x_origin, y_origin = self._origin[0][g], self._origin[1][g]
-            y = y - y_origin
-            self._gram[g] += y.T @ y
-            self._sums[1, g] += y.sum(axis=0, dtype=np.float64)
-            if self.paired:
-                x = x - x_origin
-                self._cross[g] += x.T @ y
-                self._sums[0, g] += x.sum(axis=0, dtype=np.float64)
-        if not self.paired:
+            self._origin = (dense.mean(axis=1), now.mean(axis=1))
+        y = now - self._origin[1][:, None]
+        self._gram += _products(y, y)
+        self._sums[1] += y.sum(axis=1, dtype=np.float64)
+        if self.paired:
+            x = dense - self._origin[0][:, None]
+            self._cross += _products(x, y)
+            self._sums[0] += x.sum(axis=1, dtype=np.float64)
+        else:
             self._sums[0] = self._sums[1]
-        self.count += len(dense[0])
+        self.count += dense.shape[1]
 
     def merged(self, other: Moments) -> Moments:
-        """The moments of both sets of samples; both must share an origin (see `like`)."""
+        """The moments of both sets of samples.
+
+        Raises:
+            ValueError: they do not share an origin (see `like`).
+        """
+        if self._origin is not None and other._origin is not None and self._origin is not other._origin:
+            raise ValueError("moments around different origins cannot be merged: start one from the other's like()")
         result = Moments(1, 1, paired=self.paired)
         result.count = self.count + other.count
         result._origin = self._origin or other._origin
@@ -100,7 +103,7 @@ class Moments:
         """
         if self._origin is None or self.count == 0:
             raise ValueError("no samples were seen")
-        origins = np.stack([np.stack(side) for side in self._origin]).astype(np.float64)
+        origins = np.stack(self._origin).astype(np.float64)
         offsets = self._sums / self.count
         means = origins + offsets
         gram = self._moment(self._gram, (offsets[1], offsets[1]), (means[1], means[1]), centred)
@@ -119,3 +122,10 @@ class Moments:
             if not centred:
                 moment[g] += np.outer(means[0][g], means[1][g])
         return moment
+
+
+def _products(x: Rows, y: Rows) -> Rows:
+    """xᵀ y of each group; one symmetric BLAS product where x is y and there is one group."""
+    if len(x) == 1:
+        return np.asarray((x[0].T @ y[0])[None])
+    return np.asarray(x.transpose(0, 2, 1) @ y)

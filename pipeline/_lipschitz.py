@@ -427,7 +427,7 @@ def spectral_norm(stack: Array) -> float:
 def _top_eigenvalue(gram: Array) -> float:
     """Lanczos from below, proven from above: t I − G has a Cholesky factor, so no eigenvalue exceeds t.
 
-    Every eigenvalue of a 2048 × 2048 matrix takes forty times as long.
+    Finding every eigenvalue takes many times as long.
     """
     start = np.random.default_rng(0).standard_normal(len(gram))
     try:

@@ -389,6 +389,7 @@ class _Walk:
     def __init__(self, graph: ir.Graph, dense: ir.Graph):
         self._graph = graph
         self._norms: dict[str, float] = {}
+        self._shapes_may_differ = False
         self.dense_values = _values(dense)
         self.extents = Extents({name: _extent(value) for name, value in self.dense_values.items()})
 
@@ -410,6 +411,8 @@ class _Walk:
             for index, value in enumerate(node.outputs):
                 name = value.name or ""
                 found[name] = _total(self._at(node, index, carried), local.get(name, 0.0))
+                # Only what is discrete can become a shape: until it carries an error all shapes are equal.
+                self._shapes_may_differ |= bool(found[name]) and self._is_discrete(name)
         return found
 
     def norm(self, node: ir.Node) -> float:
@@ -421,15 +424,13 @@ class _Walk:
         return math.inf if isinstance(carried, str) else carried
 
     def _carried(self, node: ir.Node, found: Mapping[str, Error]) -> Error:
-        if _is_shape_only(node):
-            return 0.0
         operands = [0.0 if value is None else found.get(value.name or "", 0.0) for value in node.inputs]
         everything = [*operands, *(found.get(name, 0.0) for name in _captured(node))]
         ended = next((error for error in everything if isinstance(error, str)), None)
+        if not any(everything) or (_is_shape_only(node) and not (ended and self._shapes_may_differ)):
+            return 0.0
         if ended is not None:
             return ended
-        if not any(everything):
-            return 0.0
         return self._through(node, tuple(error for error in operands if not isinstance(error, str)))
 
     def _through(self, node: ir.Node, errors: tuple[float, ...]) -> Error:
@@ -442,12 +443,15 @@ class _Walk:
         """What is carried to output `index`: the rules speak for the first one, and for every part of a Split."""
         if isinstance(carried, str) or not carried:
             return carried
-        value = self.dense_values.get(node.outputs[index].name or "")
-        if value is not None and value.dtype is not None and not value.dtype.is_floating_point():
+        if self._is_discrete(node.outputs[index].name or ""):
             return _place(node, "its result is discrete")
         if index and node.op_type != "Split":
             return _place(node, f"no Lipschitz constant is known for its output {index}")
         return carried
+
+    def _is_discrete(self, name: str) -> bool:
+        value = self.dense_values.get(name)
+        return value is not None and value.dtype is not None and not value.dtype.is_floating_point()
 
 
 def _total(carried: Error, added: Error) -> Error:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes._layers import Layer, find_layers
 from netsurgeon.passes.prune_weights import LayerMoments
-from netsurgeon.passes.statistics import Moments
+from netsurgeon.passes.statistics import Moments, Rows
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Samples
@@ -19,11 +19,10 @@ from netsurgeon.pipeline.walk import Segment, Walk, cut
 
 ROWS_PER_COLUMN = 48
 FEWEST_ROWS = 65_536
+POOLED_ROWS = 2048
+"""Small batches are pooled up to this many rows before they enter the moments."""
 HELD_SHARE = 0.2
 """Share of each batch's rows held out to choose the damping."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is going on, steps done and steps in all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,20 +86,24 @@ class Calibration:
         fit = Moments(layer.groups * layer.blocks, columns, paired=current is not None)
         held: Moments | None = None
         wanted = max(FEWEST_ROWS, ROWS_PER_COLUMN * columns)
+        limit = math.ceil(wanted / dense.batches)
+        pool: list[tuple[Rows, Rows]] = []
         for batch in range(dense.batches):
             x = dense.value(layer.input.name or "", batch)
             _check_finite(x, layer)
-            limit = math.ceil(wanted / dense.batches)
             rows = layer.samples(x, limit, np.random.default_rng([self.seed, batch]))
-            others = None
+            others = rows
             if current is not None:
                 y = current.value(layer.input.name or "", batch)
                 others = layer.samples(y, limit, np.random.default_rng([self.seed, batch]))
-            end = max(1, round(len(rows[0]) * (1.0 - HELD_SHARE)))
-            fit.update([r[:end] for r in rows], None if others is None else [r[:end] for r in others])
-            held = held or fit.like()
-            if end < len(rows[0]):
-                held.update([r[end:] for r in rows], None if others is None else [r[end:] for r in others])
+            pool.append((rows, others))
+            if batch == dense.batches - 1 or sum(each.shape[1] for each, _ in pool) >= POOLED_ROWS:
+                x_rows, y_rows = (np.concatenate(side, axis=1) for side in zip(*pool, strict=True))
+                pool.clear()
+                end = max(1, round(x_rows.shape[1] * (1.0 - HELD_SHARE)))
+                fit.update(x_rows[:, :end], y_rows[:, :end] if current is not None else None)
+                held = held or fit.like()
+                held.update(x_rows[:, end:], y_rows[:, end:] if current is not None else None)
         if held is None:
             raise InputError("no calibration samples were given")
         return LayerMoments(fit, held)

@@ -3,24 +3,213 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+import fnmatch
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes import _linalg, solvers
-from netsurgeon.passes._admm import Eigenbasis
-from netsurgeon.passes._layers import Layer, find_layers
-from netsurgeon.passes._masks import largest
-from netsurgeon.passes.prune_weights import LayerPlan, PruneWeights
-from netsurgeon.pipeline.budget import Cost
+from netsurgeon.passes import solvers
+from netsurgeon.passes._layers import Declined, Layer, find_layers
+from netsurgeon.passes.prune_weights import LayerPlan, Outcome, PruneWeights, pattern_of
+from netsurgeon.passes.round_weights import Rounding, round_weights
+from netsurgeon.passes.statistics import Moments
+from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.calibrate import Calibration
-from netsurgeon.pipeline.runtime import Feed
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.sensitivity import Trial, measure_sensitivity
 
 CURVE_DAMPING = 1e-2
-Progress = Callable[[str, float], None]
-"""Called with the name of the stage and the share of it that is done."""
+PROBED_INPUTS = (4, 256)
+"""Fewest and most inputs on which sensitivities are measured."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, the steps done and the steps in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which layers are pruned.
+
+    Attributes:
+        layers: those that take part, in graph order.
+        declined: every other node that holds weights, and why.
+        fixed: weights to keep in layers whose sparsity the user has given.
+    """
+
+    layers: tuple[Layer, ...]
+    declined: tuple[Declined, ...]
+    fixed: Mapping[str, int]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Weights by layer."""
+        return {layer.name: layer.size for layer in self.layers}
+
+
+def select(model: ir.Model, options: Options) -> Selection:
+    """Choose the layers that take part.
+
+    Raises:
+        InputError: no layer can be pruned, or a name or glob of the user's matches none.
+    """
+    layers, declined = find_layers(model.graph)
+    if not layers:
+        reasons = "; ".join(f"{d.operator} {d.node!r}: {d.reason}" for d in declined[:3])
+        raise InputError(f"the model has no layer that can be pruned ({reasons or 'no Conv, Gemm or MatMul weights'})")
+    names = [layer.name for layer in layers]
+    for glob in (*options.exclude, *options.layers):
+        if not fnmatch.filter(names, glob):
+            raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
+    taken, fixed = [], {}
+    for layer in layers:
+        reason = _reason_to_leave(layer, options)
+        if reason:
+            declined.append(Declined(layer.name, layer.operator, reason, layer.size))
+            continue
+        taken.append(layer)
+        for glob, sparsity in options.layers.items():
+            if fnmatch.fnmatchcase(layer.name, glob):
+                fixed[layer.name] = layer.size - round(layer.size * sparsity)
+    if not taken:
+        raise InputError("every layer is excluded: leave at least one to be pruned")
+    return Selection(tuple(taken), tuple(declined), fixed)
+
+
+def _reason_to_leave(layer: Layer, options: Options) -> str | None:
+    if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude):
+        return "excluded by the user"
+    numbers = options.pattern_numbers()
+    if numbers is not None:
+        try:
+            pattern_of(layer, numbers)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Weights to keep in each layer, and what led to it.
+
+    Attributes:
+        keep: by layer name.
+        costs: error curve and sensitivity by layer name; empty where no budget was needed.
+    """
+
+    keep: Mapping[str, int]
+    costs: Mapping[str, budget.Cost] = dataclasses.field(repr=False)
+
+
+def make_plan(
+    model: ir.Model, selection: Selection, calibration: Calibration, options: Options, progress: Progress
+) -> Plan:
+    """Spread the goal over the layers; one dense sweep, unless the goal needs no budget.
+
+    Raises:
+        InputError: the sparsities the user has fixed leave no room for the goal.
+    """
+    numbers = options.pattern_numbers()
+    if numbers is not None:
+        kept = {name: size * numbers[0] // numbers[1] for name, size in selection.sizes.items()}
+        return Plan(kept, {})
+    free = {name: size for name, size in selection.sizes.items() if name not in selection.fixed}
+    if options.uniform or not free or options.sparsity == 0.0:
+        return Plan({**budget.uniform(free, options.sparsity), **selection.fixed}, {})
+    total = sum(selection.sizes.values())
+    keep = total - round(total * options.sparsity) - sum(selection.fixed.values())
+    if not 0 < keep <= sum(free.values()):
+        raise InputError(
+            f"the sparsities given for {len(selection.fixed)} layers leave {keep:,} of {sum(free.values()):,} weights "
+            f"for the others at a sparsity of {options.sparsity} over all: change one of them"
+        )
+    costs = measure_costs(
+        model,
+        [layer for layer in selection.layers if layer.name in free],
+        calibration,
+        progress,
+        1.0 - options.sparsity,
+    )
+    return Plan({**budget.allocate(costs, keep), **selection.fixed}, costs)
+
+
+def measure_costs(
+    model: ir.Model, layers: Sequence[Layer], calibration: Calibration, progress: Progress, kept: float
+) -> dict[str, budget.Cost]:
+    """Error curve and sensitivity of each layer, from one dense sweep and one small probe a layer."""
+    rng = np.random.default_rng(calibration.seed)
+    curves, trials = {}, {}
+    for done, (layer, moments) in enumerate(calibration.dense(model, [layer.name for layer in layers])):
+        progress("measuring layers", done, len(layers))
+        curves[layer.name], trials[layer.name] = _cost(layer, moments, min(kept, 0.5), rng)
+    probed = int(np.clip(2 * calibration.samples.count // len(layers), *PROBED_INPUTS))
+    feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
+    progress("measuring sensitivities", 0, 1)
+    sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
+    return {layer.name: budget.Cost(curves[layer.name], layer.size, sensitivities[layer.name]) for layer in layers}
+
+
+def _cost(layer: Layer, moments: Moments, kept: float, rng: np.random.Generator) -> tuple[solvers.Curve, Trial]:
+    statistics = moments.statistics(centred=layer.bias_slot() is not None)
+    weight = layer.matrix()
+    curve = solvers.curve(weight, statistics, CURVE_DAMPING, rng)
+    pruned, error = solvers.quick_prune(weight, statistics, CURVE_DAMPING, max(1, round(kept * weight.size)))
+    return curve, Trial(layer.stored(pruned), error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """What the second sweep did.
+
+    Attributes:
+        outcomes: by layer name.
+        roundings: how each weight's values were rounded.
+        warnings: what the user should know.
+    """
+
+    outcomes: Mapping[str, Outcome]
+    roundings: tuple[Rounding, ...]
+    warnings: tuple[str, ...]
+
+
+def prune_segments(
+    dense: ir.Model, current: ir.Model, plan: Plan, calibration: Calibration, options: Options, progress: Progress
+) -> Pruned:
+    """Prune `current` in place, segment by segment, each on the activations that the segments before it left.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    layers = {
+        name: LayerPlan(keep, options.method, options.damping, options.pattern_numbers(), options.values)
+        for name, keep in plan.keep.items()
+    }
+    corrected = options.method not in solvers.UNCORRECTED
+    outcomes: dict[str, Outcome] = {}
+    roundings: list[Rounding] = []
+    for at, count, moments in calibration.paired(dense, current, dict.fromkeys(layers, corrected)):
+        progress("pruning layers", at, count)
+        prune = PruneWeights(layers, moments, calibration.seed)
+        prune(current)
+        outcomes |= prune.outcomes
+        done = [layer for layer in find_layers(current.graph)[0] if layer.name in moments]
+        roundings += round_weights(current, [layer.weight.name or "" for layer in done], _stored_type(options))
+    return Pruned(outcomes, tuple(roundings), tuple(_too_few(dense, outcomes)))
+
+
+def _stored_type(options: Options) -> str:
+    return "float16" if options.values == "float16" else "float32"
+
+
+def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> list[str]:
+    columns = {layer.name: math.ceil(layer.columns / layer.blocks) for layer in find_layers(model.graph)[0]}
+    short = [name for name, outcome in outcomes.items() if outcome.samples < columns[name]]
+    if not short:
+        return []
+    listed = ", ".join(short[:3]) + (", …" if len(short) > 3 else "")
+    return [
+        f"{len(short)} layers saw fewer samples than they have inputs ({listed}): "
+        "their correction leans on damping; more calibration inputs would help"
+    ]

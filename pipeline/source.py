@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import google.protobuf.message
@@ -194,8 +194,13 @@ def check_output_path(output: Path, model: Path | None, *others: Path | None) ->
         raise InputError(f"{folder} cannot be written to: give an output path in a folder of yours")
 
 
-def save_model(model: ir.Model, output: Path) -> int:
+def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | None = None) -> int:
     """Write the model beside its goal and rename; weights over the limit of protobuf go to one external file.
+
+    Args:
+        model: what to write.
+        output: where to.
+        check: called with the written file before it is renamed; what it raises stops the delivery.
 
     Returns:
         Bytes on disk.
@@ -211,6 +216,8 @@ def save_model(model: ir.Model, output: Path) -> int:
             ir.save(model, folder / output.name, external_data=external)
             files = sorted(folder.iterdir(), reverse=True)
             size = sum(file.stat().st_size for file in files)
+            if check is not None:
+                check(folder / output.name)
             for file in files:
                 _sync(file)
                 file.replace(output.resolve().parent / file.name)

@@ -1,0 +1,105 @@
+"""Feeds as a source: dicts of arrays from an iterable or a function, looked at once and then given again in order."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from netsurgeon.pipeline._opened import Opened, Piece, read_parts
+from netsurgeon.pipeline._parts import (
+    Feed,
+    InputSpec,
+    Labels,
+    Part,
+    check_labels,
+    describe_feed,
+    join_labels,
+    split_labels,
+)
+from netsurgeon.pipeline.errors import InputError
+
+
+def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: str) -> Opened:
+    """Look at every feed once, for the plan; each is given again when it is read.
+
+    Raises:
+        InputError: the function fails, or a feed does not fit the model.
+    """
+    parts: list[Part] = []
+    labels: list[Labels | None] = []
+    for number, item in enumerate(_iterate(function, origin)):
+        part, label, _ = _describe(item, specs, f"feed {number} of {origin}")
+        parts.append(part)
+        labels.append(label)
+    if not parts:
+        raise InputError(f"{origin} gave no samples: expected dicts of arrays, one a feed")
+
+    def read(pieces: Iterable[Piece]) -> Iterator[Feed]:
+        feeds, at = _iterate(function, origin, len(parts)), -1
+
+        def load(number: int) -> tuple[Part, Feed]:
+            nonlocal feeds, at
+            if number < at:
+                feeds, at = _iterate(function, origin, len(parts)), -1
+            item = next(islice(feeds, number - at - 1, None))
+            at = number
+            part, _, arrays = _describe(item, specs, f"feed {number} of {origin}")
+            return part, arrays
+
+        return read_parts(parts, load, pieces)
+
+    return Opened(parts, read, join_labels(labels, origin))
+
+
+def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Iterator[Any]:
+    """What the user's function gives; whatever it raises, or too few feeds, becomes one clear error."""
+    given = 0
+    try:
+        for given, item in enumerate(function(), 1):
+            yield item
+    except Exception as error:
+        raise InputError(
+            f"{origin} failed with {type(error).__name__} ({error}): expected dicts of arrays, one a feed"
+        ) from error
+    if given < expected:
+        raise InputError(
+            f"{origin} gave only {given} feeds where it gave {expected} before: data must be the same each time it is "
+            f"read"
+        )
+
+
+def _describe(item: Any, specs: Sequence[InputSpec], origin: str) -> tuple[Part, Labels | None, Feed]:
+    if not isinstance(item, Mapping):
+        raise InputError(f"{origin} is of type {type(item).__name__}: expected a dict of arrays by input name")
+    arrays, labels = split_labels(item, specs, origin)
+    part = describe_feed(arrays, labels, specs, origin)
+    if labels is None:
+        return part, None, arrays
+    return part, check_labels(labels.reshape(-1) if part.rows == 1 else labels, part.rows, origin), arrays
+
+
+def import_function(name: str) -> Callable[[], Any]:
+    """Import "module:function" with the current directory on the path.
+
+    Raises:
+        InputError: it cannot be imported or is no function.
+    """
+    module_name, _, function_name = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:
+        raise InputError(
+            f"{name} cannot be imported ({type(error).__name__}: {error}): expected module:function, found from {here}"
+        ) from error
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(here)
+    if not callable(function):
+        raise InputError(f"{name} is of type {type(function).__name__}: expected a function that gives dicts of arrays")
+    return function

@@ -1,0 +1,135 @@
+"""Everything a user can choose, checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from netsurgeon.passes.solvers import METHODS
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.samples import PictureOptions
+
+VALUES = ("float32", "float16", "codebook")
+Metric = str | Callable[..., float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of `compress`.
+
+    Attributes:
+        sparsity: share of all prunable weights that is removed, in [0, 1).
+        method: solver, one of `solvers.METHODS`.
+        pattern: N:M sparsity such as "2:4" in place of `sparsity`.
+        uniform: the same sparsity in every layer instead of a global budget.
+        layers: sparsity of layers by name or glob, in place of the budget's.
+        exclude: names or globs of layers that are left as they are.
+        damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
+        values: type the weights are stored in.
+        pack: store sparse weights packed.
+        batch_size: inputs run at once, where the model's batch is free.
+        limit: most calibration inputs used, drawn at random; None = all.
+        seed: of every random choice.
+        pictures: how pictures become inputs.
+        classes: file with one class name a line, for pictures in class folders.
+        label_offset: added to every label to give the index of its class in the model's output.
+        metric: "module:function" or a function(outputs, labels) -> float, higher is better.
+        custom_ops: shared libraries with the user's operators.
+    """
+
+    sparsity: float = 0.5
+    method: str = "auto"
+    pattern: str | None = None
+    uniform: bool = False
+    layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    damping: float | None = None
+    values: str = "float16"
+    pack: bool = True
+    batch_size: int = 32
+    limit: int | None = None
+    seed: int = 0
+    pictures: PictureOptions | None = None
+    classes: Path | None = None
+    label_offset: int = 0
+    metric: Metric | None = None
+    custom_ops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: one is out of range.
+        """
+        _in_range("sparsity", self.sparsity)
+        for name, sparsity in self.layers.items():
+            _in_range(f"sparsity of layer {name!r}", sparsity)
+        _one_of("method", self.method, METHODS)
+        _one_of("values", self.values, VALUES)
+        if self.damping is not None and not 0.0 < self.damping <= 10.0:
+            raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
+        if self.batch_size < 1:
+            raise InputError(f"batch size is {self.batch_size}, expected 1 or more")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}, expected 1 or more")
+        if self.pattern is not None:
+            self.pattern_numbers()
+
+    def pattern_numbers(self) -> tuple[int, int] | None:
+        """N and M of the pattern.
+
+        Raises:
+            InputError: the pattern is not of the form N:M with 0 < N < M.
+        """
+        if self.pattern is None:
+            return None
+        found = re.fullmatch(r"(\d+):(\d+)", self.pattern)
+        if not found or not 0 < int(found[1]) < int(found[2]):
+            raise InputError(f"pattern is {self.pattern!r}, expected N:M with 0 < N < M, such as 2:4")
+        return int(found[1]), int(found[2])
+
+    def described(self) -> dict[str, Any]:
+        """As JSON values, for the report; paths by name only."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["layers"] = dict(self.layers)
+        values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
+        values["classes"] = self.classes.name if self.classes else None
+        values["custom_ops"] = [Path(library).name for library in self.custom_ops]
+        if callable(self.metric):
+            values["metric"] = getattr(self.metric, "__qualname__", type(self.metric).__name__)
+        return values
+
+
+class OptionValues(TypedDict, total=False):
+    """`Options` as keyword arguments."""
+
+    sparsity: float
+    method: str
+    pattern: str | None
+    uniform: bool
+    layers: Mapping[str, float]
+    exclude: tuple[str, ...]
+    damping: float | None
+    values: str
+    pack: bool
+    batch_size: int
+    limit: int | None
+    seed: int
+    pictures: PictureOptions | None
+    classes: Path | None
+    label_offset: int
+    metric: Metric | None
+    custom_ops: tuple[str, ...]
+
+
+def _in_range(name: str, value: float) -> None:
+    if not 0.0 <= value < 1.0:
+        raise InputError(f"{name} is {value}, expected at least 0 and less than 1 (0.9 removes 90 % of the weights)")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")

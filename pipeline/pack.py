@@ -1,0 +1,80 @@
+"""Pack a model's weights, raising the opset where packing needs it, and prove that nothing changed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
+
+from netsurgeon.passes.pack_weights import Packing, PackWeights, plan_packing
+from netsurgeon.pipeline.runtime import Feed, Runtime, first_line
+from netsurgeon.pipeline.source import verify_same
+
+PACKING_OPSET = 11
+"""CumSum and ScatterElements exist from here on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A model ready to be written.
+
+    Attributes:
+        model: packed, or as it was where packing was not possible.
+        packings: the representation of each weight, by name.
+        notes: what was raised or undone, and why.
+    """
+
+    model: ir.Model = dataclasses.field(repr=False)
+    packings: tuple[Packing, ...]
+    notes: tuple[str, ...]
+
+
+def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
+    """A packed copy of the model, equal to it to the last bit on `feed`; else the model itself with a note."""
+    source, notes = model, []
+    opset = model.graph.opset_imports.get("", PACKING_OPSET)
+    if opset < PACKING_OPSET:
+        upgraded = _upgraded(model, feed, runtime)
+        if isinstance(upgraded, str):
+            return Packed(
+                model, (), (f"stored unpacked: opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}",)
+            )
+        source = upgraded
+        notes.append(f"opset raised from {opset} to {PACKING_OPSET}, which packed weights need; outputs verified")
+    packed = source.clone()
+    packings = plan_packing(packed)
+    PackWeights(packings)(packed)
+    problem = same_bits(source, packed, feed, runtime)
+    if problem:
+        return Packed(model, (), (f"stored unpacked: {problem}",))
+    return Packed(packed, tuple(packings), tuple(notes))
+
+
+def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> str | None:
+    """None when both models give the same bytes on `feed`, else one sentence."""
+    wanted, found = runtime.session(expected).run(feed), runtime.session(actual).run(feed)
+    for name, value in wanted.items():
+        if not _equal(value, found[name]):
+            return f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
+    return None
+
+
+def _equal(expected: object, actual: object) -> bool:
+    if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
+        return expected.dtype == actual.dtype and expected.tobytes() == actual.tobytes()
+    return str(expected) == str(actual)
+
+
+def _upgraded(model: ir.Model, feed: Feed, runtime: Runtime) -> ir.Model | str:
+    """The model at the opset packing needs, verified on `feed`; a reason where that does not hold."""
+    try:
+        proto = onnx.version_converter.convert_version(ir.to_proto(model), PACKING_OPSET)
+        upgraded = ir.from_proto(proto)
+    except Exception as error:
+        return first_line(error)
+    upgraded.metadata_props.update(model.metadata_props)
+    problem = verify_same(model, upgraded, feed, runtime)
+    return problem or upgraded

@@ -1,0 +1,214 @@
+"""Dense against compressed in ONNX Runtime: accuracy, fidelity, and what must be equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.options import Metric
+from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.samples import Samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """How close one float output of the compressed model is to the dense one's.
+
+    Attributes:
+        output: its name.
+        relative_error: ‖compressed − dense‖ / ‖dense‖ over all samples.
+        snr_db: signal-to-noise ratio in decibels; infinite for equal outputs.
+    """
+
+    output: str
+    relative_error: float
+    snr_db: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Accuracy on labelled samples, as fractions; None where there are no labels or fewer than six classes."""
+
+    top1: float | None
+    top5: float | None
+    metric: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """Dense against compressed on the same samples.
+
+    Attributes:
+        samples: how many.
+        held_out: whether calibration never saw them.
+        outputs: one entry a float output.
+        agreement: share of samples with the same top class; None where no output looks like class scores.
+        dense: scores of the dense model.
+        compressed: scores of the compressed model.
+    """
+
+    samples: int
+    held_out: bool
+    outputs: tuple[Fidelity, ...]
+    agreement: float | None
+    dense: Scores
+    compressed: Scores
+
+
+class _Scoring:
+    """Counts of one model's correct answers, and its outputs where a metric wants them."""
+
+    def __init__(self, keep: bool):
+        self.keep = keep
+        self.top1 = self.top5 = 0
+        self.kept: list[dict[str, Any]] = []
+
+    def update(self, outputs: dict[str, Any], scores: npt.NDArray[np.floating] | None, labels: Any) -> None:
+        if self.keep:
+            self.kept.append(outputs)
+        if scores is None or labels is None:
+            return
+        ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+        hits = ranked == labels[:, None]
+        self.top1 += int(hits[:, 0].sum())
+        self.top5 += int(hits.any(axis=1).sum())
+
+    def result(self, count: int, labelled: bool, classes: int, metric: float | None) -> Scores:
+        top1 = self.top1 / count if labelled else None
+        return Scores(top1, self.top5 / count if labelled and classes > 5 else None, metric)
+
+
+def validate(
+    dense: Session,
+    compressed: Session,
+    samples: Samples,
+    *,
+    held_out: bool,
+    metric: Metric | None = None,
+    label_offset: int = 0,
+) -> Validation:
+    """Run both models over the samples, one pass, nothing kept but sums (and outputs where `metric` wants them).
+
+    Raises:
+        CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change shape.
+        InputError: a label is no class of the model, or the metric cannot be used.
+    """
+    function = load_metric(metric)
+    scoring = (_Scoring(function is not None), _Scoring(function is not None))
+    sums: dict[str, list[float]] = {}
+    agreed = seen = classes = 0
+    labels_seen: list[npt.NDArray[np.int64]] = []
+    for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
+        found = (dense.run(feed), compressed.run(feed))
+        _accumulate(sums, *found)
+        scores = [_class_scores(outputs, feed, samples) for outputs in found]
+        if labels is not None:
+            labels = labels + label_offset
+            labels_seen.append(labels)
+            if scores[0] is not None:
+                _check_labels(labels, scores[0].shape[1], label_offset)
+        for side, outputs, score in zip(scoring, found, scores, strict=True):
+            side.update(outputs, score, labels)
+        if scores[0] is not None and scores[1] is not None:
+            classes = scores[0].shape[1]
+            seen += len(scores[0])
+            agreed += int((scores[0].argmax(axis=1) == scores[1].argmax(axis=1)).sum())
+    joined = np.concatenate(labels_seen) if labels_seen else None
+    labelled = joined is not None and seen > 0
+    values = [_apply(function, side.kept, joined) if function else None for side in scoring]
+    results = [side.result(max(seen, 1), labelled, classes, v) for side, v in zip(scoring, values, strict=True)]
+    return Validation(
+        samples.count,
+        held_out,
+        tuple(_fidelity(name, *pair) for name, pair in sums.items()),
+        agreed / seen if seen else None,
+        results[0],
+        results[1],
+    )
+
+
+def _accumulate(sums: dict[str, list[float]], dense: dict[str, Any], compressed: dict[str, Any]) -> None:
+    for name, value in dense.items():
+        other = compressed[name]
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            continue
+        if value.dtype != other.dtype:
+            raise CheckFailedError(f"output {name!r} has type {other.dtype} after compression, {value.dtype} before")
+        if value.shape != other.shape:
+            continue
+        wide, narrow = value.astype(np.float64), other.astype(np.float64)
+        usable = np.isfinite(wide)
+        if not np.isfinite(narrow[usable]).all():
+            raise CheckFailedError(f"output {name!r} of the compressed model is NaN or infinite where it was not")
+        pair = sums.setdefault(name, [0.0, 0.0])
+        pair[0] += float(np.sum((narrow[usable] - wide[usable]) ** 2))
+        pair[1] += float(np.sum(wide[usable] ** 2))
+
+
+def _fidelity(name: str, error: float, energy: float) -> Fidelity:
+    if error == 0.0:
+        return Fidelity(name, 0.0, float("inf"))
+    if energy == 0.0:
+        return Fidelity(name, float("inf"), float("-inf"))
+    return Fidelity(name, float(np.sqrt(error / energy)), float(10.0 * np.log10(energy / error)))
+
+
+def _class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
+    """The first float output with one vector a sample, (samples, classes)."""
+    if not samples.batched:
+        return None
+    count = len(feed[samples.specs[0].name])
+    for value in outputs.values():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim >= 2 and len(value) == count:
+            flat = value.reshape(count, -1)
+            if flat.shape[1] >= 2 and max(value.shape[1:]) == flat.shape[1]:
+                return flat
+    return None
+
+
+def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> None:
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        worst = int(labels.max() if labels.max() >= classes else labels.min())
+        raise InputError(
+            f"label {worst - offset} (with label offset {offset}) is no class of the model, which has {classes}: "
+            "check the labels, or give --label-offset"
+        )
+
+
+def load_metric(metric: Metric | None) -> Callable[..., float] | None:
+    """The user's metric; "module:function" is imported with the current folder on the path.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    if metric is None or callable(metric):
+        return metric
+    module, _, name = metric.partition(":")
+    if not module or not name:
+        raise InputError(f"metric is {metric!r}, expected module:function")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        raise InputError(f"metric {metric!r} cannot be imported: {error}") from error
+    if not callable(function):
+        raise InputError(f"metric {metric!r} is not a function")
+    return function  # type: ignore[no-any-return]
+
+
+def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:
+    joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
+    try:
+        return float(function(joined, labels))
+    except Exception as error:
+        raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error

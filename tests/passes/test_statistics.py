@@ -1,0 +1,149 @@
+"""Streamed moments equal the direct ones, however the samples arrive."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from netsurgeon.passes import statistics
+from netsurgeon.passes.statistics import Moments, Statistics
+
+Array = NDArray[Any]
+
+
+def rows(groups: int, count: int, columns: int, seed: int = 0, offset: float = 0.0) -> list[Array]:
+    """One (count, columns) float32 array a group, with correlated columns."""
+    rng = np.random.default_rng(seed)
+    mixing = np.eye(columns) + 0.5 * rng.standard_normal((columns, columns))
+    return [(rng.standard_normal((count, columns)) @ mixing + offset).astype(np.float32) for _ in range(groups)]
+
+
+def direct(dense: Sequence[Array], current: Sequence[Array], centred: bool) -> Statistics:
+    """The moments from all samples at once, in float64."""
+    x, y = np.stack(dense).astype(np.float64), np.stack(current).astype(np.float64)
+    count, means = x.shape[1], (x.mean(axis=1), y.mean(axis=1))
+    if centred:
+        x, y = x - means[0][:, None], y - means[1][:, None]
+    gram, cross = np.swapaxes(y, 1, 2) @ y / count, np.swapaxes(x, 1, 2) @ y / count
+    return Statistics(count, centred, *means, gram, cross)
+
+
+def stream(
+    dense: Sequence[Array], current: Sequence[Array] | None, cuts: Sequence[int], into: Moments | None = None
+) -> Moments:
+    moments = into or Moments(len(dense), dense[0].shape[1], paired=current is not None)
+    for part in np.split(np.arange(len(dense[0])), sorted(cuts)):
+        moments.update([x[part] for x in dense], None if current is None else [y[part] for y in current])
+    return moments
+
+
+def assert_same(found: Statistics, expected: Statistics, tolerance: float = 2e-6) -> None:
+    assert found.count == expected.count
+    assert found.centred == expected.centred
+    for name in ("dense_mean", "current_mean", "gram", "cross"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert a.dtype == np.float64
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=1e-30), err_msg=name)
+
+
+def cuts_of(count: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(1, count - 1), max_size=4, unique=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 99), cuts_of(50), st.booleans(), st.booleans(), st.integers(1, 3), st.integers(1, 6))
+def test_streamed_equals_direct(
+    seed: int, cuts: list[int], paired: bool, centred: bool, groups: int, columns: int
+) -> None:
+    dense = rows(groups, 50, columns, seed, offset=1.0)
+    current = rows(groups, 50, columns, seed + 1000, offset=-0.5) if paired else None
+    found = stream(dense, current, cuts).statistics(centred=centred)
+    assert_same(found, direct(dense, dense if current is None else current, centred))
+    assert (found.cross is found.gram) == (not paired)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 99), cuts_of(20), cuts_of(30), st.booleans(), st.booleans())
+def test_merged_equals_one_pass(
+    seed: int, first_cuts: list[int], second_cuts: list[int], paired: bool, centred: bool
+) -> None:
+    dense, current = rows(2, 50, 4, seed, 2.0), rows(2, 50, 4, seed + 1, 3.0)
+    first = stream([x[:20] for x in dense], [y[:20] for y in current] if paired else None, first_cuts)
+    second = stream([x[20:] for x in dense], [y[20:] for y in current] if paired else None, second_cuts, first.like())
+    before = first.statistics(centred=centred)
+    merged = first.merged(second).statistics(centred=centred)
+    assert_same(merged, direct(dense, current if paired else dense, centred))
+    assert_same(first.statistics(centred=centred), before, 0.0)
+    assert_same(second.merged(first).statistics(centred=centred), merged, 1e-9)
+
+
+def test_an_empty_part_merges_to_nothing() -> None:
+    moments = stream(rows(1, 30, 3), None, [10])
+    merged = moments.merged(moments.like()).statistics(centred=True)
+    assert_same(merged, moments.statistics(centred=True), 0.0)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_moments_around_different_origins_are_not_merged(paired: bool) -> None:
+    first, second = (stream(rows(1, 9, 3, seed), rows(1, 9, 3) if paired else None, []) for seed in (0, 1))
+    with pytest.raises(ValueError, match="origin"):
+        first.merged(second)
+
+
+def test_an_empty_batch_counts_for_nothing() -> None:
+    dense = rows(2, 20, 3)
+    moments = Moments(2, 3, paired=False)
+    moments.update([x[:0] for x in dense])
+    with pytest.raises(ValueError, match="no samples"):
+        moments.statistics(centred=False)
+    moments.update(dense)
+    assert_same(moments.statistics(centred=True), direct(dense, dense, True))
+
+
+@pytest.mark.parametrize("offset", [1e3, -1e5])
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_large_offset_loses_no_digits(offset: float, paired: bool) -> None:
+    dense, current = rows(2, 400, 5, 3, offset), rows(2, 400, 5, 4, 2 * offset)
+    found = stream(dense, current if paired else None, [50, 300]).statistics(centred=True)
+    assert_same(found, direct(dense, current if paired else dense, True), 1e-5)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("paired", [False, True])
+def test_wide_moments_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch, centred: bool, paired: bool) -> None:
+    monkeypatch.setattr(statistics, "DOUBLE_LIMIT", 4)
+    dense, current = rows(1, 500, 5, 5, 10.0), rows(1, 500, 5, 6, 20.0)
+    moments = stream(dense, current if paired else None, list(range(50, 500, 50)))
+    assert moments._gram.dtype == moments._cross.dtype == np.float32
+    assert_same(moments.statistics(centred=centred), direct(dense, current if paired else dense, centred), 1e-5)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1000.1])
+def test_dead_inputs(paired: bool, offset: float) -> None:
+    dense = rows(2, 300, 4, 7)
+    current = rows(2, 300, 4, 8)
+    for side in (dense, current):
+        side[0][:, 1] = offset
+        side[1][:, 2] = 0.0
+    moments = stream(dense, current if paired else None, [7, 100])
+    dead = np.zeros((2, 4), bool)
+    dead[0, 1] = dead[1, 2] = True
+    np.testing.assert_array_equal(moments.statistics(centred=True).dead, dead)
+    dead[0, 1] = offset == 0.0
+    np.testing.assert_array_equal(moments.statistics(centred=False).dead, dead)
+
+
+def test_all_inputs_dead() -> None:
+    moments = Moments(1, 3, paired=False)
+    moments.update([np.zeros((5, 3), np.float32)])
+    assert moments.statistics(centred=False).dead.all()
+
+
+def test_no_samples() -> None:
+    with pytest.raises(ValueError, match="no samples were seen"):
+        Moments(1, 2, paired=True).statistics(centred=True)
