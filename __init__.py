@@ -1,3 +1,47 @@
-"""netsurgeon: compress a trained ONNX model, verified by ONNX Runtime."""
+"""netsurgeon: compress a trained ONNX model, verified by ONNX Runtime.
+
+import netsurgeon
+
+result = netsurgeon.compress("model.onnx", "calibration.npz", output="small.onnx", sparsity=0.9)
+print(result.report.ratio, result.report.validation)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netsurgeon.pipeline.compare import Comparison, compare
+    from netsurgeon.pipeline.compress import Compression, compress
+    from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
+    from netsurgeon.pipeline.inspect import Inspection, inspect_model
+    from netsurgeon.pipeline.options import Options
+    from netsurgeon.pipeline.samples import PictureOptions
+    from netsurgeon.pipeline.unpack import unpack
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Comparison": "compare",
+    "compare": "compare",
+    "Compression": "compress",
+    "compress": "compress",
+    "CheckFailedError": "errors",
+    "InputError": "errors",
+    "NetsurgeonError": "errors",
+    "Inspection": "inspect",
+    "inspect_model": "inspect",
+    "Options": "options",
+    "PictureOptions": "samples",
+    "unpack": "unpack",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used: `import netsurgeon` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'netsurgeon' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"netsurgeon.pipeline.{_HOMES[name]}"), name)

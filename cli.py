@@ -1,5 +1,189 @@
 """Command line: parse, call one function, print."""
 
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from netsurgeon import __version__
+from netsurgeon.passes.solvers import METHODS
+from netsurgeon.pipeline import console as screen
+from netsurgeon.pipeline.compare import compare
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.errors import InputError, NetsurgeonError
+from netsurgeon.pipeline.inspect import inspect_model
+from netsurgeon.pipeline.options import VALUES
+from netsurgeon.pipeline.samples import PictureOptions
+from netsurgeon.pipeline.source import check_output_path, write_text
+from netsurgeon.pipeline.unpack import unpack
+
+Command = Callable[..., None]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="netsurgeon")
+def cli() -> None:
+    """Compress a trained ONNX model with a few hundred of its inputs, verified in ONNX Runtime."""
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    del context, parameter
+    try:
+        return None if value is None else tuple(float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406") from error
+
+
+def _layer_sparsities(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
+    del context, parameter
+    result = {}
+    for entry in value:
+        glob, _, sparsity = entry.rpartition("=")
+        try:
+            result[glob] = float(sparsity)
+        except ValueError as error:
+            raise click.BadParameter(f"{entry!r}, expected NAME=SPARSITY such as 'conv*=0.8'") from error
+    return result
+
+
+def _data_options(command: Command) -> Command:
+    """Options that say how data becomes inputs, shared by the commands that take data."""
+    for option in reversed(
+        (
+            click.option(
+                "--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."
+            ),
+            click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
+            click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
+            click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
+            click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),
+            click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
+            click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
+            click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
+            click.option(
+                "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
+            ),
+            click.option(
+                "--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."
+            ),
+            click.option("--metric", help="module:function(outputs, labels) -> float, higher is better."),
+            click.option("--limit", type=int, help="Most inputs used, drawn at random."),
+            click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
+            click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
+            click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
+    """Picture options gathered into one object; None where none was given."""
+    file = options.pop("pictures")
+    names = [field.name for field in dataclasses.fields(PictureOptions)]
+    given = {name: value for name in names if (value := options.pop(name, None)) is not None}
+    base = PictureOptions.from_toml(file) if file is not None else None
+    pictures = dataclasses.replace(base or PictureOptions(), **given) if base or given else None
+    return {**options, "pictures": pictures}
+
+
+@cli.command("compress")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].")
+@click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
+@click.option("--report", type=click.Path(path_type=Path), help="Where the JSON report goes.")
+@click.option("--sparsity", type=float, default=0.5, show_default=True, help="Share of all prunable weights to remove.")
+@click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Solver.")
+@click.option("--pattern", help="N:M sparsity in place of --sparsity, such as 2:4.")
+@click.option("--uniform", is_flag=True, help="The same sparsity in every layer.")
+@click.option("--layer", "layers", multiple=True, callback=_layer_sparsities, help="NAME=SPARSITY, name or glob.")
+@click.option("--exclude", multiple=True, help="Leave layers of this name or glob as they are.")
+@click.option("--damping", type=float, help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]")
+@click.option(
+    "--values", type=click.Choice(VALUES), default="float16", show_default=True, help="Type of stored weights."
+)
+@click.option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed.")
+@_data_options
+def compress_command(
+    model: Path, data: str, test: str | None, output: Path, report: Path | None, **options: Any
+) -> None:
+    """Prune MODEL, correct what is left, verify it, and write it packed."""
+    if report is not None:
+        check_output_path(report, model)
+        if report.resolve() == output.resolve():
+            raise InputError(f"model and report would both go to {report}: give two paths")
+    with screen.progress(Console(stderr=True)) as advance:
+        result = compress(model, data, test=test, output=output, progress=advance, **_with_pictures(options))
+    if report is not None:
+        write_text(result.report.to_json(), report)
+    screen.print_report(result.report, Console())
+
+
+@cli.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
+def inspect_command(model: Path, custom_ops: tuple[str, ...]) -> None:
+    """Show the layers of MODEL: what can be pruned, what cannot and why."""
+    screen.print_inspection(inspect_model(model, custom_ops), Console())
+
+
+@cli.command("compare")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("other", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N].")
+@_data_options
+def compare_command(model: Path, other: Path, data: str, **options: Any) -> None:
+    """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
+    screen.print_comparison(compare(model, other, data, **_with_pictures(options)), Console())
+
+
+@cli.command("unpack")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the plain model goes.")
+@click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
+def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...]) -> None:
+    """Turn the packed weights of MODEL into plain ones, equal to the last bit."""
+    names = unpack(model, output, custom_ops)
+    click.echo(f"{len(names)} weights unpacked, {output.stat().st_size:,} bytes written to {output}")
+
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; every error ends in one sentence and an exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Exit code of a command line: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    try:
+        cli(arguments, prog_name="netsurgeon", standalone_mode=False)
+    except NetsurgeonError as error:
+        return _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted: nothing was written", 130)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
+    except Exception as error:
+        if os.environ.get("NETSURGEON_DEBUG"):
+            raise
+        return _fail(f"unexpected {type(error).__name__}: {error} (a bug: NETSURGEON_DEBUG=1 shows where)", 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Two models side by side on the same inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Unpack
+
+from netsurgeon.pipeline.bound import Bound, measure_bound
+from netsurgeon.pipeline.compress import input_specs, model_facts
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import Options, OptionValues
+from netsurgeon.pipeline.report import ModelFacts
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.samples import Source as Data
+from netsurgeon.pipeline.samples import open_samples
+from netsurgeon.pipeline.source import ModelLike, open_model
+from netsurgeon.pipeline.validate import Validation, validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Facts of both models, the second measured against the first.
+
+    Attributes:
+        dense: the reference.
+        compressed: the other one.
+        validation: on the given inputs.
+        bound: the L-OBS bound and the error on the same inputs; None where the graphs differ in more than weights.
+    """
+
+    dense: ModelFacts
+    compressed: ModelFacts
+    validation: Validation
+    bound: Bound | None
+
+
+def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[OptionValues]) -> Comparison:
+    """Run both models on the same inputs in ONNX Runtime.
+
+    Raises:
+        InputError: a model or the data cannot be used, or the models do not take and give the same values.
+        CheckFailedError: the other model's outputs are not finite where the reference's are.
+    """
+    chosen = Options(**options)
+    runtime = Runtime(chosen.custom_ops)
+    first, second = open_model(model, runtime), open_model(other, runtime)
+    specs = input_specs(first.original)
+    for kind, mine, theirs in (
+        ("inputs", {spec.name for spec in specs}, {spec.name for spec in input_specs(second.original)}),
+        ("outputs", {v.name for v in first.original.graph.outputs}, {v.name for v in second.original.graph.outputs}),
+    ):
+        if mine != theirs:
+            raise InputError(
+                f"the models differ in their {kind}: {sorted(map(str, mine))} and "
+                f"{sorted(map(str, theirs))}, expected the same names"
+            )
+    samples = open_samples(
+        data,
+        specs,
+        pictures=chosen.pictures,
+        classes=chosen.classes,
+        batch_size=chosen.batch_size,
+        limit=chosen.limit,
+        seed=chosen.seed,
+    )
+    validation = validate(
+        runtime.session(first.original),
+        runtime.session(second.original),
+        samples,
+        held_out=True,
+        metric=chosen.metric,
+        label_offset=chosen.label_offset,
+    )
+    try:
+        bound = measure_bound(first.model, second.model, samples.batches(), samples.count, runtime)
+    except InputError:
+        bound = None
+    return Comparison(
+        model_facts(first.original, first.path), model_facts(second.original, second.path), validation, bound
+    )

@@ -1,0 +1,167 @@
+"""Tables and progress on the terminal (rich)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from netsurgeon.pipeline.bound import Bound
+from netsurgeon.pipeline.compare import Comparison
+from netsurgeon.pipeline.inspect import Inspection
+from netsurgeon.pipeline.report import ModelFacts, Report
+from netsurgeon.pipeline.validate import Validation
+
+LISTED = 24
+"""Most layers listed on the terminal; the report has all."""
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar a stage, with the time left; gone when the work is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=1)
+        stage = ""
+
+        def advance(name: str, done: int, count: int) -> None:
+            nonlocal stage
+            if name != stage:
+                stage = name
+                bar.reset(task, description=name, total=count)
+            bar.update(task, completed=done, total=count)
+
+        yield advance
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The result of `compress`."""
+    console.print(_layers(report))
+    if len(report.layers) > LISTED:
+        console.print(f"… and {len(report.layers) - LISTED} smaller layers, listed in the report")
+    _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
+    console.print(_models(report.dense, report.compressed, report.validation))
+    source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
+    console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")
+    _print_fidelity(report.validation, console)
+    _print_bound(report.bound, console)
+    for note in report.notes:
+        console.print(Text(f"note: {note}"))
+    for warning in report.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+    total = sum(report.seconds.values())
+    console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """The result of `compare`."""
+    console.print(_models(comparison.dense, comparison.compressed, comparison.validation))
+    console.print(f"measured on {comparison.validation.samples:,} inputs")
+    _print_fidelity(comparison.validation, console)
+    if comparison.bound is None:
+        console.print("no error bound: the graphs differ in more than their weights")
+    else:
+        _print_bound(comparison.bound, console)
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """The result of `inspect`."""
+    console.print(Text(f"{inspection.name}: {inspection.bytes:,} bytes, opset {inspection.opset}"))
+    console.print(Text(f"inputs  {'; '.join(inspection.inputs)}"))
+    console.print(Text(f"outputs {'; '.join(inspection.outputs)}"))
+    table = Table(title="layers that can be pruned", title_justify="left")
+    for name, justify in (
+        ("layer", "left"),
+        ("operator", "left"),
+        ("groups x rows x columns", "right"),
+        ("weights", "right"),
+        ("zeros", "right"),
+        ("type", "left"),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for layer in inspection.layers:
+        shape = " x ".join(map(str, layer.shape))
+        share = f"{layer.zeros / layer.weights:.1%}"
+        table.add_row(Text(layer.name), layer.operator, shape, f"{layer.weights:,}", share, layer.dtype)
+    table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", "", "", style="bold")
+    console.print(table)
+    _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
+    for note in inspection.notes:
+        console.print(Text(f"note: {note}"))
+
+
+def _layers(report: Report) -> Table:
+    table = Table(title="layers", title_justify="left")
+    for name in ("layer", "operator", "weights", "kept", "own error", "stored as", "bytes"):
+        table.add_column(
+            name, justify="left" if name in ("layer", "operator", "stored as") else "right", overflow="fold"
+        )
+    largest = sorted(report.layers, key=lambda layer: -layer.weights)[:LISTED]
+    for layer in (each for each in report.layers if each in largest):
+        error = "" if layer.error is None else f"{layer.error:.3g}"
+        size = f"{layer.bytes_before:,} → {layer.bytes_after:,}"
+        kept = f"{layer.kept / layer.weights:.1%}"
+        table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", kept, error, layer.stored, size)
+    return table
+
+
+def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -> Table:
+    table = Table(title="dense against compressed", title_justify="left")
+    for name in ("", "dense", "compressed", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    before, after = validation.dense, validation.compressed
+    for name, old, new in (
+        ("top-1", before.top1, after.top1),
+        ("top-5", before.top5, after.top5),
+    ):
+        if old is not None and new is not None:
+            table.add_row(name, f"{old:.2%}", f"{new:.2%}", f"{100 * (new - old):+.2f} points")
+    if before.metric is not None and after.metric is not None:
+        table.add_row("metric", f"{before.metric:.4g}", f"{after.metric:.4g}", f"{after.metric - before.metric:+.4g}")
+    if validation.agreement is not None:
+        table.add_row("same top class", "", f"{validation.agreement:.2%}", "")
+    for name, was, now in (
+        ("bytes", dense.bytes, compressed.bytes),
+        ("bytes, gzip", dense.gzip_bytes, compressed.gzip_bytes),
+        ("parameters not zero", dense.nonzero, compressed.nonzero),
+    ):
+        table.add_row(name, f"{was:,}", f"{now:,}", f"÷ {was / max(now, 1):.2f}")
+    return table
+
+
+def _print_fidelity(validation: Validation, console: Console) -> None:
+    for each in validation.outputs:
+        console.print(
+            Text(f"output {each.output!r}: relative error {each.relative_error:.3g}, SNR {each.snr_db:.1f} dB")
+        )
+
+
+def _print_bound(bound: Bound, console: Console) -> None:
+    for output in bound.outputs:
+        limit = f"≤ {output.bound:.3g}" if output.bound is not None else f"not bounded: it ends at {output.ends_at}"
+        line = f"output {output.output!r} on {bound.samples} calibration inputs: error {output.measured:.3g} {limit}"
+        console.print(Text(line))
+
+
+def _print_declined(rows: list[tuple[str, str, str]], console: Console) -> None:
+    if not rows:
+        return
+    table = Table(title="left alone", title_justify="left")
+    for name in ("operator", "node", "reason"):
+        table.add_column(name, overflow="fold")
+    for row in rows[:LISTED]:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    if len(rows) > LISTED:
+        console.print(f"… and {len(rows) - LISTED} more")

@@ -1,0 +1,31 @@
+"""Turn a packed model back into one with plain dense weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netsurgeon.passes.unpack_weights import UnpackWeights, packed_weights
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.source import ModelLike, check_output_path, read_model, save_model
+
+
+def unpack(model: ModelLike, output: Path, custom_ops: tuple[str, ...] = ()) -> list[str]:
+    """Write the unpacked model, whose weights are equal to the packed ones to the last bit.
+
+    Returns:
+        Names of the weights that were unpacked.
+
+    Raises:
+        InputError: the model cannot be read or holds no packed weights, or the output cannot be written.
+        CheckFailedError: ONNX Runtime cannot load the result; nothing was written.
+    """
+    original, path, _ = read_model(model)
+    names = packed_weights(original)
+    if not names:
+        raise InputError(f"{path or 'the model'} holds no packed weights: it is plain already")
+    check_output_path(output, path)
+    plain = original.clone()
+    UnpackWeights()(plain)
+    save_model(plain, output, Runtime(custom_ops).session)
+    return names
