@@ -35,7 +35,21 @@ _HOMES = {
     "PictureOptions": "samples",
     "unpack": "unpack",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "CheckFailedError",
+    "Comparison",
+    "Compression",
+    "InputError",
+    "Inspection",
+    "NetsurgeonError",
+    "Options",
+    "PictureOptions",
+    "__version__",
+    "compare",
+    "compress",
+    "inspect_model",
+    "unpack",
+]
 
 
 def __getattr__(name: str) -> Any:

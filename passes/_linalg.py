@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
@@ -118,7 +120,9 @@ def _solve_small(matrix: Array, vector: Array) -> Array:
     return np.asarray(solution)
 
 
-def refit_iterative(target: Array, hessian: Array, start: Array, mask: Mask, steps: int) -> Array:
+def refit_iterative(
+    target: npt.NDArray[Any], hessian: npt.NDArray[Any], start: npt.NDArray[Any], mask: Mask, steps: int
+) -> npt.NDArray[Any]:
     """Conjugate gradients on the support, all rows at once (BLAS-3); for error curves of wide layers.
 
     Types follow `target`; Jacobi-preconditioned; `start` is zero off the mask.

@@ -6,6 +6,7 @@ folded into the Conv or Gemm before it, every node named. Nodes that survive kee
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants
@@ -35,7 +36,7 @@ def normal_form() -> ir.passes.PassBase:
     """The whole sequence, as one pass that works in place."""
     return ir.passes.Sequential(
         common.InlinePass(),
-        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveInitializersFromInputsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         FoldWeights(),
@@ -69,7 +70,7 @@ def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:
     for node in graph:
         if node.op_type in _KEPT_QUANTISED or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
             continue
-        if node.op_type.startswith("Random") or node.op_type == "Multinomial":
+        if node.op_type.startswith("Random") or node.op_type in ("Multinomial", "Bernoulli"):
             continue
         if all(v is None or v.const_value is not None or v.producer() in constant for v in node.inputs):
             constant.add(node)
@@ -90,12 +91,15 @@ class OwnParameters(ir.passes.InPlacePass):
     """Give every Conv and Gemm that feeds a BatchNormalization parameters of its own, so that it can be folded."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Clone shared initializers in place."""
+        """Clone shared initializers and drop an empty bias in place."""
         modified = False
         for node in model.graph:
             users = [use.node for use in node.outputs[0].uses()]
             if node.op_type not in ("Conv", "Gemm") or [u.op_type for u in users] != ["BatchNormalization"]:
                 continue
+            if node.inputs[-1] is None:
+                node.resize_inputs(len(node.inputs) - 1)
+                modified = True
             for index in range(1, len(node.inputs)):
                 value = node.inputs[index]
                 if value is not None and value.is_initializer() and len(value.uses()) > 1:
@@ -109,16 +113,35 @@ class FoldBatchNormalization(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold in place; the folded node keeps the name of the Conv or Gemm."""
-        names = {}
+        names: dict[str | None, str | None] = {}
+        infinite = []
         for node in model.graph:
-            producer = node.inputs[0].producer() if node.op_type == "BatchNormalization" and node.inputs[0] else None
-            if producer is not None:
-                names[node.outputs[0].name] = producer.name
+            source = node.inputs[0] if node.op_type == "BatchNormalization" else None
+            producer = source.producer() if source is not None else None
+            if source is not None and producer is not None:
+                names[node.outputs[0].name] = names.get(source.name, producer.name)
+                infinite += [] if _is_finite(node) else [node]
+        for node in infinite:
+            node.domain = "kept"  # which no rule matches
         result = RewritePass(_RULES)(model)
+        for node in infinite:
+            node.domain = ""
         for node in model.graph:
             if node.op_type in ("Conv", "ConvTranspose", "Gemm") and node.outputs[0].name in names:
                 node.name = names[node.outputs[0].name]
         return ir.passes.PassResult(model, bool(result.modified))
+
+
+def _is_finite(norm: ir.Node) -> bool:
+    """Whether scale and shift of a BatchNormalization are finite numbers of its own type."""
+    constants = [value.const_value for value in norm.inputs[1:] if value is not None and value.const_value is not None]
+    if len(constants) < 4:
+        return True
+    scale, shift, mean, variance = (constant.numpy() for constant in constants)
+    epsilon = norm.attributes["epsilon"].as_float() if "epsilon" in norm.attributes else 1e-5
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(variance + epsilon)
+        return bool(np.isfinite(factor).all() and np.isfinite(shift - mean * factor).all())
 
 
 class NameNodes(ir.passes.InPlacePass):
@@ -126,15 +149,18 @@ class NameNodes(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Name in place."""
+        nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
+        taken = {node.name for node in nodes if node.name}
         seen: set[str] = set()
         modified = False
-        for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for node in nodes:
             if not node.name or node.name in seen:
                 base = (node.outputs[0].name if node.outputs else None) or node.op_type
                 name, count = f"{base}", 1
-                while name in seen:
+                while name in taken:
                     count += 1
                     name = f"{base}_{count}"
                 node.name, modified = name, True
+                taken.add(name)
             seen.add(node.name)
         return ir.passes.PassResult(model, modified)

@@ -10,12 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes._encodings import fit_codebook, refit_codebook, replace_codebook, round_to_codebook
+from netsurgeon.passes._codebooks import fit_codebook, refit_codebook, replace_codebook, round_to_codebook
 from netsurgeon.passes._layers import Layer, find_layers
 from netsurgeon.passes._linalg import Array, FactorizationError
 from netsurgeon.passes._masks import Pattern
 from netsurgeon.passes.statistics import Moments, Statistics
-
 
 REFIT_LIMIT = 2e9
 """Codebooks are refitted while the pairs of kept weights, summed over the rows, stay below this."""
@@ -96,7 +95,9 @@ class PruneWeights(ir.passes.InPlacePass):
         plan, moments = self.plan[layer.name], self.moments[layer.name]
         centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None
         weight = layer.matrix()
-        damping = plan.damping or self._choose_damping(weight, plan, moments, centred)
+        damping = plan.damping
+        if damping is None:
+            damping = self._choose_damping(weight, plan, moments, centred)
         statistics = moments.fit.merged(moments.held).statistics(centred=centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
@@ -120,6 +121,8 @@ class PruneWeights(ir.passes.InPlacePass):
 
 def _to_codebook(weight: Array, problem: solvers.Problem) -> Array:
     """Fit a codebook to the kept weights, then refit its values on the layer's problem where that is cheap."""
+    if not weight.any():
+        return weight
     rounded = round_to_codebook(weight, fit_codebook(weight[weight != 0.0]))
     single = len(weight) == 1
     cheap = float(np.sum(np.count_nonzero(weight, axis=-1).astype(float) ** 2)) < REFIT_LIMIT

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from netsurgeon.passes._encodings import (
+from netsurgeon.passes._codebooks import (
     fit_codebook,
     relative_error,
     round_to_codebook,

@@ -188,6 +188,10 @@ class Curve:
     kept: Array
     errors: Array
 
+    def reaching(self, error: float) -> float:
+        """The largest fraction kept at which the error is at least `error`; the smallest where it never is."""
+        return float(self.kept[min(int(np.searchsorted(self.errors, error)), len(self.kept) - 1)])
+
 
 def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.Generator) -> Curve:
     """Error curve of a dense layer (groups, rows, columns) from up to SAMPLED_ROWS of its rows a group.
@@ -201,7 +205,7 @@ def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.
     share = problem.error(np.zeros_like(problem.weight)) / max(
         sampled.error(np.zeros_like(sampled.weight)), np.finfo(float).tiny
     )
-    kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(60), [0.0]])
+    kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(84)])
     if weight.shape[-1] <= OBS_COLUMNS:
         exact = _obs.sweep(sampled.weight, _linalg.inverse(sampled.hessian)).errors()
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]

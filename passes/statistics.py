@@ -59,6 +59,8 @@ class Moments:
     def update(self, dense: Rows, current: Rows | None = None) -> None:
         """Add a batch: dense inputs (groups, samples, columns) and, where paired, current ones of the same shape."""
         now = dense if current is None else current
+        if dense.shape[1] == 0:
+            return
         if self._origin is None:
             self._origin = (dense.mean(axis=1), now.mean(axis=1))
         y = now - self._origin[1][:, None]

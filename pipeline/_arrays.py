@@ -1,4 +1,4 @@
-"""Arrays by input name as a source: in memory, in .npz and .npy files, or in a folder of these."""
+"""Arrays by input name as a source: in memory, made up, in .npz and .npy files, or in a folder of these."""
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ from netsurgeon.pipeline._parts import (
     Array,
     Feed,
     InputSpec,
-    Labels,
     Part,
+    Shape,
     check_labels,
-    describe,
-    is_input,
+    examine,
+    is_float,
+    is_whole,
     join_labels,
     only_input,
-    split_labels,
     stand_in,
 )
 from netsurgeon.pipeline.errors import InputError
@@ -30,23 +30,41 @@ from netsurgeon.pipeline.pictures import SUFFIXES
 
 
 def open_arrays(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> Opened:
-    """Open a mapping of arrays in memory, one for each input, and perhaps labels.
+    """Open arrays in memory, one for each input, and perhaps labels."""
+    part, arrays, labels = examine(source, specs, origin)
+    return Opened([part], partial(read_parts, [part], lambda _: (part, arrays)), labels)
 
-    Raises:
-        InputError: it does not fit the model.
-    """
-    arrays, labels = split_labels(source, specs, origin)
-    part = describe(arrays, specs, origin)
-    checked = None if labels is None else check_labels(labels, part.rows, origin)
-    return Opened([part], partial(read_parts, [part], lambda _: (part, arrays)), checked)
+
+def open_random(specs: Sequence[InputSpec], count: int, seed: int) -> Opened:
+    """Make up samples, as many as give whole feeds."""
+    shapes = {spec.name: _filled(spec) for spec in specs}
+    first = {spec.shape[0] for spec in specs if spec.shape}
+    if len(first) == 1:  # else the sizes of axis 0 have nothing to do with one another
+        count += -count % (first.pop() or 1)
+        shapes = {name: (count, *shape[1:]) if shape else () for name, shape in shapes.items()}
+    else:
+        shapes = {name: (count, *shape) for name, shape in shapes.items()}
+    rng = np.random.default_rng(seed)
+    arrays = {spec.name: _draw(spec, shapes[spec.name], rng) for spec in specs}
+    return open_arrays(arrays, specs, "random data")
+
+
+def _filled(spec: InputSpec) -> Shape:
+    if spec.shape is None:
+        raise InputError(f"the rank of the input {spec.name!r} is unknown: give real data instead of random")
+    return tuple(1 if size is None else size for size in spec.shape)
+
+
+def _draw(spec: InputSpec, shape: Shape, rng: np.random.Generator) -> Array:
+    if is_float(spec.dtype):
+        return rng.standard_normal(shape, np.float32).astype(spec.dtype)
+    if is_whole(spec.dtype):
+        return rng.integers(0, 2, shape).astype(spec.dtype)
+    raise InputError(f"random values of type {spec.dtype} for {spec.name!r} are not made: give real data")
 
 
 def array_files(path: Path) -> list[Path]:
-    """The .npz and .npy files a path stands for, without the labels of a folder; none where it may hold pictures.
-
-    Raises:
-        InputError: it is a file of another kind, or a folder that holds pictures, too.
-    """
+    """The .npz and .npy files a path stands for, without the labels of a folder; none where it may hold pictures."""
     if not path.is_dir():
         if path.suffix.lower() not in (".npz", ".npy", ".zip"):
             raise InputError(
@@ -62,13 +80,10 @@ def array_files(path: Path) -> list[Path]:
 
 
 def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> Opened:
-    """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder.
-
-    Raises:
-        InputError: a file cannot be read or does not fit the model.
-    """
-    parts, each = zip(*(_open_file(file, specs) for file in files), strict=True)
-    labels = join_labels(each, str(path))
+    """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder."""
+    found = [examine(_by_input(_headers(file), specs, file), specs, str(file)) for file in files]
+    parts = [part for part, _, _ in found]
+    labels = join_labels([each for _, _, each in found], str(path))
     beside = path / f"{LABELS}.npy"
     if beside.is_file():
         if labels is not None:
@@ -77,16 +92,9 @@ def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) ->
 
     def load(number: int) -> tuple[Part, Feed]:
         file = files[number]
-        arrays, _ = split_labels(_by_input(_load(file), specs, file), specs, str(file))
-        return describe(arrays, specs, str(file)), arrays
+        return examine(_by_input(_load(file), specs, file), specs, str(file))[:2]
 
     return Opened(parts, partial(read_parts, parts, load), labels)
-
-
-def _open_file(file: Path, specs: Sequence[InputSpec]) -> tuple[Part, Labels | None]:
-    arrays, labels = split_labels(_by_input(_stand_ins(file), specs, file), specs, str(file))
-    part = describe(arrays, specs, str(file))
-    return part, None if labels is None else check_labels(_load(file, LABELS)[LABELS], part.rows, str(file))
 
 
 def _by_input(arrays: Feed, specs: Sequence[InputSpec], file: Path) -> Feed:
@@ -94,26 +102,30 @@ def _by_input(arrays: Feed, specs: Sequence[InputSpec], file: Path) -> Feed:
     return {only_input(specs, str(file)): arrays[""]} if "" in arrays else arrays
 
 
-def _load(file: Path, *names: str) -> Feed:
-    """The arrays of a file by name, or those of some names; the one of an .npy, mapped into memory, is called ""."""
+def _load(file: Path) -> Feed:
+    """The arrays of a file by name; the one of an .npy, mapped into memory, is called ""."""
     with _reading(file):
         loaded = np.load(file, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            return {name: loaded[name] for name in names or loaded.files}
+            return dict(loaded)
 
 
-def _stand_ins(file: Path) -> Feed:
-    """Arrays of the shapes and types in a file, read without their contents."""
+def _headers(file: Path) -> Feed:
+    """The labels of a file, and stand-ins for the other arrays, whose contents are not read."""
     with _reading(file):
         if file.suffix.lower() == ".npy":
-            return {"": _stand_in(file.open("rb"))}
+            return {"": _header(file.open("rb"))}
         with zipfile.ZipFile(file) as archive:
-            return {name.removesuffix(".npy"): _stand_in(archive.open(name)) for name in archive.namelist()}
+            found = {name.removesuffix(".npy"): _header(archive.open(name)) for name in archive.namelist()}
+        if LABELS in found:
+            with np.load(file, allow_pickle=False) as arrays:
+                found[LABELS] = arrays[LABELS]
+        return found
 
 
-def _stand_in(opened: IO[bytes]) -> Array:
+def _header(opened: IO[bytes]) -> Array:
     with opened as content:
         version = np.lib.format.read_magic(content)
         reads = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -9,29 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from netsurgeon.pipeline._opened import Opened, Piece, read_parts
-from netsurgeon.pipeline._parts import (
-    Feed,
-    InputSpec,
-    Labels,
-    Part,
-    check_labels,
-    describe_feed,
-    join_labels,
-    split_labels,
-)
+from netsurgeon.pipeline._parts import Feed, InputSpec, Labels, Part, examine, join_labels
 from netsurgeon.pipeline.errors import InputError
 
 
 def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: str) -> Opened:
-    """Look at every feed once, for the plan; each is given again when it is read.
+    """Look at every feed once, for the plan; each is given again when it is read."""
 
-    Raises:
-        InputError: the function fails, or a feed does not fit the model.
-    """
+    def look(number: int, item: Any) -> tuple[Part, Feed, Labels | None]:
+        name = f"feed {number} of {origin}"
+        if not isinstance(item, Mapping):
+            raise InputError(f"{name} is of type {type(item).__name__}: expected a dict of arrays by input name")
+        return examine(item, specs, name, feed=True)
+
     parts: list[Part] = []
     labels: list[Labels | None] = []
     for number, item in enumerate(_iterate(function, origin)):
-        part, label, _ = _describe(item, specs, f"feed {number} of {origin}")
+        part, _, label = look(number, item)
         parts.append(part)
         labels.append(label)
     if not parts:
@@ -46,8 +40,7 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
                 feeds, at = _iterate(function, origin, len(parts)), -1
             item = next(islice(feeds, number - at - 1, None))
             at = number
-            part, _, arrays = _describe(item, specs, f"feed {number} of {origin}")
-            return part, arrays
+            return look(number, item)[:2]
 
         return read_parts(parts, load, pieces)
 
@@ -58,7 +51,8 @@ def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Ite
     """What the user's function gives; whatever it raises, or too few feeds, becomes one clear error."""
     given = 0
     try:
-        for given, item in enumerate(function(), 1):
+        for item in function():
+            given += 1
             yield item
     except Exception as error:
         raise InputError(
@@ -71,22 +65,8 @@ def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Ite
         )
 
 
-def _describe(item: Any, specs: Sequence[InputSpec], origin: str) -> tuple[Part, Labels | None, Feed]:
-    if not isinstance(item, Mapping):
-        raise InputError(f"{origin} is of type {type(item).__name__}: expected a dict of arrays by input name")
-    arrays, labels = split_labels(item, specs, origin)
-    part = describe_feed(arrays, labels, specs, origin)
-    if labels is None:
-        return part, None, arrays
-    return part, check_labels(labels.reshape(-1) if part.rows == 1 else labels, part.rows, origin), arrays
-
-
 def import_function(name: str) -> Callable[[], Any]:
-    """Import "module:function" with the current directory on the path.
-
-    Raises:
-        InputError: it cannot be imported or is no function.
-    """
+    """Import "module:function" with the current directory on the path."""
     module_name, _, function_name = name.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)

@@ -52,11 +52,7 @@ class Opened:
         return self.parts[number], index - int(self.offsets[number])
 
     def plan(self, indices: Indices, batch_size: int) -> list[Indices]:
-        """Cut the indices into feeds: never across parts that do not stack, never short of a fixed batch.
-
-        Raises:
-            InputError: nothing is left.
-        """
+        """Cut the indices into feeds: never across parts that do not stack, never short of a fixed batch."""
         if not len(indices):
             raise InputError("no samples are left: give or keep at least one")
         plan: list[Indices] = []
@@ -105,11 +101,7 @@ class Opened:
 def read_parts(
     parts: Sequence[Part], load: Callable[[int], tuple[Part, Feed]], pieces: Iterable[Piece]
 ) -> Iterator[Feed]:
-    """Read parts that load as a whole, with one in memory at a time.
-
-    Raises:
-        InputError: a part is not what it was when the source was opened.
-    """
+    """Read parts that load as a whole, with one in memory at a time, and check that they are what they were."""
     held = -1
     for number, rows in pieces:
         if number != held:

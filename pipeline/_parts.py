@@ -60,12 +60,39 @@ class Part:
         return self.rows if self.whole else self.batch or (batch_size if self.batched else 1)
 
 
-def describe(arrays: Mapping[str, Array], specs: Sequence[InputSpec], origin: str) -> Part:
-    """What arrays of these shapes and types are to the model; their values are not looked at.
+def examine(
+    source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str, *, feed: bool = False
+) -> tuple[Part, Feed, Labels | None]:
+    """What arrays by input name (and perhaps labels) are to the model, the arrays, and the labels apart.
 
-    Raises:
-        InputError: names, types or shapes do not fit.
+    Only shapes and types are looked at. `feed` says that it is one feed of several. Samples of these are stacked only
+    if every input has its samples along axis 0; other feeds stay as they are: one sample each, or, where labels say
+    so, as many as there are labels.
     """
+    arrays = {str(name): _to_array(value, str(name), origin) for name, value in source.items()}
+    labels = None if any(spec.name == LABELS for spec in specs) else arrays.pop(LABELS, None)
+    part = _describe(arrays, specs, origin)
+    if feed:
+        part = _as_feed(part, labels, specs)
+    return part, arrays, None if labels is None else check_labels(labels, part.rows, origin)
+
+
+def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """An array of that shape and type that takes no memory."""
+    return np.broadcast_to(np.empty((), dtype), shape)
+
+
+def only_input(specs: Sequence[InputSpec], what: str) -> str:
+    """The name of the model's one input."""
+    if len(specs) != 1:
+        raise InputError(
+            f"{what} was given but the model has the inputs {', '.join(repr(spec.name) for spec in specs)}: give an "
+            f".npz or a mapping with one array for each"
+        )
+    return specs[0].name
+
+
+def _describe(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Part:
     _check_names(arrays, specs, origin)
     for spec in specs:
         _check_dtype(arrays[spec.name].dtype, spec, origin)
@@ -76,42 +103,14 @@ def describe(arrays: Mapping[str, Array], specs: Sequence[InputSpec], origin: st
     return _stacked(shapes, roles, specs, origin)
 
 
-def describe_feed(arrays: Feed, labels: Array | None, specs: Sequence[InputSpec], origin: str) -> Part:
-    """What one feed is.
-
-    Samples of several feeds are stacked only if every input has its samples along axis 0. Other feeds stay as they
-    are: one sample each, or, where labels say so, as many as there are labels.
-
-    Raises:
-        InputError: it does not fit the model, or holds several feeds.
-    """
-    part = describe(arrays, specs, origin)
+def _as_feed(part: Part, labels: Array | None, specs: Sequence[InputSpec]) -> Part:
     if part.row_shapes and not part.batched:
-        raise InputError(f"{origin} holds one axis more than the model takes: give each dict as one feed")
+        raise InputError(f"{part.origin} holds one axis more than the model takes: give each dict as one feed")
     if len({(None,) if spec.shape is None else spec.shape[:1] for spec in specs}) == 1:
         return part
     if part.batched and labels is not None and labels.shape == (part.rows,):
         return replace(part, whole=True, batch=None)
-    return _one_feed(arrays, origin)
-
-
-def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """An array of that shape and type that takes no memory."""
-    return np.broadcast_to(np.empty((), dtype), shape)
-
-
-def only_input(specs: Sequence[InputSpec], what: str) -> str:
-    """The name of the model's one input.
-
-    Raises:
-        InputError: it has several.
-    """
-    if len(specs) != 1:
-        raise InputError(
-            f"{what} was given but the model has the inputs {', '.join(repr(spec.name) for spec in specs)}: give an "
-            f".npz or a mapping with one array for each"
-        )
-    return specs[0].name
+    return _one_feed([spec.name for spec in specs], part.origin)
 
 
 def _check_names(found: Iterable[str], specs: Sequence[InputSpec], origin: str) -> None:
@@ -154,7 +153,7 @@ def _enumerated(shapes: Mapping[str, Shape], roles: Mapping[str, Role], origin: 
         )
     carriers = {name: shapes[name] for name, role in roles.items() if role == "feeds"}
     constants = frozenset(shapes).difference(carriers)
-    return Part(origin, _agreed(carriers, origin), _row_shapes(carriers), constants, batched=False)
+    return Part(origin, _count(carriers, origin), _row_shapes(carriers), constants, batched=False)
 
 
 def _stacked(shapes: Mapping[str, Shape], roles: Mapping[str, Role], specs: Sequence[InputSpec], origin: str) -> Part:
@@ -164,7 +163,7 @@ def _stacked(shapes: Mapping[str, Shape], roles: Mapping[str, Role], specs: Sequ
         counting = {name: shape for name, shape in shapes.items() if shape}
         if len({shape[0] for shape in counting.values()}) != 1:
             return _one_feed(shapes, origin)
-    rows = _agreed(counting, origin)
+    rows = _count(counting, origin)
     carriers = {name: shape for name, shape in shapes.items() if shape[:1] == (rows,)}
     constants = frozenset(shapes).difference(carriers)
     batch = _fixed_batch([spec for spec in specs if spec.name in carriers], origin)
@@ -186,7 +185,7 @@ def _free_axes(shape: Shape, spec: InputSpec) -> list[int]:
     return [have for have, size in zip(shape, spec.shape or (), strict=False) if size is None]
 
 
-def _agreed(shapes: Mapping[str, Shape], origin: str) -> int:
+def _count(shapes: Mapping[str, Shape], origin: str) -> int:
     """The one number of samples that all inputs have."""
     if len({shape[0] for shape in shapes.values()}) > 1:
         listed = ", ".join(f"{shape[0]} for {name!r}" for name, shape in shapes.items())
@@ -212,52 +211,33 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return "float" in dtype.name
 
 
-def is_integer(dtype: np.dtype[Any]) -> bool:
-    """Whether it is a signed or unsigned integer of any width."""
-    return "int" in dtype.name
+def is_whole(dtype: np.dtype[Any]) -> bool:
+    """Whether it is an integer of any width, or boolean."""
+    return "int" in dtype.name or dtype.kind == "b"
 
 
 def _check_dtype(dtype: np.dtype[Any], spec: InputSpec, origin: str) -> None:
     """Integers and floats may become floats, integers and booleans integers; nothing else changes its kind."""
     if dtype.hasobject:
         raise InputError(f"{origin} holds Python objects for {spec.name!r}: save plain numbers, pickles are not read")
-    whole = is_integer(dtype) or dtype.kind == "b"
-    may_become = (is_float(spec.dtype) and (whole or is_float(dtype))) or (is_integer(spec.dtype) and whole)
-    if dtype != spec.dtype and not may_become:
+    to_float = is_float(spec.dtype) and (is_float(dtype) or is_whole(dtype))
+    to_integer = is_whole(spec.dtype) and spec.dtype.kind != "b" and is_whole(dtype)
+    if dtype != spec.dtype and not to_float and not to_integer:
         raise InputError(
             f"{origin} holds {dtype} for the input {spec.name!r} but the model takes {spec.dtype}: convert the data"
         )
 
 
 def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
-    """The array in the model's type; `where` names row i of it for messages.
-
-    Raises:
-        InputError: a value is NaN or infinite, or does not fit the type.
-    """
+    """The array in the model's type, finite and without overflow; `where` names row i of it for messages."""
     with np.errstate(over="ignore", invalid="ignore"):
         values: Array = np.asarray(array).astype(spec.dtype, order="C", copy=False)
     good = np.isfinite(values) if is_float(spec.dtype) else values == array
     if not good.all():
         row = int(np.argwhere(~np.atleast_1d(good))[0][0])
         problem = "NaN or Inf" if is_float(spec.dtype) else f"integers beyond {spec.dtype}"
-        raise InputError(f"the input {spec.name!r} {where(row)} holds {problem}: repair or remove that sample")
+        raise InputError(f"the input {spec.name!r} of {where(row)} holds {problem}: repair or remove that sample")
     return values
-
-
-def split_labels(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> tuple[Feed, Array | None]:
-    """Arrays by name, and the labels apart where they are no input of the model.
-
-    Raises:
-        InputError: a value is no array.
-    """
-    arrays = {str(name): _to_array(value, str(name), origin) for name, value in source.items()}
-    return arrays, None if is_input(LABELS, specs) else arrays.pop(LABELS, None)
-
-
-def is_input(name: str, specs: Sequence[InputSpec]) -> bool:
-    """Whether the model has an input of that name."""
-    return any(spec.name == name for spec in specs)
 
 
 def _to_array(value: object, name: str, origin: str) -> Array:
@@ -268,24 +248,16 @@ def _to_array(value: object, name: str, origin: str) -> Array:
 
 
 def check_labels(labels: Array, count: int, origin: str) -> Labels:
-    """The labels (count,) as int64.
-
-    Raises:
-        InputError: they are no integers, or not one a sample.
-    """
+    """The labels, one a sample, as int64 (count,)."""
     if labels.dtype.kind not in "iu":
         raise InputError(f"the labels of {origin} are {labels.dtype}: expected integers, one a sample")
-    if labels.shape != (count,):
+    if labels.shape != (count,) and not labels.size == count == 1:
         raise InputError(f"the labels of {origin} have shape {labels.shape}: expected ({count},), one a sample")
-    return labels.astype(np.int64)
+    return labels.astype(np.int64).reshape(count)
 
 
 def join_labels(labels: Sequence[Labels | None], origin: str) -> Labels | None:
-    """The labels of all parts in a row, None if no part has any.
-
-    Raises:
-        InputError: only some have labels.
-    """
+    """The labels of all parts in a row, None if no part has any."""
     given = [one for one in labels if one is not None]
     if given and len(given) < len(labels):
         raise InputError(f"{len(given)} of {len(labels)} parts of {origin} have labels: give labels with all or none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -56,19 +57,27 @@ def _allocate(open_: Mapping[str, Cost], keep: int, costs: Mapping[str, Cost], d
     steps = [
         (slope, name, removed) for name, cost in open_.items() for slope, removed in _steps(cost.curve, cost.size, cost)
     ]
-    excess = sum(result.values()) - keep
+    excess = max(0, sum(result.values()) - keep)
     for _, name, removed in sorted(steps):
         taken = min(removed, excess)
         result[name] -= taken
         excess -= taken
-        if excess <= 0:
-            break
+    return result if excess == 0 else _scaled(result, keep)
+
+
+def _scaled(kept: Mapping[str, int], keep: int) -> dict[str, int]:
+    """Where even the ends of all curves keep too much: the same share of each."""
+    share = keep / sum(kept.values())
+    result = {name: int(count * share) for name, count in kept.items()}
+    for name in sorted(result, key=lambda name: kept[name] * share - result[name], reverse=True):
+        if sum(result.values()) < keep:
+            result[name] += 1
     return result
 
 
 def _steps(curve: Curve, size: int, cost: Cost) -> list[tuple[float, int]]:
     """(cost per weight, weights) of each step down the lower convex hull, slopes rising."""
-    removed = np.round((1.0 - curve.kept) * size)
+    removed = np.minimum(np.round((1.0 - curve.kept) * size), size - 1)
     errors = curve.errors * cost.sensitivity
     hull: list[int] = []
     for point in range(len(removed)):
@@ -78,7 +87,7 @@ def _steps(curve: Curve, size: int, cost: Cost) -> list[tuple[float, int]]:
             hull.append(point)
     return [
         (float((errors[b] - errors[a]) / (removed[b] - removed[a])), int(removed[b] - removed[a]))
-        for a, b in zip(hull, hull[1:], strict=False)
+        for a, b in itertools.pairwise(hull)
     ]
 
 

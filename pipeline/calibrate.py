@@ -15,7 +15,7 @@ from netsurgeon.passes.statistics import Moments, Rows
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Samples
-from netsurgeon.pipeline.walk import Segment, Walk, cut
+from netsurgeon.pipeline.walk import Walk, cut
 
 ROWS_PER_COLUMN = 48
 FEWEST_ROWS = 65_536

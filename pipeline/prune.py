@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -20,9 +21,12 @@ from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.sensitivity import Trial, measure_sensitivity
+from netsurgeon.pipeline.walk import cut
 
 CURVE_DAMPING = 1e-2
-PROBED_INPUTS = (4, 256)
+LEAST_TRIAL_ERROR = 0.02
+"""Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
+PROBED_INPUTS = (4, 128)
 """Fewest and most inputs on which sensitivities are measured."""
 
 Progress = Callable[[str, int, int], None]
@@ -64,8 +68,9 @@ def select(model: ir.Model, options: Options) -> Selection:
         if not fnmatch.filter(names, glob):
             raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
     taken, fixed = [], {}
+    driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
     for layer in layers:
-        reason = _reason_to_leave(layer, options)
+        reason = _reason_to_leave(layer, options, driven)
         if reason:
             declined.append(Declined(layer.name, layer.operator, reason, layer.size))
             continue
@@ -78,7 +83,9 @@ def select(model: ir.Model, options: Options) -> Selection:
     return Selection(tuple(taken), tuple(declined), fixed)
 
 
-def _reason_to_leave(layer: Layer, options: Options) -> str | None:
+def _reason_to_leave(layer: Layer, options: Options, driven: Set[str]) -> str | None:
+    if layer.name not in driven:
+        return "its input does not depend on the model's inputs"
     if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude):
         return "excluded by the user"
     numbers = options.pattern_numbers()
@@ -155,6 +162,7 @@ def _cost(layer: Layer, moments: Moments, kept: float, rng: np.random.Generator)
     statistics = moments.statistics(centred=layer.bias_slot() is not None)
     weight = layer.matrix()
     curve = solvers.curve(weight, statistics, CURVE_DAMPING, rng)
+    kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
     pruned, error = solvers.quick_prune(weight, statistics, CURVE_DAMPING, max(1, round(kept * weight.size)))
     return curve, Trial(layer.stored(pruned), error)
 
@@ -199,7 +207,7 @@ def prune_segments(
     return Pruned(outcomes, tuple(roundings), tuple(_too_few(dense, outcomes)))
 
 
-def _stored_type(options: Options) -> str:
+def _stored_type(options: Options) -> Literal["float16", "float32"]:
     return "float16" if options.values == "float16" else "float32"
 
 

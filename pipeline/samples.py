@@ -15,12 +15,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from netsurgeon.pipeline._arrays import array_files, open_arrays, open_files
+from netsurgeon.pipeline._arrays import array_files, open_arrays, open_files, open_random
 from netsurgeon.pipeline._feeds import import_function, open_feeds
 from netsurgeon.pipeline._opened import Indices, Opened
 from netsurgeon.pipeline._parts import Array, Feed, InputSpec, cast, only_input
 from netsurgeon.pipeline._picture_sets import open_pictures
-from netsurgeon.pipeline._random import open_random
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.pictures import PictureOptions
 
@@ -117,10 +116,10 @@ class Samples:
         for indices, feed in zip(self._plan, self.batches(), strict=True):
             part, _ = self._opened.locate(int(indices[0]))
             for name, array in feed.items():
-                if name not in part.constants:
-                    samples = array if part.batched else array[None]
+                if name in part.constants:
+                    samples = [] if part is before else [array]
                 else:
-                    samples = array[None] if part is not before else array[None][:0]
+                    samples = list(array) if part.batched else [array]
                 for sample in samples:
                     hashes[name].update(repr(sample.shape).encode() + sample.tobytes())
             before = part
@@ -138,9 +137,9 @@ class Samples:
         """Cast to the model's type, drop the axis of single samples, and check that all is finite."""
         part, _ = self._opened.locate(int(indices[0]))
         if spec.name in part.constants:
-            return cast(array, spec, lambda row: f"of {part.origin}")
-        finished = cast(array, spec, lambda row: f"of {self._name(int(indices[row]))}")
-        return finished if part.batched else finished.reshape(finished.shape[1:])
+            return cast(array, spec, lambda row: part.origin)
+        finished = cast(array, spec, lambda row: self._name(int(indices[row])))
+        return finished if part.batched else finished.squeeze(0)
 
     def _name(self, index: int) -> str:
         part, row = self._opened.locate(index)
@@ -179,6 +178,8 @@ def open_samples(
     """
     _check_arguments(specs, batch_size, limit, seed)
     opened = _open(source, specs, pictures, classes, seed)
+    if not opened.offsets[-1]:
+        raise InputError(f"{opened.parts[0].origin} holds no samples: give at least one")
     samples = Samples(opened, specs, np.arange(opened.offsets[-1]), batch_size)
     return samples if limit is None else samples.subset(limit, np.random.default_rng(seed))
 

@@ -14,6 +14,8 @@ from netsurgeon.passes._layers import find_layers
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 Array = npt.NDArray[np.float64]
+FEWEST_ROWS = 16
+"""Below this many samples one mean and one scale are fitted for an output, not one an element."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +61,26 @@ def _float_outputs(session: Session, feed: Feed) -> list[str]:
 
 
 def output_error(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
-    """Squared error over squared deviation from the mean, averaged over the outputs."""
+    """Share of the outputs' variance over the samples that is lost, averaged over the outputs.
+
+    Means and scales of each element are fitted first: layers behind the changed one are corrected and take them up.
+    """
     errors = []
     for name in dense[0]:
-        expected = np.concatenate([np.ravel(batch[name]) for batch in dense]).astype(np.float64)
-        found = np.concatenate([np.ravel(batch[name]) for batch in changed]).astype(np.float64)
-        if found.shape != expected.shape:
+        if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
             continue
-        spread = max(float(np.var(expected)), np.finfo(float).tiny)
-        errors.append(float(np.mean((found - expected) ** 2)) / spread)
+        expected, found = (_centred([batch[name] for batch in side]) for side in (dense, changed))
+        energy = np.sum(expected**2)
+        if energy > 0.0:
+            shared = np.sum(expected * found, axis=0) ** 2 / np.maximum(np.sum(found**2, axis=0), np.finfo(float).tiny)
+            errors.append(1.0 - float(np.sum(shared) / energy))
     return float(np.mean(errors)) if errors else 0.0
+
+
+def _centred(batches: Sequence[npt.NDArray[np.floating]]) -> Array:
+    """Batches of an output as centred rows (samples, elements); one column where samples are few or differ in size."""
+    rows = [batch.reshape(len(batch), -1) if batch.ndim > 1 else batch.reshape(1, -1) for batch in batches]
+    if len({row.shape[1] for row in rows}) > 1 or sum(map(len, rows)) < FEWEST_ROWS:
+        rows = [row.reshape(-1, 1) for row in rows]
+    joined = np.concatenate(rows).astype(np.float64)
+    return np.asarray(joined - joined.mean(axis=0))

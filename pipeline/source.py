@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import google.protobuf.message
@@ -63,6 +63,8 @@ def open_model(model: ModelLike, runtime: Runtime) -> Source:
         runtime.session(original)
     except CheckFailedError as error:
         raise InputError(f"{error}; if it uses operators of your own, name their library with --custom-ops") from error
+    except (ir.serde.SerdeError, TypeError, ValueError) as error:
+        raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
     clone = original.clone()
     overridable = sum(1 for value in clone.graph.inputs if value.is_initializer())
     notes = []
@@ -81,9 +83,11 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
         InputError: it cannot be read as an ONNX model.
     """
     if isinstance(model, ir.Model):
-        return model, None, ir.to_proto(model).ByteSize()
+        mapped = _map_external_data(model.clone())
+        return mapped, None, ir.to_proto(mapped).ByteSize()
     if isinstance(model, onnx.ModelProto):
-        return _deserialize(model, "the model"), None, model.ByteSize()
+        size = model.ByteSize() + _check_external_data(model, Path("the model"))
+        return _map_external_data(_deserialize(model, "the model")), None, size
     path = Path(model)
     if not path.is_file():
         raise InputError(f"{path} is not a file: give the path of an ONNX model")
@@ -96,9 +100,7 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
     size = path.stat().st_size + _check_external_data(proto, path)
-    result = _deserialize(proto, str(path))
-    ir.external_data.set_base_dir(result.graph, path.parent)
-    return result, path, size
+    return _map_external_data(_deserialize(proto, str(path)), path.resolve().parent), path, size
 
 
 def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
@@ -108,39 +110,83 @@ def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
         raise InputError(f"{name} is not a valid ONNX model: {first_line(error)}") from error
 
 
+def _map_external_data(model: ir.Model, folder: Path | None = None) -> ir.Model:
+    """Map external data into memory: nothing that is run or saved later depends on where it was.
+
+    Raises:
+        InputError: a file cannot be read, or holds less than a tensor needs.
+    """
+    for graph in (*model.graphs(), *(f.graph for f in model.functions.values())):
+        if folder is not None:
+            ir.external_data.set_base_dir(graph, folder)
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = _mapped(value.const_value)
+        for node in graph:
+            for name, attribute in list(node.attributes.items()):
+                if isinstance(attribute.value, ir.ExternalTensor):
+                    node.attributes[name] = ir.AttrTensor(name, _mapped(attribute.value))
+    return model
+
+
+def _mapped(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    try:
+        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"tensor {tensor.name!r} cannot be read from {tensor.location!r}: {first_line(error)}"
+        ) from error
+
+
 def _check_external_data(proto: onnx.ModelProto, path: Path) -> int:
     """Bytes of external data; every file must lie inside the model's folder and be long enough."""
     folder = path.resolve().parent
     files: set[Path] = set()
-    for tensor in _tensors(proto.graph):
+    for tensor in _tensors(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
-        file = (folder / location).resolve()
-        if not location or not file.is_relative_to(folder):
+        file = (folder / location.replace("\0", "")).resolve()
+        if not location or "\0" in location or not file.is_relative_to(folder):
             raise InputError(
                 f"tensor {tensor.name!r} has its data at {location!r}, outside the model's folder: "
                 "move it beside the model"
             )
         if not file.is_file():
             raise InputError(f"tensor {tensor.name!r} has its data in {location!r}, which is missing beside {path}")
-        needed = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        needed = sum(_count(entries.get(key, "0"), tensor) for key in ("offset", "length"))
         if file.stat().st_size < needed:
             raise InputError(f"{file} holds {file.stat().st_size} bytes, tensor {tensor.name!r} needs {needed}")
         files.add(file)
     return sum(file.stat().st_size for file in files)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _count(text: str, tensor: onnx.TensorProto) -> int:
+    if not text.isdecimal():
+        raise InputError(f"tensor {tensor.name!r} has its data at {text!r} in a file, expected a number of bytes")
+    return int(text)
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from _graph_tensors(proto.graph)
+    for function in proto.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
-    for node in graph.node:
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
             for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from _tensors(body)
+                yield from _graph_tensors(body)
 
 
 def verify_same(
@@ -159,13 +205,15 @@ def relative_difference(expected: object, actual: object) -> float:
     """Largest absolute difference over the largest magnitude expected; infinite for other shapes or types."""
     if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
         return max((relative_difference(a, b) for a, b in zip(expected, actual, strict=True)), default=0.0)
+    if isinstance(expected, dict) and isinstance(actual, dict) and expected.keys() == actual.keys():
+        return relative_difference(np.array(list(expected.values())), np.array([actual[key] for key in expected]))
     if not isinstance(expected, np.ndarray) or not isinstance(actual, np.ndarray):
-        return 0.0 if expected == actual else np.inf
+        return 0.0 if type(expected) is type(actual) and expected == actual else np.inf
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
         return np.inf
     if expected.dtype.kind not in "fc" or expected.size == 0:
         return 0.0 if np.array_equal(expected, actual) else np.inf
-    wide, other = expected.astype(np.float64), actual.astype(np.float64)
+    wide, other = (each.astype(np.result_type(each, np.float64)) for each in (expected, actual))
     same = (wide == other) | (np.isnan(wide) & np.isnan(other))
     finite = np.isfinite(wide)
     if not np.all(same | (finite & np.isfinite(other))):
@@ -186,7 +234,7 @@ def check_output_path(output: Path, model: Path | None, *others: Path | None) ->
             raise InputError(f"the output {output} is an input: inputs are never written to, give another path")
     if output.is_dir():
         raise InputError(f"the output {output} is a folder: give the path of a file")
-    folder = output.resolve().parent
+    folder = output.parent.resolve()
     if not folder.exists():
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True)
@@ -208,21 +256,22 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
     Raises:
         InputError: it cannot be written (disk full, no permission); nothing is left behind.
     """
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.resolve().parent) as name:
-        folder = Path(name)
-        try:
+    goal = output.parent.resolve()
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=goal) as name:
+            folder = Path(name)
             weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
             external = f"{output.name}.data" if weights > IN_MEMORY_LIMIT else None
-            ir.save(model, folder / output.name, external_data=external)
+            ir.save(model, folder / output.name, format="protobuf", external_data=external)
             files = sorted(folder.iterdir(), reverse=True)
             size = sum(file.stat().st_size for file in files)
             if check is not None:
                 check(folder / output.name)
             for file in files:
                 _sync(file)
-                file.replace(output.resolve().parent / file.name)
-        except OSError as error:
-            raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+                file.replace(goal / file.name)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
     return size
 
 

@@ -41,9 +41,12 @@ class Segment:
 def cut(graph: ir.Graph, layers: Iterable[ir.Node]) -> list[Segment]:
     """Cut a graph right before its layers: layers at the same depth share a segment.
 
-    What depends on no graph input is recomputed where it is used; what feeds no layer is not run at all.
+    What depends on no graph input is recomputed where it is used, and a layer that does is in no segment; what feeds no
+    layer is not run at all.
     """
-    chosen = set(layers)
+    wanted = set(layers)
+    made = _levels(graph, wanted)[1]
+    chosen = {node for node in wanted if any(value in made for value in used_values(node))}
     level, made = _levels(graph, chosen)
     count = max((level[node] for node in chosen), default=0)
     entering: list[set[str]] = [set() for _ in range(count)]

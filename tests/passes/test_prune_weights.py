@@ -87,10 +87,10 @@ def moments_of(layer: Layer, x: Array, current: Array | None = None) -> LayerMom
     rows = layer.samples(x)
     others = layer.samples(current) if current is not None else None
     fit = Moments(layer.groups, layer.columns, paired=others is not None)
-    end = len(rows[0]) * 4 // 5
-    fit.update([r[:end] for r in rows], None if others is None else [r[:end] for r in others])
+    end = rows.shape[1] * 4 // 5
+    fit.update(rows[:, :end], None if others is None else others[:, :end])
     held = fit.like()
-    held.update([r[end:] for r in rows], None if others is None else [r[end:] for r in others])
+    held.update(rows[:, end:], None if others is None else others[:, end:])
     return LayerMoments(fit, held)
 
 

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from netsurgeon.passes._encodings import (
-    choose_encoding,
+from netsurgeon.passes._codebooks import (
     fit_codebook,
     refit_codebook,
     relative_error,
     replace_codebook,
     round_to_codebook,
 )
+from netsurgeon.passes._encodings import choose_encoding
 from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes.round_weights import RoundWeights, round_weights
 

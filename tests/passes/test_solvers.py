@@ -1,5 +1,6 @@
 """The solvers against closed forms and naive transcriptions of the papers."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_blocked_sweep_equals_the_textbook(
     monkeypatch.setattr(_obs, "BATCH_BYTES", batch_bytes)
     problem = problem_of(groups=3, rows=5, columns=24)
     pattern = pattern_2_of_4(24) if patterned else None
-    inverse = np.linalg.inv(problem.hessian)
+    inverse: Array = np.linalg.inv(problem.hessian)
     swept = _obs.sweep(problem.weight, inverse, pattern)
     expected = [textbook_sweep(w, inverse[g], pattern) for g in range(3) for w in problem.weight[g]]
     np.testing.assert_array_equal(swept.order, [order for order, _ in expected])
@@ -146,7 +147,7 @@ def test_masks_of_one_sweep_nest(seed: int, keeps: list[int]) -> None:
         assert mask.sum() == keep
         for order, row in zip(swept.order, mask, strict=True):
             assert (np.diff(row[order].astype(int)) >= 0).all(), "a row loses its weights in its own order"
-    for sparse, dense in zip(masks, masks[1:], strict=False):
+    for sparse, dense in itertools.pairwise(masks):
         assert not (sparse & ~dense).any()
 
 
@@ -171,7 +172,7 @@ def naive_lobs(weight: Array, inverse: Array, keep: int) -> Array:
 @pytest.mark.parametrize("keep", [0, 1, 13, 60, 71, 72])
 def test_lobs_is_the_published_algorithm(keep: int) -> None:
     problem = problem_of(groups=2, rows=3, columns=12)
-    inverse = np.linalg.inv(problem.hessian)
+    inverse: Array = np.linalg.inv(problem.hessian)
     found = _obs.lobs(problem.weight, inverse, keep)
     np.testing.assert_allclose(found, naive_lobs(problem.weight, inverse, keep), rtol=TIGHT, atol=1e-12)
     np.testing.assert_allclose(prune(problem, keep, "lobs"), found, rtol=1e-6, atol=1e-10)
@@ -255,9 +256,10 @@ def test_inverse_and_solve() -> None:
     np.testing.assert_allclose(inverse @ problem.hessian, np.broadcast_to(np.eye(11), (3, 11, 11)), atol=1e-9)
     np.testing.assert_array_equal(inverse, inverse.swapaxes(1, 2))
     np.testing.assert_allclose(_linalg.solve(problem.target, problem.hessian), problem.weight, rtol=1e-7, atol=1e-9)
-    for function in (lambda h: _linalg.inverse(h), lambda h: _linalg.solve(problem.target, h)):
-        with pytest.raises(FactorizationError):
-            function(-problem.hessian)
+    with pytest.raises(FactorizationError):
+        _linalg.inverse(-problem.hessian)
+    with pytest.raises(FactorizationError):
+        _linalg.solve(problem.target, -problem.hessian)
 
 
 def test_quadratic_error_is_the_error_up_to_a_constant() -> None:
@@ -267,7 +269,7 @@ def test_quadratic_error_is_the_error_up_to_a_constant() -> None:
     assert gaps[0] == pytest.approx(gaps[1])
 
 
-# ------------------------------------------------------------------------------------------------ what every method holds
+# -------------------------------------------------------------------------------------------- what every method holds
 
 
 @settings(max_examples=25, deadline=None)

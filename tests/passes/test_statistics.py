@@ -1,5 +1,6 @@
 """Streamed moments equal the direct ones, however the samples arrive."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,16 +16,16 @@ from netsurgeon.passes.statistics import Moments, Statistics
 Array = NDArray[Any]
 
 
-def rows(groups: int, count: int, columns: int, seed: int = 0, offset: float = 0.0) -> list[Array]:
-    """One (count, columns) float32 array a group, with correlated columns."""
+def rows(groups: int, count: int, columns: int, seed: int = 0, offset: float = 0.0) -> Array:
+    """Correlated columns, float32 (groups, count, columns)."""
     rng = np.random.default_rng(seed)
     mixing = np.eye(columns) + 0.5 * rng.standard_normal((columns, columns))
-    return [(rng.standard_normal((count, columns)) @ mixing + offset).astype(np.float32) for _ in range(groups)]
+    return np.asarray((rng.standard_normal((groups, count, columns)) @ mixing + offset).astype(np.float32))
 
 
-def direct(dense: Sequence[Array], current: Sequence[Array], centred: bool) -> Statistics:
+def direct(dense: Array, current: Array, centred: bool) -> Statistics:
     """The moments from all samples at once, in float64."""
-    x, y = np.stack(dense).astype(np.float64), np.stack(current).astype(np.float64)
+    x, y = dense.astype(np.float64), current.astype(np.float64)
     count, means = x.shape[1], (x.mean(axis=1), y.mean(axis=1))
     if centred:
         x, y = x - means[0][:, None], y - means[1][:, None]
@@ -32,22 +33,30 @@ def direct(dense: Sequence[Array], current: Sequence[Array], centred: bool) -> S
     return Statistics(count, centred, *means, gram, cross)
 
 
-def stream(
-    dense: Sequence[Array], current: Sequence[Array] | None, cuts: Sequence[int], into: Moments | None = None
-) -> Moments:
-    moments = into or Moments(len(dense), dense[0].shape[1], paired=current is not None)
-    for part in np.split(np.arange(len(dense[0])), sorted(cuts)):
-        moments.update([x[part] for x in dense], None if current is None else [y[part] for y in current])
+def stream(dense: Array, current: Array | None, cuts: Sequence[int], into: Moments | None = None) -> Moments:
+    moments = into or Moments(len(dense), dense.shape[-1], paired=current is not None)
+    for part in np.split(np.arange(dense.shape[1]), sorted(cuts)):
+        moments.update(dense[:, part], None if current is None else current[:, part])
     return moments
 
 
 def assert_same(found: Statistics, expected: Statistics, tolerance: float = 2e-6) -> None:
     assert found.count == expected.count
     assert found.centred == expected.centred
+    energy = max(np.abs(expected.gram).max(), np.abs(expected.cross).max())
     for name in ("dense_mean", "current_mean", "gram", "cross"):
         a, b = getattr(found, name), getattr(expected, name)
         assert a.dtype == np.float64
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=1e-30), err_msg=name)
+        scale = energy if name in ("gram", "cross") else max(np.abs(b).max(), np.sqrt(energy))
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+def test_the_comparison_notices_a_difference() -> None:
+    expected = direct(rows(1, 30, 3), rows(1, 30, 3), True)
+    for name in ("dense_mean", "current_mean", "gram", "cross"):
+        changed = dataclasses.replace(expected, **{name: getattr(expected, name) * 1.0001})
+        with pytest.raises(AssertionError, match=name):
+            assert_same(changed, expected)
 
 
 def cuts_of(count: int) -> st.SearchStrategy[list[int]]:
@@ -72,8 +81,8 @@ def test_merged_equals_one_pass(
     seed: int, first_cuts: list[int], second_cuts: list[int], paired: bool, centred: bool
 ) -> None:
     dense, current = rows(2, 50, 4, seed, 2.0), rows(2, 50, 4, seed + 1, 3.0)
-    first = stream([x[:20] for x in dense], [y[:20] for y in current] if paired else None, first_cuts)
-    second = stream([x[20:] for x in dense], [y[20:] for y in current] if paired else None, second_cuts, first.like())
+    first = stream(dense[:, :20], current[:, :20] if paired else None, first_cuts)
+    second = stream(dense[:, 20:], current[:, 20:] if paired else None, second_cuts, first.like())
     before = first.statistics(centred=centred)
     merged = first.merged(second).statistics(centred=centred)
     assert_same(merged, direct(dense, current if paired else dense, centred))
@@ -97,7 +106,7 @@ def test_moments_around_different_origins_are_not_merged(paired: bool) -> None:
 def test_an_empty_batch_counts_for_nothing() -> None:
     dense = rows(2, 20, 3)
     moments = Moments(2, 3, paired=False)
-    moments.update([x[:0] for x in dense])
+    moments.update(dense[:, :0])
     with pytest.raises(ValueError, match="no samples"):
         moments.statistics(centred=False)
     moments.update(dense)
@@ -128,8 +137,8 @@ def test_dead_inputs(paired: bool, offset: float) -> None:
     dense = rows(2, 300, 4, 7)
     current = rows(2, 300, 4, 8)
     for side in (dense, current):
-        side[0][:, 1] = offset
-        side[1][:, 2] = 0.0
+        side[0, :, 1] = offset
+        side[1, :, 2] = 0.0
     moments = stream(dense, current if paired else None, [7, 100])
     dead = np.zeros((2, 4), bool)
     dead[0, 1] = dead[1, 2] = True
@@ -140,7 +149,7 @@ def test_dead_inputs(paired: bool, offset: float) -> None:
 
 def test_all_inputs_dead() -> None:
     moments = Moments(1, 3, paired=False)
-    moments.update([np.zeros((5, 3), np.float32)])
+    moments.update(np.zeros((1, 5, 3), np.float32))
     assert moments.statistics(centred=False).dead.all()
 
 
