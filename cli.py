@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -17,11 +18,10 @@ from netsurgeon.passes.solvers import METHODS
 from netsurgeon.pipeline import console as screen
 from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.errors import InputError, NetsurgeonError
+from netsurgeon.pipeline.errors import NetsurgeonError
 from netsurgeon.pipeline.inspect import inspect_model
 from netsurgeon.pipeline.options import VALUES
 from netsurgeon.pipeline.samples import PictureOptions
-from netsurgeon.pipeline.source import check_output_path, write_text
 from netsurgeon.pipeline.unpack import unpack
 
 Command = Callable[..., None]
@@ -116,14 +116,10 @@ def compress_command(
     model: Path, data: str, test: str | None, output: Path, report: Path | None, **options: Any
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    if report is not None:
-        check_output_path(report, model)
-        if report.resolve() == output.resolve():
-            raise InputError(f"model and report would both go to {report}: give two paths")
     with screen.progress(Console(stderr=True)) as advance:
-        result = compress(model, data, test=test, output=output, progress=advance, **_with_pictures(options))
-    if report is not None:
-        write_text(result.report.to_json(), report)
+        result = compress(
+            model, data, test=test, output=output, report=report, progress=advance, **_with_pictures(options)
+        )
     screen.print_report(result.report, Console())
 
 
@@ -157,6 +153,8 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...]) -> No
 
 def main() -> None:
     """Run the command line; every error ends in one sentence and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign must not stop the run
     sys.exit(run(sys.argv[1:]))
 
 
@@ -170,7 +168,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted: nothing was written", 130)
+        return _fail("interrupted: no file was left half-written", 130)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
     except Exception as error:

@@ -20,6 +20,8 @@ from netsurgeon.passes.statistics import Statistics
 
 Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 METHODS: tuple[str, ...] = get_args(Method)
+QUICK = "quick"
+"""For trials and rehearsals, not for users: the largest scaled weights, refitted."""
 UNCORRECTED = ("magnitude", "lobs")
 """Methods as published: on the dense inputs, without recalibration and refit."""
 DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -99,7 +101,7 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
         FactorizationError: a Hessian has no Cholesky factor.
         ValueError: the method is not known.
     """
-    if method not in METHODS:
+    if method not in (*METHODS, QUICK):
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
     if method == "magnitude":
         return problem.weight * choose(np.abs(problem.weight), keep, pattern)
@@ -107,6 +109,8 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
         return _obs.lobs(problem.weight, _linalg.inverse(problem.hessian), keep, pattern)
     if pattern is None and keep >= problem.weight.size:
         return problem.weight
+    if method == QUICK:
+        return _quick(problem, keep)
     results = [_linalg.refit(problem.target, problem.hessian, mask) for mask in _masks(problem, keep, method, pattern)]
     return min(results, key=problem.error)
 
@@ -154,17 +158,19 @@ def quick_prune(weight: Array, statistics: Statistics, damping: float, keep: int
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
-    problem = Problem.of(weight, statistics, damping)
-    scale = np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None, :]
-    mask = largest(np.abs(problem.weight * scale), keep)
-    if weight.shape[-1] <= OBS_COLUMNS:
-        pruned = _linalg.refit(problem.target, problem.hessian, mask)
-    else:
-        target, hessian, start = (a.astype(np.float32) for a in (problem.target, problem.hessian, problem.weight))
-        pruned = _linalg.refit_iterative(target, hessian, start, mask, steps=24).astype(np.float64)
+    pruned = _quick(Problem.of(weight, statistics, damping), keep)
     change = pruned - weight
     error = float(np.sum((change @ statistics.gram) * change))
     return pruned, error / energy(weight, statistics)
+
+
+def _quick(problem: Problem, keep: int) -> Array:
+    scale = np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None, :]
+    mask = largest(np.abs(problem.weight * scale), keep)
+    if problem.weight.shape[-1] <= OBS_COLUMNS:
+        return _linalg.refit(problem.target, problem.hessian, mask)
+    target, hessian, start = (a.astype(np.float32) for a in (problem.target, problem.hessian, problem.weight))
+    return _linalg.refit_iterative(target, hessian, start, mask, steps=24).astype(np.float64)
 
 
 def energy(weight: Array, statistics: Statistics) -> float:

@@ -17,8 +17,6 @@ from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.walk import Walk, cut
 
-ROWS_PER_COLUMN = 48
-FEWEST_ROWS = 65_536
 POOLED_ROWS = 2048
 """Small batches are pooled up to this many rows before they enter the moments."""
 HELD_SHARE = 0.2
@@ -33,11 +31,15 @@ class Calibration:
         samples: inputs of the model.
         runtime: how sessions are made.
         seed: of the rows drawn from large feature maps.
+        rows: rows drawn for a layer, at least; fewer only where the samples hold fewer.
+        rows_per_column: rows drawn for each column of a layer's matrix, at least.
     """
 
     samples: Samples
     runtime: Runtime
     seed: int = 0
+    rows: int = 65_536
+    rows_per_column: int = 48
 
     def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, Moments]]:
         """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
@@ -85,7 +87,7 @@ class Calibration:
         columns = layer.columns // layer.blocks
         fit = Moments(layer.groups * layer.blocks, columns, paired=current is not None)
         held: Moments | None = None
-        wanted = max(FEWEST_ROWS, ROWS_PER_COLUMN * columns)
+        wanted = max(self.rows, self.rows_per_column * columns)
         limit = math.ceil(wanted / dense.batches)
         pool: list[tuple[Rows, Rows]] = []
         for batch in range(dense.batches):

@@ -6,14 +6,15 @@ import dataclasses
 from typing import Unpack
 
 from netsurgeon.pipeline.bound import Bound, measure_bound
-from netsurgeon.pipeline.compress import input_specs, model_facts
+from netsurgeon.pipeline.compress import input_specs
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.facts import model_facts
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.report import ModelFacts
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.samples import open_samples
-from netsurgeon.pipeline.source import ModelLike, open_model
+from netsurgeon.pipeline.source import ModelLike, Source, open_model, verified
 from netsurgeon.pipeline.validate import Validation, validate
 
 
@@ -44,19 +45,10 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
     chosen = Options(**options)
     runtime = Runtime(chosen.custom_ops)
     first, second = open_model(model, runtime), open_model(other, runtime)
-    specs = input_specs(first.original)
-    for kind, mine, theirs in (
-        ("inputs", {spec.name for spec in specs}, {spec.name for spec in input_specs(second.original)}),
-        ("outputs", {v.name for v in first.original.graph.outputs}, {v.name for v in second.original.graph.outputs}),
-    ):
-        if mine != theirs:
-            raise InputError(
-                f"the models differ in their {kind}: {sorted(map(str, mine))} and "
-                f"{sorted(map(str, theirs))}, expected the same names"
-            )
+    _check_alike(first, second)
     samples = open_samples(
         data,
-        specs,
+        input_specs(first.original),
         pictures=chosen.pictures,
         classes=chosen.classes,
         batch_size=chosen.batch_size,
@@ -71,10 +63,24 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
         metric=chosen.metric,
         label_offset=chosen.label_offset,
     )
+    feed = next(samples.batches())
+    first, second = verified(first, feed, runtime), verified(second, feed, runtime)
     try:
         bound = measure_bound(first.model, second.model, samples.batches(), samples.count, runtime)
     except InputError:
         bound = None
-    return Comparison(
-        model_facts(first.original, first.path), model_facts(second.original, second.path), validation, bound
-    )
+    facts = [model_facts(source.original, source.path) for source in (first, second)]
+    return Comparison(facts[0], facts[1], validation, bound)
+
+
+def _check_alike(first: Source, second: Source) -> None:
+    """Both take the same names and types, and give the same names."""
+    for kind, mine, theirs in (
+        ("inputs", *([f"{spec.name}: {spec.dtype}" for spec in input_specs(s.original)] for s in (first, second))),
+        ("outputs", *([str(value.name) for value in s.original.graph.outputs] for s in (first, second))),
+    ):
+        if set(mine) != set(theirs):
+            raise InputError(
+                f"the models differ in their {kind}, {', '.join(mine)} and {', '.join(theirs)}: "
+                "compare a model with a compressed copy of it"
+            )

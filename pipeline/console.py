@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -31,7 +33,7 @@ def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=1)
         stage = ""
 
@@ -55,7 +57,7 @@ def print_report(report: Report, console: Console) -> None:
     source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
     console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")
     _print_fidelity(report.validation, console)
-    _print_bound(report.bound, console)
+    _print_bound(report.bound, "calibration inputs", console)
     for note in report.notes:
         console.print(Text(f"note: {note}"))
     for warning in report.warnings:
@@ -72,7 +74,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     if comparison.bound is None:
         console.print("no error bound: the graphs differ in more than their weights")
     else:
-        _print_bound(comparison.bound, console)
+        _print_bound(comparison.bound, "inputs", console)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -80,16 +82,12 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     console.print(Text(f"{inspection.name}: {inspection.bytes:,} bytes, opset {inspection.opset}"))
     console.print(Text(f"inputs  {'; '.join(inspection.inputs)}"))
     console.print(Text(f"outputs {'; '.join(inspection.outputs)}"))
-    table = Table(title="layers that can be pruned", title_justify="left")
-    for name, justify in (
-        ("layer", "left"),
-        ("operator", "left"),
-        ("groups x rows x columns", "right"),
-        ("weights", "right"),
-        ("zeros", "right"),
-        ("type", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table = Table(title="layers that can be pruned", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator", no_wrap=True)
+    for name in ("groups x rows x columns", "weights", "zeros"):
+        table.add_column(name, justify="right", no_wrap=name != "groups x rows x columns")
+    table.add_column("type", no_wrap=True)
     for layer in inspection.layers:
         shape = " x ".join(map(str, layer.shape))
         share = f"{layer.zeros / layer.weights:.1%}"
@@ -102,22 +100,29 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
 
 
 def _layers(report: Report) -> Table:
-    table = Table(title="layers", title_justify="left")
-    for name in ("layer", "operator", "weights", "kept", "own error", "stored as", "bytes"):
-        table.add_column(
-            name, justify="left" if name in ("layer", "operator", "stored as") else "right", overflow="fold"
-        )
+    table = Table(title="layers", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    for name in ("weights", "kept", "own error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("stored as", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
     largest = sorted(report.layers, key=lambda layer: -layer.weights)[:LISTED]
     for layer in (each for each in report.layers if each in largest):
         error = "" if layer.error is None else f"{layer.error:.3g}"
-        size = f"{layer.bytes_before:,} → {layer.bytes_after:,}"
         kept = f"{layer.kept / layer.weights:.1%}"
-        table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", kept, error, layer.stored, size)
+        table.add_row(
+            Text(layer.name), f"{layer.weights:,}", kept, error, _short(layer.stored), f"{layer.bytes_after:,}"
+        )
     return table
 
 
+def _short(stored: str) -> str:
+    """`gaps (8 bit), codebook of float16 (7 bit)` as `gaps, codebook`: how wide the fields are is in the report."""
+    return re.sub(r" \(\d+ bit\)| of \w+", "", stored)
+
+
 def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -> Table:
-    table = Table(title="dense against compressed", title_justify="left")
+    table = Table(title="dense against compressed", title_justify="left", box=SIMPLE_HEAD)
     for name in ("", "dense", "compressed", ""):
         table.add_column(name, justify="left" if not name else "right")
     before, after = validation.dense, validation.compressed
@@ -147,17 +152,17 @@ def _print_fidelity(validation: Validation, console: Console) -> None:
         )
 
 
-def _print_bound(bound: Bound, console: Console) -> None:
+def _print_bound(bound: Bound, inputs: str, console: Console) -> None:
     for output in bound.outputs:
         limit = f"≤ {output.bound:.3g}" if output.bound is not None else f"not bounded: it ends at {output.ends_at}"
-        line = f"output {output.output!r} on {bound.samples} calibration inputs: error {output.measured:.3g} {limit}"
+        line = f"output {output.output!r} on {bound.samples} {inputs}: error {output.measured:.3g} {limit}"
         console.print(Text(line))
 
 
 def _print_declined(rows: list[tuple[str, str, str]], console: Console) -> None:
     if not rows:
         return
-    table = Table(title="left alone", title_justify="left")
+    table = Table(title="left alone", title_justify="left", box=SIMPLE_HEAD)
     for name in ("operator", "node", "reason"):
         table.add_column(name, overflow="fold")
     for row in rows[:LISTED]:

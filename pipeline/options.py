@@ -75,8 +75,8 @@ class Options:
             raise InputError(f"batch size is {self.batch_size}, expected 1 or more")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}, expected 1 or more")
-        if self.pattern is not None:
-            self.pattern_numbers()
+        if self.pattern_numbers() and self.layers:
+            raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
 
     def pattern_numbers(self) -> tuple[int, int] | None:
         """N and M of the pattern.

@@ -10,6 +10,7 @@ import onnx.version_converter
 import onnx_ir as ir
 
 from netsurgeon.passes.pack_weights import Packing, PackWeights, plan_packing
+from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line
 from netsurgeon.pipeline.source import verify_same
 
@@ -35,13 +36,12 @@ class Packed:
 def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
     """A packed copy of the model, equal to it to the last bit on `feed`; else the model itself with a note."""
     source, notes = model, []
-    opset = model.graph.opset_imports.get("", PACKING_OPSET)
+    opset = model.graph.opset_imports.get("", 0)
     if opset < PACKING_OPSET:
         upgraded = _upgraded(model, feed, runtime)
         if isinstance(upgraded, str):
-            return Packed(
-                model, (), (f"stored unpacked: opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}",)
-            )
+            note = f"stored unpacked: opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}"
+            return Packed(model, (), (note,))
         source = upgraded
         notes.append(f"opset raised from {opset} to {PACKING_OPSET}, which packed weights need; outputs verified")
     packed = source.clone()
@@ -55,7 +55,11 @@ def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
 
 def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> str | None:
     """None when both models give the same bytes on `feed`, else one sentence."""
-    wanted, found = runtime.session(expected).run(feed), runtime.session(actual).run(feed)
+    wanted = runtime.session(expected).run(feed)
+    try:
+        found = runtime.session(actual).run(feed)
+    except CheckFailedError as error:
+        return str(error)
     for name, value in wanted.items():
         if not _equal(value, found[name]):
             return f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
@@ -76,5 +80,19 @@ def _upgraded(model: ir.Model, feed: Feed, runtime: Runtime) -> ir.Model | str:
     except Exception as error:
         return first_line(error)
     upgraded.metadata_props.update(model.metadata_props)
-    problem = verify_same(model, upgraded, feed, runtime)
+    problem = changed_interface(model, upgraded) or verify_same(model, upgraded, feed, runtime)
     return problem or upgraded
+
+
+def changed_interface(before: ir.Model, after: ir.Model) -> str | None:
+    """None when inputs without default and outputs keep names, types and shapes, else one sentence."""
+    for kind, old, new in (
+        ("inputs", before.graph.inputs, after.graph.inputs),
+        ("outputs", before.graph.outputs, after.graph.outputs),
+    ):
+        was, now = (
+            [(v.name, str(v.type), str(v.shape)) for v in side if not v.is_initializer()] for side in (old, new)
+        )
+        if was != now:
+            return f"the model's {kind} changed from {was} to {now}"
+    return None

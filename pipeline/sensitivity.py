@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+import scipy.special
 
 from netsurgeon.passes._layers import find_layers
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
@@ -46,7 +47,7 @@ def measure_sensitivity(
             if layer.weight not in probe.graph.inputs:
                 probe.graph.inputs.append(layer.weight)
     session = runtime.session(probe)
-    outputs = _float_outputs(session, feeds[0])
+    outputs = float_outputs(session, feeds[0])
     dense = [session.run(feed, outputs) for feed in feeds]
     result = {}
     for name, trial in trials.items():
@@ -55,7 +56,8 @@ def measure_sensitivity(
     return result
 
 
-def _float_outputs(session: Session, feed: Feed) -> list[str]:
+def float_outputs(session: Session, feed: Feed) -> list[str]:
+    """Names of the outputs that hold floats."""
     values = session.run(feed)
     return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
 
@@ -75,6 +77,32 @@ def output_error(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, An
             shared = np.sum(expected * found, axis=0) ** 2 / np.maximum(np.sum(found**2, axis=0), np.finfo(float).tiny)
             errors.append(1.0 - float(np.sum(shared) / energy))
     return float(np.mean(errors)) if errors else 0.0
+
+
+def output_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
+    """Kullback-Leibler divergence of the class probabilities where an output holds class scores, else `output_error`.
+
+    Unlike the mean square it weighs what decides the answer: the scores of the likely classes.
+    """
+    results = []
+    for name, first in dense[0].items():
+        if first.ndim == 2 and first.shape[1] >= 2:
+            pairs = [
+                (_log_probabilities(d[name]), _log_probabilities(c[name])) for d, c in zip(dense, changed, strict=True)
+            ]
+            each = np.concatenate([np.sum(np.exp(p) * (p - q), axis=1) for p, q in pairs])
+            results.append(float(np.mean(each)))
+        else:
+            results.append(output_error([{name: d[name]} for d in dense], [{name: c[name]} for c in changed]))
+    return float(np.mean(results)) if results else 0.0
+
+
+def _log_probabilities(scores: npt.NDArray[np.floating]) -> Array:
+    """Of logits, or of what is a distribution already."""
+    wide = scores.astype(np.float64)
+    if (wide >= 0.0).all() and np.allclose(wide.sum(axis=1), 1.0, atol=1e-3):
+        return np.asarray(np.log(np.maximum(wide, 1e-12)))
+    return np.asarray(scipy.special.log_softmax(wide, axis=1))
 
 
 def _centred(batches: Sequence[npt.NDArray[np.floating]]) -> Array:

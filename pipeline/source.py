@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import tempfile
@@ -13,8 +12,9 @@ import google.protobuf.message
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
-from netsurgeon.passes.normal_form import normal_form
+from netsurgeon.passes.normal_form import NameNodes, normal_form
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.runtime import IN_MEMORY_LIMIT, Feed, Runtime, first_line
 
@@ -65,15 +65,46 @@ def open_model(model: ModelLike, runtime: Runtime) -> Source:
         raise InputError(f"{error}; if it uses operators of your own, name their library with --custom-ops") from error
     except (ir.serde.SerdeError, TypeError, ValueError) as error:
         raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
-    clone = original.clone()
-    overridable = sum(1 for value in clone.graph.inputs if value.is_initializer())
-    notes = []
-    if overridable:
-        notes.append(f"{overridable} initializers were also listed as graph inputs; they are constants now")
-    if overridable and clone.ir_version < 4:
-        clone.ir_version = 4
-    normal_form()(clone)
+    overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
+    notes = [f"{overridable} initializers were also listed as graph inputs; they are constants now"] * bool(overridable)
+    try:
+        clone = _changed(original, normal_form())
+    except ir.passes.PassError as error:
+        clone = _changed(original, _least_form())
+        notes.append(f"left as it is, it has no normal form: {first_line(_cause(error))}")
     return Source(original, clone, path, size, opset, tuple(notes))
+
+
+def _changed(model: ir.Model, change: ir.passes.PassBase) -> ir.Model:
+    """A changed clone; from version 4 on initializers need not be inputs."""
+    clone = model.clone()
+    clone.ir_version = max(clone.ir_version, 4)
+    return change(clone).model
+
+
+def _least_form() -> ir.passes.PassBase:
+    """What surgery cannot do without, for a model that has no normal form."""
+    return ir.passes.Sequential(RemoveInitializersFromInputsPass(), NameNodes())
+
+
+def _cause(error: BaseException) -> BaseException:
+    return _cause(error.__cause__) if error.__cause__ is not None else error
+
+
+def verified(source: Source, feed: Feed, runtime: Runtime) -> Source:
+    """The source, its normal form proven equal on `feed`; hardly changed from what was given where it is not.
+
+    Raises:
+        InputError: the model as given cannot run on `feed`.
+    """
+    try:
+        problem = verify_same(source.original, source.model, feed, runtime)
+    except CheckFailedError as error:
+        raise InputError(f"{error}: check the values of the inputs, and the model itself") from error
+    if problem is None:
+        return source
+    notes = (*source.notes, f"left as it is, its normal form was undone: {problem}")
+    return dataclasses.replace(source, model=_changed(source.original, _least_form()), notes=notes)
 
 
 def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
@@ -86,7 +117,7 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
         mapped = _map_external_data(model.clone())
         return mapped, None, ir.to_proto(mapped).ByteSize()
     if isinstance(model, onnx.ModelProto):
-        size = model.ByteSize() + _check_external_data(model, Path("the model"))
+        size = model.ByteSize() + sum(file.stat().st_size for file in external_files(model, Path("the model")))
         return _map_external_data(_deserialize(model, "the model")), None, size
     path = Path(model)
     if not path.is_file():
@@ -99,7 +130,7 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
-    size = path.stat().st_size + _check_external_data(proto, path)
+    size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
     return _map_external_data(_deserialize(proto, str(path)), path.resolve().parent), path, size
 
 
@@ -138,8 +169,12 @@ def _mapped(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
         ) from error
 
 
-def _check_external_data(proto: onnx.ModelProto, path: Path) -> int:
-    """Bytes of external data; every file must lie inside the model's folder and be long enough."""
+def external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
+    """Files of external data, sorted; every one must lie inside the model's folder and be long enough.
+
+    Raises:
+        InputError: one does not.
+    """
     folder = path.resolve().parent
     files: set[Path] = set()
     for tensor in _tensors(proto):
@@ -159,7 +194,7 @@ def _check_external_data(proto: onnx.ModelProto, path: Path) -> int:
         if file.stat().st_size < needed:
             raise InputError(f"{file} holds {file.stat().st_size} bytes, tensor {tensor.name!r} needs {needed}")
         files.add(file)
-    return sum(file.stat().st_size for file in files)
+    return sorted(files)
 
 
 def _count(text: str, tensor: onnx.TensorProto) -> int:
@@ -192,8 +227,16 @@ def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]
 def verify_same(
     expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime, tolerance: float = TOLERANCE
 ) -> str | None:
-    """None when both models give the same outputs on `feed`; else one sentence that says where they differ."""
-    wanted, found = runtime.session(expected).run(feed), runtime.session(actual).run(feed)
+    """None when both models give the same outputs on `feed`; else one sentence that says where they differ.
+
+    Raises:
+        CheckFailedError: `expected` cannot run on `feed`.
+    """
+    wanted = runtime.session(expected).run(feed)
+    try:
+        found = runtime.session(actual).run(feed)
+    except CheckFailedError as error:
+        return str(error)
     for name, value in wanted.items():
         difference = relative_difference(value, found[name])
         if difference > tolerance:
@@ -223,21 +266,20 @@ def relative_difference(expected: object, actual: object) -> float:
     return gap / scale if scale else (0.0 if gap == 0.0 else np.inf)
 
 
-def check_output_path(output: Path, model: Path | None, *others: Path | None) -> None:
+def check_output_path(output: Path, *inputs: Path | None) -> None:
     """Refuse an output that would overwrite an input or cannot be written.
 
     Raises:
-        InputError: it is the input, a folder, or its folder is missing or not writable.
+        InputError: it is an input, or a folder, or its folder cannot be written to.
     """
-    for other in (model, *others):
+    for other in inputs:
         if other is not None and output.exists() and other.exists() and output.samefile(other):
             raise InputError(f"the output {output} is an input: inputs are never written to, give another path")
     if output.is_dir():
         raise InputError(f"the output {output} is a folder: give the path of a file")
     folder = output.parent.resolve()
-    if not folder.exists():
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True)
+    while not folder.exists():
+        folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"{folder} cannot be written to: give an output path in a folder of yours")
 
@@ -247,7 +289,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
 
     Args:
         model: what to write.
-        output: where to.
+        output: where to; its folder is made where it is missing.
         check: called with the written file before it is renamed; what it raises stops the delivery.
 
     Returns:
@@ -258,6 +300,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
     """
     goal = output.parent.resolve()
     try:
+        goal.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=goal) as name:
             folder = Path(name)
             weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
@@ -279,14 +322,18 @@ def write_text(text: str, output: Path) -> None:
     """Write a text file beside its goal and rename.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written; nothing is left behind.
     """
-    temporary = output.resolve().with_name(f".{output.name}.part")
+    goal = output.parent.resolve() / output.name
+    temporary = goal.with_name(f".{output.name}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(output.resolve())
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(goal)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
 
 

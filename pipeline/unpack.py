@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from netsurgeon.passes.unpack_weights import UnpackWeights, packed_weights
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.facts import model_files
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.source import ModelLike, check_output_path, read_model, save_model
 
 
-def unpack(model: ModelLike, output: Path, custom_ops: tuple[str, ...] = ()) -> list[str]:
+def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[str, ...] = ()) -> list[str]:
     """Write the unpacked model, whose weights are equal to the packed ones to the last bit.
 
     Returns:
@@ -20,11 +22,12 @@ def unpack(model: ModelLike, output: Path, custom_ops: tuple[str, ...] = ()) -> 
         InputError: the model cannot be read or holds no packed weights, or the output cannot be written.
         CheckFailedError: ONNX Runtime cannot load the result; nothing was written.
     """
+    output = Path(output)
     original, path, _ = read_model(model)
     names = packed_weights(original)
     if not names:
         raise InputError(f"{path or 'the model'} holds no packed weights: it is plain already")
-    check_output_path(output, path)
+    check_output_path(output, *(model_files(path) if path else ()), *map(Path, custom_ops))
     plain = original.clone()
     UnpackWeights()(plain)
     save_model(plain, output, Runtime(custom_ops).session)

@@ -24,7 +24,7 @@ class Fidelity:
 
     Attributes:
         output: its name.
-        relative_error: ‖compressed − dense‖ / ‖dense‖ over all samples.
+        relative_error: ‖compressed − dense‖ / ‖dense‖ over all samples; NaN where shapes differ.
         snr_db: signal-to-noise ratio in decibels; infinite for equal outputs.
     """
 
@@ -98,7 +98,7 @@ def validate(
     """Run both models over the samples, one pass, nothing kept but sums (and outputs where `metric` wants them).
 
     Raises:
-        CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change shape.
+        CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
         InputError: a label is no class of the model, or the metric cannot be used.
     """
     function = load_metric(metric)
@@ -142,18 +142,21 @@ def _accumulate(sums: dict[str, list[float]], dense: dict[str, Any], compressed:
             continue
         if value.dtype != other.dtype:
             raise CheckFailedError(f"output {name!r} has type {other.dtype} after compression, {value.dtype} before")
+        pair = sums.setdefault(name, [0.0, 0.0])
         if value.shape != other.shape:
+            pair[0] = np.nan
             continue
         wide, narrow = value.astype(np.float64), other.astype(np.float64)
         usable = np.isfinite(wide)
         if not np.isfinite(narrow[usable]).all():
             raise CheckFailedError(f"output {name!r} of the compressed model is NaN or infinite where it was not")
-        pair = sums.setdefault(name, [0.0, 0.0])
         pair[0] += float(np.sum((narrow[usable] - wide[usable]) ** 2))
         pair[1] += float(np.sum(wide[usable] ** 2))
 
 
 def _fidelity(name: str, error: float, energy: float) -> Fidelity:
+    if np.isnan(error):
+        return Fidelity(name, float("nan"), float("nan"))
     if error == 0.0:
         return Fidelity(name, 0.0, float("inf"))
     if energy == 0.0:
@@ -207,8 +210,8 @@ def load_metric(metric: Metric | None) -> Callable[..., float] | None:
 
 
 def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:
-    joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
     try:
+        joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
         return float(function(joined, labels))
     except Exception as error:
         raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,509 @@
+"""The command line: what it prints, its exit codes, and one clear sentence for every bad input."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto
+
+from netsurgeon import __version__
+from netsurgeon.cli import run
+from netsurgeon.pipeline import compress as compressing
+
+ROOT = Path(__file__).parent.parent
+DIGITS = ROOT / "models" / "digits"
+FAST = ["--method", "obs", "--damping", "0.01", "--uniform"]
+
+
+def network(*nodes: onnx.NodeProto, opsets: dict[str, int] | None = None, seed: int = 0) -> onnx.ModelProto:
+    """``nodes`` from x (N, 32) to y, or else Gemm, Relu, Gemm on 64 neurons to 10 classes."""
+    rng = np.random.default_rng(seed)
+    arrays = {"w1": (32, 64), "b1": (64,), "w2": (64, 10)}
+    initializers = [
+        onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in arrays.items()
+    ]
+    chain = nodes or (
+        onnx.helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        onnx.helper.make_node("Gemm", ["r", "w2"], ["y"], name="second"),
+    )
+    graph = onnx.helper.make_graph(
+        list(chain),
+        "network",
+        [onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 32])],
+        [onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [] if nodes else initializers,
+    )
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in (opsets or {"": 17}).items()]
+    return onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def inputs(count: int = 80) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((count, 32)).astype(np.float32)
+
+
+class Desk:
+    """A folder with a model and its data, and one for outputs that must stay empty when a run fails."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]):
+        self.folder, self.capsys = folder, capsys
+        self.model, self.data, self.out = folder / "model.onnx", folder / "data.npz", folder / "out"
+        self.out.mkdir()
+        onnx.save(network(), self.model)
+        self.give(x=inputs())
+
+    def give(self, **arrays: Any) -> Path:
+        np.savez(self.data, **arrays)
+        return self.data
+
+    def compress(self, *more: str | Path, model: Path | None = None, output: Path | None = None) -> list[str]:
+        paths = [model or self.model, "--data", self.data, "-o", output or self.out / "small.onnx"]
+        return ["compress", *map(str, paths), *FAST, *map(str, more)]
+
+    def refused(self, arguments: list[str], code: int = 2) -> str:
+        """Run, and hold what every refusal promises; the one line on stderr."""
+        before = self.files()
+        assert run(arguments) == code
+        captured = self.capsys.readouterr()
+        lines = [line for line in captured.err.splitlines() if line.strip()]
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("error: ")
+        assert "Traceback" not in captured.err
+        assert not captured.out
+        assert self.files() == before
+        return lines[0]
+
+    def files(self) -> dict[str, bytes]:
+        """Everything that is there, hidden files as well."""
+        return {str(path): path.read_bytes() if path.is_file() else b"" for path in self.folder.rglob("*")}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return Desk(tmp_path, capsys)
+
+
+# What works
+
+
+def test_compress_inspect_compare_unpack(desk: Desk) -> None:
+    small, plain, report = desk.out / "small.onnx", desk.out / "plain.onnx", desk.out / "report.json"
+    assert run(desk.compress("--sparsity", "0.8", "--report", report)) == 0
+    shown = desk.capsys.readouterr()
+    assert not shown.err
+    assert "weights removed 80.0%" in shown.out
+    assert report.exists()
+    assert run(["inspect", str(small)]) == 0
+    assert "first" in desk.capsys.readouterr().out
+    assert run(["compare", str(desk.model), str(small), "--data", str(desk.data)]) == 0
+    assert "relative error" in desk.capsys.readouterr().out
+    assert run(["unpack", str(small), "-o", str(plain)]) == 0
+    assert "weights unpacked" in desk.capsys.readouterr().out
+    assert sorted(path.name for path in desk.out.iterdir()) == ["plain.onnx", "report.json", "small.onnx"]
+
+
+def test_every_line_fits_the_terminal(desk: Desk) -> None:
+    names = {"model": DIGITS / "digits.onnx"}
+    desk.data = DIGITS / "calibration.npz"
+    assert run(desk.compress("--sparsity", "0.9", **names)) == 0
+    lines = desk.capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("node_conv2d_2" in line and "gaps, float16" in line for line in lines)
+
+
+@pytest.mark.parametrize("command", [[], ["compress"], ["inspect"], ["compare"], ["unpack"]])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == 0
+    assert "Usage: netsurgeon" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_missing_folders_of_outputs_are_made(desk: Desk) -> None:
+    output, report = desk.out / "a" / "b" / "small.onnx", desk.out / "c" / "report.json"
+    assert run(desk.compress("--report", report, output=output)) == 0
+    assert output.exists()
+    assert report.exists()
+
+
+# Usage errors, which click words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compress", "model.onnx", "-o", "small.onnx"], "--data"),
+        (["compress", "model.onnx", "--data", "data.npz"], "--output"),
+        (["compress", "--method", "guess"], "guess"),
+        (["compress", "--sparsity", "much"], "much"),
+        (["compress", "--layer", "first"], "NAME=SPARSITY"),
+        (["compress", "--mean", "a,b"], "list of numbers"),
+        (["shrink"], "shrink"),
+    ],
+)
+def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+# Bad models
+
+
+def test_model_is_missing(desk: Desk) -> None:
+    assert "is not a file" in desk.refused(desk.compress(model=desk.folder / "none.onnx"))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is no model", b"\x00" * 100, b"PK\x03\x04" * 20])
+def test_not_an_onnx_file(desk: Desk, content: bytes) -> None:
+    desk.model.write_bytes(content)
+    assert "model.onnx" in desk.refused(desk.compress())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_truncated(desk: Desk, share: float) -> None:
+    content = desk.model.read_bytes()
+    desk.model.write_bytes(content[: int(share * len(content))])
+    desk.refused(desk.compress())
+
+
+def external(desk: Desk, location: str = "weights.bin") -> Path:
+    onnx.save(network(), desk.model, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    proto = onnx.load(desk.model, load_external_data=False)
+    for tensor in proto.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = location
+    onnx.save(proto, desk.model)
+    return desk.folder / "weights.bin"
+
+
+def test_external_data_is_missing(desk: Desk) -> None:
+    external(desk).unlink()
+    assert "'weights.bin', which is missing" in desk.refused(desk.compress())
+
+
+def test_external_data_is_truncated(desk: Desk) -> None:
+    weights = external(desk)
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert "100 bytes" in desk.refused(desk.compress())
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "/etc/hostname", "deep/../../weights.bin"])
+def test_external_data_outside_the_folder(desk: Desk, location: str) -> None:
+    external(desk, location)
+    assert "outside the model's folder" in desk.refused(desk.compress())
+
+
+def test_external_data_behind_a_link(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> None:
+    weights = external(desk)
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "weights.bin"
+    weights.rename(elsewhere)
+    weights.symlink_to(elsewhere)
+    assert "outside the model's folder" in desk.refused(desk.compress())
+
+
+def test_no_layer_can_be_pruned(desk: Desk) -> None:
+    onnx.save(network(onnx.helper.make_node("Relu", ["x"], ["y"])), desk.model)
+    assert "no layer that can be pruned" in desk.refused(desk.compress())
+
+
+def test_unknown_operator(desk: Desk) -> None:
+    onnx.save(network(onnx.helper.make_node("Nonsense", ["x"], ["y"])), desk.model)
+    assert "Nonsense" in desk.refused(desk.compress())
+
+
+def test_unknown_domain(desk: Desk) -> None:
+    node = onnx.helper.make_node("Relu", ["x"], ["y"], domain="my.domain")
+    onnx.save(network(node, opsets={"": 17, "my.domain": 1}), desk.model)
+    assert "--custom-ops" in desk.refused(desk.compress())
+
+
+def test_opset_too_old(desk: Desk) -> None:
+    onnx.save(network(onnx.helper.make_node("Relu", ["x"], ["y"]), opsets={"": 8}), desk.model)
+    assert "opset 8" in desk.refused(desk.compress())
+
+
+def test_custom_operator_library_is_missing(desk: Desk) -> None:
+    assert "no-such.so" in desk.refused(desk.compress("--custom-ops", "no-such.so"))
+
+
+# Bad data
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"image": inputs()}, "rename or add 'x'"),
+        ({"x": inputs(), "z": inputs()}, "'z'"),
+        ({"x": inputs()[:, :31]}, "(80, 31)"),
+        ({"x": inputs()[0]}, "(32,)"),
+        ({"x": inputs().astype(str)}, "<U"),
+        ({"x": inputs().astype(complex)}, "complex"),
+        ({"x": np.where(inputs() > 2.0, np.nan, inputs())}, "NaN"),
+        ({"x": np.where(inputs() > 2.0, np.inf, inputs())}, "Inf"),
+        ({"x": inputs(0)}, "no samples"),
+        ({"x": inputs(), "labels": np.zeros(79, int)}, "(79,)"),
+        ({"x": inputs(), "labels": np.zeros(80)}, "labels"),
+        ({"x": inputs(), "labels": np.full(80, 10)}, "label 10"),
+        ({"x": inputs(), "labels": np.full(80, -1)}, "label -1"),
+        ({"x": np.array([{"a": 1}] * 80, dtype=object)}, "pickle"),
+        ({}, "'x'"),
+    ],
+)
+def test_bad_arrays(desk: Desk, arrays: dict[str, np.ndarray], message: str) -> None:
+    desk.give(**arrays)
+    assert message in desk.refused(desk.compress())
+
+
+def test_a_pickle_is_never_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+            return os.mkdir, (str(desk.folder / "trapped"),)
+
+    desk.give(x=np.array([Trap()], dtype=object))
+    desk.refused(desk.compress())
+    assert not (desk.folder / "trapped").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_data_is_no_archive(desk: Desk, content: bytes) -> None:
+    desk.data.write_bytes(content)
+    assert "data.npz" in desk.refused(desk.compress())
+
+
+def test_data_is_truncated(desk: Desk) -> None:
+    desk.data.write_bytes(desk.data.read_bytes()[:3000])
+    desk.refused(desk.compress())
+
+
+@pytest.mark.parametrize("data", ["none.npz", "none", "no_such_module:inputs", "random:none"])
+def test_data_is_missing(desk: Desk, data: str) -> None:
+    desk.refused(["compress", str(desk.model), "--data", data, "-o", str(desk.out / "small.onnx")])
+
+
+def test_test_data_is_bad(desk: Desk) -> None:
+    np.savez(desk.folder / "test.npz", x=np.full((4, 32), np.nan))
+    assert "NaN" in desk.refused(desk.compress("--test", desk.folder / "test.npz"))
+
+
+# Options out of range
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sparsity", "1"], "sparsity is 1.0"),
+        (["--sparsity", "-0.1"], "sparsity is -0.1"),
+        (["--sparsity", "nan"], "sparsity is nan"),
+        (["--layer", "first=1.5"], "'first' is 1.5"),
+        (["--damping", "0"], "damping"),
+        (["--damping", "-1"], "damping"),
+        (["--damping", "inf"], "damping"),
+        (["--batch-size", "0"], "batch size"),
+        (["--limit", "0"], "limit"),
+        (["--seed", "-1"], "seed"),
+        (["--pattern", "4:2"], "N:M"),
+        (["--pattern", "half"], "N:M"),
+        (["--pattern", "2:4", "--layer", "first=0.5"], "pattern"),
+        (["--exclude", "conv*"], "'conv*' matches no layer"),
+        (["--layer", "conv*=0.5"], "'conv*' matches no layer"),
+        (["--exclude", "*"], "every layer is excluded"),
+        (["--metric", "accuracy"], "module:function"),
+        (["--metric", "no_such_module:accuracy"], "cannot be imported"),
+        (["--resize", "8"], "picture"),
+        (["--pictures", "none.toml"], "none.toml"),
+    ],
+)
+def test_options_out_of_range(desk: Desk, options: list[str], message: str) -> None:
+    assert message in desk.refused(desk.compress(*options))
+
+
+# Outputs
+
+
+def test_output_is_the_input(desk: Desk) -> None:
+    assert "never written to" in desk.refused(desk.compress(output=desk.model))
+
+
+def test_output_is_a_link_to_the_input(desk: Desk) -> None:
+    (desk.out / "small.onnx").symlink_to(desk.model)
+    assert "never written to" in desk.refused(desk.compress())
+
+
+def test_output_is_the_external_data_of_the_input(desk: Desk) -> None:
+    assert "never written to" in desk.refused(desk.compress(output=external(desk)))
+
+
+def test_output_is_the_data(desk: Desk) -> None:
+    assert "never written to" in desk.refused(desk.compress(output=desk.data))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "data.npz", "test.npz"])
+def test_report_is_an_input(desk: Desk, name: str) -> None:
+    np.savez(desk.folder / "test.npz", x=inputs(8))
+    options = ("--test", str(desk.folder / "test.npz"), "--report", str(desk.folder / name))
+    assert "never written to" in desk.refused(desk.compress(*options))
+
+
+@pytest.mark.parametrize("name", ["small.onnx", "../out/small.onnx"])
+def test_report_is_the_output(desk: Desk, name: str) -> None:
+    assert "would both go to" in desk.refused(desk.compress("--report", desk.out / name))
+
+
+def test_output_of_unpack_is_the_input(desk: Desk) -> None:
+    small = desk.out / "small.onnx"
+    assert run(desk.compress("--sparsity", "0.8")) == 0
+    desk.capsys.readouterr()
+    assert "never written to" in desk.refused(["unpack", str(small), "-o", str(small)])
+
+
+def test_output_is_a_folder(desk: Desk) -> None:
+    assert "is a folder" in desk.refused(desk.compress(output=desk.out))
+
+
+def test_output_lies_under_a_file(desk: Desk) -> None:
+    assert "cannot be written" in desk.refused(desk.compress(output=desk.data / "small.onnx"))
+
+
+def test_unwritable_folder(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = os.access  # for root every folder is writable
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    assert f"{desk.out} cannot be written to" in desk.refused(desk.compress())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="for root every folder is writable")
+def test_folder_without_permission(desk: Desk) -> None:
+    desk.out.chmod(0o555)
+    desk.refused(desk.compress())
+    desk.out.chmod(0o755)
+
+
+def test_disk_full_while_writing_the_model(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(model: ir.Model, path: Path, **options: Any) -> None:
+        del model, options
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ir, "save", save)
+    assert "small.onnx cannot be written: No space left" in desk.refused(desk.compress())
+
+
+def test_disk_full_while_writing_the_report(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_text(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text[:9].encode(encoding))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    assert run(desk.compress("--report", desk.out / "report.json")) == 2
+    assert "report.json cannot be written: No space left" in desk.capsys.readouterr().err
+    assert [path.name for path in desk.out.iterdir()] == ["small.onnx"]
+
+
+def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    arguments = desk.compress()
+    monkeypatch.setattr(np, "save", save)
+    assert "TMPDIR" in desk.refused(arguments)
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize(
+    "stage", ["open_model", "open_samples", "make_plan", "prune_segments", "validate", "measure_bound", "pack"]
+)
+def test_ctrl_c_in_any_stage(desk: Desk, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compressing, stage, interrupted)
+    assert "interrupted" in desk.refused(desk.compress(), 130)
+
+
+@pytest.mark.parametrize("name", ["numpy.load", "onnx_ir.save", "netsurgeon.passes.solvers.prune"])
+def test_ctrl_c_deep_inside(desk: Desk, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    arguments = desk.compress()
+    monkeypatch.setattr(name, interrupted)
+    desk.refused(arguments, 130)
+
+
+def test_a_bug_is_one_line_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(compressing, "pack", broken)
+    assert "unexpected RuntimeError: first second" in desk.refused(desk.compress(), 1)
+    monkeypatch.setenv("NETSURGEON_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        run(desk.compress())
+
+
+# As a process
+
+
+def environment(folder: Path) -> dict[str, str]:
+    (folder / "tmp").mkdir()
+    return {**os.environ, "TMPDIR": str(folder / "tmp")}
+
+
+def test_process_refuses_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    command = [sys.executable, str(ROOT / "cli.py"), "inspect", str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_process_compresses_on_a_terminal_without_unicode(desk: Desk) -> None:
+    env = {**environment(desk.folder), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, str(ROOT / "cli.py"), *desk.compress("--sparsity", "0.8")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in desk.out.iterdir()] == ["small.onnx"]
+    assert not list((desk.folder / "tmp").glob("*netsurgeon*"))
+
+
+def test_process_stops_at_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    env = environment(tmp_path)
+    paths = (DIGITS / "digits.onnx", "--data", DIGITS / "calibration.npz", "-o", tmp_path / "out" / "small.onnx")
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), "compress", *map(str, paths)],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may have it ignored
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "tmp").glob("netsurgeon-*/*.npy")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in stderr.splitlines() if line] == ["error: interrupted: no file was left half-written"]
+    assert not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "tmp").glob("*netsurgeon*"))
