@@ -113,7 +113,7 @@ class PruneWeights(ir.passes.InPlacePass):
         return Outcome(damping, statistics.count, time.perf_counter() - started)
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
-        if moments.held.count == 0:
+        if moments.held.count == 0 or plan.method == "magnitude":
             return max(solvers.DAMPINGS)
         fit, held = (part.statistics(centred=centred) for part in (moments.fit, moments.held))
         return solvers.choose_damping(weight, fit, held, plan.keep, np.random.default_rng(self.seed))

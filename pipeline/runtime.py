@@ -80,6 +80,8 @@ class Session:
             CheckFailedError: the model fails on this feed.
         """
         names = list(outputs) if outputs is not None else self.outputs
+        if not names:
+            return {}
         try:
             values = self._inference.run(names, {name: feed[name] for name in feed if name in self._accepted})
         except Exception as error:
@@ -100,6 +102,8 @@ def onnxruntime() -> Any:
             "ONNX Runtime is not installed: run `pip install 'netsurgeon[gpu]'` (also for machines without a GPU) "
             "or `pip install 'netsurgeon[cpu]'`, one of them, never both"
         ) from error
+    if hasattr(module, "disable_telemetry_events"):
+        module.disable_telemetry_events()
     if not hasattr(module, "InferenceSession"):
         raise InputError(
             "ONNX Runtime is broken (onnxruntime and onnxruntime-gpu overwrite each other): uninstall both, "

@@ -1,0 +1,244 @@
+"""One run of `lobs.py` in a process of its own: ``python _runs.py task.json result.json``."""
+
+from __future__ import annotations
+
+import collections
+import json
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import _models
+import numpy as np
+import onnx
+
+import netsurgeon
+
+BATCH = {"mnist": 256, "cifar10": 64, "imagenet": 16}
+CALIBRATION = {"mnist": 4096, "cifar10": 1024, "imagenet": 500}
+SCALE_PICTURES = 128
+SCALE_GIVEN = 146
+"""One eighth of what is given, 18 pictures, is held out for validation: 128 are left to calibrate on."""
+ZOO_SAMPLES = 16
+NOTHING_TO_DO = ("no layer that can be pruned", "every layer is excluded")
+
+Task = dict[str, Any]
+Facts = dict[str, Any]
+
+
+def main(task_path: str, result_path: str) -> None:
+    """Run a task and write its facts."""
+    task: Task = json.loads(Path(task_path).read_text("utf-8"))
+    kinds = {"he": he_weights, "accuracy": accuracy, "scale": scale, "zoo": zoo}
+    try:
+        facts = {"status": "ok", **kinds[task["kind"]](task)}
+    except netsurgeon.NetsurgeonError as error:
+        declined = any(text in str(error) for text in NOTHING_TO_DO)
+        facts = {"status": "declined" if declined else "BROKEN", "error": str(error)}
+    Path(result_path).write_text(json.dumps(facts), "utf-8")
+
+
+def he_weights(task: Task) -> Facts:
+    """Write a `light_*` graph with He weights."""
+    source = Path(task["source"]) if task["source"] else _models.light_resnet50()
+    onnx.save(_models.he_model(source, seed=0, free_batch=task["free_batch"]), task["target"])
+    return {}
+
+
+def accuracy(task: Task) -> Facts:
+    """Compress a model and measure its accuracy on the test split, once."""
+    shared, data = Path(task["shared"]), task["data"]
+    model = shared / "models" / f"{task['model']}.onnx"
+    recipe = json.loads((shared / "models" / "manifest.json").read_text("utf-8"))[task["model"]]
+    options: dict[str, Any] = {"batch_size": BATCH[data], "sparsity": 1 - task["kept"] / 100, "seed": task["seed"]}
+    calibration: Any
+    test: Any
+    if data == "mnist":
+        calibration, test = _mnist(shared, model, recipe["scale"], task["seed"])
+    else:
+        calibration, test, pictures = _pictures(shared, data, recipe)
+        options |= pictures
+    started = time.perf_counter()
+    output = Path(task["folder"]) / "small.onnx"
+    report = netsurgeon.compress(model, calibration, test=test, output=output, method=task["method"], **options).report
+    scores = (report.validation.dense.top1, report.validation.compressed.top1)
+    if scores[0] is None or scores[1] is None:
+        raise netsurgeon.CheckFailedError("the validation has no top-1")
+    return {
+        **_common(report, time.perf_counter() - started),
+        "top1_dense": round(100 * scores[0], 4),
+        "top1": round(100 * scores[1], 4),
+        "test_samples": report.validation.samples,
+    }
+
+
+def _mnist(shared: Path, model: Path, scale: float, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Training pictures drawn with the seed, without labels, and the test split with labels."""
+    name = onnx.load(model, load_external_data=False).graph.input[0].name
+
+    def inputs(pixels: Any) -> Any:
+        return pixels.astype(np.float32)[:, None] * np.float32(scale)
+
+    with np.load(shared / "data" / "mnist" / "train.npz") as train:
+        pixels = train["x"]
+    drawn = np.random.default_rng(seed).permutation(len(pixels))[: CALIBRATION["mnist"]]
+    with np.load(shared / "data" / "mnist" / "test.npz") as test:
+        return {name: inputs(pixels[drawn])}, {name: inputs(test["x"]), "labels": test["y"].astype(np.int64)}
+
+
+def _pictures(shared: Path, data: str, recipe: dict[str, Any]) -> tuple[Path, Path, dict[str, Any]]:
+    """Calibration pictures, test pictures, and the options that make inputs of them; labels only count in the test."""
+    folder = shared / "data" / data
+    options: dict[str, Any] = {"pictures": picture_options(recipe), "limit": CALIBRATION[data]}
+    if data == "imagenet":
+        options["classes"] = folder / "synsets.txt"
+    return folder / ("train.zip" if data == "cifar10" else "calibration.zip"), folder / "test.zip", options
+
+
+def picture_options(recipe: dict[str, Any]) -> netsurgeon.PictureOptions:
+    """How the manifest says that a picture becomes an input."""
+    return netsurgeon.PictureOptions(
+        resize=recipe["resize"],
+        crop=recipe["crop"],
+        channels=recipe["channels"],
+        scale=recipe["scale"],
+        mean=tuple(recipe["mean"]),
+        std=tuple(recipe["std"]),
+    )
+
+
+def scale(task: Task) -> Facts:
+    """Compress ResNet-50's shape, and say where the time goes."""
+    pictures = netsurgeon.PictureOptions(
+        resize=256, crop=224, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    )
+    data = Path(task["shared"]) / "data" / "imagenet" / "calibration.zip"
+    operators = collections.Counter(node.op_type for node in onnx.load(task["path"]).graph.node)
+    started = time.perf_counter()
+    report = netsurgeon.compress(
+        task["path"],
+        data,
+        output=Path(task["folder"]) / "small.onnx",
+        sparsity=0.8,
+        batch_size=BATCH["imagenet"],
+        limit=SCALE_GIVEN,
+        pictures=pictures,
+    ).report
+    seconds = time.perf_counter() - started
+    slowest = sorted(report.layers, key=lambda layer: -layer.seconds)[:10]
+    return {
+        **_common(report, seconds),
+        "calibration_samples": report.calibration.samples,
+        "complete": report.calibration.samples == SCALE_PICTURES
+        and len(report.layers) == operators["Conv"] + operators["Gemm"],
+        "layers": len(report.layers),
+        "solver_seconds": round(sum(layer.seconds for layer in report.layers), 1),
+        "slowest": [[layer.name, layer.operator, list(layer.shape), layer.seconds] for layer in slowest],
+        "relative_error": _worst_error(report),
+    }
+
+
+def zoo(task: Task) -> Facts:
+    """Inspect and compress a graph, and run what came out."""
+    path, output = task["path"], Path(task["folder"]) / "small.onnx"
+    found = netsurgeon.inspect_model(path)
+    facts: Facts = {
+        "inspected": len(found.layers),
+        "declined": _reasons((each.operator, each.reason) for each in found.declined),
+    }
+    feeds = _feeds(task["inputs"])
+    by_name = _is_static(path, task["inputs"])
+    started = time.perf_counter()
+    try:
+        report = netsurgeon.compress(
+            path, f"random:{ZOO_SAMPLES}" if by_name else feeds, output=output, sparsity=0.5
+        ).report
+    except netsurgeon.InputError as error:
+        if any(text in str(error) for text in NOTHING_TO_DO):
+            return {**facts, "status": "declined", "error": str(error)}
+        raise
+    facts |= _common(report, time.perf_counter() - started)
+    facts["data"] = f"random:{ZOO_SAMPLES}" if by_name else "feeds"
+    facts["layers"] = len(report.layers)
+    facts["pruned"] = sum(layer.kept < layer.weights for layer in report.layers)
+    listed = {layer.name for layer in report.layers} | {each["node"] for each in report.declined}
+    facts["declined"] = _reasons((each["operator"], each["reason"]) for each in report.declined)
+    facts["relative_error"] = _compare(path, output, feeds[:4])
+    missing = sorted({layer.name for layer in found.layers} - listed)
+    if missing:
+        facts |= {"status": "BROKEN", "error": f"neither pruned nor declined: {', '.join(missing[:3])}"}
+    if facts["relative_error"] is None:
+        facts |= {"status": "BROKEN", "error": "an output is not finite where it was, or has another shape"}
+    return facts
+
+
+def _reasons(declined: Iterable[tuple[str, str]]) -> list[list[Any]]:
+    """How often each operator was declined for each reason."""
+    return [[count, *each] for each, count in collections.Counter(declined).most_common()]
+
+
+def _feeds(inputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """Seeded random feeds; inputs with a fixed value get that."""
+    rng = np.random.default_rng(0)
+    return [{name: _random(spec, rng) for name, spec in inputs.items()} for _ in range(ZOO_SAMPLES)]
+
+
+def _random(spec: dict[str, Any], rng: np.random.Generator) -> Any:
+    dtype = np.dtype({"float": "float32"}.get(spec["dtype"], spec["dtype"]))
+    if "value" in spec:
+        return np.full(spec["shape"], spec["value"], dtype)
+    if dtype.kind == "f":
+        return rng.standard_normal(spec["shape"]).astype(dtype)
+    return rng.integers(0, 256, spec["shape"]).astype(dtype)
+
+
+def _is_static(path: str, inputs: dict[str, Any]) -> bool:
+    """Whether random inputs can be asked for by name: floats, no fixed values, no dynamic axis but the batch."""
+    graph = onnx.load(path, load_external_data=False).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in graph.input if value.name in inputs}
+    return all(
+        spec["dtype"] == "float" and "value" not in spec and all(axis.dim_value for axis in shapes[name][1:])
+        for name, spec in inputs.items()
+    )
+
+
+def _compare(dense: str, small: Path, feeds: list[dict[str, Any]]) -> float | None:
+    """Largest relative error of a float output, None where one is not finite any more or has another shape."""
+    sessions = [_models.quiet_session(str(path)) for path in (dense, small)]
+    errors = [0.0]
+    for feed in feeds:
+        for before, after in zip(*(session.run(None, feed) for session in sessions), strict=True):
+            if before.dtype.kind != "f":
+                continue
+            usable = np.isfinite(before)
+            if before.shape != after.shape or not np.isfinite(after[usable]).all():
+                return None
+            norm = float(np.linalg.norm(before[usable].astype(np.float64)))
+            distance = float(np.linalg.norm(after[usable].astype(np.float64) - before[usable]))
+            errors.append(distance / norm if norm else float(distance > 0))
+    return max(errors)
+
+
+def _worst_error(report: Any) -> float | None:
+    errors = [output.relative_error for output in report.validation.outputs]
+    return max(errors) if errors else None
+
+
+def _common(report: Any, seconds: float) -> Facts:
+    return {
+        "kept_measured": round(100 * (1 - report.sparsity), 4),
+        "seconds": round(seconds, 1),
+        "stages": report.seconds,
+        "peak_bytes": report.peak_bytes,
+        "bytes_dense": report.dense.bytes,
+        "bytes": report.compressed.bytes,
+        "ratio": round(report.ratio, 3),
+        "warnings": list(report.warnings),
+        "versions": {name: report.versions[name] for name in ("netsurgeon", "onnxruntime")},
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

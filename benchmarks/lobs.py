@@ -1,0 +1,158 @@
+"""Compress real models and show what it costs: ``python benchmarks/lobs.py --shared ../shared``.
+
+Every run is a process of its own, so that its peak memory is its own and a crash costs one row; this one imports
+nothing large, because a child's peak counts its parent's memory at the start. Results are kept row by row in
+results/lobs.json and shown in results/lobs.md. Exit code 1 if a row that was asked for misses its goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from _cases import DEFAULT, GOALS, METHODS, MODELS, Goal, zoo_names
+from _tables import Row, keep_row, misses, own_figure, read_rows, render, scale_misses
+
+HERE = Path(__file__).parent
+CORES = 2
+TIMEOUT = 4 * 3600.0
+
+
+def main() -> int:
+    """Run what was asked for."""
+    arguments = _arguments()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    missed = []
+    if not arguments.render:
+        missed += _accuracy(arguments)
+        missed += _scale(arguments) if "scale" in arguments.only else []
+        missed += _zoo(arguments)
+    render(arguments.results)
+    print(f"\n{arguments.results / 'lobs.md'}")
+    for each in missed:
+        print(f"missed: {each}")
+    return 1 if missed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, required=True, help="folder with models, data and zoo")
+    parser.add_argument("--only", type=_words, help=f"any of {', '.join(MODELS)}, scale, zoo, zoo/<graph>")
+    parser.add_argument("--methods", type=_words, default=list(METHODS), help=f"any of {', '.join(METHODS)}")
+    parser.add_argument("--kept", type=_numbers, help="percent of the weights kept, such as 15,7,3.5")
+    parser.add_argument("--seeds", type=_numbers, help="seeds of the MNIST draws (default 0,1,2)")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of lobs.json and lobs.md")
+    parser.add_argument("--render", action="store_true", help="only write lobs.md anew")
+    arguments = parser.parse_args()
+    arguments.shared = arguments.shared.resolve()
+    known = [*MODELS, "scale", "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
+    arguments.only = arguments.only or [*MODELS, "scale", "zoo"]
+    for given, allowed in ((arguments.only, known), (arguments.methods, METHODS)):
+        if unknown := [word for word in given if word not in allowed]:
+            parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(allowed)}")
+    return arguments
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(word) for word in text.split(",")]
+
+
+def _accuracy(arguments: argparse.Namespace) -> list[str]:
+    """Run the rows of the table; what they miss."""
+    goals = [goal for goal in GOALS if goal.model in arguments.only]
+    goals = [goal for goal in goals if arguments.kept is None or goal.kept in arguments.kept]
+    for goal in goals:
+        for method in arguments.methods:
+            for seed in goal.seeds:
+                if arguments.seeds is None or seed in arguments.seeds or len(goal.seeds) == 1:
+                    _keep(arguments, _accuracy_row(arguments, goal, method, seed))
+    rows = read_rows(arguments.results)
+    return [f"{goal.model} at {goal.kept:g} %: {miss}" for goal in goals for miss in misses(rows, goal)]
+
+
+def _accuracy_row(arguments: argparse.Namespace, goal: Goal, method: str, seed: int) -> Row:
+    row: Row = {"part": "accuracy", "model": goal.model, "kept": goal.kept, "method": method, "seed": seed}
+    row |= {"must_reach": goal.must, "rival": goal.rival, "measure": goal.measure}
+    task = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.data}
+    row |= _run(task | {name: row[name] for name in ("model", "kept", "method", "seed")})
+    if row["status"] == "ok":
+        row["figure"] = own_figure(row, goal)
+        row["reached"] = goal.reached(row["figure"])
+    return row
+
+
+def _scale(arguments: argparse.Namespace) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/light_resnet50.onnx"
+        made = _run({"kind": "he", "source": "", "target": path, "free_batch": True})
+        task = {"kind": "scale", "shared": str(arguments.shared), "path": path}
+        facts = _run(task) if made["status"] == "ok" else made
+    row = {"part": "scale", "model": "light_resnet50", "kept": 20.0, "method": DEFAULT, "seed": 0, **facts}
+    row["reached"] = not scale_misses(row)
+    _keep(arguments, row)
+    return [f"scale: {miss}" for miss in scale_misses(row)]
+
+
+def _zoo(arguments: argparse.Namespace) -> list[str]:
+    manifest = json.loads((arguments.shared / "zoo" / "manifest.json").read_text("utf-8"))
+    missed = []
+    for name in zoo_names(arguments.shared):
+        if "zoo" not in arguments.only and f"zoo/{name}" not in arguments.only:
+            continue
+        facts = _zoo_facts(arguments.shared / "zoo" / f"{name}.onnx", manifest[name]["inputs"])
+        _keep(arguments, {"part": "zoo", "model": name, "kept": 50.0, "method": DEFAULT, "seed": 0, **facts})
+        missed += [f"zoo/{name}: {facts['error']}"] if facts["status"] == "BROKEN" else []
+    return missed
+
+
+def _zoo_facts(path: Path, inputs: dict[str, Any]) -> Row:
+    if not path.name.startswith("light_"):
+        return _run({"kind": "zoo", "path": str(path), "inputs": inputs})
+    with tempfile.TemporaryDirectory() as folder:
+        target = f"{folder}/{path.name}"
+        made = _run({"kind": "he", "source": str(path), "target": target, "free_batch": False})
+        return _run({"kind": "zoo", "path": target, "inputs": inputs}) if made["status"] == "ok" else made
+
+
+def _run(task: dict[str, Any]) -> Row:
+    """Run a task in a process of its own; what it found, or how it failed."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder) / "task.json", Path(folder) / "result.json"
+        given.write_text(json.dumps({**task, "folder": folder}), "utf-8")
+        command = [sys.executable, str(HERE / "_runs.py"), str(given), str(found)]
+        try:
+            process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        except subprocess.TimeoutExpired:
+            return {"status": "BROKEN", "error": f"not done after {TIMEOUT:g} s"}
+        if process.returncode == 0 and found.exists():
+            facts: Row = json.loads(found.read_text("utf-8"))
+            return facts
+    print(process.stderr, file=sys.stderr)
+    lines = process.stderr.strip().splitlines() or ["nothing on stderr"]
+    seconds = time.perf_counter() - started
+    return {"status": "BROKEN", "error": f"exit code {process.returncode} after {seconds:.0f} s: {lines[-1]}"}
+
+
+def _keep(arguments: argparse.Namespace, row: Row) -> None:
+    keep_row(arguments.results, row)
+    name = "/".join(str(row[key]) for key in ("part", "model", "kept", "method", "seed"))
+    facts = {"figure": "{:.2f}", "ratio": "÷{:.1f}", "relative_error": "error {:.3g}", "seconds": "{:.0f} s"}
+    shown = [form.format(row[key]) for key, form in facts.items() if row.get(key) is not None]
+    print(" ".join([name, row["status"], *shown, row.get("error", "")]), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
