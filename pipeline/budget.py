@@ -42,27 +42,28 @@ def allocate(costs: Mapping[str, Cost], keep: int) -> dict[str, int]:
     Lagrangian relaxation over the layers' convex error curves (SPDY's objective, arXiv 2201.13096, whose dynamic
     programme it equals where curves are convex): the cheapest steps over all layers are taken until the budget is met.
     """
-    dense: set[str] = set()
+    removed = sum(cost.size for cost in costs.values()) - keep
+    open_ = dict(costs)
     while True:
-        result = _allocate({name: cost for name, cost in costs.items() if name not in dense}, keep, costs, dense)
-        grazed = {n for n, kept in result.items() if costs[n].size > kept > (1.0 - LEAST_SPARSITY) * costs[n].size}
-        room = sum(costs[n].size for n in costs if n not in dense | grazed)
-        if not grazed or room < sum(cost.size for cost in costs.values()) - keep:
-            return result
-        dense |= grazed
+        taken = _cheapest_steps(open_, removed)
+        grazed = {name for name, count in taken.items() if 0 < count < LEAST_SPARSITY * costs[name].size}
+        room = sum(cost.size for name, cost in open_.items() if name not in grazed)
+        if not grazed or room <= removed:
+            break
+        open_ = {name: cost for name, cost in open_.items() if name not in grazed}
+    kept = {name: cost.size - taken.get(name, 0) for name, cost in costs.items()}
+    return kept if sum(kept.values()) <= keep else _scaled(kept, keep)
 
 
-def _allocate(open_: Mapping[str, Cost], keep: int, costs: Mapping[str, Cost], dense: set[str]) -> dict[str, int]:
-    result = {name: cost.size for name, cost in costs.items()}
-    steps = [
-        (slope, name, removed) for name, cost in open_.items() for slope, removed in _steps(cost.curve, cost.size, cost)
-    ]
-    excess = max(0, sum(result.values()) - keep)
-    for _, name, removed in sorted(steps):
-        taken = min(removed, excess)
-        result[name] -= taken
-        excess -= taken
-    return result if excess == 0 else _scaled(result, keep)
+def _cheapest_steps(costs: Mapping[str, Cost], removed: int) -> dict[str, int]:
+    """Weights removed from each layer, `removed` in all unless the curves end before."""
+    result = dict.fromkeys(costs, 0)
+    steps = [(slope, name, count) for name, cost in costs.items() for slope, count in _steps(cost)]
+    for _, name, count in sorted(steps):
+        taken = max(0, min(count, removed))
+        result[name] += taken
+        removed -= taken
+    return result
 
 
 def _scaled(kept: Mapping[str, int], keep: int) -> dict[str, int]:
@@ -75,10 +76,11 @@ def _scaled(kept: Mapping[str, int], keep: int) -> dict[str, int]:
     return result
 
 
-def _steps(curve: Curve, size: int, cost: Cost) -> list[tuple[float, int]]:
+def _steps(cost: Cost) -> list[tuple[float, int]]:
     """(cost per weight, weights) of each step down the lower convex hull, slopes rising."""
-    removed = np.minimum(np.round((1.0 - curve.kept) * size), size - 1)
-    errors = curve.errors * cost.sensitivity
+    removed = np.round((1.0 - cost.curve.kept) * cost.size)
+    open_ = removed < cost.size  # a layer keeps one weight at least: without any it would cut the network
+    removed, errors = removed[open_], cost.curve.errors[open_] * cost.sensitivity
     hull: list[int] = []
     for point in range(len(removed)):
         while len(hull) >= 2 and _above(removed, errors, hull[-2], hull[-1], point):

@@ -34,6 +34,8 @@ CLEARLY_CLOSER = 0.9
 REHEARSED = 0.25
 """Share of the calibration inputs that plans are rehearsed on; they are compared on others."""
 FEWEST_REHEARSED = 48
+WIDEST_REHEARSED = 2304
+"""Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 PROBED_INPUTS = (4, 128)
 """Fewest and most inputs on which sensitivities are measured."""
 
@@ -171,7 +173,8 @@ def _best_plan(
         }
         plans.append(Plan({**budget.allocate(tempered, keep), **fixed}, costs))
     samples = calibration.samples
-    if samples.count < 2 * FEWEST_REHEARSED:
+    widest = max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in costs)
+    if samples.count < 2 * FEWEST_REHEARSED or widest > WIDEST_REHEARSED:
         return plans[0]
     part, rest = samples.split(REHEARSED, np.random.default_rng(calibration.seed))
     feeds = list(rest.subset(min(PROBED_INPUTS[1], rest.count), np.random.default_rng(calibration.seed)).batches())

@@ -65,11 +65,11 @@ def test_equals_brute_force_on_convex_curves(sizes: list[int], seed: int, share:
         f"layer{i}": convex(size, seed + i, sensitivity=float(10.0 ** ((seed * 7 + i * 3) % 4 - 2)))
         for i, size in enumerate(sizes)
     }
-    keep = round(share * sum(sizes))
+    keep = max(len(sizes), round(share * sum(sizes)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(budget, "LEAST_SPARSITY", 0.0)
         found = price(costs, allocate(costs, keep))
-    every = itertools.product(*(range(size + 1) for size in sizes))
+    every = itertools.product(*(range(1, size + 1) for size in sizes))
     best = min(price(costs, dict(zip(costs, each, strict=True))) for each in every if sum(each) == keep)
     assert found == pytest.approx(best, rel=1e-9, abs=1e-12)
 
@@ -103,9 +103,15 @@ def test_sensitivities_matter_only_relative_to_each_other() -> None:
 
 def test_a_dent_in_a_curve_is_bridged() -> None:
     """A dear first step before a cheap second one is judged with it: 4 weights for 1 in all, before any other."""
-    dented = Cost(Curve(np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.9, 1.0])), 4, 1.0)
-    straight = Cost(Curve(np.array([1.0, 0.0]), np.array([0.0, 1.2])), 4, 1.0)
-    assert allocate({"straight": straight, "dented": dented}, 4) == {"straight": 4, "dented": 0}
+    dented = Cost(Curve(np.array([1.0, 0.5, 0.2]), np.array([0.0, 0.9, 1.0])), 5, 1.0)
+    straight = Cost(Curve(np.array([1.0, 0.2]), np.array([0.0, 1.2])), 5, 1.0)
+    assert allocate({"straight": straight, "dented": dented}, 6) == {"straight": 5, "dented": 1}
+
+
+def test_every_layer_keeps_a_weight_while_there_are_enough() -> None:
+    costs = {"cheap": power(1000, 0.1), "dear": power(1000, 10.0)}
+    assert allocate(costs, 600)["cheap"] >= 1
+    assert allocate(costs, 1) in ({"cheap": 1, "dear": 0}, {"cheap": 0, "dear": 1})
 
 
 def test_grazed_layers_stay_dense() -> None:
