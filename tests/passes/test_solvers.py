@@ -577,7 +577,7 @@ def check_curve(columns: int, rows: int, tolerance: float) -> None:
     assert (np.diff(found.kept) < 0).all()
     assert found.errors[0] == 0.0
     assert (np.diff(found.errors) >= 0).all()
-    assert found.errors[-1] == pytest.approx(1.0, rel=0.02), "without weights all of the output's energy is lost"
+    assert found.errors[-1] == pytest.approx(1.0, rel=0.05), "with hardly a weight left hardly any energy is"
     problem = Problem.of(weight, statistics, 1e-3)
     energy = np.sum((weight @ statistics.gram) * weight)
     for share in (0.5, 0.1):
