@@ -35,7 +35,7 @@ class Schedule:
 PAPER = Schedule(0.1, ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1)), 300)
 SLOW = Schedule(0.03, ((0.1, 1.1), (0.005, 1.07), (0.0, 1.05)), 300)
 """Three times the steps of the paper's schedule for 3 to 20 % less error on trained layers."""
-FLOAT32_COLUMNS = 512
+FLOAT32_COLUMNS = 448
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,10 +30,15 @@ BOTH_COLUMNS = 320
 OBS_COLUMNS = 1152
 """Up to this width error curves come from the exact sweep."""
 SAMPLED_ROWS = 64
+WIDE_SAMPLED_ROWS = 24
+"""Rows that stand for a layer in error curves and the choice of damping; fewer above FEW_ROWS_COLUMNS columns."""
+FEW_ROWS_COLUMNS = 900
+SLOW_WORK = 5e8
+"""Up to this many products a step, ADMM runs on the SLOW schedule; above it on the WIDE one."""
 WIDE_COLUMNS = 2048
-"""Wider layers run ADMM on the WIDE schedule."""
-WIDE = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 60)
-SHORT = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 24)
+"""Wider layers take their damping from the number of samples alone."""
+WIDE = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 40)
+SHORT = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 20)
 """For the error curves of layers too wide for the exact sweep."""
 
 
@@ -123,7 +128,8 @@ def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) ->
         mask = swept.mask(keep) if pattern is None else swept.mask(0)
         masks.append(mask.reshape(problem.weight.shape))
     if method == "admm" or (method == "auto" and columns > 16):
-        schedule = _admm.SLOW if columns <= WIDE_COLUMNS else WIDE
+        work = problem.weight.size * columns
+        schedule = _admm.SLOW if work <= SLOW_WORK else WIDE
         basis = _admm.Eigenbasis.of(problem.hessian)
         masks.append(_admm.support(problem.weight, basis, keep, pattern, schedule))
     return masks
@@ -134,7 +140,7 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
     columns = weight.shape[-1]
     if columns > WIDE_COLUMNS:
         return 1e-2 if fit.count < 10 * columns else 1e-3
-    chosen = _sample_rows(weight.shape[1], rng)
+    chosen = _sample_rows(weight, rng)
     share = keep / weight.size
     weight = weight[:, chosen]
     keep = max(1, round(share * weight.size))
@@ -178,7 +184,9 @@ def energy(weight: Array, statistics: Statistics) -> float:
     return max(float(np.sum((weight @ statistics.gram) * weight)), np.finfo(float).tiny)
 
 
-def _sample_rows(rows: int, rng: np.random.Generator, limit: int = SAMPLED_ROWS) -> npt.NDArray[np.int64]:
+def _sample_rows(weight: Array, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    rows, columns = weight.shape[1:]
+    limit = SAMPLED_ROWS if columns <= FEW_ROWS_COLUMNS else WIDE_SAMPLED_ROWS
     return np.sort(rng.choice(rows, size=min(rows, limit), replace=False))
 
 
@@ -206,7 +214,7 @@ def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
     problem = Problem.of(weight, statistics, damping)
-    chosen = _sample_rows(weight.shape[1], rng)
+    chosen = _sample_rows(weight, rng)
     sampled = problem.rows(chosen)
     share = problem.error(np.zeros_like(problem.weight)) / max(
         sampled.error(np.zeros_like(sampled.weight)), np.finfo(float).tiny
@@ -226,11 +234,11 @@ def _wide_errors(problem: Problem, kept: Array) -> Array:
     dtype = basis.hessian.dtype
     scaled = (problem.weight * basis.scale).astype(dtype)
     target = scaled @ basis.hessian
-    points = np.array([0.7, 0.5, 0.35, 0.22, 0.12, 0.05, 0.015])
+    points = np.array([0.6, 0.35, 0.2, 0.1, 0.03])
     errors = []
     for point in points:
         mask = _admm.support(problem.weight, basis, round(point * problem.weight.size), schedule=SHORT)
-        refitted = _linalg.refit_iterative(target, basis.hessian, scaled, mask, steps=24)
+        refitted = _linalg.refit_iterative(target, basis.hessian, scaled, mask, steps=20)
         errors.append(problem.error(refitted / basis.scale))
     ends = [problem.error(np.zeros_like(problem.weight))]
     x = np.concatenate([[1.0], points, [0.0]])
