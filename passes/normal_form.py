@@ -17,7 +17,7 @@ from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_gemm_rule,
 )
 
-from netsurgeon.passes._layers import set_initializer, tensor
+from netsurgeon.passes._nodes import set_initializer, tensor
 
 FOLDED_BYTES = 2**31 - 1
 _WEIGHT_INPUTS = {

@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes._codebooks import fit_codebook, refit_codebook, replace_codebook, round_to_codebook
-from netsurgeon.passes._layers import Layer, find_layers
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._linalg import Array, FactorizationError
 from netsurgeon.passes._masks import Pattern
 from netsurgeon.passes.statistics import Moments, Statistics

@@ -28,18 +28,17 @@ DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
 BOTH_COLUMNS = 320
 """Up to this width `auto` runs the exact sweep beside ADMM and takes the better of the two; above, ADMM alone wins."""
 OBS_COLUMNS = 1152
-"""Up to this width error curves come from the exact sweep."""
+"""Up to this width error curves come from the exact sweep, and the damping is chosen on held-out rows."""
 SAMPLED_ROWS = 64
 WIDE_SAMPLED_ROWS = 24
 """Rows that stand for a layer in error curves and the choice of damping; fewer above FEW_ROWS_COLUMNS columns."""
 FEW_ROWS_COLUMNS = 900
 SLOW_WORK = 5e8
-"""Up to this many products a step, ADMM runs on the SLOW schedule; above it on the WIDE one."""
-WIDE_COLUMNS = 2048
-"""Wider layers take their damping from the number of samples alone."""
+WIDE_WORK = 4e9
+"""Up to so many products a step ADMM runs on the SLOW and on the WIDE schedule; above, on the SHORT one."""
 WIDE = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 40)
 SHORT = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 20)
-"""For the error curves of layers too wide for the exact sweep."""
+"""Also for the error curves of layers too wide for the exact sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) ->
         masks.append(mask.reshape(problem.weight.shape))
     if method == "admm" or (method == "auto" and columns > 16):
         work = problem.weight.size * columns
-        schedule = _admm.SLOW if work <= SLOW_WORK else WIDE
+        schedule = _admm.SLOW if work <= SLOW_WORK else WIDE if work <= WIDE_WORK else SHORT
         basis = _admm.Eigenbasis.of(problem.hessian)
         masks.append(_admm.support(problem.weight, basis, keep, pattern, schedule))
     return masks
@@ -138,7 +137,7 @@ def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) ->
 def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, rng: np.random.Generator) -> float:
     """The λ of DAMPINGS whose refit on a magnitude-like support loses least on held-out samples."""
     columns = weight.shape[-1]
-    if columns > WIDE_COLUMNS:
+    if columns > OBS_COLUMNS:
         return 1e-2 if fit.count < 10 * columns else 1e-3
     chosen = _sample_rows(weight, rng)
     share = keep / weight.size

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes._layers import Layer, find_layers
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._layers import Layer
 from netsurgeon.passes.prune_weights import LayerMoments
 from netsurgeon.passes.statistics import Moments, Rows
 from netsurgeon.pipeline.errors import InputError
@@ -38,7 +39,7 @@ class Calibration:
     samples: Samples
     runtime: Runtime
     seed: int = 0
-    rows: int = 65_536
+    rows: int = 32_768
     rows_per_column: int = 48
 
     def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, Moments]]:

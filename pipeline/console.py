@@ -154,8 +154,12 @@ def _print_fidelity(validation: Validation, console: Console) -> None:
 
 def _print_bound(bound: Bound, inputs: str, console: Console) -> None:
     for output in bound.outputs:
-        limit = f"≤ {output.bound:.3g}" if output.bound is not None else f"not bounded: it ends at {output.ends_at}"
-        line = f"output {output.output!r} on {bound.samples} {inputs}: error {output.measured:.3g} {limit}"
+        limit = (
+            f"L-OBS bound {output.bound:.3g}"
+            if output.bound is not None
+            else f"not bounded: it ends at {output.ends_at}"
+        )
+        line = f"output {output.output!r} on {bound.samples} {inputs}: error {output.measured:.3g}, {limit}"
         console.print(Text(line))
 
 

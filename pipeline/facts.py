@@ -16,7 +16,8 @@ import onnx
 import onnx_ir as ir
 
 import netsurgeon
-from netsurgeon.passes._layers import FLOATS, find_layers, tensor
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._nodes import FLOATS, tensor
 from netsurgeon.passes.unpack_weights import UnpackWeights
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.pack import Packed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from netsurgeon.passes._layers import Declined, find_layers
+from netsurgeon.passes._find_layers import Declined, find_layers
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.source import ModelLike, open_model
 

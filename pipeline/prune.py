@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes._layers import Declined, Layer, find_layers
+from netsurgeon.passes._find_layers import Declined, find_layers
+from netsurgeon.passes._layers import Layer
 from netsurgeon.passes.prune_weights import LayerPlan, Outcome, PruneWeights, pattern_of
 from netsurgeon.passes.round_weights import Rounding, round_weights
 from netsurgeon.passes.statistics import Moments

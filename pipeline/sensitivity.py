@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import scipy.special
 
-from netsurgeon.passes._layers import find_layers
+from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 Array = npt.NDArray[np.float64]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes._nodes import bodies
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
@@ -88,15 +89,9 @@ def _levels(graph: ir.Graph, layers: set[ir.Node]) -> tuple[dict[ir.Node, int], 
 def used_values(node: ir.Node) -> Iterator[ir.Value]:
     """Inputs of a node and the outer values that its bodies capture."""
     yield from (value for value in node.inputs if value is not None)
-    for attribute in node.attributes.values():
-        bodies: Iterable[ir.Graph] = ()
-        if attribute.type == ir.AttributeType.GRAPH:
-            bodies = (attribute.as_graph(),)
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            bodies = attribute.as_graphs()
-        for body in bodies:
-            for inner in body:
-                yield from (value for value in used_values(inner) if value.graph is not body)
+    for body in bodies(node):
+        for inner in body:
+            yield from (value for value in used_values(inner) if value.graph is not body)
 
 
 def _name(value: ir.Value) -> str:

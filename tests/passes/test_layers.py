@@ -17,8 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from netsurgeon.passes import _layers
-from netsurgeon.passes._layers import Declined, Geometry, Layer, find_layers
+from netsurgeon.passes import _find_layers, _layers
+from netsurgeon.passes._find_layers import Declined, find_layers
+from netsurgeon.passes._geometry import Geometry
+from netsurgeon.passes._layers import Layer
+from netsurgeon.passes._nodes import set_initializer, tensor
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -413,7 +416,7 @@ def test_written_weights_keep_type_shape_and_value(kind: Kind, dtype: npt.DTypeL
     layer = only_layer(kind.make(dtype))
     matrix = np.random.default_rng(3).standard_normal(layer.matrix().shape)
     layer.write(matrix)
-    array = _layers.tensor(layer.weight).numpy()
+    array = tensor(layer.weight).numpy()
     assert array.dtype == dtype
     assert array.shape == kind.weight == tuple(layer.weight.shape or ())
     assert layer.weight.dtype == ir.DataType.from_numpy(np.dtype(dtype))
@@ -459,8 +462,8 @@ def test_a_shifted_bias_keeps_its_type_and_knows_its_shape(kind: str, dtype: npt
     node, index = layer.bias_slot() or (layer.node, -1)
     bias = node.inputs[index]
     assert bias is not None
-    assert _layers.tensor(bias).numpy().dtype == dtype
-    assert tuple(bias.shape or ()) == _layers.tensor(bias).numpy().shape == (layer.rows,)
+    assert tensor(bias).numpy().dtype == dtype
+    assert tuple(bias.shape or ()) == tensor(bias).numpy().shape == (layer.rows,)
     assert bias.dtype == ir.DataType.from_numpy(np.dtype(dtype))
 
 
@@ -555,7 +558,7 @@ def test_a_shared_bias_is_cloned() -> None:
     for layer, expected in ((first, bias + 1), (second, bias)):
         held = layer.node.inputs[2]
         assert held is not None
-        assert np.array_equal(_layers.tensor(held).numpy(), expected)
+        assert np.array_equal(tensor(held).numpy(), expected)
 
 
 @pytest.mark.parametrize("reader", ["Add", "output"])
@@ -577,7 +580,7 @@ def test_a_bias_that_others_see_is_cloned(reader: str) -> None:
 def test_a_node_outside_a_graph_takes_no_constant() -> None:
     node = ir.node("Relu", [ir.Value(name="x")], name="loose")
     with pytest.raises(ValueError, match="node 'loose' is not in a graph"):
-        _layers.set_initializer(node, 0, normal(1), "x")
+        set_initializer(node, 0, normal(1), "x")
 
 
 # ------------------------------------------------------------------------------------------------ drawing samples
@@ -650,7 +653,7 @@ def test_samples_are_single_precision_and_their_own(kind: str, dtype: npt.DTypeL
 )
 def test_blocks_add_up_to_the_output(kind: str, widest: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = only_layer(KINDS[kind].make())
-    monkeypatch.setattr(_layers, "MAX_COLUMNS", widest)
+    monkeypatch.setattr(_find_layers, "MAX_COLUMNS", widest)
     model, x = KINDS[kind].make(), normal(*KINDS[kind].x)
     layer = only_layer(model)
     assert layer.blocks == blocks
@@ -658,7 +661,7 @@ def test_blocks_add_up_to_the_output(kind: str, widest: int, blocks: int, monkey
     limited = layer.samples(x, 3, np.random.default_rng(0))
     cut = np.concatenate(limited[: layer.blocks], axis=1)
     assert np.array_equal(cut, whole.samples(x, 3, np.random.default_rng(0))[0])
-    assert np.array_equal(layer.stored(layer.matrix()), _layers.tensor(layer.weight).numpy())
+    assert np.array_equal(layer.stored(layer.matrix()), tensor(layer.weight).numpy())
     matrix = np.random.default_rng(3).standard_normal(layer.matrix().shape)
     layer.write(matrix)
     np.testing.assert_allclose(layer.matrix(), matrix, rtol=1e-6)
@@ -668,14 +671,14 @@ def test_blocks_add_up_to_the_output(kind: str, widest: int, blocks: int, monkey
     ("columns", "kernel", "blocks"), [(6144, 1, 1), (6145, 1, 5), (12288, 1, 2), (25088, 1, 7), (9216, 9, 2)]
 )
 def test_blocks_are_the_fewest_whole_channels_that_fit(columns: int, kernel: int, blocks: int) -> None:
-    assert _layers._blocks(columns, kernel) == blocks
+    assert _find_layers._blocks(columns, kernel) == blocks
 
 
-@pytest.mark.parametrize(("widest", "channels"), [(_layers.MAX_COLUMNS, 4), (12, 2)])
+@pytest.mark.parametrize(("widest", "channels"), [(_find_layers.MAX_COLUMNS, 4), (12, 2)])
 def test_patterns_run_along_the_channels_of_each_kernel_position(
     widest: int, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_layers, "MAX_COLUMNS", widest)
+    monkeypatch.setattr(_find_layers, "MAX_COLUMNS", widest)
     layer = only_layer(conv(np.arange(48, dtype=np.float32).reshape(2, 4, 2, 3), normal(1, 4, 4, 4)))
     order = layer.pattern_columns
     # a column holds its weight's own index, which names the channel and the kernel position

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from netsurgeon.passes._layers import find_layers
+from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes.normal_form import NameNodes, normal_form
 
 Array = NDArray[Any]

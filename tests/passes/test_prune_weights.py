@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes._layers import Layer, find_layers
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes.prune_weights import LayerMoments, LayerPlan, PruneWeights, pattern_of
 from netsurgeon.passes.statistics import Moments

@@ -13,8 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from netsurgeon.passes._layers import find_layers, set_initializer
-from netsurgeon.pipeline._lipschitz import Extents, NoConstantError, Step, error_after, spectral_norm
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._nodes import set_initializer
+from netsurgeon.pipeline import _lipschitz
+from netsurgeon.pipeline._lipschitz import error_after
+from netsurgeon.pipeline._lipschitz_linear import spectral_norm
+from netsurgeon.pipeline._lipschitz_step import Extents, NoConstantError, Step
 from netsurgeon.pipeline.bound import Bound, OutputBound, measure_bound
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
@@ -518,6 +522,10 @@ GATES: dict[str, tuple[Callable[[Net], str], float]] = {
         9.0,
     ),
 }
+
+
+def test_every_operator_has_one_rule() -> None:
+    assert sum(len(family) for family in _lipschitz._FAMILIES) == len(_lipschitz._RULES)
 
 
 @pytest.mark.parametrize("kind", GATES)

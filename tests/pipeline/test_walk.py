@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from netsurgeon.passes._layers import Layer, find_layers
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._layers import Layer
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.walk import Segment, Store, Walk, cut, used_values

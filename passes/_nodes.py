@@ -1,0 +1,87 @@
+"""What surgery reads of a node, and how it gives one a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+
+
+def label(node: ir.Node) -> str:
+    """Name of the node, or else of its first output; empty where neither has one."""
+    return node.name or (node.outputs[0].name if node.outputs else "") or ""
+
+
+def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs inside a control-flow operator."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def present(value: ir.Value | None) -> ir.Value:
+    """The value behind an input that the operator requires.
+
+    Raises:
+        ValueError: it is missing.
+    """
+    if value is None:
+        raise ValueError("a required input is missing")
+    return value
+
+
+def optional_input(node: ir.Node, index: int) -> ir.Value | None:
+    """Input `index`, or None where it is missing."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def tensor(value: ir.Value) -> ir.TensorProtocol:
+    """The constant behind an initializer.
+
+    Raises:
+        ValueError: the value holds no constant.
+    """
+    if value.const_value is None:
+        raise ValueError(f"{value.name!r} is not a constant")
+    return value.const_value
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether the value is an initializer that no caller can override."""
+    return value is not None and value.is_initializer() and value.const_value is not None and not value.is_graph_input()
+
+
+def set_initializer(node: ir.Node, index: int, array: npt.NDArray[np.generic], name: str) -> None:
+    """Make input `index` of `node` the constant `array`; a shared initializer is cloned first, never changed."""
+    graph = node.graph
+    if not isinstance(graph, ir.Graph):
+        raise ValueError(f"node {node.name!r} is not in a graph")
+    held = optional_input(node, index)
+    if held is not None and len(held.uses()) == 1 and not held.is_graph_output():
+        held.const_value = ir.tensor(array, name=held.name)
+        held.shape = ir.Shape(array.shape)
+        return
+    fresh, taken = name, _names(graph)
+    while fresh in taken:
+        fresh += "_own"
+    constant = ir.tensor(array, name=fresh)
+    value = ir.Value(name=fresh, shape=ir.Shape(array.shape), type=ir.TensorType(constant.dtype), const_value=constant)
+    graph.register_initializer(value)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def _names(graph: ir.Graph) -> set[str | None]:
+    """Names of all values in the graph and in the bodies inside it."""
+    names = {value.name for node in graph.all_nodes() for value in node.outputs}
+    for part in (graph, *graph.subgraphs()):
+        names.update(value.name for value in part.inputs)
+        names.update(part.initializers)
+    return names
