@@ -38,7 +38,8 @@ WIDE_WORK = 4e9
 """Up to so many products a step ADMM runs on the SLOW and on the WIDE schedule; above, on the SHORT one."""
 WIDE = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 40)
 SHORT = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 20)
-"""Also for the error curves of layers too wide for the exact sweep."""
+QUICK_STEPS = 16
+"""Conjugate gradient steps of a quick refit of a layer with more than OBS_COLUMNS columns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _quick(problem: Problem, keep: int) -> Array:
     if problem.weight.shape[-1] <= OBS_COLUMNS:
         return _linalg.refit(problem.target, problem.hessian, mask)
     target, hessian, start = (a.astype(np.float32) for a in (problem.target, problem.hessian, problem.weight))
-    return _linalg.refit_iterative(target, hessian, start, mask, steps=24).astype(np.float64)
+    return _linalg.refit_iterative(target, hessian, start, mask, QUICK_STEPS).astype(np.float64)
 
 
 def energy(weight: Array, statistics: Statistics) -> float:
@@ -228,19 +229,10 @@ def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.
 
 
 def _wide_errors(problem: Problem, kept: Array) -> Array:
-    """Errors at a few points by short ADMM and conjugate gradients, interpolated in logarithms between them."""
-    basis = _admm.Eigenbasis.of(problem.hessian)
-    dtype = basis.hessian.dtype
-    scaled = (problem.weight * basis.scale).astype(dtype)
-    target = scaled @ basis.hessian
+    """Errors of quick prunings at a few points, interpolated in logarithms between them."""
     points = np.array([0.6, 0.35, 0.2, 0.1, 0.03])
-    errors = []
-    for point in points:
-        mask = _admm.support(problem.weight, basis, round(point * problem.weight.size), schedule=SHORT)
-        refitted = _linalg.refit_iterative(target, basis.hessian, scaled, mask, steps=20)
-        errors.append(problem.error(refitted / basis.scale))
-    ends = [problem.error(np.zeros_like(problem.weight))]
+    errors = [problem.error(_quick(problem, round(point * problem.weight.size))) for point in points]
     x = np.concatenate([[1.0], points, [0.0]])
-    y = np.concatenate([[0.25 * errors[0]], errors, ends])
+    y = np.concatenate([[0.25 * errors[0]], errors, [problem.error(np.zeros_like(problem.weight))]])
     result = np.exp(np.interp(-kept, -x, np.log(np.maximum(y, np.finfo(float).tiny))))
     return np.where(kept >= 1.0, 0.0, result)

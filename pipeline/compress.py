@@ -40,7 +40,7 @@ from netsurgeon.pipeline.validate import Validation, load_metric, validate
 HELD_OUT = 0.125
 """Share of the calibration inputs kept for validation where no test inputs are given."""
 FEWEST_TO_SPLIT = 64
-BOUND_SAMPLES = 256
+BOUND_SAMPLES = 64
 """Most inputs on which the bound is measured."""
 
 

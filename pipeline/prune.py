@@ -30,9 +30,9 @@ LEAST_TRIAL_ERROR = 0.02
 """Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
 TRUST = (0.5, 1.0, 0.0)
 """Exponents of the sensitivities that are tried, the usual one first."""
-CLEARLY_CLOSER = 0.9
+CLEARLY_CLOSER = 0.97
 """Another exponent is taken only where its rehearsal diverges less than this share of the usual one's."""
-REHEARSED = 0.25
+REHEARSED = 0.5
 """Share of the calibration inputs that plans are rehearsed on; they are compared on others."""
 FEWEST_REHEARSED = 48
 WIDEST_REHEARSED = 2304
