@@ -18,6 +18,7 @@ from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.walk import Walk, cut
 
+MOST_ROWS = 262_144
 POOLED_ROWS = 2048
 """Small batches are pooled up to this many rows before they enter the moments."""
 HELD_SHARE = 0.2
@@ -32,14 +33,14 @@ class Calibration:
         samples: inputs of the model.
         runtime: how sessions are made.
         seed: of the rows drawn from large feature maps.
-        rows: rows drawn for a layer, at least; fewer only where the samples hold fewer.
+        elements: numbers drawn for a layer: narrow ones get more rows, up to MOST_ROWS.
         rows_per_column: rows drawn for each column of a layer's matrix, at least.
     """
 
     samples: Samples
     runtime: Runtime
     seed: int = 0
-    rows: int = 32_768
+    elements: int = 30_000_000
     rows_per_column: int = 48
 
     def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, Moments]]:
@@ -88,7 +89,7 @@ class Calibration:
         columns = layer.columns // layer.blocks
         fit = Moments(layer.groups * layer.blocks, columns, paired=current is not None)
         held: Moments | None = None
-        wanted = max(self.rows, self.rows_per_column * columns)
+        wanted = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // columns))
         limit = math.ceil(wanted / dense.batches)
         pool: list[tuple[Rows, Rows]] = []
         for batch in range(dense.batches):

@@ -179,7 +179,7 @@ def _best_plan(
         return plans[0]
     part, rest = samples.split(REHEARSED, np.random.default_rng(calibration.seed))
     feeds = list(rest.subset(min(PROBED_INPUTS[1], rest.count), np.random.default_rng(calibration.seed)).batches())
-    small = dataclasses.replace(calibration, samples=part, rows=16_384, rows_per_column=16)
+    small = dataclasses.replace(calibration, samples=part, elements=6_000_000, rows_per_column=16)
     divergences = []
     for done, plan in enumerate(plans):
         progress("rehearsing plans", done, len(plans))
