@@ -39,8 +39,10 @@ def find_changes(before: ir.Graph, after: ir.Graph) -> list[Change]:
     """The nodes whose constants differ, in graph order.
 
     Raises:
-        InputError: the graphs differ in nodes.
+        InputError: the graphs differ in nodes or in the versions of operators.
     """
+    if before.opset_imports.get("") != after.opset_imports.get(""):
+        raise InputError("the graphs differ in the versions of their operators, so no bound can be measured")
     twins = _twins(before, after)
     adders = {layer.node: layer.adder for layer in find_layers(before)[0] if layer.adder is not None}
     behind = set(adders.values())

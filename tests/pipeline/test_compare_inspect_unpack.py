@@ -95,6 +95,14 @@ def test_graphs_that_differ_have_no_bound() -> None:
     assert result.validation.outputs[0].relative_error == 0.0
 
 
+def test_models_of_different_opsets_have_no_bound() -> None:
+    newer = parsed(PLAIN)
+    newer.opset_import[0].version += 1
+    result = compare(parsed(PLAIN), newer, np.ones((8, 4), np.float32))
+    assert result.bound is None
+    assert result.validation.outputs[0].relative_error == 0.0
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
