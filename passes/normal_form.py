@@ -44,6 +44,7 @@ def normal_form() -> ir.passes.PassBase:
         FoldBatchNormalization(),
         common.RemoveUnusedNodesPass(),
         NameNodes(),
+        DropExporterTraces(),
     )
 
 
@@ -163,4 +164,17 @@ class NameNodes(ir.passes.InPlacePass):
                 node.name, modified = name, True
                 taken.add(name)
             seen.add(node.name)
+        return ir.passes.PassResult(model, modified)
+
+
+class DropExporterTraces(ir.passes.InPlacePass):
+    """Drop what the PyTorch exporter notes on nodes for debugging: stack traces with paths of the author's machine."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Drop in place."""
+        modified = False
+        for node in ir.traversal.RecursiveGraphIterator(model.graph):
+            for key in [key for key in node.metadata_props if key.startswith("pkg.torch.onnx.")]:
+                del node.metadata_props[key]
+                modified = True
         return ir.passes.PassResult(model, modified)
