@@ -112,7 +112,8 @@ def _accuracy(rows: list[Row]) -> str:
     legend = (
         "LeNets: error in percent, the median of the calibration seeds measured (the number of seeds where it is not "
         f"3), ± {TOLERANCE['error']}; the others: top-1 in percent. Dense figure behind the name. The networks are "
-        "calibrated on training pictures without labels, not retrained, and measured on the test split at the end of each run; constants of the budget were settled in development "
+        "calibrated on training pictures without labels, not retrained, and measured on the test split at the end "
+        "of each run; constants of the budget were settled in development "
         "with these accuracies in view. Each run "
         "is a process of its own on at most 2 cores; seconds and bytes are medians over the seeds, peak memory "
         "(resident, data included) is the largest. Published for L-OBS at 7 % kept: +1.34 points for "
