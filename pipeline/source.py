@@ -270,13 +270,14 @@ def check_output_path(output: Path, *inputs: Path | None) -> None:
     """Refuse an output that would overwrite an input or cannot be written.
 
     Raises:
-        InputError: it is an input, or a folder, or its folder cannot be written to.
+        InputError: it is an input, or no regular file, or its folder cannot be written to.
     """
     for other in inputs:
         if other is not None and output.exists() and other.exists() and output.samefile(other):
             raise InputError(f"the output {output} is an input: inputs are never written to, give another path")
-    if output.is_dir():
-        raise InputError(f"the output {output} is a folder: give the path of a file")
+    if output.exists() and not output.is_file():
+        kind = "a folder" if output.is_dir() else "a device or a pipe"
+        raise InputError(f"the output {output} is {kind}: give the path of a file")
     folder = output.parent.resolve()
     while not folder.exists():
         folder = folder.parent

@@ -561,6 +561,12 @@ def test_the_output_is_no_folder(tmp_path: Path) -> None:
         check_output_path(tmp_path, None)
 
 
+def test_the_output_is_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is a device or a pipe: give the path of a file"):
+        check_output_path(tmp_path / "pipe", None)
+
+
 def test_a_folder_for_the_output_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_output_path(tmp_path / "new" / "deep" / "out.onnx", None)
     save_model(model_in_memory(), tmp_path / "new" / "deep" / "out.onnx")
