@@ -57,8 +57,10 @@ class Runtime:
 
     @staticmethod
     def _register(options: Any, library: str) -> None:
+        file = Path(library)
         try:
-            options.register_custom_ops_library(library)
+            # a name without a folder would be sought where the system keeps its libraries, not in the current folder
+            options.register_custom_ops_library(str(file.resolve()) if file.exists() else library)
         except Exception as error:
             raise InputError(f"custom operator library {library!r} cannot be loaded: {first_line(error)}") from error
 

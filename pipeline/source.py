@@ -59,12 +59,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> Source:
             f"the model uses opset {opset}, expected {OLDEST_OPSET} or newer: "
             "upgrade it with onnx.version_converter and check its outputs"
         )
-    try:
-        runtime.session(original)
-    except CheckFailedError as error:
-        raise InputError(f"{error}; if it uses operators of your own, name their library with --custom-ops") from error
-    except (ir.serde.SerdeError, TypeError, ValueError) as error:
-        raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
+    check_loads(original, path, runtime)
     overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
     notes = [f"{overridable} initializers were also listed as graph inputs; they are constants now"] * bool(overridable)
     try:
@@ -73,6 +68,20 @@ def open_model(model: ModelLike, runtime: Runtime) -> Source:
         clone = _changed(original, _least_form())
         notes.append(f"left as it is, it has no normal form: {first_line(_cause(error))}")
     return Source(original, clone, path, size, opset, tuple(notes))
+
+
+def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
+    """Check that ONNX Runtime loads a model as it was given.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        runtime.session(model)
+    except CheckFailedError as error:
+        raise InputError(f"{error}; if it uses operators of your own, name their library with --custom-ops") from error
+    except (ir.serde.SerdeError, TypeError, ValueError) as error:
+        raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
 
 
 def _changed(model: ir.Model, change: ir.passes.PassBase) -> ir.Model:

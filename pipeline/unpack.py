@@ -9,7 +9,7 @@ from netsurgeon.passes.unpack_weights import UnpackWeights, packed_weights
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.facts import model_files
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.source import ModelLike, check_output_path, read_model, save_model
+from netsurgeon.pipeline.source import ModelLike, check_loads, check_output_path, read_model, save_model
 
 
 def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[str, ...] = ()) -> list[str]:
@@ -19,7 +19,7 @@ def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[s
         Names of the weights that were unpacked.
 
     Raises:
-        InputError: the model cannot be read or holds no packed weights, or the output cannot be written.
+        InputError: the model cannot be read or loaded or holds no packed weights, or the output cannot be written.
         CheckFailedError: ONNX Runtime cannot load the result; nothing was written.
     """
     output = Path(output)
@@ -28,7 +28,9 @@ def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[s
     if not names:
         raise InputError(f"{path or 'the model'} holds no packed weights: it is plain already")
     check_output_path(output, *(model_files(path) if path else ()), *map(Path, custom_ops))
+    runtime = Runtime(custom_ops)
+    check_loads(original, path, runtime)
     plain = original.clone()
     UnpackWeights()(plain)
-    save_model(plain, output, Runtime(custom_ops).session)
+    save_model(plain, output, runtime.session)
     return names
