@@ -53,7 +53,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> Source:
             or ONNX Runtime cannot load it.
     """
     original, path, size = read_model(model)
-    opset = original.graph.opset_imports.get("", original.graph.opset_imports.get("ai.onnx", 0))
+    opset = original.graph.opset_imports.get("", 0)
     if opset < OLDEST_OPSET:
         raise InputError(
             f"the model uses opset {opset}, expected {OLDEST_OPSET} or newer: "
@@ -123,7 +123,7 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
         InputError: it cannot be read as an ONNX model.
     """
     if isinstance(model, ir.Model):
-        mapped = _map_external_data(model.clone())
+        mapped = _one_name_for_onnx(_map_external_data(model.clone()))
         return mapped, None, ir.to_proto(mapped).ByteSize()
     if isinstance(model, onnx.ModelProto):
         size = model.ByteSize() + sum(file.stat().st_size for file in external_files(model, Path("the model")))
@@ -144,10 +144,21 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
 
 
 def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
+    if proto.graph.sparse_initializer:
+        sparse = proto.graph.sparse_initializer[0].values.name
+        raise InputError(f"{name} holds {sparse!r} as a sparse initializer, which is not read: make it a dense one")
     try:
-        return ir.from_proto(proto)
+        return _one_name_for_onnx(ir.from_proto(proto))
     except Exception as error:
         raise InputError(f"{name} is not a valid ONNX model: {first_line(error)}") from error
+
+
+def _one_name_for_onnx(model: ir.Model) -> ir.Model:
+    """The domain of the standard operators is called "" only: "ai.onnx" is another name for it."""
+    for imports in (model.graph.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        if "ai.onnx" in imports:
+            imports.setdefault("", imports.pop("ai.onnx"))
+    return model
 
 
 def _map_external_data(model: ir.Model, folder: Path | None = None) -> ir.Model:

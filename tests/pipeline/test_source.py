@@ -133,6 +133,19 @@ def test_surgery_leaves_the_model_as_given_alone() -> None:
     assert np.abs(run(opened.model) - expected()).max() > 0.1
 
 
+@pytest.mark.parametrize("kind", ["text", "proto", "ir"])
+def test_the_long_name_of_the_standard_operators(kind: str, tmp_path: Path) -> None:
+    model = proto()
+    for named in (*model.opset_import, *model.graph.node):
+        named.domain = "ai.onnx"
+    onnx.save(model, tmp_path / "model.onnx")
+    given: dict[str, Any] = {"text": str(tmp_path / "model.onnx"), "proto": model, "ir": ir.from_proto(model)}
+    opened = open_model(given[kind], RUNTIME)
+    assert opened.opset == 17
+    assert opened.model.graph.opset_imports == {"": 17}
+    assert_runs(opened.model)
+
+
 def test_initializers_that_are_inputs_are_noted(tmp_path: Path) -> None:
     model = proto(ir_version=3, opset=9)
     for name, array in weights().items():
@@ -175,6 +188,17 @@ def missing_value() -> bytes:
     return bytes(proto([helper.make_node("Gemm", ["x", "v"], ["z"], "layer")]).SerializeToString())
 
 
+def sparse() -> bytes:
+    model = proto()
+    weight = next(each for each in model.graph.initializer if each.name == "w")
+    dense = numpy_helper.to_array(weight).ravel()
+    model.graph.initializer.remove(weight)
+    places = numpy_helper.from_array(np.arange(dense.size), "w_places")
+    values = numpy_helper.from_array(dense, "w")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, list(weight.dims)))
+    return bytes(model.SerializeToString())
+
+
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no file": (no_file, "is not a file: give the path of an ONNX model"),
     "a folder": (a_folder, "is not a file"),
@@ -187,6 +211,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "opset 8": (written(proto(opset=8).SerializeToString()), "uses opset 8, expected 9 or newer: upgrade it"),
     "unknown operator": (written(unknown("")), "ONNX Runtime cannot load the model: .*Frobnicate.*--custom-ops"),
     "own operator": (written(unknown("mine")), "ONNX Runtime cannot load the model: .*Frobnicate.*--custom-ops"),
+    "sparse initializer": (written(sparse()), "holds 'w' as a sparse initializer, which is not read"),
     "missing value": (written(missing_value()), "ONNX Runtime cannot load the model"),
 }
 
