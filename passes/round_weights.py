@@ -15,6 +15,7 @@ from netsurgeon.passes._codebooks import (
     round_to_type,
     rounding_problem,
 )
+from netsurgeon.passes._nodes import FLOATS
 
 Array = NDArray[Any]
 Values: TypeAlias = Literal["float16", "float32", "codebook"]
@@ -31,7 +32,7 @@ class Rounding:
         name: The initializer.
         values: ``float16``, ``float32`` or ``codebook``.
         error: Relative Frobenius error of the rounded weight; 0 where it was left.
-        reason: Why the weight was left as it is; None where it was rounded.
+        reason: Why the weight was left as it is; None where its values are now those asked for, or were before.
     """
 
     name: str
@@ -66,8 +67,10 @@ class RoundWeights(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round the named weights."""
-        roundings = round_weights(model, self.names, self.values, self.size)
-        return ir.passes.PassResult(model, modified=any(rounding.reason is None for rounding in roundings))
+        before = {name: value.const_value for name, value in model.graph.initializers.items()}
+        round_weights(model, self.names, self.values, self.size)
+        modified = any(model.graph.initializers[name].const_value is not tensor for name, tensor in before.items())
+        return ir.passes.PassResult(model, modified)
 
 
 def round_weights(model: ir.Model, names: Iterable[str], values: Values = "float16", size: int = 255) -> list[Rounding]:
@@ -85,9 +88,11 @@ def round_weights(model: ir.Model, names: Iterable[str], values: Values = "float
 
 def _round(value: ir.Value, values: Values, size: int) -> Rounding:
     name, tensor = str(value.name), value.const_value
-    if tensor is None or tensor.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
-        return Rounding(name, values, 0.0, "it is neither float32 nor float64")
+    if tensor is None or tensor.dtype not in FLOATS:
+        return Rounding(name, values, 0.0, "it holds no floats that are rounded")
     weight = tensor.numpy()
+    if values != "codebook" and weight.dtype.itemsize <= np.dtype(values).itemsize:
+        return Rounding(name, values, 0.0)
     rounded = _to_codebook(weight, size) if values == "codebook" else _to_float(weight, values)
     if isinstance(rounded, str):
         return Rounding(name, values, 0.0, rounded)
@@ -97,8 +102,6 @@ def _round(value: ir.Value, values: Values, size: int) -> Rounding:
 
 def _to_float(weight: Array, dtype: str) -> Array | str:
     """The rounded weight (any shape), or why it is left."""
-    if weight.dtype.itemsize <= np.dtype(dtype).itemsize:
-        return f"it is {weight.dtype.name} already"
     rounded = round_to_type(weight, dtype)
     return rounding_problem(weight, rounded, FLOAT_TOLERANCE) or rounded
 

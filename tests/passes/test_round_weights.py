@@ -18,7 +18,7 @@ from netsurgeon.passes._codebooks import (
 )
 from netsurgeon.passes._encodings import choose_encoding
 from netsurgeon.passes._linalg import FactorizationError
-from netsurgeon.passes.round_weights import RoundWeights, round_weights
+from netsurgeon.passes.round_weights import RoundWeights, Values, round_weights
 
 Array = NDArray[Any]
 
@@ -88,17 +88,19 @@ def test_a_large_error_is_left() -> None:
 
 
 def test_other_types_are_left_with_a_reason() -> None:
-    model = model_of(half=np.ones(9, np.float16), single=np.ones(9, np.float32), empty=np.zeros(9, np.float32))
-    reasons = [
-        *round_weights(model, ["half"]),
-        *round_weights(model, ["single"], "float32"),
-        *round_weights(model, ["empty"], "codebook"),
-    ]
+    model = model_of(whole=np.ones(9, np.int64), empty=np.zeros(9, np.float32))
+    reasons = [*round_weights(model, ["whole"]), *round_weights(model, ["empty"], "codebook")]
     assert [rounding.reason for rounding in reasons] == [
-        "it is neither float32 nor float64",
-        "it is float32 already",
+        "it holds no floats that are rounded",
         "it has no nonzero element",
     ]
+
+
+@pytest.mark.parametrize(("dtype", "values"), [("float16", "float16"), ("float16", "float32"), ("float32", "float32")])
+def test_what_is_short_enough_already_needs_no_reason(dtype: str, values: Values) -> None:
+    model = model_of(w=np.ones(9, dtype))
+    assert [rounding.reason for rounding in round_weights(model, ["w"], values)] == [None]
+    assert not RoundWeights(("w",), values)(model).modified
 
 
 def test_an_unknown_name_changes_nothing() -> None:

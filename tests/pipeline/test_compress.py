@@ -309,6 +309,14 @@ def test_float32_values_keep_all_digits() -> None:
     assert (weight != weight.astype(np.float16)).any()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "values"), [(np.float32, "float32"), (np.float32, "codebook"), (np.float16, "float16")]
+)
+def test_what_needs_no_rounding_is_not_noted(dtype: Any, values: str) -> None:
+    report = compress(perceptron(dtype), inputs(dtype=dtype), values=values, **UNIFORM).report
+    assert not report.notes
+
+
 def test_codebook_values_are_few() -> None:
     weight = weights_of(compress(perceptron(), inputs(), sparsity=0.2, values="codebook", **UNIFORM).model)["w1"]
     assert len(np.unique(weight)) <= 256
