@@ -9,14 +9,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from netsurgeon.passes._encodings import Encoded, Encoding, PackedIntegers, choose_encoding, encode, plain_bytes
+from netsurgeon.passes._nodes import FLOATS
 from netsurgeon.passes.unpack_weights import unpacking_chains, unpacking_node_name
 
 Array = NDArray[Any]
 
 OPSET = 11
 """The first version of the default operator set that has CumSum and ScatterElements on every axis and type."""
-
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
 
 class OpsetTooLowError(ir.passes.PreconditionError, ValueError):
@@ -125,7 +124,7 @@ def _weights(graph: ir.Graph) -> Iterator[ir.Value]:
         if not value.uses() or not chains.isdisjoint(value.consumers()):
             continue
         # Unpacked indices are int32.
-        if value.const_value.dtype in _FLOATS and 0 < value.const_value.size < 2**31 - 1:
+        if value.const_value.dtype in FLOATS and 0 < value.const_value.size < 2**31 - 1:
             yield value
 
 
