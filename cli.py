@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
-from rich.console import Console
+INTERRUPTED = "interrupted: no file was left half-written"
 
-from netsurgeon import __version__
-from netsurgeon.passes.solvers import METHODS
-from netsurgeon.pipeline import console as screen
-from netsurgeon.pipeline.compare import compare
-from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.errors import NetsurgeonError
-from netsurgeon.pipeline.inspect import inspect_model
-from netsurgeon.pipeline.options import VALUES
-from netsurgeon.pipeline.samples import PictureOptions
-from netsurgeon.pipeline.unpack import unpack
+try:
+    import click
+    from rich.console import Console
+
+    from netsurgeon import __version__
+    from netsurgeon.passes.solvers import METHODS
+    from netsurgeon.pipeline import console as screen
+    from netsurgeon.pipeline.compare import compare
+    from netsurgeon.pipeline.compress import compress
+    from netsurgeon.pipeline.errors import NetsurgeonError
+    from netsurgeon.pipeline.inspect import inspect_model
+    from netsurgeon.pipeline.options import VALUES
+    from netsurgeon.pipeline.samples import PictureOptions
+    from netsurgeon.pipeline.unpack import unpack
+except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
+    sys.stderr.write(f"error: {INTERRUPTED}\n")
+    sys.exit(130)
 
 Command = Callable[..., None]
 
@@ -155,6 +162,7 @@ def main() -> None:
     """Run the command line; every error ends in one sentence and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign must not stop the run
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not what the user is told
     sys.exit(run(sys.argv[1:]))
 
 
@@ -164,11 +172,14 @@ def run(arguments: list[str]) -> int:
         cli(arguments, prog_name="netsurgeon", standalone_mode=False)
     except NetsurgeonError as error:
         return _fail(str(error), error.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.UsageError as error:
+        help_at = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        return _fail(error.format_message().rstrip(".") + help_at, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted: no file was left half-written", 130)
+        return _fail(INTERRUPTED, 130)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
     except Exception as error:

@@ -156,13 +156,19 @@ def test_missing_folders_of_outputs_are_made(desk: Desk) -> None:
         (["compress", "--layer", "first"], "NAME=SPARSITY"),
         (["compress", "--mean", "a,b"], "list of numbers"),
         (["shrink"], "shrink"),
+        (["compress"], "see netsurgeon compress --help"),
     ],
 )
 def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert "Traceback" not in captured.err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "compress" in capsys.readouterr().err
 
 
 # Bad models
@@ -475,6 +481,23 @@ def test_process_refuses_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_process_hides_what_libraries_log(tmp_path: Path) -> None:
+    onnx.save(network(onnx.helper.make_node("Relu", ["nowhere"], ["y"])), tmp_path / "model.onnx")
+    command = [sys.executable, str(ROOT / "cli.py"), "inspect", str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+
+
+def test_process_stops_at_ctrl_c_while_it_loads(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(ROOT / "cli.py"), "inspect", "model.onnx"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted: no file was left half-written\n")
 
 
 def test_process_compresses_on_a_terminal_without_unicode(desk: Desk) -> None:
