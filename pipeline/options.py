@@ -67,6 +67,8 @@ class Options:
         _in_range("sparsity", self.sparsity)
         for name, sparsity in self.layers.items():
             _in_range(f"sparsity of layer {name!r}", sparsity)
+        if isinstance(self.exclude, str):
+            raise InputError(f"exclude is {self.exclude!r}, expected a tuple of strings: ({self.exclude!r},)")
         _one_of("method", self.method, METHODS)
         _one_of("values", self.values, VALUES)
         if self.damping is not None and not 0.0 < self.damping <= 10.0:

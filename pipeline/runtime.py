@@ -33,6 +33,15 @@ class Runtime:
     custom_ops: tuple[str, ...] = ()
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
 
+    def __post_init__(self) -> None:
+        """Check that the libraries are a tuple.
+
+        Raises:
+            InputError: they are one string, which would be taken for as many names as it has letters.
+        """
+        if isinstance(self.custom_ops, str):
+            raise InputError(f"custom_ops is {self.custom_ops!r}, expected a tuple of strings: ({self.custom_ops!r},)")
+
     def session(self, model: ir.Model | onnx.ModelProto | Path, *, optimise: bool = True) -> Session:
         """Load a model.
 

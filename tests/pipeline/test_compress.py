@@ -256,6 +256,12 @@ def test_sparsities_that_leave_no_room_are_refused() -> None:
         compress(perceptron(), inputs(), sparsity=0.9, layers={"first": 0.0}, **FAST)
 
 
+@pytest.mark.parametrize("name", ["exclude", "custom_ops"])
+def test_a_string_is_no_tuple_of_strings(name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name} is 'first', expected a tuple of strings: \('first',\)"):
+        compress(perceptron(), inputs(), **{**UNIFORM, name: "first"})
+
+
 def test_excluded_weights_stay_as_they_are() -> None:
     result = compress(perceptron(), inputs(), sparsity=0.5, exclude=("sec*",), **FAST)
     dense = weights_of(ir.from_proto(perceptron()))
