@@ -96,7 +96,7 @@ class Report:
         compressed: the model that goes out.
         sparsity: fraction of zeros over all weights of the layers that took part.
         calibration: the inputs that guided the corrections.
-        test: the inputs of `validation`, None where they are the calibration inputs.
+        test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
         layers: what was pruned.
         declined: nodes with weights that were left alone: node, operator, reason, parameters.
         validation: dense against compressed.
