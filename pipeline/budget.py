@@ -47,8 +47,8 @@ def allocate(costs: Mapping[str, Cost], keep: int) -> dict[str, int]:
     while True:
         taken = _cheapest_steps(open_, removed)
         grazed = {name for name, count in taken.items() if 0 < count < LEAST_SPARSITY * costs[name].size}
-        room = sum(cost.size for name, cost in open_.items() if name not in grazed)
-        if not grazed or room <= removed:
+        room = sum(count for name, cost in open_.items() if name not in grazed for _, count in _steps(cost))
+        if not grazed or room < removed:
             break
         open_ = {name: cost for name, cost in open_.items() if name not in grazed}
     kept = {name: cost.size - taken.get(name, 0) for name, cost in costs.items()}
