@@ -138,6 +138,35 @@ class Layer:
         stack = np.array(np.moveaxis(rows.reshape(shape), axis, 0), dtype=np.float32, order="C")
         return stack.reshape(parts, -1, self.columns // self.blocks)
 
+    @property
+    def branch(self) -> ir.Value | None:
+        """What is added to the layer's output, if nothing else uses that output: the other branch of a residual sum."""
+        output = (self.adder or self.node).outputs[0]
+        uses = list(output.uses())
+        if self.blocks > 1 or len(uses) != 1 or output.is_graph_output():
+            return None
+        node = uses[0].node
+        others = [value for value in node.inputs if value is not output and value is not None]
+        if node.op_type not in ("Add", "Sum") or len(others) != 1 or len(node.inputs) != 2 or is_constant(others[0]):
+            return None
+        return others[0]
+
+    def output_samples(
+        self, z: npt.NDArray[np.generic], limit: int | None = None, rng: np.random.Generator | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Rows of an array of the shape of the layer's output, (groups, samples, rows).
+
+        With the same limit and state of `rng`, the rows that `samples` draws of the layer's input.
+        """
+        if self.geometry is not None:
+            z = np.moveaxis(z, 1, -1)
+        elif self.weight_index < self.data_index:
+            z = np.swapaxes(z, -1, -2)
+        rows = z.reshape(-1, self.groups, self.rows)
+        chosen = _draw(len(rows), limit, rng)
+        picked = rows if chosen is None else rows[chosen]
+        return np.array(picked.transpose(1, 0, 2), dtype=np.float32, order="C")
+
     def positions(self, x: npt.NDArray[np.generic]) -> int:
         """How many rows `samples` finds in x without a limit."""
         if self.geometry is None:

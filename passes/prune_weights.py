@@ -134,9 +134,14 @@ def _to_codebook(weight: Array, problem: solvers.Problem) -> Array:
 
 
 def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:
-    """``W x̄ − Ŵ x̂̄`` over all groups and blocks, (groups x rows,): keeps each output's mean."""
+    """``W x̄ − Ŵ x̂̄`` over all groups and blocks, (groups x rows,): keeps each output's mean.
+
+    What a branch that is added behind the layer has lost on average is made up for, too.
+    """
     current = layer.matrix()
     moved = dense @ statistics.dense_mean[..., None] - current @ statistics.current_mean[..., None]
+    if statistics.lost_mean is not None:
+        moved = moved + statistics.lost_mean[..., None]
     return np.asarray(moved[..., 0].reshape(layer.groups, layer.blocks, layer.rows).sum(axis=1).ravel())
 
 

@@ -1,8 +1,9 @@
 """From a layer's statistics to pruned and corrected weights: arrays in, arrays out.
 
 Every method but `magnitude` and `lobs` works on the recalibrated target: with C = X X̂ᵀ/N and Ĥ = X̂ X̂ᵀ/N + λI the
-best dense weight on the current inputs is W₀ = (W C + λW) Ĥ⁻¹, and every support ends with the exact refit
-w_R = (W₀ Ĥ)_R Ĥ_RR⁻¹ (ALGORITHMS §2).
+best dense weight on the current inputs is W₀ = (W C + λW + D) Ĥ⁻¹, and every support ends with the exact refit
+w_R = (W₀ Ĥ)_R Ĥ_RR⁻¹ (ALGORITHMS §2). D = (S − Ŝ) X̂ᵀ/N where a branch S is added to the layer's output: what the layer
+can make up of that branch's error.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Problem:
             FactorizationError: the damped Hessian has no Cholesky factor.
         """
         hessian, target = damped(weight, statistics, damping)
-        if statistics.cross is statistics.gram:
+        if statistics.cross is statistics.gram and statistics.lost is None:
             exact = np.where(statistics.dead[:, None, :], 0.0, weight)
         else:
             exact = _linalg.solve(target, hessian)
@@ -83,13 +84,13 @@ class Problem:
 
 
 def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array, Array]:
-    """Damped Ĥ and target W C + λW; dead inputs get an identity row and target 0, so that their weight is 0."""
+    """Damped Ĥ and target W C + λW + D; dead inputs get an identity row and target 0, so that their weight is 0."""
     hessian = statistics.gram.copy()
     diagonal = np.einsum("gii->gi", hessian)
     absolute = damping * diagonal.mean(axis=1)
     absolute = np.where(absolute > 0.0, absolute, 1.0)
     dead = statistics.dead
-    target = weight @ statistics.cross + absolute[:, None, None] * weight
+    target = _target(weight, statistics) + absolute[:, None, None] * weight
     diagonal += absolute[:, None]
     for g in np.flatnonzero(dead.any(axis=1)):
         hessian[g, dead[g]] = 0.0
@@ -97,6 +98,11 @@ def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array
         hessian[g, dead[g], dead[g]] = absolute[g]
         target[g][:, dead[g]] = 0.0
     return hessian, target
+
+
+def _target(weight: Array, statistics: Statistics) -> Array:
+    target = weight @ statistics.cross
+    return target if statistics.lost is None else target + statistics.lost
 
 
 def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = None) -> Array:
@@ -142,7 +148,7 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
         return 1e-2 if fit.count < 10 * columns else 1e-3
     chosen = _sample_rows(weight, rng)
     share = keep / weight.size
-    weight = weight[:, chosen]
+    weight, fit, held = weight[:, chosen], fit.rows(chosen), held.rows(chosen)
     keep = max(1, round(share * weight.size))
     errors = []
     for damping in DAMPINGS:
@@ -154,7 +160,7 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
         scale = np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None, :]
         mask = largest(np.abs(problem.weight * scale), keep)
         refitted = _linalg.refit(problem.target, problem.hessian, mask)
-        errors.append(_linalg.quadratic_error(refitted, weight @ held.cross, held.gram))
+        errors.append(_linalg.quadratic_error(refitted, _target(weight, held), held.gram))
     return DAMPINGS[int(np.argmin(errors))]
 
 

@@ -17,6 +17,9 @@ DOUBLE_LIMIT = 2048
 class Statistics:
     """Second moments of one layer's inputs, per group; X dense inputs, X̂ inputs in the current model, N samples.
 
+    Where another branch S of the network is added to the layer's output, the layer can make up for a part of what that
+    branch has lost, S − Ŝ.
+
     Attributes:
         count: N.
         centred: whether the means were subtracted, because the layer's bias can take them up.
@@ -24,6 +27,8 @@ class Statistics:
         current_mean: mean of X̂, (groups, columns).
         gram: X̂ X̂ᵀ / N, (groups, columns, columns), undamped.
         cross: X X̂ᵀ / N, (groups, columns, columns); the same array as `gram` where X̂ is X.
+        lost: (S − Ŝ) X̂ᵀ / N, (groups, rows, columns); None where no branch is added.
+        lost_mean: mean of S − Ŝ, (groups, rows); None where no branch is added.
     """
 
     count: int
@@ -32,6 +37,8 @@ class Statistics:
     current_mean: Array = dataclasses.field(repr=False)
     gram: Array = dataclasses.field(repr=False)
     cross: Array = dataclasses.field(repr=False)
+    lost: Array | None = dataclasses.field(default=None, repr=False)
+    lost_mean: Array | None = dataclasses.field(default=None, repr=False)
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:
@@ -39,6 +46,12 @@ class Statistics:
         energy = np.einsum("gii->gi", self.gram)
         scale = energy.max(axis=1, keepdims=True)
         return np.asarray(energy <= 1e-10 * scale)
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Statistics:
+        """The same statistics for some of the layer's rows."""
+        if self.lost is None or self.lost_mean is None:
+            return self
+        return dataclasses.replace(self, lost=self.lost[:, chosen], lost_mean=self.lost_mean[:, chosen])
 
 
 class Moments:
@@ -55,9 +68,16 @@ class Moments:
         self._sums = np.zeros((2, groups, columns))
         self._gram = np.zeros((groups, columns, columns), dtype)
         self._cross = np.zeros((groups, columns, columns), dtype) if paired else self._gram
+        self._lost: tuple[Rows, Array] | None = None
 
-    def update(self, dense: Rows, current: Rows | None = None) -> None:
-        """Add a batch: dense inputs (groups, samples, columns) and, where paired, current ones of the same shape."""
+    def update(self, dense: Rows, current: Rows | None = None, lost: Rows | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            dense: dense inputs, (groups, samples, columns).
+            current: where paired, the current ones, of the same shape.
+            lost: what an added branch has lost, (groups, samples, rows); in every batch or in none.
+        """
         now = dense if current is None else current
         if dense.shape[1] == 0:
             return
@@ -70,6 +90,8 @@ class Moments:
             x = dense - self._origin[0][:, None]
             self._cross += _products(x, y)
             self._sums[0] += x.sum(axis=1, dtype=np.float64)
+            if lost is not None:
+                self._lost = _added(self._lost, (_products(lost, y), lost.sum(axis=1, dtype=np.float64)))
         else:
             self._sums[0] = self._sums[1]
         self.count += dense.shape[1]
@@ -88,6 +110,7 @@ class Moments:
         result._sums = self._sums + other._sums
         result._gram = self._gram + other._gram
         result._cross = self._cross + other._cross if self.paired else result._gram
+        result._lost = _added(self._lost, other._lost)
         return result
 
     def like(self) -> Moments:
@@ -112,7 +135,11 @@ class Moments:
         cross = gram
         if self.paired:
             cross = self._moment(self._cross, (offsets[0], offsets[1]), (means[0], means[1]), centred)
-        return Statistics(self.count, centred, means[0], means[1], gram, cross)
+        if self._lost is None:
+            return Statistics(self.count, centred, means[0], means[1], gram, cross)
+        lost_mean = self._lost[1] / self.count
+        lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
+        return Statistics(self.count, centred, means[0], means[1], gram, cross, lost, lost_mean)
 
     def _moment(
         self, sums: npt.NDArray[np.floating], offsets: tuple[Array, Array], means: tuple[Array, Array], centred: bool
@@ -124,6 +151,12 @@ class Moments:
             if not centred:
                 moment[g] += np.outer(means[0][g], means[1][g])
         return moment
+
+
+def _added(one: tuple[Rows, Array] | None, other: tuple[Rows, Array] | None) -> tuple[Rows, Array] | None:
+    if one is None or other is None:
+        return one or other
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _products(x: Rows, y: Rows) -> Rows:

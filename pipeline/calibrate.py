@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes._find_layers import find_layers
@@ -21,8 +22,10 @@ from netsurgeon.pipeline.walk import Walk, cut
 MOST_ROWS = 262_144
 POOLED_ROWS = 2048
 """Small batches are pooled up to this many rows before they enter the moments."""
-HELD_SHARE = 0.2
-"""Share of each batch's rows held out to choose the damping."""
+HELD_EVERY = 5
+"""One stretch of rows in so many is held out to choose the damping."""
+STRETCHES = 80
+"""Rows of one picture are alike and pictures are often sorted by class: stretches are held out, from all over."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,31 +94,56 @@ class Calibration:
         held: Moments | None = None
         wanted = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // columns))
         limit = math.ceil(wanted / dense.batches)
-        pool: list[tuple[Rows, Rows]] = []
+        pool: list[tuple[Rows, ...]] = []
         for batch in range(dense.batches):
-            x = dense.value(layer.input.name or "", batch)
-            _check_finite(x, layer)
-            rows = layer.samples(x, limit, np.random.default_rng([self.seed, batch]))
-            others = rows
-            if current is not None:
-                y = current.value(layer.input.name or "", batch)
-                others = layer.samples(y, limit, np.random.default_rng([self.seed, batch]))
-            pool.append((rows, others))
-            if batch == dense.batches - 1 or sum(each.shape[1] for each, _ in pool) >= POOLED_ROWS:
-                x_rows, y_rows = (np.concatenate(side, axis=1) for side in zip(*pool, strict=True))
+            pool.append(self._rows(layer, dense, current, batch, limit))
+            if batch == dense.batches - 1 or sum(each[0].shape[1] for each in pool) >= POOLED_ROWS:
+                rows = [np.concatenate(side, axis=1) for side in zip(*pool, strict=True)]
                 pool.clear()
-                end = max(1, round(x_rows.shape[1] * (1.0 - HELD_SHARE)))
-                fit.update(x_rows[:, :end], y_rows[:, :end] if current is not None else None)
+                chosen = _held_out(rows[0].shape[1])
+                fit.update(*(side[:, ~chosen] for side in rows))
                 held = held or fit.like()
-                held.update(x_rows[:, end:], y_rows[:, end:] if current is not None else None)
+                held.update(*(side[:, chosen] for side in rows))
         if held is None:
             raise InputError("no calibration samples were given")
         return LayerMoments(fit, held)
+
+    def _rows(self, layer: Layer, dense: Walk, current: Walk | None, batch: int, limit: int) -> tuple[Rows, ...]:
+        """What a batch adds to the moments: dense inputs, current ones, and what an added branch has lost."""
+
+        def same_rows() -> np.random.Generator:
+            return np.random.default_rng([self.seed, batch])
+
+        x = dense.value(layer.input.name or "", batch)
+        _check_finite(x, layer)
+        rows = [layer.samples(x, limit, same_rows())]
+        if current is not None:
+            rows.append(layer.samples(current.value(layer.input.name or "", batch), limit, same_rows()))
+            branch = _known_branch(layer, dense, current)
+            if branch is not None:
+                lost = np.subtract(dense.value(branch, batch), current.value(branch, batch), dtype=np.float32)
+                rows.append(layer.output_samples(lost, limit, same_rows()))
+        return tuple(rows)
 
 
 def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:
     wanted = set(chosen)
     return {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in wanted}
+
+
+def _held_out(count: int) -> npt.NDArray[np.bool_]:
+    """Which of so many rows are held out."""
+    return np.arange(count) * STRETCHES // count % HELD_EVERY == HELD_EVERY - 1
+
+
+def _known_branch(layer: Layer, dense: Walk, current: Walk) -> str | None:
+    """The branch that is added to the layer's output, where its values are there already and need no broadcasting."""
+    branch = layer.branch
+    if branch is None or not (dense.holds(branch.name or "") and current.holds(branch.name or "")):
+        return None
+    x, z = dense.value(layer.input.name or "", 0), dense.value(branch.name or "", 0)
+    fits = z.ndim == x.ndim and z.ndim > 1 and z.size == layer.positions(x) * layer.groups * layer.rows
+    return branch.name if fits else None
 
 
 def _check_finite(x: np.ndarray, layer: Layer) -> None:

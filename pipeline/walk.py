@@ -130,6 +130,10 @@ class Store:
             return self._held[name, batch]
         return np.load(self._file(name, batch), allow_pickle=False)
 
+    def __contains__(self, key: tuple[str, int]) -> bool:
+        """Whether a value is there."""
+        return key in self._held or (key[0] in self._index and self._file(*key).exists())
+
     def drop(self, names: Iterable[str], batches: int) -> None:
         """Forget values."""
         for name in names:
@@ -183,6 +187,10 @@ class Walk:
             session = session or self._session(segment, feed)
             for name, value in session.run(feed).items():
                 self.store.put(name, batch, value)
+
+    def holds(self, name: str) -> bool:
+        """Whether a value has been made and is still needed."""
+        return (name, 0) in self.store
 
     def value(self, name: str, batch: int) -> Any:
         """A value that is there after `run`."""

@@ -296,6 +296,42 @@ def test_add_behind_a_matmul_is_its_bias(side: int, x: tuple[int, ...], bias: tu
     assert_agrees(model, normal(*x), normal(*bias, seed=2).ravel())
 
 
+@pytest.mark.parametrize("operands", [("y", "x"), ("x", "y")])
+@pytest.mark.parametrize("operator", ["Add", "Sum"])
+def test_the_branch_of_a_residual_sum(operator: str, operands: tuple[str, str]) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node(operator, operands, ["z"])]
+    model = build(nodes, (4, 4), {"w": normal(4, 4)})
+    branch = only_layer(model).branch
+    assert branch is model.graph.inputs[0]
+
+
+def test_a_branch_behind_the_bias() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        helper.make_node("Add", ["y", "b"], ["u"]),
+        helper.make_node("Add", ["u", "x"], ["z"]),
+    ]
+    branch = only_layer(build(nodes, (4, 4), {"w": normal(4, 4), "b": normal(4)})).branch
+    assert branch is not None
+    assert branch.name == "x"
+
+
+@pytest.mark.parametrize(
+    ("operator", "operands", "outputs"),
+    [
+        ("Add", ("y", "b"), ("z",)),  # a constant, whatever its shape
+        ("Add", ("y", "y"), ("z",)),
+        ("Mul", ("y", "x"), ("z",)),
+        ("Sum", ("y", "x", "x"), ("z",)),
+        ("Add", ("y", "x"), ("z", "y")),
+    ],
+)
+def test_no_branch(operator: str, operands: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node(operator, operands, ["z"])]
+    constants = {"w": normal(4, 4), "b": normal(4, 4)}
+    assert only_layer(build(nodes, (4, 4), constants, outputs=outputs)).branch is None
+
+
 @pytest.mark.parametrize(
     ("side", "x", "bias"),
     [
@@ -430,6 +466,21 @@ def test_written_weights_are_what_runs(kind: Kind) -> None:
     without = as_rows(layer, x, run(model, x)) - predicted(layer, x)
     layer.write(np.random.default_rng(3).standard_normal(layer.matrix().shape))
     np.testing.assert_allclose(predicted(layer, x) + without, as_rows(layer, x, run(model, x)), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in KINDS.values() if len(k.x) > 1], ids=[k for k in KINDS if "vector" not in k]
+)
+def test_rows_drawn_of_output_and_input_match(kind: Kind) -> None:
+    model, x = kind.make(), normal(*kind.x)
+    layer = only_layer(model)
+    z = run(model, x)
+    bias = (as_rows(layer, x, z) - predicted(layer, x)).mean(axis=0)
+    found = layer.output_samples(z, 3, np.random.default_rng(3))
+    inputs = layer.samples(x, 3, np.random.default_rng(3))
+    assert found.shape == (layer.groups, 3, layer.rows)
+    expected = inputs @ np.swapaxes(layer.matrix(), 1, 2) + bias.reshape(layer.groups, 1, layer.rows)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 def test_double_precision_agrees() -> None:

@@ -90,6 +90,25 @@ def test_merged_equals_one_pass(
     assert_same(second.merged(first).statistics(centred=centred), merged, 1e-9)
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_what_a_branch_has_lost(centred: bool) -> None:
+    dense, current, lost = rows(2, 50, 4, 1, 2.0), rows(2, 50, 4, 2, 3.0), rows(2, 50, 3, 3, -1.0)
+    first = Moments(2, 4, paired=True)
+    second = first
+    for part in (slice(0, 20), slice(20, 30), slice(30, 50)):
+        second = first if part.start < 30 else first.like()
+        second.update(dense[:, part], current[:, part], lost[:, part])
+    found = first.merged(second).statistics(centred=centred)
+    assert_same(found, direct(dense, current, centred))
+    x, mean = current.astype(np.float64), lost.mean(axis=1, dtype=np.float64)
+    if centred:
+        x = x - x.mean(axis=1, keepdims=True)
+    assert found.lost is not None and found.lost_mean is not None
+    np.testing.assert_allclose(found.lost, np.swapaxes(lost.astype(np.float64), 1, 2) @ x / 50, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.lost_mean, mean, rtol=1e-5)
+    assert found.rows(np.array([0, 2])).lost_mean == pytest.approx(mean[:, [0, 2]], rel=1e-5)
+
+
 def test_an_empty_part_merges_to_nothing() -> None:
     moments = stream(rows(1, 30, 3), None, [10])
     merged = moments.merged(moments.like()).statistics(centred=True)

@@ -1,0 +1,116 @@
+"""What calibration hands to the solvers: rows held out from all over, and what an added branch has lost."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes.prune_weights import LayerPlan, PruneWeights
+from netsurgeon.passes.statistics import Moments
+from netsurgeon.pipeline.calibrate import HELD_EVERY, Calibration, _held_out
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.samples import InputSpec, open_samples
+
+Array = NDArray[Any]
+RUNTIME = Runtime()
+LAYERS = {"stem": True, "body": True, "head": True}
+
+
+def residual_block(seed: int = 0) -> ir.Model:
+    """x -> stem -> (+ body) -> z -> head: what the stem loses, the body sees and can partly put back."""
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.standard_normal((8, 8)).astype(np.float32) for name in ("stem_w", "body_w", "head_w")}
+    nodes = [
+        helper.make_node("Gemm", ["x", "stem_w"], ["s"], "stem"),
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Concat", ["s", "r"], ["both"], axis=1),
+        helper.make_node("Slice", ["both", "from", "to", "axis"], ["h"]),
+        helper.make_node("Gemm", ["h", "body_w"], ["b"], "body"),
+        helper.make_node("Add", ["s", "b"], ["z"]),
+        helper.make_node("Gemm", ["z", "head_w"], ["y"], "head"),
+    ]
+    bounds = {"from": np.array([6]), "to": np.array([14]), "axis": np.array([1])}
+    graph = helper.make_graph(
+        nodes,
+        "block",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 8]) for name in ("y", "z")],
+        [numpy_helper.from_array(array, name) for name, array in (weights | bounds).items()],
+    )
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def calibration(x: Array, batch_size: int = 64) -> Calibration:
+    specs = (InputSpec("x", np.dtype(np.float32), (None, 8)),)
+    return Calibration(open_samples({"x": x}, specs, batch_size=batch_size), RUNTIME)
+
+
+def pruned_error(x: Array, monkeypatch: pytest.MonkeyPatch | None) -> float:
+    """Squared error of z when a third of the block's weights is left, the branch unseen with a patch."""
+    dense = residual_block()
+    current = dense.clone()
+    plan = {name: LayerPlan(22, damping=1e-3) for name in LAYERS}
+    if monkeypatch is not None:
+        monkeypatch.setattr("netsurgeon.pipeline.calibrate._known_branch", lambda *_: None)
+    for _, _, moments in calibration(x).paired(dense, current, LAYERS):
+        PruneWeights(plan, moments)(current)
+    before, after = (RUNTIME.session(model).run({"x": x})["z"] for model in (dense, current))
+    return float(np.sum((before - after) ** 2))
+
+
+def test_a_layer_makes_up_for_the_branch_added_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(1).standard_normal((512, 8)).astype(np.float32)
+    seen = pruned_error(x, None)
+    assert seen < 0.97 * pruned_error(x, monkeypatch)
+
+
+def test_what_the_branch_has_lost_is_measured() -> None:
+    x = np.random.default_rng(1).standard_normal((100, 8)).astype(np.float32)
+    dense = residual_block()
+    current = dense.clone()
+    for _, _, moments in calibration(x, 30).paired(dense, current, LAYERS):
+        if "stem" in moments:
+            assert moments["stem"].fit.statistics(centred=True).lost is None, "body comes later"
+            stem = next(layer for layer in find_layers(current.graph)[0] if layer.name == "stem")
+            stem.write(0.5 * stem.matrix())
+            lost = 0.5 * x @ np.asarray(stem.matrix()[0].T * 2, np.float32)
+        if "body" in moments:
+            both = moments["body"].fit.merged(moments["body"].held).statistics(centred=True)
+            assert both.count == 100
+            assert both.lost_mean == pytest.approx(lost.mean(axis=0)[None], abs=1e-4)
+
+
+def test_a_branch_that_is_broadcast_is_left_alone() -> None:
+    dense = residual_block()
+    graph = dense.graph
+    add = next(node for node in graph if node.op_type == "Add")
+    mean = ir.node("ReduceMean", [add.inputs[0]], attributes={"axes": [1], "keepdims": 1})
+    graph.insert_before(add, mean)
+    add.replace_input_with(0, mean.outputs[0])
+    mean.outputs[0].name = "mean"
+    x = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
+    for _, _, moments in calibration(x).paired(dense, dense.clone(), LAYERS):
+        for each in moments.values():
+            assert each.fit.statistics(centred=True).lost is None
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 80, 819, 4096])
+def test_rows_are_held_out_from_all_over(count: int) -> None:
+    chosen = _held_out(count)
+    assert chosen.shape == (count,)
+    assert not chosen[0]
+    if count >= 80:
+        assert chosen.mean() == pytest.approx(1 / HELD_EVERY, abs=0.02)
+        for part in np.array_split(chosen, 8):
+            assert 0 < part.mean() < 0.5, "no stretch of the samples is all of one kind"
+
+
+def test_nothing_held_out_is_counted_as_nothing() -> None:
+    moments = Moments(1, 3, paired=False)
+    rows = np.ones((1, 4, 3), np.float32)
+    moments.update(rows[:, _held_out(4)])
+    assert moments.count == 0
