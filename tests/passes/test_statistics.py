@@ -103,7 +103,8 @@ def test_what_a_branch_has_lost(centred: bool) -> None:
     x, mean = current.astype(np.float64), lost.mean(axis=1, dtype=np.float64)
     if centred:
         x = x - x.mean(axis=1, keepdims=True)
-    assert found.lost is not None and found.lost_mean is not None
+    assert found.lost is not None
+    assert found.lost_mean is not None
     np.testing.assert_allclose(found.lost, np.swapaxes(lost.astype(np.float64), 1, 2) @ x / 50, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.lost_mean, mean, rtol=1e-5)
     assert found.rows(np.array([0, 2])).lost_mean == pytest.approx(mean[:, [0, 2]], rel=1e-5)
