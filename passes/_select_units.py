@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.passes._linalg import Array, Mask
+from netsurgeon.passes._parallel import single_threaded
 from netsurgeon.passes._unit_costs import UnitCosts
 from netsurgeon.passes.importance import Importance
 
@@ -99,13 +100,18 @@ def select_units(
     Raises:
         FactorizationError: an inverse Hessian is no longer positive definite.
     """
+    with single_threaded():
+        return _select(importance, costs, axes, goal, per_saving)
+
+
+def _select(importance: Importance, costs: UnitCosts, axes: Axes, goal: float, per_saving: bool) -> Selection:
     remaining = np.ones(costs.units, bool)
     order, prices = [np.zeros(0, np.int64)], [np.zeros(0)]
     dense = costs.total(remaining)
     saved = 0.0
     while saved < goal:
         batch = _Batch(importance, costs.savings(remaining), axes, remaining.copy(), per_saving)
-        chosen = batch.choose(min(BATCH * goal, goal - saved))
+        chosen = batch.choose(min(BATCH * goal, goal - saved), goal - saved)
         if len(chosen) == 0:
             break
         order.append(chosen)
@@ -119,25 +125,26 @@ class _Batch:
     """The next units to go, each chosen with the prices that those before it leave."""
 
     def __init__(self, importance: Importance, savings: Array, axes: Axes, remaining: Mask, per_saving: bool):
-        self._savings, self._axes, self._remaining = savings, axes, remaining
+        self._savings, self._axes, self._remaining, self._per_saving = savings, axes, remaining, per_saving
         self._worth = np.where(savings > 0.0, savings if per_saving else 1.0, 0.0)
         pools, self._most = axes.pools(remaining)
-        units, axis, position = self._ranked(importance.prices(), np.flatnonzero(remaining))
+        prices = importance.prices()
+        units, axis, position = self._ranked(prices, np.flatnonzero(remaining))
         inside = position < pools[axis]
         self._pool = np.sort(units[inside])
         # the cheapest unit outside: dearer ones in the pool wait until it is priced anew
-        outside = self._ratio(importance.prices())[units[~inside]]
+        outside = self._ratio(prices)[units[~inside]]
         self._limit = float(outside.min(initial=np.inf))
         self._trial = importance.restricted(self._pool)
 
-    def choose(self, budget: float) -> Indices:
-        """Units to go, in order; they save about `budget`."""
+    def choose(self, budget: float, need: float) -> Indices:
+        """Units to go, in order; they save about `budget` of the `need`."""
         taken = np.zeros(len(self._axes.step), np.int64)
         chosen: list[int] = []
         spent = 0.0
         while spent < budget:
             blocks = self._axes.blocks(self._remaining)
-            axis, ratio = self._cheapest(blocks)
+            axis, ratio = self._cheapest(blocks, need - spent)
             if axis < 0 or (chosen and (ratio > self._limit or taken[axis] + blocks[axis] > self._most[axis])):
                 break
             for _ in range(blocks[axis]):
@@ -147,13 +154,18 @@ class _Batch:
             taken[axis] += blocks[axis]
         return np.array(chosen, np.int64)
 
-    def _cheapest(self, blocks: Indices) -> tuple[int, float]:
-        """Axis with the cheapest next block, and its price per worth; −1 where none may go."""
+    def _cheapest(self, blocks: Indices, need: float) -> tuple[int, float]:
+        """Axis with the cheapest next block, and its price per worth; −1 where none may go.
+
+        What a block saves beyond the need is worth nothing, lest a large last block miss the goal by far.
+        """
         prices = self._trial.prices()
         units, axis, position = self._ranked(prices, self._pool[self._remaining[self._pool]])
         member = position < blocks[axis]
         total = np.bincount(axis[member], prices[units[member]], minlength=len(blocks))
         worth = np.bincount(axis[member], self._worth[units[member]], minlength=len(blocks))
+        if self._per_saving:
+            worth = np.minimum(worth, need)
         ratio = np.divide(total, worth, out=np.full(len(blocks), np.inf), where=worth > 0.0)
         if not np.isfinite(ratio).any():
             return -1, np.inf
@@ -175,4 +187,6 @@ class _Batch:
         return units, of, np.arange(len(units)) - np.searchsorted(of, of)
 
     def _ratio(self, prices: Array) -> Array:
-        return np.divide(prices, self._worth, out=np.full(len(prices), np.inf), where=self._worth > 0.0)
+        ratio = np.full(len(prices), np.inf)
+        np.divide(prices, self._worth, out=ratio, where=self._worth > 0.0)
+        return ratio

@@ -59,7 +59,8 @@ class UnitCosts:
         extents = self._extents(remaining)
         without = (extents[self._terms] - self._shares).prod(axis=1)
         saved = self._factors[self._terms] * (extents.prod(axis=1)[self._terms] - without)
-        return np.bincount(self._members, saved * remaining[self._members], minlength=self.units)
+        saved *= remaining[self._members]
+        return np.asarray(np.bincount(self._members, saved, minlength=self.units), np.float64)
 
     def _extents(self, remaining: Mask) -> Array:
         """Extents left of every term's axes, (terms, axes)."""
