@@ -144,7 +144,7 @@ def test_removals_in_any_batches_cost_what_the_refit_loses(
         start = cut
         assert consumer.error == pytest.approx(before, rel=1e-6, abs=1e-9)
         ahead = priced(consumer, units)
-        for unit in np.flatnonzero(~gone):
+        for unit in np.flatnonzero(~gone).tolist():
             more = owned(owners, gone | mask_of([unit], units))
             expected = problem.error(refit_columns(problem, more)) - before
             assert ahead[unit] == pytest.approx(expected, rel=1e-5, abs=1e-8)
