@@ -10,6 +10,8 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,12 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def single_threaded() -> AbstractContextManager[Any]:
+    """One BLAS thread in this block, for many small products in turn."""
+    limits: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return limits
+
+
 def for_each_part(work: Callable[[npt.NDArray[np.int64]], None], count: int, size: int) -> None:
     """Call `work` with the indices of each run of `size` out of `count`, on all cores; results go to arrays of its own.
 
@@ -29,7 +37,7 @@ def for_each_part(work: Callable[[npt.NDArray[np.int64]], None], count: int, siz
     """
     parts = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
     with (
-        _controller().limit(limits=1, user_api="blas"),
+        single_threaded(),
         ThreadPoolExecutor(min(len(parts), _cores()) or 1) as pool,
     ):
         for done in [pool.submit(work, part) for part in parts]:
