@@ -151,6 +151,14 @@ class Tracks:
         return self.observation.shapes.get(value.name or "")
 
 
+    def is_static(self, value: ir.Value | None) -> bool:
+        """Whether a value is missing, a constant, or integers computed from constants alone."""
+        if value is None or is_constant(value):
+            return True
+        found = self.extents.get(value.name or "")
+        return found is not None and all(source is None for source in found)
+
+
 class Scope:
     """One node, as its declaration sees it: axes in, axes out, and how they hang together."""
 
@@ -158,6 +166,7 @@ class Scope:
         self._tracks, self.node, self.opset = tracks, node, opset
         self.labels = tracks.labels
         self.handled: set[int] = set()
+        self.asked: set[int] = set()
 
     # ------------------------------------------------------------------------------------------------ reading
     def has(self, index: int) -> bool:
@@ -167,6 +176,10 @@ class Scope:
     def is_constant(self, index: int) -> bool:
         """Whether an input is a constant."""
         return is_constant(optional_input(self.node, index))
+
+    def is_static(self, index: int) -> bool:
+        """Whether an input is missing, a constant, or integers computed from constants alone."""
+        return self._tracks.is_static(optional_input(self.node, index))
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of an input.
@@ -194,6 +207,7 @@ class Scope:
     def axes(self, index: int) -> Axes:
         """Labels of an input's axes; of a constant they are made for this use of it."""
         value = optional_input(self.node, index)
+        self.asked.add(index)
         if value is None:
             raise UndeclaredError(f"it has no input {index}")
         if not is_constant(value):
@@ -344,9 +358,11 @@ class Removal:
         return is_constant(value) or value.name in self._tracks.axes
 
     def constant(self, index: int) -> Numbers | None:
-        """The constant of an input, None where it is computed."""
+        """The constant of an input, or integers computed from constants alone; None where it is neither."""
         value = optional_input(self.node, index)
-        return tensor(value).numpy() if value is not None and is_constant(value) else None
+        if value is None or not self._tracks.is_static(value):
+            return None
+        return tensor(value).numpy() if is_constant(value) else self._tracks.observation.integers[value.name or ""]
 
     def computed(self, index: int) -> tuple[Axis | None, ...]:
         """Of a computed vector of extents, where each entry comes from."""

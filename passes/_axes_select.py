@@ -43,7 +43,7 @@ def _rewrite_split(removal: Removal) -> Iterator[Edit]:
 
 @operator("Split", rewrite=_rewrite_split, zero="first")
 def _split(scope: Scope) -> None:
-    if scope.has(1) and not scope.is_constant(1):
+    if not scope.is_static(1):
         raise UndeclaredError("its sizes are computed while the model runs")
     axes = scope.axes(0)
     at = scope.node.attributes.get_int("axis", 0) % len(axes)
@@ -128,7 +128,7 @@ def _slice(scope: Scope) -> None:
         bounds = _bounds(scope, scope.shape(0))
     except UndeclaredError:
         bounds = None
-    fixed_bounds = bounds is not None and all(scope.is_constant(k) for k in (1, 2, 3, 4) if scope.has(k))
+    fixed_bounds = bounds is not None and all(scope.is_static(k) for k in (1, 2, 3, 4))
     for at, extent in enumerate(output):
         if bounds is not None and at not in bounds:
             continue
@@ -195,7 +195,7 @@ def _rewrite_pad(removal: Removal) -> Iterator[Edit]:
 def _pad(scope: Scope) -> None:
     axes, output = list(scope.axes(0)), scope.output_shape()
     constant_mode = scope.node.attributes.get_string("mode", "constant") == "constant"
-    static = "pads" in scope.node.attributes or scope.is_constant(1)
+    static = "pads" in scope.node.attributes or scope.is_static(1)
     numbers = scope.numbers(1, "pads") if static else None
     pads = _pads(numbers, scope.numbers(3) or (), len(axes)) if numbers is not None else {}
     for at, extent in enumerate(output):

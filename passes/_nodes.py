@@ -63,7 +63,7 @@ def set_initializer(node: ir.Node, index: int, array: npt.NDArray[np.generic], n
     if not isinstance(graph, ir.Graph):
         raise ValueError(f"node {node.name!r} is not in a graph")
     held = optional_input(node, index)
-    if held is not None and len(held.uses()) == 1 and not held.is_graph_output():
+    if held is not None and held.is_initializer() and len(held.uses()) == 1 and not held.is_graph_output():
         held.const_value = ir.tensor(array, name=held.name)
         held.shape = ir.Shape(array.shape)
         return

@@ -47,9 +47,10 @@ class _Node:
 
     def declare(self) -> None:
         """Let the declaration speak, or freeze what there is none for."""
-        if not self._is_default() or not self._moves_extents():
+        if not self._is_default() or not (self._is_static() or self._moves_extents()):
             try:
                 self._by_operator()
+                self._freeze_unasked()
             except UndeclaredError as problem:
                 self._freeze(str(problem))
         self._freeze_sizes()
@@ -81,6 +82,12 @@ class _Node:
             axes.extend(self.tracks.axes.get(value.name or "", ()))
         self.scope.freeze(axes, text)
 
+    def _freeze_unasked(self) -> None:
+        """Keep the axes of inputs that the declaration does not speak of, such as a computed vector of sizes."""
+        for index, value in enumerate(self.node.inputs):
+            if value is not None and index not in self.scope.asked:
+                self.scope.freeze(self.tracks.axes.get(value.name or "", ()), "it is told what to do by it")
+
     def _complete(self) -> None:
         """Outputs that the declaration left out stay as they are."""
         for value in self.node.outputs:
@@ -90,6 +97,17 @@ class _Node:
                 self.tracks.axes[value.name] = tuple(self.tracks.labels.fixed(extent, why) for extent in shape)
 
     # ------------------------------------------------------------------------------------------------ extents
+    def _is_static(self) -> bool:
+        """Follow integers that are computed from constants alone."""
+        found = [self.tracks.observation.integers.get(value.name or "") for value in self.node.outputs if value.name]
+        if any(each is None for each in found) or not all(self.tracks.is_static(value) for value in self.node.inputs):
+            return False
+        for value in self.node.outputs:
+            integers = self.tracks.observation.integers.get(value.name or "")
+            if integers is not None:
+                self.tracks.extents[value.name or ""] = (None,) * integers.size
+        return bool(found)
+
     def _sources(self, index: int) -> tuple[Axis | None, ...] | None:
         value = self.node.inputs[index] if index < len(self.node.inputs) else None
         return None if value is None else self.tracks.extents.get(value.name or "")
@@ -159,14 +177,6 @@ class _Node:
         integers = self.tracks.observation.integers.get(output or "")
         if integers is not None and used:
             self.tracks.extents[output or ""] = tuple(self.scope.fixed(max(int(n), 0)) for n in integers.ravel())
-        elif integers is not None and all(self._is_static(index) for index in range(len(self.node.inputs))):
-            self.tracks.extents[output or ""] = (None,) * integers.size
-
-    def _is_static(self, index: int) -> bool:
-        """Whether an input is the same whatever the model is fed with."""
-        sources = self._sources(index)
-        value = self.node.inputs[index]
-        return value is None or is_constant(value) or (sources is not None and not any(s is not None for s in sources))
 
 
 def _captured(node: ir.Node) -> Iterator[str]:

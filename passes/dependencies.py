@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes._axes import Observation, Product, Reason, Slot, Tracks
+from netsurgeon.passes._axes import Observation, Reason, Slot, Tracks
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._labels import SILENT, Axis, Classes
 from netsurgeon.passes._layers import Layer
@@ -292,6 +292,7 @@ class _Builder:
             yield Group(first.name.rpartition("[")[0], tuple(operators), numbers, first.parameters)
 
     def _frozen(self) -> Iterator[Frozen]:
+        seen = set()
         for slot in self._slots:
             if slot.contracted is not None or len(self._tracks.slots[slot.node, slot.index]) < 2:
                 continue
@@ -302,7 +303,10 @@ class _Builder:
                 reason: Reason = self._tracks.reasons[each]
                 name = self._values[slot.node, slot.index].name or ""
                 size = len(indices) * slot.size // len(slot.labels)
-                yield Frozen(name, slot.axis, len(indices), size, reason.node, reason.operator, reason.text)
+                found = Frozen(name, slot.axis, len(indices), size, reason.node, reason.operator, reason.text)
+                if found not in seen:  # one that several nodes share has a slot for each of them
+                    seen.add(found)
+                    yield found
 
 
 def _columns(layer: Layer, indices: Ints) -> Ints:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from netsurgeon.passes._axes import DECLARATIONS, Removal, Slot, kept
 from netsurgeon.passes._edits import Edit
@@ -58,6 +59,7 @@ class TrimNeurons(ir.passes.InPlacePass):
             edit.apply(nodes)
         for value, shape in shapes:
             value.shape = shape
+        RemoveUnusedNodesPass()(model)  # what computed sizes that are constants now
         return ir.passes.PassResult(model, True)
 
     def _check_groups(self) -> None:
