@@ -63,19 +63,25 @@ def set_initializer(node: ir.Node, index: int, array: npt.NDArray[np.generic], n
     if not isinstance(graph, ir.Graph):
         raise ValueError(f"node {node.name!r} is not in a graph")
     held = optional_input(node, index)
-    if held is not None and len(held.uses()) == 1 and not held.is_graph_output():
+    if held is not None and held.is_initializer() and len(held.uses()) == 1 and not held.is_graph_output():
         held.const_value = ir.tensor(array, name=held.name)
         held.shape = ir.Shape(array.shape)
         return
-    fresh, taken = name, _names(graph)
-    while fresh in taken:
-        fresh += "_own"
+    fresh = unused_name(graph, name)
     constant = ir.tensor(array, name=fresh)
     value = ir.Value(name=fresh, shape=ir.Shape(array.shape), type=ir.TensorType(constant.dtype), const_value=constant)
     graph.register_initializer(value)
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)
+
+
+def unused_name(graph: ir.Graph, name: str) -> str:
+    """`name`, lengthened until no value of the graph has it."""
+    taken = _names(graph)
+    while name in taken:
+        name += "_own"
+    return name
 
 
 def _names(graph: ir.Graph) -> set[str | None]:

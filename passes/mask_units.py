@@ -1,0 +1,46 @@
+"""The masked model: units that no longer count anywhere, with everything still in its place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes._nodes import label, present, set_initializer, tensor
+from netsurgeon.passes.dependencies import Unit
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskUnits(ir.passes.InPlacePass):
+    """Zero the columns of units in every consumer; their producers stay as they are.
+
+    Whatever lies between (f(0) ≠ 0, biases, padding), every path of a unit ends in a zero column. Where it ends in a
+    product of two activations, there is no column: its slice of one factor, bias included, is zeroed.
+
+    Attributes:
+        units: what to mask.
+    """
+
+    units: Sequence[Unit] = dataclasses.field(repr=False)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Mask in place.
+
+        Raises:
+            ValueError: a weight of a unit is not in the model.
+        """
+        nodes = {label(node): node for node in model.graph}
+        indices: dict[tuple[str, int, int], list[np.typing.NDArray[np.int64]]] = {}
+        for unit in self.units:
+            for part in (*unit.consumers, *unit.zeroed):
+                indices.setdefault((part.node, part.index, part.axis), []).append(part.indices)
+        for (name, index, axis), found in indices.items():
+            if name not in nodes:
+                raise ValueError(f"node {name!r} is not in the model: analyse it again")
+            value = present(nodes[name].inputs[index])
+            array = np.moveaxis(tensor(value).numpy().copy(), axis, 0)
+            array[np.concatenate(found)] = 0
+            set_initializer(nodes[name], index, np.moveaxis(array, 0, axis), value.name or "weight")
+        return ir.passes.PassResult(model, bool(indices))
