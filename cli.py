@@ -24,7 +24,7 @@ try:
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.errors import NetsurgeonError
     from netsurgeon.pipeline.inspect import inspect_model
-    from netsurgeon.pipeline.options import VALUES
+    from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
@@ -107,7 +107,11 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
 @click.option("--report", type=click.Path(path_type=Path), help="Where the JSON report goes.")
-@click.option("--sparsity", type=float, default=0.5, show_default=True, help="Share of all prunable weights to remove.")
+@click.option("--sparsity", type=float, help="Share of all prunable weights to remove. [default: 0.5; 0 with --trim]")
+@click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
+@click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
+@click.option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts.")
+@click.option("--round-to", type=int, default=8, show_default=True, help="Numbers of units left are multiples of this.")
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Solver.")
 @click.option("--pattern", help="N:M sparsity in place of --sparsity, such as 2:4.")
 @click.option("--uniform", is_flag=True, help="The same sparsity in every layer.")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
@@ -31,6 +32,7 @@ class LayerPlan:
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
         pattern: N and M of an N:M pattern.
         values: "codebook" = at most 256 distinct values, fitted and refitted; anything else leaves values free.
+        gone: columns and rows that are trimmed; they are not in `keep`.
     """
 
     keep: int
@@ -38,6 +40,33 @@ class LayerPlan:
     damping: float | None = None
     pattern: tuple[int, int] | None = None
     values: str = "float32"
+    gone: Gone | None = dataclasses.field(default=None, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gone:
+    """What a layer loses because units are trimmed.
+
+    Attributes:
+        columns: True = nobody makes this input any more: its weights are zero, (groups x blocks, columns / blocks).
+        rows: True = nobody reads this output any more: its other weights stay as they are, (groups x blocks, rows).
+    """
+
+    columns: npt.NDArray[np.bool_] = dataclasses.field(repr=False)
+    rows: npt.NDArray[np.bool_] = dataclasses.field(repr=False)
+
+    @property
+    def live(self) -> int:
+        """Weights that are left."""
+        return int(((~self.rows).sum(axis=1) * (~self.columns).sum(axis=1)).sum())
+
+    def without_rows(self, weight: Array) -> Array:
+        """A weight (groups x blocks, rows, columns / blocks) whose lost rows are zero."""
+        return np.where(self.rows[:, :, None], 0.0, weight)
+
+    def restored(self, pruned: Array, weight: Array) -> Array:
+        """`pruned` with the lost rows of `weight`."""
+        return np.where(self.rows[:, :, None], np.where(self.columns[:, None, :], 0.0, weight), pruned)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,29 +124,36 @@ class PruneWeights(ir.passes.InPlacePass):
         started = time.perf_counter()
         plan, moments = self.plan[layer.name], self.moments[layer.name]
         centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None
-        weight = layer.matrix()
+        dense = layer.matrix()
+        weight = plan.gone.without_rows(dense) if plan.gone else dense
         damping = plan.damping
         if damping is None:
             damping = self._choose_damping(weight, plan, moments, centred)
-        statistics = moments.fit.merged(moments.held).statistics(centred=centred)
+        statistics = _statistics(moments.fit.merged(moments.held), plan.gone, centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
-            pruned = solvers.prune(problem, plan.keep, plan.method, pattern)
+            whole = plan.gone is not None and plan.keep >= plan.gone.live
+            pruned = solvers.prune(problem, weight.size if whole else plan.keep, plan.method, pattern)
             if plan.values == "codebook":
                 pruned = _to_codebook(pruned, problem)
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
-        layer.write(pruned)
+        layer.write(plan.gone.restored(pruned, dense) if plan.gone else pruned)
         if centred:
-            layer.shift_bias(bias_shift(layer, weight, statistics))
+            layer.shift_bias(bias_shift(layer, dense, statistics))
         return Outcome(damping, statistics.count, time.perf_counter() - started)
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
         if moments.held.count == 0 or plan.method == "magnitude":
             return max(solvers.DAMPINGS)
-        fit, held = (part.statistics(centred=centred) for part in (moments.fit, moments.held))
+        fit, held = (_statistics(part, plan.gone, centred) for part in (moments.fit, moments.held))
         return solvers.choose_damping(weight, fit, held, plan.keep, np.random.default_rng(self.seed))
+
+
+def _statistics(moments: Moments, gone: Gone | None, centred: bool) -> Statistics:
+    statistics = moments.statistics(centred=centred)
+    return statistics if gone is None else statistics.without(gone.columns)
 
 
 def _to_codebook(weight: Array, problem: solvers.Problem) -> Array:

@@ -219,6 +219,13 @@ class Curve:
         """The largest fraction kept at which the error is at least `error`; the smallest where it never is."""
         return float(self.kept[min(int(np.searchsorted(self.errors, error)), len(self.kept) - 1)])
 
+    def of_part(self, share: float) -> Curve:
+        """The curve over the only `share` of the weights that is not zero from the start."""
+        inside = self.kept < share
+        return Curve(
+            np.concatenate([[1.0], self.kept[inside] / share]), np.concatenate([[0.0], self.errors[inside]])
+        )
+
 
 def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.Generator) -> Curve:
     """Error curve of a dense layer (groups, rows, columns) from up to SAMPLED_ROWS of its rows a group.

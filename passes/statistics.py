@@ -47,6 +47,20 @@ class Statistics:
         scale = energy.max(axis=1, keepdims=True)
         return np.asarray(energy <= 1e-10 * scale)
 
+    def without(self, columns: npt.NDArray[np.bool_]) -> Statistics:
+        """The same statistics where some of the current inputs are gone: dead from now on.
+
+        Args:
+            columns: True = gone, (groups, columns).
+        """
+
+        def zeroed(moment: Array) -> Array:
+            return np.where(columns[:, None, :], 0.0, moment)
+
+        gram = np.where(columns[:, :, None], 0.0, zeroed(self.gram))
+        lost = None if self.lost is None else zeroed(self.lost)
+        return dataclasses.replace(self, gram=gram, cross=zeroed(self.cross), lost=lost)
+
     def rows(self, chosen: npt.NDArray[np.int64]) -> Statistics:
         """The same statistics for some of the layer's rows."""
         if self.lost is None or self.lost_mean is None:

@@ -15,14 +15,24 @@ import onnx_ir as ir
 
 import netsurgeon
 from netsurgeon.passes._linalg import FactorizationError
+from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.facts import data_facts, layer_facts, model_facts, model_files, path_of, peak_bytes, versions
-from netsurgeon.pipeline.options import Options, OptionValues
+from netsurgeon.pipeline.facts import (
+    data_facts,
+    layer_facts,
+    model_facts,
+    model_files,
+    path_of,
+    peak_bytes,
+    trim_facts,
+    versions,
+)
+from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
-from netsurgeon.pipeline.prune import Plan, Progress, Pruned, Selection, make_plan, prune_segments, select
-from netsurgeon.pipeline.report import Report
+from netsurgeon.pipeline.prune import Plan, Pruned, Selection, make_plan, prune_segments, select
+from netsurgeon.pipeline.report import Report, TrimFacts
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import InputSpec, Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
@@ -34,6 +44,16 @@ from netsurgeon.pipeline.source import (
     save_model,
     verified,
     write_text,
+)
+from netsurgeon.pipeline.trim import (
+    Trimmed,
+    TrimPlan,
+    choose_units,
+    find_units,
+    give_biases,
+    proof_feeds,
+    remove_units,
+    unread_units,
 )
 from netsurgeon.pipeline.validate import Validation, load_metric, validate
 
@@ -141,22 +161,52 @@ class _Run:
         selection = select(source.model, self.options)
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
+        trim, selection = self._choose_units(source.model, selection, sweep)
         plan = make_plan(source.model, selection, sweep, self.options, self.progress)
         self._stage("measure")
-        current = source.model.clone()
-        pruned = prune_segments(source.model, current, plan, sweep, self.options, self.progress)
+        masked = source.model.clone()
+        MaskUnits(trim.units)(masked)
+        pruned = prune_segments(source.model, masked, selection, plan, sweep, self.options, self.progress)
         self._stage("prune")
-        evidence = self._validate(source, current, inputs, runtime)
+        trimmed = self._remove_units(masked, trim, sweep)
+        current = trimmed.model
+        self._stage("trim")
+        evidence = self._validate(source, masked, current, inputs, runtime)
         self._stage("validate")
         packed = self._pack(source, current, inputs, runtime)
         self._stage("pack")
         if output is not None:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
-        result = self._report(source, inputs, selection, plan, pruned, current, packed, output, *evidence)
+        units = trim_facts(trim, trimmed)
+        result = self._report(source, inputs, selection, plan, pruned, units, current, packed, output, *evidence)
         if report is not None:
             write_text(result.to_json(), report)
         return Compression(packed.model, result)
+
+    def _choose_units(
+        self, model: ir.Model, selection: Selection, sweep: Calibration
+    ) -> tuple[TrimPlan, Selection]:
+        """The units that are to go, proven on the dense model to be units, and what that leaves to prune."""
+        self.progress("finding units", 0, 1)
+        give_biases(selection.layers)
+        dependencies = find_units(model, sweep)
+        trim = TrimPlan(dependencies, selection.layers, np.zeros(len(dependencies.units), bool), 0.0, 0.0)
+        if self.options.trim is None:
+            return trim, selection
+        trim = choose_units(model, selection.layers, dependencies, sweep, self.options, self.progress)
+        masked = model.clone()
+        MaskUnits(trim.units)(masked)
+        proven = remove_units(masked, dependencies, trim.removed, proof_feeds(sweep), sweep.runtime)
+        trim = dataclasses.replace(trim, removed=proven.removed, failed=proven.failed)
+        self._stage("choose units")
+        return trim, dataclasses.replace(selection, gone=trim.gone())
+
+    def _remove_units(self, masked: ir.Model, trim: TrimPlan, sweep: Calibration) -> Trimmed:
+        """The masked model without the units that go, and without those that pruning has left unread."""
+        self.progress("removing units", 0, 1)
+        removed = trim.removed | unread_units(masked, trim.dependencies, self.options.round_to)
+        return remove_units(masked, trim.dependencies, removed, proof_feeds(sweep), sweep.runtime)
 
     def _stage(self, name: str) -> None:
         now = time.perf_counter()
@@ -199,8 +249,9 @@ class _Run:
         )
 
     def _validate(
-        self, source: Source, current: ir.Model, inputs: _Inputs, runtime: Runtime
+        self, source: Source, masked: ir.Model, current: ir.Model, inputs: _Inputs, runtime: Runtime
     ) -> tuple[Validation, Bound]:
+        """`masked` is the same function as `current` with all weights of the dense model still in their places."""
         self.progress("validating", 0, 2)
         validation = validate(
             runtime.session(source.original),
@@ -213,13 +264,13 @@ class _Run:
         self.progress("validating", 1, 2)
         count = min(BOUND_SAMPLES, inputs.calibration.count)
         few = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
-        return validation, measure_bound(source.model, current, few.batches(), few.count, runtime)
+        return validation, measure_bound(source.model, masked, few.batches(), few.count, runtime)
 
     def _pack(self, source: Source, current: ir.Model, inputs: _Inputs, runtime: Runtime) -> Packed:
         self.progress("packing", 0, 1)
         feed = next(inputs.calibration.batches())
         packed = pack(current, feed, runtime) if self.options.pack else Packed(current, (), ())
-        entry = {"version": netsurgeon.__version__, "method": self.options.method, "sparsity": self.options.sparsity}
+        entry = {"version": netsurgeon.__version__, "method": self.options.method, "sparsity": self.options.pruned_share}
         packed.model.metadata_props["netsurgeon"] = json.dumps(entry)
         problem = changed_interface(source.original, packed.model)
         if problem:
@@ -238,6 +289,7 @@ class _Run:
         selection: Selection,
         plan: Plan,
         pruned: Pruned,
+        units: TrimFacts,
         current: ir.Model,
         packed: Packed,
         output: Path | None,
@@ -256,6 +308,7 @@ class _Run:
             test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
             layers=layers,
             declined=tuple(dataclasses.asdict(each) for each in selection.declined),
+            trim=units,
             validation=validation,
             bound=bound,
             notes=(*source.notes, *packed.notes, *rounded),

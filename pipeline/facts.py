@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import importlib.metadata
@@ -22,11 +23,12 @@ from netsurgeon.passes.unpack_weights import UnpackWeights
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.pack import Packed
 from netsurgeon.pipeline.prune import Plan, Pruned, Selection
-from netsurgeon.pipeline.report import DataFacts, LayerFacts, ModelFacts
+from netsurgeon.pipeline.report import DataFacts, GroupFacts, LayerFacts, ModelFacts, TrimFacts
 from netsurgeon.pipeline.runtime import onnxruntime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.source import external_files
+from netsurgeon.pipeline.trim import Trimmed, TrimPlan
 
 
 def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
@@ -118,6 +120,24 @@ def layer_facts(
             )
         )
     return tuple(facts)
+
+
+def trim_facts(plan: TrimPlan, trimmed: Trimmed) -> TrimFacts:
+    """What became of the units."""
+    groups = []
+    for group in plan.dependencies.groups:
+        gone = int(trimmed.removed[list(group.units)].sum())
+        if gone:
+            groups.append(GroupFacts(group.node, group.operators, len(group.units), gone))
+    return TrimFacts(
+        asked=plan.asked,
+        saved=plan.saved,
+        unread=int((trimmed.removed & ~plan.removed).sum()),
+        groups=tuple(groups),
+        frozen=tuple(dataclasses.asdict(each) for each in plan.dependencies.frozen) if plan.asked else (),
+        failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
+        proof=trimmed.proof,
+    )
 
 
 def path_of(data: object) -> Path | None:

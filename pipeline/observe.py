@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,16 @@ def observe(model: ir.Model, feed: Mapping[str, Any], runtime: Runtime) -> Obser
 
 
 def _run(model: ir.Model, names: list[str], feed: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
+    return runtime.session(tapped(model, names), optimise=False).run(feed, names)
+
+
+def tapped(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """A clone with inner values as further outputs."""
     clone = model.clone()
     values = {value.name: value for node in clone.graph for value in node.outputs}
     held = {value.name for value in clone.graph.outputs}
-    clone.graph.outputs.extend(values[name] for name in names if name not in held)
+    clone.graph.outputs.extend(values[name] for name in names if name in values and name not in held)
     for name in names:
-        values[name].shape = None  # as noted by the exporter, it may be wrong
-    return runtime.session(clone, optimise=False).run(feed, names)
+        if name in values:
+            values[name].shape = None  # as noted by the exporter, it may be wrong
+    return clone

@@ -13,7 +13,12 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.samples import PictureOptions
 
 VALUES = ("float32", "float16", "codebook")
+IMPORTANCES = ("obs", "apoz", "magnitude")
+SAVINGS = ("parameters", "macs")
+WISH = "up-to:"
 Metric = str | Callable[..., float]
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, the steps done and the steps in all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +26,13 @@ class Options:
     """Options of `compress`.
 
     Attributes:
-        sparsity: share of all prunable weights that is removed, in [0, 1).
+        sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = 0.5, or 0 where
+            units are trimmed.
+        trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:0.3" = or as much as can be.
+        importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
+            "magnitude".
+        save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
+        round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two.
         method: solver, one of `solvers.METHODS`.
         pattern: N:M sparsity such as "2:4" in place of `sparsity`.
         uniform: the same sparsity in every layer instead of a global budget.
@@ -40,7 +51,11 @@ class Options:
         custom_ops: shared libraries with the user's operators.
     """
 
-    sparsity: float = 0.5
+    sparsity: float | None = None
+    trim: float | str | None = None
+    importance: str = "obs"
+    save: str = "parameters"
+    round_to: int = 8
     method: str = "auto"
     pattern: str | None = None
     uniform: bool = False
@@ -64,7 +79,13 @@ class Options:
         Raises:
             InputError: one is out of range.
         """
-        _in_range("sparsity", self.sparsity)
+        _in_range("sparsity", self.pruned_share)
+        if self.trim is not None and not 0.0 < self.trim_goal < 1.0:
+            raise InputError(f"trim is {self.trim!r}, expected a share above 0 and below 1, or up-to:0.3")
+        _one_of("importance", self.importance, IMPORTANCES)
+        _one_of("save", self.save, SAVINGS)
+        if self.round_to < 1:
+            raise InputError(f"round-to is {self.round_to}, expected 1 or more")
         for name, sparsity in self.layers.items():
             _in_range(f"sparsity of layer {name!r}", sparsity)
         if isinstance(self.exclude, str):
@@ -79,6 +100,31 @@ class Options:
             raise InputError(f"limit is {self.limit}, expected 1 or more")
         if self.pattern_numbers() and self.layers:
             raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
+
+    @property
+    def pruned_share(self) -> float:
+        """`sparsity`, or what stands for it."""
+        if self.sparsity is not None:
+            return self.sparsity
+        return 0.5 if self.trim is None else 0.0
+
+    @property
+    def trim_is_a_wish(self) -> bool:
+        """Whether less than was asked for may be trimmed."""
+        return isinstance(self.trim, str) and self.trim.startswith(WISH)
+
+    @property
+    def trim_goal(self) -> float:
+        """`trim` as a number.
+
+        Raises:
+            InputError: it is none.
+        """
+        text = str(self.trim or 0.0)
+        try:
+            return float(text.removeprefix(WISH))
+        except ValueError as error:
+            raise InputError(f"trim is {self.trim!r}, expected a share such as 0.3, or up-to:0.3") from error
 
     def pattern_numbers(self) -> tuple[int, int] | None:
         """N and M of the pattern.
@@ -108,7 +154,11 @@ class Options:
 class OptionValues(TypedDict, total=False):
     """`Options` as keyword arguments."""
 
-    sparsity: float
+    sparsity: float | None
+    trim: float | str | None
+    importance: str
+    save: str
+    round_to: int
     method: str
     pattern: str | None
     uniform: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
 import numpy as np
@@ -14,13 +14,13 @@ import onnx_ir as ir
 from netsurgeon.passes import solvers
 from netsurgeon.passes._find_layers import Declined, find_layers
 from netsurgeon.passes._layers import Layer
-from netsurgeon.passes.prune_weights import LayerPlan, Outcome, PruneWeights, pattern_of
+from netsurgeon.passes.prune_weights import Gone, LayerPlan, Outcome, PruneWeights, pattern_of
 from netsurgeon.passes.round_weights import Rounding, round_weights
 from netsurgeon.passes.statistics import Moments
 from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.runtime import Feed
 from netsurgeon.pipeline.sensitivity import Trial, float_outputs, measure_sensitivity, output_divergence
 from netsurgeon.pipeline.walk import cut
@@ -40,9 +40,6 @@ WIDEST_REHEARSED = 2304
 PROBED_INPUTS = (4, 128)
 """Fewest and most inputs on which sensitivities are measured."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, the steps done and the steps in all."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
@@ -51,17 +48,25 @@ class Selection:
     Attributes:
         layers: those that take part, in graph order.
         declined: every other node that holds weights, and why.
-        fixed: weights to keep in layers whose sparsity the user has given.
+        sparsities: of layers whose sparsity the user has given.
+        gone: what layers lose to trimming.
     """
 
     layers: tuple[Layer, ...]
     declined: tuple[Declined, ...]
-    fixed: Mapping[str, int]
+    sparsities: Mapping[str, float]
+    gone: Mapping[str, Gone] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Weights by layer."""
-        return {layer.name: layer.size for layer in self.layers}
+        """Weights by layer, after trimming."""
+        live = {name: gone.live for name, gone in self.gone.items()}
+        return {layer.name: live.get(layer.name, layer.size) for layer in self.layers}
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Weights to keep in layers whose sparsity the user has given."""
+        return {name: size - round(size * self.sparsities[name]) for name, size in self.sizes.items() if name in self.sparsities}
 
 
 def select(model: ir.Model, options: Options) -> Selection:
@@ -78,7 +83,7 @@ def select(model: ir.Model, options: Options) -> Selection:
     for glob in (*options.exclude, *options.layers):
         if not fnmatch.filter(names, glob):
             raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
-    taken, fixed = [], {}
+    taken, sparsities = [], {}
     driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
     for layer in layers:
         reason = _reason_to_leave(layer, options, driven)
@@ -88,10 +93,10 @@ def select(model: ir.Model, options: Options) -> Selection:
         taken.append(layer)
         for glob, sparsity in options.layers.items():
             if fnmatch.fnmatchcase(layer.name, glob):
-                fixed[layer.name] = layer.size - round(layer.size * sparsity)
+                sparsities[layer.name] = sparsity
     if not taken:
         raise InputError("every layer is excluded: leave at least one to be pruned")
-    return Selection(tuple(taken), tuple(declined), fixed)
+    return Selection(tuple(taken), tuple(declined), sparsities)
 
 
 def _reason_to_leave(layer: Layer, options: Options, driven: Set[str]) -> str | None:
@@ -133,31 +138,26 @@ def make_plan(
     if numbers is not None:
         kept = {name: size * numbers[0] // numbers[1] for name, size in selection.sizes.items()}
         return Plan(kept, {})
-    free = {name: size for name, size in selection.sizes.items() if name not in selection.fixed}
-    if options.uniform or not free or options.sparsity == 0.0:
-        return Plan({**budget.uniform(free, options.sparsity), **selection.fixed}, {})
+    fixed = selection.fixed
+    free = {name: size for name, size in selection.sizes.items() if name not in fixed}
+    if options.uniform or not free or options.pruned_share == 0.0:
+        return Plan({**budget.uniform(free, options.pruned_share), **fixed}, {})
     total = sum(selection.sizes.values())
-    keep = total - round(total * options.sparsity) - sum(selection.fixed.values())
+    keep = total - round(total * options.pruned_share) - sum(fixed.values())
     if not 0 < keep <= sum(free.values()):
         raise InputError(
-            f"the sparsities given for {len(selection.fixed)} layers leave {keep:,} of {sum(free.values()):,} weights "
-            f"for the others at a sparsity of {options.sparsity} over all: change one of them"
+            f"the sparsities given for {len(fixed)} layers leave {keep:,} of {sum(free.values()):,} weights "
+            f"for the others at a sparsity of {options.pruned_share} over all: change one of them"
         )
-    costs = measure_costs(
-        model,
-        [layer for layer in selection.layers if layer.name in free],
-        calibration,
-        progress,
-        1.0 - options.sparsity,
-    )
-    return _best_plan(model, costs, keep, selection.fixed, calibration, progress)
+    costs = measure_costs(model, selection, calibration, progress, 1.0 - options.pruned_share)
+    return _best_plan(model, costs, keep, selection, calibration, progress)
 
 
 def _best_plan(
     model: ir.Model,
     costs: Mapping[str, budget.Cost],
     keep: int,
-    fixed: Mapping[str, int],
+    selection: Selection,
     calibration: Calibration,
     progress: Progress,
 ) -> Plan:
@@ -172,7 +172,7 @@ def _best_plan(
         tempered = {
             name: dataclasses.replace(cost, sensitivity=cost.sensitivity**trust) for name, cost in costs.items()
         }
-        plans.append(Plan({**budget.allocate(tempered, keep), **fixed}, costs))
+        plans.append(Plan({**budget.allocate(tempered, keep), **selection.fixed}, costs))
     samples = calibration.samples
     widest = max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in costs)
     if samples.count < 2 * FEWEST_REHEARSED or widest > WIDEST_REHEARSED:
@@ -183,15 +183,20 @@ def _best_plan(
     divergences = []
     for done, plan in enumerate(plans):
         progress("rehearsing plans", done, len(plans))
-        divergences.append(_rehearse(model, plan, small, feeds))
+        divergences.append(_rehearse(model, plan, selection, small, feeds))
     best = int(np.argmin(divergences))
     return plans[best] if divergences[best] < CLEARLY_CLOSER * divergences[0] else plans[0]
 
 
-def _rehearse(model: ir.Model, plan: Plan, calibration: Calibration, feeds: Sequence[Feed]) -> float:
+def _rehearse(
+    model: ir.Model, plan: Plan, selection: Selection, calibration: Calibration, feeds: Sequence[Feed]
+) -> float:
     """How far a quickly pruned model's outputs are from the dense one's."""
     rehearsed = model.clone()
-    layers = {name: LayerPlan(keep, solvers.QUICK, CURVE_DAMPING) for name, keep in plan.keep.items()}
+    layers = {
+        name: LayerPlan(keep, solvers.QUICK, CURVE_DAMPING, gone=selection.gone.get(name))
+        for name, keep in plan.keep.items()
+    }
     for _, _, moments in calibration.paired(model, rehearsed, dict.fromkeys(layers, True)):
         PruneWeights(layers, moments, calibration.seed)(rehearsed)
     sessions = [calibration.runtime.session(each) for each in (model, rehearsed)]
@@ -201,25 +206,36 @@ def _rehearse(model: ir.Model, plan: Plan, calibration: Calibration, feeds: Sequ
 
 
 def measure_costs(
-    model: ir.Model, layers: Sequence[Layer], calibration: Calibration, progress: Progress, kept: float
+    model: ir.Model, selection: Selection, calibration: Calibration, progress: Progress, kept: float
 ) -> dict[str, budget.Cost]:
-    """Error curve and sensitivity of each layer, from one dense sweep and one small probe a layer."""
+    """Error curve and sensitivity of each layer without a given sparsity, from one dense sweep and a probe a layer."""
+    layers = [layer for layer in selection.layers if layer.name not in selection.sparsities]
+    sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
     curves, trials = {}, {}
     for done, (layer, moments) in enumerate(calibration.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
-        curves[layer.name], trials[layer.name] = _cost(layer, moments, min(kept, 0.5), rng)
+        curves[layer.name], trials[layer.name] = _cost(
+            layer, moments, selection.gone.get(layer.name), min(kept, 0.5), rng
+        )
     probed = int(np.clip(3 * calibration.samples.count // len(layers), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     progress("measuring sensitivities", 0, 1)
     sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
-    return {layer.name: budget.Cost(curves[layer.name], layer.size, sensitivities[layer.name]) for layer in layers}
+    return {layer.name: budget.Cost(curves[layer.name], sizes[layer.name], sensitivities[layer.name]) for layer in layers}
 
 
-def _cost(layer: Layer, moments: Moments, kept: float, rng: np.random.Generator) -> tuple[solvers.Curve, Trial]:
+def _cost(
+    layer: Layer, moments: Moments, gone: Gone | None, kept: float, rng: np.random.Generator
+) -> tuple[solvers.Curve, Trial]:
+    """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer."""
     statistics = moments.statistics(centred=layer.bias_slot() is not None)
     weight = layer.matrix()
-    curve = solvers.curve(weight, statistics, CURVE_DAMPING, rng)
+    if gone is None:
+        curve = solvers.curve(weight, statistics, CURVE_DAMPING, rng)
+    else:
+        left = solvers.curve(gone.without_rows(weight), statistics.without(gone.columns), CURVE_DAMPING, rng)
+        curve = left.of_part(gone.live / weight.size)
     kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
     pruned, error = solvers.quick_prune(weight, statistics, CURVE_DAMPING, max(1, round(kept * weight.size)))
     return curve, Trial(layer.stored(pruned), error)
@@ -241,15 +257,25 @@ class Pruned:
 
 
 def prune_segments(
-    dense: ir.Model, current: ir.Model, plan: Plan, calibration: Calibration, options: Options, progress: Progress
+    dense: ir.Model,
+    current: ir.Model,
+    selection: Selection,
+    plan: Plan,
+    calibration: Calibration,
+    options: Options,
+    progress: Progress,
 ) -> Pruned:
     """Prune `current` in place, segment by segment, each on the activations that the segments before it left.
+
+    Columns that are gone are zeroed and the rest corrected, whatever the plan keeps.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     layers = {
-        name: LayerPlan(keep, options.method, options.damping, options.pattern_numbers(), options.values)
+        name: LayerPlan(
+            keep, options.method, options.damping, options.pattern_numbers(), options.values, selection.gone.get(name)
+        )
         for name, keep in plan.keep.items()
     }
     corrected = options.method not in solvers.UNCORRECTED

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from netsurgeon.pipeline.bound import Bound
+from netsurgeon.pipeline.proof import Proof
 from netsurgeon.pipeline.validate import Validation
 
 SCHEMA = 1
@@ -77,6 +78,39 @@ class LayerFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class GroupFacts:
+    """Units that lie on the same axes: the node that makes them, the operators they touch, how many, how many went."""
+
+    node: str
+    operators: tuple[str, ...]
+    units: int
+    removed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimFacts:
+    """What became of the units.
+
+    Attributes:
+        asked: share of the parameters or multiply-adds to be saved; 0 where trimming was not asked for.
+        saved: share that the chosen units save.
+        unread: units that went because pruning had left nobody to read them.
+        groups: those that lost units.
+        frozen: axes of weights that no unit owns: value, axis, indices, parameters, node, operator, reason.
+        failed: groups of which nothing was removed because the proof did not hold, and why.
+        proof: masked against trimmed model; None where nothing was removed.
+    """
+
+    asked: float
+    saved: float
+    unread: int
+    groups: tuple[GroupFacts, ...]
+    frozen: tuple[dict[str, Any], ...]
+    failed: tuple[tuple[str, str], ...]
+    proof: Proof | None
+
+
+@dataclasses.dataclass(frozen=True)
 class DataFacts:
     """A set of inputs: where from, how many, and the sha256 of their content."""
 
@@ -99,6 +133,7 @@ class Report:
         test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
         layers: what was pruned.
         declined: nodes with weights that were left alone: node, operator, reason, parameters.
+        trim: the units that were removed.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
         notes: what was done to the model on the way.
@@ -116,6 +151,7 @@ class Report:
     test: DataFacts | None
     layers: tuple[LayerFacts, ...]
     declined: tuple[dict[str, Any], ...]
+    trim: TrimFacts
     validation: Validation
     bound: Bound
     notes: tuple[str, ...]

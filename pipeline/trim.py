@@ -1,0 +1,443 @@
+"""Choose the units to remove, and remove them with a proof that the function stays.
+
+A unit is removed in two steps: its columns are zeroed in every consumer and the rest is corrected (`prune_segments`,
+which treats them as inputs that are dead), then all of its slices are deleted. What is in between is the masked model.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes import _group_obs, solvers
+from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._layers import Layer
+from netsurgeon.passes._nodes import FLOATS, is_constant, label, optional_input, present, tensor
+from netsurgeon.passes._select_units import Axes, select_units
+from netsurgeon.passes._unit_costs import Term, UnitCosts
+from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse
+from netsurgeon.passes.importance import FixedImportance, Importance, ObsImportance, idle
+from netsurgeon.passes.prune_weights import Gone
+from netsurgeon.passes.trim_neurons import TrimNeurons
+from netsurgeon.pipeline.calibrate import Calibration
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.observe import observe, tapped
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.proof import Proof, prove
+from netsurgeon.pipeline.runtime import Feed, Runtime
+from netsurgeon.pipeline.sensitivity import Trial, measure_sensitivity
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+STAYS = _group_obs.FIXED
+DAMPING = 1e-2
+TRIAL_SHARE = 0.5
+"""Weights kept in the trials that sensitivities are measured with."""
+TRUST = 0.5
+"""Exponent of the sensitivities."""
+PROBED_INPUTS = 64
+PROOF_INPUTS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimPlan:
+    """Which units go.
+
+    Attributes:
+        dependencies: of the model.
+        layers: those that take part in corrections.
+        removed: True = the unit goes, (units,).
+        asked: share of the parameters or multiply-adds that was asked for.
+        saved: share that the plan saves.
+        failed: groups of units that stay because removing them did not hold, and why.
+    """
+
+    dependencies: Dependencies = dataclasses.field(repr=False)
+    layers: tuple[Layer, ...] = dataclasses.field(repr=False)
+    removed: Mask = dataclasses.field(repr=False)
+    asked: float
+    saved: float
+    failed: tuple[tuple[Group, str], ...] = ()
+
+    @property
+    def units(self) -> list[Unit]:
+        """The units that go."""
+        return [self.dependencies.units[number] for number in np.flatnonzero(self.removed)]
+
+    def gone(self) -> dict[str, Gone]:
+        """By layer name: what it loses; layers that lose nothing are not in it."""
+        result = {}
+        for layer in self.layers:
+            owners = _Owners.of(layer, self.dependencies)
+            gone = Gone(_group_obs.owned(owners.columns, self.removed), _group_obs.owned(owners.rows, self.removed))
+            if gone.columns.any() or gone.rows.any():
+                result[layer.name] = gone
+        return result
+
+
+@dataclasses.dataclass(frozen=True)
+class _Owners:
+    """The unit of each column and row of a layer's matrix, STAYS where there is none.
+
+    Attributes:
+        columns: (groups x blocks, columns / blocks).
+        rows: (groups x blocks, rows).
+    """
+
+    columns: Ints
+    rows: Ints
+
+    @classmethod
+    def of(cls, layer: Layer, dependencies: Dependencies) -> _Owners:
+        slots = dependencies.tracks.slots.get((label(layer.node), layer.weight_index))
+        if slots is None:
+            return cls._none(layer)
+        owners = [_owners(slot.labels, dependencies) for slot in slots]
+        if layer.operator == "Conv":
+            rows, columns = owners[0], np.repeat(owners[1], layer.kernel_size)
+        else:
+            rows, columns = owners[-2:] if layer.rows_first() else owners[:-3:-1]
+        stacked = np.broadcast_to(columns, (layer.groups, layer.columns))
+        height, blocks = layer.groups * layer.blocks, layer.blocks
+        return cls(stacked.reshape(height, -1), np.repeat(rows.reshape(layer.groups, -1), blocks, axis=0))
+
+    @classmethod
+    def _none(cls, layer: Layer) -> _Owners:
+        height = layer.groups * layer.blocks
+        return cls(np.full((height, layer.columns // layer.blocks), STAYS), np.full((height, layer.rows), STAYS))
+
+
+def _owners(labels: Ints, dependencies: Dependencies) -> Ints:
+    """The unit of each index of an axis, STAYS where there is none."""
+    unit_of = np.full(len(dependencies.classes.reason), STAYS)
+    unit_of[dependencies.class_of] = np.arange(len(dependencies.class_of))
+    return np.asarray(unit_of[dependencies.classes.of[labels]])
+
+
+def give_biases(layers: Sequence[Layer]) -> None:
+    """Give every layer that can have one a bias, so that corrections of it are known to be parts of units."""
+    for layer in layers:
+        slot = layer.bias_slot()
+        if slot is not None and optional_input(*slot) is None:
+            layer.shift_bias(np.zeros(layer.groups * layer.rows))
+
+
+def find_units(model: ir.Model, calibration: Calibration) -> Dependencies:
+    """What hangs together in the model; one run of two samples shows the shapes."""
+    few = calibration.samples.subset(min(2, calibration.samples.count), np.random.default_rng(calibration.seed))
+    return analyse(model, observe(model, next(few.batches()), calibration.runtime))
+
+
+def proof_feeds(calibration: Calibration) -> list[Feed]:
+    """Inputs on which masked and trimmed model are compared."""
+    count = min(PROOF_INPUTS, calibration.samples.count)
+    return list(calibration.samples.subset(count, np.random.default_rng(calibration.seed)).batches())
+
+
+def choose_units(
+    model: ir.Model,
+    layers: Sequence[Layer],
+    dependencies: Dependencies,
+    calibration: Calibration,
+    options: Options,
+    progress: Progress,
+) -> TrimPlan:
+    """Choose the units to remove; one dense sweep where their importance is what their consumers lose.
+
+    Raises:
+        CheckFailedError: not as much as was asked for can be removed, and it was no wish.
+    """
+    candidates = _candidates(model, dependencies, layers)
+    importance, candidates = _importance(model, layers, dependencies, candidates, calibration, options, progress)
+    costs, total = _costs(model, dependencies, candidates, options.save)
+    selection = select_units(
+        importance,
+        costs,
+        _axes(dependencies, candidates, options.round_to),
+        options.trim_goal * total,
+        per_saving=options.importance == "obs",
+    )
+    removed = np.zeros(len(dependencies.units), bool)
+    removed[candidates[selection.order]] = True
+    plan = TrimPlan(dependencies, tuple(layers), removed, options.trim_goal, selection.saved / total)
+    if not selection.reached and not options.trim_is_a_wish:
+        raise CheckFailedError(
+            f"trim is {options.trim_goal:g}, but {plan.saved:.1%} of the {options.save} is all that units can save "
+            f"({why_not(dependencies, len(candidates))}): ask for less, or for up-to:{options.trim_goal:g}"
+        )
+    return plan
+
+
+def why_not(dependencies: Dependencies, candidates: int) -> str:
+    """Why no more can go, in a few words."""
+    sizes: collections.Counter[str] = collections.Counter()
+    for each in dependencies.frozen:
+        sizes[f"{each.operator} {each.node!r}: {each.reason}"] += each.parameters
+    frozen = "; ".join(text for text, _ in sizes.most_common(3))
+    return f"{candidates} units may go" + (f"; frozen: {frozen}" if frozen else "")
+
+
+def _candidates(model: ir.Model, dependencies: Dependencies, layers: Sequence[Layer]) -> Ints:
+    """Numbers of the units none of whose weights is in a layer that must be left as it is."""
+    left = {label(layer.node) for layer in find_layers(model.graph)[0]} - {label(layer.node) for layer in layers}
+    return np.array(
+        [unit.number for unit in dependencies.units if not any(p.node in left for p in (*unit.parts, *unit.consumers))],
+        np.int64,
+    )
+
+
+def _axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Axes:
+    """Candidates by group of units, and the multiples that counts are rounded to."""
+    groups = dependencies.groups
+    of = np.array([dependencies.units[number].group for number in candidates], np.int64)
+    sizes = np.array([len(group.units) for group in groups], np.int64)
+    return Axes(of, np.array([_step(size, round_to) for size in sizes], np.int64), sizes - np.bincount(of, minlength=len(groups)))
+
+
+def _step(size: int, round_to: int) -> int:
+    """`round_to`, or the largest power of two below it of which half of `size` holds one."""
+    return round_to if size >= 2 * round_to else 2 ** max(0, min(size // 2, round_to).bit_length() - 1)
+
+
+def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: str) -> tuple[UnitCosts, float]:
+    """What candidates weigh, and what the whole model does: parameters or multiply-adds."""
+    number = np.full(len(dependencies.units) + 1, STAYS)
+    number[candidates] = np.arange(len(candidates))
+
+    def owners(labels: Ints) -> Ints:
+        return np.asarray(number[_owners(labels, dependencies)])
+
+    if save == "macs":
+        works = dependencies.tracks.work
+        terms = [Term(w.amount / math.prod(map(len, w.axes)), tuple(map(owners, w.axes))) for w in works]
+        return UnitCosts(terms, len(candidates)), sum(work.amount for work in works)
+    nodes = {label(node): node for node in model.graph}
+    weights = {}
+    for (node, index), slots in dependencies.tracks.slots.items():
+        value = optional_input(nodes[node], index)
+        if is_constant(value) and value is not None and tensor(value).dtype in FLOATS:
+            weights.setdefault(value.name, Term(1.0, tuple(owners(slot.labels) for slot in slots)))
+    held = (value.const_value for value in model.graph.initializers.values())
+    total = sum(tensor.size for tensor in held if tensor is not None and tensor.dtype in FLOATS)
+    return UnitCosts(list(weights.values()), len(candidates)), float(total)
+
+
+def _importance(
+    model: ir.Model,
+    layers: Sequence[Layer],
+    dependencies: Dependencies,
+    candidates: Ints,
+    calibration: Calibration,
+    options: Options,
+    progress: Progress,
+) -> tuple[Importance, Ints]:
+    """Prices of the candidates, and which of them are left."""
+    if options.importance == "magnitude":
+        return FixedImportance(_magnitudes(model, dependencies)[candidates]), candidates
+    if options.importance == "apoz":
+        apoz = zeros(model, dependencies, calibration, progress)
+        of = np.array([unit.group for unit in dependencies.units], np.int64)
+        chosen = candidates[idle(apoz, of)[candidates]]
+        return FixedImportance(1.0 - apoz[chosen]), chosen
+    number = np.full(len(dependencies.units) + 1, STAYS)
+    number[candidates] = np.arange(len(candidates))
+    consumers = _consumers(model, layers, dependencies, number, calibration, progress)
+    return ObsImportance(consumers, len(candidates), _uncorrected(model, dependencies)[candidates]), candidates
+
+
+def _consumers(
+    model: ir.Model,
+    layers: Sequence[Layer],
+    dependencies: Dependencies,
+    number: Ints,
+    calibration: Calibration,
+    progress: Progress,
+) -> list[_group_obs.Consumer]:
+    """The layers that read candidates; prices are shares of their outputs' energy, weighed by sensitivity."""
+    owners = {layer.name: _Owners.of(layer, dependencies) for layer in layers}
+    reading = [layer for layer in layers if (number[owners[layer.name].columns] != STAYS).any()]
+    consumers, trials = {}, {}
+    for done, (layer, moments) in enumerate(calibration.dense(model, [layer.name for layer in reading])):
+        progress("pricing units", done, len(reading))
+        statistics = moments.statistics(centred=layer.bias_slot() is not None)
+        weight, held = layer.matrix(), owners[layer.name]
+        problem = solvers.Problem.of(weight, statistics, DAMPING)
+        scale = 1.0 / solvers.energy(weight, statistics)
+        consumers[layer.name] = _group_obs.Consumer.of(problem, number[held.columns], number[held.rows], scale=scale)
+        pruned, error = solvers.quick_prune(weight, statistics, DAMPING, max(1, round(TRIAL_SHARE * weight.size)))
+        trials[layer.name] = Trial(layer.stored(pruned), error)
+    rng = np.random.default_rng(calibration.seed)
+    probed = calibration.samples.subset(min(PROBED_INPUTS, calibration.samples.count), rng)
+    sensitivities = measure_sensitivity(model, trials, list(probed.batches()), calibration.runtime)
+    for name, consumer in consumers.items():
+        consumer.scale *= sensitivities[name] ** TRUST
+    return list(consumers.values())
+
+
+def _uncorrected(model: ir.Model, dependencies: Dependencies) -> Array:
+    """What units cost where nothing makes up for them, (units,): their share of the weight that sums over them.
+
+    Recurrent cells and transposed convolutions have no statistics, and products of two activations no weight.
+    """
+    share = _Shares(model)
+    return np.array(
+        [
+            sum(share(part) for part in (*(p for p in unit.consumers if p.columns is None), *unit.zeroed))
+            for unit in dependencies.units
+        ],
+        np.float64,
+    )
+
+
+def _magnitudes(model: ir.Model, dependencies: Dependencies) -> Array:
+    """Share of the squares of the weights that make it which each unit owns, (units,)."""
+    share = _Shares(model)
+    return np.array([sum(share(part) for part in unit.parts) for unit in dependencies.units], np.float64)
+
+
+class _Shares:
+    """Share of a weight's squares that lies in some indices of one of its axes; 0 for biases and other vectors."""
+
+    def __init__(self, model: ir.Model):
+        self._nodes = {label(node): node for node in model.graph}
+        self._sums: dict[tuple[str, int, int], Array | None] = {}
+
+    def __call__(self, part: Part) -> float:
+        key = (part.node, part.index, part.axis)
+        if key not in self._sums:
+            self._sums[key] = self._along(*key)
+        sums = self._sums[key]
+        return 0.0 if sums is None else float(sums[part.indices].sum())
+
+    def _along(self, node: str, index: int, axis: int) -> Array | None:
+        value = optional_input(self._nodes[node], index)
+        if value is None or not is_constant(value) or tensor(value).dtype not in FLOATS:
+            return None
+        array = tensor(value).numpy().astype(np.float64)
+        if np.count_nonzero(np.array(array.shape) > 1) < 2:
+            return None
+        sums = np.square(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)).sum(axis=1)
+        return np.asarray(sums / max(float(sums.sum()), np.finfo(float).tiny))
+
+
+def zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibration, progress: Progress) -> Array:
+    """APoZ of each unit where its consumers read it, (units,); 0 where no activation shows it."""
+    nodes = {label(node): node for node in model.graph}
+    read = {each.node for unit in dependencies.units for each in unit.consumers}
+    values = [v.name or "" for name in read for v in nodes[name].inputs if v is not None and not is_constant(v)]
+    shown = sorted({name for name in values if name in dependencies.tracks.axes})
+    session = calibration.runtime.session(tapped(model, shown))
+    count, total = np.zeros(len(dependencies.units)), np.zeros(len(dependencies.units))
+    progress("counting zeros", 0, 1)
+    for feed in calibration.samples.batches():
+        for name, value in session.run(feed, shown).items():
+            for axis, labels in enumerate(dependencies.tracks.axes[name]):
+                owners = _owners(labels, dependencies)
+                chosen = owners != STAYS
+                if chosen.any():
+                    rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
+                    np.add.at(count, owners[chosen], np.count_nonzero(rows == 0, axis=1)[chosen])
+                    np.add.at(total, owners[chosen], rows.shape[1])
+    return np.asarray(count / np.maximum(total, 1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trimmed:
+    """A model without some units, and the proof.
+
+    Attributes:
+        model: the trimmed model.
+        removed: True = the unit went, (units,).
+        failed: groups of units that stay because removing them did not hold, and why.
+        proof: that masked and trimmed model are the same function; None where nothing was removed.
+    """
+
+    model: ir.Model = dataclasses.field(repr=False)
+    removed: Mask = dataclasses.field(repr=False)
+    failed: tuple[tuple[Group, str], ...]
+    proof: Proof | None
+
+
+def remove_units(
+    masked: ir.Model, dependencies: Dependencies, removed: Mask, feeds: Sequence[Feed], runtime: Runtime
+) -> Trimmed:
+    """Delete units that count nowhere any more; a group whose removal does not hold stays.
+
+    Args:
+        masked: the model, the columns of the units zero in all consumers; not changed.
+        dependencies: of the model.
+        removed: True = the unit goes, (units,).
+        feeds: inputs on which masked and trimmed model must agree.
+        runtime: how sessions are made.
+    """
+    if not removed.any():
+        return Trimmed(masked, removed, (), None)
+    whole = _attempt(masked, dependencies, removed, feeds, runtime)
+    if not isinstance(whole, str):
+        return Trimmed(whole[0], removed, (), whole[1])
+    of = np.array([unit.group for unit in dependencies.units])
+    failed = []
+    for group in np.unique(of[removed]):
+        alone = _attempt(masked, dependencies, removed & (of == group), feeds, runtime)
+        if isinstance(alone, str):
+            failed.append((dependencies.groups[group], alone))
+            removed = removed & (of != group)
+    rest = _attempt(masked, dependencies, removed, feeds, runtime) if removed.any() else ""
+    if not isinstance(rest, str):
+        return Trimmed(rest[0], removed, tuple(failed), rest[1])
+    failed += [(dependencies.groups[group], rest) for group in np.unique(of[removed])]
+    return Trimmed(masked, np.zeros_like(removed), tuple(failed), None)
+
+
+def _attempt(
+    masked: ir.Model, dependencies: Dependencies, removed: Mask, feeds: Sequence[Feed], runtime: Runtime
+) -> tuple[ir.Model, Proof] | str:
+    """The trimmed model and its proof, or why it does not hold."""
+    model = masked.clone()
+    try:
+        TrimNeurons(dependencies, [dependencies.units[number] for number in np.flatnonzero(removed)])(model)
+        proof = prove(masked, model, feeds, runtime)
+    except (ValueError, CheckFailedError, ir.passes.PassError) as error:
+        return str(error.__cause__ or error)
+    return (model, proof) if proof.holds else proof.reason
+
+
+def unread_units(model: ir.Model, dependencies: Dependencies, round_to: int) -> Mask:
+    """Units whose columns are zero in every consumer, (units,): nobody reads them any more.
+
+    Of each group at least one stays, and as many more as make what is left a multiple (see `_step`).
+    """
+    read = _Read(model)
+    unread = np.array(
+        [bool(unit.consumers) and not any(map(read, (*unit.consumers, *unit.zeroed))) for unit in dependencies.units],
+        bool,
+    )
+    for group in dependencies.groups:
+        numbers = np.array(group.units)
+        dead = numbers[unread[numbers]]
+        left = len(numbers) - len(dead)
+        stay = max(1 - left, -left % _step(len(numbers), round_to) if left else 1)
+        unread[dead[: min(stay, len(dead))]] = False
+    return unread
+
+
+class _Read:
+    """Whether a consumer has anything but zeros in some indices of one of its axes."""
+
+    def __init__(self, model: ir.Model):
+        self._nodes = {label(node): node for node in model.graph}
+        self._any: dict[tuple[str, int, int], Mask] = {}
+
+    def __call__(self, part: Part) -> bool:
+        key = (part.node, part.index, part.axis)
+        if key not in self._any:
+            array = tensor(present(self._nodes[part.node].inputs[part.index])).numpy()
+            self._any[key] = np.moveaxis(array, part.axis, 0).reshape(array.shape[part.axis], -1).any(axis=1)
+        return bool(self._any[key][part.indices].any())
