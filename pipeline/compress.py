@@ -35,7 +35,7 @@ from netsurgeon.pipeline.source import (
     verified,
     write_text,
 )
-from netsurgeon.pipeline.validate import Validation, load_metric, validate
+from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
 
 HELD_OUT = 0.125
 """Share of the calibration inputs kept for validation where no test inputs are given."""
@@ -138,6 +138,7 @@ class _Run:
         self._check_paths(source, data, test, output, report)
         inputs = self._inputs(source, data, test)
         source = verified(source, next(inputs.calibration.batches()), runtime)
+        check_labels(runtime.session(source.original), inputs.held, self.options.label_offset)
         selection = select(source.model, self.options)
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)

@@ -177,6 +177,21 @@ def _class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Sample
     return None
 
 
+def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> None:
+    """Check all labels against the classes that the model tells apart on the first batch; a look before long work.
+
+    Raises:
+        InputError: a label is no class of the model.
+        CheckFailedError: the model cannot run on the first batch.
+    """
+    if samples.labels is None:
+        return
+    feed = next(samples.batches())
+    scores = _class_scores(dense.run(feed), feed, samples)
+    if scores is not None:
+        _check_labels(samples.labels + label_offset, scores.shape[1], label_offset)
+
+
 def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> None:
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         worst = int(labels.max() if labels.max() >= classes else labels.min())

@@ -536,6 +536,14 @@ def test_model_that_cannot_run_on_the_data(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_labels_that_are_no_classes_are_refused_before_the_work() -> None:
+    stages: list[str] = []
+    test = {"x": inputs(20), "labels": np.full(20, 10)}
+    with pytest.raises(InputError, match=r"label 10 .* is no class of the model, which has 10"):
+        compress(perceptron(), inputs(), test=test, progress=lambda stage, *_: stages.append(stage), **UNIFORM)
+    assert set(stages) == {"opening"}
+
+
 def test_custom_operators_that_are_missing() -> None:
     with pytest.raises(InputError, match=r"no-such\.so"):
         compress(perceptron(), inputs(), custom_ops=("no-such.so",), **UNIFORM)
