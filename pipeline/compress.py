@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -22,7 +23,7 @@ from netsurgeon.pipeline.facts import data_facts, layer_facts, model_facts, mode
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.prune import Plan, Progress, Pruned, Selection, make_plan, prune_segments, select
-from netsurgeon.pipeline.report import Report
+from netsurgeon.pipeline.report import LayerFacts, Report
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import InputSpec, Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
@@ -260,9 +261,19 @@ class _Run:
             validation=validation,
             bound=bound,
             notes=(*source.notes, *packed.notes, *rounded),
-            warnings=(*inputs.warnings, *pruned.warnings),
+            warnings=(*inputs.warnings, *pruned.warnings, *_emptied(layers)),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
+        )
+
+
+def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
+    empty = [layer.name for layer in layers if not layer.kept]
+    if empty:
+        listed = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
+        yield (
+            f"no weight is left in {listed}: the input never varied on the calibration inputs, or the sparsity asks "
+            "for it; more calibration inputs, or another sparsity for the layer, would keep it alive"
         )
 
 

@@ -778,6 +778,14 @@ def test_dropped_inputs_are_reported() -> None:
     assert "2 of 80 samples dropped: the model's batch is fixed to 3" in report.warnings
 
 
+def test_layers_that_lost_everything_are_named() -> None:
+    """One input never varies: no layer has anything to go by."""
+    report = compress(perceptron(), inputs(1), **UNIFORM).report
+    assert [layer.kept for layer in report.layers] == [0, 0]
+    assert any(text.startswith("no weight is left in first, second") for text in report.warnings)
+    assert not any("no weight is left" in text for text in compress(perceptron(), inputs(), **UNIFORM).report.warnings)
+
+
 def test_measured_error_is_within_the_bound(delivered: tuple[Path, Compression]) -> None:
     (output,) = delivered[1].report.bound.outputs
     assert output.bound is not None
