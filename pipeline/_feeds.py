@@ -1,11 +1,7 @@
 """Feeds as a source: dicts of arrays from an iterable or a function, looked at once and then given again in order."""
 
-import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from netsurgeon.pipeline._opened import Opened, Piece, read_parts
@@ -63,23 +59,3 @@ def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Ite
             f"{origin} gave only {given} feeds where it gave {expected} before: data must be the same each time it is "
             f"read"
         )
-
-
-def import_function(name: str) -> Callable[[], Any]:
-    """Import "module:function" with the current directory on the path."""
-    module_name, _, function_name = name.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        importlib.invalidate_caches()
-        function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:
-        raise InputError(
-            f"{name} cannot be imported ({type(error).__name__}: {error}): expected module:function, found from {here}"
-        ) from error
-    finally:
-        with suppress(ValueError):
-            sys.path.remove(here)
-    if not callable(function):
-        raise InputError(f"{name} is of type {type(function).__name__}: expected a function that gives dicts of arrays")
-    return function

@@ -133,7 +133,7 @@ def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:
 
 def _held_out(count: int) -> npt.NDArray[np.bool_]:
     """Which of so many rows are held out."""
-    return np.arange(count) * STRETCHES // count % HELD_EVERY == HELD_EVERY - 1
+    return np.asarray(np.arange(count) * STRETCHES // count % HELD_EVERY == HELD_EVERY - 1)
 
 
 def _known_branch(layer: Layer, dense: Walk, current: Walk) -> str | None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -32,7 +33,7 @@ from netsurgeon.pipeline.facts import (
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.prune import Plan, Pruned, Selection, make_plan, prune_segments, select
-from netsurgeon.pipeline.report import Report, TrimFacts
+from netsurgeon.pipeline.report import LayerFacts, Report, TrimFacts
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import InputSpec, Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
@@ -55,7 +56,7 @@ from netsurgeon.pipeline.trim import (
     remove_units,
     unread_units,
 )
-from netsurgeon.pipeline.validate import Validation, load_metric, validate
+from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
 
 HELD_OUT = 0.125
 """Share of the calibration inputs kept for validation where no test inputs are given."""
@@ -158,6 +159,7 @@ class _Run:
         self._check_paths(source, data, test, output, report)
         inputs = self._inputs(source, data, test)
         source = verified(source, next(inputs.calibration.batches()), runtime)
+        check_labels(runtime.session(source.original), inputs.held, self.options.label_offset)
         selection = select(source.model, self.options)
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
@@ -312,9 +314,19 @@ class _Run:
             validation=validation,
             bound=bound,
             notes=(*source.notes, *packed.notes, *rounded),
-            warnings=(*inputs.warnings, *pruned.warnings),
+            warnings=(*inputs.warnings, *pruned.warnings, *_emptied(layers)),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
+        )
+
+
+def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
+    empty = [layer.name for layer in layers if not layer.kept]
+    if empty:
+        listed = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
+        yield (
+            f"no weight is left in {listed}: the input never varied on the calibration inputs, or the sparsity asks "
+            "for it; more calibration inputs, or another sparsity for the layer, would keep it alive"
         )
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netsurgeon.pipeline._arrays import array_files, open_arrays, open_files, open_random
-from netsurgeon.pipeline._feeds import import_function, open_feeds
+from netsurgeon.pipeline._feeds import open_feeds
+from netsurgeon.pipeline._named_functions import import_function
 from netsurgeon.pipeline._opened import Indices, Opened
 from netsurgeon.pipeline._parts import Array, Feed, InputSpec, cast, only_input
 from netsurgeon.pipeline._picture_sets import open_pictures

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from netsurgeon.pipeline._named_functions import import_function
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Session
@@ -177,6 +175,21 @@ def _class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Sample
     return None
 
 
+def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> None:
+    """Check all labels against the classes that the model tells apart on the first batch; a look before long work.
+
+    Raises:
+        InputError: a label is no class of the model.
+        CheckFailedError: the model cannot run on the first batch.
+    """
+    if samples.labels is None:
+        return
+    feed = next(samples.batches())
+    scores = _class_scores(dense.run(feed), feed, samples)
+    if scores is not None:
+        _check_labels(samples.labels + label_offset, scores.shape[1], label_offset)
+
+
 def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> None:
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         worst = int(labels.max() if labels.max() >= classes else labels.min())
@@ -190,23 +203,14 @@ def load_metric(metric: Metric | None) -> Callable[..., float] | None:
     """The user's metric; "module:function" is imported with the current folder on the path.
 
     Raises:
-        InputError: it cannot be imported.
+        InputError: it cannot be imported, or is no function.
     """
     if metric is None or callable(metric):
         return metric
-    module, _, name = metric.partition(":")
-    if not module or not name:
-        raise InputError(f"metric is {metric!r}, expected module:function")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        function = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise InputError(f"metric {metric!r} cannot be imported: {error}") from error
-    if not callable(function):
-        raise InputError(f"metric {metric!r} is not a function")
-    return function  # type: ignore[no-any-return]
+        return import_function(metric)
+    except InputError as error:
+        raise InputError(f"the metric {error}") from error
 
 
 def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:

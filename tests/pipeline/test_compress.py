@@ -536,6 +536,14 @@ def test_model_that_cannot_run_on_the_data(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_labels_that_are_no_classes_are_refused_before_the_work() -> None:
+    stages: list[str] = []
+    test = {"x": inputs(20), "labels": np.full(20, 10)}
+    with pytest.raises(InputError, match=r"label 10 .* is no class of the model, which has 10"):
+        compress(perceptron(), inputs(), test=test, progress=lambda stage, *_: stages.append(stage), **UNIFORM)
+    assert set(stages) == {"opening"}
+
+
 def test_custom_operators_that_are_missing() -> None:
     with pytest.raises(InputError, match=r"no-such\.so"):
         compress(perceptron(), inputs(), custom_ops=("no-such.so",), **UNIFORM)
@@ -768,6 +776,14 @@ def test_warnings_name_files_without_their_folder(tmp_path: Path) -> None:
 def test_dropped_inputs_are_reported() -> None:
     report = compress(perceptron(batch=3), inputs(), sparsity=0.5, **UNIFORM).report
     assert "2 of 80 samples dropped: the model's batch is fixed to 3" in report.warnings
+
+
+def test_layers_that_lost_everything_are_named() -> None:
+    """One input never varies: no layer has anything to go by."""
+    report = compress(perceptron(), inputs(1), **UNIFORM).report
+    assert [layer.kept for layer in report.layers] == [0, 0]
+    assert any(text.startswith("no weight is left in first, second") for text in report.warnings)
+    assert not any("no weight is left" in text for text in compress(perceptron(), inputs(), **UNIFORM).report.warnings)
 
 
 def test_measured_error_is_within_the_bound(delivered: tuple[Path, Compression]) -> None:

@@ -194,7 +194,7 @@ def test_metric_by_name(folder: Path) -> None:
         (":worst", "expected module:function"),
         ("no_such_module:worst", "cannot be imported"),
         ("metrics_of_mine:best", "cannot be imported"),
-        ("metrics_of_mine:LIMIT", "is not a function"),
+        ("metrics_of_mine:LIMIT", "is of type .*: expected a function"),
     ],
 )
 def test_metric_that_is_not_there(folder: Path, name: str, message: str) -> None:
