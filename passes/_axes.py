@@ -57,7 +57,8 @@ class Slot:
         axis: which axis of the constant.
         labels: of the axis.
         size: elements of the constant.
-        contracted: where set, the node sums over the axis wherever these labels are in the class of `labels`.
+        contracted: where set, the node sums over the axis where these labels are free.
+        groups: where above 1, `labels` run over (group, index): each group of rows (axis 0) has columns of its own.
     """
 
     node: str
@@ -66,6 +67,7 @@ class Slot:
     labels: Axis
     size: int
     contracted: Axis | None = None
+    groups: int = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,7 +151,6 @@ class Tracks:
         if value.const_value is not None:
             return tuple(value.const_value.shape.numpy())
         return self.observation.shapes.get(value.name or "")
-
 
     def is_static(self, value: ir.Value | None) -> bool:
         """Whether a value is missing, a constant, or integers computed from constants alone."""
@@ -269,6 +270,10 @@ class Scope:
         for axis in axes:
             self.labels.freeze(axis, why)
 
+    def fresh(self, extent: int) -> Axis:
+        """A new axis; a single index stays."""
+        return self.labels.fresh(extent) if extent > 1 else self.labels.fixed(extent)
+
     def fixed(self, extent: int, text: str = "") -> Axis:
         """A new axis that stays."""
         return self.labels.fixed(extent, self.reason(text) if text else SILENT)
@@ -282,6 +287,17 @@ class Scope:
         """The node sums over an axis of its constant (where `labels`, if given, are what vanishes)."""
         slots = self._tracks.slots[label(self.node), index]
         slots[axis] = dataclasses.replace(slots[axis], contracted=slots[axis].labels if labels is None else labels)
+
+    def contract_grouped(self, index: int, axis: int, flat: Axis, groups: int, labels: Axis) -> None:
+        """The node sums over an axis of its constant, of which every group of rows has another part of `flat`."""
+        slots = self._tracks.slots[label(self.node), index]
+        slots[axis] = dataclasses.replace(slots[axis], labels=flat, contracted=labels, groups=groups)
+        self.labels.weigh(flat, slots[axis].size / len(flat))
+
+    def group(self, flat: Axis, group: Axis, inner: Axis) -> None:
+        """Let `flat` run over groups that lose whole groups, or equally many indices each."""
+        text = f"{len(flat)} indices in {len(group)} groups cannot vanish evenly"
+        self.labels.group(flat, group, inner, self.reason(text))
 
     def multiply(self, labels: Axis) -> None:
         """The node sums over these indices of two activations."""

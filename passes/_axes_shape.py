@@ -125,7 +125,7 @@ def _input_factors(scope: Scope, axes: list[Axis], sizes: list[int]) -> list[Axi
     """A label axis for each factor; an input axis that is one factor stands for it."""
     factors: list[Axis] = []
     for axis, taken in zip(axes, _spans([len(axis) for axis in axes], sizes), strict=True):
-        made = [axis] if len(taken) == 1 else [scope.labels.fresh(sizes[i]) for i in taken]
+        made = [axis] if len(taken) == 1 else [scope.fresh(sizes[i]) for i in taken]
         if len(taken) > 1:
             scope.split(axis, made)
         factors.extend(made)
@@ -135,7 +135,7 @@ def _input_factors(scope: Scope, axes: list[Axis], sizes: list[int]) -> list[Axi
 def _merged(scope: Scope, factors: list[Axis], extent: int) -> Axis:
     if len(factors) == 1:
         return factors[0]
-    flat = scope.labels.fresh(extent)
+    flat = scope.fresh(extent)
     scope.split(flat, factors)
     return flat
 
@@ -144,7 +144,7 @@ def _merged(scope: Scope, factors: list[Axis], extent: int) -> Axis:
 def _depth_to_space(scope: Scope) -> None:
     batch, channels, *space = scope.axes(0)
     block = scope.node.attributes.get_int("blocksize", 1)
-    inner, side = scope.labels.fresh(len(channels) // block**2), scope.labels.fixed(block**2)
+    inner, side = scope.fresh(len(channels) // block**2), scope.fixed(block**2)
     first = scope.node.attributes.get_string("mode", "DCR") == "DCR"
     scope.split(channels, (side, inner) if first else (inner, side))
     scope.freeze(space, "")
@@ -155,8 +155,8 @@ def _depth_to_space(scope: Scope) -> None:
 def _space_to_depth(scope: Scope) -> None:
     batch, channels, *space = scope.axes(0)
     block = scope.node.attributes.get_int("blocksize", 1)
-    flat = scope.labels.fresh(len(channels) * block**2)
-    scope.split(flat, (scope.labels.fixed(block**2), channels))
+    flat = scope.fresh(len(channels) * block**2)
+    scope.split(flat, (scope.fixed(block**2), channels))
     scope.freeze(space, "")
     scope.emit([batch, flat, *(scope.fixed(extent) for extent in scope.output_shape()[2:])])
 
@@ -178,9 +178,7 @@ def _rewrite_expand(removal: Removal) -> Iterator[Edit]:
 def _expand(scope: Scope) -> None:
     axes, output = scope.axes(0), scope.output_shape()
     padded = [scope.fixed(1)] * (len(output) - len(axes)) + list(axes)
-    result = [
-        axis if len(axis) == extent else scope.labels.fresh(extent) for axis, extent in zip(padded, output, strict=True)
-    ]
+    result = [axis if len(axis) == extent else scope.fresh(extent) for axis, extent in zip(padded, output, strict=True)]
     scope.sizes(1, result[len(output) - scope.shape(1)[0] :])
     scope.emit(result)
 
@@ -191,7 +189,7 @@ def _rewrite_constant_of_shape(removal: Removal) -> Iterator[Edit]:
 
 @operator("ConstantOfShape", rewrite=_rewrite_constant_of_shape)
 def _constant_of_shape(scope: Scope) -> None:
-    axes = [scope.labels.fresh(extent) if extent > 1 else scope.fixed(extent) for extent in scope.output_shape()]
+    axes = [scope.fresh(extent) for extent in scope.output_shape()]
     scope.sizes(0, axes)
     scope.emit(axes)
 

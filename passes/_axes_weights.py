@@ -5,27 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from netsurgeon.passes._axes import Removal, Scope, UndeclaredError, operator
 from netsurgeon.passes._axes_elementwise import broadcast
 from netsurgeon.passes._edits import Edit, SetAttribute
 from netsurgeon.passes._labels import Axis
 
 
-def _grouped(scope: Scope, flat: Axis, group: Axis, inner: Axis) -> None:
-    """`flat` runs over the groups and over the indices inside each."""
-    scope.split(flat, (group, inner))
-
-
 def _rewrite_group(removal: Removal) -> Iterator[Edit]:
-    """Groups left: channels over channels of a group, whether whole groups went or the same index of every group."""
+    """Groups left: those that have channels."""
     groups = removal.node.attributes.get_int("group", 1)
     if groups == 1:
         return
-    channels, weight = removal.axes(0)[1], removal.axes(1)
-    if removal.node.op_type == "Conv":
-        left = removal.extent(channels) // removal.extent(weight[1])
-    else:
-        left = removal.extent(removal.output_axes()[1]) // removal.extent(weight[1])
+    channels = removal.keep(removal.axes(0)[1]).reshape(groups, -1)
+    outputs = removal.keep(removal.output_axes()[1]).reshape(groups, -1)
+    left = int((channels.any(axis=1) & outputs.any(axis=1)).sum())
     if left != groups:
         yield SetAttribute(removal.name, "group", left)
 
@@ -44,15 +39,22 @@ def _conv(scope: Scope) -> None:
     scope.freeze((*space, *weight[2:]), "")
     if groups == 1:
         scope.join(channels, weight[1])
+        scope.contract(1, 1)
     else:
-        group, inner = scope.labels.fresh(groups), scope.labels.fresh(len(weight[0]) // groups)
-        _grouped(scope, channels, group, weight[1])
-        _grouped(scope, weight[0], group, inner)
-    scope.contract(1, 1)
+        _group_channels(scope, channels, weight[0], groups)
     positions = scope.output_shape()[2:]
     _finish(scope, [batch, weight[0], *(scope.fixed(extent) for extent in positions)])
     amount = math.prod(scope.shape(1)) * scope.output_shape()[0] * math.prod(positions)
-    scope.work(amount, weight[0], weight[1])
+    scope.work(amount, weight[0], channels)
+
+
+def _group_channels(scope: Scope, channels: Axis, rows: Axis, groups: int) -> None:
+    """Whole groups may vanish, or equally many channels of each group, on either side."""
+    group = scope.fresh(groups)
+    inner, outer = (scope.fresh(len(axis) // groups) for axis in (channels, rows))
+    scope.group(channels, group, inner)
+    scope.group(rows, group, outer)
+    scope.contract_grouped(1, 1, channels, groups, np.tile(inner, groups))
 
 
 @operator("ConvTranspose", rewrite=_rewrite_group, zero="own")
@@ -68,11 +70,11 @@ def _conv_transpose(scope: Scope) -> None:
         scope.contract(1, 0)
     else:
         extent = len(weight[0]) // groups
-        group, inner = scope.labels.fresh(groups), scope.labels.fresh(extent)
-        out = scope.labels.fresh(len(weight[1]) * groups)
-        _grouped(scope, weight[0], group, inner)
-        _grouped(scope, out, group, weight[1])
-        scope.contract(1, 0, inner[[index % extent for index in range(len(weight[0]))]])
+        group, inner = scope.fresh(groups), scope.fresh(extent)
+        out = scope.fresh(len(weight[1]) * groups)
+        scope.group(weight[0], group, inner)
+        scope.split(out, (group, weight[1]))
+        scope.contract(1, 0, np.tile(inner, groups))
     _finish(scope, [batch, out, *(scope.fixed(extent) for extent in scope.output_shape()[2:])])
     scope.work(math.prod(scope.shape(1)) * math.prod(scope.shape(0)[2:]) * scope.shape(0)[0], channels, weight[1])
 

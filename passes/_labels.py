@@ -17,6 +17,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from netsurgeon.passes._balance import combine
+
 Axis = npt.NDArray[np.int64]
 """The labels of an axis, one an index."""
 
@@ -33,6 +35,8 @@ class Split:
     flat: Axis
     factors: tuple[Axis, ...]
     reason: int
+    groups: int = 1
+    """Where above 1: the first factor are groups, and of the second any index may go, if every group loses as many."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +93,20 @@ class Labels:
         """Keep all indices of an axis."""
         self._frozen.append((axis[:1] if axis.strides == (0,) else axis, reason))
 
+    def weigh(self, axis: Axis, weight: float) -> None:
+        """Say what an index of an axis is worth, besides what it is worth already."""
+        self._weights.append((axis, weight))
+
+    def group(self, flat: Axis, group: Axis, inner: Axis, reason: int) -> None:
+        """Say that `flat` runs over groups: whole groups may go, or equally many indices of each.
+
+        `inner` only marks which of the two it is: its labels are free where groups lose indices.
+        """
+        if len(group) == 1 or len(inner) == 1:
+            self.split(flat, (group, inner), reason)
+        else:
+            self._splits.append(Split(flat, (group, inner), reason, len(group)))
+
     def split(self, flat: Axis, factors: Sequence[Axis], reason: int) -> None:
         """Say that `flat` runs over the combinations of `factors`: at most one of them can have units."""
         wide = tuple(factor for factor in factors if len(factor) > 1)
@@ -107,7 +125,12 @@ class Labels:
         choice = _Choice(self._splits, base, weights)
         while True:
             live = choice.best(blocked)
-            result = self._solve(*choice.applied(live))
+            joins, frozen = choice.applied(live)
+            result = self._solve(joins, frozen)
+            grouped = choice.grouped(live)
+            if grouped:
+                merged, unbalanced = balanced([(split.flat, split.groups, split.reason) for split in grouped], result)
+                result = self._solve([*joins, *merged], [*frozen, *unbalanced])
             lost = {each for each in live if not result.free(choice.labels_of(each)).any()} - blocked
             if not lost:
                 return result
@@ -128,6 +151,38 @@ class Labels:
         reason[reason == np.iinfo(np.int64).max] = Classes.FREE
         reason[silent & (reason == Classes.FREE)] = SILENT
         return Classes(of.astype(np.int64), reason)
+
+
+def balanced(
+    constraints: Sequence[tuple[Axis, int, int]], classes: Classes
+) -> tuple[list[tuple[Axis, Axis]], list[tuple[Axis, int]]]:
+    """Joins that leave every group of every axis equally long, and what must stay because nothing balances it.
+
+    Args:
+        constraints: an axis, the number of its groups, and the reason for what cannot be balanced.
+        classes: as they are without.
+    """
+    reason = np.full(len(classes.reason), -1)
+    rows, columns, counts, offset = [], [], [], 0
+    for flat, groups, why in constraints:
+        free = np.flatnonzero(classes.free(flat))
+        of, group = classes.of[flat[free]], free // (len(flat) // groups)
+        rows += [of, np.repeat(np.unique(of), groups)]
+        columns += [offset + group, np.tile(offset + np.arange(groups), len(np.unique(of)))]
+        shares = np.bincount(of, minlength=len(classes.reason))[np.unique(of)]
+        counts += [np.full(len(of), groups), np.repeat(-shares, groups)]
+        reason[of] = why
+        offset += groups
+    members = np.flatnonzero(reason >= 0)
+    place = np.full(len(classes.reason), -1)
+    place[members] = np.arange(len(members))
+    table = np.zeros((len(members), offset), np.int64)
+    np.add.at(table, (place[np.concatenate(rows)], np.concatenate(columns)), np.concatenate(counts))
+    label_of = np.zeros(len(classes.reason), np.int64)
+    label_of[classes.of] = np.arange(len(classes.of))
+    sets, left = combine(table)
+    joins = [(label_of[members[each[:-1]]], label_of[members[each[1:]]]) for each in sets if len(each) > 1]
+    return joins, [(label_of[members[[each]]], int(reason[members[each]])) for each in left]
 
 
 class _Choice:
@@ -205,6 +260,11 @@ class _Choice:
         allowed = (set(s) for s in subsets if not any(self._conflicts[each] & set(s) for each in s))
         return max(allowed, key=lambda subset: math.fsum(self._gain[each] for each in subset))
 
+    def grouped(self, live: set[int]) -> list[Split]:
+        """The splits into groups each of which loses as many indices."""
+        found = zip(self._splits, self._members, strict=True)
+        return [split for split, members in found if split.groups > 1 and members[1] in live]
+
     def applied(self, live: set[int]) -> tuple[list[tuple[Axis, Axis]], list[tuple[Axis, int]]]:
         """The joins and freezes that follow from a choice."""
         joins: list[tuple[Axis, Axis]] = []
@@ -214,6 +274,8 @@ class _Choice:
             if not live & set(members):
                 frozen.append((split.flat, split.reason))
             for member, factor, digit in zip(members, split.factors, digits, strict=True):
+                if member in live and split.groups > 1 and factor is split.factors[1]:
+                    continue
                 if member in live:
                     joins.append((split.flat, factor[digit]))
                 else:

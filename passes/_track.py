@@ -159,10 +159,10 @@ class _Node:
         if found is None and self.scope.is_constant(index):
             value = self.node.inputs[index]
             found = (None,) * (tensor(value).size if value is not None else 0)
-        if found is None:  # computed from something else: it never changes when indices vanish
+        if found is None:  # computed from something else: it stays what it is when indices vanish
             value = self.node.inputs[index]
             integers = self.tracks.observation.integers.get(value.name or "") if value is not None else None
-            found = None if integers is None else (None,) * integers.size
+            found = None if integers is None else tuple(self.scope.fixed(max(int(n), 0)) for n in integers.ravel())
         return found
 
     def _freeze_sizes(self) -> None:

@@ -33,12 +33,23 @@ class Part:
         index: which of its inputs is the constant.
         axis: which axis of the constant.
         indices: along that axis.
+        groups: where above 1, rows (axis 0) come in so many groups with columns of their own, and `indices` run over
+            (group, index along the axis).
     """
 
     node: str
     index: int
     axis: int
     indices: Ints = dataclasses.field(repr=False)
+    groups: int = 1
+
+    def where(self, shape: tuple[int, ...]) -> tuple[Ints | slice, ...]:
+        """What indexes the part in a constant of this shape, of which axis 0 is cut into groups where there are any."""
+        before: tuple[slice, ...] = (slice(None),) * self.axis
+        if self.groups == 1:
+            return *before, self.indices
+        group, index = np.divmod(self.indices, shape[self.axis])
+        return group, *before, index
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,8 +57,8 @@ class Consumer(Part):
     """What a unit feeds: indices of an axis that a weight sums over.
 
     Attributes:
-        columns: the same as columns of `Layer.matrix()` of one group, before it is cut into blocks (columns are the
-            same in every group); None where the node is no layer, so that there are no statistics of its input.
+        columns: the same as columns of `Layer.matrix()`, before it is cut into blocks, (groups, columns): every group
+            has as many; None where the node is no layer, so that there are no statistics of its input.
     """
 
     columns: Ints | None = dataclasses.field(default=None, repr=False)
@@ -222,9 +233,10 @@ class _Builder:
         free = np.flatnonzero(self._classes.free(slot.labels))
         summed = np.zeros(len(of), bool)
         if slot.contracted is not None:
-            summed = self._classes.of[slot.contracted] == of
+            summed = self._classes.free(slot.contracted)
         for each, indices in split_by(of[free], free):
-            yield each, indices, bool(summed[indices[0]])
+            if slot.groups == 1 or summed[indices[0]]:
+                yield each, indices, bool(summed[indices[0]])
 
     def _unit(self, number: int, each: int, members: list[tuple[Slot, Ints, bool]], group: int, macs: float) -> Unit:
         parts = tuple(Part(s.node, s.index, s.axis, i) for s, i, contracted in members if not contracted)
@@ -239,16 +251,17 @@ class _Builder:
             parts,
             consumers,
             tuple(self._terms(each)) if zeroed else (),
-            tuple(Part(s.node, s.index, s.axis, self._indices(s.labels, each)) for s in unique(zeroed)),
+            tuple(Part(s.node, s.index, s.axis, self._indices(s.labels, each), s.groups) for s in unique(zeroed)),
             parameters,
             macs,
         )
 
     def _consumer(self, slot: Slot, indices: Ints) -> Consumer:
         layer = self._layers.get(slot.node)
-        if layer is None or layer.weight_index != slot.index:
-            return Consumer(slot.node, slot.index, slot.axis, indices)
-        return Consumer(slot.node, slot.index, slot.axis, indices, _columns(layer, indices))
+        columns = None
+        if layer is not None and layer.weight_index == slot.index:
+            columns = _columns(layer, indices, slot.groups)
+        return Consumer(slot.node, slot.index, slot.axis, indices, slot.groups, columns)
 
     def _terms(self, each: int) -> Iterator[Term]:
         for product in self._tracks.products:
@@ -309,9 +322,16 @@ class _Builder:
                     yield found
 
 
-def _columns(layer: Layer, indices: Ints) -> Ints:
-    """Columns of one group of a layer's matrix that belong to input channels."""
-    return np.asarray((indices[:, None] * layer.kernel_size + np.arange(layer.kernel_size)).ravel(), np.int64)
+def _columns(layer: Layer, indices: Ints, groups: int) -> Ints:
+    """Columns of each group of a layer's matrix that belong to input channels."""
+    local = indices.reshape(groups, -1) % (layer.columns // layer.kernel_size)
+    columns = local[..., None] * layer.kernel_size + np.arange(layer.kernel_size)
+    return np.asarray(columns.reshape(groups, -1), np.int64)
+
+
+def by_group(array: npt.NDArray[np.generic], groups: int) -> npt.NDArray[np.generic]:
+    """A view of a constant with its rows (axis 0) cut into groups, where there are any."""
+    return array if groups == 1 else array.reshape(groups, -1, *array.shape[1:])
 
 
 def split_by(keys: npt.NDArray[np.int64], values: Ints) -> Iterator[tuple[int, Ints]]:

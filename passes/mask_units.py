@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes._nodes import label, present, set_initializer, tensor
-from netsurgeon.passes.dependencies import Unit
+from netsurgeon.passes.dependencies import Part, Unit, by_group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +31,16 @@ class MaskUnits(ir.passes.InPlacePass):
             ValueError: a weight of a unit is not in the model.
         """
         nodes = {label(node): node for node in model.graph}
-        indices: dict[tuple[str, int, int], list[np.typing.NDArray[np.int64]]] = {}
+        parts: dict[tuple[str, int], list[Part]] = {}
         for unit in self.units:
             for part in (*unit.consumers, *unit.zeroed):
-                indices.setdefault((part.node, part.index, part.axis), []).append(part.indices)
-        for (name, index, axis), found in indices.items():
+                parts.setdefault((part.node, part.index), []).append(part)
+        for (name, index), found in parts.items():
             if name not in nodes:
                 raise ValueError(f"node {name!r} is not in the model: analyse it again")
             value = present(nodes[name].inputs[index])
-            array = np.moveaxis(tensor(value).numpy().copy(), axis, 0)
-            array[np.concatenate(found)] = 0
-            set_initializer(nodes[name], index, np.moveaxis(array, 0, axis), value.name or "weight")
-        return ir.passes.PassResult(model, bool(indices))
+            array = tensor(value).numpy().copy()
+            for part in found:
+                by_group(array, part.groups)[part.where(array.shape)] = 0
+            set_initializer(nodes[name], index, array, value.name or "weight")
+        return ir.passes.PassResult(model, bool(parts))

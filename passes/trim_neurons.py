@@ -14,7 +14,7 @@ from netsurgeon.passes._axes import DECLARATIONS, Removal, Slot, kept
 from netsurgeon.passes._edits import Edit
 from netsurgeon.passes._labels import Axis
 from netsurgeon.passes._nodes import is_constant, label, optional_input, present, set_initializer, tensor
-from netsurgeon.passes.dependencies import Dependencies, Part, Unit
+from netsurgeon.passes.dependencies import Dependencies, Part, Unit, by_group
 
 Keep = Callable[[Axis], npt.NDArray[np.bool_]]
 Use = tuple[ir.Node, int]
@@ -128,19 +128,30 @@ def _found(nodes: Mapping[str, ir.Node], name: str) -> ir.Node:
 
 def _check_zero(nodes: Mapping[str, ir.Node], part: Part, unit: str) -> None:
     array = tensor(present(optional_input(_found(nodes, part.node), part.index))).numpy()
-    if np.any(array.take(part.indices, part.axis)):
+    if np.any(by_group(array, part.groups)[part.where(array.shape)]):
         raise ValueError(f"unit {unit!r} still counts in {part.node!r}: its columns there are not zero")
 
 
 def _sliced(
     array: npt.NDArray[np.generic], slots: Sequence[Slot], masks: Sequence[npt.NDArray[np.bool_]], name: str
 ) -> npt.NDArray[np.generic]:
-    if array.shape != tuple(len(slot.labels) for slot in slots):
+    if array.shape != tuple(len(slot.labels) // slot.groups for slot in slots):
         raise ValueError(f"a constant of {name!r} has another shape than when it was analysed: analyse the model again")
-    for slot, mask in zip(slots, masks, strict=True):
-        if not mask.all():
+    for slot, mask in reversed(list(zip(slots, masks, strict=True))):  # columns of groups before rows
+        if slot.groups > 1:
+            array = _columns_left(array, slot, mask.reshape(slot.groups, -1))
+        elif not mask.all():
             array = array.compress(mask, slot.axis)
     return np.ascontiguousarray(array)
+
+
+def _columns_left(array: npt.NDArray[np.generic], slot: Slot, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.generic]:
+    """Every group of rows without its own columns; a group that goes as a whole goes with its rows."""
+    count = int(mask.sum(axis=1).max())
+    whole = mask.copy()
+    whole[~mask.any(axis=1), :count] = True
+    blocks = by_group(array, slot.groups)
+    return np.concatenate([block.compress(one, slot.axis) for block, one in zip(blocks, whole, strict=True)])
 
 
 def _write(uses: Sequence[Use], array: npt.NDArray[np.generic]) -> None:
