@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import _latency
 import _models
 import numpy as np
 import onnx
@@ -31,7 +33,7 @@ Facts = dict[str, Any]
 def main(task_path: str, result_path: str) -> None:
     """Run a task and write its facts."""
     task: Task = json.loads(Path(task_path).read_text("utf-8"))
-    kinds = {"he": he_weights, "accuracy": accuracy, "scale": scale, "zoo": zoo}
+    kinds = {"he": he_weights, "accuracy": accuracy, "scale": scale, "zoo": zoo, "trim": trim, "trim_zoo": trim_zoo}
     try:
         facts = {"status": "ok", **kinds[task["kind"]](task)}
     except netsurgeon.NetsurgeonError as error:
@@ -48,11 +50,24 @@ def he_weights(task: Task) -> Facts:
 
 
 def accuracy(task: Task) -> Facts:
-    """Compress a model and measure its accuracy on the test split, once."""
+    """Prune a model and measure its accuracy on the test split, once."""
+    return _compress(task, Path(task["folder"]) / "small.onnx", sparsity=1 - task["kept"] / 100, method=task["method"])
+
+
+def trim(task: Task) -> Facts:
+    """Trim a model, measure its accuracy on the test split, once, and both models' latency."""
+    small = Path(task["folder"]) / "small.onnx"
+    facts = _compress(task, small, **task["options"])
+    dense = Path(task["shared"]) / "models" / f"{task['model']}.onnx"
+    facts["latency"] = [_latency.paired(dense, small, batch) for batch in task["batches"]]
+    return facts
+
+
+def _compress(task: Task, output: Path, **goal: Any) -> Facts:
     shared, data = Path(task["shared"]), task["data"]
     model = shared / "models" / f"{task['model']}.onnx"
     recipe = json.loads((shared / "models" / "manifest.json").read_text("utf-8"))[task["model"]]
-    options: dict[str, Any] = {"batch_size": BATCH[data], "sparsity": 1 - task["kept"] / 100, "seed": task["seed"]}
+    options: dict[str, Any] = {"batch_size": BATCH[data], "seed": task["seed"], **goal}
     calibration: Any
     test: Any
     if data == "mnist":
@@ -61,8 +76,7 @@ def accuracy(task: Task) -> Facts:
         calibration, test, pictures = _pictures(shared, data, recipe)
         options |= pictures
     started = time.perf_counter()
-    output = Path(task["folder"]) / "small.onnx"
-    report = netsurgeon.compress(model, calibration, test=test, output=output, method=task["method"], **options).report
+    report = netsurgeon.compress(model, calibration, test=test, output=output, **options).report
     scores = (report.validation.dense.top1, report.validation.compressed.top1)
     if scores[0] is None or scores[1] is None:
         raise netsurgeon.CheckFailedError("the validation has no top-1")
@@ -141,7 +155,16 @@ def scale(task: Task) -> Facts:
 
 
 def zoo(task: Task) -> Facts:
-    """Inspect and compress a graph, and run what came out."""
+    """Inspect and prune a graph, and run what came out."""
+    return _zoo(task, sparsity=0.5)
+
+
+def trim_zoo(task: Task) -> Facts:
+    """Inspect and trim a graph, and run what came out."""
+    return _zoo(task, trim="up-to:0.5", round_to=1)
+
+
+def _zoo(task: Task, **goal: Any) -> Facts:
     path, output = task["path"], Path(task["folder"]) / "small.onnx"
     found = netsurgeon.inspect_model(path)
     facts: Facts = {
@@ -152,9 +175,7 @@ def zoo(task: Task) -> Facts:
     by_name = _is_static(path, task["inputs"])
     started = time.perf_counter()
     try:
-        report = netsurgeon.compress(
-            path, f"random:{ZOO_SAMPLES}" if by_name else feeds, output=output, sparsity=0.5
-        ).report
+        report = netsurgeon.compress(path, f"random:{ZOO_SAMPLES}" if by_name else feeds, output=output, **goal).report
     except netsurgeon.InputError as error:
         if any(text in str(error) for text in NOTHING_TO_DO):
             return {**facts, "status": "declined", "error": str(error)}
@@ -177,6 +198,14 @@ def zoo(task: Task) -> Facts:
 def _reasons(declined: Iterable[tuple[str, str]]) -> list[list[Any]]:
     """How often each operator was declined for each reason."""
     return [[count, *each] for each, count in collections.Counter(declined).most_common()]
+
+
+def _frozen(frozen: Iterable[dict[str, Any]]) -> list[list[Any]]:
+    """Parameters that each operator freezes for each reason, the most first."""
+    sizes: collections.Counter[tuple[str, str]] = collections.Counter()
+    for each in frozen:
+        sizes[each["operator"], each["reason"]] += each["parameters"]
+    return [[count, *each] for each, count in sizes.most_common()]
 
 
 def _feeds(inputs: dict[str, Any]) -> list[dict[str, Any]]:
@@ -232,6 +261,14 @@ def _common(report: Any, seconds: float) -> Facts:
         "seconds": round(seconds, 1),
         "stages": report.seconds,
         "peak_bytes": report.peak_bytes,
+        "parameters_dense": report.dense.parameters,
+        "parameters": report.compressed.parameters,
+        "macs_dense": report.trim.macs_dense,
+        "macs": report.trim.macs,
+        "trimmed_groups": len(report.trim.groups),
+        "frozen": _frozen(report.trim.frozen),
+        "failed": list(report.trim.failed),
+        "proof": dataclasses.asdict(report.trim.proof) if report.trim.proof else None,
         "bytes_dense": report.dense.bytes,
         "bytes": report.compressed.bytes,
         "ratio": round(report.ratio, 3),

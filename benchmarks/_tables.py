@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from _cases import CHANCE_TIMES, DEFAULT, GOALS, METHODS, SCALE_BYTES, SCALE_SECONDS, TOLERANCE, Goal
+from _process import Row
 
-Row = dict[str, Any]
 KEPT_TOLERANCE = 0.05
 """Percent of the weights by which what was kept may exceed what was asked for."""
 
@@ -28,7 +28,7 @@ def keep_row(folder: Path, row: Row) -> None:
     rows[_key(row)] = row
     text = json.dumps({"rows": [rows[key] for key in sorted(rows)]}, indent=1, ensure_ascii=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "lobs.json", text)
+    write(folder / "lobs.json", text)
     render(folder)
 
 
@@ -36,7 +36,7 @@ def render(folder: Path) -> None:
     """Write lobs.md from the rows kept."""
     rows = read_rows(folder)
     parts = [_accuracy(rows), _scale(rows), _zoo(rows)]
-    _write(folder / "lobs.md", "\n\n".join(["# L-OBS on real models", *(part for part in parts if part)]) + "\n")
+    write(folder / "lobs.md", "\n\n".join(["# L-OBS on real models", *(part for part in parts if part)]) + "\n")
 
 
 def misses(rows: list[Row], goal: Goal) -> list[str]:
@@ -119,7 +119,7 @@ def _accuracy(rows: list[Row]) -> str:
         "(resident, data included) is the largest. Published for L-OBS at 7 % kept: +1.34 points for "
         "lenet300100, +1.94 for lenet5."
     )
-    return f"## Accuracy\n\n{legend}\n\n{_table(titles, lines)}"
+    return f"## Accuracy\n\n{legend}\n\n{table(titles, lines)}"
 
 
 def _accuracy_line(rows: list[Row], goal: Goal) -> list[str]:
@@ -179,10 +179,10 @@ def _scale(rows: list[Row]) -> str:
         f"{_number(row['relative_error'])} on 18 further pictures (untrained weights: no accuracy to keep). "
         "He weights, statistics of BatchNormalization from one random picture, the file's batch of 1 made dynamic."
     )
-    stages = _table(("stage", "seconds"), [[name, f"{value:.1f}"] for name, value in row["stages"].items()])
+    stages = table(("stage", "seconds"), [[name, f"{value:.1f}"] for name, value in row["stages"].items()])
     layers = [[_plain(name), op, " x ".join(map(str, shape)), f"{s:.1f}"] for name, op, shape, s in row["slowest"]]
     titles = ("slowest layers", "operator", "groups x rows x columns", "seconds in the solver")
-    return f"{head}\n\n{words}\n\n{stages}\n\n{_table(titles, layers)}"
+    return f"{head}\n\n{words}\n\n{stages}\n\n{table(titles, layers)}"
 
 
 def _zoo(rows: list[Row]) -> str:
@@ -195,7 +195,7 @@ def _zoo(rows: list[Row]) -> str:
         f"values). {sum(row['status'] != 'BROKEN' for row in found)} of {len(found)} not broken; `light_*` with He "
         "weights. Relative error: of the written file against the dense one, worst float output, 4 random feeds."
     )
-    return f"## Zoo\n\n{words}\n\n{_table(titles, [_zoo_line(row) for row in found])}"
+    return f"## Zoo\n\n{words}\n\n{table(titles, [_zoo_line(row) for row in found])}"
 
 
 def _zoo_line(row: Row) -> list[str]:
@@ -216,7 +216,8 @@ def _zoo_line(row: Row) -> list[str]:
     ]
 
 
-def _table(titles: tuple[str, ...], lines: list[list[str]]) -> str:
+def table(titles: tuple[str, ...], lines: list[list[str]]) -> str:
+    """A Markdown table."""
     return "\n".join("| " + " | ".join(line) + " |" for line in (titles, ["---"] * len(titles), *lines))
 
 
@@ -234,7 +235,7 @@ def _plain(text: str, length: int = 120) -> str:
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(text, "utf-8")

@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from _cases import DEFAULT, GOALS, METHODS, MODELS, Goal, zoo_names
-from _tables import Row, keep_row, misses, own_figure, read_rows, render, scale_misses
+from _process import Row, run_task, run_zoo, take_two_cores
+from _tables import keep_row, misses, own_figure, read_rows, render, scale_misses
 
 HERE = Path(__file__).parent
-CORES = 2
-TIMEOUT = 4 * 3600.0
 
 
 def main() -> int:
     """Run what was asked for."""
     arguments = _arguments()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    take_two_cores()
     missed = []
     if not arguments.render:
         missed += _accuracy(arguments)
@@ -86,7 +81,7 @@ def _accuracy_row(arguments: argparse.Namespace, goal: Goal, method: str, seed: 
     row: Row = {"part": "accuracy", "model": goal.model, "kept": goal.kept, "method": method, "seed": seed}
     row |= {"must_reach": goal.must, "rival": goal.rival, "measure": goal.measure}
     task = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.data}
-    row |= _run(task | {name: row[name] for name in ("model", "kept", "method", "seed")})
+    row |= run_task(task | {name: row[name] for name in ("model", "kept", "method", "seed")})
     if row["status"] == "ok":
         row["figure"] = own_figure(row, goal)
         row["reached"] = goal.reached(row["figure"])
@@ -96,9 +91,9 @@ def _accuracy_row(arguments: argparse.Namespace, goal: Goal, method: str, seed: 
 def _scale(arguments: argparse.Namespace) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/light_resnet50.onnx"
-        made = _run({"kind": "he", "source": "", "target": path, "free_batch": True})
+        made = run_task({"kind": "he", "source": "", "target": path, "free_batch": True})
         task = {"kind": "scale", "shared": str(arguments.shared), "path": path}
-        facts = _run(task) if made["status"] == "ok" else made
+        facts = run_task(task) if made["status"] == "ok" else made
     row = {"part": "scale", "model": "light_resnet50", "kept": 20.0, "method": DEFAULT, "seed": 0, **facts}
     row["reached"] = not scale_misses(row)
     _keep(arguments, row)
@@ -111,39 +106,10 @@ def _zoo(arguments: argparse.Namespace) -> list[str]:
     for name in zoo_names(arguments.shared):
         if "zoo" not in arguments.only and f"zoo/{name}" not in arguments.only:
             continue
-        facts = _zoo_facts(arguments.shared / "zoo" / f"{name}.onnx", manifest[name]["inputs"])
+        facts = run_zoo("zoo", arguments.shared / "zoo" / f"{name}.onnx", manifest[name]["inputs"])
         _keep(arguments, {"part": "zoo", "model": name, "kept": 50.0, "method": DEFAULT, "seed": 0, **facts})
         missed += [f"zoo/{name}: {facts['error']}"] if facts["status"] == "BROKEN" else []
     return missed
-
-
-def _zoo_facts(path: Path, inputs: dict[str, Any]) -> Row:
-    if not path.name.startswith("light_"):
-        return _run({"kind": "zoo", "path": str(path), "inputs": inputs})
-    with tempfile.TemporaryDirectory() as folder:
-        target = f"{folder}/{path.name}"
-        made = _run({"kind": "he", "source": str(path), "target": target, "free_batch": False})
-        return _run({"kind": "zoo", "path": target, "inputs": inputs}) if made["status"] == "ok" else made
-
-
-def _run(task: dict[str, Any]) -> Row:
-    """Run a task in a process of its own; what it found, or how it failed."""
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder) / "task.json", Path(folder) / "result.json"
-        given.write_text(json.dumps({**task, "folder": folder}), "utf-8")
-        command = [sys.executable, str(HERE / "_runs.py"), str(given), str(found)]
-        try:
-            process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-        except subprocess.TimeoutExpired:
-            return {"status": "BROKEN", "error": f"not done after {TIMEOUT:g} s"}
-        if process.returncode == 0 and found.exists():
-            facts: Row = json.loads(found.read_text("utf-8"))
-            return facts
-    print(process.stderr, file=sys.stderr)
-    lines = process.stderr.strip().splitlines() or ["nothing on stderr"]
-    seconds = time.perf_counter() - started
-    return {"status": "BROKEN", "error": f"exit code {process.returncode} after {seconds:.0f} s: {lines[-1]}"}
 
 
 def _keep(arguments: argparse.Namespace, row: Row) -> None:

@@ -222,9 +222,7 @@ class Curve:
     def of_part(self, share: float) -> Curve:
         """The curve over the only `share` of the weights that is not zero from the start."""
         inside = self.kept < share
-        return Curve(
-            np.concatenate([[1.0], self.kept[inside] / share]), np.concatenate([[0.0], self.errors[inside]])
-        )
+        return Curve(np.concatenate([[1.0], self.kept[inside] / share]), np.concatenate([[0.0], self.errors[inside]]))
 
 
 def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.Generator) -> Curve:

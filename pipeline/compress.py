@@ -186,9 +186,7 @@ class _Run:
             write_text(result.to_json(), report)
         return Compression(packed.model, result)
 
-    def _choose_units(
-        self, model: ir.Model, selection: Selection, sweep: Calibration
-    ) -> tuple[TrimPlan, Selection]:
+    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> tuple[TrimPlan, Selection]:
         """The units that are to go, proven on the dense model to be units, and what that leaves to prune."""
         self.progress("finding units", 0, 1)
         give_biases(selection.layers)
@@ -272,7 +270,11 @@ class _Run:
         self.progress("packing", 0, 1)
         feed = next(inputs.calibration.batches())
         packed = pack(current, feed, runtime) if self.options.pack else Packed(current, (), ())
-        entry = {"version": netsurgeon.__version__, "method": self.options.method, "sparsity": self.options.pruned_share}
+        entry = {
+            "version": netsurgeon.__version__,
+            "method": self.options.method,
+            "sparsity": self.options.pruned_share,
+        }
         packed.model.metadata_props["netsurgeon"] = json.dumps(entry)
         problem = changed_interface(source.original, packed.model)
         if problem:

@@ -28,7 +28,7 @@ from netsurgeon.pipeline.runtime import onnxruntime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.source import external_files
-from netsurgeon.pipeline.trim import Trimmed, TrimPlan
+from netsurgeon.pipeline.trim import Trimmed, TrimPlan, multiply_adds
 
 
 def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
@@ -129,9 +129,12 @@ def trim_facts(plan: TrimPlan, trimmed: Trimmed) -> TrimFacts:
         gone = int(trimmed.removed[list(group.units)].sum())
         if gone:
             groups.append(GroupFacts(group.node, group.operators, len(group.units), gone))
+    macs = multiply_adds(plan.dependencies)
     return TrimFacts(
         asked=plan.asked,
         saved=plan.saved,
+        macs_dense=macs.total(np.ones_like(plan.removed)),
+        macs=macs.total(~trimmed.removed),
         unread=int((trimmed.removed & ~plan.removed).sum()),
         groups=tuple(groups),
         frozen=tuple(dataclasses.asdict(each) for each in plan.dependencies.frozen) if plan.asked else (),

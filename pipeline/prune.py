@@ -66,7 +66,11 @@ class Selection:
     @property
     def fixed(self) -> dict[str, int]:
         """Weights to keep in layers whose sparsity the user has given."""
-        return {name: size - round(size * self.sparsities[name]) for name, size in self.sizes.items() if name in self.sparsities}
+        return {
+            name: size - round(size * self.sparsities[name])
+            for name, size in self.sizes.items()
+            if name in self.sparsities
+        }
 
 
 def select(model: ir.Model, options: Options) -> Selection:
@@ -222,7 +226,9 @@ def measure_costs(
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     progress("measuring sensitivities", 0, 1)
     sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
-    return {layer.name: budget.Cost(curves[layer.name], sizes[layer.name], sensitivities[layer.name]) for layer in layers}
+    return {
+        layer.name: budget.Cost(curves[layer.name], sizes[layer.name], sensitivities[layer.name]) for layer in layers
+    }
 
 
 def _cost(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import FLOATS, is_constant, label, optional_input, present, tensor
 from netsurgeon.passes._select_units import Axes, select_units
 from netsurgeon.passes._unit_costs import Term, UnitCosts
-from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse
+from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse, by_group
 from netsurgeon.passes.importance import FixedImportance, Importance, ObsImportance, idle
 from netsurgeon.passes.prune_weights import Gone
 from netsurgeon.passes.trim_neurons import TrimNeurons
@@ -101,7 +102,7 @@ class _Owners:
             return cls._none(layer)
         owners = [_owners(slot.labels, dependencies) for slot in slots]
         if layer.operator == "Conv":
-            rows, columns = owners[0], np.repeat(owners[1], layer.kernel_size)
+            rows, columns = owners[0], np.repeat(owners[1].reshape(slots[1].groups, -1), layer.kernel_size, axis=1)
         else:
             rows, columns = owners[-2:] if layer.rows_first() else owners[:-3:-1]
         stacked = np.broadcast_to(columns, (layer.groups, layer.columns))
@@ -198,7 +199,11 @@ def _axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Axes:
     groups = dependencies.groups
     of = np.array([dependencies.units[number].group for number in candidates], np.int64)
     sizes = np.array([len(group.units) for group in groups], np.int64)
-    return Axes(of, np.array([_step(size, round_to) for size in sizes], np.int64), sizes - np.bincount(of, minlength=len(groups)))
+    return Axes(
+        of,
+        np.array([_step(size, round_to) for size in sizes], np.int64),
+        sizes - np.bincount(of, minlength=len(groups)),
+    )
 
 
 def _step(size: int, round_to: int) -> int:
@@ -215,18 +220,27 @@ def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: 
         return np.asarray(number[_owners(labels, dependencies)])
 
     if save == "macs":
-        works = dependencies.tracks.work
-        terms = [Term(w.amount / math.prod(map(len, w.axes)), tuple(map(owners, w.axes))) for w in works]
-        return UnitCosts(terms, len(candidates)), sum(work.amount for work in works)
+        return _work(dependencies, owners, len(candidates)), sum(work.amount for work in dependencies.tracks.work)
     nodes = {label(node): node for node in model.graph}
     weights = {}
     for (node, index), slots in dependencies.tracks.slots.items():
         value = optional_input(nodes[node], index)
         if is_constant(value) and value is not None and tensor(value).dtype in FLOATS:
-            weights.setdefault(value.name, Term(1.0, tuple(owners(slot.labels) for slot in slots)))
+            factor = 1.0 / math.prod(slot.groups for slot in slots)
+            weights.setdefault(value.name, Term(factor, tuple(owners(slot.labels) for slot in slots)))
     held = (value.const_value for value in model.graph.initializers.values())
     total = sum(tensor.size for tensor in held if tensor is not None and tensor.dtype in FLOATS)
     return UnitCosts(list(weights.values()), len(candidates)), float(total)
+
+
+def multiply_adds(dependencies: Dependencies) -> UnitCosts:
+    """Multiply-adds of one sample, by the units that remain."""
+    return _work(dependencies, lambda labels: _owners(labels, dependencies), len(dependencies.units))
+
+
+def _work(dependencies: Dependencies, owners: Callable[[Ints], Ints], units: int) -> UnitCosts:
+    works = dependencies.tracks.work
+    return UnitCosts([Term(w.amount / math.prod(map(len, w.axes)), tuple(map(owners, w.axes))) for w in works], units)
 
 
 def _importance(
@@ -307,24 +321,32 @@ class _Shares:
 
     def __init__(self, model: ir.Model):
         self._nodes = {label(node): node for node in model.graph}
-        self._sums: dict[tuple[str, int, int], Array | None] = {}
+        self._sums: dict[tuple[str, int, int, int], Array | None] = {}
 
     def __call__(self, part: Part) -> float:
-        key = (part.node, part.index, part.axis)
+        key = (part.node, part.index, part.axis, part.groups)
         if key not in self._sums:
-            self._sums[key] = self._along(*key)
+            self._sums[key] = self._measure(*key)
         sums = self._sums[key]
         return 0.0 if sums is None else float(sums[part.indices].sum())
 
-    def _along(self, node: str, index: int, axis: int) -> Array | None:
+    def _measure(self, node: str, index: int, axis: int, groups: int) -> Array | None:
         value = optional_input(self._nodes[node], index)
         if value is None or not is_constant(value) or tensor(value).dtype not in FLOATS:
             return None
         array = tensor(value).numpy().astype(np.float64)
         if np.count_nonzero(np.array(array.shape) > 1) < 2:
             return None
-        sums = np.square(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)).sum(axis=1)
+        sums = np.square(_along(array, axis, groups)).sum(axis=1)
         return np.asarray(sums / max(float(sums.sum()), np.finfo(float).tiny))
+
+
+def _along(array: npt.NDArray[Any], axis: int, groups: int) -> npt.NDArray[Any]:
+    """A constant as rows, one for each index of an axis (of each group of axis 0, where there are any)."""
+    if groups > 1:
+        array = np.moveaxis(by_group(array, groups), axis + 1, 1)
+        return np.asarray(array.reshape(groups * array.shape[1], -1))
+    return np.asarray(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
 
 
 def zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibration, progress: Progress) -> Array:
@@ -433,11 +455,11 @@ class _Read:
 
     def __init__(self, model: ir.Model):
         self._nodes = {label(node): node for node in model.graph}
-        self._any: dict[tuple[str, int, int], Mask] = {}
+        self._any: dict[tuple[str, int, int, int], Mask] = {}
 
     def __call__(self, part: Part) -> bool:
-        key = (part.node, part.index, part.axis)
+        key = (part.node, part.index, part.axis, part.groups)
         if key not in self._any:
             array = tensor(present(self._nodes[part.node].inputs[part.index])).numpy()
-            self._any[key] = np.moveaxis(array, part.axis, 0).reshape(array.shape[part.axis], -1).any(axis=1)
+            self._any[key] = _along(array, part.axis, part.groups).any(axis=1)
         return bool(self._any[key][part.indices].any())

@@ -1,0 +1,261 @@
+"""Trim real models and show what it costs: ``python benchmarks/trim.py --shared ../shared``.
+
+Every run is a process of its own. Results are kept row by row in results/trim.json and shown in results/trim.md.
+Exit code 1 if a row that was asked for misses its goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from _cases import Goal, zoo_names
+from _process import Row, run_task, run_zoo, take_two_cores
+from _tables import own_figure, table, write
+
+HERE = Path(__file__).parent
+BATCHES = (1, 32)
+AHEAD = 10.0
+"""Points by which the large models have to beat onnxsim."""
+FASTER, AT_LEAST = 1.3, 1.2
+"""How many times faster than dense at batch 1, and the least the lower end of the interval may be."""
+ZOO_LEAST, ZOO_COUNT, ZOO_MEDIAN = 0.10, 20, 0.45
+WIDE_SHAPES = ("light_densenet121", "light_shufflenet", "light_squeezenet")
+WIDE_LEAST = 0.30
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row.
+
+    Attributes:
+        goal: model, data, what accuracy must be reached; `kept` is the percentage of parameters left.
+        trim: share of the parameters to remove.
+        sparsity: of what is left.
+        round_to: counts of units left are multiples of this.
+        fast: whether it has to be FASTER.
+    """
+
+    goal: Goal
+    trim: float
+    sparsity: float = 0.0
+    round_to: int = 1
+    fast: bool = False
+
+    @property
+    def name(self) -> str:
+        """Model and what is done to it."""
+        text = f"{self.goal.model} −{100 * self.trim:.4g} %"
+        text += f", then {100 * self.sparsity:g} % of the weights left" if self.sparsity else ""
+        return text + (f", round to {self.round_to}" if self.round_to > 1 else "")
+
+
+def _mnist(divisor: float, must: float, rival: float | None = None) -> Case:
+    return Case(Goal("lenet5_dense", "mnist", 100 / divisor, must, rival), 1 - 1 / divisor)
+
+
+def _picture(model: str, data: str, share: float, must: float | None, rival: float | None, **how: Any) -> Case:
+    return Case(Goal(model, data, 100 * (1 - share), must, rival), share, **how)
+
+
+def _ahead(model: str, share: float, rival: float) -> Case:
+    return _picture(model, "imagenet", share, rival + AHEAD, rival)
+
+
+CASES = (
+    _mnist(2.65, 0.92),
+    _mnist(3.85, 1.00),
+    _mnist(7.8, 1.06),
+    _mnist(14, 1.30),
+    _picture("resnet20_cifar10", "cifar10", 0.2, 78.5, 51.76),
+    _picture("resnet20_cifar10", "cifar10", 0.4, 73.5, 17.39),
+    _picture("resnet56_cifar10", "cifar10", 0.2, 81.5, 71.54),
+    _picture("resnet56_cifar10", "cifar10", 0.4, 77.0, 40.57),
+    _picture("resnet56_cifar10", "cifar10", 0.4, None, None, round_to=8, fast=True),
+    _picture("resnet56_cifar10", "cifar10", 0.2, None, None, sparsity=0.5),
+    _ahead("squeezenet1_1_imagenet", 0.2, 17.8),
+    _ahead("squeezenet1_1_imagenet", 0.4, 0.6),
+    _picture("squeezenet1_1_imagenet", "imagenet", 0.4, None, None, round_to=8, fast=True),
+    _ahead("mobilenet_v1_025_imagenet", 0.2, 0.0),
+    _ahead("mobilenet_v1_025_imagenet", 0.4, 0.0),
+    _ahead("shufflenet_v2_imagenet", 0.2, 33.8),
+    _ahead("shufflenet_v2_imagenet", 0.4, 0.0),
+)
+MODELS = tuple(dict.fromkeys(case.goal.model for case in CASES))
+
+
+def main() -> int:
+    """Run what was asked for."""
+    arguments = _arguments()
+    take_two_cores()
+    rows = _read(arguments.results)
+    for case in (each for each in CASES if each.goal.model in arguments.only and not arguments.render):
+        for seed in case.goal.seeds:
+            key = f"{case.name}/{seed}"
+            rows[key] = {"case": case.name, "seed": seed, **_case_row(arguments.shared, case, seed)}
+            _keep(arguments.results, rows, key)
+    if not arguments.render:
+        _zoo(arguments, rows)
+    _render(arguments.results, rows)
+    missed = [
+        f"{case.name}: {miss}" for case in CASES if case.goal.model in arguments.only for miss in _misses(rows, case)
+    ]
+    missed += _zoo_misses(rows) if "zoo" in arguments.only else []
+    print("\n".join([f"{arguments.results / 'trim.md'}", *(f"missed: {each}" for each in missed)]))
+    return 1 if missed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, required=True, help="folder with models, data and zoo")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), help=f"any of {', '.join(MODELS)}, zoo, zoo/<graph>"
+    )
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of trim.json and trim.md")
+    parser.add_argument("--render", action="store_true", help="only write trim.md anew")
+    arguments = parser.parse_args()
+    arguments.shared = arguments.shared.resolve()
+    known = [*MODELS, "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
+    arguments.only = arguments.only or [*MODELS, "zoo"]
+    if unknown := [word for word in arguments.only if word not in known]:
+        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+    return arguments
+
+
+def _case_row(shared: Path, case: Case, seed: int) -> Row:
+    options = {"trim": case.trim, "sparsity": case.sparsity, "round_to": case.round_to}
+    task = {"kind": "trim", "shared": str(shared), "data": case.goal.data, "model": case.goal.model}
+    batches = BATCHES if seed == case.goal.seeds[0] else ()
+    return run_task({**task, "seed": seed, "options": options, "batches": batches})
+
+
+def _zoo(arguments: argparse.Namespace, rows: dict[str, Row]) -> None:
+    manifest = json.loads((arguments.shared / "zoo" / "manifest.json").read_text("utf-8"))
+    for name in zoo_names(arguments.shared):
+        if "zoo" in arguments.only or f"zoo/{name}" in arguments.only:
+            path = arguments.shared / "zoo" / f"{name}.onnx"
+            rows[f"zoo/{name}"] = {"case": f"zoo/{name}", **run_zoo("trim_zoo", path, manifest[name]["inputs"])}
+            _keep(arguments.results, rows, f"zoo/{name}")
+
+
+def _read(folder: Path) -> dict[str, Row]:
+    path = folder / "trim.json"
+    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return rows
+
+
+def _keep(folder: Path, rows: dict[str, Row], key: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "trim.json", json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n")
+    row = rows[key]
+    facts = {name: row[name] for name in ("top1", "parameters_dense", "parameters", "seconds", "error") if name in row}
+    print(key, row["status"], facts, row.get("latency", ""), flush=True)
+
+
+def _of(rows: dict[str, Row], case: Case) -> list[Row]:
+    return [row for row in rows.values() if row["case"] == case.name and row["status"] == "ok"]
+
+
+def _figure(rows: list[Row], goal: Goal) -> float:
+    return round(statistics.median(own_figure(row, goal) for row in rows), 4)
+
+
+def _misses(rows: dict[str, Row], case: Case) -> list[str]:
+    """What a row falls short of, as far as it was measured."""
+    broken = [row["error"] for row in rows.values() if row["case"] == case.name and row["status"] != "ok"]
+    found = _of(rows, case)
+    if not found:
+        return broken
+    figure = _figure(found, case.goal)
+    if not case.goal.reached(figure):
+        broken.append(f"{case.goal.measure} {figure:.2f}, must reach {case.goal.must}")
+    single = next((each for row in found for each in row["latency"] if each["batch"] == 1), None)
+    if case.fast and (single is None or single["ratio"] < FASTER or single["interval"][0] < AT_LEAST):
+        broken.append(f"latency ÷ {single and single['ratio']} {single and single['interval']}, must be {FASTER}")
+    return broken
+
+
+def _lost(row: Row) -> float:
+    """Share of the parameters that a graph of the zoo lost."""
+    return 1 - row["parameters"] / row["parameters_dense"] if "parameters" in row else 0.0
+
+
+def _zoo_misses(rows: dict[str, Row]) -> list[str]:
+    found = {key: row for key, row in rows.items() if key.startswith("zoo/")}
+    missed = [f"{key}: {row['error']}" for key, row in found.items() if row["status"] == "BROKEN"]
+    lost = {key: _lost(row) for key, row in found.items()}
+    if sum(each >= ZOO_LEAST for each in lost.values()) < ZOO_COUNT:
+        missed.append(
+            f"zoo: {sum(each >= ZOO_LEAST for each in lost.values())} graphs lose a tenth, must be {ZOO_COUNT}"
+        )
+    if statistics.median(lost.values()) < ZOO_MEDIAN:
+        missed.append(f"zoo: median {statistics.median(lost.values()):.1%}, must be {ZOO_MEDIAN:.0%}")
+    wide = [key for key in lost if key.removeprefix("zoo/") in WIDE_SHAPES and lost[key] < WIDE_LEAST]
+    return missed + [f"{key}: loses {lost[key]:.1%}, must be {WIDE_LEAST:.0%}" for key in wide]
+
+
+def _render(folder: Path, rows: dict[str, Row]) -> None:
+    titles = ("model", "must reach", "got", "rival onnxsim", "reached", "parameters", "multiply-adds", "bytes")
+    titles += tuple(f"ms batch {batch} (ratio, 95 %)" for batch in BATCHES) + ("seconds",)
+    lines = [_line(rows, case) for case in CASES if _of(rows, case)]
+    graphs = [(key.removeprefix("zoo/"), row) for key, row in rows.items() if key.startswith("zoo/")]
+    legend = (
+        "LeNet-5: error in percent, median of the calibration seeds; the others: top-1 in percent. No retraining; "
+        "calibrated on training pictures without labels, measured once on the test split. Latency: dense and trimmed "
+        "in turn in one process, 2 threads, medians of 61 runs, ratio of neighbours with the sign test's interval."
+    )
+    parts = ["# Trimming real models", legend, table(titles, lines)]
+    if graphs:
+        words = "Trim up-to:0.5, round to 1, 16 random inputs; `light_*` with He weights."
+        columns = ("graph", "status", "parameters lost", "groups", "frozen (parameters, why)", "proof", "seconds")
+        parts += ["## Zoo", words, table(columns, [_zoo_line(name, row) for name, row in sorted(graphs)])]
+    write(folder / "trim.md", "\n\n".join(parts) + "\n")
+
+
+def _line(rows: dict[str, Row], case: Case) -> list[str]:
+    found = _of(rows, case)
+    row = next((each for each in found if each["latency"]), found[0])
+    missed = _misses(rows, case)
+    return [
+        f"{case.name} ({own_figure({'top1': row['top1_dense']}, case.goal):.2f})",
+        "report" if case.goal.must is None else f"{case.goal.must:g}",
+        f"{_figure(found, case.goal):.2f}" + (f" ({len(found)} seeds)" if len(case.goal.seeds) > 1 else ""),
+        "-" if case.goal.rival is None else f"{case.goal.rival:g}",
+        "no: " + "; ".join(missed) if missed else "yes",
+        f"÷ {row['parameters_dense'] / row['parameters']:.2f}",
+        f"÷ {row['macs_dense'] / row['macs']:.2f}",
+        f"÷ {row['ratio']:.2f}",
+        *(_latency(row, batch) for batch in BATCHES),
+        f"{row['seconds']:.0f}",
+    ]
+
+
+def _latency(row: Row, batch: int) -> str:
+    found = next((each for each in row["latency"] if each["batch"] == batch), None)
+    if found is None or "skipped" in found:
+        return found["skipped"] if found else ""
+    low, high = found["interval"]
+    return f"{found['dense_ms']:.2f} → {found['small_ms']:.2f} (÷ {found['ratio']:.2f}, {low:.2f}–{high:.2f})"
+
+
+def _zoo_line(name: str, row: Row) -> list[str]:
+    frozen = "; ".join(f"{count:,} {operator}: {reason}" for count, operator, reason in row.get("frozen", ())[:3])
+    proof = row.get("proof")
+    return [
+        name,
+        row["status"],
+        f"{_lost(row):.1%}" if "parameters" in row else row.get("error", ""),
+        str(row.get("trimmed_groups", "")),
+        frozen,
+        f"{proof['error']:.1e}" + (" (constant outputs)" if proof["constant"] else "") if proof else "",
+        f"{row['seconds']:.0f}" if "seconds" in row else "",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
