@@ -6,7 +6,6 @@ import json
 import os
 import statistics
 from pathlib import Path
-from typing import Any
 
 from _cases import CHANCE_TIMES, DEFAULT, GOALS, METHODS, SCALE_BYTES, SCALE_SECONDS, TOLERANCE, Goal
 from _process import Row

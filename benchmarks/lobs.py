@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from _cases import DEFAULT, GOALS, METHODS, MODELS, Goal, zoo_names
 from _process import Row, run_task, run_zoo, take_two_cores

@@ -50,7 +50,7 @@ class Case:
     @property
     def name(self) -> str:
         """Model and what is done to it."""
-        text = f"{self.goal.model} −{100 * self.trim:.4g} %"
+        text = f"{self.goal.model} -{100 * self.trim:.4g} %"
         text += f", then {100 * self.sparsity:g} % of the weights left" if self.sparsity else ""
         return text + (f", round to {self.round_to}" if self.round_to > 1 else "")
 
@@ -196,7 +196,7 @@ def _zoo_misses(rows: dict[str, Row]) -> list[str]:
     if statistics.median(lost.values()) < ZOO_MEDIAN:
         missed.append(f"zoo: median {statistics.median(lost.values()):.1%}, must be {ZOO_MEDIAN:.0%}")
     wide = [key for key in lost if key.removeprefix("zoo/") in WIDE_SHAPES and lost[key] < WIDE_LEAST]
-    return missed + [f"{key}: loses {lost[key]:.1%}, must be {WIDE_LEAST:.0%}" for key in wide]
+    return [*missed, *(f"{key}: loses {lost[key]:.1%}, must be {WIDE_LEAST:.0%}" for key in wide)]
 
 
 def _render(folder: Path, rows: dict[str, Row]) -> None:
@@ -240,7 +240,7 @@ def _latency(row: Row, batch: int) -> str:
     if found is None or "skipped" in found:
         return found["skipped"] if found else ""
     low, high = found["interval"]
-    return f"{found['dense_ms']:.2f} → {found['small_ms']:.2f} (÷ {found['ratio']:.2f}, {low:.2f}–{high:.2f})"
+    return f"{found['dense_ms']:.2f} → {found['small_ms']:.2f} (÷ {found['ratio']:.2f}, {low:.2f} to {high:.2f})"
 
 
 def _zoo_line(name: str, row: Row) -> list[str]:

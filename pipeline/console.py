@@ -16,7 +16,7 @@ from rich.text import Text
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.inspect import Inspection
-from netsurgeon.pipeline.report import ModelFacts, Report
+from netsurgeon.pipeline.report import ModelFacts, Report, TrimFacts
 from netsurgeon.pipeline.validate import Validation
 
 LISTED = 24
@@ -53,6 +53,7 @@ def print_report(report: Report, console: Console) -> None:
     if len(report.layers) > LISTED:
         console.print(f"… and {len(report.layers) - LISTED} smaller layers, listed in the report")
     _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
+    _print_trim(report.trim, console)
     console.print(_models(report.dense, report.compressed, report.validation))
     source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
     console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")
@@ -64,6 +65,29 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(f"warning: {warning}", style="yellow"))
     total = sum(report.seconds.values())
     console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
+
+
+def _print_trim(trim: TrimFacts, console: Console) -> None:
+    if trim.groups:
+        table = Table(title="units removed", title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("made by", overflow="fold")
+        table.add_column("operators", overflow="fold")
+        for name in ("units", "removed"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for group in sorted(trim.groups, key=lambda group: -group.removed)[:LISTED]:
+            operators = ", ".join(group.operators)
+            table.add_row(Text(group.node), operators, f"{group.units:,}", f"{group.removed:,}")
+        console.print(table)
+        if len(trim.groups) > LISTED:
+            console.print(f"… and {len(trim.groups) - LISTED} more groups, listed in the report")
+    for group_name, reason in trim.failed:
+        console.print(Text(f"units of {group_name} stay: {reason}", style="yellow"))
+    if trim.proof is not None:
+        proof = f"masked and trimmed model agree on {trim.proof.inputs} inputs to {trim.proof.error:.1e} of their scale"
+        console.print(f"{proof}; multiply-adds {trim.macs / max(trim.macs_dense, 1.0):.1%} of the dense model's")
+        if trim.proof.constant:
+            constant = ", ".join(trim.proof.constant)
+            console.print(Text(f"{constant} did not vary over the inputs: that proves little", style="yellow"))
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
