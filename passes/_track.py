@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
-import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes._axes import DECLARATIONS, Observation, Scope, Tracks, UndeclaredError

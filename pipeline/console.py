@@ -15,7 +15,7 @@ from rich.text import Text
 
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.compare import Comparison
-from netsurgeon.pipeline.inspect import Inspection
+from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.report import ModelFacts, Report
 from netsurgeon.pipeline.validate import Validation
 
@@ -97,6 +97,30 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
     for note in inspection.notes:
         console.print(Text(f"note: {note}"))
+
+
+def print_units(found: UnitInspection, console: Console) -> None:
+    """The result of `inspect --units`."""
+    console.print(Text(f"{found.name}: {found.parameters:,} parameters"))
+    table = Table(title="groups of units that can be removed", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("made by", overflow="fold")
+    table.add_column("operators", overflow="fold")
+    for name in ("units", "parameters each"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in found.groups:
+        row = (", ".join(group.operators), f"{len(group.units):,}", f"{group.parameters:,}")
+        table.add_row(Text(group.node), *map(Text, row))
+    console.print(table)
+    if not found.frozen:
+        return
+    table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("weight", "indices", "reason"):
+        table.add_column(name, overflow="fold", justify="right" if name == "indices" else "left")
+    for each in found.frozen:
+        place = f" ({each.operator} {each.node})" if each.node else ""
+        row = (each.value, f"{each.indices:,} of axis {each.axis}", f"{each.reason}{place}")
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def _layers(report: Report) -> Table:
