@@ -153,7 +153,7 @@ def _mean_variance(scope: Scope) -> None:
 # ------------------------------------------------------------------------------------------------ over space
 @operator("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", zero="first")
 def _pool(scope: Scope) -> None:
-    if len(scope.node.outputs) > 1 and scope.node.outputs[1].uses():
+    if any(value.uses() or value.is_graph_output() for value in scope.node.outputs[1:]):
         raise UndeclaredError("its indices run over channels too")
     axes = scope.axes(0)
     scope.freeze(axes[2:], "")

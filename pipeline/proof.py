@@ -151,8 +151,11 @@ def _is_fed(value: ir.Value) -> bool:
 
 
 def _is_half(model: ir.Model) -> bool:
-    values = (*model.graph.initializers.values(), *(value for node in model.graph for value in node.outputs))
-    return any(value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16) for value in values)
+    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    made = (value for node in model.graph for value in node.outputs)
+    values = (*model.graph.inputs, *model.graph.initializers.values(), *made)
+    casts = (node.attributes.get_int("to", 0) for node in model.graph if node.op_type == "Cast")
+    return any(value.dtype in half for value in values) or any(kind in half for kind in casts)
 
 
 def _varies(arrays: Sequence[Any]) -> bool:

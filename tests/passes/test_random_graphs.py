@@ -1,6 +1,7 @@
 """Random graphs from the declared operators: whatever units are removed, the trimmed model is the masked one."""
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -39,7 +40,7 @@ class Growth:
         return name
 
     def weight(self, *shape: int) -> str:
-        return self.const(self.rng.standard_normal(shape) / np.sqrt(max(np.prod(shape[1:]), 1)), np.float32)
+        return self.const(self.rng.standard_normal(shape) / np.sqrt(max(math.prod(shape[1:]), 1)), np.float32)
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         names = [f"v{len(self.nodes)}_{k}" for k in range(outputs)]
@@ -47,7 +48,8 @@ class Growth:
         return names[0] if outputs == 1 else names
 
     def any(self) -> Value:
-        return self.values[self.draw(st.integers(0, len(self.values) - 1))]
+        value: Value = self.draw(st.sampled_from(self.values))
+        return value
 
     def add(self, name: str, channels: int) -> None:
         self.values.append(Value(name, channels))
@@ -187,7 +189,7 @@ PATTERNS = sorted(name for name in dir(Growth) if name.startswith("grow_"))
 def graphs(draw: Any) -> ir.Model:
     growth = Growth(draw)
     growth.grow_conv()
-    for name in draw(st.lists(st.sampled_from(PATTERNS), min_size=2, max_size=10)):
+    for name in draw(st.lists(st.sampled_from(PATTERNS), min_size=3, max_size=12)):
         getattr(growth, name)()
     return growth.finish()
 
