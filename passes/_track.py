@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from netsurgeon.passes._axes import DECLARATIONS, Observation, Scope, Tracks, UndeclaredError
+from netsurgeon.passes._axes import DECLARATIONS, Scope, UndeclaredError
 from netsurgeon.passes._labels import Axis
 from netsurgeon.passes._nodes import bodies, is_constant, label, tensor
+from netsurgeon.passes._tracks import Observation, Tracks
 
 for _name in ("elementwise", "shape", "select", "weights", "recurrent"):
     importlib.import_module(f"netsurgeon.passes._axes_{_name}")

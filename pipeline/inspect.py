@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from netsurgeon.passes._axes import Observation
 from netsurgeon.passes._find_layers import Declined, find_layers
 from netsurgeon.passes._nodes import FLOATS
+from netsurgeon.passes._tracks import Observation
 from netsurgeon.passes.dependencies import Frozen, Group, analyse
 from netsurgeon.pipeline.compress import input_specs
 from netsurgeon.pipeline.errors import CheckFailedError

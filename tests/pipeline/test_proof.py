@@ -9,10 +9,10 @@ import pytest
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.proof import prove
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime import Feed, Runtime
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> network'
-FEEDS = [{"x": np.random.default_rng(seed).standard_normal((3, 4)).astype(np.float32)} for seed in range(2)]
+FEEDS: list[Feed] = [{"x": np.random.default_rng(seed).standard_normal((3, 4)).astype(np.float32)} for seed in range(2)]
 
 
 def model(text: str) -> ir.Model:
