@@ -23,7 +23,7 @@ try:
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.errors import NetsurgeonError
-    from netsurgeon.pipeline.inspect import inspect_model
+    from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.unpack import unpack
@@ -136,9 +136,14 @@ def compress_command(
 
 @cli.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
+@click.option("--data", help="With --units: inputs, where MODEL does not run on random ones.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
-def inspect_command(model: Path, custom_ops: tuple[str, ...]) -> None:
+def inspect_command(model: Path, units: bool, data: str | None, custom_ops: tuple[str, ...]) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
+    if units:
+        screen.print_units(inspect_units(model, data, custom_ops), Console())
+        return
     screen.print_inspection(inspect_model(model, custom_ops), Console())
 
 

@@ -252,9 +252,15 @@ def _zoo_line(name: str, row: Row) -> list[str]:
         f"{_lost(row):.1%}" if "parameters" in row else row.get("error", ""),
         str(row.get("trimmed_groups", "")),
         frozen,
-        f"{proof['error']:.1e}" + (" (constant outputs)" if proof["constant"] else "") if proof else "",
+        _proof(proof) if proof else "",
         f"{row['seconds']:.0f}" if "seconds" in row else "",
     ]
+
+
+def _proof(proof: Row) -> str:
+    outputs = proof["outputs"]
+    worst = max((each["difference"] for each in outputs), default=0.0)
+    return f"{worst:.1e}" + ("" if any(each["varies"] for each in outputs) else " (constant outputs)")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _places(scope: Scope, given: tuple[int, ...] | None) -> set[int]:
 @operator(*(f"Reduce{kind}" for kind in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp")))
 def _reduce(scope: Scope) -> None:
     given = scope.numbers(1, "axes")
-    if not given and scope.node.attributes.get_int("noop_with_empty_axes", 0):
+    if not given and scope.node.attributes.get_int("noop_with_empty_axes", 0) == 1:
         scope.emit(scope.axes(0))
         return
     _collapse(scope, _places(scope, given))
@@ -153,7 +153,7 @@ def _mean_variance(scope: Scope) -> None:
 # ------------------------------------------------------------------------------------------------ over space
 @operator("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", zero="first")
 def _pool(scope: Scope) -> None:
-    if len(scope.node.outputs) > 1 and scope.node.outputs[1].uses():
+    if any(value.uses() or value.is_graph_output() for value in scope.node.outputs[1:]):
         raise UndeclaredError("its indices run over channels too")
     axes = scope.axes(0)
     scope.freeze(axes[2:], "")

@@ -206,7 +206,7 @@ def _pad(scope: Scope) -> None:
             scope.freeze([axes[at]], "it pads the axis in a way that is not followed")
             axes[at] = scope.fixed(extent)
         else:
-            axes[at] = np.concatenate([scope.fresh(before), axes[at], scope.fresh(after)])
+            axes[at] = np.concatenate([scope.labels.fresh(before), axes[at], scope.labels.fresh(after)])
     scope.emit(axes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -104,9 +105,9 @@ def _factors(left: list[int], right: list[int]) -> list[int] | None:
     """The finest common factors of two lists of extents with one product, in order; None where there are none."""
     cuts = sorted({int(each) for side in (left, right) for each in np.cumprod(side[::-1])})
     steps = [1, *cuts]
-    if any(high % low for low, high in zip(steps, steps[1:], strict=False)):
+    if any(high % low for low, high in itertools.pairwise(steps)):
         return None
-    return [high // low for low, high in zip(steps, steps[1:], strict=False)][::-1]
+    return [high // low for low, high in itertools.pairwise(steps)][::-1]
 
 
 def _spans(extents: list[int], sizes: list[int]) -> Iterator[list[int]]:

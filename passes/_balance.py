@@ -57,7 +57,7 @@ def _fewest(kinds: Ints, remaining: Ints) -> Ints | None:
     """
     result = optimize.milp(
         np.ones(len(kinds)),
-        integrality=np.ones(len(kinds)),
+        integrality=np.ones(len(kinds), np.int64),
         bounds=optimize.Bounds(0, remaining),
         constraints=[
             optimize.LinearConstraint(kinds.T, 0, 0),

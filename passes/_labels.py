@@ -198,7 +198,7 @@ class _Choice:
         self._variable = self._variables()
         self._of = iter(self._variable)
         self._members = [[next(self._of) for _ in split.factors] for split in splits]
-        worth = np.bincount(base.of, weights, minlength=len(base.reason))
+        worth = np.asarray(np.bincount(base.of, weights, minlength=len(base.reason)), np.float64)
         self._gain, self._blocked, self._conflicts = self._rate(worth)
 
     def _variables(self) -> list[int]:

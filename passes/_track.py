@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
-import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes._axes import DECLARATIONS, Observation, Scope, Tracks, UndeclaredError
+from netsurgeon.passes._axes import DECLARATIONS, Scope, UndeclaredError
 from netsurgeon.passes._labels import Axis
 from netsurgeon.passes._nodes import bodies, is_constant, label, tensor
+from netsurgeon.passes._tracks import Observation, Tracks
 
 for _name in ("elementwise", "shape", "select", "weights", "recurrent"):
     importlib.import_module(f"netsurgeon.passes._axes_{_name}")
@@ -32,8 +32,9 @@ def track(graph: ir.Graph, observation: Observation) -> Tracks:
         _Node(tracks, node, opset).declare()
     leave = tracks.reason("", "output", "it is an output of the model")
     for value in graph.outputs:
-        for axis in tracks.axes.get(value.name or "", ()):
-            tracks.labels.freeze(axis, leave)
+        for axis in (*tracks.axes.get(value.name or "", ()), *tracks.extents.get(value.name or "", ())):
+            if axis is not None:
+                tracks.labels.freeze(axis, leave)
     _tie_shared(tracks, graph)
     return tracks
 
@@ -69,6 +70,9 @@ class _Node:
             declaration.declare(self.scope)
         except (IndexError, ValueError, TypeError) as error:
             raise UndeclaredError(f"it is not understood ({error})") from error
+        for index, value in enumerate(self.node.outputs):
+            if value.name not in self.tracks.axes and (value.uses() or value.is_graph_output()):
+                raise UndeclaredError(f"its output {index} is not followed")
 
     def _freeze(self, text: str) -> None:
         """Keep every axis of every input, of what bodies capture, and of every output."""
@@ -89,7 +93,7 @@ class _Node:
                 self.scope.freeze(self.tracks.axes.get(value.name or "", ()), "it is told what to do by it")
 
     def _complete(self) -> None:
-        """Outputs that the declaration left out stay as they are."""
+        """Outputs of what is frozen stay as they are."""
         for value in self.node.outputs:
             shape = self.tracks.observation.shapes.get(value.name or "")
             if value.name and shape is not None and value.name not in self.tracks.axes:
@@ -171,7 +175,8 @@ class _Node:
         if output in self.tracks.extents:
             return
         sources = [(i, self._sources(i)) for i in range(len(self.node.inputs)) if i not in self.scope.handled]
-        used = [axis for _, found in sources for axis in found or () if axis is not None]
+        captured = [self.tracks.extents.get(name) for name in _captured(self.node)]
+        used = [axis for found in (*(s for _, s in sources), *captured) for axis in found or () if axis is not None]
         if used:
             self.scope.freeze(used, "it computes with the size")
         integers = self.tracks.observation.integers.get(output or "")
@@ -198,4 +203,9 @@ def _tie_shared(tracks: Tracks, graph: ir.Graph) -> None:
                 continue
             held = tracks.slots[first.setdefault(value.name or "", key)]
             for one, other in zip(held, tracks.slots[key], strict=True):
-                tracks.labels.join(one.labels, other.labels)
+                if one.groups == other.groups:
+                    tracks.labels.join(one.labels, other.labels)
+                else:
+                    why = tracks.reason(label(node), node.op_type, "its weight is shared by other groups")
+                    tracks.labels.freeze(one.labels, why)
+                    tracks.labels.freeze(other.labels, why)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes._axes import DECLARATIONS, Slot, Tracks
+from netsurgeon.passes._axes import DECLARATIONS
 from netsurgeon.passes._labels import Classes
 from netsurgeon.passes._nodes import is_constant, label
+from netsurgeon.passes._tracks import Slot, Tracks
 
 
 def zeroed_slots(

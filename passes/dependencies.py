@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes._axes import Observation, Reason, Slot, Tracks
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._labels import SILENT, Axis, Classes
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import label
 from netsurgeon.passes._track import track
+from netsurgeon.passes._tracks import Observation, Reason, Slot, Tracks
 from netsurgeon.passes._zeroing import zeroed_slots
 
 Ints = npt.NDArray[np.int64]

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from netsurgeon.passes._axes import DECLARATIONS, Removal, Slot, kept
+from netsurgeon.passes._axes import DECLARATIONS, Removal
 from netsurgeon.passes._edits import Edit
 from netsurgeon.passes._labels import Axis
 from netsurgeon.passes._nodes import is_constant, label, optional_input, present, set_initializer, tensor
+from netsurgeon.passes._tracks import Slot, kept
 from netsurgeon.passes.dependencies import Dependencies, Part, Unit, by_group
 
 Keep = Callable[[Axis], npt.NDArray[np.bool_]]

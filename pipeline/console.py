@@ -15,7 +15,7 @@ from rich.text import Text
 
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.compare import Comparison
-from netsurgeon.pipeline.inspect import Inspection
+from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.report import ModelFacts, Report, TrimFacts
 from netsurgeon.pipeline.validate import Validation
 
@@ -83,11 +83,8 @@ def _print_trim(trim: TrimFacts, console: Console) -> None:
     for group_name, reason in trim.failed:
         console.print(Text(f"units of {group_name} stay: {reason}", style="yellow"))
     if trim.proof is not None:
-        proof = f"masked and trimmed model agree on {trim.proof.inputs} inputs to {trim.proof.error:.1e} of their scale"
-        console.print(f"{proof}; multiply-adds {trim.macs / max(trim.macs_dense, 1.0):.1%} of the dense model's")
-        if trim.proof.constant:
-            constant = ", ".join(trim.proof.constant)
-            console.print(Text(f"{constant} did not vary over the inputs: that proves little", style="yellow"))
+        console.print(Text(f"masked against trimmed model: {trim.proof}"))
+        console.print(f"multiply-adds {trim.macs / max(trim.macs_dense, 1.0):.1%} of the dense model's")
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -121,6 +118,30 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
     for note in inspection.notes:
         console.print(Text(f"note: {note}"))
+
+
+def print_units(found: UnitInspection, console: Console) -> None:
+    """The result of `inspect --units`."""
+    console.print(Text(f"{found.name}: {found.parameters:,} parameters"))
+    table = Table(title="groups of units that can be removed", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("made by", overflow="fold")
+    table.add_column("operators", overflow="fold")
+    for name in ("units", "parameters each"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in found.groups:
+        row = (", ".join(group.operators), f"{len(group.units):,}", f"{group.parameters:,}")
+        table.add_row(Text(group.node), *map(Text, row))
+    console.print(table)
+    if not found.frozen:
+        return
+    table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("weight", "indices", "reason"):
+        table.add_column(name, overflow="fold", justify="right" if name == "indices" else "left")
+    for each in found.frozen:
+        place = f" ({each.operator} {each.node})" if each.node else ""
+        row = (each.value, f"{each.indices:,} of axis {each.axis}", f"{each.reason}{place}")
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def _layers(report: Report) -> Table:

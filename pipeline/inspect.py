@@ -5,8 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 from netsurgeon.passes._find_layers import Declined, find_layers
+from netsurgeon.passes._nodes import FLOATS
+from netsurgeon.passes._tracks import Observation
+from netsurgeon.passes.dependencies import Frozen, Group, analyse
+from netsurgeon.pipeline.compress import input_specs
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.source import ModelLike, open_model
+from netsurgeon.pipeline.samples import Source as Data
+from netsurgeon.pipeline.samples import open_samples, random_samples
+from netsurgeon.pipeline.source import ModelLike, Source, open_model
+
+SIDES = (64, 512, 1)
+"""Sizes tried for axes that the model leaves open, until it runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,3 +82,60 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
         tuple(declined),
         source.notes,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitInspection:
+    """What of a model can be removed whole: groups of units, and what is frozen.
+
+    Attributes:
+        name: file name; empty where the model came from memory.
+        parameters: elements of all its weights.
+        groups: of units that lie on the same axes.
+        frozen: what must stay, and why.
+        notes: what normal form did.
+    """
+
+    name: str
+    parameters: int
+    groups: tuple[Group, ...]
+    frozen: tuple[Frozen, ...]
+    notes: tuple[str, ...]
+
+
+def inspect_units(model: ModelLike, data: Data | None = None, custom_ops: tuple[str, ...] = ()) -> UnitInspection:
+    """Find what hangs together in a model, without changing it.
+
+    Args:
+        model: the model.
+        data: an input of it, which shows the shapes of its values; random where there is none.
+        custom_ops: shared libraries with the user's operators.
+
+    Raises:
+        InputError: the model cannot be opened, or the data does not fit.
+        CheckFailedError: the model cannot run on the data.
+    """
+    runtime = Runtime(custom_ops)
+    source = open_model(model, runtime)
+    found = analyse(source.model, _observation(source, data, runtime))
+    weights = [value.const_value for value in source.model.graph.initializers.values()]
+    parameters = sum(weight.size for weight in weights if weight is not None and weight.dtype in FLOATS)
+    name = source.path.name if source.path else ""
+    return UnitInspection(name, parameters, found.groups, found.frozen, source.notes)
+
+
+def _observation(source: Source, data: Data | None, runtime: Runtime) -> Observation:
+    specs = input_specs(source.original)
+    if data is not None:
+        return observe(source.model, next(open_samples(data, specs, batch_size=2).batches()), runtime)
+    problem: CheckFailedError | None = None
+    for size in SIDES:
+        filled = [
+            dataclasses.replace(s, shape=s.shape and (s.shape[0], *(size if n is None else n for n in s.shape[1:])))
+            for s in specs
+        ]
+        try:
+            return observe(source.model, next(random_samples(filled, 2, batch_size=2).batches()), runtime)
+        except CheckFailedError as error:
+            problem = error
+    raise CheckFailedError(f"{problem}: give it inputs that it accepts with --data") from problem

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes._axes import Observation
+from netsurgeon.passes._tracks import Observation
 from netsurgeon.pipeline.runtime import Runtime
 
 MOST_INTEGERS = 64

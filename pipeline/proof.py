@@ -1,108 +1,162 @@
-"""Prove that a trimmed model is the function of its masked model: on real inputs, in ONNX Runtime."""
+"""Proof that a trimmed model is the masked model: both run in ONNX Runtime on real inputs, optimised and not."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.observe import tapped
 from netsurgeon.pipeline.runtime import Feed, Runtime
+from netsurgeon.pipeline.source import relative_difference
 
-TOLERANCES = {"float16": 1e-2, "float32": 1e-4, "float64": 1e-4}
-"""Largest difference relative to an output's scale."""
-DISCRETE = ("ArgMax", "ArgMin", "TopK", "NonMaxSuppression")
-"""A tiny difference of their inputs may swap what they answer: they are compared at their inputs."""
+TOLERANCE = 1e-4
+"""Largest difference, relative to the scale of an output, in float32."""
+
+TOLERANCE_HALF = 1e-2
+"""The same where a value of the model is float16."""
+
+_DISCRETE = ("ArgMax", "ArgMin", "TopK", "NonMaxSuppression")
+"""Operators whose results jump: they are compared at what enters them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputProof:
+    """One output, or what enters the discrete operator that makes it.
+
+    Attributes:
+        output: its name.
+        difference: largest absolute difference over the largest magnitude, over all inputs and optimisation levels.
+        varies: whether it varies over the inputs; what does not proves nothing.
+    """
+
+    output: str
+    difference: float
+    varies: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """Masked against trimmed model.
+    """What the runs have shown.
 
     Attributes:
-        holds: whether they agree, with ONNX Runtime's graph optimisation off and on.
-        reason: where they do not.
-        error: largest difference of a value, relative to the value's scale.
-        inputs: feeds they were run on.
-        values: what was compared.
-        constant: values that are the same for all inputs: their agreement proves little.
+        outputs: what was compared.
+        tolerance: largest difference allowed.
+        failure: why the trimmed model could not be run; empty where it could.
     """
 
-    holds: bool
-    reason: str
-    error: float
-    inputs: int
-    values: tuple[str, ...]
-    constant: tuple[str, ...]
+    outputs: tuple[OutputProof, ...]
+    tolerance: float
+    failure: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the trimmed model ran, and is the masked one wherever they were compared."""
+        return not self.failure and all(each.difference <= self.tolerance for each in self.outputs)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether an output varies over the inputs."""
+        return any(each.varies for each in self.outputs)
+
+    def __str__(self) -> str:
+        """One sentence."""
+        if self.failure:
+            return self.failure
+        worst = max(self.outputs, key=lambda each: each.difference, default=None)
+        if worst is None or not self.says_something:
+            return "no output varies over the inputs: equality proves nothing"
+        relation = "at most" if self.holds else "more than the allowed"
+        limit = worst.difference if self.holds else self.tolerance
+        detail = "" if self.holds else f": {worst.output!r} by {worst.difference:.2g}"
+        return f"outputs differ by {relation} {limit:.2g} of their scale{detail}"
 
 
-def prove(masked: ir.Model, trimmed: ir.Model, feeds: Sequence[Feed], runtime: Runtime) -> Proof:
-    """Run both models on the same inputs, with graph optimisation off and on.
+def prove(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed], runtime: Runtime) -> Proof:
+    """Run both models on the feeds, with graph optimisation off and on, and compare their outputs.
+
+    Args:
+        masked: units in place, their columns zero.
+        trimmed: the same with the units removed.
+        feeds: real inputs, at least two samples in all.
+        runtime: how sessions are made.
 
     Raises:
-        CheckFailedError: ONNX Runtime cannot load or run one of them.
+        CheckFailedError: the masked model cannot run.
     """
-    names = compared(masked)
-    error, reason, constant = 0.0, "", ()
+    names = _compared(masked)
+    held = list(feeds)
+    tolerance = TOLERANCE_HALF if _is_half(masked) else TOLERANCE
+    worst: dict[str, float] = dict.fromkeys(names, 0.0)
+    varies: dict[str, bool] = {}
     for optimise in (False, True):
-        runs = []
-        for model in (masked, trimmed):
-            session = runtime.session(tapped(model, names), optimise=optimise)
-            runs.append([session.run(feed, names) for feed in feeds])
-        constant = tuple(name for name in names if not _varies([run[name] for run in runs[0]]))
-        for name in names:
-            found, tolerance = _distance([run[name] for run in runs[0]], [run[name] for run in runs[1]])
-            error = max(error, found)
-            if not found <= tolerance:
-                state = "on" if optimise else "off"
-                reason = reason or f"{name!r} differs by {found:.2g} of its scale with optimisation {state}"
-    return Proof(not reason, reason, error, sum(map(_count, feeds)), tuple(names), constant)
+        wanted = _run(masked, names, held, runtime, optimise)
+        try:
+            found = _run(trimmed, names, held, runtime, optimise)
+            for name in names:
+                difference = max(map(relative_difference, wanted[name], found[name]), default=0.0)
+                worst[name] = max(worst[name], difference)
+        except CheckFailedError as error:
+            return Proof((), tolerance, f"the trimmed model does not run: {error}")
+        varies |= {name: _varies(wanted[name]) for name in names}
+    return Proof(tuple(OutputProof(name, worst[name], varies[name]) for name in names), tolerance)
 
 
-def compared(model: ir.Model) -> list[str]:
-    """Names of the values to compare: the outputs, and what goes into operators with discrete answers."""
-    names = {}
-    for value in model.graph.outputs:
-        names[value.name or ""] = None
-    for node in model.graph:
-        if node.op_type in DISCRETE:
-            for output in node.outputs:
-                names.pop(output.name or "", None)
-            for value in node.inputs[:2]:
-                if value is not None and value.name and value.const_value is None:
-                    names[value.name] = None
-    return [name for name in names if name]
+def _run(
+    model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], runtime: Runtime, optimise: bool
+) -> dict[str, list[Any]]:
+    """Values by name, one a feed."""
+    session = runtime.session(tapped(model, names), optimise=optimise)
+    runs = [session.run(feed, names) for feed in feeds]
+    return {name: [run[name] for run in runs] for name in names}
 
 
-def _count(feed: Mapping[str, Any]) -> int:
-    return max((len(array) for array in feed.values() if np.ndim(array)), default=1)
+def _compared(model: ir.Model) -> list[str]:
+    """Names of the outputs, or of what enters the discrete operators they come from, each once."""
+    names: dict[str, None] = {}
+    for output in model.graph.outputs:
+        for name in _origins(output):
+            names.setdefault(name)
+    return list(names)
 
 
-def _varies(values: Sequence[Any]) -> bool:
-    arrays = [np.asarray(value) for value in values]
-    rows = [row for array in arrays for row in (array if array.ndim else array[None])]
-    return any(row.shape != rows[0].shape or not np.array_equal(row, rows[0], equal_nan=True) for row in rows[1:])
+def _origins(output: ir.Value) -> Iterator[str]:
+    """The nearest values before an output that do not come from a discrete operator through integers alone."""
+    value: ir.Value | None = output
+    while value is not None and value.dtype is not None and value.dtype.is_integer():
+        node = value.producer()
+        if node is None or node.op_type in _DISCRETE:
+            break
+        value = next((each for each in node.inputs if each is not None and not each.is_initializer()), None)
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type not in _DISCRETE:
+        yield output.name or ""
+        return
+    count = 2 if node.op_type == "NonMaxSuppression" else 1
+    yield from (each.name for each in node.inputs[:count] if each is not None and each.name and not _is_fed(each))
 
 
-def _distance(expected: Sequence[Any], found: Sequence[Any]) -> tuple[float, float]:
-    """Largest difference relative to the scale, and the largest that is allowed."""
-    tolerance, worst = 0.0, 0.0
-    arrays = [np.asarray(each) for each in expected]
-    finite = [array[np.isfinite(array)] for array in arrays if array.dtype.kind == "f"]
-    scale = max((float(np.abs(each).max(initial=0.0)) for each in finite), default=0.0) or 1.0
-    for one, other in zip(arrays, map(np.asarray, found), strict=True):
-        if one.shape != other.shape or one.dtype != other.dtype:
-            return np.inf, 0.0
-        if one.dtype.kind != "f":
-            worst = max(worst, float(not np.array_equal(one, other)))
-            continue
-        tolerance = TOLERANCES.get(str(one.dtype), 1e-2)
-        usable = np.isfinite(one)
-        if not np.array_equal(usable, np.isfinite(other)):
-            return np.inf, tolerance
-        difference = np.abs(one[usable].astype(np.float64) - other[usable])
-        worst = max(worst, float(difference.max(initial=0.0)) / scale)
-    return worst, tolerance
+def _is_fed(value: ir.Value) -> bool:
+    return value.is_graph_input() or value.is_initializer()
+
+
+def _is_half(model: ir.Model) -> bool:
+    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    made = (value for node in model.graph for value in node.outputs)
+    values = (*model.graph.inputs, *model.graph.initializers.values(), *made)
+    casts = (node.attributes.get_int("to", 0) for node in model.graph if node.op_type == "Cast")
+    return any(value.dtype in half for value in values) or any(kind in half for kind in casts)
+
+
+def _varies(arrays: Sequence[Any]) -> bool:
+    """Whether a value differs between samples: between feeds, or along axis 0."""
+    first = arrays[0]
+    if not isinstance(first, np.ndarray):
+        return any(each != first for each in arrays[1:])
+    if any(each.shape != first.shape or not np.array_equal(each, first) for each in arrays[1:]):
+        return True
+    return first.ndim > 0 and len(first) > 1 and bool(np.any(first != first[:1]))

@@ -428,7 +428,7 @@ def _attempt(
         proof = prove(masked, model, feeds, runtime)
     except (ValueError, CheckFailedError, ir.passes.PassError) as error:
         return str(error.__cause__ or error)
-    return (model, proof) if proof.holds else proof.reason
+    return (model, proof) if proof.holds else str(proof)
 
 
 def unread_units(model: ir.Model, dependencies: Dependencies, round_to: int) -> Mask:

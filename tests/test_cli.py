@@ -109,6 +109,8 @@ def test_compress_inspect_compare_unpack(desk: Desk) -> None:
     assert report.exists()
     assert run(["inspect", str(small)]) == 0
     assert "first" in desk.capsys.readouterr().out
+    assert run(["inspect", str(desk.model), "--units"]) == 0
+    assert "groups of units that can be removed" in desk.capsys.readouterr().out
     assert run(["compare", str(desk.model), str(small), "--data", str(desk.data)]) == 0
     assert "relative error" in desk.capsys.readouterr().out
     assert run(["unpack", str(small), "-o", str(plain)]) == 0

@@ -14,7 +14,7 @@ from netsurgeon.passes.unpack_weights import packed_weights
 from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.inspect import inspect_model
+from netsurgeon.pipeline.inspect import inspect_model, inspect_units
 from netsurgeon.pipeline.unpack import unpack
 
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
@@ -216,3 +216,21 @@ def test_a_plain_model_cannot_be_unpacked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="plain already"):
         unpack(DENSE, tmp_path / "plain.onnx")
     assert not list(tmp_path.iterdir())
+
+
+# inspect --units
+
+
+def test_inspect_shows_groups_and_what_is_frozen() -> None:
+    found = inspect_units(DENSE)
+    assert found.name == "digits.onnx"
+    assert [group.operators[0] for group in found.groups] == ["Conv"] * (len(found.groups) - 1) + ["Gemm"]
+    assert [(each.indices, each.reason) for each in found.frozen] == [(10, "it is an output of the model")]
+    assert inspect_units(DENSE, TEST) == found
+
+
+def test_inspect_units_of_a_model_that_does_not_run_on_random_inputs() -> None:
+    text = PLAIN.replace("float[N, 4] x", "float[N, M] x")
+    assert inspect_units(parsed(text), np.ones((2, 4), np.float32)).parameters == 16
+    with pytest.raises(CheckFailedError, match="give it inputs that it accepts with --data"):
+        inspect_units(parsed(text))

@@ -1,0 +1,63 @@
+"""Fixtures that several test modules share."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from netsurgeon.passes.dependencies import Dependencies, Unit, analyse
+from netsurgeon.passes.mask_units import MaskUnits
+from netsurgeon.passes.normal_form import normal_form
+from netsurgeon.passes.trim_neurons import TrimNeurons
+from netsurgeon.pipeline.observe import observe
+from netsurgeon.pipeline.proof import prove
+from netsurgeon.pipeline.runtime import Runtime
+
+
+class Trimming:
+    """A model, masked and trimmed of the same units, and the proof that both are one function."""
+
+    def __init__(self, model: ir.Model, feed: Mapping[str, Any], share: float, seed: int):
+        runtime = Runtime()
+        self.model = model.clone()
+        self.model.ir_version = max(model.ir_version, 4)
+        normal_form()(self.model)
+        self.found: Dependencies = analyse(self.model, observe(self.model, feed, runtime))
+        self.units = self._draw(share, np.random.default_rng(seed))
+        self.masked = self.model.clone()
+        MaskUnits(self.units)(self.masked)
+        self.trimmed = self.masked.clone()
+        TrimNeurons(self.found, self.units)(self.trimmed)
+        self.proof = prove(self.masked, self.trimmed, [dict(feed)], runtime)
+        self.sizes = [sum(v.size for v in weights(m).values()) for m in (self.model, self.trimmed)]
+
+    def _draw(self, share: float, rng: np.random.Generator) -> list[Unit]:
+        """Up to `share` of each group, but one unit of each stays."""
+        drawn: list[Unit] = []
+        for group in self.found.groups:
+            count = min(round(share * len(group.units)), len(group.units) - 1)
+            drawn += [self.found.units[at] for at in rng.permutation(group.units)[:count]]
+        return drawn
+
+
+def weights(model: ir.Model) -> dict[str, Any]:
+    """Float constants by name."""
+    held = {name: value.const_value for name, value in model.graph.initializers.items()}
+    return {n: c.numpy() for n, c in held.items() if c is not None and c.dtype == ir.DataType.FLOAT}
+
+
+class Trim(Protocol):
+    """Masks and trims a model."""
+
+    def __call__(self, model: ir.Model, feed: Mapping[str, Any], share: float = 0.5, seed: int = 0) -> Trimming:
+        """Draw units, mask and trim them."""
+
+
+@pytest.fixture(scope="session")
+def trim() -> Trim:
+    def run(model: ir.Model, feed: Mapping[str, Any], share: float = 0.5, seed: int = 0) -> Trimming:
+        return Trimming(model, feed, share, seed)
+
+    return run
