@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from netsurgeon.pipeline.proof import prove
+from netsurgeon.pipeline.runtime import Runtime
+
 EXAMPLES = int(os.environ.get("NETSURGEON_EXAMPLES", "40"))
 SIDE = 4
 
@@ -201,3 +204,5 @@ def test_masked_is_trimmed(trim: Any, model: ir.Model, share: float, seed: int) 
     done = trim(model, feed, share, seed)
     assert done.proof.holds, str(done.proof)
     assert done.sizes[1] < done.sizes[0] or not done.units
+    other = np.random.default_rng(seed).standard_normal((3, 4, SIDE, SIDE)).astype(np.float32)
+    assert prove(done.masked, done.trimmed, [{"x": other}], Runtime()).holds  # no batch was frozen into the graph
