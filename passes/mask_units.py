@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import onnx_ir as ir
 
@@ -20,9 +20,11 @@ class MaskUnits(ir.passes.InPlacePass):
 
     Attributes:
         units: what to mask.
+        corrected: nodes whose columns are left alone, because a correction that needs them will zero them.
     """
 
     units: Sequence[Unit] = dataclasses.field(repr=False)
+    corrected: Set[str] = frozenset()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Mask in place.
@@ -33,7 +35,8 @@ class MaskUnits(ir.passes.InPlacePass):
         nodes = {label(node): node for node in model.graph}
         parts: dict[tuple[str, int], list[Part]] = {}
         for unit in self.units:
-            for part in (*unit.consumers, *unit.zeroed):
+            consumers = (each for each in unit.consumers if each.node not in self.corrected)
+            for part in (*consumers, *unit.zeroed):
                 parts.setdefault((part.node, part.index), []).append(part)
         for (name, index), found in parts.items():
             if name not in nodes:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 import netsurgeon
 from netsurgeon.passes._linalg import FactorizationError
+from netsurgeon.passes._nodes import label
 from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.calibrate import Calibration
@@ -167,7 +168,7 @@ class _Run:
         plan = make_plan(source.model, selection, sweep, self.options, self.progress)
         self._stage("measure")
         masked = source.model.clone()
-        MaskUnits(trim.units)(masked)
+        MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
         pruned = prune_segments(source.model, masked, selection, plan, sweep, self.options, self.progress)
         self._stage("prune")
         trimmed = self._remove_units(masked, trim, sweep)

@@ -20,7 +20,7 @@ from netsurgeon.passes import _group_obs, solvers
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import FLOATS, is_constant, label, optional_input, present, tensor
-from netsurgeon.passes._select_units import Axes, select_units
+from netsurgeon.passes._select_units import Axes, select_units, settle_units
 from netsurgeon.passes._unit_costs import Term, UnitCosts
 from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse, by_group
 from netsurgeon.passes.importance import FixedImportance, Importance, ObsImportance, idle
@@ -158,13 +158,12 @@ def choose_units(
     candidates = _candidates(model, dependencies, layers)
     importance, candidates = _importance(model, layers, dependencies, candidates, calibration, options, progress)
     costs, total = _costs(model, dependencies, candidates, options.save)
-    selection = select_units(
-        importance,
-        costs,
-        _axes(dependencies, candidates, options.round_to),
-        options.trim_goal * total,
-        per_saving=options.importance == "obs",
-    )
+    axes = _axes(dependencies, candidates, options.round_to)
+    progress("choosing units", 0, 1)
+    if options.importance == "obs":
+        selection = settle_units(importance, costs, axes, options.trim_goal * total)
+    else:
+        selection = select_units(importance, costs, axes, options.trim_goal * total, per_saving=False)
     removed = np.zeros(len(dependencies.units), bool)
     removed[candidates[selection.order]] = True
     plan = TrimPlan(dependencies, tuple(layers), removed, options.trim_goal, selection.saved / total)
