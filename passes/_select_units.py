@@ -209,7 +209,7 @@ class _Batch:
         worth = np.bincount(axis[member], self._worth[units[member]], minlength=len(blocks))
         if self._per_saving:
             saved = np.bincount(axis[member], self._savings[units[member]], minlength=len(blocks))
-            worth *= np.minimum(1.0, need / np.maximum(saved, np.finfo(float).tiny))
+            worth = worth * np.minimum(1.0, np.divide(need, saved, out=np.ones(len(saved)), where=saved > need))
         ratio = np.divide(total, worth, out=np.full(len(blocks), np.inf), where=worth > 0.0)
         if not np.isfinite(ratio).any():
             return -1, np.inf

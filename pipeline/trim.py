@@ -200,7 +200,7 @@ def _axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Axes:
     sizes = np.array([len(group.units) for group in groups], np.int64)
     return Axes(
         of,
-        np.array([_step(size, round_to) for size in sizes], np.int64),
+        np.array([_step(int(size), round_to) for size in sizes], np.int64),
         sizes - np.bincount(of, minlength=len(groups)),
     )
 

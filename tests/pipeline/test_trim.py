@@ -1,0 +1,261 @@
+"""Trimming from end to end: what is asked for goes, the rest is corrected, and the function is proven to stand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+import netsurgeon
+from netsurgeon.cli import run
+from netsurgeon.passes.trim_neurons import TrimNeurons
+from netsurgeon.pipeline import compress as compressing
+from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+
+Array = NDArray[Any]
+ROOT = Path(__file__).parent.parent.parent
+DIGITS = ROOT / "models" / "digits"
+FAST: dict[str, Any] = {"damping": 0.01, "values": "float32", "pack": False}
+
+
+def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> Array:
+    return np.asarray(scale * np.random.default_rng([seed, *shape]).standard_normal(shape), np.float32)
+
+
+def built(nodes: list[onnx.NodeProto], weights: dict[str, Array], entry: list[int | str]) -> onnx.ModelProto:
+    graph = onnx.helper.make_graph(
+        nodes,
+        "network",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, entry)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 5])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def residual_network() -> onnx.ModelProto:
+    """Two residual blocks of 12 channels, 16 inside each, sigmoids (f(0) ≠ 0) and padding, then a classifier."""
+    node, pads = onnx.helper.make_node, {"pads": [1, 1, 1, 1]}
+    nodes = [node("Conv", ["x", "stem"], ["s0"], "stem", **pads), node("Sigmoid", ["s0"], ["t0"])]
+    weights = {"stem": normal(12, 3, 3, 3, scale=0.4)}
+    for block in (1, 2):
+        a, b, before = f"a{block}", f"b{block}", f"t{block - 1}"
+        nodes += [
+            node("Conv", [before, a], [f"h{block}"], a, **pads),
+            node("Sigmoid", [f"h{block}"], [f"r{block}"]),
+            node("Conv", [f"r{block}", b, f"{b}_bias"], [f"u{block}"], b, **pads),
+            node("Add", [f"u{block}", before], [f"t{block}"]),
+        ]
+        weights |= {
+            a: normal(16, 12, 3, 3, seed=block, scale=0.2),
+            b: normal(12, 16, 3, 3, seed=block, scale=0.2),
+            f"{b}_bias": normal(12),
+        }
+    nodes += [
+        node("GlobalAveragePool", ["t2"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "head"], ["y"], "head"),
+    ]
+    return built(nodes, weights | {"head": normal(12, 5)}, ["N", 3, 6, 6])
+
+
+def pictures(count: int = 96) -> Array:
+    return normal(count, 3, 6, 6, seed=7)
+
+
+def outputs(model: onnx.ModelProto | ir.Model, x: Array) -> Array:
+    proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": x})[0], np.float64)
+
+
+def elements(model: ir.Model) -> int:
+    return sum(value.const_value.size for value in model.graph.initializers.values() if value.const_value is not None)
+
+
+@pytest.mark.parametrize("round_to", [1, 8])
+def test_what_is_asked_for_goes(round_to: int) -> None:
+    result = compress(residual_network(), {"x": pictures()}, trim=0.3, round_to=round_to, **FAST)
+    trim, report = result.report.trim, result.report
+    assert trim.saved >= 0.3
+    assert report.compressed.parameters <= 0.7 * (report.dense.parameters + 2 * 16 + 12 + 5), "biases are created"
+    assert report.compressed.parameters == elements(result.model)
+    assert trim.proof is not None
+    assert trim.proof.holds
+    assert trim.proof.says_something
+    assert trim.macs < trim.macs_dense
+    assert trim.groups
+    assert not trim.failed
+    for group in trim.groups:
+        assert 0 < group.removed < group.units
+        assert round_to == 1 or (group.units - group.removed) % 4 == 0
+
+
+def digits_error(**options: Any) -> float:
+    """Relative error of the digits network's scores on its test pictures, with 15 % of its parameters."""
+    result = compress(
+        DIGITS / "digits.onnx",
+        DIGITS / "calibration.npz",
+        test=DIGITS / "test.npz",
+        **{"trim": 0.85, "round_to": 1, **FAST, **options},
+    )
+    error = result.report.validation.outputs[0].relative_error
+    assert error is not None
+    return error
+
+
+@pytest.fixture(scope="module")
+def corrected_error() -> float:
+    """With the default importance and correction."""
+    return digits_error()
+
+
+def test_what_is_left_is_corrected(corrected_error: float) -> None:
+    assert corrected_error < 0.85 * digits_error(method="magnitude")
+
+
+def test_the_correction_aims_at_the_dense_model(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns masked before would hide from the correction what it has to make up for."""
+    real = compressing.MaskUnits
+    monkeypatch.setattr(compressing, "MaskUnits", lambda units, corrected=frozenset(): real(units))
+    assert corrected_error < 0.8 * digits_error()
+
+
+def test_prices_after_correction_are_better_than_magnitude(corrected_error: float) -> None:
+    assert corrected_error < digits_error(importance="magnitude")
+
+
+@pytest.mark.parametrize("importance", ["magnitude", "apoz"])
+def test_other_importances(importance: str) -> None:
+    result = compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", trim="up-to:0.15", importance=importance, **FAST)
+    assert result.report.trim.saved > 0.1
+    assert result.report.compressed.parameters < result.report.dense.parameters
+
+
+def test_multiply_adds_can_be_what_is_saved() -> None:
+    result = compress(residual_network(), {"x": pictures()}, trim=0.3, save="macs", round_to=1, **FAST)
+    trim = result.report.trim
+    assert 1 - trim.macs / trim.macs_dense == pytest.approx(trim.saved)
+    assert trim.saved >= 0.3
+
+
+def test_trim_first_then_prune_what_is_left() -> None:
+    result = compress(residual_network(), {"x": pictures()}, trim=0.3, sparsity=0.5, round_to=1, **FAST)
+    kept = sum(layer.kept for layer in result.report.layers)
+    left = elements(result.model) - sum(
+        value.const_value.size
+        for value in result.model.graph.initializers.values()
+        if value.const_value is not None and len(value.const_value.shape) < 2
+    )
+    assert kept == pytest.approx(0.5 * left, rel=0.05)
+
+
+def test_units_that_pruning_leaves_unread_go() -> None:
+    result = compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", sparsity=0.95, round_to=1, **FAST)
+    trim = result.report.trim
+    assert trim.asked == 0.0
+    assert trim.unread > 0
+    assert trim.proof is not None
+    assert trim.proof.holds
+    assert result.report.compressed.parameters < result.report.dense.parameters
+
+
+def test_excluded_layers_stay_as_they_are() -> None:
+    model = residual_network()
+    result = compress(model, {"x": pictures()}, trim="up-to:0.5", exclude=("a1", "b1"), round_to=1, **FAST)
+    after = {name: value.const_value for name, value in result.model.graph.initializers.items()}
+    for initializer in model.graph.initializer:
+        if initializer.name in ("a1", "b1"):
+            held = after[initializer.name]
+            assert held is not None
+            np.testing.assert_array_equal(held.numpy(), onnx.numpy_helper.to_array(initializer))
+    assert result.report.trim.groups
+
+
+def test_more_than_can_go_is_an_error_unless_it_was_a_wish() -> None:
+    with pytest.raises(CheckFailedError, match=r"trim is 0.99, but .* is all that units can save .* up-to:0.99"):
+        compress(residual_network(), {"x": pictures()}, trim=0.99, round_to=1, **FAST)
+    result = compress(residual_network(), {"x": pictures()}, trim="up-to:0.99", round_to=1, **FAST)
+    assert 0.5 < result.report.trim.saved < 0.99
+    assert outputs(result.model, pictures(2)).shape == (2, 5)
+
+
+def test_where_nothing_can_go_a_wish_leaves_the_model_alone(tmp_path: Path) -> None:
+    node = onnx.helper.make_node
+    model = built([node("Gemm", ["x", "w", "b"], ["y"], "only")], {"w": normal(32, 5), "b": normal(5)}, ["N", 32])
+    data = {"x": normal(80, 32)}
+    with pytest.raises(CheckFailedError, match="0 units may go; frozen: "):
+        compress(model, data, trim=0.3, **FAST)
+    output = tmp_path / "small.onnx"
+    result = compress(model, data, trim="up-to:0.3", output=output, **FAST)
+    assert result.report.trim.saved == 0.0
+    assert result.report.trim.proof is None
+    np.testing.assert_allclose(outputs(onnx.load(output), data["x"]), outputs(model, data["x"]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_group_that_does_not_hold_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal that damages one group is found by the proof, named, and left out."""
+    model, x = residual_network(), pictures()
+    real = TrimNeurons.call
+
+    def damaged(self: TrimNeurons, given: ir.Model) -> ir.passes.PassResult:
+        result = real(self, given)
+        groups = self.dependencies.groups
+        if any(groups[unit.group].node == "a1" for unit in self.units):
+            value = given.graph.initializers["head"]
+            assert value.const_value is not None
+            value.const_value = ir.tensor(1.01 * value.const_value.numpy(), name="head")
+        return result
+
+    monkeypatch.setattr(TrimNeurons, "call", damaged)
+    result = compress(model, {"x": x}, trim="up-to:0.5", round_to=1, **FAST)
+    trim = result.report.trim
+    assert [name for name, _ in trim.failed] == ["a1"]
+    assert "of their scale" in trim.failed[0][1]
+    assert "a1" not in [group.node for group in trim.groups]
+    assert "a2" in [group.node for group in trim.groups]
+    assert trim.proof is not None
+    assert trim.proof.holds
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trim": 1.0}, "expected a share above 0 and below 1"),
+        ({"trim": 0.0}, "expected a share above 0 and below 1"),
+        ({"trim": "much"}, "expected a share such as 0.3, or up-to:0.3"),
+        ({"trim": 0.3, "importance": "luck"}, "importance is 'luck'"),
+        ({"trim": 0.3, "save": "time"}, "save is 'time'"),
+        ({"trim": 0.3, "round_to": 0}, "round-to is 0"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        netsurgeon.Options(**options)
+
+
+def test_sparsity_is_half_unless_units_are_trimmed() -> None:
+    assert netsurgeon.Options().pruned_share == 0.5
+    assert netsurgeon.Options(trim=0.3).pruned_share == 0.0
+    assert netsurgeon.Options(trim=0.3, sparsity=0.8).pruned_share == 0.8
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "small.onnx"
+    given = [str(DIGITS / "digits.onnx"), "--data", str(DIGITS / "calibration.npz"), "-o", str(output)]
+    assert run(["compress", *given, "--trim", "0.4", "--damping", "0.01"]) == 0
+    shown = capsys.readouterr().out
+    assert "units removed" in shown
+    assert "masked against trimmed model: outputs differ by at most" in shown
+    output.unlink()
+    assert run(["compress", *given, "--trim", "0.999"]) == 1
+    assert "is all that units can save" in capsys.readouterr().err
+    assert not output.exists()
+    assert run(["compress", *given, "--trim", "some"]) == 2
