@@ -47,11 +47,13 @@ class Outcome:
     Attributes:
         damping: λ that was used, relative to the mean diagonal of the Hessian.
         samples: rows its statistics were taken from.
+        varied: whether they differed.
         seconds: time the solver took.
     """
 
     damping: float
     samples: int
+    varied: bool
     seconds: float
 
 
@@ -61,6 +63,11 @@ class LayerMoments:
 
     fit: Moments
     held: Moments
+
+    @property
+    def varies(self) -> bool:
+        """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
+        return self.fit.varies or self.held.varies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +101,7 @@ class PruneWeights(ir.passes.InPlacePass):
     def _prune(self, layer: Layer) -> Outcome:
         started = time.perf_counter()
         plan, moments = self.plan[layer.name], self.moments[layer.name]
-        centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None
+        centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
         weight = layer.matrix()
         damping = plan.damping
         if damping is None:
@@ -111,7 +118,7 @@ class PruneWeights(ir.passes.InPlacePass):
         layer.write(pruned)
         if centred:
             layer.shift_bias(bias_shift(layer, weight, statistics))
-        return Outcome(damping, statistics.count, time.perf_counter() - started)
+        return Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
         if moments.held.count == 0 or plan.method == "magnitude":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Literal
 
 import numpy as np
@@ -217,7 +217,7 @@ def measure_costs(
 
 
 def _cost(layer: Layer, moments: Moments, kept: float, rng: np.random.Generator) -> tuple[solvers.Curve, Trial]:
-    statistics = moments.statistics(centred=layer.bias_slot() is not None)
+    statistics = moments.statistics(centred=layer.bias_slot() is not None and moments.varies)
     weight = layer.matrix()
     curve = solvers.curve(weight, statistics, CURVE_DAMPING, rng)
     kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
@@ -262,20 +262,32 @@ def prune_segments(
         outcomes |= prune.outcomes
         done = [layer for layer in find_layers(current.graph)[0] if layer.name in moments]
         roundings += round_weights(current, [layer.weight.name or "" for layer in done], _stored_type(options))
-    return Pruned(outcomes, tuple(roundings), tuple(_too_few(dense, outcomes)))
+    return Pruned(outcomes, tuple(roundings), (*_too_few(dense, outcomes), *_unvaried(outcomes)))
 
 
 def _stored_type(options: Options) -> Literal["float16", "float32"]:
     return "float16" if options.values == "float16" else "float32"
 
 
-def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> list[str]:
+def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     columns = {layer.name: math.ceil(layer.columns / layer.blocks) for layer in find_layers(model.graph)[0]}
     short = [name for name, outcome in outcomes.items() if outcome.samples < columns[name]]
-    if not short:
-        return []
-    listed = ", ".join(short[:3]) + (", …" if len(short) > 3 else "")
-    return [
-        f"{len(short)} layers saw fewer samples than they have inputs ({listed}): "
-        "their correction leans on damping; more calibration inputs would help"
-    ]
+    if short:
+        yield (
+            f"fewer samples than inputs were seen by {_listed(short)}: "
+            "their correction leans on damping; more calibration inputs would help"
+        )
+
+
+def _unvaried(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    same = [name for name, outcome in outcomes.items() if not outcome.varied]
+    if same:
+        yield (
+            f"the same input in every sample was seen by {_listed(same)}: what matters there cannot be told; "
+            "give more calibration inputs, and different ones"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    layers = "layer" if len(names) == 1 else f"{len(names)} layers:"
+    return f"{layers} {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"

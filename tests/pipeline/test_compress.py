@@ -779,11 +779,34 @@ def test_dropped_inputs_are_reported() -> None:
 
 
 def test_layers_that_lost_everything_are_named() -> None:
-    """One input never varies: no layer has anything to go by."""
-    report = compress(perceptron(), inputs(1), **UNIFORM).report
-    assert [layer.kept for layer in report.layers] == [0, 0]
-    assert any(text.startswith("no weight is left in first, second") for text in report.warnings)
+    report = compress(perceptron(), inputs(), layers={"first": 0.9999}, **UNIFORM).report
+    assert [layer.kept for layer in report.layers] == [0, 320]
+    assert any(text.startswith("no weight is left in first: ") for text in report.warnings)
     assert not any("no weight is left" in text for text in compress(perceptron(), inputs(), **UNIFORM).report.warnings)
+
+
+def alike(count: int) -> Array:
+    return np.repeat(inputs(1), count, axis=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("data", [inputs(1), alike(80), inputs(2)])
+def test_few_or_equal_inputs_remove_no_more_than_was_asked_for(method: str, data: Array) -> None:
+    """Nothing, or little, varies: that is no proof that nothing matters."""
+    report = compress(perceptron(), data, test=inputs(), sparsity=0.25, method=method).report
+    assert report.sparsity == pytest.approx(0.25, abs=1e-3)
+    assert all(layer.kept for layer in report.layers)
+    assert report.validation.outputs[0].relative_error < 0.5
+
+
+def test_layers_whose_input_never_varied_are_named() -> None:
+    text = "the same input in every sample was seen by 2 layers: first, second"
+    for data in (inputs(1), alike(80)):
+        warnings = compress(perceptron(), data, **UNIFORM).report.warnings
+        assert any(warning.startswith(text) for warning in warnings)
+    assert not any("the same input" in each for each in compress(perceptron(), inputs(2), **UNIFORM).report.warnings)
+    one = compress(perceptron(), inputs(40), **UNIFORM).report.warnings
+    assert any(each.startswith("fewer samples than inputs were seen by layer second: ") for each in one)
 
 
 def test_measured_error_is_within_the_bound(delivered: tuple[Path, Compression]) -> None:
