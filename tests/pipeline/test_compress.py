@@ -32,7 +32,7 @@ from netsurgeon.pipeline import compress as compressing
 from netsurgeon.pipeline import pack as packing
 from netsurgeon.pipeline import source as opening
 from netsurgeon.pipeline.compress import Compression, compress
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.samples import PictureOptions
 from netsurgeon.pipeline.validate import Scores, Validation
@@ -525,14 +525,58 @@ def test_a_normal_form_that_fails_is_undone(failure: str, monkeypatch: pytest.Mo
 
 
 def test_model_that_cannot_run_on_the_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="check the values"):
+        compress(looked_up(), np.array([7, 8, 9]), output=tmp_path / "small.onnx", **UNIFORM)
+    assert not list(tmp_path.iterdir())
+
+
+def looked_up(at_the_end: bool = False) -> onnx.ModelProto:
+    """x (N,) picks rows of a table of 5, for the only layer or beside its output."""
     nodes = [
         onnx.helper.make_node("Gather", ["table", "x"], ["h"], name="gather"),
         onnx.helper.make_node("MatMul", ["h", "w"], ["y"], name="first"),
     ]
-    model = built(nodes, {"table": random(5, 32), "w": random(32, 10)}, entry=("N",))
+    if at_the_end:
+        nodes = [
+            onnx.helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+            onnx.helper.make_node("Unsqueeze", ["f", "one"], ["u"]),
+            onnx.helper.make_node("MatMul", ["u", "v"], ["m"], name="first"),
+            onnx.helper.make_node("Gather", ["table", "x"], ["h"], name="gather"),
+            onnx.helper.make_node("Add", ["m", "h"], ["y"]),
+        ]
+    weights = {"table": random(5, 32), "w": random(32, 10), "v": random(1, 32)}
+    model = built(nodes, weights, entry=("N",), end=("N", 32 if at_the_end else 10))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
-    with pytest.raises(InputError, match="check the values"):
-        compress(model, np.array([7, 8, 9]), output=tmp_path / "small.onnx", **UNIFORM)
+    return model
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+@pytest.mark.parametrize("where", ["calibration", "test", "split"])
+def test_model_that_cannot_run_on_a_later_batch(tmp_path: Path, where: str, at_the_end: bool) -> None:
+    good = np.arange(100) % 5
+    bad = np.where(np.arange(100) == 95, 7, good)
+    data, test = {"calibration": (bad, good), "test": (good, bad), "split": (bad, None)}[where]
+    with pytest.raises(InputError, match=r"as given cannot run on batch \d \(sample \d+ of the array to .*idx=7"):
+        compress(looked_up(at_the_end), data, test=test, output=tmp_path / "small.onnx", uniform=not at_the_end, **FAST)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_failing_batch_is_named() -> None:
+    bad = np.where(np.arange(100) == 95, 7, 0)
+    with pytest.raises(InputError, match=r"batch 2 \(sample 64 of the array to sample 95 of the array\)"):
+        compress(looked_up(), bad, test=bad[:9], **UNIFORM)
+    with pytest.raises(InputError, match=r"cannot run on sample 95 of the array: "):
+        compress(looked_up(), bad, test=bad[:9], batch_size=1, **UNIFORM)
+
+
+def test_a_changed_model_that_cannot_run_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: Any, **options: Any) -> None:
+        raise RunError("the model cannot run on this input")
+
+    monkeypatch.setattr(compressing, "validate", fails)
+    with pytest.raises(CheckFailedError, match="cannot run on this input"):
+        compress(perceptron(), inputs(), output=tmp_path / "small.onnx", **UNIFORM)
     assert not list(tmp_path.iterdir())
 
 
