@@ -162,5 +162,4 @@ def pattern_of(layer: Layer, pattern: tuple[int, int]) -> Pattern:
     channels = layer.columns // layer.blocks // layer.kernel_size
     if channels % size:
         raise ValueError(f"layer {layer.name!r} has {channels} input channels a group, not a multiple of {size}")
-    order = np.arange(channels * layer.kernel_size).reshape(channels, layer.kernel_size).T.ravel()
-    return Pattern(kept, size, order)
+    return Pattern(kept, size, layer.pattern_columns)
