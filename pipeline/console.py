@@ -51,7 +51,7 @@ def print_report(report: Report, console: Console) -> None:
     """The result of `compress`."""
     console.print(_layers(report))
     if len(report.layers) > LISTED:
-        console.print(f"… and {len(report.layers) - LISTED} smaller layers, listed in the report")
+        console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
     _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
     console.print(_models(report.dense, report.compressed, report.validation))
     source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"

@@ -127,7 +127,7 @@ def make_plan(
     """Spread the goal over the layers; one dense sweep, unless the goal needs no budget.
 
     Raises:
-        InputError: the sparsities the user has fixed leave no room for the goal.
+        InputError: no weight would be left, or the sparsities the user has fixed leave no room for the goal.
     """
     numbers = options.pattern_numbers()
     if numbers is not None:
@@ -135,14 +135,11 @@ def make_plan(
         return Plan(kept, {})
     free = {name: size for name, size in selection.sizes.items() if name not in selection.fixed}
     if options.uniform or not free or options.sparsity == 0.0:
-        return Plan({**budget.uniform(free, options.sparsity), **selection.fixed}, {})
-    total = sum(selection.sizes.values())
-    keep = total - round(total * options.sparsity) - sum(selection.fixed.values())
-    if not 0 < keep <= sum(free.values()):
-        raise InputError(
-            f"the sparsities given for {len(selection.fixed)} layers leave {keep:,} of {sum(free.values()):,} weights "
-            f"for the others at a sparsity of {options.sparsity} over all: change one of them"
-        )
+        kept = {**budget.uniform(free, options.sparsity), **selection.fixed}
+        if not any(kept.values()):
+            raise _nothing_left(selection, options.sparsity)
+        return Plan(kept, {})
+    keep = _kept_by_others(selection, options.sparsity)
     costs = measure_costs(
         model,
         [layer for layer in selection.layers if layer.name in free],
@@ -151,6 +148,38 @@ def make_plan(
         1.0 - options.sparsity,
     )
     return _best_plan(model, costs, keep, selection.fixed, calibration, progress)
+
+
+def _kept_by_others(selection: Selection, sparsity: float) -> int:
+    """Weights that the layers without a sparsity of their own may keep, so that all together meet the goal.
+
+    Raises:
+        InputError: none are left, or more than those layers have.
+    """
+    total, fixed = sum(selection.sizes.values()), selection.fixed
+    removed = round(total * sparsity)
+    kept, kept_there = total - removed, sum(fixed.values())
+    removed_there = sum(selection.sizes[name] for name in fixed) - kept_there
+    several = f"the {len(fixed)} layers with a sparsity of their own"
+    where = "the layer with a sparsity of its own" if len(fixed) == 1 else several
+    if kept == 0:
+        raise _nothing_left(selection, sparsity)
+    if kept_there >= kept:
+        raise InputError(
+            f"{kept_there:,} weights stay in {where}, but a sparsity of {sparsity} over all leaves only {kept:,} for "
+            "all layers: change one of the two"
+        )
+    if removed_there > removed:
+        raise InputError(
+            f"{removed_there:,} weights go from {where}, more than the {removed:,} that a sparsity of {sparsity} over "
+            "all removes: change one of the two"
+        )
+    return kept - kept_there
+
+
+def _nothing_left(selection: Selection, sparsity: float) -> InputError:
+    total = sum(selection.sizes.values())
+    return InputError(f"a sparsity of {sparsity} leaves none of {total:,} weights: give a smaller one")
 
 
 def _best_plan(
