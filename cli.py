@@ -6,6 +6,7 @@ import dataclasses
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,8 @@ except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.exit(130)
 
 Command = Callable[..., None]
+_received: list[int] = []
+"""Signals that asked this process to stop."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -172,30 +175,44 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign must not stop the run
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not what the user is told
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     sys.exit(run(sys.argv[1:]))
 
 
+def _stop(number: int, frame: object) -> None:
+    """Unwind the run, so that nothing spilled or half-written stays; note why: libraries may raise something else."""
+    del frame
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
 def run(arguments: list[str]) -> int:
-    """Exit code of a command line: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    """Exit code of a command line: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 143 terminated."""
     try:
         cli(arguments, prog_name="netsurgeon", standalone_mode=False)
-    except NetsurgeonError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        return _explain(error)
+    return 0
+
+
+def _explain(error: BaseException) -> int:
+    if _received or isinstance(error, KeyboardInterrupt | click.Abort):
+        return _fail(INTERRUPTED, 128 + (_received or [signal.SIGINT])[0])
+    if isinstance(error, NetsurgeonError):
         return _fail(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
-    except click.UsageError as error:
+    if isinstance(error, click.UsageError):
         help_at = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _fail(error.format_message().rstrip(".") + help_at, error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail(INTERRUPTED, 130)
-    except OSError as error:
+    if isinstance(error, OSError):
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
-    except Exception as error:
-        if os.environ.get("NETSURGEON_DEBUG"):
-            raise
-        return _fail(f"unexpected {type(error).__name__}: {error} (a bug: NETSURGEON_DEBUG=1 shows where)", 1)
-    return 0
+    if os.environ.get("NETSURGEON_DEBUG"):
+        raise error
+    return _fail(f"unexpected {type(error).__name__}: {error} (a bug: NETSURGEON_DEBUG=1 shows where)", 1)
 
 
 def _fail(message: str, code: int) -> int:

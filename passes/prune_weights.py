@@ -76,11 +76,13 @@ class Outcome:
     Attributes:
         damping: λ that was used, relative to the mean diagonal of the Hessian.
         samples: rows its statistics were taken from.
+        varied: whether they differed.
         seconds: time the solver took.
     """
 
     damping: float
     samples: int
+    varied: bool
     seconds: float
 
 
@@ -90,6 +92,11 @@ class LayerMoments:
 
     fit: Moments
     held: Moments
+
+    @property
+    def varies(self) -> bool:
+        """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
+        return self.fit.varies or self.held.varies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +130,7 @@ class PruneWeights(ir.passes.InPlacePass):
     def _prune(self, layer: Layer) -> Outcome:
         started = time.perf_counter()
         plan, moments = self.plan[layer.name], self.moments[layer.name]
-        centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None
+        centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
         dense = layer.matrix()
         weight = plan.gone.without_rows(dense) if plan.gone else dense
         damping = plan.damping
@@ -142,7 +149,7 @@ class PruneWeights(ir.passes.InPlacePass):
         layer.write(plan.gone.restored(pruned, dense) if plan.gone else pruned)
         if centred:
             layer.shift_bias(bias_shift(layer, dense, statistics))
-        return Outcome(damping, statistics.count, time.perf_counter() - started)
+        return Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
         if moments.held.count == 0 or plan.method == "magnitude":
@@ -191,5 +198,4 @@ def pattern_of(layer: Layer, pattern: tuple[int, int]) -> Pattern:
     channels = layer.columns // layer.blocks // layer.kernel_size
     if channels % size:
         raise ValueError(f"layer {layer.name!r} has {channels} input channels a group, not a multiple of {size}")
-    order = np.arange(channels * layer.kernel_size).reshape(channels, layer.kernel_size).T.ravel()
-    return Pattern(kept, size, order)
+    return Pattern(kept, size, layer.pattern_columns)

@@ -11,6 +11,10 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 DOUBLE_LIMIT = 2048
 """Wider Hessians are accumulated in float32: half the memory, and damping is far above the rounding."""
+ROUNDING = 1e-12
+"""An input whose variance is no more than this share of its squared mean is constant."""
+FEWEST_TO_TELL = 32
+"""With fewer samples no input is called dead: one that fires in one sample out of ten is easily missed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Statistics:
         cross: X X̂ᵀ / N, (groups, columns, columns); the same array as `gram` where X̂ is X.
         lost: (S − Ŝ) X̂ᵀ / N, (groups, rows, columns); None where no branch is added.
         lost_mean: mean of S − Ŝ, (groups, rows); None where no branch is added.
+        varies: whether any input differs between samples; one sample, or many that are alike, tell of none.
     """
 
     count: int
@@ -39,10 +44,16 @@ class Statistics:
     cross: Array = dataclasses.field(repr=False)
     lost: Array | None = dataclasses.field(default=None, repr=False)
     lost_mean: Array | None = dataclasses.field(default=None, repr=False)
+    varies: bool = True
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:
-        """Inputs that never vary (never fire, where not centred), (groups, columns)."""
+        """Inputs that never vary (never fire, where not centred), (groups, columns).
+
+        Their weights are removed for nothing, so none is where the samples cannot tell: they are few, or all alike.
+        """
+        if self.count < FEWEST_TO_TELL or not self.varies:
+            return np.zeros(self.gram.shape[:2], bool)
         energy = np.einsum("gii->gi", self.gram)
         scale = energy.max(axis=1, keepdims=True)
         return np.asarray(energy <= 1e-10 * scale)
@@ -83,6 +94,15 @@ class Moments:
         self._gram = np.zeros((groups, columns, columns), dtype)
         self._cross = np.zeros((groups, columns, columns), dtype) if paired else self._gram
         self._lost: tuple[Rows, Array] | None = None
+
+    @property
+    def varies(self) -> bool:
+        """Whether any input (the current model's, where paired) differs between samples by more than rounding."""
+        if self.count == 0 or self._origin is None:
+            return False
+        offsets = self._sums[1] / self.count
+        energy = np.einsum("gii->gi", self._gram) / self.count - offsets**2
+        return bool((energy > ROUNDING * (self._origin[1] + offsets) ** 2).any())
 
     def update(self, dense: Rows, current: Rows | None = None, lost: Rows | None = None) -> None:
         """Add a batch.
@@ -150,10 +170,10 @@ class Moments:
         if self.paired:
             cross = self._moment(self._cross, (offsets[0], offsets[1]), (means[0], means[1]), centred)
         if self._lost is None:
-            return Statistics(self.count, centred, means[0], means[1], gram, cross)
+            return Statistics(self.count, centred, means[0], means[1], gram, cross, varies=self.varies)
         lost_mean = self._lost[1] / self.count
         lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
-        return Statistics(self.count, centred, means[0], means[1], gram, cross, lost, lost_mean)
+        return Statistics(self.count, centred, means[0], means[1], gram, cross, lost, lost_mean, self.varies)
 
     def _moment(
         self, sums: npt.NDArray[np.floating], offsets: tuple[Array, Array], means: tuple[Array, Array], centred: bool

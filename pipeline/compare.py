@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
+from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.compress import input_specs
 from netsurgeon.pipeline.errors import InputError
@@ -40,7 +41,7 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
 
     Raises:
         InputError: a model or the data cannot be used, or the models do not take and give the same values.
-        CheckFailedError: the other model's outputs are not finite where the reference's are.
+        CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
     chosen = Options(**options)
     runtime = Runtime(chosen.custom_ops)
@@ -55,14 +56,15 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
         limit=chosen.limit,
         seed=chosen.seed,
     )
-    validation = validate(
-        runtime.session(first.original),
-        runtime.session(second.original),
-        samples,
-        held_out=True,
-        metric=chosen.metric,
-        label_offset=chosen.label_offset,
-    )
+    with inputs_blamed(first.original, runtime, samples):
+        validation = validate(
+            runtime.session(first.original),
+            runtime.session(second.original),
+            samples,
+            held_out=True,
+            metric=chosen.metric,
+            label_offset=chosen.label_offset,
+        )
     feed = next(samples.batches())
     first, second = verified(first, feed, runtime), verified(second, feed, runtime)
     try:

@@ -18,6 +18,7 @@ import netsurgeon
 from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes._nodes import label
 from netsurgeon.passes.mask_units import MaskUnits
+from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
@@ -159,6 +160,12 @@ class _Run:
         source = open_model(model, runtime)
         self._check_paths(source, data, test, output, report)
         inputs = self._inputs(source, data, test)
+        with inputs_blamed(source.original, runtime, inputs.calibration, inputs.held):
+            return self._compressed(source, inputs, runtime, output, report)
+
+    def _compressed(
+        self, source: Source, inputs: _Inputs, runtime: Runtime, output: Path | None, report: Path | None
+    ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
         check_labels(runtime.session(source.original), inputs.held, self.options.label_offset)
         selection = select(source.model, self.options)

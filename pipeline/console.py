@@ -51,7 +51,7 @@ def print_report(report: Report, console: Console) -> None:
     """The result of `compress`."""
     console.print(_layers(report))
     if len(report.layers) > LISTED:
-        console.print(f"… and {len(report.layers) - LISTED} smaller layers, listed in the report")
+        console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
     _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
     _print_trim(report.trim, console)
     console.print(_models(report.dense, report.compressed, report.validation))

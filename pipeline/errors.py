@@ -17,3 +17,7 @@ class CheckFailedError(NetsurgeonError):
     """A result did not pass verification and was not delivered (exit code 1)."""
 
     exit_code = 1
+
+
+class RunError(CheckFailedError):
+    """A model could be loaded but fails on an input."""

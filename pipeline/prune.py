@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal
 
 import numpy as np
@@ -136,7 +136,7 @@ def make_plan(
     """Spread the goal over the layers; one dense sweep, unless the goal needs no budget.
 
     Raises:
-        InputError: the sparsities the user has fixed leave no room for the goal.
+        InputError: no weight would be left, or the sparsities the user has fixed leave no room for the goal.
     """
     numbers = options.pattern_numbers()
     if numbers is not None:
@@ -145,16 +145,45 @@ def make_plan(
     fixed = selection.fixed
     free = {name: size for name, size in selection.sizes.items() if name not in fixed}
     if options.uniform or not free or options.pruned_share == 0.0:
-        return Plan({**budget.uniform(free, options.pruned_share), **fixed}, {})
-    total = sum(selection.sizes.values())
-    keep = total - round(total * options.pruned_share) - sum(fixed.values())
-    if not 0 < keep <= sum(free.values()):
-        raise InputError(
-            f"the sparsities given for {len(fixed)} layers leave {keep:,} of {sum(free.values()):,} weights "
-            f"for the others at a sparsity of {options.pruned_share} over all: change one of them"
-        )
+        kept = {**budget.uniform(free, options.pruned_share), **fixed}
+        if not any(kept.values()):
+            raise _nothing_left(selection, options.pruned_share)
+        return Plan(kept, {})
+    keep = _kept_by_others(selection, options.pruned_share)
     costs = measure_costs(model, selection, calibration, progress, 1.0 - options.pruned_share)
     return _best_plan(model, costs, keep, selection, calibration, progress)
+
+
+def _kept_by_others(selection: Selection, sparsity: float) -> int:
+    """Weights that the layers without a sparsity of their own may keep, so that all together meet the goal.
+
+    Raises:
+        InputError: none are left, or more than those layers have.
+    """
+    total, fixed = sum(selection.sizes.values()), selection.fixed
+    removed = round(total * sparsity)
+    kept, kept_there = total - removed, sum(fixed.values())
+    removed_there = sum(selection.sizes[name] for name in fixed) - kept_there
+    several = f"the {len(fixed)} layers with a sparsity of their own"
+    where = "the layer with a sparsity of its own" if len(fixed) == 1 else several
+    if kept == 0:
+        raise _nothing_left(selection, sparsity)
+    if kept_there >= kept:
+        raise InputError(
+            f"{kept_there:,} weights stay in {where}, but a sparsity of {sparsity} over all leaves only {kept:,} for "
+            "all layers: change one of the two"
+        )
+    if removed_there > removed:
+        raise InputError(
+            f"{removed_there:,} weights go from {where}, more than the {removed:,} that a sparsity of {sparsity} over "
+            "all removes: change one of the two"
+        )
+    return kept - kept_there
+
+
+def _nothing_left(selection: Selection, sparsity: float) -> InputError:
+    total = sum(selection.sizes.values())
+    return InputError(f"a sparsity of {sparsity} leaves none of {total:,} weights: give a smaller one")
 
 
 def _best_plan(
@@ -235,7 +264,7 @@ def _cost(
     layer: Layer, moments: Moments, gone: Gone | None, kept: float, rng: np.random.Generator
 ) -> tuple[solvers.Curve, Trial]:
     """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer."""
-    statistics = moments.statistics(centred=layer.bias_slot() is not None)
+    statistics = moments.statistics(centred=layer.bias_slot() is not None and moments.varies)
     weight = layer.matrix()
     if gone is None:
         curve = solvers.curve(weight, statistics, CURVE_DAMPING, rng)
@@ -294,20 +323,32 @@ def prune_segments(
         outcomes |= prune.outcomes
         done = [layer for layer in find_layers(current.graph)[0] if layer.name in moments]
         roundings += round_weights(current, [layer.weight.name or "" for layer in done], _stored_type(options))
-    return Pruned(outcomes, tuple(roundings), tuple(_too_few(dense, outcomes)))
+    return Pruned(outcomes, tuple(roundings), (*_too_few(dense, outcomes), *_unvaried(outcomes)))
 
 
 def _stored_type(options: Options) -> Literal["float16", "float32"]:
     return "float16" if options.values == "float16" else "float32"
 
 
-def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> list[str]:
+def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     columns = {layer.name: math.ceil(layer.columns / layer.blocks) for layer in find_layers(model.graph)[0]}
     short = [name for name, outcome in outcomes.items() if outcome.samples < columns[name]]
-    if not short:
-        return []
-    listed = ", ".join(short[:3]) + (", …" if len(short) > 3 else "")
-    return [
-        f"{len(short)} layers saw fewer samples than they have inputs ({listed}): "
-        "their correction leans on damping; more calibration inputs would help"
-    ]
+    if short:
+        yield (
+            f"fewer samples than inputs were seen by {_listed(short)}: "
+            "their correction leans on damping; more calibration inputs would help"
+        )
+
+
+def _unvaried(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    same = [name for name, outcome in outcomes.items() if not outcome.varied]
+    if same:
+        yield (
+            f"the same input in every sample was seen by {_listed(same)}: what matters there cannot be told; "
+            "give more calibration inputs, and different ones"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    layers = "layer" if len(names) == 1 else f"{len(names)} layers:"
+    return f"{layers} {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"

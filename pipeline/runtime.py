@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 
 Feed = dict[str, npt.NDArray[np.generic]]
 IN_MEMORY_LIMIT = 1_500_000_000
@@ -88,7 +88,7 @@ class Session:
         """Outputs by name.
 
         Raises:
-            CheckFailedError: the model fails on this feed.
+            RunError: the model fails on this feed.
         """
         names = list(outputs) if outputs is not None else self.outputs
         if not names:
@@ -96,7 +96,7 @@ class Session:
         try:
             values = self._inference.run(names, {name: feed[name] for name in feed if name in self._accepted})
         except Exception as error:
-            raise CheckFailedError(f"the model cannot run on this input: {first_line(error)}") from error
+            raise RunError(f"the model cannot run on this input: {first_line(error)}") from error
         return dict(zip(names, values, strict=True))
 
 

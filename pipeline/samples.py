@@ -82,6 +82,11 @@ class Samples:
         for indices in self._plan:
             yield None if labels is None else labels[indices]
 
+    def batch_name(self, number: int) -> str:
+        """Where the samples of one of `batches` come from, for a sentence: the first and the last."""
+        first, last = (self._name(int(self._plan[number][at])) for at in (0, -1))
+        return first if first == last else f"batch {number} ({first} to {last})"
+
     def take(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> "Samples":
         """The samples at `indices` (0 to count - 1), in that order, still lazy.
 

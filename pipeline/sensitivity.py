@@ -17,6 +17,8 @@ from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 Array = npt.NDArray[np.float64]
 FEWEST_ROWS = 16
 """Below this many samples one mean and one scale are fitted for an output, not one an element."""
+CONSTANT = 1e-12
+"""An output whose variance is no more than this share of its mean square is the same for every sample."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ def measure_sensitivity(
     """Relative error of the outputs per relative error of each layer, one layer replaced at a time.
 
     One session serves all: the layers' weights are overridable initializers of it. All layers count alike where the
-    model has no float output.
+    model has no float output, or its outputs are the same for every sample.
     """
     probe = model.clone()
     weights = {}
@@ -56,7 +58,7 @@ def measure_sensitivity(
     for name, trial in trials.items():
         changed = [session.run({**feed, weights[name]: trial.weight}, outputs) for feed in feeds]
         result[name] = max(output_error(dense, changed), 0.0) / max(trial.error, 1e-12)
-    return result
+    return result if any(result.values()) else dict.fromkeys(trials, 1.0)
 
 
 def float_outputs(session: Session, feed: Feed) -> list[str]:
@@ -76,7 +78,7 @@ def output_error(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, An
             continue
         expected, found = (_centred([batch[name] for batch in side]) for side in (dense, changed))
         energy = np.sum(expected**2)
-        if energy > 0.0:
+        if energy > CONSTANT * sum(float(np.sum(np.square(batch[name], dtype=np.float64))) for batch in dense):
             shared = np.sum(expected * found, axis=0) ** 2 / np.maximum(np.sum(found**2, axis=0), np.finfo(float).tiny)
             errors.append(1.0 - float(np.sum(shared) / energy))
     return float(np.mean(errors)) if errors else 0.0

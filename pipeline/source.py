@@ -61,7 +61,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> Source:
         )
     check_loads(original, path, runtime)
     overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
-    notes = [f"{overridable} initializers were also listed as graph inputs; they are constants now"] * bool(overridable)
+    notes = [f"initializers also listed as graph inputs are constants now: {overridable}"] * bool(overridable)
     try:
         clone = _changed(original, normal_form())
     except ir.passes.PassError as error:

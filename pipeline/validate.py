@@ -180,7 +180,7 @@ def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> Non
 
     Raises:
         InputError: a label is no class of the model.
-        CheckFailedError: the model cannot run on the first batch.
+        RunError: the model cannot run on the first batch.
     """
     if samples.labels is None:
         return

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto
 
-from netsurgeon import __version__
+from netsurgeon import __version__, cli
 from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compressing
 
@@ -457,6 +457,35 @@ def test_ctrl_c_deep_inside(desk: Desk, name: str, monkeypatch: pytest.MonkeyPat
     desk.refused(arguments, 130)
 
 
+@pytest.fixture
+def restored_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(cli, "_received", [])
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("restored_signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_a_library_makes_an_error_of(
+    desk: Desk, sent: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swallows(*arguments: Any, **options: Any) -> None:
+        try:
+            signal.raise_signal(sent)
+        except KeyboardInterrupt:
+            raise TypeError("expected str, bytes or os.PathLike object, not BufferedReader") from None
+
+    monkeypatch.setattr(compressing, "pack", swallows)
+    monkeypatch.setattr(sys, "argv", ["netsurgeon", *desk.compress()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    assert desk.capsys.readouterr().err == "error: interrupted: no file was left half-written\n"
+    assert not list(desk.out.iterdir())
+
+
 def test_a_bug_is_one_line_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("first\nsecond")
@@ -511,7 +540,8 @@ def test_process_compresses_on_a_terminal_without_unicode(desk: Desk) -> None:
     assert not list((desk.folder / "tmp").glob("*netsurgeon*"))
 
 
-def test_process_stops_at_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_process_that_is_stopped_leaves_nothing(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     (tmp_path / "out").mkdir()
     env = environment(tmp_path)
     paths = (DIGITS / "digits.onnx", "--data", DIGITS / "calibration.npz", "-o", tmp_path / "out" / "small.onnx")
@@ -526,9 +556,9 @@ def test_process_stops_at_ctrl_c(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while not list((tmp_path / "tmp").glob("netsurgeon-*/*.npy")) and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert [line for line in stderr.splitlines() if line] == ["error: interrupted: no file was left half-written"]
     assert not list((tmp_path / "out").iterdir())
     assert not list((tmp_path / "tmp").glob("*netsurgeon*"))

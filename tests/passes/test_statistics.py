@@ -167,10 +167,32 @@ def test_dead_inputs(paired: bool, offset: float) -> None:
     np.testing.assert_array_equal(moments.statistics(centred=False).dead, dead)
 
 
-def test_all_inputs_dead() -> None:
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("value", [0.0, 1.0, 1000.1, -3e-5])
+def test_inputs_that_are_all_alike_tell_of_no_dead_one(value: float, paired: bool) -> None:
+    same: Array = np.full((2, 1000, 3), value, np.float32) * np.arange(3, dtype=np.float32)
+    moments = stream(same, same if paired else None, [7, 100])
+    assert not moments.varies
+    for centred in (False, True):
+        assert not moments.statistics(centred=centred).dead.any()
+    moments.update(same[:, :1] + 1, same[:, :1] + 1 if paired else None)
+    assert moments.varies
+
+
+def test_one_sample_does_not_vary() -> None:
     moments = Moments(1, 3, paired=False)
-    moments.update(np.zeros((1, 5, 3), np.float32))
-    assert moments.statistics(centred=False).dead.all()
+    assert not moments.varies
+    moments.update(rows(1, 1, 3))
+    assert not moments.varies
+
+
+@pytest.mark.parametrize("count", [2, statistics.FEWEST_TO_TELL - 1, statistics.FEWEST_TO_TELL])
+def test_few_samples_tell_of_no_dead_input(count: int) -> None:
+    dense = rows(1, count, 4)
+    dense[:, :, 2] = 0.0
+    found = stream(dense, None, []).statistics(centred=True)
+    assert found.varies
+    assert found.dead.tolist() == [[False, False, count == statistics.FEWEST_TO_TELL, False]]
 
 
 def test_no_samples() -> None:

@@ -122,6 +122,27 @@ def test_compare_with_a_model_that_gives_nothing_finite() -> None:
         compare(parsed(PLAIN), parsed(PLAIN.replace("{1,2", "{nan,2")), np.ones((8, 4), np.float32))
 
 
+def table_of(rows: int) -> onnx.ModelProto:
+    """A model that picks rows of a table."""
+    return parsed(
+        f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        network (int64[N] x) => (float[N, 2] y) <float[{rows}, 2] w = {{{", ".join(["1"] * 2 * rows)}}}>
+        {{ y = Gather(w, x) }}
+        """
+    )
+
+
+def test_compare_on_inputs_that_fail_only_the_other_model_is_a_failed_check() -> None:
+    with pytest.raises(CheckFailedError, match="cannot run on this input"):
+        compare(table_of(5), table_of(3), np.arange(64) % 5)
+
+
+def test_compare_names_the_batch_that_the_models_cannot_run() -> None:
+    with pytest.raises(InputError, match=r"as given cannot run on batch 1 \(sample 32 of the array"):
+        compare(table_of(5), table_of(5), np.where(np.arange(64) == 40, 9, 0))
+
+
 # inspect
 
 

@@ -32,7 +32,7 @@ from netsurgeon.pipeline import compress as compressing
 from netsurgeon.pipeline import pack as packing
 from netsurgeon.pipeline import source as opening
 from netsurgeon.pipeline.compress import Compression, compress
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.samples import PictureOptions
 from netsurgeon.pipeline.validate import Scores, Validation
@@ -251,9 +251,23 @@ def test_layers_have_the_sparsity_they_are_given() -> None:
     assert sum(layer.kept for layer in report.layers) == total - round(0.5 * total)
 
 
-def test_sparsities_that_leave_no_room_are_refused() -> None:
-    with pytest.raises(InputError, match="change one of them"):
-        compress(perceptron(), inputs(), sparsity=0.9, layers={"first": 0.0}, **FAST)
+@pytest.mark.parametrize(
+    ("sparsity", "layers", "message"),
+    [
+        (0.9, {"first": 0.0}, "2,048 weights stay in the layer with a sparsity of its own, .* leaves only 269 for all"),
+        (0.5, {"first": 0.75}, "1,536 weights go from the layer with a sparsity of its own, more than the 1,344 "),
+        (0.9999, {}, "a sparsity of 0.9999 leaves none of 2,688 weights: give a smaller one"),
+        (0.9999, {"first": 0.5}, "a sparsity of 0.9999 leaves none of 2,688 weights: give a smaller one"),
+    ],
+)
+def test_sparsities_that_leave_no_room_are_refused(sparsity: float, layers: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compress(perceptron(), inputs(), sparsity=sparsity, layers=layers, **FAST)
+
+
+def test_a_uniform_sparsity_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="leaves none of 2,688 weights"):
+        compress(perceptron(), inputs(), sparsity=0.9999, **UNIFORM)
 
 
 @pytest.mark.parametrize("name", ["exclude", "custom_ops"])
@@ -525,14 +539,58 @@ def test_a_normal_form_that_fails_is_undone(failure: str, monkeypatch: pytest.Mo
 
 
 def test_model_that_cannot_run_on_the_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="check the values"):
+        compress(looked_up(), np.array([7, 8, 9]), output=tmp_path / "small.onnx", **UNIFORM)
+    assert not list(tmp_path.iterdir())
+
+
+def looked_up(at_the_end: bool = False) -> onnx.ModelProto:
+    """x (N,) picks rows of a table of 5, for the only layer or beside its output."""
     nodes = [
         onnx.helper.make_node("Gather", ["table", "x"], ["h"], name="gather"),
         onnx.helper.make_node("MatMul", ["h", "w"], ["y"], name="first"),
     ]
-    model = built(nodes, {"table": random(5, 32), "w": random(32, 10)}, entry=("N",))
+    if at_the_end:
+        nodes = [
+            onnx.helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+            onnx.helper.make_node("Unsqueeze", ["f", "one"], ["u"]),
+            onnx.helper.make_node("MatMul", ["u", "v"], ["m"], name="first"),
+            onnx.helper.make_node("Gather", ["table", "x"], ["h"], name="gather"),
+            onnx.helper.make_node("Add", ["m", "h"], ["y"]),
+        ]
+    weights = {"table": random(5, 32), "w": random(32, 10), "v": random(1, 32)}
+    model = built(nodes, weights, entry=("N",), end=("N", 32 if at_the_end else 10))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
-    with pytest.raises(InputError, match="check the values"):
-        compress(model, np.array([7, 8, 9]), output=tmp_path / "small.onnx", **UNIFORM)
+    return model
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+@pytest.mark.parametrize("where", ["calibration", "test", "split"])
+def test_model_that_cannot_run_on_a_later_batch(tmp_path: Path, where: str, at_the_end: bool) -> None:
+    good = np.arange(100) % 5
+    bad = np.where(np.arange(100) == 95, 7, good)
+    data, test = {"calibration": (bad, good), "test": (good, bad), "split": (bad, None)}[where]
+    with pytest.raises(InputError, match=r"as given cannot run on batch \d \(sample \d+ of the array to .*idx=7"):
+        compress(looked_up(at_the_end), data, test=test, output=tmp_path / "small.onnx", uniform=not at_the_end, **FAST)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_failing_batch_is_named() -> None:
+    bad = np.where(np.arange(100) == 95, 7, 0)
+    with pytest.raises(InputError, match=r"batch 2 \(sample 64 of the array to sample 95 of the array\)"):
+        compress(looked_up(), bad, test=bad[:9], **UNIFORM)
+    with pytest.raises(InputError, match=r"cannot run on sample 95 of the array: "):
+        compress(looked_up(), bad, test=bad[:9], batch_size=1, **UNIFORM)
+
+
+def test_a_changed_model_that_cannot_run_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: Any, **options: Any) -> None:
+        raise RunError("the model cannot run on this input")
+
+    monkeypatch.setattr(compressing, "validate", fails)
+    with pytest.raises(CheckFailedError, match="cannot run on this input"):
+        compress(perceptron(), inputs(), output=tmp_path / "small.onnx", **UNIFORM)
     assert not list(tmp_path.iterdir())
 
 
@@ -779,11 +837,34 @@ def test_dropped_inputs_are_reported() -> None:
 
 
 def test_layers_that_lost_everything_are_named() -> None:
-    """One input never varies: no layer has anything to go by."""
-    report = compress(perceptron(), inputs(1), **UNIFORM).report
-    assert [layer.kept for layer in report.layers] == [0, 0]
-    assert any(text.startswith("no weight is left in first, second") for text in report.warnings)
+    report = compress(perceptron(), inputs(), layers={"first": 0.9999}, **UNIFORM).report
+    assert [layer.kept for layer in report.layers] == [0, 320]
+    assert any(text.startswith("no weight is left in first: ") for text in report.warnings)
     assert not any("no weight is left" in text for text in compress(perceptron(), inputs(), **UNIFORM).report.warnings)
+
+
+def alike(count: int) -> Array:
+    return np.repeat(inputs(1), count, axis=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("data", [inputs(1), alike(80), inputs(2)])
+def test_few_or_equal_inputs_remove_no_more_than_was_asked_for(method: str, data: Array) -> None:
+    """Nothing, or little, varies: that is no proof that nothing matters."""
+    report = compress(perceptron(), data, test=inputs(), sparsity=0.25, method=method).report
+    assert report.sparsity == pytest.approx(0.25, abs=1e-3)
+    assert all(layer.kept for layer in report.layers)
+    assert report.validation.outputs[0].relative_error < 0.5
+
+
+def test_layers_whose_input_never_varied_are_named() -> None:
+    text = "the same input in every sample was seen by 2 layers: first, second"
+    for data in (inputs(1), alike(80)):
+        warnings = compress(perceptron(), data, **UNIFORM).report.warnings
+        assert any(warning.startswith(text) for warning in warnings)
+    assert not any("the same input" in each for each in compress(perceptron(), inputs(2), **UNIFORM).report.warnings)
+    one = compress(perceptron(), inputs(40), **UNIFORM).report.warnings
+    assert any(each.startswith("fewer samples than inputs were seen by layer second: ") for each in one)
 
 
 def test_measured_error_is_within_the_bound(delivered: tuple[Path, Compression]) -> None:
