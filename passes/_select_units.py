@@ -20,8 +20,6 @@ from netsurgeon.passes.importance import Importance
 Indices = npt.NDArray[np.int64]
 BATCH = 0.02
 """Share of the goal that a batch saves at most, unless a single block saves more."""
-ROUNDS = 4
-"""Selections until savings and choice agree."""
 POOL = 16
 POOL_SHARE = 0.04
 """Units of an axis in the pool: so many, or this share of those left. Of a part of an axis half goes at most."""
@@ -84,37 +82,8 @@ class Selection:
     reached: bool
 
 
-def settle_units(importance: Importance, costs: UnitCosts, axes: Axes, goal: float) -> Selection:
-    """Select again and again, units ranked by price per what they save where the last selection ended.
-
-    What a channel saves shrinks as those it is multiplied with go: ranked by what it saves at the start, the first
-    axes lose too much. At the best selection price per saving, beside all that stays, is the same on every axis.
-
-    Args:
-        importance: prices; not changed.
-        costs: what the units weigh.
-        axes: which units share an axis.
-        goal: cost to save.
-
-    Raises:
-        FactorizationError: an inverse Hessian is no longer positive definite.
-    """
-    everything = np.arange(costs.units)
-    worth = costs.savings(np.ones(costs.units, bool))
-    for _ in range(ROUNDS - 1):
-        trial = select_units(importance.restricted(everything), costs, axes, goal, worth=worth)
-        worth = np.sqrt(worth * costs.marginals(~trial.removed))
-    return select_units(importance.restricted(everything), costs, axes, goal, worth=worth)
-
-
 def select_units(
-    importance: Importance,
-    costs: UnitCosts,
-    axes: Axes,
-    goal: float,
-    *,
-    per_saving: bool = True,
-    worth: Array | None = None,
+    importance: Importance, costs: UnitCosts, axes: Axes, goal: float, *, per_saving: bool = True
 ) -> Selection:
     """Remove units until `goal` is saved, or nothing more may go.
 
@@ -127,24 +96,21 @@ def select_units(
         axes: which units share an axis.
         goal: cost to save.
         per_saving: rank by price per cost saved; else by price alone.
-        worth: rank by price per this, (units,), instead of what a unit saves at its turn.
 
     Raises:
         FactorizationError: an inverse Hessian is no longer positive definite.
     """
     with single_threaded():
-        return _select(importance, costs, axes, goal, per_saving, worth)
+        return _select(importance, costs, axes, goal, per_saving)
 
 
-def _select(
-    importance: Importance, costs: UnitCosts, axes: Axes, goal: float, per_saving: bool, worth: Array | None
-) -> Selection:
+def _select(importance: Importance, costs: UnitCosts, axes: Axes, goal: float, per_saving: bool) -> Selection:
     remaining = np.ones(costs.units, bool)
     order, prices = [np.zeros(0, np.int64)], [np.zeros(0)]
     dense = costs.total(remaining)
     saved = 0.0
     while saved < goal:
-        batch = _Batch(importance, costs.savings(remaining), axes, remaining.copy(), per_saving, worth)
+        batch = _Batch(importance, costs.savings(remaining), axes, remaining.copy(), per_saving)
         chosen = batch.choose(min(BATCH * goal, goal - saved), goal - saved)
         if len(chosen) == 0:
             break
@@ -158,18 +124,9 @@ def _select(
 class _Batch:
     """The next units to go, each chosen with the prices that those before it leave."""
 
-    def __init__(
-        self,
-        importance: Importance,
-        savings: Array,
-        axes: Axes,
-        remaining: Mask,
-        per_saving: bool,
-        worth: Array | None,
-    ):
+    def __init__(self, importance: Importance, savings: Array, axes: Axes, remaining: Mask, per_saving: bool):
         self._savings, self._axes, self._remaining, self._per_saving = savings, axes, remaining, per_saving
-        ranked = savings if worth is None else worth
-        self._worth = np.where(savings > 0.0, ranked if per_saving else 1.0, 0.0)
+        self._worth = np.where(savings > 0.0, savings if per_saving else 1.0, 0.0)
         pools, self._most = axes.pools(remaining)
         prices = importance.prices()
         units, axis, position = self._ranked(prices, np.flatnonzero(remaining))
@@ -208,8 +165,7 @@ class _Batch:
         total = np.bincount(axis[member], prices[units[member]], minlength=len(blocks))
         worth = np.bincount(axis[member], self._worth[units[member]], minlength=len(blocks))
         if self._per_saving:
-            saved = np.bincount(axis[member], self._savings[units[member]], minlength=len(blocks))
-            worth = worth * np.minimum(1.0, np.divide(need, saved, out=np.ones(len(saved)), where=saved > need))
+            worth = np.minimum(worth, need)
         ratio = np.divide(total, worth, out=np.full(len(blocks), np.inf), where=worth > 0.0)
         if not np.isfinite(ratio).any():
             return -1, np.inf

@@ -62,14 +62,6 @@ class UnitCosts:
         saved *= remaining[self._members]
         return np.asarray(np.bincount(self._members, saved, minlength=self.units), np.float64)
 
-    def marginals(self, remaining: Mask) -> Array:
-        """What each unit weighs beside those that remain, (units,): what it saves if it goes, or costs if it returns."""
-        extents = self._extents(remaining)[self._terms]
-        sign = np.where(remaining[self._members], -1.0, 1.0)[:, None]
-        change = np.abs((extents + sign * self._shares).prod(axis=1) - extents.prod(axis=1))
-        weights = self._factors[self._terms] * change
-        return np.asarray(np.bincount(self._members, weights, minlength=self.units), np.float64)
-
     def _extents(self, remaining: Mask) -> Array:
         """Extents left of every term's axes, (terms, axes)."""
         extents = self._fixed.copy()

@@ -20,7 +20,7 @@ from netsurgeon.passes import _group_obs, solvers
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import FLOATS, is_constant, label, optional_input, present, tensor
-from netsurgeon.passes._select_units import Axes, select_units, settle_units
+from netsurgeon.passes._select_units import Axes, select_units
 from netsurgeon.passes._unit_costs import Term, UnitCosts
 from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse, by_group
 from netsurgeon.passes.importance import FixedImportance, Importance, ObsImportance, idle
@@ -32,18 +32,12 @@ from netsurgeon.pipeline.observe import observe, tapped
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.proof import Proof, prove
 from netsurgeon.pipeline.runtime import Feed, Runtime
-from netsurgeon.pipeline.sensitivity import Trial, measure_sensitivity
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 STAYS = _group_obs.FIXED
 DAMPING = 1e-2
-TRIAL_SHARE = 0.5
-"""Weights kept in the trials that sensitivities are measured with."""
-TRUST = 0.5
-"""Exponent of the sensitivities."""
-PROBED_INPUTS = 64
 PROOF_INPUTS = 16
 
 
@@ -160,10 +154,8 @@ def choose_units(
     costs, total = _costs(model, dependencies, candidates, options.save)
     axes = _axes(dependencies, candidates, options.round_to)
     progress("choosing units", 0, 1)
-    if options.importance == "obs":
-        selection = settle_units(importance, costs, axes, options.trim_goal * total)
-    else:
-        selection = select_units(importance, costs, axes, options.trim_goal * total, per_saving=False)
+    goal = options.trim_goal * total
+    selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
     removed = np.zeros(len(dependencies.units), bool)
     removed[candidates[selection.order]] = True
     plan = TrimPlan(dependencies, tuple(layers), removed, options.trim_goal, selection.saved / total)
@@ -273,25 +265,18 @@ def _consumers(
     calibration: Calibration,
     progress: Progress,
 ) -> list[_group_obs.Consumer]:
-    """The layers that read candidates; prices are shares of their outputs' energy, weighed by sensitivity."""
+    """The layers that read candidates; prices are shares of their outputs' energy."""
     owners = {layer.name: _Owners.of(layer, dependencies) for layer in layers}
-    reading = [layer for layer in layers if (number[owners[layer.name].columns] != STAYS).any()]
-    consumers, trials = {}, {}
-    for done, (layer, moments) in enumerate(calibration.dense(model, [layer.name for layer in reading])):
+    reading = [layer.name for layer in layers if (number[owners[layer.name].columns] != STAYS).any()]
+    consumers = []
+    for done, (layer, moments) in enumerate(calibration.dense(model, reading)):
         progress("pricing units", done, len(reading))
         statistics = moments.statistics(centred=layer.bias_slot() is not None and moments.varies)
         weight, held = layer.matrix(), owners[layer.name]
         problem = solvers.Problem.of(weight, statistics, DAMPING)
         scale = 1.0 / solvers.energy(weight, statistics)
-        consumers[layer.name] = _group_obs.Consumer.of(problem, number[held.columns], number[held.rows], scale=scale)
-        pruned, error = solvers.quick_prune(weight, statistics, DAMPING, max(1, round(TRIAL_SHARE * weight.size)))
-        trials[layer.name] = Trial(layer.stored(pruned), error)
-    rng = np.random.default_rng(calibration.seed)
-    probed = calibration.samples.subset(min(PROBED_INPUTS, calibration.samples.count), rng)
-    sensitivities = measure_sensitivity(model, trials, list(probed.batches()), calibration.runtime)
-    for name, consumer in consumers.items():
-        consumer.scale *= sensitivities[name] ** TRUST
-    return list(consumers.values())
+        consumers.append(_group_obs.Consumer.of(problem, number[held.columns], number[held.rows], scale=scale))
+    return consumers
 
 
 def _uncorrected(model: ir.Model, dependencies: Dependencies) -> Array:

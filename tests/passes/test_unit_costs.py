@@ -59,15 +59,3 @@ def test_a_recurrent_weight_counts_the_crossing_once() -> None:
     units = np.arange(3)
     costs = UnitCosts([Term(1.0, (np.tile(units, 4), units))], 3)
     np.testing.assert_array_equal(costs.savings(np.ones(3, bool)), [36 - 16] * 3)
-
-
-def test_what_a_unit_weighs_beside_those_that_remain() -> None:
-    """Of a chain of two layers: what a unit that is gone would cost if it came back, and one that is not saves."""
-    first, second = np.array([0, 1, 2]), np.array([3, 4])
-    costs = UnitCosts([Term(9.0, (first, np.full(4, -1))), Term(9.0, (second, first))], 5)
-    remaining = np.array([True, False, True, True, False])
-    weights = costs.marginals(remaining)
-    for unit in range(5):
-        flipped = remaining.copy()
-        flipped[unit] = not flipped[unit]
-        assert weights[unit] == pytest.approx(abs(costs.total(remaining) - costs.total(flipped)))

@@ -16,7 +16,7 @@ import netsurgeon
 from netsurgeon.cli import run
 from netsurgeon.passes.trim_neurons import TrimNeurons
 from netsurgeon.pipeline import compress as compressing
-from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 
 Array = NDArray[Any]
@@ -134,7 +134,8 @@ def test_prices_after_correction_are_better_than_magnitude(corrected_error: floa
 
 @pytest.mark.parametrize("importance", ["magnitude", "apoz"])
 def test_other_importances(importance: str) -> None:
-    result = compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", trim="up-to:0.15", importance=importance, **FAST)
+    given = {"trim": "up-to:0.15", "importance": importance, **FAST}
+    result = compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", **given)
     assert result.report.trim.saved > 0.1
     assert result.report.compressed.parameters < result.report.dense.parameters
 
