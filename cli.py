@@ -24,6 +24,7 @@ try:
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.errors import NetsurgeonError
+    from netsurgeon.pipeline.facts import bytes_on_disk
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.samples import PictureOptions
@@ -61,6 +62,18 @@ def _layer_sparsities(context: click.Context, parameter: click.Parameter, value:
         except ValueError as error:
             raise click.BadParameter(f"{entry!r}, expected NAME=SPARSITY such as 'conv*=0.8'") from error
     return result
+
+
+class _Data(click.types.StringParamType):
+    """Where inputs come from."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        """What to give; click puts it behind the name of the option."""
+        del param, ctx
+        return (
+            "Give inputs of the model: an .npz, an .npy, a folder of either, a folder or .zip of pictures, a "
+            "module:function, or random by that name"
+        )
 
 
 def _data_options(command: Command) -> Command:
@@ -106,7 +119,12 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 
 @cli.command("compress")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].")
+@click.option(
+    "--data",
+    type=_Data(),
+    required=True,
+    help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].",
+)
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
 @click.option("--report", type=click.Path(path_type=Path), help="Where the JSON report goes.")
@@ -153,7 +171,9 @@ def inspect_command(model: Path, units: bool, data: str | None, custom_ops: tupl
 @cli.command("compare")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N].")
+@click.option(
+    "--data", type=_Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
+)
 @_data_options
 def compare_command(model: Path, other: Path, data: str, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
@@ -167,7 +187,7 @@ def compare_command(model: Path, other: Path, data: str, **options: Any) -> None
 def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...]) -> None:
     """Turn the packed weights of MODEL into plain ones, equal to the last bit."""
     names = unpack(model, output, custom_ops)
-    click.echo(f"{len(names)} weights unpacked, {output.stat().st_size:,} bytes written to {output}")
+    click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(output):,} bytes written to {output}")
 
 
 def main() -> None:

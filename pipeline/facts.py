@@ -52,6 +52,11 @@ def model_files(path: Path) -> tuple[Path, ...]:
     return path, *external_files(onnx.load(path, load_external_data=False, format="protobuf"), path)
 
 
+def bytes_on_disk(path: Path) -> int:
+    """Bytes of a model's file and of its external data."""
+    return sum(file.stat().st_size for file in model_files(path))
+
+
 def _count_parameters(model: ir.Model) -> tuple[int, int]:
     """Parameters, and those that are not zero; of a packed weight the elements of the weight it stands for."""
     plain = model.clone()

@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 from netsurgeon.passes.solvers import METHODS
+from netsurgeon.pipeline._types import check_types
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.samples import PictureOptions
 
@@ -77,8 +80,13 @@ class Options:
         """Check the values.
 
         Raises:
-            InputError: one is out of range.
+            InputError: one is of the wrong type or out of range.
         """
+        check_types(self)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # the report and the model's metadata take Python's own numbers
+                object.__setattr__(self, field.name, value.item())
         _in_range("sparsity", self.pruned_share)
         if self.trim is not None and not 0.0 < self.trim_goal < 1.0:
             raise InputError(f"trim is {self.trim!r}, expected a share above 0 and below 1, or up-to:0.3")
@@ -88,8 +96,6 @@ class Options:
             raise InputError(f"round-to is {self.round_to}, expected 1 or more")
         for name, sparsity in self.layers.items():
             _in_range(f"sparsity of layer {name!r}", sparsity)
-        if isinstance(self.exclude, str):
-            raise InputError(f"exclude is {self.exclude!r}, expected a tuple of strings: ({self.exclude!r},)")
         _one_of("method", self.method, METHODS)
         _one_of("values", self.values, VALUES)
         if self.damping is not None and not 0.0 < self.damping <= 10.0:
@@ -142,7 +148,7 @@ class Options:
     def described(self) -> dict[str, Any]:
         """As JSON values, for the report; paths by name only."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["layers"] = dict(self.layers)
+        values["layers"] = {name: float(sparsity) for name, sparsity in self.layers.items()}
         values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
         values["classes"] = self.classes.name if self.classes else None
         values["custom_ops"] = [Path(library).name for library in self.custom_ops]

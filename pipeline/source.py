@@ -128,6 +128,10 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
     if isinstance(model, onnx.ModelProto):
         size = model.ByteSize() + sum(file.stat().st_size for file in external_files(model, Path("the model")))
         return _map_external_data(_deserialize(model, "the model")), None, size
+    if not isinstance(model, str | os.PathLike):
+        raise InputError(
+            f"the model is of type {type(model).__name__}, expected a path, a ModelProto or an onnx_ir.Model"
+        )
     path = Path(model)
     if not path.is_file():
         raise InputError(f"{path} is not a file: give the path of an ONNX model")

@@ -118,6 +118,16 @@ def test_compress_inspect_compare_unpack(desk: Desk) -> None:
     assert sorted(path.name for path in desk.out.iterdir()) == ["plain.onnx", "report.json", "small.onnx"]
 
 
+def test_unpack_counts_the_bytes_of_external_data(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, plain = desk.out / "small.onnx", desk.out / "plain.onnx"
+    assert run(desk.compress("--sparsity", "0.8")) == 0
+    monkeypatch.setattr("netsurgeon.pipeline.source.IN_MEMORY_LIMIT", 0)
+    desk.capsys.readouterr()
+    assert run(["unpack", str(small), "-o", str(plain)]) == 0
+    size = plain.stat().st_size + (desk.out / "plain.onnx.data").stat().st_size
+    assert f"weights unpacked: 2; {size:,} bytes written to {plain}" in desk.capsys.readouterr().out
+
+
 def test_every_line_fits_the_terminal(desk: Desk) -> None:
     names = {"model": DIGITS / "digits.onnx"}
     desk.data = DIGITS / "calibration.npz"
@@ -151,7 +161,11 @@ def test_missing_folders_of_outputs_are_made(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compress", "model.onnx", "-o", "small.onnx"], "--data"),
+        (
+            ["compress", "model.onnx", "-o", "small.onnx"],
+            "Missing option '--data'. Give inputs of the model: an .npz, ",
+        ),
+        (["compare", "model.onnx", "small.onnx"], "module:function, or random by that name (see netsurgeon compare"),
         (["compress", "model.onnx", "--data", "data.npz"], "--output"),
         (["compress", "--method", "guess"], "guess"),
         (["compress", "--sparsity", "much"], "much"),
