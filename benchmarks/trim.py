@@ -200,7 +200,16 @@ def _zoo_misses(rows: dict[str, Row]) -> list[str]:
 
 
 def _render(folder: Path, rows: dict[str, Row]) -> None:
-    titles = ("model", "must reach", "got", "rival onnxsim", "reached", "parameters", "multiply-adds", "bytes")
+    titles: tuple[str, ...] = (
+        "model",
+        "must reach",
+        "got",
+        "rival onnxsim",
+        "reached",
+        "parameters",
+        "multiply-adds",
+        "bytes",
+    )
     titles += (*(f"ms batch {batch} (ratio, 95 %)" for batch in BATCHES), "seconds")
     lines = [_line(rows, case) for case in CASES if _of(rows, case)]
     graphs = [(key.removeprefix("zoo/"), row) for key, row in rows.items() if key.startswith("zoo/")]

@@ -213,7 +213,7 @@ def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: 
     if save == "macs":
         return _work(dependencies, owners, len(candidates)), sum(work.amount for work in dependencies.tracks.work)
     nodes = {label(node): node for node in model.graph}
-    weights = {}
+    weights: dict[str | None, Term] = {}
     for (node, index), slots in dependencies.tracks.slots.items():
         value = optional_input(nodes[node], index)
         if is_constant(value) and value is not None and tensor(value).dtype in FLOATS:
@@ -445,5 +445,5 @@ class _Read:
         key = (part.node, part.index, part.axis, part.groups)
         if key not in self._any:
             array = tensor(present(self._nodes[part.node].inputs[part.index])).numpy()
-            self._any[key] = _along(array, part.axis, part.groups).any(axis=1)
+            self._any[key] = np.asarray(_along(array, part.axis, part.groups).any(axis=1), bool)
         return bool(self._any[key][part.indices].any())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import netsurgeon
 from netsurgeon.cli import run
+from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.passes.trim_neurons import TrimNeurons
 from netsurgeon.pipeline import compress as compressing
 from netsurgeon.pipeline.compress import compress
@@ -42,7 +43,8 @@ def built(nodes: list[onnx.NodeProto], weights: dict[str, Array], entry: list[in
 
 def residual_network() -> onnx.ModelProto:
     """Two residual blocks of 12 channels, 16 inside each, sigmoids (f(0) ≠ 0) and padding, then a classifier."""
-    node, pads = onnx.helper.make_node, {"pads": [1, 1, 1, 1]}
+    node = onnx.helper.make_node
+    pads: dict[str, Any] = {"pads": [1, 1, 1, 1]}
     nodes = [node("Conv", ["x", "stem"], ["s0"], "stem", **pads), node("Sigmoid", ["s0"], ["t0"])]
     weights = {"stem": normal(12, 3, 3, 3, scale=0.4)}
     for block in (1, 2):
@@ -123,8 +125,7 @@ def test_what_is_left_is_corrected(corrected_error: float) -> None:
 
 def test_the_correction_aims_at_the_dense_model(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns masked before would hide from the correction what it has to make up for."""
-    real = compressing.MaskUnits
-    monkeypatch.setattr(compressing, "MaskUnits", lambda units, corrected=frozenset(): real(units))
+    monkeypatch.setattr(compressing, "MaskUnits", lambda units, corrected=frozenset(): MaskUnits(units))
     assert corrected_error < 0.8 * digits_error()
 
 
