@@ -200,6 +200,17 @@ def _reasons(declined: Iterable[tuple[str, str]]) -> list[list[Any]]:
     return [[count, *each] for each, count in collections.Counter(declined).most_common()]
 
 
+def _trim_facts(trim: Any) -> Facts:
+    return {
+        "macs_dense": trim.macs_dense,
+        "macs": trim.macs,
+        "trimmed_groups": len(trim.groups),
+        "frozen": _frozen(trim.frozen),
+        "failed": list(trim.failed),
+        "proof": dataclasses.asdict(trim.proof) if trim.proof else None,
+    }
+
+
 def _frozen(frozen: Iterable[dict[str, Any]]) -> list[list[Any]]:
     """Parameters that each operator freezes for each reason, the most first."""
     sizes: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -263,12 +274,7 @@ def _common(report: Any, seconds: float) -> Facts:
         "peak_bytes": report.peak_bytes,
         "parameters_dense": report.dense.parameters,
         "parameters": report.compressed.parameters,
-        "macs_dense": report.trim.macs_dense,
-        "macs": report.trim.macs,
-        "trimmed_groups": len(report.trim.groups),
-        "frozen": _frozen(report.trim.frozen),
-        "failed": list(report.trim.failed),
-        "proof": dataclasses.asdict(report.trim.proof) if report.trim.proof else None,
+        **(_trim_facts(report.trim) if report.trim else {}),
         "bytes_dense": report.dense.bytes,
         "bytes": report.compressed.bytes,
         "ratio": round(report.ratio, 3),

@@ -171,15 +171,17 @@ class _Run:
         selection = select(source.model, self.options)
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
-        trim, selection = self._choose_units(source.model, selection, sweep)
+        trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep)
+        selection = dataclasses.replace(selection, gone=trim.gone()) if trim else selection
         plan = make_plan(source.model, selection, sweep, self.options, self.progress)
         self._stage("measure")
         masked = source.model.clone()
-        MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
+        if trim:
+            MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
         pruned = prune_segments(source.model, masked, selection, plan, sweep, self.options, self.progress)
         self._stage("prune")
-        trimmed = self._remove_units(masked, trim, sweep)
-        current = trimmed.model
+        trimmed = self._remove_units(masked, trim, sweep) if trim else None
+        current = trimmed.model if trimmed else masked
         self._stage("trim")
         evidence = self._validate(source, masked, current, inputs, runtime)
         self._stage("validate")
@@ -188,27 +190,23 @@ class _Run:
         if output is not None:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
-        units = trim_facts(trim, trimmed)
+        units = trim_facts(trim, trimmed) if trim and trimmed else None
         result = self._report(source, inputs, selection, plan, pruned, units, current, packed, output, *evidence)
         if report is not None:
             write_text(result.to_json(), report)
         return Compression(packed.model, result)
 
-    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> tuple[TrimPlan, Selection]:
-        """The units that are to go, proven on the dense model to be units, and what that leaves to prune."""
+    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> TrimPlan:
+        """The units that are to go, proven on the dense model to be units."""
         self.progress("finding units", 0, 1)
         give_biases(selection.layers)
         dependencies = find_units(model, sweep)
-        trim = TrimPlan(dependencies, selection.layers, np.zeros(len(dependencies.units), bool), 0.0, 0.0)
-        if self.options.trim is None:
-            return trim, selection
         trim = choose_units(model, selection.layers, dependencies, sweep, self.options, self.progress)
         masked = model.clone()
         MaskUnits(trim.units)(masked)
         proven = remove_units(masked, dependencies, trim.removed, proof_feeds(sweep), sweep.runtime)
-        trim = dataclasses.replace(trim, removed=proven.removed, failed=proven.failed)
         self._stage("choose units")
-        return trim, dataclasses.replace(selection, gone=trim.gone())
+        return dataclasses.replace(trim, removed=proven.removed, failed=proven.failed)
 
     def _remove_units(self, masked: ir.Model, trim: TrimPlan, sweep: Calibration) -> Trimmed:
         """The masked model without the units that go, and without those that pruning has left unread."""
@@ -301,7 +299,7 @@ class _Run:
         selection: Selection,
         plan: Plan,
         pruned: Pruned,
-        units: TrimFacts,
+        units: TrimFacts | None,
         current: ir.Model,
         packed: Packed,
         output: Path | None,

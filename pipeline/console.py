@@ -53,7 +53,8 @@ def print_report(report: Report, console: Console) -> None:
     if len(report.layers) > LISTED:
         console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
     _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
-    _print_trim(report.trim, console)
+    if report.trim is not None:
+        _print_trim(report.trim, console)
     console.print(_models(report.dense, report.compressed, report.validation))
     source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
     console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")

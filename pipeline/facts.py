@@ -142,7 +142,7 @@ def trim_facts(plan: TrimPlan, trimmed: Trimmed) -> TrimFacts:
         macs=macs.total(~trimmed.removed),
         unread=int((trimmed.removed & ~plan.removed).sum()),
         groups=tuple(groups),
-        frozen=tuple(dataclasses.asdict(each) for each in plan.dependencies.frozen) if plan.asked else (),
+        frozen=tuple(dataclasses.asdict(each) for each in plan.dependencies.frozen),
         failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
         proof=trimmed.proof,
     )

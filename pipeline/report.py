@@ -92,7 +92,7 @@ class TrimFacts:
     """What became of the units.
 
     Attributes:
-        asked: share of the parameters or multiply-adds to be saved; 0 where trimming was not asked for.
+        asked: share of the parameters or multiply-adds to be saved.
         saved: share that the chosen units save.
         unread: units that went because pruning had left nobody to read them.
         groups: those that lost units.
@@ -137,7 +137,7 @@ class Report:
         test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
         layers: what was pruned.
         declined: nodes with weights that were left alone: node, operator, reason, parameters.
-        trim: the units that were removed.
+        trim: the units that were removed; None where that was not asked for.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
         notes: what was done to the model on the way.
@@ -155,7 +155,7 @@ class Report:
     test: DataFacts | None
     layers: tuple[LayerFacts, ...]
     declined: tuple[dict[str, Any], ...]
-    trim: TrimFacts
+    trim: TrimFacts | None
     validation: Validation
     bound: Bound
     notes: tuple[str, ...]
