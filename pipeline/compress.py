@@ -182,7 +182,8 @@ class _Run:
         self._stage("prune")
         trimmed = self._remove_units(masked, trim, sweep) if trim else None
         current = trimmed.model if trimmed else masked
-        self._stage("trim")
+        if trimmed:
+            self._stage("trim")
         evidence = self._validate(source, masked, current, inputs, runtime)
         self._stage("validate")
         packed = self._pack(source, current, inputs, runtime)

@@ -277,7 +277,7 @@ def test_a_uniform_sparsity_that_leaves_nothing_is_refused() -> None:
     [
         ("sparsity", "a", "sparsity is 'a', expected a number"),
         ("sparsity", True, "sparsity is True, expected a number"),
-        ("sparsity", None, "sparsity is None, expected a number"),
+        ("sparsity", "half", "sparsity is 'half', expected a number or None"),
         ("method", 3, "method is 3, expected a string"),
         ("pattern", 2.4, "pattern is 2.4, expected a string or None"),
         ("uniform", "yes", "uniform is 'yes', expected True or False"),
