@@ -20,8 +20,7 @@ import scipy.linalg
 
 from netsurgeon.passes import _linalg
 from netsurgeon.passes._linalg import Array, FactorizationError, Mask
-from netsurgeon.passes.solvers import DAMPINGS, Problem, damped
-from netsurgeon.passes.statistics import Statistics
+from netsurgeon.passes.solvers import Problem
 
 Indices = npt.NDArray[np.int64]
 FIXED = -1
@@ -212,47 +211,3 @@ def _square(matrix: Array, chosen: Indices) -> Array:
 def owned(owners: Indices, removed: Mask) -> Mask:
     """Which rows or columns go with the units `removed` (units,); shape of `owners`."""
     return np.asarray((owners >= 0) & removed[owners]) if removed.size else np.zeros(owners.shape, bool)
-
-
-def refit_columns(problem: Problem, removed: Mask) -> Array:
-    """The best weight without some columns: ``W_R = target_R H_RR⁻¹`` on the kept columns R, zero on the others.
-
-    Unlike `_linalg.refit` all rows share the support, so that one factorisation a group does.
-
-    Args:
-        problem: target (groups, rows, columns) and damped H; on recalibrated statistics the target is recalibrated.
-        removed: True = the column goes, (groups, columns).
-
-    Returns:
-        The weight, (groups, rows, columns).
-
-    Raises:
-        FactorizationError: a damped Hessian has no Cholesky factor.
-    """
-    result = np.zeros_like(problem.target)
-    for g, gone in enumerate(removed):
-        kept = np.flatnonzero(~gone)
-        if len(kept):
-            hessian = _square(problem.hessian[g], kept)
-            result[g][:, kept] = _linalg.solve(problem.target[g : g + 1, :, kept], hessian[None])[0]
-    return result
-
-
-def choose_damping(weight: Array, fit: Statistics, held: Statistics, removed: Mask) -> float:
-    """The λ of DAMPINGS whose refit without the columns `removed` (groups, columns) loses least on held-out samples.
-
-    Raises:
-        FactorizationError: with no λ has the damped Hessian a Cholesky factor.
-    """
-    errors = []
-    for damping in DAMPINGS:
-        hessian, target = damped(weight, fit, damping)
-        try:
-            refitted = refit_columns(Problem(target, hessian, weight, damping), removed)
-        except FactorizationError:
-            errors.append(np.inf)
-            continue
-        errors.append(_linalg.quadratic_error(refitted, weight @ held.cross, held.gram))
-    if not np.isfinite(errors).any():
-        raise FactorizationError(f"the Hessian is not positive definite even with damping {max(DAMPINGS)}")
-    return DAMPINGS[int(np.argmin(errors))]

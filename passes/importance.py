@@ -90,36 +90,6 @@ class FixedImportance:
         return self
 
 
-class Zeros:
-    """APoZ (arXiv 1607.03250, equation 1): each unit's average share of exact zeros, batch by batch.
-
-    Args:
-        units: units of the layer.
-        epsilon: absolute values up to this count as zero, for activations without exact zeros.
-    """
-
-    def __init__(self, units: int, epsilon: float = 0.0):
-        self.epsilon = epsilon
-        self._zeros = np.zeros(units, np.int64)
-        self._count = 0
-
-    def update(self, activations: npt.NDArray[np.generic]) -> None:
-        """Add a batch of activations (samples, units, positions)."""
-        samples, _, positions = activations.shape
-        self._zeros += np.count_nonzero(np.abs(activations) <= self.epsilon, axis=(0, 2))
-        self._count += samples * positions
-
-    def share(self) -> Array:
-        """APoZ of each unit, (units,).
-
-        Raises:
-            ValueError: no activations were seen.
-        """
-        if self._count == 0:
-            raise ValueError("no activations were seen")
-        return np.asarray(self._zeros / self._count)
-
-
 def idle(apoz: Array, axis: Indices, deviations: float = 1.0) -> Mask:
     """The paper's choice: units whose APoZ is above their layer's mean + one standard deviation, (units,).
 
@@ -133,20 +103,3 @@ def idle(apoz: Array, axis: Indices, deviations: float = 1.0) -> Mask:
     # around the mean: E[x²] − E[x]² would find idle units among equal ones
     deviation = np.sqrt(np.bincount(axis, (apoz - mean[axis]) ** 2) / counts)
     return np.asarray(apoz > mean[axis] + deviations * deviation[axis] + 1e-12)
-
-
-def squared_magnitude(weight: Array, owners: Indices, units: int) -> Array:
-    """Share of a weight's sum of squares that each unit owns, (units,).
-
-    Magnitudes of layers become comparable as shares; those of several producers add.
-
-    Args:
-        weight: (groups, rows, columns).
-        owners: unit of each row (groups, rows, 1) or column (groups, 1, columns), negative where it stays.
-        units: how many units there are.
-    """
-    axis = 2 if owners.shape[2] == 1 else 1
-    squares = np.square(weight).sum(axis=axis, keepdims=True)
-    chosen = owners >= 0
-    shares = np.bincount(owners[chosen], squares[chosen], minlength=units)
-    return shares / max(float(squares.sum()), np.finfo(float).tiny)

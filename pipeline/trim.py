@@ -10,25 +10,25 @@ import collections
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes import _group_obs, solvers
+from netsurgeon.passes import _group_obs
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import FLOATS, is_constant, label, optional_input, present, tensor
 from netsurgeon.passes._select_units import Axes, select_units
 from netsurgeon.passes._unit_costs import Term, UnitCosts
-from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse, by_group
-from netsurgeon.passes.importance import FixedImportance, Importance, ObsImportance, idle
+from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse
 from netsurgeon.passes.prune_weights import Gone
 from netsurgeon.passes.trim_neurons import TrimNeurons
+from netsurgeon.pipeline._unit_owners import STAYS, Owners, along, owners_of
+from netsurgeon.pipeline._unit_prices import price_units
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.observe import observe, tapped
+from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.proof import Proof, prove
 from netsurgeon.pipeline.runtime import Feed, Runtime
@@ -36,9 +36,8 @@ from netsurgeon.pipeline.runtime import Feed, Runtime
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-STAYS = _group_obs.FIXED
-DAMPING = 1e-2
 PROOF_INPUTS = 16
+"""Most inputs on which masked and trimmed model are compared."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,50 +69,11 @@ class TrimPlan:
         """By layer name: what it loses; layers that lose nothing are not in it."""
         result = {}
         for layer in self.layers:
-            owners = _Owners.of(layer, self.dependencies)
+            owners = Owners.of(layer, self.dependencies)
             gone = Gone(_group_obs.owned(owners.columns, self.removed), _group_obs.owned(owners.rows, self.removed))
             if gone.columns.any() or gone.rows.any():
                 result[layer.name] = gone
         return result
-
-
-@dataclasses.dataclass(frozen=True)
-class _Owners:
-    """The unit of each column and row of a layer's matrix, STAYS where there is none.
-
-    Attributes:
-        columns: (groups x blocks, columns / blocks).
-        rows: (groups x blocks, rows).
-    """
-
-    columns: Ints
-    rows: Ints
-
-    @classmethod
-    def of(cls, layer: Layer, dependencies: Dependencies) -> _Owners:
-        slots = dependencies.tracks.slots.get((label(layer.node), layer.weight_index))
-        if slots is None:
-            return cls._none(layer)
-        owners = [_owners(slot.labels, dependencies) for slot in slots]
-        if layer.operator == "Conv":
-            rows, columns = owners[0], np.repeat(owners[1].reshape(slots[1].groups, -1), layer.kernel_size, axis=1)
-        else:
-            rows, columns = owners[-2:] if layer.rows_first() else owners[:-3:-1]
-        stacked = np.broadcast_to(columns, (layer.groups, layer.columns))
-        height, blocks = layer.groups * layer.blocks, layer.blocks
-        return cls(stacked.reshape(height, -1), np.repeat(rows.reshape(layer.groups, -1), blocks, axis=0))
-
-    @classmethod
-    def _none(cls, layer: Layer) -> _Owners:
-        height = layer.groups * layer.blocks
-        return cls(np.full((height, layer.columns // layer.blocks), STAYS), np.full((height, layer.rows), STAYS))
-
-
-def _owners(labels: Ints, dependencies: Dependencies) -> Ints:
-    """The unit of each index of an axis, STAYS where there is none."""
-    unit_of = np.full(len(dependencies.classes.reason), STAYS)
-    unit_of[dependencies.class_of] = np.arange(len(dependencies.class_of))
-    return np.asarray(unit_of[dependencies.classes.of[labels]])
 
 
 def give_biases(layers: Sequence[Layer]) -> None:
@@ -150,7 +110,7 @@ def choose_units(
         CheckFailedError: not as much as was asked for can be removed, and it was no wish.
     """
     candidates = _candidates(model, dependencies, layers)
-    importance, candidates = _importance(model, layers, dependencies, candidates, calibration, options, progress)
+    importance, candidates = price_units(model, layers, dependencies, candidates, calibration, options, progress)
     costs, total = _costs(model, dependencies, candidates, options.save)
     axes = _axes(dependencies, candidates, options.round_to)
     progress("choosing units", 0, 1)
@@ -208,7 +168,7 @@ def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: 
     number[candidates] = np.arange(len(candidates))
 
     def owners(labels: Ints) -> Ints:
-        return np.asarray(number[_owners(labels, dependencies)])
+        return np.asarray(number[owners_of(labels, dependencies)])
 
     if save == "macs":
         return _work(dependencies, owners, len(candidates)), sum(work.amount for work in dependencies.tracks.work)
@@ -226,132 +186,12 @@ def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: 
 
 def multiply_adds(dependencies: Dependencies) -> UnitCosts:
     """Multiply-adds of one sample, by the units that remain."""
-    return _work(dependencies, lambda labels: _owners(labels, dependencies), len(dependencies.units))
+    return _work(dependencies, lambda labels: owners_of(labels, dependencies), len(dependencies.units))
 
 
 def _work(dependencies: Dependencies, owners: Callable[[Ints], Ints], units: int) -> UnitCosts:
     works = dependencies.tracks.work
     return UnitCosts([Term(w.amount / math.prod(map(len, w.axes)), tuple(map(owners, w.axes))) for w in works], units)
-
-
-def _importance(
-    model: ir.Model,
-    layers: Sequence[Layer],
-    dependencies: Dependencies,
-    candidates: Ints,
-    calibration: Calibration,
-    options: Options,
-    progress: Progress,
-) -> tuple[Importance, Ints]:
-    """Prices of the candidates, and which of them are left."""
-    if options.importance == "magnitude":
-        return FixedImportance(_magnitudes(model, dependencies)[candidates]), candidates
-    if options.importance == "apoz":
-        apoz = zeros(model, dependencies, calibration, progress)
-        of = np.array([unit.group for unit in dependencies.units], np.int64)
-        chosen = candidates[idle(apoz, of)[candidates]]
-        return FixedImportance(1.0 - apoz[chosen]), chosen
-    number = np.full(len(dependencies.units) + 1, STAYS)
-    number[candidates] = np.arange(len(candidates))
-    consumers = _consumers(model, layers, dependencies, number, calibration, progress)
-    return ObsImportance(consumers, len(candidates), _uncorrected(model, dependencies)[candidates]), candidates
-
-
-def _consumers(
-    model: ir.Model,
-    layers: Sequence[Layer],
-    dependencies: Dependencies,
-    number: Ints,
-    calibration: Calibration,
-    progress: Progress,
-) -> list[_group_obs.Consumer]:
-    """The layers that read candidates; prices are shares of their outputs' energy."""
-    owners = {layer.name: _Owners.of(layer, dependencies) for layer in layers}
-    reading = [layer.name for layer in layers if (number[owners[layer.name].columns] != STAYS).any()]
-    consumers = []
-    for done, (layer, moments) in enumerate(calibration.dense(model, reading)):
-        progress("pricing units", done, len(reading))
-        statistics = moments.statistics(centred=layer.bias_slot() is not None and moments.varies)
-        weight, held = layer.matrix(), owners[layer.name]
-        problem = solvers.Problem.of(weight, statistics, DAMPING)
-        scale = 1.0 / solvers.energy(weight, statistics)
-        consumers.append(_group_obs.Consumer.of(problem, number[held.columns], number[held.rows], scale=scale))
-    return consumers
-
-
-def _uncorrected(model: ir.Model, dependencies: Dependencies) -> Array:
-    """What units cost where nothing makes up for them, (units,): their share of the weight that sums over them.
-
-    Recurrent cells and transposed convolutions have no statistics, and products of two activations no weight.
-    """
-    share = _Shares(model)
-    return np.array(
-        [
-            sum(share(part) for part in (*(p for p in unit.consumers if p.columns is None), *unit.zeroed))
-            for unit in dependencies.units
-        ],
-        np.float64,
-    )
-
-
-def _magnitudes(model: ir.Model, dependencies: Dependencies) -> Array:
-    """Share of the squares of the weights that make it which each unit owns, (units,)."""
-    share = _Shares(model)
-    return np.array([sum(share(part) for part in unit.parts) for unit in dependencies.units], np.float64)
-
-
-class _Shares:
-    """Share of a weight's squares that lies in some indices of one of its axes; 0 for biases and other vectors."""
-
-    def __init__(self, model: ir.Model):
-        self._nodes = {label(node): node for node in model.graph}
-        self._sums: dict[tuple[str, int, int, int], Array | None] = {}
-
-    def __call__(self, part: Part) -> float:
-        key = (part.node, part.index, part.axis, part.groups)
-        if key not in self._sums:
-            self._sums[key] = self._measure(*key)
-        sums = self._sums[key]
-        return 0.0 if sums is None else float(sums[part.indices].sum())
-
-    def _measure(self, node: str, index: int, axis: int, groups: int) -> Array | None:
-        value = optional_input(self._nodes[node], index)
-        if value is None or not is_constant(value) or tensor(value).dtype not in FLOATS:
-            return None
-        array = tensor(value).numpy().astype(np.float64)
-        if np.count_nonzero(np.array(array.shape) > 1) < 2:
-            return None
-        sums = np.square(_along(array, axis, groups)).sum(axis=1)
-        return np.asarray(sums / max(float(sums.sum()), np.finfo(float).tiny))
-
-
-def _along(array: npt.NDArray[Any], axis: int, groups: int) -> npt.NDArray[Any]:
-    """A constant as rows, one for each index of an axis (of each group of axis 0, where there are any)."""
-    if groups > 1:
-        array = np.moveaxis(by_group(array, groups), axis + 1, 1)
-        return np.asarray(array.reshape(groups * array.shape[1], -1))
-    return np.asarray(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
-
-
-def zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibration, progress: Progress) -> Array:
-    """APoZ of each unit where its consumers read it, (units,); 0 where no activation shows it."""
-    nodes = {label(node): node for node in model.graph}
-    read = {each.node for unit in dependencies.units for each in unit.consumers}
-    values = [v.name or "" for name in read for v in nodes[name].inputs if v is not None and not is_constant(v)]
-    shown = sorted({name for name in values if name in dependencies.tracks.axes})
-    session = calibration.runtime.session(tapped(model, shown))
-    count, total = np.zeros(len(dependencies.units)), np.zeros(len(dependencies.units))
-    progress("counting zeros", 0, 1)
-    for feed in calibration.samples.batches():
-        for name, value in session.run(feed, shown).items():
-            for axis, labels in enumerate(dependencies.tracks.axes[name]):
-                owners = _owners(labels, dependencies)
-                chosen = owners != STAYS
-                if chosen.any():
-                    rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
-                    np.add.at(count, owners[chosen], np.count_nonzero(rows == 0, axis=1)[chosen])
-                    np.add.at(total, owners[chosen], rows.shape[1])
-    return np.asarray(count / np.maximum(total, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -445,5 +285,5 @@ class _Read:
         key = (part.node, part.index, part.axis, part.groups)
         if key not in self._any:
             array = tensor(present(self._nodes[part.node].inputs[part.index])).numpy()
-            self._any[key] = np.asarray(_along(array, part.axis, part.groups).any(axis=1), bool)
+            self._any[key] = np.asarray(along(array, part.axis, part.groups).any(axis=1), bool)
         return bool(self._any[key][part.indices].any())

@@ -1,4 +1,4 @@
-"""Group OBS against closed forms: prices, corrections, downdates, and the final refit."""
+"""Group OBS against closed forms: prices, corrections and downdates."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from netsurgeon.passes import _group_obs, _linalg
-from netsurgeon.passes._group_obs import FIXED, Consumer, choose_damping, owned, refit_columns
+from netsurgeon.passes import _group_obs
+from netsurgeon.passes._group_obs import FIXED, Consumer, owned
 from netsurgeon.passes._linalg import FactorizationError
-from netsurgeon.passes.solvers import DAMPINGS, Problem
+from netsurgeon.passes.solvers import Problem
 from netsurgeon.passes.statistics import Statistics
 
 Array = NDArray[Any]
@@ -138,7 +138,7 @@ def test_removals_in_any_batches_cost_what_the_refit_loses(
         costs = consumer.remove(np.array(order[start:cut]))
         for unit, cost in zip(order[start:cut], costs, strict=True):
             gone[unit] = True
-            now = problem.error(refit_columns(problem, owned(owners, gone)))
+            now = problem.error(oracle(problem, owned(owners, gone)))
             assert cost == pytest.approx(now - before, rel=1e-5, abs=1e-8)
             before = now
         start = cut
@@ -146,7 +146,7 @@ def test_removals_in_any_batches_cost_what_the_refit_loses(
         ahead = priced(consumer, units)
         for unit in np.flatnonzero(~gone).tolist():
             more = owned(owners, gone | mask_of([unit], units))
-            expected = problem.error(refit_columns(problem, more)) - before
+            expected = problem.error(oracle(problem, more)) - before
             assert ahead[unit] == pytest.approx(expected, rel=1e-5, abs=1e-8)
 
 
@@ -177,7 +177,7 @@ def test_downdates_lose_no_digits_where_the_hessian_is_nearly_singular() -> None
     consumer = Consumer.of(problem, units)
     order = np.random.default_rng(1).permutation(90)[:60]
     total = sum(float(consumer.remove(np.array([unit]))[0]) for unit in order)
-    refitted = refit_columns(problem, np.isin(units, order))
+    refitted = oracle(problem, np.isin(units, order))
     assert total == pytest.approx(problem.error(refitted), rel=1e-6)
 
 
@@ -235,62 +235,7 @@ def test_an_indefinite_inverse_is_refused() -> None:
         consumer.remove(np.array([1, 2]))
 
 
-# ------------------------------------------------------------------------------------------------ the final refit
-
-
-@settings(max_examples=50, deadline=None)
-@given(layers(), st.data())
-def test_the_refit_is_the_one_of_each_row(layer: tuple[Problem, Array, int], data: st.DataObject) -> None:
-    problem, owners, units = layer
-    removed = owned(owners, np.array(data.draw(st.lists(st.booleans(), min_size=units, max_size=units))))
-    mask = np.broadcast_to(~removed[:, None], problem.weight.shape)
-    refitted = refit_columns(problem, removed)
-    expected = _linalg.refit(problem.target, problem.hessian, mask)
-    np.testing.assert_allclose(refitted, expected, rtol=1e-6, atol=1e-8)
-    assert not refitted[~mask].any()
-    np.testing.assert_allclose(refitted, oracle(problem, removed), rtol=1e-6, atol=1e-8)
-
-
-def test_the_refit_reaches_for_the_dense_outputs_on_the_current_inputs() -> None:
-    x = samples(2, 9, 300)
-    y = x + 0.3 * samples(2, 9, 300, seed=1)
-    weight = np.random.default_rng(0).standard_normal((2, 5, 9))
-    removed = np.array([[1, 0, 0, 0, 1, 1, 0, 0, 0], [0] * 9], bool)
-    refitted = refit_columns(Problem.of(weight, statistics_of(x, y), 1e-12), removed)
-    for g in range(2):
-        kept = ~removed[g]
-        expected = np.linalg.lstsq(y[g][kept].T, (weight[g] @ x[g]).T, rcond=None)[0].T
-        np.testing.assert_allclose(refitted[g][:, kept], expected, rtol=1e-7, atol=1e-8)
-
-
-def test_without_any_column_nothing_is_left() -> None:
-    assert not refit_columns(problem_of(2, 3, 4), np.ones((2, 4), bool)).any()
-
-
 def test_what_goes_with_the_removed_units() -> None:
     owners = np.array([[0, FIXED, 2], [1, 1, FIXED]])
     np.testing.assert_array_equal(owned(owners, mask_of([1, 2], 3)), [[False, False, True], [True, True, False]])
     assert not owned(np.full((1, 2), FIXED), np.zeros(0, bool)).any()
-
-
-def test_fewer_samples_want_more_damping() -> None:
-    x, weight = samples(1, 40, 20_000), np.random.default_rng(0).standard_normal((1, 8, 40))
-    held, removed = statistics_of(x[..., 10_000:]), np.arange(40)[None] % 3 == 0
-    few, many = (choose_damping(weight, statistics_of(x[..., :count]), held, removed) for count in (24, 10_000))
-    assert few > many
-    assert {few, many} <= set(DAMPINGS)
-
-
-def test_damping_passes_over_hessians_without_a_factor() -> None:
-    x, weight = samples(1, 10, 500), np.random.default_rng(0).standard_normal((1, 4, 10))
-    statistics, removed = statistics_of(x, x + 0.01), np.arange(10)[None] < 2
-
-    def with_least(eigenvalue: float) -> Statistics:
-        values, vectors = np.linalg.eigh(statistics.gram[0])
-        values[:4] = eigenvalue * values.mean()
-        gram = (vectors * values @ vectors.T)[None]
-        return Statistics(500, False, statistics.dense_mean, statistics.current_mean, gram, statistics.cross)
-
-    assert choose_damping(weight, with_least(-0.5 * max(DAMPINGS)), statistics, removed) == max(DAMPINGS)
-    with pytest.raises(FactorizationError, match="even with damping"):
-        choose_damping(weight, with_least(-0.9), statistics, removed)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from netsurgeon.passes import _select_units
-from netsurgeon.passes._group_obs import Consumer, owned, refit_columns
+from netsurgeon.passes import _linalg, _select_units
+from netsurgeon.passes._group_obs import Consumer, owned
 from netsurgeon.passes._select_units import Axes, Selection, select_units
 from netsurgeon.passes._unit_costs import Term, UnitCosts
 from netsurgeon.passes.importance import FixedImportance, ObsImportance
@@ -29,6 +29,12 @@ def problem_of(rows: int, columns: int, seed: int = 0, factors: int | None = Non
     hessian[0] += 1e-3 * np.trace(hessian[0]) / columns * np.eye(columns)
     weight = rng.standard_normal((1, rows, columns))
     return Problem(weight @ hessian, hessian, weight, 1e-3)
+
+
+def refit_columns(problem: Problem, removed: Array) -> Array:
+    """The best weight without some columns (groups, columns)."""
+    mask = np.broadcast_to(~removed[:, None], problem.weight.shape)
+    return np.asarray(_linalg.refit(problem.target, problem.hessian, mask))
 
 
 def equal_costs(units: int) -> UnitCosts:
