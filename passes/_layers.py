@@ -162,10 +162,12 @@ class Layer:
             z = np.moveaxis(z, 1, -1)
         elif self.weight_index < self.data_index:
             z = np.swapaxes(z, -1, -2)
-        rows = z.reshape(-1, self.groups, self.rows)
-        chosen = _draw(len(rows), limit, rng)
-        picked = rows if chosen is None else rows[chosen]
-        return np.array(picked.transpose(1, 0, 2), dtype=np.float32, order="C")
+        grid = z.shape[:-1]
+        chosen = _draw(math.prod(grid), limit, rng)
+        # drawn before anything is copied: a large feature map is not in the order of its rows
+        picked = z if chosen is None else z[np.unravel_index(chosen, grid)]
+        rows = picked.reshape(-1, self.groups, self.rows)
+        return np.array(rows.transpose(1, 0, 2), dtype=np.float32, order="C")
 
     def positions(self, x: npt.NDArray[np.generic]) -> int:
         """How many rows `samples` finds in x without a limit."""

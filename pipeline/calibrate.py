@@ -121,8 +121,10 @@ class Calibration:
             rows.append(layer.samples(current.value(layer.input.name or "", batch), limit, same_rows()))
             branch = _known_branch(layer, dense, current)
             if branch is not None:
-                lost = np.subtract(dense.value(branch, batch), current.value(branch, batch), dtype=np.float32)
-                rows.append(layer.output_samples(lost, limit, same_rows()))
+                before, now = (
+                    layer.output_samples(walk.value(branch, batch), limit, same_rows()) for walk in (dense, current)
+                )
+                rows.append(before - now)
         return tuple(rows)
 
 
