@@ -39,7 +39,7 @@ def find_changes(before: ir.Graph, after: ir.Graph) -> list[Change]:
     """The nodes whose constants differ, in graph order.
 
     Raises:
-        InputError: the graphs differ in nodes or in the versions of operators.
+        InputError: the graphs differ in nodes, in the shapes of constants, or in the versions of operators.
     """
     if before.opset_imports.get("") != after.opset_imports.get(""):
         raise InputError("the graphs differ in the versions of their operators, so no bound can be measured")
@@ -88,6 +88,8 @@ def _difference_at(before: ir.Node, after: ir.Node, index: int) -> bool:
     first, second = constant_of(old), constant_of(new)
     if first is None and second is None:
         return False
+    if first is not None and second is not None and first.shape != second.shape:
+        raise InputError(f"a constant of node {before.name!r} has another shape, so no bound can be measured")
     return first is None or second is None or not np.array_equal(first, second)
 
 

@@ -270,6 +270,8 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     shown = capsys.readouterr().out
     assert "units removed" in shown
     assert "masked against trimmed model: outputs differ by at most" in shown
+    assert run(["compare", given[0], str(output), "--data", given[2]]) == 0
+    assert "no error bound: the graphs differ in more than their weights" in capsys.readouterr().out
     output.unlink()
     assert run(["compress", *given, "--trim", "0.999"]) == 1
     assert "is all that units can save" in capsys.readouterr().err
