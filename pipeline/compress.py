@@ -56,6 +56,7 @@ from netsurgeon.pipeline.trim import (
     give_biases,
     proof_feeds,
     remove_units,
+    saved_share,
     unread_units,
 )
 from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
@@ -90,7 +91,7 @@ def compress(
     progress: Progress | None = None,
     **options: Unpack[OptionValues],
 ) -> Compression:
-    """Prune a model's weights, correct the rest, verify it in ONNX Runtime, and pack it.
+    """Trim a model's units, prune its weights, correct the rest, verify it in ONNX Runtime, and pack it.
 
     Args:
         model: path of an ONNX file, a ModelProto or an `onnx_ir.Model`; never changed.
@@ -207,7 +208,8 @@ class _Run:
         MaskUnits(trim.units)(masked)
         proven = remove_units(masked, dependencies, trim.removed, proof_feeds(sweep), sweep.runtime)
         self._stage("choose units")
-        return dataclasses.replace(trim, removed=proven.removed, failed=proven.failed)
+        saved = saved_share(model, dependencies, proven.removed, self.options.save)
+        return dataclasses.replace(trim, removed=proven.removed, saved=saved, failed=proven.failed)
 
     def _remove_units(self, masked: ir.Model, trim: TrimPlan, sweep: Calibration) -> Trimmed:
         """The masked model without the units that go, and without those that pruning has left unread."""

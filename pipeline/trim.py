@@ -184,6 +184,12 @@ def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: 
     return UnitCosts(list(weights.values()), len(candidates)), float(total)
 
 
+def saved_share(model: ir.Model, dependencies: Dependencies, removed: Mask, save: str) -> float:
+    """Share of the parameters or multiply-adds that removing units (units,) saves."""
+    costs, total = _costs(model, dependencies, np.arange(len(removed)), save)
+    return (costs.total(np.ones_like(removed)) - costs.total(~removed)) / total
+
+
 def multiply_adds(dependencies: Dependencies) -> UnitCosts:
     """Multiply-adds of one sample, by the units that remain."""
     return _work(dependencies, lambda labels: owners_of(labels, dependencies), len(dependencies.units))

@@ -237,6 +237,10 @@ def test_a_group_that_does_not_hold_stays(monkeypatch: pytest.MonkeyPatch) -> No
     assert "of their scale" in trim.failed[0][1]
     assert "a1" not in [group.node for group in trim.groups]
     assert "a2" in [group.node for group in trim.groups]
+    with_biases = result.report.dense.parameters + 2 * 16 + 12 + 5
+    assert trim.saved == pytest.approx(1 - result.report.compressed.parameters / with_biases), (
+        "what stays saves nothing"
+    )
     assert trim.proof is not None
     assert trim.proof.holds
 
