@@ -119,13 +119,13 @@ class Moments:
             self._origin = (dense.mean(axis=1), now.mean(axis=1))
         y = now - self._origin[1][:, None]
         self._gram += _products(y, y)
-        self._sums[1] += y.sum(axis=1, dtype=np.float64)
+        self._sums[1] += _totals(y)
         if self.paired:
             x = dense - self._origin[0][:, None]
             self._cross += _products(x, y)
-            self._sums[0] += x.sum(axis=1, dtype=np.float64)
+            self._sums[0] += _totals(x)
             if lost is not None:
-                self._lost = _added(self._lost, (_products(lost, y), lost.sum(axis=1, dtype=np.float64)))
+                self._lost = _added(self._lost, (_products(lost, y), _totals(lost)))
         else:
             self._sums[0] = self._sums[1]
         self.count += dense.shape[1]
@@ -191,6 +191,12 @@ def _added(one: tuple[Rows, Array] | None, other: tuple[Rows, Array] | None) -> 
     if one is None or other is None:
         return one or other
     return one[0] + other[0], one[1] + other[1]
+
+
+def _totals(x: Rows) -> Array:
+    """Sums over the samples, (groups, columns); a BLAS product, for numpy's own sum is slow on short rows."""
+    ones = np.ones((len(x), x.shape[1], 1), x.dtype)
+    return _products(ones, x)[:, 0].astype(np.float64)
 
 
 def _products(x: Rows, y: Rows) -> Rows:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -54,78 +56,105 @@ class Calibration:
             for at, segment in enumerate(segments):
                 walk.run(at)
                 for name in segment.layers:
-                    yield layers[name], self._moments(layers[name], walk, None).fit
+                    yield layers[name], self._moments(layers[name], walk, [None])[0].fit
                 walk.leave(at)
 
     def paired(
-        self, dense: ir.Model, current: ir.Model, plan: Mapping[str, bool]
-    ) -> Iterator[tuple[int, int, dict[str, LayerMoments]]]:
-        """Segment by segment, dense and current model side by side.
+        self, dense: ir.Model, currents: Sequence[ir.Model], plan: Mapping[str, bool]
+    ) -> Iterator[tuple[int, int, list[dict[str, LayerMoments]]]]:
+        """Segment by segment, dense and current models side by side.
 
-        The caller prunes `current` between two segments, so later ones see its new activations.
+        The caller prunes the `currents` between two segments, so later ones see their new activations.
 
         Args:
             dense: the model to be matched.
-            current: a clone of it, changed on the way.
+            currents: clones of it, changed on the way.
             plan: layers to look at; True = on the current model's inputs, False = on the dense ones.
 
         Yields:
-            index of the segment, number of segments, and the moments of its layers.
+            index of the segment, number of segments, and for each of `currents` the moments of its layers.
         """
         layers = _by_name(dense, list(plan))
         segments = cut(dense.graph, [layer.node for layer in layers.values()])
-        with (
-            Walk(dense, segments, self.samples.batches(), self.runtime) as reference,
-            Walk(current, segments, self.samples.batches(), self.runtime) as walk,
-        ):
+        with contextlib.ExitStack() as stack:
+            reference, *walks = (
+                stack.enter_context(Walk(model, segments, self.samples.batches(), self.runtime))
+                for model in (dense, *currents)
+            )
             for at, segment in enumerate(segments):
-                reference.run(at)
-                walk.run(at)
-                moments = {}
+                for walk in (reference, *walks):
+                    walk.run(at)
+                moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
                 for name in segment.layers:
-                    moments[name] = self._moments(layers[name], reference, walk if plan[name] else None)
-                reference.leave(at)
-                walk.leave(at)
+                    looked_at = walks if plan[name] else [None for _ in walks]
+                    for each, found in zip(moments, self._moments(layers[name], reference, looked_at), strict=True):
+                        each[name] = found
+                for walk in (reference, *walks):
+                    walk.leave(at)
                 yield at, len(segments), moments
 
-    def _moments(self, layer: Layer, dense: Walk, current: Walk | None) -> LayerMoments:
+    def _moments(self, layer: Layer, dense: Walk, currents: Sequence[Walk | None]) -> list[LayerMoments]:
+        """Moments of a layer beside each of the current models; None = of the dense inputs alone."""
         columns = layer.columns // layer.blocks
-        fit = Moments(layer.groups * layer.blocks, columns, paired=current is not None)
-        held: Moments | None = None
-        wanted = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // columns))
+        width = layer.groups * layer.columns
+        wanted = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // width))
         limit = math.ceil(wanted / dense.batches)
-        pool: list[tuple[Rows, ...]] = []
+        branches = [None if each is None else _known_branch(layer, dense, each) for each in currents]
+        pools = [_Pool(Moments(layer.groups * layer.blocks, columns, paired=each is not None)) for each in currents]
+        source = layer.input.name or ""
         for batch in range(dense.batches):
-            pool.append(self._rows(layer, dense, current, batch, limit))
-            if batch == dense.batches - 1 or sum(each[0].shape[1] for each in pool) >= POOLED_ROWS:
-                rows = [np.concatenate(side, axis=1) for side in zip(*pool, strict=True)]
-                pool.clear()
-                chosen = _held_out(rows[0].shape[1])
-                fit.update(*(side[:, ~chosen] for side in rows))
-                held = held or fit.like()
-                held.update(*(side[:, chosen] for side in rows))
-        if held is None:
+            _check_finite(dense.value(source, batch), layer)
+            draw = functools.partial(self._draw, batch=batch, limit=limit)
+            before, branch_before = draw(layer.samples, dense, source), None
+            for current, branch, pool in zip(currents, branches, pools, strict=True):
+                rows = [before]
+                if current is not None:
+                    rows.append(draw(layer.samples, current, source))
+                if current is not None and branch is not None:
+                    if branch_before is None:
+                        branch_before = draw(layer.output_samples, dense, branch)
+                    rows.append(branch_before - draw(layer.output_samples, current, branch))
+                pool.add(rows)
+        return [pool.moments() for pool in pools]
+
+    def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
+        """Rows of a value; the same ones of every value and model."""
+        return rows_of(walk.value(name, batch), limit, np.random.default_rng([self.seed, batch]))
+
+
+class _Pool:
+    """Rows on their way into the moments; small batches wait for more."""
+
+    def __init__(self, fit: Moments):
+        self._fit = fit
+        self._held: Moments | None = None
+        self._waiting: list[Sequence[Rows]] = []
+
+    def add(self, rows: Sequence[Rows]) -> None:
+        """Dense inputs, and where there is a current model its inputs and what an added branch has lost."""
+        self._waiting.append(rows)
+        if sum(each[0].shape[1] for each in self._waiting) >= POOLED_ROWS:
+            self._empty()
+
+    def moments(self) -> LayerMoments:
+        """What has come in.
+
+        Raises:
+            InputError: nothing has.
+        """
+        if self._waiting:
+            self._empty()
+        if self._held is None:
             raise InputError("no calibration samples were given")
-        return LayerMoments(fit, held)
+        return LayerMoments(self._fit, self._held)
 
-    def _rows(self, layer: Layer, dense: Walk, current: Walk | None, batch: int, limit: int) -> tuple[Rows, ...]:
-        """What a batch adds to the moments: dense inputs, current ones, and what an added branch has lost."""
-
-        def same_rows() -> np.random.Generator:
-            return np.random.default_rng([self.seed, batch])
-
-        x = dense.value(layer.input.name or "", batch)
-        _check_finite(x, layer)
-        rows = [layer.samples(x, limit, same_rows())]
-        if current is not None:
-            rows.append(layer.samples(current.value(layer.input.name or "", batch), limit, same_rows()))
-            branch = _known_branch(layer, dense, current)
-            if branch is not None:
-                before, now = (
-                    layer.output_samples(walk.value(branch, batch), limit, same_rows()) for walk in (dense, current)
-                )
-                rows.append(before - now)
-        return tuple(rows)
+    def _empty(self) -> None:
+        rows = [np.concatenate(side, axis=1) for side in zip(*self._waiting, strict=True)]
+        self._waiting.clear()
+        chosen = _held_out(rows[0].shape[1])
+        self._fit.update(*(side.take(np.flatnonzero(~chosen), axis=1) for side in rows))
+        self._held = self._held or self._fit.like()
+        self._held.update(*(side.take(np.flatnonzero(chosen), axis=1) for side in rows))
 
 
 def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:

@@ -213,29 +213,31 @@ def _best_plan(
     part, rest = samples.split(REHEARSED, np.random.default_rng(calibration.seed))
     feeds = list(rest.subset(min(PROBED_INPUTS[1], rest.count), np.random.default_rng(calibration.seed)).batches())
     small = dataclasses.replace(calibration, samples=part, elements=6_000_000, rows_per_column=16)
-    divergences = []
-    for done, plan in enumerate(plans):
-        progress("rehearsing plans", done, len(plans))
-        divergences.append(_rehearse(model, plan, selection, small, feeds))
+    progress("rehearsing plans", 0, 1)
+    divergences = _rehearse(model, plans, selection, small, feeds)
     best = int(np.argmin(divergences))
     return plans[best] if divergences[best] < CLEARLY_CLOSER * divergences[0] else plans[0]
 
 
 def _rehearse(
-    model: ir.Model, plan: Plan, selection: Selection, calibration: Calibration, feeds: Sequence[Feed]
-) -> float:
-    """How far a quickly pruned model's outputs are from the dense one's."""
-    rehearsed = model.clone()
-    layers = {
-        name: LayerPlan(keep, solvers.QUICK, CURVE_DAMPING, gone=selection.gone.get(name))
-        for name, keep in plan.keep.items()
-    }
-    for _, _, moments in calibration.paired(model, rehearsed, dict.fromkeys(layers, True)):
-        PruneWeights(layers, moments, calibration.seed)(rehearsed)
-    sessions = [calibration.runtime.session(each) for each in (model, rehearsed)]
+    model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration, feeds: Sequence[Feed]
+) -> list[float]:
+    """How far the outputs of a quickly pruned model are from the dense one's, for each plan."""
+    rehearsed = [model.clone() for _ in plans]
+    layers = [
+        {
+            name: LayerPlan(keep, solvers.QUICK, CURVE_DAMPING, gone=selection.gone.get(name))
+            for name, keep in plan.keep.items()
+        }
+        for plan in plans
+    ]
+    for _, _, moments in calibration.paired(model, rehearsed, dict.fromkeys(layers[0], True)):
+        for each, planned, found in zip(rehearsed, layers, moments, strict=True):
+            PruneWeights(planned, found, calibration.seed)(each)
+    sessions = [calibration.runtime.session(each) for each in (model, *rehearsed)]
     outputs = float_outputs(sessions[0], feeds[0])
-    dense, changed = ([session.run(feed, outputs) for feed in feeds] for session in sessions)
-    return output_divergence(dense, changed)
+    dense, *changed = ([session.run(feed, outputs) for feed in feeds] for session in sessions)
+    return [output_divergence(dense, each) for each in changed]
 
 
 def measure_costs(
@@ -316,7 +318,7 @@ def prune_segments(
     corrected = options.method not in solvers.UNCORRECTED
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
-    for at, count, moments in calibration.paired(dense, current, dict.fromkeys(layers, corrected)):
+    for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected)):
         progress("pruning layers", at, count)
         prune = PruneWeights(layers, moments, calibration.seed)
         prune(current)

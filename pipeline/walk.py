@@ -7,6 +7,7 @@ already behind all that was pruned before it, and no node runs twice in a walk.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes._nodes import bodies
@@ -106,10 +108,8 @@ class Store:
     def __init__(self, parent: Path | None = None):
         self.folder = Path(tempfile.mkdtemp(prefix="netsurgeon-", dir=parent))
         self._held: dict[tuple[str, int], Any] = {}
-        self._index: dict[str, int] = {}
-
-    def _file(self, name: str, batch: int) -> Path:
-        return self.folder / f"{self._index.setdefault(name, len(self._index))}-{batch}.npy"
+        self._spilled: dict[str, _Spilled] = {}
+        self._files = itertools.count()
 
     def put(self, name: str, batch: int, value: Any) -> None:
         """Keep a value."""
@@ -117,7 +117,9 @@ class Store:
             self._held[name, batch] = value
             return
         try:
-            np.save(self._file(name, batch), value, allow_pickle=False)
+            if name not in self._spilled:
+                self._spilled[name] = _Spilled(self.folder / str(next(self._files)))
+            self._spilled[name].append(batch, value)
         except OSError as error:
             raise InputError(
                 f"activations cannot be spilled to {self.folder.parent}: {error.strerror or error}; "
@@ -125,25 +127,63 @@ class Store:
             ) from error
 
     def get(self, name: str, batch: int) -> Any:
-        """Fetch a value."""
-        if (name, batch) in self._held:
-            return self._held[name, batch]
-        return np.load(self._file(name, batch), allow_pickle=False)
+        """Fetch a value.
 
-    def __contains__(self, key: tuple[str, int]) -> bool:
-        """Whether a value is there."""
-        return key in self._held or (key[0] in self._index and self._file(*key).exists())
+        Raises:
+            KeyError: it is not there.
+        """
+        return self._held[name, batch] if (name, batch) in self._held else self._spilled[name].read(batch)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a value of the first batch is there."""
+        return name in self._spilled or (name, 0) in self._held
 
     def drop(self, names: Iterable[str], batches: int) -> None:
         """Forget values."""
         for name in names:
+            if name in self._spilled:
+                self._spilled.pop(name).delete()
             for batch in range(batches):
-                if self._held.pop((name, batch), None) is None:
-                    self._file(name, batch).unlink(missing_ok=True)
+                self._held.pop((name, batch), None)
 
     def close(self) -> None:
         """Delete everything."""
+        self.drop(list(self._spilled), 0)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _Spilled:
+    """All batches of one value, one behind the other in one open file: small batches would cost a file each."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file = path.open("x+b", buffering=0)  # open until the value expires
+        self._end = 0
+        self._batches: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+
+    def append(self, batch: int, value: npt.NDArray[Any]) -> None:
+        self._batches[batch] = self._end, value.shape, value.dtype
+        left = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        self._file.seek(self._end)
+        self._end += left.size
+        while left.size:
+            left = left[self._file.write(left.data) :]
+
+    def read(self, batch: int) -> npt.NDArray[Any]:
+        start, shape, dtype = self._batches[batch]
+        value = np.empty(shape, dtype)
+        left = value.reshape(-1).view(np.uint8)
+        self._file.seek(start)
+        while left.size:
+            count = self._file.readinto(left.data)
+            if not count:
+                raise OSError(f"{self._path} has been cut short by someone else")
+            left = left[count:]
+        return value
+
+    def delete(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class Walk:
@@ -190,7 +230,7 @@ class Walk:
 
     def holds(self, name: str) -> bool:
         """Whether a value has been made and is still needed."""
-        return (name, 0) in self.store
+        return name in self.store
 
     def value(self, name: str, batch: int) -> Any:
         """A value that is there after `run`."""

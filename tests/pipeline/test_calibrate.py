@@ -56,7 +56,7 @@ def pruned_error(x: Array, monkeypatch: pytest.MonkeyPatch | None) -> float:
     plan = {name: LayerPlan(22, damping=1e-3) for name in LAYERS}
     if monkeypatch is not None:
         monkeypatch.setattr("netsurgeon.pipeline.calibrate._known_branch", lambda *_: None)
-    for _, _, moments in calibration(x).paired(dense, current, LAYERS):
+    for _, _, (moments,) in calibration(x).paired(dense, [current], LAYERS):
         PruneWeights(plan, moments)(current)
     before, after = (RUNTIME.session(model).run({"x": x})["z"] for model in (dense, current))
     return float(np.sum((before - after) ** 2))
@@ -72,7 +72,7 @@ def test_what_the_branch_has_lost_is_measured() -> None:
     x = np.random.default_rng(1).standard_normal((100, 8)).astype(np.float32)
     dense = residual_block()
     current = dense.clone()
-    for _, _, moments in calibration(x, 30).paired(dense, current, LAYERS):
+    for _, _, (moments,) in calibration(x, 30).paired(dense, [current], LAYERS):
         if "stem" in moments:
             assert moments["stem"].fit.statistics(centred=True).lost is None, "body comes later"
             stem = next(layer for layer in find_layers(current.graph)[0] if layer.name == "stem")
@@ -93,7 +93,7 @@ def test_a_branch_that_is_broadcast_is_left_alone() -> None:
     add.replace_input_with(0, mean.outputs[0])
     mean.outputs[0].name = "mean"
     x = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
-    for _, _, moments in calibration(x).paired(dense, dense.clone(), LAYERS):
+    for _, _, (moments,) in calibration(x).paired(dense, [dense.clone()], LAYERS):
         for each in moments.values():
             assert each.fit.statistics(centred=True).lost is None
 
