@@ -71,5 +71,5 @@ $(RUNTIME_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(DEV_STAMP): $(RUNTIME_STAMP)
-	$(INSTALL) -e '.[$(RUNTIME),dev]'
+	$(INSTALL) -e '.[$(RUNTIME),dev,torch]'
 	@touch $@

@@ -24,10 +24,12 @@ try:
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.errors import NetsurgeonError
+    from netsurgeon.pipeline.export import export
     from netsurgeon.pipeline.facts import bytes_on_disk
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.samples import PictureOptions
+    from netsurgeon.pipeline.train import VALIDATION, train
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -76,8 +78,8 @@ class _Data(click.types.StringParamType):
         )
 
 
-def _data_options(command: Command) -> Command:
-    """Options that say how data becomes inputs, shared by the commands that take data."""
+def _picture_options(command: Command) -> Command:
+    """Options that say how a picture becomes an input."""
     for option in reversed(
         (
             click.option(
@@ -90,6 +92,17 @@ def _data_options(command: Command) -> Command:
             click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
             click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
             click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _data_options(command: Command) -> Command:
+    """Options that say how data becomes inputs, shared by the commands that take data."""
+    for option in reversed(
+        (
+            _picture_options,
             click.option(
                 "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
             ),
@@ -188,6 +201,40 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...]) -> No
     """Turn the packed weights of MODEL into plain ones, equal to the last bit."""
     names = unpack(model, output, custom_ops)
     click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(output):,} bytes written to {output}")
+
+
+@cli.command("train")
+@click.argument("network")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled data: see docs/training.md.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; goes on where it was.")
+@click.option("--init", type=click.Path(path_type=Path), help="First weights: an ONNX file, a run or a checkpoint.")
+@click.option("--surgery", is_flag=True, help="Prune and splice weights while training.")
+@click.option("--surgery-ratio", type=float, help="The same, until one parameter of this many is left.")
+@click.option("--settings", type=click.Path(path_type=Path), help="TOML file with any constant of recipe and surgery.")
+@click.option("--steps", type=int, help="Updates of the weights. [default: the network's]")
+@click.option("--batch-size", type=int, help="Examples a step. [default: the network's]")
+@click.option("--learning-rate", type=float, help="Of the first step. [default: the network's]")
+@click.option("--bfloat16", is_flag=True, help="Compute in bfloat16.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:0.")
+@click.option(
+    "--validation", type=float, default=VALIDATION, help="Share of the training data held out. [default: 1/12]"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@_picture_options
+def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
+    """Train NETWORK; a run that was stopped goes on where it was. Also runs under torchrun."""
+    with screen.progress(Console(stderr=True)) as advance:
+        result = train(network, data, out, init=init, progress=advance, **_with_pictures(options))
+    if result is not None:
+        screen.print_training(result, Console())
+
+
+@cli.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
+def export_command(run: Path, output: Path) -> None:
+    """Write the network that the folder RUN holds as ONNX, proven in ONNX Runtime."""
+    screen.print_export(export(run, output), output, Console())
 
 
 def main() -> None:

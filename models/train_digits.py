@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx_ir as ir
 import onnxruntime as ort
 import torch
 from sklearn.datasets import load_digits
@@ -29,8 +28,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional
 
-INPUT_NAME = "image"
-OUTPUT_NAME = "logits"
+from netsurgeon.models.export import INPUT_NAME, OUTPUT_NAME, export
+
 CLASSES = 10
 TEST_SIZE = 450
 CALIBRATION_SIZE = 300
@@ -168,43 +167,6 @@ def train_network(data: Split, epochs: int, batch_size: int, seed: int) -> Digit
     return network
 
 
-def strip_metadata(model: ir.Model) -> None:
-    """Remove, in place, what the exporter notes about where the graph came from (stack traces, paths)."""
-    for graph in model.graphs():
-        graph.doc_string = None
-        graph.metadata_props.clear()
-        for node in graph:
-            node.doc_string = None
-            node.metadata_props.clear()
-            for value in node.outputs:
-                value.metadata_props.clear()
-        for value in (*graph.inputs, *graph.initializers.values()):
-            value.doc_string = None
-            value.metadata_props.clear()
-    model.doc_string = None
-    model.metadata_props.clear()
-
-
-def export_network(network: DigitsNet, example: Tensor) -> onnx.ModelProto:
-    """Export to ONNX with a dynamic batch, checked by ``onnx.checker`` and free of metadata."""
-    program = torch.onnx.export(
-        network,
-        (example,),
-        input_names=[INPUT_NAME],
-        output_names=[OUTPUT_NAME],
-        dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    strip_metadata(program.model)
-    proto: onnx.ModelProto = ir.to_proto(program.model)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
 def run_onnx(model: onnx.ModelProto, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the logits (n, 10) of ONNX Runtime on the CPU."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -245,7 +207,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     train, calibration, test = load_splits(arguments.seed)
     network = train_network(train, arguments.epochs, arguments.batch_size, arguments.seed)
-    model = export_network(network, torch.from_numpy(test.image[:2]))
+    model = export(network, torch.from_numpy(test.image[:2]), OPSET)
     difference = largest_difference(network, model, test.image)
     accuracy = float(np.mean(run_onnx(model, test.image).argmax(axis=1) == test.labels))
 

@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,3 +62,15 @@ def trim() -> Trim:
         return Trimming(model, feed, share, seed)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits of the repository as MNIST has them: 300 to train on and 450 to test on, 28 by 28 pixels."""
+    folder = tmp_path_factory.mktemp("mnist")
+    digits = Path(__file__).parent.parent / "models" / "digits"
+    for source, part in (("calibration", "train"), ("test", "test")):
+        with np.load(digits / f"{source}.npz") as archive:
+            pixels = np.kron(np.rint(archive["image"][:, 0] * 255).astype(np.uint8), np.ones((3, 3), np.uint8))
+            np.savez(folder / f"{part}.npz", x=np.pad(pixels, ((0, 0), (2, 2), (2, 2))), y=archive["labels"])
+    return folder

@@ -1,0 +1,60 @@
+"""From a PyTorch network to an ONNX model with a dynamic batch."""
+
+from __future__ import annotations
+
+import warnings
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+OPSET = 20
+"""The newest that torch.onnx.export itself writes."""
+
+
+def export(network: nn.Module, example: Tensor, opset: int = OPSET) -> onnx.ModelProto:
+    """Export a network, in evaluation mode, checked by ``onnx.checker`` and free of metadata.
+
+    Args:
+        network: takes one tensor and gives one.
+        example: two inputs or more.
+        opset: version of the operators.
+    """
+    with warnings.catch_warnings():  # the exporter tells about its own code
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    strip_metadata(program.model)
+    proto: onnx.ModelProto = ir.to_proto(program.model)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def strip_metadata(model: ir.Model) -> None:
+    """Remove, in place, what the exporter notes about where the graph came from (stack traces, paths)."""
+    for graph in model.graphs():
+        graph.doc_string = None
+        graph.metadata_props.clear()
+        for node in graph:
+            node.doc_string = None
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+        for value in (*graph.inputs, *graph.initializers.values()):
+            value.doc_string = None
+            value.metadata_props.clear()
+    model.doc_string = None
+    model.metadata_props.clear()
