@@ -28,6 +28,7 @@ try:
     from netsurgeon.pipeline.facts import bytes_on_disk
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
+    from netsurgeon.pipeline.retrain import retrain
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.train import VALIDATION, train
     from netsurgeon.pipeline.unpack import unpack
@@ -227,6 +228,26 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
         result = train(network, data, out, init=init, progress=advance, **_with_pictures(options))
     if result is not None:
         screen.print_training(result, Console())
+
+
+@cli.command("retrain")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled or not: see docs/training.md.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
+@click.option("--dense", type=click.Path(path_type=Path), help="Model whose outputs are learnt; no labels are needed.")
+@click.option("--steps", type=int, default=500, show_default=True, help="Updates of the weights.")
+@click.option("--batch-size", type=int, default=64, show_default=True, help="Examples a step.")
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of the first step.")
+@click.option("--bfloat16", is_flag=True, help="Compute in bfloat16.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:0.")
+@click.option("--validation", type=float, default=VALIDATION, help="Share of the data held out. [default: 1/12]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@_picture_options
+def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
+    """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay."""
+    with screen.progress(Console(stderr=True)) as advance:
+        result = retrain(model, data, output, progress=advance, **_with_pictures(options))
+    screen.print_retraining(result, output, Console())
 
 
 @cli.command("export")

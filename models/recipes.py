@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 
 SCHEDULES = ("inv", "cosine")
+OPTIMIZERS = ("sgd", "adam")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent with momentum.
+    """How the weights are updated.
 
     Attributes:
         steps: updates of the weights.
@@ -23,6 +24,7 @@ class Recipe:
         shift: pixels that a picture is moved at most, in each direction, its edge repeated.
         flip: whether half of the pictures are mirrored left to right.
         clip: largest norm of the gradient; None = any.
+        optimizer: "sgd", stochastic gradient descent with momentum, or "adam", with its usual betas.
         bfloat16: whether forward and backward passes are computed in bfloat16.
         log_every: steps between two rows of the log.
 
@@ -40,6 +42,7 @@ class Recipe:
     shift: int = 0
     flip: bool = False
     clip: float | None = None
+    optimizer: str = "sgd"
     bfloat16: bool = False
     log_every: int = 100
 
@@ -51,6 +54,8 @@ class Recipe:
             raise ValueError(f"learning_rate is {self.learning_rate}, expected a number above 0")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is {self.schedule!r}, expected one of {', '.join(SCHEDULES)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
         for name in ("momentum", "weight_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0 and less than 1")
@@ -72,3 +77,5 @@ CIFAR = Recipe(
 IMAGENET = Recipe(
     steps=450_000, batch_size=256, learning_rate=0.1, schedule="cosine", warm_up=2_500, weight_decay=1e-4, flip=True
 )
+RETRAIN = Recipe(steps=500, learning_rate=1e-3, schedule="cosine", weight_decay=0.0, clip=1.0, optimizer="adam")
+"""A few hundred steps on the weights that pruning has left."""

@@ -87,9 +87,7 @@ class Job:
         """
         recipe = self.recipe
         parameters = dict(self.network.named_parameters())
-        optimizer = torch.optim.SGD(
-            parameters.values(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
+        optimizer = _optimizer(list(parameters.values()), recipe)
         started = self._resume(optimizer, parameters)
         called = self.process.wrapped(self.network)
         total, saved = torch.zeros((), device=self.process.device), time.monotonic()
@@ -148,12 +146,13 @@ class Job:
     def _save(self, step: int, optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]) -> None:
         if self.folder is None or not self.process.leads:
             return
-        momentum = {
-            name: optimizer.state[parameter]["momentum_buffer"]
+        held = {
+            f"{name}/{key}": value
             for name, parameter in parameters.items()
-            if optimizer.state[parameter].get("momentum_buffer") is not None
+            for key, value in optimizer.state[parameter].items()
+            if isinstance(value, Tensor)
         }
-        groups = {"network": self.network.state_dict(), "momentum": momentum}
+        groups = {"network": self.network.state_dict(), "optimizer": held}
         if self.surgery is not None:
             groups["surgery"] = self.surgery.state()
         write_rows(self.folder / LOG, Entry, self.log)
@@ -169,13 +168,21 @@ class Job:
         groups, facts = load_checkpoint(path)
         step = int(facts["step"])
         load_state(self.network, groups["network"], path)
-        for name, buffer in groups.get("momentum", {}).items():
-            optimizer.state[parameters[name]]["momentum_buffer"] = buffer.to(self.process.device)
+        for place, held in groups.get("optimizer", {}).items():
+            name, _, key = place.rpartition("/")
+            optimizer.state[parameters[name]][key] = held if held.ndim == 0 else held.to(self.process.device)
         if self.surgery is not None:
             self.surgery.load_state(groups["surgery"])
             self.history = [row for row in read_rows(self.folder / HISTORY, Count) if row.step <= step]
         self.log = [row for row in read_rows(self.folder / LOG, Entry) if row.step <= step]
         return step
+
+
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "adam":
+        return torch.optim.AdamW(parameters, **common)
+    return torch.optim.SGD(parameters, momentum=recipe.momentum, **common)
 
 
 def classification(labels: Any, device: torch.device) -> Objective:

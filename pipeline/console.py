@@ -19,6 +19,7 @@ from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.export import Exported
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.report import ModelFacts, Report, TrimFacts
+from netsurgeon.pipeline.retrain import Retraining
 from netsurgeon.pipeline.train import Training
 from netsurgeon.pipeline.validate import Validation
 
@@ -170,6 +171,23 @@ def print_training(training: Training, console: Console) -> None:
         )
     )
     console.print(Text(f"in {training.folder}: `netsurgeon export` makes ONNX of it"))
+
+
+def print_retraining(result: Retraining, output: Path, console: Console) -> None:
+    """The result of `retrain`."""
+    table = Table(title=f"after {result.steps:,} steps", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("", "held out, before", "held out, after", "test"):
+        table.add_column(name, justify="right" if name else "left")
+    for label, field in (
+        ("error", "error"),
+        ("same class as the dense model", "agreement"),
+        ("squared distance to its outputs", "distance"),
+    ):
+        values = [None if each is None else getattr(each, field) for each in (result.before, result.after, result.test)]
+        if values[0] is not None:
+            table.add_row(label, *("" if value is None else f"{value:.2%}" for value in values))
+    console.print(table)
+    console.print(Text(f"weights trained: {result.trained}; zeros kept: {result.zeros:,}; written to {output}"))
 
 
 def print_export(exported: Exported, output: Path, console: Console) -> None:

@@ -1,0 +1,165 @@
+"""Dynamic network surgery on the LeNets: train from the authors' dense weights, export, measure in ONNX Runtime.
+
+``python benchmarks/surgery.py --shared ../shared`` trains every row and writes ``results/surgery.json`` and
+``results/surgery.md``; ``--only lenet5/108`` runs one row, ``--steps`` makes all shorter (and worse), ``--runs`` keeps
+the run folders, so that a run that was stopped goes on. All choices are made on a validation split of the training
+pictures; the test split is read at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from netsurgeon.pipeline.export import export
+from netsurgeon.pipeline.train import Training, train
+
+RESULTS = Path(__file__).parent / "results"
+SETTINGS = '[recipe]\nschedule = "cosine"\nlearning_rate = {rate}\nlog_every = 500\n'
+SCALE = np.float32(1 / 256)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One network at one ratio.
+
+    Attributes:
+        network: its name.
+        dense: the model in ``models`` that it starts from.
+        ratio: parameters per parameter kept.
+        error: test error in percent that must be reached; None = only reported.
+        rate: learning rate of the first step.
+    """
+
+    network: str
+    dense: str
+    ratio: float
+    error: float | None
+    rate: float
+
+    @property
+    def name(self) -> str:
+        """Network and ratio."""
+        return f"{self.network}/{self.ratio:g}"
+
+
+ROWS = (
+    Row("lenet300", "lenet300100_dense", 56.01, 1.99, 0.05),
+    Row("lenet300", "lenet300100_dense", 80, 1.99, 0.05),
+    Row("lenet5", "lenet5_dense", 108, 0.91, 0.03),
+    Row("lenet5", "lenet5_dense", 280, None, 0.03),
+)
+STEPS = 20_000
+
+
+def main() -> int:
+    """Run the rows that were asked for; 1 if one misses what it must reach."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shared", type=Path, required=True, help="folder with models and data")
+    parser.add_argument("--only", help="names of rows, separated by commas")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, help="keep the run folders here")
+    arguments = parser.parse_args()
+    chosen = [row for row in ROWS if not arguments.only or row.name in arguments.only.split(",")]
+    if not chosen:
+        parser.error(f"--only takes {', '.join(row.name for row in ROWS)}")
+    missed = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for row in chosen:
+            facts = _run(row, arguments, arguments.runs or Path(temporary))
+            _keep(row, facts)
+            print(json.dumps({"row": row.name, **facts}), flush=True)
+            missed += [row.name] if facts["reached"] is False else []
+    return int(bool(missed))
+
+
+def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    mnist = arguments.shared / "data" / "mnist"
+    dense = arguments.shared / "models" / f"{row.dense}.onnx"
+    out = folder / f"{row.name.replace('/', '-')}-{arguments.steps}-{arguments.seed}"
+    settings = folder / f"{out.name}.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.write_text(SETTINGS.format(rate=row.rate), "utf-8")
+    started = time.perf_counter()
+    result = train(
+        row.network,
+        mnist,
+        out,
+        init=dense,
+        surgery_ratio=row.ratio,
+        settings=settings,
+        steps=arguments.steps,
+        seed=arguments.seed,
+    )
+    if result is None:
+        raise SystemExit("not for torchrun")
+    export(out, out / "model.onnx")
+    return {
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+        "seconds": round(time.perf_counter() - started),
+        **_facts(row, result),
+        "dense_error": _error(dense, mnist),
+        "error": _error(out / "model.onnx", mnist),
+        "reached": None if row.error is None else _error(out / "model.onnx", mnist) <= row.error + 1e-9,
+    }
+
+
+def _facts(row: Row, result: Training) -> dict[str, Any]:
+    return {
+        "parameters": result.parameters,
+        "kept": result.nonzero,
+        "ratio": round(result.parameters / result.nonzero, 1),
+        "must_reach": row.error,
+        "allocation": result.found,
+        "layers": {layer.name: layer.kept for layer in result.layers},
+        "validation_error": round(100 * result.validation_error, 2),
+    }
+
+
+def _error(model: Path, mnist: Path) -> float:
+    """Test error in percent, in ONNX Runtime."""
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    with np.load(mnist / "test.npz") as archive:
+        inputs, labels = archive["x"][:, None] * SCALE, archive["y"]
+    logits = np.concatenate([session.run(None, {"image": part})[0] for part in np.array_split(inputs, 20)])
+    return round(100 * float(np.mean(logits.argmax(1) != labels)), 4)
+
+
+def _keep(row: Row, facts: dict[str, Any]) -> None:
+    """Put a row into the results, in place of its older self."""
+    path = RESULTS / "surgery.json"
+    rows = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    rows[row.name] = facts
+    path.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
+    lines = [
+        "# Dynamic network surgery",
+        "",
+        "From the authors' dense weights; MNIST; errors in percent on the test split, in ONNX Runtime. "
+        "`python benchmarks/surgery.py --shared DIR` makes this table.",
+        "",
+        "| network / ratio | steps | kept | ratio | dense error | error | must reach | validation | spread |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, each in sorted(rows.items()):
+        must = "-" if each["must_reach"] is None else f"{each['must_reach']} {'' if each['reached'] else '(missed)'}"
+        lines.append(
+            f"| {name} | {each['steps']:,} | {each['kept']:,} of {each['parameters']:,} | {each['ratio']} | "
+            f"{each['dense_error']:.2f} | {each['error']:.2f} | {must.strip()} | {each['validation_error']:.2f} | "
+            f"{each['allocation'].get('allocation', '-')} |"
+        )
+    (RESULTS / "surgery.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

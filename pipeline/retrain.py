@@ -1,0 +1,301 @@
+"""Retrain a pruned ONNX model for a few hundred steps: its zeros stay, its graph stays, its other weights recover."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.unpack_weights import UnpackWeights
+from netsurgeon.pipeline._types import check_types
+from netsurgeon.pipeline.compress import input_specs
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.facts import model_files
+from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.pictures import PictureOptions
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.samples import InputSpec
+from netsurgeon.pipeline.source import (
+    Source,
+    check_output_path,
+    open_model,
+    read_model,
+    relative_difference,
+    save_model,
+    verified,
+)
+from netsurgeon.pipeline.train import VALIDATION, require_torch, speaking
+from netsurgeon.pipeline.training_data import Examples, open_training_data
+
+TOLERANCE = 1e-3
+"""Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
+PARITY_INPUTS = 32
+BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrainOptions:
+    """Options of `retrain`.
+
+    Attributes:
+        dense: the model whose outputs are to be given; needed where the data has no labels.
+        steps: updates of the weights.
+        batch_size: examples a step.
+        learning_rate: of the first step, for Adam; it falls to 0 as a cosine.
+        device: auto, cpu, cuda or cuda:0.
+        bfloat16: compute in bfloat16.
+        validation: share of the training data held out.
+        seed: of everything random.
+        pictures: how pixels become inputs.
+    """
+
+    dense: Path | None = None
+    steps: int = 500
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    device: str = "auto"
+    bfloat16: bool = False
+    validation: float = VALIDATION
+    seed: int = 0
+    pictures: PictureOptions | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not 0.0 < self.validation < 1.0:
+            raise InputError(f"validation is {self.validation}, expected a share above 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """One model on one part of the data.
+
+    Attributes:
+        error: share of inputs whose class is wrong; None without labels.
+        agreement: share of inputs with the dense model's class; None without a dense model.
+        distance: squared error of the outputs, as a share of the variance of the dense ones; None without.
+    """
+
+    error: float | None
+    agreement: float | None
+    distance: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Retraining:
+    """What came out of `retrain`.
+
+    Attributes:
+        steps: trained.
+        trained: initializers that were trained.
+        zeros: weights that were 0 and still are.
+        before: of the model as given, on the held-out part.
+        after: of the result, on the held-out part.
+        test: of the result, on the test part; None where the data has none.
+    """
+
+    steps: int
+    trained: int
+    zeros: int
+    before: Scores
+    after: Scores
+    test: Scores | None
+
+
+def retrain(
+    model: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Retraining:
+    """Retrain what is not 0 in a model: on labels, on the outputs of the dense model, or on both.
+
+    Args:
+        model: ONNX file; packed weights are unpacked first, and the result is not packed: `compress --keep-zeros`
+            packs it.
+        data: see `open_training_data`; labels are optional where the dense model is given.
+        output: where the result goes.
+        progress: called with stage, steps done and steps in all.
+        **options: fields of `RetrainOptions`.
+
+    Raises:
+        InputError: the model holds operators that cannot be trained, or an argument cannot be used.
+        CheckFailedError: PyTorch does not give ONNX Runtime's outputs, or the model has not become better on the
+            held-out part; nothing was written.
+    """
+    chosen = RetrainOptions(**options)
+    require_torch()
+    path, output = Path(model), Path(output)
+    check_output_path(output, *model_files(path) if path.is_file() else (), chosen.dense)
+    with speaking():
+        return _retrain(path, Path(data), output, chosen, progress or (lambda stage, done, count: None))
+
+
+def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, progress: Progress) -> Retraining:
+    from netsurgeon.models.datasets import split
+    from netsurgeon.models.distributed import joined
+    from netsurgeon.models.onnx_module import OnnxModule
+    from netsurgeon.models.training import Job
+
+    runtime = Runtime()
+    plain = read_model(path)[0].clone()
+    UnpackWeights()(plain)
+    source = open_model(plain, runtime)
+    spec = _only_input(source)
+    examples = open_training_data(data, spec.name, (spec.shape or (None,))[1:], options.pictures or _pictures(spec))
+    teacher = None if options.dense is None else _Reference(options.dense, spec.name, runtime)
+    if teacher is None and examples.train.labels is None:
+        raise InputError(f"{data} has no labels: give them, or the dense model with --dense to learn its outputs")
+    rows, held = split(examples.train, max(round(options.validation * examples.train.count), 1), options.seed)
+    few = held.inputs(np.arange(min(PARITY_INPUTS, held.count)))
+    source = verified(source, {spec.name: few}, runtime)
+    module = OnnxModule(ir.to_proto(source.model))
+    _check_same(source.model, module, few, runtime)
+    before = _scores(source.model, held, teacher, runtime)
+    with joined(options.device) as process:
+        module.to(process.device)
+        job = Job(
+            module,
+            rows,
+            _objective(rows, teacher, process, progress),
+            _recipe(options),
+            seed=options.seed,
+            process=process,
+            report=lambda done, count: progress("retraining", done, count),
+        )
+        job.run()
+    module.to("cpu")
+    zeros = _write(source.model, module.arrays())
+    _check_same(source.model, module, few, runtime)
+    after = _scores(source.model, held, teacher, runtime)
+    _check_better(before, after)
+    save_model(source.model, output, runtime.session)
+    test = None if examples.test is None else _scores(source.model, examples.test, teacher, runtime)
+    return Retraining(options.steps, len(module.trained), zeros, before, after, test)
+
+
+def _recipe(options: RetrainOptions) -> Any:
+    from netsurgeon.models.recipes import RETRAIN
+
+    names = ("steps", "batch_size", "learning_rate", "bfloat16")
+    return dataclasses.replace(RETRAIN, **{name: getattr(options, name) for name in names})
+
+
+def _objective(rows: Any, teacher: _Reference | None, process: Any, progress: Progress) -> Any:
+    from netsurgeon.models.distillation import both, imitation
+    from netsurgeon.models.training import classification
+
+    labelled = None if rows.labels is None else classification(rows.labels, process.device)
+    if teacher is None:
+        return labelled
+    progress("asking the dense model", 0, 1)
+    imitated = imitation(teacher.outputs(rows), process.device)
+    return imitated if labelled is None else both(labelled, imitated)
+
+
+class _Reference:
+    """The dense model, in ONNX Runtime."""
+
+    def __init__(self, path: Path, name: str, runtime: Runtime) -> None:
+        self.session = runtime.session(read_model(path)[0])
+        self.name = name
+        if self.session.inputs != [name]:
+            raise InputError(f"{path} has the inputs {', '.join(self.session.inputs)}, the other model has {name}")
+
+    def outputs(self, examples: Any) -> npt.NDArray[np.float32]:
+        """The first output for all examples, (count, …) float32."""
+        return _outputs(self.session, self.name, examples)
+
+
+def _outputs(session: Any, name: str, examples: Any) -> npt.NDArray[np.float32]:
+    parts = np.array_split(np.arange(examples.count), -(-examples.count // BATCH))
+    found = [next(iter(session.run({name: examples.inputs(part)}).values())) for part in parts]
+    return np.asarray(np.concatenate(found), np.float32)
+
+
+def _scores(model: ir.Model, examples: Examples | Any, teacher: _Reference | None, runtime: Runtime) -> Scores:
+    session = runtime.session(model)
+    outputs = _outputs(session, session.inputs[0], examples)
+    wanted = None if teacher is None else teacher.outputs(examples)
+    if wanted is not None and wanted.shape != outputs.shape:
+        raise InputError(f"the dense model's output has the shape {wanted.shape}, the other model's {outputs.shape}")
+    if examples.labels is not None and outputs.ndim != 2:
+        raise InputError(f"labels need one row of class scores an input, but the output has the shape {outputs.shape}")
+    classes = outputs.argmax(1) if outputs.ndim == 2 else None
+    same = classes is not None and wanted is not None
+    return Scores(
+        None if examples.labels is None else float(np.mean(classes != examples.labels)),
+        float(np.mean(classes == wanted.argmax(1))) if same and wanted is not None else None,
+        None if wanted is None else float(np.mean((outputs - wanted) ** 2) / (np.var(wanted, axis=0).mean() or 1.0)),
+    )
+
+
+def _check_better(before: Scores, after: Scores) -> None:
+    """Labels decide where there are any, the distance to the dense outputs otherwise."""
+    name = "distance" if before.error is None else "error"
+    was, now = getattr(before, name), getattr(after, name)
+    if not now <= was:
+        raise CheckFailedError(
+            f"retraining made the model worse on the held-out part ({name} {was:.4g}, now {now:.4g}): more data, a "
+            f"smaller --learning-rate or more --steps may help"
+        )
+
+
+def _only_input(source: Source) -> InputSpec:
+    specs = input_specs(source.model)
+    if len(specs) != 1 or specs[0].dtype != np.float32:
+        raise InputError("only models with one input of type float32 can be retrained")
+    if specs[0].shape is not None and specs[0].shape[:1] != (None,):
+        raise InputError(
+            f"the batch of input {specs[0].name!r} is fixed: only models with a free batch can be retrained"
+        )
+    return specs[0]
+
+
+def _pictures(spec: InputSpec) -> PictureOptions:
+    grey = spec.shape is not None and len(spec.shape) == 4 and spec.shape[1] == 1
+    return PictureOptions(channels="grey" if grey else "RGB")
+
+
+def _check_same(model: ir.Model, module: Any, inputs: npt.NDArray[np.float32], runtime: Runtime) -> None:
+    """Check that PyTorch gives ONNX Runtime's outputs.
+
+    Raises:
+        CheckFailedError: it does not.
+    """
+    from netsurgeon.models.distributed import Process
+    from netsurgeon.models.training import outputs_of
+    from netsurgeon.pipeline.training_data import Arrays
+
+    session = runtime.session(model)
+    wanted = next(iter(session.run({session.inputs[0]: inputs}).values()))
+    difference = relative_difference(wanted, outputs_of(module, Arrays(inputs), Process()).numpy())
+    if not difference <= TOLERANCE:
+        raise CheckFailedError(
+            f"PyTorch and ONNX Runtime differ by {difference:.2g} of the output's scale on this model, allowed "
+            f"{TOLERANCE:.2g}: it cannot be retrained, please report this"
+        )
+
+
+def _write(model: ir.Model, arrays: dict[str, npt.NDArray[np.float32]]) -> int:
+    """Put the arrays into the model; the number of zeros among weights of two axes or more.
+
+    Raises:
+        CheckFailedError: a weight that was 0 is not any more.
+    """
+    zeros = 0
+    for name, array in arrays.items():
+        value = model.graph.initializers[name]
+        assert value.const_value is not None
+        if array.ndim > 1:
+            empty = value.const_value.numpy() == 0
+            zeros += int(empty.sum())
+            if array[empty].any():
+                raise CheckFailedError(f"zeros of {name!r} were lost: please report this")
+        value.const_value = ir.Tensor(array, name=name)
+    return zeros
