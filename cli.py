@@ -149,6 +149,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--round-to", type=int, default=8, show_default=True, help="Numbers of units left are multiples of this.")
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Solver.")
 @click.option("--pattern", help="N:M sparsity in place of --sparsity, such as 2:4.")
+@click.option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight.")
 @click.option("--uniform", is_flag=True, help="The same sparsity in every layer.")
 @click.option("--layer", "layers", multiple=True, callback=_layer_sparsities, help="NAME=SPARSITY, name or glob.")
 @click.option("--exclude", multiple=True, help="Leave layers of this name or glob as they are.")

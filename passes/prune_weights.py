@@ -33,6 +33,7 @@ class LayerPlan:
         pattern: N and M of an N:M pattern.
         values: "codebook" = at most 256 distinct values, fitted and refitted; anything else leaves values free.
         gone: columns and rows that are trimmed; they are not in `keep`.
+        keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
     """
 
     keep: int
@@ -41,6 +42,7 @@ class LayerPlan:
     pattern: tuple[int, int] | None = None
     values: str = "float32"
     gone: Gone | None = dataclasses.field(default=None, compare=False)
+    keep_zeros: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +157,10 @@ class PruneWeights(ir.passes.InPlacePass):
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
             whole = plan.gone is not None and plan.keep >= plan.gone.live
-            pruned = solvers.prune(problem, weight.size if whole else plan.keep, plan.method, pattern)
+            if plan.keep_zeros:
+                pruned = solvers.correct(problem, weight != 0)
+            else:
+                pruned = solvers.prune(problem, weight.size if whole else plan.keep, plan.method, pattern)
             if plan.values == "codebook":
                 pruned = _to_codebook(pruned, problem)
         except FactorizationError as error:

@@ -133,6 +133,15 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
     return min(results, key=problem.error)
 
 
+def correct(problem: Problem, mask: Mask) -> Array:
+    """The best weights (groups, rows, columns) on a support that is given, True = kept.
+
+    Raises:
+        FactorizationError: a Hessian has no Cholesky factor.
+    """
+    return _linalg.refit(problem.target, problem.hessian, mask)
+
+
 def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) -> list[Mask]:
     columns = problem.weight.shape[-1]
     masks = []

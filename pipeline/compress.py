@@ -172,7 +172,8 @@ class _Run:
         selection = select(source.model, self.options)
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
-        trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep)
+        trims = self.options.trim is not None or self.options.keep_zeros
+        trim = self._choose_units(source.model, selection, sweep) if trims else None
         selection = dataclasses.replace(selection, gone=trim.gone()) if trim else selection
         plan = make_plan(source.model, selection, sweep, self.options, self.progress)
         self._stage("measure")
@@ -203,6 +204,9 @@ class _Run:
         self.progress("finding units", 0, 1)
         give_biases(selection.layers)
         dependencies = find_units(model, sweep)
+        if self.options.trim is None:
+            none = np.zeros(len(dependencies.units), bool)
+            return TrimPlan(dependencies, selection.layers, none, 0.0, 0.0)
         trim = choose_units(model, selection.layers, dependencies, sweep, self.options, self.progress)
         masked = model.clone()
         MaskUnits(trim.units)(masked)

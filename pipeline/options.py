@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from netsurgeon.passes.solvers import METHODS
+from netsurgeon.passes.solvers import METHODS, UNCORRECTED
 from netsurgeon.pipeline._types import check_types
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.samples import PictureOptions
@@ -30,7 +30,7 @@ class Options:
 
     Attributes:
         sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = 0.5, or 0 where
-            units are trimmed.
+            units are trimmed or zeros are kept.
         trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:0.3" = or as much as can be.
         importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
             "magnitude".
@@ -38,6 +38,7 @@ class Options:
         round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two.
         method: solver, one of `solvers.METHODS`.
         pattern: N:M sparsity such as "2:4" in place of `sparsity`.
+        keep_zeros: remove no weight that is not zero, keep every zero, and remove units that nobody reads.
         uniform: the same sparsity in every layer instead of a global budget.
         layers: sparsity of layers by name or glob, in place of the budget's.
         exclude: names or globs of layers that are left as they are.
@@ -61,6 +62,7 @@ class Options:
     round_to: int = 8
     method: str = "auto"
     pattern: str | None = None
+    keep_zeros: bool = False
     uniform: bool = False
     layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     exclude: tuple[str, ...] = ()
@@ -104,15 +106,24 @@ class Options:
             raise InputError(f"batch size is {self.batch_size}, expected 1 or more")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}, expected 1 or more")
+        self._check_together()
+
+    def _check_together(self) -> None:
         if self.pattern_numbers() and self.layers:
             raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
+        chosen = self.sparsity or self.pattern or self.layers or self.method in UNCORRECTED
+        if self.keep_zeros and chosen:
+            raise InputError(
+                "with keep-zeros the zeros are those of the model: leave out sparsity, pattern, sparsities of layers "
+                f"and the methods {' and '.join(UNCORRECTED)}"
+            )
 
     @property
     def pruned_share(self) -> float:
         """`sparsity`, or what stands for it."""
         if self.sparsity is not None:
             return self.sparsity
-        return 0.5 if self.trim is None else 0.0
+        return 0.5 if self.trim is None and not self.keep_zeros else 0.0
 
     @property
     def trim_is_a_wish(self) -> bool:
@@ -167,6 +178,7 @@ class OptionValues(TypedDict, total=False):
     round_to: int
     method: str
     pattern: str | None
+    keep_zeros: bool
     uniform: bool
     layers: Mapping[str, float]
     exclude: tuple[str, ...]

@@ -315,7 +315,13 @@ def prune_segments(
     """
     layers = {
         name: LayerPlan(
-            keep, options.method, options.damping, options.pattern_numbers(), options.values, selection.gone.get(name)
+            keep,
+            options.method,
+            options.damping,
+            options.pattern_numbers(),
+            options.values,
+            selection.gone.get(name),
+            options.keep_zeros,
         )
         for name, keep in plan.keep.items()
     }
