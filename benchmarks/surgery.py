@@ -104,14 +104,15 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> dict[str, Any
     if result is None:
         raise SystemExit("not for torchrun")
     export(out, out / "model.onnx")
+    error = _error(out / "model.onnx", mnist)
     return {
         "steps": arguments.steps,
         "seed": arguments.seed,
         "seconds": round(time.perf_counter() - started),
         **_facts(row, result),
         "dense_error": _error(dense, mnist),
-        "error": _error(out / "model.onnx", mnist),
-        "reached": None if row.error is None else _error(out / "model.onnx", mnist) <= row.error + 1e-9,
+        "error": error,
+        "reached": None if row.error is None else error <= row.error + 1e-9,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from torch import nn
@@ -58,7 +59,7 @@ def choose_allocation(
             seed=seed_of_step(seed, 0, 0),
             surgery=Surgery(tried, short, seed),
             process=process,
-            report=lambda done, count, name=allocation: report(f"rehearsing {name}", done, count),  # type: ignore[misc]
+            report=functools.partial(report, f"rehearsing {allocation}"),
         )
         job.run()
         errors[allocation] = error_of(tried, validation, process)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,7 @@ def _initializers(model: ir.Model) -> dict[str, Any]:
     return found
 
 
-def _found(out: Path, asked: Mapping[str, Any], search: Any) -> dict[str, Any]:
+def _found(out: Path, asked: Mapping[str, Any], search: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What the run in the folder has found; searched for if there is no run yet.
 
     Raises:
@@ -327,8 +328,7 @@ def _found(out: Path, asked: Mapping[str, Any], search: Any) -> dict[str, Any]:
     if not (out / runs.RUN).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out} is there already and holds no run: give a new folder")
-        found: dict[str, Any] = search()
-        return found
+        return search()
     before = runs.load_run(out)
     now = _plain(asked)
     for key in now:
@@ -342,8 +342,6 @@ def _found(out: Path, asked: Mapping[str, Any], search: Any) -> dict[str, Any]:
 
 def _plain(asked: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives it back."""
-    import json
-
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
 

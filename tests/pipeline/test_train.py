@@ -87,6 +87,12 @@ def test_a_network_learns_under_surgery(fit: Callable[..., Training], tmp_path: 
     assert sum(row.spliced for row in rows) > 0
 
 
+def test_a_network_learns_in_bfloat16(fit: Callable[..., Training], tmp_path: Path) -> None:
+    result = fit(tmp_path / "run", steps=100, surgery=False, bfloat16=True)
+    assert result.validation_error < 0.3
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "run").values())
+
+
 def test_a_run_is_a_function_of_its_seed(fit: Callable[..., Training], tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         fit(tmp_path / name, seed=seed)
