@@ -1,12 +1,13 @@
 """Fixtures that several test modules share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 
 from netsurgeon.passes.dependencies import Dependencies, Unit, analyse
 from netsurgeon.passes.mask_units import MaskUnits
@@ -74,3 +75,12 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = np.kron(np.rint(archive["image"][:, 0] * 255).astype(np.uint8), np.ones((3, 3), np.uint8))
             np.savez(folder / f"{part}.npz", x=np.pad(pixels, ((0, 0), (2, 2), (2, 2))), y=archive["labels"])
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: sums are in the same order in every process, and small networks train faster."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

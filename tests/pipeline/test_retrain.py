@@ -17,6 +17,7 @@ from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.source import read_model
 from netsurgeon.pipeline.unpack import unpack
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
 DENSE, CALIBRATION, TEST = DIGITS / "digits.onnx", DIGITS / "calibration.npz", DIGITS / "test.npz"
 
@@ -53,7 +54,7 @@ def accuracy(path: Path) -> float:
 def test_a_packed_model_learns_from_the_dense_one_without_labels(small: Path, unlabelled: Path, tmp_path: Path) -> None:
     before, given = small.read_bytes(), unlabelled.read_bytes()
     better = tmp_path / "better.onnx"
-    result = retrain(small, unlabelled, better, dense=DENSE, steps=200, batch_size=32)
+    result = retrain(small, unlabelled, better, dense=DENSE, steps=120, batch_size=32)
     assert result.before.error is None
     assert result.after.distance is not None
     assert result.before.distance is not None
@@ -76,7 +77,7 @@ def test_a_packed_model_learns_from_the_dense_one_without_labels(small: Path, un
 
 
 def test_labels_do_without_the_dense_model(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["retrain", small, "--data", CALIBRATION, "-o", tmp_path / "better.onnx", "--steps", "100"]
+    arguments = ["retrain", small, "--data", CALIBRATION, "-o", tmp_path / "better.onnx", "--steps", "60"]
     assert cli.run(list(map(str, arguments))) == 0
     assert "zeros kept" in capsys.readouterr().out
     assert accuracy(tmp_path / "better.onnx") > accuracy(small)
