@@ -98,8 +98,7 @@ def prove(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed], runtime: R
         try:
             found = _run(trimmed, names, held, runtime, optimise)
             for name in names:
-                difference = max(map(relative_difference, wanted[name], found[name]), default=0.0)
-                worst[name] = max(worst[name], difference)
+                worst[name] = max(worst[name], _difference(wanted[name], found[name]))
         except CheckFailedError as error:
             return Proof((), tolerance, f"the trimmed model does not run: {error}")
         varies |= {name: _varies(wanted[name]) for name in names}
@@ -113,6 +112,14 @@ def _run(
     session = runtime.session(tapped(model, names), optimise=optimise)
     runs = [session.run(feed, names) for feed in feeds]
     return {name: [run[name] for run in runs] for name in names}
+
+
+def _difference(wanted: list[Any], found: list[Any]) -> float:
+    """Largest absolute difference over the largest magnitude, both over all feeds: how they are cut does not matter."""
+    pairs = list(zip(wanted, found, strict=True))
+    if not pairs or any(not isinstance(a, np.ndarray) or np.shape(a) != np.shape(b) for a, b in pairs):
+        return relative_difference(wanted, found)
+    return relative_difference(*(np.concatenate([np.ravel(each) for each in side]) for side in (wanted, found)))
 
 
 def _compared(model: ir.Model) -> list[str]:

@@ -38,6 +38,19 @@ def test_the_tolerance(factor: float, holds: bool) -> None:
     assert holds or "'y' by 0.0005" in str(proof)
 
 
+def test_the_scale_is_that_of_all_inputs() -> None:
+    """However the inputs are cut into feeds; an error that is large for all of them is found in the small one, too."""
+    small = {"x": np.float32(1e-6) * np.asarray(FEEDS[0]["x"])}
+    joined = {"x": np.concatenate([small["x"], FEEDS[1]["x"]])}
+    shifted = model(
+        "(float[N, 4] x) => (float[N, 4] y) <float[1] s = {2}, float[1] b = {0.00001}> "
+        "{ h = Mul(x, s)\n y = Add(h, b) }"
+    )
+    assert prove(scaled(2), shifted, [small, FEEDS[1]], Runtime()).holds
+    assert prove(scaled(2), shifted, [joined], Runtime()).holds
+    assert not prove(scaled(2), shifted, [small], Runtime()).holds
+
+
 def test_half_precision_is_allowed_more() -> None:
     def half(factor: float) -> ir.Model:
         tail = "a = Cast<to = 10>(h)\n y = Cast<to = 1>(a)"
