@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 import netsurgeon
+from netsurgeon.passes._find_layers import Declined
 from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes._nodes import label
 from netsurgeon.passes.mask_units import MaskUnits
@@ -173,7 +174,7 @@ class _Run:
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
         trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep)
-        selection = dataclasses.replace(selection, gone=trim.gone()) if trim else selection
+        selection = _trimmed(selection, trim, self.options) if trim else selection
         plan = make_plan(source.model, selection, sweep, self.options, self.progress)
         self._stage("measure")
         masked = source.model.clone()
@@ -333,6 +334,26 @@ class _Run:
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
         )
+
+
+def _trimmed(selection: Selection, trim: TrimPlan, options: Options) -> Selection:
+    """What is left to prune and correct when units go.
+
+    Where nothing is pruned besides, layers that lose nothing and share a weight stay as they are: corrected, each of
+    them would need a weight of its own, and the file would grow.
+    """
+    gone = trim.gone()
+    stay = [
+        layer
+        for layer in selection.layers
+        if layer.name not in gone and len({use.node for use in layer.weight.uses()}) > 1
+    ]
+    if options.pruned_share or options.layers or len(stay) == len(selection.layers):
+        stay = []
+    reason = "it shares its weight and loses nothing"
+    declined = (Declined(layer.name, layer.operator, reason, layer.size) for layer in stay)
+    layers = tuple(layer for layer in selection.layers if layer not in stay)
+    return dataclasses.replace(selection, layers=layers, declined=(*selection.declined, *declined), gone=gone)
 
 
 def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:

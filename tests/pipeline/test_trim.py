@@ -268,6 +268,26 @@ def test_what_cannot_be_analysed_is_pruned_all_the_same(monkeypatch: pytest.Monk
         compress(idle_network(), {"x": normal(80, 16)}, trim=0.3, **FAST)
 
 
+def test_shared_weights_that_lose_nothing_stay_shared() -> None:
+    node = onnx.helper.make_node
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"], "one"),
+        node("Tanh", ["h"], ["t"]),
+        node("MatMul", ["t", "w"], ["g"], "two"),
+        node("Gemm", ["g", "u", "b"], ["k"], "three"),
+        node("Relu", ["k"], ["r"]),
+        node("Gemm", ["r", "v", "c"], ["y"], "four"),
+    ]
+    weights = {"w": normal(16, 16, scale=0.3), "u": normal(16, 64), "b": normal(64), "v": normal(64, 5), "c": normal(5)}
+    result = compress(built(nodes, weights, ["N", 16]), {"x": normal(80, 16)}, trim=0.4, round_to=1, **FAST)
+    report = result.report
+    assert report.compressed.parameters <= 0.6 * report.dense.parameters
+    assert [each["node"] for each in report.declined if "shares" in each["reason"]] == ["one", "two"]
+    held = result.model.graph.initializers["w"].const_value
+    assert held is not None
+    np.testing.assert_array_equal(held.numpy(), weights["w"])
+
+
 def test_few_inputs_are_enough_for_what_goes_to_go() -> None:
     """What a layer loses is zero in it even where samples are too few to call an input dead."""
     trim = trimmed(compress(residual_network(), {"x": pictures(8)}, trim=0.3, round_to=1, **FAST))
