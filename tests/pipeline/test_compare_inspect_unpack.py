@@ -219,6 +219,7 @@ def test_unpacked_model_is_the_one_that_was_not_packed(small: tuple[Path, Compre
         DIGITS / "calibration.npz",
         test=TEST,
         sparsity=0.8,
+        keep_unread=True,
         method="obs",
         damping=0.01,
         uniform=True,

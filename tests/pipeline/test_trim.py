@@ -134,7 +134,7 @@ def corrected_error() -> float:
 
 
 def test_what_is_left_is_corrected(corrected_error: float) -> None:
-    assert corrected_error < 0.85 * digits_error(method="magnitude")
+    assert corrected_error < 0.9 * digits_error(method="magnitude")
 
 
 def test_the_correction_aims_at_the_dense_model(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
