@@ -91,7 +91,7 @@ def _figure(rows: list[Row], goal: Goal, method: str) -> float | None:
 
 
 def _better_method(rows: list[Row], goal: Goal) -> str | None:
-    """The method, well above chance, that beats the default by more than the tolerance on the seeds that both have run."""
+    """The method, well above chance, that beats the default by more than the tolerance on the seeds both have run."""
     figures = {m: {row["seed"]: own_figure(row, goal) for row in _runs(rows, goal, m)} for m in METHODS}
     for method in METHODS:
         both = figures[method].keys() & figures[DEFAULT].keys()
