@@ -36,6 +36,7 @@ class Options:
             "magnitude".
         save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
         round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two.
+        keep_unread: leave units in place that nothing reads after pruning, so that every tensor keeps its shape.
         method: solver, one of `solvers.METHODS`.
         pattern: N:M sparsity such as "2:4" in place of `sparsity`.
         keep_zeros: remove no weight that is not zero, keep every zero, and remove units that nobody reads.
@@ -60,6 +61,7 @@ class Options:
     importance: str = "obs"
     save: str = "parameters"
     round_to: int = 8
+    keep_unread: bool = False
     method: str = "auto"
     pattern: str | None = None
     keep_zeros: bool = False
@@ -106,16 +108,24 @@ class Options:
             raise InputError(f"batch size is {self.batch_size}, expected 1 or more")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}, expected 1 or more")
-        self._check_together()
+        self._check_pattern()
+        self._check_zeros()
 
-    def _check_together(self) -> None:
-        if self.pattern_numbers() and self.layers:
-            raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
+    def _check_zeros(self) -> None:
         chosen = self.sparsity or self.pattern or self.layers or self.method in UNCORRECTED
         if self.keep_zeros and chosen:
             raise InputError(
                 "with keep-zeros the zeros are those of the model: leave out sparsity, pattern, sparsities of layers "
                 f"and the methods {' and '.join(UNCORRECTED)}"
+            )
+
+    def _check_pattern(self) -> None:
+        if self.pattern_numbers() and self.layers:
+            raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
+        if self.pattern_numbers() and self.trim is not None:
+            raise InputError(
+                f"a pattern of {self.pattern} holds weights in their places, and trim moves them: trim first, then "
+                "give the trimmed model the pattern"
             )
 
     @property
@@ -124,6 +134,11 @@ class Options:
         if self.sparsity is not None:
             return self.sparsity
         return 0.5 if self.trim is None and not self.keep_zeros else 0.0
+
+    @property
+    def unread_stay(self) -> bool:
+        """Whether units that nothing reads stay: by choice, or so that every weight keeps its place in a pattern."""
+        return self.keep_unread or self.pattern is not None
 
     @property
     def trim_is_a_wish(self) -> bool:
@@ -176,6 +191,7 @@ class OptionValues(TypedDict, total=False):
     importance: str
     save: str
     round_to: int
+    keep_unread: bool
     method: str
     pattern: str | None
     keep_zeros: bool

@@ -313,11 +313,12 @@ def prune_segments(
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
+    wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > solvers.OBS_COLUMNS}
     layers = {
         name: LayerPlan(
             keep,
             options.method,
-            options.damping,
+            plan.damping(name) if options.damping is None and name in wide else options.damping,
             options.pattern_numbers(),
             options.values,
             selection.gone.get(name),
