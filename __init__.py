@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.compress import Compression, compress
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
+    from netsurgeon.pipeline.latency import Profile, profile
     from netsurgeon.pipeline.options import Options
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.unpack import unpack
@@ -31,6 +32,8 @@ _HOMES = {
     "NetsurgeonError": "errors",
     "Inspection": "inspect",
     "inspect_model": "inspect",
+    "Profile": "latency",
+    "profile": "latency",
     "Options": "options",
     "PictureOptions": "samples",
     "unpack": "unpack",
@@ -44,10 +47,12 @@ __all__ = [
     "NetsurgeonError",
     "Options",
     "PictureOptions",
+    "Profile",
     "__version__",
     "compare",
     "compress",
     "inspect_model",
+    "profile",
     "unpack",
 ]
 

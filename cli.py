@@ -23,11 +23,15 @@ try:
     from netsurgeon.pipeline import console as screen
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
+    from netsurgeon.pipeline.console_latency import print_profile
     from netsurgeon.pipeline.errors import NetsurgeonError
     from netsurgeon.pipeline.facts import bytes_on_disk
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+    from netsurgeon.pipeline.latency import profile
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
+    from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.samples import PictureOptions
+    from netsurgeon.pipeline.source import check_output_path, write_text
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -76,35 +80,44 @@ class _Data(click.types.StringParamType):
         )
 
 
-def _data_options(command: Command) -> Command:
-    """Options that say how data becomes inputs, shared by the commands that take data."""
-    for option in reversed(
-        (
-            click.option(
-                "--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."
-            ),
-            click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
-            click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
-            click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
-            click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),
-            click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
-            click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
-            click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
-            click.option(
-                "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
-            ),
-            click.option(
-                "--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."
-            ),
-            click.option("--metric", help="module:function(outputs, labels) -> float, higher is better."),
-            click.option("--limit", type=int, help="Most inputs used, drawn at random."),
-            click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
-            click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
-            click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
-        )
-    ):
-        command = option(command)
-    return command
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, listed by --help in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_picture_options = _options(
+    click.option("--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."),
+    click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
+    click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
+    click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
+    click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),
+    click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
+    click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
+    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
+    click.option("--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."),
+)
+"""How pictures become inputs."""
+_run_options = _options(
+    click.option("--provider", default="cpu", show_default=True, help="Execution provider: cpu, cuda, tensorrt, …"),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
+    click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
+)
+"""How the model is run."""
+_data_options = _options(
+    _picture_options,
+    click.option("--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."),
+    click.option("--metric", help="module:function(outputs, labels) -> float, higher is better."),
+    click.option("--limit", type=int, help="Most inputs used, drawn at random."),
+    click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
+    _run_options,
+)
+"""How data becomes inputs, and how they are run: shared by the commands that measure accuracy."""
 
 
 def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +191,55 @@ def inspect_command(model: Path, units: bool, data: str | None, custom_ops: tupl
 def compare_command(model: Path, other: Path, data: str, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
     screen.print_comparison(compare(model, other, data, **_with_pictures(options)), Console())
+
+
+def _batches(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    del context, parameter
+    try:
+        return None if value is None else tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of batch sizes such as 1,8,32") from error
+
+
+def _shapes(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    del context, parameter
+    result = {}
+    for entry in value:
+        name, _, sizes = entry.rpartition("=")
+        try:
+            result[name] = tuple(int(size) for size in sizes.split("x"))
+        except ValueError as error:
+            raise click.BadParameter(f"{entry!r}, expected NAME=SIZES such as image=1x3x224x224") from error
+    return result
+
+
+@cli.command("profile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--against", type=click.Path(path_type=Path), help="Another model, timed in turn with MODEL.")
+@click.option("--data", help="Inputs. [default: made up, where the time cannot depend on their values]")
+@click.option("--batch", "batches", callback=_batches, help="Samples a run, e.g. 1,8,32. [default: the model's, or 1]")
+@click.option("--shape", "shapes", multiple=True, callback=_shapes, help="NAME=SIZES of made-up inputs: x=1x3x224x224.")
+@click.option("--runs", "rounds", type=int, help="Measurements. [default: 10 seconds' worth, 15 to 105]")
+@click.option("--per-op", "per_operator", is_flag=True, help="Time every node of the graph as well.")
+@click.option("--threads", type=int, help="Threads of one operator on the CPU. [default: one a core]")
+@click.option(
+    "--optimisation",
+    type=click.Choice(list(OPTIMISATIONS)),
+    default="all",
+    show_default=True,
+    help="Level of graph optimisation.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON to this file.")
+@_picture_options
+@_run_options
+def profile_command(model: Path, against: Path | None, json_file: Path | None, **options: Any) -> None:
+    """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
+    if json_file is not None:
+        check_output_path(json_file, model, against)
+    result = profile(model, against, **_with_pictures(options))
+    if json_file is not None:
+        write_text(result.to_json(), json_file)
+    print_profile(result, Console())
 
 
 @cli.command("unpack")

@@ -19,6 +19,7 @@ from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes._nodes import label
 from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.pipeline._failures import inputs_blamed
+from netsurgeon.pipeline._kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
@@ -37,12 +38,13 @@ from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.prune import Plan, Pruned, Selection, make_plan, prune_segments, select
 from netsurgeon.pipeline.report import LayerFacts, Report, TrimFacts
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.samples import InputSpec, Samples, open_samples
+from netsurgeon.pipeline.samples import Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.source import (
     ModelLike,
     Source,
     check_output_path,
+    input_specs,
     open_model,
     save_model,
     verified,
@@ -156,7 +158,7 @@ class _Run:
         self, model: ModelLike, data: Data, test: Data | None, output: Path | None, report: Path | None
     ) -> Compression:
         self.progress("opening", 0, 1)
-        runtime = Runtime(self.options.custom_ops)
+        runtime = Runtime(self.options.custom_ops, self.options.provider)
         load_metric(self.options.metric)
         source = open_model(model, runtime)
         self._check_paths(source, data, test, output, report)
@@ -193,7 +195,9 @@ class _Run:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
         units = trim_facts(trim, trimmed) if trim and trimmed else None
-        result = self._report(source, inputs, selection, plan, pruned, units, current, packed, output, *evidence)
+        result = self._report(
+            source, inputs, selection, plan, pruned, units, current, packed, output, runtime, *evidence
+        )
         if report is not None:
             write_text(result.to_json(), report)
         return Compression(packed.model, result)
@@ -278,7 +282,11 @@ class _Run:
     def _pack(self, source: Source, current: ir.Model, inputs: _Inputs, runtime: Runtime) -> Packed:
         self.progress("packing", 0, 1)
         feed = next(inputs.calibration.batches())
-        packed = pack(current, feed, runtime) if self.options.pack else Packed(current, (), ())
+        packed = (
+            pack(current, feed, dataclasses.replace(runtime, provider="cpu"))
+            if self.options.pack
+            else Packed(current, (), ())
+        )
         entry = {
             "version": netsurgeon.__version__,
             "method": self.options.method,
@@ -306,6 +314,7 @@ class _Run:
         current: ir.Model,
         packed: Packed,
         output: Path | None,
+        runtime: Runtime,
         validation: Validation,
         bound: Bound,
     ) -> Report:
@@ -328,6 +337,7 @@ class _Run:
             warnings=(*inputs.warnings, *pruned.warnings, *_emptied(layers)),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
+            on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
         )
 
 
@@ -345,16 +355,3 @@ def _without_folder(warnings: tuple[str, ...], data: Data) -> tuple[str, ...]:
     """The warnings, the data's path shortened to its name."""
     path = path_of(data)
     return tuple(text.replace(str(path), path.name) for text in warnings) if path else warnings
-
-
-def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
-    """What the model takes: names, types and shapes of the inputs that have no default."""
-    return tuple(
-        InputSpec(
-            value.name or "",
-            np.dtype(value.dtype.numpy() if value.dtype is not None else np.float32),
-            None if value.shape is None else tuple(d if isinstance(d, int) else None for d in value.shape),
-        )
-        for value in model.graph.inputs
-        if not value.is_initializer()
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
@@ -64,8 +64,16 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(f"note: {note}"))
     for warning in report.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
+    print_fallbacks(report.on_the_cpu, console)
     total = sum(report.seconds.values())
     console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
+
+
+def print_fallbacks(nodes: Sequence[str], console: Console) -> None:
+    """Nodes that another provider than the one that was asked for runs."""
+    if nodes:
+        listed = ", ".join(nodes[:LISTED]) + (", …" if len(nodes) > LISTED else "")
+        console.print(Text(f"{len(nodes)} nodes fell back to the CPU: {listed}", style="yellow"))
 
 
 def _print_trim(trim: TrimFacts, console: Console) -> None:
@@ -97,6 +105,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print("no error bound: the graphs differ in more than their weights")
     else:
         _print_bound(comparison.bound, "inputs", console)
+    print_fallbacks(comparison.on_the_cpu, console)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:

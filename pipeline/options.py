@@ -52,6 +52,8 @@ class Options:
         label_offset: added to every label to give the index of its class in the model's output.
         metric: "module:function" or a function(outputs, labels) -> float, higher is better.
         custom_ops: shared libraries with the user's operators.
+        provider: execution provider that runs the model: "cpu", "cuda", …; what must be equal to the last bit is
+            compared on the CPU.
     """
 
     sparsity: float | None = None
@@ -75,6 +77,7 @@ class Options:
     label_offset: int = 0
     metric: Metric | None = None
     custom_ops: tuple[str, ...] = ()
+    provider: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -181,6 +184,7 @@ class OptionValues(TypedDict, total=False):
     label_offset: int
     metric: Metric | None
     custom_ops: tuple[str, ...]
+    provider: str
 
 
 def _in_range(name: str, value: float) -> None:

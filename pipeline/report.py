@@ -144,6 +144,7 @@ class Report:
         warnings: what the user should know.
         seconds: time by stage.
         peak_bytes: most resident memory of the process.
+        on_the_cpu: nodes of the compressed model that the CPU runs though another execution provider was asked for.
     """
 
     versions: dict[str, str]
@@ -162,6 +163,7 @@ class Report:
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     peak_bytes: int
+    on_the_cpu: tuple[str, ...]
 
     @property
     def ratio(self) -> float:
