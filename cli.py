@@ -140,7 +140,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
-@click.option("--report", type=click.Path(path_type=Path), help="Where the JSON report goes.")
+@click.option("--report", type=click.Path(path_type=Path), help="Where the report goes: .html or .json.")
 @click.option("--sparsity", type=float, help="Share of all prunable weights to remove. [default: 0.5; 0 with --trim]")
 @click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
@@ -156,6 +156,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
     "--values", type=click.Choice(VALUES), default="float16", show_default=True, help="Type of stored weights."
 )
 @click.option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed.")
+@click.option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute.")
 @_data_options
 def compress_command(
     model: Path, data: str, test: str | None, output: Path, report: Path | None, **options: Any

@@ -33,8 +33,10 @@ from netsurgeon.pipeline.facts import (
     trim_facts,
     versions,
 )
+from netsurgeon.pipeline.latency import Profile, profile
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
+from netsurgeon.pipeline.page import is_page, render
 from netsurgeon.pipeline.prune import Plan, Pruned, Selection, make_plan, prune_segments, select
 from netsurgeon.pipeline.report import LayerFacts, Report, TrimFacts
 from netsurgeon.pipeline.runtime import Runtime
@@ -101,7 +103,7 @@ def compress(
             (see `open_samples`).
         test: inputs of the final measurement; where there are none a part of `data` is held out.
         output: where to write the compressed model.
-        report: where to write the report, as JSON.
+        report: where to write the report: as a page where the name ends in .html, else as JSON.
         progress: called with stage, steps done and steps in all.
         **options: fields of `Options`.
 
@@ -194,12 +196,13 @@ class _Run:
         if output is not None:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
+        latency = self._profile(source, output or packed.model, inputs) if self.options.profile else None
         units = trim_facts(trim, trimmed) if trim and trimmed else None
         result = self._report(
-            source, inputs, selection, plan, pruned, units, current, packed, output, runtime, *evidence
+            source, inputs, selection, plan, pruned, units, current, packed, output, runtime, latency, *evidence
         )
         if report is not None:
-            write_text(result.to_json(), report)
+            write_text(render(result) if is_page(report) else result.to_json(), report)
         return Compression(packed.model, result)
 
     def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> TrimPlan:
@@ -303,6 +306,20 @@ class _Run:
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))
 
+    def _profile(self, source: Source, compressed: Path | ir.Model, inputs: _Inputs) -> Profile:
+        """Dense and compressed model in turn on the first calibration inputs."""
+        self.progress("timing", 0, 1)
+        latency = profile(
+            source.path or source.original,
+            compressed,
+            data=[next(inputs.calibration.batches())],
+            per_operator=True,
+            provider=self.options.provider,
+            custom_ops=self.options.custom_ops,
+        )
+        self._stage("profile")
+        return latency
+
     def _report(
         self,
         source: Source,
@@ -315,6 +332,7 @@ class _Run:
         packed: Packed,
         output: Path | None,
         runtime: Runtime,
+        latency: Profile | None,
         validation: Validation,
         bound: Bound,
     ) -> Report:
@@ -337,6 +355,7 @@ class _Run:
             warnings=(*inputs.warnings, *pruned.warnings, *_emptied(layers)),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
+            latency=latency,
             on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
         )
 

@@ -54,6 +54,7 @@ class Options:
         custom_ops: shared libraries with the user's operators.
         provider: execution provider that runs the model: "cpu", "cuda", …; what must be equal to the last bit is
             compared on the CPU.
+        profile: time both models in turn for the report; takes from some seconds up to a minute, for large models more.
     """
 
     sparsity: float | None = None
@@ -78,6 +79,7 @@ class Options:
     metric: Metric | None = None
     custom_ops: tuple[str, ...] = ()
     provider: str = "cpu"
+    profile: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -185,6 +187,7 @@ class OptionValues(TypedDict, total=False):
     metric: Metric | None
     custom_ops: tuple[str, ...]
     provider: str
+    profile: bool
 
 
 def _in_range(name: str, value: float) -> None:

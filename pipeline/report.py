@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.proof import Proof
 from netsurgeon.pipeline.validate import Validation
+
+if TYPE_CHECKING:
+    from netsurgeon.pipeline.latency import Profile  # which reads the facts of models
 
 SCHEMA = 1
 
@@ -144,6 +147,7 @@ class Report:
         warnings: what the user should know.
         seconds: time by stage.
         peak_bytes: most resident memory of the process.
+        latency: both models timed in turn; None where that was not asked for.
         on_the_cpu: nodes of the compressed model that the CPU runs though another execution provider was asked for.
     """
 
@@ -163,6 +167,7 @@ class Report:
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     peak_bytes: int
+    latency: Profile | None
     on_the_cpu: tuple[str, ...]
 
     @property
