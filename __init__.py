@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
     from netsurgeon.pipeline.latency import Profile, profile
     from netsurgeon.pipeline.options import Options
+    from netsurgeon.pipeline.report import report_schema
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.unpack import unpack
 
@@ -36,6 +37,7 @@ _HOMES = {
     "profile": "latency",
     "Options": "options",
     "PictureOptions": "samples",
+    "report_schema": "report",
     "unpack": "unpack",
 }
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "compress",
     "inspect_model",
     "profile",
+    "report_schema",
     "unpack",
 ]
 

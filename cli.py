@@ -29,6 +29,8 @@ try:
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.latency import profile
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
+    from netsurgeon.pipeline.recipe import Kind, read_recipe
+    from netsurgeon.pipeline.report import as_json
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.source import check_output_path, write_text
@@ -120,6 +122,56 @@ _data_options = _options(
 """How data becomes inputs, and how they are run: shared by the commands that measure accuracy."""
 
 
+_output_options = _options(
+    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON; - prints it."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+)
+"""What becomes of the result."""
+Printer = Callable[[Any, Console], None]
+
+
+def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) -> None:
+    """Print a result as tables, and write it as JSON where that was asked for."""
+    if json_file == Path("-"):
+        click.echo(as_json(result), nl=False)
+    elif json_file is not None:
+        write_text(as_json(result), json_file)
+    if not quiet and json_file != Path("-"):
+        printer(result, Console())
+
+
+def _check_json(json_file: Path | None, *inputs: Path | None) -> None:
+    if json_file is not None and json_file != Path("-"):
+        check_output_path(json_file, *inputs)
+
+
+_KINDS: dict[str, Kind] = {"mean": "numbers", "std": "numbers", "layer": "table"}
+
+
+def _kind(option: click.Parameter) -> Kind:
+    """What an option takes in a recipe."""
+    if isinstance(option, click.Option) and option.is_flag:
+        return "flag"
+    if option.multiple:
+        return "list"
+    if option.type is click.INT:
+        return "whole number"
+    return "number" if option.type is click.FLOAT else "text"
+
+
+def _recipe(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Make the values of a recipe the defaults of all options: the command line wins."""
+    if value is None:
+        return
+    others = {_long_name(each): each for each in context.command.params if each is not parameter}
+    kinds = {name: _KINDS.get(name, _kind(each)) for name, each in others.items()}
+    context.default_map = {others[key].name or "": given for key, given in read_recipe(value, kinds).items()}
+
+
+def _long_name(parameter: click.Parameter) -> str:
+    return max(parameter.opts, key=len).lstrip("-")
+
+
 def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
     """Picture options gathered into one object; None where none was given."""
     file = options.pop("pictures")
@@ -158,15 +210,32 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed.")
 @click.option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute.")
 @_data_options
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_recipe,
+    help="TOML file with any of these options; the command line wins.",
+)
+@_output_options
 def compress_command(
-    model: Path, data: str, test: str | None, output: Path, report: Path | None, **options: Any
+    model: Path,
+    data: str,
+    test: str | None,
+    output: Path,
+    report: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    with screen.progress(Console(stderr=True)) as advance:
+    _check_json(json_file, model, output, report)
+    with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **_with_pictures(options)
         )
-    screen.print_report(result.report, Console())
+    _show(result.report, screen.print_report, json_file, quiet)
 
 
 @cli.command("inspect")
@@ -174,12 +243,16 @@ def compress_command(
 @click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
 @click.option("--data", help="With --units: inputs, where MODEL does not run on random ones.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
-def inspect_command(model: Path, units: bool, data: str | None, custom_ops: tuple[str, ...]) -> None:
+@_output_options
+def inspect_command(
+    model: Path, units: bool, data: str | None, custom_ops: tuple[str, ...], json_file: Path | None, quiet: bool
+) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
+    _check_json(json_file, model)
     if units:
-        screen.print_units(inspect_units(model, data, custom_ops), Console())
+        _show(inspect_units(model, data, custom_ops), screen.print_units, json_file, quiet)
         return
-    screen.print_inspection(inspect_model(model, custom_ops), Console())
+    _show(inspect_model(model, custom_ops), screen.print_inspection, json_file, quiet)
 
 
 @cli.command("compare")
@@ -189,9 +262,11 @@ def inspect_command(model: Path, units: bool, data: str | None, custom_ops: tupl
     "--data", type=_Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
 )
 @_data_options
-def compare_command(model: Path, other: Path, data: str, **options: Any) -> None:
+@_output_options
+def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
-    screen.print_comparison(compare(model, other, data, **_with_pictures(options)), Console())
+    _check_json(json_file, model, other)
+    _show(compare(model, other, data, **_with_pictures(options)), screen.print_comparison, json_file, quiet)
 
 
 def _batches(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -230,27 +305,25 @@ def _shapes(context: click.Context, parameter: click.Parameter, value: tuple[str
     show_default=True,
     help="Level of graph optimisation.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON to this file.")
 @_picture_options
 @_run_options
-def profile_command(model: Path, against: Path | None, json_file: Path | None, **options: Any) -> None:
+@_output_options
+def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
-    if json_file is not None:
-        check_output_path(json_file, model, against)
-    result = profile(model, against, **_with_pictures(options))
-    if json_file is not None:
-        write_text(result.to_json(), json_file)
-    print_profile(result, Console())
+    _check_json(json_file, model, against)
+    _show(profile(model, against, **_with_pictures(options)), print_profile, json_file, quiet)
 
 
 @cli.command("unpack")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the plain model goes.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
-def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...]) -> None:
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet: bool) -> None:
     """Turn the packed weights of MODEL into plain ones, equal to the last bit."""
     names = unpack(model, output, custom_ops)
-    click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(output):,} bytes written to {output}")
+    if not quiet:
+        click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(output):,} bytes written to {output}")
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import platform
 import tempfile
@@ -108,10 +107,6 @@ class Profile:
     other: Cost | None
     timings: tuple[Timing, ...]
     notes: tuple[str, ...]
-
-    def to_json(self) -> str:
-        """Everything, as JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def profile(

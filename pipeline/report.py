@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.bound import Bound
@@ -177,10 +178,24 @@ class Report:
 
     def to_json(self) -> str:
         """Everything, as JSON; numbers that are not finite become null."""
-        values = {"schema": SCHEMA, **dataclasses.asdict(self), "ratio": self.ratio}
-        for layer, facts in zip(values["layers"], self.layers, strict=True):
+        return as_json(self)
+
+
+def as_json(result: Any) -> str:
+    """What a command found, as JSON: its fields and `schema`, the version of the form."""
+    values = {"schema": SCHEMA, **dataclasses.asdict(result)}
+    if isinstance(result, Report):
+        values["ratio"] = result.ratio
+        for layer, facts in zip(values["layers"], result.layers, strict=True):
             layer["sparsity"] = facts.sparsity
-        return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) that the report's JSON keeps to."""
+    text = (Path(__file__).parent / "schemas" / f"report-{SCHEMA}.json").read_text("utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from netsurgeon.pipeline._kernel_times import node_times
 from netsurgeon.pipeline._timing_inputs import timing_feeds, value_dependence
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.latency import SITTINGS, by_operator, profile, time_models
+from netsurgeon.pipeline.report import as_json
 from netsurgeon.pipeline.runtime import Runtime
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -56,7 +57,7 @@ def test_profile_of_two_models_in_turn() -> None:
     assert all(count == other for (_, count), (_, other) in both.values())
     total = sum(node.milliseconds for node in found.model.nodes)
     assert sum(cells[0][0] for cells in both.values()) == pytest.approx(total)
-    assert json.loads(found.to_json())["timings"] == [dataclasses.asdict(each) for each in found.timings]
+    assert json.loads(as_json(found))["timings"] == [dataclasses.asdict(each) for each in found.timings]
 
 
 def test_models_in_memory_with_sizes_for_open_axes() -> None:

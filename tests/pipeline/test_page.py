@@ -28,7 +28,7 @@ OPTIONS: Any = {"method": "obs", "damping": 0.01, "uniform": True, "sparsity": 0
 
 
 def network() -> ir.Model:
-    """x (N, 32) to y, which has a nasty name, as has the Gemm that makes it, and to e by an Einsum, which is declined."""
+    """x (N, 32) to y by a Gemm; both have nasty names; and to e by an Einsum, which is declined."""
     rng = np.random.default_rng(0)
     weights = {name: ir.tensor(rng.standard_normal(shape).astype(np.float32), name=name) for name, shape in
                {"w1": (32, 48), "w2": (48, 8), "w3": (8, 8)}.items()}  # fmt: skip
