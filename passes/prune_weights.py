@@ -98,6 +98,20 @@ class LayerMoments:
         """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
         return self.fit.varies or self.held.varies
 
+    @property
+    def all(self) -> Moments:
+        """The moments of all samples."""
+        return self.fit.merged(self.held)
+
+    def choose_damping(
+        self, weight: Array, gone: Gone | None, keep: int, rng: np.random.Generator, *, centred: bool
+    ) -> float:
+        """λ for `weight` (groups, rows, columns) with `keep` weights left; the largest where nothing is held out."""
+        if self.held.count == 0:
+            return max(solvers.DAMPINGS)
+        fit, held = (_statistics(part, gone, centred) for part in (self.fit, self.held))
+        return solvers.choose_damping(weight, fit, held, keep, rng)
+
 
 @dataclasses.dataclass(frozen=True)
 class PruneWeights(ir.passes.InPlacePass):
@@ -136,7 +150,7 @@ class PruneWeights(ir.passes.InPlacePass):
         damping = plan.damping
         if damping is None:
             damping = self._choose_damping(weight, plan, moments, centred)
-        statistics = _statistics(moments.fit.merged(moments.held), plan.gone, centred)
+        statistics = _statistics(moments.all, plan.gone, centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
@@ -152,10 +166,9 @@ class PruneWeights(ir.passes.InPlacePass):
         return Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
-        if moments.held.count == 0 or plan.method == "magnitude":
+        if plan.method == "magnitude":
             return max(solvers.DAMPINGS)
-        fit, held = (_statistics(part, plan.gone, centred) for part in (moments.fit, moments.held))
-        return solvers.choose_damping(weight, fit, held, plan.keep, np.random.default_rng(self.seed))
+        return moments.choose_damping(weight, plan.gone, plan.keep, np.random.default_rng(self.seed), centred=centred)
 
 
 def _statistics(moments: Moments, gone: Gone | None, centred: bool) -> Statistics:

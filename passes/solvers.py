@@ -25,8 +25,12 @@ QUICK = "quick"
 """For trials and rehearsals, not for users: the largest scaled weights, refitted."""
 UNCORRECTED = ("magnitude", "lobs")
 """Methods as published: on the dense inputs, without recalibration and refit."""
-DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1)
-"""The usual one first."""
+DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
+"""The usual one first; 1 where there are fewer samples than columns, as in a classifier behind global pooling."""
+WIDE_DAMPINGS = (1e-2, 1e-1, 1.0)
+AMPLE = 10
+"""A layer of more than OBS_COLUMNS columns with so many samples a column takes AMPLE_DAMPING without a choice."""
+AMPLE_DAMPING = 1e-3
 NEAR_TIE = 0.002
 """Dampings whose held-out errors differ by less than this share of the output's energy count as equal."""
 BOTH_COLUMNS = 320
@@ -150,25 +154,22 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
     Near-ties are noise: the mask that the solver finds later is a better one, and needs less damping.
     """
     columns = weight.shape[-1]
-    if columns > OBS_COLUMNS:
-        return 1e-2 if fit.count < 10 * columns else 1e-3
+    if columns > OBS_COLUMNS and fit.count >= AMPLE * columns:
+        return AMPLE_DAMPING
     chosen = _sample_rows(weight, rng)
     share = keep / weight.size
     weight, fit, held = weight[:, chosen], fit.rows(chosen), held.rows(chosen)
     keep = max(1, round(share * weight.size))
+    dampings = WIDE_DAMPINGS if columns > OBS_COLUMNS else DAMPINGS
     errors = []
-    for damping in DAMPINGS:
+    for damping in dampings:
         try:
-            problem = Problem.of(weight, fit, damping)
+            refitted = _quick(Problem.of(weight, fit, damping), keep)
+            errors.append(_linalg.quadratic_error(refitted, _target(weight, held), held.gram))
         except FactorizationError:
             errors.append(np.inf)
-            continue
-        scale = np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None, :]
-        mask = largest(np.abs(problem.weight * scale), keep)
-        refitted = _linalg.refit(problem.target, problem.hessian, mask)
-        errors.append(_linalg.quadratic_error(refitted, _target(weight, held), held.gram))
     explained = abs(min(errors))
-    return next(d for d, error in zip(DAMPINGS, errors, strict=True) if error <= min(errors) + NEAR_TIE * explained)
+    return next(d for d, error in zip(dampings, errors, strict=True) if error <= min(errors) + NEAR_TIE * explained)
 
 
 def quick_prune(weight: Array, statistics: Statistics, damping: float, keep: int) -> tuple[Array, float]:
@@ -209,11 +210,13 @@ class Curve:
 
     Attributes:
         kept: fraction of weights kept, from 1 downwards, (points,).
-        errors: δE at each point, relative to the energy of the layer's output, (points,).
+        errors: damped δE at each point, relative to the energy of the layer's output, (points,).
+        damping: λ it was measured with.
     """
 
     kept: Array
     errors: Array
+    damping: float = DAMPINGS[0]
 
     def reaching(self, error: float) -> float:
         """The largest fraction kept at which the error is at least `error`; the smallest where it never is."""
@@ -222,7 +225,11 @@ class Curve:
     def of_part(self, share: float) -> Curve:
         """The curve over the only `share` of the weights that is not zero from the start."""
         inside = self.kept < share
-        return Curve(np.concatenate([[1.0], self.kept[inside] / share]), np.concatenate([[0.0], self.errors[inside]]))
+        return Curve(
+            np.concatenate([[1.0], self.kept[inside] / share]),
+            np.concatenate([[0.0], self.errors[inside]]),
+            self.damping,
+        )
 
 
 def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.Generator) -> Curve:
@@ -243,7 +250,7 @@ def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
     else:
         errors = _wide_errors(sampled, kept)
-    return Curve(kept, np.maximum.accumulate(errors) * share / energy(weight, statistics))
+    return Curve(kept, np.maximum.accumulate(errors) * share / energy(weight, statistics), damping)
 
 
 def _wide_errors(problem: Problem, kept: Array) -> Array:

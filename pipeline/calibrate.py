@@ -48,7 +48,7 @@ class Calibration:
     elements: int = 30_000_000
     rows_per_column: int = 48
 
-    def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, Moments]]:
+    def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
         """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
         layers = _by_name(model, chosen)
         segments = cut(model.graph, [layer.node for layer in layers.values()])
@@ -56,7 +56,7 @@ class Calibration:
             for at, segment in enumerate(segments):
                 walk.run(at)
                 for name in segment.layers:
-                    yield layers[name], self._moments(layers[name], walk, [None])[0].fit
+                    yield layers[name], self._moments(layers[name], walk, [None])[0]
                 walk.leave(at)
 
     def paired(

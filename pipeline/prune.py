@@ -14,9 +14,8 @@ import onnx_ir as ir
 from netsurgeon.passes import solvers
 from netsurgeon.passes._find_layers import Declined, find_layers
 from netsurgeon.passes._layers import Layer
-from netsurgeon.passes.prune_weights import Gone, LayerPlan, Outcome, PruneWeights, pattern_of
+from netsurgeon.passes.prune_weights import Gone, LayerMoments, LayerPlan, Outcome, PruneWeights, pattern_of
 from netsurgeon.passes.round_weights import Rounding, round_weights
-from netsurgeon.passes.statistics import Moments
 from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import InputError
@@ -25,7 +24,6 @@ from netsurgeon.pipeline.runtime import Feed
 from netsurgeon.pipeline.sensitivity import Trial, float_outputs, measure_sensitivity, output_divergence
 from netsurgeon.pipeline.walk import cut
 
-CURVE_DAMPING = 1e-2
 LEAST_TRIAL_ERROR = 0.02
 """Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
 TRUST = (0.5, 1.0, 0.0)
@@ -129,6 +127,10 @@ class Plan:
     keep: Mapping[str, int]
     costs: Mapping[str, budget.Cost] = dataclasses.field(repr=False)
 
+    def damping(self, name: str) -> float | None:
+        """λ of a layer's error curve, where it has one."""
+        return self.costs[name].curve.damping if name in self.costs else None
+
 
 def make_plan(
     model: ir.Model, selection: Selection, calibration: Calibration, options: Options, progress: Progress
@@ -226,7 +228,7 @@ def _rehearse(
     rehearsed = [model.clone() for _ in plans]
     layers = [
         {
-            name: LayerPlan(keep, solvers.QUICK, CURVE_DAMPING, gone=selection.gone.get(name))
+            name: LayerPlan(keep, solvers.QUICK, plan.damping(name), gone=selection.gone.get(name))
             for name, keep in plan.keep.items()
         }
         for plan in plans
@@ -263,18 +265,20 @@ def measure_costs(
 
 
 def _cost(
-    layer: Layer, moments: Moments, gone: Gone | None, kept: float, rng: np.random.Generator
+    layer: Layer, moments: LayerMoments, gone: Gone | None, kept: float, rng: np.random.Generator
 ) -> tuple[solvers.Curve, Trial]:
     """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer."""
-    statistics = moments.statistics(centred=layer.bias_slot() is not None and moments.varies)
+    centred = layer.bias_slot() is not None and moments.varies
+    statistics = moments.all.statistics(centred=centred)
     weight = layer.matrix()
+    damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
     if gone is None:
-        curve = solvers.curve(weight, statistics, CURVE_DAMPING, rng)
+        curve = solvers.curve(weight, statistics, damping, rng)
     else:
-        left = solvers.curve(gone.without_rows(weight), statistics.without(gone.columns), CURVE_DAMPING, rng)
+        left = solvers.curve(gone.without_rows(weight), statistics.without(gone.columns), damping, rng)
         curve = left.of_part(gone.live / weight.size)
     kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
-    pruned, error = solvers.quick_prune(weight, statistics, CURVE_DAMPING, max(1, round(kept * weight.size)))
+    pruned, error = solvers.quick_prune(weight, statistics, damping, max(1, round(kept * weight.size)))
     return curve, Trial(layer.stored(pruned), error)
 
 

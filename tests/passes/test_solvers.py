@@ -1,5 +1,6 @@
 """The solvers against closed forms and naive transcriptions of the papers."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -624,13 +625,43 @@ def test_a_wide_layer_is_pruned_by_few_steps(monkeypatch: pytest.MonkeyPatch) ->
     assert problem.error(pruned) < 1.2 * expected
 
 
-@pytest.mark.parametrize("count", [50, 100_000])
-def test_the_damping_of_a_wide_layer_follows_from_its_samples(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_a_wide_layer_with_ample_samples_needs_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     wide(monkeypatch)
     x = samples(1, 12, 100)
-    fit = Statistics(count, False, *2 * (x.mean(axis=-1),), *2 * (statistics_of(x).gram,))
-    few = choose_damping(normal(1, 3, 12), fit, statistics_of(x), 10, np.random.default_rng(0))
-    assert few == (1e-2 if count == 50 else 1e-3)
+    ample = dataclasses.replace(statistics_of(x), count=100_000)
+    assert choose_damping(normal(1, 3, 12), ample, statistics_of(x), 10, np.random.default_rng(0)) == 1e-3
+
+
+def test_a_wide_layer_with_few_samples_wants_more_damping(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide(monkeypatch)
+    x, weight = samples(1, 40, 20_000), normal(1, 8, 40)
+    held = statistics_of(x[..., 10_000:])
+
+    def chosen(count: int) -> float:
+        return choose_damping(weight, statistics_of(x[..., :count]), held, 160, np.random.default_rng(0))
+
+    assert chosen(24) > chosen(390)
+    assert {chosen(24), chosen(390)} <= set(solvers.WIDE_DAMPINGS)
+
+
+def test_the_curve_of_a_layer_with_few_samples_is_not_too_good_to_be_true() -> None:
+    """With little damping a refit on fewer samples than columns reproduces them; the held-out error is far larger."""
+    x, weight = samples(1, 60, 20_000), normal(1, 40, 60)
+    fit, held = statistics_of(x[..., :30]), statistics_of(x[..., 10_000:])
+    half = weight.size // 2
+
+    def promised_and_found(damping: float) -> tuple[float, float]:
+        measured = curve(weight, fit, damping, np.random.default_rng(0))
+        pruned = prune(Problem.of(weight, fit, damping), half, "obs")
+        change = pruned - weight
+        found = float(np.sum((change @ held.gram) * change)) / solvers.energy(weight, held)
+        return float(np.interp(-0.5, -measured.kept, measured.errors)), found
+
+    promised, found = promised_and_found(choose_damping(weight, fit, held, half, np.random.default_rng(0)))
+    assert 0.4 < promised / found < 2.5
+    careless, worse = promised_and_found(min(solvers.DAMPINGS))
+    assert careless < 0.2 * worse
+    assert found < worse
 
 
 @pytest.mark.parametrize("function", [prune, lambda p, k, m: _obs.sweep(p.weight, _linalg.inverse(p.hessian)).order])
