@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.compress import Compression, compress
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
+    from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection, inspect_sensitivity
     from netsurgeon.pipeline.latency import Profile, profile
     from netsurgeon.pipeline.options import Options
     from netsurgeon.pipeline.report import report_schema
@@ -33,6 +34,8 @@ _HOMES = {
     "NetsurgeonError": "errors",
     "Inspection": "inspect",
     "inspect_model": "inspect",
+    "SensitivityInspection": "inspect_sensitivity",
+    "inspect_sensitivity": "inspect_sensitivity",
     "Profile": "latency",
     "profile": "latency",
     "Options": "options",
@@ -50,10 +53,12 @@ __all__ = [
     "Options",
     "PictureOptions",
     "Profile",
+    "SensitivityInspection",
     "__version__",
     "compare",
     "compress",
     "inspect_model",
+    "inspect_sensitivity",
     "profile",
     "report_schema",
     "unpack",

@@ -27,6 +27,7 @@ try:
     from netsurgeon.pipeline.errors import NetsurgeonError
     from netsurgeon.pipeline.facts import bytes_on_disk
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+    from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
     from netsurgeon.pipeline.latency import profile
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.recipe import Kind, read_recipe
@@ -241,18 +242,44 @@ def compress_command(
 @cli.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
-@click.option("--data", help="With --units: inputs, where MODEL does not run on random ones.")
-@click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
+@click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data.")
+@click.option("--data", help="Inputs: for --sensitivity, and for --units where MODEL does not run on random ones.")
+@click.option("--picture", type=click.Path(path_type=Path), help="With --sensitivity: draw it into this .svg.")
+@click.option("--limit", type=int, help="Most inputs used, drawn at random.")
+@_picture_options
+@_run_options
 @_output_options
 def inspect_command(
-    model: Path, units: bool, data: str | None, custom_ops: tuple[str, ...], json_file: Path | None, quiet: bool
+    model: Path,
+    units: bool,
+    sensitivity: bool,
+    data: str | None,
+    picture: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
     _check_json(json_file, model)
-    if units:
-        _show(inspect_units(model, data, custom_ops), screen.print_units, json_file, quiet)
-        return
-    _show(inspect_model(model, custom_ops), screen.print_inspection, json_file, quiet)
+    if sensitivity:
+        _inspect_sensitivity(model, data, picture, json_file, quiet, **_with_pictures(options))
+    elif units:
+        _show(inspect_units(model, data, options["custom_ops"]), screen.print_units, json_file, quiet)
+    else:
+        _show(inspect_model(model, options["custom_ops"]), screen.print_inspection, json_file, quiet)
+
+
+def _inspect_sensitivity(
+    model: Path, data: str | None, picture: Path | None, json_file: Path | None, quiet: bool, **options: Any
+) -> None:
+    if data is None:
+        raise click.UsageError("--sensitivity measures on inputs of the model: give them with --data")
+    check_picture_path(picture, model)
+    with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
+        found = inspect_sensitivity(model, data, advance, **options)
+    if picture is not None:
+        write_text(draw_sensitivity(found), picture)
+    _show(found, screen.print_sensitivity, json_file, quiet)
 
 
 @cli.command("compare")

@@ -16,6 +16,10 @@ WIDTH = 5.6
 """Inches; the page scales pictures, so that this decides how large their text is."""
 _COLOURS = {"ink": "#010101", "faint": "#020202", "accent": "#030303", "before": "#040404", "warn": "#050505"}
 """Stand-ins that become variables of the page's style, which knows light from dark."""
+_LIGHT = {"ink": "#20242a", "faint": "#c9cdd3", "accent": "#0f766e", "before": "#8fa3b5", "warn": "#c2410c"}
+"""The colours of pictures that stand alone."""
+LEAST_LOSS = 1e-6
+"""Smaller ones are shown as this."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -90,6 +94,31 @@ def bound_chart(names: Sequence[str], measured: Sequence[float], bounds: Sequenc
         axes.set_xlabel("error of the output")
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
         return _svg(figure, "bound")
+
+
+def sensitivity_picture(names: Sequence[str], losses: Sequence[Sequence[float]], sparsities: Sequence[float]) -> str:
+    """A file of its own: what the outputs lose at each sparsity, one line a layer, on a logarithmic axis."""
+    colours = [_COLOURS[name] for name in ("before", "accent", "warn")]
+    with _figure(1.0 + 0.22 * len(names)) as figure:
+        axes = figure.subplots()
+        for row, each in enumerate(losses):
+            shown = [max(loss, LEAST_LOSS) for loss in each]
+            axes.hlines(row, min(shown), max(shown), color=_COLOURS["faint"], lw=1, zorder=1)
+        for at, (sparsity, colour) in enumerate(zip(sparsities, colours, strict=True)):
+            shown = [max(each[at], LEAST_LOSS) for each in losses]
+            axes.plot(shown, range(len(names)), "o", color=colour, ms=5, label=f"{sparsity:.0%} pruned")
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(names)), [_short(name, 28) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 * value:g} %"))
+        axes.minorticks_off()
+        axes.set_xlabel("share of the outputs' variance lost")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+        svg = _svg(figure, "sensitivity")
+    light = "".join(f"--{name}:{colour};" for name, colour in _LIGHT.items())
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return svg.replace("<svg", f'<svg {spaces} style="{light}background:#fff"', 1)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.text import Text
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
+from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.report import ModelFacts, Report, TrimFacts
 from netsurgeon.pipeline.validate import Validation
 
@@ -151,6 +152,21 @@ def print_units(found: UnitInspection, console: Console) -> None:
         place = f" ({each.operator} {each.node})" if each.node else ""
         row = (each.value, f"{each.indices:,} of axis {each.axis}", f"{each.reason}{place}")
         table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
+    """The result of `inspect --sensitivity`: the layer that costs most first."""
+    console.print(Text(f"{found.name}: measured on {found.samples:,} inputs, one layer pruned at a time and corrected"))
+    title = "share of the outputs' variance lost, where one layer alone is pruned"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator", no_wrap=True)
+    for name in ("weights", "sensitivity", *(f"at {sparsity:.0%}" for sparsity in found.sparsities)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in sorted(found.layers, key=lambda layer: -layer.losses[0]):
+        losses = (f"{100.0 * loss:.3g} %" for loss in layer.losses)
+        table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", f"{layer.sensitivity:.3g}", *losses)
     console.print(table)
 
 
