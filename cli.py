@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ try:
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.console_latency import print_profile
     from netsurgeon.pipeline.errors import NetsurgeonError
-    from netsurgeon.pipeline.facts import bytes_on_disk
+    from netsurgeon.pipeline.facts import bytes_on_disk, check_result_path
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
     from netsurgeon.pipeline.latency import profile
@@ -34,7 +34,7 @@ try:
     from netsurgeon.pipeline.report import as_json
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.samples import PictureOptions
-    from netsurgeon.pipeline.source import check_output_path, write_text
+    from netsurgeon.pipeline.source import write_text
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -141,9 +141,9 @@ def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) ->
         printer(result, Console())
 
 
-def _check_json(json_file: Path | None, *inputs: Path | None) -> None:
+def _check_json(json_file: Path | None, read: Sequence[object], written: Sequence[Path | None] = ()) -> None:
     if json_file is not None and json_file != Path("-"):
-        check_output_path(json_file, *inputs)
+        check_result_path(json_file, read, written)
 
 
 _KINDS: dict[str, Kind] = {"mean": "numbers", "std": "numbers", "layer": "table"}
@@ -231,7 +231,8 @@ def compress_command(
     **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    _check_json(json_file, model, output, report)
+    read = (model, data, test, options["classes"], options["pictures"], *options["custom_ops"])
+    _check_json(json_file, read, (output, report))
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **_with_pictures(options)
@@ -260,7 +261,7 @@ def inspect_command(
     **options: Any,
 ) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
-    _check_json(json_file, model)
+    _check_json(json_file, (model, data), (picture,))
     if sensitivity:
         _inspect_sensitivity(model, data, picture, json_file, quiet, **_with_pictures(options))
     elif units:
@@ -274,7 +275,7 @@ def _inspect_sensitivity(
 ) -> None:
     if data is None:
         raise click.UsageError("--sensitivity measures on inputs of the model: give them with --data")
-    check_picture_path(picture, model)
+    check_picture_path(picture, model, data)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         found = inspect_sensitivity(model, data, advance, **options)
     if picture is not None:
@@ -292,7 +293,7 @@ def _inspect_sensitivity(
 @_output_options
 def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
-    _check_json(json_file, model, other)
+    _check_json(json_file, (model, other, data))
     _show(compare(model, other, data, **_with_pictures(options)), screen.print_comparison, json_file, quiet)
 
 
@@ -337,7 +338,7 @@ def _shapes(context: click.Context, parameter: click.Parameter, value: tuple[str
 @_output_options
 def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
-    _check_json(json_file, model, against)
+    _check_json(json_file, (model, against, options["data"]))
     _show(profile(model, against, **_with_pictures(options)), print_profile, json_file, quiet)
 
 

@@ -13,12 +13,13 @@ from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline.budget import Cost
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.facts import check_result_path
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.prune import measure_costs, select
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.samples import open_samples
-from netsurgeon.pipeline.source import ModelLike, check_output_path, input_specs, open_model, verified
+from netsurgeon.pipeline.source import ModelLike, input_specs, open_model, verified
 
 SPARSITIES = (0.5, 0.7, 0.9)
 """At which the loss is told."""
@@ -111,7 +112,7 @@ def draw_sensitivity(found: SensitivityInspection) -> str:
     return sensitivity_picture([layer.name for layer in ranked], [layer.losses for layer in ranked], found.sparsities)
 
 
-def check_picture_path(picture: Path | None, *inputs: Path) -> None:
+def check_picture_path(picture: Path | None, *read: object) -> None:
     """Refuse a picture that cannot be written, before anything is measured.
 
     Raises:
@@ -120,7 +121,7 @@ def check_picture_path(picture: Path | None, *inputs: Path) -> None:
     if picture is not None:
         if picture.suffix.lower() != ".svg":
             raise InputError(f"the picture {picture} is drawn as SVG: give it a name that ends in .svg")
-        check_output_path(picture, *inputs)
+        check_result_path(picture, read, ())
 
 
 def _entry(name: str, operator: str, cost: Cost) -> LayerSensitivity:

@@ -100,6 +100,7 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
         timing = report.latency.timings[0]
         ratio, other = report.latency.timings[0].speedup, report.latency.timings[0].other
         detail = f"{timing.model.median:.3g} → {other.median:.3g} ms, 95 %: ÷ {ratio.low:.2f} to {ratio.high:.2f}"
+        detail += ", no difference shown" if ratio.low <= 1.0 <= ratio.high else ""
         yield {"figure": f"÷ {ratio.value:.2f}", "name": "latency", "detail": detail}
     if report.trim and report.trim.macs_dense:
         share = report.trim.macs / report.trim.macs_dense

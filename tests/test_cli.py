@@ -135,6 +135,13 @@ def test_a_profile_that_cannot_be_had(desk: Desk, arguments: list[str], problem:
     assert problem in desk.refused(["profile", str(desk.model), *given])
 
 
+@pytest.mark.parametrize("taken", ["DATA", "MODEL", "small.onnx", "report.json"])
+def test_json_goes_over_nothing_that_is_read_or_written(desk: Desk, taken: str) -> None:
+    place = {"DATA": desk.data, "MODEL": desk.model}.get(taken, desk.out / taken)
+    order = desk.compress("--report", desk.out / "report.json", "--json", place)
+    assert ("is an input" if taken.isupper() else "two results would both go to") in desk.refused(order)
+
+
 @pytest.mark.parametrize("provider", ["coreml", "cuda", "openvino"])
 def test_a_provider_that_is_not_active_stops_every_command(desk: Desk, provider: str) -> None:
     try:

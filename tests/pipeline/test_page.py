@@ -153,6 +153,14 @@ def test_everything_is_on_it(report: Report, page: str) -> None:
     assert page.index("verified</h1>") < page.index("Dense against compressed")
 
 
+def test_a_difference_is_claimed_only_where_the_interval_shows_one(report: Report, page: str) -> None:
+    assert report.latency is not None
+    unsure = dataclasses.replace(report.latency.timings[0], speedup=Ratio(1.5, 0.9, 1.6))
+    latency = dataclasses.replace(report.latency, timings=(unsure,))
+    assert "no difference shown" not in page
+    assert "no difference shown" in render(dataclasses.replace(report, latency=latency))
+
+
 def test_what_was_not_measured_is_not_shown(report: Report) -> None:
     page = render(dataclasses.replace(report, latency=None, trim=None, warnings=(), on_the_cpu=()))
     assert "Not measured" in page
