@@ -262,6 +262,8 @@ def inspect_command(
 ) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
     _check_json(json_file, (model, data), (picture,))
+    if picture is not None and not sensitivity:
+        raise click.UsageError("--picture draws what --sensitivity measures: give both")
     if sensitivity:
         _inspect_sensitivity(model, data, picture, json_file, quiet, **_with_pictures(options))
     elif units:

@@ -83,15 +83,19 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        (["--data", "DATA", "--picture", "layers.png"], "drawn as SVG: give it a name that ends in .svg"),
-        ([], "--sensitivity measures on inputs of the model: give them with --data"),
+        (
+            ["--sensitivity", "--data", "DATA", "--picture", "layers.png"],
+            "drawn as SVG: give it a name that ends in .svg",
+        ),
+        (["--picture", "layers.svg"], "--picture draws what --sensitivity measures: give both"),
+        (["--sensitivity"], "--sensitivity measures on inputs of the model: give them with --data"),
     ],
 )
 def test_what_cannot_be_measured(tmp_path: Path, capsys: Any, more: list[str], problem: str) -> None:
     ir.save(network(), tmp_path / "model.onnx")
     np.save(tmp_path / "data.npy", inputs(8))
     given = [str(tmp_path / "data.npy") if each == "DATA" else each for each in more]
-    assert run(["inspect", str(tmp_path / "model.onnx"), "--sensitivity", *given]) == 2
+    assert run(["inspect", str(tmp_path / "model.onnx"), *given]) == 2
     assert problem in capsys.readouterr().err
 
 
