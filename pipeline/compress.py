@@ -193,10 +193,10 @@ class _Run:
         self._stage("validate")
         packed = self._pack(source, current, inputs, runtime)
         self._stage("pack")
+        latency = self._profile(source, packed.model, inputs) if self.options.profile else None
         if output is not None:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
-        latency = self._profile(source, output or packed.model, inputs) if self.options.profile else None
         units = trim_facts(trim, trimmed) if trim and trimmed else None
         result = self._report(
             source, inputs, selection, plan, pruned, units, current, packed, output, runtime, latency, *evidence
@@ -306,7 +306,7 @@ class _Run:
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))
 
-    def _profile(self, source: Source, compressed: Path | ir.Model, inputs: _Inputs) -> Profile:
+    def _profile(self, source: Source, compressed: ir.Model, inputs: _Inputs) -> Profile:
         """Dense and compressed model in turn on the first calibration inputs."""
         self.progress("timing", 0, 1)
         latency = profile(

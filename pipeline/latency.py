@@ -136,7 +136,8 @@ def profile(
         data: what it is fed; None = made up, where the time cannot depend on the values.
         batches: numbers of samples a run; None = the model's own, or 1.
         shapes: shapes of made-up inputs by name, for axes that the model leaves open.
-        rounds: measurements in all; None = as many as fit into 10 seconds, 15 to 105.
+        rounds: measurements in all, rounded up to a multiple of `SITTINGS`; None = as many as fit into 10 seconds, 15
+            to 105.
         per_operator: time every node as well.
         provider: execution provider, such as "cpu" or "cuda".
         threads: of one operator on the CPU; None = one a core.
@@ -229,18 +230,35 @@ def time_models(
         CheckFailedError: a model cannot be loaded, or cannot run on a feed.
     """
     loads = np.empty((SITTINGS, len(models)))
-    found: list[list[Seconds]] = [[] for _ in feeds]
-    for sitting in range(SITTINGS):
-        sessions: dict[int, Session] = {}
-        for at in range(len(models))[:: 1 if sitting % 2 == 0 else -1]:
-            started = time.perf_counter()
-            sessions[at] = runtime.session(models[at])
-            loads[sitting, at] = time.perf_counter() - started
-        for feed, seconds in zip(feeds, found, strict=True):
-            calls = [partial(sessions[at].run, feed) for at in range(len(models))]
-            count = len(seconds[0]) if seconds else _rounds(calls, rounds)
-            seconds.append(alternate(calls, count))
-    return loads, [np.stack(seconds) for seconds in found]
+    found: list[list[Seconds]] = []
+    for number in range(SITTINGS):
+        counts = [len(seconds) for seconds in found[0]] if found else [None] * len(feeds)
+        order = range(len(models))[:: 1 if number % 2 == 0 else -1]
+        loads[number], seconds = _sitting(models, order, feeds, counts, runtime, rounds)
+        found.append(seconds)
+    return loads, [np.stack(each) for each in zip(*found, strict=True)]
+
+
+def _sitting(
+    models: Sequence[ir.Model | Path],
+    order: Sequence[int],
+    feeds: Sequence[Mapping[str, Any]],
+    counts: Sequence[int | None],
+    runtime: Runtime,
+    rounds: int | None,
+) -> tuple[list[float], list[Seconds]]:
+    """Load the models in this order and time them: seconds a load, and of each feed the seconds (rounds, models)."""
+    sessions: dict[int, Session] = {}
+    loads = [0.0] * len(models)
+    for at in order:
+        started = time.perf_counter()
+        sessions[at] = runtime.session(models[at])
+        loads[at] = time.perf_counter() - started
+    timed = []
+    for feed, count in zip(feeds, counts, strict=True):
+        calls = [partial(sessions[at].run, feed) for at in range(len(models))]
+        timed.append(alternate(calls, count or _rounds(calls, rounds)))
+    return loads, timed
 
 
 def _rounds(calls: Sequence[Callable[[], object]], wanted: int | None) -> int:
