@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import psutil
+import scipy.stats
 
 Seconds = npt.NDArray[np.float64]
 WARM_UP_SECONDS = 0.1
 WARM_UP_RUNS = 3
 SHORTEST = 2e-3
 """Seconds that one measurement takes at least: short runs are repeated and averaged."""
-RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """The median of paired ratios, with its 95 % bootstrap interval."""
+    """A ratio of paired times, with its 95 % interval."""
 
     value: float
     low: float
@@ -72,21 +73,27 @@ def spread(seconds: Seconds) -> Spread:
     return Spread(float(median), float(low), float(high))
 
 
-def paired_ratio(first: Seconds, second: Seconds, seed: int = 0) -> Ratio:
-    """Median of first / second over all rounds, with the percentile interval of a two-stage bootstrap.
+def paired_ratio(first: Seconds, second: Seconds) -> Ratio:
+    """Geometric mean over the sittings of the median of first / second, with Student's 95 % interval.
 
-    Sittings are resampled, and then rounds within each: where a session's threads and memory come to lie stays the
-    same for a whole sitting (Kalibera and Jones, Rigorous benchmarking in reasonable time, ISMM 2013).
+    Where a session's threads and memory come to lie stays the same for a whole sitting, so that sittings are what is
+    repeated, not rounds (Kalibera and Jones, Rigorous benchmarking in reasonable time, ISMM 2013).
 
     Args:
         first: seconds (sittings, rounds) of one callable.
         second: seconds (sittings, rounds) of the other in the same rounds.
-        seed: of the resampling.
     """
-    ratios = first / second
-    sittings, rounds = ratios.shape
-    rng = np.random.default_rng(seed)
-    sitting = rng.integers(0, sittings, (RESAMPLES, sittings, 1))
-    drawn = ratios[sitting, rng.integers(0, rounds, (RESAMPLES, sittings, rounds))]
-    low, high = np.quantile(np.median(drawn.reshape(RESAMPLES, -1), axis=1), (0.025, 0.975))
-    return Ratio(float(np.median(ratios)), float(low), float(high))
+    logarithms = np.log(np.median(first / second, axis=1))
+    count = len(logarithms)
+    error = float(np.std(logarithms, ddof=1)) / math.sqrt(count)
+    reach = float(scipy.stats.t.ppf(0.975, count - 1)) * error
+    middle = float(np.mean(logarithms))
+    return Ratio(math.exp(middle), math.exp(middle - reach), math.exp(middle + reach))
+
+
+def busy_seconds() -> float:
+    """Processor seconds that all programs but this one have taken so far."""
+    times = psutil.cpu_times()._asdict()
+    idle = ("idle", "iowait", "guest", "guest_nice")  # guests are counted as users, too
+    own = psutil.Process().cpu_times()
+    return float(sum(value for name, value in times.items() if name not in idle)) - float(own.user + own.system)

@@ -18,7 +18,17 @@ import psutil
 
 from netsurgeon.pipeline._footprint import footprint
 from netsurgeon.pipeline._kernel_times import NodeTime, left_to_the_cpu, node_times
-from netsurgeon.pipeline._timing import SHORTEST, Ratio, Seconds, Spread, alternate, paired_ratio, spread, warm_up
+from netsurgeon.pipeline._timing import (
+    SHORTEST,
+    Ratio,
+    Seconds,
+    Spread,
+    alternate,
+    busy_seconds,
+    paired_ratio,
+    spread,
+    warm_up,
+)
 from netsurgeon.pipeline._timing_inputs import Fed, timing_feeds
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.facts import bytes_on_disk, versions
@@ -34,6 +44,8 @@ BUDGET = 10.0
 """Seconds that the rounds of one batch size take where their number is not given."""
 ROUNDS = (3, 21)
 """Fewest and most rounds of a sitting where their number is not given."""
+DISTURBED = 0.1
+"""Share of the processors from which on other programs are said to have disturbed the measurement."""
 TRACE_SECONDS, TRACE_RUNS = 5.0, (5, 50)
 """How long the nodes of a model are timed, and in how many runs."""
 
@@ -95,7 +107,7 @@ class Profile:
         model: what the model costs.
         other: what the one it was timed against costs.
         timings: one a batch size.
-        notes: batch sizes that were left out, and why.
+        notes: batch sizes that were left out and why, and what disturbed the measurement.
     """
 
     versions: dict[str, str]
@@ -158,7 +170,9 @@ def profile(
         _check_same_inputs([each.model for each in opened])
         read = partial(open_samples, pictures=pictures, classes=classes)
         feeds, notes = timing_feeds(opened[0].model, data, batches, shapes or {}, seed, read)
+        started, busy = time.perf_counter(), busy_seconds()
         loads, seconds = time_models([each.path for each in opened], [fed.feed for fed in feeds], runtime, rounds)
+        notes += _disturbed(busy_seconds() - busy, time.perf_counter() - started)
         timings = tuple(_timing(fed, each) for fed, each in zip(feeds, seconds, strict=True))
         costs = [
             _cost(each, loads[:, at], seconds[0][..., at], feeds[0], runtime, per_operator)
@@ -166,6 +180,14 @@ def profile(
         ]
     other = costs[1] if against is not None else None
     return Profile(versions(), machine(), full_name(provider), threads, optimisation, costs[0], other, timings, notes)
+
+
+def _disturbed(busy: float, elapsed: float) -> tuple[str, ...]:
+    """A note where other programs took processor time while the models were timed."""
+    share = busy / (elapsed * (psutil.cpu_count() or 1))
+    if share < DISTURBED:
+        return ()
+    return (f"other programs took {share:.0%} of the processors meanwhile: measure again on a quiet machine",)
 
 
 def by_operator(costs: Sequence[Cost]) -> dict[str, tuple[tuple[float, int], ...]]:
