@@ -199,6 +199,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
 @click.option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts.")
 @click.option("--round-to", type=int, default=8, show_default=True, help="Numbers of units left are multiples of this.")
+@click.option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning.")
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Solver.")
 @click.option("--pattern", help="N:M sparsity in place of --sparsity, such as 2:4.")
 @click.option("--uniform", is_flag=True, help="The same sparsity in every layer.")

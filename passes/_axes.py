@@ -208,10 +208,11 @@ class Scope:
         """The node sums over these indices of two activations."""
         self._tracks.products.append(Product(label(self.node), labels))
 
-    def work(self, amount: float, *axes: Axis) -> None:
-        """The node does so many multiply-adds for the samples that were observed."""
-        samples = max(self.output_shape()[0], 1) if self.output_shape() else 1
-        self._tracks.work.append(Work(label(self.node), amount / samples, axes))
+    def work(self, amount: float, *axes: Axis, groups: int = 1, samples: int | None = None) -> None:
+        """The node does so many multiply-adds for the samples that were observed: the extent of its output's axis 0."""
+        if samples is None:
+            samples = self.output_shape()[0] if self.output_shape() else 1
+        self._tracks.work.append(Work(label(self.node), amount / max(samples, 1), axes, groups))
 
     def sizes(self, index: int, axes: Sequence[Axis]) -> None:
         """Input `index` holds the extents of these axes; what it takes from another axis ties the two.

@@ -48,6 +48,5 @@ def _recurrent(scope: Scope) -> None:
     state = [scope.fixed(len(directions)), batch, hidden]
     scope.emit([steps, state[0], batch, hidden], state, state)
     amount = len(steps) * len(batch) * len(directions) * len(rows)
-    samples = max(len(batch), 1) / max(scope.output_shape()[0], 1) if scope.node.outputs[0].name else 1.0
-    scope.work(amount * len(width) / samples, rows, columns)
-    scope.work(amount * len(hidden) / samples, rows, hidden)
+    scope.work(amount * len(width), rows, columns, samples=len(batch))
+    scope.work(amount * len(hidden), rows, hidden, samples=len(batch))

@@ -45,7 +45,7 @@ def _conv(scope: Scope) -> None:
     positions = scope.output_shape()[2:]
     _finish(scope, [batch, weight[0], *(scope.fixed(extent) for extent in positions)])
     amount = math.prod(scope.shape(1)) * scope.output_shape()[0] * math.prod(positions)
-    scope.work(amount, weight[0], channels)
+    scope.work(amount, weight[0], channels, groups=groups)
 
 
 def _group_channels(scope: Scope, channels: Axis, rows: Axis, groups: int) -> None:

@@ -70,11 +70,15 @@ class Product:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Work:
-    """Multiply-adds of a node for one sample; they are in proportion to the extent of each of `axes`."""
+    """Multiply-adds of a node for one sample; they are in proportion to the extent of each of `axes`.
+
+    Where there are groups, the first two axes are cut into them, and each group multiplies its own.
+    """
 
     node: str
     amount: float
     axes: Axes
+    groups: int = 1
 
 
 class Tracks:

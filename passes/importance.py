@@ -5,16 +5,31 @@ Whatever the score, a lower one goes first, and `_select_units.select_units` doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.passes._group_obs import Consumer
 from netsurgeon.passes._linalg import Array, Mask
 
 Indices = npt.NDArray[np.int64]
+
+
+class Reader(Protocol):
+    """What reads units: `_group_obs.Consumer`, which is corrected as they go, or `_uncorrected.Uncorrected`."""
+
+    def prices(self) -> Iterator[tuple[Indices, Array]]:
+        """Units and the price of removing each next, a part at a time: a unit's prices add."""
+        ...
+
+    def remove(self, units: Indices) -> Array:
+        """Remove units in this order; what each costs after those before it, (units,)."""
+        ...
+
+    def restricted(self, units: Indices) -> Reader:
+        """A copy that knows only some units."""
+        ...
 
 
 class Importance(Protocol):
@@ -37,12 +52,12 @@ class ObsImportance:
     """Group OBS: a unit costs what all its consumers lose after correction.
 
     Args:
-        consumers: the layers that read units; changed as units go.
+        consumers: what reads units; changed as units go.
         units: how many units there are.
         extra: prices that do not change, for what a unit costs elsewhere, (units,).
     """
 
-    def __init__(self, consumers: Sequence[Consumer], units: int, extra: Array | None = None):
+    def __init__(self, consumers: Sequence[Reader], units: int, extra: Array | None = None):
         self.consumers = tuple(consumers)
         self._extra = np.zeros(units) if extra is None else extra
 

@@ -143,8 +143,7 @@ def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) ->
     if method == "admm" or (method == "auto" and columns > 16):
         work = problem.weight.size * columns
         schedule = _admm.SLOW if work <= SLOW_WORK else WIDE if work <= WIDE_WORK else SHORT
-        basis = _admm.Eigenbasis.of(problem.hessian)
-        masks.append(_admm.support(problem.weight, basis, keep, pattern, schedule))
+        masks.append(_admm.support(problem.weight, _admm.scaled(problem.hessian, schedule), keep, pattern, schedule))
     return masks
 
 

@@ -34,6 +34,7 @@ class Statistics:
         lost: (S − Ŝ) X̂ᵀ / N, (groups, rows, columns); None where no branch is added.
         lost_mean: mean of S − Ŝ, (groups, rows); None where no branch is added.
         varies: whether any input differs between samples; one sample, or many that are alike, tell of none.
+        gone: inputs that nobody makes any more, (groups, columns); None = all are made.
     """
 
     count: int
@@ -45,18 +46,21 @@ class Statistics:
     lost: Array | None = dataclasses.field(default=None, repr=False)
     lost_mean: Array | None = dataclasses.field(default=None, repr=False)
     varies: bool = True
+    gone: npt.NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:
-        """Inputs that never vary (never fire, where not centred), (groups, columns).
+        """Inputs that are gone or never vary (never fire, where not centred), (groups, columns).
 
-        Their weights are removed for nothing, so none is where the samples cannot tell: they are few, or all alike.
+        Weights of those that never vary are removed for nothing, so none is where the samples cannot tell: they are
+        few, or all alike.
         """
+        gone = np.zeros(self.gram.shape[:2], bool) if self.gone is None else self.gone
         if self.count < FEWEST_TO_TELL or not self.varies:
-            return np.zeros(self.gram.shape[:2], bool)
+            return gone
         energy = np.einsum("gii->gi", self.gram)
         scale = energy.max(axis=1, keepdims=True)
-        return np.asarray(energy <= 1e-10 * scale)
+        return np.asarray(gone | (energy <= 1e-10 * scale))
 
     def without(self, columns: npt.NDArray[np.bool_]) -> Statistics:
         """The same statistics where some of the current inputs are gone: dead from now on.
@@ -70,7 +74,7 @@ class Statistics:
 
         gram = np.where(columns[:, :, None], 0.0, zeroed(self.gram))
         lost = None if self.lost is None else zeroed(self.lost)
-        return dataclasses.replace(self, gram=gram, cross=zeroed(self.cross), lost=lost)
+        return dataclasses.replace(self, gram=gram, cross=zeroed(self.cross), lost=lost, gone=columns)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Statistics:
         """The same statistics for some of the layer's rows."""

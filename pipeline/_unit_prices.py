@@ -11,8 +11,10 @@ import onnx_ir as ir
 from netsurgeon.passes import _group_obs, solvers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import FLOATS, is_constant, label, optional_input, tensor
+from netsurgeon.passes._tracks import Slot
 from netsurgeon.passes.dependencies import Dependencies, Part
 from netsurgeon.passes.importance import FixedImportance, Importance, ObsImportance, idle
+from netsurgeon.pipeline._unit_energies import uncorrected
 from netsurgeon.pipeline._unit_owners import STAYS, Owners, along, owners_of
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.observe import tapped
@@ -44,7 +46,9 @@ def price_units(
     number = np.full(len(dependencies.units) + 1, STAYS)
     number[candidates] = np.arange(len(candidates))
     consumers = _consumers(model, layers, dependencies, number, calibration, progress)
-    return ObsImportance(consumers, len(candidates), _uncorrected(model, dependencies)[candidates]), candidates
+    sums, unknown = uncorrected(model, dependencies, number, calibration)
+    extra = _shares_of(model, dependencies, unknown)[candidates]
+    return ObsImportance([*consumers, *sums], len(candidates), extra), candidates
 
 
 def _consumers(
@@ -69,15 +73,13 @@ def _consumers(
     return consumers
 
 
-def _uncorrected(model: ir.Model, dependencies: Dependencies) -> Array:
-    """What units cost where nothing makes up for them, (units,): their share of the weight that sums over them.
-
-    Recurrent cells and transposed convolutions have no statistics, and products of two activations no weight.
-    """
+def _shares_of(model: ir.Model, dependencies: Dependencies, slots: Sequence[Slot]) -> Array:
+    """Share of the squares of weights, of which nothing else is known, along the axes that units own, (units,)."""
     share = _Shares(model)
+    wanted = {(slot.node, slot.index, slot.axis) for slot in slots}
     return np.array(
         [
-            sum(share(part) for part in (*(p for p in unit.consumers if p.columns is None), *unit.zeroed))
+            sum(share(part) for part in unit.consumers if (part.node, part.index, part.axis) in wanted)
             for unit in dependencies.units
         ],
         np.float64,

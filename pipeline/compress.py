@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 import netsurgeon
+from netsurgeon.passes._find_layers import Declined
 from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes._nodes import label
 from netsurgeon.passes.mask_units import MaskUnits
@@ -53,15 +54,14 @@ from netsurgeon.pipeline.source import (
     write_text,
 )
 from netsurgeon.pipeline.trim import (
-    Trimmed,
     TrimPlan,
     choose_units,
-    find_units,
     give_biases,
+    no_units,
     proof_feeds,
     remove_units,
-    saved_share,
-    unread_units,
+    require_goal,
+    with_unread,
 )
 from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
 
@@ -149,11 +149,12 @@ class _Inputs:
 
 @dataclasses.dataclass
 class _Run:
-    """One compression: the options, and the time each stage took."""
+    """One compression: the options, the time each stage took, and what the user should know."""
 
     options: Options
     progress: Progress
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    warnings: list[str] = dataclasses.field(default_factory=list)
     _started: float = dataclasses.field(default_factory=time.perf_counter)
 
     def compress(
@@ -177,7 +178,7 @@ class _Run:
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
         trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep)
-        selection = dataclasses.replace(selection, gone=trim.gone()) if trim else selection
+        selection = _trimmed(selection, trim, self.options) if trim else selection
         plan = make_plan(source.model, selection, sweep, self.options, self.progress)
         self._stage("measure")
         masked = source.model.clone()
@@ -185,10 +186,8 @@ class _Run:
             MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
         pruned = prune_segments(source.model, masked, selection, plan, sweep, self.options, self.progress)
         self._stage("prune")
-        trimmed = self._remove_units(masked, trim, sweep) if trim else None
-        current = trimmed.model if trimmed else masked
-        if trimmed:
-            self._stage("trim")
+        current, units = self._remove_units(masked, selection, trim, sweep)
+        self._stage("trim")
         evidence = self._validate(source, masked, current, inputs, runtime)
         self._stage("validate")
         packed = self._pack(source, current, inputs, runtime)
@@ -197,7 +196,6 @@ class _Run:
         if output is not None:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
-        units = trim_facts(trim, trimmed) if trim and trimmed else None
         result = self._report(
             source, inputs, selection, plan, pruned, units, current, packed, output, runtime, latency, *evidence
         )
@@ -206,23 +204,30 @@ class _Run:
         return Compression(packed.model, result)
 
     def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> TrimPlan:
-        """The units that are to go, proven on the dense model to be units."""
         self.progress("finding units", 0, 1)
         give_biases(selection.layers)
-        dependencies = find_units(model, sweep)
-        trim = choose_units(model, selection.layers, dependencies, sweep, self.options, self.progress)
-        masked = model.clone()
-        MaskUnits(trim.units)(masked)
-        proven = remove_units(masked, dependencies, trim.removed, proof_feeds(sweep), sweep.runtime)
+        plan = choose_units(model, selection.layers, sweep, self.options, self.progress)
         self._stage("choose units")
-        saved = saved_share(model, dependencies, proven.removed, self.options.save)
-        return dataclasses.replace(trim, removed=proven.removed, saved=saved, failed=proven.failed)
+        return plan
 
-    def _remove_units(self, masked: ir.Model, trim: TrimPlan, sweep: Calibration) -> Trimmed:
+    def _remove_units(
+        self, masked: ir.Model, selection: Selection, trim: TrimPlan | None, sweep: Calibration
+    ) -> tuple[ir.Model, TrimFacts | None]:
         """The masked model without the units that go, and without those that pruning has left unread."""
         self.progress("removing units", 0, 1)
-        removed = trim.removed | unread_units(masked, trim.dependencies, self.options.round_to)
-        return remove_units(masked, trim.dependencies, removed, proof_feeds(sweep), sweep.runtime)
+        options = self.options
+        if trim is None and options.unread_stay:
+            return masked, None
+        try:
+            plan = trim or no_units(masked, selection.layers, sweep)
+        except CheckFailedError as error:  # what was not asked for must not stop what was
+            self.warnings.append(f"units that nothing reads any more stay: {error}")
+            return masked, None
+        gone = plan.removed if options.unread_stay else with_unread(masked, plan, options.round_to)
+        trimmed = remove_units(masked, plan.dependencies, gone, proof_feeds(sweep), sweep.runtime)
+        if trim:
+            require_goal(masked, trim.after(trimmed), options)
+        return trimmed.model, trim_facts(masked, plan, trimmed, options)
 
     def _stage(self, name: str) -> None:
         now = time.perf_counter()
@@ -352,12 +357,32 @@ class _Run:
             validation=validation,
             bound=bound,
             notes=(*source.notes, *packed.notes, *rounded),
-            warnings=(*inputs.warnings, *pruned.warnings, *_emptied(layers)),
+            warnings=(*inputs.warnings, *pruned.warnings, *self.warnings, *_emptied(layers)),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
             latency=latency,
             on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
         )
+
+
+def _trimmed(selection: Selection, trim: TrimPlan, options: Options) -> Selection:
+    """What is left to prune and correct when units go.
+
+    Where nothing is pruned besides, layers that lose nothing and share a weight stay as they are: corrected, each of
+    them would need a weight of its own, and the file would grow.
+    """
+    gone = trim.gone()
+    stay = [
+        layer
+        for layer in selection.layers
+        if layer.name not in gone and len({use.node for use in layer.weight.uses()}) > 1
+    ]
+    if options.pruned_share or options.layers or len(stay) == len(selection.layers):
+        stay = []
+    reason = "it shares its weight and loses nothing"
+    declined = (Declined(layer.name, layer.operator, reason, layer.size) for layer in stay)
+    layers = tuple(layer for layer in selection.layers if layer not in stay)
+    return dataclasses.replace(selection, layers=layers, declined=(*selection.declined, *declined), gone=gone)
 
 
 def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:

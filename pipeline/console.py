@@ -103,7 +103,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print(f"measured on {comparison.validation.samples:,} inputs")
     _print_fidelity(comparison.validation, console)
     if comparison.bound is None:
-        console.print("no error bound: the graphs differ in more than their weights")
+        console.print("no error bound: the graphs differ in more than their weights (the report of compress has one)")
     else:
         _print_bound(comparison.bound, "inputs", console)
     print_fallbacks(comparison.on_the_cpu, console)

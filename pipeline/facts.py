@@ -24,6 +24,7 @@ from netsurgeon.passes._nodes import FLOATS, tensor
 from netsurgeon.passes.unpack_weights import UnpackWeights
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.pack import Packed
 from netsurgeon.pipeline.prune import Plan, Pruned, Selection
 from netsurgeon.pipeline.report import DataFacts, GroupFacts, LayerFacts, ModelFacts, TrimFacts
@@ -31,7 +32,7 @@ from netsurgeon.pipeline.runtime import onnxruntime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.source import check_output_path, external_files
-from netsurgeon.pipeline.trim import Trimmed, TrimPlan, multiply_adds
+from netsurgeon.pipeline.trim import Trimmed, TrimPlan, multiply_adds, saved_share
 
 
 def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
@@ -108,7 +109,7 @@ def layer_facts(
     facts = []
     for layer in selection.layers:
         now, outcome = after[layer.name], pruned.outcomes[layer.name]
-        before = tensor(now.weight).nbytes
+        before = tensor(layer.weight).nbytes
         packing, cost = packings.get(now.weight.name or ""), plan.costs.get(layer.name)
         facts.append(
             LayerFacts(
@@ -130,22 +131,23 @@ def layer_facts(
     return tuple(facts)
 
 
-def trim_facts(plan: TrimPlan, trimmed: Trimmed) -> TrimFacts:
-    """What became of the units."""
+def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Options) -> TrimFacts:
+    """What became of the units; `masked` still has all of them."""
+    dependencies, removed = plan.dependencies, trimmed.removed
     groups = []
-    for group in plan.dependencies.groups:
-        gone = int(trimmed.removed[list(group.units)].sum())
+    for group in dependencies.groups:
+        gone = int(removed[list(group.units)].sum())
         if gone:
             groups.append(GroupFacts(group.node, group.operators, len(group.units), gone))
-    macs = multiply_adds(plan.dependencies)
+    macs = multiply_adds(dependencies)
     return TrimFacts(
-        asked=plan.asked,
-        saved=plan.saved,
-        macs_dense=macs.total(np.ones_like(plan.removed)),
-        macs=macs.total(~trimmed.removed),
-        unread=int((trimmed.removed & ~plan.removed).sum()),
+        asked=None if options.trim is None else options.trim_goal,
+        saved=saved_share(masked, dependencies, removed, options.save),
+        macs_dense=macs.total(np.ones_like(removed)),
+        macs=macs.total(~removed),
+        unread=int((removed & ~plan.removed).sum()),
         groups=tuple(groups),
-        frozen=tuple(dataclasses.asdict(each) for each in plan.dependencies.frozen),
+        frozen=tuple(dataclasses.asdict(each) for each in dependencies.frozen),
         failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
         proof=trimmed.proof,
     )

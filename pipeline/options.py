@@ -36,6 +36,7 @@ class Options:
             "magnitude".
         save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
         round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two.
+        keep_unread: leave units in place that nothing reads after pruning, so that every tensor keeps its shape.
         method: solver, one of `solvers.METHODS`.
         pattern: N:M sparsity such as "2:4" in place of `sparsity`.
         uniform: the same sparsity in every layer instead of a global budget.
@@ -62,6 +63,7 @@ class Options:
     importance: str = "obs"
     save: str = "parameters"
     round_to: int = 8
+    keep_unread: bool = False
     method: str = "auto"
     pattern: str | None = None
     uniform: bool = False
@@ -109,8 +111,16 @@ class Options:
             raise InputError(f"batch size is {self.batch_size}, expected 1 or more")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}, expected 1 or more")
+        self._check_pattern()
+
+    def _check_pattern(self) -> None:
         if self.pattern_numbers() and self.layers:
             raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
+        if self.pattern_numbers() and self.trim is not None:
+            raise InputError(
+                f"a pattern of {self.pattern} holds weights in their places, and trim moves them: trim first, then "
+                "give the trimmed model the pattern"
+            )
 
     @property
     def pruned_share(self) -> float:
@@ -118,6 +128,11 @@ class Options:
         if self.sparsity is not None:
             return self.sparsity
         return 0.5 if self.trim is None else 0.0
+
+    @property
+    def unread_stay(self) -> bool:
+        """Whether units that nothing reads stay: by choice, or so that every weight keeps its place in a pattern."""
+        return self.keep_unread or self.pattern is not None
 
     @property
     def trim_is_a_wish(self) -> bool:
@@ -170,6 +185,7 @@ class OptionValues(TypedDict, total=False):
     importance: str
     save: str
     round_to: int
+    keep_unread: bool
     method: str
     pattern: str | None
     uniform: bool

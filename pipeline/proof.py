@@ -24,6 +24,12 @@ _DISCRETE = ("ArgMax", "ArgMin", "TopK", "NonMaxSuppression")
 """Operators whose results jump: they are compared at what enters them."""
 
 
+_VIEWS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+_RANGE = 1.0
+"""Scale of what a Sigmoid makes: near 0 its kernel's rounding is far above any share of the largest value. What enters
+it is compared as well, at its own scale, so that small results count, too."""
+
+
 @dataclasses.dataclass(frozen=True)
 class OutputProof:
     """One output, or what enters the discrete operator that makes it.
@@ -88,7 +94,8 @@ def prove(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed], runtime: R
     Raises:
         CheckFailedError: the masked model cannot run.
     """
-    names = _compared(masked)
+    entering = _sigmoids(masked)
+    names = list(dict.fromkeys([*_compared(masked), *entering.values()]))
     held = list(feeds)
     tolerance = TOLERANCE_HALF if _is_half(masked) else TOLERANCE
     worst: dict[str, float] = dict.fromkeys(names, 0.0)
@@ -98,8 +105,8 @@ def prove(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed], runtime: R
         try:
             found = _run(trimmed, names, held, runtime, optimise)
             for name in names:
-                difference = max(map(relative_difference, wanted[name], found[name]), default=0.0)
-                worst[name] = max(worst[name], difference)
+                scale = _RANGE if name in entering else 0.0
+                worst[name] = max(worst[name], _difference(wanted[name], found[name], scale))
         except CheckFailedError as error:
             return Proof((), tolerance, f"the trimmed model does not run: {error}")
         varies |= {name: _varies(wanted[name]) for name in names}
@@ -113,6 +120,33 @@ def _run(
     session = runtime.session(tapped(model, names), optimise=optimise)
     runs = [session.run(feed, names) for feed in feeds]
     return {name: [run[name] for run in runs] for name in names}
+
+
+def _difference(wanted: list[Any], found: list[Any], scale: float) -> float:
+    """Largest absolute difference over the largest magnitude, both over all feeds: how they are cut does not matter.
+
+    Where the magnitude is below `scale`, that counts.
+    """
+    pairs = list(zip(wanted, found, strict=True))
+    if not pairs or any(not isinstance(a, np.ndarray) or np.shape(a) != np.shape(b) for a, b in pairs):
+        return relative_difference(wanted, found)
+    one, other = (np.concatenate([np.ravel(each) for each in side]) for side in (wanted, found))
+    if scale:  # one more element, the same on both sides
+        one, other = (np.append(each, np.asarray(scale, each.dtype)) for each in (one, other))
+    return relative_difference(one, other)
+
+
+def _sigmoids(model: ir.Model) -> dict[str, str]:
+    """By output that a Sigmoid makes: what enters the Sigmoid."""
+    result = {}
+    for output in model.graph.outputs:
+        node = output.producer()
+        while node is not None and node.op_type in _VIEWS and node.inputs[0] is not None:
+            node = node.inputs[0].producer()
+        entering = node.inputs[0] if node is not None and node.op_type == "Sigmoid" else None
+        if entering is not None and entering.name and not _is_fed(entering):
+            result[output.name or ""] = entering.name
+    return result
 
 
 def _compared(model: ir.Model) -> list[str]:

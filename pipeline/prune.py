@@ -313,9 +313,15 @@ def prune_segments(
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
+    wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > solvers.OBS_COLUMNS}
     layers = {
         name: LayerPlan(
-            keep, options.method, options.damping, options.pattern_numbers(), options.values, selection.gone.get(name)
+            keep,
+            options.method,
+            plan.damping(name) if options.damping is None and name in wide else options.damping,
+            options.pattern_numbers(),
+            options.values,
+            selection.gone.get(name),
         )
         for name, keep in plan.keep.items()
     }

@@ -96,8 +96,8 @@ class TrimFacts:
     """What became of the units.
 
     Attributes:
-        asked: share of the parameters or multiply-adds to be saved.
-        saved: share that the chosen units save.
+        asked: share of the parameters or multiply-adds to be saved; None where no units were to be trimmed.
+        saved: share that all units that went save.
         unread: units that went because pruning had left nobody to read them.
         groups: those that lost units.
         frozen: axes of weights that no unit owns: value, axis, indices, parameters, node, operator, reason.
@@ -107,7 +107,7 @@ class TrimFacts:
         macs: of the compressed model.
     """
 
-    asked: float
+    asked: float | None
     saved: float
     macs_dense: float
     macs: float
@@ -141,7 +141,7 @@ class Report:
         test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
         layers: what was pruned.
         declined: nodes with weights that were left alone: node, operator, reason, parameters.
-        trim: the units that were removed; None where that was not asked for.
+        trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
         notes: what was done to the model on the way.

@@ -102,8 +102,9 @@ class Samples:
     def subset(self, count: int, rng: np.random.Generator) -> "Samples":
         """A random subset of `count` samples in the order of the source, all of them if there are fewer.
 
-        With a fixed batch, `count` is rounded down to whole feeds.
+        With a fixed batch, `count` is rounded down to whole feeds, at least one.
         """
+        count = max(count, self._fixed_batch or 0)
         return self if count >= self.count else self.take(self._draw(count, rng))
 
     def split(self, fraction: float, rng: np.random.Generator) -> tuple["Samples", "Samples"]:

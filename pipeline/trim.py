@@ -22,6 +22,7 @@ from netsurgeon.passes._nodes import FLOATS, is_constant, label, optional_input,
 from netsurgeon.passes._select_units import Axes, select_units
 from netsurgeon.passes._unit_costs import Term, UnitCosts
 from netsurgeon.passes.dependencies import Dependencies, Group, Part, Unit, analyse
+from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.passes.prune_weights import Gone
 from netsurgeon.passes.trim_neurons import TrimNeurons
 from netsurgeon.pipeline._unit_owners import STAYS, Owners, along, owners_of
@@ -38,6 +39,10 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 PROOF_INPUTS = 16
 """Most inputs on which masked and trimmed model are compared."""
+ATTEMPTS = 3
+"""How often units are chosen anew, without groups whose removal did not hold, before less than the goal has to do."""
+ROUNDING = 1e-9
+"""What is saved may be short of the goal by this share of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,23 +52,28 @@ class TrimPlan:
     Attributes:
         dependencies: of the model.
         layers: those that take part in corrections.
+        candidates: numbers of the units that may go.
         removed: True = the unit goes, (units,).
-        asked: share of the parameters or multiply-adds that was asked for.
-        saved: share that the plan saves.
         failed: groups of units that stay because removing them did not hold, and why.
     """
 
     dependencies: Dependencies = dataclasses.field(repr=False)
     layers: tuple[Layer, ...] = dataclasses.field(repr=False)
+    candidates: Ints = dataclasses.field(repr=False)
     removed: Mask = dataclasses.field(repr=False)
-    asked: float
-    saved: float
     failed: tuple[tuple[Group, str], ...] = ()
 
     @property
     def units(self) -> list[Unit]:
         """The units that go."""
         return [self.dependencies.units[number] for number in np.flatnonzero(self.removed)]
+
+    def after(self, trimmed: Trimmed) -> TrimPlan:
+        """The plan without what did not hold: units of these groups may not go any more."""
+        failed = [group.units for group, _ in trimmed.failed]
+        candidates = self.candidates[~np.isin(self.candidates, np.concatenate([[-1], *failed]))]
+        removed = self.removed & trimmed.removed
+        return dataclasses.replace(self, candidates=candidates, removed=removed, failed=(*self.failed, *trimmed.failed))
 
     def gone(self) -> dict[str, Gone]:
         """By layer name: what it loses; layers that lose nothing are not in it."""
@@ -96,21 +106,45 @@ def proof_feeds(calibration: Calibration) -> list[Feed]:
     return list(calibration.samples.subset(count, np.random.default_rng(calibration.seed)).batches())
 
 
+def no_units(model: ir.Model, layers: Sequence[Layer], calibration: Calibration) -> TrimPlan:
+    """A plan by which no unit goes."""
+    dependencies = find_units(model, calibration)
+    removed = np.zeros(len(dependencies.units), bool)
+    return TrimPlan(dependencies, tuple(layers), _candidates(model, dependencies, layers), removed)
+
+
 def choose_units(
-    model: ir.Model,
-    layers: Sequence[Layer],
-    dependencies: Dependencies,
-    calibration: Calibration,
-    options: Options,
-    progress: Progress,
+    model: ir.Model, layers: Sequence[Layer], calibration: Calibration, options: Options, progress: Progress
 ) -> TrimPlan:
-    """Choose the units to remove; one dense sweep where their importance is what their consumers lose.
+    """Choose the units to remove, proven on the dense model to be units.
+
+    Each attempt takes one dense sweep where importance is what consumers lose. Groups whose removal does not hold
+    stay, and the goal is sought without them.
 
     Raises:
         CheckFailedError: not as much as was asked for can be removed, and it was no wish.
     """
-    candidates = _candidates(model, dependencies, layers)
-    importance, candidates = price_units(model, layers, dependencies, candidates, calibration, options, progress)
+    plan = no_units(model, layers, calibration)
+    for _ in range(ATTEMPTS):
+        plan = dataclasses.replace(plan, removed=_chosen(model, plan, calibration, options, progress))
+        require_goal(model, plan, options)
+        progress("proving units", 0, 1)
+        masked = model.clone()
+        MaskUnits(plan.units)(masked)
+        proven = remove_units(masked, plan.dependencies, plan.removed, proof_feeds(calibration), calibration.runtime)
+        plan = plan.after(proven)
+        if not proven.failed or _reaches_goal(model, plan, options):
+            break
+    require_goal(model, plan, options)
+    return plan
+
+
+def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: Options, progress: Progress) -> Mask:
+    """Which of the candidates go, (units,): the cheapest, until the goal is saved or no more may go."""
+    dependencies = plan.dependencies
+    importance, candidates = price_units(
+        model, plan.layers, dependencies, plan.candidates, calibration, options, progress
+    )
     costs, total = _costs(model, dependencies, candidates, options.save)
     axes = _axes(dependencies, candidates, options.round_to)
     progress("choosing units", 0, 1)
@@ -118,22 +152,42 @@ def choose_units(
     selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
     removed = np.zeros(len(dependencies.units), bool)
     removed[candidates[selection.order]] = True
-    plan = TrimPlan(dependencies, tuple(layers), removed, options.trim_goal, selection.saved / total)
-    if not selection.reached and not options.trim_is_a_wish:
-        raise CheckFailedError(
-            f"trim is {options.trim_goal:g}, but {plan.saved:.1%} of the {options.save} is all that units can save "
-            f"({why_not(dependencies, len(candidates))}): ask for less, or for up-to:{options.trim_goal:g}"
-        )
-    return plan
+    return removed
 
 
-def why_not(dependencies: Dependencies, candidates: int) -> str:
+def _reaches_goal(model: ir.Model, plan: TrimPlan, options: Options) -> bool:
+    saved = saved_share(model, plan.dependencies, plan.removed, options.save)
+    return saved >= options.trim_goal * (1.0 - ROUNDING)
+
+
+def require_goal(model: ir.Model, plan: TrimPlan, options: Options) -> None:
+    """Check that a plan saves what was asked for.
+
+    Args:
+        model: before anything is removed.
+        plan: which units go.
+        options: the goal.
+
+    Raises:
+        CheckFailedError: it saves less, and the goal was no wish.
+    """
+    if options.trim_is_a_wish or _reaches_goal(model, plan, options):
+        return
+    saved = saved_share(model, plan.dependencies, plan.removed, options.save)
+    raise CheckFailedError(
+        f"trim is {options.trim_goal:g}, but {saved:.1%} of the {options.save} is all that units can save "
+        f"({_why_not(plan)}): ask for less, or for up-to:{options.trim_goal:g}"
+    )
+
+
+def _why_not(plan: TrimPlan) -> str:
     """Why no more can go, in a few words."""
     sizes: collections.Counter[str] = collections.Counter()
-    for each in dependencies.frozen:
+    for each in plan.dependencies.frozen:
         sizes[f"{each.operator} {each.node!r}: {each.reason}"] += each.parameters
+    failed = [f"those of {group.node!r} stay: {reason}" for group, reason in plan.failed[:3]]
     frozen = "; ".join(text for text, _ in sizes.most_common(3))
-    return f"{candidates} units may go" + (f"; frozen: {frozen}" if frozen else "")
+    return "; ".join([f"{len(plan.candidates)} units may go", *failed, *([f"frozen: {frozen}"] if frozen else [])])
 
 
 def _candidates(model: ir.Model, dependencies: Dependencies, layers: Sequence[Layer]) -> Ints:
@@ -173,15 +227,15 @@ def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: 
     if save == "macs":
         return _work(dependencies, owners, len(candidates)), sum(work.amount for work in dependencies.tracks.work)
     nodes = {label(node): node for node in model.graph}
-    weights: dict[str | None, Term] = {}
+    weights: dict[str | None, list[Term]] = {}
     for (node, index), slots in dependencies.tracks.slots.items():
         value = optional_input(nodes[node], index)
         if is_constant(value) and value is not None and tensor(value).dtype in FLOATS:
-            factor = 1.0 / math.prod(slot.groups for slot in slots)
-            weights.setdefault(value.name, Term(factor, tuple(owners(slot.labels) for slot in slots)))
+            groups = max((slot.groups for slot in slots), default=1)
+            weights.setdefault(value.name, _terms(1.0, [owners(slot.labels) for slot in slots], groups))
     held = (value.const_value for value in model.graph.initializers.values())
     total = sum(tensor.size for tensor in held if tensor is not None and tensor.dtype in FLOATS)
-    return UnitCosts(list(weights.values()), len(candidates)), float(total)
+    return UnitCosts([term for terms in weights.values() for term in terms], len(candidates)), float(total)
 
 
 def saved_share(model: ir.Model, dependencies: Dependencies, removed: Mask, save: str) -> float:
@@ -196,8 +250,19 @@ def multiply_adds(dependencies: Dependencies) -> UnitCosts:
 
 
 def _work(dependencies: Dependencies, owners: Callable[[Ints], Ints], units: int) -> UnitCosts:
-    works = dependencies.tracks.work
-    return UnitCosts([Term(w.amount / math.prod(map(len, w.axes)), tuple(map(owners, w.axes))) for w in works], units)
+    terms = []
+    for work in dependencies.tracks.work:
+        factor = work.amount * work.groups / math.prod(map(len, work.axes))
+        terms += _terms(factor, [owners(axis) for axis in work.axes], work.groups)
+    return UnitCosts(terms, units)
+
+
+def _terms(factor: float, owners: Sequence[Ints], groups: int) -> list[Term]:
+    """A product of extents; where the first two axes are cut into groups, the sum of the products of each group."""
+    if groups == 1:
+        return [Term(factor, tuple(owners))]
+    rows, columns = (each.reshape(groups, -1) for each in owners[:2])
+    return [Term(factor, (row, column, *owners[2:])) for row, column in zip(rows, columns, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,23 +326,24 @@ def _attempt(
     return (model, proof) if proof.holds else str(proof)
 
 
-def unread_units(model: ir.Model, dependencies: Dependencies, round_to: int) -> Mask:
-    """Units whose columns are zero in every consumer, (units,): nobody reads them any more.
+def with_unread(model: ir.Model, plan: TrimPlan, round_to: int) -> Mask:
+    """Units that go by the plan, and candidates whose columns are zero in every consumer, (units,).
 
-    Of each group at least one stays, and as many more as make what is left a multiple (see `_step`).
+    Of each group at least one stays, and of those that nobody reads as many as make what is left a multiple
+    (see `_step`).
     """
-    read = _Read(model)
-    unread = np.array(
-        [bool(unit.consumers) and not any(map(read, (*unit.consumers, *unit.zeroed))) for unit in dependencies.units],
-        bool,
-    )
+    read, dependencies = _Read(model), plan.dependencies
+    gone = plan.removed.copy()
+    for number in plan.candidates:
+        unit = dependencies.units[number]
+        gone[number] |= bool(unit.consumers) and not any(map(read, (*unit.consumers, *unit.zeroed)))
     for group in dependencies.groups:
         numbers = np.array(group.units)
-        dead = numbers[unread[numbers]]
-        left = len(numbers) - len(dead)
+        unread = numbers[gone[numbers] & ~plan.removed[numbers]]
+        left = int((~gone[numbers]).sum())
         stay = max(1 - left, -left % _step(len(numbers), round_to) if left else 1)
-        unread[dead[: min(stay, len(dead))]] = False
-    return unread
+        gone[unread[:stay]] = False
+    return gone
 
 
 class _Read:

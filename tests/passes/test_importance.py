@@ -33,14 +33,15 @@ def test_consumers_add_each_on_its_scale() -> None:
 
     alone = [ObsImportance([consumer(i, 1.0)], 4).prices() for i in range(2)]
     extra = np.array([0.0, 1.0, 0.0, 2.0])
-    together = ObsImportance([consumer(0, 0.5), consumer(1, 3.0)], 4, extra)
+    both = [consumer(0, 0.5), consumer(1, 3.0)]
+    together = ObsImportance(both, 4, extra)
     expected = 0.5 * alone[0] + 3.0 * alone[1] + extra
     np.testing.assert_allclose(together.prices(), expected)
     np.testing.assert_allclose(together.restricted(np.array([1, 3])).prices()[[1, 3]], expected[[1, 3]])
     gone = together.remove(np.array([3]))
     np.testing.assert_allclose(gone, expected[[3]])
     np.testing.assert_array_equal(extra, [0.0, 1.0, 0.0, 2.0])
-    assert sum(c.error for c in together.consumers) == pytest.approx(expected[3] - 2.0)
+    assert sum(c.error for c in both) == pytest.approx(expected[3] - 2.0)
 
 
 def test_a_unit_that_nobody_reads_is_free() -> None:

@@ -158,11 +158,11 @@ def test_two_layers_compete_on_the_scale_of_their_outputs() -> None:
 def test_a_shared_unit_costs_all_its_consumers() -> None:
     problems = [problem_of(4, 12, seed) for seed in range(2)]
     owners = np.arange(12)[None]
-    importance = ObsImportance([Consumer.of(p, owners) for p in problems], 12)
-    selection = select_units(importance, equal_costs(12), one_axis(12), 6)
+    consumers = [Consumer.of(p, owners) for p in problems]
+    selection = select_units(ObsImportance(consumers, 12), equal_costs(12), one_axis(12), 6)
     errors = [p.error(refit_columns(p, owned(owners, selection.removed))) for p in problems]
     assert selection.prices.sum() == pytest.approx(sum(errors))
-    assert [c.error for c in importance.consumers] == pytest.approx(errors)
+    assert [c.error for c in consumers] == pytest.approx(errors)
 
 
 def test_price_per_saving_or_price_alone() -> None:

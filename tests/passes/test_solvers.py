@@ -546,7 +546,7 @@ def single(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("single")
 def test_a_wide_layer_is_worked_in_float32_and_refitted_in_float64() -> None:
     problem = problem_of(groups=2, rows=10, columns=48)
-    assert _admm.Eigenbasis.of(problem.hessian).vectors.dtype == np.float32
+    assert _admm.Eigenbasis(problem.hessian).hessian.dtype == np.float32
     pruned = prune(problem, 200, "admm")
     assert pruned.dtype == np.float64
     assert np.count_nonzero(pruned) == 200
@@ -560,14 +560,26 @@ def test_float32_finds_as_good_a_support(monkeypatch: pytest.MonkeyPatch) -> Non
     assert problem.error(prune(problem, 200, "admm")) == pytest.approx(exact, rel=0.03)
 
 
-def test_the_eigenbasis_is_the_scaled_hessian() -> None:
+@pytest.mark.parametrize("kind", [_admm.Eigenbasis, _admm.Factored])
+def test_both_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[_admm.Scaled]) -> None:
     problem = problem_of(groups=2, columns=10)
-    basis = _admm.Eigenbasis.of(problem.hessian)
-    np.testing.assert_allclose(np.einsum("gii->gi", basis.hessian), 1.0)
-    rebuilt = (basis.vectors * basis.values) @ basis.vectors.swapaxes(1, 2)
-    np.testing.assert_allclose(
-        rebuilt * basis.scale * basis.scale.swapaxes(1, 2), problem.hessian, rtol=1e-9, atol=1e-9
-    )
+    found = kind(problem.hessian)
+    np.testing.assert_allclose(np.einsum("gii->gi", found.hessian), 1.0)
+    np.testing.assert_allclose(found.hessian * found.scale * found.scale.swapaxes(1, 2), problem.hessian, rtol=1e-9)
+    target = normal(2, 3, 10)
+    for rho in (0.1, 0.1, 2.5):
+        back = found.solve(target, rho) @ (found.hessian + rho * np.eye(10))
+        np.testing.assert_allclose(back, target, rtol=1e-9, atol=1e-9)
+
+
+def test_few_steps_are_factored_and_find_the_same_support(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(_admm.scaled(np.eye(3)[None], solvers.SHORT), _admm.Factored)
+    assert isinstance(_admm.scaled(np.eye(3)[None], _admm.SLOW), _admm.Eigenbasis)
+    problem = problem_of(rows=20, columns=48)
+    monkeypatch.setattr(solvers, "SLOW_WORK", 0)
+    factored = prune(problem, 200, "admm")
+    monkeypatch.setattr(_admm, "FACTORED_STEPS", 0)
+    np.testing.assert_allclose(prune(problem, 200, "admm"), factored, rtol=1e-6, atol=1e-9)
 
 
 def check_curve(columns: int, rows: int, tolerance: float) -> None:

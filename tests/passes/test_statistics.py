@@ -198,3 +198,11 @@ def test_few_samples_tell_of_no_dead_input(count: int) -> None:
 def test_no_samples() -> None:
     with pytest.raises(ValueError, match="no samples were seen"):
         Moments(1, 2, paired=True).statistics(centred=True)
+
+
+@pytest.mark.parametrize("count", [2, statistics.FEWEST_TO_TELL])
+def test_what_is_gone_is_dead_whatever_the_samples_tell(count: int) -> None:
+    moments = Moments(1, 3, paired=False)
+    moments.update(np.random.default_rng(0).standard_normal((1, count, 3)).astype(np.float32))
+    found = moments.statistics(centred=True).without(np.array([[False, True, False]]))
+    assert found.dead.tolist() == [[False, True, False]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,9 +43,8 @@ def logits(path: Path) -> np.ndarray:
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Compression]:
     path = tmp_path_factory.mktemp("digits") / "small.onnx"
     calibration = DIGITS / "calibration.npz"
-    result = compress(
-        DENSE, calibration, test=TEST, output=path, sparsity=0.8, method="obs", damping=0.01, uniform=True, limit=100
-    )
+    solver: dict[str, Any] = {"method": "obs", "damping": 0.01, "uniform": True, "limit": 100}
+    result = compress(DENSE, calibration, test=TEST, output=path, sparsity=0.8, keep_unread=True, **solver)
     return path, result
 
 
@@ -219,6 +219,7 @@ def test_unpacked_model_is_the_one_that_was_not_packed(small: tuple[Path, Compre
         DIGITS / "calibration.npz",
         test=TEST,
         sparsity=0.8,
+        keep_unread=True,
         method="obs",
         damping=0.01,
         uniform=True,

@@ -232,7 +232,7 @@ def test_limit() -> None:
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.95])
 @pytest.mark.parametrize("uniform", [False, True])
 def test_sparsity_is_reached_to_the_weight(sparsity: float, uniform: bool) -> None:
-    result = compress(perceptron(), inputs(), sparsity=sparsity, uniform=uniform, **FAST)
+    result = compress(perceptron(), inputs(), sparsity=sparsity, uniform=uniform, keep_unread=True, **FAST)
     weights = weights_of(result.model)
     kept = sum(int(np.count_nonzero(weights[name])) for name in ("w1", "w2"))
     total = 32 * 64 + 64 * 10
@@ -482,7 +482,7 @@ def test_interface_stands(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_weights_keep_their_type(dtype: Any) -> None:
-    result = compress(perceptron(dtype), inputs(dtype=dtype), sparsity=0.8, **UNIFORM)
+    result = compress(perceptron(dtype), inputs(dtype=dtype), sparsity=0.8, keep_unread=True, **UNIFORM)
     weights = weights_of(result.model)
     assert {array.dtype for array in weights.values()} == {np.dtype(dtype)}
     assert result.report.sparsity == pytest.approx(0.8, abs=1e-3)
@@ -516,7 +516,7 @@ def test_weight_used_elsewhere_as_well_stays_there() -> None:
 
 
 def test_fixed_batch_of_one() -> None:
-    report = compress(perceptron(batch=1), inputs(), sparsity=0.8, **UNIFORM).report
+    report = compress(perceptron(batch=1), inputs(), sparsity=0.8, keep_unread=True, **UNIFORM).report
     assert report.validation.samples == 10
     assert report.sparsity == pytest.approx(0.8, abs=1e-3)
 
@@ -807,7 +807,7 @@ def test_a_small_network_can_be_made_smaller(delivered: tuple[Path, Compression]
     result = compress(
         folder / "small.onnx", DIGITS / "calibration.npz", test=DIGITS / "test.npz", sparsity=0.93, **FAST
     )
-    assert result.report.sparsity == pytest.approx(0.93, abs=1e-4)
+    assert 0.93 <= result.report.sparsity < 0.95
     assert result.report.dense == first.report.compressed
     dense, compressed = top1(result.report.validation)
     assert compressed >= dense - 0.02
@@ -821,7 +821,7 @@ def test_report_is_strict_json(delivered: tuple[Path, Compression]) -> None:
     assert report["schema"] == 1
     assert report["options"]["sparsity"] == 0.9
     assert set(report["versions"]) >= {"netsurgeon", "python", "onnxruntime", "numpy", "onnx"}
-    assert set(report["seconds"]) == {"open", "measure", "prune", "validate", "pack", "write"}
+    assert set(report["seconds"]) == {"open", "measure", "prune", "trim", "validate", "pack", "write"}
     assert report["ratio"] == report["dense"]["bytes"] / report["compressed"]["bytes"]
     assert report["peak_bytes"] > 0
     assert report["warnings"] == []
@@ -845,7 +845,10 @@ def test_report_counts_logical_weights(delivered: tuple[Path, Compression]) -> N
     floats = [array for array in plain.values() if array.dtype == np.float32]
     assert result.report.compressed.parameters == sum(array.size for array in floats)
     assert result.report.compressed.nonzero == sum(int(np.count_nonzero(array)) for array in floats)
-    assert result.report.compressed.parameters == result.report.dense.parameters
+    trim = result.report.trim
+    assert trim is not None
+    saved = 1 - result.report.compressed.parameters / result.report.dense.parameters
+    assert saved == pytest.approx(trim.saved)
 
 
 def test_report_of_layers_is_true_of_the_file(delivered: tuple[Path, Compression]) -> None:
@@ -853,17 +856,19 @@ def test_report_of_layers_is_true_of_the_file(delivered: tuple[Path, Compression
     plain = ir.load(folder / "small.onnx")
     UnpackWeights()(plain)
     nodes = {node.name: node for node in plain.graph}
+    dense = weights_of(DIGITS / "digits.onnx")
     for layer in result.report.layers:
         weight = nodes[layer.name].inputs[1]
         assert weight is not None
         assert weight.const_value is not None
         array = weight.const_value.numpy()
-        assert layer.weights == array.size
+        assert layer.weights == dense[weight.name or ""].size
         assert layer.kept == np.count_nonzero(array)
-        assert layer.bytes_before == array.nbytes
+        assert layer.bytes_before == dense[weight.name or ""].nbytes
         assert layer.bytes_after <= layer.bytes_before
     total = sum(layer.weights for layer in result.report.layers)
-    assert sum(layer.kept for layer in result.report.layers) == total - round(0.9 * total)
+    assert 0.9 * (total - round(0.9 * total)) < sum(layer.kept for layer in result.report.layers)
+    assert sum(layer.kept for layer in result.report.layers) <= total - round(0.9 * total)
 
 
 def test_report_and_model_name_no_absolute_path(delivered: tuple[Path, Compression]) -> None:

@@ -38,6 +38,34 @@ def test_the_tolerance(factor: float, holds: bool) -> None:
     assert holds or "'y' by 0.0005" in str(proof)
 
 
+def test_the_scale_is_that_of_all_inputs() -> None:
+    """However the inputs are cut into feeds; an error that is large for all of them is found in the small one, too."""
+    small = {"x": np.multiply(FEEDS[0]["x"], np.float32(1e-6))}
+    joined = {"x": np.concatenate([small["x"], FEEDS[1]["x"]])}
+    shifted = model(
+        "(float[N, 4] x) => (float[N, 4] y) <float[1] s = {2}, float[1] b = {0.00001}> "
+        "{ h = Mul(x, s)\n y = Add(h, b) }"
+    )
+    assert prove(scaled(2), shifted, [small, FEEDS[1]], Runtime()).holds
+    assert prove(scaled(2), shifted, [joined], Runtime()).holds
+    assert not prove(scaled(2), shifted, [small], Runtime()).holds
+
+
+@pytest.mark.parametrize(("difference", "holds"), [(1e-5, True), (1e-2, False)])
+def test_what_a_sigmoid_makes_is_compared_at_what_enters_it(difference: float, holds: bool) -> None:
+    """The result is around 1e-6, of which rounding is a large share; a hundredth more at its input is still seen."""
+
+    def scores(shift: float) -> ir.Model:
+        return model(
+            f"(float[N, 4] x) => (float[N, 4] y) <float[1] b = {{{shift - 14}}}, int64[2] s = {{-1, 4}}> "
+            "{ h = Add(x, b)\n a = Sigmoid(h)\n y = Reshape(a, s) }"
+        )
+
+    proof = prove(scores(0.0), scores(difference), FEEDS, Runtime())
+    assert [each.output for each in proof.outputs] == ["y", "h"]
+    assert proof.holds is holds
+
+
 def test_half_precision_is_allowed_more() -> None:
     def half(factor: float) -> ir.Model:
         tail = "a = Cast<to = 10>(h)\n y = Cast<to = 1>(a)"
