@@ -102,10 +102,10 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
         detail = f"{timing.model.median:.3g} → {other.median:.3g} ms, 95 %: ÷ {ratio.low:.2f} to {ratio.high:.2f}"
         detail += ", no difference shown" if ratio.low <= 1.0 <= ratio.high else ""
         yield {"figure": f"÷ {ratio.value:.2f}", "name": "latency", "detail": detail}
-    if report.trim and report.trim.macs_dense:
+    if report.trim and report.trim.macs < report.trim.macs_dense:
         share = report.trim.macs / report.trim.macs_dense
         detail = f"{_size(report.trim.macs_dense, '')} → {_size(report.trim.macs, '')}"
-        yield {"figure": f"÷ {1.0 / share:.2f}", "name": "multiply-adds", "detail": detail}
+        yield {"figure": f"÷ {1.0 / max(share, 1e-9):.2f}", "name": "multiply-adds", "detail": detail}
     detail = f"{dense.nonzero:,} → {small.nonzero:,} not zero"
     yield {"figure": f"÷ {dense.nonzero / max(small.nonzero, 1):.1f}", "name": "parameters", "detail": detail}
 
