@@ -35,10 +35,10 @@ demo: $(RUNTIME_STAMP)
 	@mkdir -p $(DEMO)
 	$(BIN)/python cli.py compress models/digits/digits.onnx \
 	    --data models/digits/calibration.npz --test models/digits/test.npz --sparsity 0.9 \
-	    -o $(DEMO)/digits-small.onnx --report $(DEMO)/report.json
+	    -o $(DEMO)/digits-small.onnx --report $(DEMO)/report.html
 	@echo
 	@echo "The compressed network: $(DEMO)/digits-small.onnx"
-	@echo "The report:             $(DEMO)/report.json"
+	@echo "The report:             $(DEMO)/report.html"
 
 test: lint types
 	$(BIN)/pytest

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.compress import Compression, compress
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
+    from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection, inspect_sensitivity
+    from netsurgeon.pipeline.latency import Profile, profile
     from netsurgeon.pipeline.options import Options
+    from netsurgeon.pipeline.report import report_schema
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.unpack import unpack
 
@@ -31,8 +34,13 @@ _HOMES = {
     "NetsurgeonError": "errors",
     "Inspection": "inspect",
     "inspect_model": "inspect",
+    "SensitivityInspection": "inspect_sensitivity",
+    "inspect_sensitivity": "inspect_sensitivity",
+    "Profile": "latency",
+    "profile": "latency",
     "Options": "options",
     "PictureOptions": "samples",
+    "report_schema": "report",
     "unpack": "unpack",
 }
 __all__ = [
@@ -44,10 +52,15 @@ __all__ = [
     "NetsurgeonError",
     "Options",
     "PictureOptions",
+    "Profile",
+    "SensitivityInspection",
     "__version__",
     "compare",
     "compress",
     "inspect_model",
+    "inspect_sensitivity",
+    "profile",
+    "report_schema",
     "unpack",
 ]
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,20 @@ try:
     from netsurgeon.pipeline import console as screen
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
+    from netsurgeon.pipeline.console_latency import print_profile
     from netsurgeon.pipeline.errors import NetsurgeonError
     from netsurgeon.pipeline.export import export
-    from netsurgeon.pipeline.facts import bytes_on_disk
+    from netsurgeon.pipeline.facts import bytes_on_disk, check_result_path
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+    from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
+    from netsurgeon.pipeline.latency import profile
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
+    from netsurgeon.pipeline.recipe import Kind, read_recipe
+    from netsurgeon.pipeline.report import as_json
     from netsurgeon.pipeline.retrain import retrain
+    from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.samples import PictureOptions
+    from netsurgeon.pipeline.source import write_text
     from netsurgeon.pipeline.train import VALIDATION, train
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
@@ -79,46 +86,97 @@ class _Data(click.types.StringParamType):
         )
 
 
-def _picture_options(command: Command) -> Command:
-    """Options that say how a picture becomes an input."""
-    for option in reversed(
-        (
-            click.option(
-                "--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."
-            ),
-            click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
-            click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
-            click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
-            click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),
-            click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
-            click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
-            click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
-        )
-    ):
-        command = option(command)
-    return command
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, listed by --help in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def _data_options(command: Command) -> Command:
-    """Options that say how data becomes inputs, shared by the commands that take data."""
-    for option in reversed(
-        (
-            _picture_options,
-            click.option(
-                "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
-            ),
-            click.option(
-                "--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."
-            ),
-            click.option("--metric", help="module:function(outputs, labels) -> float, higher is better."),
-            click.option("--limit", type=int, help="Most inputs used, drawn at random."),
-            click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
-            click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
-            click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
-        )
-    ):
-        command = option(command)
-    return command
+_picture_options = _options(
+    click.option("--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."),
+    click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
+    click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
+    click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
+    click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),
+    click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
+    click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
+    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
+)
+"""How pictures become inputs."""
+_classes_option = click.option(
+    "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
+)
+_run_options = _options(
+    click.option("--provider", default="cpu", show_default=True, help="Execution provider: cpu, cuda, tensorrt, …"),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
+    click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
+)
+"""How the model is run."""
+_data_options = _options(
+    _picture_options,
+    _classes_option,
+    click.option("--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."),
+    click.option("--metric", help="module:function(outputs, labels) -> float, higher is better."),
+    click.option("--limit", type=int, help="Most inputs used, drawn at random."),
+    click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
+    _run_options,
+)
+"""How data becomes inputs, and how they are run: shared by the commands that measure accuracy."""
+
+
+_output_options = _options(
+    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON; - prints it."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+)
+"""What becomes of the result."""
+Printer = Callable[[Any, Console], None]
+
+
+def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) -> None:
+    """Print a result as tables, and write it as JSON where that was asked for."""
+    if json_file == Path("-"):
+        click.echo(as_json(result), nl=False)
+    elif json_file is not None:
+        write_text(as_json(result), json_file)
+    if not quiet and json_file != Path("-"):
+        printer(result, Console())
+
+
+def _check_json(json_file: Path | None, read: Sequence[object], written: Sequence[Path | None] = ()) -> None:
+    if json_file is not None and json_file != Path("-"):
+        check_result_path(json_file, read, written)
+
+
+_KINDS: dict[str, Kind] = {"mean": "numbers", "std": "numbers", "layer": "table"}
+
+
+def _kind(option: click.Parameter) -> Kind:
+    """What an option takes in a recipe."""
+    if isinstance(option, click.Option) and option.is_flag:
+        return "flag"
+    if option.multiple:
+        return "list"
+    if option.type is click.INT:
+        return "whole number"
+    return "number" if option.type is click.FLOAT else "text"
+
+
+def _recipe(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Make the values of a recipe the defaults of all options: the command line wins."""
+    if value is None:
+        return
+    others = {_long_name(each): each for each in context.command.params if each is not parameter}
+    kinds = {name: _KINDS.get(name, _kind(each)) for name, each in others.items()}
+    context.default_map = {others[key].name or "": given for key, given in read_recipe(value, kinds).items()}
+
+
+def _long_name(parameter: click.Parameter) -> str:
+    return max(parameter.opts, key=len).lstrip("-")
 
 
 def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +199,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
-@click.option("--report", type=click.Path(path_type=Path), help="Where the JSON report goes.")
+@click.option("--report", type=click.Path(path_type=Path), help="Where the report goes: .html or .json.")
 @click.option("--sparsity", type=float, help="Share of all prunable weights to remove. [default: 0.5; 0 with --trim]")
 @click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
@@ -159,29 +217,81 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
     "--values", type=click.Choice(VALUES), default="float16", show_default=True, help="Type of stored weights."
 )
 @click.option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed.")
+@click.option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute.")
 @_data_options
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_recipe,
+    help="TOML file with any of these options; the command line wins.",
+)
+@_output_options
 def compress_command(
-    model: Path, data: str, test: str | None, output: Path, report: Path | None, **options: Any
+    model: Path,
+    data: str,
+    test: str | None,
+    output: Path,
+    report: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    with screen.progress(Console(stderr=True)) as advance:
+    read = (model, data, test, options["classes"], options["pictures"], *options["custom_ops"])
+    _check_json(json_file, read, (output, report))
+    with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **_with_pictures(options)
         )
-    screen.print_report(result.report, Console())
+    _show(result.report, screen.print_report, json_file, quiet)
 
 
 @cli.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
-@click.option("--data", help="With --units: inputs, where MODEL does not run on random ones.")
-@click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
-def inspect_command(model: Path, units: bool, data: str | None, custom_ops: tuple[str, ...]) -> None:
+@click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data.")
+@click.option("--data", help="Inputs: for --sensitivity, and for --units where MODEL does not run on random ones.")
+@click.option("--picture", type=click.Path(path_type=Path), help="With --sensitivity: draw it into this .svg.")
+@click.option("--limit", type=int, help="Most inputs used, drawn at random.")
+@_picture_options
+@_classes_option
+@_run_options
+@_output_options
+def inspect_command(
+    model: Path,
+    units: bool,
+    sensitivity: bool,
+    data: str | None,
+    picture: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
-    if units:
-        screen.print_units(inspect_units(model, data, custom_ops), Console())
-        return
-    screen.print_inspection(inspect_model(model, custom_ops), Console())
+    _check_json(json_file, (model, data), (picture,))
+    if picture is not None and not sensitivity:
+        raise click.UsageError("--picture draws what --sensitivity measures: give both")
+    if sensitivity:
+        _inspect_sensitivity(model, data, picture, json_file, quiet, **_with_pictures(options))
+    elif units:
+        _show(inspect_units(model, data, options["custom_ops"]), screen.print_units, json_file, quiet)
+    else:
+        _show(inspect_model(model, options["custom_ops"]), screen.print_inspection, json_file, quiet)
+
+
+def _inspect_sensitivity(
+    model: Path, data: str | None, picture: Path | None, json_file: Path | None, quiet: bool, **options: Any
+) -> None:
+    if data is None:
+        raise click.UsageError("--sensitivity measures on inputs of the model: give them with --data")
+    check_picture_path(picture, model, data)
+    with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
+        found = inspect_sensitivity(model, data, advance, **options)
+    if picture is not None:
+        write_text(draw_sensitivity(found), picture)
+    _show(found, screen.print_sensitivity, json_file, quiet)
 
 
 @cli.command("compare")
@@ -191,19 +301,69 @@ def inspect_command(model: Path, units: bool, data: str | None, custom_ops: tupl
     "--data", type=_Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
 )
 @_data_options
-def compare_command(model: Path, other: Path, data: str, **options: Any) -> None:
+@_output_options
+def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
-    screen.print_comparison(compare(model, other, data, **_with_pictures(options)), Console())
+    _check_json(json_file, (model, other, data))
+    _show(compare(model, other, data, **_with_pictures(options)), screen.print_comparison, json_file, quiet)
+
+
+def _batches(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    del context, parameter
+    try:
+        return None if value is None else tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of batch sizes such as 1,8,32") from error
+
+
+def _shapes(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    del context, parameter
+    result = {}
+    for entry in value:
+        name, _, sizes = entry.rpartition("=")
+        try:
+            result[name] = tuple(int(size) for size in sizes.split("x"))
+        except ValueError as error:
+            raise click.BadParameter(f"{entry!r}, expected NAME=SIZES such as image=1x3x224x224") from error
+    return result
+
+
+@cli.command("profile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--against", type=click.Path(path_type=Path), help="Another model, timed in turn with MODEL.")
+@click.option("--data", help="Inputs. [default: made up, where the time cannot depend on their values]")
+@click.option("--batch", "batches", callback=_batches, help="Samples a run, e.g. 1,8,32. [default: the model's, or 1]")
+@click.option("--shape", "shapes", multiple=True, callback=_shapes, help="NAME=SIZES of made-up inputs: x=1x3x224x224.")
+@click.option("--runs", "rounds", type=int, help="Measurements. [default: 10 seconds' worth, 15 to 105]")
+@click.option("--per-op", "per_operator", is_flag=True, help="Time every node of the graph as well.")
+@click.option("--threads", type=int, help="Threads of one operator on the CPU. [default: one a core]")
+@click.option(
+    "--optimisation",
+    type=click.Choice(list(OPTIMISATIONS)),
+    default="all",
+    show_default=True,
+    help="Level of graph optimisation.",
+)
+@_picture_options
+@_classes_option
+@_run_options
+@_output_options
+def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
+    """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
+    _check_json(json_file, (model, against, options["data"]))
+    _show(profile(model, against, **_with_pictures(options)), print_profile, json_file, quiet)
 
 
 @cli.command("unpack")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the plain model goes.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
-def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...]) -> None:
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet: bool) -> None:
     """Turn the packed weights of MODEL into plain ones, equal to the last bit."""
     names = unpack(model, output, custom_ops)
-    click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(output):,} bytes written to {output}")
+    if not quiet:
+        click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(output):,} bytes written to {output}")
 
 
 @cli.command("train")

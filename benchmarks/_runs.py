@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import _latency
 import _models
 import numpy as np
 import onnx
 
 import netsurgeon
+from netsurgeon.pipeline.latency import profile
 
 BATCH = {"mnist": 256, "cifar10": 64, "imagenet": 16}
 CALIBRATION = {"mnist": 4096, "cifar10": 1024, "imagenet": 500}
@@ -24,6 +24,8 @@ SCALE_PICTURES = 128
 SCALE_GIVEN = 146
 """One eighth of what is given, 18 pictures, is held out for validation: 128 are left to calibrate on."""
 ZOO_SAMPLES = 16
+THREADS, ROUNDS = 2, 60
+"""Of the latency."""
 NOTHING_TO_DO = ("no layer that can be pruned", "every layer is excluded")
 
 Task = dict[str, Any]
@@ -59,8 +61,25 @@ def trim(task: Task) -> Facts:
     small = Path(task["folder"]) / "small.onnx"
     facts = _compress(task, small, **task["options"])
     dense = Path(task["shared"]) / "models" / f"{task['model']}.onnx"
-    facts["latency"] = [_latency.paired(dense, small, batch) for batch in task["batches"]]
+    facts["latency"] = _latency(dense, small, task["batches"]) if task["batches"] else []
     return facts
+
+
+def _latency(dense: Path, small: Path, batches: list[int]) -> list[Facts]:
+    """Both models in turn on random pictures, one entry a batch size."""
+    found = profile(dense, small, data="random", batches=batches, threads=THREADS, rounds=ROUNDS)
+    timed = {
+        each.batch: {
+            "batch": each.batch,
+            "dense_ms": round(each.model.median, 3),
+            "small_ms": round(each.other.median, 3),
+            "ratio": round(each.speedup.value, 3),
+            "interval": [round(each.speedup.low, 3), round(each.speedup.high, 3)],
+        }
+        for each in found.timings
+        if each.other and each.speedup
+    }
+    return [timed.get(batch, {"batch": batch, "skipped": "its batch is fixed"}) for batch in batches]
 
 
 def _compress(task: Task, output: Path, **goal: Any) -> Facts:

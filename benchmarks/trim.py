@@ -216,7 +216,7 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     legend = (
         "LeNet-5: error in percent, median of the calibration seeds; the others: top-1 in percent. No retraining; "
         "calibrated on training pictures without labels, measured once on the test split. Latency: dense and trimmed "
-        "in turn in one process, 2 threads, medians of 61 runs, ratio of neighbours with the sign test's interval."
+        "in turn in one process, 2 threads, medians of 60 rounds, ratio of neighbours with Student's interval."
     )
     parts = ["# Trimming real models", legend, table(titles, lines)]
     if graphs:

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Unpack
 
 from netsurgeon.pipeline._failures import inputs_blamed
+from netsurgeon.pipeline._kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.bound import Bound, measure_bound
-from netsurgeon.pipeline.compress import input_specs
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.facts import model_facts
 from netsurgeon.pipeline.options import Options, OptionValues
@@ -15,7 +15,7 @@ from netsurgeon.pipeline.report import ModelFacts
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.samples import open_samples
-from netsurgeon.pipeline.source import ModelLike, Source, open_model, verified
+from netsurgeon.pipeline.source import ModelLike, Source, input_specs, open_model, verified
 from netsurgeon.pipeline.validate import Validation, validate
 
 
@@ -28,12 +28,14 @@ class Comparison:
         compressed: the other one.
         validation: on the given inputs.
         bound: the L-OBS bound and the error on the same inputs; None where the graphs differ in more than weights.
+        on_the_cpu: nodes of the other model that the CPU runs though another execution provider was asked for.
     """
 
     dense: ModelFacts
     compressed: ModelFacts
     validation: Validation
     bound: Bound | None
+    on_the_cpu: tuple[str, ...]
 
 
 def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[OptionValues]) -> Comparison:
@@ -44,7 +46,7 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
         CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
     chosen = Options(**options)
-    runtime = Runtime(chosen.custom_ops)
+    runtime = Runtime(chosen.custom_ops, chosen.provider)
     first, second = open_model(model, runtime), open_model(other, runtime)
     _check_alike(first, second)
     samples = open_samples(
@@ -66,13 +68,14 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
             label_offset=chosen.label_offset,
         )
     feed = next(samples.batches())
+    on_the_cpu = left_to_the_cpu(second.original, feed, runtime)
     first, second = verified(first, feed, runtime), verified(second, feed, runtime)
     try:
         bound = measure_bound(first.model, second.model, samples.batches(), samples.count, runtime)
     except InputError:
         bound = None
     facts = [model_facts(source.original, source.path) for source in (first, second)]
-    return Comparison(facts[0], facts[1], validation, bound)
+    return Comparison(facts[0], facts[1], validation, bound, on_the_cpu)
 
 
 def _check_alike(first: Source, second: Source) -> None:

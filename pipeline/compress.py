@@ -20,6 +20,7 @@ from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes._nodes import label
 from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.pipeline._failures import inputs_blamed
+from netsurgeon.pipeline._kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
@@ -33,17 +34,20 @@ from netsurgeon.pipeline.facts import (
     trim_facts,
     versions,
 )
+from netsurgeon.pipeline.latency import Profile, profile
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
+from netsurgeon.pipeline.page import is_page, render
 from netsurgeon.pipeline.prune import Plan, Pruned, Selection, make_plan, prune_segments, select
 from netsurgeon.pipeline.report import LayerFacts, Report, TrimFacts
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.samples import InputSpec, Samples, open_samples
+from netsurgeon.pipeline.samples import Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.source import (
     ModelLike,
     Source,
     check_output_path,
+    input_specs,
     open_model,
     save_model,
     verified,
@@ -99,7 +103,7 @@ def compress(
             (see `open_samples`).
         test: inputs of the final measurement; where there are none a part of `data` is held out.
         output: where to write the compressed model.
-        report: where to write the report, as JSON.
+        report: where to write the report: as a page where the name ends in .html, else as JSON.
         progress: called with stage, steps done and steps in all.
         **options: fields of `Options`.
 
@@ -157,7 +161,7 @@ class _Run:
         self, model: ModelLike, data: Data, test: Data | None, output: Path | None, report: Path | None
     ) -> Compression:
         self.progress("opening", 0, 1)
-        runtime = Runtime(self.options.custom_ops)
+        runtime = Runtime(self.options.custom_ops, self.options.provider)
         load_metric(self.options.metric)
         source = open_model(model, runtime)
         self._check_paths(source, data, test, output, report)
@@ -188,12 +192,15 @@ class _Run:
         self._stage("validate")
         packed = self._pack(source, current, inputs, runtime)
         self._stage("pack")
+        latency = self._profile(source, packed.model, inputs) if self.options.profile else None
         if output is not None:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
-        result = self._report(source, inputs, selection, plan, pruned, units, current, packed, output, *evidence)
+        result = self._report(
+            source, inputs, selection, plan, pruned, units, current, packed, output, runtime, latency, *evidence
+        )
         if report is not None:
-            write_text(result.to_json(), report)
+            write_text(render(result) if is_page(report) else result.to_json(), report)
         return Compression(packed.model, result)
 
     def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> TrimPlan:
@@ -283,7 +290,11 @@ class _Run:
     def _pack(self, source: Source, current: ir.Model, inputs: _Inputs, runtime: Runtime) -> Packed:
         self.progress("packing", 0, 1)
         feed = next(inputs.calibration.batches())
-        packed = pack(current, feed, runtime) if self.options.pack else Packed(current, (), ())
+        packed = (
+            pack(current, feed, dataclasses.replace(runtime, provider="cpu"))
+            if self.options.pack
+            else Packed(current, (), ())
+        )
         entry = {
             "version": netsurgeon.__version__,
             "method": self.options.method,
@@ -300,6 +311,20 @@ class _Run:
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))
 
+    def _profile(self, source: Source, compressed: ir.Model, inputs: _Inputs) -> Profile:
+        """Dense and compressed model in turn on the first calibration inputs."""
+        self.progress("timing", 0, 1)
+        latency = profile(
+            source.path or source.original,
+            compressed,
+            data=[next(inputs.calibration.batches())],
+            per_operator=True,
+            provider=self.options.provider,
+            custom_ops=self.options.custom_ops,
+        )
+        self._stage("profile")
+        return latency
+
     def _report(
         self,
         source: Source,
@@ -311,6 +336,8 @@ class _Run:
         current: ir.Model,
         packed: Packed,
         output: Path | None,
+        runtime: Runtime,
+        latency: Profile | None,
         validation: Validation,
         bound: Bound,
     ) -> Report:
@@ -333,6 +360,8 @@ class _Run:
             warnings=(*inputs.warnings, *pruned.warnings, *self.warnings, *_emptied(layers)),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
+            latency=latency,
+            on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
         )
 
 
@@ -370,16 +399,3 @@ def _without_folder(warnings: tuple[str, ...], data: Data) -> tuple[str, ...]:
     """The warnings, the data's path shortened to its name."""
     path = path_of(data)
     return tuple(text.replace(str(path), path.name) for text in warnings) if path else warnings
-
-
-def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
-    """What the model takes: names, types and shapes of the inputs that have no default."""
-    return tuple(
-        InputSpec(
-            value.name or "",
-            np.dtype(value.dtype.numpy() if value.dtype is not None else np.float32),
-            None if value.shape is None else tuple(d if isinstance(d, int) else None for d in value.shape),
-        )
-        for value in model.graph.inputs
-        if not value.is_initializer()
-    )

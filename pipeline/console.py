@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.export import Exported
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
+from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.report import ModelFacts, Report, TrimFacts
 from netsurgeon.pipeline.retrain import Retraining
 from netsurgeon.pipeline.train import Training
@@ -68,8 +69,16 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(f"note: {note}"))
     for warning in report.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
+    print_fallbacks(report.on_the_cpu, console)
     total = sum(report.seconds.values())
     console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
+
+
+def print_fallbacks(nodes: Sequence[str], console: Console) -> None:
+    """Nodes that another provider than the one that was asked for runs."""
+    if nodes:
+        listed = ", ".join(nodes[:LISTED]) + (", …" if len(nodes) > LISTED else "")
+        console.print(Text(f"{len(nodes)} nodes fell back to the CPU: {listed}", style="yellow"))
 
 
 def _print_trim(trim: TrimFacts, console: Console) -> None:
@@ -101,6 +110,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print("no error bound: the graphs differ in more than their weights (the report of compress has one)")
     else:
         _print_bound(comparison.bound, "inputs", console)
+    print_fallbacks(comparison.on_the_cpu, console)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -199,6 +209,21 @@ def print_export(exported: Exported, output: Path, console: Console) -> None:
         )
     )
     console.print(Text(f"{exported.bytes:,} bytes written to {output}"))
+
+
+def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
+    """The result of `inspect --sensitivity`: the layer that costs most first."""
+    console.print(Text(f"{found.name}: measured on {found.samples:,} inputs, one layer pruned at a time and corrected"))
+    title = "share of the outputs' variance lost, where one layer alone is pruned"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator", no_wrap=True)
+    for name in ("weights", "sensitivity", *(f"at {sparsity:.0%}" for sparsity in found.sparsities)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in sorted(found.layers, key=lambda layer: -layer.losses[0]):
+        losses = (f"{100.0 * loss:.3g} %" for loss in layer.losses)
+        table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", f"{layer.sensitivity:.3g}", *losses)
+    console.print(table)
 
 
 def _layers(report: Report) -> Table:

@@ -8,13 +8,12 @@ from netsurgeon.passes._find_layers import Declined, find_layers
 from netsurgeon.passes._nodes import FLOATS
 from netsurgeon.passes._tracks import Observation
 from netsurgeon.passes.dependencies import Frozen, Group, analyse
-from netsurgeon.pipeline.compress import input_specs
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.samples import open_samples, random_samples
-from netsurgeon.pipeline.source import ModelLike, Source, open_model
+from netsurgeon.pipeline.source import ModelLike, Source, input_specs, open_model
 
 SIDES = (64, 512, 1)
 """Sizes tried for axes that the model leaves open, until it runs."""

@@ -54,6 +54,9 @@ class Options:
         label_offset: added to every label to give the index of its class in the model's output.
         metric: "module:function" or a function(outputs, labels) -> float, higher is better.
         custom_ops: shared libraries with the user's operators.
+        provider: execution provider that runs the model: "cpu", "cuda", …; what must be equal to the last bit is
+            compared on the CPU.
+        profile: time both models in turn for the report; takes from some seconds up to a minute, for large models more.
     """
 
     sparsity: float | None = None
@@ -79,6 +82,8 @@ class Options:
     label_offset: int = 0
     metric: Metric | None = None
     custom_ops: tuple[str, ...] = ()
+    provider: str = "cpu"
+    profile: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -209,6 +214,8 @@ class OptionValues(TypedDict, total=False):
     label_offset: int
     metric: Metric | None
     custom_ops: tuple[str, ...]
+    provider: str
+    profile: bool
 
 
 def _in_range(name: str, value: float) -> None:

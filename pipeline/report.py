@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.proof import Proof
 from netsurgeon.pipeline.validate import Validation
+
+if TYPE_CHECKING:
+    from netsurgeon.pipeline.latency import Profile  # which reads the facts of models
 
 SCHEMA = 1
 
@@ -144,6 +148,8 @@ class Report:
         warnings: what the user should know.
         seconds: time by stage.
         peak_bytes: most resident memory of the process.
+        latency: both models timed in turn; None where that was not asked for.
+        on_the_cpu: nodes of the compressed model that the CPU runs though another execution provider was asked for.
     """
 
     versions: dict[str, str]
@@ -162,6 +168,8 @@ class Report:
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     peak_bytes: int
+    latency: Profile | None
+    on_the_cpu: tuple[str, ...]
 
     @property
     def ratio(self) -> float:
@@ -170,10 +178,24 @@ class Report:
 
     def to_json(self) -> str:
         """Everything, as JSON; numbers that are not finite become null."""
-        values = {"schema": SCHEMA, **dataclasses.asdict(self), "ratio": self.ratio}
-        for layer, facts in zip(values["layers"], self.layers, strict=True):
+        return as_json(self)
+
+
+def as_json(result: Any) -> str:
+    """What a command found, as JSON: its fields and `schema`, the version of the form."""
+    values = {"schema": SCHEMA, **dataclasses.asdict(result)}
+    if isinstance(result, Report):
+        values["ratio"] = result.ratio
+        for layer, facts in zip(values["layers"], result.layers, strict=True):
             layer["sparsity"] = facts.sparsity
-        return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) that the report's JSON keeps to."""
+    text = (Path(__file__).parent / "schemas" / f"report-{SCHEMA}.json").read_text("utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,6 @@ import onnx_ir as ir
 
 from netsurgeon.passes.unpack_weights import UnpackWeights
 from netsurgeon.pipeline._types import check_types
-from netsurgeon.pipeline.compress import input_specs
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import model_files
 from netsurgeon.pipeline.options import Progress
@@ -22,6 +21,7 @@ from netsurgeon.pipeline.samples import InputSpec
 from netsurgeon.pipeline.source import (
     Source,
     check_output_path,
+    input_specs,
     open_model,
     read_model,
     relative_difference,

@@ -15,10 +15,18 @@ import onnx
 import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
+from netsurgeon.pipeline.providers import full_name, inactive, load_libraries, missing_library, requested
 
 Feed = dict[str, npt.NDArray[np.generic]]
 IN_MEMORY_LIMIT = 1_500_000_000
 """Models with more bytes of weights go to ONNX Runtime through a file: protobuf ends at 2 GB."""
+OPTIMISATIONS = {
+    "off": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+"""Levels of graph optimisation, and what ONNX Runtime calls them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,42 +35,79 @@ class Runtime:
 
     Attributes:
         custom_ops: shared libraries with the user's operators.
-        providers: execution providers, the preferred one first.
+        provider: execution provider, by its short name or ONNX Runtime's; what it cannot run goes to the CPU.
+        threads: of one operator on the CPU; None = one a core.
+        optimisation: of the graph, one of `OPTIMISATIONS`.
+        deployed: as fast as in deployment: threads spin while they wait, and TF32 may stand for float32. Otherwise
+            cores are left to the solvers, and numbers are exact.
     """
 
     custom_ops: tuple[str, ...] = ()
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    provider: str = "cpu"
+    threads: int | None = None
+    optimisation: str = "all"
+    deployed: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the libraries are a tuple.
+        """Check that the libraries are a tuple, and the provider's name.
 
         Raises:
-            InputError: they are one string, which would be taken for as many names as it has letters.
+            InputError: they are one string, which would be taken for as many names as it has letters; or another
+                field is out of range.
         """
+        full_name(self.provider)
+        if self.optimisation not in OPTIMISATIONS:
+            raise InputError(f"optimisation is {self.optimisation!r}, expected one of {', '.join(OPTIMISATIONS)}")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads is {self.threads}, expected 1 or more")
         if isinstance(self.custom_ops, str):
             raise InputError(f"custom_ops is {self.custom_ops!r}, expected a tuple of strings: ({self.custom_ops!r},)")
 
-    def session(self, model: ir.Model | onnx.ModelProto | Path, *, optimise: bool = True) -> Session:
+    def session(
+        self, model: ir.Model | onnx.ModelProto | Path, *, optimise: bool = True, trace: Path | None = None
+    ) -> Session:
         """Load a model.
+
+        Args:
+            model: what to load.
+            optimise: False = without graph optimisation.
+            trace: where ONNX Runtime's profiler writes: the file's name starts like this.
 
         Raises:
             CheckFailedError: ONNX Runtime refuses the model.
+            InputError: the execution provider is not active.
         """
         ort = onnxruntime()
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        # threads that spin while they wait would starve the solvers between two runs
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not optimise:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        for library in self.custom_ops:
-            self._register(options, library)
+        options = self._options(ort, optimise, trace)
+        providers = requested(self.provider, ort, exact=not self.deployed)
+        load_libraries(self.provider, ort)
         with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
             source = _source(model, Path(folder))
             try:
-                return Session(ort.InferenceSession(source, options, providers=list(self.providers)))
+                inference = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
             except Exception as error:
+                if missing_library(self.provider, ort):
+                    raise inactive(self.provider, ort) from error
                 raise CheckFailedError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+        if full_name(self.provider) not in inference.get_providers():
+            raise inactive(self.provider, ort)
+        return Session(inference)
+
+    def _options(self, ort: Any, optimise: bool, trace: Path | None) -> Any:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        # threads that spin while they wait would starve the solvers, or the other one of two models that are timed
+        key = "force_spinning_stop" if self.deployed else "intra_op.allow_spinning"
+        options.add_session_config_entry(f"session.{key}", "1" if self.deployed else "0")
+        level = OPTIMISATIONS[self.optimisation] if optimise else OPTIMISATIONS["off"]
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+        options.intra_op_num_threads = self.threads or 0
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace)
+        for library in self.custom_ops:
+            self._register(options, library)
+        return options
 
     @staticmethod
     def _register(options: Any, library: str) -> None:
@@ -98,6 +143,10 @@ class Session:
         except Exception as error:
             raise RunError(f"the model cannot run on this input: {first_line(error)}") from error
         return dict(zip(names, values, strict=True))
+
+    def end_trace(self) -> Path:
+        """Stop ONNX Runtime's profiler, in a session that was made with `trace`; the file it has written."""
+        return Path(self._inference.end_profiling())
 
 
 def onnxruntime() -> Any:

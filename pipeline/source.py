@@ -17,6 +17,7 @@ from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 from netsurgeon.passes.normal_form import NameNodes, normal_form
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.runtime import IN_MEMORY_LIMIT, Feed, Runtime, first_line
+from netsurgeon.pipeline.samples import InputSpec
 
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 OLDEST_OPSET = 9
@@ -365,3 +366,16 @@ def write_text(text: str, output: Path) -> None:
 def _sync(file: Path) -> None:
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
+
+
+def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
+    """What the model takes: names, types and shapes of the inputs that have no default."""
+    return tuple(
+        InputSpec(
+            value.name or "",
+            np.dtype(value.dtype.numpy() if value.dtype is not None else np.float32),
+            None if value.shape is None else tuple(d if isinstance(d, int) and d >= 0 else None for d in value.shape),
+        )
+        for value in model.graph.inputs
+        if not value.is_initializer()
+    )

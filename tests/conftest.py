@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from netsurgeon.passes.dependencies import Dependencies, Unit, analyse
 from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.passes.normal_form import normal_form
 from netsurgeon.passes.trim_neurons import TrimNeurons
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.proof import prove
 from netsurgeon.pipeline.runtime import Runtime
@@ -84,3 +86,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@functools.cache
+def _cuda_is_active() -> bool:
+    try:
+        Runtime(provider="cuda").session(
+            ir.from_onnx_text('<ir_version: 8, opset_import: ["" : 17]> g (float[1] x) => (float[1] y) { y = Relu(x) }')
+        )
+    except InputError:
+        return False
+    return True
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked cuda are skipped without a GPU."""
+    if item.get_closest_marker("cuda") and not _cuda_is_active():
+        pytest.skip("CUDAExecutionProvider is not active")

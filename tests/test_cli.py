@@ -1,6 +1,7 @@
 """The command line: what it prints, its exit codes, and one clear sentence for every bad input."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from netsurgeon import __version__, cli
 from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compressing
 from netsurgeon.pipeline import walk
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import Runtime
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "models" / "digits"
@@ -99,6 +102,57 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 # What works
+
+
+def test_profile_one_model_against_another(desk: Desk) -> None:
+    found = desk.out / "profile.json"
+    both = ["profile", str(desk.model), "--against", str(desk.model), "--batch", "1,4", "--runs", "5", "--per-op"]
+    assert run([*both, "--data", str(desk.data), "--json", str(found)]) == 0
+    shown = desk.capsys.readouterr().out
+    assert "faster (95 %" in shown
+    assert "Gemm" in shown
+    measured = json.loads(found.read_text("utf-8"))
+    assert [each["batch"] for each in measured["timings"]] == [1, 4]
+    assert measured["provider"] == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--batch", "1,x"], "'1,x' is not a list of batch sizes such as 1,8,32"),
+        (["--shape", "x=3by4"], "'x=3by4', expected NAME=SIZES such as image=1x3x224x224"),
+        (["--batch", "200", "--data", "DATA"], "the data holds 80 samples, batch 200 needs as many"),
+        (["--runs", "1"], "runs is 1, expected 3 or more"),
+        (["--provider", "gpu"], "provider is 'gpu', expected one of cpu, cuda"),
+        (["--provider", "coreml"], "this ONNX Runtime has no CoreMLExecutionProvider"),
+        (["--against", "missing.onnx"], "missing.onnx is not a file"),
+        (["--json", "MODEL"], "is an input: inputs are never written to"),
+    ],
+)
+def test_a_profile_that_cannot_be_had(desk: Desk, arguments: list[str], problem: str) -> None:
+    names = {"DATA": str(desk.data), "MODEL": str(desk.model)}
+    given = [names.get(each, each) for each in arguments]
+    assert problem in desk.refused(["profile", str(desk.model), *given])
+
+
+@pytest.mark.parametrize("taken", ["DATA", "MODEL", "small.onnx", "report.json"])
+def test_json_goes_over_nothing_that_is_read_or_written(desk: Desk, taken: str) -> None:
+    place = {"DATA": desk.data, "MODEL": desk.model}.get(taken, desk.out / taken)
+    order = desk.compress("--report", desk.out / "report.json", "--json", place)
+    assert ("is an input" if taken.isupper() else "two results would both go to") in desk.refused(order)
+
+
+@pytest.mark.parametrize("provider", ["coreml", "cuda", "openvino"])
+def test_a_provider_that_is_not_active_stops_every_command(desk: Desk, provider: str) -> None:
+    try:
+        Runtime(provider=provider).session(desk.model)
+    except InputError as error:
+        said = str(error)
+    else:
+        pytest.skip(f"{provider} is active here")
+    compare = ["compare", str(desk.model), str(desk.model), "--data", str(desk.data)]
+    for command in (desk.compress(), compare, ["profile", str(desk.model)]):
+        assert desk.refused([*command, "--provider", provider]) == f"error: {said}"
 
 
 def test_compress_inspect_compare_unpack(desk: Desk) -> None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.pipeline._unit_energies import uncorrected
 from netsurgeon.pipeline.calibrate import Calibration
-from netsurgeon.pipeline.compress import input_specs
 from netsurgeon.pipeline.observe import tapped
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import open_samples
+from netsurgeon.pipeline.source import input_specs
 from netsurgeon.pipeline.trim import find_units
 
 Array = NDArray[Any]

@@ -1,0 +1,99 @@
+"""Clocks: callables timed in turn, so that what disturbs the machine disturbs them alike, and paired intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import scipy.stats
+
+Seconds = npt.NDArray[np.float64]
+WARM_UP_SECONDS = 0.1
+WARM_UP_RUNS = 3
+SHORTEST = 2e-3
+"""Seconds that one measurement takes at least: short runs are repeated and averaged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Milliseconds of one run: median, and the first and the last decile of the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """A ratio of paired times, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def alternate(calls: Sequence[Callable[[], object]], rounds: int) -> Seconds:
+    """Seconds a call, (rounds, calls): all of them in turn each round, forwards and backwards by turns.
+
+    Each is warmed up first.
+    """
+    quick = [warm_up(call) for call in calls]
+    repeats = [max(1, math.ceil(SHORTEST / max(seconds, 1e-7))) for seconds in quick]
+    seconds = np.empty((rounds, len(calls)))
+    for number in range(rounds):
+        for at in range(len(calls))[:: 1 if number % 2 == 0 else -1]:
+            seconds[number, at] = _clock(calls[at], repeats[at])
+    return seconds
+
+
+def warm_up(call: Callable[[], object]) -> float:
+    """Seconds of the quickest of the first calls."""
+    quickest, started, runs = math.inf, time.perf_counter(), 0
+    while runs < WARM_UP_RUNS or time.perf_counter() - started < WARM_UP_SECONDS:
+        quickest = min(quickest, _clock(call, 1))
+        runs += 1
+    return quickest
+
+
+def _clock(call: Callable[[], object], repeats: int) -> float:
+    started = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - started) / repeats
+
+
+def spread(seconds: Seconds) -> Spread:
+    """Milliseconds of seconds of any shape."""
+    low, median, high = np.quantile(1000.0 * seconds, (0.1, 0.5, 0.9))
+    return Spread(float(median), float(low), float(high))
+
+
+def paired_ratio(first: Seconds, second: Seconds) -> Ratio:
+    """Geometric mean over the sittings of the median of first / second, with Student's 95 % interval.
+
+    Where a session's threads and memory come to lie stays the same for a whole sitting, so that sittings are what is
+    repeated, not rounds (Kalibera and Jones, Rigorous benchmarking in reasonable time, ISMM 2013).
+
+    Args:
+        first: seconds (sittings, rounds) of one callable.
+        second: seconds (sittings, rounds) of the other in the same rounds.
+    """
+    logarithms = np.log(np.median(first / second, axis=1))
+    count = len(logarithms)
+    error = float(np.std(logarithms, ddof=1)) / math.sqrt(count)
+    reach = float(scipy.stats.t.ppf(0.975, count - 1)) * error
+    middle = float(np.mean(logarithms))
+    return Ratio(math.exp(middle), math.exp(middle - reach), math.exp(middle + reach))
+
+
+def busy_seconds() -> float:
+    """Processor seconds that all programs but this one have taken so far."""
+    times = psutil.cpu_times()._asdict()
+    idle = ("idle", "iowait", "guest", "guest_nice")  # guests are counted as users, too
+    own = psutil.Process().cpu_times()
+    return float(sum(value for name, value in times.items() if name not in idle)) - float(own.user + own.system)

@@ -1,0 +1,137 @@
+"""Which layer costs what: what the model's outputs would lose if one layer were pruned and the others left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from netsurgeon.passes._linalg import FactorizationError
+from netsurgeon.pipeline._failures import inputs_blamed
+from netsurgeon.pipeline.budget import Cost
+from netsurgeon.pipeline.calibrate import Calibration
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.facts import check_result_path
+from netsurgeon.pipeline.options import Options, OptionValues, Progress
+from netsurgeon.pipeline.prune import measure_costs, select
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.samples import Source as Data
+from netsurgeon.pipeline.samples import open_samples
+from netsurgeon.pipeline.source import ModelLike, input_specs, open_model, verified
+
+SPARSITIES = (0.5, 0.7, 0.9)
+"""At which the loss is told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSensitivity:
+    """One layer, pruned on its own.
+
+    Attributes:
+        name: its node.
+        operator: its operator type.
+        weights: how many.
+        sensitivity: share of the outputs' variance lost per share of the layer's output energy lost.
+        errors: share of the energy of the layer's own output lost at each of `SPARSITIES`, after correction.
+        losses: share of the outputs' variance lost there: errors times sensitivity, all of it at most.
+    """
+
+    name: str
+    operator: str
+    weights: int
+    sensitivity: float
+    errors: tuple[float, ...]
+    losses: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SensitivityInspection:
+    """What each layer costs.
+
+    Attributes:
+        name: file name of the model; empty where it came from memory.
+        samples: inputs it was measured on.
+        sparsities: at which errors and losses are told.
+        layers: in the order of the graph.
+    """
+
+    name: str
+    samples: int
+    sparsities: tuple[float, ...]
+    layers: tuple[LayerSensitivity, ...]
+
+
+def inspect_sensitivity(
+    model: ModelLike, data: Data, progress: Progress | None = None, **options: Unpack[OptionValues]
+) -> SensitivityInspection:
+    """Measure what pruning each layer costs, as `compress` does before it spreads its budget; nothing is changed.
+
+    Args:
+        model: the model.
+        data: calibration inputs.
+        progress: called with stage, steps done and steps in all.
+        **options: fields of `Options`; those that say how data becomes inputs, and `exclude`.
+
+    Raises:
+        InputError: the model or the data cannot be used, or no layer can be pruned.
+        CheckFailedError: the model cannot run on the data.
+    """
+    chosen = Options(**options)
+    runtime = Runtime(chosen.custom_ops, chosen.provider)
+    source = open_model(model, runtime)
+    samples = open_samples(
+        data,
+        input_specs(source.original),
+        pictures=chosen.pictures,
+        classes=chosen.classes,
+        batch_size=chosen.batch_size,
+        limit=chosen.limit,
+        seed=chosen.seed,
+    )
+    with inputs_blamed(source.original, runtime, samples):
+        source = verified(source, next(samples.batches()), runtime)
+        selection = select(source.model, chosen)
+        calibration = Calibration(samples, runtime, chosen.seed)
+        try:
+            costs = measure_costs(source.model, selection, calibration, progress or _silent, 1.0 - SPARSITIES[0])
+        except FactorizationError as error:
+            raise CheckFailedError(str(error)) from error
+    layers = tuple(
+        _entry(layer.name, layer.operator, costs[layer.name]) for layer in selection.layers if layer.name in costs
+    )
+    return SensitivityInspection(source.path.name if source.path else "", samples.count, SPARSITIES, layers)
+
+
+def draw_sensitivity(found: SensitivityInspection) -> str:
+    """The losses as a picture (SVG), the layer that costs most first."""
+    from netsurgeon.pipeline._charts import sensitivity_picture  # matplotlib is loaded only here
+
+    ranked = sorted(found.layers, key=lambda layer: -layer.losses[0])
+    return sensitivity_picture([layer.name for layer in ranked], [layer.losses for layer in ranked], found.sparsities)
+
+
+def check_picture_path(picture: Path | None, *read: object) -> None:
+    """Refuse a picture that cannot be written, before anything is measured.
+
+    Raises:
+        InputError: it is no .svg, or would overwrite an input, or its folder cannot be written to.
+    """
+    if picture is not None:
+        if picture.suffix.lower() != ".svg":
+            raise InputError(f"the picture {picture} is drawn as SVG: give it a name that ends in .svg")
+        check_result_path(picture, read, ())
+
+
+def _entry(name: str, operator: str, cost: Cost) -> LayerSensitivity:
+    kept = [1.0 - sparsity for sparsity in SPARSITIES]
+    errors = np.interp(kept, cost.curve.kept[::-1], cost.curve.errors[::-1])
+    losses = np.minimum(cost.sensitivity * errors, 1.0)
+    return LayerSensitivity(
+        name, operator, cost.size, cost.sensitivity, tuple(map(float, errors)), tuple(map(float, losses))
+    )
+
+
+def _silent(stage: str, done: int, count: int) -> None:
+    del stage, done, count

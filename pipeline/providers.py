@@ -1,0 +1,143 @@
+"""Execution providers of ONNX Runtime: their short names, and what to install where one cannot be used."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+from netsurgeon.pipeline.errors import InputError
+
+CPU = "CPUExecutionProvider"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Provider:
+    """One that has a short name.
+
+    Attributes:
+        name: in ONNX Runtime.
+        library: of ONNX Runtime's package, without prefix and suffix; empty where it is built in.
+        package: what to install.
+        behind: providers that take what this one cannot run, before the CPU.
+        exact: options that keep float32 what it says.
+    """
+
+    name: str
+    library: str
+    package: str
+    behind: tuple[str, ...] = ()
+    exact: tuple[tuple[str, str], ...] = ()
+
+
+_NVIDIA = "pip install 'onnxruntime-gpu[cuda,cudnn]' and an NVIDIA driver"
+_PROVIDERS = {
+    "cpu": _Provider(CPU, "", "pip install 'netsurgeon[cpu]'"),
+    "cuda": _Provider("CUDAExecutionProvider", "providers_cuda", _NVIDIA, exact=(("use_tf32", "0"),)),
+    "tensorrt": _Provider(
+        "TensorrtExecutionProvider",
+        "providers_tensorrt",
+        f"{_NVIDIA}, and pip install tensorrt",
+        behind=("CUDAExecutionProvider",),
+    ),
+    "openvino": _Provider(
+        "OpenVINOExecutionProvider", "providers_openvino", "pip install onnxruntime-openvino in place of onnxruntime"
+    ),
+    "directml": _Provider("DmlExecutionProvider", "", "pip install onnxruntime-directml in place of onnxruntime"),
+    "coreml": _Provider("CoreMLExecutionProvider", "", "pip install onnxruntime on macOS"),
+    "migraphx": _Provider(
+        "MIGraphXExecutionProvider", "providers_migraphx", "pip install onnxruntime-migraphx, and AMD's ROCm"
+    ),
+}
+SHORT_NAMES = tuple(_PROVIDERS)
+
+
+def full_name(provider: str) -> str:
+    """ONNX Runtime's name of a provider: `cuda` is CUDAExecutionProvider; other full names stay.
+
+    Raises:
+        InputError: it is neither a short name nor of the form of a full one.
+    """
+    known = _PROVIDERS.get(provider.lower())
+    if known is not None:
+        return known.name
+    if not provider.endswith("ExecutionProvider"):
+        raise InputError(
+            f"provider is {provider!r}, expected one of {', '.join(SHORT_NAMES)}, or ONNX Runtime's name of another, "
+            "such as QNNExecutionProvider"
+        )
+    return provider
+
+
+def requested(provider: str, ort: Any, *, exact: bool) -> list[tuple[str, dict[str, str]]]:
+    """The list of providers for a session: the one asked for, those behind it, the CPU.
+
+    Args:
+        provider: short or full name.
+        ort: the onnxruntime module.
+        exact: whether numbers matter more than speed: no TF32.
+
+    Raises:
+        InputError: this build of ONNX Runtime does not have it.
+    """
+    name, available = full_name(provider), ort.get_available_providers()
+    if name not in available:
+        raise InputError(
+            f"this ONNX Runtime has no {name}, only {', '.join(available)}: {_advice(name)}; never two onnxruntime "
+            "packages in one environment"
+        )
+    known = _by_full_name(name)
+    chain = dict.fromkeys((name, *(known.behind if known else ()), CPU))
+    return [(each, _options(each) if exact else {}) for each in chain if each in available]
+
+
+def load_libraries(provider: str, ort: Any) -> None:
+    """Load the CUDA and cuDNN libraries that pip has installed; what is missing is said by `inactive`."""
+    if full_name(provider) in (_PROVIDERS["cuda"].name, _PROVIDERS["tensorrt"].name):
+        ort.set_default_logger_severity(4)
+        if hasattr(ort, "preload_dlls"):
+            with contextlib.redirect_stdout(io.StringIO()):
+                ort.preload_dlls()
+
+
+def inactive(provider: str, ort: Any) -> InputError:
+    """Why a provider that was asked for does not run the session, and what to do."""
+    name, missing = full_name(provider), missing_library(provider, ort)
+    reason = f"{missing} cannot be loaded" if missing else "it found no device, or its driver is too old"
+    return InputError(f"{name} was asked for and is not active: {reason}; {_advice(name)}")
+
+
+def missing_library(provider: str, ort: Any) -> str | None:
+    """The shared library that keeps a provider from being loaded, as the system's loader names it.
+
+    To be asked only after ONNX Runtime has tried: loaded before it, a provider's library would not find its host.
+    """
+    known = _by_full_name(full_name(provider))
+    if known is None or not known.library:
+        return None
+    pattern = f"onnxruntime_{known.library}.dll" if sys.platform == "win32" else f"libonnxruntime_{known.library}.*"
+    for file in sorted((Path(ort.__file__).parent / "capi").glob(pattern)):
+        try:
+            ctypes.CDLL(str(file))
+        except OSError as error:
+            return str(error).partition(":")[0]
+    return None
+
+
+def _by_full_name(name: str) -> _Provider | None:
+    return next((each for each in _PROVIDERS.values() if each.name == name), None)
+
+
+def _options(name: str) -> dict[str, str]:
+    known = _by_full_name(name)
+    return dict(known.exact) if known else {}
+
+
+def _advice(name: str) -> str:
+    known = _by_full_name(name)
+    install = known.package if known else f"an onnxruntime that is built with {name}"
+    return f"it needs {install} (see docs/gpu.md)"
