@@ -27,7 +27,7 @@ class LayerPlan:
     """What is to happen to one layer.
 
     Attributes:
-        keep: weights that may stay nonzero.
+        keep: weights that may stay nonzero; where it is fewer than all, no more than are nonzero now do.
         method: one of `solvers.METHODS`.
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
         pattern: N and M of an N:M pattern.
@@ -156,11 +156,10 @@ class PruneWeights(ir.passes.InPlacePass):
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
-            whole = plan.gone is not None and plan.keep >= plan.gone.live
             if plan.keep_zeros:
                 pruned = solvers.correct(problem, weight != 0)
             else:
-                pruned = solvers.prune(problem, weight.size if whole else plan.keep, plan.method, pattern)
+                pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern)
             if plan.values == "codebook":
                 pruned = _to_codebook(pruned, problem)
         except FactorizationError as error:
@@ -174,6 +173,12 @@ class PruneWeights(ir.passes.InPlacePass):
         if plan.method == "magnitude":
             return max(solvers.DAMPINGS)
         return moments.choose_damping(weight, plan.gone, plan.keep, np.random.default_rng(self.seed), centred=centred)
+
+
+def _kept(plan: LayerPlan, weight: Array) -> int:
+    """How many weights may stay: all, or no more than there are, lest a refit fills zeros that the model came with."""
+    live = plan.gone.live if plan.gone else weight.size
+    return weight.size if plan.keep >= live else min(plan.keep, int(np.count_nonzero(weight)))
 
 
 def _statistics(moments: Moments, gone: Gone | None, centred: bool) -> Statistics:

@@ -280,6 +280,16 @@ def test_paired_statistics_match_the_dense_outputs(kind: str) -> None:
     assert errors[True, size // 2] < errors[False, size // 2]
 
 
+@pytest.mark.parametrize("method", ["auto", "obs", "magnitude"])
+def test_zeros_that_the_model_came_with_are_not_filled(method: str) -> None:
+    model = gemm()
+    layer = layer_of(model)
+    weight = layer.matrix()
+    layer.write(np.where(np.abs(weight) >= np.sort(np.abs(weight), axis=None)[-12], weight, 0.0))
+    prune(model, inputs(model), LayerPlan(30, method=method))
+    assert nonzeros(model) == 12
+
+
 def test_an_indefinite_hessian_names_layer_and_damping() -> None:
     model = gemm()
     layer = layer_of(model)
