@@ -196,6 +196,7 @@ def _train(
         module = _start(name, data.classes, options.seed, init, data.train).to(process.device)
         found = _found(out, asked, lambda: _rehearse(module, rows, kept, recipe, plan, options.seed, process, report))
         run = runs.Run(name, data.classes, _plain(asked), found)
+        process.wait()  # until all have looked into the folder
         if process.leads:
             out.mkdir(parents=True, exist_ok=True)
             run.save(out)

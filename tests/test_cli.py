@@ -530,6 +530,7 @@ def test_ctrl_c_deep_inside(desk: Desk, name: str, monkeypatch: pytest.MonkeyPat
 def restored_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(cli, "_received", [])
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
