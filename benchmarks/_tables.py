@@ -116,8 +116,9 @@ def _accuracy(rows: list[Row]) -> str:
         "calibrated on training pictures without labels, not retrained, and measured on the test split at the end "
         "of each run. The constants of the budget were first settled with these accuracies in view; the choice of "
         "damping and the correction of residual sums on training pictures outside the calibration set, or on "
-        "calibration pictures held out where there are no others. Rows come from several commits of a few days. Each run "
-        "is a process of its own on at most 2 cores; seconds and bytes are medians over the seeds, peak memory "
+        "calibration pictures held out where there are no others. Rows come from several "
+        "commits of a few days. Each run is a process of its own on at most 2 cores; "
+        "seconds and bytes are medians over the seeds, peak memory "
         "(resident, data included) is the largest. Published for L-OBS at 7 % kept: +1.34 points for "
         "lenet300100, +1.94 for lenet5."
     )
