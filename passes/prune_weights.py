@@ -170,8 +170,8 @@ class PruneWeights(ir.passes.InPlacePass):
         return Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
-        if plan.method == "magnitude":
-            return max(solvers.DAMPINGS)
+        if plan.method == "magnitude" and plan.gone is None:  # nothing is solved
+            return solvers.DAMPINGS[0]
         return moments.choose_damping(weight, plan.gone, plan.keep, np.random.default_rng(self.seed), centred=centred)
 
 

@@ -14,7 +14,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._linalg import FactorizationError
-from netsurgeon.passes.prune_weights import LayerMoments, LayerPlan, PruneWeights, pattern_of
+from netsurgeon.passes.prune_weights import Gone, LayerMoments, LayerPlan, PruneWeights, pattern_of
 from netsurgeon.passes.statistics import Moments
 
 Array = NDArray[Any]
@@ -306,6 +306,15 @@ def test_the_damping_that_was_used_is_told() -> None:
     outcome = prune(model, inputs(model), LayerPlan(30)).outcomes["layer"]
     assert outcome.damping in solvers.DAMPINGS
     assert outcome.samples == 60
+
+
+def test_magnitude_chooses_its_damping_where_columns_are_gone() -> None:
+    """What is left makes up for them; the largest damping would keep it from that."""
+    model = gemm()
+    layer = layer_of(model)
+    gone = Gone(np.arange(layer.columns)[None] < 2, np.zeros((1, layer.rows), bool))
+    plan = LayerPlan(gone.live, method="magnitude", gone=gone)
+    assert prune(model, inputs(model), plan).outcomes["layer"].damping < max(solvers.DAMPINGS)
 
 
 def test_no_damping_at_all_is_a_choice_too() -> None:
