@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def validate(
     for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
         found = (dense.run(feed), compressed.run(feed))
         _accumulate(sums, *found)
-        scores = [_class_scores(outputs, feed, samples) for outputs in found]
+        scores = [class_scores(outputs, feed, samples) for outputs in found]
         if labels is not None:
             labels = labels + label_offset
             labels_seen.append(labels)
@@ -162,8 +162,8 @@ def _fidelity(name: str, error: float, energy: float) -> Fidelity:
     return Fidelity(name, float(np.sqrt(error / energy)), float(10.0 * np.log10(energy / error)))
 
 
-def _class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
-    """The first float output with one vector a sample, (samples, classes)."""
+def class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
+    """The first float output with one vector a sample, (samples, classes); None where there is none."""
     if not samples.batched:
         return None
     count = len(feed[samples.specs[0].name])
@@ -185,7 +185,7 @@ def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> Non
     if samples.labels is None:
         return
     feed = next(samples.batches())
-    scores = _class_scores(dense.run(feed), feed, samples)
+    scores = class_scores(dense.run(feed), feed, samples)
     if scores is not None:
         _check_labels(samples.labels + label_offset, scores.shape[1], label_offset)
 
@@ -216,6 +216,18 @@ def load_metric(metric: Metric | None) -> Callable[..., float] | None:
 def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:
     try:
         joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
-        return float(function(joined, labels))
+    except Exception as error:
+        raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error
+    return apply_metric(function, joined, labels)
+
+
+def apply_metric(function: Callable[..., float], outputs: Mapping[str, Any], labels: Any) -> float:
+    """The user's metric on the outputs of all samples.
+
+    Raises:
+        InputError: it fails.
+    """
+    try:
+        return float(function(outputs, labels))
     except Exception as error:
         raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error
