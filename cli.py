@@ -200,7 +200,12 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
 @click.option("--report", type=click.Path(path_type=Path), help="Where the report goes: .html or .json.")
-@click.option("--sparsity", type=float, help="Share of all prunable weights to remove. [default: 0.5; 0 with --trim]")
+@click.option("--max-drop", help="Goal: metric lost at most, e.g. 1%. [default: 1% without goal, --sparsity, --trim …]")
+@click.option("--speedup", help="Goal: times as fast at least, e.g. 2.")
+@click.option("--latency", help="Goal: time of a run at most, e.g. 5ms.")
+@click.option("--max-size", help="Goal: size of the file at most, e.g. 500KB.")
+@click.option("--max-macs", help="Goal: multiply-adds of a sample at most, e.g. 40M.")
+@click.option("--sparsity", type=float, help="Share of all prunable weights to remove, in place of a goal.")
 @click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
 @click.option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts.")
@@ -214,10 +219,14 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--exclude", multiple=True, help="Leave layers of this name or glob as they are.")
 @click.option("--damping", type=float, help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]")
 @click.option(
-    "--values", type=click.Choice(VALUES), default="float16", show_default=True, help="Type of stored weights."
+    "--values", type=click.Choice(VALUES), help="Type of stored weights. [default: codebook with a goal, else float16]"
 )
 @click.option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed.")
 @click.option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute.")
+@click.option("--threads", type=int, help="Threads of one operator while models are timed. [default: one a core]")
+@click.option("--timed-batch", type=int, help="Samples in a run that is timed. [default: the model's own, or 1]")
+@click.option("--timings", type=click.Path(path_type=Path), help="Replay the times of this JSON report.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps what is done: a killed run goes on.")
 @_data_options
 @click.option(
     "--recipe",

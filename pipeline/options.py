@@ -129,14 +129,10 @@ class Options:
         _one_of("values", self.stored_values, VALUES)
         if self.damping is not None and not 0.0 < self.damping <= 10.0:
             raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
-        if self.batch_size < 1:
-            raise InputError(f"batch size is {self.batch_size}, expected 1 or more")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}, expected 1 or more")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads is {self.threads}, expected 1 or more")
-        if self.timed_batch is not None and self.timed_batch < 1:
-            raise InputError(f"timed-batch is {self.timed_batch}, expected 1 or more")
+        counts = {"batch size": self.batch_size, "limit": self.limit, "threads": self.threads}
+        for name, count in {**counts, "timed-batch": self.timed_batch}.items():
+            if count is not None and count < 1:
+                raise InputError(f"{name} is {count}, expected 1 or more")
         self._check_pattern()
         self._check_zeros()
         self._check_goals()

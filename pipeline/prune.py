@@ -165,7 +165,7 @@ def make_plan(
 
 
 def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, trust: float) -> Plan:
-    """Spread `keep` weights over the layers without a sparsity of their own; sensitivities count to the power `trust`."""
+    """Spread `keep` weights over the layers without a sparsity of their own; sensitivities to the power `trust`."""
     tempered = {name: dataclasses.replace(cost, sensitivity=cost.sensitivity**trust) for name, cost in costs.items()}
     return Plan({**budget.allocate(tempered, keep), **selection.fixed}, costs)
 
@@ -235,9 +235,7 @@ def can_rehearse(model: ir.Model, names: Iterable[str]) -> bool:
     return max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in wanted) <= WIDEST_REHEARSED
 
 
-def rehearse(
-    model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration
-) -> list[ir.Model]:
+def rehearse(model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration) -> list[ir.Model]:
     """The model quickly pruned by each plan, side by side, on few rows."""
     rehearsed = [model.clone() for _ in plans]
     layers = [
@@ -369,7 +367,7 @@ def prune_segments(
 
 
 def _stored_type(options: Options) -> Literal["float16", "float32"]:
-    return "float16" if options.stored_values == "float16" else "float32"
+    return "float32" if options.stored_values == "float32" else "float16"
 
 
 def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[str]:

@@ -49,6 +49,8 @@ class Validation:
         held_out: whether calibration never saw them.
         outputs: one entry a float output.
         agreement: share of samples with the same top class; None where no output looks like class scores.
+        lost: samples that the dense model gets right and the compressed one wrong; None without labels.
+        gained: the reverse.
         dense: scores of the dense model.
         compressed: scores of the compressed model.
     """
@@ -57,6 +59,8 @@ class Validation:
     held_out: bool
     outputs: tuple[Fidelity, ...]
     agreement: float | None
+    lost: int | None
+    gained: int | None
     dense: Scores
     compressed: Scores
 
@@ -67,6 +71,7 @@ class _Scoring:
     def __init__(self, keep: bool):
         self.keep = keep
         self.top1 = self.top5 = 0
+        self.right: list[npt.NDArray[np.bool_]] = []
         self.kept: list[dict[str, Any]] = []
 
     def update(self, outputs: dict[str, Any], scores: npt.NDArray[np.floating] | None, labels: Any) -> None:
@@ -76,12 +81,18 @@ class _Scoring:
             return
         ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
         hits = ranked == labels[:, None]
+        self.right.append(hits[:, 0])
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.any(axis=1).sum())
 
     def result(self, count: int, labelled: bool, classes: int, metric: float | None) -> Scores:
         top1 = self.top1 / count if labelled else None
         return Scores(top1, self.top5 / count if labelled and classes > 5 else None, metric)
+
+
+def _only_right(one: _Scoring, other: _Scoring) -> int:
+    """Samples that one model gets right and the other does not."""
+    return sum(int((mine & ~theirs).sum()) for mine, theirs in zip(one.right, other.right, strict=True))
 
 
 def validate(
@@ -128,6 +139,8 @@ def validate(
         held_out,
         tuple(_fidelity(name, *pair) for name, pair in sums.items()),
         agreed / seen if seen else None,
+        _only_right(*scoring) if labelled else None,
+        _only_right(*scoring[::-1]) if labelled else None,
         results[0],
         results[1],
     )
