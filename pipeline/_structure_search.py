@@ -5,7 +5,7 @@ from __future__ import annotations
 from netsurgeon.pipeline.candidates import Bench, Site
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.goals import Goals
-from netsurgeon.pipeline.structures import Structures, order_units
+from netsurgeon.pipeline.structures import Structures, find_structures
 from netsurgeon.pipeline.timing_table import Timed
 
 RESERVE = 1.02
@@ -24,10 +24,13 @@ def fast_enough(bench: Bench, goals: Goals) -> tuple[Structures, Site]:
     """
     tools = bench.tools
     nodes = tools.clock.nodes() if goals.is_timed else None
-    structures = order_units(tools.dense, tools.selection, tools.sweep, tools.options, tools.progress, nodes)
-    first, last = _site(bench, goals, structures, 0), _site(bench, goals, structures, structures.top)
+    structures = find_structures(
+        tools.dense, tools.selection, tools.sweep, tools.options, tools.progress, nodes, tools.work
+    )
+    first = _site(bench, goals, structures, 0)
     if _meets(goals, first):
         return structures, first
+    last = _site(bench, goals, structures, structures.top)
     if not _meets(goals, last):
         raise CheckFailedError(
             f"{goals} cannot be met: with all units gone that may go the model is "

@@ -6,10 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.solvers import Curve
 from netsurgeon.pipeline import budget
 from netsurgeon.pipeline._promise import Evidence
 from netsurgeon.pipeline.calibrate import Calibration
@@ -30,7 +28,7 @@ from netsurgeon.pipeline.report import Point
 from netsurgeon.pipeline.structures import Structures, named
 from netsurgeon.pipeline.timing_table import Clock, Timed
 from netsurgeon.pipeline.trim import TrimPlan
-from netsurgeon.pipeline.work import Work
+from netsurgeon.pipeline.work import Work, costs_from_arrays, costs_to_arrays
 
 REHEARSED_INPUTS = 512
 """Most inputs that rehearsals are corrected on."""
@@ -171,9 +169,9 @@ class Bench:
             tools, name = self.tools, f"costs-{site.level}"
             arrays = tools.work.arrays(name)
             if arrays is None:
-                arrays = _as_arrays(measure_costs(tools.dense, site.selection, tools.sweep, tools.progress, 0.5))
+                arrays = costs_to_arrays(measure_costs(tools.dense, site.selection, tools.sweep, tools.progress, 0.5))
                 tools.work.keep_arrays(name, arrays)
-            self._costs[site.level] = _as_costs(arrays)
+            self._costs[site.level] = costs_from_arrays(arrays)
         return self._costs[site.level]
 
     def note(self, kind: str, site: Site, **found: float | None) -> None:
@@ -204,21 +202,3 @@ class Bench:
 
 def _weights(site: Site, kept: float) -> int:
     return max(1, round(kept * sum(site.selection.sizes.values())))
-
-
-def _as_arrays(costs: Mapping[str, budget.Cost]) -> dict[str, npt.NDArray[np.generic]]:
-    """Costs as arrays, by layer: its number, then what it is."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {"names": np.array(list(costs))}
-    for at, cost in enumerate(costs.values()):
-        arrays[f"{at}.curve"] = np.stack([cost.curve.kept, cost.curve.errors])
-        arrays[f"{at}.numbers"] = np.array([cost.curve.damping, cost.size, cost.sensitivity])
-    return arrays
-
-
-def _as_costs(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, budget.Cost]:
-    result = {}
-    for at, name in enumerate(arrays["names"].tolist()):
-        kept, errors = np.asarray(arrays[f"{at}.curve"], np.float64)
-        damping, size, sensitivity = arrays[f"{at}.numbers"].tolist()
-        result[str(name)] = budget.Cost(Curve(kept, errors, damping), int(size), sensitivity)
-    return result

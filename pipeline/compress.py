@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import time
@@ -24,6 +25,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import (
     data_facts,
     layer_facts,
+    model_digest,
     model_facts,
     model_files,
     path_of,
@@ -51,7 +53,7 @@ from netsurgeon.pipeline.source import (
     write_text,
 )
 from netsurgeon.pipeline.timing_table import TimingTable
-from netsurgeon.pipeline.trim import TrimPlan, choose_units, give_biases
+from netsurgeon.pipeline.trim import TrimPlan, choose_units, give_biases, no_units
 from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
 from netsurgeon.pipeline.work import Work
 
@@ -145,7 +147,7 @@ class _Run:
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
         with self._work(source, inputs) as work:
-            trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep)
+            trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep, work)
             guided, found = self._guided(source, inputs, runtime), None
             if guided:
                 size = functools.partial(self._size, source, inputs, runtime)
@@ -167,10 +169,15 @@ class _Run:
             write_text(render(result) if is_page(report) else result.to_json(), report)
         return Compression(packed.model, result)
 
-    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> TrimPlan:
+    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration, work: Work) -> TrimPlan:
         self.progress("finding units", 0, 1)
         give_biases(selection.layers)
-        plan = choose_units(model, selection.layers, sweep, self.options, self.progress)
+        found = work.facts("units")
+        if found is None:
+            plan = choose_units(model, selection.layers, sweep, self.options, self.progress)
+            work.keep_facts("units", plan.described())
+        else:
+            plan = no_units(model, selection.layers, sweep).with_choice(found)
         self._stage("choose units")
         return plan
 
@@ -180,7 +187,8 @@ class _Run:
         """Do what was asked for."""
         options = self.options
         selection = trimmed_selection(selection, trim, options) if trim else selection
-        plan = make_plan(source.model, selection, sweep, options, self.progress)
+        plan = work.plan() or make_plan(source.model, selection, sweep, options, self.progress)
+        work.keep_plan(plan)
         self._stage("measure")
         return operate(source.model, selection, trim, plan, sweep, options, self.progress, work.solutions("whole"))
 
@@ -201,7 +209,20 @@ class _Run:
 
     def _work(self, source: Source, inputs: Inputs) -> Work:
         """The folder that keeps what is done, for this very run."""
-        return Work(self.options.work, {})
+        folder = self.options.work
+        if folder is None:
+            return Work(None, {})
+        self.progress("reading the work folder", 0, 1)
+        data = {name: each.digest() for name, each in zip(("corrections", "others", "more"), inputs.all, strict=False)}
+        files = [path_of(each) for each in (*self.options.custom_ops, self.options.timings)]
+        identity = {
+            "model": model_digest(source.original, source.path),
+            "options": self.options.described(),
+            "data": data,
+            "files": [hashlib.sha256(each.read_bytes()).hexdigest() for each in files if each and each.is_file()],
+            "versions": versions(),
+        }
+        return Work(folder, identity)
 
     def _stage(self, name: str) -> None:
         now = time.perf_counter()

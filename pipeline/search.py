@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from netsurgeon.pipeline._promise import Evidence, least_inputs
 from netsurgeon.pipeline._structure_search import fast_enough, nearest_to_keep
@@ -29,7 +31,7 @@ FIRST_KEPT = 0.5
 TRIES = 5
 """Most real operations in a row for one goal."""
 STEP = 1.3
-"""Factor between shares kept until the goal lies between two of them."""
+"""Factor between shares kept, and by which it grows, until the goal lies between two of them."""
 CLOSE = 1.12
 """The search ends when the goal lies between two shares of which one is so many times the other."""
 FEWEST_KEPT = 0.004
@@ -150,6 +152,7 @@ class _Descent:
         return math.sqrt(REHEARSED[place] * REHEARSED[min(place + 1, len(REHEARSED) - 1)])
 
     def _descend(self, kept: float) -> Candidate | None:
+        step = STEP
         for _ in range(TRIES):
             if kept not in self.candidates:
                 self.candidates[kept] = self.bench.candidate(self.site, kept)
@@ -158,10 +161,10 @@ class _Descent:
                 return None
             if low is None:
                 assert high is not None
-                kept = min(1.0, high * STEP) if high < 1.0 / STEP else 1.0
+                kept, step = min(1.0, high * step), step * STEP
             elif high is None:
-                kept = low / STEP
-                if kept < FEWEST_KEPT:
+                kept, step = max(low / step, FEWEST_KEPT), step * STEP
+                if low == FEWEST_KEPT:
                     break
             elif low / high < CLOSE:
                 break
@@ -211,12 +214,13 @@ def _largest_within(bench: Bench, site: Site, goals: Goals, limit: int) -> Candi
     return max(fitting, key=lambda each: each.kept)
 
 
-def _for_size(found: dict[float, Candidate], limit: int, low: float, high: float) -> float:
-    """The share that would just fit by the two nearest sizes; bytes go about as the weights kept."""
+def _for_size(found: Mapping[float, Candidate], limit: int, low: float, high: float) -> float:
+    """The share that would just fit, on a line through the two nearest sizes; well inside what is possible."""
     goal = 0.5 * (1.0 + FULL) * limit
-    above = found[high]
-    if low:
-        below = found[low]
-        share = (goal - below.bytes) / (above.bytes - below.bytes)
-        return low + (high - low) * min(max(share, 0.1), 0.9)
-    return high * min(goal / above.bytes, 0.95)
+    others = [kept for kept in found if kept > high]
+    other = low or min(others, default=0.0)
+    bytes_there = found[other].bytes if other else 0.0
+    line = high + (goal - found[high].bytes) * (other - high) / (bytes_there - found[high].bytes)
+    return float(
+        np.clip(line, *((0.9 * low + 0.1 * high, 0.1 * low + 0.9 * high) if low else (0.3 * high, 0.9 * high)))
+    )

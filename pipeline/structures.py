@@ -33,6 +33,7 @@ from netsurgeon.pipeline.trim import (
     remove_units,
     unit_axes,
 )
+from netsurgeon.pipeline.work import Work
 
 Ints = npt.NDArray[np.int64]
 MOST = 0.95
@@ -79,6 +80,25 @@ class Structures:
         masked = model.clone()
         MaskUnits(plan.units)(masked)
         return remove_units(masked, plan.dependencies, plan.removed, proof_feeds(sweep), sweep.runtime)
+
+
+def find_structures(
+    model: ir.Model,
+    selection: Selection,
+    sweep: Calibration,
+    options: Options,
+    progress: Progress,
+    milliseconds: Mapping[str, float] | None,
+    work: Work,
+) -> Structures:
+    """As `order_units`, unless the work folder has it."""
+    found = work.arrays("structures")
+    if found is None:
+        structures = order_units(model, selection, sweep, options, progress, milliseconds)
+        work.keep_arrays("structures", {"order": structures.order, "cuts": structures.cuts})
+        return structures
+    give_biases(selection.layers)
+    return Structures(no_units(model, selection.layers, sweep), found["order"], found["cuts"])
 
 
 def order_units(

@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,23 @@ class TrimPlan:
         candidates = self.candidates[~np.isin(self.candidates, np.concatenate([[-1], *failed]))]
         removed = self.removed & trimmed.removed
         return dataclasses.replace(self, candidates=candidates, removed=removed, failed=(*self.failed, *trimmed.failed))
+
+    def described(self) -> dict[str, Any]:
+        """What was chosen, as JSON values."""
+        failed = [
+            (next(at for at, each in enumerate(self.dependencies.groups) if each is group), reason)
+            for group, reason in self.failed
+        ]
+        removed, candidates = np.flatnonzero(self.removed).tolist(), self.candidates.tolist()
+        return {"removed": removed, "candidates": candidates, "failed": failed}
+
+    def with_choice(self, described: Mapping[str, Any]) -> TrimPlan:
+        """The same plan, with what was chosen before for the same model."""
+        removed = np.zeros_like(self.removed)
+        removed[described["removed"]] = True
+        failed = tuple((self.dependencies.groups[at], str(reason)) for at, reason in described["failed"])
+        candidates = np.array(described["candidates"], np.int64)
+        return dataclasses.replace(self, removed=removed, candidates=candidates, failed=failed)
 
     def gone(self) -> dict[str, Gone]:
         """By layer name: what it loses; layers that lose nothing are not in it."""

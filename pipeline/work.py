@@ -20,7 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.passes.prune_weights import Outcome, Solution
+from netsurgeon.passes.solvers import Curve
+from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.prune import Plan
 
 FORMAT = 1
 _IDENTITY, _LOCK = "work.json", "lock"
@@ -124,6 +127,16 @@ class Work:
             goal.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(goal) as handle:
                 np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+
+    def plan(self) -> Plan | None:
+        """The plan that was kept; None where there is none."""
+        kept, arrays = self.facts("plan"), self.arrays("plan")
+        return None if kept is None or arrays is None else Plan(kept, costs_from_arrays(arrays))
+
+    def keep_plan(self, plan: Plan) -> None:
+        """Keep the plan of a run that was said what to do."""
+        self.keep_arrays("plan", costs_to_arrays(plan.costs))
+        self.keep_facts("plan", dict(plan.keep))
 
     def solutions(self, name: str) -> Solutions:
         """Solved layers of one operation."""
@@ -243,3 +256,22 @@ def _listed(different: list[str], identity: Mapping[str, Any], found: Mapping[st
         else:
             words.append(f"{key} is another")
     return " and ".join(words)
+
+
+def costs_to_arrays(costs: Mapping[str, budget.Cost]) -> dict[str, npt.NDArray[Any]]:
+    """Costs as arrays, by layer: its number, then what it is."""
+    arrays: dict[str, npt.NDArray[Any]] = {"names": np.array(list(costs))}
+    for at, cost in enumerate(costs.values()):
+        arrays[f"{at}.curve"] = np.stack([cost.curve.kept, cost.curve.errors])
+        arrays[f"{at}.numbers"] = np.array([cost.curve.damping, cost.size, cost.sensitivity])
+    return arrays
+
+
+def costs_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, budget.Cost]:
+    """The inverse of `costs_to_arrays`."""
+    result = {}
+    for at, name in enumerate(arrays["names"].tolist()):
+        kept, errors = np.asarray(arrays[f"{at}.curve"], np.float64)
+        damping, size, sensitivity = arrays[f"{at}.numbers"].tolist()
+        result[str(name)] = budget.Cost(Curve(kept, errors, damping), int(size), sensitivity)
+    return result

@@ -1,0 +1,226 @@
+"""Goals from end to end on the embedded network: kept, proven or not, replayed, refused with the nearest model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+import netsurgeon
+from netsurgeon.pipeline.calibrate import Calibration
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.guided import candidate_options
+from netsurgeon.pipeline.inputs import open_inputs
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.prune import select
+from netsurgeon.pipeline.report import Report, as_json
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.source import open_model
+from netsurgeon.pipeline.structures import named, order_units
+
+DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
+MODEL = DIGITS / "digits.onnx"
+FAST: Any = {"method": "obs", "damping": 0.01}
+Data = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def given() -> Data:
+    """Calibration inputs; the test split of the digits is larger, so that it stands for a user's calibration set."""
+    with np.load(DIGITS / "test.npz") as archive:
+        return {"image": archive["image"], "labels": archive["labels"]}
+
+
+@pytest.fixture(scope="module")
+def test() -> Data:
+    with np.load(DIGITS / "calibration.npz") as archive:
+        return {"image": archive["image"], "labels": archive["labels"]}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("search") / "report.html"
+
+
+@pytest.fixture(scope="module")
+def report(given: Data, test: Data, page: Path) -> Report:
+    """Without a goal: a drop of 1 %."""
+    return netsurgeon.compress(MODEL, given, test=test, report=page, **FAST).report
+
+
+def test_without_a_goal_one_point_may_be_lost(report: Report) -> None:
+    assert report.search is not None
+    assert report.search.goals.max_drop == 0.01
+    assert report.search.evidence.drop <= 0.01
+    assert report.ratio > 5.0
+    (chosen,) = [each for each in report.search.points if each.chosen]
+    assert chosen.drop == report.search.evidence.drop
+    assert chosen.bytes == report.compressed.bytes
+    smaller = [each for each in report.search.points if each.bytes and each.bytes < chosen.bytes]
+    assert all(each.drop is not None and each.drop > 0.01 for each in smaller)
+    assert {each.kind for each in report.search.points} == {"rehearsal", "candidate"}
+
+
+def test_inputs_that_guide_are_neither_corrected_on_nor_reported(report: Report, given: Data, test: Data) -> None:
+    assert report.search is not None
+    assert report.test is not None
+    assert report.calibration.samples + report.search.guide.samples == len(given["image"])
+    assert report.search.measured.samples == report.test.samples == len(test["image"])
+    assert len({report.calibration.sha256, report.search.guide.sha256, report.test.sha256}) == 3
+
+
+def test_too_few_inputs_prove_nothing_and_that_is_said(report: Report, page: Path) -> None:
+    assert report.search is not None
+    assert report.search.proven is False
+    assert report.search.needed is not None
+    assert report.search.needed > report.search.guide.samples
+    (warning,) = [each for each in report.warnings if "is not proven" in each]
+    assert f"{report.search.needed:,} would prove it" in warning
+    assert f"promise at most {report.search.evidence.high:.2%}" in warning
+    assert "is not proven" in page.read_text("utf-8")
+
+
+def test_the_report_keeps_to_the_schema_and_the_page_shows_what_was_tried(report: Report, page: Path) -> None:
+    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(as_json(report)))
+    text = page.read_text("utf-8")
+    assert "What was tried" in text
+    assert "<dc:title>" not in text
+    assert text.count("candidate") >= len([each for each in report.search.points if each.kind == "candidate"])  # type: ignore[union-attr]
+
+
+def test_labels_of_the_test_inputs_decide_nothing(report: Report, given: Data, test: Data) -> None:
+    other = {**test, "labels": np.roll(test["labels"], 1)}  # both models get all of them wrong
+    found = netsurgeon.compress(MODEL, given, test=other, max_drop="1%", **FAST).report
+    assert found.compressed.sha256 == report.compressed.sha256
+
+
+def test_the_final_measurement_has_the_last_word(given: Data, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(size=(300, *given["image"].shape[1:])).astype(np.float32)
+    (scores,) = Runtime().session(ir.load(MODEL)).run({"image": noise}).values()
+    strange = {"image": noise, "labels": scores.argmax(axis=1)}
+    with pytest.raises(CheckFailedError, match="is missed: on the 300 inputs of the final measurement the drop is"):
+        netsurgeon.compress(MODEL, given, test=strange, output=tmp_path / "small.onnx", uniform=True, **FAST)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loose_goal_is_proven(given: Data, test: Data) -> None:
+    found = netsurgeon.compress(MODEL, given, test=test, max_drop="8%", uniform=True, **FAST).report
+    assert found.search is not None
+    assert found.search.proven
+    assert found.search.evidence.high <= 0.08
+    assert not any("is not proven" in each for each in found.warnings)
+
+
+def accuracy_of_class_0(outputs: Any, labels: Any) -> float:
+    """Recall of one class, a metric of one's own."""
+    (scores,) = outputs.values()
+    return float(np.mean(scores.argmax(axis=1)[labels == 0] == 0))
+
+
+def test_a_metric_of_ones_own_guides(given: Data, test: Data) -> None:
+    options = {**FAST, "metric": accuracy_of_class_0, "uniform": True}
+    found = netsurgeon.compress(MODEL, given, test=test, max_drop="5%", **options).report
+    assert found.search is not None
+    assert found.search.evidence.measure == found.search.measured.measure == "metric"
+    assert found.search.evidence.drop <= 0.05
+
+
+def test_the_size_of_the_file(given: Data, test: Data, tmp_path: Path) -> None:
+    output = tmp_path / "small.onnx"
+    found = netsurgeon.compress(MODEL, given, test=test, max_size="40KB", output=output, uniform=True, **FAST).report
+    assert 36_000 < output.stat().st_size <= 40_000
+    assert output.stat().st_size == found.compressed.bytes
+    assert found.search is not None
+    assert found.search.proven is None
+
+
+def test_multiply_adds_and_a_drop(given: Data, test: Data) -> None:
+    options = {**FAST, "uniform": True, "round_to": 1}
+    dense = netsurgeon.compress(MODEL, given, test=test, trim=0.01, round_to=1, **FAST).report.trim
+    assert dense is not None
+    limit = 0.8 * dense.macs_dense
+    found = netsurgeon.compress(MODEL, given, test=test, max_macs=limit, max_drop="5%", **options).report
+    assert found.trim is not None
+    assert 0.6 * limit < found.trim.macs <= limit
+    assert found.search is not None
+    assert found.search.evidence.drop <= 0.05
+    assert {each.kind for each in found.search.points} >= {"structure", "candidate"}
+
+
+@pytest.mark.parametrize(
+    ("goals", "nearest"),
+    [
+        ({"max_size": 2000}, r"[\d,]+ bytes, with [\d.]+% of the weights kept, is the smallest model found"),
+        ({"max_drop": "1%", "max_size": 2000}, r"[\d,]+ bytes is the smallest model found whose drop is within 1.00%"),
+        ({"max_macs": 10}, r"with all units gone that may go the model is one of [\d,]+ of [\d,]+ multiply-adds"),
+        ({"max_macs": "110K", "max_drop": ".1%"}, r"with a drop of at most 0.10% the nearest model found is one of"),
+    ],
+)
+def test_what_cannot_be_met_names_the_nearest(
+    goals: Any, nearest: str, given: Data, test: Data, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckFailedError, match=f"cannot be met.*{nearest}"):
+        netsurgeon.compress(MODEL, given, test=test, output=tmp_path / "small.onnx", uniform=True, **goals, **FAST)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_inputs_for_a_goal() -> None:
+    few = {"image": np.zeros((20, 1, 8, 8), np.float32)}
+    with pytest.raises(InputError, match=r"20 inputs are too few for --max-drop 1%.* give 64 or more, or --sparsity"):
+        netsurgeon.compress(MODEL, few)
+
+
+def test_structures_are_timed_and_the_times_reported(given: Data, test: Data, tmp_path: Path) -> None:
+    options: Any = {**FAST, "latency": "1s", "threads": 1, "timed_batch": 2}
+    found = netsurgeon.compress(MODEL, given, test=test, output=tmp_path / "small.onnx", **options).report
+    assert found.search is not None
+    (dense,) = found.search.timings.models.values()  # one structure is enough: the dense one is fast enough
+    assert 0.0 < dense.model < 1000.0
+    assert 0.5 < dense.speedup < 2.0
+    assert found.search.timed == dense
+    assert found.search.timings.machine
+    assert sum(found.search.timings.nodes.values()) > 0.0
+    assert found.latency is not None
+    assert (found.latency.threads, found.latency.timings[0].batch) == (1, 2)
+    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(as_json(found)))
+
+
+def test_recorded_times_are_replayed(given: Data, test: Data, tmp_path: Path) -> None:
+    """On the machine of the table the dense model takes two seconds, and what is left as much less as it does less."""
+    table, outputs = tmp_path / "table.json", [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    table.write_text(json.dumps(_slow_machine(given, test)), "utf-8")
+    options: Any = {**FAST, "latency": "1s", "round_to": 4}
+    found = netsurgeon.compress(MODEL, given, test=test, output=outputs[0], timings=table, **options).report
+    assert found.search is not None
+    assert found.search.timed is not None
+    assert found.trim is not None
+    assert 0.3 < found.trim.macs / found.trim.macs_dense < 0.5 / 1.02
+    assert found.search.timed.model == pytest.approx(2000.0 * found.trim.macs / found.trim.macs_dense)
+    assert found.latency is not None
+    reported = tmp_path / "report.json"
+    reported.write_text(as_json(found), "utf-8")
+    netsurgeon.compress(MODEL, given, test=test, output=outputs[1], timings=reported, **options)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def _slow_machine(given: Data, test: Data) -> dict[str, Any]:
+    options, runtime = Options(latency="1s", round_to=4, **FAST), Runtime()
+    source = open_model(MODEL, runtime)
+    inputs = open_inputs(source, given, test, options)
+    sweep = Calibration(inputs.calibration, runtime, options.seed)
+    selection = select(source.model, options)
+    structures = order_units(source.model, selection, sweep, candidate_options(options), lambda *_: None, {"x": 1.0})
+    assert structures.top > 3
+    shares = [structures.macs(level) / structures.macs(0) for level in range(structures.top + 1)]
+    names = [named(structures.plan(level).removed) for level in range(structures.top + 1)]
+    times = [{"dense": 2000.0, "model": 2000.0 * share, "speedup": 1.0 / share} for share in shares]
+    return {"machine": "made up", "nodes": {"x": 1.0}, "models": dict(zip(names, times, strict=True))}
+
+
+def test_a_table_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text("{}", "utf-8")
+    with pytest.raises(InputError, match=r"table\.json holds no timing table"):
+        netsurgeon.compress(MODEL, DIGITS / "calibration.npz", timings=tmp_path / "table.json", speedup=2)
