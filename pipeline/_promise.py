@@ -44,7 +44,7 @@ class Evidence:
     spread: float
 
     def needed(self, goal: float) -> int | None:
-        """About how many inputs would prove the goal if the drop stayed what it is; None where it is not below the goal."""
+        """About how many inputs would prove the goal if the drop stayed what it is; None where it is too large."""
         if self.drop >= goal:
             return None
         by_spread = (_Z * self.spread / (goal - self.drop)) ** 2

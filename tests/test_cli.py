@@ -28,7 +28,7 @@ from netsurgeon.pipeline.runtime import Runtime
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "models" / "digits"
-FAST = ["--method", "obs", "--damping", "0.01", "--uniform"]
+FAST = ["--method", "obs", "--damping", "0.01", "--uniform", "--sparsity", "0.5"]
 
 
 def network(*nodes: onnx.NodeProto, opsets: dict[str, int] | None = None, seed: int = 0) -> onnx.ModelProto:
