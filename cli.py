@@ -37,6 +37,7 @@ try:
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.source import write_text
+    from netsurgeon.pipeline.tracking import Tracker
     from netsurgeon.pipeline.train import VALIDATION, train
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
@@ -226,6 +227,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--threads", type=int, help="Threads of one operator while models are timed. [default: one a core]")
 @click.option("--timed-batch", type=int, help="Samples in a run that is timed. [default: the model's own, or 1]")
 @click.option("--timings", type=click.Path(path_type=Path), help="Replay the times of this JSON report.")
+@click.option("--mlflow", help="Log the result to MLflow: the URI of a tracking server or folder.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps what is done: a killed run goes on.")
 @_data_options
 @click.option(
@@ -245,16 +247,20 @@ def compress_command(
     report: Path | None,
     json_file: Path | None,
     quiet: bool,
+    mlflow: str | None,
     **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
     read = (model, data, test, options["classes"], options["pictures"], *options["custom_ops"])
     _check_json(json_file, read, (output, report))
+    tracker = None if mlflow is None else Tracker(mlflow)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **_with_pictures(options)
         )
     _show(result.report, screen.print_report, json_file, quiet)
+    if tracker is not None:
+        tracker.log(result.report)
 
 
 @cli.command("inspect")

@@ -506,7 +506,7 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "stage", ["open_model", "open_samples", "make_plan", "prune_segments", "validate", "measure_bound", "pack"]
+    "stage", ["open_model", "open_inputs", "make_plan", "operate", "validate", "measure_bound", "pack"]
 )
 def test_ctrl_c_in_any_stage(desk: Desk, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any, **options: Any) -> None:
