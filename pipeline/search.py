@@ -37,6 +37,8 @@ CLOSE = 1.12
 FEWEST_KEPT = 0.004
 TELLING = 4
 """With so many times the inputs without which nothing can be proven, a drop is accepted only where it is proven."""
+UNPROVEN = 0.5
+"""Where nothing can be proven, the drop found must be within this share of the limit: the best of a few is lucky."""
 FULL = 0.97
 """A file of at least this share of the largest size allowed is as large as it may be."""
 
@@ -96,7 +98,7 @@ def _marked(points: Sequence[Point], chosen: Candidate) -> tuple[Point, ...]:
 def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> tuple[Candidate, bool]:
     """The smallest model whose drop is within the limit, and whether that is proven.
 
-    Where the inputs are too few to prove anything, the drop found on them decides.
+    Where the inputs are too few to prove anything, the drop found on them decides: it must be within half of the limit.
 
     Raises:
         CheckFailedError: there is none, or it is larger than it may be.
@@ -136,7 +138,9 @@ class _Descent:
         return best
 
     def _excess(self, evidence: Evidence) -> float:
-        return (evidence.high if self.telling else evidence.drop) - self.limit
+        if self.telling:
+            return evidence.high - self.limit
+        return evidence.drop - UNPROVEN * self.limit
 
     def _start(self) -> float:
         """About where the limit lies by the rehearsals, which are worse than what is made for real."""
@@ -220,6 +224,8 @@ def _for_size(found: Mapping[float, Candidate], limit: int, low: float, high: fl
     others = [kept for kept in found if kept > high]
     other = low or min(others, default=0.0)
     bytes_there = found[other].bytes if other else 0.0
+    if bytes_there == found[high].bytes:
+        return 0.0  # fewer weights make it no smaller
     line = high + (goal - found[high].bytes) * (other - high) / (bytes_there - found[high].bytes)
     return float(
         np.clip(line, *((0.9 * low + 0.1 * high, 0.1 * low + 0.9 * high) if low else (0.3 * high, 0.9 * high)))
