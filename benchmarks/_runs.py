@@ -100,8 +100,7 @@ def _labelled(shared: Path, model: Path, task: Task) -> tuple[Any, Any, dict[str
     """Calibration inputs with labels, the test split, and how pictures become inputs."""
     recipe = json.loads((shared / "models" / "manifest.json").read_text("utf-8"))[task["model"]]
     if task["data"] == "mnist":
-        calibration, test = _mnist(shared, model, recipe["scale"], task["seed"], task["limit"])
-        return calibration, test, {}
+        return *_mnist(shared, model, recipe["scale"], task["seed"], task["limit"]), {}
     calibration, test, pictures = _pictures(shared, task["data"], recipe)
     return calibration, test, {**pictures, "limit": task["limit"]}
 

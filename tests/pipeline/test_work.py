@@ -160,7 +160,7 @@ def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
             back = solved[name]
             assert back.outcome == kept.outcome
             np.testing.assert_array_equal(back.weight, kept.weight)
-        np.testing.assert_array_equal(solved["a/b"].shift, solution.shift)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(solved["a/b"].shift, solution.shift)
         assert solved["c"].shift is None
         assert "a/b" not in work.solutions("another")
         file = max(tmp_path.rglob("*.npz"), key=lambda path: path.stat().st_size)
