@@ -148,7 +148,7 @@ def _slow(row: Row, case: Case) -> list[str]:
 def _render(folder: Path, rows: dict[str, Row]) -> None:
     titles = (
         "model", "goals", "guide: drop (at most)", "proven", "test: drop (80 % interval)", "inputs", "file ÷",
-        "÷ float16 file", "latency batch 1 (95 %)", "predicted", "tried", "minutes", "reached",
+        "÷ float16 file", "latency batch 1 (95 %)", "predicted", "tried", "minutes (of a core)", "reached",
     )  # fmt: skip
     lines = [_line(rows, case) for case in CASES if case.name in rows]
     legend = (
@@ -183,7 +183,7 @@ def _line(rows: dict[str, Row], case: Case) -> list[str]:
         f"{timed['interval'][1]:.2f}), {row['threads']} thread{'s' * (row['threads'] > 1)}",
         f"{row['predicted_ms']:.2f} ms" if row.get("predicted_ms") else "",
         str(row["tried"]),
-        f"{row['seconds'] / 60:.1f}",
+        f"{row['seconds'] / 60:.1f}" + (f" ({row['cpu_seconds'] / 60:.1f})" if "cpu_seconds" in row else ""),
         verdict,
     ]
 
