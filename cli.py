@@ -251,7 +251,7 @@ def compress_command(
     **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    read = (model, data, test, options["classes"], options["pictures"], *options["custom_ops"])
+    read = (model, data, test, options["classes"], options["pictures"], options["timings"], *options["custom_ops"])
     _check_json(json_file, read, (output, report))
     tracker = None if mlflow is None else Tracker(mlflow)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:

@@ -213,12 +213,12 @@ class _Run:
         if folder is None:
             return Work(None, {})
         self.progress("reading the work folder", 0, 1)
-        data = {name: each.digest() for name, each in zip(("corrections", "others", "more"), inputs.all, strict=False)}
+        names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
         files = [path_of(each) for each in (*self.options.custom_ops, self.options.timings)]
         identity = {
             "model": model_digest(source.original, source.path),
             "options": self.options.described(),
-            "data": data,
+            "data": {name: each.digest() for name, each in zip(names, inputs.all, strict=True)},
             "files": [hashlib.sha256(each.read_bytes()).hexdigest() for each in files if each and each.is_file()],
             "versions": versions(),
         }
@@ -231,7 +231,8 @@ class _Run:
     def _check_paths(
         self, source: Source, data: Data, test: Data | None, output: Path | None, report: Path | None
     ) -> None:
-        read = [*map(Path, self.options.custom_ops), self.options.classes, path_of(data), path_of(test)]
+        read = [*map(Path, self.options.custom_ops), self.options.classes, self.options.timings]
+        read += [path_of(data), path_of(test)]
         read += model_files(source.path) if source.path else ()
         for path in (output, report):
             if path is not None:

@@ -196,5 +196,5 @@ def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
     found = json.loads((tmp_path / "work.json").read_text("utf-8"))
     assert found["format"] == 1
     assert found["options"]["sparsity"] == 0.5
-    assert set(found["data"]) == {"corrections", "others"}
+    assert set(found["data"]) == {"calibration", "held"}
     assert str(tmp_path) not in json.dumps(found)
