@@ -104,6 +104,15 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 # What works
 
 
+def test_a_goal_that_cannot_be_met_ends_with_one(desk: Desk) -> None:
+    goal = ["compress", str(desk.model), "--data", str(desk.data), "-o", str(desk.out / "small.onnx"), "--uniform"]
+    goal += ["--method", "obs", "--damping", "0.01"]
+    assert "is the smallest model found: give a larger --max-size" in desk.refused([*goal, "--max-size", "300"], 1)
+    assert "decides how many weights go" in desk.refused([*goal, "--max-drop", "1%", "--sparsity", "0.5"])
+    assert run([*goal, "--max-size", "100KB", "--quiet"]) == 0
+    assert (desk.out / "small.onnx").stat().st_size <= 100_000
+
+
 def test_profile_one_model_against_another(desk: Desk) -> None:
     found = desk.out / "profile.json"
     both = ["profile", str(desk.model), "--against", str(desk.model), "--batch", "1,4", "--runs", "5", "--per-op"]
