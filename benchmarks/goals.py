@@ -158,7 +158,7 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
         "corrected on / guiding / test. `÷ float16 file`: against the dense file if its weights were stored as "
         "float16. Latency: dense and small in turn in one process, `÷` how many times faster. Predicted: "
         "of the chosen structure before it was corrected, in the same unit. Minutes: the whole command, on a "
-        "machine that other programs used, too."
+        "machine that other programs used, too. Rows come from several commits of one day."
     )
     write(folder / "goals.md", "\n\n".join(["# Goals on real models", legend, table(titles, lines)]) + "\n")
 
