@@ -107,6 +107,7 @@ _picture_options = _options(
     click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
     click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
+    click.option("--mirror", is_flag=True, default=None, help="Pictures: correct weights on mirror images, too."),
 )
 """How pictures become inputs."""
 _classes_option = click.option(

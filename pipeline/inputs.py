@@ -64,7 +64,10 @@ def open_inputs(source: Source, data: Data, test: Data | None, options: Options)
     else:
         held = _open(source, test, options, None)
         found = Inputs(data, test, given, None, held, True, (*warnings, *_without_folder(held.warnings, test)))
-    return found if options.goals is None else _guided(found, options)
+    divided = found if options.goals is None else _guided(found, options)
+    if options.pictures is None or not options.pictures.mirror:
+        return divided
+    return dataclasses.replace(divided, calibration=divided.calibration.mirrored(options.pictures.width_axis))
 
 
 def _halved(inputs: Inputs, options: Options) -> Inputs:

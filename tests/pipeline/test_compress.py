@@ -903,6 +903,24 @@ def test_warnings_name_files_without_their_folder(tmp_path: Path) -> None:
     assert report.options["pictures"]["channels"] == "grey"
 
 
+def test_weights_are_corrected_on_mirror_images_where_asked(tmp_path: Path) -> None:
+    for number, picture in enumerate(np.load(DIGITS / "calibration.npz")["image"][:80]):
+        Image.fromarray((255 * picture[0]).astype(np.uint8)).save(tmp_path / f"{number:02}.png")
+    plain, mirrored = (
+        compress(
+            DIGITS / "digits.onnx",
+            tmp_path,
+            sparsity=0.5,
+            **{**UNIFORM, "pictures": PictureOptions(channels="grey", mirror=mirror)},
+        ).report
+        for mirror in (False, True)
+    )
+    assert [layer.samples for layer in mirrored.layers] == [2 * layer.samples for layer in plain.layers]
+    assert mirrored.validation.samples == plain.validation.samples
+    assert mirrored.calibration.samples == plain.calibration.samples
+    assert mirrored.validation.outputs != plain.validation.outputs, "other weights"
+
+
 def test_dropped_inputs_are_reported() -> None:
     report = compress(perceptron(batch=3), inputs(), sparsity=0.5, **UNIFORM).report
     assert "2 of 80 samples dropped: the model's batch is fixed to 3" in report.warnings
