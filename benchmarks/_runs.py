@@ -169,7 +169,8 @@ def _mnist(
 def _pictures(shared: Path, data: str, recipe: dict[str, Any]) -> tuple[Path, Path, dict[str, Any]]:
     """Calibration pictures, test pictures, and the options that make inputs of them; labels only count in the test."""
     folder = shared / "data" / data
-    options: dict[str, Any] = {"pictures": picture_options(recipe), "limit": CALIBRATION[data]}
+    pictures = dataclasses.replace(picture_options(recipe), mirror=True)
+    options: dict[str, Any] = {"pictures": pictures, "limit": CALIBRATION[data]}
     if data == "imagenet":
         options["classes"] = folder / "synsets.txt"
     return folder / ("train.zip" if data == "cifar10" else "calibration.zip"), folder / "test.zip", options

@@ -113,8 +113,8 @@ def _accuracy(rows: list[Row]) -> str:
     legend = (
         "LeNets: error in percent, the median of the calibration seeds measured (the number of seeds where it is not "
         f"3), ± {TOLERANCE['error']}; the others: top-1 in percent. Dense figure behind the name. The networks are "
-        "calibrated on training pictures without labels, not retrained, and measured on the test split at the end "
-        "of each run. The constants of the budget were first settled with these accuracies in view; the choice of "
+        "calibrated on training pictures without labels (and, but for MNIST, on their mirror images), not retrained, "
+        "and measured on the test split at the end of each run. The constants of the budget were first settled with these accuracies in view; the choice of "
         "damping and the correction of residual sums on training pictures outside the calibration set, or on "
         "calibration pictures held out where there are no others. Rows come from several "
         "commits of a few days. Each run is a process of its own on at most 2 cores; "
