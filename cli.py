@@ -37,7 +37,8 @@ try:
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.source import write_text
-    from netsurgeon.pipeline.train import VALIDATION, train
+    from netsurgeon.pipeline.train import train
+    from netsurgeon.pipeline.training_options import VALIDATION
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -373,8 +374,9 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
 @click.option("--init", type=click.Path(path_type=Path), help="First weights: an ONNX file, a run or a checkpoint.")
 @click.option("--surgery", is_flag=True, help="Prune and splice weights while training.")
 @click.option("--surgery-ratio", type=float, help="The same, until one parameter of this many is left.")
-@click.option("--settings", type=click.Path(path_type=Path), help="TOML file with any constant of recipe and surgery.")
-@click.option("--steps", type=int, help="Updates of the weights. [default: the network's]")
+@click.option("--trimming", is_flag=True, help="Remove idle units and retrain, in rounds.")
+@click.option("--settings", type=click.Path(path_type=Path), help="TOML file with any constant: see docs/training.md.")
+@click.option("--steps", type=int, help="Updates of the weights, of a round with --trimming. [default: the network's]")
 @click.option("--batch-size", type=int, help="Examples a step. [default: the network's]")
 @click.option("--learning-rate", type=float, help="Of the first step. [default: the network's]")
 @click.option("--bfloat16", is_flag=True, help="Compute in bfloat16.")

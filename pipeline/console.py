@@ -172,6 +172,8 @@ def print_training(training: Training, console: Console) -> None:
             table.add_row(Text(layer.name), f"{layer.size:,}", f"{layer.kept:,}", share, f"{layer.c:.2f}")
         table.add_row("all", f"{size:,}", f"{kept:,}", f"÷ {size / max(kept, 1):.1f}", "", style="bold")
         console.print(table)
+    if training.widths:
+        console.print(_widths(training))
     errors = [f"validation error {training.validation_error:.2%}"]
     errors += [] if training.test_error is None else [f"test error {training.test_error:.2%}"]
     console.print(
@@ -181,6 +183,29 @@ def print_training(training: Training, console: Console) -> None:
         )
     )
     console.print(Text(f"in {training.folder}: `netsurgeon export` makes ONNX of it"))
+
+
+def _widths(training: Training) -> Table:
+    """A row for each round of trimming, the one that is delivered in bold."""
+    table = Table(title="trimming", title_justify="left", box=SIMPLE_HEAD)
+    layers = list(dict.fromkeys(width.layer for width in training.widths))
+    for name in ("round", *layers, "parameters", "", "validation error"):
+        table.add_column(Text(name), justify="right", overflow="fold")
+    first = training.widths[0].parameters
+    for number in dict.fromkeys(width.round for width in training.widths):
+        found = {width.layer: width for width in training.widths if width.round == number}
+        last = next(iter(found.values()))
+        units = [str(found[layer].units) if layer in found else "" for layer in layers]
+        delivered = last.parameters == training.parameters
+        table.add_row(
+            str(number),
+            *units,
+            f"{last.parameters:,}",
+            f"÷ {first / last.parameters:.2f}",
+            f"{last.error:.2%}",
+            style="bold" if delivered else None,
+        )
+    return table
 
 
 def print_retraining(result: Retraining, output: Path, console: Console) -> None:

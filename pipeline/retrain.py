@@ -11,7 +11,6 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.unpack_weights import UnpackWeights
-from netsurgeon.pipeline._types import check_types
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import model_files
 from netsurgeon.pipeline.options import Progress
@@ -28,8 +27,9 @@ from netsurgeon.pipeline.source import (
     save_model,
     verified,
 )
-from netsurgeon.pipeline.train import VALIDATION, require_torch, speaking
+from netsurgeon.pipeline.train import require_torch, speaking
 from netsurgeon.pipeline.training_data import Examples, open_training_data
+from netsurgeon.pipeline.training_options import TrainingOptions
 
 TOLERANCE = 1e-3
 """Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
@@ -38,7 +38,7 @@ BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrainOptions:
+class RetrainOptions(TrainingOptions):
     """Options of `retrain`.
 
     Attributes:
@@ -46,27 +46,12 @@ class RetrainOptions:
         steps: updates of the weights.
         batch_size: examples a step.
         learning_rate: of the first step, for Adam; it falls to 0 as a cosine.
-        device: auto, cpu, cuda or cuda:0.
-        bfloat16: compute in bfloat16.
-        validation: share of the training data held out.
-        seed: of everything random.
-        pictures: how pixels become inputs.
     """
 
     dense: Path | None = None
     steps: int = 500
     batch_size: int = 64
     learning_rate: float = 1e-3
-    device: str = "auto"
-    bfloat16: bool = False
-    validation: float = VALIDATION
-    seed: int = 0
-    pictures: PictureOptions | None = None
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if not 0.0 < self.validation < 1.0:
-            raise InputError(f"validation is {self.validation}, expected a share above 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -268,7 +268,7 @@ def test_bad_input_is_one_sentence(
     ("text", "message"),
     [
         ("[recipe]\nspeed = 3", "speed is no constant of recipe"),
-        ("[trimming]", "unknown table trimming"),
+        ("[trimmings]", "unknown table trimmings"),
         ("[recipe", "cannot be read as settings"),
         ("[recipe]\nlearning_rate = 'fast'", "wrong type"),
     ],
