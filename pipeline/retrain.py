@@ -1,8 +1,12 @@
-"""Retrain a pruned ONNX model for a few hundred steps: its zeros stay, its graph stays, its other weights recover."""
+"""Retrain a pruned ONNX model for a few hundred steps: its zeros stay, its graph stays, its other weights recover.
+
+With a sparsity, the model is pruned first, and retrained, in rounds: L-OBS with light retraining (arXiv 1705.07565).
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.unpack_weights import UnpackWeights
+from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import model_files
 from netsurgeon.pipeline.options import Progress
@@ -35,6 +40,8 @@ TOLERANCE = 1e-3
 """Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
 PARITY_INPUTS = 32
 BATCH = 256
+CALIBRATION = 4096
+"""Training inputs on which the model is pruned, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +50,34 @@ class RetrainOptions(TrainingOptions):
 
     Attributes:
         dense: the model whose outputs are to be given; needed where the data has no labels.
-        steps: updates of the weights.
+        sparsity: share of all prunable weights that is removed; None = none but what is 0 already.
+        rounds: of pruning and retraining; the share of weights kept falls by the same factor in each.
+        steps: updates of the weights in a round.
         batch_size: examples a step.
-        learning_rate: of the first step, for Adam; it falls to 0 as a cosine.
+        learning_rate: of the first step of a round, for Adam; it falls to 0 as a cosine.
     """
 
     dense: Path | None = None
+    sparsity: float | None = None
+    rounds: int = 1
     steps: int = 500
     batch_size: int = 64
     learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sparsity is not None and not 0.0 < self.sparsity < 1.0:
+            raise InputError(f"sparsity is {self.sparsity}, expected a share above 0 and below 1")
+        if self.rounds < 1 or (self.rounds > 1 and self.sparsity is None):
+            raise InputError(f"rounds is {self.rounds}: it is 1 or more with a sparsity, and 1 without")
+
+    @property
+    def sparsities(self) -> list[float | None]:
+        """That of each round."""
+        if self.sparsity is None:
+            return [None]
+        kept = 1.0 - self.sparsity
+        return [1.0 - kept ** (number / self.rounds) for number in range(1, self.rounds + 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +96,33 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
+class Round:
+    """One round of `retrain`, on the held-out part.
+
+    Attributes:
+        sparsity: to which the model was pruned; None where it was not.
+        before: as it was then.
+        after: as it is retrained.
+        improved: whether it was not worse then; else the round has only pruned.
+    """
+
+    sparsity: float | None
+    before: Scores
+    after: Scores
+    improved: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Retraining:
     """What came out of `retrain`.
 
     Attributes:
-        steps: trained.
+        steps: trained in all.
         trained: initializers that were trained.
         zeros: weights that were 0 and still are.
         before: of the model as given, on the held-out part.
         after: of the result, on the held-out part.
+        rounds: what happened.
         test: of the result, on the test part; None where the data has none.
     """
 
@@ -87,6 +131,7 @@ class Retraining:
     zeros: int
     before: Scores
     after: Scores
+    rounds: tuple[Round, ...]
     test: Scores | None
 
 
@@ -98,7 +143,9 @@ def retrain(
     progress: Progress | None = None,
     **options: Any,
 ) -> Retraining:
-    """Retrain what is not 0 in a model: on labels, on the outputs of the dense model, or on both.
+    """Retrain what is not 0 in a model, pruned first where a sparsity is given.
+
+    It learns labels, the outputs of the dense model, or both.
 
     Args:
         model: ONNX file; packed weights are unpacked first, and the result is not packed: `compress --keep-zeros`
@@ -138,30 +185,54 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
         raise InputError(f"{data} has no labels: give them, or the dense model with --dense to learn its outputs")
     rows, held = split(examples.train, max(round(options.validation * examples.train.count), 1), options.seed)
     few = held.inputs(np.arange(min(PARITY_INPUTS, held.count)))
-    source = verified(source, {spec.name: few}, runtime)
-    module = OnnxModule(ir.to_proto(source.model))
-    _check_same(source.model, module, few, runtime)
-    before = _scores(source.model, held, teacher, runtime)
+    model = verified(source, {spec.name: few}, runtime).model
+    given = before = _scores(model, held, teacher, runtime)
+    rounds = []
     with joined(options.device) as process:
-        module.to(process.device)
-        job = Job(
-            module,
-            rows,
-            _objective(rows, teacher, process, progress),
-            _recipe(options),
-            seed=options.seed,
-            process=process,
-            report=lambda done, count: progress("retraining", done, count),
-        )
-        job.run()
-    module.to("cpu")
-    zeros = _write(source.model, module.arrays())
-    _check_same(source.model, module, few, runtime)
-    after = _scores(source.model, held, teacher, runtime)
-    _check_better(before, after)
-    save_model(source.model, output, runtime.session)
-    test = None if examples.test is None else _scores(source.model, examples.test, teacher, runtime)
-    return Retraining(options.steps, len(module.trained), zeros, before, after, test)
+        objective = _objective(rows, teacher, process, progress)
+        for number, sparsity in enumerate(options.sparsities, 1):
+            if sparsity is not None:
+                progress(f"pruning, round {number}", 0, 1)
+                model = _pruned(model, spec.name, rows, sparsity, options)
+                before = _scores(model, held, teacher, runtime)
+            module = OnnxModule(ir.to_proto(model))
+            _check_same(model, module, few, runtime)
+            module.to(process.device)
+            stage = "retraining" if options.rounds == 1 else f"retraining, round {number}"
+            Job(
+                module,
+                rows,
+                objective,
+                _recipe(options),
+                seed=options.seed,
+                process=process,
+                report=functools.partial(progress, stage),
+            ).run()
+            module.to("cpu")
+            trained = model.clone()
+            zeros = _write(trained, module.arrays())
+            _check_same(trained, module, few, runtime)
+            rounds.append(_judged(sparsity, before, _scores(trained, held, teacher, runtime)))
+            model = trained if rounds[-1].improved else model
+    save_model(model, output, runtime.session)
+    test = None if examples.test is None else _scores(model, examples.test, teacher, runtime)
+    steps = len(rounds) * options.steps
+    after = rounds[-1].after if rounds[-1].improved else rounds[-1].before
+    return Retraining(steps, len(module.trained), zeros, given, after, tuple(rounds), test)
+
+
+def _pruned(model: ir.Model, name: str, rows: Any, sparsity: float, options: RetrainOptions) -> ir.Model:
+    """The model with a share of its weights removed, by `compress`; every tensor keeps its shape."""
+    chosen = np.random.default_rng(options.seed).permutation(rows.count)[:CALIBRATION]
+    return compress(
+        model,
+        {name: rows.inputs(np.sort(chosen))},
+        sparsity=sparsity,
+        keep_unread=True,
+        values="float32",
+        pack=False,
+        seed=options.seed,
+    ).model
 
 
 def _recipe(options: RetrainOptions) -> Any:
@@ -220,15 +291,20 @@ def _scores(model: ir.Model, examples: Examples | Any, teacher: _Reference | Non
     )
 
 
-def _check_better(before: Scores, after: Scores) -> None:
-    """Labels decide where there are any, the distance to the dense outputs otherwise."""
+def _judged(sparsity: float | None, before: Scores, after: Scores) -> Round:
+    """Labels decide where there are any, the distance to the dense outputs otherwise.
+
+    Raises:
+        CheckFailedError: a model has not become better that was to be retrained and nothing else.
+    """
     name = "distance" if before.error is None else "error"
     was, now = getattr(before, name), getattr(after, name)
-    if not now <= was:
+    if not now <= was and sparsity is None:
         raise CheckFailedError(
             f"retraining made the model worse on the held-out part ({name} {was:.4g}, now {now:.4g}): more data, a "
             f"smaller --learning-rate or more --steps may help"
         )
+    return Round(sparsity, before, after, now <= was)
 
 
 def _only_input(source: Source) -> InputSpec:
