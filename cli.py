@@ -405,6 +405,8 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @click.option("--steps", type=int, default=500, show_default=True, help="Updates of the weights in a round.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Examples a step.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of the first step.")
+@click.option("--shift", type=int, default=0, show_default=True, help="Move pictures at random by up to these pixels.")
+@click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
 @click.option("--bfloat16", is_flag=True, help="Compute in bfloat16.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:0.")
 @click.option("--validation", type=float, default=VALIDATION, help="Share of the data held out. [default: 1/12]")

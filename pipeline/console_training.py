@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from netsurgeon.pipeline._judgement import Scores
 from netsurgeon.pipeline.export import Exported
-from netsurgeon.pipeline.retrain import Retraining, Scores
+from netsurgeon.pipeline.retrain import Retraining
 from netsurgeon.pipeline.train import Training
 
 

@@ -17,7 +17,8 @@ FORBIDDEN = {
     "pipeline": ("netsurgeon.cli",),
 }
 MAY_IMPORT_MODELS_LAZILY = tuple(
-    f"netsurgeon.pipeline.{name}" for name in ("train", "training_options", "trimming", "retrain", "export")
+    f"netsurgeon.pipeline.{name}"
+    for name in ("train", "training_options", "trimming", "retrain", "_judgement", "export")
 )
 
 LIST_ALL_IMPORTED = """

@@ -130,9 +130,21 @@ def test_pruning_and_retraining_take_turns(unlabelled: Path, tmp_path: Path) -> 
     assert accuracy(tmp_path / "small.onnx") > 0.95
 
 
+def test_the_dense_model_is_asked_about_moved_pictures(small: Path, unlabelled: Path, tmp_path: Path) -> None:
+    result = retrain(small, unlabelled, tmp_path / "better.onnx", dense=DENSE, steps=40, shift=1, flip=True)
+    assert result.after.distance < result.before.distance  # type: ignore[operator]
+    plain = retrain(small, unlabelled, tmp_path / "plain.onnx", dense=DENSE, steps=40)
+    assert plain.after != result.after
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"sparsity": 1.0}, "sparsity is 1.0"), ({"rounds": 2}, "rounds is 2"), ({"seed": -1}, "seed is -1")],
+    [
+        ({"shift": -1}, "shift is -1"),
+        ({"sparsity": 1.0}, "sparsity is 1.0"),
+        ({"rounds": 2}, "rounds is 2"),
+        ({"seed": -1}, "seed is -1"),
+    ],
 )
 def test_rounds_and_sparsities_out_of_range_are_refused(
     unlabelled: Path, tmp_path: Path, options: dict[str, Any], message: str
