@@ -1,8 +1,8 @@
-"""Network trimming on LeNet-5: trained from scratch, trimmed by APoZ and retrained in rounds, measured in ONNX Runtime.
+"""Network trimming on LeNet-5: from the authors' dense weights, by APoZ and retraining in rounds, in ONNX Runtime.
 
 ``python benchmarks/trimming.py --shared ../shared`` trains every row and writes ``results/trimming.json`` and
 ``results/trimming.md``; ``--only lenet5/12`` runs one row, ``--runs`` keeps the run folders, so that a run that was
-stopped goes on. All choices are made on a validation split of the training pictures; the test split is read at the end.
+stopped goes on. The test split is read at the end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import dataclasses
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from _training import Facts, keep_row, mnist_error, must
@@ -27,7 +26,9 @@ shift = 1
 log_every = 500
 [trimming]
 ratio = {ratio}
+tolerance = 0.01
 """
+"""The authors trained on all pictures: validation errors start too low to end the loop within a tenth of a point."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Row:
 
 
 ROWS = (Row(3.85, 0.8), Row(12, 0.9))
-STEPS = 3_000
+STEPS = 1_500
 
 
 def main() -> int:
@@ -80,11 +81,18 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     settings = folder / f"{out.name}.toml"
     folder.mkdir(parents=True, exist_ok=True)
     settings.write_text(SETTINGS.format(ratio=row.ratio), "utf-8")
-    started = time.perf_counter()
-    result = train("lenet5", mnist, out, trimming=True, settings=settings, steps=arguments.steps, seed=arguments.seed)
+    result = train(
+        "lenet5",
+        mnist,
+        out,
+        init=arguments.shared / "models" / "lenet5_dense.onnx",
+        trimming=True,
+        settings=settings,
+        steps=arguments.steps,
+        seed=arguments.seed,
+    )
     if result is None:
         raise SystemExit("not for torchrun")
-    seconds = time.perf_counter() - started
     export(out, out / "model.onnx")
     error = mnist_error(out / "model.onnx", mnist)
     facts = _facts(result)
@@ -92,7 +100,6 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
         **facts,
         "steps": arguments.steps,
         "seed": arguments.seed,
-        "seconds": round(seconds),
         "error": error,
         "must_reach": row.error,
         "reached": error <= row.error + 1e-9 and facts["ratio"] >= row.ratio,
@@ -120,8 +127,9 @@ def _page(rows: dict[str, Facts]) -> str:
     lines = [
         "# Network trimming",
         "",
-        "LeNet-5 on MNIST, trained from scratch (round 0), then trimmed by APoZ and retrained in rounds of as many "
-        "steps. Errors in percent; that of the test split in ONNX Runtime, once, at the end. "
+        "LeNet-5 on MNIST, from the authors' dense weights (round 0), trimmed by APoZ and retrained in rounds of as many "
+        "steps until the ratio is reached. Errors in percent; that of the test split in ONNX Runtime, once, at the end. "
+        "The authors trained on all training pictures: validation errors start below what they are on new pictures. "
         "`python benchmarks/trimming.py --shared DIR` makes these tables.",
         "",
         "| row | steps a round | parameters | ratio | validation error | test error | at most |",

@@ -73,7 +73,7 @@ def print_retraining(result: Retraining, output: Path, console: Console) -> None
     for each in result.rounds:
         before = "held out, before" if each.sparsity is None else f"{each.sparsity:.2%} removed"
         after = "held out, after" if each.sparsity is None else "retrained"
-        columns += [(before, each.before), (after if each.improved else f"{after}: undone", each.after)]
+        columns += [(before, each.before), (after if each.taken else f"{after}: undone", each.after)]
     columns.append(("test", result.test))
     for name in ("", *(name for name, _ in columns)):
         table.add_column(name, justify="right" if name else "left")

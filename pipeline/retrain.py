@@ -97,13 +97,13 @@ class Round:
         sparsity: to which the model was pruned; None where it was not.
         before: as it was then.
         after: as it is retrained.
-        improved: whether it was not worse then; else the round has only pruned.
+        taken: whether it went on as retrained; the last round has only pruned where retraining made it worse.
     """
 
     sparsity: float | None
     before: Scores
     after: Scores
-    improved: bool
+    taken: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,12 +208,12 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
             trained = model.clone()
             zeros = _write(trained, module.arrays())
             check_same(trained, module, few, runtime)
-            rounds.append(_judged(sparsity, before, scores(trained, held, teacher, runtime)))
-            model = trained if rounds[-1].improved else model
+            rounds.append(_judged(sparsity, before, scores(trained, held, teacher, runtime), number < options.rounds))
+            model = trained if rounds[-1].taken else model
     save_model(model, output, runtime.session)
     test = None if examples.test is None else scores(model, examples.test, teacher, runtime)
     steps = len(rounds) * options.steps
-    after = rounds[-1].after if rounds[-1].improved else rounds[-1].before
+    after = rounds[-1].after if rounds[-1].taken else rounds[-1].before
     return Retraining(steps, len(module.trained), zeros, given, after, tuple(rounds), test)
 
 
@@ -261,11 +261,11 @@ def _objective(
     return imitated if labelled is None else both(labelled, imitated)
 
 
-def _judged(sparsity: float | None, before: Scores, after: Scores) -> Round:
+def _judged(sparsity: float | None, before: Scores, after: Scores, goes_on: bool) -> Round:
     """Labels decide where there are any, the distance to the dense outputs otherwise.
 
     Raises:
-        CheckFailedError: a model has not become better that was to be retrained and nothing else.
+        CheckFailedError: a model has become worse that was to be retrained and nothing else.
     """
     name = "distance" if before.error is None else "error"
     was, now = getattr(before, name), getattr(after, name)
@@ -274,7 +274,7 @@ def _judged(sparsity: float | None, before: Scores, after: Scores) -> Round:
             f"retraining made the model worse on the held-out part ({name} {was:.4g}, now {now:.4g}): more data, a "
             f"smaller --learning-rate or more --steps may help"
         )
-    return Round(sparsity, before, after, now <= was)
+    return Round(sparsity, before, after, goes_on or now <= was)
 
 
 def _only_input(source: Source) -> InputSpec:

@@ -121,7 +121,7 @@ def test_pruning_and_retraining_take_turns(unlabelled: Path, tmp_path: Path) -> 
     result = retrain(DENSE, unlabelled, tmp_path / "small.onnx", dense=DENSE, sparsity=0.96, rounds=2, steps=60)
     assert result.steps == 120
     assert [each.sparsity for each in result.rounds] == pytest.approx([0.8, 0.96])
-    assert result.rounds[1].improved
+    assert result.rounds[1].taken
     assert result.rounds[1].after.distance < result.rounds[1].before.distance  # type: ignore[operator]
     weights = {name: array for name, array in arrays(tmp_path / "small.onnx").items() if array.ndim > 1}
     count, zeros = (sum(of(array) for array in weights.values()) for of in (np.size, lambda array: (array == 0).sum()))
