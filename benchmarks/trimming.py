@@ -127,9 +127,10 @@ def _page(rows: dict[str, Facts]) -> str:
     lines = [
         "# Network trimming",
         "",
-        "LeNet-5 on MNIST, from the authors' dense weights (round 0), trimmed by APoZ and retrained in rounds of as many "
-        "steps until the ratio is reached. Errors in percent; that of the test split in ONNX Runtime, once, at the end. "
-        "The authors trained on all training pictures: validation errors start below what they are on new pictures. "
+        "LeNet-5 on MNIST, from the authors' dense weights (round 0), trimmed by APoZ and retrained in rounds of as "
+        "many steps until the ratio is reached. Errors in percent; that of the test split in ONNX Runtime, once, at "
+        "the end. The authors trained on all training pictures: validation errors start below what they are on new "
+        "pictures. "
         "`python benchmarks/trimming.py --shared DIR` makes these tables.",
         "",
         "| row | steps a round | parameters | ratio | validation error | test error | at most |",
