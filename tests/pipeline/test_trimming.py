@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from netsurgeon import cli
 from netsurgeon.models import training
@@ -136,6 +137,35 @@ def test_normalisation_goes_along_and_widths_that_the_code_fixes_stay() -> None:
     assert (padded["layer2.0.conv2"], padded["layer3.0.conv2"]) == (16, 32)  # the code says how many are padded
     assert {width.parameters for width in widths if width.round} == {sum(p.numel() for p in trimmed.parameters())}
     assert trimmed(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+class Linear(nn.Module):
+    """Two layers without a Relu, of which the first has a unit that is nearly silent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(16, 8), nn.Linear(8, 3)
+        with torch.no_grad():
+            self.one.weight[2] *= 1e-3
+            self.one.bias[2] = 0.0
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.two(self.one(image.flatten(1)))
+        return logits
+
+
+@pytest.mark.parametrize(("epsilon", "left"), [(0.0, 8), (0.05, 7)])
+def test_without_relu_small_activations_count_as_zeros(epsilon: float, left: int) -> None:
+    torch.manual_seed(0)
+    network = Linear()
+    pictures = Arrays(np.random.default_rng(0).standard_normal((64, 1, 4, 4)).astype(np.float32))
+    plan = TrimmingPlan(rounds=1, epsilon=epsilon, deviations=2.0)
+    trimmed, _ = trim_and_retrain(network, plan, pictures, lambda network, number: 0.0)
+    assert trimmed.one.out_features == trimmed.two.in_features == left
+    if left < 8:
+        kept = [0, 1, 3, 4, 5, 6, 7]
+        assert torch.equal(trimmed.one.weight, network.one.weight[kept])
+        assert torch.equal(trimmed.two.weight, network.two.weight[:, kept])
 
 
 @pytest.mark.parametrize(
