@@ -50,7 +50,7 @@ class Row:
 
 
 ROWS = (Row(3.85, 0.8), Row(12, 0.9))
-STEPS = 1_500
+STEPS = 1_000
 
 
 def main() -> int:
