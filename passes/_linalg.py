@@ -1,7 +1,13 @@
-"""Dense linear algebra on stacks of symmetric matrices (groups, columns, columns), in float64."""
+"""Dense linear algebra on stacks of symmetric matrices (groups, columns, columns).
+
+In float64; above SINGLE_COLUMNS columns, whose moments are float32, in float32 where that has a Cholesky factor.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +18,8 @@ from netsurgeon.passes._parallel import for_each_part
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.floating]
+SINGLE_COLUMNS = 2048
 BATCH_COLUMNS = 64
 """Up to this width rows are refitted in one stacked solve; wider ones row by row."""
 
@@ -20,21 +28,28 @@ class FactorizationError(ValueError):
     """A damped Hessian that has no Cholesky factor; the message names layer and damping."""
 
 
+def _lapack(name: str, matrix: Floats) -> Any:
+    return getattr(scipy.linalg.lapack, ("s" if matrix.dtype == np.float32 else "d") + name)
+
+
 def inverse(hessian: Array) -> Array:
     """Inverses of a stack of positive definite matrices.
 
     Raises:
         FactorizationError: a matrix is not positive definite.
     """
-    result = np.empty_like(hessian)
-    for g, matrix in enumerate(hessian):
-        lower, _ = scipy.linalg.lapack.dpotri(_cholesky(matrix), lower=1, overwrite_c=1)
-        result[g] = np.tril(lower) + np.tril(lower, -1).T
-    return result
+    return np.stack([_inverse(matrix) for matrix in hessian])
 
 
-def _cholesky(matrix: Array) -> Array:
-    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1)
+def _inverse(matrix: Floats) -> Floats:
+    potri = _lapack("potri", matrix)
+    lower, _ = potri(_cholesky(matrix), lower=1, overwrite_c=1)
+    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
+
+
+def _cholesky(matrix: Floats) -> Floats:
+    potrf = _lapack("potrf", matrix)
+    factor, failed = potrf(matrix, lower=1)
     # OpenBLAS takes a NaN for a pivot
     if failed != 0 or not np.isfinite(np.diagonal(factor)).all():
         raise FactorizationError("the damped Hessian is not positive definite")
@@ -47,15 +62,21 @@ def solve(target: Array, hessian: Array) -> Array:
     Raises:
         FactorizationError: a matrix is not positive definite.
     """
-    result = np.empty_like(target)
-    for g, matrix in enumerate(hessian):
-        result[g] = _solve_rows(matrix, target[g])
-    return result
+    return np.stack([_in_working_type(_solve_rows, *each) for each in zip(hessian, target, strict=True)])
 
 
-def _solve_rows(matrix: Array, rows: Array) -> Array:
-    solution, _ = scipy.linalg.lapack.dpotrs(_cholesky(matrix), rows.T, lower=1)
+def _solve_rows(matrix: Floats, rows: Floats) -> Floats:
+    potrs = _lapack("potrs", matrix)
+    solution, _ = potrs(_cholesky(matrix), rows.T, lower=1)
     return np.asarray(solution.T)
+
+
+def _in_working_type(solver: Callable[[Floats, Floats], Floats], matrix: Array, rows: Array) -> Array:
+    """``solver(matrix, rows)`` in float32 for a wide matrix, unless that fails; else in float64."""
+    if len(matrix) > SINGLE_COLUMNS:
+        with contextlib.suppress(FactorizationError):
+            return solver(matrix.astype(np.float32), rows.astype(np.float32)).astype(np.float64)
+    return np.asarray(solver(matrix, rows), np.float64)
 
 
 def refit(target: Array, hessian: Array, mask: Mask) -> Array:
@@ -74,7 +95,7 @@ def refit(target: Array, hessian: Array, mask: Mask) -> Array:
         if matrix.shape[0] <= BATCH_COLUMNS:
             result[g] = _refit_stacked(target[g], matrix, mask[g])
         else:
-            result[g] = _refit_rows(target[g], matrix, mask[g])
+            result[g] = _in_working_type(functools.partial(_refit_rows, mask=mask[g]), matrix, target[g])
     return result
 
 
@@ -87,12 +108,12 @@ def _refit_stacked(target: Array, hessian: Array, mask: Mask) -> Array:
     return np.asarray(np.linalg.solve(masked, (target * mask)[..., None])[..., 0])
 
 
-def _refit_rows(target: Array, hessian: Array, mask: Mask) -> Array:
+def _refit_rows(hessian: Floats, target: Floats, mask: Mask) -> Floats:
     """Row by row through the smaller of H on the kept and H⁻¹ on the removed columns."""
     rows, columns = target.shape
     result = np.zeros_like(target)
     many = 2 * mask.sum(axis=1) > columns
-    inverted = inverse(hessian[None])[0] if many.any() else None
+    inverted = _inverse(hessian) if many.any() else None
     full = target[many] @ inverted if inverted is not None else target[:0]
     position = np.cumsum(many) - 1
 
@@ -111,10 +132,11 @@ def _refit_rows(target: Array, hessian: Array, mask: Mask) -> Array:
     return result
 
 
-def _solve_small(matrix: Array, vector: Array) -> Array:
+def _solve_small(matrix: Floats, vector: Floats) -> Floats:
     if len(vector) == 0:
         return vector
-    _, solution, failed = scipy.linalg.lapack.dposv(matrix, vector, lower=1, overwrite_a=1)
+    posv = _lapack("posv", matrix)
+    _, solution, failed = posv(matrix, vector, lower=1, overwrite_a=1)
     if failed != 0:
         raise FactorizationError("the damped Hessian is not positive definite on a row's support")
     return np.asarray(solution)

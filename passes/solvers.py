@@ -48,6 +48,8 @@ WIDE = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 40)
 SHORT = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 20)
 QUICK_STEPS = 16
 """Conjugate gradient steps of a quick refit of a layer with more than OBS_COLUMNS columns."""
+TRIAL_COLUMNS, TRIAL_STEPS = 256, 5
+"""The same for a trial: its error is measured, so it need not be the least."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,20 @@ class Problem:
         """‖weight − W₀‖²_H, the damped δE."""
         difference = weight - self.weight
         return float(np.sum((difference @ self.hessian) * difference))
+
+    @property
+    def energy(self) -> float:
+        """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; never 0."""
+        return max(float(np.sum(self.target * self.weight)) - self._damped(self.weight), np.finfo(float).tiny)
+
+    def excess(self, weight: Array) -> float:
+        """δE of another weight, per sample: its error without the damping; at least 0."""
+        return max(self.error(weight) - self._damped(weight - self.weight), 0.0)
+
+    def _damped(self, difference: Array) -> float:
+        """The part of ‖difference‖²_H that is damping."""
+        added = self.damping / (1.0 + self.damping) * np.einsum("gii->gi", self.hessian).mean(axis=1)
+        return float(added @ np.einsum("gij,gij->g", difference, difference))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Problem:
         """The same problem for some of the rows."""
@@ -130,7 +146,7 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
     if method == QUICK:
         return _quick(problem, keep)
     results = [_linalg.refit(problem.target, problem.hessian, mask) for mask in _masks(problem, keep, method, pattern)]
-    return min(results, key=problem.error)
+    return results[0] if len(results) == 1 else min(results, key=problem.error)
 
 
 def correct(problem: Problem, mask: Mask) -> Array:
@@ -180,25 +196,28 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
     return next(d for d, error in zip(dampings, errors, strict=True) if error <= min(errors) + NEAR_TIE * explained)
 
 
-def quick_prune(weight: Array, statistics: Statistics, damping: float, keep: int) -> tuple[Array, float]:
+def trial(problem: Problem, keep: int) -> tuple[Array, float]:
     """A plausible pruned weight and its δE relative to the output's energy: largest scaled weights, then a refit.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
-    pruned = _quick(Problem.of(weight, statistics, damping), keep)
-    change = pruned - weight
-    error = float(np.sum((change @ statistics.gram) * change))
-    return pruned, error / energy(weight, statistics)
+    pruned = _refitted(problem, keep, TRIAL_COLUMNS, TRIAL_STEPS)
+    return pruned, problem.excess(pruned) / problem.energy
 
 
 def _quick(problem: Problem, keep: int) -> Array:
+    return _refitted(problem, keep, OBS_COLUMNS, QUICK_STEPS)
+
+
+def _refitted(problem: Problem, keep: int, exact_columns: int, steps: int) -> Array:
+    """The largest scaled weights, refitted: exactly up to `exact_columns` columns, else by conjugate gradients."""
     scale = np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None, :]
     mask = largest(np.abs(problem.weight * scale), keep)
-    if problem.weight.shape[-1] <= OBS_COLUMNS:
+    if problem.weight.shape[-1] <= exact_columns:
         return _linalg.refit(problem.target, problem.hessian, mask)
     target, hessian, start = (a.astype(np.float32) for a in (problem.target, problem.hessian, problem.weight))
-    return _linalg.refit_iterative(target, hessian, start, mask, QUICK_STEPS).astype(np.float64)
+    return _linalg.refit_iterative(target, hessian, start, mask, steps).astype(np.float64)
 
 
 def energy(weight: Array, statistics: Statistics) -> float:
@@ -240,25 +259,23 @@ class Curve:
         )
 
 
-def curve(weight: Array, statistics: Statistics, damping: float, rng: np.random.Generator) -> Curve:
-    """Error curve of a dense layer (groups, rows, columns) from up to SAMPLED_ROWS of its rows a group.
+def curve(problem: Problem, rng: np.random.Generator) -> Curve:
+    """Error curve of a dense layer from up to SAMPLED_ROWS of its rows a group.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
-    problem = Problem.of(weight, statistics, damping)
-    chosen = _sample_rows(weight, rng)
+    chosen = _sample_rows(problem.weight, rng)
     sampled = problem.rows(chosen)
-    share = problem.error(np.zeros_like(problem.weight)) / max(
-        sampled.error(np.zeros_like(sampled.weight)), np.finfo(float).tiny
-    )
+    whole, part = (float(np.sum(each.target * each.weight)) for each in (problem, sampled))
+    share = whole / max(part, np.finfo(float).tiny)
     kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(84)])
-    if weight.shape[-1] <= OBS_COLUMNS:
+    if problem.weight.shape[-1] <= OBS_COLUMNS:
         exact = _obs.sweep(sampled.weight, _linalg.inverse(sampled.hessian)).errors()
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
     else:
         errors = _wide_errors(sampled, kept)
-    return Curve(kept, np.maximum.accumulate(errors) * share / energy(weight, statistics), damping)
+    return Curve(kept, np.maximum.accumulate(errors) * share / problem.energy, problem.damping)
 
 
 def _wide_errors(problem: Problem, kept: Array) -> Array:

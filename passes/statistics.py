@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
@@ -21,8 +22,9 @@ FEWEST_TO_TELL = 32
 class Statistics:
     """Second moments of one layer's inputs, per group; X dense inputs, X̂ inputs in the current model, N samples.
 
-    Where another branch S of the network is added to the layer's output, the layer can make up for a part of what that
-    branch has lost, S − Ŝ.
+    The layer can make up for a part of what its output misses without any fault of its own, L: S − Ŝ where another
+    branch S of the network is added to it. Where X̂ stands for X too, because `cross` would be more work, L holds
+    W (X − X̂) as well: both ways W X X̂ᵀ + (S − Ŝ) X̂ᵀ = W `cross` + `lost`.
 
     Attributes:
         count: N.
@@ -31,8 +33,8 @@ class Statistics:
         current_mean: mean of X̂, (groups, columns).
         gram: X̂ X̂ᵀ / N, (groups, columns, columns), undamped.
         cross: X X̂ᵀ / N, (groups, columns, columns); the same array as `gram` where X̂ is X.
-        lost: (S − Ŝ) X̂ᵀ / N, (groups, rows, columns); None where no branch is added.
-        lost_mean: mean of S − Ŝ, (groups, rows); None where no branch is added.
+        lost: L X̂ᵀ / N, (groups, rows, columns); None where nothing can be missed.
+        lost_mean: mean of L, (groups, rows); None where nothing can be missed.
         varies: whether any input differs between samples; one sample, or many that are alike, tell of none.
         gone: inputs that nobody makes any more, (groups, columns); None = all are made.
     """
@@ -112,9 +114,9 @@ class Moments:
         """Add a batch.
 
         Args:
-            dense: dense inputs, (groups, samples, columns).
+            dense: dense inputs, (groups, samples, columns); where not paired, the only ones.
             current: where paired, the current ones, of the same shape.
-            lost: what an added branch has lost, (groups, samples, rows); in every batch or in none.
+            lost: what the output misses, see `Statistics`, (groups, samples, rows); in every batch or in none.
         """
         now = dense if current is None else current
         if dense.shape[1] == 0:
@@ -128,10 +130,10 @@ class Moments:
             x = dense - self._origin[0][:, None]
             self._cross += _products(x, y)
             self._sums[0] += _totals(x)
-            if lost is not None:
-                self._lost = _added(self._lost, (_products(lost, y), _totals(lost)))
         else:
             self._sums[0] = self._sums[1]
+        if lost is not None:
+            self._lost = _added(self._lost, (_products(lost, y), _totals(lost)))
         self.count += dense.shape[1]
 
     def merged(self, other: Moments) -> Moments:
@@ -182,13 +184,17 @@ class Moments:
     def _moment(
         self, sums: npt.NDArray[np.floating], offsets: tuple[Array, Array], means: tuple[Array, Array], centred: bool
     ) -> Array:
-        moment = sums.astype(np.float64)
-        moment /= self.count
+        moment = sums / np.float64(self.count)
         for g in range(len(moment)):
-            moment[g] -= np.outer(offsets[0][g], offsets[1][g])
+            _add_outer(moment[g], -offsets[0][g], offsets[1][g])
             if not centred:
-                moment[g] += np.outer(means[0][g], means[1][g])
+                _add_outer(moment[g], means[0][g], means[1][g])
         return moment
+
+
+def _add_outer(matrix: Array, x: Array, y: Array) -> None:
+    """``matrix += x yᵀ`` in place, without a second matrix."""
+    scipy.linalg.blas.dger(1.0, y, x, a=matrix.T, overwrite_a=1, overwrite_x=0, overwrite_y=0)
 
 
 def _added(one: tuple[Rows, Array] | None, other: tuple[Rows, Array] | None) -> tuple[Rows, Array] | None:

@@ -19,13 +19,15 @@ from netsurgeon.passes.statistics import Moments, Rows
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Samples
-from netsurgeon.pipeline.walk import Walk, cut
+from netsurgeon.pipeline.walk import Walk, ahead, cut
 
 MOST_ROWS = 262_144
 POOLED_ROWS = 2048
 """Small batches are pooled up to this many rows before they enter the moments."""
 HELD_EVERY = 5
 """One stretch of rows in so many is held out to choose the damping."""
+FEW_OUTPUTS = 2
+"""A layer with so many times more inputs than outputs gets what is lost at its outputs instead of X X̂ᵀ: less work."""
 STRETCHES = 80
 """Rows of one picture are alike and pictures are often sorted by class: stretches are held out, from all over."""
 
@@ -100,21 +102,34 @@ class Calibration:
         wanted = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // width))
         limit = math.ceil(wanted / dense.batches)
         branches = [None if each is None else _known_branch(layer, dense, each) for each in currents]
-        pools = [_Pool(Moments(layer.groups * layer.blocks, columns, paired=each is not None)) for each in currents]
-        source = layer.input.name or ""
-        for batch in range(dense.batches):
+        few = FEW_OUTPUTS * layer.rows <= columns
+        weight = layer.matrix().astype(np.float32).transpose(0, 2, 1) if few else None
+        pairs = [each is not None and not few for each in currents]
+        pools = [_Pool(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
+
+        def drawn(batch: int) -> list[tuple[Rows, Rows | None, Rows | None]]:
+            """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
             _check_finite(dense.value(source, batch), layer)
             draw = functools.partial(self._draw, batch=batch, limit=limit)
-            before, branch_before = draw(layer.samples, dense, source), None
-            for current, branch, pool in zip(currents, branches, pools, strict=True):
-                rows = [before]
-                if current is not None:
-                    rows.append(draw(layer.samples, current, source))
-                if current is not None and branch is not None:
-                    if branch_before is None:
-                        branch_before = draw(layer.output_samples, dense, branch)
-                    rows.append(branch_before - draw(layer.output_samples, current, branch))
-                pool.add(rows)
+            before, result = draw(layer.samples, dense, source), []
+            known = next((branch for branch in branches if branch is not None), None)
+            branch_before = None if known is None else draw(layer.output_samples, dense, known)
+            for current, branch in zip(currents, branches, strict=True):
+                now = None if current is None else draw(layer.samples, current, source)
+                lost = None
+                if current is not None and branch is not None and branch_before is not None:
+                    lost = branch_before - draw(layer.output_samples, current, branch)
+                result.append((before, now, lost))
+            return result
+
+        source = layer.input.name or ""
+        for sides in ahead(drawn, dense.batches):
+            for (before, now, lost), pool in zip(sides, pools, strict=True):
+                if weight is None or now is None:
+                    pool.add(before, now, lost)
+                else:
+                    at_outputs = np.asarray((before - now) @ weight, np.float32)
+                    pool.add(now, None, at_outputs if lost is None else at_outputs + lost)
         return [pool.moments() for pool in pools]
 
     def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
@@ -128,12 +143,14 @@ class _Pool:
     def __init__(self, fit: Moments):
         self._fit = fit
         self._held: Moments | None = None
-        self._waiting: list[Sequence[Rows]] = []
+        self._waiting: list[tuple[Rows, Rows | None, Rows | None]] = []
+        self._count = 0
 
-    def add(self, rows: Sequence[Rows]) -> None:
-        """Dense inputs, and where there is a current model its inputs and what an added branch has lost."""
-        self._waiting.append(rows)
-        if sum(each[0].shape[1] for each in self._waiting) >= POOLED_ROWS:
+    def add(self, dense: Rows, current: Rows | None, lost: Rows | None) -> None:
+        """What `Moments.update` takes."""
+        self._waiting.append((dense, current, lost))
+        self._count += dense.shape[1]
+        if self._count >= POOLED_ROWS:
             self._empty()
 
     def moments(self) -> LayerMoments:
@@ -149,12 +166,25 @@ class _Pool:
         return LayerMoments(self._fit, self._held)
 
     def _empty(self) -> None:
-        rows = [np.concatenate(side, axis=1) for side in zip(*self._waiting, strict=True)]
+        chosen = _held_out(self._count)
+        dense, current, lost = (_joined(side) for side in zip(*self._waiting, strict=True))
+        assert dense is not None
         self._waiting.clear()
-        chosen = _held_out(rows[0].shape[1])
-        self._fit.update(*(side.take(np.flatnonzero(~chosen), axis=1) for side in rows))
+        self._count = 0
+
+        def update(moments: Moments, part: npt.NDArray[np.bool_]) -> None:
+            at = np.flatnonzero(part)
+            sides = (None if side is None else side.take(at, axis=1) for side in (current, lost))
+            moments.update(dense.take(at, axis=1), *sides)
+
+        update(self._fit, ~chosen)
         self._held = self._held or self._fit.like()
-        self._held.update(*(side.take(np.flatnonzero(chosen), axis=1) for side in rows))
+        update(self._held, chosen)
+
+
+def _joined(parts: Sequence[Rows | None]) -> Rows | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there, axis=1) if there else None
 
 
 def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:

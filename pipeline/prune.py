@@ -35,6 +35,8 @@ REHEARSED = 0.5
 FEWEST_REHEARSED = 48
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
+CHOSEN_AGAIN_COLUMNS = 640
+"""Above this width pruning takes the damping of the error curve; below, it chooses again on the current inputs."""
 PROBED_INPUTS = (4, 128)
 """Fewest and most inputs on which sensitivities are measured."""
 
@@ -250,12 +252,13 @@ def measure_costs(
     sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
     curves, trials = {}, {}
-    for done, (layer, moments) in enumerate(calibration.dense(model, [layer.name for layer in layers])):
+    fewer = dataclasses.replace(calibration, elements=10_000_000, rows_per_column=16)
+    for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
         curves[layer.name], trials[layer.name] = _cost(
             layer, moments, selection.gone.get(layer.name), min(kept, 0.5), rng
         )
-    probed = int(np.clip(3 * calibration.samples.count // len(layers), *PROBED_INPUTS))
+    probed = int(np.clip(2 * calibration.samples.count // len(layers), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     progress("measuring sensitivities", 0, 1)
     sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
@@ -272,13 +275,14 @@ def _cost(
     statistics = moments.all.statistics(centred=centred)
     weight = layer.matrix()
     damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
+    problem = solvers.Problem.of(weight, statistics, damping)
     if gone is None:
-        curve = solvers.curve(weight, statistics, damping, rng)
+        curve = solvers.curve(problem, rng)
     else:
-        left = solvers.curve(gone.without_rows(weight), statistics.without(gone.columns), damping, rng)
-        curve = left.of_part(gone.live / weight.size)
+        left = solvers.Problem.of(gone.without_rows(weight), statistics.without(gone.columns), damping)
+        curve = solvers.curve(left, rng).of_part(gone.live / weight.size)
     kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
-    pruned, error = solvers.quick_prune(weight, statistics, damping, max(1, round(kept * weight.size)))
+    pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)))
     return curve, Trial(layer.stored(pruned), error)
 
 
@@ -313,7 +317,7 @@ def prune_segments(
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
-    wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > solvers.OBS_COLUMNS}
+    wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
     layers = {
         name: LayerPlan(
             keep,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 Array = npt.NDArray[np.float64]
 FEWEST_ROWS = 16
-"""Below this many samples one mean and one scale are fitted for an output, not one an element."""
+"""Below this many samples no mean and scale are fitted for each element of an output."""
 CONSTANT = 1e-12
 """An output whose variance is no more than this share of its mean square is the same for every sample."""
+MOST_ALIKE = 0.9
+"""Share of the samples up to which the same element may be the largest of an output that holds class scores."""
+Loss = Callable[[Array, Array], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Trial:
 def measure_sensitivity(
     model: ir.Model, trials: Mapping[str, Trial], feeds: Sequence[Feed], runtime: Runtime
 ) -> dict[str, float]:
-    """Relative error of the outputs per relative error of each layer, one layer replaced at a time.
+    """`output_loss` per relative error of each layer, one layer replaced at a time.
 
     One session serves all: the layers' weights are overridable initializers of it. All layers count alike where the
     model has no float output, or its outputs are the same for every sample.
@@ -57,7 +61,7 @@ def measure_sensitivity(
     result = {}
     for name, trial in trials.items():
         changed = [session.run({**feed, weights[name]: trial.weight}, outputs) for feed in feeds]
-        result[name] = max(output_error(dense, changed), 0.0) / max(trial.error, 1e-12)
+        result[name] = max(output_loss(dense, changed), 0.0) / max(trial.error, 1e-12)
     return result if any(result.values()) else dict.fromkeys(trials, 1.0)
 
 
@@ -67,39 +71,76 @@ def float_outputs(session: Session, feed: Feed) -> list[str]:
     return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
 
 
-def output_error(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
-    """Share of the outputs' variance over the samples that is lost, averaged over the outputs.
+def output_loss(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
+    """Share of what the outputs tell about the samples that is lost, averaged over the outputs.
 
-    Means and scales of each element are fitted first: layers behind the changed one are corrected and take them up.
+    Of class scores the Kullback-Leibler divergence from the dense model's, beside that of an answer which is the same
+    for all samples: unlike the mean square it weighs what decides the answer. Of other outputs the variance. Means and
+    scales of each element are fitted first: layers behind the changed one are corrected and take them up.
     """
-    errors = []
-    for name in dense[0]:
-        if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
-            continue
-        expected, found = (_centred([batch[name] for batch in side]) for side in (dense, changed))
-        energy = np.sum(expected**2)
-        if energy > CONSTANT * sum(float(np.sum(np.square(batch[name], dtype=np.float64))) for batch in dense):
-            shared = np.sum(expected * found, axis=0) ** 2 / np.maximum(np.sum(found**2, axis=0), np.finfo(float).tiny)
-            errors.append(1.0 - float(np.sum(shared) / energy))
-    return float(np.mean(errors)) if errors else 0.0
+    return _over_outputs(dense, changed, _fitted_divergence, _lost_variance)
 
 
 def output_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
-    """Kullback-Leibler divergence of the class probabilities where an output holds class scores, else `output_error`.
+    """Kullback-Leibler divergence where an output holds class scores, else the share of the variance that is lost."""
+    return _over_outputs(dense, changed, lambda p, q: _divergence(*map(_log_probabilities, (p, q))), _lost_variance)
 
-    Unlike the mean square it weighs what decides the answer: the scores of the likely classes.
-    """
+
+def _over_outputs(
+    dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]], scores: Loss, other: Loss
+) -> float:
+    """Mean over the outputs of one loss for class scores, another one for the rest; 0 where none can be compared."""
     results = []
-    for name, first in dense[0].items():
-        if first.ndim == 2 and first.shape[1] >= 2:
-            pairs = [
-                (_log_probabilities(d[name]), _log_probabilities(c[name])) for d, c in zip(dense, changed, strict=True)
-            ]
-            each = np.concatenate([np.sum(np.exp(p) * (p - q), axis=1) for p, q in pairs])
-            results.append(float(np.mean(each)))
-        else:
-            results.append(output_error([{name: d[name]} for d in dense], [{name: c[name]} for c in changed]))
+    for name in dense[0]:
+        if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
+            continue
+        expected, found = ([batch[name] for batch in side] for side in (dense, changed))
+        together = [_class_scores(side) for side in (expected, found)]
+        if together[0] is not None and together[1] is not None and _decides(together[0]):
+            results.append(scores(together[0], together[1]))
+            continue
+        rows = [_rows(side) for side in (expected, found)]
+        energy = float(np.sum(np.square(rows[0])))
+        if float(np.sum(np.square(rows[0] - rows[0].mean(axis=0)))) > CONSTANT * energy:
+            results.append(other(*rows))
     return float(np.mean(results)) if results else 0.0
+
+
+def _class_scores(batches: Sequence[npt.NDArray[np.floating]]) -> Array | None:
+    """All batches of an output as (samples, classes), or None where it has not one vector a sample."""
+    if any(batch.ndim < 2 or max(batch.shape[1:]) != math.prod(batch.shape[1:]) for batch in batches):
+        return None
+    if len({batch.shape[1:] for batch in batches}) > 1 or batches[0].size == len(batches[0]):
+        return None
+    return np.concatenate([batch.reshape(len(batch), -1) for batch in batches]).astype(np.float64)
+
+
+def _decides(scores: Array) -> bool:
+    """Whether the largest element is not the same one for all but a few samples, as it would be of coordinates."""
+    return bool(np.bincount(scores.argmax(axis=1)).max() <= MOST_ALIKE * len(scores))
+
+
+def _lost_variance(expected: Array, found: Array) -> float:
+    expected, found = expected - expected.mean(axis=0), found - found.mean(axis=0)
+    shared = np.sum(expected * found, axis=0) ** 2 / np.maximum(np.sum(found**2, axis=0), np.finfo(float).tiny)
+    return 1.0 - float(np.sum(shared) / np.sum(expected**2))
+
+
+def _fitted_divergence(expected: Array, found: Array) -> float:
+    p, q = _log_probabilities(expected), _log_probabilities(found)
+    mean, tiny = p.mean(axis=0), np.finfo(float).tiny
+    fitted = q
+    if len(p) >= FEWEST_ROWS:
+        others = q - q.mean(axis=0)
+        scale = np.sum((p - mean) * others, axis=0) / np.maximum(np.sum(others**2, axis=0), tiny)
+        fitted = others * scale + mean
+    fitted, same = (scipy.special.log_softmax(scores, axis=1) for scores in (fitted, mean[None]))
+    return _divergence(p, fitted) / max(_divergence(p, same), tiny)
+
+
+def _divergence(p: Array, q: Array) -> float:
+    """Mean over the samples of the Kullback-Leibler divergence of log-probabilities q from p, (samples, classes)."""
+    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
 
 
 def _log_probabilities(scores: npt.NDArray[np.floating]) -> Array:
@@ -110,10 +151,9 @@ def _log_probabilities(scores: npt.NDArray[np.floating]) -> Array:
     return np.asarray(scipy.special.log_softmax(wide, axis=1))
 
 
-def _centred(batches: Sequence[npt.NDArray[np.floating]]) -> Array:
-    """Batches of an output as centred rows (samples, elements); one column where samples are few or differ in size."""
+def _rows(batches: Sequence[npt.NDArray[np.floating]]) -> Array:
+    """Batches of an output as rows (samples, elements); one column where samples are few or differ in size."""
     rows = [batch.reshape(len(batch), -1) if batch.ndim > 1 else batch.reshape(1, -1) for batch in batches]
     if len({row.shape[1] for row in rows}) > 1 or sum(map(len, rows)) < FEWEST_ROWS:
         rows = [row.reshape(-1, 1) for row in rows]
-    joined = np.concatenate(rows).astype(np.float64)
-    return np.asarray(joined - joined.mean(axis=0))
+    return np.concatenate(rows).astype(np.float64)

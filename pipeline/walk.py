@@ -10,10 +10,11 @@ import dataclasses
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ import onnx_ir as ir
 from netsurgeon.passes._nodes import bodies
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Store:
         self.folder = Path(tempfile.mkdtemp(prefix="netsurgeon-", dir=parent))
         self._held: dict[tuple[str, int], Any] = {}
         self._spilled: dict[str, _Spilled] = {}
+        self._free: list[_Spilled] = []
         self._files = itertools.count()
 
     def put(self, name: str, batch: int, value: Any) -> None:
@@ -118,7 +122,7 @@ class Store:
             return
         try:
             if name not in self._spilled:
-                self._spilled[name] = _Spilled(self.folder / str(next(self._files)))
+                self._spilled[name] = self._free.pop() if self._free else self._new_file()
             self._spilled[name].append(batch, value)
         except OSError as error:
             raise InputError(
@@ -142,18 +146,25 @@ class Store:
         """Forget values."""
         for name in names:
             if name in self._spilled:
-                self._spilled.pop(name).delete()
+                self._free.append(self._spilled.pop(name).emptied())
             for batch in range(batches):
                 self._held.pop((name, batch), None)
 
+    def _new_file(self) -> _Spilled:
+        return _Spilled(self.folder / str(next(self._files)))
+
     def close(self) -> None:
         """Delete everything."""
-        self.drop(list(self._spilled), 0)
+        for spilled in (*self._spilled.values(), *self._free):
+            spilled.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Spilled:
-    """All batches of one value, one behind the other in one open file: small batches would cost a file each."""
+    """All batches of one value, one behind the other in one open file: small batches would cost a file each.
+
+    The file is written over by another value later: fresh pages cost more than what is written to them.
+    """
 
     def __init__(self, path: Path):
         self._path = path
@@ -181,9 +192,13 @@ class _Spilled:
             left = left[count:]
         return value
 
-    def delete(self) -> None:
+    def emptied(self) -> _Spilled:
+        self._end = 0
+        self._batches.clear()
+        return self
+
+    def close(self) -> None:
         self._file.close()
-        self._path.unlink(missing_ok=True)
 
 
 class Walk:
@@ -222,8 +237,8 @@ class Walk:
         if not segment.outputs:
             return
         session: Session | None = None
-        for batch in range(self.batches):
-            feed = {name: self.store.get(name, batch) for name in segment.inputs}
+        feeds = ahead(lambda at: {name: self.store.get(name, at) for name in segment.inputs}, self.batches)
+        for batch, feed in enumerate(feeds):
             session = session or self._session(segment, feed)
             for name, value in session.run(feed).items():
                 self.store.put(name, batch, value)
@@ -250,3 +265,14 @@ class Walk:
         for value in graph.outputs:
             value.shape = None
         return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
+
+
+def ahead(make: Callable[[int], T], count: int) -> Iterator[T]:
+    """``make(0)``, ``make(1)``, …, each made while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(make, 0) if count else None
+        for following in range(1, count + 1):
+            assert waiting is not None
+            made = waiting.result()
+            waiting = pool.submit(make, following) if following < count else None
+            yield made

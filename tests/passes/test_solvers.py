@@ -584,7 +584,7 @@ def test_few_steps_are_factored_and_find_the_same_support(monkeypatch: pytest.Mo
 
 def check_curve(columns: int, rows: int, tolerance: float) -> None:
     weight, statistics = normal(2, rows, columns), statistics_of(samples(2, columns, 300))
-    found = curve(weight, statistics, 1e-3, np.random.default_rng(0))
+    found = curve(Problem.of(weight, statistics, 1e-3), np.random.default_rng(0))
     assert found.kept[0] == 1.0
     assert 0.0 < found.kept[-1] < 0.001
     assert (np.diff(found.kept) < 0).all()
@@ -620,7 +620,7 @@ def test_the_curve_of_a_wide_layer_lies_between_the_best_and_the_uncorrected(mon
     problem = Problem.of(weight, statistics, 1e-3)
     energy = np.sum((weight @ statistics.gram) * weight)
     wide(monkeypatch)
-    found = curve(weight, statistics, 1e-3, np.random.default_rng(0))
+    found = curve(Problem.of(weight, statistics, 1e-3), np.random.default_rng(0))
     for share in (0.5, 0.2, 0.1):
         at = int(np.argmin(np.abs(found.kept - share)))
         keep = round(found.kept[at] * weight.size)
@@ -663,7 +663,7 @@ def test_the_curve_of_a_layer_with_few_samples_is_not_too_good_to_be_true() -> N
     half = weight.size // 2
 
     def promised_and_found(damping: float) -> tuple[float, float]:
-        measured = curve(weight, fit, damping, np.random.default_rng(0))
+        measured = curve(Problem.of(weight, fit, damping), np.random.default_rng(0))
         pruned = prune(Problem.of(weight, fit, damping), half, "obs")
         change = pruned - weight
         found = float(np.sum((change @ held.gram) * change)) / solvers.energy(weight, held)
@@ -680,3 +680,23 @@ def test_the_curve_of_a_layer_with_few_samples_is_not_too_good_to_be_true() -> N
 def test_the_same_problem_has_the_same_solution(function: Callable[..., Array]) -> None:
     first, second = (function(problem_of(rows=70, columns=24), 300, "auto") for _ in range(2))
     assert first.tobytes() == second.tobytes()
+
+
+def test_a_wide_layer_is_refitted_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(rows=9, columns=80)
+    mask = largest(np.abs(problem.weight), 350)  # rows with more and with fewer than half of the columns
+    exact = _linalg.refit(problem.target, problem.hessian, mask)
+    monkeypatch.setattr(_linalg, "SINGLE_COLUMNS", 40)
+    single = _linalg.refit(problem.target, problem.hessian, mask)
+    assert single.dtype == np.float64
+    assert not np.array_equal(single, exact)
+    np.testing.assert_allclose(single, exact, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(single != 0, exact != 0)
+
+
+def test_where_single_precision_fails_double_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    hessian = np.full((1, 80, 80), 1.0) + 1e-9 * np.eye(80)
+    target = normal(1, 3, 80)
+    expected = _linalg.solve(target, hessian)
+    monkeypatch.setattr(_linalg, "SINGLE_COLUMNS", 40)
+    np.testing.assert_array_equal(_linalg.solve(target, hessian), expected)

@@ -114,3 +114,30 @@ def test_nothing_held_out_is_counted_as_nothing() -> None:
     rows = np.ones((1, 4, 3), np.float32)
     moments.update(rows[:, _held_out(4)])
     assert moments.count == 0
+
+
+@pytest.mark.parametrize("few", [1, 100])
+def test_what_is_to_be_matched_is_the_same_whichever_side_is_kept(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W X X̂ᵀ + (S − Ŝ) X̂ᵀ, from X X̂ᵀ or from what is lost at the outputs."""
+    monkeypatch.setattr("netsurgeon.pipeline.calibrate.FEW_OUTPUTS", few)
+    x = np.random.default_rng(1).standard_normal((200, 8)).astype(np.float32)
+    dense = residual_block()
+    current = dense.clone()
+    for _, _, (moments,) in calibration(x, 30).paired(dense, [current], LAYERS):
+        if "stem" in moments:
+            stem = next(layer for layer in find_layers(current.graph)[0] if layer.name == "stem")
+            stem.write(0.5 * stem.matrix())
+        if "body" in moments:
+            found = moments["body"].all.statistics(centred=False)
+            s, now = x @ stem.matrix()[0].T * 2, x @ stem.matrix()[0].T
+            inputs, others = (np.concatenate([side, np.maximum(x, 0)], axis=1)[:, 6:14] for side in (s, now))
+            weight = next(layer for layer in find_layers(dense.graph)[0] if layer.name == "body").matrix()
+            expected = (inputs @ weight[0].T + s - now).T @ others / len(x)
+            assert (found.cross is found.gram) == (few == 1)
+            assert found.lost is not None
+            np.testing.assert_allclose((weight @ found.cross + found.lost)[0], expected, rtol=1e-4, atol=1e-4)
+            dense_mean, current_mean = weight[0] @ found.dense_mean[0], inputs.mean(axis=0) @ weight[0].T
+            assert found.lost_mean is not None
+            np.testing.assert_allclose(
+                dense_mean + found.lost_mean[0], current_mean + (s - now).mean(axis=0), rtol=1e-4, atol=1e-4
+            )

@@ -17,7 +17,7 @@ from netsurgeon.passes._layers import Layer
 from netsurgeon.pipeline import walk as walk_module
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.walk import Segment, Store, Walk, cut, used_values
+from netsurgeon.pipeline.walk import Segment, Store, Walk, ahead, cut, used_values
 
 Array = NDArray[Any]
 Feeds = list[dict[str, Array]]
@@ -238,7 +238,8 @@ def test_every_layer_sees_its_true_input(name: str, spill: Path) -> None:
                     found = walk.value(str(layers[layer].input.name), batch)
                     np.testing.assert_allclose(found, expected[batch][layer], rtol=1e-4, atol=1e-5)
             walk.leave(at)
-        assert files(spill) == [], "every value has expired"
+        left = [name for segment in segments for name in segment.expired if walk.holds(name)]
+        assert left == [], "every value has expired"
     assert sorted(seen) == sorted(layers)
     assert len(seen) == len(set(seen))
     assert list(spill.iterdir()) == []
@@ -399,13 +400,16 @@ def test_the_store_gives_back_what_it_got(spill: Path) -> None:
             np.testing.assert_array_equal(found, value)
         else:
             assert found is value
+    before = files(spill)
     store.drop(VALUES, 2)
-    assert files(spill) == []
     for name in VALUES:
         assert name not in store
         with pytest.raises(KeyError):
             store.get(name, 0)
     store.drop(VALUES, 2)
+    store.put("another", 0, normal(2))
+    np.testing.assert_array_equal(store.get("another", 0), normal(2))
+    assert files(spill) == before, "files are used again"
     store.close()
     assert list(spill.iterdir()) == []
 
@@ -455,3 +459,19 @@ def test_a_value_without_a_name() -> None:
     layer.input.name = None
     with pytest.raises(InputError, match=r"value without a name: run it through onnx\.checker"):
         segments_of(model)
+
+
+def test_one_is_made_ahead_and_all_come_in_order() -> None:
+    made: list[int] = []
+
+    def make(at: int) -> int:
+        made.append(at)
+        if at == 3:
+            raise InputError("the third")
+        return at
+
+    assert list(ahead(make, 0)) == []
+    assert list(ahead(make, 3)) == [0, 1, 2]
+    with pytest.raises(InputError, match="the third"):
+        list(ahead(make, 5))
+    assert made == [0, 1, 2, 0, 1, 2, 3], "nothing is made behind a failure"
