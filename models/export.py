@@ -28,6 +28,7 @@ def export(network: nn.Module, example: Tensor, opset: int = OPSET) -> onnx.Mode
         opset: version of the operators.
     """
     proto: onnx.ModelProto = ir.to_proto(_graph(network, example, opset, optimise=True))
+    del proto.graph.value_info[:]  # shapes of inner values follow from the rest, and count in a small file
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
