@@ -183,7 +183,7 @@ def _kept(plan: LayerPlan, weight: Array) -> int:
 
 def _statistics(moments: Moments, gone: Gone | None, centred: bool) -> Statistics:
     statistics = moments.statistics(centred=centred)
-    return statistics if gone is None else statistics.without(gone.columns)
+    return statistics if gone is None else statistics.without(gone.columns, gone.rows)
 
 
 def _to_codebook(weight: Array, problem: solvers.Problem) -> Array:

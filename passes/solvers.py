@@ -44,8 +44,6 @@ FEW_ROWS_COLUMNS = 900
 SLOW_WORK = 5e8
 WIDE_WORK = 4e9
 """Up to so many products a step ADMM runs on the SLOW and on the WIDE schedule; above, on the SHORT one."""
-WIDE = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 40)
-SHORT = _admm.Schedule(_admm.PAPER.start, _admm.PAPER.growth, 20)
 QUICK_STEPS = 16
 """Conjugate gradient steps of a quick refit of a layer with more than OBS_COLUMNS columns."""
 TRIAL_COLUMNS, TRIAL_STEPS = 256, 5
@@ -167,7 +165,7 @@ def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None) ->
         masks.append(mask.reshape(problem.weight.shape))
     if method == "admm" or (method == "auto" and columns > 16):
         work = problem.weight.size * columns
-        schedule = _admm.SLOW if work <= SLOW_WORK else WIDE if work <= WIDE_WORK else SHORT
+        schedule = _admm.SLOW if work <= SLOW_WORK else _admm.WIDE if work <= WIDE_WORK else _admm.SHORT
         masks.append(_admm.support(problem.weight, _admm.scaled(problem.hessian, schedule), keep, pattern, schedule))
     return masks
 

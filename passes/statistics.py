@@ -64,11 +64,12 @@ class Statistics:
         scale = energy.max(axis=1, keepdims=True)
         return np.asarray(gone | (energy <= 1e-10 * scale))
 
-    def without(self, columns: npt.NDArray[np.bool_]) -> Statistics:
+    def without(self, columns: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_] | None = None) -> Statistics:
         """The same statistics where some of the current inputs are gone: dead from now on.
 
         Args:
             columns: True = gone, (groups, columns).
+            rows: outputs that nobody reads any more: they miss nothing, (groups, rows).
         """
 
         def zeroed(moment: Array) -> Array:
@@ -76,6 +77,8 @@ class Statistics:
 
         gram = np.where(columns[:, :, None], 0.0, zeroed(self.gram))
         lost = None if self.lost is None else zeroed(self.lost)
+        if lost is not None and rows is not None:
+            lost[rows] = 0.0
         return dataclasses.replace(self, gram=gram, cross=zeroed(self.cross), lost=lost, gone=columns)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Statistics:

@@ -113,7 +113,7 @@ def sensitivity_picture(names: Sequence[str], losses: Sequence[Sequence[float]],
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 * value:g} %"))
         axes.minorticks_off()
-        axes.set_xlabel("share of the outputs' variance lost")
+        axes.set_xlabel("share of what the outputs tell that is lost")
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
         svg = _svg(figure, "sensitivity")
     light = "".join(f"--{name}:{colour};" for name, colour in _LIGHT.items())

@@ -33,9 +33,9 @@ class LayerSensitivity:
         name: its node.
         operator: its operator type.
         weights: how many.
-        sensitivity: share of the outputs' variance lost per share of the layer's output energy lost.
+        sensitivity: share of what the outputs tell that is lost per share of the layer's output energy lost.
         errors: share of the energy of the layer's own output lost at each of `SPARSITIES`, after correction.
-        losses: share of the outputs' variance lost there: errors times sensitivity, all of it at most.
+        losses: share of what the outputs tell that is lost there: errors times sensitivity, all of it at most.
     """
 
     name: str

@@ -252,7 +252,7 @@ def measure_costs(
     sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
     curves, trials = {}, {}
-    fewer = dataclasses.replace(calibration, elements=10_000_000, rows_per_column=16)
+    fewer = dataclasses.replace(calibration, elements=15_000_000, rows_per_column=24)
     for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
         curves[layer.name], trials[layer.name] = _cost(

@@ -573,7 +573,7 @@ def test_both_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[_admm.
 
 
 def test_few_steps_are_factored_and_find_the_same_support(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(_admm.scaled(np.eye(3)[None], solvers.SHORT), _admm.Factored)
+    assert isinstance(_admm.scaled(np.eye(3)[None], _admm.SHORT), _admm.Factored)
     assert isinstance(_admm.scaled(np.eye(3)[None], _admm.SLOW), _admm.Eigenbasis)
     problem = problem_of(rows=20, columns=48)
     monkeypatch.setattr(solvers, "SLOW_WORK", 0)

@@ -110,6 +110,20 @@ def test_what_a_branch_has_lost(centred: bool) -> None:
     assert found.rows(np.array([0, 2])).lost_mean == pytest.approx(mean[:, [0, 2]], rel=1e-5)
 
 
+def test_outputs_that_are_gone_miss_nothing() -> None:
+    dense = rows(2, 40, 3)
+    moments = Moments(2, 3, paired=False)
+    moments.update(dense, None, rows(2, 40, 4, seed=1))
+    whole = moments.statistics(centred=True)
+    columns, lost_rows = np.zeros((2, 3), bool), np.zeros((2, 4), bool)
+    columns[0, 1] = lost_rows[1, 2] = True
+    left = whole.without(columns, lost_rows)
+    assert whole.lost is not None
+    assert left.lost is not None
+    expected = np.where(lost_rows[:, :, None] | columns[:, None, :], 0.0, whole.lost)
+    np.testing.assert_array_equal(left.lost, expected)
+
+
 def test_an_empty_part_merges_to_nothing() -> None:
     moments = stream(rows(1, 30, 3), None, [10])
     merged = moments.merged(moments.like()).statistics(centred=True)
