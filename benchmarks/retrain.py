@@ -1,8 +1,8 @@
 """L-OBS and light retraining: prune in rounds, retrain a few hundred steps in each, measure in ONNX Runtime.
 
 ``python benchmarks/retrain.py --shared ../shared`` runs every row and writes ``results/retrain.json`` and
-``results/retrain.md``; ``--only lenet5_dense/7`` runs one row, ``--runs`` keeps the CIFAR-Net that is trained first. The
-test split is read at the end.
+``results/retrain.md``; ``--only lenet5_dense/7`` runs one row, ``--runs`` keeps the CIFAR-Net that is trained first.
+The test split is read at the end.
 """
 
 from __future__ import annotations
