@@ -38,6 +38,7 @@ try:
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.source import write_text
+    from netsurgeon.pipeline.tracking import Tracker
     from netsurgeon.pipeline.train import train
     from netsurgeon.pipeline.training_options import VALIDATION
     from netsurgeon.pipeline.unpack import unpack
@@ -108,6 +109,7 @@ _picture_options = _options(
     click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
     click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
+    click.option("--mirror", is_flag=True, default=None, help="Pictures: correct weights on mirror images, too."),
 )
 """How pictures become inputs."""
 _classes_option = click.option(
@@ -202,7 +204,12 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
 @click.option("--report", type=click.Path(path_type=Path), help="Where the report goes: .html or .json.")
-@click.option("--sparsity", type=float, help="Share of all prunable weights to remove. [default: 0.5; 0 with --trim]")
+@click.option("--max-drop", help="Goal: metric lost at most, e.g. 1%. [default: 1% without goal, --sparsity, --trim …]")
+@click.option("--speedup", help="Goal: times as fast at least, e.g. 2.")
+@click.option("--latency", help="Goal: time of a run at most, e.g. 5ms.")
+@click.option("--max-size", help="Goal: size of the file at most, e.g. 500KB.")
+@click.option("--max-macs", help="Goal: multiply-adds of a sample at most, e.g. 40M.")
+@click.option("--sparsity", type=float, help="Share of all prunable weights to remove, in place of a goal.")
 @click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
 @click.option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts.")
@@ -216,10 +223,15 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--exclude", multiple=True, help="Leave layers of this name or glob as they are.")
 @click.option("--damping", type=float, help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]")
 @click.option(
-    "--values", type=click.Choice(VALUES), default="float16", show_default=True, help="Type of stored weights."
+    "--values", type=click.Choice(VALUES), help="Type of stored weights. [default: codebook with a goal, else float16]"
 )
 @click.option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed.")
 @click.option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute.")
+@click.option("--threads", type=int, help="Threads of one operator while models are timed. [default: one a core]")
+@click.option("--timed-batch", type=int, help="Samples in a run that is timed. [default: the model's own, or 1]")
+@click.option("--timings", type=click.Path(path_type=Path), help="Replay the times of this JSON report.")
+@click.option("--mlflow", help="Log the result to MLflow: the URI of a tracking server or folder.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps what is done: a killed run goes on.")
 @_data_options
 @click.option(
     "--recipe",
@@ -238,16 +250,20 @@ def compress_command(
     report: Path | None,
     json_file: Path | None,
     quiet: bool,
+    mlflow: str | None,
     **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    read = (model, data, test, options["classes"], options["pictures"], *options["custom_ops"])
+    read = (model, data, test, options["classes"], options["pictures"], options["timings"], *options["custom_ops"])
     _check_json(json_file, read, (output, report))
+    tracker = None if mlflow is None else Tracker(mlflow)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **_with_pictures(options)
         )
     _show(result.report, screen.print_report, json_file, quiet)
+    if tracker is not None:
+        tracker.log(result.report)
 
 
 @cli.command("inspect")

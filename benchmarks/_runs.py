@@ -36,6 +36,7 @@ def main(task_path: str, result_path: str) -> None:
     """Run a task and write its facts."""
     task: Task = json.loads(Path(task_path).read_text("utf-8"))
     kinds = {"he": he_weights, "accuracy": accuracy, "scale": scale, "zoo": zoo, "trim": trim, "trim_zoo": trim_zoo}
+    kinds["goals"] = goals
     try:
         facts = {"status": "ok", **kinds[task["kind"]](task)}
     except netsurgeon.NetsurgeonError as error:
@@ -65,9 +66,49 @@ def trim(task: Task) -> Facts:
     return facts
 
 
-def _latency(dense: Path, small: Path, batches: list[int]) -> list[Facts]:
+def goals(task: Task) -> Facts:
+    """Search for a user's goals, and measure what came out on the test split, once; labels guide the search."""
+    shared, small = Path(task["shared"]), Path(task["folder"]) / "small.onnx"
+    model = shared / "models" / f"{task['model']}.onnx"
+    options: dict[str, Any] = {"batch_size": BATCH[task["data"]], "seed": task["seed"], "threads": task["threads"]}
+    calibration, test, more = _labelled(shared, model, task)
+    started, busy = time.perf_counter(), time.process_time()
+    report = netsurgeon.compress(
+        model, calibration, test=test, output=small, **{**options, **more, **task["goals"]}
+    ).report
+    seconds, busy, found = time.perf_counter() - started, time.process_time() - busy, report.search
+    if found is None:
+        raise netsurgeon.CheckFailedError("the report has no search")
+    return {
+        **_common(report, seconds),
+        "goals": dataclasses.asdict(found.goals),
+        "guide": dataclasses.asdict(found.evidence),
+        "test": dataclasses.asdict(found.measured),
+        "proven": found.proven,
+        "needed": found.needed,
+        "corrected": report.calibration.samples,
+        "cpu_seconds": round(busy, 1),
+        "tried": sum(point.kind == "candidate" for point in found.points),
+        "points": [dataclasses.asdict(point) for point in found.points],
+        "predicted_ms": found.timed.model if found.timed else None,
+        "ratio_same_type": round((report.dense.bytes - 2 * report.dense.parameters) / report.compressed.bytes, 3),
+        "threads": task["threads"],
+        "latency": _latency(model, small, [1], task["threads"])[0],
+    }
+
+
+def _labelled(shared: Path, model: Path, task: Task) -> tuple[Any, Any, dict[str, Any]]:
+    """Calibration inputs with labels, the test split, and how pictures become inputs."""
+    recipe = json.loads((shared / "models" / "manifest.json").read_text("utf-8"))[task["model"]]
+    if task["data"] == "mnist":
+        return *_mnist(shared, model, recipe["scale"], task["seed"], task["limit"]), {}
+    calibration, test, pictures = _pictures(shared, task["data"], recipe)
+    return calibration, test, {**pictures, "limit": task["limit"]}
+
+
+def _latency(dense: Path, small: Path, batches: list[int], threads: int = THREADS) -> list[Facts]:
     """Both models in turn on random pictures, one entry a batch size."""
-    found = profile(dense, small, data="random", batches=batches, threads=THREADS, rounds=ROUNDS)
+    found = profile(dense, small, data="random", batches=batches, threads=threads, rounds=ROUNDS)
     timed = {
         each.batch: {
             "batch": each.batch,
@@ -91,6 +132,7 @@ def _compress(task: Task, output: Path, **goal: Any) -> Facts:
     test: Any
     if data == "mnist":
         calibration, test = _mnist(shared, model, recipe["scale"], task["seed"])
+        del calibration["labels"]
     else:
         calibration, test, pictures = _pictures(shared, data, recipe)
         options |= pictures
@@ -107,24 +149,28 @@ def _compress(task: Task, output: Path, **goal: Any) -> Facts:
     }
 
 
-def _mnist(shared: Path, model: Path, scale: float, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Training pictures drawn with the seed, without labels, and the test split with labels."""
+def _mnist(
+    shared: Path, model: Path, scale: float, seed: int, count: int = CALIBRATION["mnist"]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Training pictures drawn with the seed, and the test split, both with labels."""
     name = onnx.load(model, load_external_data=False).graph.input[0].name
 
     def inputs(pixels: Any) -> Any:
         return pixels.astype(np.float32)[:, None] * np.float32(scale)
 
     with np.load(shared / "data" / "mnist" / "train.npz") as train:
-        pixels = train["x"]
-    drawn = np.random.default_rng(seed).permutation(len(pixels))[: CALIBRATION["mnist"]]
+        pixels, labels = train["x"], train["y"].astype(np.int64)
+    drawn = np.random.default_rng(seed).permutation(len(pixels))[:count]
     with np.load(shared / "data" / "mnist" / "test.npz") as test:
-        return {name: inputs(pixels[drawn])}, {name: inputs(test["x"]), "labels": test["y"].astype(np.int64)}
+        given = {name: inputs(pixels[drawn]), "labels": labels[drawn]}
+        return given, {name: inputs(test["x"]), "labels": test["y"].astype(np.int64)}
 
 
 def _pictures(shared: Path, data: str, recipe: dict[str, Any]) -> tuple[Path, Path, dict[str, Any]]:
     """Calibration pictures, test pictures, and the options that make inputs of them; labels only count in the test."""
     folder = shared / "data" / data
-    options: dict[str, Any] = {"pictures": picture_options(recipe), "limit": CALIBRATION[data]}
+    pictures = dataclasses.replace(picture_options(recipe), mirror=True)
+    options: dict[str, Any] = {"pictures": pictures, "limit": CALIBRATION[data]}
     if data == "imagenet":
         options["classes"] = folder / "synsets.txt"
     return folder / ("train.zip" if data == "cifar10" else "calibration.zip"), folder / "test.zip", options

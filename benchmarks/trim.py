@@ -215,7 +215,8 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     graphs = [(key.removeprefix("zoo/"), row) for key, row in rows.items() if key.startswith("zoo/")]
     legend = (
         "LeNet-5: error in percent, median of the calibration seeds; the others: top-1 in percent. No retraining; "
-        "calibrated on training pictures without labels, measured once on the test split. Latency: dense and trimmed "
+        "calibrated on training pictures without labels (and, but for MNIST, on their mirror images), measured once on "
+        "the test split. Latency: dense and trimmed "
         "in turn in one process, 2 threads, medians of 60 rounds, ratio of neighbours with Student's interval."
     )
     parts = ["# Trimming real models", legend, table(titles, lines)]

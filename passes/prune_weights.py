@@ -89,6 +89,21 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
+class Solution:
+    """What a layer's problem has come to, to be written into the layer.
+
+    Attributes:
+        weight: of the shape of `Layer.matrix()`.
+        shift: of the bias, (groups x rows,); None where the bias stays.
+        outcome: how it came about.
+    """
+
+    weight: Array = dataclasses.field(repr=False)
+    shift: Array | None = dataclasses.field(repr=False)
+    outcome: Outcome
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerMoments:
     """A layer's streamed moments, a part of the samples held out to choose the damping."""
 
@@ -123,13 +138,18 @@ class PruneWeights(ir.passes.InPlacePass):
         plan: by layer name.
         moments: by layer name.
         seed: of the rows sampled to choose the damping.
-        outcomes: filled with what was done, by layer name.
+        solutions: by layer name: those that are known are written without moments, those that are found are added.
     """
 
     plan: Mapping[str, LayerPlan]
     moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
     seed: int = 0
-    outcomes: dict[str, Outcome] = dataclasses.field(default_factory=dict)
+    solutions: dict[str, Solution] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """What was done, by layer name."""
+        return {name: solution.outcome for name, solution in self.solutions.items()}
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Prune in place.
@@ -139,11 +159,16 @@ class PruneWeights(ir.passes.InPlacePass):
         """
         layers = [layer for layer in find_layers(model.graph)[0] if layer.name in self.plan]
         for layer in layers:
-            if layer.name in self.moments:
-                self.outcomes[layer.name] = self._prune(layer)
-        return ir.passes.PassResult(model, bool(self.outcomes))
+            if layer.name in self.solutions:
+                solution = self.solutions[layer.name]
+                layer.write(solution.weight)
+                if solution.shift is not None:
+                    layer.shift_bias(solution.shift)
+            elif layer.name in self.moments:
+                self.solutions[layer.name] = self._prune(layer)
+        return ir.passes.PassResult(model, bool(self.solutions))
 
-    def _prune(self, layer: Layer) -> Outcome:
+    def _prune(self, layer: Layer) -> Solution:
         started = time.perf_counter()
         plan, moments = self.plan[layer.name], self.moments[layer.name]
         centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
@@ -164,10 +189,14 @@ class PruneWeights(ir.passes.InPlacePass):
                 pruned = _to_codebook(pruned, problem)
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
-        layer.write(plan.gone.restored(pruned, dense) if plan.gone else pruned)
-        if centred:
-            layer.shift_bias(bias_shift(layer, dense, statistics))
-        return Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
+        written = plan.gone.restored(pruned, dense) if plan.gone else pruned
+        layer.write(written)
+        shift = bias_shift(layer, dense, statistics) if centred else None
+        if shift is not None:
+            layer.shift_bias(shift)
+        return Solution(
+            written, shift, Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
+        )
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
         if plan.method == "magnitude" and plan.gone is None:  # nothing is solved

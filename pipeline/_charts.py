@@ -73,6 +73,28 @@ def pair_chart(names: Sequence[str], before: Sequence[float], after: Sequence[fl
         return _svg(figure, salt)
 
 
+def frontier_chart(
+    sizes: Sequence[float], drops: Sequence[float], bounds: Sequence[float], chosen: Sequence[bool], limit: float | None
+) -> str:
+    """Drop of each candidate and its bound, in points, over the bytes of its file; the goal as a line."""
+    with _figure(3.2) as figure:
+        axes = figure.subplots()
+        places = [size / 1000.0 for size in sizes]
+        points, reach = ([100.0 * each for each in side] for side in (drops, bounds))
+        axes.vlines(places, points, reach, color=_COLOURS["faint"], lw=2, zorder=1, label="to the 90 % bound")
+        for picked, colour, label in ((False, "before", "tried"), (True, "accent", "chosen")):
+            at = [number for number, each in enumerate(chosen) if each == picked]
+            if at:
+                xs, ys = [places[number] for number in at], [points[number] for number in at]
+                axes.plot(xs, ys, "o", color=_COLOURS[colour], ms=7, label=label)
+        if limit is not None:
+            axes.axhline(100.0 * limit, color=_COLOURS["warn"], lw=1.2, label="goal")
+        axes.set_xlabel("file, kB")
+        axes.set_ylabel("drop, points")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4)
+        return _svg(figure, "frontier")
+
+
 def bound_chart(names: Sequence[str], measured: Sequence[float], bounds: Sequence[float | None]) -> str:
     """Measured error and bound of each output, on one logarithmic axis."""
     with _figure(0.9 + 0.3 * len(names)) as figure:

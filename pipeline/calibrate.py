@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ class Calibration:
                 walk.leave(at)
 
     def paired(
-        self, dense: ir.Model, currents: Sequence[ir.Model], plan: Mapping[str, bool]
+        self, dense: ir.Model, currents: Sequence[ir.Model], plan: Mapping[str, bool], known: Container[str] = ()
     ) -> Iterator[tuple[int, int, list[dict[str, LayerMoments]]]]:
         """Segment by segment, dense and current models side by side.
 
@@ -72,6 +72,7 @@ class Calibration:
             dense: the model to be matched.
             currents: clones of it, changed on the way.
             plan: layers to look at; True = on the current model's inputs, False = on the dense ones.
+            known: those of them whose moments nobody needs.
 
         Yields:
             index of the segment, number of segments, and for each of `currents` the moments of its layers.
@@ -87,7 +88,7 @@ class Calibration:
                 for walk in (reference, *walks):
                     walk.run(at)
                 moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
-                for name in segment.layers:
+                for name in (each for each in segment.layers if each not in known):
                     looked_at = walks if plan[name] else [None for _ in walks]
                     for each, found in zip(moments, self._moments(layers[name], reference, looked_at), strict=True):
                         each[name] = found

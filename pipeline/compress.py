@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
+import hashlib
 import json
 import os
 import time
@@ -15,10 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 import netsurgeon
-from netsurgeon.passes._find_layers import Declined
 from netsurgeon.passes._linalg import FactorizationError
-from netsurgeon.passes._nodes import label
-from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline._kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.bound import Bound, measure_bound
@@ -27,47 +25,38 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import (
     data_facts,
     layer_facts,
+    model_digest,
     model_facts,
     model_files,
     path_of,
     peak_bytes,
-    trim_facts,
     versions,
 )
+from netsurgeon.pipeline.guided import Guided, promise
+from netsurgeon.pipeline.inputs import Inputs, open_inputs
 from netsurgeon.pipeline.latency import Profile, profile
+from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.page import is_page, render
-from netsurgeon.pipeline.prune import Plan, Pruned, Selection, make_plan, prune_segments, select
-from netsurgeon.pipeline.report import LayerFacts, Report, TrimFacts
+from netsurgeon.pipeline.prune import Selection, make_plan, select
+from netsurgeon.pipeline.report import LayerFacts, Report, SearchFacts
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.samples import Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.source import (
     ModelLike,
     Source,
     check_output_path,
-    input_specs,
     open_model,
     save_model,
     verified,
     write_text,
 )
-from netsurgeon.pipeline.trim import (
-    TrimPlan,
-    choose_units,
-    give_biases,
-    no_units,
-    proof_feeds,
-    remove_units,
-    require_goal,
-    with_unread,
-)
+from netsurgeon.pipeline.timing_table import TimingTable
+from netsurgeon.pipeline.trim import TrimPlan, choose_units, give_biases, no_units
 from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
+from netsurgeon.pipeline.work import Work
 
-HELD_OUT = 0.125
-"""Share of the calibration inputs kept for validation where no test inputs are given."""
-FEWEST_TO_SPLIT = 64
 BOUND_SAMPLES = 64
 """Most inputs on which the bound is measured."""
 
@@ -126,27 +115,6 @@ def _silent(stage: str, done: int, count: int) -> None:
     del stage, done, count
 
 
-@dataclasses.dataclass(frozen=True)
-class _Inputs:
-    """What the model is run on.
-
-    Attributes:
-        data: the calibration inputs as given.
-        test: the test inputs as given, if they were.
-        calibration: inputs that guide the corrections.
-        held: inputs of the final measurement.
-        held_out: whether `calibration` has none of `held`.
-        warnings: what was left out and why; files by name only.
-    """
-
-    data: Data
-    test: Data | None
-    calibration: Samples
-    held: Samples
-    held_out: bool
-    warnings: tuple[str, ...]
-
-
 @dataclasses.dataclass
 class _Run:
     """One compression: the options, the time each stage took, and what the user should know."""
@@ -165,69 +133,96 @@ class _Run:
         load_metric(self.options.metric)
         source = open_model(model, runtime)
         self._check_paths(source, data, test, output, report)
-        inputs = self._inputs(source, data, test)
-        with inputs_blamed(source.original, runtime, inputs.calibration, inputs.held):
+        inputs = open_inputs(source, data, test, self.options)
+        with inputs_blamed(source.original, runtime, *inputs.all):
             return self._compressed(source, inputs, runtime, output, report)
 
     def _compressed(
-        self, source: Source, inputs: _Inputs, runtime: Runtime, output: Path | None, report: Path | None
+        self, source: Source, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
-        check_labels(runtime.session(source.original), inputs.held, self.options.label_offset)
+        for samples in inputs.all[1:]:
+            check_labels(runtime.session(source.original), samples, self.options.label_offset)
         selection = select(source.model, self.options)
         self._stage("open")
         sweep = Calibration(inputs.calibration, runtime, self.options.seed)
-        trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep)
-        selection = _trimmed(selection, trim, self.options) if trim else selection
-        plan = make_plan(source.model, selection, sweep, self.options, self.progress)
-        self._stage("measure")
-        masked = source.model.clone()
-        if trim:
-            MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
-        pruned = prune_segments(source.model, masked, selection, plan, sweep, self.options, self.progress)
-        self._stage("prune")
-        current, units = self._remove_units(masked, selection, trim, sweep)
-        self._stage("trim")
-        evidence = self._validate(source, masked, current, inputs, runtime)
+        with self._work(source, inputs) as work:
+            trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep, work)
+            guided, found = self._guided(source, inputs, runtime), None
+            if guided:
+                size = functools.partial(self._size, source, inputs, runtime)
+                found = guided.search(selection, sweep, trim, size, self.progress, work)
+            operated = found.operated if found else self._operate(source, selection, trim, sweep, work)
+        self._stage("search" if found else "prune")
+        self.warnings += operated.warnings
+        validation, bound = self._validate(source, operated, inputs, runtime)
         self._stage("validate")
-        packed = self._pack(source, current, inputs, runtime)
+        packed = self._pack(source, operated.model, inputs, runtime)
         self._stage("pack")
-        latency = self._profile(source, packed.model, inputs) if self.options.profile else None
+        latency = self._profile(source, packed.model, inputs) if self._is_timed() else None
+        facts = guided.facts(found, validation, latency, operated.model) if guided and found else None
         if output is not None:
             self._write(packed.model, output, inputs, runtime)
         self._stage("write")
-        result = self._report(
-            source, inputs, selection, plan, pruned, units, current, packed, output, runtime, latency, *evidence
-        )
+        result = self._report(source, inputs, operated, packed, output, runtime, latency, facts, validation, bound)
         if report is not None:
             write_text(render(result) if is_page(report) else result.to_json(), report)
         return Compression(packed.model, result)
 
-    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration) -> TrimPlan:
+    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration, work: Work) -> TrimPlan:
         self.progress("finding units", 0, 1)
         give_biases(selection.layers)
-        plan = choose_units(model, selection.layers, sweep, self.options, self.progress)
+        found = work.facts("units")
+        if found is None:
+            plan = choose_units(model, selection.layers, sweep, self.options, self.progress)
+            work.keep_facts("units", plan.described())
+        else:
+            plan = no_units(model, selection.layers, sweep).with_choice(found)
         self._stage("choose units")
         return plan
 
-    def _remove_units(
-        self, masked: ir.Model, selection: Selection, trim: TrimPlan | None, sweep: Calibration
-    ) -> tuple[ir.Model, TrimFacts | None]:
-        """The masked model without the units that go, and without those that pruning has left unread."""
-        self.progress("removing units", 0, 1)
+    def _operate(
+        self, source: Source, selection: Selection, trim: TrimPlan | None, sweep: Calibration, work: Work
+    ) -> Operated:
+        """Do what was asked for."""
         options = self.options
-        if trim is None and options.unread_stay:
-            return masked, None
-        try:
-            plan = trim or no_units(masked, selection.layers, sweep)
-        except CheckFailedError as error:  # what was not asked for must not stop what was
-            self.warnings.append(f"units that nothing reads any more stay: {error}")
-            return masked, None
-        gone = plan.removed if options.unread_stay else with_unread(masked, plan, options.round_to)
-        trimmed = remove_units(masked, plan.dependencies, gone, proof_feeds(sweep), sweep.runtime)
-        if trim:
-            require_goal(masked, trim.after(trimmed), options)
-        return trimmed.model, trim_facts(masked, plan, trimmed, options)
+        selection = trimmed_selection(selection, trim, options) if trim else selection
+        plan = work.plan() or make_plan(source.model, selection, sweep, options, self.progress)
+        work.keep_plan(plan)
+        self._stage("measure")
+        return operate(source.model, selection, trim, plan, sweep, options, self.progress, work.solutions("whole"))
+
+    def _guided(self, source: Source, inputs: Inputs, runtime: Runtime) -> Guided | None:
+        """The search for the user's goals, where there are any."""
+        options = self.options
+        if options.goals is None or inputs.guide is None:
+            return None
+        table = TimingTable() if options.timings is None else TimingTable.read(options.timings)
+        return Guided(options.goals, source, inputs, inputs.guide, options, runtime, table)
+
+    def _size(self, source: Source, inputs: Inputs, runtime: Runtime, model: ir.Model) -> int:
+        """Bytes of a model's file."""
+        return len(ir.to_proto(self._pack(source, model, inputs, runtime).model).SerializeToString())
+
+    def _is_timed(self) -> bool:
+        return self.options.profile or (self.options.goals is not None and self.options.goals.is_timed)
+
+    def _work(self, source: Source, inputs: Inputs) -> Work:
+        """The folder that keeps what is done, for this very run."""
+        folder = self.options.work
+        if folder is None:
+            return Work(None, {})
+        self.progress("reading the work folder", 0, 1)
+        names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
+        files = [path_of(each) for each in (*self.options.custom_ops, self.options.timings)]
+        identity = {
+            "model": model_digest(source.original, source.path),
+            "options": self.options.described(),
+            "data": {name: each.digest() for name, each in zip(names, inputs.all, strict=True)},
+            "files": [hashlib.sha256(each.read_bytes()).hexdigest() for each in files if each and each.is_file()],
+            "versions": versions(),
+        }
+        return Work(folder, identity)
 
     def _stage(self, name: str) -> None:
         now = time.perf_counter()
@@ -236,7 +231,8 @@ class _Run:
     def _check_paths(
         self, source: Source, data: Data, test: Data | None, output: Path | None, report: Path | None
     ) -> None:
-        read = [*map(Path, self.options.custom_ops), self.options.classes, path_of(data), path_of(test)]
+        read = [*map(Path, self.options.custom_ops), self.options.classes, self.options.timings]
+        read += [path_of(data), path_of(test)]
         read += model_files(source.path) if source.path else ()
         for path in (output, report):
             if path is not None:
@@ -244,39 +240,13 @@ class _Run:
         if output is not None and report is not None and output.resolve() == report.resolve():
             raise InputError(f"model and report would both go to {output}: give two paths")
 
-    def _inputs(self, source: Source, data: Data, test: Data | None) -> _Inputs:
-        given = self._open(source, data, self.options.limit)
-        warnings = _without_folder(given.warnings, data)
-        if test is not None:
-            held = self._open(source, test, None)
-            return _Inputs(data, test, given, held, True, (*warnings, *_without_folder(held.warnings, test)))
-        if given.count >= FEWEST_TO_SPLIT:
-            # a large fixed batch may leave no whole feed to hold out
-            with contextlib.suppress(InputError):
-                held, rest = given.split(HELD_OUT, np.random.default_rng(self.options.seed))
-                return _Inputs(data, None, rest, held, True, warnings)
-        return _Inputs(data, None, given, given, False, warnings)
-
-    def _open(self, source: Source, data: Data, limit: int | None) -> Samples:
-        options = self.options
-        return open_samples(
-            data,
-            input_specs(source.original),
-            pictures=options.pictures,
-            classes=options.classes,
-            batch_size=options.batch_size,
-            limit=limit,
-            seed=options.seed,
-        )
-
     def _validate(
-        self, source: Source, masked: ir.Model, current: ir.Model, inputs: _Inputs, runtime: Runtime
+        self, source: Source, operated: Operated, inputs: Inputs, runtime: Runtime
     ) -> tuple[Validation, Bound]:
-        """`masked` is the same function as `current` with all weights of the dense model still in their places."""
         self.progress("validating", 0, 2)
         validation = validate(
             runtime.session(source.original),
-            runtime.session(current),
+            runtime.session(operated.model),
             inputs.held,
             held_out=inputs.held_out,
             metric=self.options.metric,
@@ -285,9 +255,9 @@ class _Run:
         self.progress("validating", 1, 2)
         count = min(BOUND_SAMPLES, inputs.calibration.count)
         few = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
-        return validation, measure_bound(source.model, masked, few.batches(), few.count, runtime)
+        return validation, measure_bound(source.model, operated.masked, few.batches(), few.count, runtime)
 
-    def _pack(self, source: Source, current: ir.Model, inputs: _Inputs, runtime: Runtime) -> Packed:
+    def _pack(self, source: Source, current: ir.Model, inputs: Inputs, runtime: Runtime) -> Packed:
         self.progress("packing", 0, 1)
         feed = next(inputs.calibration.batches())
         packed = (
@@ -295,10 +265,11 @@ class _Run:
             if self.options.pack
             else Packed(current, (), ())
         )
+        goals = self.options.goals
         entry = {
             "version": netsurgeon.__version__,
             "method": self.options.method,
-            "sparsity": self.options.pruned_share,
+            **({"goals": str(goals)} if goals else {"sparsity": self.options.pruned_share}),
         }
         packed.model.metadata_props["netsurgeon"] = json.dumps(entry)
         problem = changed_interface(source.original, packed.model)
@@ -306,18 +277,20 @@ class _Run:
             raise CheckFailedError(f"{problem}: please report this")
         return packed
 
-    def _write(self, model: ir.Model, output: Path, inputs: _Inputs, runtime: Runtime) -> None:
+    def _write(self, model: ir.Model, output: Path, inputs: Inputs, runtime: Runtime) -> None:
         self.progress("writing", 0, 1)
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))
 
-    def _profile(self, source: Source, compressed: ir.Model, inputs: _Inputs) -> Profile:
+    def _profile(self, source: Source, compressed: ir.Model, inputs: Inputs) -> Profile:
         """Dense and compressed model in turn on the first calibration inputs."""
         self.progress("timing", 0, 1)
         latency = profile(
             source.path or source.original,
             compressed,
             data=[next(inputs.calibration.batches())],
+            batches=None if self.options.timed_batch is None else (self.options.timed_batch,),
+            threads=self.options.threads,
             per_operator=True,
             provider=self.options.provider,
             custom_ops=self.options.custom_ops,
@@ -328,20 +301,19 @@ class _Run:
     def _report(
         self,
         source: Source,
-        inputs: _Inputs,
-        selection: Selection,
-        plan: Plan,
-        pruned: Pruned,
-        units: TrimFacts | None,
-        current: ir.Model,
+        inputs: Inputs,
+        operated: Operated,
         packed: Packed,
         output: Path | None,
         runtime: Runtime,
         latency: Profile | None,
+        search: SearchFacts | None,
         validation: Validation,
         bound: Bound,
     ) -> Report:
-        layers = layer_facts(selection, plan, pruned, current, packed, bound)
+        selection, pruned = operated.selection, operated.pruned
+        layers = layer_facts(selection, operated.plan, pruned, operated.model, packed, bound)
+        unproven = promise(search) if search else None
         rounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)
         return Report(
             versions=versions(),
@@ -353,36 +325,23 @@ class _Run:
             test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
             layers=layers,
             declined=tuple(dataclasses.asdict(each) for each in selection.declined),
-            trim=units,
+            search=search,
+            trim=operated.units,
             validation=validation,
             bound=bound,
             notes=(*source.notes, *packed.notes, *rounded),
-            warnings=(*inputs.warnings, *pruned.warnings, *self.warnings, *_emptied(layers)),
+            warnings=(
+                *([unproven] if unproven else []),
+                *inputs.warnings,
+                *pruned.warnings,
+                *self.warnings,
+                *_emptied(layers),
+            ),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
             latency=latency,
             on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
         )
-
-
-def _trimmed(selection: Selection, trim: TrimPlan, options: Options) -> Selection:
-    """What is left to prune and correct when units go.
-
-    Where nothing is pruned besides, layers that lose nothing and share a weight stay as they are: corrected, each of
-    them would need a weight of its own, and the file would grow.
-    """
-    gone = trim.gone()
-    stay = [
-        layer
-        for layer in selection.layers
-        if layer.name not in gone and len({use.node for use in layer.weight.uses()}) > 1
-    ]
-    if options.pruned_share or options.layers or len(stay) == len(selection.layers):
-        stay = []
-    reason = "it shares its weight and loses nothing"
-    declined = (Declined(layer.name, layer.operator, reason, layer.size) for layer in stay)
-    layers = tuple(layer for layer in selection.layers if layer not in stay)
-    return dataclasses.replace(selection, layers=layers, declined=(*selection.declined, *declined), gone=gone)
 
 
 def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
@@ -393,9 +352,3 @@ def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
             f"no weight is left in {listed}: the input never varied on the calibration inputs, or the sparsity asks "
             "for it; more calibration inputs, or another sparsity for the layer, would keep it alive"
         )
-
-
-def _without_folder(warnings: tuple[str, ...], data: Data) -> tuple[str, ...]:
-    """The warnings, the data's path shortened to its name."""
-    path = path_of(data)
-    return tuple(text.replace(str(path), path.name) for text in warnings) if path else warnings

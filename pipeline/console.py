@@ -15,6 +15,7 @@ from rich.text import Text
 
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.compare import Comparison
+from netsurgeon.pipeline.guided import verdict
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.report import ModelFacts, Report, TrimFacts
@@ -57,6 +58,8 @@ def print_report(report: Report, console: Console) -> None:
     if report.trim is not None:
         _print_trim(report.trim, console)
     console.print(_models(report.dense, report.compressed, report.validation))
+    for sentence in verdict(report):
+        console.print(Text(sentence, style="bold"))
     source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
     console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")
     _print_fidelity(report.validation, console)

@@ -51,6 +51,14 @@ def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
     )
 
 
+def model_digest(model: ir.Model, path: Path | None) -> str:
+    """The sha256 (hex) of a model's files; of the serialised model where there is no file."""
+    digest = hashlib.sha256()
+    for block in _blocks(model_files(path)) if path else (ir.to_proto(model).SerializeToString(),):
+        digest.update(block)
+    return digest.hexdigest()
+
+
 def model_files(path: Path) -> tuple[Path, ...]:
     """A model's file, then those of its external data."""
     return path, *external_files(onnx.load(path, load_external_data=False, format="protobuf"), path)

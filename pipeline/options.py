@@ -13,6 +13,7 @@ import numpy as np
 from netsurgeon.passes.solvers import METHODS, UNCORRECTED
 from netsurgeon.pipeline._types import check_types
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.goals import DEFAULT_DROP, Goals, read_goals
 from netsurgeon.pipeline.samples import PictureOptions
 
 VALUES = ("float32", "float16", "codebook")
@@ -29,8 +30,14 @@ class Options:
     """Options of `compress`.
 
     Attributes:
-        sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = 0.5, or 0 where
-            units are trimmed or zeros are kept.
+        max_drop: goal: how much of the task's metric may be lost, such as "1%"; see `Goals`. Where neither a goal nor
+            sparsity, trim, pattern, keep_zeros or layers are given, "1%".
+        speedup: goal: how many times as fast, such as 2.
+        latency: goal: time of a run, such as "5ms".
+        max_size: goal: size of the file, such as "500KB".
+        max_macs: goal: multiply-adds of a sample, such as "40M".
+        sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = what a goal leaves,
+            0 where units are trimmed or zeros are kept, else 0.5.
         trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:0.3" = or as much as can be.
         importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
             "magnitude".
@@ -44,7 +51,7 @@ class Options:
         layers: sparsity of layers by name or glob, in place of the budget's.
         exclude: names or globs of layers that are left as they are.
         damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
-        values: type the weights are stored in.
+        values: type the weights are stored in; None = "codebook" with a goal, else "float16".
         pack: store sparse weights packed.
         batch_size: inputs run at once, where the model's batch is free.
         limit: most calibration inputs used, drawn at random; None = all.
@@ -57,8 +64,17 @@ class Options:
         provider: execution provider that runs the model: "cpu", "cuda", …; what must be equal to the last bit is
             compared on the CPU.
         profile: time both models in turn for the report; takes from some seconds up to a minute, for large models more.
+        threads: of one operator on the CPU while models are timed; None = one a core.
+        timed_batch: samples in a run that is timed; None = the model's own batch, or 1.
+        timings: report (JSON) or timing table whose times stand in for those of this machine.
+        work: folder that keeps what has been done, so that a run that was stopped goes on.
     """
 
+    max_drop: str | float | None = None
+    speedup: str | float | None = None
+    latency: str | float | None = None
+    max_size: str | float | None = None
+    max_macs: str | float | None = None
     sparsity: float | None = None
     trim: float | str | None = None
     importance: str = "obs"
@@ -72,7 +88,7 @@ class Options:
     layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     damping: float | None = None
-    values: str = "float16"
+    values: str | None = None
     pack: bool = True
     batch_size: int = 32
     limit: int | None = None
@@ -84,6 +100,10 @@ class Options:
     custom_ops: tuple[str, ...] = ()
     provider: str = "cpu"
     profile: bool = False
+    threads: int | None = None
+    timed_batch: int | None = None
+    timings: Path | None = None
+    work: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -106,15 +126,16 @@ class Options:
         for name, sparsity in self.layers.items():
             _in_range(f"sparsity of layer {name!r}", sparsity)
         _one_of("method", self.method, METHODS)
-        _one_of("values", self.values, VALUES)
+        _one_of("values", self.stored_values, VALUES)
         if self.damping is not None and not 0.0 < self.damping <= 10.0:
             raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
-        if self.batch_size < 1:
-            raise InputError(f"batch size is {self.batch_size}, expected 1 or more")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}, expected 1 or more")
+        counts = {"batch size": self.batch_size, "limit": self.limit, "threads": self.threads}
+        for name, count in {**counts, "timed-batch": self.timed_batch}.items():
+            if count is not None and count < 1:
+                raise InputError(f"{name} is {count}, expected 1 or more")
         self._check_pattern()
         self._check_zeros()
+        self._check_goals()
 
     def _check_zeros(self) -> None:
         chosen = self.sparsity or self.pattern or self.layers or self.method in UNCORRECTED
@@ -124,6 +145,17 @@ class Options:
                 f"and the methods {' and '.join(UNCORRECTED)}"
             )
 
+    def _check_goals(self) -> None:
+        given = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+        if given is None:
+            return
+        if self.keep_zeros or any(each is not None for each in (self.sparsity, self.pattern)) or self.layers:
+            raise InputError(
+                f"{given} decides how many weights go: leave out sparsity, pattern, keep-zeros and sparsities of layers"
+            )
+        if given.is_structural and self.trim is not None:
+            raise InputError(f"{given} decides which units go: leave out trim")
+
     def _check_pattern(self) -> None:
         if self.pattern_numbers() and self.layers:
             raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
@@ -132,6 +164,18 @@ class Options:
                 f"a pattern of {self.pattern} holds weights in their places, and trim moves them: trim first, then "
                 "give the trimmed model the pattern"
             )
+
+    @property
+    def goals(self) -> Goals | None:
+        """What the search is for; None where it is said what to do."""
+        given = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+        said = self.keep_zeros or any(each is not None for each in (self.sparsity, self.trim, self.pattern))
+        return given or (None if said or self.layers else Goals(max_drop=DEFAULT_DROP))
+
+    @property
+    def stored_values(self) -> str:
+        """`values`, or what stands for it."""
+        return self.values or ("codebook" if self.goals else "float16")
 
     @property
     def pruned_share(self) -> float:
@@ -182,6 +226,8 @@ class Options:
         values["layers"] = {name: float(sparsity) for name, sparsity in self.layers.items()}
         values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
         values["classes"] = self.classes.name if self.classes else None
+        values["timings"] = self.timings.name if self.timings else None
+        del values["work"]  # says nothing of the result
         values["custom_ops"] = [Path(library).name for library in self.custom_ops]
         if callable(self.metric):
             values["metric"] = getattr(self.metric, "__qualname__", type(self.metric).__name__)
@@ -191,6 +237,11 @@ class Options:
 class OptionValues(TypedDict, total=False):
     """`Options` as keyword arguments."""
 
+    max_drop: str | float | None
+    speedup: str | float | None
+    latency: str | float | None
+    max_size: str | float | None
+    max_macs: str | float | None
     sparsity: float | None
     trim: float | str | None
     importance: str
@@ -204,7 +255,7 @@ class OptionValues(TypedDict, total=False):
     layers: Mapping[str, float]
     exclude: tuple[str, ...]
     damping: float | None
-    values: str
+    values: str | None
     pack: bool
     batch_size: int
     limit: int | None
@@ -216,6 +267,10 @@ class OptionValues(TypedDict, total=False):
     custom_ops: tuple[str, ...]
     provider: str
     profile: bool
+    threads: int | None
+    timed_batch: int | None
+    timings: Path | None
+    work: Path | None
 
 
 def _in_range(name: str, value: float) -> None:

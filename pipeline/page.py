@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from netsurgeon.pipeline.console_latency import speedup
+from netsurgeon.pipeline.guided import verdict
 from netsurgeon.pipeline.latency import by_operator
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.report import Report
@@ -39,6 +40,7 @@ def render(report: Report) -> str:
         charts=_charts(report),
         declined=_declined(report),
         operators=_operators(report),
+        verdict=verdict(report),
         command=command(report),
     )
 
@@ -147,6 +149,15 @@ def _charts(report: Report) -> dict[str, Markup]:
             [layer.kept / layer.weights for layer in layers], [layer.error for layer in layers]
         )
     }
+    tried = [each for each in report.search.points if each.kind == "candidate"] if report.search else []
+    if report.search and tried:
+        made["frontier"] = charts.frontier_chart(
+            [each.bytes or 0 for each in tried],
+            [each.drop or 0.0 for each in tried],
+            [each.bound or 0.0 for each in tried],
+            [each.chosen for each in tried],
+            report.search.goals.max_drop,
+        )
     outputs = [each for each in report.bound.outputs if each.bound][:MOST_BARS]
     if outputs:
         columns = [each.output for each in outputs], [each.measured for each in outputs], [e.bound for e in outputs]

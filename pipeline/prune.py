@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence, Set
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,15 @@ import onnx_ir as ir
 from netsurgeon.passes import solvers
 from netsurgeon.passes._find_layers import Declined, find_layers
 from netsurgeon.passes._layers import Layer
-from netsurgeon.passes.prune_weights import Gone, LayerMoments, LayerPlan, Outcome, PruneWeights, pattern_of
+from netsurgeon.passes.prune_weights import (
+    Gone,
+    LayerMoments,
+    LayerPlan,
+    Outcome,
+    PruneWeights,
+    Solution,
+    pattern_of,
+)
 from netsurgeon.passes.round_weights import Rounding, round_weights
 from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.calibrate import Calibration
@@ -155,7 +163,13 @@ def make_plan(
         return Plan(kept, {})
     keep = _kept_by_others(selection, options.pruned_share)
     costs = measure_costs(model, selection, calibration, progress, 1.0 - options.pruned_share)
-    return _best_plan(model, costs, keep, selection, calibration, progress)
+    return spread(costs, keep, selection, choose_trust(model, costs, keep, selection, calibration, progress))
+
+
+def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, trust: float) -> Plan:
+    """Spread `keep` weights over the layers without a sparsity of their own; sensitivities to the power `trust`."""
+    tempered = {name: dataclasses.replace(cost, sensitivity=cost.sensitivity**trust) for name, cost in costs.items()}
+    return Plan({**budget.allocate(tempered, keep), **selection.fixed}, costs)
 
 
 def _kept_by_others(selection: Selection, sparsity: float) -> int:
@@ -190,43 +204,41 @@ def _nothing_left(selection: Selection, sparsity: float) -> InputError:
     return InputError(f"a sparsity of {sparsity} leaves none of {total:,} weights: give a smaller one")
 
 
-def _best_plan(
+def choose_trust(
     model: ir.Model,
     costs: Mapping[str, budget.Cost],
     keep: int,
     selection: Selection,
     calibration: Calibration,
     progress: Progress,
-) -> Plan:
-    """The usual allocation, unless the rehearsal of another stays clearly closer to the dense model.
+) -> float:
+    """The usual exponent of the sensitivities, unless the rehearsal of another stays clearly closer to the dense model.
 
     How far sensitivities can be trusted differs between networks: later layers make up for some errors of earlier
     ones. So each of TRUST tempers them, and a quick rehearsal on a part of the inputs is
     judged on inputs it has not seen.
     """
-    plans = []
-    for trust in TRUST:
-        tempered = {
-            name: dataclasses.replace(cost, sensitivity=cost.sensitivity**trust) for name, cost in costs.items()
-        }
-        plans.append(Plan({**budget.allocate(tempered, keep), **selection.fixed}, costs))
     samples = calibration.samples
-    widest = max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in costs)
-    if samples.count < 2 * FEWEST_REHEARSED or widest > WIDEST_REHEARSED:
-        return plans[0]
+    if samples.count < 2 * FEWEST_REHEARSED or not can_rehearse(model, costs):
+        return TRUST[0]
     part, rest = samples.split(REHEARSED, np.random.default_rng(calibration.seed))
     feeds = list(rest.subset(min(PROBED_INPUTS[1], rest.count), np.random.default_rng(calibration.seed)).batches())
-    small = dataclasses.replace(calibration, samples=part, elements=6_000_000, rows_per_column=16)
     progress("rehearsing plans", 0, 1)
-    divergences = _rehearse(model, plans, selection, small, feeds)
+    plans = [spread(costs, keep, selection, trust) for trust in TRUST]
+    rehearsed = rehearse(model, plans, selection, dataclasses.replace(calibration, samples=part))
+    divergences = _divergences(model, rehearsed, feeds, calibration)
     best = int(np.argmin(divergences))
-    return plans[best] if divergences[best] < CLEARLY_CLOSER * divergences[0] else plans[0]
+    return TRUST[best] if divergences[best] < CLEARLY_CLOSER * divergences[0] else TRUST[0]
 
 
-def _rehearse(
-    model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration, feeds: Sequence[Feed]
-) -> list[float]:
-    """How far the outputs of a quickly pruned model are from the dense one's, for each plan."""
+def can_rehearse(model: ir.Model, names: Iterable[str]) -> bool:
+    """Whether no layer of these names is too wide for a quick rehearsal."""
+    wanted = set(names)
+    return max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in wanted) <= WIDEST_REHEARSED
+
+
+def rehearse(model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration) -> list[ir.Model]:
+    """The model quickly pruned by each plan, side by side, on few rows."""
     rehearsed = [model.clone() for _ in plans]
     layers = [
         {
@@ -235,9 +247,17 @@ def _rehearse(
         }
         for plan in plans
     ]
-    for _, _, moments in calibration.paired(model, rehearsed, dict.fromkeys(layers[0], True)):
+    small = dataclasses.replace(calibration, elements=6_000_000, rows_per_column=16)
+    for _, _, moments in small.paired(model, rehearsed, dict.fromkeys(layers[0], True)):
         for each, planned, found in zip(rehearsed, layers, moments, strict=True):
             PruneWeights(planned, found, calibration.seed)(each)
+    return rehearsed
+
+
+def _divergences(
+    model: ir.Model, rehearsed: Sequence[ir.Model], feeds: Sequence[Feed], calibration: Calibration
+) -> list[float]:
+    """How far the outputs of quickly pruned models are from the dense one's."""
     sessions = [calibration.runtime.session(each) for each in (model, *rehearsed)]
     outputs = float_outputs(sessions[0], feeds[0])
     dense, *changed = ([session.run(feed, outputs) for feed in feeds] for session in sessions)
@@ -309,10 +329,12 @@ def prune_segments(
     calibration: Calibration,
     options: Options,
     progress: Progress,
+    solved: MutableMapping[str, Solution] | None = None,
 ) -> Pruned:
     """Prune `current` in place, segment by segment, each on the activations that the segments before it left.
 
-    Columns that are gone are zeroed and the rest corrected, whatever the plan keeps.
+    Columns that are gone are zeroed and the rest corrected, whatever the plan keeps. Layers whose solution is in
+    `solved` take it from there, all others add theirs.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
@@ -324,27 +346,32 @@ def prune_segments(
             options.method,
             plan.damping(name) if options.damping is None and name in wide else options.damping,
             options.pattern_numbers(),
-            options.values,
+            options.stored_values,
             selection.gone.get(name),
             options.keep_zeros,
         )
         for name, keep in plan.keep.items()
     }
     corrected = options.method not in solvers.UNCORRECTED
+    known = {} if solved is None else {name: solved[name] for name in layers if name in solved}
+    segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
-    for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected)):
+    for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known):
         progress("pruning layers", at, count)
-        prune = PruneWeights(layers, moments, calibration.seed)
+        names = segments[at].layers
+        prune = PruneWeights(layers, moments, calibration.seed, {name: known[name] for name in names if name in known})
         prune(current)
+        if solved is not None:
+            solved.update({name: prune.solutions[name] for name in moments})
         outcomes |= prune.outcomes
-        done = [layer for layer in find_layers(current.graph)[0] if layer.name in moments]
+        done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
         roundings += round_weights(current, [layer.weight.name or "" for layer in done], _stored_type(options))
     return Pruned(outcomes, tuple(roundings), (*_too_few(dense, outcomes), *_unvaried(outcomes)))
 
 
 def _stored_type(options: Options) -> Literal["float16", "float32"]:
-    return "float16" if options.values == "float16" else "float32"
+    return "float32" if options.stored_values == "float32" else "float16"
 
 
 def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[str]:

@@ -8,12 +8,15 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netsurgeon.pipeline._promise import Evidence
 from netsurgeon.pipeline.bound import Bound
+from netsurgeon.pipeline.goals import Goals
 from netsurgeon.pipeline.proof import Proof
 from netsurgeon.pipeline.validate import Validation
 
 if TYPE_CHECKING:
     from netsurgeon.pipeline.latency import Profile  # which reads the facts of models
+    from netsurgeon.pipeline.timing_table import Timed, TimingTable
 
 SCHEMA = 1
 
@@ -128,6 +131,61 @@ class DataFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class Point:
+    """Something the search has tried.
+
+    Attributes:
+        kind: "structure" (units out, nothing corrected, to be timed), "rehearsal" (pruned quickly and roughly) or
+            "candidate" (pruned and corrected for real).
+        macs: multiply-adds of one sample; None where no units were chosen.
+        milliseconds: of a run before correction; None where no goal is timed.
+        speedup: time of the dense model over that.
+        kept: share of the weights kept; None for structures.
+        bytes: of the file; None where there is none.
+        drop: on the guiding inputs; None for structures.
+        bound: one-sided 90 % bound of the drop.
+        chosen: whether it was.
+    """
+
+    kind: str
+    macs: float | None
+    milliseconds: float | None
+    speedup: float | None
+    kept: float | None = None
+    bytes: int | None = None
+    drop: float | None = None
+    bound: float | None = None
+    chosen: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchFacts:
+    """How the goals were met.
+
+    Attributes:
+        goals: what was wanted.
+        guide: the inputs that guided the search; neither calibration nor the final measurement saw them.
+        evidence: of the drop on them.
+        proven: whether the drop is within the goal by its one-sided 90 % bound; None without such a goal.
+        needed: inputs that would prove it if the drop stayed what it is; None where no number would, or without goal.
+        measured: evidence of the drop on the inputs of the final measurement.
+        timed: dense and chosen structure in turn, before correction: the prediction; None where no goal is timed.
+        points: everything that was tried, in turn.
+        timings: the times that steered the search, to be replayed with `timings`.
+    """
+
+    goals: Goals
+    guide: DataFacts
+    evidence: Evidence
+    proven: bool | None
+    needed: int | None
+    measured: Evidence
+    timed: Timed | None
+    points: tuple[Point, ...]
+    timings: TimingTable
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The evidence.
 
@@ -141,6 +199,7 @@ class Report:
         test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
         layers: what was pruned.
         declined: nodes with weights that were left alone: node, operator, reason, parameters.
+        search: how the goals were met; None where it was said what to do.
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
@@ -161,6 +220,7 @@ class Report:
     test: DataFacts | None
     layers: tuple[LayerFacts, ...]
     declined: tuple[dict[str, Any], ...]
+    search: SearchFacts | None
     trim: TrimFacts | None
     validation: Validation
     bound: Bound

@@ -50,9 +50,17 @@ class Samples:
         class_names: the names of the classes, for pictures in class folders.
     """
 
-    def __init__(self, opened: Opened, specs: Sequence[InputSpec], indices: Indices, batch_size: int) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        specs: Sequence[InputSpec],
+        indices: Indices,
+        batch_size: int,
+        mirror_axis: int | None = None,
+    ) -> None:
         self._opened = opened
         self._batch_size = batch_size
+        self._mirror_axis = mirror_axis
         self._plan = opened.plan(indices, batch_size)
         self._indices = np.concatenate(self._plan)
         self._fixed_batch = opened.parts[0].batch
@@ -73,6 +81,19 @@ class Samples:
         Raises:
             InputError: the source cannot be read, changed since it was opened, or holds NaN or Inf.
         """
+        for feed in self._given():
+            yield feed
+            if self._mirror_axis is not None:
+                yield {name: np.ascontiguousarray(np.flip(array, self._mirror_axis)) for name, array in feed.items()}
+
+    def mirrored(self, axis: int) -> "Samples":
+        """The same samples, each feed followed by its mirror image along an axis; for pictures.
+
+        `count`, `labels` and `digest` stay those of the samples themselves.
+        """
+        return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
+
+    def _given(self) -> Iterator[Feed]:
         for indices, arrays in zip(self._plan, self._opened.batches(self._plan), strict=True):
             yield {spec.name: self._finish(arrays[spec.name], spec, indices) for spec in self.specs}
 
@@ -84,6 +105,7 @@ class Samples:
 
     def batch_name(self, number: int) -> str:
         """Where the samples of one of `batches` come from, for a sentence: the first and the last."""
+        number = number if self._mirror_axis is None else number // 2
         first, last = (self._name(int(self._plan[number][at])) for at in (0, -1))
         return first if first == last else f"batch {number} ({first} to {last})"
 
@@ -97,7 +119,7 @@ class Samples:
         chosen = np.asarray(indices, np.intp)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= self.count):
             raise IndexError(f"indices {chosen.min()} to {chosen.max()} of {self.count} samples")
-        return Samples(self._opened, self.specs, self._indices[chosen], self._batch_size)
+        return Samples(self._opened, self.specs, self._indices[chosen], self._batch_size, self._mirror_axis)
 
     def subset(self, count: int, rng: np.random.Generator) -> "Samples":
         """A random subset of `count` samples in the order of the source, all of them if there are fewer.
@@ -120,7 +142,7 @@ class Samples:
         """The sha256 (hex) of all inputs and labels as the model gets them, whatever the batch size."""
         hashes = {spec.name: hashlib.sha256(f"{spec.name} {spec.dtype}".encode()) for spec in self.specs}
         before = None
-        for indices, feed in zip(self._plan, self.batches(), strict=True):
+        for indices, feed in zip(self._plan, self._given(), strict=True):
             part, _ = self._opened.locate(int(indices[0]))
             for name, array in feed.items():
                 if name in part.constants:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,23 @@ class TrimPlan:
         candidates = self.candidates[~np.isin(self.candidates, np.concatenate([[-1], *failed]))]
         removed = self.removed & trimmed.removed
         return dataclasses.replace(self, candidates=candidates, removed=removed, failed=(*self.failed, *trimmed.failed))
+
+    def described(self) -> dict[str, Any]:
+        """What was chosen, as JSON values."""
+        failed = [
+            (next(at for at, each in enumerate(self.dependencies.groups) if each is group), reason)
+            for group, reason in self.failed
+        ]
+        removed, candidates = np.flatnonzero(self.removed).tolist(), self.candidates.tolist()
+        return {"removed": removed, "candidates": candidates, "failed": failed}
+
+    def with_choice(self, described: Mapping[str, Any]) -> TrimPlan:
+        """The same plan, with what was chosen before for the same model."""
+        removed = np.zeros_like(self.removed)
+        removed[described["removed"]] = True
+        failed = tuple((self.dependencies.groups[at], str(reason)) for at, reason in described["failed"])
+        candidates = np.array(described["candidates"], np.int64)
+        return dataclasses.replace(self, removed=removed, candidates=candidates, failed=failed)
 
     def gone(self) -> dict[str, Gone]:
         """By layer name: what it loses; layers that lose nothing are not in it."""
@@ -146,7 +164,7 @@ def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: 
         model, plan.layers, dependencies, plan.candidates, calibration, options, progress
     )
     costs, total = _costs(model, dependencies, candidates, options.save)
-    axes = _axes(dependencies, candidates, options.round_to)
+    axes = unit_axes(dependencies, candidates, options.round_to)
     progress("choosing units", 0, 1)
     goal = options.trim_goal * total
     selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
@@ -199,7 +217,7 @@ def _candidates(model: ir.Model, dependencies: Dependencies, layers: Sequence[La
     )
 
 
-def _axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Axes:
+def unit_axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Axes:
     """Candidates by group of units, and the multiples that counts are rounded to."""
     groups = dependencies.groups
     of = np.array([dependencies.units[number].group for number in candidates], np.int64)
@@ -218,14 +236,9 @@ def _step(size: int, round_to: int) -> int:
 
 def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: str) -> tuple[UnitCosts, float]:
     """What candidates weigh, and what the whole model does: parameters or multiply-adds."""
-    number = np.full(len(dependencies.units) + 1, STAYS)
-    number[candidates] = np.arange(len(candidates))
-
-    def owners(labels: Ints) -> Ints:
-        return np.asarray(number[owners_of(labels, dependencies)])
-
     if save == "macs":
-        return _work(dependencies, owners, len(candidates)), sum(work.amount for work in dependencies.tracks.work)
+        return candidate_work(dependencies, candidates), sum(work.amount for work in dependencies.tracks.work)
+    owners = _candidate_owners(dependencies, candidates)
     nodes = {label(node): node for node in model.graph}
     weights: dict[str | None, list[Term]] = {}
     for (node, index), slots in dependencies.tracks.slots.items():
@@ -236,6 +249,17 @@ def _costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: 
     held = (value.const_value for value in model.graph.initializers.values())
     total = sum(tensor.size for tensor in held if tensor is not None and tensor.dtype in FLOATS)
     return UnitCosts([term for terms in weights.values() for term in terms], len(candidates)), float(total)
+
+
+def candidate_work(dependencies: Dependencies, candidates: Ints, rates: Mapping[str, float] | None = None) -> UnitCosts:
+    """Multiply-adds of one sample by the candidates that remain, those of each node times its rate, where given."""
+    return _work(dependencies, _candidate_owners(dependencies, candidates), len(candidates), rates)
+
+
+def _candidate_owners(dependencies: Dependencies, candidates: Ints) -> Callable[[Ints], Ints]:
+    number = np.full(len(dependencies.units) + 1, STAYS)
+    number[candidates] = np.arange(len(candidates))
+    return lambda labels: np.asarray(number[owners_of(labels, dependencies)])
 
 
 def saved_share(model: ir.Model, dependencies: Dependencies, removed: Mask, save: str) -> float:
@@ -249,10 +273,16 @@ def multiply_adds(dependencies: Dependencies) -> UnitCosts:
     return _work(dependencies, lambda labels: owners_of(labels, dependencies), len(dependencies.units))
 
 
-def _work(dependencies: Dependencies, owners: Callable[[Ints], Ints], units: int) -> UnitCosts:
+def _work(
+    dependencies: Dependencies,
+    owners: Callable[[Ints], Ints],
+    units: int,
+    rates: Mapping[str, float] | None = None,
+) -> UnitCosts:
     terms = []
     for work in dependencies.tracks.work:
-        factor = work.amount * work.groups / math.prod(map(len, work.axes))
+        rate = 1.0 if rates is None else rates[work.node]
+        factor = rate * work.amount * work.groups / math.prod(map(len, work.axes))
         terms += _terms(factor, [owners(axis) for axis in work.axes], work.groups)
     return UnitCosts(terms, units)
 

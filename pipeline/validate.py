@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Validation:
         held_out: whether calibration never saw them.
         outputs: one entry a float output.
         agreement: share of samples with the same top class; None where no output looks like class scores.
+        lost: samples that the dense model gets right and the compressed one wrong; None without labels.
+        gained: the reverse.
         dense: scores of the dense model.
         compressed: scores of the compressed model.
     """
@@ -57,6 +59,8 @@ class Validation:
     held_out: bool
     outputs: tuple[Fidelity, ...]
     agreement: float | None
+    lost: int | None
+    gained: int | None
     dense: Scores
     compressed: Scores
 
@@ -67,6 +71,7 @@ class _Scoring:
     def __init__(self, keep: bool):
         self.keep = keep
         self.top1 = self.top5 = 0
+        self.right: list[npt.NDArray[np.bool_]] = []
         self.kept: list[dict[str, Any]] = []
 
     def update(self, outputs: dict[str, Any], scores: npt.NDArray[np.floating] | None, labels: Any) -> None:
@@ -76,12 +81,18 @@ class _Scoring:
             return
         ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
         hits = ranked == labels[:, None]
+        self.right.append(hits[:, 0])
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.any(axis=1).sum())
 
     def result(self, count: int, labelled: bool, classes: int, metric: float | None) -> Scores:
         top1 = self.top1 / count if labelled else None
         return Scores(top1, self.top5 / count if labelled and classes > 5 else None, metric)
+
+
+def _only_right(one: _Scoring, other: _Scoring) -> int:
+    """Samples that one model gets right and the other does not."""
+    return sum(int((mine & ~theirs).sum()) for mine, theirs in zip(one.right, other.right, strict=True))
 
 
 def validate(
@@ -107,7 +118,7 @@ def validate(
     for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
         found = (dense.run(feed), compressed.run(feed))
         _accumulate(sums, *found)
-        scores = [_class_scores(outputs, feed, samples) for outputs in found]
+        scores = [class_scores(outputs, feed, samples) for outputs in found]
         if labels is not None:
             labels = labels + label_offset
             labels_seen.append(labels)
@@ -128,6 +139,8 @@ def validate(
         held_out,
         tuple(_fidelity(name, *pair) for name, pair in sums.items()),
         agreed / seen if seen else None,
+        _only_right(*scoring) if labelled else None,
+        _only_right(*scoring[::-1]) if labelled else None,
         results[0],
         results[1],
     )
@@ -162,8 +175,8 @@ def _fidelity(name: str, error: float, energy: float) -> Fidelity:
     return Fidelity(name, float(np.sqrt(error / energy)), float(10.0 * np.log10(energy / error)))
 
 
-def _class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
-    """The first float output with one vector a sample, (samples, classes)."""
+def class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
+    """The first float output with one vector a sample, (samples, classes); None where there is none."""
     if not samples.batched:
         return None
     count = len(feed[samples.specs[0].name])
@@ -185,7 +198,7 @@ def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> Non
     if samples.labels is None:
         return
     feed = next(samples.batches())
-    scores = _class_scores(dense.run(feed), feed, samples)
+    scores = class_scores(dense.run(feed), feed, samples)
     if scores is not None:
         _check_labels(samples.labels + label_offset, scores.shape[1], label_offset)
 
@@ -216,6 +229,18 @@ def load_metric(metric: Metric | None) -> Callable[..., float] | None:
 def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:
     try:
         joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
-        return float(function(joined, labels))
+    except Exception as error:
+        raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error
+    return apply_metric(function, joined, labels)
+
+
+def apply_metric(function: Callable[..., float], outputs: Mapping[str, Any], labels: Any) -> float:
+    """The user's metric on the outputs of all samples.
+
+    Raises:
+        InputError: it fails.
+    """
+    try:
+        return float(function(outputs, labels))
     except Exception as error:
         raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error

@@ -28,7 +28,7 @@ from netsurgeon.pipeline.runtime import Runtime
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "models" / "digits"
-FAST = ["--method", "obs", "--damping", "0.01", "--uniform"]
+FAST = ["--method", "obs", "--damping", "0.01", "--uniform", "--sparsity", "0.5"]
 
 
 def network(*nodes: onnx.NodeProto, opsets: dict[str, int] | None = None, seed: int = 0) -> onnx.ModelProto:
@@ -102,6 +102,15 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 # What works
+
+
+def test_a_goal_that_cannot_be_met_ends_with_one(desk: Desk) -> None:
+    goal = ["compress", str(desk.model), "--data", str(desk.data), "-o", str(desk.out / "small.onnx"), "--uniform"]
+    goal += ["--method", "obs", "--damping", "0.01"]
+    assert "is the smallest model found: give a larger --max-size" in desk.refused([*goal, "--max-size", "300"], 1)
+    assert "decides how many weights go" in desk.refused([*goal, "--max-drop", "1%", "--sparsity", "0.5"])
+    assert run([*goal, "--max-size", "100KB", "--quiet"]) == 0
+    assert (desk.out / "small.onnx").stat().st_size <= 100_000
 
 
 def test_profile_one_model_against_another(desk: Desk) -> None:
@@ -506,7 +515,7 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "stage", ["open_model", "open_samples", "make_plan", "prune_segments", "validate", "measure_bound", "pack"]
+    "stage", ["open_model", "open_inputs", "make_plan", "operate", "validate", "measure_bound", "pack"]
 )
 def test_ctrl_c_in_any_stage(desk: Desk, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any, **options: Any) -> None:

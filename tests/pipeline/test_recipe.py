@@ -80,7 +80,7 @@ def test_every_option_of_compress_can_be_given(given: Given, write: Callable[[st
     params = [each for each in cli.compress_command.params if each.name != "recipe"]
     texts: dict[str, Any] = {
         "channels": "BGR", "layout": "NHWC", "importance": "apoz", "save": "macs", "method": "lobs",
-        "values": "float32", "layer": {"a": 0.5}, "mean": [0.5], "std": [0.25], "pictures": None,
+        "values": "float32", "layer": {"a": 0.5}, "mean": [0.5], "std": [0.25], "pictures": None, "mlflow": None,
     }  # fmt: skip
     values: dict[str, Any] = {}
     for each in params:

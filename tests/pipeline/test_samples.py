@@ -224,6 +224,23 @@ def test_batch_labels_are_in_step() -> None:
         np.testing.assert_array_equal(feed["x"][:, 0], labels * 3)
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((5, 3, 4, 6), -1), ((5, 4, 6, 3), -2)])
+def test_each_feed_is_followed_by_its_mirror_image(shape: tuple[int, ...], axis: int) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(F32)
+    plain = open_samples(x, (InputSpec("x", F32, (None, *shape[1:])),), batch_size=2)
+    mirrored = plain.mirrored(axis)
+    assert mirrored.count == plain.count == 5
+    assert mirrored.digest() == plain.digest()
+    feeds = [feed["x"] for feed in mirrored.batches()]
+    assert [len(feed) for feed in feeds] == [2, 2, 2, 2, 1, 1]
+    np.testing.assert_array_equal(np.concatenate(feeds[::2]), x)
+    np.testing.assert_array_equal(np.concatenate(feeds[1::2]), np.flip(x, axis))
+    assert mirrored.batch_name(3) == plain.batch_name(1)
+    for part in mirrored.split(0.4, np.random.default_rng(0)):
+        pictures = list(part.batches())
+        np.testing.assert_array_equal(pictures[1]["x"], np.flip(pictures[0]["x"], axis))
+
+
 def test_digest_knows_content_and_labels_but_not_the_batch_size() -> None:
     data = {"input": rows(10, 8), "state": np.ones((2, 1, 4), np.float32), "rate": np.array(1), "labels": np.arange(10)}
     digest = open_samples(data, SPEECH, batch_size=3).digest()

@@ -1,0 +1,86 @@
+"""What the judge counts, by hand, and what it refuses."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.judge import Judge
+from netsurgeon.pipeline.runtime import Runtime, Session
+from netsurgeon.pipeline.samples import Samples, open_samples
+from netsurgeon.pipeline.source import input_specs
+
+
+def model(shift: float = 0.0, classes: int = 3) -> ir.Model:
+    """The inputs, of which the last class gets `shift` added."""
+    shifts = ", ".join(["0"] * (classes - 1) + [str(shift)])
+    return ir.from_onnx_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (float[N,{classes}] x) => (float[N,{classes}] y) '
+        f"<float[{classes}] shift = {{{shifts}}}> {{ y = Add(x, shift) }}"
+    )
+
+
+def session(shift: float = 0.0, classes: int = 3) -> Session:
+    return Runtime().session(model(shift, classes))
+
+
+def samples(labels: Any = None, classes: int = 3) -> Samples:
+    x = np.random.default_rng(0).standard_normal((90, classes)).astype(np.float32)
+    arrays: dict[str, Any] = {"x": x} if labels is None else {"x": x, "labels": labels(x)}
+    return open_samples(arrays, input_specs(model(classes=classes)))
+
+
+def answers(shift: float) -> np.ndarray:
+    x = np.random.default_rng(0).standard_normal((90, 3)).astype(np.float32)
+    return np.asarray((x + np.array([0, 0, shift], np.float32)).argmax(axis=1))
+
+
+def test_agreement_without_labels() -> None:
+    found = Judge(session(), samples()).judge(session(0.5))
+    differ = int((answers(0.0) != answers(0.5)).sum())
+    assert differ > 0
+    assert (found.measure, found.samples, found.dense, found.drop) == ("agreement", 90, 1.0, differ / 90)
+    assert Judge(session(), samples()).judge(session()).drop == 0.0
+
+
+def test_top1_with_labels_counts_what_is_lost_and_what_is_gained() -> None:
+    found = Judge(session(), samples(lambda x: answers(0.25))).judge(session(0.5))
+    before, after = answers(0.0) == answers(0.25), answers(0.5) == answers(0.25)
+    assert found.measure == "top-1"
+    assert found.dense == pytest.approx(before.mean())
+    assert found.drop == pytest.approx(before.mean() - after.mean())
+    assert found.spread == pytest.approx(np.std(before.astype(int) - after.astype(int)))
+
+
+def test_labels_are_shifted() -> None:
+    judge = Judge(session(), samples(lambda x: answers(0.0) - 1), label_offset=1)
+    assert judge.judge(session()).dense == 1.0
+
+
+def test_a_metric_of_ones_own() -> None:
+    def metric(outputs: Any, labels: Any) -> float:
+        return float(np.mean(outputs["y"][:, 2] * labels))
+
+    found = Judge(session(), samples(lambda x: np.ones(90, int)), metric).judge(session(-0.25))
+    assert found.measure == "metric"
+    assert found.drop == pytest.approx(0.25, abs=1e-6)
+    assert found.low == pytest.approx(0.25, abs=1e-6)  # the same for every input: nothing is uncertain
+    varied = Judge(session(), samples(lambda x: (x[:, 0] > 0).astype(int)), metric).judge(session(-0.25))
+    assert varied.low < varied.drop < varied.high
+
+
+def test_a_metric_that_fails() -> None:
+    def metric(outputs: Any, labels: Any) -> float:
+        raise KeyError("nothing")
+
+    with pytest.raises(InputError, match="the metric failed: KeyError"):
+        Judge(session(), samples(), metric).judge(session())
+
+
+def test_outputs_where_there_are_no_classes() -> None:
+    found = Judge(session(classes=1), samples(classes=1)).judge(session(0.1, classes=1))
+    x = np.random.default_rng(0).standard_normal((90, 1)).astype(np.float32)
+    assert found.measure == "outputs"
+    assert found.drop == pytest.approx(0.01 / float(np.mean(x.astype(np.float64) ** 2)), rel=1e-4)

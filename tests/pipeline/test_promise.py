@@ -1,0 +1,75 @@
+"""Confidence bounds of a drop: closed forms, coverage, and how many inputs are needed."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from netsurgeon.pipeline._promise import CONFIDENCE, averaged, counted, least_inputs, resampled
+
+Z = scipy.stats.norm.ppf(CONFIDENCE)
+
+
+@pytest.mark.parametrize(("count", "lost"), [(20, 0), (100, 0), (100, 3), (500, 40), (1000, 999)])
+def test_without_gained_answers_the_bound_is_wilsons(count: int, lost: int) -> None:
+    share = lost / count
+    centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    reach = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    assert counted("agreement", count, count, lost, 0).high == pytest.approx(centre + reach, abs=1e-6)
+
+
+def test_bounds_mirror_when_lost_and_gained_change_places() -> None:
+    one, other = counted("top-1", 300, 200, 12, 5), counted("top-1", 300, 200, 5, 12)
+    assert (one.drop, one.low, one.high) == pytest.approx((-other.drop, -other.high, -other.low))
+    assert one.low < one.drop < one.high
+
+
+@pytest.mark.parametrize("edge", [(50, 50, 0), (50, 0, 50), (1, 1, 0), (1, 0, 1), (1, 0, 0), (40, 20, 20)])
+def test_bounds_at_the_edges_are_shares(edge: tuple[int, int, int]) -> None:
+    found = counted("top-1", edge[0], edge[0], *edge[1:])
+    assert -1.0 <= found.low <= found.drop <= found.high <= 1.0
+
+
+@pytest.mark.parametrize(("count", "lost", "gained"), [(100, 0.03, 0.02), (500, 0.03, 0.02), (200, 0.10, 0.05)])
+def test_nine_in_ten_bounds_hold(count: int, lost: float, gained: float) -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(count, [lost, gained, 1 - lost - gained], 1000)
+    high = np.mean([counted("top-1", count, count, int(a), int(b)).high >= lost - gained for a, b, _ in drawn])
+    assert 0.86 <= high <= 0.95
+    narrower = np.mean(
+        [(a - b) / count >= lost - gained for a, b, _ in drawn]
+    )  # a drop without a bound promises little
+    assert narrower < 0.7
+
+
+def test_students_bounds_hold() -> None:
+    rng = np.random.default_rng(1)
+    covered = [averaged("outputs", 1.0, rng.exponential(0.02, 40)).high >= 0.02 for _ in range(1000)]
+    assert 0.82 <= np.mean(covered) <= 0.93
+
+
+def test_a_bootstrap_of_a_mean_is_about_students() -> None:
+    shares = np.random.default_rng(2).normal(0.01, 0.1, 400)
+    direct = averaged("metric", 0.9, shares)
+    drawn = resampled(400, 0.9, float(shares.mean()), lambda chosen: float(shares[chosen].mean()), seed=0)
+    assert drawn.high == pytest.approx(direct.high, abs=0.002)
+    assert drawn.low == pytest.approx(direct.low, abs=0.002)
+    assert drawn.spread == pytest.approx(direct.spread, rel=0.15)
+
+
+@pytest.mark.parametrize("goal", [0.005, 0.01, 0.03])
+def test_the_least_inputs_are_just_enough(goal: float) -> None:
+    count = least_inputs(goal)
+    assert counted("agreement", count, count, 0, 0).high <= goal
+    assert counted("agreement", count - 2, count - 2, 0, 0).high > goal
+
+
+def test_as_many_inputs_as_are_needed_prove_the_goal() -> None:
+    few = counted("top-1", 200, 180, 6, 5)
+    assert few.high > 0.02
+    needed = few.needed(0.02)
+    assert needed is not None
+    assert needed > 200
+    assert counted("top-1", needed, needed, round(6 * needed / 200), round(5 * needed / 200)).high <= 0.021
+    assert few.needed(0.004) is None
