@@ -24,6 +24,7 @@ try:
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.console_latency import print_profile
+    from netsurgeon.pipeline.console_training import print_export, print_retraining, print_training
     from netsurgeon.pipeline.errors import NetsurgeonError
     from netsurgeon.pipeline.export import export
     from netsurgeon.pipeline.facts import bytes_on_disk, check_result_path
@@ -38,7 +39,8 @@ try:
     from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.source import write_text
     from netsurgeon.pipeline.tracking import Tracker
-    from netsurgeon.pipeline.train import VALIDATION, train
+    from netsurgeon.pipeline.train import train
+    from netsurgeon.pipeline.training_options import VALIDATION
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -389,8 +391,9 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
 @click.option("--init", type=click.Path(path_type=Path), help="First weights: an ONNX file, a run or a checkpoint.")
 @click.option("--surgery", is_flag=True, help="Prune and splice weights while training.")
 @click.option("--surgery-ratio", type=float, help="The same, until one parameter of this many is left.")
-@click.option("--settings", type=click.Path(path_type=Path), help="TOML file with any constant of recipe and surgery.")
-@click.option("--steps", type=int, help="Updates of the weights. [default: the network's]")
+@click.option("--trimming", is_flag=True, help="Remove idle units and retrain, in rounds.")
+@click.option("--settings", type=click.Path(path_type=Path), help="TOML file with any constant: see docs/training.md.")
+@click.option("--steps", type=int, help="Updates of the weights, of a round with --trimming. [default: the network's]")
 @click.option("--batch-size", type=int, help="Examples a step. [default: the network's]")
 @click.option("--learning-rate", type=float, help="Of the first step. [default: the network's]")
 @click.option("--bfloat16", is_flag=True, help="Compute in bfloat16.")
@@ -405,7 +408,7 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
     with screen.progress(Console(stderr=True)) as advance:
         result = train(network, data, out, init=init, progress=advance, **_with_pictures(options))
     if result is not None:
-        screen.print_training(result, Console())
+        print_training(result, Console())
 
 
 @cli.command("retrain")
@@ -413,19 +416,23 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled or not: see docs/training.md.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
 @click.option("--dense", type=click.Path(path_type=Path), help="Model whose outputs are learnt; no labels are needed.")
-@click.option("--steps", type=int, default=500, show_default=True, help="Updates of the weights.")
+@click.option("--sparsity", type=float, help="Prune first: share of the weights that is removed.")
+@click.option("--rounds", type=int, default=1, show_default=True, help="Prune and retrain in so many rounds.")
+@click.option("--steps", type=int, default=500, show_default=True, help="Updates of the weights in a round.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Examples a step.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of the first step.")
+@click.option("--shift", type=int, default=0, show_default=True, help="Move pictures at random by up to these pixels.")
+@click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
 @click.option("--bfloat16", is_flag=True, help="Compute in bfloat16.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:0.")
 @click.option("--validation", type=float, default=VALIDATION, help="Share of the data held out. [default: 1/12]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @_picture_options
 def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
-    """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay."""
+    """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first."""
     with screen.progress(Console(stderr=True)) as advance:
         result = retrain(model, data, output, progress=advance, **_with_pictures(options))
-    screen.print_retraining(result, output, Console())
+    print_retraining(result, output, Console())
 
 
 @cli.command("export")
@@ -433,7 +440,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
 def export_command(run: Path, output: Path) -> None:
     """Write the network that the folder RUN holds as ONNX, proven in ONNX Runtime."""
-    screen.print_export(export(run, output), output, Console())
+    print_export(export(run, output), output, Console())
 
 
 def main() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+HIDDEN = 4096
+"""Neurons of fc6 and of fc7."""
+
 
 class AlexNet(nn.Module):
     """Five convolutions and three fully connected layers; 60,965,224 parameters with 1000 classes."""
@@ -16,9 +19,9 @@ class AlexNet(nn.Module):
         self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
         self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
         self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
-        self.fc6 = nn.Linear(256 * 6 * 6, 4096)
-        self.fc7 = nn.Linear(4096, 4096)
-        self.fc8 = nn.Linear(4096, classes)
+        self.fc6 = nn.Linear(256 * 6 * 6, HIDDEN)
+        self.fc7 = nn.Linear(HIDDEN, HIDDEN)
+        self.fc8 = nn.Linear(HIDDEN, classes)
         self.normalise = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
         self.dropout = nn.Dropout(0.5)
 

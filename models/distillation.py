@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netsurgeon.models.datasets import Rows
 from netsurgeon.models.training import Objective
@@ -24,6 +24,25 @@ def imitation(wanted: npt.NDArray[np.float32], device: torch.device) -> Objectiv
     def loss(outputs: Tensor, inputs: Tensor, rows: Rows) -> Tensor:
         del inputs
         return (outputs - goal[torch.from_numpy(rows).to(device)]).square().mean() / scale
+
+    return loss
+
+
+def live_imitation(teacher: nn.Module, wanted: npt.NDArray[np.float32]) -> Objective:
+    """The same loss against what the dense model says of the very inputs of a step, moved and mirrored as they are.
+
+    Args:
+        teacher: the dense model, on the device where the loss is computed.
+        wanted: its outputs for all examples, (count, …): their variance is the unit.
+    """
+    teacher.eval().requires_grad_(False)
+    scale = float(np.var(wanted, axis=0).mean()) or 1.0
+
+    def loss(outputs: Tensor, inputs: Tensor, rows: Rows) -> Tensor:
+        del rows
+        with torch.no_grad():
+            goal = teacher(inputs)
+        return (outputs - goal).square().mean() / scale
 
     return loss
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 
 INPUT_NAME = "image"
@@ -23,6 +27,28 @@ def export(network: nn.Module, example: Tensor, opset: int = OPSET) -> onnx.Mode
         example: two inputs or more.
         opset: version of the operators.
     """
+    proto: onnx.ModelProto = ir.to_proto(_graph(network, example, opset, optimise=True))
+    del proto.graph.value_info[:]  # shapes of inner values follow from the rest, and count in a small file
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def export_layers(network: nn.Module, example: npt.NDArray[np.float32]) -> ir.Model:
+    """The graph of a network, in evaluation mode, layer by layer: nothing is folded into anything else.
+
+    Every parameter and every running statistic is an initializer of its own name.
+
+    Args:
+        network: takes one tensor and gives one.
+        example: two inputs or more.
+    """
+    model = _graph(network, torch.from_numpy(example), OPSET, optimise=False)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    fold_constants(model, onnx_shape_inference=True)
+    return model
+
+
+def _graph(network: nn.Module, example: Tensor, opset: int, optimise: bool) -> ir.Model:
     with warnings.catch_warnings():  # the exporter tells about its own code
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -34,13 +60,12 @@ def export(network: nn.Module, example: Tensor, opset: int = OPSET) -> onnx.Mode
             opset_version=opset,
             dynamo=True,
             verbose=False,
+            optimize=optimise,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     strip_metadata(program.model)
-    proto: onnx.ModelProto = ir.to_proto(program.model)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    return program.model
 
 
 def strip_metadata(model: ir.Model) -> None:

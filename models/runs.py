@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from netsurgeon.models.checkpoints import load_checkpoint, load_state, save_checkpoint
 from netsurgeon.models.networks import NETWORKS
 from netsurgeon.models.training import CHECKPOINT
+from netsurgeon.models.trimming import is_narrower, shrink
 
 RUN = "run.json"
 SAMPLES = "samples.safetensors"
@@ -85,7 +86,7 @@ def load_network(folder: Path) -> tuple[Run, nn.Module]:
 
 
 def load_weights(network: nn.Module, checkpoint: Path) -> None:
-    """Fill a network from a checkpoint, its masks multiplied in.
+    """Fill a network from a checkpoint, its masks multiplied in; of a trimmed network it takes the widths as well.
 
     Raises:
         ValueError: there is none, or it is of another network.
@@ -93,7 +94,10 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint} is not there: nothing has been trained yet, run `train` again")
     groups, _ = load_checkpoint(checkpoint)
-    load_state(network, plain_state(groups["network"]), checkpoint)
+    state = plain_state(groups["network"])
+    if is_narrower(state, network):
+        shrink(network, state)
+    load_state(network, state, checkpoint)
 
 
 def save_samples(folder: Path, inputs: npt.NDArray[np.float32]) -> None:

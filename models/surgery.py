@@ -43,7 +43,8 @@ class SurgeryPlan:
         groups: names or globs of layers that are operated on together, one group after the other.
         ratio: parameters of a group per parameter kept; thresholds, and with them c, are then found on the way.
         allocation: how a ratio is spread over the layers, one of `allocation.ALLOCATIONS`, or "auto", which tries.
-        ramp: share of `stop` over which a ratio is reached, the density falling as ``(1 - i / ramp) ** 3``.
+        ramp: share of `stop` over which a ratio is reached, the density falling from that of the start as
+            ``(1 - i / ramp) ** 3``.
         interval: iterations between two searches for thresholds, with a ratio.
 
     Raises:
@@ -83,11 +84,16 @@ class SurgeryPlan:
         """The c of a layer; None where none is given."""
         return next((c for glob, c in self.c.items() if fnmatch.fnmatchcase(layer, glob)), None)
 
-    def target(self, iteration: int) -> float:
-        """The share of a group's parameters to keep in an iteration of its own, with a ratio."""
+    def target(self, iteration: int, start: float = 1.0) -> float:
+        """The share of a group's parameters to keep in an iteration of its own, with a ratio.
+
+        Args:
+            iteration: counted from the group's first.
+            start: the share kept before that.
+        """
         final = 1.0 / (self.ratio or 1.0)
         left = max(0.0, 1.0 - iteration / (self.ramp * self.stop))
-        return final + (1.0 - final) * left**3
+        return final + max(start - final, 0.0) * left**3
 
 
 class Mask(nn.Module):
@@ -208,6 +214,7 @@ class Surgery:
         for group, members in zip(plan.groups, self.groups, strict=True):
             if not members:
                 raise ValueError(f"the group {', '.join(group)} matches none of the layers {', '.join(self.layers)}")
+        self.starts = [_share_kept(members) for members in self.groups]
         if plan.ratio is None:
             without = [name for name in self.layers if plan.c_of(name) is None]
             if without:
@@ -235,7 +242,7 @@ class Surgery:
                 layer.threshold = max(layer.mean + (self.plan.c_of(layer.name) or 0.0) * layer.deviation, 0.0)
         last = iteration == self.plan.stop - 1
         if self.plan.ratio is not None and (last or iteration % self.plan.interval == 0):
-            self._find_thresholds(group, iteration)
+            self._find_thresholds(group, self.plan.target(iteration, self.starts[turn]))
         chance = 1.0 if last else (1.0 + self.plan.gamma * iteration) ** -self.plan.power
         draws = np.random.default_rng((self.seed, step)).random(len(group))
         for layer, draw in zip(group, draws, strict=True):
@@ -248,9 +255,9 @@ class Surgery:
             for layer in self.layers.values():
                 layer.feel()
 
-    def _find_thresholds(self, group: list[Layer], iteration: int) -> None:
-        """Thresholds that leave the group no more than the share the ratio allows it in this iteration."""
-        count = max(round(self.plan.target(iteration) * sum(layer.size for layer in group)), 1)
+    def _find_thresholds(self, group: list[Layer], share: float) -> None:
+        """Thresholds that leave the group no more than a share of its parameters."""
+        count = max(round(share * sum(layer.size for layer in group)), 1)
         standings = [layer.standing(self.plan.c_of(layer.name) or 0.0) for layer in group]
         found = find_thresholds(self.plan.allocation, standings, count, self.plan.low, self.plan.high)
         for layer, threshold in zip(group, found, strict=True):
@@ -291,6 +298,10 @@ def bake(network: nn.Module) -> None:
         for name in POOLED:
             if parametrize.is_parametrized(module, name):
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+def _share_kept(group: list[Layer]) -> float:
+    return sum(layer.kept for layer in group) / sum(layer.size for layer in group)
 
 
 def _matches(name: str, globs: tuple[str, ...]) -> bool:

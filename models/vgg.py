@@ -7,6 +7,8 @@ from torch.nn import functional
 
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of the convolutions between two poolings."""
+HIDDEN = 4096
+"""Neurons of fc6 and of fc7."""
 
 
 class VGG16(nn.Module):
@@ -24,9 +26,9 @@ class VGG16(nn.Module):
                 channels = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.fc6 = nn.Linear(512 * 7 * 7, 4096)
-        self.fc7 = nn.Linear(4096, 4096)
-        self.fc8 = nn.Linear(4096, classes)
+        self.fc6 = nn.Linear(channels * 7 * 7, HIDDEN)
+        self.fc7 = nn.Linear(HIDDEN, HIDDEN)
+        self.fc8 = nn.Linear(HIDDEN, classes)
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, image: Tensor) -> Tensor:

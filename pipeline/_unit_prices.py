@@ -39,7 +39,8 @@ def price_units(
     if options.importance == "magnitude":
         return FixedImportance(_magnitudes(model, dependencies)[candidates]), candidates
     if options.importance == "apoz":
-        apoz = _zeros(model, dependencies, calibration, progress)
+        progress("counting zeros", 0, 1)
+        apoz = count_zeros(model, dependencies, calibration)
         of = np.array([unit.group for unit in dependencies.units], np.int64)
         chosen = candidates[idle(apoz, of)[candidates]]
         return FixedImportance(1.0 - apoz[chosen]), chosen
@@ -117,22 +118,29 @@ class _Shares:
         return np.asarray(sums / max(float(sums.sum()), np.finfo(float).tiny))
 
 
-def _zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibration, progress: Progress) -> Array:
-    """APoZ of each unit where its consumers read it, (units,); 0 where no activation shows it."""
+def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibration, epsilon: float = 0.0) -> Array:
+    """APoZ of each unit where its consumers read it, (units,); 0 where no activation shows it.
+
+    Args:
+        model: the dense model.
+        dependencies: of the model.
+        calibration: inputs.
+        epsilon: what counts as 0, as a share of the root mean square of the values of all units.
+    """
     nodes = {label(node): node for node in model.graph}
     read = {each.node for unit in dependencies.units for each in unit.consumers}
     values = [v.name or "" for name in read for v in nodes[name].inputs if v is not None and not is_constant(v)]
     shown = sorted({name for name in values if name in dependencies.tracks.axes})
     session = calibration.runtime.session(tapped(model, shown))
     count, total = np.zeros(len(dependencies.units)), np.zeros(len(dependencies.units))
-    progress("counting zeros", 0, 1)
     for feed in calibration.samples.batches():
         for name, value in session.run(feed, shown).items():
+            zeros = np.abs(value) <= epsilon * np.sqrt(np.mean(np.square(value, dtype=np.float64)))
             for axis, labels in enumerate(dependencies.tracks.axes[name]):
                 owners = owners_of(labels, dependencies)
                 chosen = owners != STAYS
                 if chosen.any():
-                    rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
-                    np.add.at(count, owners[chosen], np.count_nonzero(rows == 0, axis=1)[chosen])
+                    rows = np.moveaxis(zeros, axis, 0).reshape(value.shape[axis], -1)
+                    np.add.at(count, owners[chosen], np.count_nonzero(rows, axis=1)[chosen])
                     np.add.at(total, owners[chosen], rows.shape[1])
     return np.asarray(count / np.maximum(total, 1.0))

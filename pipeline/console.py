@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,13 +15,10 @@ from rich.text import Text
 
 from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.compare import Comparison
-from netsurgeon.pipeline.export import Exported
 from netsurgeon.pipeline.guided import verdict
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.report import ModelFacts, Report, TrimFacts
-from netsurgeon.pipeline.retrain import Retraining
-from netsurgeon.pipeline.train import Training
 from netsurgeon.pipeline.validate import Validation
 
 LISTED = 24
@@ -160,58 +156,6 @@ def print_units(found: UnitInspection, console: Console) -> None:
         row = (each.value, f"{each.indices:,} of axis {each.axis}", f"{each.reason}{place}")
         table.add_row(*map(Text, row))
     console.print(table)
-
-
-def print_training(training: Training, console: Console) -> None:
-    """The result of `train`."""
-    if training.layers:
-        table = Table(title="surgery", title_justify="left", box=SIMPLE_HEAD)
-        table.add_column("layer", overflow="fold")
-        for name in ("parameters", "kept", "", "c"):
-            table.add_column(name, justify="right", no_wrap=True)
-        size, kept = (sum(getattr(layer, name) for layer in training.layers) for name in ("size", "kept"))
-        for layer in training.layers:
-            share = f"{layer.kept / layer.size:.2%}"
-            table.add_row(Text(layer.name), f"{layer.size:,}", f"{layer.kept:,}", share, f"{layer.c:.2f}")
-        table.add_row("all", f"{size:,}", f"{kept:,}", f"÷ {size / max(kept, 1):.1f}", "", style="bold")
-        console.print(table)
-    errors = [f"validation error {training.validation_error:.2%}"]
-    errors += [] if training.test_error is None else [f"test error {training.test_error:.2%}"]
-    console.print(
-        Text(
-            f"{training.network} after {training.steps:,} steps: {training.nonzero:,} of {training.parameters:,} "
-            f"parameters not zero; {', '.join(errors)}"
-        )
-    )
-    console.print(Text(f"in {training.folder}: `netsurgeon export` makes ONNX of it"))
-
-
-def print_retraining(result: Retraining, output: Path, console: Console) -> None:
-    """The result of `retrain`."""
-    table = Table(title=f"after {result.steps:,} steps", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("", "held out, before", "held out, after", "test"):
-        table.add_column(name, justify="right" if name else "left")
-    for label, field in (
-        ("error", "error"),
-        ("same class as the dense model", "agreement"),
-        ("squared distance to its outputs", "distance"),
-    ):
-        values = [None if each is None else getattr(each, field) for each in (result.before, result.after, result.test)]
-        if values[0] is not None:
-            table.add_row(label, *("" if value is None else f"{value:.2%}" for value in values))
-    console.print(table)
-    console.print(Text(f"weights trained: {result.trained}; zeros kept: {result.zeros:,}; written to {output}"))
-
-
-def print_export(exported: Exported, output: Path, console: Console) -> None:
-    """The result of `export`."""
-    console.print(
-        Text(
-            f"{exported.nonzero:,} of {exported.parameters:,} parameters not zero; opset {exported.opset}; PyTorch and "
-            f"ONNX Runtime differ by {exported.difference:.1g} of the output's scale on {exported.inputs} inputs"
-        )
-    )
-    console.print(Text(f"{exported.bytes:,} bytes written to {output}"))
 
 
 def print_sensitivity(found: SensitivityInspection, console: Console) -> None:

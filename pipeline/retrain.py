@@ -1,8 +1,12 @@
-"""Retrain a pruned ONNX model for a few hundred steps: its zeros stay, its graph stays, its other weights recover."""
+"""Retrain a pruned ONNX model for a few hundred steps: its zeros stay, its graph stays, its other weights recover.
+
+With a sparsity, the model is pruned first, and retrained, in rounds: L-OBS with light retraining (arXiv 1705.07565).
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.unpack_weights import UnpackWeights
-from netsurgeon.pipeline._types import check_types
+from netsurgeon.pipeline._judgement import Reference, Scores, check_same, scores
+from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import model_files
 from netsurgeon.pipeline.options import Progress
@@ -24,64 +29,81 @@ from netsurgeon.pipeline.source import (
     input_specs,
     open_model,
     read_model,
-    relative_difference,
     save_model,
     verified,
 )
-from netsurgeon.pipeline.train import VALIDATION, require_torch, speaking
-from netsurgeon.pipeline.training_data import Examples, open_training_data
+from netsurgeon.pipeline.train import require_torch, speaking
+from netsurgeon.pipeline.training_data import open_training_data
+from netsurgeon.pipeline.training_options import TrainingOptions
 
-TOLERANCE = 1e-3
-"""Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
 PARITY_INPUTS = 32
-BATCH = 256
+CALIBRATION = 4096
+"""Training inputs on which the model is pruned, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrainOptions:
+class RetrainOptions(TrainingOptions):
     """Options of `retrain`.
 
     Attributes:
         dense: the model whose outputs are to be given; needed where the data has no labels.
-        steps: updates of the weights.
+        sparsity: share of all prunable weights that is removed; None = none but what is 0 already.
+        rounds: of pruning and retraining; the share of weights kept falls by the same factor in each.
+        steps: updates of the weights in a round.
         batch_size: examples a step.
-        learning_rate: of the first step, for Adam; it falls to 0 as a cosine.
-        device: auto, cpu, cuda or cuda:0.
-        bfloat16: compute in bfloat16.
-        validation: share of the training data held out.
-        seed: of everything random.
-        pictures: how pixels become inputs.
+        learning_rate: of the first step of a round, for Adam; it falls to 0 as a cosine.
+        shift: pixels that a picture is moved at most, in each direction.
+        flip: mirror half of the pictures left to right.
     """
 
     dense: Path | None = None
+    sparsity: float | None = None
+    rounds: int = 1
     steps: int = 500
     batch_size: int = 64
     learning_rate: float = 1e-3
-    device: str = "auto"
-    bfloat16: bool = False
-    validation: float = VALIDATION
-    seed: int = 0
-    pictures: PictureOptions | None = None
+    shift: int = 0
+    flip: bool = False
 
     def __post_init__(self) -> None:
-        check_types(self)
-        if not 0.0 < self.validation < 1.0:
-            raise InputError(f"validation is {self.validation}, expected a share above 0 and below 1")
+        super().__post_init__()
+        if self.sparsity is not None and not 0.0 < self.sparsity < 1.0:
+            raise InputError(f"sparsity is {self.sparsity}, expected a share above 0 and below 1")
+        if self.rounds < 1 or (self.rounds > 1 and self.sparsity is None):
+            raise InputError(f"rounds is {self.rounds}: it is 1 or more with a sparsity, and 1 without")
+
+        if self.shift < 0:
+            raise InputError(f"shift is {self.shift}, expected 0 pixels or more")
+
+    @property
+    def augmented(self) -> bool:
+        """Whether the inputs of a step are other than those of the data."""
+        return bool(self.shift) or self.flip
+
+    @property
+    def sparsities(self) -> list[float | None]:
+        """That of each round."""
+        if self.sparsity is None:
+            return [None]
+        kept = 1.0 - self.sparsity
+        return [1.0 - kept ** (number / self.rounds) for number in range(1, self.rounds + 1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
-    """One model on one part of the data.
+class Round:
+    """One round of `retrain`, on the held-out part.
 
     Attributes:
-        error: share of inputs whose class is wrong; None without labels.
-        agreement: share of inputs with the dense model's class; None without a dense model.
-        distance: squared error of the outputs, as a share of the variance of the dense ones; None without.
+        sparsity: to which the model was pruned; None where it was not.
+        before: as it was then.
+        after: as it is retrained.
+        taken: whether it went on as retrained; the last round has only pruned where retraining made it worse.
     """
 
-    error: float | None
-    agreement: float | None
-    distance: float | None
+    sparsity: float | None
+    before: Scores
+    after: Scores
+    taken: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +111,12 @@ class Retraining:
     """What came out of `retrain`.
 
     Attributes:
-        steps: trained.
+        steps: trained in all.
         trained: initializers that were trained.
         zeros: weights that were 0 and still are.
         before: of the model as given, on the held-out part.
         after: of the result, on the held-out part.
+        rounds: what happened.
         test: of the result, on the test part; None where the data has none.
     """
 
@@ -102,6 +125,7 @@ class Retraining:
     zeros: int
     before: Scores
     after: Scores
+    rounds: tuple[Round, ...]
     test: Scores | None
 
 
@@ -113,7 +137,9 @@ def retrain(
     progress: Progress | None = None,
     **options: Any,
 ) -> Retraining:
-    """Retrain what is not 0 in a model: on labels, on the outputs of the dense model, or on both.
+    """Retrain what is not 0 in a model, pruned first where a sparsity is given.
+
+    It learns labels, the outputs of the dense model, or both.
 
     Args:
         model: ONNX file; packed weights are unpacked first, and the result is not packed: `compress --keep-zeros`
@@ -148,102 +174,107 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     source = open_model(plain, runtime)
     spec = _only_input(source)
     examples = open_training_data(data, spec.name, (spec.shape or (None,))[1:], options.pictures or _pictures(spec))
-    teacher = None if options.dense is None else _Reference(options.dense, spec.name, runtime)
+    teacher = None if options.dense is None else Reference(options.dense, spec.name, runtime)
     if teacher is None and examples.train.labels is None:
         raise InputError(f"{data} has no labels: give them, or the dense model with --dense to learn its outputs")
     rows, held = split(examples.train, max(round(options.validation * examples.train.count), 1), options.seed)
     few = held.inputs(np.arange(min(PARITY_INPUTS, held.count)))
-    source = verified(source, {spec.name: few}, runtime)
-    module = OnnxModule(ir.to_proto(source.model))
-    _check_same(source.model, module, few, runtime)
-    before = _scores(source.model, held, teacher, runtime)
+    model = verified(source, {spec.name: few}, runtime).model
+    if options.augmented and few.ndim != 4:
+        raise InputError(f"only pictures can be moved or mirrored, but an input has {few.ndim - 1} axes")
+    given = before = scores(model, held, teacher, runtime)
+    rounds = []
     with joined(options.device) as process:
-        module.to(process.device)
-        job = Job(
-            module,
-            rows,
-            _objective(rows, teacher, process, progress),
-            _recipe(options),
-            seed=options.seed,
-            process=process,
-            report=lambda done, count: progress("retraining", done, count),
-        )
-        job.run()
-    module.to("cpu")
-    zeros = _write(source.model, module.arrays())
-    _check_same(source.model, module, few, runtime)
-    after = _scores(source.model, held, teacher, runtime)
-    _check_better(before, after)
-    save_model(source.model, output, runtime.session)
-    test = None if examples.test is None else _scores(source.model, examples.test, teacher, runtime)
-    return Retraining(options.steps, len(module.trained), zeros, before, after, test)
+        objective = _objective(rows, teacher, few, options, process, progress)
+        for number, sparsity in enumerate(options.sparsities, 1):
+            if sparsity is not None:
+                progress(f"pruning, round {number}", 0, 1)
+                model = _pruned(model, spec.name, rows, sparsity, options)
+                before = scores(model, held, teacher, runtime)
+            module = OnnxModule(ir.to_proto(model))
+            check_same(model, module, few, runtime)
+            module.to(process.device)
+            stage = "retraining" if options.rounds == 1 else f"retraining, round {number}"
+            Job(
+                module,
+                rows,
+                objective,
+                _recipe(options),
+                seed=options.seed,
+                process=process,
+                report=functools.partial(progress, stage),
+            ).run()
+            module.to("cpu")
+            trained = model.clone()
+            zeros = _write(trained, module.arrays())
+            check_same(trained, module, few, runtime)
+            rounds.append(_judged(sparsity, before, scores(trained, held, teacher, runtime), number < options.rounds))
+            model = trained if rounds[-1].taken else model
+    save_model(model, output, runtime.session)
+    test = None if examples.test is None else scores(model, examples.test, teacher, runtime)
+    steps = len(rounds) * options.steps
+    after = rounds[-1].after if rounds[-1].taken else rounds[-1].before
+    return Retraining(steps, len(module.trained), zeros, given, after, tuple(rounds), test)
+
+
+def _pruned(model: ir.Model, name: str, rows: Any, sparsity: float, options: RetrainOptions) -> ir.Model:
+    """The model with a share of its weights removed, by `compress`; every tensor keeps its shape."""
+    chosen = np.random.default_rng(options.seed).permutation(rows.count)[:CALIBRATION]
+    return compress(
+        model,
+        {name: rows.inputs(np.sort(chosen))},
+        sparsity=sparsity,
+        keep_unread=True,
+        values="float32",
+        pack=False,
+        seed=options.seed,
+    ).model
 
 
 def _recipe(options: RetrainOptions) -> Any:
     from netsurgeon.models.recipes import RETRAIN
 
-    names = ("steps", "batch_size", "learning_rate", "bfloat16")
+    names = ("steps", "batch_size", "learning_rate", "shift", "flip", "bfloat16")
     return dataclasses.replace(RETRAIN, **{name: getattr(options, name) for name in names})
 
 
-def _objective(rows: Any, teacher: _Reference | None, process: Any, progress: Progress) -> Any:
-    from netsurgeon.models.distillation import both, imitation
+def _objective(
+    rows: Any,
+    teacher: Reference | None,
+    few: npt.NDArray[np.float32],
+    options: RetrainOptions,
+    process: Any,
+    progress: Progress,
+) -> Any:
+    from netsurgeon.models.distillation import both, imitation, live_imitation
     from netsurgeon.models.training import classification
 
     labelled = None if rows.labels is None else classification(rows.labels, process.device)
     if teacher is None:
         return labelled
     progress("asking the dense model", 0, 1)
-    imitated = imitation(teacher.outputs(rows), process.device)
+    wanted = teacher.outputs(rows)
+    if options.augmented:
+        imitated = live_imitation(teacher.module(few).to(process.device), wanted)
+    else:
+        imitated = imitation(wanted, process.device)
     return imitated if labelled is None else both(labelled, imitated)
 
 
-class _Reference:
-    """The dense model, in ONNX Runtime."""
+def _judged(sparsity: float | None, before: Scores, after: Scores, goes_on: bool) -> Round:
+    """Labels decide where there are any, the distance to the dense outputs otherwise.
 
-    def __init__(self, path: Path, name: str, runtime: Runtime) -> None:
-        self.session = runtime.session(read_model(path)[0])
-        self.name = name
-        if self.session.inputs != [name]:
-            raise InputError(f"{path} has the inputs {', '.join(self.session.inputs)}, the other model has {name}")
-
-    def outputs(self, examples: Any) -> npt.NDArray[np.float32]:
-        """The first output for all examples, (count, …) float32."""
-        return _outputs(self.session, self.name, examples)
-
-
-def _outputs(session: Any, name: str, examples: Any) -> npt.NDArray[np.float32]:
-    parts = np.array_split(np.arange(examples.count), -(-examples.count // BATCH))
-    found = [next(iter(session.run({name: examples.inputs(part)}).values())) for part in parts]
-    return np.asarray(np.concatenate(found), np.float32)
-
-
-def _scores(model: ir.Model, examples: Examples | Any, teacher: _Reference | None, runtime: Runtime) -> Scores:
-    session = runtime.session(model)
-    outputs = _outputs(session, session.inputs[0], examples)
-    wanted = None if teacher is None else teacher.outputs(examples)
-    if wanted is not None and wanted.shape != outputs.shape:
-        raise InputError(f"the dense model's output has the shape {wanted.shape}, the other model's {outputs.shape}")
-    if examples.labels is not None and outputs.ndim != 2:
-        raise InputError(f"labels need one row of class scores an input, but the output has the shape {outputs.shape}")
-    classes = outputs.argmax(1) if outputs.ndim == 2 else None
-    same = classes is not None and wanted is not None
-    return Scores(
-        None if examples.labels is None else float(np.mean(classes != examples.labels)),
-        float(np.mean(classes == wanted.argmax(1))) if same and wanted is not None else None,
-        None if wanted is None else float(np.mean((outputs - wanted) ** 2) / (np.var(wanted, axis=0).mean() or 1.0)),
-    )
-
-
-def _check_better(before: Scores, after: Scores) -> None:
-    """Labels decide where there are any, the distance to the dense outputs otherwise."""
+    Raises:
+        CheckFailedError: a model has become worse that was to be retrained and nothing else.
+    """
     name = "distance" if before.error is None else "error"
     was, now = getattr(before, name), getattr(after, name)
-    if not now <= was:
+    if not now <= was and sparsity is None:
         raise CheckFailedError(
             f"retraining made the model worse on the held-out part ({name} {was:.4g}, now {now:.4g}): more data, a "
             f"smaller --learning-rate or more --steps may help"
         )
+    return Round(sparsity, before, after, goes_on or now <= was)
 
 
 def _only_input(source: Source) -> InputSpec:
@@ -260,26 +291,6 @@ def _only_input(source: Source) -> InputSpec:
 def _pictures(spec: InputSpec) -> PictureOptions:
     grey = spec.shape is not None and len(spec.shape) == 4 and spec.shape[1] == 1
     return PictureOptions(channels="grey" if grey else "RGB")
-
-
-def _check_same(model: ir.Model, module: Any, inputs: npt.NDArray[np.float32], runtime: Runtime) -> None:
-    """Check that PyTorch gives ONNX Runtime's outputs.
-
-    Raises:
-        CheckFailedError: it does not.
-    """
-    from netsurgeon.models.distributed import Process
-    from netsurgeon.models.training import outputs_of
-    from netsurgeon.pipeline.training_data import Arrays
-
-    session = runtime.session(model)
-    wanted = next(iter(session.run({session.inputs[0]: inputs}).values()))
-    difference = relative_difference(wanted, outputs_of(module, Arrays(inputs), Process()).numpy())
-    if not difference <= TOLERANCE:
-        raise CheckFailedError(
-            f"PyTorch and ONNX Runtime differ by {difference:.2g} of the output's scale on this model, allowed "
-            f"{TOLERANCE:.2g}: it cannot be retrained, please report this"
-        )
 
 
 def _write(model: ir.Model, arrays: dict[str, npt.NDArray[np.float32]]) -> int:

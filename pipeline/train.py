@@ -1,12 +1,12 @@
-"""Train a network on pictures: plainly, or with dynamic network surgery; resumable, in a folder of its own."""
+"""Train a network on pictures: plainly, with surgery or with trimming; resumable, in a folder of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,57 +15,17 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.unpack_weights import UnpackWeights
-from netsurgeon.pipeline._types import check_types
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Progress
 from netsurgeon.pipeline.pictures import PictureOptions
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.source import TOLERANCE, read_model, relative_difference
-from netsurgeon.pipeline.training_data import Examples, TrainingData, open_training_data
+from netsurgeon.pipeline.training_data import Examples, open_training_data
+from netsurgeon.pipeline.training_options import Constants, TrainOptions, constants
+from netsurgeon.pipeline.trimming import Width, trim_and_retrain
 
-VALIDATION = 1 / 12
-"""Share of the training data that is held out: 5,000 of MNIST's 60,000."""
-SURGERY_SHARE = 0.7
-"""Share of the steps after which surgery ends where the number of steps was given."""
 PARITY_INPUTS = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainOptions:
-    """Options of `train`; None leaves what the network's preset says.
-
-    Attributes:
-        surgery: prune and splice while training.
-        surgery_ratio: parameters per parameter kept; finds c by itself.
-        settings: TOML file with any constant: tables ``recipe`` and ``surgery``, named as in `models`.
-        steps: updates of the weights.
-        batch_size: examples a step.
-        learning_rate: of the first step.
-        bfloat16: compute in bfloat16.
-        device: auto, cpu, cuda or cuda:0.
-        validation: share of the training data held out for choices.
-        seed: of everything random.
-        pictures: how pixels become inputs.
-    """
-
-    surgery: bool = False
-    surgery_ratio: float | None = None
-    settings: Path | None = None
-    steps: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    bfloat16: bool = False
-    device: str = "auto"
-    validation: float = VALIDATION
-    seed: int = 0
-    pictures: PictureOptions | None = None
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if not 0.0 < self.validation < 1.0:
-            raise InputError(f"validation is {self.validation}, expected a share above 0 and below 1")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}, expected 0 or more")
+TRIMMING = "trimming.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +49,7 @@ class Training:
         parameters: of the network.
         nonzero: parameters that are not zero.
         layers: under surgery; empty without.
+        widths: of all layers after each round of trimming, the last of which may have been thrown away; empty without.
         found: what the run has found by itself.
         validation_error: share of the validation split that is classified wrongly.
         test_error: of the test split; None where the data has none.
@@ -100,6 +61,7 @@ class Training:
     parameters: int
     nonzero: int
     layers: tuple[LayerCount, ...]
+    widths: tuple[Width, ...]
     found: Mapping[str, Any]
     validation_error: float
     test_error: float | None
@@ -119,7 +81,8 @@ def train(
     Args:
         network: its name.
         data: see `open_training_data`; the last step's weights are measured once on its test part, if it has one.
-        out: folder of the run: ``run.json``, checkpoints, ``log.csv``, and ``surgery.csv`` and ``surgery.png``.
+        out: folder of the run: ``run.json``, checkpoints, ``log.csv``; with surgery ``surgery.csv`` and
+            ``surgery.png``; with trimming ``trimming.csv``, and a folder for the training of each round.
         init: weights to start from: an ONNX file, the folder of another run, or a checkpoint.
         progress: called with stage, steps done and steps in all.
         **options: fields of `TrainOptions`.
@@ -180,7 +143,7 @@ def _train(
     data = open_training_data(path, INPUT_NAME, preset.shape, pictures)
     if data.classes is None:
         raise InputError(f"{path} has no labels: give class folders, or labels in the .npz")
-    recipe, plan = _constants(preset, options)
+    chosen = constants(preset, options)
     held = max(round(options.validation * data.train.count), 1)
     rows, kept = split(data.train, held, options.seed)
     asked = {
@@ -188,13 +151,12 @@ def _train(
         "init": None if init is None else init.name,
         "seed": options.seed,
         "validation": held,
-        "recipe": dataclasses.asdict(recipe),
-        "surgery": dataclasses.asdict(plan) if plan else None,
+        **chosen.described(),
     }
     with distributed.joined(options.device) as process:
-        report = progress if process.leads else _silent
+        work = _Work(out, rows, kept, data.test, chosen, options.seed, process, progress if process.leads else _silent)
         module = _start(name, data.classes, options.seed, init, data.train).to(process.device)
-        found = _found(out, asked, lambda: _rehearse(module, rows, kept, recipe, plan, options.seed, process, report))
+        found = _found(out, asked, lambda: work.rehearsed(module))
         run = runs.Run(name, data.classes, _plain(asked), found)
         process.wait()  # until all have looked into the folder
         if process.leads:
@@ -202,11 +164,9 @@ def _train(
             run.save(out)
             runs.save_samples(out, kept.inputs(np.arange(min(held, runs.SAMPLE_COUNT))))
         process.wait()
-        if plan and found:
-            plan = dataclasses.replace(plan, allocation=found["allocation"])
-        job = _job(module, rows, kept, recipe, plan, options.seed, out, process, report)
-        job.run()
-        return _result(job, run, data) if process.leads else None
+        if chosen.trimming:
+            return work.trimmed(module, run, init is not None)
+        return work.trained(module, run)
 
 
 def picture_options(preset: Any) -> PictureOptions:
@@ -220,52 +180,6 @@ def picture_options(preset: Any) -> PictureOptions:
         mean=preset.mean,
         std=preset.std,
     )
-
-
-def _constants(preset: Any, options: TrainOptions) -> tuple[Any, Any]:
-    """The recipe, and the plan of the surgery if there is one: the preset, then the file, then the options."""
-    tables = _settings(options.settings)
-    recipe_values = {**tables.get("recipe", {}), "bfloat16": options.bfloat16}
-    for key in ("steps", "batch_size", "learning_rate"):
-        if getattr(options, key) is not None:
-            recipe_values[key] = getattr(options, key)
-    recipe = _replaced(preset.recipe, recipe_values, "recipe")
-    if not options.surgery and options.surgery_ratio is None:
-        return recipe, None
-    surgery_values = dict(tables.get("surgery", {}))
-    if options.surgery_ratio is not None:
-        surgery_values["ratio"] = options.surgery_ratio
-    if "groups" in surgery_values:
-        surgery_values["groups"] = tuple(tuple(group) for group in surgery_values["groups"])
-    plan = _replaced(preset.surgery, surgery_values, "surgery")
-    if plan.end > recipe.steps:
-        if "stop" in surgery_values:
-            raise InputError(f"surgery would end after {plan.end} steps, but there are {recipe.steps}: give more")
-        stop = max(int(SURGERY_SHARE * recipe.steps / len(plan.groups)), 1)
-        plan = dataclasses.replace(plan, stop=stop)
-    return recipe, plan
-
-
-def _settings(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as settings in TOML: {error}") from error
-    if unknown := sorted(set(values) - {"recipe", "surgery"}):
-        raise InputError(f"{path} holds the unknown table {unknown[0]}, expected recipe and surgery")
-    return values
-
-
-def _replaced(preset: Any, values: Mapping[str, Any], table: str) -> Any:
-    known = [field.name for field in dataclasses.fields(preset)]
-    if unknown := sorted(set(values) - set(known)):
-        raise InputError(f"{unknown[0]} is no constant of {table}, expected one of {', '.join(known)}")
-    try:
-        return dataclasses.replace(preset, **values)
-    except TypeError as error:
-        raise InputError(f"a constant of {table} is of the wrong type: {error}") from error
 
 
 def _start(name: str, classes: int, seed: int, init: Path | None, data: Examples) -> Any:
@@ -347,68 +261,133 @@ def _plain(asked: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _rehearse(
-    module: Any, data: Any, validation: Any, recipe: Any, plan: Any, seed: int, process: Any, report: Progress
-) -> dict[str, Any]:
-    from netsurgeon.models.rehearsal import choose_allocation
-    from netsurgeon.models.training import classification
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What a run trains on and with.
 
-    if plan is None or plan.ratio is None or plan.allocation != "auto":
-        return {}
-    objective = classification(data.labels, process.device)
-    best, errors = choose_allocation(module, data, validation, objective, recipe, plan, seed, process, report)
-    return {"allocation": best, "rehearsed errors": errors}
+    Attributes:
+        out: its folder.
+        rows: what it trains on.
+        kept: what choices are made on.
+        test: what is measured at the end.
+        constants: the recipe and the plans.
+        seed: of everything random.
+        process: who we are.
+        report: called with the stage, the steps done and the steps in all.
+    """
 
+    out: Path
+    rows: Any
+    kept: Any
+    test: Examples | None
+    constants: Constants
+    seed: int
+    process: Any
+    report: Progress
 
-def _job(
-    module: Any,
-    data: Any,
-    validation: Any,
-    recipe: Any,
-    plan: Any,
-    seed: int,
-    out: Path,
-    process: Any,
-    report: Progress,
-) -> Any:
-    from netsurgeon.models.surgery import Surgery
-    from netsurgeon.models.training import Job, classification
+    def rehearsed(self, module: Any) -> dict[str, Any]:
+        """How a ratio is best spread over the layers, where that was left open."""
+        from netsurgeon.models.rehearsal import choose_allocation
+        from netsurgeon.models.training import classification
 
-    return Job(
-        module,
-        data,
-        classification(data.labels, process.device),
-        recipe,
-        seed=seed,
-        folder=out,
-        surgery=Surgery(module, plan, seed) if plan else None,
-        validation=validation,
-        process=process,
-        report=lambda done, count: report("training", done, count),
-    )
+        plan = self.constants.surgery
+        if plan is None or plan.ratio is None or plan.allocation != "auto":
+            return {}
+        objective = classification(self.rows.labels, self.process.device)
+        best, errors = choose_allocation(
+            module,
+            self.rows,
+            self.kept,
+            objective,
+            self.constants.recipe,
+            plan,
+            self.seed,
+            self.process,
+            self.report,
+        )
+        return {"allocation": best, "rehearsed errors": errors}
 
+    def trained(self, module: Any, run: Any) -> Training | None:
+        """Train, with surgery if there is a plan."""
+        from netsurgeon.models.history import PICTURE, plot_history
+        from netsurgeon.models.surgery import Surgery, bake
 
-def _result(job: Any, run: Any, data: TrainingData) -> Training:
-    """Measured on the network with its masks multiplied in, which is what `export` delivers."""
-    from netsurgeon.models.history import PICTURE, plot_history
-    from netsurgeon.models.surgery import bake
-    from netsurgeon.models.training import error_of
+        plan = self.constants.surgery
+        if plan and run.found:
+            plan = dataclasses.replace(plan, allocation=run.found["allocation"])
+        job = self._job(module, self.seed, self.out, "training", Surgery(module, plan, self.seed) if plan else None)
+        job.run()
+        if not self.process.leads:
+            return None
+        layers: tuple[LayerCount, ...] = ()
+        if job.surgery is not None:
+            plot_history(job.history, self.out / PICTURE)
+            last = {row.layer: row for row in job.history}
+            layers = tuple(LayerCount(row.layer, row.size, row.kept, row.c) for row in last.values())
+        bake(module)  # what is measured is what `export` delivers
+        return self._result(module, run, job.recipe.steps, layers, ())
 
-    layers: tuple[LayerCount, ...] = ()
-    if job.surgery is not None:
-        plot_history(job.history, job.folder / PICTURE)
-        last = {row.layer: row for row in job.history}
-        layers = tuple(LayerCount(row.layer, row.size, row.kept, row.c) for row in last.values())
-    bake(job.network)
-    parameters = list(job.network.parameters())
-    return Training(
-        job.folder,
-        run.network,
-        job.recipe.steps,
-        sum(parameter.numel() for parameter in parameters),
-        sum(int(parameter.count_nonzero()) for parameter in parameters),
-        layers,
-        run.found,
-        error_of(job.network, job.validation, job.process),
-        None if data.test is None else error_of(job.network, data.test, job.process),
-    )
+    def trimmed(self, module: Any, run: Any, starts_trained: bool) -> Training | None:
+        """Trim and retrain in rounds; the first one only measures a network that starts trained.
+
+        A round is a function of the one before, and each goes on where it was stopped: so does the run.
+        """
+        from netsurgeon.models.checkpoints import save_checkpoint
+        from netsurgeon.models.datasets import seed_of_step
+        from netsurgeon.models.runs import load_weights
+        from netsurgeon.models.training import CHECKPOINT, error_of, write_rows
+
+        trained = 0
+
+        def train_round(network: Any, number: int) -> float:
+            nonlocal trained
+            if number or not starts_trained:
+                folder = self.out / f"round-{number}"
+                folder.mkdir(exist_ok=True)
+                job = self._job(network, seed_of_step(self.seed, number, 0), folder, f"round {number}", None)
+                job.run()
+                load_weights(network, folder / CHECKPOINT)  # the same in all processes
+                trained += job.recipe.steps
+            return error_of(network, self.kept, self.process)
+
+        network, widths = trim_and_retrain(module, self.constants.trimming, self.kept, train_round)
+        if not self.process.leads:
+            return None
+        write_rows(self.out / TRIMMING, Width, widths)
+        save_checkpoint(self.out / CHECKPOINT, {"network": network.state_dict()}, {"step": trained})
+        return self._result(network, run, trained, (), tuple(widths))
+
+    def _job(self, module: Any, seed: int, folder: Path, stage: str, surgery: Any) -> Any:
+        from netsurgeon.models.training import Job, classification
+
+        return Job(
+            module,
+            self.rows,
+            classification(self.rows.labels, self.process.device),
+            self.constants.recipe,
+            seed=seed,
+            folder=folder,
+            surgery=surgery,
+            validation=self.kept,
+            process=self.process,
+            report=functools.partial(self.report, stage),
+        )
+
+    def _result(
+        self, module: Any, run: Any, steps: int, layers: tuple[LayerCount, ...], widths: tuple[Width, ...]
+    ) -> Training:
+        from netsurgeon.models.training import error_of
+
+        parameters = list(module.parameters())
+        return Training(
+            self.out,
+            run.network,
+            steps,
+            sum(parameter.numel() for parameter in parameters),
+            sum(int(parameter.count_nonzero()) for parameter in parameters),
+            layers,
+            widths,
+            run.found,
+            error_of(module, self.kept, self.process),
+            None if self.test is None else error_of(module, self.test, self.process),
+        )

@@ -16,7 +16,10 @@ FORBIDDEN = {
     "models": ("netsurgeon.pipeline", "netsurgeon.passes", "netsurgeon.cli"),
     "pipeline": ("netsurgeon.cli",),
 }
-MAY_IMPORT_MODELS_LAZILY = ("netsurgeon.pipeline.train", "netsurgeon.pipeline.retrain", "netsurgeon.pipeline.export")
+MAY_IMPORT_MODELS_LAZILY = tuple(
+    f"netsurgeon.pipeline.{name}"
+    for name in ("train", "training_options", "trimming", "retrain", "_judgement", "export")
+)
 
 LIST_ALL_IMPORTED = """
 import importlib, sys

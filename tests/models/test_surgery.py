@@ -150,6 +150,23 @@ def test_a_ratio_is_reached_and_never_missed(allocation: str) -> None:
     assert sum(int(parameter.count_nonzero()) for parameter in net.parameters()) == surgery.kept
 
 
+def test_surgery_to_a_ratio_goes_on_from_the_masks_it_is_given() -> None:
+    net = network()
+    with torch.no_grad():
+        net[0].weight[:, :18] = 0.0
+    surgery = Surgery(net, SurgeryPlan(c={"*": 0.0}, gamma=0.0, stop=60, ratio=10.0, allocation="lamp", interval=1))
+    start, optimizer = surgery.kept, torch.optim.SGD(net.parameters(), lr=0.1)
+    x, target = torch.rand(64, 20), torch.randint(0, 5, (64,))
+    for step in range(60):
+        surgery.update(step)
+        assert surgery.kept <= start  # pruned weights have grown, and only take the places of others
+        optimizer.zero_grad()
+        loss_of(net, x, target).backward()
+        optimizer.step()
+    assert sum(row.spliced for row in surgery.record(60)) > 0
+    assert surgery.size / surgery.kept >= 10.0
+
+
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
 def test_thresholds_leave_the_number_asked_for(allocation: str) -> None:
     rng = np.random.default_rng(0)

@@ -117,6 +117,42 @@ def test_bad_input_is_one_sentence(
     assert not (tmp_path / "better.onnx").exists()
 
 
+def test_pruning_and_retraining_take_turns(unlabelled: Path, tmp_path: Path) -> None:
+    result = retrain(DENSE, unlabelled, tmp_path / "small.onnx", dense=DENSE, sparsity=0.96, rounds=2, steps=60)
+    assert result.steps == 120
+    assert [each.sparsity for each in result.rounds] == pytest.approx([0.8, 0.96])
+    assert result.rounds[1].taken
+    assert result.rounds[1].after.distance < result.rounds[1].before.distance  # type: ignore[operator]
+    weights = {name: array for name, array in arrays(tmp_path / "small.onnx").items() if array.ndim > 1}
+    count, zeros = (sum(of(array) for array in weights.values()) for of in (np.size, lambda array: (array == 0).sum()))
+    assert zeros == result.zeros >= 0.96 * count - len(weights)
+    assert result.after == result.rounds[-1].after
+    assert accuracy(tmp_path / "small.onnx") > 0.95
+
+
+def test_the_dense_model_is_asked_about_moved_pictures(small: Path, unlabelled: Path, tmp_path: Path) -> None:
+    result = retrain(small, unlabelled, tmp_path / "better.onnx", dense=DENSE, steps=40, shift=1, flip=True)
+    assert result.after.distance < result.before.distance  # type: ignore[operator]
+    plain = retrain(small, unlabelled, tmp_path / "plain.onnx", dense=DENSE, steps=40)
+    assert plain.after != result.after
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shift": -1}, "shift is -1"),
+        ({"sparsity": 1.0}, "sparsity is 1.0"),
+        ({"rounds": 2}, "rounds is 2"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_rounds_and_sparsities_out_of_range_are_refused(
+    unlabelled: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        retrain(DENSE, unlabelled, tmp_path / "small.onnx", dense=DENSE, **options)
+
+
 def test_an_operator_that_cannot_be_trained_is_refused(unlabelled: Path, tmp_path: Path) -> None:
     model = onnx.load(DENSE)
     model.graph.node.append(onnx.helper.make_node("CumSum", ["logits", "axis"], ["sum"], name="total"))

@@ -190,6 +190,8 @@ def test_the_trained_network_is_exported_and_compressed(
     shape = model.graph.input[0].type.tensor_type.shape.dim
     assert [axis.dim_param or axis.dim_value for axis in shape] == ["batch", 1, 28, 28]
     assert not model.metadata_props
+    inner = {name for node in model.graph.node for name in node.output}
+    assert not inner & {value.name for value in model.graph.value_info}
     assert b".py" not in (tmp_path / "model.onnx").read_bytes()
 
     with np.load(mnist / "test.npz") as archive:
@@ -268,7 +270,7 @@ def test_bad_input_is_one_sentence(
     ("text", "message"),
     [
         ("[recipe]\nspeed = 3", "speed is no constant of recipe"),
-        ("[trimming]", "unknown table trimming"),
+        ("[trimmings]", "unknown table trimmings"),
         ("[recipe", "cannot be read as settings"),
         ("[recipe]\nlearning_rate = 'fast'", "wrong type"),
     ],
