@@ -105,10 +105,18 @@ class Solution:
 
 @dataclasses.dataclass(frozen=True)
 class LayerMoments:
-    """A layer's streamed moments, a part of the samples held out to choose the damping."""
+    """A layer's streamed moments, a part of the samples held out to choose the damping.
+
+    Attributes:
+        fit: most of the rows.
+        held: the others.
+        positions: rows the layer has seen in all, most of which may not have been drawn; each costs its weights'
+            number of multiply-adds.
+    """
 
     fit: Moments
     held: Moments
+    positions: int = 0
 
     @property
     def varies(self) -> bool:

@@ -131,7 +131,8 @@ class Calibration:
                 else:
                     at_outputs = np.asarray((before - now) @ weight, np.float32)
                     pool.add(now, None, at_outputs if lost is None else at_outputs + lost)
-        return [pool.moments() for pool in pools]
+        positions = dense.batches * layer.positions(dense.value(source, 0))
+        return [dataclasses.replace(pool.moments(), positions=positions) for pool in pools]
 
     def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
         """Rows of a value; the same ones of every value and model."""

@@ -47,6 +47,8 @@ CHOSEN_AGAIN_COLUMNS = 640
 """Above this width pruning takes the damping of the error curve; below, it chooses again on the current inputs."""
 PROBED_INPUTS = (4, 128)
 """Fewest and most inputs on which sensitivities are measured."""
+PROBE_WORK = 1e12
+"""Multiply-adds that are spent on sensitivities where the fewest inputs need less and the most need more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,14 +273,15 @@ def measure_costs(
     layers = [layer for layer in selection.layers if layer.name not in selection.sparsities]
     sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
-    curves, trials = {}, {}
+    curves, trials, work = {}, {}, 0
     fewer = dataclasses.replace(calibration, elements=15_000_000, rows_per_column=24)
     for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
+        work += layer.size * moments.positions
         curves[layer.name], trials[layer.name] = _cost(
             layer, moments, selection.gone.get(layer.name), min(kept, 0.5), rng
         )
-    probed = int(np.clip(2 * calibration.samples.count // len(layers), *PROBED_INPUTS))
+    probed = int(np.clip(PROBE_WORK * calibration.samples.count / (len(layers) * work), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     progress("measuring sensitivities", 0, 1)
     sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
