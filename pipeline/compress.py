@@ -255,7 +255,7 @@ class _Run:
         self.progress("validating", 1, 2)
         count = min(BOUND_SAMPLES, inputs.calibration.count)
         few = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
-        return validation, measure_bound(source.model, operated.masked, few.batches(), few.count, runtime)
+        return validation, measure_bound(source.model, operated.masked, few.batches(), few.fed, runtime)
 
     def _pack(self, source: Source, current: ir.Model, inputs: Inputs, runtime: Runtime) -> Packed:
         self.progress("packing", 0, 1)

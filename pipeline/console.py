@@ -168,7 +168,7 @@ def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
     for name in ("weights", "sensitivity", *(f"at {sparsity:.0%}" for sparsity in found.sparsities)):
         table.add_column(name, justify="right", no_wrap=True)
     for layer in sorted(found.layers, key=lambda layer: -layer.losses[0]):
-        losses = (f"{100.0 * loss:.3g} %" for loss in layer.losses)
+        losses = (f"{100.0 * loss:.2g}%" for loss in layer.losses)
         table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", f"{layer.sensitivity:.3g}", *losses)
     console.print(table)
 

@@ -102,11 +102,12 @@ class Judge:
         energies: dict[str, list[npt.NDArray[np.float64]]] = {}
         for feed in self._samples.batches():
             before, after = self._dense.run(feed), candidate.run(feed)
+            count = len(feed[self._samples.specs[0].name]) if self._samples.batched else 1
             for name, value in before.items():
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == after[name].shape:
                     wide = value.astype(np.float64)
-                    errors.setdefault(name, []).append(self._sums((after[name] - wide) ** 2))
-                    energies.setdefault(name, []).append(self._sums(wide**2))
+                    errors.setdefault(name, []).append(_sums((after[name] - wide) ** 2, count))
+                    energies.setdefault(name, []).append(_sums(wide**2, count))
         if not errors:
             raise InputError("the model has no float output to compare: give --sparsity or --trim in place of a goal")
         shares = [
@@ -118,10 +119,13 @@ class Judge:
             raise CheckFailedError("an output of a candidate is NaN or infinite where it was not")
         return averaged("outputs", 1.0, found)
 
-    def _sums(self, squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Of each sample, (samples,); of the whole feed where it is one sample."""
-        finite = np.where(np.isfinite(squares), squares, np.inf)
-        return np.asarray(finite.reshape(len(finite), -1).sum(axis=1) if self._samples.batched else [finite.sum()])
+
+def _sums(squares: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Of each of the feed's samples, (count,); where axis 0 does not tell them apart, of all together in each place."""
+    finite = np.where(np.isfinite(squares), squares, np.inf)
+    if finite.ndim and len(finite) == count:
+        return np.asarray(finite.reshape(count, -1).sum(axis=1))
+    return np.full(count, finite.sum())
 
 
 def _joined(batches: list[Outputs]) -> Mapping[str, Any]:

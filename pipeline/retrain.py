@@ -157,7 +157,7 @@ def retrain(
     chosen = RetrainOptions(**options)
     require_torch()
     path, output = Path(model), Path(output)
-    check_output_path(output, *model_files(path) if path.is_file() else (), chosen.dense)
+    check_output_path(output, *model_files(path) if path.is_file() else (), chosen.dense, Path(data))
     with speaking():
         return _retrain(path, Path(data), output, chosen, progress or (lambda stage, done, count: None))
 

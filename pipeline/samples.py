@@ -93,6 +93,11 @@ class Samples:
         """
         return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
 
+    @property
+    def fed(self) -> int:
+        """How many inputs `batches` hold together: `count`, or with mirror images twice as many."""
+        return self.count if self._mirror_axis is None else 2 * self.count
+
     def _given(self) -> Iterator[Feed]:
         for indices, arrays in zip(self._plan, self._opened.batches(self._plan), strict=True):
             yield {spec.name: self._finish(arrays[spec.name], spec, indices) for spec in self.specs}

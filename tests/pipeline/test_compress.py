@@ -919,6 +919,7 @@ def test_weights_are_corrected_on_mirror_images_where_asked(tmp_path: Path) -> N
     assert mirrored.validation.samples == plain.validation.samples
     assert mirrored.calibration.samples == plain.calibration.samples
     assert mirrored.validation.outputs != plain.validation.outputs, "other weights"
+    assert mirrored.bound.samples == 2 * plain.bound.samples, "the bound is the mean over all that was run"
 
 
 def test_dropped_inputs_are_reported() -> None:

@@ -84,3 +84,17 @@ def test_outputs_where_there_are_no_classes() -> None:
     x = np.random.default_rng(0).standard_normal((90, 1)).astype(np.float32)
     assert found.measure == "outputs"
     assert found.drop == pytest.approx(0.01 / float(np.mean(x.astype(np.float64) ** 2)), rel=1e-4)
+
+
+def test_an_output_without_a_batch_axis_counts_whole() -> None:
+    def scaled(factor: float) -> Session:
+        text = (
+            '<ir_version: 8, opset_import: ["" : 17]> g (float[N,3] x) => (float[N,1] each, float all) '
+            f"<float factor = {{{factor}}}> "
+            "{ y = Mul(x, factor) each = ReduceMean<axes = [1]>(y) all = ReduceMean<keepdims = 0>(y) }"
+        )
+        return Runtime().session(ir.from_onnx_text(text))
+
+    found = Judge(scaled(1.0), samples()).judge(scaled(0.9))
+    assert (found.measure, found.samples) == ("outputs", 90)
+    assert found.drop == pytest.approx(0.01, rel=1e-4)

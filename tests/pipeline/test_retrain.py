@@ -166,3 +166,7 @@ def test_an_operator_that_cannot_be_trained_is_refused(unlabelled: Path, tmp_pat
 def test_inputs_are_not_written_to(unlabelled: Path) -> None:
     with pytest.raises(InputError, match="is an input"):
         retrain(DENSE, unlabelled, DENSE, dense=DENSE)
+    before = unlabelled.read_bytes()
+    with pytest.raises(InputError, match="is an input"):
+        retrain(DENSE, unlabelled, unlabelled, dense=DENSE)
+    assert unlabelled.read_bytes() == before

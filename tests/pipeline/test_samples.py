@@ -229,7 +229,8 @@ def test_each_feed_is_followed_by_its_mirror_image(shape: tuple[int, ...], axis:
     x = np.random.default_rng(0).standard_normal(shape).astype(F32)
     plain = open_samples(x, (InputSpec("x", F32, (None, *shape[1:])),), batch_size=2)
     mirrored = plain.mirrored(axis)
-    assert mirrored.count == plain.count == 5
+    assert mirrored.count == plain.count == plain.fed == 5
+    assert mirrored.fed == 10
     assert mirrored.digest() == plain.digest()
     feeds = [feed["x"] for feed in mirrored.batches()]
     assert [len(feed) for feed in feeds] == [2, 2, 2, 2, 1, 1]

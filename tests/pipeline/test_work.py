@@ -6,6 +6,7 @@ import multiprocessing.process
 import os
 import signal
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,24 @@ def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[:200])  # a disk that lost the end of it
         assert "a/b" not in solved
         assert "c" in solved
+
+
+def test_what_a_disk_has_garbled_counts_as_lost(tmp_path: Path) -> None:
+    with Work(tmp_path, {}) as work:
+        work.keep_arrays("x", {"weight": np.arange(40_000.0).reshape(200, 200)})
+        file = tmp_path / "x.npz"
+        whole = file.read_bytes()
+        rng = np.random.default_rng(0)
+        seen: set[type[Exception]] = set()
+        for at in rng.integers(40, len(whole) - 16, 100):
+            file.write_bytes(whole[:at] + rng.bytes(16) + whole[at + 16 :])
+            assert work.arrays("x") is None
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    archive["weight"]
+            except Exception as error:
+                seen.add(type(error))
+        assert zlib.error in seen
 
 
 def test_a_full_disk_is_said_and_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
