@@ -109,7 +109,6 @@ _picture_options = _options(
     click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
     click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
-    click.option("--mirror", is_flag=True, default=None, help="Pictures: correct weights on mirror images, too."),
 )
 """How pictures become inputs."""
 _classes_option = click.option(
@@ -232,6 +231,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--timings", type=click.Path(path_type=Path), help="Replay the times of this JSON report.")
 @click.option("--mlflow", help="Log the result to MLflow: the URI of a tracking server or folder.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps what is done: a killed run goes on.")
+@click.option("--mirror", is_flag=True, default=None, help="Pictures: correct weights on mirror images, too.")
 @_data_options
 @click.option(
     "--recipe",
