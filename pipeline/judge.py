@@ -17,6 +17,8 @@ from netsurgeon.pipeline.validate import apply_metric, class_scores, load_metric
 
 Outputs = dict[str, Any]
 
+Array = npt.NDArray[np.float64]
+
 
 class Judge:
     """Compares models with the dense one on the same inputs.
@@ -97,35 +99,47 @@ class Judge:
         return resampled(count, dense, dense - candidate, again, self._seed)
 
     def _by_outputs(self, candidate: Session) -> Evidence:
-        """Share of the outputs' energy, averaged over the float outputs."""
-        errors: dict[str, list[npt.NDArray[np.float64]]] = {}
-        energies: dict[str, list[npt.NDArray[np.float64]]] = {}
+        """Share of the outputs' energy, averaged over the float outputs.
+
+        One piece of evidence a sample; one a feed where axis 0 of an output does not tell its samples apart.
+        """
+        errors: dict[str, list[Array]] = {}
+        energies: dict[str, list[Array]] = {}
+        counts = []
         for feed in self._samples.batches():
             before, after = self._dense.run(feed), candidate.run(feed)
-            count = len(feed[self._samples.specs[0].name]) if self._samples.batched else 1
+            counts.append(len(feed[self._samples.specs[0].name]) if self._samples.batched else 1)
             for name, value in before.items():
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == after[name].shape:
-                    wide = value.astype(np.float64)
-                    errors.setdefault(name, []).append(_sums((after[name] - wide) ** 2, count))
-                    energies.setdefault(name, []).append(_sums(wide**2, count))
+                    error, energy = _squares(value.astype(np.float64), after[name].astype(np.float64))
+                    errors.setdefault(name, []).append(error)
+                    energies.setdefault(name, []).append(energy)
         if not errors:
             raise InputError("the model has no float output to compare: give --sparsity or --trim in place of a goal")
-        shares = [
-            np.concatenate(errors[name]) / max(float(np.mean(np.concatenate(energies[name]))), np.finfo(float).tiny)
-            for name in errors
-        ]
+        apart = all([len(each) if each.ndim else None for each in batches] == counts for batches in errors.values())
+        shares = []
+        for name in errors:
+            error, energy = (_summed(side[name], apart) for side in (errors, energies))
+            shares.append(error / max(float(np.mean(energy)), np.finfo(float).tiny))
         found = np.mean(shares, axis=0)
         if not np.isfinite(found).all():
             raise CheckFailedError("an output of a candidate is NaN or infinite where it was not")
         return averaged("outputs", 1.0, found)
 
 
-def _sums(squares: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
-    """Of each of the feed's samples, (count,); where axis 0 does not tell them apart, of all together in each place."""
-    finite = np.where(np.isfinite(squares), squares, np.inf)
-    if finite.ndim and len(finite) == count:
-        return np.asarray(finite.reshape(count, -1).sum(axis=1))
-    return np.full(count, finite.sum())
+def _squares(dense: Array, candidate: Array) -> tuple[Array, Array]:
+    """Squared difference and square of each number; one that is NaN or infinite counts only where the other is not."""
+    same = (dense == candidate) | (np.isnan(dense) & np.isnan(candidate))
+    both = np.isfinite(dense) & np.isfinite(candidate)
+    difference = np.where(both, candidate, 0.0) - np.where(both, dense, 0.0)
+    return np.where(same, 0.0, np.where(both, difference**2, np.inf)), np.where(np.isfinite(dense), dense, 0.0) ** 2
+
+
+def _summed(batches: list[Array], apart: bool) -> Array:
+    """Sums over each sample, or each batch."""
+    if apart:
+        return np.concatenate([batch.reshape(len(batch), -1).sum(axis=1) for batch in batches])
+    return np.array([batch.sum() for batch in batches])
 
 
 def _joined(batches: list[Outputs]) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.judge import Judge
 from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.samples import Samples, open_samples
@@ -96,5 +96,21 @@ def test_an_output_without_a_batch_axis_counts_whole() -> None:
         return Runtime().session(ir.from_onnx_text(text))
 
     found = Judge(scaled(1.0), samples()).judge(scaled(0.9))
-    assert (found.measure, found.samples) == ("outputs", 90)
+    assert (found.measure, found.samples) == ("outputs", 3), "one a feed: samples of one are not independent"
     assert found.drop == pytest.approx(0.01, rel=1e-4)
+
+
+def test_numbers_that_are_infinite_and_stay_so_are_left_out() -> None:
+    def masked(factor: float, mask: str) -> Session:
+        text = (
+            '<ir_version: 8, opset_import: ["" : 17]> g (float[N,3] x) => (float[N,3,1] z) '
+            f"<float factor = {{{factor}}}, float[3] mask = {{1, 1, {mask}}}, int64[1] last = {{2}}> "
+            "{ y = Mul(x, factor) l = Log(mask) s = Add(y, l) z = Unsqueeze(s, last) }"
+        )
+        return Runtime().session(ir.from_onnx_text(text))
+
+    found = Judge(masked(1.0, "0"), samples())._by_outputs(masked(0.9, "0"))
+    assert found.samples == 90
+    assert found.drop == pytest.approx(0.01, rel=1e-4)
+    with pytest.raises(CheckFailedError, match="infinite where it was not"):
+        Judge(masked(1.0, "1"), samples())._by_outputs(masked(0.9, "0"))
