@@ -47,8 +47,9 @@ class Evidence:
         """About how many inputs would prove the goal if the drop stayed what it is; None where it is too large."""
         if self.drop >= goal:
             return None
-        by_spread = (_Z * self.spread / (goal - self.drop)) ** 2
-        return math.ceil(max(by_spread, least_inputs(goal)))
+        # the bound comes closer to the drop by the square root of the inputs
+        by_bound = self.samples * ((self.high - self.drop) / (goal - self.drop)) ** 2
+        return math.ceil(max(by_bound, least_inputs(goal))) if math.isfinite(by_bound) else None
 
 
 def least_inputs(goal: float) -> int:
