@@ -20,6 +20,8 @@ FEWEST_ROWS = 16
 """Below this many samples no mean and scale are fitted for each element of an output."""
 CONSTANT = 1e-12
 """An output whose variance is no more than this share of its mean square is the same for every sample."""
+MANY_CLASSES = 100
+"""Of fewer class scores the variance counts: the probabilities of a network that is sure hardly move."""
 MOST_ALIKE = 0.9
 """Share of the samples up to which the same element may be the largest of an output that holds class scores."""
 Loss = Callable[[Array, Array], float]
@@ -74,29 +76,29 @@ def float_outputs(session: Session, feed: Feed) -> list[str]:
 def output_loss(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
     """Share of what the outputs tell about the samples that is lost, averaged over the outputs.
 
-    Of class scores the Kullback-Leibler divergence from the dense model's, beside that of an answer which is the same
-    for all samples: unlike the mean square it weighs what decides the answer. Of other outputs the variance. Means and
-    scales of each element are fitted first: layers behind the changed one are corrected and take them up.
+    Of many class scores the Kullback-Leibler divergence from the dense model's, beside that of one answer for all
+    samples: unlike the mean square it weighs what decides the answer. Of other outputs the variance. Means and scales
+    of each element are fitted first: layers behind the changed one are corrected and take them up.
     """
-    return _over_outputs(dense, changed, _fitted_divergence, _lost_variance)
+    return _over_outputs(dense, changed, MANY_CLASSES, _fitted_divergence, _lost_variance)
 
 
 def output_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
     """Kullback-Leibler divergence where an output holds class scores, else the share of the variance that is lost."""
-    return _over_outputs(dense, changed, lambda p, q: _divergence(*map(_log_probabilities, (p, q))), _lost_variance)
+    return _over_outputs(dense, changed, 2, lambda p, q: _divergence(*map(_log_probabilities, (p, q))), _lost_variance)
 
 
 def _over_outputs(
-    dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]], scores: Loss, other: Loss
+    dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]], classes: int, scores: Loss, other: Loss
 ) -> float:
-    """Mean over the outputs of one loss for class scores, another one for the rest; 0 where none can be compared."""
+    """Mean over the outputs: one loss for scores of so many `classes`, another for the rest; 0 where none compare."""
     results = []
     for name in dense[0]:
         if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
             continue
         expected, found = ([batch[name] for batch in side] for side in (dense, changed))
         together = [_class_scores(side) for side in (expected, found)]
-        if together[0] is not None and together[1] is not None and _decides(together[0]):
+        if together[0] is not None and together[1] is not None and _decides(together[0], classes):
             results.append(scores(together[0], together[1]))
             continue
         rows = [_rows(side) for side in (expected, found)]
@@ -115,9 +117,10 @@ def _class_scores(batches: Sequence[npt.NDArray[np.floating]]) -> Array | None:
     return np.concatenate([batch.reshape(len(batch), -1) for batch in batches]).astype(np.float64)
 
 
-def _decides(scores: Array) -> bool:
-    """Whether the largest element is not the same one for all but a few samples, as it would be of coordinates."""
-    return bool(np.bincount(scores.argmax(axis=1)).max() <= MOST_ALIKE * len(scores))
+def _decides(scores: Array, classes: int) -> bool:
+    """Whether there are so many `classes`, and not nearly always the same one wins, as it would of coordinates."""
+    most = np.bincount(scores.argmax(axis=1)).max()
+    return bool(scores.shape[1] >= classes and most <= MOST_ALIKE * len(scores))
 
 
 def _lost_variance(expected: Array, found: Array) -> float:

@@ -19,17 +19,17 @@ def loss(dense: Array, changed: Array) -> float:
     return output_loss(batches(dense), batches(changed))
 
 
-def scores(samples: int = 200, classes: int = 10) -> Array:
+def scores(samples: int = 240, classes: int = 120) -> Array:
     """Logits of a network that is mostly sure, another class each time."""
     rng = np.random.default_rng(0)
-    return rng.standard_normal((samples, classes)) + 6.0 * np.eye(classes)[np.arange(samples) % classes]
+    return rng.standard_normal((samples, classes)) + 9.0 * np.eye(classes)[np.arange(samples) % classes]
 
 
-@pytest.mark.parametrize("shape", [(10,), (10, 1, 1)])
+@pytest.mark.parametrize("shape", [(120,), (120, 1, 1)])
 def test_nothing_is_lost_where_means_and_scales_put_it_right(shape: tuple[int, ...]) -> None:
     dense = scores()
     log_p = dense - np.log(np.exp(dense).sum(axis=1, keepdims=True))
-    moved = 0.5 * log_p + np.linspace(-1, 1, 10)
+    moved = 0.5 * log_p + np.linspace(-1, 1, 120)
     moved -= np.log(np.exp(moved).sum(axis=1, keepdims=True))
     found = loss(dense.reshape(-1, *shape), dense.reshape(-1, *shape))
     assert found == pytest.approx(0.0, abs=1e-9)
@@ -80,3 +80,11 @@ def test_with_few_samples_nothing_is_fitted() -> None:
 def test_an_output_that_is_the_same_for_all_samples_says_nothing() -> None:
     dense = np.ones((40, 3, 2))
     assert loss(dense, dense * 2) == 0.0
+
+
+def test_of_few_classes_the_variance_counts() -> None:
+    dense, rng = scores(classes=10), np.random.default_rng(4)
+    changed = dense + rng.standard_normal(dense.shape)
+    assert loss(dense, changed) == pytest.approx(
+        loss(dense[..., None, None, None].repeat(2, 2), changed[..., None, None, None].repeat(2, 2))
+    )
