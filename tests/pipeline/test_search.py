@@ -86,14 +86,18 @@ def test_inputs_that_guide_are_neither_corrected_on_nor_reported(report: Report)
     assert len({report.calibration.sha256, report.search.guide.sha256, report.test.sha256}) == 3
 
 
-def test_too_few_inputs_prove_nothing_and_that_is_said(report: Report, page: Path) -> None:
-    assert report.search is not None
-    assert report.search.proven is False
-    assert report.search.needed is not None
-    assert report.search.needed > report.search.guide.samples
-    (warning,) = [each for each in report.warnings if "is not proven" in each]
-    assert f"{report.search.needed:,} would prove it" in warning
-    assert f"promise at most {report.search.evidence.high:.2%}" in warning
+def test_too_few_inputs_prove_nothing_and_that_is_said(tmp_path: Path) -> None:
+    """Half a point from 225 inputs: even if all of them agreed, 327 would be needed."""
+    page, data, test = tmp_path / "report.html", DIGITS / "test.npz", DIGITS / "calibration.npz"
+    goal: Any = {**FAST, "max_drop": "0.5%"}
+    found = netsurgeon.compress(DIGITS / "digits.onnx", data, test=test, report=page, **goal).report
+    assert found.search is not None
+    assert found.search.proven is False
+    assert found.search.needed is not None
+    assert found.search.needed > found.search.guide.samples
+    (warning,) = [each for each in found.warnings if "is not proven" in each]
+    assert f"{found.search.needed:,} would prove it" in warning
+    assert f"promise at most {found.search.evidence.high:.2%}" in warning
     assert "is not proven" in page.read_text("utf-8")
 
 
