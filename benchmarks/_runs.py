@@ -54,7 +54,8 @@ def he_weights(task: Task) -> Facts:
 
 def accuracy(task: Task) -> Facts:
     """Prune a model and measure its accuracy on the test split, once."""
-    return _compress(task, Path(task["folder"]) / "small.onnx", sparsity=1 - task["kept"] / 100, method=task["method"])
+    goal = {"sparsity": 1 - task["kept"] / 100, "layers": task["sparsities"], "method": task["method"]}
+    return _compress(task, Path(task["folder"]) / "small.onnx", **goal)
 
 
 def trim(task: Task) -> Facts:
@@ -146,6 +147,7 @@ def _compress(task: Task, output: Path, **goal: Any) -> Facts:
         "top1_dense": round(100 * scores[0], 4),
         "top1": round(100 * scores[1], 4),
         "test_samples": report.validation.samples,
+        "sparsities": {layer.name: 1 - layer.kept / layer.weights for layer in report.layers},
     }
 
 

@@ -75,6 +75,14 @@ def _key(row: Row) -> tuple[str, str, float, int, int]:
     return row["part"], row["model"], -row.get("kept", 0.0), order, row.get("seed", 0)
 
 
+def default_sparsities(rows: list[Row], row: Row) -> dict[str, float]:
+    """Layers' sparsities in the default method's run of the same row; none where it has not been run."""
+    same = ("part", "model", "kept", "seed")
+    runs = [each for each in rows if each["method"] == DEFAULT and all(each.get(key) == row[key] for key in same)]
+    found: dict[str, float] = runs[0].get("sparsities", {}) if runs else {}
+    return found
+
+
 def _of(rows: list[Row], goal: Goal, method: str) -> list[Row]:
     wanted = ("accuracy", goal.model, goal.kept, method)
     return [row for row in rows if (row["part"], row["model"], row.get("kept"), row.get("method")) == wanted]
@@ -114,7 +122,8 @@ def _accuracy(rows: list[Row]) -> str:
         "LeNets: error in percent, the median of the calibration seeds measured (the number of seeds where it is not "
         f"3), ± {TOLERANCE['error']}; the others: top-1 in percent. Dense figure behind the name. The networks are "
         "calibrated on training pictures without labels (and, but for MNIST, on their mirror images), not retrained, "
-        "and measured on the test split at the end of each run. The constants of the budget were first settled with "
+        "and measured on the test split at the end of each run. The other methods prune each layer as far as auto "
+        "does. The constants of the budget were first settled with "
         "these accuracies in view; the choice of damping, the correction of residual sums, the sensitivities and the "
         "mirror images on training pictures outside the calibration set, or on calibration pictures held out where "
         "there are no others. Rows come from several "

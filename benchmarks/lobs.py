@@ -15,7 +15,7 @@ from pathlib import Path
 
 from _cases import DEFAULT, GOALS, METHODS, MODELS, Goal, zoo_names
 from _process import Row, run_task, run_zoo, take_two_cores
-from _tables import keep_row, misses, own_figure, read_rows, render, scale_misses
+from _tables import default_sparsities, keep_row, misses, own_figure, read_rows, render, scale_misses
 
 HERE = Path(__file__).parent
 
@@ -80,6 +80,7 @@ def _accuracy_row(arguments: argparse.Namespace, goal: Goal, method: str, seed: 
     row: Row = {"part": "accuracy", "model": goal.model, "kept": goal.kept, "method": method, "seed": seed}
     row |= {"must_reach": goal.must, "rival": goal.rival, "measure": goal.measure}
     task = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.data}
+    task["sparsities"] = {} if method == DEFAULT else default_sparsities(read_rows(arguments.results), row)
     row |= run_task(task | {name: row[name] for name in ("model", "kept", "method", "seed")})
     if row["status"] == "ok":
         row["figure"] = own_figure(row, goal)

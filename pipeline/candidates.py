@@ -14,17 +14,9 @@ from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.judge import Judge
 from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.prune import (
-    TRUST,
-    Plan,
-    Selection,
-    choose_trust,
-    make_plan,
-    measure_costs,
-    rehearse,
-    spread,
-)
+from netsurgeon.pipeline.plan import Plan, Temper, choose_temper, make_plan, measure_costs, rehearse, spread
 from netsurgeon.pipeline.report import Point
+from netsurgeon.pipeline.selection import Selection
 from netsurgeon.pipeline.structures import Structures, named
 from netsurgeon.pipeline.timing_table import Clock, Timed
 from netsurgeon.pipeline.trim import TrimPlan
@@ -98,7 +90,7 @@ class Bench:
         self.points: list[Point] = []
         self._operated: dict[tuple[int, float], Operated] = {}
         self._costs: dict[int, Mapping[str, budget.Cost]] = {}
-        self._trusts: dict[int, float] = {}
+        self._tempers: dict[int, Temper] = {}
 
     def site(self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None) -> Site:
         """A structure, and what it leaves to prune."""
@@ -120,7 +112,7 @@ class Bench:
         found = tools.work.facts(name)
         if found is None:
             costs = self.costs(site)
-            plans = [spread(costs, _weights(site, kept), site.selection, TRUST[0]) for kept in shares]
+            plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
             tools.progress("rehearsing", 0, 1)
             few = tools.sweep.samples.subset(REHEARSED_INPUTS, np.random.default_rng(tools.sweep.seed))
             sweep = dataclasses.replace(tools.sweep, samples=few)
@@ -185,19 +177,20 @@ class Bench:
         if kept >= 1.0 or options.uniform:
             return make_plan(tools.dense, site.selection, tools.sweep, options, tools.progress)
         costs = self.costs(site)
-        return spread(costs, _weights(site, kept), site.selection, self._trust(site, kept, costs))
+        return spread(costs, _weights(site, kept), site.selection, self._temper(site, kept, costs))
 
-    def _trust(self, site: Site, kept: float, costs: Mapping[str, budget.Cost]) -> float:
-        """How far a structure's sensitivities are trusted: chosen once, at the first share that is tried."""
-        if site.level not in self._trusts:
-            tools, name = self.tools, f"trust-{site.level}"
+    def _temper(self, site: Site, kept: float, costs: Mapping[str, budget.Cost]) -> Temper:
+        """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
+        if site.level not in self._tempers:
+            tools, name = self.tools, f"temper-{site.level}"
             found = tools.work.facts(name)
             if found is None:
                 keep = _weights(site, kept)
-                found = choose_trust(tools.dense, costs, keep, site.selection, tools.sweep, tools.progress)
+                chosen = choose_temper(tools.dense, costs, keep, site.selection, tools.sweep, tools.progress)
+                found = dataclasses.asdict(chosen)
                 tools.work.keep_facts(name, found)
-            self._trusts[site.level] = float(found)
-        return self._trusts[site.level]
+            self._tempers[site.level] = Temper(**found)
+        return self._tempers[site.level]
 
 
 def _weights(site: Site, kept: float) -> int:

@@ -39,10 +39,11 @@ from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.page import is_page, render
-from netsurgeon.pipeline.prune import Selection, make_plan, select
+from netsurgeon.pipeline.plan import make_plan
 from netsurgeon.pipeline.report import LayerFacts, Report, SearchFacts
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
+from netsurgeon.pipeline.selection import Selection, select
 from netsurgeon.pipeline.source import (
     ModelLike,
     Source,

@@ -26,11 +26,13 @@ from netsurgeon.pipeline.bound import Bound
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.pack import Packed
-from netsurgeon.pipeline.prune import Plan, Pruned, Selection
+from netsurgeon.pipeline.plan import Plan
+from netsurgeon.pipeline.prune import Pruned
 from netsurgeon.pipeline.report import DataFacts, GroupFacts, LayerFacts, ModelFacts, TrimFacts
 from netsurgeon.pipeline.runtime import onnxruntime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.samples import Source as Data
+from netsurgeon.pipeline.selection import Selection
 from netsurgeon.pipeline.source import check_output_path, external_files
 from netsurgeon.pipeline.trim import Trimmed, TrimPlan, multiply_adds, saved_share
 

@@ -18,11 +18,11 @@ from netsurgeon.pipeline.inputs import Inputs
 from netsurgeon.pipeline.judge import Judge
 from netsurgeon.pipeline.latency import Profile
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.prune import Selection
 from netsurgeon.pipeline.report import Report, SearchFacts
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.search import Found, search
+from netsurgeon.pipeline.selection import Selection
 from netsurgeon.pipeline.source import Source
 from netsurgeon.pipeline.timing_table import Clock, TimingTable
 from netsurgeon.pipeline.trim import TrimPlan

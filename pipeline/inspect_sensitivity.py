@@ -15,10 +15,11 @@ from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import check_result_path
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
-from netsurgeon.pipeline.prune import measure_costs, select
+from netsurgeon.pipeline.plan import measure_costs
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.samples import open_samples
+from netsurgeon.pipeline.selection import select
 from netsurgeon.pipeline.source import ModelLike, input_specs, open_model, verified
 
 SPARSITIES = (0.5, 0.7, 0.9)

@@ -15,8 +15,10 @@ from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.facts import trim_facts
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.prune import Plan, Pruned, Selection, prune_segments
+from netsurgeon.pipeline.plan import Plan
+from netsurgeon.pipeline.prune import Pruned, prune_segments
 from netsurgeon.pipeline.report import TrimFacts
+from netsurgeon.pipeline.selection import Selection
 from netsurgeon.pipeline.trim import TrimPlan, no_units, proof_feeds, remove_units, require_goal, with_unread
 
 

@@ -19,7 +19,7 @@ from netsurgeon.pipeline.candidates import Bench, Candidate, Site
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.goals import Goals
 from netsurgeon.pipeline.operate import Operated
-from netsurgeon.pipeline.prune import can_rehearse
+from netsurgeon.pipeline.plan import can_rehearse
 from netsurgeon.pipeline.report import Point
 from netsurgeon.pipeline.timing_table import Timed
 from netsurgeon.pipeline.trim import TrimPlan

@@ -21,7 +21,7 @@ from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.pipeline._unit_prices import price_units
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.prune import Selection
+from netsurgeon.pipeline.selection import Selection
 from netsurgeon.pipeline.trim import (
     Trimmed,
     TrimPlan,

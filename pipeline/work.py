@@ -24,7 +24,7 @@ from netsurgeon.passes.prune_weights import Outcome, Solution
 from netsurgeon.passes.solvers import Curve
 from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.prune import Plan
+from netsurgeon.pipeline.plan import Plan
 
 FORMAT = 1
 _IDENTITY, _LOCK = "work.json", "lock"

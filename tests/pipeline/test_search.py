@@ -16,9 +16,9 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.guided import candidate_options
 from netsurgeon.pipeline.inputs import open_inputs
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.prune import select
 from netsurgeon.pipeline.report import Report, as_json
 from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.selection import select
 from netsurgeon.pipeline.source import open_model
 from netsurgeon.pipeline.structures import named, order_units
 

@@ -7,9 +7,9 @@ import pytest
 
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.prune import select
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import open_samples
+from netsurgeon.pipeline.selection import select
 from netsurgeon.pipeline.source import input_specs, open_model
 from netsurgeon.pipeline.structures import Structures, named, order_units
 

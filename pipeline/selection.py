@@ -1,0 +1,92 @@
+"""Which layers are pruned, and which are left alone and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Mapping, Set
+
+import onnx_ir as ir
+
+from netsurgeon.passes._find_layers import Declined, find_layers
+from netsurgeon.passes._layers import Layer
+from netsurgeon.passes.prune_weights import Gone, pattern_of
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.walk import cut
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which layers are pruned.
+
+    Attributes:
+        layers: those that take part, in graph order.
+        declined: every other node that holds weights, and why.
+        sparsities: of layers whose sparsity the user has given.
+        gone: what layers lose to trimming.
+    """
+
+    layers: tuple[Layer, ...]
+    declined: tuple[Declined, ...]
+    sparsities: Mapping[str, float]
+    gone: Mapping[str, Gone] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Weights by layer, after trimming."""
+        live = {name: gone.live for name, gone in self.gone.items()}
+        return {layer.name: live.get(layer.name, layer.size) for layer in self.layers}
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Weights to keep in layers whose sparsity the user has given."""
+        return {
+            name: size - round(size * self.sparsities[name])
+            for name, size in self.sizes.items()
+            if name in self.sparsities
+        }
+
+
+def select(model: ir.Model, options: Options) -> Selection:
+    """Choose the layers that take part.
+
+    Raises:
+        InputError: no layer can be pruned, or a name or glob of the user's matches none.
+    """
+    layers, declined = find_layers(model.graph)
+    if not layers:
+        reasons = "; ".join(f"{d.operator} {d.node!r}: {d.reason}" for d in declined[:3])
+        raise InputError(f"the model has no layer that can be pruned ({reasons or 'no Conv, Gemm or MatMul weights'})")
+    names = [layer.name for layer in layers]
+    for glob in (*options.exclude, *options.layers):
+        if not fnmatch.filter(names, glob):
+            raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
+    taken, sparsities = [], {}
+    driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
+    for layer in layers:
+        reason = _reason_to_leave(layer, options, driven)
+        if reason:
+            declined.append(Declined(layer.name, layer.operator, reason, layer.size))
+            continue
+        taken.append(layer)
+        for glob, sparsity in options.layers.items():
+            if fnmatch.fnmatchcase(layer.name, glob):
+                sparsities[layer.name] = sparsity
+    if not taken:
+        raise InputError("every layer is excluded: leave at least one to be pruned")
+    return Selection(tuple(taken), tuple(declined), sparsities)
+
+
+def _reason_to_leave(layer: Layer, options: Options, driven: Set[str]) -> str | None:
+    if layer.name not in driven:
+        return "its input does not depend on the model's inputs"
+    if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude):
+        return "excluded by the user"
+    numbers = options.pattern_numbers()
+    if numbers is not None:
+        try:
+            pattern_of(layer, numbers)
+        except ValueError as error:
+            return str(error)
+    return None
