@@ -29,8 +29,9 @@ DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
 """The usual one first; 1 where there are fewer samples than columns, as in a classifier behind global pooling."""
 WIDE_DAMPINGS = (1e-2, 1e-1, 1.0)
 AMPLE = 10
-"""A layer of more than OBS_COLUMNS columns with so many samples a column takes AMPLE_DAMPING without a choice."""
-AMPLE_DAMPING = 1e-3
+"""With so many samples a column a layer takes DAMPINGS[0] without a choice, or with more than OBS_COLUMNS columns
+AMPLE_WIDE_DAMPING: a correction that rests on so much needs no more, whatever single positions of a feature map say."""
+AMPLE_WIDE_DAMPING = 1e-3
 NEAR_TIE = 0.002
 """Dampings whose held-out errors differ by less than this share of the output's energy count as equal."""
 BOTH_COLUMNS = 320
@@ -176,8 +177,8 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
     Near-ties are noise: the mask that the solver finds later is a better one, and needs less damping.
     """
     columns = weight.shape[-1]
-    if columns > OBS_COLUMNS and fit.count >= AMPLE * columns:
-        return AMPLE_DAMPING
+    if fit.count >= AMPLE * columns:
+        return AMPLE_WIDE_DAMPING if columns > OBS_COLUMNS else DAMPINGS[0]
     chosen = _sample_rows(weight, rng)
     share = keep / weight.size
     weight, fit, held = weight[:, chosen], fit.rows(chosen), held.rows(chosen)

@@ -517,14 +517,25 @@ def test_fewer_samples_want_more_damping() -> None:
     assert {chosen(24), chosen(10_000)} <= set(solvers.DAMPINGS)
 
 
+def test_ample_samples_leave_no_choice() -> None:
+    """Held-out samples that contradict would ask for more damping."""
+    x, weight = samples(1, 40, 800), normal(1, 8, 40)
+    contrary = statistics_of(x[..., ::-1], -x)
+    found = [
+        choose_damping(weight, statistics_of(x[..., :count]), contrary, 160, np.random.default_rng(0))
+        for count in (100, 400)
+    ]
+    assert found[0] > found[1] == solvers.DAMPINGS[0]
+
+
 def test_damping_passes_over_hessians_without_a_factor() -> None:
     """Rank-deficient and slightly indefinite: the small dampings have no Cholesky factor, the largest has."""
-    x, weight = samples(1, 10, 500), normal(1, 4, 10)
+    x, weight = samples(1, 10, 50), normal(1, 4, 10)
     statistics = statistics_of(x, x + 0.01)
     values, vectors = np.linalg.eigh(statistics.gram[0])
     values[0] = -0.5 * max(solvers.DAMPINGS) * values.mean()
     broken = Statistics(
-        500,
+        50,
         False,
         statistics.dense_mean,
         statistics.current_mean,
