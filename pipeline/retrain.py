@@ -210,8 +210,8 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
             check_same(trained, module, few, runtime)
             rounds.append(_judged(sparsity, before, scores(trained, held, teacher, runtime), number < options.rounds))
             model = trained if rounds[-1].taken else model
-    save_model(model, output, runtime.session)
     test = None if examples.test is None else scores(model, examples.test, teacher, runtime)
+    save_model(model, output, runtime.session)
     steps = len(rounds) * options.steps
     after = rounds[-1].after if rounds[-1].taken else rounds[-1].before
     return Retraining(steps, len(module.trained), zeros, given, after, tuple(rounds), test)
