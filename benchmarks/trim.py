@@ -94,7 +94,8 @@ def main() -> int:
     arguments = _arguments()
     take_two_cores()
     rows = _read(arguments.results)
-    for case in (each for each in CASES if each.goal.model in arguments.only and not arguments.render):
+    chosen = [each for each in CASES if each.goal.model in arguments.only or (each.fast and "fast" in arguments.only)]
+    for case in () if arguments.render else chosen:
         for seed in case.goal.seeds:
             key = f"{case.name}/{seed}"
             rows[key] = {"case": case.name, "seed": seed, **_case_row(arguments.shared, case, seed)}
@@ -102,9 +103,7 @@ def main() -> int:
     if not arguments.render:
         _zoo(arguments, rows)
     _render(arguments.results, rows)
-    missed = [
-        f"{case.name}: {miss}" for case in CASES if case.goal.model in arguments.only for miss in _misses(rows, case)
-    ]
+    missed = [f"{case.name}: {miss}" for case in chosen for miss in _misses(rows, case)]
     missed += _zoo_misses(rows) if "zoo" in arguments.only else []
     print("\n".join([f"{arguments.results / 'trim.md'}", *(f"missed: {each}" for each in missed)]))
     return 1 if missed else 0
@@ -114,13 +113,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder with models, data and zoo")
     parser.add_argument(
-        "--only", type=lambda text: text.split(","), help=f"any of {', '.join(MODELS)}, zoo, zoo/<graph>"
+        "--only", type=lambda text: text.split(","), help=f"any of {', '.join(MODELS)}, fast, zoo, zoo/<graph>"
     )
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of trim.json and trim.md")
     parser.add_argument("--render", action="store_true", help="only write trim.md anew")
     arguments = parser.parse_args()
     arguments.shared = arguments.shared.resolve()
-    known = [*MODELS, "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
+    known = [*MODELS, "fast", "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
     arguments.only = arguments.only or [*MODELS, "zoo"]
     if unknown := [word for word in arguments.only if word not in known]:
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
