@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from _cases import DEFAULT, GOALS, METHODS, MODELS, Goal, zoo_names
 from _process import Row, run_task, run_zoo, take_two_cores
@@ -79,7 +80,7 @@ def _accuracy(arguments: argparse.Namespace) -> list[str]:
 def _accuracy_row(arguments: argparse.Namespace, goal: Goal, method: str, seed: int) -> Row:
     row: Row = {"part": "accuracy", "model": goal.model, "kept": goal.kept, "method": method, "seed": seed}
     row |= {"must_reach": goal.must, "rival": goal.rival, "measure": goal.measure}
-    task = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.data}
+    task: dict[str, Any] = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.data}
     task["sparsities"] = {} if method == DEFAULT else default_sparsities(read_rows(arguments.results), row)
     row |= run_task(task | {name: row[name] for name in ("model", "kept", "method", "seed")})
     if row["status"] == "ok":

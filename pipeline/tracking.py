@@ -60,7 +60,9 @@ class Tracker:
             self._client.log_text(run, render(report), "report.html")
             self._client.set_terminated(run)
         except Exception as error:
-            raise InputError(f"MLflow at {self.uri} did not take the result, though the model is written: {first_line(error)}") from error
+            raise InputError(
+                f"MLflow at {self.uri} did not take the result, though the model is written: {first_line(error)}"
+            ) from error
         return run
 
 
