@@ -54,7 +54,7 @@ from netsurgeon.pipeline.source import (
     write_text,
 )
 from netsurgeon.pipeline.timing_table import TimingTable
-from netsurgeon.pipeline.trim import TrimPlan, choose_units, give_biases, no_units
+from netsurgeon.pipeline.trim import TrimPlan, choose_units, give_biases, no_units, why_not
 from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
 from netsurgeon.pipeline.work import Work
 
@@ -154,6 +154,8 @@ class _Run:
                 size = functools.partial(self._size, source, inputs, runtime)
                 found = guided.search(selection, sweep, trim, size, self.progress, work)
             operated = found.operated if found else self._operate(source, selection, trim, sweep, work)
+            if trim and operated.units and not operated.units.groups and self.options.only_wishes_to_trim:
+                operated = self._left_alone(source.model, trim, operated)
         self._stage("search" if found else "prune")
         self.warnings += operated.warnings
         validation, bound = self._validate(source, operated, inputs, runtime)
@@ -192,6 +194,12 @@ class _Run:
         work.keep_plan(plan)
         self._stage("measure")
         return operate(source.model, selection, trim, plan, sweep, options, self.progress, work.solutions("whole"))
+
+    def _left_alone(self, dense: ir.Model, trim: TrimPlan, operated: Operated) -> Operated:
+        """Nothing could be removed, and nothing else was asked for: the model stays, neither rounded nor packed."""
+        warning = f"nothing was removed, the model is left as it was: {why_not(trim, self.options)}"
+        self.options = dataclasses.replace(self.options, values="float32", pack=False)
+        return dataclasses.replace(operated, masked=dense, model=dense.clone(), warnings=(*operated.warnings, warning))
 
     def _guided(self, source: Source, inputs: Inputs, runtime: Runtime) -> Guided | None:
         """The search for the user's goals, where there are any."""

@@ -56,7 +56,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
     _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
     if report.trim is not None:
-        _print_trim(report.trim, console)
+        _print_trim(report.trim, str(report.options["save"]), console)
     console.print(_models(report.dense, report.compressed, report.validation))
     for sentence in verdict(report):
         console.print(Text(sentence, style="bold"))
@@ -80,7 +80,7 @@ def print_fallbacks(nodes: Sequence[str], console: Console) -> None:
         console.print(Text(f"{len(nodes)} nodes fell back to the CPU: {listed}", style="yellow"))
 
 
-def _print_trim(trim: TrimFacts, console: Console) -> None:
+def _print_trim(trim: TrimFacts, saved: str, console: Console) -> None:
     if trim.groups:
         table = Table(title="units removed", title_justify="left", box=SIMPLE_HEAD)
         table.add_column("made by", overflow="fold")
@@ -93,6 +93,8 @@ def _print_trim(trim: TrimFacts, console: Console) -> None:
         console.print(table)
         if len(trim.groups) > LISTED:
             console.print(f"… and {len(trim.groups) - LISTED} more groups, listed in the report")
+    if trim.asked is not None:
+        console.print(f"units saved {trim.saved:.1%} of the {saved}, {trim.asked:.1%} were asked for")
     for group_name, reason in trim.failed:
         console.print(Text(f"units of {group_name} stay: {reason}", style="yellow"))
     if trim.proof is not None:

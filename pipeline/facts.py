@@ -134,7 +134,7 @@ def layer_facts(
                 error=errors.get(layer.name, 0.0),
                 stored=str(packing.encoding) if packing else "dense",
                 bytes_before=before,
-                bytes_after=packing.bytes_after if packing else before,
+                bytes_after=packing.bytes_after if packing else tensor(now.weight).nbytes,
                 seconds=round(outcome.seconds, 3),
             )
         )

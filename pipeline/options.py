@@ -195,6 +195,12 @@ class Options:
         return isinstance(self.trim, str) and self.trim.startswith(WISH)
 
     @property
+    def only_wishes_to_trim(self) -> bool:
+        """Whether nothing else is asked for than to remove what units can save."""
+        others = (self.pruned_share, self.layers, self.pattern, self.keep_zeros, self.goals)
+        return self.trim_is_a_wish and not any(others)
+
+    @property
     def trim_goal(self) -> float:
         """`trim` as a number.
 

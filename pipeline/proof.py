@@ -74,7 +74,7 @@ class Proof:
         if self.failure:
             return self.failure
         worst = max(self.outputs, key=lambda each: each.difference, default=None)
-        if worst is None or not self.says_something:
+        if worst is None or (self.holds and not self.says_something):
             return "no output varies over the inputs: equality proves nothing"
         relation = "at most" if self.holds else "more than the allowed"
         limit = worst.difference if self.holds else self.tolerance

@@ -194,18 +194,20 @@ def require_goal(model: ir.Model, plan: TrimPlan, options: Options) -> None:
     saved = saved_share(model, plan.dependencies, plan.removed, options.save)
     raise CheckFailedError(
         f"trim is {options.trim_goal:g}, but {saved:.1%} of the {options.save} is all that units can save "
-        f"({_why_not(plan)}): ask for less, or for up-to:{options.trim_goal:g}"
+        f"({why_not(plan, options)}): ask for less, or for up-to:{options.trim_goal:g}"
     )
 
 
-def _why_not(plan: TrimPlan) -> str:
+def why_not(plan: TrimPlan, options: Options) -> str:
     """Why no more can go, in a few words."""
     sizes: collections.Counter[str] = collections.Counter()
     for each in plan.dependencies.frozen:
-        sizes[f"{each.operator} {each.node!r}: {each.reason}"] += each.parameters
+        sizes[f"{each.operator} {each.node or each.value!r}: {each.reason}"] += each.parameters
     failed = [f"those of {group.node!r} stay: {reason}" for group, reason in plan.failed[:3]]
     frozen = "; ".join(text for text, _ in sizes.most_common(3))
-    return "; ".join([f"{len(plan.candidates)} units may go", *failed, *([f"frozen: {frozen}"] if frozen else [])])
+    count = f"{len(plan.candidates)} units may go"
+    count += ", of them only those that are idle by apoz" if options.importance == "apoz" else ""
+    return "; ".join([count, *failed, *([f"frozen: {frozen}"] if frozen else [])])
 
 
 def _candidates(model: ir.Model, dependencies: Dependencies, layers: Sequence[Layer]) -> Ints:

@@ -339,6 +339,25 @@ def test_where_nothing_can_go_a_wish_leaves_the_model_alone(tmp_path: Path) -> N
     np.testing.assert_allclose(outputs(onnx.load(output), data["x"]), outputs(model, data["x"]), rtol=1e-5, atol=1e-5)
 
 
+def test_a_wish_that_nothing_meets_neither_rounds_nor_packs_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = onnx.helper.make_node
+    weights = {"w": normal(32, 5), "b": normal(5)}
+    onnx.save(built([node("Gemm", ["x", "w", "b"], ["y"], "only")], weights, ["N", 32]), tmp_path / "model.onnx")
+    np.save(tmp_path / "x.npy", normal(80, 32))
+    given = [str(tmp_path / "model.onnx"), "--data", str(tmp_path / "x.npy"), "-o", str(tmp_path / "small.onnx")]
+    assert run(["compress", *given, "--trim", "up-to:0.3"]) == 0
+    stored = {
+        each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / "small.onnx").graph.initializer
+    }
+    np.testing.assert_array_equal(stored["w"], weights["w"])
+    np.testing.assert_array_equal(stored["b"], weights["b"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "nothing was removed, the model is left as it was: 0 units may go; frozen: output" in printed
+    assert "units saved 0.0% of the parameters, 30.0% were asked for" in printed
+
+
 def damage(monkeypatch: pytest.MonkeyPatch, *made_by: str) -> None:
     """Let every removal of units made by these nodes change the function."""
     real = TrimNeurons.call
