@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import logging
 import os
@@ -21,6 +20,19 @@ try:
     from netsurgeon import __version__
     from netsurgeon.passes.solvers import METHODS
     from netsurgeon.pipeline import console as screen
+    from netsurgeon.pipeline.command_options import (
+        Data,
+        batch_sizes,
+        classes_option,
+        data_options,
+        joined,
+        layer_sparsities,
+        picture_options,
+        recipe_option,
+        run_options,
+        shapes,
+        with_pictures,
+    )
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.console_latency import print_profile
@@ -32,11 +44,9 @@ try:
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
     from netsurgeon.pipeline.latency import profile
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
-    from netsurgeon.pipeline.recipe import Kind, read_recipe
     from netsurgeon.pipeline.report import as_json
     from netsurgeon.pipeline.retrain import retrain
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
-    from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.source import write_text
     from netsurgeon.pipeline.tracking import Tracker
     from netsurgeon.pipeline.train import train
@@ -46,7 +56,6 @@ except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
     sys.exit(130)
 
-Command = Callable[..., None]
 _received: list[int] = []
 """Signals that asked this process to stop."""
 
@@ -57,82 +66,7 @@ def cli() -> None:
     """Compress a trained ONNX model with a few hundred of its inputs, verified in ONNX Runtime."""
 
 
-def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    del context, parameter
-    try:
-        return None if value is None else tuple(float(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406") from error
-
-
-def _layer_sparsities(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
-    del context, parameter
-    result = {}
-    for entry in value:
-        glob, _, sparsity = entry.rpartition("=")
-        try:
-            result[glob] = float(sparsity)
-        except ValueError as error:
-            raise click.BadParameter(f"{entry!r}, expected NAME=SPARSITY such as 'conv*=0.8'") from error
-    return result
-
-
-class _Data(click.types.StringParamType):
-    """Where inputs come from."""
-
-    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
-        """What to give; click puts it behind the name of the option."""
-        del param, ctx
-        return (
-            "Give inputs of the model: an .npz, an .npy, a folder of either, a folder or .zip of pictures, a "
-            "module:function, or random by that name"
-        )
-
-
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator, listed by --help in this order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_picture_options = _options(
-    click.option("--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."),
-    click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
-    click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
-    click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
-    click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),
-    click.option("--mean", callback=_numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
-    click.option("--std", callback=_numbers, help="Pictures: then divided by this."),
-    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
-)
-"""How pictures become inputs."""
-_classes_option = click.option(
-    "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
-)
-_run_options = _options(
-    click.option("--provider", default="cpu", show_default=True, help="Execution provider: cpu, cuda, tensorrt, …"),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
-    click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
-)
-"""How the model is run."""
-_data_options = _options(
-    _picture_options,
-    _classes_option,
-    click.option("--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."),
-    click.option("--metric", help="module:function(outputs, labels) -> float, higher is better."),
-    click.option("--limit", type=int, help="Most inputs used, drawn at random."),
-    click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
-    _run_options,
-)
-"""How data becomes inputs, and how they are run: shared by the commands that measure accuracy."""
-
-
-_output_options = _options(
+_output_options = joined(
     click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON; - prints it."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
 )
@@ -155,48 +89,11 @@ def _check_json(json_file: Path | None, read: Sequence[object], written: Sequenc
         check_result_path(json_file, read, written)
 
 
-_KINDS: dict[str, Kind] = {"mean": "numbers", "std": "numbers", "layer": "table"}
-
-
-def _kind(option: click.Parameter) -> Kind:
-    """What an option takes in a recipe."""
-    if isinstance(option, click.Option) and option.is_flag:
-        return "flag"
-    if option.multiple:
-        return "list"
-    if option.type is click.INT:
-        return "whole number"
-    return "number" if option.type is click.FLOAT else "text"
-
-
-def _recipe(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    """Make the values of a recipe the defaults of all options: the command line wins."""
-    if value is None:
-        return
-    others = {_long_name(each): each for each in context.command.params if each is not parameter}
-    kinds = {name: _KINDS.get(name, _kind(each)) for name, each in others.items()}
-    context.default_map = {others[key].name or "": given for key, given in read_recipe(value, kinds).items()}
-
-
-def _long_name(parameter: click.Parameter) -> str:
-    return max(parameter.opts, key=len).lstrip("-")
-
-
-def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
-    """Picture options gathered into one object; None where none was given."""
-    file = options.pop("pictures")
-    names = [field.name for field in dataclasses.fields(PictureOptions)]
-    given = {name: value for name in names if (value := options.pop(name, None)) is not None}
-    base = PictureOptions.from_toml(file) if file is not None else None
-    pictures = dataclasses.replace(base or PictureOptions(), **given) if base or given else None
-    return {**options, "pictures": pictures}
-
-
 @cli.command("compress")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--data",
-    type=_Data(),
+    type=Data(),
     required=True,
     help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].",
 )
@@ -218,7 +115,7 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--pattern", help="N:M sparsity in place of --sparsity, such as 2:4.")
 @click.option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight.")
 @click.option("--uniform", is_flag=True, help="The same sparsity in every layer.")
-@click.option("--layer", "layers", multiple=True, callback=_layer_sparsities, help="NAME=SPARSITY, name or glob.")
+@click.option("--layer", "layers", multiple=True, callback=layer_sparsities, help="NAME=SPARSITY, name or glob.")
 @click.option("--exclude", multiple=True, help="Leave layers of this name or glob as they are.")
 @click.option("--damping", type=float, help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]")
 @click.option(
@@ -232,15 +129,8 @@ def _with_pictures(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--mlflow", help="Log the result to MLflow: the URI of a tracking server or folder.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps what is done: a killed run goes on.")
 @click.option("--mirror", is_flag=True, default=None, help="Pictures: correct weights on mirror images, too.")
-@_data_options
-@click.option(
-    "--recipe",
-    type=click.Path(path_type=Path),
-    is_eager=True,
-    expose_value=False,
-    callback=_recipe,
-    help="TOML file with any of these options; the command line wins.",
-)
+@data_options
+@recipe_option
 @_output_options
 def compress_command(
     model: Path,
@@ -259,7 +149,7 @@ def compress_command(
     tracker = None if mlflow is None else Tracker(mlflow)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
-            model, data, test=test, output=output, report=report, progress=advance, **_with_pictures(options)
+            model, data, test=test, output=output, report=report, progress=advance, **with_pictures(options)
         )
     _show(result.report, screen.print_report, json_file, quiet)
     if tracker is not None:
@@ -273,9 +163,9 @@ def compress_command(
 @click.option("--data", help="Inputs: for --sensitivity, and for --units where MODEL does not run on random ones.")
 @click.option("--picture", type=click.Path(path_type=Path), help="With --sensitivity: draw it into this .svg.")
 @click.option("--limit", type=int, help="Most inputs used, drawn at random.")
-@_picture_options
-@_classes_option
-@_run_options
+@picture_options
+@classes_option
+@run_options
 @_output_options
 def inspect_command(
     model: Path,
@@ -292,7 +182,7 @@ def inspect_command(
     if picture is not None and not sensitivity:
         raise click.UsageError("--picture draws what --sensitivity measures: give both")
     if sensitivity:
-        _inspect_sensitivity(model, data, picture, json_file, quiet, **_with_pictures(options))
+        _inspect_sensitivity(model, data, picture, json_file, quiet, **with_pictures(options))
     elif units:
         _show(inspect_units(model, data, options["custom_ops"]), screen.print_units, json_file, quiet)
     else:
@@ -316,42 +206,22 @@ def _inspect_sensitivity(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path))
 @click.option(
-    "--data", type=_Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
+    "--data", type=Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
 )
-@_data_options
+@data_options
 @_output_options
 def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
     _check_json(json_file, (model, other, data))
-    _show(compare(model, other, data, **_with_pictures(options)), screen.print_comparison, json_file, quiet)
-
-
-def _batches(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    del context, parameter
-    try:
-        return None if value is None else tuple(int(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of batch sizes such as 1,8,32") from error
-
-
-def _shapes(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    del context, parameter
-    result = {}
-    for entry in value:
-        name, _, sizes = entry.rpartition("=")
-        try:
-            result[name] = tuple(int(size) for size in sizes.split("x"))
-        except ValueError as error:
-            raise click.BadParameter(f"{entry!r}, expected NAME=SIZES such as image=1x3x224x224") from error
-    return result
+    _show(compare(model, other, data, **with_pictures(options)), screen.print_comparison, json_file, quiet)
 
 
 @cli.command("profile")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--against", type=click.Path(path_type=Path), help="Another model, timed in turn with MODEL.")
 @click.option("--data", help="Inputs. [default: made up, where the time cannot depend on their values]")
-@click.option("--batch", "batches", callback=_batches, help="Samples a run, e.g. 1,8,32. [default: the model's, or 1]")
-@click.option("--shape", "shapes", multiple=True, callback=_shapes, help="NAME=SIZES of made-up inputs: x=1x3x224x224.")
+@click.option("--batch", "batches", callback=batch_sizes, help="Samples a run: 1,8,32. [default: the model's, or 1]")
+@click.option("--shape", "shapes", multiple=True, callback=shapes, help="NAME=SIZES of made-up inputs: x=1x3x224x224.")
 @click.option("--runs", "rounds", type=int, help="Measurements. [default: 10 seconds' worth, 15 to 105]")
 @click.option("--per-op", "per_operator", is_flag=True, help="Time every node of the graph as well.")
 @click.option("--threads", type=int, help="Threads of one operator on the CPU. [default: one a core]")
@@ -362,14 +232,14 @@ def _shapes(context: click.Context, parameter: click.Parameter, value: tuple[str
     show_default=True,
     help="Level of graph optimisation.",
 )
-@_picture_options
-@_classes_option
-@_run_options
+@picture_options
+@classes_option
+@run_options
 @_output_options
 def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
     _check_json(json_file, (model, against, options["data"]))
-    _show(profile(model, against, **_with_pictures(options)), print_profile, json_file, quiet)
+    _show(profile(model, against, **with_pictures(options)), print_profile, json_file, quiet)
 
 
 @cli.command("unpack")
@@ -402,11 +272,11 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
     "--validation", type=float, default=VALIDATION, help="Share of the training data held out. [default: 1/12]"
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@_picture_options
+@picture_options
 def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
     """Train NETWORK; a run that was stopped goes on where it was. Also runs under torchrun."""
     with screen.progress(Console(stderr=True)) as advance:
-        result = train(network, data, out, init=init, progress=advance, **_with_pictures(options))
+        result = train(network, data, out, init=init, progress=advance, **with_pictures(options))
     if result is not None:
         print_training(result, Console())
 
@@ -427,11 +297,11 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:0.")
 @click.option("--validation", type=float, default=VALIDATION, help="Share of the data held out. [default: 1/12]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@_picture_options
+@picture_options
 def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
     """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first."""
     with screen.progress(Console(stderr=True)) as advance:
-        result = retrain(model, data, output, progress=advance, **_with_pictures(options))
+        result = retrain(model, data, output, progress=advance, **with_pictures(options))
     print_retraining(result, output, Console())
 
 

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from netsurgeon import cli
+from netsurgeon.pipeline import command_options
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.recipe import Kind, read_recipe
 
@@ -84,13 +85,13 @@ def test_every_option_of_compress_can_be_given(given: Given, write: Callable[[st
     }  # fmt: skip
     values: dict[str, Any] = {}
     for each in params:
-        name = cli._long_name(each)
+        name = command_options.long_name(each)
         by_kind = {"flag": name != "pack", "whole number": 7, "number": 0.125, "list": ["q"], "text": f"the-{name}"}
-        values[name] = texts.get(name, by_kind.get(cli._kind(each)))
+        values[name] = texts.get(name, by_kind.get(command_options.kind(each)))
     lines = [f"{name} = {_toml(value)}" for name, value in values.items() if value is not None]
     assert cli.run(["compress", "--recipe", str(write("\n".join(lines)))]) == 2
     pictures = given.pop("pictures")
-    expected = {each.name: values[cli._long_name(each)] for each in params}
+    expected = {each.name: values[command_options.long_name(each)] for each in params}
     for name, value in {**given, **{n: getattr(pictures, n) for n in ("resize", "crop", "mean", "layout")}}.items():
         if name not in ("progress", "pictures"):
             assert str(value).strip("(),'") == str(expected[name]).strip("[]'") or value == expected[name], name
@@ -114,5 +115,7 @@ def test_the_command_line_wins(given: Given, write: Callable[[str], Path]) -> No
 def test_the_recipe_of_the_guide_is_read() -> None:
     text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
     (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    names = {cli._long_name(each) for each in cli.compress_command.params if isinstance(each, click.Parameter)}
+    names = {
+        command_options.long_name(each) for each in cli.compress_command.params if isinstance(each, click.Parameter)
+    }
     assert set(tomllib.loads(block)) <= names
