@@ -1,11 +1,13 @@
-"""What the benchmarks that train have in common: MNIST, its test error in ONNX Runtime, and rows that are kept."""
+"""What the benchmarks that train have in common: the command line, MNIST's test error, and rows that are kept."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +16,58 @@ RESULTS = Path(__file__).parent / "results"
 SCALE = np.float32(1 / 256)
 
 Facts = dict[str, Any]
+
+
+class Named(Protocol):
+    """A row of a benchmark."""
+
+    @property
+    def name(self) -> str:
+        """What --only takes."""
+
+
+RowT = TypeVar("RowT", bound=Named)
+
+
+def run_rows(
+    benchmark: str,
+    about: str | None,
+    rows: Sequence[RowT],
+    run: Callable[[RowT, argparse.Namespace, Path], Facts],
+    page: Callable[[dict[str, Facts]], str],
+    steps: int | None = None,
+) -> int:
+    """Run the rows that the command line asks for; exit code 1 if one misses what it must reach.
+
+    Args:
+        benchmark: results go to ``results/BENCHMARK.json`` and ``.md``.
+        about: its docstring.
+        rows: all there are.
+        run: a row, the arguments and the folder that keeps runs -> facts, "reached" among them.
+        page: all rows in Markdown.
+        steps: default of --steps; None = there is no such option.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").split("\n")[0])
+    parser.add_argument("--shared", type=Path, required=True, help="folder with models and data")
+    parser.add_argument("--only", help="names of rows, separated by commas")
+    if steps is not None:
+        parser.add_argument("--steps", type=int, default=steps, help="of training, or of each round")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, help="keep the run folders here")
+    arguments = parser.parse_args()
+    chosen = [row for row in rows if not arguments.only or row.name in arguments.only.split(",")]
+    if not chosen:
+        parser.error(f"--only takes {', '.join(row.name for row in rows)}")
+    missed = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.runs or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in chosen:
+            facts = run(row, arguments, folder)
+            _keep_row(benchmark, row.name, facts, page)
+            print(json.dumps({"row": row.name, **facts}), flush=True)
+            missed += [row.name] if facts["reached"] is False else []
+    return int(bool(missed))
 
 
 def mnist_error(model: Path, mnist: Path) -> float:
@@ -26,7 +80,7 @@ def mnist_error(model: Path, mnist: Path) -> float:
     return round(100 * float(np.mean(logits.argmax(1) != labels)), 4)
 
 
-def keep_row(name: str, row: str, facts: Facts, page: Callable[[dict[str, Facts]], str]) -> None:
+def _keep_row(name: str, row: str, facts: Facts, page: Callable[[dict[str, Facts]], str]) -> None:
     """Put a row into ``results/NAME.json``, in place of its older self, and write the page of all rows anew."""
     path = RESULTS / f"{name}.json"
     rows = json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from _runs import picture_options
-from _training import Facts, keep_row, must
+from _training import Facts, must, run_rows
 
 from netsurgeon.models.networks import NETWORKS
 from netsurgeon.pipeline import train as training
@@ -84,29 +83,7 @@ ROWS = (
 )
 
 
-def main() -> int:
-    """Run the rows that were asked for; 1 if one misses what it must reach."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shared", type=Path, required=True, help="folder with models and data")
-    parser.add_argument("--only", help="names of rows, separated by commas")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, help="keep the run folders here")
-    arguments = parser.parse_args()
-    chosen = [row for row in ROWS if not arguments.only or row.name in arguments.only.split(",")]
-    if not chosen:
-        parser.error(f"--only takes {', '.join(row.name for row in ROWS)}")
-    missed = []
-    with tempfile.TemporaryDirectory() as temporary:
-        for row in chosen:
-            facts = _run(row, arguments, arguments.runs or Path(temporary))
-            keep_row("retrain", row.name, facts, _page)
-            print(json.dumps({"row": row.name, **facts}), flush=True)
-            missed += [row.name] if facts["reached"] is False else []
-    return int(bool(missed))
-
-
 def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
-    folder.mkdir(parents=True, exist_ok=True)
     path = arguments.shared / "data" / row.data
     dense, pictures = _dense(row, arguments.shared, folder, arguments.seed)
     name = ort.InferenceSession(dense, providers=["CPUExecutionProvider"]).get_inputs()[0].name
@@ -203,4 +180,4 @@ def _page(rows: dict[str, Facts]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_rows("retrain", __doc__, ROWS, _run, _page))

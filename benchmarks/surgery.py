@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from _training import SCALE, Facts, keep_row, mnist_error, must
+from _training import SCALE, Facts, mnist_error, must, run_rows
 
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.export import export
@@ -60,34 +58,11 @@ CALIBRATION = 2048
 """Training pictures on which the packed model is corrected."""
 
 
-def main() -> int:
-    """Run the rows that were asked for; 1 if one misses what it must reach."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shared", type=Path, required=True, help="folder with models and data")
-    parser.add_argument("--only", help="names of rows, separated by commas")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, help="keep the run folders here")
-    arguments = parser.parse_args()
-    chosen = [row for row in ROWS if not arguments.only or row.name in arguments.only.split(",")]
-    if not chosen:
-        parser.error(f"--only takes {', '.join(row.name for row in ROWS)}")
-    missed = []
-    with tempfile.TemporaryDirectory() as temporary:
-        for row in chosen:
-            facts = _run(row, arguments, arguments.runs or Path(temporary))
-            keep_row("surgery", row.name, facts, _page)
-            print(json.dumps({"row": row.name, **facts}), flush=True)
-            missed += [row.name] if facts["reached"] is False else []
-    return int(bool(missed))
-
-
 def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     mnist = arguments.shared / "data" / "mnist"
     dense = arguments.shared / "models" / f"{row.dense}.onnx"
     out = folder / f"{row.name.replace('/', '-')}-{arguments.steps}-{arguments.seed}"
     settings = folder / f"{out.name}.toml"
-    folder.mkdir(parents=True, exist_ok=True)
     settings.write_text(SETTINGS.format(rate=row.rate), "utf-8")
     result = train(
         row.network,
@@ -162,4 +137,4 @@ def _page(rows: dict[str, Facts]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_rows("surgery", __doc__, ROWS, _run, _page, STEPS))

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
-import tempfile
 from pathlib import Path
 
-from _training import Facts, keep_row, mnist_error, must
+from _training import Facts, mnist_error, must, run_rows
 
 from netsurgeon.pipeline.export import export
 from netsurgeon.pipeline.train import Training, train
@@ -53,33 +51,10 @@ ROWS = (Row(3.85, 0.8), Row(12, 0.9))
 STEPS = 1_000
 
 
-def main() -> int:
-    """Run the rows that were asked for; 1 if one misses what it must reach."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shared", type=Path, required=True, help="folder with models and data")
-    parser.add_argument("--only", help="names of rows, separated by commas")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of each round")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, help="keep the run folders here")
-    arguments = parser.parse_args()
-    chosen = [row for row in ROWS if not arguments.only or row.name in arguments.only.split(",")]
-    if not chosen:
-        parser.error(f"--only takes {', '.join(row.name for row in ROWS)}")
-    missed = []
-    with tempfile.TemporaryDirectory() as temporary:
-        for row in chosen:
-            facts = _run(row, arguments, arguments.runs or Path(temporary))
-            keep_row("trimming", row.name, facts, _page)
-            print(json.dumps({"row": row.name, **facts}), flush=True)
-            missed += [] if facts["reached"] else [row.name]
-    return int(bool(missed))
-
-
 def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     mnist = arguments.shared / "data" / "mnist"
     out = folder / f"trimming-{row.ratio:g}-{arguments.steps}-{arguments.seed}"
     settings = folder / f"{out.name}.toml"
-    folder.mkdir(parents=True, exist_ok=True)
     settings.write_text(SETTINGS.format(ratio=row.ratio), "utf-8")
     result = train(
         "lenet5",
@@ -156,4 +131,4 @@ def _page(rows: dict[str, Facts]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_rows("trimming", __doc__, ROWS, _run, _page, STEPS))
