@@ -43,6 +43,7 @@ def _recurrent(scope: Scope) -> None:
             kept.append(scope.axes(index)[0])
     for index in (5, 6):
         if scope.has(index):
+            scope.join(scope.axes(index)[1], batch)
             scope.join(scope.axes(index)[2], hidden)
     scope.freeze(kept, "")
     state = [scope.fixed(len(directions)), batch, hidden]

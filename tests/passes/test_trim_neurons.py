@@ -359,48 +359,97 @@ def weight_on_the_left(net: Net) -> Any:
     return net.op("MatMul", net.weight(3, 8), net.op("Sigmoid", rows))
 
 
-@case(3, 4, 16, opset=17)
+@case(4, 4, 16)
 def attention(net: Net) -> Any:
-    return _attention(net, net.op("Reshape", X, net.const([0, 4, 36])), 36, heads=3, inner=4)
+    tokens = net.op("Reshape", X, net.const([0, 4, 36]))
 
-
-def _attention(net: Net, x: str, width: int, heads: int, inner: int) -> Any:
     def projected(order: list[int]) -> Any:
-        made = net.dense(x, width, heads * inner)
-        return net.op("Transpose", net.op("Reshape", made, net.const([0, 0, heads, inner])), perm=order)
+        return _heads(net, net.dense(tokens, 36, 12), 3, order)
 
-    scores = net.op("MatMul", projected([0, 2, 1, 3]), projected([0, 2, 3, 1]))
-    scaled = net.op("Softmax", net.op("Div", scores, net.const(2.0, np.float32)), axis=-1)
-    mixed = net.op("Transpose", net.op("MatMul", scaled, projected([0, 2, 1, 3])), perm=[0, 2, 1, 3])
-    out = net.dense(net.op("Reshape", mixed, net.const([0, 0, heads * inner])), heads * inner, width)
-    hidden = net.op("Gelu" if net.opset >= 20 else "Erf", net.dense(net.op("Add", out, x), width, 16))
-    return net.dense(hidden, 16, 5)
+    return _attend(net, tokens, projected([0, 2, 1, 3]), projected([0, 2, 3, 1]), projected([0, 2, 1, 3]), heads=3)
 
 
-CASES["attention_17"] = attention, [4, 4, 16], 17
+@case(5, 16)
+def attention_split_from_one_weight(net: Net) -> Any:
+    tokens = net.op("Reshape", X, net.const([0, 4, 36]))
+    parts = net.op("Split", net.dense(tokens, 36, 60), net.const([20, 20, 20]), axis=2, outputs=3)
+    orders = ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
+    made = [_heads(net, part, 5, order) for part, order in zip(parts, orders, strict=True)]
+    return _attend(net, tokens, *made, heads=5)
+
+
+@case(5, 16)
+def attention_gathered_from_one_weight(net: Net) -> Any:
+    tokens = net.op("Reshape", X, net.const([0, 4, 36]))
+    apart = net.op("Reshape", net.dense(tokens, 36, 60), net.const([0, 0, 3, 5, 4]))
+    stacked = net.op("Transpose", apart, perm=[2, 0, 3, 1, 4])
+    query, key, value = (net.op("Gather", stacked, net.const(at), axis=0) for at in range(3))
+    return _attend(net, tokens, query, net.op("Transpose", key, perm=[0, 1, 3, 2]), value, heads=5)
+
+
+def _heads(net: Net, made: str, heads: int, order: list[int]) -> Any:
+    """Heads of 4 numbers each."""
+    return net.op("Transpose", net.op("Reshape", made, net.const([0, 0, heads, 4])), perm=order)
+
+
+def _attend(net: Net, tokens: str, query: str, key: str, value: str, *, heads: int) -> Any:
+    """The rest of an attention block, with a feed-forward part of 16."""
+    scaled = net.op("Softmax", net.op("Div", net.op("MatMul", query, key), net.const(2.0, np.float32)), axis=-1)
+    mixed = net.op("Transpose", net.op("MatMul", scaled, value), perm=[0, 2, 1, 3])
+    out = net.dense(net.op("Reshape", mixed, net.const([0, 0, heads * 4])), heads * 4, 36)
+    return net.dense(net.op("Erf", net.dense(net.op("Add", out, tokens), 36, 16)), 16, 5)
 
 
 @case(7, opset=14)
 def lstm(net: Net) -> Any:
-    return _recurrent(net, "LSTM", 4)
+    return _read(net, _recurrent(net, "LSTM", 4)[0])
 
 
 @case(7, opset=14)
 def gru(net: Net) -> Any:
-    return _recurrent(net, "GRU", 3, linear_before_reset=1)
+    return _read(net, _recurrent(net, "GRU", 3, linear_before_reset=1)[0])
 
 
 @case(7, opset=14)
 def rnn(net: Net) -> Any:
-    return _recurrent(net, "RNN", 1)
+    return _read(net, _recurrent(net, "RNN", 1)[0])
 
 
-def _recurrent(net: Net, kind: str, gates: int, **attributes: Any) -> Any:
+@case(7, opset=14)
+def lstm_with_peepholes(net: Net) -> Any:
+    return _read(net, _recurrent(net, "LSTM", 4, "", "", "", net.weight(2, 21))[0])
+
+
+@case(7, opset=14)
+def lstm_from_given_states(net: Net) -> Any:
+    return _read(net, _recurrent(net, "LSTM", 4, "", net.weight(2, 2, 7), net.weight(2, 2, 7))[0])
+
+
+@case(7, opset=14)
+def lstm_states(net: Net) -> Any:
+    _, hidden, cell = _recurrent(net, "LSTM", 4)
+    return net.op("Add", _read(net, hidden), _read(net, cell))
+
+
+@case(7, opset=14)
+def gru_with_its_state(net: Net) -> Any:
+    made, hidden = _recurrent(net, "GRU", 3)
+    return net.op("Add", _read(net, made), _read(net, hidden))
+
+
+def _recurrent(net: Net, kind: str, gates: int, *more: str, **attributes: Any) -> list[str]:
+    """All outputs of a bidirectional cell of 7 units; `more` are inputs after the bias."""
     steps = net.op("Transpose", net.op("Reshape", X, net.const([0, 4, 36])), perm=[1, 0, 2])
     weights = net.weight(2, gates * 7, 36), net.weight(2, gates * 7, 7), net.weight(2, 2 * gates * 7)
-    made = net.op(kind, steps, *weights, hidden_size=7, direction="bidirectional", **attributes)
-    flat = net.op("Reshape", net.op("Transpose", made, perm=[0, 2, 1, 3]), net.const([0, 0, -1]))
-    return net.dense(flat, 14, 3)
+    given = {"hidden_size": 7, "direction": "bidirectional", **attributes}
+    return list(net.op(kind, steps, *weights, *more, outputs=3 if kind == "LSTM" else 2, **given))
+
+
+def _read(net: Net, made: str) -> Any:
+    """A dense layer over both directions of Y, (steps, directions, batch, units), or of a state, without the steps."""
+    every_step = made.endswith("_0")
+    order, shape = ([0, 2, 1, 3], [0, 0, 14]) if every_step else ([1, 0, 2], [0, 14])
+    return net.dense(net.op("Reshape", net.op("Transpose", made, perm=order), net.const(shape)), 14, 3)
 
 
 @pytest.mark.parametrize("name", CASES)
