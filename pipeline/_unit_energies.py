@@ -53,7 +53,7 @@ class _Sum:
         if self.slot is None:
             return [present(value).name or "" for value in self.node.inputs[:2]]
         if self.node.op_type in RECURRENT and self.slot.index == 2:
-            return [value.name for value in self.node.outputs[:2] if value.name][:1]
+            return [value.name for value in self.node.outputs if value.name][:1]
         return [present(self.node.inputs[0]).name or ""]
 
     def energies(self, values: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, float]:
@@ -63,7 +63,8 @@ class _Sum:
             return _product(*arrays)
         weight = tensor(present(optional_input(self.node, self.slot.index))).numpy()
         if self.node.op_type in RECURRENT:
-            # Y is (steps, directions, batch, hidden), Y_h without the steps; X (steps, batch, inputs) has no directions
+            # Y is (steps, directions, batch, hidden), Y_h without the steps (as is Y_c, where neither is an output);
+            # X (steps, batch, inputs) has no directions
             x, hidden = arrays[0], self.slot.index == 2
             inputs = [x[..., each, :, :] if hidden else x for each in range(len(weight))]
             count = x.shape[-2]

@@ -67,7 +67,7 @@ def cut(graph: ir.Graph, layers: Iterable[ir.Node]) -> list[Segment]:
             if value in made and node in chosen:
                 looked_at[level[node] - 1].add(_name(value))
     last_use = {name: at for at in range(count) for name in entering[at] | looked_at[at]}
-    born = {_name(value): at for value, at in made.items()}
+    born = {value.name: at for value, at in made.items() if value.name}  # outputs left out have none
     return [
         Segment(
             tuple(ready[at]),

@@ -267,6 +267,20 @@ def test_which_unread_units_go(options: dict[str, Any], left: int) -> None:
     assert weight.shape.numpy() == (16, left)
 
 
+def test_a_cell_of_which_only_the_last_cell_state_is_read() -> None:
+    """No output shows the hidden state that its recurrent weights read."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("LSTM", ["x", "w", "r"], ["", "", "c"], "cell", hidden_size=12),
+        node("Squeeze", ["c", "axis"], ["z"]),
+        node("Gemm", ["z", "v", "b"], ["y"], "head"),
+    ]
+    weights = {"w": normal(1, 48, 3), "r": normal(1, 48, 12, scale=0.3), "v": normal(12, 5), "b": normal(5)}
+    model = built(nodes, weights | {"axis": np.array([0], np.int64)}, [6, "N", 3])
+    result = compress(model, {"x": normal(6, 80, 3)}, trim=0.3, round_to=1, **FAST)
+    assert trimmed(result).saved >= 0.3
+
+
 def test_what_cannot_be_analysed_is_pruned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise CheckFailedError("the values of it cannot be shown")
