@@ -24,9 +24,9 @@ X = "x"
 class Net:
     """A small model, node by node, with random weights."""
 
-    def __init__(self, *shape: int, opset: int = 17):
+    def __init__(self, *shape: int, opset: int = 17, dtype: type = np.float32):
         self.rng = np.random.default_rng(len(shape))
-        self.shape, self.opset = shape, opset
+        self.shape, self.opset, self.dtype = shape, opset, dtype
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
 
@@ -36,7 +36,7 @@ class Net:
         return name
 
     def weight(self, *shape: int) -> str:
-        return self.const(self.rng.standard_normal(shape), np.float32)
+        return self.const(self.rng.standard_normal(shape), self.dtype)
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         names = [f"n{len(self.nodes)}_{k}" for k in range(outputs)]
@@ -52,10 +52,11 @@ class Net:
         return str(self.op("Add", self.op("MatMul", x, self.weight(into, out)), self.weight(out)))
 
     def build(self, *outputs: str) -> ir.Model:
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
         graph = helper.make_graph(
             self.nodes,
             "net",
-            [helper.make_tensor_value_info(X, onnx.TensorProto.FLOAT, ["N", *self.shape[1:]])],
+            [helper.make_tensor_value_info(X, kind, ["N", *self.shape[1:]])],
             [onnx.ValueInfoProto(name=name) for name in outputs],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
@@ -64,7 +65,7 @@ class Net:
 
     @property
     def feed(self) -> Mapping[str, np.ndarray]:
-        return {X: np.random.default_rng(9).standard_normal(self.shape).astype(np.float32)}
+        return {X: np.random.default_rng(9).standard_normal(self.shape).astype(self.dtype)}
 
 
 Family = Callable[[Net], Any]
@@ -561,8 +562,8 @@ def test_what_is_not_followed_is_frozen(build: Family, operator: str, reason: st
     assert any(operator == each and reason in text for each, text in reasons(found))
 
 
-def sample() -> tuple[ir.Model, Any, Net]:
-    net = Net(2, 4, 6, 6)
+def sample(dtype: type = np.float32) -> tuple[ir.Model, Any, Net]:
+    net = Net(2, 4, 6, 6, dtype=dtype)
     model, found = analysed(net, net.conv(net.op("Relu", net.conv(X, 4, 8)), 8, 3))
     return model, found, net
 
@@ -600,16 +601,20 @@ def test_a_model_that_was_not_analysed_is_refused() -> None:
         MaskUnits(found.units[:1])(model)
 
 
-def test_the_proof_can_fail() -> None:
-    model, found, net = sample()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float16, 1e-2)])
+def test_the_proof_can_fail(dtype: type, tolerance: float) -> None:
+    model, found, net = sample(dtype)
     units = found.units[:3]
     MaskUnits(units)(model)
     trimmed = model.clone()
     TrimNeurons(found, units)(trimmed)
     feeds = [dict(net.feed)]
-    assert prove(model, trimmed, feeds, Runtime()).holds
+    proof = prove(model, trimmed, feeds, Runtime())
+    assert proof.holds
+    assert proof.tolerance == tolerance
     node = next(node for node in trimmed.graph if node.op_type == "Conv")
-    set_initializer(node, 1, tensor(present(node.inputs[1])).numpy() * np.float32(1.001), "weight")
+    weight = tensor(present(node.inputs[1])).numpy()
+    set_initializer(node, 1, (weight * (1 + 10 * tolerance)).astype(dtype), "weight")
     assert not prove(model, trimmed, feeds, Runtime()).holds
 
 

@@ -1,5 +1,8 @@
 """What a proof says: equal, different, nothing, and what it compares."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -9,7 +12,7 @@ import pytest
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.proof import prove
-from netsurgeon.pipeline.runtime import Feed, Runtime
+from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> network'
 FEEDS: list[Feed] = [{"x": np.random.default_rng(seed).standard_normal((3, 4)).astype(np.float32)} for seed in range(2)]
@@ -49,6 +52,25 @@ def test_the_scale_is_that_of_all_inputs() -> None:
     assert prove(scaled(2), shifted, [small, FEEDS[1]], Runtime()).holds
     assert prove(scaled(2), shifted, [joined], Runtime()).holds
     assert not prove(scaled(2), shifted, [small], Runtime()).holds
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongAt(Runtime):
+    """Runs another model in place of the trimmed one, with graph optimisation or without."""
+
+    optimised: bool = False
+
+    def session(self, model: Any, *, optimise: bool = True, **given: Any) -> Session:
+        wrong = optimise is self.optimised and model.graph.name == "trimmed"
+        return super().session(scaled(3) if wrong else model, optimise=optimise, **given)
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+def test_models_have_to_agree_with_graph_optimisation_off_and_on(optimised: bool) -> None:
+    trimmed = scaled(2)
+    trimmed.graph.name = "trimmed"
+    assert prove(scaled(2), trimmed, FEEDS, Runtime()).holds
+    assert not prove(scaled(2), trimmed, FEEDS, WrongAt(optimised=optimised)).holds
 
 
 @pytest.mark.parametrize(("difference", "holds"), [(1e-5, True), (1e-2, False)])

@@ -267,6 +267,24 @@ def test_which_unread_units_go(options: dict[str, Any], left: int) -> None:
     assert weight.shape.numpy() == (16, left)
 
 
+def test_units_that_are_constant_become_a_part_of_the_next_bias() -> None:
+    """Six of 32 units read only an input that never varies: they go first, and nothing changes."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["h"], "first"),
+        node("Sigmoid", ["h"], ["s"]),
+        node("Gemm", ["s", "v", "c"], ["y"], "second"),
+    ]
+    x, first = normal(80, 16), normal(16, 32)
+    x[:, 0] = 0.5
+    first[1:, 4:10] = 0
+    model = built(nodes, {"w": first, "b": normal(32), "v": normal(32, 5), "c": normal(5)}, ["N", 16])
+    result = compress(model, {"x": x}, trim=6 / 32 - 0.01, round_to=1, **FAST)
+    assert sum(group.removed for group in trimmed(result).groups) == 6
+    before = outputs(model, x)
+    np.testing.assert_allclose(outputs(result.model, x), before, atol=1e-4 * np.abs(before).max())
+
+
 def test_a_cell_of_which_only_the_last_cell_state_is_read() -> None:
     """No output shows the hidden state that its recurrent weights read."""
     node = onnx.helper.make_node
