@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 
 import onnx_ir as ir
 
@@ -19,7 +19,15 @@ from netsurgeon.pipeline.plan import Plan
 from netsurgeon.pipeline.prune import Pruned, prune_segments
 from netsurgeon.pipeline.report import TrimFacts
 from netsurgeon.pipeline.selection import Selection
-from netsurgeon.pipeline.trim import TrimPlan, no_units, proof_feeds, remove_units, require_goal, with_unread
+from netsurgeon.pipeline.trim import (
+    Trimmed,
+    TrimPlan,
+    no_units,
+    proof_feeds,
+    remove_units,
+    require_goal,
+    with_unread,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +95,16 @@ def operate(
     trimmed = remove_units(masked, units.dependencies, gone, proof_feeds(sweep), sweep.runtime)
     if trim:
         require_goal(masked, trim.after(trimmed), options)
-    return Operated(selection, plan, pruned, trim_facts(masked, units, trimmed, options), masked, trimmed.model)
+    facts = trim_facts(masked, units, trimmed, options)
+    return Operated(selection, plan, pruned, facts, masked, trimmed.model, tuple(_unproven(trimmed)))
+
+
+def _unproven(trimmed: Trimmed) -> Iterator[str]:
+    if trimmed.proof is not None and not trimmed.proof.says_something:
+        yield (
+            "units were removed, but no output varies over the inputs of the proof, so that it says nothing: give "
+            "calibration inputs for which the outputs differ"
+        )
 
 
 def trimmed_selection(selection: Selection, trim: TrimPlan, options: Options) -> Selection:

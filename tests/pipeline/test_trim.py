@@ -299,6 +299,17 @@ def test_a_cell_of_which_only_the_last_cell_state_is_read() -> None:
     assert trimmed(result).saved >= 0.3
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_proof_that_says_nothing_is_a_warning(alike: bool) -> None:
+    x = normal(80, 16)
+    given: dict[str, Any] = {"sparsity": 0.4, "method": "magnitude", "uniform": True, "round_to": 1, **FAST}
+    result = compress(idle_network(), {"x": np.repeat(x[:1], 80, axis=0) if alike else x}, **given)
+    proof = trimmed(result).proof
+    assert proof is not None
+    assert proof.says_something is not alike
+    assert any("no output varies" in warning for warning in result.report.warnings) is alike
+
+
 def test_what_cannot_be_analysed_is_pruned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise CheckFailedError("the values of it cannot be shown")
