@@ -148,7 +148,9 @@ def _rewrite_gather(removal: Removal) -> Iterator[Edit]:
         return
     keep = removal.keep(axis)
     taken = indices.astype(np.int64) % len(axis)
-    new = (np.cumsum(keep) - 1)[taken[keep[taken]]]
+    if taken.ndim == 1:
+        taken = taken[keep[taken]]
+    new = (np.cumsum(keep) - 1)[taken]
     yield SetConstant(removal.name, 1, new.astype(indices.dtype))
 
 
@@ -158,11 +160,12 @@ def _gather(scope: Scope) -> None:
     at = scope.node.attributes.get_int("axis", 0) % len(axes)
     picked = scope.numbers(1) if scope.is_constant(1) else None
     middle: list[Axis]
+    taken = axes[at] if picked is None else axes[at][np.array(picked, np.int64) % len(axes[at])]
     if picked is not None and len(indices) == 1 and len(picked) > 1:
-        middle = [axes[at][np.array(picked) % len(axes[at])]]
+        middle = [taken]
     else:
-        scope.freeze([axes[at]], "it picks from the axis")
-        middle = [scope.fixed(n) for n in indices] if scope.is_constant(1) else list(scope.axes(1))
+        scope.freeze([taken], "it picks from the axis")
+        middle = list(scope.axes(1)) if picked is None else [scope.fixed(n) for n in indices]
     scope.emit([*axes[:at], *middle, *axes[at + 1 :]])
 
 

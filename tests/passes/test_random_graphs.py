@@ -137,6 +137,12 @@ class Growth:
         indices = self.draw(st.lists(st.integers(-x.channels, x.channels - 1), min_size=2, max_size=8))
         self.add(self.op("Gather", x.name, self.const(indices), axis=1), len(indices))
 
+    def grow_pick(self) -> None:
+        x = self.any()
+        index = self.const(self.draw(st.integers(-x.channels, x.channels - 1)))
+        one = self.op("Unsqueeze", self.op("Gather", x.name, index, axis=1), self.const([1]))
+        self.add(self.op("Mul", x.name, one), x.channels)
+
     def grow_pad(self) -> None:
         x = self.any()
         before, after = self.draw(st.integers(0, 2)), self.draw(st.integers(0, 2))

@@ -243,6 +243,15 @@ def gather(net: Net) -> Any:
     return net.op("Add", net.conv(made, 6, 3), net.conv(one, 3, 3))
 
 
+@case(6)
+def picked(net: Net) -> Any:
+    """The two channels that are picked stay."""
+    made = net.conv(X, 4, 8)
+    one, other = net.op("Gather", made, net.const([-1]), axis=1), net.op("Gather", made, net.const(3), axis=1)
+    both = net.op("Mul", one, net.op("Unsqueeze", other, net.const([1])))
+    return net.op("Mul", net.conv(made, 8, 3), both)
+
+
 @case(8)
 def embedding(net: Net) -> Any:
     index = net.op("Cast", net.op("Abs", X), to=onnx.TensorProto.INT64)
@@ -496,7 +505,7 @@ def refuse_softmax(net: Net) -> Any:
 
 def refuse_picked(net: Net) -> Any:
     made = net.conv(X, 4, 8)
-    return net.op("Mul", net.conv(made, 8, 3), net.op("Gather", made, net.const([3]), axis=1))
+    return net.conv(made, 8, 3), net.op("Gather", made, net.op("ArgMax", X, keepdims=0), axis=1)
 
 
 def refuse_size(net: Net) -> Any:
