@@ -14,6 +14,8 @@ import onnxruntime as ort
 
 RESULTS = Path(__file__).parent / "results"
 SCALE = np.float32(1 / 256)
+SURGERY = '[recipe]\nschedule = "cosine"\nlearning_rate = {rate}\nlog_every = 500\n'
+"""Settings of dynamic network surgery."""
 
 Facts = dict[str, Any]
 

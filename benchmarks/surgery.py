@@ -14,13 +14,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _training import SCALE, Facts, mnist_error, must, run_rows
+from _training import SCALE, SURGERY, Facts, mnist_error, must, run_rows
 
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.export import export
 from netsurgeon.pipeline.train import Training, train
-
-SETTINGS = '[recipe]\nschedule = "cosine"\nlearning_rate = {rate}\nlog_every = 500\n'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +61,7 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     dense = arguments.shared / "models" / f"{row.dense}.onnx"
     out = folder / f"{row.name.replace('/', '-')}-{arguments.steps}-{arguments.seed}"
     settings = folder / f"{out.name}.toml"
-    settings.write_text(SETTINGS.format(rate=row.rate), "utf-8")
+    settings.write_text(SURGERY.format(rate=row.rate), "utf-8")
     result = train(
         row.network,
         mnist,
