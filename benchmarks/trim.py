@@ -255,9 +255,9 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     legend = (
         "LeNet-5: error in percent, median of the calibration seeds; the others: top-1 in percent. No retraining; "
         "calibrated on training pictures without labels (and, but for MNIST, on their mirror images), measured once on "
-        "the test split. Latency: dense and trimmed "
-        "in turn in one process, 2 threads, medians of 60 rounds, ratio of neighbours with Student's interval; the "
-        "machine was used by other programs, too."
+        "the test split. Latency: dense and trimmed in turn in one process, 2 threads, medians of 60 rounds, ratio of "
+        "neighbours with Student's interval, on two idle cores of a machine that others share. Rows that cut every "
+        "layer to any width (round to 1) are about parameters: kernels work in blocks of channels, and run none faster."
     )
     parts = ["# Trimming real models", legend, table(titles, lines)]
     if graphs:
