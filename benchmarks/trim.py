@@ -257,7 +257,7 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
         "calibrated on training pictures without labels (and, but for MNIST, on their mirror images), measured once on "
         "the test split. Latency: dense and trimmed in turn in one process, 2 threads, medians of 60 rounds, ratio of "
         "neighbours with Student's interval, on two idle cores of a machine that others share. Rows that cut every "
-        "layer to any width (round to 1) are about parameters: kernels work in blocks of channels, and often run no faster."
+        "layer to any width (round to 1) are about parameters: kernels work in blocks of channels; many run no faster."
     )
     parts = ["# Trimming real models", legend, table(titles, lines)]
     if graphs:
