@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from _runs import picture_options
-from _training import SURGERY, Facts, must, run_rows
+from _training import LENET, SURGERY, Facts, must, run_rows
 
 from netsurgeon.models.networks import NETWORKS
 from netsurgeon.pipeline import train as training
@@ -93,26 +93,25 @@ class Row:
         return f"{self.model}/{self.kept:g}"
 
 
-_LENET = {"batch_size": 512, "learning_rate": 5e-3, "shift": 1}
 ROWS = (
-    Row("lenet300100_dense", "mnist", 7, 1, {**_LENET, "steps": 500}, must=1.82, paper=510),
+    Row("lenet300100_dense", "mnist", 7, 1, {**LENET, "steps": 500}, must=1.82, paper=510),
     Row(
         "lenet300100_dense",
         "mnist",
         1.5,
         1,
-        {**_LENET, "steps": 500},
+        {**LENET, "steps": 500},
         must=1.96,
         paper=643,
         surgery=Surgery("lenet300", start=7, rate=0.05),
     ),
-    Row("lenet5_dense", "mnist", 7, 1, {**_LENET, "batch_size": 256, "steps": 600}, must=0.95, paper=740),
+    Row("lenet5_dense", "mnist", 7, 1, {**LENET, "batch_size": 256, "steps": 600}, must=0.95, paper=740),
     Row(
         "lenet5_dense",
         "mnist",
         0.9,
         1,
-        {**_LENET, "batch_size": 256, "steps": 600},
+        {**LENET, "batch_size": 256, "steps": 600},
         must=1.20,
         paper=841,
         surgery=Surgery("lenet5", start=7, rate=0.03),
