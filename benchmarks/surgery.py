@@ -132,7 +132,7 @@ def _page(rows: dict[str, Facts]) -> str:
         "From the authors' dense weights, or what L-OBS and 500 steps of retraining make of them; MNIST; errors in "
         "percent on the test split, in ONNX Runtime. `python benchmarks/surgery.py --shared DIR` makes this table. The "
         "authors trained on all training pictures: the error on the validation split starts below what it will be on "
-        "new pictures, and only compares runs. LeNet-300-100 at 80 was run from the dense weights first: 2.08 %.",
+        "new pictures, and only compares runs.",
         "",
         "| network / ratio | from | steps | kept | ratio | dense error | error | at most | validation | spread | "
         "bytes | packed, error |",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -13,50 +13,46 @@ from netsurgeon.pipeline.pictures import PictureOptions
 from netsurgeon.pipeline.recipe import Kind, read_recipe
 
 Command = Callable[..., None]
+Number = TypeVar("Number", int, float)
+Value = TypeVar("Value")
 
 
-def numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """What 0.485,0.456,0.406 means."""
-    del context, parameter
-    try:
-        return None if value is None else tuple(float(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406") from error
+def _separated(number: type[Number], what: str) -> Callable[..., tuple[Number, ...] | None]:
+    """Callback of an option that takes numbers with commas between them."""
 
-
-def layer_sparsities(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
-    """What NAME=SPARSITY, given any number of times, means."""
-    del context, parameter
-    result = {}
-    for entry in value:
-        glob, _, sparsity = entry.rpartition("=")
+    def read(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[Number, ...] | None:
+        del context, parameter
         try:
-            result[glob] = float(sparsity)
+            return None if value is None else tuple(number(part) for part in value.split(","))
         except ValueError as error:
-            raise click.BadParameter(f"{entry!r}, expected NAME=SPARSITY such as 'conv*=0.8'") from error
-    return result
+            raise click.BadParameter(f"{value!r} is not a list of {what}") from error
+
+    return read
 
 
-def batch_sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """What 1,8,32 means."""
-    del context, parameter
-    try:
-        return None if value is None else tuple(int(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of batch sizes such as 1,8,32") from error
+numbers = _separated(float, "numbers such as 0.485,0.456,0.406")
+batch_sizes = _separated(int, "batch sizes such as 1,8,32")
 
 
-def shapes(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """What NAME=SIZES, given any number of times, means."""
-    del context, parameter
-    result = {}
-    for entry in value:
-        name, _, sizes = entry.rpartition("=")
-        try:
-            result[name] = tuple(int(size) for size in sizes.split("x"))
-        except ValueError as error:
-            raise click.BadParameter(f"{entry!r}, expected NAME=SIZES such as image=1x3x224x224") from error
-    return result
+def _named(read: Callable[[str], Value], form: str) -> Callable[..., dict[str, Value]]:
+    """Callback of an option that takes NAME=VALUE, any number of times."""
+
+    def read_all(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, Value]:
+        del context, parameter
+        result = {}
+        for entry in value:
+            name, _, text = entry.rpartition("=")
+            try:
+                result[name] = read(text)
+            except ValueError as error:
+                raise click.BadParameter(f"{entry!r}, expected {form}") from error
+        return result
+
+    return read_all
+
+
+layer_sparsities = _named(float, "NAME=SPARSITY such as 'conv*=0.8'")
+shapes = _named(lambda sizes: tuple(int(size) for size in sizes.split("x")), "NAME=SIZES such as image=1x3x224x224")
 
 
 class Data(click.types.StringParamType):
