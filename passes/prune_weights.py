@@ -11,15 +11,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes._codebooks import fit_codebook, refit_codebook, replace_codebook, round_to_codebook
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._linalg import Array, FactorizationError
 from netsurgeon.passes._masks import Pattern
+from netsurgeon.passes._quantize import quantize
 from netsurgeon.passes.statistics import Moments, Statistics
-
-REFIT_LIMIT = 2e9
-"""Codebooks are refitted while the pairs of kept weights, summed over the rows, stay below this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +28,7 @@ class LayerPlan:
         method: one of `solvers.METHODS`.
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
         pattern: N and M of an N:M pattern.
-        values: "codebook" = at most 256 distinct values, fitted and refitted; anything else leaves values free.
+        values: "codebook" = at most 255 distinct values, fewer where that costs little; anything else leaves them free.
         gone: columns and rows that are trimmed; they are not in `keep`.
         keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
     """
@@ -194,7 +191,7 @@ class PruneWeights(ir.passes.InPlacePass):
             else:
                 pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern)
             if plan.values == "codebook":
-                pruned = _to_codebook(pruned, problem)
+                pruned = quantize(pruned, problem)
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
         written = plan.gone.restored(pruned, dense) if plan.gone else pruned
@@ -221,19 +218,6 @@ def _kept(plan: LayerPlan, weight: Array) -> int:
 def _statistics(moments: Moments, gone: Gone | None, centred: bool) -> Statistics:
     statistics = moments.statistics(centred=centred)
     return statistics if gone is None else statistics.without(gone.columns, gone.rows)
-
-
-def _to_codebook(weight: Array, problem: solvers.Problem) -> Array:
-    """Fit a codebook to the kept weights, then refit its values on the layer's problem where that is cheap."""
-    if not weight.any():
-        return weight
-    rounded = round_to_codebook(weight, fit_codebook(weight[weight != 0.0]))
-    single = len(weight) == 1
-    cheap = float(np.sum(np.count_nonzero(weight, axis=-1).astype(float) ** 2)) < REFIT_LIMIT
-    if single and cheap and rounded.any():
-        codebook = refit_codebook(rounded[0], problem.weight[0], problem.hessian[0])
-        rounded = replace_codebook(rounded[0], codebook)[None]
-    return np.asarray(rounded)
 
 
 def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:

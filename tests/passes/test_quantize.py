@@ -1,0 +1,63 @@
+"""Codebooks fitted to a pruned layer in its own metric."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from netsurgeon.passes._codebooks import fit_codebook, round_to_codebook
+from netsurgeon.passes._quantize import SHARE, SIZES, descend, quantize
+from netsurgeon.passes.solvers import Problem, prune
+from netsurgeon.passes.statistics import Statistics
+
+ROWS, COLUMNS = 24, 150
+
+
+def problem_of(groups: int = 1) -> Problem:
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((groups, COLUMNS, COLUMNS)) / np.sqrt(COLUMNS) + np.eye(COLUMNS)
+    x = mixing @ rng.standard_normal((groups, COLUMNS, 4 * COLUMNS))
+    gram, mean = x @ x.swapaxes(1, 2) / x.shape[-1], np.zeros((groups, COLUMNS))
+    weight = rng.standard_normal((groups, ROWS, COLUMNS))
+    return Problem.of(weight, Statistics(x.shape[-1], True, mean, mean, gram, gram), 1e-2)
+
+
+def values_of(weight: NDArray[np.float64]) -> int:
+    return np.unique(weight[weight != 0.0]).size
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_sweep_is_the_naive_one(groups: int) -> None:
+    problem = problem_of(groups)
+    pruned = prune(problem, groups * ROWS * COLUMNS // 3, "admm")
+    codebook = fit_codebook(pruned[pruned != 0.0], 12)
+    start = round_to_codebook(pruned, codebook)
+    naive = start.copy()
+    for g, hessian in enumerate(problem.hessian):
+        for column in range(COLUMNS):
+            gradient = (naive[g] - problem.weight[g]) @ hessian[:, column]
+            best = naive[g, :, column] - gradient / hessian[column, column]
+            nearest = codebook[np.abs(best[:, None] - codebook).argmin(axis=1)]
+            naive[g, :, column] = np.where(start[g, :, column] != 0.0, nearest, 0.0)
+    swept = descend(start, problem)
+    np.testing.assert_allclose(swept, naive, rtol=1e-12)
+    lost, nearest = (problem.error(each) - problem.error(pruned) for each in (swept, start))
+    assert lost < 0.9 * nearest
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_pruned_layers_take_fewer_values_at_little_cost(groups: int) -> None:
+    problem = problem_of(groups)
+    sizes = []
+    for kept in (1.0, 0.8, 0.4):
+        pruned = prune(problem, round(kept * problem.weight.size), "admm")
+        quantized = quantize(pruned, problem)
+        np.testing.assert_array_equal(quantized != 0.0, pruned != 0.0)
+        assert kept == 1.0 or problem.error(quantized) <= (1.0 + SHARE) * problem.error(pruned)
+        sizes.append(values_of(quantized))
+    assert SIZES[0] >= sizes[0] > SIZES[1] >= sizes[1] > sizes[2]
+
+
+def test_nothing_but_zeros() -> None:
+    problem = problem_of()
+    nothing = np.zeros_like(problem.weight)
+    np.testing.assert_array_equal(quantize(nothing, problem), nothing)
