@@ -27,6 +27,8 @@ _WEIGHT_INPUTS = {
     "MatMul": (0, 1),
     "Add": (0, 1),
     "BatchNormalization": (1, 2, 3, 4),
+    "Pad": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
 }
 _RULES = (fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule, fuse_batchnorm_into_gemm_rule)
 _KEPT_QUANTISED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")

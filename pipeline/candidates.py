@@ -12,7 +12,7 @@ from netsurgeon.pipeline import budget
 from netsurgeon.pipeline._promise import Evidence
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.judge import Judge
-from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection
+from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection, with_convolutions
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.plan import Plan, Temper, choose_temper, make_plan, measure_costs, rehearse, spread
 from netsurgeon.pipeline.report import Point
@@ -104,7 +104,11 @@ class Bench:
         tools = self.tools
         tools.progress("timing structures", 0, 1)
         name = named(structures.plan(level).removed)
-        return tools.clock.time(name, lambda: structures.trimmed(tools.dense, level, tools.sweep).model)
+
+        def model() -> ir.Model:
+            return with_convolutions(structures.trimmed(tools.dense, level, tools.sweep).model, tools.sweep)[0]
+
+        return tools.clock.time(name, model)
 
     def rehearse(self, site: Site, shares: Sequence[float]) -> list[Evidence]:
         """Quick and rough prunings to these shares of the weights, side by side, judged."""

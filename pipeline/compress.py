@@ -199,7 +199,8 @@ class _Run:
         """Nothing could be removed, and nothing else was asked for: the model stays, neither rounded nor packed."""
         warning = f"nothing was removed, the model is left as it was: {why_not(trim, self.options)}"
         self.options = dataclasses.replace(self.options, values="float32", pack=False)
-        return dataclasses.replace(operated, masked=dense, model=dense.clone(), warnings=(*operated.warnings, warning))
+        same = dataclasses.replace(operated, masked=dense, model=dense.clone(), notes=())
+        return dataclasses.replace(same, warnings=(*operated.warnings, warning))
 
     def _guided(self, source: Source, inputs: Inputs, runtime: Runtime) -> Guided | None:
         """The search for the user's goals, where there are any."""
@@ -338,7 +339,7 @@ class _Run:
             trim=operated.units,
             validation=validation,
             bound=bound,
-            notes=(*source.notes, *packed.notes, *rounded),
+            notes=(*source.notes, *operated.notes, *packed.notes, *rounded),
             warnings=(
                 *([unproven] if unproven else []),
                 *inputs.warnings,

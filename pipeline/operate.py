@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes._find_layers import Declined
 from netsurgeon.passes._nodes import label
+from netsurgeon.passes.convolve_shortcuts import ConvolveShortcuts
 from netsurgeon.passes.mask_units import MaskUnits
 from netsurgeon.passes.prune_weights import Solution
 from netsurgeon.pipeline.calibrate import Calibration
@@ -19,6 +20,7 @@ from netsurgeon.pipeline.plan import Plan
 from netsurgeon.pipeline.prune import Pruned, prune_segments
 from netsurgeon.pipeline.report import TrimFacts
 from netsurgeon.pipeline.selection import Selection
+from netsurgeon.pipeline.source import verify_same
 from netsurgeon.pipeline.trim import (
     Trimmed,
     TrimPlan,
@@ -42,6 +44,7 @@ class Operated:
         masked: the same function as `model`, all weights of the dense model still in their places.
         model: the result, not packed.
         warnings: what the user should know.
+        notes: what else was done to the graph.
     """
 
     selection: Selection
@@ -51,6 +54,7 @@ class Operated:
     masked: ir.Model = dataclasses.field(repr=False)
     model: ir.Model = dataclasses.field(repr=False)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def operate(
@@ -79,6 +83,33 @@ def operate(
         CheckFailedError: less could be trimmed than was asked for.
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
+    result = _operated(dense, selection, trim, plan, sweep, options, progress, solved)
+    model, note = with_convolutions(result.model, sweep)
+    return dataclasses.replace(result, model=model, notes=(note,) if note else ())
+
+
+def with_convolutions(model: ir.Model, sweep: Calibration) -> tuple[ir.Model, str | None]:
+    """The model with `ConvolveShortcuts`, verified in ONNX Runtime, and a note; the model itself where that fails."""
+    convolved = model.clone()
+    if not ConvolveShortcuts()(convolved).modified:
+        return model, None
+    problem = verify_same(model, convolved, proof_feeds(sweep)[0], sweep.runtime)
+    if problem:
+        return model, f"shortcuts stay Slice and Pad: as convolutions, {problem}"
+    return convolved, "shortcuts of Slice and Pad are convolutions with weights 0 and 1 now, outputs verified: faster"
+
+
+def _operated(
+    dense: ir.Model,
+    selection: Selection,
+    trim: TrimPlan | None,
+    plan: Plan,
+    sweep: Calibration,
+    options: Options,
+    progress: Progress,
+    solved: MutableMapping[str, Solution] | None,
+) -> Operated:
+    """`operate`, with the shortcuts as they were."""
     masked = dense.clone()
     if trim:
         MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)

@@ -30,7 +30,7 @@ WORTH_TILTING = 1.2
 """A trust is rehearsed with tilts, too, where without one it diverges up to so many times as far as the closest."""
 REHEARSED = 0.5
 """Share of the calibration inputs that plans are rehearsed on; they are compared on others."""
-FEWEST_REHEARSED = 48
+FEWEST_REHEARSED, MOST_REHEARSED = 48, 1024
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 PROBED_INPUTS = (4, 128)
@@ -154,7 +154,8 @@ def choose_temper(
     samples = calibration.samples
     if samples.count < 2 * FEWEST_REHEARSED or not can_rehearse(model, costs):
         return Temper()
-    part, rest = samples.split(REHEARSED, np.random.default_rng(calibration.seed))
+    share = min(REHEARSED, MOST_REHEARSED / samples.count)
+    part, rest = samples.split(share, np.random.default_rng(calibration.seed))
     feeds = list(rest.subset(min(PROBED_INPUTS[1], rest.count), np.random.default_rng(calibration.seed)).batches())
     sweep = dataclasses.replace(calibration, samples=part)
     found: dict[Temper, float] = {}
