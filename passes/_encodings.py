@@ -24,10 +24,11 @@ _CODEBOOK_SIZE = 256
 _UNSIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
 _SMALLER_FIRST = (np.dtype(np.float16), np.dtype(np.float32))
 
-# What one tensor and one node add to the file beside their data and the weight's own name, in bytes.
-_TENSOR_OVERHEAD = 20
-_NODE_OVERHEAD = 66
-_FIELD_OVERHEAD = 140  # constants, attributes and the longer names of what unpacks fields of less than a byte
+# What one tensor and one node of `PackWeights` add to the file beside their data, in bytes; names are short there.
+_PLAIN_OVERHEAD = 20  # and the weight's name
+_TENSOR_OVERHEAD = 24
+_NODE_OVERHEAD = 46
+_FIELD_NODES = 5  # that unpack fields of less than a byte
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
 
     Args:
         weight: The values to keep to the last bit.
-        name_length: Length of the weight's name, which its helper tensors and nodes repeat.
+        name_length: Length of the weight's name.
 
     Returns:
         The encoding, and the bytes that it takes in the file. An encoding ``dense`` in the weight's own type and
@@ -103,7 +104,7 @@ def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
         entries = distinct.size + int(with_zero and distinct[0] != 0)
         for index_bits in _index_widths(entries):
             encoding = Encoding(layout, dtype.name, gap_bits, index_bits)
-            size = _bytes(encoding, weight, length, entries, name_length)
+            size = _bytes(encoding, weight, length, entries) + 2 * name_length
             if encoding != plain[0] and size < best[1]:
                 best = encoding, size
     return best
@@ -138,7 +139,7 @@ def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
 
 def plain_bytes(data: int, name_length: int) -> int:
     """Bytes in the file of an initializer with ``data`` bytes of values."""
-    return data + _overhead(1, 0, name_length)
+    return data + _PLAIN_OVERHEAD + name_length
 
 
 def _word(bits: int) -> np.dtype[Any]:
@@ -223,31 +224,27 @@ def _index_widths(entries: int) -> list[int]:
     return [0, 8, max(1, (entries - 1).bit_length())]
 
 
-def _bytes(encoding: Encoding, weight: Array, length: int, entries: int, name_length: int) -> int:
+def _bytes(encoding: Encoding, weight: Array, length: int, entries: int) -> int:
     """Bytes of an encoding in the file: data, and the tensors and nodes that unpack it (see ``PackWeights``)."""
-    tensors, nodes = {"dense": (2, 1), "bitmap": (3, 4), "gaps": (4, 4)}[encoding.layout]
+    tensors, nodes = {"dense": (2, 1), "bitmap": (2, 4), "gaps": (3, 4)}[encoding.layout]
     nodes += (encoding.dtype != weight.dtype.name) + (encoding.index_bits > 0)
     stored = entries if encoding.index_bits else length
     data = stored * np.dtype(encoding.dtype).itemsize + 8 * (weight.ndim + tensors)
     if encoding.layout == "bitmap":
-        data += _integer_bytes(1, weight.size, name_length)
+        data += _integer_bytes(1, weight.size)
     if encoding.layout == "gaps":
-        data += _integer_bytes(encoding.gap_bits, length, name_length)
+        data += _integer_bytes(encoding.gap_bits, length)
     if encoding.index_bits:
-        data += _integer_bytes(encoding.index_bits, length, name_length)
-    return data + _overhead(tensors, nodes, name_length)
+        data += _integer_bytes(encoding.index_bits, length)
+    return data + tensors * _TENSOR_OVERHEAD + nodes * _NODE_OVERHEAD
 
 
-def _integer_bytes(bits: int, count: int, name_length: int) -> int:
+def _integer_bytes(bits: int, count: int) -> int:
     """Bytes of ``count`` packed integers in the file, with what unpacks them."""
     if bits == 8:
-        return count + _overhead(1, 1, name_length)
-    fields, word = _fields(bits), _word(bits).itemsize
-    return (-(-count // fields) + fields) * word + _FIELD_OVERHEAD + _overhead(6, 6, name_length)
-
-
-def _overhead(tensors: int, nodes: int, name_length: int) -> int:
-    return tensors * (_TENSOR_OVERHEAD + name_length) + nodes * (_NODE_OVERHEAD + 4 * name_length)
+        return count + _TENSOR_OVERHEAD + _NODE_OVERHEAD
+    words = -(-count // _fields(bits)) * _word(bits).itemsize
+    return words + 2 * _TENSOR_OVERHEAD + _FIELD_NODES * _NODE_OVERHEAD
 
 
 def _split(keys: Array, encoding: Encoding) -> tuple[PackedIntegers | None, Array]:

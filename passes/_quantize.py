@@ -10,7 +10,7 @@ from netsurgeon.passes.solvers import Problem
 
 SIZES = (255, 127, 63, 31, 15)
 """Values of a codebook, 8 to 4 bits each: the zero that a sparse layout needs is one more."""
-SHARE = 0.25
+SHARE = 1.0
 """Fewer values are taken while the layer's error grows by no more than this share by them."""
 BLOCK = 64
 """Columns between two matrix products of the descent."""

@@ -75,7 +75,7 @@ class PackWeights(ir.passes.InPlacePass):
     """
 
     plan: Sequence[Packing] | None = field(default=None, repr=False)
-    min_elements: int = 256
+    min_elements: int = 64
 
     def requires(self, model: ir.Model) -> None:
         """Raise :class:`OpsetTooLowError` for an operator set older than 11."""
@@ -84,17 +84,17 @@ class PackWeights(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Pack the weights of the main graph."""
         plan = plan_packing(model, self.min_elements) if self.plan is None else self.plan
-        names = _names(model.graph)
+        builder = _Builder(model.graph, _names(model.graph))
         weights = {value.name: value for value in _weights(model.graph)}
         missing = [packing.name for packing in plan if packing.name not in weights]
         if missing:
             raise ValueError(f"not weights that can be packed: {', '.join(missing)}; plan the packing again")
         for packing in plan:
-            _pack(model.graph, weights[packing.name], packing.encoding, names)
+            _pack(builder, weights[packing.name], packing.encoding)
         return ir.passes.PassResult(model, modified=bool(plan))
 
 
-def plan_packing(model: ir.Model, min_elements: int = 256) -> list[Packing]:
+def plan_packing(model: ir.Model, min_elements: int = 64) -> list[Packing]:
     """Choose an encoding for each weight, in the order of the initializers; the model is only read.
 
     Weights are read one at a time, external data included. A weight that no encoding makes smaller is not listed.
@@ -156,97 +156,102 @@ def _names(graph: ir.Graph) -> set[str]:
     return names
 
 
-def _pack(graph: ir.Graph, weight: ir.Value, encoding: Encoding, names: set[str]) -> None:
+@dataclass(frozen=True)
+class _Builder:
+    """Helper tensors and nodes, with short names, for they are repeated in the file; equal small tensors are one."""
+
+    graph: ir.Graph
+    names: set[str]
+    nodes: list[ir.Node] = field(default_factory=list)
+    _constants: dict[tuple[str, bytes], ir.Value] = field(default_factory=dict)
+
+    def tensor(self, array: Array) -> ir.Value:
+        name = self._unique("packed.{}")
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))  # with a shape it would be written twice
+        self.graph.register_initializer(value)
+        return value
+
+    def constant(self, array: Array) -> ir.Value:
+        """A tensor that others may have, too."""
+        key = (f"{array.dtype}{array.shape}", array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.tensor(array)
+        return self._constants[key]
+
+    def integers(self, *integers: int) -> ir.Value:
+        return self.constant(np.array(integers, np.int64))
+
+    def node(self, operator: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
+        output = ir.Value(name=self._unique("unpacked.{}"))
+        self.nodes.append(ir.node(operator, inputs, attributes, outputs=[output]))
+        return output
+
+    def unpacked(self, data: ir.Value, tensor: ir.TensorProtocol, weight: str) -> ir.Value:
+        """The node that gives the weight its shape and, by its own name, marks the chain."""
+        output = ir.val(weight, tensor.dtype, tensor.shape.numpy())
+        mark = unpacking_node_name(weight)
+        name = mark if mark not in self.names else self._unique(mark + "_{}")
+        self.names.add(name)
+        self.nodes.append(ir.node("Reshape", [data, self.integers(*tensor.shape.numpy())], outputs=[output], name=name))
+        return output
+
+    def _unique(self, pattern: str) -> str:
+        number = len(self.names)
+        while (name := pattern.format(number)) in self.names:
+            number += 1
+        self.names.add(name)
+        return name
+
+
+def _pack(builder: _Builder, weight: ir.Value, encoding: Encoding) -> None:
     """Replace an initializer by stored tensors and the nodes that unpack them, at the start of the graph."""
-    tensor = _tensor(weight)
+    tensor, graph = _tensor(weight), builder.graph
     encoded = encode(tensor.numpy(), encoding)
     _release(tensor)
-    chain = _Chain(graph, str(weight.name), names)
-    unpacked = _unpacked(chain, encoded, encoding, tensor)
+    unpacked = _unpacked(builder, encoded, encoding, tensor, str(weight.name))
     unpacked.metadata_props.update(weight.metadata_props)
     unpacked.doc_string = weight.doc_string
     del graph.initializers[str(weight.name)]
     weight.replace_all_uses_with(unpacked)
-    graph.insert_before(graph[0], chain.nodes)
+    graph.insert_before(graph[0], builder.nodes)
+    for node in builder.nodes[:-1]:
+        node.name = None  # the graph has given it one
+    builder.nodes.clear()
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """The helper tensors and nodes of one weight, named after it."""
-
-    graph: ir.Graph
-    weight: str
-    names: set[str]
-    nodes: list[ir.Node] = field(default_factory=list)
-
-    def unique(self, name: str) -> str:
-        free, number = name, 0
-        while free in self.names:
-            number += 1
-            free = f"{name}_{number}"
-        self.names.add(free)
-        return free
-
-    def tensor(self, role: str, array: Array) -> ir.Value:
-        name = self.unique(f"{self.weight}/{role}")
-        value = ir.val(name, const_value=ir.tensor(array, name=name))
-        self.graph.register_initializer(value)
-        return value
-
-    def node(self, operator: str, inputs: Sequence[ir.Value], role: str, **attributes: Any) -> ir.Value:
-        output = ir.Value(name=self.unique(f"{self.weight}/{role}"))
-        node = ir.node(operator, inputs, attributes, outputs=[output], name=output.name)
-        self.nodes.append(node)
-        return output
-
-    def constant(self, role: str, *integers: int) -> ir.Value:
-        return self.tensor(role, np.array(integers, np.int64))
-
-    def unpacked(self, data: ir.Value, tensor: ir.TensorProtocol) -> ir.Value:
-        """The node that gives the weight its shape and, by its own name, marks the chain."""
-        shape = self.constant("shape", *tensor.shape.numpy())
-        output = ir.val(self.weight, tensor.dtype, tensor.shape.numpy())
-        name = self.unique(unpacking_node_name(self.weight))
-        self.nodes.append(ir.node("Reshape", [data, shape], outputs=[output], name=name))
-        return output
-
-
-def _unpacked(chain: _Chain, encoded: Encoded, encoding: Encoding, tensor: ir.TensorProtocol) -> ir.Value:
+def _unpacked(
+    builder: _Builder, encoded: Encoded, encoding: Encoding, tensor: ir.TensorProtocol, weight: str
+) -> ir.Value:
     """Build the whole chain; its output has the weight's name, type and shape."""
-    values = _values(chain, encoded, tensor.dtype)
+    values = _values(builder, encoded, tensor.dtype)
     if encoded.places is None:
-        return chain.unpacked(values, tensor)
-    places = _integers(chain, encoded.places, encoding.layout)
-    axis = chain.tensor("axis", np.array(0, np.int64))
-    summed = chain.node("CumSum", [places, axis], "positions")
+        return builder.unpacked(values, tensor, weight)
+    places = _integers(builder, encoded.places)
+    summed = builder.node("CumSum", [places, builder.constant(np.array(0, np.int64))])
     if encoding.layout == "bitmap":
-        ranks = chain.node("Mul", [summed, places], "ranks")
-        return chain.unpacked(chain.node("Gather", [values, ranks], "flat"), tensor)
+        ranks = builder.node("Mul", [summed, places])
+        return builder.unpacked(builder.node("Gather", [values, ranks]), tensor, weight)
     zero = ir.tensor(np.zeros(1, tensor.dtype.numpy()))
-    zeros = chain.node("ConstantOfShape", [chain.constant("size", tensor.size)], "zeros", value=zero)
-    return chain.unpacked(chain.node("ScatterElements", [zeros, summed, values], "flat"), tensor)
+    zeros = builder.node("ConstantOfShape", [builder.integers(tensor.size)], value=zero)
+    return builder.unpacked(builder.node("ScatterElements", [zeros, summed, values]), tensor, weight)
 
 
-def _values(chain: _Chain, encoded: Encoded, dtype: ir.DataType) -> ir.Value:
+def _values(builder: _Builder, encoded: Encoded, dtype: ir.DataType) -> ir.Value:
     """The stream in the weight's type."""
-    stored = chain.tensor("values" if encoded.indices is None else "codebook", encoded.values)
-    if stored.dtype != dtype:
-        stored = chain.node("Cast", [stored], "cast", to=dtype.value)
+    stored = builder.tensor(encoded.values)
+    if encoded.values.dtype != dtype.numpy():
+        stored = builder.node("Cast", [stored], to=dtype.value)
     if encoded.indices is None:
         return stored
-    return chain.node("Gather", [stored, _integers(chain, encoded.indices, "indices")], "decoded")
+    return builder.node("Gather", [stored, _integers(builder, encoded.indices)])
 
 
-def _integers(chain: _Chain, packed: PackedIntegers, role: str) -> ir.Value:
+def _integers(builder: _Builder, packed: PackedIntegers) -> ir.Value:
     """Packed integers as int32 (count,)."""
-    fields = chain.tensor(role, packed.words)
+    fields = builder.tensor(packed.words)
     if packed.bits < 8:
-        word = packed.words.dtype.type
-        shifts = chain.tensor(f"{role}_shifts", packed.shifts)
-        fields = chain.node("BitShift", [fields, shifts], f"{role}_shifted", direction="RIGHT")
-        radix = chain.tensor(f"{role}_radix", np.array(2**packed.bits, word))
-        fields = chain.node("Mod", [fields, radix], f"{role}_fields")
-        fields = chain.node("Reshape", [fields, chain.constant(f"{role}_flat", -1)], f"{role}_padded")
-        bounds = chain.constant(f"{role}_start", 0), chain.constant(f"{role}_count", packed.count)
-        fields = chain.node("Slice", [fields, *bounds], f"{role}_sliced")
-    return chain.node("Cast", [fields], f"{role}_integers", to=ir.DataType.INT32.value)
+        fields = builder.node("BitShift", [fields, builder.constant(packed.shifts)], direction="RIGHT")
+        fields = builder.node("Mod", [fields, builder.constant(np.array(2**packed.bits, packed.words.dtype))])
+        fields = builder.node("Reshape", [fields, builder.integers(-1)])
+        fields = builder.node("Slice", [fields, builder.integers(0), builder.integers(packed.count)])
+    return builder.node("Cast", [fields], to=ir.DataType.INT32.value)

@@ -11,6 +11,8 @@ import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._layers import Layer
+from netsurgeon.passes._nodes import is_constant, optional_input
 from netsurgeon.passes.prune_weights import LayerPlan, Outcome, PruneWeights, Solution
 from netsurgeon.passes.round_weights import Rounding, round_weights
 from netsurgeon.pipeline.calibrate import Calibration
@@ -84,7 +86,15 @@ def prune_segments(
         outcomes |= prune.outcomes
         done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
         roundings += round_weights(current, [layer.weight.name or "" for layer in done], _stored_type(options))
+        round_weights(current, _own_biases(done), _stored_type(options))
     return Pruned(outcomes, tuple(roundings), (*_too_few(dense, outcomes), *_unvaried(outcomes)))
+
+
+def _own_biases(layers: Sequence[Layer]) -> list[str]:
+    """Names of the biases that only these layers have."""
+    slots = [slot for layer in layers if (slot := layer.bias_slot()) is not None]
+    held = [optional_input(*slot) for slot in slots]
+    return [value.name or "" for value in held if value is not None and is_constant(value) and len(value.uses()) == 1]
 
 
 def _stored_type(options: Options) -> Literal["float16", "float32"]:

@@ -192,8 +192,9 @@ def test_a_perturbed_value_is_noticed() -> None:
         assert_same(model_of(weight, "Gemm"), packed)
 
 
-@pytest.mark.parametrize(("sparsity", "ratio"), [(0.9, 14), (0.95, 26.5), (0.99, 115)])
-def test_sizes(sparsity: float, ratio: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sparsity", "ratio", "shared"), [(0.9, 14, 240), (0.95, 26.5, 240), (0.99, 115, 30)])
+def test_sizes(sparsity: float, ratio: float, shared: int, tmp_path: Path) -> None:
+    """The estimate leaves out the constants that all weights of a model would share."""
     model = model_of(sparse((1000, 1000), sparsity).astype(np.float16).astype(np.float32), "Gemm")
     [packing] = plan_packing(model)
     ir.save(model, tmp_path / "plain.onnx")
@@ -201,7 +202,7 @@ def test_sizes(sparsity: float, ratio: float, tmp_path: Path) -> None:
     ir.save(model, tmp_path / "packed.onnx")
     before, after = ((tmp_path / name).stat().st_size for name in ("plain.onnx", "packed.onnx"))
     assert before / after > ratio
-    assert before - after == pytest.approx(packing.bytes_before - packing.bytes_after, abs=150)
+    assert before - after == pytest.approx(packing.bytes_before - packing.bytes_after - shared, abs=50)
 
 
 def test_small_fields_beat_bytes_and_bitmap() -> None:
@@ -289,7 +290,7 @@ def test_helper_names_are_free_names() -> None:
     weight = sparse((60, 50), 0.9)
     taken = model_of(weight, "Gemm")
     taken.graph.initializers["w"].metadata_props["note"] = "kept"
-    for name in ("w/gaps", "w/flat"):
+    for name in ("packed.7", "unpacked.9"):
         other = ir.val(name, const_value=ir.tensor(np.ones(2, np.float32), name=name))
         taken.graph.register_initializer(other)
     taken.graph[0].name = "w/unpack"
@@ -366,10 +367,10 @@ def test_a_plan_for_another_model_is_refused() -> None:
 def test_a_chain_that_is_not_constant_stays() -> None:
     model = model_of(sparse((60, 50), 0.9), "Gemm")
     PackWeights()(model)
-    chain = [node for node in model.graph if node.op_type == "Cast"]
-    model.graph.inputs.append(model.graph.initializers["w/values"])
+    [scatter] = [node for node in model.graph if node.op_type == "ScatterElements"]
+    assert scatter.inputs[2] is not None
+    model.graph.inputs.append(scatter.inputs[2])
     before = plain(model)
-    assert chain
     assert packed_weights(model) == []
     assert not UnpackWeights()(model).modified
     assert plain(model) == before
@@ -387,7 +388,7 @@ def test_a_plan_that_no_longer_fits_is_refused() -> None:
 def test_chains_that_share_nodes_unpack() -> None:
     """A tool that merges equal tensors and nodes makes two chains use the same ones."""
     model = model_of(sparse((60, 60), 0.9), "Gemm")
-    weight = ir.val("v", const_value=ir.tensor(sparse((60, 60), 0.8), name="v"))
+    weight = ir.val("v", const_value=ir.tensor(2 * sparse((60, 60), 0.9), name="v"))
     model.graph.register_initializer(weight)
     first = model.graph[0]
     second = ir.node("Gemm", [first.outputs[0], weight], outputs=[ir.val("z", ir.DataType.FLOAT, [3, 60])], name="op2")
