@@ -23,16 +23,20 @@ def rounding_problem(weight: Array, rounded: Array, tolerance: float) -> str | N
         return "it holds values that are not finite"
     if not np.isfinite(rounded).all():
         return f"its largest magnitude, {np.abs(weight).max():.3g}, would overflow"
-    if ((rounded == 0) & (weight != 0)).any():
-        return f"its smallest nonzero magnitude, {np.abs(weight[weight != 0]).min():.3g}, would become zero"
     error = relative_error(weight, rounded)
     return f"its relative error would be {error:.2g}, above {tolerance:.2g}" if error > tolerance else None
 
 
 def round_to_type(weight: Array, dtype: str) -> Array:
-    """Nearest values in ``dtype``, in the weight's own type; an overflow gives infinity and -0.0 becomes 0.0."""
+    """Nearest values in ``dtype``, in the weight's own type; an overflow gives infinity and -0.0 becomes 0.0.
+
+    A value that would vanish becomes the smallest number of its sign: what is not zero stays so.
+    """
     with np.errstate(over="ignore", under="ignore"):
         rounded: Array = weight.astype(dtype).astype(weight.dtype) + weight.dtype.type(0)
+    vanished = (rounded == 0) & (weight != 0)
+    smallest = weight.dtype.type(np.finfo(dtype).smallest_subnormal)
+    rounded[vanished] = np.copysign(smallest, weight[vanished])
     return rounded
 
 

@@ -45,8 +45,8 @@ class Rounding:
 class RoundWeights(ir.passes.InPlacePass):
     """Round initializers so that ``PackWeights`` can store them in fewer bytes; their type stays as it is.
 
-    * ``float16`` and ``float32``: the nearest such number, unless one would overflow, a nonzero would become zero, or
-      the relative Frobenius error would exceed 1e-3. Then the weight is left.
+    * ``float16`` and ``float32``: the nearest such number that is not zero, unless one would overflow or the relative
+      Frobenius error would exceed 1e-3. Then the weight is left.
     * ``codebook``: the nearest of at most ``size`` values from one-dimensional k-means of the nonzero elements,
       themselves rounded to float16 under the same conditions.
 
