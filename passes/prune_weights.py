@@ -31,6 +31,7 @@ class LayerPlan:
         values: "codebook" = at most 255 distinct values, fewer where that costs little; anything else leaves them free.
         gone: columns and rows that are trimmed; they are not in `keep`.
         keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
+        patient: whether there is time for many steps (see `solvers.PATIENT_WORK`).
     """
 
     keep: int
@@ -40,6 +41,7 @@ class LayerPlan:
     values: str = "float32"
     gone: Gone | None = dataclasses.field(default=None, compare=False)
     keep_zeros: bool = False
+    patient: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +191,7 @@ class PruneWeights(ir.passes.InPlacePass):
             if plan.keep_zeros:
                 pruned = solvers.correct(problem, weight != 0)
             else:
-                pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern)
+                pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern, patient=plan.patient)
             if plan.values == "codebook":
                 pruned = quantize(pruned, problem)
         except FactorizationError as error:

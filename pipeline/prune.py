@@ -59,6 +59,8 @@ def prune_segments(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
+    work = sum(layer.size * layer.columns // layer.blocks for layer in selection.layers if layer.name in plan.keep)
+    patient = work <= solvers.PATIENT_WORK
     layers = {
         name: LayerPlan(
             keep,
@@ -68,6 +70,7 @@ def prune_segments(
             options.stored_values,
             selection.gone.get(name),
             options.keep_zeros,
+            patient,
         )
         for name, keep in plan.keep.items()
     }
