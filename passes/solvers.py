@@ -35,8 +35,8 @@ AMPLE_WIDE_DAMPING = 1e-3
 NEAR_TIE = 0.002
 """Dampings whose held-out errors differ by less than this share of the output's energy count as equal."""
 LEAST_COLUMNS, BOTH_COLUMNS = 16, 320
-"""Up to the first width `auto` runs the exact sweep alone, up to the second beside ADMM, and takes the better of the two;
-above, ADMM alone wins."""
+"""Up to the first width `auto` runs the exact sweep, up to the second both this and ADMM, and takes the better of the
+two; above, ADMM alone wins."""
 OBS_COLUMNS = 1152
 """Up to this width error curves come from the exact sweep, and the damping is chosen on held-out rows."""
 SAMPLED_ROWS = 64
