@@ -109,7 +109,9 @@ def _check_json(json_file: Path | None, read: Sequence[object], written: Sequenc
 @click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
 @click.option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts.")
-@click.option("--round-to", type=int, default=8, show_default=True, help="Numbers of units left are multiples of this.")
+@click.option(
+    "--round-to", type=int, help="Numbers of units left are multiples of this. [default: the provider's channel block]"
+)
 @click.option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning.")
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Solver.")
 @click.option("--pattern", help="N:M sparsity in place of --sparsity, such as 2:4.")

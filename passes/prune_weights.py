@@ -31,7 +31,7 @@ class LayerPlan:
         values: "codebook" = at most 255 distinct values, fewer where that costs little; anything else leaves them free.
         gone: columns and rows that are trimmed; they are not in `keep`.
         keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
-        patient: whether there is time for many steps (see `solvers.PATIENT_WORK`).
+        patient: whether there is time for the best that the method can do.
     """
 
     keep: int

@@ -46,9 +46,6 @@ FEW_ROWS_COLUMNS = 400
 SLOW_WORK = 5e8
 WIDE_WORK = 4e9
 """Up to so many products a step ADMM runs on the SLOW and on the WIDE schedule; above, on the SHORT one."""
-PATIENT_WORK = 2e10
-"""With more products a step in all layers together none is on the SLOW schedule, which saves 3 to 5 % of the error, and
-none has both solvers run: a sixth less time in all."""
 QUICK_STEPS = 16
 """Conjugate gradient steps of a quick refit of a layer with more than OBS_COLUMNS columns."""
 TRIAL_COLUMNS, TRIAL_STEPS = 256, 5
@@ -143,7 +140,7 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
         keep: most weights kept.
         method: one of METHODS.
         pattern: N:M pattern in place of `keep`.
-        patient: whether there is time for the best that `auto` and `admm` can do (see PATIENT_WORK).
+        patient: whether there is time for the best that `auto` and `admm` can do.
 
     Raises:
         FactorizationError: a Hessian has no Cholesky factor.

@@ -50,6 +50,11 @@ class Calibration:
     elements: int = 30_000_000
     rows_per_column: int = 48
 
+    def thinned(self, share: float) -> Calibration:
+        """The same with this share of the rows of each layer."""
+        fewer = round(share * self.elements), round(share * self.rows_per_column)
+        return dataclasses.replace(self, elements=fewer[0], rows_per_column=fewer[1])
+
     def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
         """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
         layers = _by_name(model, chosen)

@@ -122,7 +122,7 @@ def _operated(
     except CheckFailedError as error:  # what was not asked for must not stop what was
         warning = f"units that nothing reads any more stay: {error}"
         return Operated(selection, plan, pruned, None, masked, masked, (warning,))
-    gone = units.removed if options.unread_stay else with_unread(masked, units, options.round_to)
+    gone = units.removed if options.unread_stay else with_unread(masked, units, options.multiple)
     trimmed = remove_units(masked, units.dependencies, gone, proof_feeds(sweep), sweep.runtime)
     if trim:
         require_goal(masked, trim.after(trimmed), options)

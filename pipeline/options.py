@@ -14,6 +14,7 @@ from netsurgeon.passes.solvers import METHODS, UNCORRECTED
 from netsurgeon.pipeline._types import check_types
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.goals import DEFAULT_DROP, Goals, read_goals
+from netsurgeon.pipeline.providers import channel_block
 from netsurgeon.pipeline.samples import PictureOptions
 
 VALUES = ("float32", "float16", "codebook")
@@ -42,7 +43,8 @@ class Options:
         importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
             "magnitude".
         save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
-        round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two.
+        round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two; None = of as
+            many channels as the provider's convolutions take at a time.
         keep_unread: leave units in place that nothing reads after pruning, so that every tensor keeps its shape.
         method: solver, one of `solvers.METHODS`.
         pattern: N:M sparsity such as "2:4" in place of `sparsity`.
@@ -79,7 +81,7 @@ class Options:
     trim: float | str | None = None
     importance: str = "obs"
     save: str = "parameters"
-    round_to: int = 8
+    round_to: int | None = None
     keep_unread: bool = False
     method: str = "auto"
     pattern: str | None = None
@@ -121,8 +123,8 @@ class Options:
             raise InputError(f"trim is {self.trim!r}, expected a share above 0 and below 1, or up-to:0.3")
         _one_of("importance", self.importance, IMPORTANCES)
         _one_of("save", self.save, SAVINGS)
-        if self.round_to < 1:
-            raise InputError(f"round-to is {self.round_to}, expected 1 or more")
+        if self.multiple < 1:
+            raise InputError(f"round-to is {self.multiple}, expected 1 or more")
         for name, sparsity in self.layers.items():
             _in_range(f"sparsity of layer {name!r}", sparsity)
         _one_of("method", self.method, METHODS)
@@ -171,6 +173,11 @@ class Options:
         given = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
         said = self.keep_zeros or any(each is not None for each in (self.sparsity, self.trim, self.pattern))
         return given or (None if said or self.layers else Goals(max_drop=DEFAULT_DROP))
+
+    @property
+    def multiple(self) -> int:
+        """`round_to`, or what stands for it."""
+        return channel_block(self.provider) if self.round_to is None else self.round_to
 
     @property
     def stored_values(self) -> str:
@@ -230,6 +237,7 @@ class Options:
         """As JSON values, for the report; paths by name only."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["layers"] = {name: float(sparsity) for name, sparsity in self.layers.items()}
+        values["round_to"] = self.multiple
         values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
         values["classes"] = self.classes.name if self.classes else None
         values["timings"] = self.timings.name if self.timings else None
@@ -252,7 +260,7 @@ class OptionValues(TypedDict, total=False):
     trim: float | str | None
     importance: str
     save: str
-    round_to: int
+    round_to: int | None
     keep_unread: bool
     method: str
     pattern: str | None

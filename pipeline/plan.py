@@ -33,6 +33,8 @@ REHEARSED = 0.5
 FEWEST_REHEARSED, MOST_REHEARSED = 48, 1024
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
+MEASURED, MEASURED_IN_HASTE = 0.5, 0.3
+"""Share of the rows from which error curves are measured; the second where the selection is not patient."""
 PROBED_INPUTS = (4, 128)
 """Fewest and most inputs on which sensitivities are measured."""
 PROBE_WORK = 1e12
@@ -214,7 +216,7 @@ def measure_costs(
     sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
     curves, trials, work = {}, {}, 0
-    fewer = dataclasses.replace(calibration, elements=15_000_000, rows_per_column=24)
+    fewer = calibration.thinned(MEASURED if selection.is_patient else MEASURED_IN_HASTE)
     for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
         work += layer.size * moments.positions

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
+
 from netsurgeon.pipeline.errors import InputError
 
 CPU = "CPUExecutionProvider"
@@ -141,3 +143,8 @@ def _advice(name: str) -> str:
     known = _by_full_name(name)
     install = known.package if known else f"an onnxruntime that is built with {name}"
     return f"it needs {install} (see docs/gpu.md)"
+
+
+def channel_block(provider: str) -> int:
+    """How many channels convolutions of a provider take at a time: 16 on a processor with AVX-512, else 8."""
+    return 16 if provider == "cpu" and __cpu_features__.get("AVX512F") else 8

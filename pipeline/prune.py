@@ -23,6 +23,8 @@ from netsurgeon.pipeline.walk import cut
 
 CHOSEN_AGAIN_COLUMNS = 640
 """Above this width pruning takes the damping of the error curve; below, it chooses again on the current inputs."""
+HASTE = 2.0 / 3.0
+"""Share of the rows that statistics are taken from where the selection is not patient."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +61,7 @@ def prune_segments(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
-    work = sum(layer.size * layer.columns // layer.blocks for layer in selection.layers if layer.name in plan.keep)
-    patient = work <= solvers.PATIENT_WORK
+    calibration = calibration if selection.is_patient else calibration.thinned(HASTE)
     layers = {
         name: LayerPlan(
             keep,
@@ -70,7 +71,7 @@ def prune_segments(
             options.stored_values,
             selection.gone.get(name),
             options.keep_zeros,
-            patient,
+            selection.is_patient,
         )
         for name, keep in plan.keep.items()
     }

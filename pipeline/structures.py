@@ -125,7 +125,7 @@ def order_units(
     importance, candidates = price_units(model, base.layers, dependencies, base.candidates, sweep, options, progress)
     rates = None if milliseconds is None else _rates(dependencies, milliseconds)
     costs = candidate_work(dependencies, candidates, rates)
-    axes = unit_axes(dependencies, candidates, options.round_to)
+    axes = unit_axes(dependencies, candidates, options.multiple)
     progress("choosing units", 0, 1)
     goal = MOST * costs.total(np.ones(len(candidates), bool))
     found = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")

@@ -164,7 +164,7 @@ def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: 
         model, plan.layers, dependencies, plan.candidates, calibration, options, progress
     )
     costs, total = _costs(model, dependencies, candidates, options.save)
-    axes = unit_axes(dependencies, candidates, options.round_to)
+    axes = unit_axes(dependencies, candidates, options.multiple)
     progress("choosing units", 0, 1)
     goal = options.trim_goal * total
     selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
