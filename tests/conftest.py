@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import hypothesis
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -18,6 +19,9 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.proof import prove
 from netsurgeon.pipeline.runtime import Runtime
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 class Trimming:

@@ -73,7 +73,7 @@ def layers(draw: st.DrawFn) -> tuple[Problem, Array, int]:
 # ------------------------------------------------------------------------------------------------ prices
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(layers())
 def test_a_price_is_what_the_damped_error_grows_by(layer: tuple[Problem, Array, int]) -> None:
     problem, owners, units = layer
@@ -124,7 +124,7 @@ def test_dead_inputs_are_free() -> None:
 # ------------------------------------------------------------------------------------------------ removals
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(layers(), st.data())
 def test_removals_in_any_batches_cost_what_the_refit_loses(
     layer: tuple[Problem, Array, int], data: st.DataObject

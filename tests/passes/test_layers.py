@@ -28,7 +28,7 @@ Doubles = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
 
 TOLERANCE = 1e-4
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 
 
 def normal(*shape: int, seed: int = 0) -> Floats:
@@ -639,7 +639,7 @@ def test_a_node_outside_a_graph_takes_no_constant() -> None:
 
 @kinds
 @given(limit=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_limit_draws_sorted_rows_the_same_for_every_input(kind: Kind, limit: int, seed: int) -> None:
     layer, x = only_layer(kind.make()), normal(*kind.x)
     full = layer.samples(x)

@@ -109,7 +109,7 @@ def test_every_encoding_gives_back_every_bit(layout: Encoding, index_bits: int, 
     assert unpacked_weight(packed).tobytes() == weight.tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple),
     sparsity=st.floats(0, 1),

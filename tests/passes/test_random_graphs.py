@@ -203,7 +203,7 @@ def graphs(draw: Any) -> ir.Model:
     return growth.finish()
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs(), st.sampled_from([0.3, 0.6, 1.0]), st.integers(0, 9))
 def test_masked_is_trimmed(trim: Any, model: ir.Model, share: float, seed: int) -> None:
     feed = {"x": np.random.default_rng(seed).standard_normal((2, 4, SIDE, SIDE)).astype(np.float32)}

@@ -150,7 +150,7 @@ def test_few_values_are_their_own_codebook() -> None:
         fit_codebook(np.zeros(0))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 999), size=st.integers(1, 40), weighted=st.booleans(), heavy=st.booleans())
 def test_each_entry_is_the_mean_of_its_cell(seed: int, size: int, weighted: bool, heavy: bool) -> None:
     rng = np.random.default_rng(seed)

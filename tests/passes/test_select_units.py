@@ -102,7 +102,7 @@ def greedy_and_one_shot(seed: int, size: int, share: float) -> tuple[float, floa
     return errors[0], errors[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from([1, 3]), st.sampled_from([0.3, 0.5, 0.7]))
 def test_greedy_is_hardly_ever_worse_than_ranking_once(seed: int, size: int, share: float) -> None:
     greedy, shot = greedy_and_one_shot(seed, size, share)
@@ -191,7 +191,7 @@ def networks(draw: st.DrawFn) -> tuple[Array, Axes, UnitCosts]:
     return scores, Axes(of, step, fixed), UnitCosts(terms, units)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(networks(), st.floats(0.01, 1.0))
 def test_something_is_left_everywhere_in_whole_steps(network: tuple[Array, Axes, UnitCosts], share: float) -> None:
     scores, axes, costs = network

@@ -138,7 +138,7 @@ def test_the_curve_of_many_rows_is_the_refit_error_too() -> None:
         assert problem.error(refitted) == pytest.approx(swept.errors()[removed], rel=1e-6, abs=1e-10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 999), st.lists(st.integers(0, 36), min_size=2, max_size=5))
 def test_masks_of_one_sweep_nest(seed: int, keeps: list[int]) -> None:
     problem = problem_of(groups=1, rows=3, columns=12, seed=seed)
@@ -273,7 +273,7 @@ def test_quadratic_error_is_the_error_up_to_a_constant() -> None:
 # -------------------------------------------------------------------------------------------- what every method holds
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 999), st.integers(1, 2), st.integers(1, 4), st.integers(2, 20), st.floats(0, 1))
 def test_exact_count_of_nonzeros(seed: int, groups: int, rows: int, columns: int, share: float) -> None:
     problem = problem_of(groups, rows, columns, seed, damping=1e-2)
@@ -382,7 +382,7 @@ def test_an_unknown_method() -> None:
 # ------------------------------------------------------------------------------------------------ masks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(0, 40))
 def test_largest_keeps_the_largest_and_the_first_of_equals(score: list[int], keep: int) -> None:
     mask = largest(np.array(score, float), keep)

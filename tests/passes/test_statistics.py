@@ -63,7 +63,7 @@ def cuts_of(count: int) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(1, count - 1), max_size=4, unique=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 99), cuts_of(50), st.booleans(), st.booleans(), st.integers(1, 3), st.integers(1, 6))
 def test_streamed_equals_direct(
     seed: int, cuts: list[int], paired: bool, centred: bool, groups: int, columns: int
@@ -75,7 +75,7 @@ def test_streamed_equals_direct(
     assert (found.cross is found.gram) == (not paired)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 99), cuts_of(20), cuts_of(30), st.booleans(), st.booleans())
 def test_merged_equals_one_pass(
     seed: int, first_cuts: list[int], second_cuts: list[int], paired: bool, centred: bool

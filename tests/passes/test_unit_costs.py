@@ -32,7 +32,7 @@ def counted(terms: list[Term], remaining: Array) -> float:
     return total
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(terms(), max_size=4), st.lists(st.booleans(), min_size=UNITS, max_size=UNITS).map(np.array))
 def test_costs_are_those_of_the_sliced_tensors(terms: list[Term], remaining: Array) -> None:
     costs = UnitCosts(terms, UNITS)

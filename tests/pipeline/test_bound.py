@@ -132,7 +132,7 @@ def random_net(seed: int) -> ir.Model:
     return net.model(["N", 3, 8, 8], net.add("Softmax", x), side)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(st.integers(0, 10_000), st.sampled_from([0.01, 0.3, 0.8]))
 def test_the_bound_holds_on_random_nets(seed: int, amount: float) -> None:
     model = random_net(seed)

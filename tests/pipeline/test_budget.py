@@ -46,7 +46,7 @@ def layers(draw: st.DrawFn, largest: int = 5000) -> dict[str, Cost]:
     return result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(layers(), st.floats(0, 1))
 def test_the_budget_is_met_exactly(costs: dict[str, Cost], share: float) -> None:
     keep = round(share * sum(cost.size for cost in costs.values()))
@@ -58,7 +58,7 @@ def test_the_budget_is_met_exactly(costs: dict[str, Cost], share: float) -> None
         assert 0 <= count <= costs[name].size
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.integers(0, 999), st.floats(0, 1))
 def test_equals_brute_force_on_convex_curves(sizes: list[int], seed: int, share: float) -> None:
     costs = {
@@ -74,7 +74,7 @@ def test_equals_brute_force_on_convex_curves(sizes: list[int], seed: int, share:
     assert found == pytest.approx(best, rel=1e-9, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers(), st.floats(0.05, 0.95), st.floats(1, 100))
 def test_a_more_sensitive_layer_keeps_no_less(costs: dict[str, Cost], share: float, factor: float) -> None:
     keep = round(share * sum(cost.size for cost in costs.values()))
@@ -124,7 +124,7 @@ def test_grazed_layers_stay_dense() -> None:
     assert allocate(costs, keep) == {"large": 6000, "dear": 1000}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers(), st.floats(0.3, 0.8))
 def test_no_layer_is_grazed_while_others_have_room(costs: dict[str, Cost], share: float) -> None:
     keep = round(share * sum(cost.size for cost in costs.values()))
@@ -147,7 +147,7 @@ def test_a_goal_too_small_for_any_layer_is_met_all_the_same() -> None:
     assert sum(kept.values()) == 1990
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 10_000), max_size=5), st.floats(0, 1))
 def test_uniform_takes_the_same_share(sizes: list[int], sparsity: float) -> None:
     named = {f"layer{i}": size for i, size in enumerate(sizes)}
