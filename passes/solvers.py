@@ -42,7 +42,7 @@ OBS_COLUMNS = 1152
 SAMPLED_ROWS = 64
 WIDE_SAMPLED_ROWS = 24
 """Rows that stand for a layer in error curves and the choice of damping; fewer above FEW_ROWS_COLUMNS columns."""
-FEW_ROWS_COLUMNS = 400
+FEW_ROWS_COLUMNS = 900
 SLOW_WORK = 5e8
 WIDE_WORK = 4e9
 """Up to so many products a step ADMM runs on the SLOW and on the WIDE schedule; above, on the SHORT one."""
