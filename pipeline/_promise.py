@@ -33,9 +33,6 @@ class Evidence:
         low: one-sided 90 % bound: the drop over all inputs is hardly less.
         high: one-sided 90 % bound: the drop over all inputs is hardly more.
         spread: standard deviation of what one input adds to the drop.
-        expected: with labels, by how much less the compressed model believes in the true class, on average. A model
-            that is right as often as it believes loses so much top-1 on all inputs, and a few inputs tell it far better
-            than answers counted right or wrong. None where it is not known.
     """
 
     measure: Measure
@@ -45,7 +42,6 @@ class Evidence:
     low: float
     high: float
     spread: float
-    expected: float | None = None
 
     def needed(self, goal: float) -> int | None:
         """About how many inputs would prove the goal if the drop stayed what it is; None where it is too large."""

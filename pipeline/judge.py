@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.special
 
 from netsurgeon.pipeline._promise import Evidence, averaged, counted, resampled
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
@@ -20,14 +18,6 @@ from netsurgeon.pipeline.validate import apply_metric, class_scores, load_metric
 Outputs = dict[str, Any]
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Answers:
-    """Top class of each sample, (samples,), and with labels the probability of the true one, (samples,)."""
-
-    top: npt.NDArray[np.int64]
-    belief: Array | None
 
 
 class Judge:
@@ -49,9 +39,9 @@ class Judge:
         self._metric = load_metric(metric)
         self._labels = None if samples.labels is None else samples.labels + label_offset
         self._outputs: list[Outputs] = []
-        self._answers: _Answers | None = None
+        self._answers: npt.NDArray[np.int64] | None = None
         if self._metric is None:
-            self._answers = self._answered(dense)
+            self._answers = self._top(dense)
         else:
             self._outputs = self._run(dense)
 
@@ -65,35 +55,30 @@ class Judge:
         if self._metric is not None:
             return self._by_metric(self._metric, self._run(candidate))
         if self._answers is not None:
-            return self._by_answers(self._answers, self._answered(candidate))
+            return self._by_answers(self._answers, self._top(candidate))
         return self._by_outputs(candidate)
 
     def _run(self, session: Session) -> list[Outputs]:
         return [session.run(feed) for feed in self._samples.batches()]
 
-    def _answered(self, session: Session) -> _Answers | None:
-        """What the model says of each sample; None where it gives no class scores."""
-        tops, beliefs, done = [], [], 0
+    def _top(self, session: Session) -> npt.NDArray[np.int64] | None:
+        """Top class of each sample, (samples,); None where the model gives no class scores."""
+        found = []
         for feed in self._samples.batches():
             scores = class_scores(session.run(feed), feed, self._samples)
             if scores is None:
                 return None
-            tops.append(scores.argmax(axis=1))
-            if self._labels is not None:
-                labels = self._labels[done : done + len(scores)]
-                beliefs.append(_probabilities(scores)[np.arange(len(scores)), labels])
-            done += len(scores)
-        return _Answers(np.concatenate(tops), np.concatenate(beliefs) if beliefs else None)
+            found.append(scores.argmax(axis=1))
+        return np.concatenate(found)
 
-    def _by_answers(self, dense: _Answers, now: _Answers | None) -> Evidence:
-        if now is None or now.top.shape != dense.top.shape:
+    def _by_answers(self, dense: npt.NDArray[np.int64], now: npt.NDArray[np.int64] | None) -> Evidence:
+        if now is None or now.shape != dense.shape:
             raise CheckFailedError("a candidate gives no class scores any more: please report this")
-        if self._labels is None or dense.belief is None or now.belief is None:
-            return counted("agreement", len(dense.top), len(dense.top), int((dense.top != now.top).sum()), 0)
-        before, after = dense.top == self._labels, now.top == self._labels
+        if self._labels is None:
+            return counted("agreement", len(dense), len(dense), int((dense != now).sum()), 0)
+        before, after = dense == self._labels, now == self._labels
         lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
-        evidence = counted("top-1", len(before), int(before.sum()), lost, gained)
-        return dataclasses.replace(evidence, expected=float(np.mean(dense.belief - now.belief)))
+        return counted("top-1", len(dense), int(before.sum()), lost, gained)
 
     def _by_metric(self, function: Callable[..., float], now: list[Outputs]) -> Evidence:
         sides = [_joined(outputs) for outputs in (self._outputs, now)]
@@ -140,14 +125,6 @@ class Judge:
         if not np.isfinite(found).all():
             raise CheckFailedError("an output of a candidate is NaN or infinite where it was not")
         return averaged("outputs", 1.0, found)
-
-
-def _probabilities(scores: npt.NDArray[np.floating]) -> Array:
-    """Softmax of scores (samples, classes), unless they are probabilities already."""
-    wide = np.asarray(scores, np.float64)
-    if (wide >= 0.0).all() and np.allclose(wide.sum(axis=1), 1.0, atol=1e-3):
-        return wide
-    return np.asarray(scipy.special.softmax(wide, axis=1), np.float64)
 
 
 def _squares(dense: Array, candidate: Array) -> tuple[Array, Array]:

@@ -38,8 +38,7 @@ FEWEST_KEPT = 0.004
 TELLING = 4
 """With so many times the inputs without which nothing can be proven, a drop is accepted only where it is proven."""
 UNPROVEN = 0.5
-"""Where nothing can be proven, the drop to be expected must be within this share of the limit: the best of a few is
-lucky."""
+"""Where nothing can be proven, the drop found must be within this share of the limit: the best of a few is lucky."""
 FULL = 0.97
 """A file of at least this share of the largest size allowed is as large as it may be."""
 
@@ -99,8 +98,7 @@ def _marked(points: Sequence[Point], chosen: Candidate) -> tuple[Point, ...]:
 def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> tuple[Candidate, bool]:
     """The smallest model whose drop is within the limit, and whether that is proven.
 
-    Where the inputs are too few to prove anything, the drop found on them must be within the limit, and the one to be
-    expected within half of it.
+    Where the inputs are too few to prove anything, the drop found on them decides: it must be within half of the limit.
 
     Raises:
         CheckFailedError: there is none, or it is larger than it may be.
@@ -142,8 +140,7 @@ class _Descent:
     def _excess(self, evidence: Evidence) -> float:
         if self.telling:
             return evidence.high - self.limit
-        expected = evidence.drop if evidence.expected is None else evidence.expected
-        return max(evidence.drop - self.limit, expected - UNPROVEN * self.limit)
+        return evidence.drop - UNPROVEN * self.limit
 
     def _start(self) -> float:
         """About where the limit lies by the rehearsals, which are worse than what is made for real."""

@@ -54,16 +54,6 @@ def test_top1_with_labels_counts_what_is_lost_and_what_is_gained() -> None:
     assert found.spread == pytest.approx(np.std(before.astype(int) - after.astype(int)))
 
 
-def test_what_is_to_be_expected_is_the_loss_of_belief_in_the_true_class() -> None:
-    found = Judge(session(), samples(lambda x: answers(0.25))).judge(session(0.5))
-    x = np.random.default_rng(0).standard_normal((90, 3)).astype(np.float32)
-    before, after = (np.exp(x + np.array([0.0, 0.0, shift])) for shift in (0.0, 0.5))
-    true = np.arange(90), answers(0.25)
-    beliefs = [(each / each.sum(axis=1, keepdims=True))[true] for each in (before, after)]
-    assert found.expected == pytest.approx(np.mean(beliefs[0] - beliefs[1]), abs=1e-6)
-    assert Judge(session(), samples()).judge(session(0.5)).expected is None
-
-
 def test_labels_are_shifted() -> None:
     judge = Judge(session(), samples(lambda x: answers(0.0) - 1), label_offset=1)
     assert judge.judge(session()).dense == 1.0

@@ -160,7 +160,7 @@ def test_prices_after_correction_are_better_than_magnitude(corrected_error: floa
 
 @pytest.mark.parametrize("importance", ["magnitude", "apoz"])
 def test_other_importances(importance: str) -> None:
-    given = {"trim": "up-to:0.15", "importance": importance, **FAST}
+    given = {"trim": "up-to:0.15", "importance": importance, "round_to": 8, **FAST}
     result = compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", **given)
     assert trimmed(result).saved > 0.1
     assert result.report.compressed.parameters < result.report.dense.parameters
