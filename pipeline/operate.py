@@ -83,9 +83,14 @@ def operate(
         CheckFailedError: less could be trimmed than was asked for.
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
-    result = _operated(dense, selection, trim, plan, sweep, options, progress, solved)
-    model, note = with_convolutions(result.model, sweep)
-    return dataclasses.replace(result, model=model, notes=(note,) if note else ())
+    masked = dense.clone()
+    if trim:
+        MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
+    pruned = prune_segments(dense, masked, selection, plan, sweep, options, progress, solved)
+    progress("removing units", 0, 1)
+    smaller, units, warnings = _without_units(masked, selection, trim, sweep, options)
+    model, note = with_convolutions(smaller, sweep)
+    return Operated(selection, plan, pruned, units, masked, model, warnings, (note,) if note else ())
 
 
 def with_convolutions(model: ir.Model, sweep: Calibration) -> tuple[ir.Model, str | None]:
@@ -99,35 +104,25 @@ def with_convolutions(model: ir.Model, sweep: Calibration) -> tuple[ir.Model, st
     return convolved, "shortcuts of Slice and Pad are convolutions with weights 0 and 1 now, outputs verified: faster"
 
 
-def _operated(
-    dense: ir.Model,
-    selection: Selection,
-    trim: TrimPlan | None,
-    plan: Plan,
-    sweep: Calibration,
-    options: Options,
-    progress: Progress,
-    solved: MutableMapping[str, Solution] | None,
-) -> Operated:
-    """`operate`, with the shortcuts as they were."""
-    masked = dense.clone()
-    if trim:
-        MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
-    pruned = prune_segments(dense, masked, selection, plan, sweep, options, progress, solved)
-    progress("removing units", 0, 1)
+def _without_units(
+    masked: ir.Model, selection: Selection, trim: TrimPlan | None, sweep: Calibration, options: Options
+) -> tuple[ir.Model, TrimFacts | None, tuple[str, ...]]:
+    """The masked model without the units that go, what became of them, and what the user should know.
+
+    Raises:
+        CheckFailedError: less could be trimmed than was asked for.
+    """
     if trim is None and options.unread_stay:
-        return Operated(selection, plan, pruned, None, masked, masked)
+        return masked, None, ()
     try:
         units = trim or no_units(masked, selection.layers, sweep)
     except CheckFailedError as error:  # what was not asked for must not stop what was
-        warning = f"units that nothing reads any more stay: {error}"
-        return Operated(selection, plan, pruned, None, masked, masked, (warning,))
+        return masked, None, (f"units that nothing reads any more stay: {error}",)
     gone = units.removed if options.unread_stay else with_unread(masked, units, options.multiple)
     trimmed = remove_units(masked, units.dependencies, gone, proof_feeds(sweep), sweep.runtime)
     if trim:
         require_goal(masked, trim.after(trimmed), options)
-    facts = trim_facts(masked, units, trimmed, options)
-    return Operated(selection, plan, pruned, facts, masked, trimmed.model, tuple(_unproven(trimmed)))
+    return trimmed.model, trim_facts(masked, units, trimmed, options), tuple(_unproven(trimmed))
 
 
 def _unproven(trimmed: Trimmed) -> Iterator[str]:
