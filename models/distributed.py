@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ class Process:
         """Wait until all processes are here."""
         if self.world > 1:
             distributed.barrier()
+
+    def decided(self, decide: Callable[[], T]) -> T:
+        """What the process that leads finds, in all processes: none goes a way of its own.
+
+        Args:
+            decide: called in that process only; what it gives holds no tensor that lies on a GPU.
+        """
+        if self.world == 1:
+            return decide()
+        found: list[T] = [decide()] if self.leads else [None]  # type: ignore[list-item]
+        distributed.broadcast_object_list(found, src=0, device=self.device)
+        return found[0]
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -49,8 +52,7 @@ def export_layers(network: nn.Module, example: npt.NDArray[np.float32]) -> ir.Mo
 
 
 def _graph(network: nn.Module, example: Tensor, opset: int, optimise: bool) -> ir.Model:
-    with warnings.catch_warnings():  # the exporter tells about its own code
-        warnings.simplefilter("ignore")
+    with _quiet_exporter():
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -66,6 +68,20 @@ def _graph(network: nn.Module, example: Tensor, opset: int, optimise: bool) -> i
         raise RuntimeError("torch.onnx.export returned no program")
     strip_metadata(program.model)
     return program.model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what the exporter tells about its own code, and about torchvision, which nothing here needs."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
 
 
 def strip_metadata(model: ir.Model) -> None:

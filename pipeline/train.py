@@ -341,6 +341,7 @@ class _Work:
 
         def train_round(network: Any, number: int) -> float:
             nonlocal trained
+            network.to(self.process.device)
             if number or not starts_trained:
                 folder = self.out / f"round-{number}"
                 folder.mkdir(exist_ok=True)
@@ -348,9 +349,11 @@ class _Work:
                 job.run()
                 load_weights(network, folder / CHECKPOINT)  # the same in all processes
                 trained += job.recipe.steps
-            return error_of(network, self.kept, self.process)
+            error: float = self.process.decided(functools.partial(error_of, network, self.kept, self.process))
+            return error
 
-        network, widths = trim_and_retrain(module, self.constants.trimming, self.kept, train_round)
+        plan = self.constants.trimming
+        network, widths = trim_and_retrain(module, plan, self.kept, train_round, self.process)
         if not self.process.leads:
             return None
         write_rows(self.out / TRIMMING, Width, widths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,7 +53,7 @@ class Width:
 
 
 def trim_and_retrain(
-    network: Any, plan: Any, validation: Any, train: Callable[[Any, int], float]
+    network: Any, plan: Any, validation: Any, train: Callable[[Any, int], float], process: Any
 ) -> tuple[Any, list[Width]]:
     """Trim and retrain a network, round after round.
 
@@ -60,7 +61,8 @@ def trim_and_retrain(
         network: with its first weights.
         plan: a `models.trimming.TrimmingPlan`.
         validation: examples on which zeros are counted.
-        train: trains a network, in place, in a round, from 0; gives its validation error.
+        train: trains a network, in place, in a round, from 0; gives its validation error, the same in all processes.
+        process: a `models.distributed.Process`; the one that leads looks for idle units.
 
     Returns:
         The network of the last round that was good enough, and the history of all rounds.
@@ -70,16 +72,25 @@ def trim_and_retrain(
     history: list[Width] = []
     while True:
         error = train(network, number)
-        survey = _Survey.of(network, validation, plan)
-        history += survey.widths(number, error)
+        reached = plan.ratio is not None and whole >= plan.ratio * _size(network)
+        last = error > limit or reached or number == plan.rounds
+        widths, narrower = process.decided(functools.partial(_surveyed, network, plan, validation, number, error, last))
+        history += widths
         if error > limit:
             return best, history
+        if narrower is None:
+            return network, history
         best, limit = network, limit if number else error + plan.tolerance
-        reached = plan.ratio is not None and whole >= plan.ratio * _size(network)
-        trimmed = None if reached or number == plan.rounds else survey.trimmed(plan)
-        if trimmed is None:
-            return best, history
-        network, number = trimmed, number + 1
+        network, number = narrower, number + 1
+
+
+def _surveyed(
+    network: Any, plan: Any, validation: Any, number: int, error: float, last: bool
+) -> tuple[list[Width], Any | None]:
+    """The history of a round, and the network without its idle units, on the CPU; None if it ends here."""
+    survey = _Survey.of(network, validation, plan)
+    trimmed = None if last else survey.trimmed(plan)
+    return list(survey.widths(number, error)), None if trimmed is None else trimmed.cpu()
 
 
 def _size(network: Any) -> int:

@@ -1,5 +1,8 @@
 """Trimming while training: idle units go, the rest is retrained, and what comes out is a narrower network."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from torch import nn
 from netsurgeon import cli
 from netsurgeon.models import training
 from netsurgeon.models.checkpoints import load_checkpoint
+from netsurgeon.models.distributed import Process
 from netsurgeon.models.resnet import CifarResNet
 from netsurgeon.models.runs import load_network
 from netsurgeon.models.trimming import TrimmingPlan
@@ -86,6 +90,38 @@ def test_a_trimmed_run_goes_on_with_surgery(fit: Callable[..., Training], tmp_pa
         fit(tmp_path / "five", network="lenet5", init=tmp_path / "trimmed")
 
 
+def test_two_processes_trim_what_one_of_them_finds(fit: Callable[..., Training], mnist: Path, tmp_path: Path) -> None:
+    alone = fit(tmp_path / "one", steps=20)
+    main = tmp_path / "main.py"
+    main.write_text(
+        "import os\n"
+        "from netsurgeon import cli\n"
+        "from netsurgeon.pipeline import trimming\n"
+        "if os.environ['RANK'] != '0':\n"
+        "    trimming.count_zeros = None  # only the process that leads looks for idle units\n"
+        "cli.main()\n"
+    )
+    arguments = ["train", "lenet300", "--data", mnist, "--out", tmp_path / "two", "--trimming", "--device", "cpu"]
+    arguments += ["--settings", tmp_path / "settings.toml", "--steps", "20"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", main]
+    done = subprocess.run(
+        [*map(str, command), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("lenet300 after 40 steps") == 1  # only one process speaks
+    widths = training.read_rows(tmp_path / "two" / TRIMMING, Width)
+    units = [width.units for width in widths]
+    assert units[:2] == [300, 100]
+    assert units == pytest.approx([width.units for width in alone.widths], rel=0.05)  # sums in another order
+    _, network = load_network(tmp_path / "two")
+    assert sum(p.numel() for p in network.parameters()) == widths[-1].parameters < 266_610
+
+
 class KilledError(Exception):
     pass
 
@@ -129,7 +165,9 @@ def test_the_loop_ends_at_the_ratio(fit: Callable[..., Training], settings: Path
 def test_normalisation_goes_along_and_widths_that_the_code_fixes_stay() -> None:
     network = CifarResNet(blocks=1)
     pictures = Arrays(np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32))
-    trimmed, widths = trim_and_retrain(network, TrimmingPlan(rounds=1), pictures, lambda network, number: 0.0)
+    trimmed, widths = trim_and_retrain(
+        network, TrimmingPlan(rounds=1), pictures, lambda network, number: 0.0, Process()
+    )
     blocks = [stage[0] for stage in (trimmed.layer1, trimmed.layer2, trimmed.layer3)]
     assert all(block.conv1.out_channels == block.bn1.num_features == block.conv2.in_channels for block in blocks)
     assert any(block.conv1.out_channels < block.conv2.out_channels for block in blocks)
@@ -160,7 +198,7 @@ def test_without_relu_small_activations_count_as_zeros(epsilon: float, left: int
     network = Linear()
     pictures = Arrays(np.random.default_rng(0).standard_normal((64, 1, 4, 4)).astype(np.float32))
     plan = TrimmingPlan(rounds=1, epsilon=epsilon, deviations=2.0)
-    trimmed, _ = trim_and_retrain(network, plan, pictures, lambda network, number: 0.0)
+    trimmed, _ = trim_and_retrain(network, plan, pictures, lambda network, number: 0.0, Process())
     assert trimmed.one.out_features == trimmed.two.in_features == left
     if left < 8:
         kept = [0, 1, 3, 4, 5, 6, 7]
