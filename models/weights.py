@@ -38,8 +38,14 @@ def load_arrays(network: nn.Module, arrays: Arrays) -> None:
 
 
 def _by_name(state: Mapping[str, Tensor], arrays: Arrays) -> Arrays | None:
-    fits = all(name in arrays and arrays[name].shape == tuple(value.shape) for name, value in state.items())
-    return arrays if fits else None
+    """The array of each entry's name; a bias that is not there is 0: exporters leave out what adds nothing."""
+    found = {}
+    for name, value in state.items():
+        array = arrays.get(name, np.zeros(tuple(value.shape)) if name.endswith(".bias") else None)
+        if array is None or array.shape != tuple(value.shape):
+            return None
+        found[name] = array
+    return found
 
 
 def _by_order(state: Mapping[str, Tensor], arrays: Sequence[npt.NDArray[Any]]) -> Arrays | None:

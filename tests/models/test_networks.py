@@ -50,6 +50,20 @@ def test_arrays_fill_a_network(rename: Any) -> None:
     torch.testing.assert_close(goal.eval()(image), source.eval()(image), rtol=0, atol=0)
 
 
+def test_a_bias_that_an_exporter_left_out_is_zero() -> None:
+    torch.manual_seed(0)
+    source, goal = NETWORKS["lenet300"].build(10), NETWORKS["lenet300"].build(10)
+    arrays = arrays_of(source)
+    arrays.pop("ip3.bias").fill(0.0)
+    load_arrays(goal, arrays)
+    state = goal.state_dict()
+    assert not state["ip3.bias"].any()
+    assert all(np.array_equal(state[name].numpy(), array) for name, array in arrays.items())
+    del arrays["ip3.weight"]
+    with pytest.raises(ValueError, match="do not fill"):
+        load_arrays(goal, arrays)
+
+
 def test_arrays_of_another_network_are_refused() -> None:
     with pytest.raises(ValueError, match=r"20x1x5x5.* do not fill a network of 300x784"):
         load_arrays(NETWORKS["lenet300"].build(10), arrays_of(NETWORKS["lenet5"].build(10)))
