@@ -1,4 +1,4 @@
-"""What the benchmarks that train have in common: the command line, MNIST's test error, and rows that are kept."""
+"""What the benchmarks that train have in common: the command line, the test error, and rows that are kept."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import onnxruntime as ort
 
+from netsurgeon.models.export import INPUT_NAME
+from netsurgeon.models.networks import NETWORKS
+from netsurgeon.pipeline.train import picture_options
+from netsurgeon.pipeline.training_data import TrainingData, open_training_data
+
 RESULTS = Path(__file__).parent / "results"
-SCALE = np.float32(1 / 256)
+BATCH = 250
+"""Test pictures at once."""
 SURGERY = '[recipe]\nschedule = "cosine"\nlearning_rate = {rate}\nlog_every = 500\n'
 """Settings of dynamic network surgery."""
 LENET: dict[str, Any] = {"batch_size": 512, "learning_rate": 5e-3, "shift": 1}
@@ -74,14 +80,21 @@ def run_rows(
     return int(bool(missed))
 
 
-def mnist_error(model: Path, mnist: Path) -> float:
+def open_mnist(shared: Path) -> TrainingData:
+    """MNIST as the LeNets take it."""
+    network = NETWORKS["lenet5"]
+    return open_training_data(shared / "data" / "mnist", INPUT_NAME, network.shape, picture_options(network))
+
+
+def error_of(model: Path | bytes, data: TrainingData) -> float:
     """Test error in percent, in ONNX Runtime."""
+    if data.test is None or data.test.labels is None:
+        raise SystemExit("the data has no test part with labels")
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    with np.load(mnist / "test.npz") as archive:
-        inputs, labels = archive["x"][:, None] * SCALE, archive["y"]
     name = session.get_inputs()[0].name
-    logits = np.concatenate([session.run(None, {name: part})[0] for part in np.array_split(inputs, 20)])
-    return round(100 * float(np.mean(logits.argmax(1) != labels)), 4)
+    parts = np.split(np.arange(data.test.count), range(BATCH, data.test.count, BATCH))
+    logits = np.concatenate([session.run(None, {name: data.test.inputs(part)})[0] for part in parts])
+    return round(100 * float(np.mean(logits.argmax(1) != data.test.labels)), 4)
 
 
 def _keep_row(name: str, row: str, facts: Facts, page: Callable[[dict[str, Facts]], str]) -> None:

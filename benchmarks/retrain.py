@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from _runs import picture_options
-from _training import LENET, SURGERY, Facts, must, run_rows
+from _training import LENET, SURGERY, Facts, error_of, must, run_rows
 
 from netsurgeon.models.networks import NETWORKS
 from netsurgeon.pipeline import train as training
@@ -31,15 +31,14 @@ from netsurgeon.pipeline.retrain import CALIBRATION, retrain
 from netsurgeon.pipeline.training_data import TrainingData, open_training_data
 
 CIFARNET = """[recipe]
-steps = 8000
+steps = 6000
 batch_size = 64
-learning_rate = 0.01
+learning_rate = 0.03
 weight_decay = 4e-3
 shift = 2
 log_every = 500
 """
-"""Caffe's weight decay; the rest has not been tuned."""
-BATCH = 250
+"""Caffe's weight decay; 0.03 was better than 0.01 on the held-out part after 600 steps. The rest has not been tuned."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +116,7 @@ ROWS = (
         surgery=Surgery("lenet5", start=7, rate=0.03),
     ),
     Row("resnet20_cifar10", "cifar10", 10, 1, {"steps": 4000, "shift": 2, "flip": True}, labels=False),
-    Row("cifarnet", "cifar10", 9, 2, {"steps": 500, "shift": 2, "flip": True}, lost=0.2, paper=1020),
+    Row("cifarnet", "cifar10", 9, 2, {"steps": 1000, "shift": 2, "flip": True}, lost=0.2, paper=1020),
 )
 
 
@@ -145,8 +144,8 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     if row.surgery is not None:
         small, kept = _operated(row, row.surgery, small, path, arguments.seed)
     seconds = round(time.perf_counter() - started)
-    dense_error, error = (_error(model, given) for model in (dense, small))
-    one_shot = None if row.labels else _error(_one_shot(row, dense, given, name, arguments.seed), given)
+    dense_error, error = (error_of(model, given) for model in (dense, small))
+    one_shot = None if row.labels else error_of(_one_shot(row, dense, given, name, arguments.seed), given)
     most = row.must if row.lost is None else round(dense_error + row.lost, 4)
     return {
         "dense_error": dense_error,
@@ -205,17 +204,6 @@ def _unlabelled(data: TrainingData, name: str, folder: Path) -> Path:
     arrays: dict[str, Any] = {name: data.train.inputs(np.arange(data.train.count))}
     np.savez(path, **arrays)
     return path
-
-
-def _error(model: Path | bytes, data: TrainingData) -> float:
-    """Test error in percent, in ONNX Runtime."""
-    if data.test is None or data.test.labels is None:
-        raise SystemExit("the data has no test part with labels")
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    parts = np.split(np.arange(data.test.count), range(BATCH, data.test.count, BATCH))
-    logits = np.concatenate([session.run(None, {name: data.test.inputs(part)})[0] for part in parts])
-    return round(100 * float(np.mean(logits.argmax(1) != data.test.labels)), 4)
 
 
 def _page(rows: dict[str, Facts]) -> str:

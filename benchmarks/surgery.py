@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 from _runs import picture_options
-from _training import LENET, SCALE, SURGERY, Facts, mnist_error, must, run_rows
+from _training import LENET, SURGERY, Facts, error_of, must, open_mnist, run_rows
 
+from netsurgeon.models.export import INPUT_NAME
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.export import export
 from netsurgeon.pipeline.retrain import retrain
 from netsurgeon.pipeline.train import Training, train
+from netsurgeon.pipeline.training_data import TrainingData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,18 +82,19 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     if result is None:
         raise SystemExit("not for torchrun")
     export(out, out / "model.onnx")
-    error = mnist_error(out / "model.onnx", mnist)
-    packed = _packed(out / "model.onnx", mnist)
+    data = open_mnist(arguments.shared)
+    error = error_of(out / "model.onnx", data)
+    packed = _packed(out / "model.onnx", data)
     return {
         "steps": arguments.steps,
         "seed": arguments.seed,
         "start": row.start,
         **_facts(row, result),
-        "dense_error": mnist_error(dense, mnist),
+        "dense_error": error_of(dense, data),
         "error": error,
         "bytes_dense": dense.stat().st_size,
         "bytes_packed": packed.stat().st_size,
-        "error_packed": mnist_error(packed, mnist),
+        "error_packed": error_of(packed, data),
         "reached": None if row.error is None else error <= row.error + 1e-9,
     }
 
@@ -104,12 +107,11 @@ def _pruned(dense: Path, percent: float, mnist: Path, path: Path, seed: int) -> 
     return path
 
 
-def _packed(model: Path, mnist: Path) -> Path:
+def _packed(model: Path, data: TrainingData) -> Path:
     """The model as `compress --keep-zeros` packs it, on training pictures without labels."""
-    with np.load(mnist / "train.npz") as archive:
-        inputs = archive["x"][:CALIBRATION, None] * SCALE
+    inputs = data.train.inputs(np.arange(CALIBRATION))
     packed = model.with_name("packed.onnx")
-    compress(model, {"image": inputs}, output=packed, keep_zeros=True, round_to=1)
+    compress(model, {INPUT_NAME: inputs}, output=packed, keep_zeros=True, round_to=1)
     return packed
 
 

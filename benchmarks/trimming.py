@@ -12,7 +12,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from _training import Facts, mnist_error, must, run_rows
+from _training import Facts, error_of, must, open_mnist, run_rows
 
 from netsurgeon.pipeline.export import export
 from netsurgeon.pipeline.train import Training, train
@@ -69,7 +69,7 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     if result is None:
         raise SystemExit("not for torchrun")
     export(out, out / "model.onnx")
-    error = mnist_error(out / "model.onnx", mnist)
+    error = error_of(out / "model.onnx", open_mnist(arguments.shared))
     facts = _facts(result)
     return {
         **facts,
