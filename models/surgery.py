@@ -45,7 +45,8 @@ class SurgeryPlan:
         allocation: how a ratio is spread over the layers, one of `allocation.ALLOCATIONS`, or "auto", which tries.
         ramp: share of `stop` over which a ratio is reached, the density falling from that of the start as
             ``(1 - i / ramp) ** 3``.
-        interval: iterations between two searches for thresholds, with a ratio.
+        interval: iterations between two searches for thresholds, with a ratio; from a pruned start each of the first
+            so many iterations has one.
 
     Raises:
         ValueError: a value is out of range.
@@ -241,13 +242,20 @@ class Surgery:
                 layer.measure()
                 layer.threshold = max(layer.mean + (self.plan.c_of(layer.name) or 0.0) * layer.deviation, 0.0)
         last = iteration == self.plan.stop - 1
-        if self.plan.ratio is not None and (last or iteration % self.plan.interval == 0):
+        if self.plan.ratio is not None and (last or self._seeks(iteration, self.starts[turn])):
             self._find_thresholds(group, self.plan.target(iteration, self.starts[turn]))
         chance = 1.0 if last else (1.0 + self.plan.gamma * iteration) ** -self.plan.power
         draws = np.random.default_rng((self.seed, step)).random(len(group))
         for layer, draw in zip(group, draws, strict=True):
             if draw < chance:
                 layer.prune_and_splice(self.plan.low, self.plan.high)
+
+    def _seeks(self, iteration: int, start: float) -> bool:
+        """Whether thresholds are found anew in an iteration of a group that has kept a share before the first.
+
+        What a pruned model has pruned is 0 and grows in the first steps: an older threshold would splice all of it.
+        """
+        return iteration % self.plan.interval == 0 or (start < 1.0 and iteration < self.plan.interval)
 
     def feel(self) -> None:
         """After the backward pass of a training step: take its gradients into the curvatures, where they are used."""

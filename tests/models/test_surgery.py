@@ -154,7 +154,7 @@ def test_surgery_to_a_ratio_goes_on_from_the_masks_it_is_given() -> None:
     net = network()
     with torch.no_grad():
         net[0].weight[:, :18] = 0.0
-    surgery = Surgery(net, SurgeryPlan(c={"*": 0.0}, gamma=0.0, stop=60, ratio=10.0, allocation="lamp", interval=1))
+    surgery = Surgery(net, SurgeryPlan(c={"*": 0.0}, gamma=0.0, stop=60, ratio=10.0, allocation="lamp", interval=9))
     start, optimizer = surgery.kept, torch.optim.SGD(net.parameters(), lr=0.1)
     x, target = torch.rand(64, 20), torch.randint(0, 5, (64,))
     for step in range(60):

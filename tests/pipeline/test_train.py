@@ -16,9 +16,11 @@ import torch
 
 from netsurgeon import cli
 from netsurgeon.models import training
+from netsurgeon.models.allocation import ALLOCATIONS
 from netsurgeon.models.checkpoints import load_checkpoint
-from netsurgeon.models.runs import load_network
+from netsurgeon.models.runs import load_network, load_run
 from netsurgeon.models.surgery import Count
+from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.export import check_zeros, export
 from netsurgeon.pipeline.runtime import Runtime
@@ -78,6 +80,33 @@ def test_a_network_learns_under_surgery(fit: Callable[..., Training], tmp_path: 
     rows = training.read_rows(tmp_path / "run" / training.HISTORY, Count)
     assert sum(row.pruned for row in rows) - sum(row.spliced for row in rows) == result.parameters - result.nonzero
     assert sum(row.spliced for row in rows) > 0
+
+
+def test_a_ratio_is_spread_as_the_validation_split_says(fit: Callable[..., Training], tmp_path: Path) -> None:
+    result = fit(tmp_path / "run", surgery_ratio=20.0)
+    errors = load_run(tmp_path / "run").found["rehearsed errors"]
+    assert set(errors) == set(ALLOCATIONS)
+    assert errors[result.found["allocation"]] == min(errors.values())
+    assert result.parameters / 22 < result.nonzero <= result.parameters / 20
+    assert {layer.c for layer in result.layers}.isdisjoint({1.0})  # that of the settings
+
+
+def test_surgery_goes_on_from_what_compress_has_pruned(
+    fit: Callable[..., Training], mnist: Path, tmp_path: Path
+) -> None:
+    fit(tmp_path / "dense", surgery=False, steps=120)
+    export(tmp_path / "dense", tmp_path / "dense.onnx")
+    with np.load(mnist / "train.npz") as archive:
+        images = {"image": archive["x"][:, None] / np.float32(256)}
+    pruned = tmp_path / "pruned.onnx"
+    compress(tmp_path / "dense.onnx", images, output=pruned, sparsity=0.8, keep_unread=True, damping=0.01)
+    result = fit(tmp_path / "run", init=pruned, surgery_ratio=20.0)
+    first = training.read_rows(tmp_path / "run" / training.HISTORY, Count)
+    assert first[0].kept <= 0.25 * first[0].size  # the masks of the file, not those of a dense network
+    assert result.parameters == 266_610
+    assert result.nonzero <= result.parameters / 20
+    assert result.test_error is not None
+    assert result.test_error < 0.2
 
 
 def test_a_network_learns_in_bfloat16(fit: Callable[..., Training], tmp_path: Path) -> None:
