@@ -110,18 +110,22 @@ def round_to_codebook(weight: Array, codebook: Array) -> Array:
     return rounded
 
 
-def refit_codebook(weight: Array, target: Array, hessian: Array, damping: float = 1e-8) -> NDArray[np.float64]:
+def refit_codebook(
+    weight: Array, target: Array, hessian: Array, damping: float = 1e-8, scales: Array | None = None
+) -> NDArray[np.float64]:
     """Best entries for a weight whose elements have been assigned to a codebook, in the layer's own metric.
 
-    Minimises ``sum_r (A_r c - target_r)^T H (A_r c - target_r)`` over c, where A_r (columns, m) puts the entries of c
-    at the kept elements of row r. The normal equations are ``(sum_r A_r^T H A_r) c = sum_r A_r^T H target_r``; a ridge
-    of ``damping`` times their mean diagonal pulls towards the present entries. Costs rows times kept², in float64.
+    Minimises ``sum_r s_r² (A_r c - target_r)^T H (A_r c - target_r)`` over c, where A_r (columns, m) puts the entries
+    of c at the kept elements of row r. The normal equations are ``(sum_r s_r² A_r^T H A_r) c = sum_r s_r² A_r^T H
+    target_r``; a ridge of ``damping`` times their mean diagonal pulls towards the present entries. Costs rows times
+    kept², in float64.
 
     Args:
         weight: Rounded weight (rows, columns): its distinct nonzero values are the present codebook.
         target: Weight to come close to, usually the original (rows, columns).
         hessian: Symmetric, positive semidefinite (columns, columns).
         damping: Relative ridge, positive.
+        scales: s, what each row is multiplied with in the end (rows, 1); 1 if None.
 
     Returns:
         New entries (m,), in the order of the ascending distinct nonzero values of ``weight``.
@@ -135,9 +139,10 @@ def refit_codebook(weight: Array, target: Array, hessian: Array, damping: float 
         return codebook
     rows, columns = np.nonzero(weight)
     indices = np.searchsorted(codebook, weight[rows, columns])
-    wanted = (target.astype(np.float64) @ hessian.astype(np.float64))[rows, columns]
+    importance = np.ones(len(weight)) if scales is None else np.square(scales[:, 0], dtype=np.float64)
+    wanted = (target.astype(np.float64) @ hessian.astype(np.float64))[rows, columns] * importance[rows]
     right = np.bincount(indices, weights=wanted, minlength=size)
-    normal = _normal_matrix(rows, columns, indices, hessian, size)
+    normal = _normal_matrix(rows, columns, indices, hessian, importance, size)
     ridge = damping * float(np.trace(normal)) / size
     damped = normal + ridge * np.eye(size)
     try:
@@ -147,8 +152,10 @@ def refit_codebook(weight: Array, target: Array, hessian: Array, damping: float 
         raise FactorizationError(f"a codebook of {size} values cannot be refitted with damping {damping:g}") from error
 
 
-def _normal_matrix(rows: Array, columns: Array, indices: Array, hessian: Array, size: int) -> NDArray[np.float64]:
-    """``sum_r A_r^T H A_r`` (size, size): each row's part of H, summed over runs of equal indices."""
+def _normal_matrix(
+    rows: Array, columns: Array, indices: Array, hessian: Array, importance: Array, size: int
+) -> NDArray[np.float64]:
+    """``sum_r s_r² A_r^T H A_r`` (size, size): each row's part of H, summed over runs of equal indices."""
     order = np.lexsort((indices, rows))
     columns, indices = columns[order], indices[order]
     normal = np.zeros((size, size))
@@ -158,7 +165,7 @@ def _normal_matrix(rows: Array, columns: Array, indices: Array, hessian: Array, 
         runs = np.flatnonzero(np.diff(entries, prepend=-1))
         part = hessian.take(kept, axis=0).take(kept, axis=1).astype(np.float64, copy=False)
         part = np.add.reduceat(np.add.reduceat(part, runs, axis=0), runs, axis=1)
-        normal[np.ix_(entries[runs], entries[runs])] += part
+        normal[np.ix_(entries[runs], entries[runs])] += importance[rows[start]] * part
     return normal
 
 

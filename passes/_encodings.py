@@ -8,14 +8,18 @@ A weight, read in row-major order, is a *stream* of values and the places they b
 * ``bitmap``: one zero, then the nonzero elements, and one bit for each element of the weight.
 
 The stream is kept in the smallest float type that holds each value exactly, or as indices into a codebook of its
-distinct values. Everything here compares bit patterns: ``-0.0`` is a value unlike ``0.0``, and a NaN keeps its payload.
+distinct values, which each slice along an axis may scale by a power of two of its own (see `_row_scales`). Everything
+here compares bit patterns: ``-0.0`` is a value unlike ``0.0``, and a NaN keeps its payload.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from netsurgeon.passes._row_scales import split_scales
 
 Array: TypeAlias = NDArray[Any]
 Layout: TypeAlias = Literal["dense", "gaps", "bitmap"]
@@ -40,17 +44,20 @@ class Encoding:
         dtype: Float type (NumPy name) of the stored values or of the codebook's entries.
         gap_bits: Width of a gap's field, 2 to 8; 0 without gaps.
         index_bits: Width of an index into the codebook, 1 to 8; 0 without a codebook.
+        scaled_axis: Axis along which each slice has a scale; None without scales.
     """
 
     layout: Layout
     dtype: str
     gap_bits: int = 0
     index_bits: int = 0
+    scaled_axis: int | None = None
 
     def __str__(self) -> str:
-        """Name it for a report, e.g. ``gaps (8 bit), codebook of float16 (7 bit)``."""
+        """Name it for a report, e.g. ``gaps (8 bit), scaled codebook of float16 (7 bit)``."""
         place = f"gaps ({self.gap_bits} bit)" if self.layout == "gaps" else self.layout
-        return f"{place}, " + (f"codebook of {self.dtype} ({self.index_bits} bit)" if self.index_bits else self.dtype)
+        book = "codebook" if self.scaled_axis is None else "scaled codebook"
+        return f"{place}, " + (f"{book} of {self.dtype} ({self.index_bits} bit)" if self.index_bits else self.dtype)
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,13 @@ class Encoded:
         places: Gaps (stream length) or bits (weight size); None for a dense layout.
         values: The stream, or the codebook's entries.
         indices: Indices of the stream in ``values``; None without a codebook.
+        scales: What the weight is multiplied with in the end, of its rank; None without scales.
     """
 
     places: PackedIntegers | None
     values: Array
     indices: PackedIntegers | None
+    scales: Array | None = None
 
 
 def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
@@ -96,18 +105,33 @@ def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
     """
     keys = _keys(weight)
     positions = _nonzero_positions(keys)
-    distinct = _distinct_or_all(keys[positions])
-    dtype = _smallest_exact(distinct.view(weight.dtype))
     plain = Encoding("dense", weight.dtype.name), plain_bytes(weight.nbytes, name_length)
     best = plain
-    for layout, gap_bits, length, with_zero in _streams(keys.size, positions):
-        entries = distinct.size + int(with_zero and distinct[0] != 0)
-        for index_bits in _index_widths(entries):
-            encoding = Encoding(layout, dtype.name, gap_bits, index_bits)
-            size = _bytes(encoding, weight, length, entries) + 2 * name_length
-            if encoding != plain[0] and size < best[1]:
-                best = encoding, size
+    for axis, distinct, extra in _value_sets(weight, keys[positions]):
+        dtype = _smallest_exact(distinct.view(weight.dtype))
+        for layout, gap_bits, length, with_zero in _streams(keys.size, positions):
+            entries = distinct.size + int(with_zero and distinct[0] != 0)
+            for index_bits in _index_widths(entries, axis is not None):
+                encoding = Encoding(layout, dtype.name, gap_bits, index_bits, axis)
+                size = _bytes(encoding, weight, length, entries) + extra + 2 * name_length
+                if encoding != plain[0] and size < best[1]:
+                    best = encoding, size
     return best
+
+
+def _value_sets(weight: Array, nonzero: Array) -> Iterator[tuple[int | None, Array, int]]:
+    """What a weight can be made of: the axis of its scales, ascending bit patterns (m,), bytes the scales add.
+
+    Those it has as it is, and those it has when slices along an axis are scaled, where that leaves few. ONNX Runtime
+    multiplies no float16 while it loads a model, so those are not scaled.
+    """
+    yield None, _distinct_or_all(nonzero), 0
+    if weight.dtype.itemsize > 2 and weight.ndim > 1:
+        for axis in (0, weight.ndim - 1):
+            scaled = split_scales(weight, axis)
+            if scaled is not None and scaled.values.size < _CODEBOOK_SIZE:
+                more = scaled.scales.nbytes + 8 * weight.ndim + _TENSOR_OVERHEAD + 2 * _NODE_OVERHEAD
+                yield axis, np.sort(_keys(scaled.values)), more
 
 
 def encode(weight: Array, encoding: Encoding) -> Encoded:
@@ -116,12 +140,18 @@ def encode(weight: Array, encoding: Encoding) -> Encoded:
     Raises:
         ValueError: If the encoding cannot hold the weight's values exactly.
     """
+    scales: Array | None = None
+    if encoding.scaled_axis is not None:
+        scaled = split_scales(weight, encoding.scaled_axis)
+        if scaled is None:
+            raise ValueError("no scales bring the weight to few values any more; plan the packing again")
+        weight, scales = scaled.weight, scaled.scales
     places, keys = _split(_keys(weight), encoding)
     stream = keys.view(weight.dtype)
     if not encoding.index_bits:
         return Encoded(places, _exact(stream, encoding.dtype), None)
     codebook, indices = _codebook(stream, encoding)
-    return Encoded(places, codebook, pack_integers(indices, encoding.index_bits))
+    return Encoded(places, codebook, pack_integers(indices, encoding.index_bits), scales)
 
 
 def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
@@ -217,11 +247,10 @@ def _bridgeable(positions: NDArray[np.int64]) -> NDArray[np.int64]:
     return bridgeable
 
 
-def _index_widths(entries: int) -> list[int]:
+def _index_widths(entries: int, scaled: bool) -> list[int]:
     """No codebook, or one of ``entries`` values with indices of whole bytes or as narrow as they can be."""
-    if entries > _CODEBOOK_SIZE:
-        return [0]
-    return [0, 8, max(1, (entries - 1).bit_length())]
+    widths = [8, max(1, (entries - 1).bit_length())] if entries <= _CODEBOOK_SIZE else []
+    return widths if scaled else [0, *widths]
 
 
 def _bytes(encoding: Encoding, weight: Array, length: int, entries: int) -> int:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from netsurgeon.passes._codebooks import fit_codebook, refit_codebook, replace_codebook, round_to_codebook
+from netsurgeon.passes._codebooks import (
+    fit_codebook,
+    refit_codebook,
+    replace_codebook,
+    round_to_codebook,
+    round_to_type,
+)
 from netsurgeon.passes._linalg import Array
+from netsurgeon.passes._row_scales import row_scales
 from netsurgeon.passes.solvers import Problem
 
-SIZES = (255, 127, 63, 31, 15)
-"""Values of a codebook, 8 to 4 bits each: the zero that a sparse layout needs is one more."""
+BITS = {255: 8.0, 127: 64 / 9, 63: 64 / 10, 31: 64 / 12, 15: 4.0, 7: 64 / 21}
+"""Bits of a stored value by the values of a codebook: the zero that a sparse layout needs is one more, and whole values
+go into words of 64 bits."""
+SIZES = tuple(BITS)
+WEIGHT_BITS = 6.0
+"""What a weight that is removed saves, about."""
 SHARE = 1.0
-"""Fewer values are taken while the layer's error grows by no more than this share by them."""
+"""Where no price is known, fewer values are taken while the layer's error grows by no more than this share by them."""
 BLOCK = 64
 """Columns between two matrix products of the descent."""
 SWEEPS = 2
@@ -19,31 +32,53 @@ REFIT_LIMIT = 2e9
 """Codebooks are refitted while the pairs of kept weights, summed over the rows, stay below this."""
 
 
-def quantize(weight: Array, problem: Problem) -> Array:
-    """Put the kept weights (groups, rows, columns) on the smallest codebook that costs little beside the pruning.
+def quantize(weight: Array, problem: Problem, price: float | None = None, *, scaled: bool = True) -> Array:
+    """Put the kept weights (groups, rows, columns) on a codebook; the support stays.
 
-    A layer that has lost nothing takes the largest one. The support stays.
+    With a price the codebook's bits are worth what the plan's pruning has paid for a weight: the size is taken at which
+    error and bits cost least together. Without, the smallest that costs little beside the pruning; a layer that has
+    lost nothing takes the largest one.
+
+    Args:
+        weight: pruned.
+        problem: of the layer.
+        price: error of the layer, relative to its output's energy, that one weight less is worth.
+        scaled: whether each row is a power of two times values of the codebook, which are float16 then.
     """
     if not weight.any():
         return weight
+    scales = row_scales(weight) if scaled else np.ones((*weight.shape[:-1], 1))
+    divided = dataclasses.replace(problem, weight=problem.weight / scales)
+    stored = np.count_nonzero(weight) / WEIGHT_BITS
     allowed = (1.0 + SHARE) * problem.error(weight)
-    best = _on_codebook(weight, problem, SIZES[0])
-    for size in SIZES[1:]:
-        smaller = _on_codebook(weight, problem, size)
-        if problem.error(smaller) > allowed:
+    best, least = weight, np.inf
+    for size in SIZES:
+        fitted = _on_codebook(weight / scales, divided, scales, size)
+        fitted = scales * (round_to_type(fitted, "float16") if scaled else fitted)
+        error = problem.error(fitted)
+        if price is None:
+            cost = size if error <= allowed or size == SIZES[0] else np.inf
+        else:
+            cost = error / problem.energy + price * stored * BITS[size]
+        if cost >= least:
             break
-        best = smaller
+        best, least = fitted, cost
     return best
 
 
-def _on_codebook(weight: Array, problem: Problem, size: int) -> Array:
-    """Fit a codebook of at most `size` values, then assign and refit in turn on the layer's problem."""
-    rounded = round_to_codebook(weight, fit_codebook(weight[weight != 0.0], size))
+def _on_codebook(weight: Array, problem: Problem, scales: Array, size: int) -> Array:
+    """Fit a codebook of at most `size` values, then assign and refit in turn on the layer's problem.
+
+    Rows of `weight` and of the problem's weight are divided by `scales`.
+    """
+    kept = weight != 0.0
+    importance = np.einsum("gii->gi", problem.hessian)[:, None, :] * scales**2
+    rounded = round_to_codebook(weight, fit_codebook(weight[kept], size, importance[kept]))
     cheap = float(np.sum(np.count_nonzero(weight, axis=-1).astype(float) ** 2)) < REFIT_LIMIT
     for _ in range(SWEEPS):
         rounded = descend(rounded, problem)
         if len(weight) == 1 and cheap:
-            codebook = refit_codebook(rounded[0], problem.weight[0], problem.hessian[0])
+            codebook = refit_codebook(rounded[0], problem.weight[0], problem.hessian[0], scales=scales[0])
             rounded = replace_codebook(rounded[0], codebook)[None]
     return rounded
 

@@ -52,6 +52,8 @@ class PackWeights(ir.passes.InPlacePass):
         gaps     = ScatterElements(ConstantOfShape(0), CumSum(integers(gaps)), values) -> Reshape(shape)
         bitmap   = Gather(values, CumSum(bits) * bits) -> Reshape(shape), bits = integers(bitmap), values[0] = 0
 
+    and behind any of them -> Mul(scales -> Cast) where the slices along an axis share a codebook up to powers of two.
+
     ONNX Runtime folds the chain away while a session loads, and outputs are those of the plain model to the last bit.
     With optimisation off the chain runs each time. The weights are the same, but ONNX Runtime rearranges ahead only
     what is constant and takes other matrix kernels otherwise: outputs agree to rounding, and to the last bit where
@@ -186,13 +188,21 @@ class _Builder:
         self.nodes.append(ir.node(operator, inputs, attributes, outputs=[output]))
         return output
 
-    def unpacked(self, data: ir.Value, tensor: ir.TensorProtocol, weight: str) -> ir.Value:
-        """The node that gives the weight its shape and, by its own name, marks the chain."""
+    def of_type(self, array: Array, dtype: ir.DataType) -> ir.Value:
+        """A tensor in the weight's type, stored in its own."""
+        stored = self.tensor(array)
+        return stored if array.dtype == dtype.numpy() else self.node("Cast", [stored], to=dtype.value)
+
+    def unpacked(self, data: ir.Value, tensor: ir.TensorProtocol, weight: str, scales: Array | None) -> ir.Value:
+        """The nodes that give the weight its shape and scales; the last one's name marks the chain."""
+        operator, inputs = "Reshape", [data, self.integers(*tensor.shape.numpy())]
+        if scales is not None:
+            operator, inputs = "Mul", [self.node(operator, inputs), self.of_type(scales, tensor.dtype)]
         output = ir.val(weight, tensor.dtype, tensor.shape.numpy())
         mark = unpacking_node_name(weight)
         name = mark if mark not in self.names else self._unique(mark + "_{}")
         self.names.add(name)
-        self.nodes.append(ir.node("Reshape", [data, self.integers(*tensor.shape.numpy())], outputs=[output], name=name))
+        self.nodes.append(ir.node(operator, inputs, outputs=[output], name=name))
         return output
 
     def _unique(self, pattern: str) -> str:
@@ -225,22 +235,21 @@ def _unpacked(
     """Build the whole chain; its output has the weight's name, type and shape."""
     values = _values(builder, encoded, tensor.dtype)
     if encoded.places is None:
-        return builder.unpacked(values, tensor, weight)
+        return builder.unpacked(values, tensor, weight, encoded.scales)
     places = _integers(builder, encoded.places)
     summed = builder.node("CumSum", [places, builder.constant(np.array(0, np.int64))])
     if encoding.layout == "bitmap":
         ranks = builder.node("Mul", [summed, places])
-        return builder.unpacked(builder.node("Gather", [values, ranks]), tensor, weight)
+        return builder.unpacked(builder.node("Gather", [values, ranks]), tensor, weight, encoded.scales)
     zero = ir.tensor(np.zeros(1, tensor.dtype.numpy()))
     zeros = builder.node("ConstantOfShape", [builder.integers(tensor.size)], value=zero)
-    return builder.unpacked(builder.node("ScatterElements", [zeros, summed, values]), tensor, weight)
+    scattered = builder.node("ScatterElements", [zeros, summed, values])
+    return builder.unpacked(scattered, tensor, weight, encoded.scales)
 
 
 def _values(builder: _Builder, encoded: Encoded, dtype: ir.DataType) -> ir.Value:
     """The stream in the weight's type."""
-    stored = builder.tensor(encoded.values)
-    if encoded.values.dtype != dtype.numpy():
-        stored = builder.node("Cast", [stored], to=dtype.value)
+    stored = builder.of_type(encoded.values, dtype)
     if encoded.indices is None:
         return stored
     return builder.node("Gather", [stored, _integers(builder, encoded.indices)])

@@ -15,6 +15,7 @@ from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._linalg import Array, FactorizationError
 from netsurgeon.passes._masks import Pattern
+from netsurgeon.passes._nodes import tensor
 from netsurgeon.passes._quantize import quantize
 from netsurgeon.passes.statistics import Moments, Statistics
 
@@ -28,10 +29,12 @@ class LayerPlan:
         method: one of `solvers.METHODS`.
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
         pattern: N and M of an N:M pattern.
-        values: "codebook" = at most 255 distinct values, fewer where that costs little; anything else leaves them free.
+        values: "codebook" = at most 255 distinct values, fewer where that costs little, times a power of two for each
+            row (see `has_scaled_rows`); anything else leaves them free.
         gone: columns and rows that are trimmed; they are not in `keep`.
         keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
         patient: whether there is time for the best that the method can do.
+        price: error, relative to the energy of the layer's output, that one weight less is worth; None = not known.
     """
 
     keep: int
@@ -42,6 +45,7 @@ class LayerPlan:
     gone: Gone | None = dataclasses.field(default=None, compare=False)
     keep_zeros: bool = False
     patient: bool = True
+    price: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +197,7 @@ class PruneWeights(ir.passes.InPlacePass):
             else:
                 pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern, patient=plan.patient)
             if plan.values == "codebook":
-                pruned = quantize(pruned, problem)
+                pruned = quantize(pruned, problem, plan.price, scaled=has_scaled_rows(layer, plan.values))
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
         written = plan.gone.restored(pruned, dense) if plan.gone else pruned
@@ -232,6 +236,11 @@ def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:
     if statistics.lost_mean is not None:
         moved = moved + statistics.lost_mean[..., None]
     return np.asarray(moved[..., 0].reshape(layer.groups, layer.blocks, layer.rows).sum(axis=1).ravel())
+
+
+def has_scaled_rows(layer: Layer, values: str) -> bool:
+    """Whether the rows of a layer share a codebook up to powers of two, as `PackWeights` can store them."""
+    return values == "codebook" and layer.blocks == 1 and tensor(layer.weight).numpy().itemsize > 2
 
 
 def pattern_of(layer: Layer, pattern: tuple[int, int]) -> Pattern:

@@ -55,6 +55,22 @@ def allocate(costs: Mapping[str, Cost], keep: int) -> dict[str, int]:
     return kept if sum(kept.values()) <= keep else _scaled(kept, keep)
 
 
+def prices(costs: Mapping[str, Cost], kept: Mapping[str, int]) -> dict[str, float]:
+    """Error of each layer that costs as much as the dearest weight that was removed (the Lagrange multiplier)."""
+    dearest = max((_last_slope(cost, cost.size - kept[name]) for name, cost in costs.items()), default=0.0)
+    return {name: dearest / max(cost.sensitivity, np.finfo(float).tiny) for name, cost in costs.items()}
+
+
+def _last_slope(cost: Cost, removed: int) -> float:
+    """Cost per weight of the last of the steps by which so many weights have gone."""
+    slope = 0.0
+    for next_slope, count in _steps(cost):
+        if removed <= 0:
+            break
+        slope, removed = next_slope, removed - count
+    return slope
+
+
 def _cheapest_steps(costs: Mapping[str, Cost], removed: int) -> dict[str, int]:
     """Weights removed from each layer, `removed` in all unless the curves end before."""
     result = dict.fromkeys(costs, 0)

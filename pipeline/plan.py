@@ -48,10 +48,12 @@ class Plan:
     Attributes:
         keep: by layer name.
         costs: error curve and sensitivity by layer name; empty where no budget was needed.
+        prices: error of a layer, relative to its output's energy, that one weight less is worth; empty likewise.
     """
 
     keep: Mapping[str, int]
     costs: Mapping[str, budget.Cost] = dataclasses.field(repr=False)
+    prices: Mapping[str, float] = dataclasses.field(default_factory=dict, repr=False)
 
     def damping(self, name: str) -> float | None:
         """λ of a layer's error curve, where it has one."""
@@ -105,7 +107,9 @@ class Temper:
 
 def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, temper: Temper) -> Plan:
     """Spread `keep` weights over the layers without a sparsity of their own."""
-    return Plan({**budget.allocate(temper.of(costs), keep), **selection.fixed}, costs)
+    tempered = temper.of(costs)
+    kept = budget.allocate(tempered, keep)
+    return Plan({**kept, **selection.fixed}, costs, budget.prices(tempered, kept))
 
 
 def _kept_by_others(selection: Selection, sparsity: float) -> int:

@@ -13,7 +13,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import is_constant, optional_input
-from netsurgeon.passes.prune_weights import LayerPlan, Outcome, PruneWeights, Solution
+from netsurgeon.passes.prune_weights import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.passes.round_weights import Rounding, round_weights
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.options import Options, Progress
@@ -72,6 +72,7 @@ def prune_segments(
             selection.gone.get(name),
             options.keep_zeros,
             selection.is_patient,
+            plan.prices.get(name),
         )
         for name, keep in plan.keep.items()
     }
@@ -89,7 +90,8 @@ def prune_segments(
             solved.update({name: prune.solutions[name] for name in moments})
         outcomes |= prune.outcomes
         done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
-        roundings += round_weights(current, [layer.weight.name or "" for layer in done], _stored_type(options))
+        free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
+        roundings += round_weights(current, free, _stored_type(options))
         round_weights(current, _own_biases(done), _stored_type(options))
     return Pruned(outcomes, tuple(roundings), (*_too_few(dense, outcomes), *_unvaried(outcomes)))
 

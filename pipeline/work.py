@@ -131,13 +131,13 @@ class Work:
 
     def plan(self) -> Plan | None:
         """The plan that was kept; None where there is none."""
-        kept, arrays = self.facts("plan"), self.arrays("plan")
-        return None if kept is None or arrays is None else Plan(kept, costs_from_arrays(arrays))
+        found, arrays = self.facts("plan"), self.arrays("plan")
+        return None if found is None or arrays is None else Plan(costs=costs_from_arrays(arrays), **found)
 
     def keep_plan(self, plan: Plan) -> None:
         """Keep the plan of a run that was said what to do."""
         self.keep_arrays("plan", costs_to_arrays(plan.costs))
-        self.keep_facts("plan", dict(plan.keep))
+        self.keep_facts("plan", {"keep": dict(plan.keep), "prices": dict(plan.prices)})
 
     def solutions(self, name: str) -> Solutions:
         """Solved layers of one operation."""

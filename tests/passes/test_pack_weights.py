@@ -211,6 +211,43 @@ def test_small_fields_beat_bytes_and_bitmap() -> None:
     assert choose_encoding(sparse((500, 500), 0.995), 1)[0] == Encoding("gaps", "float32", 8)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("sparsity", "layout"), [(0.0, "dense"), (0.5, "bitmap"), (0.95, "gaps")])
+@pytest.mark.parametrize(("shape", "axis"), [((300, 400), 0), ((300, 400), 1), ((64, 16, 5, 5), 0)])
+def test_slices_of_different_size_share_a_codebook(
+    shape: tuple[int, ...], axis: int, sparsity: float, layout: str, dtype: str, tmp_path: Path
+) -> None:
+    along = [size if place == axis else 1 for place, size in enumerate(shape)]
+    scales = 2.0 ** np.random.default_rng(2).integers(-9, 3, along)
+    weight = (sparse(shape, sparsity, dtype, grid=31) * scales).astype(dtype)
+    operator = "Conv" if len(shape) == 4 else "Gemm"
+    packed = model_of(weight, operator)
+    [packing] = plan_packing(packed)
+    assert (packing.encoding.layout, packing.encoding.scaled_axis, packing.encoding.index_bits) == (layout, axis, 5)
+    assert "scaled codebook" in str(packing.encoding)
+    ir.save(packed, tmp_path / "plain.onnx")
+    PackWeights()(packed)
+    ir.save(packed, tmp_path / "packed.onnx")
+    saved = (tmp_path / "plain.onnx").stat().st_size - (tmp_path / "packed.onnx").stat().st_size
+    assert saved == pytest.approx(packing.bytes_before - packing.bytes_after, abs=400)
+    if dtype == "float32" or operator == "Gemm":  # ONNX Runtime has no convolution of float64
+        assert_same(model_of(weight, operator), packed)
+        run(packed, EXTENDED, tmp_path / "optimized.onnx")
+        assert [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node] == [operator]
+    assert unpacked_weight(packed).tobytes() == weight.tobytes()
+
+
+def test_float16_has_no_scales() -> None:
+    """ONNX Runtime would multiply it each time the model runs."""
+    weight = (sparse((300, 400), 0.5, grid=31) * 2.0 ** np.arange(300)[:, None] % 5).astype(np.float16)
+    assert choose_encoding(weight, 1)[0].scaled_axis is None
+
+
+def test_scales_that_are_no_longer_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="plan the packing again"):
+        encode(sparse((60, 50), 0.5), Encoding("bitmap", "float16", 0, 5, 0))
+
+
 def test_what_gains_nothing_is_not_planned() -> None:
     assert plan_packing(model_of(sparse((50, 50), 0))) == []
     small = model_of(sparse((7, 9), 0.9))

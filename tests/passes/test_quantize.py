@@ -1,11 +1,14 @@
 """Codebooks fitted to a pruned layer in its own metric."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from netsurgeon.passes._codebooks import fit_codebook, round_to_codebook
 from netsurgeon.passes._quantize import SHARE, SIZES, descend, quantize
+from netsurgeon.passes._row_scales import row_scales, split_scales
 from netsurgeon.passes.solvers import Problem, prune
 from netsurgeon.passes.statistics import Statistics
 
@@ -50,11 +53,42 @@ def test_pruned_layers_take_fewer_values_at_little_cost(groups: int) -> None:
     sizes = []
     for kept in (1.0, 0.8, 0.4):
         pruned = prune(problem, round(kept * problem.weight.size), "admm")
-        quantized = quantize(pruned, problem)
+        quantized = quantize(pruned, problem, scaled=False)
         np.testing.assert_array_equal(quantized != 0.0, pruned != 0.0)
         assert kept == 1.0 or problem.error(quantized) <= (1.0 + SHARE) * problem.error(pruned)
         sizes.append(values_of(quantized))
     assert SIZES[0] >= sizes[0] > SIZES[1] >= sizes[1] > sizes[2]
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_rows_of_different_size_share_a_codebook(groups: int) -> None:
+    even = problem_of(groups)
+    sizes = np.ldexp(1.0, np.random.default_rng(1).integers(-12, 3, (groups, ROWS, 1)))
+    pruned = sizes * prune(even, round(0.4 * even.weight.size), "admm")
+    problem = dataclasses.replace(even, target=sizes * even.target, weight=sizes * even.weight)
+    quantized = quantize(pruned, problem)
+    np.testing.assert_array_equal(quantized != 0.0, pruned != 0.0)
+    assert problem.error(quantized) <= (1.0 + SHARE) * problem.error(pruned)
+    found = split_scales(quantized.reshape(-1, COLUMNS), 0)
+    assert found is not None
+    assert found.values.size in (7, 15, 31)
+    assert found.values.size < values_of(quantized)
+    entries = np.unique((quantized / row_scales(pruned))[quantized != 0.0])
+    np.testing.assert_array_equal(entries, entries.astype(np.float16))
+
+
+def test_bits_are_worth_what_weights_are() -> None:
+    problem = problem_of()
+    pruned = prune(problem, round(0.4 * problem.weight.size), "admm")
+    sizes = []
+    for price in (1e-9, 1e-6, 1e-5, 1e-3):
+        quantized = quantize(pruned, problem, price)
+        found = split_scales(quantized[0], 0)
+        assert found is not None
+        sizes.append(found.values.size)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > SIZES[1]
+    assert sizes[-1] <= SIZES[-1]
 
 
 def test_nothing_but_zeros() -> None:

@@ -157,3 +157,22 @@ def test_uniform_takes_the_same_share(sizes: list[int], sparsity: float) -> None
         assert 0 <= kept[name] <= size
         assert abs(size - kept[name] - sparsity * size) <= 0.5
     assert uniform(named, 0.0) == named
+
+
+@given(st.integers(0, 200), st.floats(0.1, 0.8))
+def test_prices_are_those_of_the_dearest_weight(seed: int, share: float) -> None:
+    """One weight less costs a layer at least the price; the last one that went cost it no more."""
+    costs = {str(at): convex(200, seed + at, 10.0 ** (at - 1)) for at in range(3)}
+    kept = allocate(costs, round(share * 600))
+    for name, each in budget.prices(costs, kept).items():
+        removed = costs[name].size - kept[name]
+        errors = costs[name].curve.errors
+        if removed:
+            assert errors[removed] - errors[removed - 1] <= each * (1.0 + 1e-9)
+        if LEAST_SPARSITY * costs[name].size < removed < costs[name].size - 1:
+            assert errors[removed + 1] - errors[removed] >= each * (1.0 - 1e-9)
+
+
+def test_nothing_removed_has_no_price() -> None:
+    costs = {"a": power(100), "b": power(50)}
+    assert budget.prices(costs, {"a": 100, "b": 50}) == {"a": 0.0, "b": 0.0}
