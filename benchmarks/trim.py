@@ -60,6 +60,11 @@ class Case:
         text += f", then {100 * self.sparsity:g} % of the weights left" if self.sparsity else ""
         return text + (f", round to {self.round_to}" if self.round_to > 1 else "")
 
+    @property
+    def words(self) -> set[str]:
+        """What it is chosen by on the command line."""
+        return {self.goal.model, *(["fast"] if self.fast else []), *(["pruned"] if self.sparsity else [])}
+
 
 def _mnist(divisor: float, must: float, rival: float | None = None) -> Case:
     return Case(Goal("lenet5_dense", "mnist", 100 / divisor, must, rival), 1 - 1 / divisor)
@@ -105,7 +110,7 @@ def main() -> int:
     arguments = _arguments()
     take_two_cores()
     rows = _read(arguments.results)
-    chosen = [each for each in CASES if each.goal.model in arguments.only or (each.fast and "fast" in arguments.only)]
+    chosen = [each for each in CASES if each.words & set(arguments.only)]
     for case in () if arguments.render else chosen:
         for seed in case.goal.seeds:
             key = f"{case.name}/{seed}"
@@ -124,13 +129,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder with models, data and zoo")
     parser.add_argument(
-        "--only", type=lambda text: text.split(","), help=f"any of {', '.join(MODELS)}, fast, zoo, zoo/<graph>"
+        "--only", type=lambda text: text.split(","), help=f"any of {', '.join(MODELS)}, fast, pruned, zoo, zoo/<graph>"
     )
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of trim.json and trim.md")
     parser.add_argument("--render", action="store_true", help="only write trim.md anew")
     arguments = parser.parse_args()
     arguments.shared = arguments.shared.resolve()
-    known = [*MODELS, "fast", "zoo", *(f"zoo/{name}" for name in _graphs(arguments.shared))]
+    known = [*MODELS, "fast", "pruned", "zoo", *(f"zoo/{name}" for name in _graphs(arguments.shared))]
     arguments.only = arguments.only or [*MODELS, "zoo"]
     if unknown := [word for word in arguments.only if word not in known]:
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")

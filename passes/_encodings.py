@@ -13,7 +13,7 @@ here compares bit patterns: ``-0.0`` is a value unlike ``0.0``, and a NaN keeps 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -33,6 +33,8 @@ _PLAIN_OVERHEAD = 20  # and the weight's name
 _TENSOR_OVERHEAD = 24
 _NODE_OVERHEAD = 46
 _FIELD_NODES = 5  # that unpack fields of less than a byte
+_SPLIT_NODES = 2  # that put two parts of integers together
+_LOW_BITS = 4
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,16 @@ class Encoding:
 
 @dataclass(frozen=True)
 class PackedIntegers:
-    """``count`` unsigned integers of ``bits`` bits each, in words of shape (m, 1), or (count,) bytes for 8 bits."""
+    """``count`` unsigned integers of ``bits`` bits each, in words of shape (m, 1), or (count,) bytes for 8 bits.
+
+    Where integers of 5 or 6 bits are many, these are the lower 4, and ``high`` holds the others: both fill bytes, which
+    5 and 6 bits do not.
+    """
 
     words: Array
     bits: int
     count: int
+    high: "PackedIntegers | None" = None
 
     @property
     def shifts(self) -> Array:
@@ -158,6 +165,9 @@ def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
     """Put integers (n,), each below ``2**bits``, side by side in words, the first in the lowest bits."""
     if bits == 8:
         return PackedIntegers(integers, bits, integers.size)
+    if _is_split(bits, integers.size):
+        high = pack_integers((integers >> _LOW_BITS).astype(np.uint8), bits - _LOW_BITS)
+        return replace(pack_integers(integers % 2**_LOW_BITS, _LOW_BITS), high=high)
     fields, word = _fields(bits), _word(bits)
     padded = np.zeros((-(-integers.size // fields), fields), np.uint8)
     padded.reshape(-1)[: integers.size] = integers
@@ -170,6 +180,11 @@ def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
 def plain_bytes(data: int, name_length: int) -> int:
     """Bytes in the file of an initializer with ``data`` bytes of values."""
     return data + _PLAIN_OVERHEAD + name_length
+
+
+def _is_split(bits: int, count: int) -> bool:
+    """Whether integers take fewer bytes in two parts."""
+    return bits in (5, 6) and _part_bytes(bits, count) > _split_bytes(bits, count)
 
 
 def _word(bits: int) -> np.dtype[Any]:
@@ -272,8 +287,17 @@ def _integer_bytes(bits: int, count: int) -> int:
     """Bytes of ``count`` packed integers in the file, with what unpacks them."""
     if bits == 8:
         return count + _TENSOR_OVERHEAD + _NODE_OVERHEAD
+    return _split_bytes(bits, count) if _is_split(bits, count) else _part_bytes(bits, count)
+
+
+def _part_bytes(bits: int, count: int) -> int:
     words = -(-count // _fields(bits)) * _word(bits).itemsize
     return words + 2 * _TENSOR_OVERHEAD + _FIELD_NODES * _NODE_OVERHEAD
+
+
+def _split_bytes(bits: int, count: int) -> int:
+    parts = _part_bytes(_LOW_BITS, count) + _part_bytes(bits - _LOW_BITS, count)
+    return parts + _TENSOR_OVERHEAD + _SPLIT_NODES * _NODE_OVERHEAD
 
 
 def _split(keys: Array, encoding: Encoding) -> tuple[PackedIntegers | None, Array]:

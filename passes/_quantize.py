@@ -17,9 +17,9 @@ from netsurgeon.passes._linalg import Array
 from netsurgeon.passes._row_scales import row_scales
 from netsurgeon.passes.solvers import Problem
 
-BITS = {255: 8.0, 127: 64 / 9, 63: 64 / 10, 31: 64 / 12, 15: 4.0, 7: 64 / 21}
-"""Bits of a stored value by the values of a codebook: the zero that a sparse layout needs is one more, and whole values
-go into words of 64 bits."""
+BITS = {255: 8.0, 127: 64 / 9, 63: 6.0, 31: 5.0, 15: 4.0, 7: 64 / 21}
+"""Bits of a stored value by the values of a codebook: the zero that a sparse layout needs is one more, and 7 and 3 bits
+go into words of 64."""
 SIZES = tuple(BITS)
 WEIGHT_BITS = 6.0
 """What a weight that is removed saves, about."""

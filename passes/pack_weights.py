@@ -46,7 +46,7 @@ class PackWeights(ir.passes.InPlacePass):
     With ``integers(words)`` the unsigned fields of a few bits in ``words``::
 
         integers = words -> BitShift(shifts) -> Mod(2^bits) -> Reshape(-1) -> Slice(count) -> Cast(int32)
-                   (of 8 bits: Cast alone)
+                   (of 8 bits: Cast alone; of 5 and 6 bits: integers(the lower 4) + 16 integers(the others))
         values   = stored -> Cast, or Gather(codebook -> Cast, integers(indices))
         dense    = values -> Reshape(shape)
         gaps     = ScatterElements(ConstantOfShape(0), CumSum(integers(gaps)), values) -> Reshape(shape)
@@ -263,4 +263,8 @@ def _integers(builder: _Builder, packed: PackedIntegers) -> ir.Value:
         fields = builder.node("Mod", [fields, builder.constant(np.array(2**packed.bits, packed.words.dtype))])
         fields = builder.node("Reshape", [fields, builder.integers(-1)])
         fields = builder.node("Slice", [fields, builder.integers(0), builder.integers(packed.count)])
-    return builder.node("Cast", [fields], to=ir.DataType.INT32.value)
+    integers = builder.node("Cast", [fields], to=ir.DataType.INT32.value)
+    if packed.high is None:
+        return integers
+    step = builder.constant(np.array(2**packed.bits, np.int32))
+    return builder.node("Add", [integers, builder.node("Mul", [_integers(builder, packed.high), step])])

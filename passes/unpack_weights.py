@@ -133,6 +133,7 @@ def _cumsum(_: ir.Node, data: Array, axis: Array) -> Array:
 
 
 _OPERATORS: dict[str, Callable[..., Array]] = {
+    "Add": lambda _, left, right: left + right,
     "BitShift": lambda _, words, shifts: np.right_shift(words, shifts),
     "Cast": _cast,
     "ConstantOfShape": _constant_of_shape,

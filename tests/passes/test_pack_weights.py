@@ -205,6 +205,25 @@ def test_sizes(sparsity: float, ratio: float, shared: int, tmp_path: Path) -> No
     assert before - after == pytest.approx(packing.bytes_before - packing.bytes_after - shared, abs=50)
 
 
+@pytest.mark.parametrize("bits", [5, 6])
+@pytest.mark.parametrize("count", [2_000, 200_000, 200_001])
+def test_integers_of_five_and_six_bits(bits: int, count: int, tmp_path: Path) -> None:
+    """Many of them are stored in two parts that fill bytes, few in words of 64 bits, for two parts take more nodes."""
+    grid = np.random.default_rng(0).standard_normal(2**bits).astype(np.float16).astype(np.float32)
+    weight = grid[np.random.default_rng(1).integers(0, 2**bits, (1, count))]
+    packed = model_of(weight)
+    [packing] = plan_packing(packed)
+    assert packing.encoding == Encoding("dense", "float16", 0, bits)
+    PackWeights()(packed)
+    assert any(node.op_type == "Add" for node in packed.graph) == (count > 2_000)
+    assert_same(model_of(weight), packed)
+    ir.save(packed, tmp_path / "packed.onnx")
+    spent = (tmp_path / "packed.onnx").stat().st_size
+    assert count == 2_000 or spent < 1.02 * count * bits / 8
+    assert spent == pytest.approx(packing.bytes_after, abs=400)
+    assert unpacked_weight(packed).tobytes() == weight.tobytes()
+
+
 def test_small_fields_beat_bytes_and_bitmap() -> None:
     assert choose_encoding(sparse((500, 500), 0.9, grid=250), 1)[0] == Encoding("gaps", "float16", 5, 8)
     assert choose_encoding(sparse((500, 500), 0.6, grid=30), 1)[0] == Encoding("bitmap", "float16", 0, 5)
