@@ -27,7 +27,7 @@ SHARE = 1.0
 """Where no price is known, fewer values are taken while the layer's error grows by no more than this share by them."""
 BLOCK = 64
 """Columns between two matrix products of the descent."""
-SWEEPS = 2
+REFITS = 2
 REFIT_LIMIT = 2e9
 """Codebooks are refitted while the pairs of kept weights, summed over the rows, stay below this."""
 
@@ -53,34 +53,38 @@ def quantize(weight: Array, problem: Problem, price: float | None = None, *, sca
     allowed = (1.0 + SHARE) * problem.error(weight)
     best, least = weight, np.inf
     for size in SIZES:
-        fitted = _on_codebook(weight / scales, divided, scales, size)
-        fitted = scales * (round_to_type(fitted, "float16") if scaled else fitted)
-        error = problem.error(fitted)
+        assigned = _assigned(weight / scales, divided, scales, size)
+        error = problem.error(scales * assigned)
         if price is None:
             cost = size if error <= allowed or size == SIZES[0] else np.inf
         else:
             cost = error / problem.energy + price * stored * BITS[size]
         if cost >= least:
             break
-        best, least = fitted, cost
-    return best
+        best, least = assigned, cost
+    fitted = _refitted(best, divided, scales)
+    return scales * (round_to_type(fitted, "float16") if scaled else fitted)
 
 
-def _on_codebook(weight: Array, problem: Problem, scales: Array, size: int) -> Array:
-    """Fit a codebook of at most `size` values, then assign and refit in turn on the layer's problem.
+def _assigned(weight: Array, problem: Problem, scales: Array, size: int) -> Array:
+    """Fit a codebook of at most `size` values, and assign it on the layer's problem.
 
     Rows of `weight` and of the problem's weight are divided by `scales`.
     """
     kept = weight != 0.0
     importance = np.einsum("gii->gi", problem.hessian)[:, None, :] * scales**2
-    rounded = round_to_codebook(weight, fit_codebook(weight[kept], size, importance[kept]))
-    cheap = float(np.sum(np.count_nonzero(weight, axis=-1).astype(float) ** 2)) < REFIT_LIMIT
-    for _ in range(SWEEPS):
-        rounded = descend(rounded, problem)
-        if len(weight) == 1 and cheap:
-            codebook = refit_codebook(rounded[0], problem.weight[0], problem.hessian[0], scales=scales[0])
-            rounded = replace_codebook(rounded[0], codebook)[None]
-    return rounded
+    return descend(round_to_codebook(weight, fit_codebook(weight[kept], size, importance[kept])), problem)
+
+
+def _refitted(weight: Array, problem: Problem, scales: Array) -> Array:
+    """The codebook that a weight has been assigned to, refitted on the layer's problem and assigned again in turn."""
+    if len(weight) > 1 or float(np.sum(np.count_nonzero(weight, axis=-1).astype(float) ** 2)) >= REFIT_LIMIT:
+        return descend(weight, problem)
+    for turn in range(REFITS):
+        weight = descend(weight, problem) if turn else weight
+        codebook = refit_codebook(weight[0], problem.weight[0], problem.hessian[0], scales=scales[0])
+        weight = replace_codebook(weight[0], codebook)[None]
+    return weight
 
 
 def descend(weight: Array, problem: Problem) -> Array:

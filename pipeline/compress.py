@@ -58,8 +58,8 @@ from netsurgeon.pipeline.trim import TrimPlan, choose_units, give_biases, no_uni
 from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
 from netsurgeon.pipeline.work import Work
 
-BOUND_SAMPLES = 64
-"""Most inputs on which the bound is measured."""
+BOUND_SAMPLES, BOUND_SAMPLES_IN_HASTE = 64, 16
+"""Most inputs on which the bound is measured; the second where the selection is not patient."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,7 +263,8 @@ class _Run:
             label_offset=self.options.label_offset,
         )
         self.progress("validating", 1, 2)
-        count = min(BOUND_SAMPLES, inputs.calibration.count)
+        most = BOUND_SAMPLES if operated.selection.is_patient else BOUND_SAMPLES_IN_HASTE
+        count = min(most, inputs.calibration.count)
         few = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
         return validation, measure_bound(source.model, operated.masked, few.batches(), few.fed, runtime)
 

@@ -33,7 +33,7 @@ REHEARSED = 0.5
 FEWEST_REHEARSED, MOST_REHEARSED = 48, 1024
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
-MEASURED, MEASURED_IN_HASTE = 0.5, 0.3
+MEASURED, MEASURED_IN_HASTE = 0.5, 0.25
 """Share of the rows from which error curves are measured; the second where the selection is not patient."""
 PROBED_INPUTS = (4, 128)
 """Fewest and most inputs on which sensitivities are measured."""

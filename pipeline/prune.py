@@ -23,7 +23,7 @@ from netsurgeon.pipeline.walk import cut
 
 CHOSEN_AGAIN_COLUMNS = 640
 """Above this width pruning takes the damping of the error curve; below, it chooses again on the current inputs."""
-HASTE = 2.0 / 3.0
+HASTE = 0.5
 """Share of the rows that statistics are taken from where the selection is not patient."""
 
 
