@@ -237,9 +237,9 @@ def _page(rows: dict[str, Facts]) -> str:
         "blind one: a first run on fixed masks, 2,000 steps on labels in two rounds, had a test error of 26.44 %, the "
         "dense network 26.02 %, and surgery was tried after that. The 1,667 pictures held out cannot tell the ways "
         "apart: dense 27.41 %, two rounds of 500 steps on labels 27.41 % (test 26.71 %), of 750 on labels and outputs "
-        "27.95 %, of 1,000 on labels 28.19 %, surgery 27.83 %; by them alone the first would have been taken. The light "
-        "retraining before surgery had made the pruned network worse and was undone. ResNet-20 saw no moved pictures, "
-        "and only as many steps as one thread takes in about ten minutes.",
+        "27.95 %, of 1,000 on labels 28.19 %, surgery 27.83 %; by them alone the first would have been taken. The "
+        "light retraining before surgery had made the pruned network worse and was undone. ResNet-20 saw no moved "
+        "pictures, and only as many steps as one thread takes in about ten minutes.",
         "",
         "| model / percent kept | learns | dense error | one-shot | error | at most | steps | the paper's | held out: "
         "pruned → retrained, round by round |",
