@@ -134,7 +134,7 @@ def _value_sets(weight: Array, nonzero: Array) -> Iterator[tuple[int | None, Arr
     """
     yield None, _distinct_or_all(nonzero), 0
     if weight.dtype.itemsize > 2 and weight.ndim > 1:
-        for axis in (0, weight.ndim - 1):
+        for axis in (0, 1) if weight.ndim == 2 else (0,):  # outputs of a layer
             scaled = split_scales(weight, axis)
             if scaled is not None and scaled.values.size < _CODEBOOK_SIZE:
                 more = scaled.scales.nbytes + 8 * weight.ndim + _TENSOR_OVERHEAD + 2 * _NODE_OVERHEAD

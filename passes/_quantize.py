@@ -51,15 +51,16 @@ def quantize(weight: Array, problem: Problem, price: float | None = None, *, sca
     divided = dataclasses.replace(problem, weight=problem.weight / scales)
     stored = np.count_nonzero(weight) / WEIGHT_BITS
     allowed = (1.0 + SHARE) * problem.error(weight)
-    best, least = weight, np.inf
-    for size in SIZES:
+    best = _assigned(weight / scales, divided, scales, SIZES[0])
+    least = np.inf if price is None else problem.error(scales * best) / problem.energy + price * stored * BITS[SIZES[0]]
+    for size in SIZES[1:]:
         assigned = _assigned(weight / scales, divided, scales, size)
         error = problem.error(scales * assigned)
         if price is None:
-            cost = size if error <= allowed or size == SIZES[0] else np.inf
+            cost = size if error <= allowed else np.inf
         else:
             cost = error / problem.energy + price * stored * BITS[size]
-        if cost >= least:
+        if not cost < least:
             break
         best, least = assigned, cost
     fitted = _refitted(best, divided, scales)

@@ -43,23 +43,25 @@ def row_scales(weight: Array) -> NDArray[np.float64]:
     Returns:
         (..., rows, 1).
     """
-    squares = np.square(weight, dtype=np.float64).sum(axis=-1, keepdims=True)
+    wide = weight.astype(np.float64, copy=False)
+    largest = np.abs(wide).max(axis=-1, keepdims=True, initial=0.0)
+    largest[largest == 0.0] = 1.0
+    squares = np.square(wide / largest).sum(axis=-1, keepdims=True)
     count = np.maximum(np.count_nonzero(weight, axis=-1, keepdims=True), 1)
-    return np.ldexp(1.0, _exponents(np.sqrt(squares / count)))
-
-
-def _exponents(size: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.where(size > 0.0, np.frexp(size)[1], 0).astype(np.int64)
+    size = largest * np.sqrt(squares / count)
+    return np.ldexp(1.0, np.where(size > 0.0, np.frexp(size)[1], 0))
 
 
 def split_scales(weight: Array, axis: int) -> Scaled | None:
     """Find scales along `axis` with which few values make up `weight`; None where they are over 256.
 
+    A weight with NaN, infinities or -0.0, which rounding would have made 0.0, is left as it is.
+
     Rounding to the codebook may have moved a row's root mean square over a power of two: rows are tried with up to four
     times more and less, too.
     """
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
-    if not np.isfinite(rows).all() or _is_hopeless(rows):
+    if not np.isfinite(rows).all() or np.signbit(rows[rows == 0]).any() or _is_hopeless(rows):
         return None
     scales = row_scales(rows)
     at, columns = np.nonzero(rows)

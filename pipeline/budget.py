@@ -56,9 +56,12 @@ def allocate(costs: Mapping[str, Cost], keep: int) -> dict[str, int]:
 
 
 def prices(costs: Mapping[str, Cost], kept: Mapping[str, int]) -> dict[str, float]:
-    """Error of each layer that costs as much as the dearest weight that was removed (the Lagrange multiplier)."""
+    """Error of each layer that costs as much as the dearest weight that was removed (the Lagrange multiplier).
+
+    A layer whose errors do not show at the outputs has no price.
+    """
     dearest = max((_last_slope(cost, cost.size - kept[name]) for name, cost in costs.items()), default=0.0)
-    return {name: dearest / max(cost.sensitivity, np.finfo(float).tiny) for name, cost in costs.items()}
+    return {name: dearest / cost.sensitivity for name, cost in costs.items() if cost.sensitivity > 0.0}
 
 
 def _last_slope(cost: Cost, removed: int) -> float:

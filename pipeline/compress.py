@@ -197,7 +197,7 @@ class _Run:
 
     def _left_alone(self, dense: ir.Model, trim: TrimPlan, operated: Operated) -> Operated:
         """Nothing could be removed, and nothing else was asked for: the model stays, neither rounded nor packed."""
-        warning = f"nothing was removed, the model is left as it was: {why_not(trim, self.options)}"
+        warning = f"nothing was removed, the weights are left as they were: {why_not(trim, self.options)}"
         self.options = dataclasses.replace(self.options, values="float32", pack=False)
         same = dataclasses.replace(operated, masked=dense, model=dense.clone(), notes=())
         return dataclasses.replace(same, warnings=(*operated.warnings, warning))

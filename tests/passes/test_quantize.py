@@ -91,6 +91,17 @@ def test_bits_are_worth_what_weights_are() -> None:
     assert sizes[-1] <= SIZES[-1]
 
 
+@pytest.mark.parametrize("price", [np.inf, np.nan])
+def test_a_price_that_is_no_number_takes_the_largest_codebook(price: float) -> None:
+    problem = problem_of(3)
+    pruned = prune(problem, round(0.4 * problem.weight.size), "admm")
+    quantized = quantize(pruned, problem, price)
+    assert problem.error(quantized) < 1.01 * problem.error(pruned)
+    found = split_scales(quantized.reshape(-1, COLUMNS), 0)
+    assert found is not None
+    assert found.values.size <= SIZES[0]
+
+
 def test_nothing_but_zeros() -> None:
     problem = problem_of()
     nothing = np.zeros_like(problem.weight)

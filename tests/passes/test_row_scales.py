@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from netsurgeon.passes._encodings import choose_encoding, encode
 from netsurgeon.passes._row_scales import MOST_VALUES, row_scales, split_scales
 
 Array = NDArray[Any]
@@ -72,11 +73,21 @@ def test_rows_on_the_other_side_of_a_power_of_two_are_found() -> None:
     assert found.values.size <= 31
 
 
-@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
-def test_what_is_not_finite_is_left(spoilt: float) -> None:
-    weight = scaled_weight(20, 50, 15)
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf, -0.0])
+def test_what_no_codebook_has_is_left(spoilt: float) -> None:
+    weight = scaled_weight(20, 50, 31)
     weight[3, 4] = spoilt
     assert split_scales(weight, 0) is None
+    encoding, _ = choose_encoding(weight, 1)
+    assert encoding.scaled_axis is None
+    assert encode(weight, encoding).scales is None
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_float64_of_any_size_has_scales(size: float) -> None:
+    weight = scaled_weight(20, 50, 15, "float64")
+    assert np.array_equal(row_scales(weight * 2.0**600), row_scales(weight) * 2.0**600)
+    assert 0.5 <= np.sqrt(np.mean((np.full((1, 9), size) / row_scales(np.full((1, 9), size))) ** 2)) < 1.0
 
 
 def test_too_many_values_are_left() -> None:

@@ -173,6 +173,11 @@ def test_prices_are_those_of_the_dearest_weight(seed: int, share: float) -> None
             assert errors[removed + 1] - errors[removed] >= each * (1.0 - 1e-9)
 
 
+def test_what_does_not_show_has_no_price() -> None:
+    costs = {"seen": power(100), "unseen": power(50, sensitivity=0.0)}
+    assert list(budget.prices(costs, allocate(costs, 60))) == ["seen"]
+
+
 def test_nothing_removed_has_no_price() -> None:
     costs = {"a": power(100), "b": power(50)}
     assert budget.prices(costs, {"a": 100, "b": 50}) == {"a": 0.0, "b": 0.0}
