@@ -213,7 +213,20 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
     netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST)
     found = json.loads((tmp_path / "work.json").read_text("utf-8"))
-    assert found["format"] == 1
+    assert found["format"] == 2
     assert found["options"]["sparsity"] == 0.5
     assert set(found["data"]) == {"calibration", "held"}
     assert str(tmp_path) not in json.dumps(found)
+
+
+def test_a_folder_of_an_older_format_is_refused(folder: Path, tmp_path: Path) -> None:
+    def run() -> None:
+        netsurgeon.compress(
+            folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST
+        )
+
+    run()
+    identity = tmp_path / "work.json"
+    identity.write_text(json.dumps({**json.loads(identity.read_text("utf-8")), "format": 1}), "utf-8")
+    with pytest.raises(netsurgeon.InputError, match="format is another"):
+        run()
