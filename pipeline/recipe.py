@@ -34,6 +34,8 @@ def read_recipe(path: Path, kinds: Mapping[str, Kind]) -> dict[str, bool | str |
     Raises:
         InputError: it cannot be read, or has an unknown key or a value of the wrong kind.
     """
+    if not path.exists():
+        raise InputError(f"the recipe {path} does not exist: give a TOML file")
     try:
         found = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -76,6 +76,11 @@ def test_what_is_wrong_is_one_sentence(write: Callable[[str], Path], text: str, 
     assert "\n" not in str(error.value)
 
 
+def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape("none.toml does not exist: give a TOML file")):
+        read_recipe(tmp_path / "none.toml", KINDS)
+
+
 def test_every_option_of_compress_can_be_given(given: Given, write: Callable[[str], Path]) -> None:
     """A value unlike the default for each, by its kind; what arrives is that value."""
     params = [each for each in cli.compress_command.params if each.name != "recipe"]
