@@ -1,7 +1,10 @@
 """Fixtures that several test modules share."""
 
 import functools
-from collections.abc import Iterator, Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,3 +110,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked cuda are skipped without a GPU."""
     if item.get_closest_marker("cuda") and not _cuda_is_active():
         pytest.skip("CUDAExecutionProvider is not active")
+
+
+@pytest.fixture(scope="session")
+def two_processes() -> Callable[..., str]:
+    """Runs a script with arguments in two processes of torchrun that must end well, and gives what they print."""
+
+    def run(script: Path, *arguments: object) -> str:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+        done = subprocess.run(
+            [*command, *map(str, arguments)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=150,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

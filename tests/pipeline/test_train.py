@@ -177,23 +177,13 @@ def test_another_run_in_the_folder_is_not_gone_on_with(fit: Callable[..., Traini
 
 
 def test_two_processes_train_like_one(
-    mnist: Path, fit: Callable[..., Training], settings: Path, tmp_path: Path
+    mnist: Path, fit: Callable[..., Training], settings: Path, two_processes: Callable[..., str], tmp_path: Path
 ) -> None:
     settings.write_text(SETTINGS.replace("shift = 1", "shift = 0"))  # each process draws its own shifts
     fit(tmp_path / "one")
     arguments = ["train", "lenet300", "--data", mnist, "--out", tmp_path / "two", "--surgery", "--device", "cpu"]
     arguments += ["--settings", settings, "--steps", "50"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", ROOT / "cli.py"]
-    done = subprocess.run(
-        [*map(str, command), *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("lenet300 after 50 steps") == 1  # only one process speaks
+    assert two_processes(ROOT / "cli.py", *arguments).count("lenet300 after 50 steps") == 1  # only one process speaks
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()
     masks = [name for name in one if name.endswith(".mask")]

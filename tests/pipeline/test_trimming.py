@@ -1,8 +1,5 @@
 """Trimming while training: idle units go, the rest is retrained, and what comes out is a narrower network."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +87,9 @@ def test_a_trimmed_run_goes_on_with_surgery(fit: Callable[..., Training], tmp_pa
         fit(tmp_path / "five", network="lenet5", init=tmp_path / "trimmed")
 
 
-def test_two_processes_trim_what_one_of_them_finds(fit: Callable[..., Training], mnist: Path, tmp_path: Path) -> None:
+def test_two_processes_trim_what_one_of_them_finds(
+    fit: Callable[..., Training], mnist: Path, two_processes: Callable[..., str], tmp_path: Path
+) -> None:
     alone = fit(tmp_path / "one", steps=20)
     main = tmp_path / "main.py"
     main.write_text(
@@ -103,17 +102,7 @@ def test_two_processes_trim_what_one_of_them_finds(fit: Callable[..., Training],
     )
     arguments = ["train", "lenet300", "--data", mnist, "--out", tmp_path / "two", "--trimming", "--device", "cpu"]
     arguments += ["--settings", tmp_path / "settings.toml", "--steps", "20"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", main]
-    done = subprocess.run(
-        [*map(str, command), *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("lenet300 after 40 steps") == 1  # only one process speaks
+    assert two_processes(main, *arguments).count("lenet300 after 40 steps") == 1  # only one process speaks
     widths = training.read_rows(tmp_path / "two" / TRIMMING, Width)
     units = [width.units for width in widths]
     assert units[:2] == [300, 100]
