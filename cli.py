@@ -301,10 +301,14 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @picture_options
 def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
-    """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first."""
+    """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first.
+
+    Also runs under torchrun.
+    """
     with screen.progress(Console(stderr=True)) as advance:
         result = retrain(model, data, output, progress=advance, **with_pictures(options))
-    print_retraining(result, output, Console())
+    if result is not None:
+        print_retraining(result, output, Console())
 
 
 @cli.command("export")

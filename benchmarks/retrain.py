@@ -152,6 +152,7 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
         **options,
         **row.options,
     )
+    assert result is not None, "benchmarks do not run under torchrun"
     operated = None
     if row.surgery is not None:
         operated = _operated(row, row.surgery, small, path, arguments.seed)

@@ -14,16 +14,22 @@ from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.judge import Judge
 from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection, with_convolutions
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.plan import Plan, Temper, choose_temper, make_plan, measure_costs, rehearse, spread
+from netsurgeon.pipeline.plan import (
+    MOST_REHEARSED,
+    Plan,
+    Temper,
+    choose_temper,
+    make_plan,
+    measure_costs,
+    rehearse,
+    spread,
+)
 from netsurgeon.pipeline.report import Point
 from netsurgeon.pipeline.selection import Selection
 from netsurgeon.pipeline.structures import Structures, named
 from netsurgeon.pipeline.timing_table import Clock, Timed
 from netsurgeon.pipeline.trim import TrimPlan
 from netsurgeon.pipeline.work import Work, costs_from_arrays, costs_to_arrays
-
-REHEARSED_INPUTS = 512
-"""Most inputs that rehearsals are corrected on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Bench:
             costs = self.costs(site)
             plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
             tools.progress("rehearsing", 0, 1)
-            few = tools.sweep.samples.subset(REHEARSED_INPUTS, np.random.default_rng(tools.sweep.seed))
+            few = tools.sweep.samples.subset(MOST_REHEARSED, np.random.default_rng(tools.sweep.seed))
             sweep = dataclasses.replace(tools.sweep, samples=few)
             judged = []
             for done, model in enumerate(rehearse(tools.dense, plans, site.selection, sweep)):

@@ -30,7 +30,8 @@ WORTH_TILTING = 1.2
 """A trust is rehearsed with tilts, too, where without one it diverges up to so many times as far as the closest."""
 REHEARSED = 0.5
 """Share of the calibration inputs that plans are rehearsed on; they are compared on others."""
-FEWEST_REHEARSED, MOST_REHEARSED = 48, 1024
+FEWEST_REHEARSED, MOST_REHEARSED = 48, 512
+"""Inputs that plans are rehearsed on: with fewer none is, and with more it would take too long."""
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 MEASURED, MEASURED_IN_HASTE = 0.5, 0.25

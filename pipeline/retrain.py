@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnx_ir as ir
 
 from netsurgeon.passes.unpack_weights import UnpackWeights
@@ -32,7 +34,7 @@ from netsurgeon.pipeline.source import (
     save_model,
     verified,
 )
-from netsurgeon.pipeline.train import require_torch, speaking
+from netsurgeon.pipeline.train import require_torch, silent, speaking
 from netsurgeon.pipeline.training_data import open_training_data
 from netsurgeon.pipeline.training_options import TrainingOptions
 
@@ -113,7 +115,7 @@ class Retraining:
     Attributes:
         steps: trained in all.
         trained: initializers that were trained.
-        zeros: weights that were 0 and still are.
+        zeros: among the weights of the result.
         before: of the model as given, on the held-out part.
         after: of the result, on the held-out part.
         rounds: what happened.
@@ -136,7 +138,7 @@ def retrain(
     *,
     progress: Progress | None = None,
     **options: Any,
-) -> Retraining:
+) -> Retraining | None:
     """Retrain what is not 0 in a model, pruned first where a sparsity is given.
 
     It learns labels, the outputs of the dense model, or both.
@@ -149,6 +151,9 @@ def retrain(
         progress: called with stage, steps done and steps in all.
         **options: fields of `RetrainOptions`.
 
+    Returns:
+        What came out; None in all processes but the first that ``torchrun`` started.
+
     Raises:
         InputError: the model holds operators that cannot be trained, or an argument cannot be used.
         CheckFailedError: PyTorch does not give ONNX Runtime's outputs, or the model has not become better on the
@@ -159,10 +164,10 @@ def retrain(
     path, output = Path(model), Path(output)
     check_output_path(output, *model_files(path) if path.is_file() else (), chosen.dense, Path(data))
     with speaking():
-        return _retrain(path, Path(data), output, chosen, progress or (lambda stage, done, count: None))
+        return _retrain(path, Path(data), output, chosen, progress or silent)
 
 
-def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, progress: Progress) -> Retraining:
+def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, progress: Progress) -> Retraining | None:
     from netsurgeon.models.datasets import split
     from netsurgeon.models.distributed import joined
     from netsurgeon.models.onnx_module import OnnxModule
@@ -185,11 +190,12 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     given = before = scores(model, held, teacher, runtime)
     rounds = []
     with joined(options.device) as process:
+        progress = progress if process.leads else silent
         objective = _objective(rows, teacher, few, options, process, progress)
         for number, sparsity in enumerate(options.sparsities, 1):
             if sparsity is not None:
                 progress(f"pruning, round {number}", 0, 1)
-                model = _pruned(model, spec.name, rows, sparsity, options)
+                model = _shared(process, functools.partial(_pruned, model, spec.name, rows, sparsity, options))
                 before = scores(model, held, teacher, runtime)
             module = OnnxModule(ir.to_proto(model))
             check_same(model, module, few, runtime)
@@ -205,14 +211,15 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
                 report=functools.partial(progress, stage),
             ).run()
             module.to("cpu")
-            trained = model.clone()
-            zeros = _write(trained, module.arrays())
+            trained = _shared(process, functools.partial(_with_arrays, model, module.arrays()))
             check_same(trained, module, few, runtime)
             rounds.append(_judged(sparsity, before, scores(trained, held, teacher, runtime), number < options.rounds))
             model = trained if rounds[-1].taken else model
+        if not process.leads:
+            return None
     test = None if examples.test is None else scores(model, examples.test, teacher, runtime)
     save_model(model, output, runtime.session)
-    steps = len(rounds) * options.steps
+    steps, zeros = len(rounds) * options.steps, _zeros(model, module.trained)
     after = rounds[-1].after if rounds[-1].taken else rounds[-1].before
     return Retraining(steps, len(module.trained), zeros, given, after, tuple(rounds), test)
 
@@ -293,20 +300,34 @@ def _pictures(spec: InputSpec) -> PictureOptions:
     return PictureOptions(channels="grey" if grey else "RGB")
 
 
-def _write(model: ir.Model, arrays: dict[str, npt.NDArray[np.float32]]) -> int:
-    """Put the arrays into the model; the number of zeros among weights of two axes or more.
+def _with_arrays(model: ir.Model, arrays: Mapping[str, npt.NDArray[np.float32]]) -> ir.Model:
+    """A copy that holds these arrays.
 
     Raises:
         CheckFailedError: a weight that was 0 is not any more.
     """
-    zeros = 0
+    trained = model.clone()
     for name, array in arrays.items():
-        value = model.graph.initializers[name]
-        assert value.const_value is not None
-        if array.ndim > 1:
-            empty = value.const_value.numpy() == 0
-            zeros += int(empty.sum())
-            if array[empty].any():
-                raise CheckFailedError(f"zeros of {name!r} were lost: please report this")
+        value = trained.graph.initializers[name]
+        if array.ndim > 1 and array[_empty(value)].any():
+            raise CheckFailedError(f"zeros of {name!r} were lost: please report this")
         value.const_value = ir.Tensor(array, name=name)
-    return zeros
+    return trained
+
+
+def _zeros(model: ir.Model, names: Iterable[str]) -> int:
+    """Zeros among the weights of two axes or more."""
+    empty = (_empty(model.graph.initializers[name]) for name in names)
+    return sum(int(each.sum()) for each in empty if each.ndim > 1)
+
+
+def _empty(value: ir.Value) -> npt.NDArray[np.bool_]:
+    assert value.const_value is not None
+    empty: npt.NDArray[np.bool_] = value.const_value.numpy() == 0
+    return empty
+
+
+def _shared(process: Any, make: Callable[[], ir.Model]) -> ir.Model:
+    """The model that the process which leads makes, in all processes."""
+    found: onnx.ModelProto = process.decided(lambda: ir.to_proto(make()))
+    return ir.from_proto(found)

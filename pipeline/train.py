@@ -97,7 +97,7 @@ def train(
     chosen = TrainOptions(**options)
     require_torch()
     with speaking():
-        return _train(network, Path(data), Path(out), None if init is None else Path(init), chosen, progress or _silent)
+        return _train(network, Path(data), Path(out), None if init is None else Path(init), chosen, progress or silent)
 
 
 def require_torch() -> None:
@@ -124,7 +124,8 @@ def speaking() -> Iterator[None]:
         raise InputError(str(error)) from error
 
 
-def _silent(stage: str, done: int, count: int) -> None:
+def silent(stage: str, done: int, count: int) -> None:
+    """Report nothing."""
     del stage, done, count
 
 
@@ -154,7 +155,7 @@ def _train(
         **chosen.described(),
     }
     with distributed.joined(options.device) as process:
-        work = _Work(out, rows, kept, data.test, chosen, options.seed, process, progress if process.leads else _silent)
+        work = _Work(out, rows, kept, data.test, chosen, options.seed, process, progress if process.leads else silent)
         module = _start(name, data.classes, options.seed, init, data.train).to(process.device)
         found = _found(out, asked, lambda: work.rehearsed(module))
         run = runs.Run(name, data.classes, _plain(asked), found)

@@ -1,6 +1,6 @@
 """Retraining a pruned ONNX model: it gets better, its zeros stay, nothing bad is delivered."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from netsurgeon import cli
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.retrain import retrain
+from netsurgeon.pipeline.retrain import Retraining, retrain
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.source import read_model
 from netsurgeon.pipeline.unpack import unpack
@@ -45,6 +45,13 @@ def unlabelled(tmp_path: Path) -> Path:
     return tmp_path / "unlabelled.npz"
 
 
+def retrained(*paths: Path, **options: Any) -> Retraining:
+    """What `retrain` finds in a process of its own, in which it is never None."""
+    found = retrain(*paths, **options)
+    assert found is not None
+    return found
+
+
 def accuracy(path: Path) -> float:
     with np.load(TEST) as archive:
         outputs = Runtime().session(read_model(path)[0]).run({"image": archive["image"]})
@@ -54,7 +61,7 @@ def accuracy(path: Path) -> float:
 def test_a_packed_model_learns_from_the_dense_one_without_labels(small: Path, unlabelled: Path, tmp_path: Path) -> None:
     before, given = small.read_bytes(), unlabelled.read_bytes()
     better = tmp_path / "better.onnx"
-    result = retrain(small, unlabelled, better, dense=DENSE, steps=120, batch_size=32)
+    result = retrained(small, unlabelled, better, dense=DENSE, steps=120, batch_size=32)
     assert result.before.error is None
     assert result.after.distance is not None
     assert result.before.distance is not None
@@ -118,8 +125,8 @@ def test_bad_input_is_one_sentence(
 
 
 def test_pruning_and_retraining_take_turns(unlabelled: Path, tmp_path: Path) -> None:
-    result = retrain(DENSE, unlabelled, tmp_path / "small.onnx", dense=DENSE, sparsity=0.96, rounds=2, steps=60)
-    assert result.steps == 120
+    result = retrained(DENSE, unlabelled, tmp_path / "small.onnx", dense=DENSE, sparsity=0.96, rounds=2, steps=200)
+    assert result.steps == 400
     assert [each.sparsity for each in result.rounds] == pytest.approx([0.8, 0.96])
     assert result.rounds[1].taken
     assert result.rounds[1].after.distance < result.rounds[1].before.distance  # type: ignore[operator]
@@ -130,10 +137,34 @@ def test_pruning_and_retraining_take_turns(unlabelled: Path, tmp_path: Path) -> 
     assert accuracy(tmp_path / "small.onnx") > 0.95
 
 
+def test_two_processes_retrain_what_one_of_them_prunes(
+    unlabelled: Path, two_processes: Callable[..., str], tmp_path: Path
+) -> None:
+    alone = retrained(DENSE, unlabelled, tmp_path / "one.onnx", dense=DENSE, sparsity=0.9, steps=30, device="cpu")
+    main = tmp_path / "main.py"
+    main.write_text(
+        "import os\n"
+        "from netsurgeon import cli\n"
+        "from netsurgeon.pipeline import retrain\n"
+        "if os.environ['RANK'] != '0':\n"
+        "    retrain.compress = retrain.save_model = None  # only the process that leads prunes and writes\n"
+        "cli.main()\n"
+    )
+    arguments = ["retrain", DENSE, "--data", unlabelled, "--dense", DENSE, "-o", tmp_path / "two.onnx"]
+    arguments += ["--sparsity", "0.9", "--steps", "30", "--device", "cpu"]
+    assert two_processes(main, *arguments).count("two.onnx") == 1  # only one process speaks
+    one, two = arrays(tmp_path / "one.onnx"), arrays(tmp_path / "two.onnx")
+    sparse = [name for name in one if one[name].ndim > 1]
+    assert sum(int((two[name] == 0).sum()) for name in sparse) == alone.zeros
+    differing = sum(int(((one[name] == 0) != (two[name] == 0)).sum()) for name in sparse)
+    assert differing <= 0.1 * alone.zeros  # other threads, sums in another order
+    assert accuracy(tmp_path / "two.onnx") == pytest.approx(accuracy(tmp_path / "one.onnx"), abs=0.02)
+
+
 def test_the_dense_model_is_asked_about_moved_pictures(small: Path, unlabelled: Path, tmp_path: Path) -> None:
-    result = retrain(small, unlabelled, tmp_path / "better.onnx", dense=DENSE, steps=40, shift=1, flip=True)
+    result = retrained(small, unlabelled, tmp_path / "better.onnx", dense=DENSE, steps=40, shift=1, flip=True)
     assert result.after.distance < result.before.distance  # type: ignore[operator]
-    plain = retrain(small, unlabelled, tmp_path / "plain.onnx", dense=DENSE, steps=40)
+    plain = retrained(small, unlabelled, tmp_path / "plain.onnx", dense=DENSE, steps=40)
     assert plain.after != result.after
 
 
