@@ -27,6 +27,8 @@ ZOO_SAMPLES = 16
 THREADS, ROUNDS = 2, 60
 """Of the latency."""
 NOTHING_TO_DO = ("no layer that can be pruned", "every layer is excluded")
+NEAREST = "the nearest model found"
+"""What a search says when two goals cannot be met together."""
 
 Task = dict[str, Any]
 Facts = dict[str, Any]
@@ -41,7 +43,8 @@ def main(task_path: str, result_path: str) -> None:
         facts = {"status": "ok", **kinds[task["kind"]](task)}
     except netsurgeon.NetsurgeonError as error:
         declined = any(text in str(error) for text in NOTHING_TO_DO)
-        facts = {"status": "declined" if declined else "BROKEN", "error": str(error)}
+        status = "declined" if declined else "infeasible" if NEAREST in str(error) else "BROKEN"
+        facts = {"status": status, "error": str(error)}
     Path(result_path).write_text(json.dumps(facts), "utf-8")
 
 

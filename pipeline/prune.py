@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Literal
 
 import onnx_ir as ir
 
@@ -14,7 +13,7 @@ from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
 from netsurgeon.passes._nodes import is_constant, optional_input
 from netsurgeon.passes.prune_weights import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
-from netsurgeon.passes.round_weights import Rounding, round_weights
+from netsurgeon.passes.round_weights import Rounding, Values, round_weights
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.plan import Plan
@@ -103,7 +102,7 @@ def _own_biases(layers: Sequence[Layer]) -> list[str]:
     return [value.name or "" for value in held if value is not None and is_constant(value) and len(value.uses()) == 1]
 
 
-def _stored_type(options: Options) -> Literal["float16", "float32"]:
+def _stored_type(options: Options) -> Values:
     return "float32" if options.stored_values == "float32" else "float16"
 
 

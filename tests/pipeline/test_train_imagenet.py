@@ -1,4 +1,4 @@
-"""The presets for ImageNet, end to end on a few small pictures: read, and trained with surgery.
+"""The presets for ImageNet, end to end on a few small pictures: read, trained with surgery, and trimmed.
 
 Where the fully connected layers hold nearly all parameters, the networks are narrower than they are.
 """
@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from netsurgeon.models import alexnet, networks, vgg
+from netsurgeon.models.distributed import Process
+from netsurgeon.models.trimming import TrimmingPlan
 from netsurgeon.pipeline.train import Training, train
+from netsurgeon.pipeline.training_data import Arrays
+from netsurgeon.pipeline.trimming import trim_and_retrain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = ("n01440764", "n01443537", "n01484850")
@@ -66,6 +71,24 @@ def test_resnet50(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     small = dataclasses.replace(networks.NETWORKS["resnet50"], shape=(3, 64, 64), resize=72)
     monkeypatch.setattr(networks, "NETWORKS", {**networks.NETWORKS, "resnet50": small})
     assert len(fit("resnet50", pictures, tmp_path / "run").layers) == 54
+
+
+@pytest.mark.parametrize("network", ["alexnet", "vgg16", "vgg16_bn"])
+def test_idle_units_are_trimmed_behind_groups_and_normalisation(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vgg, "WIDTHS", tuple(tuple(width // 16 for width in widths) for widths in vgg.WIDTHS))
+    for each in (alexnet, vgg):
+        monkeypatch.setattr(each, "HIDDEN", 64)
+    preset = networks.NETWORKS[network]
+    inputs = np.random.default_rng(0).standard_normal((4, *preset.shape)).astype(np.float32)
+    dense = networks.built(network, 3, 0)
+    trimmed, widths = trim_and_retrain(dense, TrimmingPlan(rounds=1), Arrays(inputs), lambda *_: 0.0, Process())
+    before, after = ({width.layer: width.units for width in widths if width.round == number} for number in (0, 1))
+    assert before.keys() == after.keys()
+    narrower = [layer for layer in before if after[layer] < before[layer]]
+    assert any("fc" in layer for layer in narrower)
+    assert any("fc" not in layer for layer in narrower)
+    assert trimmed(torch.from_numpy(inputs)).shape == (4, 3)
+    assert sum(p.numel() for p in trimmed.parameters()) < sum(p.numel() for p in dense.parameters())
 
 
 def test_pictures_in_a_zip_train_as_those_in_folders(pictures: Path, tmp_path: Path) -> None:
