@@ -127,7 +127,7 @@ ROWS = (
         {"steps": 500, "shift": 2, "flip": True},
         lost=0.2,
         paper=1020,
-        surgery=Surgery("cifarnet", start=9, rate=0.03, steps=3000),
+        surgery=Surgery("cifarnet", start=9, rate=0.03, steps=6000),
     ),
 )
 
