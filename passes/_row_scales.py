@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 MOST_VALUES = 256
+MOST_BEFORE = 4 * MOST_VALUES
+"""Values beyond which no shifts are tried: rows whose scales are a power of two off bring the same ones again."""
 SAMPLED = 4096
 """Elements that show whether a codebook can hold a weight, before all of it is looked at."""
 _TRIED_SHIFTS = np.array([0, 1, -1, 2, -2])
@@ -66,7 +68,7 @@ def split_scales(weight: Array, axis: int) -> Scaled | None:
     scales = row_scales(rows)
     at, columns = np.nonzero(rows)
     values, indices = np.unique((rows / scales)[at, columns], return_inverse=True)
-    if not 0 < values.size <= 2 * MOST_VALUES:
+    if not 0 < values.size <= MOST_BEFORE:
         return None
     used = np.zeros((len(rows), values.size), bool)
     used[at, indices] = True
@@ -84,7 +86,7 @@ def split_scales(weight: Array, axis: int) -> Scaled | None:
 def _is_hopeless(rows: Array) -> bool:
     """Whether a few rows alone have too many values."""
     few = rows[: max(1, SAMPLED // max(rows.shape[1], 1))]
-    return np.unique((few / row_scales(few))[few != 0]).size > 2 * MOST_VALUES
+    return np.unique((few / row_scales(few))[few != 0]).size > MOST_BEFORE
 
 
 def _shifts(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.int64]:

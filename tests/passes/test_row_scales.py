@@ -73,6 +73,20 @@ def test_rows_on_the_other_side_of_a_power_of_two_are_found() -> None:
     assert found.values.size <= 31
 
 
+def test_the_largest_codebook_is_found_where_rows_moved_both_ways() -> None:
+    """Three kinds of rows use the same values, but small, any, or large ones more often."""
+    rng = np.random.default_rng(0)
+    codebook = np.unique(rng.standard_normal(255).astype(np.float16)).astype(np.float32)
+    kinds = [np.abs(codebook) ** power for power in (-1.0, 0.0, 2.0)]
+    weight = np.stack([rng.choice(codebook, 2000, p=kinds[row % 3] / kinds[row % 3].sum()) for row in range(60)])
+    scales = row_scales(weight)
+    assert np.unique(scales).size == 3
+    assert np.unique(weight / scales).size > 2 * MOST_VALUES
+    found = split_scales(weight, 0)
+    assert found is not None
+    assert found.values.size <= 255
+
+
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf, -0.0])
 def test_what_no_codebook_has_is_left(spoilt: float) -> None:
     weight = scaled_weight(20, 50, 31)
