@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,10 @@ CONFIDENCE = 0.9
 _Z = float(scipy.stats.norm.ppf(CONFIDENCE))
 RESAMPLES = 200
 _EDGE = 1e-9
+FEWEST_CHANGED = 20
+"""Changed answers, in all models tried, that say how many of them are lost for good."""
+BOTH_WAYS = 0.5
+"""Share of the changed answers that is lost on balance up to which that share grows with them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Evidence:
     high: float
     spread: float
 
+    @property
+    def changed(self) -> float:
+        """Mean square of what one input adds to the drop; of answers the share that became right or wrong."""
+        return self.spread**2 + self.drop**2
+
     def needed(self, goal: float) -> int | None:
         """About how many inputs would prove the goal if the drop stayed what it is; None where it is too large."""
         if self.drop >= goal:
@@ -55,6 +64,25 @@ class Evidence:
 def least_inputs(goal: float) -> int:
     """Inputs without which a drop cannot be proven to be within the goal even where all answers are the same."""
     return math.ceil(_Z**2 * (1.0 - goal) / goal)
+
+
+def expected_drop(evidence: Evidence, tried: Sequence[Evidence]) -> float:
+    """The drop that is to be expected, where what was tried can tell it better than the drop found.
+
+    Outputs that are off by a little change answers in proportion to it, but nearly as many become right as wrong: what
+    is lost grows with the square, as long as many become right at all. On few inputs a small drop is mostly chance and
+    the number of changed answers less so, while larger drops say how the two go together: by least squares, for which
+    the variance of a drop is the share of the answers that have changed.
+
+    Args:
+        evidence: of the model in question.
+        tried: of this one and others, on the same inputs.
+    """
+    near = [each for each in tried if each.drop <= BOTH_WAYS * each.changed]
+    if evidence.measure != "top-1" or sum(each.samples * each.changed for each in near) < FEWEST_CHANGED:
+        return evidence.drop
+    factor = sum(each.drop * each.changed for each in near) / sum(each.changed**3 for each in near)
+    return max(factor, 0.0) * evidence.changed**2
 
 
 def counted(measure: Measure, samples: int, right: int, lost: int, gained: int) -> Evidence:

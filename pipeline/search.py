@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from netsurgeon.pipeline._promise import Evidence, least_inputs
+from netsurgeon.pipeline._promise import Evidence, expected_drop, least_inputs
 from netsurgeon.pipeline._structure_search import fast_enough, nearest_to_keep
 from netsurgeon.pipeline.candidates import Bench, Candidate, Site
 from netsurgeon.pipeline.errors import CheckFailedError
@@ -38,7 +38,7 @@ FEWEST_KEPT = 0.004
 TELLING = 4
 """With so many times the inputs without which nothing can be proven, a drop is accepted only where it is proven."""
 UNPROVEN = 0.5
-"""Where nothing can be proven, the drop found must be within this share of the limit: the best of a few is lucky."""
+"""Where nothing can be proven, the drop expected must be within this share of the limit: the best of a few is lucky."""
 FULL = 0.97
 """A file of at least this share of the largest size allowed is as large as it may be."""
 
@@ -98,7 +98,8 @@ def _marked(points: Sequence[Point], chosen: Candidate) -> tuple[Point, ...]:
 def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> tuple[Candidate, bool]:
     """The smallest model whose drop is within the limit, and whether that is proven.
 
-    Where the inputs are too few to prove anything, the drop found on them decides: it must be within half of the limit.
+    Where the inputs are too few to prove anything, the drop that is to be expected decides: it must be within half of
+    the limit, and the drop found within the limit.
 
     Raises:
         CheckFailedError: there is none, or it is larger than it may be.
@@ -126,6 +127,7 @@ class _Descent:
     def __init__(self, bench: Bench, site: Site, limit: float):
         self.bench, self.site, self.limit = bench, site, limit
         self.candidates: dict[float, Candidate] = {}
+        self.rehearsed: list[Evidence] = []
         self.telling = True
 
     def run(self) -> Candidate | None:
@@ -140,14 +142,15 @@ class _Descent:
     def _excess(self, evidence: Evidence) -> float:
         if self.telling:
             return evidence.high - self.limit
-        return evidence.drop - UNPROVEN * self.limit
+        tried = [*self.rehearsed, *(each.evidence for each in self.candidates.values())]
+        return max(expected_drop(evidence, tried) - UNPROVEN * self.limit, evidence.drop - self.limit)
 
     def _start(self) -> float:
         """About where the limit lies by the rehearsals, which are worse than what is made for real."""
         bench, site = self.bench, self.site
         if bench.tools.options.uniform or not can_rehearse(bench.tools.dense, site.selection.sizes):
             return FIRST_KEPT
-        found = bench.rehearse(site, REHEARSED)
+        self.rehearsed = found = bench.rehearse(site, REHEARSED)
         self.telling = found[0].measure == "outputs" or found[0].samples >= TELLING * least_inputs(self.limit)
         within = [kept for kept, each in zip(REHEARSED, found, strict=True) if self._excess(each) <= 0.0]
         if not within:

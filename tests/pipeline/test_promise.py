@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from netsurgeon.pipeline._promise import CONFIDENCE, averaged, counted, least_inputs, resampled
+from netsurgeon.pipeline._promise import (
+    CONFIDENCE,
+    Evidence,
+    averaged,
+    counted,
+    expected_drop,
+    least_inputs,
+    resampled,
+)
 
 Z = scipy.stats.norm.ppf(CONFIDENCE)
 
@@ -73,3 +81,36 @@ def test_as_many_inputs_as_are_needed_prove_the_goal() -> None:
     assert needed > 200
     assert counted("top-1", needed, needed, round(6 * needed / 200), round(5 * needed / 200)).high <= 0.021
     assert few.needed(0.004) is None
+
+
+def _noisy(rng: np.random.Generator, count: int, noises: tuple[float, ...]) -> list[Evidence]:
+    """Models whose scores of 50 classes are those of the dense one and noise; labels are drawn as it believes."""
+    scores = 2.0 * rng.standard_normal((count, 50))
+    labels = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    before, found = scores.argmax(axis=1) == labels, []
+    for noise in noises:
+        after = (scores + noise * rng.standard_normal(scores.shape)).argmax(axis=1) == labels
+        found.append(
+            counted("top-1", count, int(before.sum()), int((before & ~after).sum()), int((after & ~before).sum()))
+        )
+    return found
+
+
+def test_few_inputs_tell_the_expected_drop_better_than_the_drop_found() -> None:
+    rng, noises = np.random.default_rng(0), (0.1, 0.2, 0.3, 0.4, 0.6)
+    true = [evidence.drop for evidence in _noisy(rng, 400_000, noises)]
+    found, expected = [], []
+    for _ in range(60):
+        tried = _noisy(rng, 250, noises)
+        found.append([each.drop for each in tried])
+        expected.append([expected_drop(each, tried) for each in tried])
+    errors = [np.sqrt(np.mean((np.array(each) - true) ** 2, axis=0)) for each in (found, expected)]
+    assert (errors[1][:3] < 0.6 * errors[0][:3]).all()
+    assert np.abs(np.mean(expected, axis=0)[:3] - true[:3]).max() < 0.004
+
+
+def test_where_hardly_any_answer_changes_the_drop_found_is_expected() -> None:
+    few = [counted("top-1", 100, 90, 3, 1), counted("top-1", 100, 90, 60, 2)]
+    assert expected_drop(few[0], few) == few[0].drop
+    agreement = [counted("agreement", 1000, 1000, 50, 0)]
+    assert expected_drop(agreement[0], agreement) == agreement[0].drop
