@@ -134,8 +134,7 @@ def _page(rows: dict[str, Facts]) -> str:
         "From the authors' dense weights, or what L-OBS and 500 steps of retraining make of them; MNIST; errors in "
         "percent on the test split, in ONNX Runtime. `python benchmarks/surgery.py --shared DIR` makes this table. The "
         "authors trained on all training pictures: the error on the validation split starts below what it will be on "
-        "new pictures, and only compares runs. The row from L-OBS was measured when surgery let go of the L-OBS mask "
-        "in its first 100 steps; it does not any more.",
+        "new pictures, and only compares runs.",
         "",
         "| network / ratio | from | steps | kept | ratio | dense error | error | at most | validation | spread | "
         "bytes | packed, error |",
