@@ -326,11 +326,12 @@ class _Run:
         layers = layer_facts(selection, operated.plan, pruned, operated.model, packed, bound)
         unproven = promise(search) if search else None
         rounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)
+        dense, compressed = model_facts(source.original, source.path), model_facts(packed.model, output)
         return Report(
             versions=versions(),
             options=self.options.described(),
-            dense=model_facts(source.original, source.path),
-            compressed=model_facts(packed.model, output),
+            dense=dense,
+            compressed=compressed,
             sparsity=1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers),
             calibration=data_facts(inputs.data, inputs.calibration),
             test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
@@ -347,6 +348,7 @@ class _Run:
                 *pruned.warnings,
                 *self.warnings,
                 *_emptied(layers),
+                *_grown(dense.bytes, compressed.bytes, selection),
             ),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
@@ -362,4 +364,14 @@ def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
         yield (
             f"no weight is left in {listed}: the input never varied on the calibration inputs, or the sparsity asks "
             "for it; more calibration inputs, or another sparsity for the layer, would keep it alive"
+        )
+
+
+def _grown(dense: int, compressed: int, selection: Selection) -> Iterator[str]:
+    if compressed > dense:
+        sharing = sum(len(layer.weight.uses()) > 1 for layer in selection.layers)
+        why = f": {sharing} layers share their weights and got some of their own" if sharing else ""
+        yield (
+            f"the file has become larger, {dense:,} → {compressed:,} bytes{why}; leave layers out with --exclude, or "
+            "give a larger --sparsity"
         )

@@ -502,6 +502,10 @@ def test_shared_weights_are_pruned_apart() -> None:
     assert len(after) == 2
     assert (after[0] != after[1]).any()
     assert all(np.count_nonzero(array) == 512 for array in after)
+    assert not [each for each in result.report.warnings if "larger" in each]
+    grown = compress(model, inputs(), sparsity=0.05, values="float32", **UNIFORM).report
+    (warning,) = [each for each in grown.warnings if "larger" in each]
+    assert f"{grown.dense.bytes:,} → {grown.compressed.bytes:,} bytes: 2 layers share their weights" in warning
 
 
 def test_weight_used_elsewhere_as_well_stays_there() -> None:
