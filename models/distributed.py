@@ -76,6 +76,7 @@ def joined(device: str) -> Iterator[Process]:
     distributed.init_process_group("nccl" if process.device.type == "cuda" else "gloo")
     try:
         yield process
+        process.wait()  # all leave together: what one takes down, others may still be listening to
     finally:
         distributed.destroy_process_group()
 
