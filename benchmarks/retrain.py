@@ -118,7 +118,7 @@ ROWS = (
         paper=841,
         surgery=Surgery("lenet5", start=7, rate=0.03),
     ),
-    Row("resnet20_cifar10", "cifar10", 10, 1, {"steps": 4000}, labels=False, outputs=True),
+    Row("resnet20_cifar10", "cifar10", 10, 1, {"steps": 1000}, labels=False, outputs=True),
     Row(
         "cifarnet",
         "cifar10",

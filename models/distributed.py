@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
+PATIENCE = datetime.timedelta(days=1)
+"""How long processes wait while one of them prunes or looks for idle units."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def joined(device: str) -> Iterator[Process]:
     if world == 1:
         yield process
         return
-    distributed.init_process_group("nccl" if process.device.type == "cuda" else "gloo")
+    backend = "nccl" if process.device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield process
         process.wait()  # all leave together: what one takes down, others may still be listening to

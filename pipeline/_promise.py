@@ -18,8 +18,8 @@ CONFIDENCE = 0.9
 _Z = float(scipy.stats.norm.ppf(CONFIDENCE))
 RESAMPLES = 200
 _EDGE = 1e-9
-FEWEST_CHANGED = 20
-"""Changed answers, in all models tried, that say how many of them are lost for good."""
+FEWEST_CHANGED = 10
+"""Changed answers of one model that say how many of them are lost for good."""
 BOTH_WAYS = 0.5
 """Share of the changed answers that is lost on balance up to which that share grows with them."""
 
@@ -72,17 +72,25 @@ def expected_drop(evidence: Evidence, tried: Sequence[Evidence]) -> float:
     Outputs that are off by a little change answers in proportion to it, but nearly as many become right as wrong: what
     is lost grows with the square, as long as many become right at all. On few inputs a small drop is mostly chance and
     the number of changed answers less so, while larger drops say how the two go together: by least squares, for which
-    the variance of a drop is the share of the answers that have changed.
+    the variance of a drop is the share of the answers that have changed. (On the same inputs drops are not independent:
+    models that are alike count for less than they seem to.) What is expected is no less than the lower bound of the
+    drop found, and where a model has lost answers hardly gaining any, it is taken at its word.
 
     Args:
         evidence: of the model in question.
         tried: of this one and others, on the same inputs.
     """
-    near = [each for each in tried if each.drop <= BOTH_WAYS * each.changed]
-    if evidence.measure != "top-1" or sum(each.samples * each.changed for each in near) < FEWEST_CHANGED:
+    near = [each for each in tried if _goes_both_ways(each)]
+    most = max((each.samples * each.changed for each in near), default=0.0)
+    if evidence.measure != "top-1" or evidence not in near or most < FEWEST_CHANGED:
         return evidence.drop
     factor = sum(each.drop * each.changed for each in near) / sum(each.changed**3 for each in near)
-    return max(factor, 0.0) * evidence.changed**2
+    return max(factor * evidence.changed**2, evidence.low) if factor > 0.0 else evidence.drop
+
+
+def _goes_both_ways(evidence: Evidence) -> bool:
+    beyond = evidence.drop - BOTH_WAYS * evidence.changed
+    return beyond <= _Z * math.sqrt(evidence.changed / evidence.samples)
 
 
 def counted(measure: Measure, samples: int, right: int, lost: int, gained: int) -> Evidence:

@@ -196,7 +196,7 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
             if sparsity is not None:
                 progress(f"pruning, round {number}", 0, 1)
                 model = _shared(process, functools.partial(_pruned, model, spec.name, rows, sparsity, options))
-                before = scores(model, held, teacher, runtime)
+                before = process.decided(functools.partial(scores, model, held, teacher, runtime))
             module = OnnxModule(ir.to_proto(model))
             check_same(model, module, few, runtime)
             module.to(process.device)
@@ -213,7 +213,8 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
             module.to("cpu")
             trained = _shared(process, functools.partial(_with_arrays, model, module.arrays()))
             check_same(trained, module, few, runtime)
-            rounds.append(_judged(sparsity, before, scores(trained, held, teacher, runtime), number < options.rounds))
+            after = process.decided(functools.partial(scores, trained, held, teacher, runtime))
+            rounds.append(_judged(sparsity, before, after, number < options.rounds))
             model = trained if rounds[-1].taken else model
         if not process.leads:
             return None
