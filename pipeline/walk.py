@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,6 +111,7 @@ class Store:
 
     def __init__(self, parent: Path | None = None):
         self.folder = Path(tempfile.mkdtemp(prefix="netsurgeon-", dir=parent))
+        self._leftover = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self._held: dict[tuple[str, int], Any] = {}
         self._spilled: dict[str, _Spilled] = {}
         self._free: list[_Spilled] = []
@@ -154,10 +156,11 @@ class Store:
         return _Spilled(self.folder / str(next(self._files)))
 
     def close(self) -> None:
-        """Delete everything."""
+        """Delete everything; at the latest when the process ends, should this be interrupted."""
         for spilled in (*self._spilled.values(), *self._free):
             spilled.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._leftover.detach()
 
 
 class _Spilled:

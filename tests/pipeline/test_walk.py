@@ -1,6 +1,7 @@
 """The walk hands every layer its true input, whatever the graph looks like, and leaves nothing behind."""
 
 import errno
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -475,3 +476,20 @@ def test_one_is_made_ahead_and_all_come_in_order() -> None:
     with pytest.raises(InputError, match="the third"):
         list(ahead(make, 5))
     assert made == [0, 1, 2, 0, 1, 2, 3], "nothing is made behind a failure"
+
+
+def test_what_an_interrupt_leaves_goes_at_the_latest_at_the_end(spill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    store.put("x", 0, normal(3))
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.close()
+    assert list(spill.iterdir())
+    del store
+    gc.collect()
+    assert not list(spill.iterdir())
