@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import numpy as np
@@ -11,13 +11,16 @@ import pytest
 
 import netsurgeon
 from netsurgeon.pipeline import latency as timing
+from netsurgeon.pipeline._promise import counted
 from netsurgeon.pipeline.calibrate import Calibration
+from netsurgeon.pipeline.candidates import Bench, Site
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.guided import candidate_options
 from netsurgeon.pipeline.inputs import open_inputs
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.report import Report, as_json
 from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.search import UNPROVEN, _Descent
 from netsurgeon.pipeline.selection import select
 from netsurgeon.pipeline.source import open_model
 from netsurgeon.pipeline.structures import named, order_units
@@ -271,3 +274,15 @@ def small_network() -> ir.Model:
         model.graph.register_initializer(value)
     del model.graph.inputs[1:]
     return model
+
+
+def test_where_nothing_can_be_proven_the_expected_drop_decides_and_the_drop_found_has_a_veto() -> None:
+    descent = _Descent(cast(Bench, None), cast(Site, None), 0.01)
+    descent.telling = False
+    unlucky, lucky, beyond = (counted("top-1", 250, 210, *each) for each in ((3, 1), (9, 9), (5, 2)))
+    descent.rehearsed = [counted("top-1", 250, 210, 14, 6), unlucky, lucky, beyond]
+    assert unlucky.drop > UNPROVEN * 0.01
+    assert descent._excess(unlucky) <= 0.0
+    assert lucky.drop == 0.0
+    assert descent._excess(lucky) > 0.0
+    assert descent._excess(beyond) > 0.0
