@@ -162,7 +162,8 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     lines = [_line(rows, case) for case in CASES if case.name in rows]
     legend = (
         "Drop of top-1 in points. Half of the calibration inputs (with labels) guide the search, at most 2,048 others "
-        "are corrected on; the test split is measured once, at the end, and decides nothing but the last check. `at "
+        "are corrected on; where that half is too little to tell (ImageNet) the halves take turns, and the delivered "
+        "model is corrected on both; the test split is measured once, at the end, and decides nothing but the last check. `at "
         "most` is the one-sided 90 % paired bound. The test interval joins the two one-sided 90 % bounds. Inputs: "
         "corrected on / guiding / test. `÷ float16 file`: against the dense file if its weights were stored as "
         "float16. Latency: dense and small in turn in one process, `÷` how many times faster. Predicted: "

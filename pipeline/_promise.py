@@ -18,6 +18,8 @@ CONFIDENCE = 0.9
 _Z = float(scipy.stats.norm.ppf(CONFIDENCE))
 RESAMPLES = 200
 _EDGE = 1e-9
+TELLING = 4
+"""With so many times the inputs without which nothing can be proven, a drop is accepted only where it is proven."""
 FEWEST_CHANGED = 10
 """Changed answers of one model that say how many of them are lost for good."""
 BOTH_WAYS = 0.5
@@ -64,6 +66,11 @@ class Evidence:
 def least_inputs(goal: float) -> int:
     """Inputs without which a drop cannot be proven to be within the goal even where all answers are the same."""
     return math.ceil(_Z**2 * (1.0 - goal) / goal)
+
+
+def can_tell(samples: int, goal: float) -> bool:
+    """Whether so many inputs are enough to ask for a proof that a drop is within the goal."""
+    return samples >= TELLING * least_inputs(goal)
 
 
 def expected_drop(evidence: Evidence, tried: Sequence[Evidence]) -> float:

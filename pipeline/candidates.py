@@ -39,8 +39,9 @@ class Tools:
     Attributes:
         dense: the model in normal form.
         selection: layers that take part.
-        sweep: inputs that candidates are corrected on.
-        judge: compares with the dense model on other inputs.
+        folds: inputs that candidates are corrected on, apart from each other, in step with the judge's parts.
+        sweep: inputs that the delivered model is corrected on: the only fold, or what all folds hold together.
+        judge: compares with the dense model on inputs that a fold's corrections have not seen.
         clock: times structures.
         size: bytes of a model's file, packed.
         options: how layers are solved and units chosen.
@@ -50,6 +51,7 @@ class Tools:
 
     dense: ir.Model = dataclasses.field(repr=False)
     selection: Selection
+    folds: tuple[Calibration, ...]
     sweep: Calibration
     judge: Judge
     clock: Clock
@@ -80,12 +82,73 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A model that was made for real: the share of weights kept, what the judge says, and bytes of its file."""
+    """A model that was made for real: the share of weights kept, what the judge says, and bytes of its file.
+
+    Where there are several folds it stands for the models of all: bytes are their mean.
+    """
 
     site: Site
     kept: float
     evidence: Evidence
     bytes: int
+
+
+class Pruner:
+    """Prunes structures on one sweep's inputs, from error curves to corrected weights; measures each once."""
+
+    def __init__(self, tools: Tools, sweep: Calibration, name: str = ""):
+        """`name`: begins the names of what is kept in the work folder."""
+        self._tools, self._sweep, self._name = tools, sweep, name
+        self._costs: dict[int, Mapping[str, budget.Cost]] = {}
+        self._tempers: dict[int, Temper] = {}
+
+    def rehearsed(self, site: Site, shares: Sequence[float]) -> list[ir.Model]:
+        """Quick and rough prunings to these shares of the weights, side by side."""
+        tools, sweep = self._tools, self._sweep
+        costs = self.costs(site)
+        plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
+        tools.progress("rehearsing", 0, 1)
+        few = sweep.samples.subset(MOST_REHEARSED, np.random.default_rng(sweep.seed))
+        return rehearse(tools.dense, plans, site.selection, dataclasses.replace(sweep, samples=few))
+
+    def operated(self, site: Site, kept: float) -> Operated:
+        """A structure pruned and corrected for real, and how."""
+        tools = self._tools
+        options = dataclasses.replace(tools.options, sparsity=1.0 - kept)
+        plan = self._plan(site, kept, options)
+        solved = tools.work.solutions(f"{self._name}candidate-{site.level}-{kept:.6f}")
+        return operate(tools.dense, site.selection, site.trim, plan, self._sweep, options, tools.progress, solved)
+
+    def costs(self, site: Site) -> Mapping[str, budget.Cost]:
+        """Error curves and sensitivities of a structure's layers."""
+        if site.level not in self._costs:
+            tools, name = self._tools, f"{self._name}costs-{site.level}"
+            arrays = tools.work.arrays(name)
+            if arrays is None:
+                arrays = costs_to_arrays(measure_costs(tools.dense, site.selection, self._sweep, tools.progress, 0.5))
+                tools.work.keep_arrays(name, arrays)
+            self._costs[site.level] = costs_from_arrays(arrays)
+        return self._costs[site.level]
+
+    def _plan(self, site: Site, kept: float, options: Options) -> Plan:
+        tools = self._tools
+        if kept >= 1.0 or options.uniform:
+            return make_plan(tools.dense, site.selection, self._sweep, options, tools.progress)
+        costs = self.costs(site)
+        return spread(costs, _weights(site, kept), site.selection, self._temper(site, kept, costs))
+
+    def _temper(self, site: Site, kept: float, costs: Mapping[str, budget.Cost]) -> Temper:
+        """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
+        if site.level not in self._tempers:
+            tools, name = self._tools, f"{self._name}temper-{site.level}"
+            found = tools.work.facts(name)
+            if found is None:
+                keep = _weights(site, kept)
+                chosen = choose_temper(tools.dense, costs, keep, site.selection, self._sweep, tools.progress)
+                found = dataclasses.asdict(chosen)
+                tools.work.keep_facts(name, found)
+            self._tempers[site.level] = Temper(**found)
+        return self._tempers[site.level]
 
 
 class Bench:
@@ -94,9 +157,11 @@ class Bench:
     def __init__(self, tools: Tools):
         self.tools = tools
         self.points: list[Point] = []
+        self._pruner = Pruner(tools, tools.sweep)
+        self._folds = [self._pruner]
+        if len(tools.folds) > 1:
+            self._folds = [Pruner(tools, fold, f"fold-{at}-") for at, fold in enumerate(tools.folds)]
         self._operated: dict[tuple[int, float], Operated] = {}
-        self._costs: dict[int, Mapping[str, budget.Cost]] = {}
-        self._tempers: dict[int, Temper] = {}
 
     def site(self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None) -> Site:
         """A structure, and what it leaves to prune."""
@@ -117,20 +182,15 @@ class Bench:
         return tools.clock.time(name, model)
 
     def rehearse(self, site: Site, shares: Sequence[float]) -> list[Evidence]:
-        """Quick and rough prunings to these shares of the weights, side by side, judged."""
+        """Quick and rough prunings to these shares of the weights, judged."""
         tools, name = self.tools, f"rehearsal-{site.level}"
         found = tools.work.facts(name)
         if found is None:
-            costs = self.costs(site)
-            plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
-            tools.progress("rehearsing", 0, 1)
-            few = tools.sweep.samples.subset(MOST_REHEARSED, np.random.default_rng(tools.sweep.seed))
-            sweep = dataclasses.replace(tools.sweep, samples=few)
-            judged = []
-            for done, model in enumerate(rehearse(tools.dense, plans, site.selection, sweep)):
-                tools.progress("judging rehearsals", done, len(plans))
-                judged.append(tools.judge.judge(tools.sweep.runtime.session(model)))
-            found = [dataclasses.asdict(each) for each in judged]
+            rehearsed = [pruner.rehearsed(site, shares) for pruner in self._folds]
+            found = []
+            for done, models in enumerate(zip(*rehearsed, strict=True)):
+                tools.progress("judging rehearsals", done, len(shares))
+                found.append(dataclasses.asdict(self._judged(models)))
             tools.work.keep_facts(name, found)
         evidence = [Evidence(**each) for each in found]
         for kept, each in zip(shares, evidence, strict=True):
@@ -138,14 +198,14 @@ class Bench:
         return evidence
 
     def candidate(self, site: Site, kept: float) -> Candidate:
-        """Prune and correct for real, and judge."""
+        """Prune and correct for real, in each fold, and judge."""
         work, name = self.tools.work, f"candidate-{site.level}-{kept:.6f}"
         found = work.facts(name)
         if found is None:
-            model = self.operated(site, kept).model
+            models = [self._made(pruner, site, kept).model for pruner in self._folds]
             self.tools.progress("judging", 0, 1)
-            evidence = self.tools.judge.judge(self.tools.sweep.runtime.session(model))
-            found = {"evidence": dataclasses.asdict(evidence), "bytes": self.tools.size(model)}
+            size = round(np.mean([self.tools.size(model) for model in models]))
+            found = {"evidence": dataclasses.asdict(self._judged(models)), "bytes": size}
             work.keep_facts(name, found)
         result = Candidate(site, kept, Evidence(**found["evidence"]), found["bytes"])
         evidence = result.evidence
@@ -153,28 +213,14 @@ class Bench:
         return result
 
     def operated(self, site: Site, kept: float) -> Operated:
-        """The model of a candidate, and how it was made."""
-        key = (site.level, kept)
-        if key not in self._operated:
-            tools = self.tools
-            options = dataclasses.replace(tools.options, sparsity=1.0 - kept)
-            plan = self._plan(site, kept, options)
-            solved = tools.work.solutions(f"candidate-{site.level}-{kept:.6f}")
-            self._operated[key] = operate(
-                tools.dense, site.selection, site.trim, plan, tools.sweep, options, tools.progress, solved
-            )
-        return self._operated[key]
+        """What is delivered of a candidate, and how it was made."""
+        return self._made(self._pruner, site, kept)
 
-    def costs(self, site: Site) -> Mapping[str, budget.Cost]:
-        """Error curves and sensitivities of a structure's layers, measured once."""
-        if site.level not in self._costs:
-            tools, name = self.tools, f"costs-{site.level}"
-            arrays = tools.work.arrays(name)
-            if arrays is None:
-                arrays = costs_to_arrays(measure_costs(tools.dense, site.selection, tools.sweep, tools.progress, 0.5))
-                tools.work.keep_arrays(name, arrays)
-            self._costs[site.level] = costs_from_arrays(arrays)
-        return self._costs[site.level]
+    def size(self, candidate: Candidate) -> int:
+        """Bytes of the file that is delivered."""
+        if self._folds == [self._pruner]:
+            return candidate.bytes
+        return self.tools.size(self.operated(candidate.site, candidate.kept).model)
 
     def note(self, kind: str, site: Site, **found: float | None) -> None:
         """Remember what was tried."""
@@ -182,25 +228,18 @@ class Bench:
         times = (timed.model, timed.speedup) if timed else (None, None)
         self.points.append(Point(kind, site.macs, *times, **found))  # type: ignore[arg-type]
 
-    def _plan(self, site: Site, kept: float, options: Options) -> Plan:
-        tools = self.tools
-        if kept >= 1.0 or options.uniform:
-            return make_plan(tools.dense, site.selection, tools.sweep, options, tools.progress)
-        costs = self.costs(site)
-        return spread(costs, _weights(site, kept), site.selection, self._temper(site, kept, costs))
+    def _made(self, pruner: Pruner, site: Site, kept: float) -> Operated:
+        """A pruner's candidate; those that may be delivered are held."""
+        if pruner is not self._pruner:
+            return pruner.operated(site, kept)
+        key = (site.level, kept)
+        if key not in self._operated:
+            self._operated[key] = pruner.operated(site, kept)
+        return self._operated[key]
 
-    def _temper(self, site: Site, kept: float, costs: Mapping[str, budget.Cost]) -> Temper:
-        """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
-        if site.level not in self._tempers:
-            tools, name = self.tools, f"temper-{site.level}"
-            found = tools.work.facts(name)
-            if found is None:
-                keep = _weights(site, kept)
-                chosen = choose_temper(tools.dense, costs, keep, site.selection, tools.sweep, tools.progress)
-                found = dataclasses.asdict(chosen)
-                tools.work.keep_facts(name, found)
-            self._tempers[site.level] = Temper(**found)
-        return self._tempers[site.level]
+    def _judged(self, models: Sequence[ir.Model]) -> Evidence:
+        """A model of each fold, judged together."""
+        return self.tools.judge.judge([self.tools.sweep.runtime.session(model) for model in models])
 
 
 def _weights(site: Site, kept: float) -> int:

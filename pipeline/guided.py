@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
@@ -72,7 +72,7 @@ class Guided:
 
         Args:
             selection: layers that take part.
-            sweep: inputs that candidates are corrected on.
+            sweep: inputs that the delivered model is corrected on.
             trim: units that go in any case.
             size: bytes of a model's file, packed.
             progress: called with stage, steps done and steps in all.
@@ -82,8 +82,10 @@ class Guided:
             CheckFailedError: no model was found that keeps to the goals.
         """
         progress("judging the dense model", 0, 1)
+        folds = [dataclasses.replace(sweep, samples=each.corrected) for each in self.inputs.folds]
+        judge = self._judge([each.guide for each in self.inputs.folds])
         tools = Tools(
-            self.source.model, selection, sweep, self._judge(self.guide), self._clock(work), size,
+            self.source.model, selection, tuple(folds), sweep, judge, self._clock(work), size,
             candidate_options(self.options), progress, work,
         )  # fmt: skip
         return search(Bench(tools), self.goals, trim)
@@ -108,6 +110,7 @@ class Guided:
         return SearchFacts(
             self.goals,
             data_facts(self.inputs.data, self.guide),
+            len(self.inputs.folds),
             evidence,
             found.proven,
             None if limit is None else evidence.needed(limit),
@@ -117,10 +120,10 @@ class Guided:
             self.table,
         )
 
-    def _judge(self, samples: Samples) -> Judge:
+    def _judge(self, parts: Sequence[Samples]) -> Judge:
         options = self.options
         dense = self.runtime.session(self.source.original)
-        return Judge(dense, samples, options.metric, options.label_offset, options.seed)
+        return Judge(dense, parts, options.metric, options.label_offset, options.seed)
 
     def _clock(self, work: Work) -> Clock:
         options = self.options
@@ -147,7 +150,7 @@ class Guided:
             return counted("top-1", count, right, validation.lost, validation.gained)
         if self.options.metric is None and agreement is not None:
             return counted("agreement", count, count, count - round(agreement * count), 0)
-        return self._judge(self.inputs.held).judge(self.runtime.session(model))
+        return self._judge([self.inputs.held]).judge([self.runtime.session(model)])
 
     def _check_latency(self, latency: Profile) -> None:
         """Check the goals of time on the final model.
@@ -198,12 +201,13 @@ def verdict(report: Report) -> tuple[str, ...]:
     chosen = next(point for point in facts.points if point.chosen)
     said[0] += f", {chosen.macs:,.0f} multiply-adds" if chosen.macs is not None else ""
     guide, final = facts.evidence, facts.measured
+    crossed = " (of two models, each corrected on the half that the other is judged on)" if facts.folds > 1 else ""
     proven = (
         "" if facts.proven is None else ", within the goal" if facts.proven else ", not proven to be within the goal"
     )
     said.append(
-        f"Drop of {_MEASURES[guide.measure]} on the {guide.samples:,} inputs that guided the search: {guide.drop:.2%}, "
-        f"at most {guide.high:.2%} with 90 % confidence{proven}"
+        f"Drop of {_MEASURES[guide.measure]} on the {guide.samples:,} inputs that guided the search{crossed}: "
+        f"{guide.drop:.2%}, at most {guide.high:.2%} with 90 % confidence{proven}"
     )
     said.append(
         f"On the {final.samples:,} inputs of the final measurement: {final.drop:.2%}, between {final.low:.2%} and "

@@ -7,8 +7,10 @@ import dataclasses
 
 import numpy as np
 
+from netsurgeon.pipeline._promise import can_tell
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.facts import path_of
+from netsurgeon.pipeline.goals import Goals
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.samples import Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
@@ -24,14 +26,24 @@ MOST_CORRECTED = 2048
 
 
 @dataclasses.dataclass(frozen=True)
+class Fold:
+    """Inputs that candidates are corrected on, and others that they are judged on."""
+
+    corrected: Samples
+    guide: Samples
+
+
+@dataclasses.dataclass(frozen=True)
 class Inputs:
     """What the model is run on.
 
     Attributes:
         data: the calibration inputs as given.
         test: the test inputs as given, if they were.
-        calibration: inputs that corrections are made on.
-        guide: other inputs, that guide a search; None where there is none.
+        calibration: inputs that the delivered model is corrected on.
+        guide: inputs that guide a search, those of all folds; None where there is none.
+        folds: of a search. One is corrected on `calibration`. Where half of the inputs tell too little there are two:
+            each half is corrected on and judges the other half's candidates, and `calibration` is both.
         held: inputs of the final measurement.
         held_out: whether neither `calibration` nor `guide` has any of `held`.
         warnings: what was left out and why; files by name only.
@@ -41,6 +53,7 @@ class Inputs:
     test: Data | None
     calibration: Samples
     guide: Samples | None
+    folds: tuple[Fold, ...]
     held: Samples
     held_out: bool
     warnings: tuple[str, ...]
@@ -60,14 +73,16 @@ def open_inputs(source: Source, data: Data, test: Data | None, options: Options)
     given = _open(source, data, options, options.limit)
     warnings = _without_folder(given.warnings, data)
     if test is None:
-        found = _halved(Inputs(data, None, given, None, given, False, warnings), options)
+        found = _halved(Inputs(data, None, given, None, (), given, False, warnings), options)
     else:
         held = _open(source, test, options, None)
-        found = Inputs(data, test, given, None, held, True, (*warnings, *_without_folder(held.warnings, test)))
-    divided = found if options.goals is None else _guided(found, options)
+        found = Inputs(data, test, given, None, (), held, True, (*warnings, *_without_folder(held.warnings, test)))
+    divided = found if options.goals is None else _guided(found, options.goals, options)
     if options.pictures is None or not options.pictures.mirror:
         return divided
-    return dataclasses.replace(divided, calibration=divided.calibration.mirrored(options.pictures.width_axis))
+    axis = options.pictures.width_axis
+    folds = tuple(Fold(each.corrected.mirrored(axis), each.guide) for each in divided.folds)
+    return dataclasses.replace(divided, calibration=divided.calibration.mirrored(axis), folds=folds)
 
 
 def _halved(inputs: Inputs, options: Options) -> Inputs:
@@ -80,8 +95,10 @@ def _halved(inputs: Inputs, options: Options) -> Inputs:
     return inputs
 
 
-def _guided(inputs: Inputs, options: Options) -> Inputs:
-    """Calibration inputs divided into those that are corrected on and those that guide.
+def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
+    """Calibration inputs divided into those that are corrected on and those that guide, in turn where they are few.
+
+    Units go by what all inputs say that are corrected on: where they do, halves cannot take turns.
 
     Raises:
         InputError: there are too few.
@@ -89,15 +106,18 @@ def _guided(inputs: Inputs, options: Options) -> Inputs:
     given = inputs.calibration
     if not inputs.held_out or given.count < FEWEST_TO_SPLIT // 2:
         raise InputError(
-            f"{given.count} inputs are too few for {options.goals}, which needs some to correct on, others to guide it "
+            f"{given.count} inputs are too few for {goals}, which needs some to correct on, others to guide it "
             f"and others to report: give {FEWEST_TO_SPLIT} or more, or --sparsity or --trim in place of a goal"
         )
     share = 1.0 - min(GUIDING, MOST_CORRECTED / given.count)
     try:
         guide, rest = given.split(share, np.random.default_rng([options.seed, 1]))
     except InputError as error:
-        raise InputError(f"the inputs cannot be divided for {options.goals}: {error}") from error
-    return dataclasses.replace(inputs, calibration=rest, guide=guide)
+        raise InputError(f"the inputs cannot be divided for {goals}: {error}") from error
+    units_stay = options.trim is None and not goals.is_structural
+    if units_stay and goals.max_drop is not None and not can_tell(guide.count, goals.max_drop):
+        return dataclasses.replace(inputs, guide=given, folds=(Fold(rest, guide), Fold(guide, rest)))
+    return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
 
 
 def _open(source: Source, data: Data, options: Options, limit: int | None) -> Samples:

@@ -164,7 +164,9 @@ class SearchFacts:
 
     Attributes:
         goals: what was wanted.
-        guide: the inputs that guided the search; neither calibration nor the final measurement saw them.
+        guide: the inputs that guided the search; the final measurement saw none of them.
+        folds: 1 = corrections saw none of them either; 2 = they were few: each half was judged on by models that were
+            corrected on the other half, and the delivered model is corrected on both.
         evidence: of the drop on them.
         proven: whether the drop is within the goal by its one-sided 90 % bound; None without such a goal.
         needed: inputs that would prove it if the drop stayed what it is; None where no number would, or without goal.
@@ -176,6 +178,7 @@ class SearchFacts:
 
     goals: Goals
     guide: DataFacts
+    folds: int
     evidence: Evidence
     proven: bool | None
     needed: int | None

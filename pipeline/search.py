@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from netsurgeon.pipeline._promise import Evidence, expected_drop, least_inputs
+from netsurgeon.pipeline._promise import Evidence, can_tell, expected_drop
 from netsurgeon.pipeline._structure_search import fast_enough, nearest_to_keep
 from netsurgeon.pipeline.candidates import Bench, Candidate, Site
 from netsurgeon.pipeline.errors import CheckFailedError
@@ -35,8 +35,6 @@ STEP = 1.3
 CLOSE = 1.12
 """The search ends when the goal lies between two shares of which one is so many times the other."""
 FEWEST_KEPT = 0.004
-TELLING = 4
-"""With so many times the inputs without which nothing can be proven, a drop is accepted only where it is proven."""
 UNPROVEN = 0.5
 """Where nothing can be proven, the drop expected must be within this share of the limit: the best of a few is lucky."""
 FULL = 0.97
@@ -81,28 +79,37 @@ def search(bench: Bench, goals: Goals, trim: TrimPlan | None) -> Found:
     if goals.max_drop is not None:
         if structures is not None and bench.candidate(site, 1.0).evidence.drop > goals.max_drop:
             raise CheckFailedError(nearest_to_keep(bench, goals, goals.max_drop, structures, site))
-        chosen, proven = _smallest_within(bench, site, goals, goals.max_drop)
+        chosen = _smallest_within(bench, site, goals, goals.max_drop)
+        proven = chosen.evidence.high <= goals.max_drop
     elif goals.max_size is not None:
         chosen = _largest_within(bench, site, goals, goals.max_size)
     else:
         chosen = bench.candidate(site, 1.0)
     operated = bench.operated(chosen.site, chosen.kept)
-    return Found(chosen, operated, proven, _marked(bench.points, chosen), site.timed)
+    size = bench.size(chosen)
+    if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
+        raise CheckFailedError(
+            f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
+            f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
+        )
+    return Found(chosen, operated, proven, _marked(bench.points, chosen, size), site.timed)
 
 
-def _marked(points: Sequence[Point], chosen: Candidate) -> tuple[Point, ...]:
+def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:
+    """The points, of which one was chosen, and is delivered in so many bytes."""
     last = max(at for at, each in enumerate(points) if each.kind == "candidate" and each.kept == chosen.kept)
-    return tuple(dataclasses.replace(each, chosen=at == last) for at, each in enumerate(points))
+    delivered = dataclasses.replace(points[last], chosen=True, bytes=size)
+    return (*points[:last], delivered, *points[last + 1 :])
 
 
-def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> tuple[Candidate, bool]:
-    """The smallest model whose drop is within the limit, and whether that is proven.
+def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> Candidate:
+    """The smallest model whose drop is within the limit.
 
     Where the inputs are too few to prove anything, the drop that is to be expected decides: it must be within half of
     the limit, and the drop found within the limit.
 
     Raises:
-        CheckFailedError: there is none, or it is larger than it may be.
+        CheckFailedError: there is none.
     """
     tried = _Descent(bench, site, limit)
     best = tried.run()
@@ -113,12 +120,7 @@ def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> tu
             f"{least.evidence.drop:.2%} on {least.evidence.samples:,} inputs (at most {least.evidence.high:.2%}), "
             f"in {least.bytes:,} bytes: give --max-drop {100.0 * least.evidence.high:.2g}% or --values float16"
         )
-    if goals.max_size is not None and best.bytes > goals.max_size:
-        raise CheckFailedError(
-            f"{goals} cannot be met together: {best.bytes:,} bytes is the smallest model found whose drop is within "
-            f"{limit:.2%}: give --max-size {best.bytes}, or a larger --max-drop"
-        )
-    return best, best.evidence.high <= limit
+    return best
 
 
 class _Descent:
@@ -151,7 +153,7 @@ class _Descent:
         if bench.tools.options.uniform or not can_rehearse(bench.tools.dense, site.selection.sizes):
             return FIRST_KEPT
         self.rehearsed = found = bench.rehearse(site, REHEARSED)
-        self.telling = found[0].measure == "outputs" or found[0].samples >= TELLING * least_inputs(self.limit)
+        self.telling = found[0].measure == "outputs" or can_tell(found[0].samples, self.limit)
         within = [kept for kept, each in zip(REHEARSED, found, strict=True) if self._excess(each) <= 0.0]
         if not within:
             return REHEARSED[0]

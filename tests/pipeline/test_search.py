@@ -1,7 +1,9 @@
 """Goals from end to end on the embedded network: kept, proven or not, replayed, refused with the nearest model."""
 
+import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import jsonschema
@@ -10,13 +12,15 @@ import onnx_ir as ir
 import pytest
 
 import netsurgeon
+from netsurgeon.pipeline import candidates
 from netsurgeon.pipeline import latency as timing
-from netsurgeon.pipeline._promise import counted
+from netsurgeon.pipeline._promise import Evidence, counted
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.candidates import Bench, Site
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.guided import candidate_options
 from netsurgeon.pipeline.inputs import open_inputs
+from netsurgeon.pipeline.judge import Judge
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.report import Report, as_json
 from netsurgeon.pipeline.runtime import Runtime
@@ -24,6 +28,7 @@ from netsurgeon.pipeline.search import UNPROVEN, _Descent
 from netsurgeon.pipeline.selection import select
 from netsurgeon.pipeline.source import open_model
 from netsurgeon.pipeline.structures import named, order_units
+from netsurgeon.pipeline.work import Work
 
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
 FAST: Any = {"method": "obs", "damping": 0.01}
@@ -81,12 +86,14 @@ def test_without_a_goal_one_point_may_be_lost(report: Report) -> None:
     assert {each.kind for each in report.search.points} == {"rehearsal", "candidate"}
 
 
-def test_inputs_that_guide_are_neither_corrected_on_nor_reported(report: Report) -> None:
+def test_few_inputs_guide_in_turn_and_are_not_reported(report: Report, page: Path) -> None:
     assert report.search is not None
     assert report.test is not None
-    assert report.calibration.samples + report.search.guide.samples == 450
+    assert report.search.folds == 2
+    assert report.calibration.samples == report.search.guide.samples == report.search.evidence.samples == 450
     assert report.search.measured.samples == report.test.samples == 300
-    assert len({report.calibration.sha256, report.search.guide.sha256, report.test.sha256}) == 3
+    assert report.search.guide.sha256 != report.test.sha256
+    assert "judged on the other, in turn" in page.read_text("utf-8")
 
 
 def test_too_few_inputs_prove_nothing_and_that_is_said(tmp_path: Path) -> None:
@@ -135,6 +142,8 @@ def test_a_loose_goal_is_proven_and_the_set_split_where_it_is_the_only_one(model
     assert not any("is not proven" in each for each in found.warnings)
     assert found.test is None
     assert [found.calibration.samples, found.search.guide.samples, found.validation.samples] == [175, 175, 50]
+    assert found.search.folds == 1
+    assert found.calibration.sha256 != found.search.guide.sha256
 
 
 def recall_of_class_4(outputs: Any, labels: Any) -> float:
@@ -149,6 +158,52 @@ def test_a_metric_of_ones_own_guides(model: Path, given: Data, test: Data) -> No
     assert found.search is not None
     assert found.search.evidence.measure == found.search.measured.measure == "metric"
     assert found.search.evidence.drop <= 0.25
+
+
+def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are called by the inputs they were corrected on; the file of one has as many bytes as its name says."""
+    operated: list[str] = []
+
+    def operate(dense: Any, selection: Any, trim: Any, plan: Any, sweep: Any, *rest: Any) -> Any:
+        operated.append(sweep.samples)
+        return SimpleNamespace(model=sweep.samples)
+
+    monkeypatch.setattr(candidates, "operate", operate)
+    monkeypatch.setattr(candidates, "make_plan", lambda *_: None)
+    runtime = SimpleNamespace(session=lambda model: f"session of {model}")
+    folds = tuple(cast(Calibration, SimpleNamespace(samples=name, runtime=runtime)) for name in ("100", "300", "999"))
+    judged: list[list[str]] = []
+
+    def judge(sessions: list[str]) -> Evidence:
+        judged.append(sessions)
+        return counted("top-1", 9, 9, 1, 0)
+
+    dense, selection, clock = cast(Any, None), cast(Any, SimpleNamespace(sizes={"a": 10})), cast(Any, None)
+    options, work = Options(uniform=True, sparsity=0.5), Work(None, {})
+    size: Any = int
+    tools = candidates.Tools(
+        dense,
+        selection,
+        folds[:2],
+        folds[2],
+        cast(Judge, SimpleNamespace(judge=judge)),
+        clock,
+        size,
+        options,
+        lambda *_: None,
+        work,
+    )
+    bench = Bench(tools)
+    candidate = bench.candidate(bench.site(0, None), 0.5)
+    assert operated == ["100", "300"]
+    assert judged == [["session of 100", "session of 300"]]
+    assert candidate.bytes == 200
+    assert bench.size(candidate) == 999
+    assert operated == ["100", "300", "999"]
+    alone = Bench(dataclasses.replace(tools, folds=folds[2:]))
+    assert alone.size(alone.candidate(alone.site(0, None), 0.5)) == 999
+    assert operated[3:] == ["999"]
+    assert judged[1:] == [["session of 999"]]
 
 
 def test_the_size_of_the_file(model: Path, given: Data, test: Data, tmp_path: Path) -> None:
