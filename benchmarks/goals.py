@@ -34,7 +34,7 @@ class Case:
         model: of the shared ones.
         data: that it is run on.
         goals: options of `compress`.
-        limit: calibration inputs, labels included; half of them guide the search.
+        limit: calibration inputs, labels included; half of them, or all in turn, guide the search.
         ratio: how many times smaller the file must be.
         same_type: whether that counts against the dense file stored as float16, too.
         speedup: how many times faster it must be, or else the nearest that can be.
@@ -162,13 +162,13 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     lines = [_line(rows, case) for case in CASES if case.name in rows]
     legend = (
         "Drop of top-1 in points. Half of the calibration inputs (with labels) guide the search, at most 2,048 others "
-        "are corrected on; where that half is too little to tell (ImageNet) the halves take turns, and the delivered "
-        "model is corrected on both; the test split is measured once, at the end, and decides nothing but the last check. `at "
-        "most` is the one-sided 90 % paired bound. The test interval joins the two one-sided 90 % bounds. Inputs: "
-        "corrected on / guiding / test. `÷ float16 file`: against the dense file if its weights were stored as "
-        "float16. Latency: dense and small in turn in one process, `÷` how many times faster. Predicted: "
-        "of the chosen structure before it was corrected, in the same unit. Minutes: the whole command, on a "
-        "machine that other programs used, too. Rows come from several commits."
+        "are corrected on; where that half is too little to tell (ImageNet without a goal of time) the halves take "
+        "turns, and the delivered model is corrected on both. The test split is measured once, at the end, and decides "
+        "nothing but the last check. `at most` is the one-sided 90 % paired bound. The test interval joins the two "
+        "one-sided 90 % bounds. Inputs: corrected on / guiding / test. `÷ float16 file`: against the dense file if its "
+        "weights were stored as float16. Latency: dense and small in turn in one process, `÷` how many times faster. "
+        "Predicted: of the chosen structure before it was corrected, in the same unit. Minutes: the whole command, on "
+        "a machine that other programs used, too. Rows come from several commits."
     )
     write(folder / "goals.md", "\n\n".join(["# Goals on real models", legend, table(titles, lines)]) + "\n")
 

@@ -138,8 +138,37 @@ def _tango(count: int, lost: int, gained: int) -> float:
 
 def averaged(measure: Measure, dense: float, shares: Array) -> Evidence:
     """Evidence from what each input adds to the drop, (samples,); Student's bounds of the mean."""
-    count, drop = len(shares), float(np.mean(shares))
-    spread = float(np.std(shares, ddof=1)) if count > 1 else math.inf
+    return _student(measure, dense, len(shares), float(np.mean(shares)), float(np.var(shares)))
+
+
+def pooled(parts: Sequence[Evidence]) -> Evidence:
+    """One evidence from those of models that were made alike, each on its part of the inputs.
+
+    Args:
+        parts: of one measure; several of them not of the user's metric, which need not be the mean of that of parts.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    measure, samples = parts[0].measure, sum(each.samples for each in parts)
+
+    def mean(figure: Callable[[Evidence], float]) -> float:
+        return sum(each.samples * figure(each) for each in parts) / samples
+
+    dense, drop = mean(lambda each: each.dense), mean(lambda each: each.drop)
+    if measure == "outputs":
+        return _student(measure, dense, samples, drop, mean(_variance) + mean(lambda each: each.drop**2) - drop**2)
+    right, differ, balance = (round(samples * each) for each in (dense, mean(lambda each: each.changed), drop))
+    return counted(measure, samples, right, (differ + balance) // 2, (differ - balance) // 2)
+
+
+def _variance(evidence: Evidence) -> float:
+    """Mean square about the mean of what one input adds to the drop."""
+    return evidence.spread**2 * (evidence.samples - 1) / evidence.samples if evidence.samples > 1 else 0.0
+
+
+def _student(measure: Measure, dense: float, count: int, drop: float, variance: float) -> Evidence:
+    """Student's bounds of a mean, from that of `count` inputs and the mean square about it."""
+    spread = math.sqrt(variance * count / (count - 1)) if count > 1 else math.inf
     reach = float(scipy.stats.t.ppf(CONFIDENCE, count - 1)) * spread / math.sqrt(count) if count > 1 else math.inf
     return Evidence(measure, count, dense, drop, drop - reach, drop + reach, spread)
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline import budget
-from netsurgeon.pipeline._promise import Evidence
+from netsurgeon.pipeline._promise import Evidence, pooled
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.judge import Judge
 from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection, with_convolutions
@@ -33,15 +33,22 @@ from netsurgeon.pipeline.work import Work, costs_from_arrays, costs_to_arrays
 
 
 @dataclasses.dataclass(frozen=True)
+class Fold:
+    """Inputs that candidates are corrected on, and a judge by others."""
+
+    sweep: Calibration
+    judge: Judge
+
+
+@dataclasses.dataclass(frozen=True)
 class Tools:
     """What candidates are made and judged with.
 
     Attributes:
         dense: the model in normal form.
         selection: layers that take part.
-        folds: inputs that candidates are corrected on, apart from each other, in step with the judge's parts.
-        sweep: inputs that the delivered model is corrected on: the only fold, or what all folds hold together.
-        judge: compares with the dense model on inputs that a fold's corrections have not seen.
+        folds: by which candidates are made and judged.
+        sweep: inputs that the delivered model is corrected on: those of the only fold, or of all folds together.
         clock: times structures.
         size: bytes of a model's file, packed.
         options: how layers are solved and units chosen.
@@ -51,9 +58,8 @@ class Tools:
 
     dense: ir.Model = dataclasses.field(repr=False)
     selection: Selection
-    folds: tuple[Calibration, ...]
+    folds: tuple[Fold, ...]
     sweep: Calibration
-    judge: Judge
     clock: Clock
     size: Callable[[ir.Model], int]
     options: Options
@@ -157,10 +163,12 @@ class Bench:
     def __init__(self, tools: Tools):
         self.tools = tools
         self.points: list[Point] = []
+        self._crossed = len(tools.folds) > 1
         self._pruner = Pruner(tools, tools.sweep)
-        self._folds = [self._pruner]
-        if len(tools.folds) > 1:
-            self._folds = [Pruner(tools, fold, f"fold-{at}-") for at, fold in enumerate(tools.folds)]
+        self._folds = [
+            (Pruner(tools, fold.sweep, f"fold-{at}-") if self._crossed else self._pruner, fold.judge)
+            for at, fold in enumerate(tools.folds)
+        ]
         self._operated: dict[tuple[int, float], Operated] = {}
 
     def site(self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None) -> Site:
@@ -186,11 +194,8 @@ class Bench:
         tools, name = self.tools, f"rehearsal-{site.level}"
         found = tools.work.facts(name)
         if found is None:
-            rehearsed = [pruner.rehearsed(site, shares) for pruner in self._folds]
-            found = []
-            for done, models in enumerate(zip(*rehearsed, strict=True)):
-                tools.progress("judging rehearsals", done, len(shares))
-                found.append(dataclasses.asdict(self._judged(models)))
+            judged = [self._rehearsed(pruner, judge, site, shares) for pruner, judge in self._folds]
+            found = [dataclasses.asdict(pooled(each)) for each in zip(*judged, strict=True)]
             tools.work.keep_facts(name, found)
         evidence = [Evidence(**each) for each in found]
         for kept, each in zip(shares, evidence, strict=True):
@@ -202,14 +207,17 @@ class Bench:
         work, name = self.tools.work, f"candidate-{site.level}-{kept:.6f}"
         found = work.facts(name)
         if found is None:
-            models = [self._made(pruner, site, kept).model for pruner in self._folds]
-            self.tools.progress("judging", 0, 1)
-            size = round(np.mean([self.tools.size(model) for model in models]))
-            found = {"evidence": dataclasses.asdict(self._judged(models)), "bytes": size}
+            evidence, sizes = [], []
+            for pruner, judge in self._folds:
+                model = self._made(pruner, site, kept).model
+                self.tools.progress("judging", 0, 1)
+                evidence.append(judge.judge(self.tools.sweep.runtime.session(model)))
+                sizes.append(self.tools.size(model))
+            found = {"evidence": dataclasses.asdict(pooled(evidence)), "bytes": round(np.mean(sizes))}
             work.keep_facts(name, found)
         result = Candidate(site, kept, Evidence(**found["evidence"]), found["bytes"])
-        evidence = result.evidence
-        self.note("candidate", site, kept=kept, bytes=result.bytes, drop=evidence.drop, bound=evidence.high)
+        drop, bound = result.evidence.drop, result.evidence.high
+        self.note("candidate", site, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
         return result
 
     def operated(self, site: Site, kept: float) -> Operated:
@@ -218,9 +226,9 @@ class Bench:
 
     def size(self, candidate: Candidate) -> int:
         """Bytes of the file that is delivered."""
-        if self._folds == [self._pruner]:
-            return candidate.bytes
-        return self.tools.size(self.operated(candidate.site, candidate.kept).model)
+        if self._crossed:
+            return self.tools.size(self.operated(candidate.site, candidate.kept).model)
+        return candidate.bytes
 
     def note(self, kind: str, site: Site, **found: float | None) -> None:
         """Remember what was tried."""
@@ -237,9 +245,12 @@ class Bench:
             self._operated[key] = pruner.operated(site, kept)
         return self._operated[key]
 
-    def _judged(self, models: Sequence[ir.Model]) -> Evidence:
-        """A model of each fold, judged together."""
-        return self.tools.judge.judge([self.tools.sweep.runtime.session(model) for model in models])
+    def _rehearsed(self, pruner: Pruner, judge: Judge, site: Site, shares: Sequence[float]) -> list[Evidence]:
+        judged = []
+        for done, model in enumerate(pruner.rehearsed(site, shares)):
+            self.tools.progress("judging rehearsals", done, len(shares))
+            judged.append(judge.judge(self.tools.sweep.runtime.session(model)))
+        return judged
 
 
 def _weights(site: Site, kept: float) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import onnx_ir as ir
 
 from netsurgeon.pipeline._promise import Evidence, counted, least_inputs
 from netsurgeon.pipeline._timing_inputs import timing_feeds
 from netsurgeon.pipeline.calibrate import Calibration
-from netsurgeon.pipeline.candidates import Bench, Tools
+from netsurgeon.pipeline.candidates import Bench, Fold, Tools
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.facts import data_facts
 from netsurgeon.pipeline.goals import Goals
@@ -82,10 +82,12 @@ class Guided:
             CheckFailedError: no model was found that keeps to the goals.
         """
         progress("judging the dense model", 0, 1)
-        folds = [dataclasses.replace(sweep, samples=each.corrected) for each in self.inputs.folds]
-        judge = self._judge([each.guide for each in self.inputs.folds])
+        folds = tuple(
+            Fold(dataclasses.replace(sweep, samples=each.corrected), self._judge(each.guide))
+            for each in self.inputs.folds
+        )
         tools = Tools(
-            self.source.model, selection, tuple(folds), sweep, judge, self._clock(work), size,
+            self.source.model, selection, folds, sweep, self._clock(work), size,
             candidate_options(self.options), progress, work,
         )  # fmt: skip
         return search(Bench(tools), self.goals, trim)
@@ -120,10 +122,10 @@ class Guided:
             self.table,
         )
 
-    def _judge(self, parts: Sequence[Samples]) -> Judge:
+    def _judge(self, samples: Samples) -> Judge:
         options = self.options
         dense = self.runtime.session(self.source.original)
-        return Judge(dense, parts, options.metric, options.label_offset, options.seed)
+        return Judge(dense, samples, options.metric, options.label_offset, options.seed)
 
     def _clock(self, work: Work) -> Clock:
         options = self.options
@@ -150,7 +152,7 @@ class Guided:
             return counted("top-1", count, right, validation.lost, validation.gained)
         if self.options.metric is None and agreement is not None:
             return counted("agreement", count, count, count - round(agreement * count), 0)
-        return self._judge([self.inputs.held]).judge([self.runtime.session(model)])
+        return self._judge(self.inputs.held).judge(self.runtime.session(model))
 
     def _check_latency(self, latency: Profile) -> None:
         """Check the goals of time on the final model.

@@ -20,14 +20,14 @@ HELD_OUT = 0.125
 """Share of the calibration inputs kept for validation where no test inputs are given."""
 FEWEST_TO_SPLIT = 64
 GUIDING = 0.5
-"""Share of the calibration inputs that guide a search; the others are for corrections."""
+"""Share of the calibration inputs that guide a search, or judge in a fold; the others are for corrections."""
 MOST_CORRECTED = 2048
-"""Inputs for corrections where there is a search: more hardly help them, and all others tell more about the drop."""
+"""Inputs for corrections in a fold: more hardly help them, and all others tell more about the drop."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Inputs that candidates are corrected on, and others that they are judged on."""
+    """Inputs that candidates are corrected on, and others that guide the search by what came of it."""
 
     corrected: Samples
     guide: Samples
@@ -98,7 +98,8 @@ def _halved(inputs: Inputs, options: Options) -> Inputs:
 def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
     """Calibration inputs divided into those that are corrected on and those that guide, in turn where they are few.
 
-    Units go by what all inputs say that are corrected on: where they do, halves cannot take turns.
+    Halves do not take turns where units go, for all that the delivered model is corrected on choose them, nor for a
+    metric of the user's, which need not be the mean of those of parts.
 
     Raises:
         InputError: there are too few.
@@ -114,8 +115,9 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
         guide, rest = given.split(share, np.random.default_rng([options.seed, 1]))
     except InputError as error:
         raise InputError(f"the inputs cannot be divided for {goals}: {error}") from error
-    units_stay = options.trim is None and not goals.is_structural
-    if units_stay and goals.max_drop is not None and not can_tell(guide.count, goals.max_drop):
+    simple = options.trim is None and not goals.is_structural and options.metric is None
+    few = goals.max_drop is not None and not can_tell(guide.count // 2, goals.max_drop)
+    if simple and few and given.count <= 2 * MOST_CORRECTED:
         return dataclasses.replace(inputs, guide=given, folds=(Fold(rest, guide), Fold(guide, rest)))
     return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
 

@@ -1,8 +1,8 @@
-"""How much worse a candidate is than the dense model, on inputs that calibration never saw."""
+"""How much worse a candidate is than the dense model, on inputs that its corrections never saw."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from netsurgeon.pipeline._promise import Evidence, averaged, counted, resampled
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
-from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.validate import apply_metric, class_scores, load_metric
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Judge:
-    """Compares models with the dense one on the same inputs, or several of them on a part of the inputs each.
+    """Compares models with the dense one on the same inputs.
 
     The measure is the user's metric; else top-1 where there are labels and class scores; else the agreement with the
     dense model's top class; else the share of the outputs' energy that the difference has.
@@ -30,49 +30,42 @@ class Judge:
     def __init__(
         self,
         dense: Session,
-        parts: Sequence[Samples],
+        samples: Samples,
         metric: Metric | None = None,
         label_offset: int = 0,
         seed: int = 0,
     ):
-        self._dense, self._parts, self._seed = dense, parts, seed
+        self._dense, self._samples, self._seed = dense, samples, seed
         self._metric = load_metric(metric)
-        labels = [part.labels for part in parts if part.labels is not None]
-        self._labels = np.concatenate(labels) + label_offset if labels else None
+        self._labels = None if samples.labels is None else samples.labels + label_offset
         self._outputs: list[Outputs] = []
         self._answers: npt.NDArray[np.int64] | None = None
         if self._metric is None:
-            self._answers = self._top([dense] * len(parts))
+            self._answers = self._top(dense)
         else:
-            self._outputs = self._run([dense] * len(parts))
+            self._outputs = self._run(dense)
 
-    def judge(self, candidates: Sequence[Session]) -> Evidence:
-        """How much worse the candidates are, each on its part of the inputs, together.
+    def judge(self, candidate: Session) -> Evidence:
+        """How much worse the candidate is.
 
         Raises:
             CheckFailedError: its outputs are not finite where the dense model's are.
             InputError: the metric cannot be used.
         """
         if self._metric is not None:
-            return self._by_metric(self._metric, self._run(candidates))
+            return self._by_metric(self._metric, self._run(candidate))
         if self._answers is not None:
-            return self._by_answers(self._answers, self._top(candidates))
-        return self._by_outputs(candidates)
+            return self._by_answers(self._answers, self._top(candidate))
+        return self._by_outputs(candidate)
 
-    def _fed(self, sessions: Sequence[Session]) -> Iterator[tuple[Session, Feed, Samples]]:
-        """Each feed with the session that is run on its part of the inputs, and that part."""
-        for session, part in zip(sessions, self._parts, strict=True):
-            for feed in part.batches():
-                yield session, feed, part
+    def _run(self, session: Session) -> list[Outputs]:
+        return [session.run(feed) for feed in self._samples.batches()]
 
-    def _run(self, sessions: Sequence[Session]) -> list[Outputs]:
-        return [session.run(feed) for session, feed, _ in self._fed(sessions)]
-
-    def _top(self, sessions: Sequence[Session]) -> npt.NDArray[np.int64] | None:
+    def _top(self, session: Session) -> npt.NDArray[np.int64] | None:
         """Top class of each sample, (samples,); None where the model gives no class scores."""
         found = []
-        for session, feed, part in self._fed(sessions):
-            scores = class_scores(session.run(feed), feed, part)
+        for feed in self._samples.batches():
+            scores = class_scores(session.run(feed), feed, self._samples)
             if scores is None:
                 return None
             found.append(scores.argmax(axis=1))
@@ -90,7 +83,7 @@ class Judge:
     def _by_metric(self, function: Callable[..., float], now: list[Outputs]) -> Evidence:
         sides = [_joined(outputs) for outputs in (self._outputs, now)]
         dense, candidate = (apply_metric(function, side, self._labels) for side in sides)
-        count = sum(part.count for part in self._parts)
+        count = self._samples.count
 
         def again(chosen: npt.NDArray[np.int64]) -> float:
             labels = None if self._labels is None else self._labels[chosen]
@@ -105,7 +98,7 @@ class Judge:
             )
         return resampled(count, dense, dense - candidate, again, self._seed)
 
-    def _by_outputs(self, candidates: Sequence[Session]) -> Evidence:
+    def _by_outputs(self, candidate: Session) -> Evidence:
         """Share of the outputs' energy, averaged over the float outputs.
 
         One piece of evidence a sample; one a feed where axis 0 of an output does not tell its samples apart.
@@ -113,9 +106,9 @@ class Judge:
         errors: dict[str, list[Array]] = {}
         energies: dict[str, list[Array]] = {}
         counts = []
-        for candidate, feed, part in self._fed(candidates):
+        for feed in self._samples.batches():
             before, after = self._dense.run(feed), candidate.run(feed)
-            counts.append(len(feed[part.specs[0].name]) if part.batched else 1)
+            counts.append(len(feed[self._samples.specs[0].name]) if self._samples.batched else 1)
             for name, value in before.items():
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == after[name].shape:
                     error, energy = _squares(value.astype(np.float64), after[name].astype(np.float64))

@@ -141,7 +141,7 @@ class Point:
         milliseconds: of a run before correction; None where no goal is timed.
         speedup: time of the dense model over that.
         kept: share of the weights kept; None for structures.
-        bytes: of the file; None where there is none.
+        bytes: of the file that is delivered, or would be, about; None where there is none.
         drop: on the guiding inputs; None for structures.
         bound: one-sided 90 % bound of the drop.
         chosen: whether it was.
@@ -167,8 +167,9 @@ class SearchFacts:
         guide: the inputs that guided the search; the final measurement saw none of them.
         folds: 1 = corrections saw none of them either; 2 = they were few: each half was judged on by models that were
             corrected on the other half, and the delivered model is corrected on both.
-        evidence: of the drop on them.
-        proven: whether the drop is within the goal by its one-sided 90 % bound; None without such a goal.
+        evidence: of the drop on them; with two folds of the two models of halves, which are expected to lose no less
+            than the delivered one.
+        proven: whether that drop is within the goal by its one-sided 90 % bound; None without such a goal.
         needed: inputs that would prove it if the drop stayed what it is; None where no number would, or without goal.
         measured: evidence of the drop on the inputs of the final measurement.
         timed: dense and chosen structure in turn, before correction: the prediction; None where no goal is timed.

@@ -2,7 +2,7 @@
 
 One dense sweep gives what every sparsity costs every layer, another one the order in which units go. Quick rehearsals
 side by side show about where a goal lies, structures are timed without being corrected, and a few candidates are pruned
-for real and judged on inputs that calibration never saw. Everything tried is noted for the report.
+for real and judged on inputs that their corrections never saw. Everything tried is noted for the report.
 """
 
 from __future__ import annotations

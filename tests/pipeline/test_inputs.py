@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 from netsurgeon.pipeline._promise import TELLING, least_inputs
-from netsurgeon.pipeline.inputs import Inputs, open_inputs
+from netsurgeon.pipeline.inputs import MOST_CORRECTED, Inputs, open_inputs
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.pictures import PictureOptions
 from netsurgeon.pipeline.runtime import Runtime
@@ -48,9 +49,15 @@ def test_what_is_held_out_guides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "goals", [{"max_size": 9000}, {"max_drop": 0.01, "speedup": 2}, {"trim": 0.1, "max_drop": 0.01}]
+    "goals",
+    [
+        {"max_size": 9000},
+        {"max_drop": 0.01, "speedup": 2},
+        {"max_drop": 0.01, "trim": 0.1},
+        {"max_drop": 0.01, "metric": "module:function"},
+    ],
 )
-def test_halves_take_no_turns_where_units_are_chosen_or_no_drop_is_asked_for(goals: Any) -> None:
+def test_halves_take_no_turns_where_units_go_or_a_metric_decides_or_no_drop_is_asked_for(goals: Any) -> None:
     found = divided(100, **goals)
     (fold,) = found.folds
     assert found.guide is fold.guide
@@ -58,10 +65,27 @@ def test_halves_take_no_turns_where_units_are_chosen_or_no_drop_is_asked_for(goa
     assert numbers(fold.corrected).isdisjoint(numbers(fold.guide))
 
 
-@pytest.mark.parametrize(("more", "folds"), [(-2, 2), (0, 1)])
-def test_halves_take_turns_while_one_of_them_cannot_tell(more: int, folds: int) -> None:
-    enough = 2 * TELLING * least_inputs(0.05)
+@pytest.mark.parametrize(("more", "folds"), [(-4, 2), (0, 1)])
+def test_halves_take_turns_while_half_of_one_cannot_tell(more: int, folds: int) -> None:
+    enough = 4 * TELLING * least_inputs(0.05)
     assert len(divided(enough + more, max_drop=0.05).folds) == folds
+
+
+@pytest.mark.parametrize(("more", "folds"), [(0, 2), (1, 1)])
+def test_no_more_is_corrected_on_than_helps(more: int, folds: int) -> None:
+    found = divided(2 * MOST_CORRECTED + more, max_drop=0.0005)
+    assert [each.corrected.count for each in found.folds] == [MOST_CORRECTED] * folds
+
+
+def test_halves_of_whole_feeds_where_the_batch_is_fixed() -> None:
+    model = onnx.load(DIGITS)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    images = {"image": np.zeros((103, 1, 8, 8), np.float32)}
+    found = open_inputs(open_model(model, Runtime()), images, images, Options())
+    assert sorted(each.guide.count for each in found.folds) == [48, 52]
+    assert found.guide is not None
+    assert found.guide.count == found.calibration.count == 100
 
 
 def test_mirror_images_are_corrected_on_but_guide_nothing(tmp_path: Path) -> None:

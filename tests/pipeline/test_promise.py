@@ -1,5 +1,6 @@
 """Confidence bounds of a drop: closed forms, coverage, and how many inputs are needed."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from netsurgeon.pipeline._promise import (
     counted,
     expected_drop,
     least_inputs,
+    pooled,
     resampled,
 )
 
@@ -31,6 +33,21 @@ def test_bounds_mirror_when_lost_and_gained_change_places() -> None:
     one, other = counted("top-1", 300, 200, 12, 5), counted("top-1", 300, 200, 5, 12)
     assert (one.drop, one.low, one.high) == pytest.approx((-other.drop, -other.high, -other.low))
     assert one.low < one.drop < one.high
+
+
+def test_answers_of_parts_are_counted_together() -> None:
+    parts = [counted("top-1", 250, 210, 7, 2), counted("top-1", 247, 200, 1, 3)]
+    assert pooled(parts) == counted("top-1", 497, 410, 8, 5)
+    assert pooled(parts[:1]) == parts[0]
+
+
+def test_outputs_of_parts_are_averaged_together() -> None:
+    shares = np.random.default_rng(0).exponential(0.01, 90)
+    found, whole = (
+        pooled([averaged("outputs", 1.0, each) for each in (shares[:1], shares[1:])]),
+        averaged("outputs", 1.0, shares),
+    )
+    assert dataclasses.astuple(found)[1:] == pytest.approx(dataclasses.astuple(whole)[1:])
 
 
 @pytest.mark.parametrize("edge", [(50, 50, 0), (50, 0, 50), (1, 1, 0), (1, 0, 1), (1, 0, 0), (40, 20, 20)])

@@ -16,7 +16,7 @@ from netsurgeon.pipeline import candidates
 from netsurgeon.pipeline import latency as timing
 from netsurgeon.pipeline._promise import Evidence, counted
 from netsurgeon.pipeline.calibrate import Calibration
-from netsurgeon.pipeline.candidates import Bench, Site
+from netsurgeon.pipeline.candidates import Bench, Fold, Site, Tools
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.guided import candidate_options
 from netsurgeon.pipeline.inputs import open_inputs
@@ -162,48 +162,45 @@ def test_a_metric_of_ones_own_guides(model: Path, given: Data, test: Data) -> No
 
 def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models are called by the inputs they were corrected on; the file of one has as many bytes as its name says."""
-    operated: list[str] = []
+    done: list[str] = []
 
     def operate(dense: Any, selection: Any, trim: Any, plan: Any, sweep: Any, *rest: Any) -> Any:
-        operated.append(sweep.samples)
+        done.append(f"corrected on {sweep.samples}")
         return SimpleNamespace(model=sweep.samples)
+
+    def fold(corrected: str, guide: str) -> Fold:
+        def judge(model: str) -> Evidence:
+            done.append(f"{model} judged on {guide}")
+            return counted("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
+
+        return Fold(sweep(corrected), cast(Judge, SimpleNamespace(judge=judge)))
+
+    def sweep(name: str) -> Calibration:
+        return cast(Calibration, SimpleNamespace(samples=name, runtime=SimpleNamespace(session=str)))
 
     monkeypatch.setattr(candidates, "operate", operate)
     monkeypatch.setattr(candidates, "make_plan", lambda *_: None)
-    runtime = SimpleNamespace(session=lambda model: f"session of {model}")
-    folds = tuple(cast(Calibration, SimpleNamespace(samples=name, runtime=runtime)) for name in ("100", "300", "999"))
-    judged: list[list[str]] = []
-
-    def judge(sessions: list[str]) -> Evidence:
-        judged.append(sessions)
-        return counted("top-1", 9, 9, 1, 0)
-
-    dense, selection, clock = cast(Any, None), cast(Any, SimpleNamespace(sizes={"a": 10})), cast(Any, None)
-    options, work = Options(uniform=True, sparsity=0.5), Work(None, {})
-    size: Any = int
-    tools = candidates.Tools(
-        dense,
-        selection,
-        folds[:2],
-        folds[2],
-        cast(Judge, SimpleNamespace(judge=judge)),
-        clock,
-        size,
-        options,
-        lambda *_: None,
-        work,
+    tools = Tools(
+        dense=cast(Any, None),
+        selection=cast(Any, SimpleNamespace(sizes={"a": 10})),
+        folds=(fold("100", "300"), fold("300", "100")),
+        sweep=sweep("999"),
+        clock=cast(Any, None),
+        size=cast(Any, int),
+        options=Options(uniform=True, sparsity=0.5),
+        progress=lambda *_: None,
+        work=Work(None, {}),
     )
     bench = Bench(tools)
     candidate = bench.candidate(bench.site(0, None), 0.5)
-    assert operated == ["100", "300"]
-    assert judged == [["session of 100", "session of 300"]]
+    assert done == ["corrected on 100", "100 judged on 300", "corrected on 300", "300 judged on 100"]
+    assert candidate.evidence == counted("top-1", 20, 18, 2, 1)
     assert candidate.bytes == 200
     assert bench.size(candidate) == 999
-    assert operated == ["100", "300", "999"]
-    alone = Bench(dataclasses.replace(tools, folds=folds[2:]))
+    assert done[4:] == ["corrected on 999"]
+    alone = Bench(dataclasses.replace(tools, folds=(fold("999", "300"),)))
     assert alone.size(alone.candidate(alone.site(0, None), 0.5)) == 999
-    assert operated[3:] == ["999"]
-    assert judged[1:] == [["session of 999"]]
+    assert done[5:] == ["corrected on 999", "999 judged on 300"]
 
 
 def test_the_size_of_the_file(model: Path, given: Data, test: Data, tmp_path: Path) -> None:
