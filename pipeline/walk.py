@@ -6,14 +6,12 @@ already behind all that was pruned before it, and no node runs twice in a walk.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
-import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from io import FileIO
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -107,15 +105,16 @@ def _name(value: ir.Value) -> str:
 
 
 class Store:
-    """Live values of a walk, batch by batch, on disk; a value that is no array stays in memory."""
+    """Live values of a walk, batch by batch, on disk; a value that is no array stays in memory.
 
-    def __init__(self, parent: Path | None = None):
-        self.folder = Path(tempfile.mkdtemp(prefix="netsurgeon-", dir=parent))
-        self._leftover = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+    Files have no names, so that whatever ends the process leaves none.
+    """
+
+    def __init__(self) -> None:
         self._held: dict[tuple[str, int], Any] = {}
         self._spilled: dict[str, _Spilled] = {}
         self._free: list[_Spilled] = []
-        self._files = itertools.count()
+        self._files = contextlib.ExitStack()
 
     def put(self, name: str, batch: int, value: Any) -> None:
         """Keep a value."""
@@ -128,7 +127,7 @@ class Store:
             self._spilled[name].append(batch, value)
         except OSError as error:
             raise InputError(
-                f"activations cannot be spilled to {self.folder.parent}: {error.strerror or error}; "
+                f"activations cannot be spilled to {tempfile.gettempdir()}: {error.strerror or error}; "
                 "set TMPDIR to a folder with room"
             ) from error
 
@@ -153,14 +152,11 @@ class Store:
                 self._held.pop((name, batch), None)
 
     def _new_file(self) -> _Spilled:
-        return _Spilled(self.folder / str(next(self._files)))
+        return _Spilled(self._files.enter_context(tempfile.TemporaryFile(buffering=0)))
 
     def close(self) -> None:
-        """Delete everything; at the latest when the process ends, should this be interrupted."""
-        for spilled in (*self._spilled.values(), *self._free):
-            spilled.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._leftover.detach()
+        """Delete everything."""
+        self._files.close()
 
 
 class _Spilled:
@@ -169,9 +165,8 @@ class _Spilled:
     The file is written over by another value later: fresh pages cost more than what is written to them.
     """
 
-    def __init__(self, path: Path):
-        self._path = path
-        self._file = path.open("x+b", buffering=0)  # open until the value expires
+    def __init__(self, file: FileIO):
+        self._file = file
         self._end = 0
         self._batches: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
 
@@ -189,19 +184,13 @@ class _Spilled:
         left = value.reshape(-1).view(np.uint8)
         self._file.seek(start)
         while left.size:
-            count = self._file.readinto(left.data)
-            if not count:
-                raise OSError(f"{self._path} has been cut short by someone else")
-            left = left[count:]
+            left = left[self._file.readinto(left.data) :]
         return value
 
     def emptied(self) -> _Spilled:
         self._end = 0
         self._batches.clear()
         return self
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class Walk:
