@@ -113,6 +113,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
+def open_files() -> Callable[..., list[str]]:
+    """Numbers of the files that a process holds open in a folder, also of those that have no name."""
+
+    def found(folder: Path, process: int | str = "self") -> list[str]:
+        opened = Path(f"/proc/{process}/fd")
+        if not opened.exists():
+            pytest.skip("the system does not say which files are open")
+        return [each.name for each in opened.iterdir() if os.path.realpath(each).startswith(str(folder))]
+
+    return found
+
+
+@pytest.fixture(scope="session")
 def two_processes() -> Callable[..., str]:
     """Runs a script with arguments in two processes of torchrun that must end well, and gives what they print."""
 

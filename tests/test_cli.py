@@ -620,13 +620,10 @@ def test_process_compresses_on_a_terminal_without_unicode(desk: Desk) -> None:
     assert not list((desk.folder / "tmp").glob("*netsurgeon*"))
 
 
-def spilled(folder: Path) -> bool:
-    """Whether the walk has spilled activations; os.walk passes over folders that go away meanwhile."""
-    return any(name.isdigit() for _, _, names in os.walk(folder) for name in names)
-
-
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_process_that_is_stopped_leaves_nothing(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+def test_process_that_is_stopped_leaves_nothing(
+    tmp_path: Path, open_files: Any, sent: signal.Signals, code: int
+) -> None:
     (tmp_path / "out").mkdir()
     env = environment(tmp_path)
     paths = (DIGITS / "digits.onnx", "--data", DIGITS / "calibration.npz", "-o", tmp_path / "out" / "small.onnx")
@@ -639,8 +636,9 @@ def test_process_that_is_stopped_leaves_nothing(tmp_path: Path, sent: signal.Sig
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may have it ignored
     ) as process:
         deadline = time.monotonic() + 60
-        while not spilled(tmp_path / "tmp") and time.monotonic() < deadline:
+        while not open_files(tmp_path / "tmp", process.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
+        assert process.poll() is None, "activations are spilled before it ends"
         process.send_signal(sent)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == code

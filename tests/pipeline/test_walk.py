@@ -1,7 +1,6 @@
 """The walk hands every layer its true input, whatever the graph looks like, and leaves nothing behind."""
 
 import errno
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,17 +216,11 @@ def true_inputs(model: ir.Model, feeds: Feeds) -> list[dict[str, Array]]:
     return result
 
 
-def files(folder: Path) -> list[str]:
-    """Open files on the folder's disk: they have no names, the system only says where they would be."""
-    numbers = (path.name for path in Path("/proc/self/fd").iterdir())
-    return [number for number in numbers if os.path.realpath(f"/proc/self/fd/{number}").startswith(str(folder))]
-
-
 # ------------------------------------------------------------------------------------------------ true inputs
 
 
 @EVERY
-def test_every_layer_sees_its_true_input(name: str, spill: Path) -> None:
+def test_every_layer_sees_its_true_input(name: str, spill: Path, open_files: Any) -> None:
     model = MODELS[name]()
     feeds, layers = feeds_of(model), {layer.name: layer for layer in layers_of(model)}
     expected, segments, seen = true_inputs(model, feeds), segments_of(model), []
@@ -245,7 +238,7 @@ def test_every_layer_sees_its_true_input(name: str, spill: Path) -> None:
         assert left == [], "every value has expired"
     assert sorted(seen) == sorted(layers)
     assert len(seen) == len(set(seen))
-    assert files(spill) == []
+    assert open_files(spill) == []
 
 
 def test_a_wrong_weight_is_noticed() -> None:
@@ -298,10 +291,10 @@ def test_a_layer_at_the_graph_input_needs_no_run(monkeypatch: pytest.MonkeyPatch
         np.testing.assert_array_equal(walk.value("x", 2), feeds_of(model)[2]["x"])
 
 
-def test_without_layers_there_is_nothing_to_walk(spill: Path) -> None:
+def test_without_layers_there_is_nothing_to_walk(spill: Path, open_files: Any) -> None:
     assert cut(chain().graph, []) == []
     with Walk(chain(), [], feeds_of(chain()), RUNTIME):
-        assert files(spill) == []
+        assert open_files(spill) == []
 
 
 def test_some_of_the_layers() -> None:
@@ -318,10 +311,10 @@ def test_some_of_the_layers() -> None:
         np.testing.assert_allclose(walk.value("shifted", 1), expected[1]["n_z"], rtol=1e-4, atol=1e-5)
 
 
-def test_inputs_nobody_needs_are_not_kept(spill: Path) -> None:
+def test_inputs_nobody_needs_are_not_kept(spill: Path, open_files: Any) -> None:
     model = several_inputs()
     with Walk(model, segments_of(model), feeds_of(model), RUNTIME):
-        assert len(files(spill)) == 3, "x, y and late, a file each for all batches"
+        assert len(open_files(spill)) == 3, "x, y and late, a file each for all batches"
 
 
 def test_a_layer_that_hangs_on_no_input_is_in_no_segment() -> None:
@@ -391,12 +384,12 @@ VALUES: dict[str, Any] = {
 }
 
 
-def test_the_store_gives_back_what_it_got(spill: Path) -> None:
+def test_the_store_gives_back_what_it_got(spill: Path, open_files: Any) -> None:
     store = Store()
     for name, value in VALUES.items():
         store.put(name, 0, value)
         store.put(name, 1, value)
-    assert files(spill)
+    assert open_files(spill)
     assert list(spill.iterdir()) == [], "what has no name cannot be left behind, whatever ends the process"
     for name, value in VALUES.items():
         found = store.get(name, 1)
@@ -405,7 +398,7 @@ def test_the_store_gives_back_what_it_got(spill: Path) -> None:
             np.testing.assert_array_equal(found, value)
         else:
             assert found is value
-    before = files(spill)
+    before = open_files(spill)
     store.drop(VALUES, 2)
     for name in VALUES:
         assert name not in store
@@ -414,48 +407,48 @@ def test_the_store_gives_back_what_it_got(spill: Path) -> None:
     store.drop(VALUES, 2)
     store.put("another", 0, normal(2))
     np.testing.assert_array_equal(store.get("another", 0), normal(2))
-    assert files(spill) == before, "files are used again"
+    assert open_files(spill) == before, "files are used again"
     store.close()
-    assert files(spill) == []
+    assert open_files(spill) == []
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_files_go_on_exceptions_too(spill: Path, error: type[BaseException]) -> None:
+def test_files_go_on_exceptions_too(spill: Path, open_files: Any, error: type[BaseException]) -> None:
     model = chain()
 
     def interrupted() -> None:
         with Walk(model, segments_of(model), feeds_of(model), RUNTIME) as walk:
             walk.run(0)
-            assert len(files(spill)) == 1
+            assert len(open_files(spill)) == 1
             raise error
 
     with pytest.raises(error):
         interrupted()
-    assert files(spill) == []
+    assert open_files(spill) == []
 
 
 @pytest.mark.parametrize("error", [InputError, KeyboardInterrupt])
-def test_files_go_when_the_samples_fail(spill: Path, error: type[BaseException]) -> None:
+def test_files_go_when_the_samples_fail(spill: Path, open_files: Any, error: type[BaseException]) -> None:
     model = chain()
 
     def failing() -> Iterator[dict[str, Array]]:
         yield feeds_of(model)[0]
-        assert len(files(spill)) == 1
+        assert len(open_files(spill)) == 1
         raise error("no more")
 
     with pytest.raises(error, match="no more"):
         Walk(model, segments_of(model), failing(), RUNTIME)
-    assert files(spill) == []
+    assert open_files(spill) == []
 
 
-def test_a_full_disk_says_where_and_what_to_do(spill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_says_where_and_what_to_do(spill: Path, open_files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(walk_module._Spilled, "append", full)
     with pytest.raises(InputError, match=rf"spilled to {spill}: No space left on device; set TMPDIR"):
         Walk(chain(), segments_of(chain()), feeds_of(chain()), RUNTIME)
-    assert files(spill) == []
+    assert open_files(spill) == []
 
 
 def test_a_value_without_a_name() -> None:
