@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -120,7 +121,12 @@ def open_files() -> Callable[..., list[str]]:
         opened = Path(f"/proc/{process}/fd")
         if not opened.exists():
             pytest.skip("the system does not say which files are open")
-        return [each.name for each in opened.iterdir() if os.path.realpath(each).startswith(str(folder))]
+        numbers = []
+        for each in opened.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process may just close it
+                if str(each.readlink()).startswith(str(folder)):
+                    numbers.append(each.name)
+        return numbers
 
     return found
 
