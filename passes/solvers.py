@@ -21,8 +21,9 @@ from netsurgeon.passes.statistics import Statistics
 
 Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 METHODS: tuple[str, ...] = get_args(Method)
-QUICK = "quick"
-"""For trials and rehearsals, not for users: the largest scaled weights, refitted."""
+HASTY = "hasty"
+"""For rehearsals, not for users: short ADMM, or of layers with more than OBS_COLUMNS columns the largest scaled weights,
+refitted."""
 UNCORRECTED = ("magnitude", "lobs")
 """Methods as published: on the dense inputs, without recalibration and refit."""
 DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
@@ -146,7 +147,7 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
         FactorizationError: a Hessian has no Cholesky factor.
         ValueError: the method is not known.
     """
-    if method not in (*METHODS, QUICK):
+    if method not in (*METHODS, HASTY):
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
     if method == "magnitude":
         return problem.weight * choose(np.abs(problem.weight), keep, pattern)
@@ -154,8 +155,10 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
         return _obs.lobs(problem.weight, _linalg.inverse(problem.hessian), keep, pattern)
     if pattern is None and keep >= problem.weight.size:
         return problem.weight
-    if method == QUICK:
-        return _quick(problem, keep)
+    if method == HASTY:
+        if problem.weight.shape[-1] > OBS_COLUMNS:
+            return _quick(problem, keep)
+        method, patient = "auto", False
     masks = _masks(problem, keep, method, pattern, patient)
     results = [_linalg.refit(problem.target, problem.hessian, mask) for mask in masks]
     return results[0] if len(results) == 1 else min(results, key=problem.error)

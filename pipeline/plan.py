@@ -16,7 +16,7 @@ from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.runtime import Feed
+from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.selection import Selection
 from netsurgeon.pipeline.sensitivity import Trial, float_outputs, measure_sensitivity, output_divergence
 
@@ -26,12 +26,13 @@ TRUSTS = (0.5, 1.0, 0.0)
 """Exponents of the sensitivities that are rehearsed."""
 TILTS = (0.0, -1.0, 1.0)
 """Logarithms of how much more an error in the last layer is made to count than one in the first, also rehearsed."""
-WORTH_TILTING = 1.2
+WORTH_TILTING = 1.05
 """A trust is rehearsed with tilts, too, where without one it diverges up to so many times as far as the closest."""
-REHEARSED = 0.5
-"""Share of the calibration inputs that plans are rehearsed on; they are compared on others."""
 FEWEST_REHEARSED, MOST_REHEARSED = 48, 512
-"""Inputs that plans are rehearsed on: with fewer none is, and with more it would take too long."""
+"""Inputs that plans are rehearsed on, and as many others that they are compared on: with fewer none is, and with more it
+would take too long. Where there are fewer than twice the most, the two parts take turns."""
+COMPARED_NUMBERS = 20_000_000
+"""Numbers in the outputs of the inputs that plans are compared on, at most; FEWEST_REHEARSED inputs are always taken."""
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 MEASURED, MEASURED_IN_HASTE = 0.5, 0.25
@@ -158,19 +159,18 @@ def choose_temper(
     How far sensitivities can be trusted differs between networks: they are measured one layer at a time, but later
     layers make up for errors of earlier ones. Plans are rehearsed on a part of the inputs and compared on others.
     """
-    samples = calibration.samples
-    if samples.count < 2 * FEWEST_REHEARSED or not can_rehearse(model, costs):
+    if calibration.samples.count < 2 * FEWEST_REHEARSED or not can_rehearse(model, costs):
         return Temper()
-    share = min(REHEARSED, MOST_REHEARSED / samples.count)
-    part, rest = samples.split(share, np.random.default_rng(calibration.seed))
-    feeds = list(rest.subset(min(PROBED_INPUTS[1], rest.count), np.random.default_rng(calibration.seed)).batches())
-    sweep = dataclasses.replace(calibration, samples=part)
+    parts = _rehearsal_parts(calibration)
     found: dict[Temper, float] = {}
 
     def try_(tempers: Sequence[Temper]) -> None:
         plans = [spread(costs, keep, selection, temper) for temper in tempers]
-        rehearsed = rehearse(model, plans, selection, sweep)
-        found.update(zip(tempers, _divergences(model, rehearsed, feeds, calibration), strict=True))
+        losses = []
+        for part, others in parts:
+            rehearsed = rehearse(model, plans, selection, dataclasses.replace(calibration, samples=part))
+            losses.append(_divergences(model, rehearsed, others, calibration))
+        found.update(zip(tempers, np.mean(losses, axis=0).tolist(), strict=True))
 
     progress("rehearsing plans", 0, 2)
     try_([Temper(trust) for trust in TRUSTS])
@@ -180,6 +180,15 @@ def choose_temper(
     return min(found, key=lambda temper: found[temper])
 
 
+def _rehearsal_parts(calibration: Calibration) -> list[tuple[Samples, Samples]]:
+    """Inputs to rehearse plans on, and others to compare them on."""
+    samples, rng = calibration.samples, np.random.default_rng(calibration.seed)
+    one, other = samples.split(min(0.5, MOST_REHEARSED / samples.count), rng)
+    if samples.count < 2 * MOST_REHEARSED:
+        return [(one, other), (other, one)]
+    return [(one, other.subset(MOST_REHEARSED, rng))]
+
+
 def can_rehearse(model: ir.Model, names: Iterable[str]) -> bool:
     """Whether no layer of these names is too wide for a quick rehearsal."""
     wanted = set(names)
@@ -187,11 +196,11 @@ def can_rehearse(model: ir.Model, names: Iterable[str]) -> bool:
 
 
 def rehearse(model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration) -> list[ir.Model]:
-    """The model quickly pruned by each plan, side by side, on few rows."""
+    """The model pruned in haste by each plan, side by side, on few rows."""
     rehearsed = [model.clone() for _ in plans]
     layers = [
         {
-            name: LayerPlan(keep, solvers.QUICK, plan.damping(name), gone=selection.gone.get(name))
+            name: LayerPlan(keep, solvers.HASTY, plan.damping(name), gone=selection.gone.get(name))
             for name, keep in plan.keep.items()
         }
         for plan in plans
@@ -204,12 +213,19 @@ def rehearse(model: ir.Model, plans: Sequence[Plan], selection: Selection, calib
 
 
 def _divergences(
-    model: ir.Model, rehearsed: Sequence[ir.Model], feeds: Sequence[Feed], calibration: Calibration
+    model: ir.Model, rehearsed: Sequence[ir.Model], samples: Samples, calibration: Calibration
 ) -> list[float]:
-    """How far the outputs of quickly pruned models are from the dense one's."""
+    """How far the outputs of hastily pruned models are from the dense one's."""
     sessions = [calibration.runtime.session(each) for each in (model, *rehearsed)]
-    outputs = float_outputs(sessions[0], feeds[0])
-    dense, *changed = ([session.run(feed, outputs) for feed in feeds] for session in sessions)
+    feed = next(samples.batches())
+    outputs = float_outputs(sessions[0], feed)
+    numbers = sum(value.size for value in sessions[0].run(feed, outputs).values())
+    size = len(next(iter(feed.values()))) if samples.batched else 1
+    most = max(FEWEST_REHEARSED, COMPARED_NUMBERS * size // max(numbers, 1))
+    compared = samples.subset(min(most, samples.count), np.random.default_rng(calibration.seed))
+    dense, *changed = zip(
+        *([session.run(feed, outputs) for session in sessions] for feed in compared.batches()), strict=True
+    )
     return [output_divergence(dense, each) for each in changed]
 
 

@@ -8,12 +8,14 @@ import pytest
 
 from netsurgeon.passes.solvers import Curve
 from netsurgeon.pipeline import plan
+from netsurgeon.pipeline._parts import InputSpec
 from netsurgeon.pipeline.budget import Cost
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.inputs import open_inputs
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.plan import TRUSTS, Temper, choose_temper, measure_costs, rehearse, spread
 from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.samples import open_samples
 from netsurgeon.pipeline.selection import select
 from netsurgeon.pipeline.source import open_model
 
@@ -37,16 +39,49 @@ def test_the_closest_rehearsal_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
     calibration, selection = Calibration(inputs.calibration, runtime), select(model, options)
     costs = measure_costs(model, selection, calibration, lambda *_: None, 0.15)
     keep = round(0.15 * sum(selection.sizes.values()))
-    compared: list[float] = []
+    compared: list[list[float]] = []
     real = plan._divergences
 
     def noted(*given: Any) -> list[float]:
-        compared.extend(found := real(*given))
+        compared.append(found := real(*given))
         return found
 
     monkeypatch.setattr(plan, "_divergences", noted)
     chosen = choose_temper(model, costs, keep, selection, calibration, lambda *_: None)
-    assert len(set(compared)) == len(compared) > len(TRUSTS)
-    part, rest = calibration.samples.split(plan.REHEARSED, np.random.default_rng(0))
-    (rehearsed,) = rehearse(model, [spread(costs, keep, selection, chosen)], selection, Calibration(part, runtime))
-    assert real(model, [rehearsed], list(rest.batches()), calibration) == [pytest.approx(min(compared), rel=1e-6)]
+    (one, other), (tilted, tilted_other) = compared[:2], compared[2:]  # the two parts of the inputs take turns
+    found = np.mean([[*one, *tilted], [*other, *tilted_other]], axis=0)
+    assert len(set(found)) == len(found) > len(TRUSTS)
+
+    parts = calibration.samples.split(0.5, np.random.default_rng(0))
+    plans = [spread(costs, keep, selection, chosen)]
+    losses = [
+        real(model, rehearse(model, plans, selection, Calibration(part, runtime)), others, calibration)
+        for part, others in (parts, parts[::-1])
+    ]
+    assert np.mean(losses) == pytest.approx(min(found), rel=1e-6)
+
+
+@pytest.mark.parametrize(("count", "parts"), [(240, [(120, 120)] * 2), (1100, [(512, 512)])])
+def test_parts_take_turns_where_inputs_are_few(count: int, parts: list[tuple[int, int]]) -> None:
+    specs = [InputSpec("x", np.dtype(np.float32), (None, 1))]
+    samples = open_samples({"x": np.zeros((count, 1), np.float32)}, specs)
+    found = plan._rehearsal_parts(Calibration(samples, Runtime()))
+    assert [(one.count, other.count) for one, other in found] == parts
+
+
+def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, options = Runtime(), Options(sparsity=0.85, limit=240)
+    source = open_model(DIGITS / "digits.onnx", runtime)
+    samples = open_inputs(source, DIGITS / "calibration.npz", None, options).calibration
+    counted: list[int] = []
+    real = plan.output_divergence
+
+    def noted(dense: Any, changed: Any) -> float:
+        counted.append(sum(len(next(iter(batch.values()))) for batch in dense))
+        return real(dense, changed)
+
+    monkeypatch.setattr(plan, "output_divergence", noted)
+    for numbers in (plan.COMPARED_NUMBERS, 1000, 10):  # ten classes
+        monkeypatch.setattr(plan, "COMPARED_NUMBERS", numbers)
+        plan._divergences(source.model, [source.model], samples, Calibration(samples, runtime))
+    assert counted == [samples.count, 100, plan.FEWEST_REHEARSED]
