@@ -22,8 +22,7 @@ from netsurgeon.passes.statistics import Statistics
 Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 METHODS: tuple[str, ...] = get_args(Method)
 HASTY = "hasty"
-"""For rehearsals, not for users: short ADMM, or of layers with more than OBS_COLUMNS columns the largest scaled weights,
-refitted."""
+"""For rehearsals, not users: short ADMM; of layers with more than OBS_COLUMNS columns the largest scaled weights."""
 UNCORRECTED = ("magnitude", "lobs")
 """Methods as published: on the dense inputs, without recalibration and refit."""
 DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)

@@ -29,10 +29,10 @@ TILTS = (0.0, -1.0, 1.0)
 WORTH_TILTING = 1.05
 """A trust is rehearsed with tilts, too, where without one it diverges up to so many times as far as the closest."""
 FEWEST_REHEARSED, MOST_REHEARSED = 48, 512
-"""Inputs that plans are rehearsed on, and as many others that they are compared on: with fewer none is, and with more it
-would take too long. Where there are fewer than twice the most, the two parts take turns."""
+"""Inputs that plans are rehearsed on, and as many others that they are compared on: with fewer none is, and with more
+it would take too long. Where there are fewer than twice the most, the two parts take turns."""
 COMPARED_NUMBERS = 20_000_000
-"""Numbers in the outputs of the inputs that plans are compared on, at most; FEWEST_REHEARSED inputs are always taken."""
+"""Numbers in the outputs, for the inputs that plans are compared on, at most; of FEWEST_REHEARSED inputs all are."""
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 MEASURED, MEASURED_IN_HASTE = 0.5, 0.25
