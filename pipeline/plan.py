@@ -32,7 +32,7 @@ FEWEST_REHEARSED, MOST_REHEARSED = 48, 512
 """Inputs that plans are rehearsed on, and as many others that they are compared on: with fewer none is, and with more
 it would take too long. Where there are fewer than twice the most, the two parts take turns."""
 COMPARED_NUMBERS = 20_000_000
-"""Numbers in the outputs, for the inputs that plans are compared on, at most; of FEWEST_REHEARSED inputs all are."""
+"""Numbers in the outputs that plans are compared by, at most, but FEWEST_REHEARSED inputs at least."""
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 MEASURED, MEASURED_IN_HASTE = 0.5, 0.25

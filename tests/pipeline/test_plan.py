@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from netsurgeon.passes.solvers import Curve
-from netsurgeon.pipeline import plan
+from netsurgeon.pipeline import plan, sensitivity
 from netsurgeon.pipeline._parts import InputSpec
 from netsurgeon.pipeline.budget import Cost
 from netsurgeon.pipeline.calibrate import Calibration
@@ -74,7 +74,7 @@ def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.Mon
     source = open_model(DIGITS / "digits.onnx", runtime)
     samples = open_inputs(source, DIGITS / "calibration.npz", None, options).calibration
     counted: list[int] = []
-    real = plan.output_divergence
+    real = sensitivity.output_divergence
 
     def noted(dense: Any, changed: Any) -> float:
         counted.append(sum(len(next(iter(batch.values()))) for batch in dense))
