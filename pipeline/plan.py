@@ -31,7 +31,7 @@ WORTH_TILTING = 1.05
 FEWEST_REHEARSED, MOST_REHEARSED = 48, 512
 """Inputs that plans are rehearsed on, and as many others that they are compared on: with fewer none is, and with more
 it would take too long. Where there are fewer than twice the most, the two parts take turns."""
-COMPARED_NUMBERS = 20_000_000
+COMPARED_NUMBERS = 5_000_000
 """Numbers in the outputs that plans are compared by, at most, but FEWEST_REHEARSED inputs at least."""
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
@@ -217,15 +217,13 @@ def _divergences(
 ) -> list[float]:
     """How far the outputs of hastily pruned models are from the dense one's."""
     sessions = [calibration.runtime.session(each) for each in (model, *rehearsed)]
-    feed = next(samples.batches())
-    outputs = float_outputs(sessions[0], feed)
-    numbers = sum(value.size for value in sessions[0].run(feed, outputs).values())
-    size = len(next(iter(feed.values()))) if samples.batched else 1
-    most = max(FEWEST_REHEARSED, COMPARED_NUMBERS * size // max(numbers, 1))
-    compared = samples.subset(min(most, samples.count), np.random.default_rng(calibration.seed))
-    dense, *changed = zip(
-        *([session.run(feed, outputs) for session in sessions] for feed in compared.batches()), strict=True
-    )
+    rng = np.random.default_rng(calibration.seed)
+    few = samples.subset(FEWEST_REHEARSED, rng)
+    outputs = float_outputs(sessions[0], next(few.batches()))
+    numbers = sum(value.size for feed in few.batches() for value in sessions[0].run(feed, outputs).values()) / few.count
+    compared = samples.subset(max(FEWEST_REHEARSED, int(COMPARED_NUMBERS / max(numbers, 1.0))), rng)
+    runs = ([session.run(feed, outputs) for session in sessions] for feed in compared.batches())
+    dense, *changed = zip(*runs, strict=True)
     return [output_divergence(dense, each) for each in changed]
 
 
