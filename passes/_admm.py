@@ -44,6 +44,8 @@ SLOW = Schedule(0.03, ((0.1, 1.1), (0.005, 1.07), (0.0, 1.05)), 300)
 FLOAT32_COLUMNS = 448
 FACTORED_STEPS = 60
 """Up to so many steps a Cholesky factor for every penalty is cheaper than one eigendecomposition, worth 40 of them."""
+STACKED_COLUMNS = 64
+"""Up to this width the eigenvectors of all groups come from one call; factors would take one for each group."""
 
 
 class Scaled:
@@ -108,7 +110,8 @@ def _factor(matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 
 def scaled(hessian: Array, schedule: Schedule) -> Scaled:
     """The cheaper of the two for a schedule; `hessian` is damped, (groups, columns, columns)."""
-    return Factored(hessian) if schedule.steps <= FACTORED_STEPS else Eigenbasis(hessian)
+    factored = schedule.steps <= FACTORED_STEPS and hessian.shape[-1] > STACKED_COLUMNS
+    return Factored(hessian) if factored else Eigenbasis(hessian)
 
 
 def support(

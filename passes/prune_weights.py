@@ -26,7 +26,7 @@ class LayerPlan:
 
     Attributes:
         keep: weights that may stay nonzero; where it is fewer than all, no more than are nonzero now do.
-        method: one of `solvers.METHODS`.
+        method: one of `solvers.METHODS`, or `solvers.HASTY`.
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
         pattern: N and M of an N:M pattern.
         values: "codebook" = at most 255 distinct values, fewer where that costs little, times a power of two for each

@@ -22,7 +22,8 @@ from netsurgeon.passes.statistics import Statistics
 Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 METHODS: tuple[str, ...] = get_args(Method)
 HASTY = "hasty"
-"""For rehearsals, not users: short ADMM; of layers with more than OBS_COLUMNS columns the largest scaled weights."""
+"""For rehearsals, not users: `auto` without patience; of layers with more than OBS_COLUMNS columns the largest scaled
+weights, refitted."""
 UNCORRECTED = ("magnitude", "lobs")
 """Methods as published: on the dense inputs, without recalibration and refit."""
 DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
@@ -38,7 +39,7 @@ LEAST_COLUMNS, BOTH_COLUMNS = 16, 320
 """Up to the first width `auto` runs the exact sweep, up to the second both this and ADMM, and takes the better of the
 two; above, ADMM alone wins."""
 OBS_COLUMNS = 1152
-"""Up to this width error curves come from the exact sweep, and the damping is chosen on held-out rows."""
+"""Up to this width error curves come from the exact sweep, rehearsals from ADMM, the damping from all of DAMPINGS."""
 SAMPLED_ROWS = 64
 WIDE_SAMPLED_ROWS = 24
 """Rows that stand for a layer in error curves and the choice of damping; fewer above FEW_ROWS_COLUMNS columns."""
@@ -138,7 +139,7 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
     Args:
         problem: of the layer.
         keep: most weights kept.
-        method: one of METHODS.
+        method: one of METHODS, or HASTY.
         pattern: N:M pattern in place of `keep`.
         patient: whether there is time for the best that `auto` and `admm` can do.
 

@@ -109,7 +109,7 @@ class Pruner:
         self._tempers: dict[int, Temper] = {}
 
     def rehearsed(self, site: Site, shares: Sequence[float]) -> list[ir.Model]:
-        """Quick and rough prunings to these shares of the weights, side by side."""
+        """Prunings to these shares of the weights, in haste and side by side."""
         tools, sweep = self._tools, self._sweep
         costs = self.costs(site)
         plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
@@ -190,7 +190,7 @@ class Bench:
         return tools.clock.time(name, model)
 
     def rehearse(self, site: Site, shares: Sequence[float]) -> list[Evidence]:
-        """Quick and rough prunings to these shares of the weights, judged."""
+        """Prunings to these shares of the weights, in haste, judged."""
         tools, name = self.tools, f"rehearsal-{site.level}"
         found = tools.work.facts(name)
         if found is None:

@@ -1,4 +1,4 @@
-"""How many weights each layer keeps: error curves, sensitivities, and quick rehearsals of what they suggest."""
+"""How many weights each layer keeps: error curves, sensitivities, and hasty rehearsals of what they suggest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ FEWEST_REHEARSED, MOST_REHEARSED = 48, 512
 """Inputs that plans are rehearsed on, and as many others that they are compared on: with fewer none is, and with more
 it would take too long. Where there are fewer than twice the most, the two parts take turns."""
 COMPARED_NUMBERS = 5_000_000
-"""Numbers in the outputs that plans are compared by, at most, but FEWEST_REHEARSED inputs at least."""
+"""Numbers in the outputs of a model that plans are compared by, at most, but FEWEST_COMPARED inputs at least."""
+FEWEST_COMPARED = 16
 WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 MEASURED, MEASURED_IN_HASTE = 0.5, 0.25
@@ -159,9 +160,9 @@ def choose_temper(
     How far sensitivities can be trusted differs between networks: they are measured one layer at a time, but later
     layers make up for errors of earlier ones. Plans are rehearsed on a part of the inputs and compared on others.
     """
-    if calibration.samples.count < 2 * FEWEST_REHEARSED or not can_rehearse(model, costs):
+    parts = _rehearsal_parts(calibration) if can_rehearse(model, selection.sizes) else []
+    if not parts:
         return Temper()
-    parts = _rehearsal_parts(calibration)
     found: dict[Temper, float] = {}
 
     def try_(tempers: Sequence[Temper]) -> None:
@@ -170,27 +171,36 @@ def choose_temper(
         for part, others in parts:
             rehearsed = rehearse(model, plans, selection, dataclasses.replace(calibration, samples=part))
             losses.append(_divergences(model, rehearsed, others, calibration))
-        found.update(zip(tempers, np.mean(losses, axis=0).tolist(), strict=True))
+        mean = np.mean(losses, axis=0)
+        found.update(zip(tempers, np.where(np.isnan(mean), np.inf, mean).tolist(), strict=True))
 
     progress("rehearsing plans", 0, 2)
     try_([Temper(trust) for trust in TRUSTS])
-    limit = WORTH_TILTING * min(found.values())
+    closest = min(found.values())
+    if not 0.0 < closest < np.inf:  # nothing that can be compared, or nothing is lost
+        return Temper()
     progress("rehearsing plans", 1, 2)
-    try_([Temper(each.trust, tilt) for each, loss in found.items() if loss <= limit for tilt in TILTS[1:]])
+    near = [each.trust for each, loss in found.items() if loss <= WORTH_TILTING * closest]
+    try_([Temper(trust, tilt) for trust in near for tilt in TILTS[1:]])
     return min(found, key=lambda temper: found[temper])
 
 
 def _rehearsal_parts(calibration: Calibration) -> list[tuple[Samples, Samples]]:
-    """Inputs to rehearse plans on, and others to compare them on."""
+    """Inputs to rehearse plans on, and others to compare them on; none where there are too few."""
     samples, rng = calibration.samples, np.random.default_rng(calibration.seed)
-    one, other = samples.split(min(0.5, MOST_REHEARSED / samples.count), rng)
+    try:
+        one, other = samples.split(min(0.5, MOST_REHEARSED / samples.count), rng)
+    except InputError:  # of a large fixed batch not even one a part
+        return []
+    if min(one.count, other.count) < FEWEST_REHEARSED:
+        return []
     if samples.count < 2 * MOST_REHEARSED:
         return [(one, other), (other, one)]
     return [(one, other.subset(MOST_REHEARSED, rng))]
 
 
 def can_rehearse(model: ir.Model, names: Iterable[str]) -> bool:
-    """Whether no layer of these names is too wide for a quick rehearsal."""
+    """Whether no layer of these names is too wide to rehearse."""
     wanted = set(names)
     return max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in wanted) <= WIDEST_REHEARSED
 
@@ -218,10 +228,10 @@ def _divergences(
     """How far the outputs of hastily pruned models are from the dense one's."""
     sessions = [calibration.runtime.session(each) for each in (model, *rehearsed)]
     rng = np.random.default_rng(calibration.seed)
-    few = samples.subset(FEWEST_REHEARSED, rng)
+    few = samples.subset(FEWEST_COMPARED, rng)
     outputs = float_outputs(sessions[0], next(few.batches()))
     numbers = sum(value.size for feed in few.batches() for value in sessions[0].run(feed, outputs).values()) / few.count
-    compared = samples.subset(max(FEWEST_REHEARSED, int(COMPARED_NUMBERS / max(numbers, 1.0))), rng)
+    compared = samples.subset(max(FEWEST_COMPARED, int(COMPARED_NUMBERS / max(numbers, 1.0))), rng)
     runs = ([session.run(feed, outputs) for session in sessions] for feed in compared.batches())
     dense, *changed = zip(*runs, strict=True)
     return [output_divergence(dense, each) for each in changed]

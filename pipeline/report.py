@@ -135,7 +135,7 @@ class Point:
     """Something the search has tried.
 
     Attributes:
-        kind: "structure" (units out, nothing corrected, to be timed), "rehearsal" (pruned quickly and roughly) or
+        kind: "structure" (units out, nothing corrected, to be timed), "rehearsal" (pruned in haste, on few inputs) or
             "candidate" (pruned and corrected for real).
         macs: multiply-adds of one sample; None where no units were chosen.
         milliseconds: of a run before correction; None where no goal is timed.

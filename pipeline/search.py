@@ -1,6 +1,6 @@
 """Find the smallest or fastest model that keeps to the user's goals, with few real operations.
 
-One dense sweep gives what every sparsity costs every layer, another one the order in which units go. Quick rehearsals
+One dense sweep gives what every sparsity costs every layer, another one the order in which units go. Rehearsals
 side by side show about where a goal lies, structures are timed without being corrected, and a few candidates are pruned
 for real and judged on inputs that their corrections never saw. Everything tried is noted for the report.
 """
@@ -25,7 +25,7 @@ from netsurgeon.pipeline.timing_table import Timed
 from netsurgeon.pipeline.trim import TrimPlan
 
 REHEARSED = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
-"""Shares of the weights kept by the quick rehearsals."""
+"""Shares of the weights kept by the rehearsals."""
 FIRST_KEPT = 0.5
 """Share kept by the first candidate where layers are too wide to rehearse."""
 TRIES = 5

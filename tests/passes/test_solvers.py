@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from netsurgeon.passes import _admm, _linalg, _obs, solvers
 from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes._masks import Pattern, choose, largest
-from netsurgeon.passes.solvers import METHODS, UNCORRECTED, Problem, choose_damping, curve, prune
+from netsurgeon.passes.solvers import HASTY, METHODS, UNCORRECTED, Problem, choose_damping, curve, prune
 from netsurgeon.passes.statistics import Statistics
 
 Array = NDArray[Any]
@@ -278,14 +278,14 @@ def test_quadratic_error_is_the_error_up_to_a_constant() -> None:
 def test_exact_count_of_nonzeros(seed: int, groups: int, rows: int, columns: int, share: float) -> None:
     problem = problem_of(groups, rows, columns, seed, damping=1e-2)
     keep = round(share * problem.weight.size)
-    for method in METHODS:
+    for method in (*METHODS, HASTY):
         pruned = prune(problem, keep, method)
         assert pruned.shape == problem.weight.shape
         assert pruned.dtype == np.float64
         assert np.count_nonzero(pruned) == keep, method
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, HASTY])
 def test_sparsity_zero_changes_nothing(method: str) -> None:
     weight = normal(2, 4, 24)
     problem = Problem.of(weight, statistics_of(samples(2, 24, 90)), 1e-2)
@@ -293,7 +293,7 @@ def test_sparsity_zero_changes_nothing(method: str) -> None:
         assert prune(problem, keep, method).tobytes() == weight.tobytes()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, HASTY])
 def test_a_problem_is_not_changed_by_solving_it(method: str) -> None:
     problem, fresh = problem_of(groups=2, columns=24), problem_of(groups=2, columns=24)
     for pattern in (None, pattern_2_of_4(24)):
@@ -372,6 +372,17 @@ def test_refitted_methods_beat_the_published_ones() -> None:
     errors = {method: problem.error(prune(problem, keep, method)) for method in METHODS}
     assert errors["obs"] < errors["lobs"]
     assert errors["auto"] <= errors["obs"] < errors["magnitude"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_haste_is_auto_without_patience_but_for_wide_layers(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    problem = problem_of(rows=16, columns=60, seed=seed)
+    hasty = prune(problem, 300, HASTY)
+    np.testing.assert_array_equal(hasty, prune(problem, 300, "auto", patient=False))
+    monkeypatch.setattr(solvers, "OBS_COLUMNS", 59)
+    largest = prune(problem, 300, HASTY)
+    np.testing.assert_array_equal(largest != 0, solvers._largest_scaled(problem, 300))
+    assert problem.error(hasty) < problem.error(largest)
 
 
 def test_an_unknown_method() -> None:
@@ -584,9 +595,10 @@ def test_both_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[_admm.
 
 
 def test_few_steps_are_factored_and_find_the_same_support(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(_admm.scaled(np.eye(3)[None], _admm.SHORT), _admm.Factored)
+    assert isinstance(_admm.scaled(np.eye(65)[None], _admm.SHORT), _admm.Factored)
+    assert isinstance(_admm.scaled(np.eye(64)[None], _admm.SHORT), _admm.Eigenbasis)
     assert isinstance(_admm.scaled(np.eye(3)[None], _admm.SLOW), _admm.Eigenbasis)
-    problem = problem_of(rows=20, columns=48)
+    problem = problem_of(rows=20, columns=70)
     monkeypatch.setattr(solvers, "SLOW_WORK", 0)
     factored = prune(problem, 200, "admm")
     monkeypatch.setattr(_admm, "FACTORED_STEPS", 0)

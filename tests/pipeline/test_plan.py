@@ -61,12 +61,52 @@ def test_the_closest_rehearsal_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
     assert np.mean(losses) == pytest.approx(min(found), rel=1e-6)
 
 
-@pytest.mark.parametrize(("count", "parts"), [(240, [(120, 120)] * 2), (1100, [(512, 512)])])
-def test_parts_take_turns_where_inputs_are_few(count: int, parts: list[tuple[int, int]]) -> None:
-    specs = [InputSpec("x", np.dtype(np.float32), (None, 1))]
-    samples = open_samples({"x": np.zeros((count, 1), np.float32)}, specs)
-    found = plan._rehearsal_parts(Calibration(samples, Runtime()))
-    assert [(one.count, other.count) for one, other in found] == parts
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"),
+    [
+        (95, None, []),
+        (96, None, [(48, 48)] * 2),
+        (1023, None, [(512, 511), (511, 512)]),
+        (1024, None, [(512, 512)]),
+        (1500, None, [(512, 512)]),
+        (128, 128, []),
+    ],
+)
+def test_parts_take_turns_where_inputs_are_few(count: int, batch: int | None, sizes: list[tuple[int, int]]) -> None:
+    specs = [InputSpec("x", np.dtype(np.float32), (batch, 1))]
+    samples = open_samples({"x": np.arange(count, dtype=np.float32)[:, None]}, specs)
+    parts = [
+        tuple({value for feed in part.batches() for value in feed["x"].ravel().tolist()} for part in pair)
+        for pair in plan._rehearsal_parts(Calibration(samples, Runtime()))
+    ]
+    assert [(len(one), len(other)) for one, other in parts] == sizes
+    assert all(one.isdisjoint(other) for one, other in parts)
+    assert parts[1:] == [pair[::-1] for pair in parts[:1]][: len(parts) - 1]
+
+
+@pytest.mark.parametrize(
+    "losses", [[0.0, 0.0, 0.0], [np.nan, np.nan, np.nan], [np.inf, np.nan, np.inf], [-1e-16, 0, 0]]
+)
+def test_the_usual_temper_where_nothing_can_be_compared(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
+    assert _chosen(monkeypatch, [losses]) == Temper()
+
+
+def test_a_rehearsal_that_is_not_finite_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _chosen(monkeypatch, [[np.nan, 0.2, 0.3], [0.19, np.nan]]) == Temper(TRUSTS[1], plan.TILTS[1])
+
+
+def _chosen(monkeypatch: pytest.MonkeyPatch, losses: list[list[float]]) -> Temper:
+    """The temper of a network whose rehearsals diverge by so much, round by round, whichever inputs they take."""
+    runtime, options = Runtime(), Options(sparsity=0.85, limit=240)
+    source = open_model(DIGITS / "digits.onnx", runtime)
+    calibration = Calibration(open_inputs(source, DIGITS / "calibration.npz", None, options).calibration, runtime)
+    selection = select(source.model, options)
+    curve = Curve(np.array([1.0, 0.5]), np.array([0.0, 1.0]))
+    costs = {name: Cost(curve, size, 1.0) for name, size in selection.sizes.items()}
+    given = iter([each for each in losses for _ in range(2)])
+    monkeypatch.setattr(plan, "rehearse", lambda *_: [])
+    monkeypatch.setattr(plan, "_divergences", lambda *_: next(given))
+    return choose_temper(source.model, costs, 1000, selection, calibration, lambda *_: None)
 
 
 def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,4 +124,4 @@ def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.Mon
     for numbers in (plan.COMPARED_NUMBERS, 1000, 10):  # ten classes
         monkeypatch.setattr(plan, "COMPARED_NUMBERS", numbers)
         plan._divergences(source.model, [source.model], samples, Calibration(samples, runtime))
-    assert counted == [samples.count, 100, plan.FEWEST_REHEARSED]
+    assert counted == [samples.count, 100, plan.FEWEST_COMPARED]
