@@ -15,6 +15,8 @@ from _process import Row
 
 KEPT_TOLERANCE = 0.05
 """Percent of the weights by which what was kept may exceed what was asked for."""
+PLAN_TOLERANCE = 0.01
+"""Difference of a layer's sparsity up to which two runs prune it as far."""
 NINETY_PERCENT = 1.2816
 """Standard deviations of the one-sided 90 % bound."""
 
@@ -112,6 +114,7 @@ def _better_method(rows: list[Row], goal: Goal) -> str | None:
     runs = {m: {row["seed"]: row for row in _runs(rows, goal, m)} for m in METHODS}
     for method in METHODS:
         both = sorted(runs[method].keys() & runs[DEFAULT].keys())
+        both = [seed for seed in both if _same_plan(runs[method][seed], runs[DEFAULT][seed])]
         if method == DEFAULT or not both:
             continue
         other, own = (
@@ -122,6 +125,14 @@ def _better_method(rows: list[Row], goal: Goal) -> str | None:
         if ahead and (100 - other if goal.measure == "error" else other) >= CHANCE_TIMES * goal.chance:
             return f"{method} ({other:.2f})"
     return None
+
+
+def _same_plan(one: Row, other: Row) -> bool:
+    """Whether two runs prune each layer as far, but for the rounding of counts."""
+    plans = one.get("sparsities", {}), other.get("sparsities", {})
+    if not plans[0] or plans[0].keys() != plans[1].keys():
+        return False
+    return all(abs(share - plans[1][name]) <= PLAN_TOLERANCE for name, share in plans[0].items())
 
 
 def _is_ahead(pairs: list[tuple[Row, Row]]) -> bool:
@@ -146,8 +157,8 @@ def _accuracy(rows: list[Row]) -> str:
         f"3), ± {TOLERANCE['error']}; the others: top-1 in percent. Dense figure behind the name. The networks are "
         "calibrated on training pictures without labels (and, but for MNIST, on their mirror images), not retrained, "
         "and measured on the test split at the end of each run. The other methods prune each layer as far as auto "
-        "does; one is called better than auto beyond the tolerance and, in runs that have kept which answers are "
-        "right, beyond the one-sided 90 % bound of the difference. The first constants of the budget were settled "
+        "does (°: not as far as auto's last run, so the two are not compared); one is called better than auto beyond "
+        "the tolerance and, in runs that have kept which answers are right, beyond the one-sided 90 % bound of the difference. The first constants of the budget were settled "
         "with these accuracies in view; the choice "
         "of damping, the correction of residual sums, the sensitivities and the tilts on training pictures outside "
         "the calibration set, or on calibration pictures held out where there are no others. Each run is a process of "
@@ -186,7 +197,9 @@ def _cell(rows: list[Row], goal: Goal, method: str) -> str:
     if figure is None:
         return "failed" if failed else ""
     note = f" ({count} of {len(goal.seeds)} seeds)" if count != len(goal.seeds) else ""
-    return f"{figure:.2f}{note}"
+    own = {row["seed"]: row for row in _runs(rows, goal, DEFAULT)}
+    compared = all(_same_plan(row, own[row["seed"]]) for row in _runs(rows, goal, method) if row["seed"] in own)
+    return f"{figure:.2f}{note}{'' if compared else ' °'}"
 
 
 def _verdict(rows: list[Row], goal: Goal) -> str:
