@@ -114,8 +114,7 @@ def _better_method(rows: list[Row], goal: Goal) -> str | None:
     runs = {m: {row["seed"]: row for row in _runs(rows, goal, m)} for m in METHODS}
     for method in METHODS:
         both = sorted(runs[method].keys() & runs[DEFAULT].keys())
-        both = [seed for seed in both if _same_plan(runs[method][seed], runs[DEFAULT][seed])]
-        if method == DEFAULT or not both:
+        if method == DEFAULT or not both or not _is_compared(rows, goal, method):
             continue
         other, own = (
             round(statistics.median(own_figure(runs[m][seed], goal) for seed in both), 4) for m in (method, DEFAULT)
@@ -127,12 +126,14 @@ def _better_method(rows: list[Row], goal: Goal) -> str | None:
     return None
 
 
-def _same_plan(one: Row, other: Row) -> bool:
-    """Whether two runs prune each layer as far, but for the rounding of counts."""
-    plans = one.get("sparsities", {}), other.get("sparsities", {})
-    if not plans[0] or plans[0].keys() != plans[1].keys():
-        return False
-    return all(abs(share - plans[1][name]) <= PLAN_TOLERANCE for name, share in plans[0].items())
+def _is_compared(rows: list[Row], goal: Goal, method: str) -> bool:
+    """Whether a method's runs prune each layer as far as the default's do, but for the rounding of counts."""
+    own = {row["seed"]: row.get("sparsities", {}) for row in _runs(rows, goal, DEFAULT)}
+    pairs = [(row.get("sparsities", {}), own[row["seed"]]) for row in _runs(rows, goal, method) if row["seed"] in own]
+    return all(
+        one and one.keys() == other.keys() and all(abs(one[name] - other[name]) <= PLAN_TOLERANCE for name in one)
+        for one, other in pairs
+    )
 
 
 def _is_ahead(pairs: list[tuple[Row, Row]]) -> bool:
@@ -198,9 +199,7 @@ def _cell(rows: list[Row], goal: Goal, method: str) -> str:
     if figure is None:
         return "failed" if failed else ""
     note = f" ({count} of {len(goal.seeds)} seeds)" if count != len(goal.seeds) else ""
-    own = {row["seed"]: row for row in _runs(rows, goal, DEFAULT)}
-    compared = all(_same_plan(row, own[row["seed"]]) for row in _runs(rows, goal, method) if row["seed"] in own)
-    return f"{figure:.2f}{note}{'' if compared else ' °'}"
+    return f"{figure:.2f}{note}{'' if _is_compared(rows, goal, method) else ' °'}"
 
 
 def _verdict(rows: list[Row], goal: Goal) -> str:
