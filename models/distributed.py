@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
+import torch.distributed.nn  # its functions keep the group of processes that they find at import: let it be none
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 

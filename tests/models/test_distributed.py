@@ -1,0 +1,42 @@
+"""Processes that train together: what they leave behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from netsurgeon.models.distributed import Process, joined
+
+
+def step(process: Process) -> None:
+    network = process.wrapped(nn.Linear(4, 2))
+    network(torch.ones(3, 4)).sum().backward()
+    process.decided(lambda: bytes(1000))
+
+
+def talking() -> list[str]:
+    names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    return [name for name in names if "gloo" in name]
+
+
+with joined("cpu") as process:
+    step(process)
+    during = len(talking())
+print(f"{during > 0} {talking()}")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not name a process's threads")
+def test_no_thread_of_the_group_is_left_to_meet_the_end_of_python(
+    two_processes: Callable[..., str], tmp_path: Path
+) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(SCRIPT)
+    assert two_processes(script).splitlines() == ["True []"] * 2
