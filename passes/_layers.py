@@ -163,7 +163,7 @@ class Layer:
         elif self.weight_index < self.data_index:
             z = np.swapaxes(z, -1, -2)
         grid = z.shape[:-1]
-        chosen = _draw(math.prod(grid), limit, rng)
+        chosen = draw(math.prod(grid), limit, rng)
         # drawn before anything is copied: a large feature map is not in the order of its rows
         picked = z if chosen is None else z[np.unravel_index(chosen, grid)]
         rows = picked.reshape(-1, self.groups, self.rows)
@@ -184,7 +184,7 @@ class Layer:
         view = self.geometry.patches(x)
         rank = len(self.geometry.kernel)
         grid = (view.shape[0], *view.shape[2 : 2 + rank])
-        chosen = _draw(math.prod(grid), limit, rng)
+        chosen = draw(math.prod(grid), limit, rng)
         if chosen is None:
             return np.moveaxis(view, 1, 1 + rank)
         batch, *where = np.unravel_index(chosen, grid)
@@ -201,7 +201,7 @@ class Layer:
         if x.ndim > 1 and bool(self.data_index) != transposed:
             x = np.swapaxes(x, -1, -2)
         rows = x.reshape(-1, self.columns)
-        chosen = _draw(len(rows), limit, rng)
+        chosen = draw(len(rows), limit, rng)
         return rows if chosen is None else rows[chosen]
 
     @property
@@ -252,7 +252,12 @@ class Layer:
         set_initializer(self.node, self.weight_index, self.stored(matrix), self.weight.name or "weight")
 
 
-def _draw(available: int, limit: int | None, rng: np.random.Generator | None) -> npt.NDArray[np.int64] | None:
+def draw(available: int, limit: int | None, rng: np.random.Generator | None) -> npt.NDArray[np.int64] | None:
+    """Which of so many rows to take, sorted; None = all.
+
+    Raises:
+        ValueError: there is a limit, but no `rng`.
+    """
     if limit is None:
         return None
     if rng is None:

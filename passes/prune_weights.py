@@ -115,21 +115,22 @@ class LayerMoments:
         held: the others.
         positions: rows the layer has seen in all, most of which may not have been drawn; each costs its weights'
             number of multiply-adds.
+        ridge: what damping multiplies, see `Statistics`.
     """
 
     fit: Moments
     held: Moments
     positions: int = 0
+    ridge: Array | None = dataclasses.field(default=None, repr=False)
 
     @property
     def varies(self) -> bool:
         """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
         return self.fit.varies or self.held.varies
 
-    @property
-    def all(self) -> Moments:
-        """The moments of all samples."""
-        return self.fit.merged(self.held)
+    def statistics(self, gone: Gone | None = None, *, centred: bool) -> Statistics:
+        """Of all samples."""
+        return self._statistics(self.fit.merged(self.held), gone, centred)
 
     def choose_damping(
         self, weight: Array, gone: Gone | None, keep: int, rng: np.random.Generator, *, centred: bool
@@ -137,8 +138,12 @@ class LayerMoments:
         """λ for `weight` (groups, rows, columns) with `keep` weights left; the largest where nothing is held out."""
         if self.held.count == 0:
             return max(solvers.DAMPINGS)
-        fit, held = (_statistics(part, gone, centred) for part in (self.fit, self.held))
+        fit, held = (self._statistics(part, gone, centred) for part in (self.fit, self.held))
         return solvers.choose_damping(weight, fit, held, keep, rng)
+
+    def _statistics(self, moments: Moments, gone: Gone | None, centred: bool) -> Statistics:
+        statistics = dataclasses.replace(moments.statistics(centred=centred), ridge=self.ridge)
+        return statistics if gone is None else statistics.without(gone.columns, gone.rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,13 +187,15 @@ class PruneWeights(ir.passes.InPlacePass):
     def _prune(self, layer: Layer) -> Solution:
         started = time.perf_counter()
         plan, moments = self.plan[layer.name], self.moments[layer.name]
+        if plan.method in solvers.UNCORRECTED:
+            moments = dataclasses.replace(moments, ridge=None)
         centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
         dense = layer.matrix()
         weight = plan.gone.without_rows(dense) if plan.gone else dense
         damping = plan.damping
         if damping is None:
             damping = self._choose_damping(weight, plan, moments, centred)
-        statistics = _statistics(moments.all, plan.gone, centred)
+        statistics = moments.statistics(plan.gone, centred=centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
@@ -219,11 +226,6 @@ def _kept(plan: LayerPlan, weight: Array) -> int:
     """How many weights may stay: all, or no more than there are, lest a refit fills zeros that the model came with."""
     live = plan.gone.live if plan.gone else weight.size
     return weight.size if plan.keep >= live else min(plan.keep, int(np.count_nonzero(weight)))
-
-
-def _statistics(moments: Moments, gone: Gone | None, centred: bool) -> Statistics:
-    statistics = moments.statistics(centred=centred)
-    return statistics if gone is None else statistics.without(gone.columns, gone.rows)
 
 
 def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:

@@ -1,9 +1,9 @@
 """From a layer's statistics to pruned and corrected weights: arrays in, arrays out.
 
-Every method but `magnitude` and `lobs` works on the recalibrated target: with C = X X̂ᵀ/N and Ĥ = X̂ X̂ᵀ/N + λI the
-best dense weight on the current inputs is W₀ = (W C + λW + D) Ĥ⁻¹, and every support ends with the exact refit
-w_R = (W₀ Ĥ)_R Ĥ_RR⁻¹ (ALGORITHMS §2). D = (S − Ŝ) X̂ᵀ/N where a branch S is added to the layer's output: what the layer
-can make up of that branch's error.
+Every method but `magnitude` and `lobs` works on the recalibrated target: with C = X X̂ᵀ/N and Ĥ = X̂ X̂ᵀ/N + λR the
+best dense weight on the current inputs is W₀ = (W C + λWR + D) Ĥ⁻¹, and every support S ends with the exact refit
+w_S = (W₀ Ĥ)_S Ĥ_SS⁻¹ (ALGORITHMS §2). R is the identity unless the statistics bring a ridge. D = (Z − Ẑ) X̂ᵀ/N where a
+branch Z is added to the layer's output: what the layer can make up of that branch's error.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ UNCORRECTED = ("magnitude", "lobs")
 DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
 """The usual one first; 1 where there are fewer samples than columns, as in a classifier behind global pooling."""
 WIDE_DAMPINGS = (1e-2, 1e-1, 1.0)
+RIDGE_DAMPINGS = (1.0, 1e-1)
+"""Of a ridge that is not the identity: it knows of directions that too few samples do not show."""
 AMPLE = 10
 """With so many samples a column a layer takes DAMPINGS[0] without a choice, or with more than OBS_COLUMNS columns
 AMPLE_WIDE_DAMPING: a correction that rests on so much needs no more, whatever single positions of a feature map say."""
@@ -62,12 +64,14 @@ class Problem:
         hessian: damped H, (groups, columns, columns).
         weight: W₀, (groups, rows, columns).
         damping: λ, relative to the mean diagonal of the undamped H.
+        ridge: what it multiplies, see `Statistics`.
     """
 
     target: Array = dataclasses.field(repr=False)
     hessian: Array = dataclasses.field(repr=False)
     weight: Array = dataclasses.field(repr=False)
     damping: float
+    ridge: Array | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def of(cls, weight: Array, statistics: Statistics, damping: float) -> Problem:
@@ -81,7 +85,7 @@ class Problem:
             exact = np.where(statistics.dead[:, None, :], 0.0, weight)
         else:
             exact = _linalg.solve(target, hessian)
-        return cls(target, hessian, exact, damping)
+        return cls(target, hessian, exact, damping, statistics.ridge)
 
     def error(self, weight: Array) -> float:
         """‖weight − W₀‖²_H, the damped δE."""
@@ -104,7 +108,8 @@ class Problem:
     def _damped(self, difference: Array) -> float:
         """The part of ‖difference‖²_H that is damping."""
         added = self.damping / (1.0 + self.damping) * np.einsum("gii->gi", self.hessian).mean(axis=1)
-        return float(added @ np.einsum("gij,gij->g", difference, difference))
+        ridged = difference if self.ridge is None else difference @ self.ridge
+        return float(added @ np.einsum("gij,gij->g", ridged, difference))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Problem:
         """The same problem for some of the rows."""
@@ -118,8 +123,14 @@ def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array
     absolute = damping * diagonal.mean(axis=1)
     absolute = np.where(absolute > 0.0, absolute, 1.0)
     dead = statistics.dead
-    target = _target(weight, statistics) + absolute[:, None, None] * weight
-    diagonal += absolute[:, None]
+    target = _target(weight, statistics)
+    if statistics.ridge is None:
+        target = target + absolute[:, None, None] * weight
+        diagonal += absolute[:, None]
+    else:
+        added = absolute[:, None, None] * statistics.ridge
+        target = target + weight @ added
+        hessian += added
     for g in np.flatnonzero(dead.any(axis=1)):
         hessian[g, dead[g]] = 0.0
         hessian[g][:, dead[g]] = 0.0
@@ -199,7 +210,7 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
     share = keep / weight.size
     weight, fit, held = weight[:, chosen], fit.rows(chosen), held.rows(chosen)
     keep = max(1, round(share * weight.size))
-    dampings = WIDE_DAMPINGS if columns > OBS_COLUMNS else DAMPINGS
+    dampings = RIDGE_DAMPINGS if fit.ridge is not None else WIDE_DAMPINGS if columns > OBS_COLUMNS else DAMPINGS
     errors = []
     for damping in dampings:
         try:

@@ -37,6 +37,7 @@ class Statistics:
         lost_mean: mean of L, (groups, rows); None where nothing can be missed.
         varies: whether any input differs between samples; one sample, or many that are alike, tell of none.
         gone: inputs that nobody makes any more, (groups, columns); None = all are made.
+        ridge: what damping multiplies, (groups, columns, columns), of mean diagonal 1; None = the identity.
     """
 
     count: int
@@ -49,6 +50,7 @@ class Statistics:
     lost_mean: Array | None = dataclasses.field(default=None, repr=False)
     varies: bool = True
     gone: npt.NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
+    ridge: Array | None = dataclasses.field(default=None, repr=False)
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:

@@ -66,7 +66,7 @@ def _consumers(
     consumers = []
     for done, (layer, moments) in enumerate(calibration.dense(model, reading)):
         progress("pricing units", done, len(reading))
-        statistics = moments.all.statistics(centred=layer.bias_slot() is not None and moments.varies)
+        statistics = moments.statistics(centred=layer.bias_slot() is not None and moments.varies)
         weight, held = layer.matrix(), owners[layer.name]
         problem = solvers.Problem.of(weight, statistics, DAMPING)
         scale = 1.0 / solvers.energy(weight, statistics)

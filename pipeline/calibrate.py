@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,14 @@ import onnx_ir as ir
 
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
+from netsurgeon.passes._pooling import PooledMap, ridge_of
 from netsurgeon.passes.prune_weights import LayerMoments
-from netsurgeon.passes.statistics import Moments, Rows
+from netsurgeon.passes.solvers import AMPLE
+from netsurgeon.passes.statistics import Array, Moments, Rows
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Samples
-from netsurgeon.pipeline.walk import Walk, ahead, cut
+from netsurgeon.pipeline.walk import Segment, Walk, ahead, cut
 
 MOST_ROWS = 262_144
 POOLED_ROWS = 2048
@@ -58,7 +60,7 @@ class Calibration:
     def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
         """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
         layers = _by_name(model, chosen)
-        segments = cut(model.graph, [layer.node for layer in layers.values()])
+        segments = _segments(model, layers.values())
         with Walk(model, segments, self.samples.batches(), self.runtime) as walk:
             for at, segment in enumerate(segments):
                 walk.run(at)
@@ -83,7 +85,7 @@ class Calibration:
             index of the segment, number of segments, and for each of `currents` the moments of its layers.
         """
         layers = _by_name(dense, list(plan))
-        segments = cut(dense.graph, [layer.node for layer in layers.values()])
+        segments = _segments(dense, layers.values())
         with contextlib.ExitStack() as stack:
             reference, *walks = (
                 stack.enter_context(Walk(model, segments, self.samples.batches(), self.runtime))
@@ -137,7 +139,24 @@ class Calibration:
                     at_outputs = np.asarray((before - now) @ weight, np.float32)
                     pool.add(now, None, at_outputs if lost is None else at_outputs + lost)
         positions = dense.batches * layer.positions(dense.value(source, 0))
-        return [dataclasses.replace(pool.moments(), positions=positions) for pool in pools]
+        ridge = self._ridge(layer, dense, limit) if positions < AMPLE * columns else None
+        return [dataclasses.replace(pool.moments(), positions=positions, ridge=ridge) for pool in pools]
+
+    def _ridge(self, layer: Layer, dense: Walk, limit: int) -> Array | None:
+        """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
+        pooled = PooledMap.of(layer)
+        if pooled is None:
+            return None
+        moments = Moments(1, layer.columns, paired=False)
+        for batch in range(dense.batches):
+            x = dense.value(pooled.value.name or "", batch)
+            if layer.positions(dense.value(layer.input.name or "", batch)) != len(x):
+                return None
+            rows = pooled.deviations(x, layer, limit, np.random.default_rng([self.seed, batch]))
+            if rows is None:
+                return None
+            moments.update(rows)
+        return ridge_of(moments)
 
     def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
         """Rows of a value; the same ones of every value and model."""
@@ -192,6 +211,12 @@ class _Pool:
 def _joined(parts: Sequence[Rows | None]) -> Rows | None:
     there = [part for part in parts if part is not None]
     return np.concatenate(there, axis=1) if there else None
+
+
+def _segments(model: ir.Model, layers: Collection[Layer]) -> list[Segment]:
+    pooled = {layer.node: PooledMap.of(layer) for layer in layers}
+    maps = {node: each.value for node, each in pooled.items() if each is not None}
+    return cut(model.graph, [layer.node for layer in layers], maps)
 
 
 def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:

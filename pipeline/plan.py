@@ -266,7 +266,7 @@ def _cost(
 ) -> tuple[solvers.Curve, Trial]:
     """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer."""
     centred = layer.bias_slot() is not None and moments.varies
-    statistics = moments.all.statistics(centred=centred)
+    statistics = moments.statistics(centred=centred)
     weight = layer.matrix()
     damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
     problem = solvers.Problem.of(weight, statistics, damping)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from types import TracebackType
@@ -43,11 +43,16 @@ class Segment:
     expired: tuple[str, ...]
 
 
-def cut(graph: ir.Graph, layers: Iterable[ir.Node]) -> list[Segment]:
+def cut(graph: ir.Graph, layers: Iterable[ir.Node], beside: Mapping[ir.Node, ir.Value] | None = None) -> list[Segment]:
     """Cut a graph right before its layers: layers at the same depth share a segment.
 
     What depends on no graph input is recomputed where it is used, and a layer that does is in no segment; what feeds no
     layer is not run at all.
+
+    Args:
+        graph: to be cut.
+        layers: the nodes.
+        beside: for some of them a value further up that is looked at together with their input.
     """
     wanted = set(layers)
     made = _levels(graph, wanted)[1]
@@ -65,6 +70,8 @@ def cut(graph: ir.Graph, layers: Iterable[ir.Node]) -> list[Segment]:
                 entering[level[node]].add(_name(value))
             if value in made and node in chosen:
                 looked_at[level[node] - 1].add(_name(value))
+        if node in chosen and beside is not None and (further := beside.get(node)) in made:
+            looked_at[level[node] - 1].add(_name(further))
     last_use = {name: at for at in range(count) for name in entering[at] | looked_at[at]}
     born = {value.name: at for value, at in made.items() if value.name}  # outputs left out have none
     return [

@@ -26,7 +26,7 @@ from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.plan import Plan
 
-FORMAT = 4
+FORMAT = 5
 _IDENTITY, _LOCK = "work.json", "lock"
 Arrays = Mapping[str, npt.NDArray[Any]]
 

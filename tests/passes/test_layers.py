@@ -655,7 +655,7 @@ def test_a_limit_draws_sorted_rows_the_same_for_every_input(kind: Kind, limit: i
 @few
 @given(available=st.integers(0, 500), limit=st.integers(0, 500), seed=st.integers(0, 2**32 - 1))
 def test_draws_are_exactly_as_many_sorted_and_unique(available: int, limit: int, seed: int) -> None:
-    chosen = _layers._draw(available, limit, np.random.default_rng(seed))
+    chosen = _layers.draw(available, limit, np.random.default_rng(seed))
     if chosen is None:
         assert available <= limit
         return
@@ -666,7 +666,7 @@ def test_draws_are_exactly_as_many_sorted_and_unique(available: int, limit: int,
 
 def test_every_row_can_be_drawn() -> None:
     rng = np.random.default_rng(0)
-    drawn = [_layers._draw(10, 4, rng) for _ in range(200)]
+    drawn = [_layers.draw(10, 4, rng) for _ in range(200)]
     assert set(np.concatenate([chosen for chosen in drawn if chosen is not None]).tolist()) == set(range(10))
 
 

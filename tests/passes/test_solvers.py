@@ -454,6 +454,40 @@ def test_damping_pulls_towards_the_dense_weight() -> None:
     assert gaps[2] < 1e-5
 
 
+def test_a_ridge_is_what_damping_multiplies() -> None:
+    x = samples(2, 8, 100)
+    y = x + 0.5 * samples(2, 8, 100, seed=1)
+    directions = samples(2, 8, 50, seed=2)
+    ridge = directions @ directions.swapaxes(1, 2)
+    ridge /= np.einsum("gii->gi", ridge).mean(axis=1)[:, None, None]
+    weight, statistics = normal(2, 4, 8), dataclasses.replace(statistics_of(x, y), ridge=ridge)
+    hessian, target = solvers.damped(weight, statistics, 0.1)
+    added = 0.1 * np.einsum("gii->gi", statistics.gram).mean(axis=1)[:, None, None] * ridge
+    np.testing.assert_allclose(hessian, statistics.gram + added)
+    np.testing.assert_allclose(target, weight @ (statistics.cross + added))
+    problem, other = Problem.of(weight, statistics, 0.1), normal(2, 4, 8, seed=1)
+    assert problem.error(other) - problem.excess(other) == pytest.approx(
+        float(np.sum(((other - problem.weight) @ added) * (other - problem.weight)))
+    )
+    identity = dataclasses.replace(statistics, ridge=np.stack([np.eye(8)] * 2))
+    plain = Problem.of(weight, dataclasses.replace(statistics, ridge=None), 0.1)
+    np.testing.assert_allclose(Problem.of(weight, identity, 0.1).weight, plain.weight)
+    assert Problem.of(weight, identity, 0.1).energy == pytest.approx(plain.energy)
+
+
+def test_a_ridge_has_dampings_of_its_own() -> None:
+    x, weight = samples(1, 40, 10_000), normal(1, 8, 40)
+    held = statistics_of(x[..., 5_000:])
+    ridge = held.gram / np.trace(held.gram[0]) * 40
+
+    def chosen(count: int) -> float:
+        fit = dataclasses.replace(statistics_of(x[..., :count]), ridge=ridge)
+        return choose_damping(weight, fit, held, 160, np.random.default_rng(0))
+
+    assert chosen(24) == max(solvers.RIDGE_DAMPINGS), "the ridge is the truth"
+    assert chosen(400) == solvers.DAMPINGS[0]
+
+
 def test_recalibration_helps() -> None:
     x = samples(1, 30, 400)
     y = x + 0.3 * samples(1, 30, 400, seed=1)

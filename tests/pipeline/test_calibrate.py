@@ -1,5 +1,6 @@
 """What calibration hands to the solvers: rows held out from all over, and what an added branch has lost."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.passes._find_layers import find_layers
+from netsurgeon.passes._pooling import ISOTROPIC
 from netsurgeon.passes.prune_weights import LayerPlan, PruneWeights
 from netsurgeon.passes.statistics import Moments
 from netsurgeon.pipeline.calibrate import HELD_EVERY, Calibration, _held_out
@@ -128,7 +130,7 @@ def test_what_is_to_be_matched_is_the_same_whichever_side_is_kept(few: int, monk
             stem = next(layer for layer in find_layers(current.graph)[0] if layer.name == "stem")
             stem.write(0.5 * stem.matrix())
         if "body" in moments:
-            found = moments["body"].all.statistics(centred=False)
+            found = moments["body"].statistics(centred=False)
             s, now = x @ stem.matrix()[0].T * 2, x @ stem.matrix()[0].T
             inputs, others = (np.concatenate([side, np.maximum(x, 0)], axis=1)[:, 6:14] for side in (s, now))
             weight = next(layer for layer in find_layers(dense.graph)[0] if layer.name == "body").matrix()
@@ -141,3 +143,67 @@ def test_what_is_to_be_matched_is_the_same_whichever_side_is_kept(few: int, monk
             np.testing.assert_allclose(
                 dense_mean + found.lost_mean[0], current_mean + (s - now).mean(axis=0), rtol=1e-4, atol=1e-4
             )
+
+
+def pooled_classifier(kernel: int = 1) -> ir.Model:
+    """x -> stem -> mean over all positions -> head, or with a wider kernel a head that slides over the stem's map."""
+    rng = np.random.default_rng(0)
+    weights = {"stem_w": rng.standard_normal((5, 2, 1, 1)), "head_w": rng.standard_normal((3, 5, kernel, kernel))}
+    nodes = [
+        helper.make_node("Conv", ["x", "stem_w"], ["s"], "stem"),
+        helper.make_node("GlobalAveragePool" if kernel == 1 else "Relu", ["s"], ["p"]),
+        helper.make_node("Conv", ["p", "head_w"], ["y"], "head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pooled",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, None, None])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def pictures(count: int) -> Calibration:
+    x = np.random.default_rng(1).standard_normal((count, 2, 4, 4)).astype(np.float32)
+    specs = (InputSpec("x", np.dtype(np.float32), (None, 2, 4, 4)),)
+    return Calibration(open_samples({"x": x}, specs, batch_size=7), RUNTIME)
+
+
+def ridges(model: ir.Model, count: int) -> dict[str, Array | None]:
+    """By layer, from a dense and a paired sweep, which must agree."""
+    dense = {layer.name: moments.ridge for layer, moments in pictures(count).dense(model, ["stem", "head"])}
+    for _, _, (moments,) in pictures(count).paired(model, [model.clone()], dict.fromkeys(dense, True)):
+        for name, each in moments.items():
+            np.testing.assert_array_equal(each.ridge, dense[name])
+    return dense
+
+
+def test_a_layer_that_reads_a_mean_learns_how_samples_vary_within() -> None:
+    model = pooled_classifier()
+    found = ridges(model, 20)
+    assert found["stem"] is None
+    x = np.concatenate([feed["x"] for feed in pictures(20).samples.batches()]).reshape(20, 2, 16)
+    deviations = np.einsum("rc,ncp->npr", find_layers(model.graph)[0][0].matrix()[0], x)
+    deviations = (deviations - deviations.mean(axis=1, keepdims=True)).reshape(-1, 5)
+    within = deviations.T @ deviations
+    expected = (1 - ISOTROPIC) * within * 5 / np.trace(within) + ISOTROPIC * np.eye(5)
+    assert found["head"] is not None
+    np.testing.assert_allclose(found["head"][0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_with_ample_samples_or_no_pool_there_is_no_ridge() -> None:
+    assert ridges(pooled_classifier(), 50)["head"] is None
+    assert ridges(pooled_classifier(kernel=4), 20)["head"] is None
+
+
+@pytest.mark.parametrize(("method", "same"), [("lobs", True), ("obs", False)])
+def test_methods_as_published_do_without_a_ridge(method: str, same: bool) -> None:
+    model = pooled_classifier()
+    for layer, moments in pictures(20).dense(model, ["head"]):
+        found = []
+        for each in (moments, dataclasses.replace(moments, ridge=None)):
+            changed = model.clone()
+            PruneWeights({layer.name: LayerPlan(7, method, damping=1.0)}, {layer.name: each})(changed)
+            found.append(find_layers(changed.graph)[0][1].matrix())
+        assert np.array_equal(found[0], found[1]) == same

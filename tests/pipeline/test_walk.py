@@ -311,6 +311,23 @@ def test_some_of_the_layers() -> None:
         np.testing.assert_allclose(walk.value("shifted", 1), expected[1]["n_z"], rtol=1e-4, atol=1e-5)
 
 
+def test_a_value_beside_a_layers_input_is_kept_until_the_layer_is_looked_at() -> None:
+    model = chain()
+    first, second = layers_of(model)[:2]
+    between = layers_of(model)[-1]
+    segments = cut(model.graph, [first.node, second.node, between.node], {between.node: second.input})
+    expected = true_inputs(model, feeds_of(model))
+    with Walk(model, segments, feeds_of(model), RUNTIME) as walk:
+        for at, segment in enumerate(segments):
+            walk.run(at)
+            if between.name in segment.layers:
+                found = walk.value(str(second.input.name), 1)
+                np.testing.assert_allclose(found, expected[1][second.name], rtol=1e-4, atol=1e-5)
+            walk.leave(at)
+        assert not walk.holds(str(second.input.name))
+    assert [each.layers for each in segments] == [(first.name,), (second.name,), (between.name,)]
+
+
 def test_inputs_nobody_needs_are_not_kept(spill: Path, open_files: Any) -> None:
     model = several_inputs()
     with Walk(model, segments_of(model), feeds_of(model), RUNTIME):
