@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-import torch.distributed.nn  # its functions keep the group of processes that they find at import: let it be none
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -77,6 +77,7 @@ def joined(device: str) -> Iterator[Process]:
     if world == 1:
         yield process
         return
+    importlib.import_module("torch.distributed.nn")  # its functions keep the group that they find now: none
     backend = "nccl" if process.device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:

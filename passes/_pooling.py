@@ -18,6 +18,8 @@ from netsurgeon.passes.statistics import Array, Moments, Rows
 
 _POOLS = ("GlobalAveragePool", "AveragePool", "ReduceMean")
 _KEEP_ORDER = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
+ROUNDING = 1e-10
+"""Deviations with no more than this share of a map's energy are none."""
 ISOTROPIC = 0.1
 """Part of a ridge that is the same in all directions: positions do not show all, and some units fire nowhere."""
 
@@ -72,6 +74,8 @@ class PooledMap:
         if positions.shape[1] < 2:
             return None
         rows = (positions - positions.mean(axis=1, keepdims=True)).reshape(-1, layer.columns)
+        if np.vdot(rows, rows) <= ROUNDING * np.vdot(positions, positions):
+            rows = np.zeros_like(rows)
         chosen = draw(len(rows), limit, rng)
         return np.asarray((rows if chosen is None else rows[chosen])[None])
 
@@ -85,6 +89,8 @@ def ridge_of(deviations: Moments) -> Array | None:
     if deviations.count == 0 or not deviations.varies:
         return None
     within = deviations.statistics(centred=False).gram
+    if not np.isfinite(within).all():  # numbers that the average leaves out
+        return None
     within *= (1.0 - ISOTROPIC) / np.einsum("gii->gi", within).mean(axis=1)[:, None, None]
     diagonal = np.einsum("gii->gi", within)
     diagonal += ISOTROPIC

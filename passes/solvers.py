@@ -64,6 +64,7 @@ class Problem:
         hessian: damped H, (groups, columns, columns).
         weight: W₀, (groups, rows, columns).
         damping: λ, relative to the mean diagonal of the undamped H.
+        absolute: the same times that diagonal, (groups,).
         ridge: what it multiplies, see `Statistics`.
     """
 
@@ -71,6 +72,7 @@ class Problem:
     hessian: Array = dataclasses.field(repr=False)
     weight: Array = dataclasses.field(repr=False)
     damping: float
+    absolute: Array = dataclasses.field(repr=False)
     ridge: Array | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
@@ -80,12 +82,13 @@ class Problem:
         Raises:
             FactorizationError: the damped Hessian has no Cholesky factor.
         """
-        hessian, target = damped(weight, statistics, damping)
-        if statistics.cross is statistics.gram and statistics.lost is None:
+        hessian, target, absolute = damped(weight, statistics, damping)
+        solved = statistics.cross is statistics.gram and statistics.lost is None
+        if solved and (statistics.ridge is None or not statistics.dead.any()):
             exact = np.where(statistics.dead[:, None, :], 0.0, weight)
         else:
             exact = _linalg.solve(target, hessian)
-        return cls(target, hessian, exact, damping, statistics.ridge)
+        return cls(target, hessian, exact, damping, absolute, statistics.ridge)
 
     def error(self, weight: Array) -> float:
         """‖weight − W₀‖²_H, the damped δE."""
@@ -107,17 +110,19 @@ class Problem:
 
     def _damped(self, difference: Array) -> float:
         """The part of ‖difference‖²_H that is damping."""
-        added = self.damping / (1.0 + self.damping) * np.einsum("gii->gi", self.hessian).mean(axis=1)
         ridged = difference if self.ridge is None else difference @ self.ridge
-        return float(added @ np.einsum("gij,gij->g", ridged, difference))
+        return float(self.absolute @ np.einsum("gij,gij->g", ridged, difference))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Problem:
         """The same problem for some of the rows."""
         return dataclasses.replace(self, target=self.target[:, chosen], weight=self.weight[:, chosen])
 
 
-def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array, Array]:
-    """Damped Ĥ and target W C + λW + D; dead inputs get an identity row and target 0, so that their weight is 0."""
+def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array, Array, Array]:
+    """Damped Ĥ, target W C + λWR + D and the absolute λ of each group.
+
+    Dead inputs get an identity row and target 0, so that their weight is 0.
+    """
     hessian = statistics.gram.copy()
     diagonal = np.einsum("gii->gi", hessian)
     absolute = damping * diagonal.mean(axis=1)
@@ -136,7 +141,7 @@ def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array
         hessian[g][:, dead[g]] = 0.0
         hessian[g, dead[g], dead[g]] = absolute[g]
         target[g][:, dead[g]] = 0.0
-    return hessian, target
+    return hessian, target, absolute
 
 
 def _target(weight: Array, statistics: Statistics) -> Array:

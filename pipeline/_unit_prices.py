@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,7 +67,8 @@ def _consumers(
     consumers = []
     for done, (layer, moments) in enumerate(calibration.dense(model, reading)):
         progress("pricing units", done, len(reading))
-        statistics = moments.statistics(centred=layer.bias_slot() is not None and moments.varies)
+        plain = dataclasses.replace(moments, ridge=None)  # DAMPING is the identity's
+        statistics = plain.statistics(centred=layer.bias_slot() is not None and moments.varies)
         weight, held = layer.matrix(), owners[layer.name]
         problem = solvers.Problem.of(weight, statistics, DAMPING)
         scale = 1.0 / solvers.energy(weight, statistics)

@@ -44,6 +44,7 @@ class Calibration:
         seed: of the rows drawn from large feature maps.
         elements: numbers drawn for a layer: narrow ones get more rows, up to MOST_ROWS.
         rows_per_column: rows drawn for each column of a layer's matrix, at least.
+        whole: inputs of which `samples` are a part that stands for all; 0 = they are all.
     """
 
     samples: Samples
@@ -51,16 +52,21 @@ class Calibration:
     seed: int = 0
     elements: int = 30_000_000
     rows_per_column: int = 48
+    whole: int = 0
 
     def thinned(self, share: float) -> Calibration:
         """The same with this share of the rows of each layer."""
         fewer = round(share * self.elements), round(share * self.rows_per_column)
         return dataclasses.replace(self, elements=fewer[0], rows_per_column=fewer[1])
 
+    def part(self, samples: Samples) -> Calibration:
+        """The same on a part of the inputs that stands for all of them."""
+        return dataclasses.replace(self, samples=samples, whole=self.samples.fed)
+
     def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
         """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
         layers = _by_name(model, chosen)
-        segments = _segments(model, layers.values())
+        segments = self._segments(model, layers.values())
         with Walk(model, segments, self.samples.batches(), self.runtime) as walk:
             for at, segment in enumerate(segments):
                 walk.run(at)
@@ -85,11 +91,12 @@ class Calibration:
             index of the segment, number of segments, and for each of `currents` the moments of its layers.
         """
         layers = _by_name(dense, list(plan))
-        segments = _segments(dense, layers.values())
+        segments = cut(dense.graph, [layer.node for layer in layers.values()])
+        richer = self._segments(dense, layers.values())
         with contextlib.ExitStack() as stack:
             reference, *walks = (
-                stack.enter_context(Walk(model, segments, self.samples.batches(), self.runtime))
-                for model in (dense, *currents)
+                stack.enter_context(Walk(model, parts, self.samples.batches(), self.runtime))
+                for model, parts in ((dense, richer), *((current, segments) for current in currents))
             )
             for at, segment in enumerate(segments):
                 for walk in (reference, *walks):
@@ -139,24 +146,41 @@ class Calibration:
                     at_outputs = np.asarray((before - now) @ weight, np.float32)
                     pool.add(now, None, at_outputs if lost is None else at_outputs + lost)
         positions = dense.batches * layer.positions(dense.value(source, 0))
-        ridge = self._ridge(layer, dense, limit) if positions < AMPLE * columns else None
+        ridge = self._ridge(layer, dense, limit)
         return [dataclasses.replace(pool.moments(), positions=positions, ridge=ridge) for pool in pools]
 
     def _ridge(self, layer: Layer, dense: Walk, limit: int) -> Array | None:
         """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
-        pooled = PooledMap.of(layer)
-        if pooled is None:
+        pooled = self._pooled(layer)
+        name = "" if pooled is None else pooled.value.name or ""
+        if pooled is None or not dense.holds(name):
             return None
-        moments = Moments(1, layer.columns, paired=False)
+        moments, waiting = Moments(1, layer.columns, paired=False), 0
+        found: list[Rows] = []
         for batch in range(dense.batches):
-            x = dense.value(pooled.value.name or "", batch)
+            x = dense.value(name, batch)
             if layer.positions(dense.value(layer.input.name or "", batch)) != len(x):
                 return None
             rows = pooled.deviations(x, layer, limit, np.random.default_rng([self.seed, batch]))
             if rows is None:
                 return None
-            moments.update(rows)
+            found.append(rows)
+            waiting += rows.shape[1]
+            if waiting >= POOLED_ROWS or batch == dense.batches - 1:
+                moments.update(np.concatenate(found, axis=1))
+                found, waiting = [], 0
         return ridge_of(moments)
+
+    def _pooled(self, layer: Layer) -> PooledMap | None:
+        """The map whose mean the layer reads, if the inputs are too few to do without."""
+        few = max(self.samples.fed, self.whole) < AMPLE * layer.columns
+        return PooledMap.of(layer) if few else None
+
+    def _segments(self, model: ir.Model, layers: Collection[Layer]) -> list[Segment]:
+        """Segments of the walk that is matched; others need no maps, but have the same layers."""
+        pooled = {layer.node: self._pooled(layer) for layer in layers}
+        maps = {node: each.value for node, each in pooled.items() if each is not None}
+        return cut(model.graph, [layer.node for layer in layers], maps)
 
     def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
         """Rows of a value; the same ones of every value and model."""
@@ -211,12 +235,6 @@ class _Pool:
 def _joined(parts: Sequence[Rows | None]) -> Rows | None:
     there = [part for part in parts if part is not None]
     return np.concatenate(there, axis=1) if there else None
-
-
-def _segments(model: ir.Model, layers: Collection[Layer]) -> list[Segment]:
-    pooled = {layer.node: PooledMap.of(layer) for layer in layers}
-    maps = {node: each.value for node, each in pooled.items() if each is not None}
-    return cut(model.graph, [layer.node for layer in layers], maps)
 
 
 def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:

@@ -115,7 +115,7 @@ class Pruner:
         plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
         tools.progress("rehearsing", 0, 1)
         few = sweep.samples.subset(MOST_REHEARSED, np.random.default_rng(sweep.seed))
-        return rehearse(tools.dense, plans, site.selection, dataclasses.replace(sweep, samples=few))
+        return rehearse(tools.dense, plans, site.selection, sweep.part(few))
 
     def operated(self, site: Site, kept: float) -> Operated:
         """A structure pruned and corrected for real, and how."""

@@ -169,7 +169,7 @@ def choose_temper(
         plans = [spread(costs, keep, selection, temper) for temper in tempers]
         losses = []
         for part, others in parts:
-            rehearsed = rehearse(model, plans, selection, dataclasses.replace(calibration, samples=part))
+            rehearsed = rehearse(model, plans, selection, calibration.part(part))
             losses.append(_divergences(model, rehearsed, others, calibration))
         mean = np.mean(losses, axis=0)
         found.update(zip(tempers, np.where(np.isnan(mean), np.inf, mean).tolist(), strict=True))

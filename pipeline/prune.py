@@ -61,11 +61,12 @@ def prune_segments(
     """
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
     calibration = calibration if selection.is_patient else calibration.thinned(HASTE)
+    corrected = options.method not in solvers.UNCORRECTED
     layers = {
         name: LayerPlan(
             keep,
             options.method,
-            plan.damping(name) if options.damping is None and name in wide else options.damping,
+            plan.damping(name) if options.damping is None and corrected and name in wide else options.damping,
             options.pattern_numbers(),
             options.stored_values,
             selection.gone.get(name),
@@ -75,7 +76,6 @@ def prune_segments(
         )
         for name, keep in plan.keep.items()
     }
-    corrected = options.method not in solvers.UNCORRECTED
     known = {} if solved is None else {name: solved[name] for name in layers if name in solved}
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
     outcomes: dict[str, Outcome] = {}

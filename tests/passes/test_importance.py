@@ -18,7 +18,7 @@ def problem_of(rows: int, columns: int, seed: int = 0) -> Problem:
     x = rng.standard_normal((columns, 4 * columns)) + rng.standard_normal(4 * columns)
     hessian = (x @ x.T / x.shape[1] + 1e-3 * np.eye(columns))[None]
     weight = rng.standard_normal((1, rows, columns))
-    return Problem(weight @ hessian, hessian, weight, 1e-3)
+    return Problem(weight @ hessian, hessian, weight, 1e-3, np.zeros(1))
 
 
 # ------------------------------------------------------------------------------------------------ group OBS

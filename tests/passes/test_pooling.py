@@ -19,7 +19,7 @@ from netsurgeon.passes.statistics import Moments, Statistics
 
 Array = NDArray[Any]
 node = helper.make_node
-GAP, FLATMANY = node("GlobalAveragePool", ["x"], ["p"]), node("Flatten", ["p"], ["f"])
+GAP, FLATTEN = node("GlobalAveragePool", ["x"], ["p"]), node("Flatten", ["p"], ["f"])
 GEMM = node("Gemm", ["f", "w"], ["z"], transB=1)
 MANY = 10**6
 
@@ -49,7 +49,7 @@ def mean(*inputs: str, **attributes: Any) -> onnx.NodeProto:
 
 
 BEHIND: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
-    "global pool": ([GAP, FLATMANY, GEMM], {}),
+    "global pool": ([GAP, FLATTEN, GEMM], {}),
     "reshaped": ([GAP, node("Reshape", ["p", "flat"], ["f"]), GEMM], {}),
     "1x1 convolution": ([GAP, node("Conv", ["p", "w"], ["z"])], {"weight": (4, 6, 1, 1)}),
     "whole average pool": (
@@ -83,8 +83,8 @@ def test_deviations_are_what_is_left_of_a_map_without_its_mean(case: str) -> Non
 @pytest.mark.parametrize(
     ("nodes", "options"),
     [
-        ([node("Softmax", ["x"], ["p"]), FLATMANY, GEMM], {}),
-        ([node("GlobalMaxPool", ["x"], ["p"]), FLATMANY, GEMM], {}),
+        ([node("Softmax", ["x"], ["p"]), FLATTEN, GEMM], {}),
+        ([node("GlobalMaxPool", ["x"], ["p"]), FLATTEN, GEMM], {}),
         ([GAP, node("Relu", ["p"], ["r"]), node("Flatten", ["r"], ["f"]), GEMM], {}),
         ([mean("nowhere", keepdims=0), GEMM], {}),
         ([GAP, node("Conv", ["p", "w"], ["z"], group=2)], {"weight": (4, 3, 1, 1)}),
@@ -101,7 +101,7 @@ def test_averages_that_are_not_one_number_a_column_and_sample() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 6, 4, 4)).astype(np.float32)
     quarters = layer_of(
-        [node("AveragePool", ["x"], ["p"], kernel_shape=[2, 2], strides=[2, 2]), FLATMANY, GEMM], (4, 24)
+        [node("AveragePool", ["x"], ["p"], kernel_shape=[2, 2], strides=[2, 2]), FLATTEN, GEMM], (4, 24)
     )
     rows = layer_of([mean(axes=[3], keepdims=0), node("Flatten", ["p"], ["f"]), GEMM], (4, 24), opset=13)
     batch = layer_of([mean(axes=[0, 2], keepdims=0), node("Identity", ["p"], ["f"]), GEMM], opset=13)
@@ -109,7 +109,7 @@ def test_averages_that_are_not_one_number_a_column_and_sample() -> None:
         found = PooledMap.of(layer)
         assert found is not None
         assert found.deviations(x, layer, MANY, rng) is None
-    whole = layer_of([GAP, FLATMANY, GEMM])
+    whole = layer_of([GAP, FLATTEN, GEMM])
     found = PooledMap.of(whole)
     assert found is not None
     assert found.deviations(x[..., :1, :1], whole, MANY, rng) is None, "one position does not vary"
@@ -130,9 +130,21 @@ def test_a_ridge_is_the_covariance_within_and_a_little_of_the_identity() -> None
 
 
 def test_maps_that_do_not_vary_have_no_ridge() -> None:
-    moments = Moments(1, 3, paired=False)
+    layer = layer_of([GAP, FLATTEN, GEMM])
+    found, moments = PooledMap.of(layer), Moments(1, 6, paired=False)
+    assert found is not None
     assert ridge_of(moments) is None
-    moments.update(np.zeros((1, 10, 3), np.float32))
+    flat = np.random.default_rng(0).standard_normal((4, 6, 1, 1)) * np.ones((4, 6, 7, 9))
+    rows = found.deviations(flat.astype(np.float32), layer, MANY, np.random.default_rng(0))
+    assert rows is not None
+    moments.update(rows)
+    assert ridge_of(moments) is None, "a mean of equal numbers is rounded"
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_numbers_that_the_average_leaves_out_may_be_anything() -> None:
+    moments = Moments(1, 3, paired=False)
+    moments.update(np.array([[[1.0, 2.0, 3.0], [np.inf, 1.0, -1.0]]], np.float32))
     assert ridge_of(moments) is None
 
 

@@ -28,7 +28,7 @@ def problem_of(rows: int, columns: int, seed: int = 0, factors: int | None = Non
     hessian = (x @ x.T / x.shape[1])[None]
     hessian[0] += 1e-3 * np.trace(hessian[0]) / columns * np.eye(columns)
     weight = rng.standard_normal((1, rows, columns))
-    return Problem(weight @ hessian, hessian, weight, 1e-3)
+    return Problem(weight @ hessian, hessian, weight, 1e-3, np.zeros(1))
 
 
 def refit_columns(problem: Problem, removed: Array) -> Array:
@@ -79,7 +79,7 @@ def test_of_twins_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.concatenate([x, x + 0.01 * rng.standard_normal(x.shape)])
     hessian = (x @ x.T / 2000 + 1e-6 * np.eye(60))[None]
     weight = rng.standard_normal((1, 8, 60))
-    problem, units = Problem(weight @ hessian, hessian, weight, 1e-6), np.arange(60)[None]
+    problem, units = Problem(weight @ hessian, hessian, weight, 1e-6, np.zeros(1)), np.arange(60)[None]
     importance = ObsImportance([Consumer.of(problem, units)], 60)
     once = importance.prices()
     selection = select_units(importance, equal_costs(60), one_axis(60), 30)
@@ -140,7 +140,7 @@ def test_near_the_best_of_all_choices() -> None:
 def test_two_layers_compete_on_the_scale_of_their_outputs() -> None:
     """Layers alike up to the scale of their outputs lose the same units; with a sensitivity the dearer loses less."""
     problem = problem_of(6, 20)
-    loud = Problem(100 * problem.target, problem.hessian, 100 * problem.weight, 1e-3)
+    loud = Problem(100 * problem.target, problem.hessian, 100 * problem.weight, 1e-3, np.zeros(1))
     axes, costs = Axes.rounded(np.arange(40) // 20), equal_costs(40)
 
     def removed(sensitivity: float) -> Array:
@@ -233,7 +233,7 @@ def test_inside_a_block_twins_are_seen() -> None:
     x = rng.standard_normal((8, 500))
     x = np.concatenate([x, x + 0.01 * rng.standard_normal(x.shape)])
     hessian, weight = (x @ x.T / 500 + 1e-6 * np.eye(16))[None], rng.standard_normal((1, 5, 16))
-    consumer = Consumer.of(Problem(weight @ hessian, hessian, weight, 1e-6), np.arange(16)[None])
+    consumer = Consumer.of(Problem(weight @ hessian, hessian, weight, 1e-6, np.zeros(1)), np.arange(16)[None])
     selection = select_units(ObsImportance([consumer], 16), equal_costs(16), one_axis(16, 8), 8)
     np.testing.assert_array_equal(selection.removed[:8], ~selection.removed[8:])
 

@@ -445,8 +445,9 @@ def test_damping_pulls_towards_the_dense_weight() -> None:
     x = samples(1, 8, 100)
     y = x + 0.5 * samples(1, 8, 100, seed=1)
     weight, statistics = normal(1, 4, 8), statistics_of(x, y)
-    hessian, target = solvers.damped(weight, statistics, 0.1)
+    hessian, target, absolutes = solvers.damped(weight, statistics, 0.1)
     absolute = 0.1 * np.trace(statistics.gram[0]) / 8
+    assert absolutes.tolist() == pytest.approx([absolute])
     np.testing.assert_allclose(hessian[0], statistics.gram[0] + absolute * np.eye(8))
     np.testing.assert_allclose(target, weight @ statistics.cross + absolute * weight)
     gaps = [np.abs(Problem.of(weight, statistics, damping).weight - weight).max() for damping in (1e-6, 1.0, 1e6)]
@@ -461,8 +462,8 @@ def test_a_ridge_is_what_damping_multiplies() -> None:
     ridge = directions @ directions.swapaxes(1, 2)
     ridge /= np.einsum("gii->gi", ridge).mean(axis=1)[:, None, None]
     weight, statistics = normal(2, 4, 8), dataclasses.replace(statistics_of(x, y), ridge=ridge)
-    hessian, target = solvers.damped(weight, statistics, 0.1)
-    added = 0.1 * np.einsum("gii->gi", statistics.gram).mean(axis=1)[:, None, None] * ridge
+    hessian, target, absolute = solvers.damped(weight, statistics, 0.1)
+    added = absolute[:, None, None] * ridge
     np.testing.assert_allclose(hessian, statistics.gram + added)
     np.testing.assert_allclose(target, weight @ (statistics.cross + added))
     problem, other = Problem.of(weight, statistics, 0.1), normal(2, 4, 8, seed=1)
@@ -473,6 +474,25 @@ def test_a_ridge_is_what_damping_multiplies() -> None:
     plain = Problem.of(weight, dataclasses.replace(statistics, ridge=None), 0.1)
     np.testing.assert_allclose(Problem.of(weight, identity, 0.1).weight, plain.weight)
     assert Problem.of(weight, identity, 0.1).energy == pytest.approx(plain.energy)
+
+
+@pytest.mark.parametrize("ridged", [False, True])
+def test_inputs_that_never_vary_leave_energy_and_excess_exact(ridged: bool) -> None:
+    """Their positions may: a channel whose mean is constant, as behind InstanceNormalization."""
+    x = samples(1, 12, 200)
+    x[:, :8] = 0.0
+    directions = samples(1, 12, 50, seed=2)
+    ridge = directions @ directions.swapaxes(1, 2)
+    ridge *= 12 / np.trace(ridge[0])
+    weight = normal(1, 4, 12)
+    statistics = dataclasses.replace(statistics_of(x), ridge=ridge if ridged else None)
+    assert statistics.dead.sum() == 8
+    problem = Problem.of(weight, statistics, 1.0)
+    np.testing.assert_allclose(problem.weight @ problem.hessian, problem.target, atol=1e-9)
+    live = np.where(statistics.dead[:, None, :], 0.0, normal(1, 4, 12, seed=1))
+    difference = live - problem.weight
+    assert problem.excess(live) == pytest.approx(float(np.sum((difference @ statistics.gram) * difference)))
+    assert problem.energy == pytest.approx(float(np.sum((problem.weight @ statistics.gram) * problem.weight)))
 
 
 def test_a_ridge_has_dampings_of_its_own() -> None:

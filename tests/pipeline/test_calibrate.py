@@ -16,6 +16,7 @@ from netsurgeon.passes.statistics import Moments
 from netsurgeon.pipeline.calibrate import HELD_EVERY, Calibration, _held_out
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import InputSpec, open_samples
+from netsurgeon.pipeline.walk import Walk
 
 Array = NDArray[Any]
 RUNTIME = Runtime()
@@ -195,6 +196,54 @@ def test_a_layer_that_reads_a_mean_learns_how_samples_vary_within() -> None:
 def test_with_ample_samples_or_no_pool_there_is_no_ridge() -> None:
     assert ridges(pooled_classifier(), 50)["head"] is None
     assert ridges(pooled_classifier(kernel=4), 20)["head"] is None
+
+
+def test_a_part_of_the_inputs_is_treated_as_all_of_them_are() -> None:
+    """Ten are few, but they stand for fifty, for which the damping was chosen without a ridge."""
+    few = pictures(50).samples.subset(10, np.random.default_rng(0))
+    part, alone = pictures(50).part(few), dataclasses.replace(pictures(50), samples=few)
+    for sweep, there in ((part, False), (alone, True)):
+        ((_, moments),) = sweep.dense(pooled_classifier(), ["head"])
+        assert (moments.ridge is not None) == there
+
+
+def test_a_map_is_kept_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the walk of the dense model, and only if the inputs are few."""
+    kept: list[tuple[str, ...]] = []
+    enter = Walk.__enter__
+
+    def entered(self: Walk) -> Walk:
+        kept.append(tuple(name for segment in self.segments for name in segment.outputs))
+        return enter(self)
+
+    monkeypatch.setattr(Walk, "__enter__", entered)
+    for count in (20, 50):
+        list(pictures(count).paired(pooled_classifier(), [pooled_classifier()], {"stem": True, "head": True}))
+    assert kept == [("p", "s"), ("p",), ("p",), ("p",)]
+
+
+def test_a_map_that_no_walk_makes() -> None:
+    """The mean of a constant, in a shape that comes from the input."""
+    rng = np.random.default_rng(0)
+    constants = {"c": rng.standard_normal((1, 5, 4, 4)), "w": rng.standard_normal((3, 5))}
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Reshape", ["p", "shape"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["y"], "head", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "constant",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()],
+    )
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    specs = (InputSpec("x", np.dtype(np.float32), (1, 5)),)
+    samples = open_samples({"x": np.zeros((6, 5), np.float32)}, specs, batch_size=1)
+    ((_, moments),) = Calibration(samples, RUNTIME).dense(model, ["head"])
+    assert moments.ridge is None
 
 
 @pytest.mark.parametrize(("method", "same"), [("lobs", True), ("obs", False)])
