@@ -28,6 +28,8 @@ POOLED_ROWS = 2048
 """Small batches are pooled up to this many rows before they enter the moments."""
 HELD_EVERY = 5
 """One stretch of rows in so many is held out to choose the damping."""
+FEWEST_RIDGED = 0.25
+"""With fewer inputs a column a ridge, at the dampings it has, makes a layer look cheaper to prune than it is."""
 FEW_OUTPUTS = 2
 """A layer with so many times more inputs than outputs gets what is lost at its outputs instead of X X̂ᵀ: less work."""
 STRETCHES = 80
@@ -172,9 +174,9 @@ class Calibration:
         return ridge_of(moments)
 
     def _pooled(self, layer: Layer) -> PooledMap | None:
-        """The map whose mean the layer reads, if the inputs are too few to do without."""
-        few = max(self.samples.fed, self.whole) < AMPLE * layer.columns
-        return PooledMap.of(layer) if few else None
+        """The map whose mean the layer reads, if the inputs are too few to do without, but not all but none."""
+        inputs = max(self.samples.fed, self.whole)
+        return PooledMap.of(layer) if FEWEST_RIDGED * layer.columns <= inputs < AMPLE * layer.columns else None
 
     def _segments(self, model: ir.Model, layers: Collection[Layer]) -> list[Segment]:
         """Segments of the walk that is matched; others need no maps, but have the same layers."""

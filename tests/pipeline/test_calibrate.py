@@ -193,8 +193,10 @@ def test_a_layer_that_reads_a_mean_learns_how_samples_vary_within() -> None:
     np.testing.assert_allclose(found["head"][0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_with_ample_samples_or_no_pool_there_is_no_ridge() -> None:
+def test_with_ample_or_hardly_any_samples_or_no_pool_there_is_no_ridge() -> None:
     assert ridges(pooled_classifier(), 50)["head"] is None
+    assert ridges(pooled_classifier(), 2)["head"] is not None
+    assert ridges(pooled_classifier(), 1)["head"] is None
     assert ridges(pooled_classifier(kernel=4), 20)["head"] is None
 
 
