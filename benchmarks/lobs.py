@@ -43,7 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_words, help=f"any of {', '.join(MODELS)}, scale, zoo, zoo/<graph>")
     parser.add_argument("--methods", type=_words, default=list(METHODS), help=f"any of {', '.join(METHODS)}")
     parser.add_argument("--kept", type=_numbers, help="percent of the weights kept, such as 15,7,3.5")
-    parser.add_argument("--seeds", type=_numbers, help="seeds of the MNIST draws (default 0,1,2)")
+    parser.add_argument("--seeds", type=_numbers, help="seeds of the draws of MNIST and CIFAR-10 (default 0,1,2)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of lobs.json and lobs.md")
     parser.add_argument("--render", action="store_true", help="only write lobs.md anew")
     arguments = parser.parse_args()
@@ -70,8 +70,8 @@ def _accuracy(arguments: argparse.Namespace) -> list[str]:
     goals = [goal for goal in goals if arguments.kept is None or goal.kept in arguments.kept]
     for goal in goals:
         for method in arguments.methods:
-            for seed in goal.seeds:
-                if arguments.seeds is None or seed in arguments.seeds or len(goal.seeds) == 1:
+            for seed in goal.compared:
+                if arguments.seeds is None or seed in arguments.seeds or len(goal.compared) == 1:
                     _keep(arguments, _accuracy_row(arguments, goal, method, seed))
     rows = read_rows(arguments.results)
     return [f"{goal.model} at {goal.kept:g} %: {miss}" for goal in goals for miss in misses(rows, goal)]
