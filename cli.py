@@ -39,11 +39,12 @@ try:
     from netsurgeon.pipeline.console_training import print_export, print_retraining, print_training
     from netsurgeon.pipeline.errors import NetsurgeonError
     from netsurgeon.pipeline.export import export
-    from netsurgeon.pipeline.facts import bytes_on_disk, check_result_path
+    from netsurgeon.pipeline.facts import bytes_on_disk
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
     from netsurgeon.pipeline.latency import profile
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
+    from netsurgeon.pipeline.paths import check_outputs
     from netsurgeon.pipeline.report import as_json
     from netsurgeon.pipeline.retrain import retrain
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
@@ -84,9 +85,9 @@ def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) ->
         printer(result, Console())
 
 
-def _check_json(json_file: Path | None, read: Sequence[object], written: Sequence[Path | None] = ()) -> None:
-    if json_file is not None and json_file != Path("-"):
-        check_result_path(json_file, read, written)
+def _check_outputs(outputs: Sequence[Path | None], *read: object) -> None:
+    """`check_outputs`, where "-" is no file."""
+    check_outputs([output for output in outputs if output != Path("-")], *read)
 
 
 @cli.command("compress")
@@ -143,11 +144,12 @@ def compress_command(
     json_file: Path | None,
     quiet: bool,
     mlflow: str | None,
+    recipe: Path | None,
     **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    read = (model, data, test, options["classes"], options["pictures"], options["timings"], *options["custom_ops"])
-    _check_json(json_file, read, (output, report))
+    named = [options[name] for name in ("metric", "classes", "pictures", "timings")]
+    _check_outputs((json_file, output, report), model, data, test, recipe, *named, *options["custom_ops"])
     tracker = None if mlflow is None else Tracker(mlflow)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
@@ -180,7 +182,7 @@ def inspect_command(
     **options: Any,
 ) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
-    _check_json(json_file, (model, data), (picture,))
+    _check_outputs((json_file, picture), model, data, options["classes"], options["pictures"], *options["custom_ops"])
     if picture is not None and not sensitivity:
         raise click.UsageError("--picture draws what --sensitivity measures: give both")
     if sensitivity:
@@ -214,7 +216,8 @@ def _inspect_sensitivity(
 @_output_options
 def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
-    _check_json(json_file, (model, other, data))
+    named = [options[name] for name in ("metric", "classes", "pictures")]
+    _check_outputs([json_file], model, other, data, *named, *options["custom_ops"])
     _show(compare(model, other, data, **with_pictures(options)), screen.print_comparison, json_file, quiet)
 
 
@@ -240,7 +243,8 @@ def compare_command(model: Path, other: Path, data: str, json_file: Path | None,
 @_output_options
 def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
-    _check_json(json_file, (model, against, options["data"]))
+    named = [options[name] for name in ("data", "classes", "pictures")]
+    _check_outputs([json_file], model, against, *named, *options["custom_ops"])
     _show(profile(model, against, **with_pictures(options)), print_profile, json_file, quiet)
 
 
@@ -305,6 +309,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
     Also runs under torchrun.
     """
+    _check_outputs([output], model, data, options["dense"], options["pictures"])
     with screen.progress(Console(stderr=True)) as advance:
         result = retrain(model, data, output, progress=advance, **with_pictures(options))
     if result is not None:

@@ -50,7 +50,7 @@ def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Ite
         for item in function():
             given += 1
             yield item
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{origin} failed with {type(error).__name__} ({error}): expected dicts of arrays, one a feed"
         ) from error

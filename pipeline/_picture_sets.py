@@ -51,7 +51,7 @@ def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], 
 def _find(root: Path) -> tuple[list[str], tuple[str, ...]]:
     """The pictures, and a warning if other files lie beside them."""
     with _open_zip(root) as archive:
-        listed = {entry.filename for entry in archive.infolist() if not entry.is_dir()} if archive else _walk(root)
+        listed = {entry.filename for entry in archive.infolist() if not entry.is_dir()} if archive else files_in(root)
     files = [name for name in listed if not _is_hidden(name)]
     names = sorted(name for name in files if name.lower().endswith(SUFFIXES))
     if not names:
@@ -63,7 +63,8 @@ def _find(root: Path) -> tuple[list[str], tuple[str, ...]]:
     return names, ()
 
 
-def _walk(root: Path) -> set[str]:
+def files_in(root: Path) -> set[str]:
+    """All files of a folder and of those in it, relative to it."""
     found: set[str] = set()
     for folder, inner, files in os.walk(root, followlinks=True):
         here = Path(folder).relative_to(root)

@@ -134,13 +134,14 @@ def kind(option: click.Parameter) -> Kind:
     return "number" if option.type is click.FLOAT else "text"
 
 
-def _recipe(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+def _recipe(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Make the values of a recipe the defaults of all options: the command line wins."""
     if value is None:
-        return
+        return None
     others = {long_name(each): each for each in context.command.params if each is not parameter}
     kinds = {name: _KINDS.get(name, kind(each)) for name, each in others.items()}
     context.default_map = {others[key].name or "": given for key, given in read_recipe(value, kinds).items()}
+    return value
 
 
 def long_name(parameter: click.Parameter) -> str:
@@ -152,7 +153,6 @@ recipe_option = click.option(
     "--recipe",
     type=click.Path(path_type=Path),
     is_eager=True,
-    expose_value=False,
     callback=_recipe,
     help="TOML file with any of these options; the command line wins.",
 )

@@ -21,14 +21,12 @@ from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline._kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.calibrate import Calibration
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.facts import (
     data_facts,
     layer_facts,
     model_digest,
     model_facts,
-    model_files,
-    path_of,
     peak_bytes,
     versions,
 )
@@ -39,6 +37,7 @@ from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.page import is_page, render
+from netsurgeon.pipeline.paths import check_outputs, model_files, path_of
 from netsurgeon.pipeline.plan import make_plan
 from netsurgeon.pipeline.report import LayerFacts, Report, SearchFacts
 from netsurgeon.pipeline.runtime import Runtime
@@ -47,7 +46,6 @@ from netsurgeon.pipeline.selection import Selection, select
 from netsurgeon.pipeline.source import (
     ModelLike,
     Source,
-    check_output_path,
     open_model,
     save_model,
     verified,
@@ -241,14 +239,9 @@ class _Run:
     def _check_paths(
         self, source: Source, data: Data, test: Data | None, output: Path | None, report: Path | None
     ) -> None:
-        read = [*map(Path, self.options.custom_ops), self.options.classes, self.options.timings]
-        read += [path_of(data), path_of(test)]
-        read += model_files(source.path) if source.path else ()
-        for path in (output, report):
-            if path is not None:
-                check_output_path(path, *read)
-        if output is not None and report is not None and output.resolve() == report.resolve():
-            raise InputError(f"model and report would both go to {output}: give two paths")
+        options = self.options
+        read = (data, test, options.metric, options.classes, options.timings, *options.custom_ops)
+        check_outputs((output, report), *(model_files(source.path) if source.path else ()), *read)
 
     def _validate(
         self, source: Source, operated: Operated, inputs: Inputs, runtime: Runtime

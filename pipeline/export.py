@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.paths import check_outputs
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.source import check_output_path, relative_difference, save_model
+from netsurgeon.pipeline.source import relative_difference, save_model
 from netsurgeon.pipeline.train import require_torch, speaking
 
 TOLERANCE = 1e-4
@@ -57,7 +58,7 @@ def export(run: str | Path, output: str | Path) -> Exported:
     with speaking():
         _, network = runs.load_network(folder)
         inputs = runs.load_samples(folder)
-    check_output_path(output, *(folder / name for name in (runs.RUN, CHECKPOINT, runs.SAMPLES)))
+    check_outputs([output], *(folder / name for name in (runs.RUN, CHECKPOINT, runs.SAMPLES)))
     model = ir.from_proto(to_onnx(network, inputs[:2]))
     wanted = outputs_of(network, Arrays(inputs.numpy()), Process()).numpy()
     difference = _difference(model, inputs.numpy(), wanted)

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gzip
 import hashlib
 import importlib.metadata
-import os
 import resource
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
 import netsurgeon
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._nodes import FLOATS, tensor
 from netsurgeon.passes.unpack_weights import UnpackWeights
 from netsurgeon.pipeline.bound import Bound
-from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.pack import Packed
+from netsurgeon.pipeline.paths import model_files, path_of
 from netsurgeon.pipeline.plan import Plan
 from netsurgeon.pipeline.prune import Pruned
 from netsurgeon.pipeline.report import DataFacts, GroupFacts, LayerFacts, ModelFacts, TrimFacts
@@ -33,7 +29,6 @@ from netsurgeon.pipeline.runtime import onnxruntime
 from netsurgeon.pipeline.samples import Samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.selection import Selection
-from netsurgeon.pipeline.source import check_output_path, external_files
 from netsurgeon.pipeline.trim import Trimmed, TrimPlan, multiply_adds, saved_share
 
 
@@ -59,11 +54,6 @@ def model_digest(model: ir.Model, path: Path | None) -> str:
     for block in _blocks(model_files(path)) if path else (ir.to_proto(model).SerializeToString(),):
         digest.update(block)
     return digest.hexdigest()
-
-
-def model_files(path: Path) -> tuple[Path, ...]:
-    """A model's file, then those of its external data."""
-    return path, *external_files(onnx.load(path, load_external_data=False, format="protobuf"), path)
 
 
 def bytes_on_disk(path: Path) -> int:
@@ -161,32 +151,6 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
         failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
         proof=trimmed.proof,
     )
-
-
-def path_of(data: object) -> Path | None:
-    """The file or folder that data names, None for what is no path."""
-    return Path(data) if isinstance(data, str | os.PathLike) and Path(data).exists() else None
-
-
-def check_result_path(result: Path, read: Sequence[object], written: Sequence[Path | None]) -> None:
-    """Refuse to write a result over what a command reads, or over what else it writes.
-
-    Args:
-        result: where the result goes.
-        read: models, data and other files, as given; what is no path is left out.
-        written: the command's other outputs.
-
-    Raises:
-        InputError: it would, or cannot be written.
-    """
-    files = [path for each in read if (path := path_of(each)) is not None]
-    for model in [path for path in files if path.suffix == ".onnx" and path.is_file()]:
-        with contextlib.suppress(DecodeError):  # a model that cannot be read is told by who opens it
-            files += model_files(model)
-    check_output_path(result, *files)
-    for other in written:
-        if other is not None and other.resolve() == result.resolve():
-            raise InputError(f"two results would both go to {result}: give two paths")
 
 
 def data_facts(data: Data, samples: Samples) -> DataFacts:

@@ -9,9 +9,9 @@ import numpy as np
 
 from netsurgeon.pipeline._promise import can_tell
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.facts import path_of
 from netsurgeon.pipeline.goals import Goals
 from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.paths import path_of
 from netsurgeon.pipeline.samples import Samples, open_samples
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.source import Source, input_specs

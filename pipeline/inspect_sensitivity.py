@@ -13,8 +13,8 @@ from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline.budget import Cost
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.facts import check_result_path
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
+from netsurgeon.pipeline.paths import check_outputs
 from netsurgeon.pipeline.plan import measure_costs
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
@@ -122,7 +122,7 @@ def check_picture_path(picture: Path | None, *read: object) -> None:
     if picture is not None:
         if picture.suffix.lower() != ".svg":
             raise InputError(f"the picture {picture} is drawn as SVG: give it a name that ends in .svg")
-        check_result_path(picture, read, ())
+        check_outputs([picture], *read)
 
 
 def _entry(name: str, operator: str, cost: Cost) -> LayerSensitivity:

@@ -20,14 +20,13 @@ from netsurgeon.passes.unpack_weights import UnpackWeights
 from netsurgeon.pipeline._judgement import Reference, Scores, check_same, scores
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.facts import model_files
 from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.paths import check_outputs, model_files
 from netsurgeon.pipeline.pictures import PictureOptions
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import InputSpec
 from netsurgeon.pipeline.source import (
     Source,
-    check_output_path,
     input_specs,
     open_model,
     read_model,
@@ -162,7 +161,7 @@ def retrain(
     chosen = RetrainOptions(**options)
     require_torch()
     path, output = Path(model), Path(output)
-    check_output_path(output, *model_files(path) if path.is_file() else (), chosen.dense, Path(data))
+    check_outputs([output], *model_files(path) if path.is_file() else (), chosen.dense, data)
     with speaking():
         return _retrain(path, Path(data), output, chosen, progress or silent)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.pipeline._arrays import array_files, open_arrays, open_files, open_random
 from netsurgeon.pipeline._feeds import open_feeds
-from netsurgeon.pipeline._named_functions import import_function
+from netsurgeon.pipeline._named_functions import NAMED_FUNCTION, import_function
 from netsurgeon.pipeline._opened import Indices, Opened
 from netsurgeon.pipeline._parts import Array, Feed, InputSpec, cast, only_input
 from netsurgeon.pipeline._picture_sets import open_pictures
@@ -258,7 +258,7 @@ def _as_path(source: Source) -> Path | None:
     """The path a source names, None for what is not a path; "random" and "module:function" are none."""
     if not isinstance(source, str | os.PathLike):
         return None
-    if isinstance(source, str) and re.fullmatch(r"random(:.*)?|[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
+    if isinstance(source, str) and (re.fullmatch(r"random(:.*)?", source) or NAMED_FUNCTION.fullmatch(source)):
         return None
     path = Path(source)
     if not path.exists():

@@ -291,25 +291,6 @@ def relative_difference(expected: object, actual: object) -> float:
     return gap / scale if scale else (0.0 if gap == 0.0 else np.inf)
 
 
-def check_output_path(output: Path, *inputs: Path | None) -> None:
-    """Refuse an output that would overwrite an input or cannot be written.
-
-    Raises:
-        InputError: it is an input, or no regular file, or its folder cannot be written to.
-    """
-    for other in inputs:
-        if other is not None and output.exists() and other.exists() and output.samefile(other):
-            raise InputError(f"the output {output} is an input: inputs are never written to, give another path")
-    if output.exists() and not output.is_file():
-        kind = "a folder" if output.is_dir() else "a device or a pipe"
-        raise InputError(f"the output {output} is {kind}: give the path of a file")
-    folder = output.parent.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"{folder} cannot be written to: give an output path in a folder of yours")
-
-
 def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | None = None) -> int:
     """Write the model beside its goal and rename; weights over the limit of protobuf go to one external file.
 

@@ -18,9 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.pipeline import runtime, source
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.paths import check_outputs
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.source import (
-    check_output_path,
     open_model,
     read_model,
     relative_difference,
@@ -534,7 +534,7 @@ def test_a_link_is_replaced_and_what_it_led_to_stays(tmp_path: Path) -> None:
     target, link = tmp_path / "there" / "precious.onnx", tmp_path / "link.onnx"
     target.write_bytes(b"precious")
     link.symlink_to(target)
-    check_output_path(link, None)
+    check_outputs([link])
     save_model(model_in_memory(), link)
     assert target.read_bytes() == b"precious"
     assert names(tmp_path / "there") == ["precious.onnx"]
@@ -557,61 +557,11 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     assert output.read_bytes() == "äöü\n".encode()
 
 
-# ------------------------------------------------------------------------------------------------ output paths
-
-
-@pytest.mark.parametrize("kind", ["itself", "relative", "symlink", "hardlink", "linked folder", "data"])
-def test_the_output_is_no_input(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "in").mkdir()
-    model, data, other = tmp_path / "in" / "model.onnx", tmp_path / "samples.npz", tmp_path / "other.onnx"
-    model.write_bytes(b"model")
-    data.write_bytes(b"data")
-    monkeypatch.chdir(tmp_path / "in")
-    if kind == "symlink":
-        other.symlink_to(model)
-    elif kind == "hardlink":
-        other.hardlink_to(model)
-    elif kind == "linked folder":
-        (tmp_path / "also").symlink_to(tmp_path / "in")
-        other = tmp_path / "also" / "model.onnx"
-    output = {"itself": model, "relative": Path("../in/model.onnx"), "data": data}.get(kind, other)
-    with pytest.raises(InputError, match="is an input: inputs are never written to, give another path") as error:
-        check_output_path(output, model, None, data)
-    assert_a_sentence(error)
-    assert model.read_bytes() == b"model"
-
-
-def test_the_output_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a folder: give the path of a file"):
-        check_output_path(tmp_path, None)
-
-
-def test_the_output_is_no_device(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="is a device or a pipe: give the path of a file"):
-        check_output_path(tmp_path / "pipe", None)
-
-
 def test_a_folder_for_the_output_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_output_path(tmp_path / "new" / "deep" / "out.onnx", None)
     save_model(model_in_memory(), tmp_path / "new" / "deep" / "out.onnx")
     monkeypatch.chdir(tmp_path / "new")
-    check_output_path(Path("out.onnx"), Path("missing.onnx"))
     save_model(model_in_memory(), Path("out.onnx"))
     assert_runs(tmp_path / "new" / "out.onnx")
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match="cannot be written to: give an output path in a folder of yours"):
-        check_output_path(tmp_path / "file" / "out.onnx", None)
-
-
-def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(InputError, match="cannot be written to") as error:
-        check_output_path(tmp_path / "out.onnx", None)
-    assert_a_sentence(error)
 
 
 # ------------------------------------------------------------------------------------------------ comparing
