@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,9 @@ def _check_outputs(outputs: Sequence[Path | None], *read: object) -> None:
 @click.option("--latency", help="Goal: time of a run at most, e.g. 5ms.")
 @click.option("--max-size", help="Goal: size of the file at most, e.g. 500KB.")
 @click.option("--max-macs", help="Goal: multiply-adds of a sample at most, e.g. 40M.")
-@click.option("--sparsity", type=float, help="Share of all prunable weights to remove, in place of a goal.")
+@click.option(
+    "--sparsity", type=float, help="Share of all weights to remove, in place of a goal. [default: 0.5 with --layer]"
+)
 @click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
 @click.option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts.")
@@ -329,6 +332,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign must not stop the run
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not what the user is told
+    if not os.environ.get("NETSURGEON_DEBUG"):
+        warnings.simplefilter("ignore")  # nor is what they warn of
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)

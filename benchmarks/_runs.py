@@ -28,7 +28,7 @@ SCALE_GIVEN = 146
 ZOO_SAMPLES = 16
 THREADS, ROUNDS = 2, 60
 """Of the latency."""
-NOTHING_TO_DO = ("no layer that can be pruned", "every layer is excluded")
+NOTHING_TO_DO = ("no layer that can be pruned", "no layer is left")
 NEAREST = "the nearest model found"
 """What a search says when two goals cannot be met together."""
 

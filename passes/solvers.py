@@ -31,6 +31,9 @@ DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
 WIDE_DAMPINGS = (1e-2, 1e-1, 1.0)
 RIDGE_DAMPINGS = (1.0, 1e-1)
 """Of a ridge that is not the identity: it knows of directions that too few samples do not show."""
+ROUNDING = 1e-10
+"""Share of the damped energy up to which what is left without the damping is rounding."""
+NO_ENERGY = float(np.finfo(float).tiny)
 AMPLE = 10
 """With so many samples a column a layer takes DAMPINGS[0] without a choice, or with more than OBS_COLUMNS columns
 AMPLE_WIDE_DAMPING: a correction that rests on so much needs no more, whatever single positions of a feature map say."""
@@ -101,8 +104,10 @@ class Problem:
 
     @property
     def energy(self) -> float:
-        """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; never 0."""
-        return max(float(np.sum(self.target * self.weight)) - self._damped(self.weight), np.finfo(float).tiny)
+        """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; NO_ENERGY where that is all."""
+        damped = float(np.sum(self.target * self.weight))
+        found = damped - self._damped(self.weight)
+        return found if found > ROUNDING * damped else NO_ENERGY
 
     def excess(self, weight: Array) -> float:
         """δE of another weight, per sample: its error without the damping; at least 0."""
@@ -314,7 +319,8 @@ def curve(problem: Problem, rng: np.random.Generator) -> Curve:
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
     else:
         errors = _wide_errors(sampled, kept)
-    return Curve(kept, np.maximum.accumulate(errors) * share / problem.energy, problem.damping)
+    relative = 0.0 if problem.energy == NO_ENERGY else share / problem.energy  # nothing that pruning does is seen
+    return Curve(kept, np.maximum.accumulate(errors) * relative, problem.damping)
 
 
 def _wide_errors(problem: Problem, kept: Array) -> Array:

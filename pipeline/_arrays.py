@@ -138,8 +138,10 @@ def _reading(file: Path) -> Iterator[None]:
     """Turn whatever a broken file raises into one clear error."""
     try:
         yield
+    except PermissionError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): allow it, or give other data") from error
     except Exception as error:
         raise InputError(
-            f"{file} cannot be read ({error}): write plain numbers with numpy.save or savez, Python objects (pickles) "
-            f"are not read"
+            f"{file} cannot be read ({error}): it may be damaged; write plain numbers with numpy.save or savez, Python "
+            f"objects (pickles) are not read"
         ) from error

@@ -1,12 +1,17 @@
 """Feeds as a source: dicts of arrays from an iterable or a function, looked at once and then given again in order."""
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from netsurgeon.pipeline._opened import Opened, Piece, read_parts
 from netsurgeon.pipeline._parts import Feed, InputSpec, Labels, Part, examine, join_labels
 from netsurgeon.pipeline.errors import InputError
+
+EACH_TIME = "each time it is read, which happens several times"
 
 
 def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: str) -> Opened:
@@ -20,10 +25,12 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
 
     parts: list[Part] = []
     labels: list[Labels | None] = []
+    checksums: list[int] = []
     for number, item in enumerate(_iterate(function, origin)):
-        part, _, label = look(number, item)
+        part, feed, label = look(number, item)
         parts.append(part)
         labels.append(label)
+        checksums.append(_checksum(feed))
     if not parts:
         raise InputError(f"{origin} gave no samples: expected dicts of arrays, one a feed")
 
@@ -36,11 +43,22 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
                 feeds, at = _iterate(function, origin, len(parts)), -1
             item = next(islice(feeds, number - at - 1, None))
             at = number
-            return look(number, item)[:2]
+            part, feed, _ = look(number, item)
+            if part == parts[number] and _checksum(feed) != checksums[number]:
+                raise InputError(f"{part.origin} holds other values than before: data must be the same {EACH_TIME}")
+            return part, feed
 
         return read_parts(parts, load, pieces)
 
     return Opened(parts, read, join_labels(labels, origin))
+
+
+def _checksum(feed: Feed) -> int:
+    """CRC-32 of the values of a feed."""
+    total = 0
+    for array in feed.values():
+        total = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, total)
+    return total
 
 
 def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Iterator[Any]:
@@ -56,6 +74,5 @@ def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Ite
         ) from error
     if given < expected:
         raise InputError(
-            f"{origin} gave only {given} feeds where it gave {expected} before: data must be the same each time it is "
-            f"read"
+            f"{origin} gave only {given} feeds where it gave {expected} before: data must be the same {EACH_TIME}"
         )

@@ -21,6 +21,8 @@ def import_function(name: str) -> Callable[..., Any]:
         InputError: it cannot be imported, or is no function.
     """
     module_name, _, function_name = name.partition(":")
+    if not function_name:
+        raise InputError(f"{name} names no function: expected module:function")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

@@ -134,9 +134,10 @@ def _role(shape: Shape, spec: InputSpec, origin: str) -> Role:
     if shape and _fits(shape[1:], spec.shape):
         return "feeds"
     wanted = ", ".join("any" if size is None else str(size) for size in spec.shape)
+    single = _fits(shape, spec.shape[1:])
+    advice = "add a leading axis of size 1" if single else "reshape it, the first axis may count the samples"
     raise InputError(
-        f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes ({wanted}): "
-        f"reshape it, the first axis may count the samples"
+        f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes ({wanted}): {advice}"
     )
 
 
@@ -235,7 +236,8 @@ def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
     good = np.isfinite(values) if is_float(spec.dtype) else values == array
     if not good.all():
         row = int(np.argwhere(~np.atleast_1d(good))[0][0])
-        problem = "NaN or Inf" if is_float(spec.dtype) else f"integers beyond {spec.dtype}"
+        fitting = is_float(spec.dtype) and not np.isfinite(np.atleast_1d(array)[row].astype(np.float64)).all()
+        problem = "NaN or Inf" if fitting else f"numbers beyond {spec.dtype}"
         raise InputError(f"the input {spec.name!r} of {where(row)} holds {problem}: repair or remove that sample")
     return values
 

@@ -21,7 +21,7 @@ from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline._kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.bound import Bound, measure_bound
 from netsurgeon.pipeline.calibrate import Calibration
-from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.facts import (
     data_facts,
     layer_facts,
@@ -58,6 +58,8 @@ from netsurgeon.pipeline.work import Work
 
 BOUND_SAMPLES, BOUND_SAMPLES_IN_HASTE = 64, 16
 """Most inputs on which the bound is measured; the second where the selection is not patient."""
+WORTH_MENTION = 0.005
+"""Share of the weights by which more may go than was asked for without a word."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +169,14 @@ class _Run:
         self._stage("write")
         result = self._report(source, inputs, operated, packed, output, runtime, latency, facts, validation, bound)
         if report is not None:
-            write_text(render(result) if is_page(report) else result.to_json(), report)
+            self._write_report(result, report, output)
         return Compression(packed.model, result)
+
+    def _write_report(self, result: Report, report: Path, output: Path | None) -> None:
+        try:
+            write_text(render(result) if is_page(report) else result.to_json(), report)
+        except InputError as error:
+            raise InputError(f"{error}{f'; the model is at {output}' if output else ''}") from error
 
     def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration, work: Work) -> TrimPlan:
         self.progress("finding units", 0, 1)
@@ -318,6 +326,7 @@ class _Run:
         selection, pruned = operated.selection, operated.pruned
         layers = layer_facts(selection, operated.plan, pruned, operated.model, packed, bound)
         unproven = promise(search) if search else None
+        sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
         rounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)
         dense, compressed = model_facts(source.original, source.path), model_facts(packed.model, output)
         return Report(
@@ -325,7 +334,7 @@ class _Run:
             options=self.options.described(),
             dense=dense,
             compressed=compressed,
-            sparsity=1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers),
+            sparsity=sparsity,
             calibration=data_facts(inputs.data, inputs.calibration),
             test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
             layers=layers,
@@ -334,7 +343,7 @@ class _Run:
             trim=operated.units,
             validation=validation,
             bound=bound,
-            notes=(*source.notes, *operated.notes, *packed.notes, *rounded),
+            notes=(*source.notes, *operated.notes, *packed.notes, *rounded, *self._beyond(sparsity, operated)),
             warnings=(
                 *([unproven] if unproven else []),
                 *inputs.warnings,
@@ -348,6 +357,16 @@ class _Run:
             latency=latency,
             on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
         )
+
+    def _beyond(self, sparsity: float, operated: Operated) -> Iterator[str]:
+        """What is said where more weights went than were asked for."""
+        asked, unread = self.options.pruned_share, operated.units.unread if operated.units else 0
+        given = self.options.sparsity is not None and self.options.trim is None
+        if given and unread and sparsity > asked + WORTH_MENTION:
+            yield (
+                f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
+                "without a reader or without inputs; --keep-unread leaves them in place"
+            )
 
 
 def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:

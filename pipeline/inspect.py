@@ -13,6 +13,7 @@ from netsurgeon.pipeline.observe import observe
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.samples import open_samples, random_samples
+from netsurgeon.pipeline.selection import has_finite_weight
 from netsurgeon.pipeline.source import ModelLike, Source, input_specs, open_model
 
 SIDES = (64, 512, 1)
@@ -66,6 +67,9 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
     layers, declined = find_layers(source.model.graph)
     entries = []
     for layer in layers:
+        if not has_finite_weight(layer):
+            declined.append(Declined(layer.name, layer.operator, "its weight holds NaN or Inf", layer.size))
+            continue
         matrix = layer.matrix()
         dtype = layer.weight.const_value.dtype.name if layer.weight.const_value is not None else ""
         shape = (layer.groups, layer.rows, layer.columns)

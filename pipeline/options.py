@@ -159,6 +159,8 @@ class Options:
             raise InputError(f"{given} decides which units go: leave out trim")
 
     def _check_pattern(self) -> None:
+        if self.pattern_numbers() and self.sparsity is not None:
+            raise InputError(f"a pattern of {self.pattern} decides how many weights go: leave out sparsity")
         if self.pattern_numbers() and self.layers:
             raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
         if self.pattern_numbers() and self.trim is not None:

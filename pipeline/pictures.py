@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from netsurgeon.pipeline.errors import InputError
 
@@ -201,6 +201,8 @@ def _pixels(content: bytes, name: str, options: PictureOptions) -> NDArray[np.ui
             # Pillow warns when it converts a palette with transparency in one step
             flat = opened.convert("RGBA") if "transparency" in opened.info else opened
             picture = flat.convert("L" if options.channels == "grey" else "RGB")
+    except UnidentifiedImageError as error:
+        raise InputError(f"picture {name} cannot be decoded (of no known format): repair or remove it") from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"picture {name} cannot be decoded ({error}): repair or remove it") from error
     pixels = np.asarray(_crop(_resize(picture, options.resize), options.crop, name))

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from netsurgeon.passes import solvers
 from netsurgeon.passes._find_layers import find_layers
 from netsurgeon.passes._layers import Layer
+from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes.prune_weights import Gone, LayerMoments, LayerPlan, PruneWeights
 from netsurgeon.pipeline import budget
 from netsurgeon.pipeline.calibrate import Calibration
@@ -264,17 +265,24 @@ def measure_costs(
 def _cost(
     layer: Layer, moments: LayerMoments, gone: Gone | None, kept: float, rng: np.random.Generator
 ) -> tuple[solvers.Curve, Trial]:
-    """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer."""
+    """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer.
+
+    Raises:
+        FactorizationError: the damped Hessian has no Cholesky factor; the message names layer and damping.
+    """
     centred = layer.bias_slot() is not None and moments.varies
     statistics = moments.statistics(centred=centred)
     weight = layer.matrix()
     damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
-    problem = solvers.Problem.of(weight, statistics, damping)
-    if gone is None:
-        curve = solvers.curve(problem, rng)
-    else:
-        left = solvers.Problem.of(gone.without_rows(weight), statistics.without(gone.columns), damping)
-        curve = solvers.curve(left, rng).of_part(gone.live / weight.size)
-    kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
-    pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)))
+    try:
+        problem = solvers.Problem.of(weight, statistics, damping)
+        if gone is None:
+            curve = solvers.curve(problem, rng)
+        else:
+            left = solvers.Problem.of(gone.without_rows(weight), statistics.without(gone.columns), damping)
+            curve = solvers.curve(left, rng).of_part(gone.live / weight.size)
+        kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
+        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)))
+    except FactorizationError as failure:
+        raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {failure}") from failure
     return curve, Trial(layer.stored(pruned), error)

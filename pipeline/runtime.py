@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ OPTIMISATIONS = {
     "all": "ORT_ENABLE_ALL",
 }
 """Levels of graph optimisation, and what ONNX Runtime calls them."""
+_CPP = re.compile(r"/\S+\.(?:h|cc):\d+ .+?\) (?=[A-Z])")
+"""File, line and signature of a function of ONNX Runtime, as its errors name them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Runtime:
     @staticmethod
     def _register(options: Any, library: str) -> None:
         file = Path(library)
+        if file.parent != Path() and not file.exists():
+            raise InputError(f"custom operator library {library!r} does not exist: give the path of a shared library")
         try:
             # a name without a folder would be sought where the system keeps its libraries, not in the current folder
             options.register_custom_ops_library(str(file.resolve()) if file.exists() else library)
@@ -173,9 +178,9 @@ def onnxruntime() -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, shortened: enough for one sentence."""
+    """The first line of an error's text, without places in ONNX Runtime's source, shortened: enough for a sentence."""
     text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:400]
+    return _CPP.sub("", text[0] if text else type(error).__name__)[:400]
 
 
 def serialize(model: ir.Model, folder: Path) -> bytes | Path:

@@ -6,10 +6,12 @@ import dataclasses
 import fnmatch
 from collections.abc import Mapping, Set
 
+import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes._find_layers import Declined, find_layers
 from netsurgeon.passes._layers import Layer
+from netsurgeon.passes._nodes import tensor
 from netsurgeon.passes.prune_weights import Gone, pattern_of
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
@@ -78,13 +80,23 @@ def select(model: ir.Model, options: Options) -> Selection:
         if reason:
             declined.append(Declined(layer.name, layer.operator, reason, layer.size))
             continue
+        if not has_finite_weight(layer):
+            raise InputError(
+                f"the weight of layer {layer.name!r} holds NaN or Inf: the model is broken, train or export it anew"
+            )
         taken.append(layer)
         for glob, sparsity in options.layers.items():
             if fnmatch.fnmatchcase(layer.name, glob):
                 sparsities[layer.name] = sparsity
     if not taken:
-        raise InputError("every layer is excluded: leave at least one to be pruned")
+        why = "; ".join(sorted({each.reason for each in declined[-len(layers) :]}))
+        raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
     return Selection(tuple(taken), tuple(declined), sparsities)
+
+
+def has_finite_weight(layer: Layer) -> bool:
+    """Whether a layer's weight holds neither NaN nor Inf."""
+    return bool(np.isfinite(tensor(layer.weight).numpy()).all())
 
 
 def _reason_to_leave(layer: Layer, options: Options, driven: Set[str]) -> str | None:

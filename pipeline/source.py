@@ -21,6 +21,8 @@ from netsurgeon.pipeline.samples import InputSpec
 
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 OLDEST_OPSET = 9
+UNKNOWN_OPERATOR = ("No Op registered", "is not a registered", "No opset import")
+"""What ONNX Runtime says of an operator that it does not know."""
 TOLERANCE = 1e-4
 """Largest difference, relative to the output's scale, between the model as given and its normal form."""
 
@@ -80,7 +82,9 @@ def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
     try:
         runtime.session(model)
     except CheckFailedError as error:
-        raise InputError(f"{error}; if it uses operators of your own, name their library with --custom-ops") from error
+        own = any(sign in str(error) for sign in UNKNOWN_OPERATOR)
+        advice = "; if it uses operators of your own, name their library with --custom-ops" if own else ""
+        raise InputError(f"{error}{advice}") from error
     except (ir.serde.SerdeError, TypeError, ValueError) as error:
         raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
 
@@ -214,10 +218,15 @@ def external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
                 "move it beside the model"
             )
         if not file.is_file():
-            raise InputError(f"tensor {tensor.name!r} has its data in {location!r}, which is missing beside {path}")
+            raise InputError(
+                f"tensor {tensor.name!r} has its data in {location!r}, which is missing beside {path}: put it there"
+            )
         needed = sum(_count(entries.get(key, "0"), tensor) for key in ("offset", "length"))
         if file.stat().st_size < needed:
-            raise InputError(f"{file} holds {file.stat().st_size} bytes, tensor {tensor.name!r} needs {needed}")
+            raise InputError(
+                f"{file} holds {file.stat().st_size} bytes, tensor {tensor.name!r} needs {needed}: it is cut off, "
+                "copy it again"
+            )
         files.add(file)
     return sorted(files)
 

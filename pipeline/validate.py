@@ -230,7 +230,10 @@ def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: A
     try:
         joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
     except Exception as error:
-        raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"outputs of several runs cannot be joined for the metric ({error}): give a --batch-size that takes all "
+            "inputs at once"
+        ) from error
     return apply_metric(function, joined, labels)
 
 
@@ -238,9 +241,16 @@ def apply_metric(function: Callable[..., float], outputs: Mapping[str, Any], lab
     """The user's metric on the outputs of all samples.
 
     Raises:
-        InputError: it fails.
+        InputError: it fails, or gives no number.
     """
+    name = f"the metric {getattr(function, '__qualname__', type(function).__name__)}"
     try:
-        return float(function(outputs, labels))
-    except Exception as error:
-        raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error
+        value = float(function(outputs, labels))
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{name} failed with {type(error).__name__} ({error}): expected function(outputs, labels) -> float, the "
+            f"outputs by name: {', '.join(outputs)}"
+        ) from error
+    if np.isnan(value):
+        raise InputError(f"{name} gives NaN: expected a number, higher is better")
+    return value

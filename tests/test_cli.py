@@ -368,6 +368,30 @@ def test_a_pickle_is_never_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> N
     assert not (desk.folder / "trapped").exists()
 
 
+@pytest.mark.parametrize("text", ["raise SystemExit(5)", "def feeds():\n    raise SystemExit(7)"])
+def test_a_function_that_ends_the_process(desk: Desk, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk.folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "ends_the_process", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (desk.folder / "ends_the_process.py").write_text(text, "utf-8")
+    desk.data = Path("ends_the_process:feeds")
+    assert "SystemExit" in desk.refused(desk.compress())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("options", [(), ("--method", "magnitude"), ("--exclude", "second")])
+def test_a_weight_is_not_finite(desk: Desk, value: float, options: tuple[str, ...]) -> None:
+    model = network()
+    weight = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weight[3, 5] = value
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, "w1"))
+    onnx.save(model, desk.model)
+    assert "the weight of layer 'first' holds NaN or Inf" in desk.refused(desk.compress(*options))
+    assert run(["inspect", str(desk.model)]) == 0
+    assert "its weight holds NaN or Inf" in desk.capsys.readouterr().out
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
 def test_data_is_no_archive(desk: Desk, content: bytes) -> None:
     desk.data.write_bytes(content)
@@ -408,10 +432,10 @@ def test_test_data_is_bad(desk: Desk) -> None:
         (["--seed", "-1"], "seed"),
         (["--pattern", "4:2"], "N:M"),
         (["--pattern", "half"], "N:M"),
-        (["--pattern", "2:4", "--layer", "first=0.5"], "pattern"),
+        (["--pattern", "2:4"], "a pattern of 2:4 decides how many weights go: leave out sparsity"),
         (["--exclude", "conv*"], "'conv*' matches no layer"),
         (["--layer", "conv*=0.5"], "'conv*' matches no layer"),
-        (["--exclude", "*"], "every layer is excluded"),
+        (["--exclude", "*"], "no layer is left that can be pruned (excluded by the user): leave at least one"),
         (["--metric", "accuracy"], "module:function"),
         (["--metric", "no_such_module:accuracy"], "cannot be imported"),
         (["--resize", "8"], "picture"),
@@ -447,6 +471,30 @@ def test_report_is_an_input(desk: Desk, name: str) -> None:
     np.savez(desk.folder / "test.npz", x=inputs(8))
     options = ("--test", str(desk.folder / "test.npz"), "--report", str(desk.folder / name))
     assert "never written to" in desk.refused(desk.compress(*options))
+
+
+@pytest.mark.parametrize("option", ["--recipe", "--pictures", "--metric", "--classes", "--timings"])
+@pytest.mark.parametrize("result", ["-o", "--report", "--json"])
+def test_a_result_is_a_file_of_the_options(
+    desk: Desk, option: str, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk.folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    given = desk.folder / ("mine_of_cli.py" if option == "--metric" else "given.toml")
+    given.write_text("def metric(outputs, labels): return 0" if option == "--metric" else "", "utf-8")
+    named = "mine_of_cli:metric" if option == "--metric" else given
+    assert f"{given} is an input" in desk.refused([*desk.compress(option, named), result, str(given)])
+
+
+@pytest.mark.parametrize("result", ["-o", "--report", "--json"])
+def test_a_result_is_a_file_of_the_data(desk: Desk, result: str) -> None:
+    (desk.folder / "feeds").mkdir()
+    feed = desk.folder / "feeds" / "0.npz"
+    np.savez(feed, x=inputs())
+    desk.data = feed.parent
+    assert f"{feed} is an input" in desk.refused([*desk.compress(), result, str(feed)])
+    other = ["compare", str(desk.model), str(desk.model), "--data", str(desk.data), "--json", str(feed)]
+    assert f"{feed} is an input" in desk.refused(other)
 
 
 @pytest.mark.parametrize("name", ["small.onnx", "../out/small.onnx"])

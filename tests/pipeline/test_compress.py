@@ -25,6 +25,7 @@ from PIL import Image
 
 import netsurgeon
 from netsurgeon.cli import run
+from netsurgeon.passes import solvers
 from netsurgeon.passes._linalg import FactorizationError
 from netsurgeon.passes.pack_weights import PackWeights
 from netsurgeon.passes.solvers import METHODS
@@ -422,6 +423,14 @@ def test_old_opset_is_raised_for_packing(opset: int) -> None:
     assert any(f"opset raised from {opset} to 11" in note for note in result.report.notes)
     assert result.report.dense.opset == opset
     assert result.model.metadata_props["author"] == "somebody"
+
+
+def test_an_output_without_a_shape_is_raised_as_well() -> None:
+    model = perceptron(opset=9)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    result = compress(model, inputs(), sparsity=0.9, **UNIFORM)
+    assert packed_weights(result.model)
+    assert result.model.graph.outputs[0].shape is None
 
 
 @pytest.mark.parametrize("failure", ["refuses", "changes the interface", "breaks"])
@@ -952,6 +961,42 @@ def test_few_or_equal_inputs_remove_no_more_than_was_asked_for(method: str, data
     assert report.sparsity == pytest.approx(0.25, abs=1e-3)
     assert all(layer.kept for layer in report.layers)
     assert report.validation.outputs[0].relative_error < 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inputs_of_zeros_leave_what_makes_the_output(method: str) -> None:
+    """Weights that read zeros cost nothing; those behind the bias are all the output that there is."""
+    zeros = np.zeros((80, 32), np.float32)
+    report = compress(perceptron(), zeros, test=zeros[:8], sparsity=0.5, method=method).report
+    assert report.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert report.layers[1].kept == report.layers[1].weights
+    assert report.validation.outputs[0].relative_error < 1e-3
+
+
+def test_more_weights_than_were_asked_for_are_mentioned() -> None:
+    model = perceptron()
+    dead = random(32, 64)
+    dead[:, :16] = 0.0
+    shift = random(64)
+    shift[:16] = -1.0
+    for number, array in ((0, dead), (1, shift)):
+        name = model.graph.initializer[number].name
+        model.graph.initializer[number].CopyFrom(onnx.numpy_helper.from_array(array, name))
+    notes = compress(model, inputs(), sparsity=0.0, **UNIFORM).report.notes
+    assert any("25.0% of the weights went where 0.0% were asked for: pruning left 16 units" in each for each in notes)
+    kept = compress(model, inputs(), sparsity=0.0, keep_unread=True, **UNIFORM).report.notes
+    assert not any("were asked for" in each for each in kept)
+
+
+def test_a_failed_factorisation_names_layer_and_damping(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise FactorizationError("the damped Hessian is not positive definite")
+
+    monkeypatch.setattr(solvers, "curve", fails)
+    with pytest.raises(
+        CheckFailedError, match=r"layer 'first', damping [0-9.e-]+: the damped Hessian .*: give a larger"
+    ):
+        compress(perceptron(), inputs(), sparsity=0.5)
 
 
 def test_layers_whose_input_never_varied_are_named() -> None:

@@ -75,7 +75,7 @@ def test_a_metric_that_fails() -> None:
     def metric(outputs: Any, labels: Any) -> float:
         raise KeyError("nothing")
 
-    with pytest.raises(InputError, match="the metric failed: KeyError"):
+    with pytest.raises(InputError, match="metric failed with KeyError"):
         Judge(session(), samples(), metric).judge(session())
 
 

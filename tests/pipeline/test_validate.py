@@ -205,8 +205,18 @@ def test_metric_that_is_not_there(folder: Path, name: str, message: str) -> None
 
 @pytest.mark.parametrize("metric", [lambda outputs, labels: outputs["z"], lambda outputs, labels: "much"])
 def test_metric_that_fails(metric: Any) -> None:
-    with pytest.raises(InputError, match="the metric failed"):
+    with pytest.raises(InputError, match=r"the metric <lambda> failed with \w+Error \(.*outputs by name: y$"):
         both(scores(0), scores(0), metric=metric)
+
+
+def test_metric_that_gives_no_number() -> None:
+    with pytest.raises(InputError, match="gives NaN: expected a number"):
+        both(scores(0), scores(0), metric=lambda outputs, labels: float("nan"))
+
+
+def test_metric_that_ends_the_process() -> None:
+    with pytest.raises(InputError, match="failed with SystemExit"):
+        both(scores(0), scores(0), metric=lambda outputs, labels: sys.exit(3))
 
 
 def test_metric_on_outputs_that_cannot_be_joined() -> None:
@@ -215,5 +225,5 @@ def test_metric_on_outputs_that_cannot_be_joined() -> None:
             del outputs
             return {"y": np.ones((1, int(np.max(feed["x"])) + 1), np.float32)}
 
-    with pytest.raises(InputError, match="the metric failed"):
+    with pytest.raises(InputError, match=r"cannot be joined for the metric .*: give a --batch-size"):
         validate(Grows(), Grows(), samples(4), held_out=True, metric=lambda outputs, labels: 1.0)
