@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 import onnx_ir as ir
@@ -73,7 +73,7 @@ def select(model: ir.Model, options: Options) -> Selection:
     for glob in (*options.exclude, *options.layers):
         if not fnmatch.filter(names, glob):
             raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
-    taken, sparsities = [], {}
+    taken = []
     driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
     for layer in layers:
         reason = _reason_to_leave(layer, options, driven)
@@ -85,13 +85,21 @@ def select(model: ir.Model, options: Options) -> Selection:
                 f"the weight of layer {layer.name!r} holds NaN or Inf: the model is broken, train or export it anew"
             )
         taken.append(layer)
-        for glob, sparsity in options.layers.items():
-            if fnmatch.fnmatchcase(layer.name, glob):
-                sparsities[layer.name] = sparsity
     if not taken:
         why = "; ".join(sorted({each.reason for each in declined[-len(layers) :]}))
         raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
-    return Selection(tuple(taken), tuple(declined), sparsities)
+    return Selection(tuple(taken), tuple(declined), _given_sparsities([layer.name for layer in taken], options))
+
+
+def _given_sparsities(names: Sequence[str], options: Options) -> dict[str, float]:
+    """Sparsities by layer name; the last of several globs wins."""
+    found: dict[str, float] = {}
+    for glob, sparsity in options.layers.items():
+        matching = fnmatch.filter(names, glob)
+        if not matching:
+            raise InputError(f"{glob!r} is given a sparsity, but its layers are left alone: leave out one of the two")
+        found.update(dict.fromkeys(matching, sparsity))
+    return found
 
 
 def has_finite_weight(layer: Layer) -> bool:

@@ -436,6 +436,7 @@ def test_test_data_is_bad(desk: Desk) -> None:
         (["--exclude", "conv*"], "'conv*' matches no layer"),
         (["--layer", "conv*=0.5"], "'conv*' matches no layer"),
         (["--exclude", "*"], "no layer is left that can be pruned (excluded by the user): leave at least one"),
+        (["--layer", "fir*=0.8", "--exclude", "first"], "'fir*' is given a sparsity, but its layers are left alone"),
         (["--metric", "accuracy"], "module:function"),
         (["--metric", "no_such_module:accuracy"], "cannot be imported"),
         (["--resize", "8"], "picture"),
