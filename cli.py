@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,11 @@ def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) ->
         printer(result, Console())
 
 
-def _check_outputs(outputs: Sequence[Path | None], *read: object) -> None:
-    """`check_outputs`, where "-" is no file."""
-    check_outputs([output for output in outputs if output != Path("-")], *read)
+def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *outputs: Path | None) -> None:
+    """`check_outputs` for a command that reads models and what its options name; "-" is no file."""
+    names = ("data", "test", "recipe", "metric", "classes", "pictures", "timings")
+    read = [*(options.get(name) for name in names), *options.get("custom_ops", ())]
+    check_outputs([output for output in outputs if output != Path("-")], *read, models=models)
 
 
 @cli.command("compress")
@@ -108,7 +110,9 @@ def _check_outputs(outputs: Sequence[Path | None], *read: object) -> None:
 @click.option("--max-size", help="Goal: size of the file at most, e.g. 500KB.")
 @click.option("--max-macs", help="Goal: multiply-adds of a sample at most, e.g. 40M.")
 @click.option(
-    "--sparsity", type=float, help="Share of all weights to remove, in place of a goal. [default: 0.5 with --layer]"
+    "--sparsity",
+    type=float,
+    help="Share of prunable weights to remove, not a goal. [default: 0.5 with --layer]",
 )
 @click.option("--trim", help="Share of the parameters to remove by removing units: 0.3, or up-to:0.3.")
 @click.option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go.")
@@ -151,8 +155,7 @@ def compress_command(
     **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    named = [options[name] for name in ("metric", "classes", "pictures", "timings")]
-    _check_outputs((json_file, output, report), model, data, test, recipe, *named, *options["custom_ops"])
+    _check_outputs({**options, "data": data, "test": test, "recipe": recipe}, [model], json_file, output, report)
     tracker = None if mlflow is None else Tracker(mlflow)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
@@ -185,7 +188,7 @@ def inspect_command(
     **options: Any,
 ) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
-    _check_outputs((json_file, picture), model, data, options["classes"], options["pictures"], *options["custom_ops"])
+    _check_outputs({**options, "data": data}, [model], json_file, picture)
     if picture is not None and not sensitivity:
         raise click.UsageError("--picture draws what --sensitivity measures: give both")
     if sensitivity:
@@ -201,7 +204,7 @@ def _inspect_sensitivity(
 ) -> None:
     if data is None:
         raise click.UsageError("--sensitivity measures on inputs of the model: give them with --data")
-    check_picture_path(picture, model, data)
+    check_picture_path(picture)
     with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
         found = inspect_sensitivity(model, data, advance, **options)
     if picture is not None:
@@ -219,8 +222,7 @@ def _inspect_sensitivity(
 @_output_options
 def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
-    named = [options[name] for name in ("metric", "classes", "pictures")]
-    _check_outputs([json_file], model, other, data, *named, *options["custom_ops"])
+    _check_outputs({**options, "data": data}, [model, other], json_file)
     _show(compare(model, other, data, **with_pictures(options)), screen.print_comparison, json_file, quiet)
 
 
@@ -246,8 +248,7 @@ def compare_command(model: Path, other: Path, data: str, json_file: Path | None,
 @_output_options
 def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
-    named = [options[name] for name in ("data", "classes", "pictures")]
-    _check_outputs([json_file], model, against, *named, *options["custom_ops"])
+    _check_outputs(options, [model, against], json_file)
     _show(profile(model, against, **with_pictures(options)), print_profile, json_file, quiet)
 
 
@@ -312,7 +313,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
     Also runs under torchrun.
     """
-    _check_outputs([output], model, data, options["dense"], options["pictures"])
+    _check_outputs({**options, "data": data}, [model, options["dense"]], output)
     with screen.progress(Console(stderr=True)) as advance:
         result = retrain(model, data, output, progress=advance, **with_pictures(options))
     if result is not None:
@@ -333,7 +334,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign must not stop the run
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not what the user is told
     if not os.environ.get("NETSURGEON_DEBUG"):
-        warnings.simplefilter("ignore")  # nor is what they warn of
+        warnings.filterwarnings("ignore", module="netsurgeon")  # nor is what they warn of while we call them
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)

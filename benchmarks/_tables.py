@@ -147,7 +147,7 @@ def _difference(pairs: Pairs) -> Difference:
     """
     gained = [[int(a) - int(b) for a, b in zip(*map(_right, pair), strict=True)] for pair in pairs]
     mean = [statistics.fmean(each) for each in zip(*gained, strict=True)]
-    return 100 * statistics.fmean(mean), 100 * math.sqrt(sum(each * each for each in mean)) / len(mean)
+    return 100 * statistics.fmean(mean), 100 * statistics.stdev(mean) / math.sqrt(len(mean))
 
 
 def _right(row: Row) -> str:
@@ -216,7 +216,7 @@ def _methods(rows: list[Row]) -> str:
     legend = (
         "Points of top-1 that the other methods have more than auto, over all draws of calibration pictures that both "
         f"have run (their number where it is not 1), ± {SHOWN_BOUND:.2f} standard errors of the answers to the same "
-        "test inputs: beyond them, in one case of ten, lies a difference that is chance. One is called better than "
+        "test inputs: by so much one is ahead by chance in one case of ten. One is called better than "
         f"auto beyond {_bound(rows):.2f} standard errors: chance passes that in one of {1 / FALSE_CALLS:g} such "
         "tables. °: other sparsities than auto."
     )

@@ -52,14 +52,16 @@ def quantize(weight: Array, problem: Problem, price: float | None = None, *, sca
     stored = np.count_nonzero(weight) / WEIGHT_BITS
     allowed = (1.0 + SHARE) * problem.error(weight)
     best = _assigned(weight / scales, divided, scales, SIZES[0])
-    least = np.inf if price is None else problem.error(scales * best) / problem.energy + price * stored * BITS[SIZES[0]]
+    least = np.inf
+    if price is not None:
+        least = problem.relative(problem.error(scales * best)) + price * stored * BITS[SIZES[0]]
     for size in SIZES[1:]:
         assigned = _assigned(weight / scales, divided, scales, size)
         error = problem.error(scales * assigned)
         if price is None:
             cost = size if error <= allowed else np.inf
         else:
-            cost = error / problem.energy + price * stored * BITS[size]
+            cost = problem.relative(error) + price * stored * BITS[size]
         if not cost < least:
             break
         best, least = assigned, cost

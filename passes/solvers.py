@@ -9,6 +9,7 @@ branch Z is added to the layer's output: what the layer can make up of that bran
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,9 +32,6 @@ DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
 WIDE_DAMPINGS = (1e-2, 1e-1, 1.0)
 RIDGE_DAMPINGS = (1.0, 1e-1)
 """Of a ridge that is not the identity: it knows of directions that too few samples do not show."""
-ROUNDING = 1e-10
-"""Share of the damped energy up to which what is left without the damping is rounding."""
-NO_ENERGY = float(np.finfo(float).tiny)
 AMPLE = 10
 """With so many samples a column a layer takes DAMPINGS[0] without a choice, or with more than OBS_COLUMNS columns
 AMPLE_WIDE_DAMPING: a correction that rests on so much needs no more, whatever single positions of a feature map say."""
@@ -104,10 +102,15 @@ class Problem:
 
     @property
     def energy(self) -> float:
-        """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; NO_ENERGY where that is all."""
+        """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; 0 where the rest is rounding."""
         damped = float(np.sum(self.target * self.weight))
         found = damped - self._damped(self.weight)
-        return found if found > ROUNDING * damped else NO_ENERGY
+        return found if found > math.sqrt(np.finfo(self.hessian.dtype).eps) * damped else 0.0
+
+    def relative(self, error: float) -> float:
+        """An error in units of the output's energy; 0 where that has none, for then nothing is seen of any error."""
+        energy = self.energy
+        return error / energy if energy else 0.0
 
     def excess(self, weight: Array) -> float:
         """δE of another weight, per sample: its error without the damping; at least 0."""
@@ -239,7 +242,7 @@ def trial(problem: Problem, keep: int) -> tuple[Array, float]:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
     pruned = _refitted(problem, keep, TRIAL_COLUMNS, TRIAL_STEPS)
-    return pruned, problem.excess(pruned) / problem.energy
+    return pruned, problem.relative(problem.excess(pruned))
 
 
 def _quick(problem: Problem, keep: int) -> Array:
@@ -319,8 +322,7 @@ def curve(problem: Problem, rng: np.random.Generator) -> Curve:
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
     else:
         errors = _wide_errors(sampled, kept)
-    relative = 0.0 if problem.energy == NO_ENERGY else share / problem.energy  # nothing that pruning does is seen
-    return Curve(kept, np.maximum.accumulate(errors) * relative, problem.damping)
+    return Curve(kept, np.maximum.accumulate(errors) * problem.relative(share), problem.damping)
 
 
 def _wide_errors(problem: Problem, kept: Array) -> Array:

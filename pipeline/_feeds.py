@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from netsurgeon.pipeline._opened import Opened, Piece, read_parts
+from netsurgeon.pipeline._opened import SAME_EACH_TIME, Opened, Piece, read_parts
 from netsurgeon.pipeline._parts import Feed, InputSpec, Labels, Part, examine, join_labels
 from netsurgeon.pipeline.errors import InputError
-
-EACH_TIME = "each time it is read, which happens several times"
 
 
 def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: str) -> Opened:
@@ -30,7 +28,7 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
         part, feed, label = look(number, item)
         parts.append(part)
         labels.append(label)
-        checksums.append(_checksum(feed))
+        checksums.append(_checksum(feed, label))
     if not parts:
         raise InputError(f"{origin} gave no samples: expected dicts of arrays, one a feed")
 
@@ -43,20 +41,20 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
                 feeds, at = _iterate(function, origin, len(parts)), -1
             item = next(islice(feeds, number - at - 1, None))
             at = number
-            part, feed, _ = look(number, item)
-            if part == parts[number] and _checksum(feed) != checksums[number]:
-                raise InputError(f"{part.origin} holds other values than before: data must be the same {EACH_TIME}")
-            return part, feed
+            part, feed, label = look(number, item)
+            if part == parts[number] and _checksum(feed, label) != checksums[number]:
+                raise InputError(f"{part.origin} holds other values than before: {SAME_EACH_TIME}")
+            return part, {name: array.copy() for name, array in feed.items()}  # a function may fill one array again
 
         return read_parts(parts, load, pieces)
 
     return Opened(parts, read, join_labels(labels, origin))
 
 
-def _checksum(feed: Feed) -> int:
-    """CRC-32 of the values of a feed."""
+def _checksum(feed: Feed, labels: Labels | None) -> int:
+    """CRC-32 of the values of a feed and of its labels."""
     total = 0
-    for array in feed.values():
+    for array in [*(feed[name] for name in sorted(feed)), *([] if labels is None else [labels])]:
         total = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, total)
     return total
 
@@ -73,6 +71,4 @@ def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Ite
             f"{origin} failed with {type(error).__name__} ({error}): expected dicts of arrays, one a feed"
         ) from error
     if given < expected:
-        raise InputError(
-            f"{origin} gave only {given} feeds where it gave {expected} before: data must be the same {EACH_TIME}"
-        )
+        raise InputError(f"{origin} gave only {given} feeds where it gave {expected} before: {SAME_EACH_TIME}")

@@ -4,7 +4,7 @@ import importlib
 import importlib.machinery
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,14 @@ def import_function(name: str) -> Callable[..., Any]:
     return function
 
 
-def module_file(name: str) -> Path | None:
-    """Where the source of "module:function" lies, found without importing it; None for another text."""
-    named, origin = NAMED_FUNCTION.fullmatch(name), None
-    places: list[str] = [str(Path.cwd()), *sys.path]
-    for part in named[1].split(".") if named else ():
-        spec = importlib.machinery.PathFinder.find_spec(part, places)
-        origin, places = (spec.origin, list(spec.submodule_search_locations or ())) if spec else (None, [])
-    return Path(origin) if origin is not None and Path(origin).exists() else None
+def module_files(name: str) -> Iterator[Path]:
+    """The source of "module:function" and of all of its package, found without importing it; none for another text."""
+    named = NAMED_FUNCTION.fullmatch(name)
+    if named is None:
+        return
+    spec = importlib.machinery.PathFinder.find_spec(named[1].split(".")[0], [str(Path.cwd()), *sys.path])
+    if spec is not None:
+        for folder in spec.submodule_search_locations or ():
+            yield from Path(folder).rglob("*.py")
+        if spec.origin is not None and Path(spec.origin).exists():
+            yield Path(spec.origin)

@@ -15,6 +15,8 @@ from netsurgeon.pipeline.errors import InputError
 Indices: TypeAlias = NDArray[np.intp]
 Piece: TypeAlias = tuple[int, Indices]
 """A part's number and rows in it."""
+SAME_EACH_TIME = "data must be the same each time it is read, which happens several times"
+"""What is asked of a source."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,7 @@ def read_parts(
             arrays: Feed = {}  # lets go of the part before
             now, arrays = load(number)
             if now != parts[number]:
-                raise InputError(
-                    f"{now.origin} holds other shapes than when it was opened: data must be the same each time it is "
-                    f"read"
-                )
+                raise InputError(f"{now.origin} holds other shapes than when it was opened: {SAME_EACH_TIME}")
             held = number
         chosen: Any = slice(rows[0], rows[-1] + 1) if np.all(np.diff(rows) == 1) else rows
         yield {name: array if name in parts[number].constants else array[chosen] for name, array in arrays.items()}

@@ -134,7 +134,7 @@ def _role(shape: Shape, spec: InputSpec, origin: str) -> Role:
     if shape and _fits(shape[1:], spec.shape):
         return "feeds"
     wanted = ", ".join("any" if size is None else str(size) for size in spec.shape)
-    single = _fits(shape, spec.shape[1:])
+    single = _fits(shape, spec.shape[1:]) and spec.shape[0] in (None, 1)
     advice = "add a leading axis of size 1" if single else "reshape it, the first axis may count the samples"
     raise InputError(
         f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes ({wanted}): {advice}"

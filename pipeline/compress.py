@@ -37,7 +37,7 @@ from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.page import is_page, render
-from netsurgeon.pipeline.paths import check_outputs, model_files, path_of
+from netsurgeon.pipeline.paths import check_outputs, path_of
 from netsurgeon.pipeline.plan import make_plan
 from netsurgeon.pipeline.report import LayerFacts, Report, SearchFacts
 from netsurgeon.pipeline.runtime import Runtime
@@ -249,7 +249,7 @@ class _Run:
     ) -> None:
         options = self.options
         read = (data, test, options.metric, options.classes, options.timings, *options.custom_ops)
-        check_outputs((output, report), *(model_files(source.path) if source.path else ()), *read)
+        check_outputs((output, report), *read, models=[source.path])
 
     def _validate(
         self, source: Source, operated: Operated, inputs: Inputs, runtime: Runtime
@@ -349,6 +349,7 @@ class _Run:
                 *inputs.warnings,
                 *pruned.warnings,
                 *self.warnings,
+                *_unmeasured(validation),
                 *_emptied(layers),
                 *_grown(dense.bytes, compressed.bytes, selection),
             ),
@@ -360,13 +361,20 @@ class _Run:
 
     def _beyond(self, sparsity: float, operated: Operated) -> Iterator[str]:
         """What is said where more weights went than were asked for."""
-        asked, unread = self.options.pruned_share, operated.units.unread if operated.units else 0
-        given = self.options.sparsity is not None and self.options.trim is None
+        sizes, unread = operated.selection.sizes, operated.units.unread if operated.units else 0
+        asked = 1.0 - sum(operated.plan.keep.values()) / sum(sizes.values())
+        given = self.options.goals is None and self.options.trim is None and not self.options.keep_zeros
         if given and unread and sparsity > asked + WORTH_MENTION:
             yield (
                 f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
                 "without a reader or without inputs; --keep-unread leaves them in place"
             )
+
+
+def _unmeasured(validation: Validation) -> Iterator[str]:
+    for name, scores in (("dense", validation.dense), ("compressed", validation.compressed)):
+        if scores.metric is not None and np.isnan(scores.metric):
+            yield f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
 
 
 def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:

@@ -14,7 +14,6 @@ from netsurgeon.pipeline.budget import Cost
 from netsurgeon.pipeline.calibrate import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
-from netsurgeon.pipeline.paths import check_outputs
 from netsurgeon.pipeline.plan import measure_costs
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
@@ -113,16 +112,14 @@ def draw_sensitivity(found: SensitivityInspection) -> str:
     return sensitivity_picture([layer.name for layer in ranked], [layer.losses for layer in ranked], found.sparsities)
 
 
-def check_picture_path(picture: Path | None, *read: object) -> None:
-    """Refuse a picture that cannot be written, before anything is measured.
+def check_picture_path(picture: Path | None) -> None:
+    """Refuse a picture that cannot be drawn, before anything is measured.
 
     Raises:
-        InputError: it is no .svg, or would overwrite an input, or its folder cannot be written to.
+        InputError: it is no .svg.
     """
-    if picture is not None:
-        if picture.suffix.lower() != ".svg":
-            raise InputError(f"the picture {picture} is drawn as SVG: give it a name that ends in .svg")
-        check_outputs([picture], *read)
+    if picture is not None and picture.suffix.lower() != ".svg":
+        raise InputError(f"the picture {picture} is drawn as SVG: give it a name that ends in .svg")
 
 
 def _entry(name: str, operator: str, cost: Cost) -> LayerSensitivity:

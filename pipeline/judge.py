@@ -84,6 +84,8 @@ class Judge:
         sides = [_joined(outputs) for outputs in (self._outputs, now)]
         dense, candidate = (apply_metric(function, side, self._labels) for side in sides)
         count = self._samples.count
+        if np.isnan(dense):
+            raise InputError("the metric gives NaN for the dense model on the inputs that guide the search: repair it")
 
         def again(chosen: npt.NDArray[np.int64]) -> float:
             labels = None if self._labels is None else self._labels[chosen]

@@ -11,13 +11,14 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from netsurgeon.pipeline._named_functions import module_file
+from netsurgeon.pipeline._named_functions import module_files
 from netsurgeon.pipeline._picture_sets import files_in
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.pictures import SUFFIXES
 from netsurgeon.pipeline.source import external_files
 
-_READ_IN_FOLDERS = (*SUFFIXES, ".npz", ".npy")
+_READ_IN_FOLDERS = (*SUFFIXES, ".npz", ".npy", ".zip", "-ubyte", "-ubyte.gz")
+"""How the names of files end that are read where a folder is given as data."""
 
 
 def path_of(data: object) -> Path | None:
@@ -34,12 +35,13 @@ def model_files(path: Path) -> tuple[Path, ...]:
     return path, *external_files(onnx.load(path, load_external_data=False, format="protobuf"), path)
 
 
-def check_outputs(outputs: Sequence[Path | None], *read: object) -> None:
+def check_outputs(outputs: Sequence[Path | None], *read: object, models: Sequence[object] = ()) -> None:
     """Refuse to write over what a command reads, or two results into one file.
 
     Args:
         outputs: where results go; a model of more than 2 GB has its weights in a second file, its name with ".data".
-        read: models, data and other files, as given: paths, "module:function", or what is neither and left out.
+        read: data and other files, as given: paths, "module:function", or what is neither and left out.
+        models: the same for models, which may have external data.
 
     Raises:
         InputError: an output is an input or no regular file, its folder cannot be written to, or two are the same.
@@ -47,8 +49,11 @@ def check_outputs(outputs: Sequence[Path | None], *read: object) -> None:
     given = [output for output in outputs if output is not None]
     for output in given:
         for written in (output, _weights_beside(output)):
-            if written.exists() and any(written.samefile(file) for each in read for file in _files(each, written)):
-                raise InputError(f"the output {written} is an input: inputs are never written to, give another path")
+            if written.exists() and any(written.samefile(file) for file in _files((*read, *models), models)):
+                also = "" if written is output else f", or {written.name} beside it, where its weights may go,"
+                raise InputError(
+                    f"the output {output}{also} is an input: inputs are never written to, give another path"
+                )
         _check_writable(output)
     for one, other in itertools.permutations(given, 2):
         if one.resolve() in (other.resolve(), _weights_beside(other).resolve()):
@@ -59,20 +64,20 @@ def _weights_beside(output: Path) -> Path:
     return output.with_name(f"{output.name}.data")
 
 
-def _files(given: object, written: Path) -> Iterator[Path]:
-    """The files behind what was given that `written` might be."""
-    path = path_of(given)
-    if path is None:
-        module = module_file(given) if isinstance(given, str) else None
-        if module is not None:
-            yield module
-    elif not path.is_dir():
-        yield path
-        if path.suffix == ".onnx":
-            with contextlib.suppress(DecodeError, OSError):  # a model that cannot be read is told by who opens it
-                yield from model_files(path)
-    elif written.suffix.lower() in _READ_IN_FOLDERS:
-        yield from (path / name for name in files_in(path))
+def _files(read: Sequence[object], models: Sequence[object]) -> Iterator[Path]:
+    """Every file that is there behind what was given."""
+    for each in read:
+        path = path_of(each)
+        if path is None:
+            yield from module_files(each) if isinstance(each, str) else ()
+        elif path.is_dir():
+            names = (name for name in files_in(path) if name.lower().endswith(_READ_IN_FOLDERS))
+            yield from (path / name for name in names if (path / name).exists())
+        else:
+            yield path
+    for path in filter(None, map(path_of, models)):
+        with contextlib.suppress(DecodeError, OSError, InputError):  # who opens the model tells what is wrong with it
+            yield from model_files(path)
 
 
 def _check_writable(output: Path) -> None:

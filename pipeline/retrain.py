@@ -21,7 +21,7 @@ from netsurgeon.pipeline._judgement import Reference, Scores, check_same, scores
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Progress
-from netsurgeon.pipeline.paths import check_outputs, model_files
+from netsurgeon.pipeline.paths import check_outputs
 from netsurgeon.pipeline.pictures import PictureOptions
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import InputSpec
@@ -161,7 +161,7 @@ def retrain(
     chosen = RetrainOptions(**options)
     require_torch()
     path, output = Path(model), Path(output)
-    check_outputs([output], *model_files(path) if path.is_file() else (), chosen.dense, data)
+    check_outputs([output], data, models=(path, chosen.dense))
     with speaking():
         return _retrain(path, Path(data), output, chosen, progress or silent)
 

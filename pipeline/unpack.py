@@ -7,7 +7,7 @@ from pathlib import Path
 
 from netsurgeon.passes.unpack_weights import UnpackWeights, packed_weights
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.paths import check_outputs, model_files
+from netsurgeon.pipeline.paths import check_outputs
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.source import ModelLike, check_loads, read_model, save_model
 
@@ -27,7 +27,7 @@ def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[s
     names = packed_weights(original)
     if not names:
         raise InputError(f"{path or 'the model'} holds no packed weights: it is plain already")
-    check_outputs([output], *(model_files(path) if path else ()), *custom_ops)
+    check_outputs([output], *custom_ops, models=[path])
     runtime = Runtime(custom_ops)
     check_loads(original, path, runtime)
     plain = original.clone()

@@ -241,16 +241,13 @@ def apply_metric(function: Callable[..., float], outputs: Mapping[str, Any], lab
     """The user's metric on the outputs of all samples.
 
     Raises:
-        InputError: it fails, or gives no number.
+        InputError: it fails.
     """
-    name = f"the metric {getattr(function, '__qualname__', type(function).__name__)}"
     try:
-        value = float(function(outputs, labels))
+        return float(function(outputs, labels))
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{name} failed with {type(error).__name__} ({error}): expected function(outputs, labels) -> float, the "
-            f"outputs by name: {', '.join(outputs)}"
+            f"the metric {getattr(function, '__qualname__', type(function).__name__)} failed with "
+            f"{type(error).__name__} ({error}): expected function(outputs, labels) -> float, the outputs by name: "
+            f"{', '.join(outputs)}"
         ) from error
-    if np.isnan(value):
-        raise InputError(f"{name} gives NaN: expected a number, higher is better")
-    return value

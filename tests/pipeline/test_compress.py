@@ -986,6 +986,19 @@ def test_more_weights_than_were_asked_for_are_mentioned() -> None:
     assert any("25.0% of the weights went where 0.0% were asked for: pruning left 16 units" in each for each in notes)
     kept = compress(model, inputs(), sparsity=0.0, keep_unread=True, **UNIFORM).report.notes
     assert not any("were asked for" in each for each in kept)
+    layers = {"first": 0.9, "second": 0.5}
+    own = compress(perceptron(), inputs(), sparsity=0.2, layers=layers, **UNIFORM).report
+    assert own.sparsity > 0.8
+    assert not any("were asked for" in each for each in own.notes)
+
+
+def test_a_metric_without_a_number_is_a_warning() -> None:
+    def metric(outputs: dict[str, Array], labels: object) -> float:
+        return float("nan")
+
+    result = compress(perceptron(), inputs(), sparsity=0.5, metric=metric, **UNIFORM)
+    assert sum("the metric gives NaN" in each for each in result.report.warnings) == 2
+    assert json.loads(result.report.to_json())["validation"]["dense"]["metric"] is None
 
 
 def test_a_failed_factorisation_names_layer_and_damping(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,11 @@ def test_a_metric_that_fails() -> None:
         Judge(session(), samples(), metric).judge(session())
 
 
+def test_a_metric_without_a_number_for_the_dense_model() -> None:
+    with pytest.raises(InputError, match="gives NaN for the dense model"):
+        Judge(session(), samples(), lambda outputs, labels: float("nan")).judge(session())
+
+
 def test_outputs_where_there_are_no_classes() -> None:
     found = Judge(session(classes=1), samples(classes=1)).judge(session(0.1, classes=1))
     x = np.random.default_rng(0).standard_normal((90, 1)).astype(np.float32)

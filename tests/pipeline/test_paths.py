@@ -35,17 +35,23 @@ def test_the_output_is_no_input(kind: str, tmp_path: Path, monkeypatch: pytest.M
     assert model.read_bytes() == b"model"
 
 
-@pytest.mark.parametrize("name", ["0.npz", "labels.npy", "cat/1.PNG", "linked.jpg"])
+@pytest.mark.parametrize("name", ["0.npz", "labels.npy", "cat/1.PNG", "train.zip", "train-labels-idx1-ubyte"])
 def test_a_file_of_a_folder_of_data_is_an_input(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    file = folder / name
+    file = tmp_path / "data" / name
     file.parent.mkdir(parents=True)
     file.write_bytes(b"data")
-    if name == "linked.jpg":
-        file = file.rename(tmp_path / name)
-        (folder / name).symlink_to(file)
     with pytest.raises(InputError, match=AN_INPUT):
-        check_outputs([None, file], folder)
+        check_outputs([None, file], tmp_path / "data")
+
+
+def test_a_file_that_a_folder_of_data_links_to_is_an_input(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pooled = tmp_path / "sha256-abc"
+    pooled.write_bytes(b"data")
+    (tmp_path / "data" / "0.jpg").symlink_to(pooled)
+    (tmp_path / "data" / "1.jpg").symlink_to("nowhere")
+    with pytest.raises(InputError, match=AN_INPUT):
+        check_outputs([pooled], tmp_path / "data")
 
 
 def test_what_lies_beside_data_may_be_written_again(tmp_path: Path) -> None:
@@ -63,19 +69,24 @@ def test_the_source_of_a_function_is_an_input(name: str, tmp_path: Path, monkeyp
         file.write_text("raise SystemExit(1)", "utf-8")  # it is looked for, not run
     with pytest.raises(InputError, match=AN_INPUT):
         check_outputs([files[name.partition(":")[0]]], name)
-    check_outputs([tmp_path / "other.py"], name, "missing:feeds", "package.missing:feeds", "random:16", 3, None)
+    other = tmp_path / "other.py"
+    other.touch()
+    check_outputs([other], name, "missing:feeds", "package.missing:feeds", "random:16", 3, None)
 
 
 @pytest.mark.parametrize("output", ["small.onnx", "small.onnx.data"])
-def test_external_data_is_an_input(output: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model.onnx", "MODEL.ONNX", "model.pb"])
+def test_external_data_is_an_input(output: str, name: str, tmp_path: Path) -> None:
     """The model's weights lie where those of a large output would go."""
     weight = numpy_helper.from_array(np.ones((8, 256), np.float32), "w")
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1], values[1:], [weight])
-    model = tmp_path / "model.onnx"
-    onnx.save_model(helper.make_model(graph), model, save_as_external_data=True, location="small.onnx.data")
-    with pytest.raises(InputError, match=AN_INPUT):
-        check_outputs([tmp_path / output], model)
+    model = tmp_path / name
+    onnx.save_model(
+        helper.make_model(graph), model, format="protobuf", save_as_external_data=True, location="small.onnx.data"
+    )
+    with pytest.raises(InputError, match=r"small\.onnx\.data.* is an input"):
+        check_outputs([tmp_path / output], models=[model])
 
 
 @pytest.mark.parametrize("other", ["model.onnx", "also/model.onnx", "model.onnx.data"])

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +83,20 @@ def test_a_bootstrap_of_a_mean_is_about_students() -> None:
     assert drawn.high == pytest.approx(direct.high, abs=0.002)
     assert drawn.low == pytest.approx(direct.low, abs=0.002)
     assert drawn.spread == pytest.approx(direct.spread, rel=0.15)
+
+
+def test_resamples_without_a_number_are_left_out() -> None:
+    """A class of two members is missing in one of seven resamples; one of one in more than a third."""
+    shares = np.random.default_rng(2).normal(0.01, 0.1, 400)
+
+    def again(rare: int) -> Callable[[Any], float]:
+        return lambda chosen: float(shares[chosen].mean()) if (chosen < rare).any() else math.nan
+
+    plain = resampled(400, 0.9, 0.01, lambda chosen: float(shares[chosen].mean()), seed=0)
+    for rare in (2, 1):
+        found = resampled(400, 0.9, 0.01, again(rare), seed=0)
+        assert found.high == pytest.approx(plain.high, abs=0.002)
+    assert math.isnan(resampled(400, 0.9, 0.01, again(0), seed=0).high)
 
 
 @pytest.mark.parametrize("goal", [0.005, 0.01, 0.03])

@@ -595,11 +595,30 @@ def test_function_that_gives_other_data_later() -> None:
     samples = open_samples(lambda: [{"x": rows(next(widths))}], X)
     with pytest.raises(InputError, match="other shapes"):
         list(samples.batches())
+    labels = iter([1, 1, 2])
+    samples = open_samples(lambda: [{"x": rows(1), "labels": np.array([next(labels)])}], X)
+    list(samples.batches())
+    with pytest.raises(InputError, match="holds other values than before"):
+        list(samples.batches())
     factors = iter([1.0, 1.0, 2.0])
     samples = open_samples(lambda: [{"x": rows(1) * next(factors)}], X)
     list(samples.batches())
     with pytest.raises(InputError, match="holds other values than before: data must be the same each time"):
         list(samples.batches())
+
+
+def test_a_function_may_fill_one_array_again_and_order_inputs_anew() -> None:
+    turns = iter(range(100))
+
+    def feeds() -> Iterator[dict[str, Any]]:
+        buffer, keys = np.zeros((1, 3), np.float32), ["x", "k"]
+        for number in range(5):
+            buffer[:] = number
+            yield dict.fromkeys(keys if next(turns) % 2 else keys[::-1], buffer)
+
+    specs = [InputSpec(name, np.dtype(np.float32), (None, 3)) for name in ("x", "k")]
+    (feed,) = open_samples(feeds, specs).batches()
+    np.testing.assert_array_equal(feed["x"][:, 0], np.arange(5))
 
 
 # Random

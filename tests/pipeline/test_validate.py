@@ -209,11 +209,6 @@ def test_metric_that_fails(metric: Any) -> None:
         both(scores(0), scores(0), metric=metric)
 
 
-def test_metric_that_gives_no_number() -> None:
-    with pytest.raises(InputError, match="gives NaN: expected a number"):
-        both(scores(0), scores(0), metric=lambda outputs, labels: float("nan"))
-
-
 def test_metric_that_ends_the_process() -> None:
     with pytest.raises(InputError, match="failed with SystemExit"):
         both(scores(0), scores(0), metric=lambda outputs, labels: sys.exit(3))
