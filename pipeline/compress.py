@@ -350,6 +350,7 @@ class _Run:
                 *pruned.warnings,
                 *self.warnings,
                 *_unmeasured(validation),
+                *_alike(validation),
                 *_emptied(layers),
                 *_grown(dense.bytes, compressed.bytes, selection),
             ),
@@ -375,6 +376,14 @@ def _unmeasured(validation: Validation) -> Iterator[str]:
     for name, scores in (("dense", validation.dense), ("compressed", validation.compressed)):
         if scores.metric is not None and np.isnan(scores.metric):
             yield f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
+
+
+def _alike(validation: Validation) -> Iterator[str]:
+    for each in filter(validation.is_alike, validation.outputs):
+        yield (
+            f"the dense model's output {each.output!r} is the same for {each.alike} of {validation.samples} inputs of "
+            "the final measurement: what matters to it can hardly be told; give inputs for which it differs"
+        )
 
 
 def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:

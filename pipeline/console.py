@@ -223,9 +223,9 @@ def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -
 
 def _print_fidelity(validation: Validation, console: Console) -> None:
     for each in validation.outputs:
-        console.print(
-            Text(f"output {each.output!r}: relative error {each.relative_error:.3g}, SNR {each.snr_db:.1f} dB")
-        )
+        alike = f"; the same for {each.alike} of {validation.samples} inputs" if validation.is_alike(each) else ""
+        text = f"output {each.output!r}: relative error {each.relative_error:.3g}, SNR {each.snr_db:.1f} dB{alike}"
+        console.print(Text(text))
 
 
 def _print_bound(bound: Bound, inputs: str, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,11 +25,13 @@ class Fidelity:
         output: its name.
         relative_error: ‖compressed − dense‖ / ‖dense‖ over all samples; NaN where shapes differ.
         snr_db: signal-to-noise ratio in decibels; infinite for equal outputs.
+        alike: most samples to which the dense model gives one and the same output: they say little.
     """
 
     output: str
     relative_error: float
     snr_db: float
+    alike: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,10 @@ class Validation:
     gained: int | None
     dense: Scores
     compressed: Scores
+
+    def is_alike(self, output: Fidelity) -> bool:
+        """Whether the dense model gives one and the same output to most of the samples."""
+        return 2 * output.alike > self.samples > 1
 
 
 class _Scoring:
@@ -112,12 +119,12 @@ def validate(
     """
     function = load_metric(metric)
     scoring = (_Scoring(function is not None), _Scoring(function is not None))
-    sums: dict[str, list[float]] = {}
+    sums: dict[str, _Sums] = {}
     agreed = seen = classes = 0
     labels_seen: list[npt.NDArray[np.int64]] = []
     for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
         found = (dense.run(feed), compressed.run(feed))
-        _accumulate(sums, *found)
+        _accumulate(sums, *found, len(feed[samples.specs[0].name]) if samples.batched else 1)
         scores = [class_scores(outputs, feed, samples) for outputs in found]
         if labels is not None:
             labels = labels + label_offset
@@ -137,7 +144,7 @@ def validate(
     return Validation(
         samples.count,
         held_out,
-        tuple(_fidelity(name, *pair) for name, pair in sums.items()),
+        tuple(each.fidelity(name) for name, each in sums.items()),
         agreed / seen if seen else None,
         _only_right(*scoring) if labelled else None,
         _only_right(*scoring[::-1]) if labelled else None,
@@ -146,33 +153,44 @@ def validate(
     )
 
 
-def _accumulate(sums: dict[str, list[float]], dense: dict[str, Any], compressed: dict[str, Any]) -> None:
+@dataclasses.dataclass
+class _Sums:
+    """Of one output: squared error and energy, and how often each value of a sample was given."""
+
+    error: float = 0.0
+    energy: float = 0.0
+    given: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+
+    def fidelity(self, name: str) -> Fidelity:
+        alike = max(self.given.values())
+        if np.isnan(self.error):
+            return Fidelity(name, float("nan"), float("nan"), alike)
+        if self.error == 0.0:
+            return Fidelity(name, 0.0, float("inf"), alike)
+        if self.energy == 0.0:
+            return Fidelity(name, float("inf"), float("-inf"), alike)
+        relative, decibels = np.sqrt(self.error / self.energy), 10.0 * np.log10(self.energy / self.error)
+        return Fidelity(name, float(relative), float(decibels), alike)
+
+
+def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[str, Any], count: int) -> None:
     for name, value in dense.items():
         other = compressed[name]
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             continue
         if value.dtype != other.dtype:
             raise CheckFailedError(f"output {name!r} has type {other.dtype} after compression, {value.dtype} before")
-        pair = sums.setdefault(name, [0.0, 0.0])
+        found = sums.setdefault(name, _Sums())
+        found.given.update(hash(row.tobytes()) for row in (value if value.shape[:1] == (count,) else [value]))
         if value.shape != other.shape:
-            pair[0] = np.nan
+            found.error = np.nan
             continue
         wide, narrow = value.astype(np.float64), other.astype(np.float64)
         usable = np.isfinite(wide)
         if not np.isfinite(narrow[usable]).all():
             raise CheckFailedError(f"output {name!r} of the compressed model is NaN or infinite where it was not")
-        pair[0] += float(np.sum((narrow[usable] - wide[usable]) ** 2))
-        pair[1] += float(np.sum(wide[usable] ** 2))
-
-
-def _fidelity(name: str, error: float, energy: float) -> Fidelity:
-    if np.isnan(error):
-        return Fidelity(name, float("nan"), float("nan"))
-    if error == 0.0:
-        return Fidelity(name, 0.0, float("inf"))
-    if energy == 0.0:
-        return Fidelity(name, float("inf"), float("-inf"))
-    return Fidelity(name, float(np.sqrt(error / energy)), float(10.0 * np.log10(energy / error)))
+        found.error += float(np.sum((narrow[usable] - wide[usable]) ** 2))
+        found.energy += float(np.sum(wide[usable] ** 2))
 
 
 def class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:

@@ -968,6 +968,7 @@ def test_inputs_of_zeros_leave_what_makes_the_output(method: str) -> None:
     """Weights that read zeros cost nothing; those behind the bias are all the output that there is."""
     zeros = np.zeros((80, 32), np.float32)
     report = compress(perceptron(), zeros, test=zeros[:8], sparsity=0.5, method=method).report
+    assert any("output 'y' is the same for 8 of 8 inputs" in each for each in report.warnings)
     assert report.sparsity == pytest.approx(0.5, abs=1e-3)
     assert report.layers[1].kept == report.layers[1].weights
     assert report.validation.outputs[0].relative_error < 1e-3
@@ -982,7 +983,9 @@ def test_more_weights_than_were_asked_for_are_mentioned() -> None:
     for number, array in ((0, dead), (1, shift)):
         name = model.graph.initializer[number].name
         model.graph.initializer[number].CopyFrom(onnx.numpy_helper.from_array(array, name))
-    notes = compress(model, inputs(), sparsity=0.0, **UNIFORM).report.notes
+    report = compress(model, inputs(), sparsity=0.0, **UNIFORM).report
+    assert not any("is the same for" in each for each in report.warnings)
+    notes = report.notes
     assert any("25.0% of the weights went where 0.0% were asked for: pruning left 16 units" in each for each in notes)
     kept = compress(model, inputs(), sparsity=0.0, keep_unread=True, **UNIFORM).report.notes
     assert not any("were asked for" in each for each in kept)

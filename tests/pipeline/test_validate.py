@@ -99,6 +99,14 @@ def test_another_shape_has_no_error_but_is_listed() -> None:
     assert math.isnan(output.snr_db)
 
 
+@pytest.mark.parametrize(("answers", "alike"), [((1, 2, 3), 1), ((1, 2, 2), 2), ((3, 3, 3), 3)])
+def test_inputs_with_one_and_the_same_output_are_counted(answers: tuple[int, ...], alike: int) -> None:
+    result = both(scores(*answers), scores(1, 2, 3))
+    (output,) = result.outputs
+    assert output.alike == alike
+    assert result.is_alike(output) is (alike > 1)
+
+
 def test_integers_are_not_compared() -> None:
     result = both(np.arange(6).reshape(2, 3), np.arange(6).reshape(2, 3))
     assert result.outputs == ()
