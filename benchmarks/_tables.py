@@ -17,10 +17,8 @@ KEPT_TOLERANCE = 0.05
 """Percent of the weights by which what was kept may exceed what was asked for."""
 PLAN_TOLERANCE = 0.02
 """Difference of a layer's sparsity up to which two runs prune it as far: methods leave other units dead."""
-FALSE_CALLS = 0.1
-"""Chance that among all comparisons of the table one calls a method better that is not."""
-SHOWN_BOUND = 1.2816
-"""Standard errors shown beside a difference: the one-sided 90 % bound of this comparison alone."""
+NINETY_PERCENT = 1.2816
+"""Standard errors of the one-sided 90 % bound."""
 
 Pairs = list[tuple[Row, Row]]
 """Runs of a method and of the default on the same draws."""
@@ -115,21 +113,15 @@ def _figure(rows: list[Row], goal: Goal, method: str) -> float | None:
 def _better_method(rows: list[Row], goal: Goal) -> str | None:
     """The method, well above chance, that beats the default on the draws both have run, by more than chance explains.
 
-    That is more than the tolerance, and more than the bound of the difference.
+    That is more than the tolerance, and more than the one-sided 90 % bound of the difference.
     """
     for method in METHODS[1:]:
         pairs = _pairs(rows, goal, method)
         mean, error = _difference(pairs) if pairs else (0.0, 0.0)
         well = any(float(row["top1"]) >= CHANCE_TIMES * goal.chance for row, _ in pairs)
-        if well and mean > max(TOLERANCE[goal.measure] + 1e-9, _bound(rows) * error):
+        if well and mean > max(TOLERANCE[goal.measure] + 1e-9, NINETY_PERCENT * error):
             return f"{method} ({mean:+.2f} points)"
     return None
-
-
-def _bound(rows: list[Row]) -> float:
-    """Standard errors beyond which lies a difference that is no chance, by the number of comparisons (Šidák)."""
-    count = sum(bool(_pairs(rows, goal, method)) for goal in GOALS for method in METHODS[1:])
-    return statistics.NormalDist().inv_cdf((1.0 - FALSE_CALLS) ** (1.0 / max(count, 1)))
 
 
 def _pairs(rows: list[Row], goal: Goal, method: str) -> Pairs:
@@ -215,10 +207,9 @@ def _methods(rows: list[Row]) -> str:
         return ""
     legend = (
         "Points of top-1 that the other methods have more than auto, over all draws of calibration pictures that both "
-        f"have run (their number where it is not 1), ± {SHOWN_BOUND:.2f} standard errors of the answers to the same "
-        "test inputs: by so much one is ahead by chance in one case of ten. One is called better than "
-        f"auto beyond {_bound(rows):.2f} standard errors: chance passes that in one of {1 / FALSE_CALLS:g} such "
-        "tables. °: other sparsities than auto."
+        f"have run (their number where it is not 1), ± {NINETY_PERCENT:.2f} standard errors of the answers to the same "
+        "test inputs: more than by this one is ahead by chance in one comparison of ten, and is called better than "
+        "auto. °: other sparsities than auto."
     )
     return f"## Methods against the default\n\n{legend}\n\n{table(('model', 'kept', *METHODS[1:]), lines)}"
 
@@ -232,7 +223,7 @@ def _advantage(rows: list[Row], goal: Goal, method: str) -> str:
     if not pairs:
         return "°" if _runs(rows, goal, method) else ""
     mean, error = _difference(pairs)
-    return f"{mean:+.2f} ± {SHOWN_BOUND * error:.2f}" + (f" ({len(pairs)})" if len(pairs) > 1 else "")
+    return f"{mean:+.2f} ± {NINETY_PERCENT * error:.2f}" + (f" ({len(pairs)})" if len(pairs) > 1 else "")
 
 
 def _cell(rows: list[Row], goal: Goal, method: str) -> str:
