@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 import netsurgeon
 from netsurgeon.passes._linalg import FactorizationError
+from netsurgeon.pipeline import _remarks as remarks
 from netsurgeon.pipeline._failures import inputs_blamed
 from netsurgeon.pipeline._kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.bound import Bound, measure_bound
@@ -39,7 +40,7 @@ from netsurgeon.pipeline.pack import Packed, changed_interface, pack
 from netsurgeon.pipeline.page import is_page, render
 from netsurgeon.pipeline.paths import check_outputs, path_of
 from netsurgeon.pipeline.plan import make_plan
-from netsurgeon.pipeline.report import LayerFacts, Report, SearchFacts
+from netsurgeon.pipeline.report import Report, SearchFacts
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.samples import Source as Data
 from netsurgeon.pipeline.selection import Selection, select
@@ -349,10 +350,10 @@ class _Run:
                 *inputs.warnings,
                 *pruned.warnings,
                 *self.warnings,
-                *_unmeasured(validation),
-                *_alike(validation),
-                *_emptied(layers),
-                *_grown(dense.bytes, compressed.bytes, selection),
+                *remarks.unmeasured(validation),
+                *remarks.alike(validation),
+                *remarks.emptied(layers),
+                *remarks.grown(dense.bytes, compressed.bytes, selection),
             ),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),
@@ -370,37 +371,3 @@ class _Run:
                 f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
                 "without a reader or without inputs; --keep-unread leaves them in place"
             )
-
-
-def _unmeasured(validation: Validation) -> Iterator[str]:
-    for name, scores in (("dense", validation.dense), ("compressed", validation.compressed)):
-        if scores.metric is not None and np.isnan(scores.metric):
-            yield f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
-
-
-def _alike(validation: Validation) -> Iterator[str]:
-    for each in filter(validation.is_alike, validation.outputs):
-        yield (
-            f"the dense model's output {each.output!r} is the same for {each.alike} of {validation.samples} inputs of "
-            "the final measurement: what matters to it can hardly be told; give inputs for which it differs"
-        )
-
-
-def _emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
-    empty = [layer.name for layer in layers if not layer.kept]
-    if empty:
-        listed = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
-        yield (
-            f"no weight is left in {listed}: the input never varied on the calibration inputs, or the sparsity asks "
-            "for it; more calibration inputs, or another sparsity for the layer, would keep it alive"
-        )
-
-
-def _grown(dense: int, compressed: int, selection: Selection) -> Iterator[str]:
-    if compressed > dense:
-        sharing = sum(len(layer.weight.uses()) > 1 for layer in selection.layers)
-        why = f": {sharing} layers share their weights and got some of their own" if sharing else ""
-        yield (
-            f"the file has become larger, {dense:,} → {compressed:,} bytes{why}; leave layers out with --exclude, or "
-            "give a larger --sparsity"
-        )
