@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netsurgeon.pipeline.compare import Comparison, compare
     from netsurgeon.pipeline.compress import Compression, compress
+    from netsurgeon.pipeline.data import PictureOptions
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
     from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection, inspect_sensitivity
-    from netsurgeon.pipeline.latency import Profile, profile
     from netsurgeon.pipeline.options import Options
+    from netsurgeon.pipeline.profiling import Profile, profile
     from netsurgeon.pipeline.report import report_schema
-    from netsurgeon.pipeline.samples import PictureOptions
     from netsurgeon.pipeline.unpack import unpack
 
 __version__ = "0.1.0"
@@ -36,10 +36,10 @@ _HOMES = {
     "inspect_model": "inspect",
     "SensitivityInspection": "inspect_sensitivity",
     "inspect_sensitivity": "inspect_sensitivity",
-    "Profile": "latency",
-    "profile": "latency",
+    "Profile": "profiling",
+    "profile": "profiling",
     "Options": "options",
-    "PictureOptions": "samples",
+    "PictureOptions": "data",
     "report_schema": "report",
     "unpack": "unpack",
 }

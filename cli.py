@@ -20,8 +20,18 @@ try:
 
     from netsurgeon import __version__
     from netsurgeon.passes.solvers import METHODS
-    from netsurgeon.pipeline import console as screen
-    from netsurgeon.pipeline.command_options import (
+    from netsurgeon.pipeline import terminal
+    from netsurgeon.pipeline.compare import compare
+    from netsurgeon.pipeline.compress import compress
+    from netsurgeon.pipeline.errors import NetsurgeonError
+    from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+    from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
+    from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, write_text
+    from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
+    from netsurgeon.pipeline.profiling import profile
+    from netsurgeon.pipeline.report import Tracker, as_json
+    from netsurgeon.pipeline.runtime import OPTIMISATIONS
+    from netsurgeon.pipeline.terminal import (
         Data,
         batch_sizes,
         classes_option,
@@ -29,30 +39,16 @@ try:
         joined,
         layer_sparsities,
         picture_options,
+        print_export,
+        print_profile,
+        print_retraining,
+        print_training,
         recipe_option,
         run_options,
         shapes,
         with_pictures,
     )
-    from netsurgeon.pipeline.compare import compare
-    from netsurgeon.pipeline.compress import compress
-    from netsurgeon.pipeline.console_latency import print_profile
-    from netsurgeon.pipeline.console_training import print_export, print_retraining, print_training
-    from netsurgeon.pipeline.errors import NetsurgeonError
-    from netsurgeon.pipeline.export import export
-    from netsurgeon.pipeline.facts import bytes_on_disk
-    from netsurgeon.pipeline.inspect import inspect_model, inspect_units
-    from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
-    from netsurgeon.pipeline.latency import profile
-    from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
-    from netsurgeon.pipeline.paths import check_outputs
-    from netsurgeon.pipeline.report import as_json
-    from netsurgeon.pipeline.retrain import retrain
-    from netsurgeon.pipeline.runtime import OPTIMISATIONS
-    from netsurgeon.pipeline.source import write_text
-    from netsurgeon.pipeline.tracking import Tracker
-    from netsurgeon.pipeline.train import train
-    from netsurgeon.pipeline.training_options import VALIDATION
+    from netsurgeon.pipeline.training import VALIDATION, export, retrain, train
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -157,11 +153,11 @@ def compress_command(
     """Prune MODEL, correct what is left, verify it, and write it packed."""
     _check_outputs({**options, "data": data, "test": test, "recipe": recipe}, [model], json_file, output, report)
     tracker = None if mlflow is None else Tracker(mlflow)
-    with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
+    with terminal.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **with_pictures(options)
         )
-    _show(result.report, screen.print_report, json_file, quiet)
+    _show(result.report, terminal.print_report, json_file, quiet)
     if tracker is not None:
         tracker.log(result.report)
 
@@ -194,9 +190,9 @@ def inspect_command(
     if sensitivity:
         _inspect_sensitivity(model, data, picture, json_file, quiet, **with_pictures(options))
     elif units:
-        _show(inspect_units(model, data, options["custom_ops"]), screen.print_units, json_file, quiet)
+        _show(inspect_units(model, data, options["custom_ops"]), terminal.print_units, json_file, quiet)
     else:
-        _show(inspect_model(model, options["custom_ops"]), screen.print_inspection, json_file, quiet)
+        _show(inspect_model(model, options["custom_ops"]), terminal.print_inspection, json_file, quiet)
 
 
 def _inspect_sensitivity(
@@ -205,11 +201,11 @@ def _inspect_sensitivity(
     if data is None:
         raise click.UsageError("--sensitivity measures on inputs of the model: give them with --data")
     check_picture_path(picture)
-    with screen.progress(Console(stderr=True, quiet=quiet)) as advance:
+    with terminal.progress(Console(stderr=True, quiet=quiet)) as advance:
         found = inspect_sensitivity(model, data, advance, **options)
     if picture is not None:
         write_text(draw_sensitivity(found), picture)
-    _show(found, screen.print_sensitivity, json_file, quiet)
+    _show(found, terminal.print_sensitivity, json_file, quiet)
 
 
 @cli.command("compare")
@@ -223,7 +219,7 @@ def _inspect_sensitivity(
 def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
     _check_outputs({**options, "data": data}, [model, other], json_file)
-    _show(compare(model, other, data, **with_pictures(options)), screen.print_comparison, json_file, quiet)
+    _show(compare(model, other, data, **with_pictures(options)), terminal.print_comparison, json_file, quiet)
 
 
 @cli.command("profile")
@@ -285,7 +281,7 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
 @picture_options
 def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
     """Train NETWORK; a run that was stopped goes on where it was. Also runs under torchrun."""
-    with screen.progress(Console(stderr=True)) as advance:
+    with terminal.progress(Console(stderr=True)) as advance:
         result = train(network, data, out, init=init, progress=advance, **with_pictures(options))
     if result is not None:
         print_training(result, Console())
@@ -314,7 +310,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
     Also runs under torchrun.
     """
     _check_outputs({**options, "data": data}, [model, options["dense"]], output)
-    with screen.progress(Console(stderr=True)) as advance:
+    with terminal.progress(Console(stderr=True)) as advance:
         result = retrain(model, data, output, progress=advance, **with_pictures(options))
     if result is not None:
         print_retraining(result, output, Console())

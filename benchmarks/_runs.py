@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 import netsurgeon
-from netsurgeon.pipeline.latency import profile
+from netsurgeon.pipeline.profiling.model_profile import profile
 
 BATCH = {"mnist": 256, "cifar10": 64, "imagenet": 16}
 CALIBRATION = {"mnist": 4096, "cifar10": 1024, "imagenet": 500}

@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime as ort
 
 from netsurgeon.models.export import INPUT_NAME
-from netsurgeon.models.networks import NETWORKS
-from netsurgeon.pipeline.train import picture_options
-from netsurgeon.pipeline.training_data import TrainingData, open_training_data
+from netsurgeon.models.networks.presets import NETWORKS
+from netsurgeon.pipeline.data.training_data import TrainingData, open_training_data
+from netsurgeon.pipeline.training.training_run import picture_options
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 250

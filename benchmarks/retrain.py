@@ -22,14 +22,14 @@ import onnxruntime as ort
 from _runs import picture_options
 from _training import LENET, SURGERY, Facts, error_of, must, run_rows
 
-from netsurgeon.models.networks import NETWORKS
+from netsurgeon.models.networks.presets import NETWORKS
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.export import export
-from netsurgeon.pipeline.pictures import PictureOptions
-from netsurgeon.pipeline.retrain import CALIBRATION, retrain
-from netsurgeon.pipeline.train import Training, train
-from netsurgeon.pipeline.train import picture_options as network_pictures
-from netsurgeon.pipeline.training_data import TrainingData, open_training_data
+from netsurgeon.pipeline.data.images import PictureOptions
+from netsurgeon.pipeline.data.training_data import TrainingData, open_training_data
+from netsurgeon.pipeline.training.exporting import export
+from netsurgeon.pipeline.training.retraining import CALIBRATION, retrain
+from netsurgeon.pipeline.training.training_run import Training, train
+from netsurgeon.pipeline.training.training_run import picture_options as network_pictures
 
 CIFARNET = """[recipe]
 steps = 6000

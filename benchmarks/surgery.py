@@ -20,10 +20,10 @@ from _training import LENET, SURGERY, Facts, error_of, must, open_mnist, run_row
 
 from netsurgeon.models.export import INPUT_NAME
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.export import export
-from netsurgeon.pipeline.retrain import retrain
-from netsurgeon.pipeline.train import Training, train
-from netsurgeon.pipeline.training_data import TrainingData
+from netsurgeon.pipeline.data.training_data import TrainingData
+from netsurgeon.pipeline.training.exporting import export
+from netsurgeon.pipeline.training.retraining import retrain
+from netsurgeon.pipeline.training.training_run import Training, train
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from _training import Facts, error_of, must, open_mnist, run_rows
 
-from netsurgeon.pipeline.export import export
-from netsurgeon.pipeline.train import Training, train
+from netsurgeon.pipeline.training.exporting import export
+from netsurgeon.pipeline.training.training_run import Training, train
 
 SETTINGS = """[recipe]
 schedule = "cosine"

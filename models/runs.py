@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from netsurgeon.models.checkpoints import load_checkpoint, load_state, save_checkpoint
 from netsurgeon.models.networks import NETWORKS
-from netsurgeon.models.training import CHECKPOINT
+from netsurgeon.models.training import CHECKPOINT, load_checkpoint, load_state, save_checkpoint
 from netsurgeon.models.trimming import is_narrower, shrink
 
 RUN = "run.json"

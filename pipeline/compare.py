@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
-from netsurgeon.pipeline._failures import inputs_blamed
-from netsurgeon.pipeline._kernel_times import left_to_the_cpu
-from netsurgeon.pipeline.bound import Bound, measure_bound
+from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.data import open_samples
+from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.facts import model_facts
+from netsurgeon.pipeline.model_files import (
+    ModelFacts,
+    ModelLike,
+    Source,
+    input_specs,
+    model_facts,
+    open_model,
+    verified,
+)
 from netsurgeon.pipeline.options import Options, OptionValues
-from netsurgeon.pipeline.report import ModelFacts
-from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.samples import Source as Data
-from netsurgeon.pipeline.samples import open_samples
-from netsurgeon.pipeline.source import ModelLike, Source, input_specs, open_model, verified
-from netsurgeon.pipeline.validate import Validation, validate
+from netsurgeon.pipeline.profiling import left_to_the_cpu
+from netsurgeon.pipeline.runtime import Runtime, inputs_blamed
+from netsurgeon.pipeline.verification import Validation, validate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,46 +16,35 @@ import numpy as np
 import onnx_ir as ir
 
 import netsurgeon
-from netsurgeon.passes._linalg import FactorizationError
-from netsurgeon.pipeline import _remarks as remarks
-from netsurgeon.pipeline._failures import inputs_blamed
-from netsurgeon.pipeline._kernel_times import left_to_the_cpu
-from netsurgeon.pipeline.bound import Bound, measure_bound
-from netsurgeon.pipeline.calibrate import Calibration
+from netsurgeon.passes.solvers import FactorizationError
+from netsurgeon.pipeline.calibration import Calibration, Selection, select
+from netsurgeon.pipeline.compression import Operated, Packed, changed_interface, operate, pack, trimmed_selection
+from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.facts import (
-    data_facts,
-    layer_facts,
-    model_digest,
-    model_facts,
-    peak_bytes,
-    versions,
-)
-from netsurgeon.pipeline.guided import Guided, promise
-from netsurgeon.pipeline.inputs import Inputs, open_inputs
-from netsurgeon.pipeline.latency import Profile, profile
-from netsurgeon.pipeline.operate import Operated, operate, trimmed_selection
-from netsurgeon.pipeline.options import Options, OptionValues, Progress
-from netsurgeon.pipeline.pack import Packed, changed_interface, pack
-from netsurgeon.pipeline.page import is_page, render
-from netsurgeon.pipeline.paths import check_outputs, path_of
-from netsurgeon.pipeline.plan import make_plan
-from netsurgeon.pipeline.report import Report, SearchFacts
-from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.samples import Source as Data
-from netsurgeon.pipeline.selection import Selection, select
-from netsurgeon.pipeline.source import (
+from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.model_files import (
     ModelLike,
     Source,
+    check_outputs,
+    data_facts,
+    model_digest,
+    model_facts,
     open_model,
+    path_of,
     save_model,
     verified,
+    versions,
     write_text,
 )
-from netsurgeon.pipeline.timing_table import TimingTable
-from netsurgeon.pipeline.trim import TrimPlan, choose_units, give_biases, no_units, why_not
-from netsurgeon.pipeline.validate import Validation, check_labels, load_metric, validate
-from netsurgeon.pipeline.work import Work
+from netsurgeon.pipeline.options import Options, OptionValues, Progress
+from netsurgeon.pipeline.profiling import Profile, TimingTable, left_to_the_cpu, profile
+from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan
+from netsurgeon.pipeline.report import Report, alike, emptied, grown, is_page, layer_facts, promise, render, unmeasured
+from netsurgeon.pipeline.runtime import Runtime, inputs_blamed, peak_bytes
+from netsurgeon.pipeline.search import Guided, SearchFacts
+from netsurgeon.pipeline.trimming import TrimPlan, choose_units, give_biases, no_units, why_not
+from netsurgeon.pipeline.verification import Inputs, Validation, check_labels, load_metric, open_inputs, validate
 
 BOUND_SAMPLES, BOUND_SAMPLES_IN_HASTE = 64, 16
 """Most inputs on which the bound is measured; the second where the selection is not patient."""
@@ -197,8 +186,8 @@ class _Run:
         """Do what was asked for."""
         options = self.options
         selection = trimmed_selection(selection, trim, options) if trim else selection
-        plan = work.plan() or make_plan(source.model, selection, sweep, options, self.progress)
-        work.keep_plan(plan)
+        plan = load_plan(work) or make_plan(source.model, selection, sweep, options, self.progress)
+        keep_plan(work, plan)
         self._stage("measure")
         return operate(source.model, selection, trim, plan, sweep, options, self.progress, work.solutions("whole"))
 
@@ -350,10 +339,10 @@ class _Run:
                 *inputs.warnings,
                 *pruned.warnings,
                 *self.warnings,
-                *remarks.unmeasured(validation),
-                *remarks.alike(validation),
-                *remarks.emptied(layers),
-                *remarks.grown(dense.bytes, compressed.bytes, selection),
+                *unmeasured(validation),
+                *alike(validation),
+                *emptied(layers),
+                *grown(dense.bytes, compressed.bytes, selection),
             ),
             seconds=self.seconds,
             peak_bytes=peak_bytes(),

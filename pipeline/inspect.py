@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from netsurgeon.passes._find_layers import Declined, find_layers
-from netsurgeon.passes._nodes import FLOATS
-from netsurgeon.passes._tracks import Observation
+from netsurgeon.passes.axes import Observation
 from netsurgeon.passes.dependencies import Frozen, Group, analyse
+from netsurgeon.passes.graph import FLOATS
+from netsurgeon.passes.layers import Declined, find_layers
+from netsurgeon.pipeline.calibration import has_finite_weight
+from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.data import open_samples, random_samples
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.observe import observe
-from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.samples import Source as Data
-from netsurgeon.pipeline.samples import open_samples, random_samples
-from netsurgeon.pipeline.selection import has_finite_weight
-from netsurgeon.pipeline.source import ModelLike, Source, input_specs, open_model
+from netsurgeon.pipeline.model_files import ModelLike, Source, input_specs, open_model
+from netsurgeon.pipeline.runtime import Runtime, observe
 
 SIDES = (64, 512, 1)
 """Sizes tried for axes that the model leaves open, until it runs."""

@@ -8,18 +8,15 @@ from typing import Unpack
 
 import numpy as np
 
-from netsurgeon.passes._linalg import FactorizationError
-from netsurgeon.pipeline._failures import inputs_blamed
-from netsurgeon.pipeline.budget import Cost
-from netsurgeon.pipeline.calibrate import Calibration
+from netsurgeon.passes.solvers import FactorizationError
+from netsurgeon.pipeline.calibration import Calibration, select
+from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.model_files import ModelLike, input_specs, open_model, verified
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
-from netsurgeon.pipeline.plan import measure_costs
-from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.samples import Source as Data
-from netsurgeon.pipeline.samples import open_samples
-from netsurgeon.pipeline.selection import select
-from netsurgeon.pipeline.source import ModelLike, input_specs, open_model, verified
+from netsurgeon.pipeline.pruning import Cost, measure_costs
+from netsurgeon.pipeline.runtime import Runtime, inputs_blamed
 
 SPARSITIES = (0.5, 0.7, 0.9)
 """At which the loss is told."""
@@ -106,7 +103,7 @@ def inspect_sensitivity(
 
 def draw_sensitivity(found: SensitivityInspection) -> str:
     """The losses as a picture (SVG), the layer that costs most first."""
-    from netsurgeon.pipeline._charts import sensitivity_picture  # matplotlib is loaded only here
+    from netsurgeon.pipeline.report import sensitivity_picture
 
     ranked = sorted(found.layers, key=lambda layer: -layer.losses[0])
     return sensitivity_picture([layer.name for layer in ranked], [layer.losses for layer in ranked], found.sparsities)

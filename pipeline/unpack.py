@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from netsurgeon.passes.unpack_weights import UnpackWeights, packed_weights
+from netsurgeon.passes.packing import UnpackWeights, packed_weights
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.paths import check_outputs
+from netsurgeon.pipeline.model_files import ModelLike, check_loads, check_outputs, read_model, save_model
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.source import ModelLike, check_loads, read_model, save_model
 
 
 def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[str, ...] = ()) -> list[str]:

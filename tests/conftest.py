@@ -15,14 +15,14 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from netsurgeon.passes.dependencies import Dependencies, Unit, analyse
-from netsurgeon.passes.mask_units import MaskUnits
-from netsurgeon.passes.normal_form import normal_form
-from netsurgeon.passes.trim_neurons import TrimNeurons
+from netsurgeon.passes.dependencies.analysis import Dependencies, Unit, analyse
+from netsurgeon.passes.rewriting.normalise import normal_form
+from netsurgeon.passes.trimming.mask_units import MaskUnits
+from netsurgeon.passes.trimming.trim_neurons import TrimNeurons
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.observe import observe
-from netsurgeon.pipeline.proof import prove
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime.observations import observe
+from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.verification.equivalence import prove
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -21,10 +21,10 @@ from onnx import TensorProto
 
 from netsurgeon import __version__, cli
 from netsurgeon.cli import run
-from netsurgeon.pipeline import compress as compressing
-from netsurgeon.pipeline import walk
+from netsurgeon.pipeline import compress as compress_module
+from netsurgeon.pipeline.calibration import segments
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime.session import Runtime
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "models" / "digits"
@@ -185,7 +185,7 @@ def test_compress_inspect_compare_unpack(desk: Desk) -> None:
 def test_unpack_counts_the_bytes_of_external_data(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     small, plain = desk.out / "small.onnx", desk.out / "plain.onnx"
     assert run(desk.compress("--sparsity", "0.8")) == 0
-    monkeypatch.setattr("netsurgeon.pipeline.source.IN_MEMORY_LIMIT", 0)
+    monkeypatch.setattr("netsurgeon.pipeline.model_files.loading.IN_MEMORY_LIMIT", 0)
     desk.capsys.readouterr()
     assert run(["unpack", str(small), "-o", str(plain)]) == 0
     size = plain.stat().st_size + (desk.out / "plain.onnx.data").stat().st_size
@@ -557,7 +557,7 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     arguments = desk.compress()
-    monkeypatch.setattr(walk._Spilled, "append", full)
+    monkeypatch.setattr(segments._Spilled, "append", full)
     assert "TMPDIR" in desk.refused(arguments)
 
 
@@ -571,11 +571,11 @@ def test_ctrl_c_in_any_stage(desk: Desk, stage: str, monkeypatch: pytest.MonkeyP
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compressing, stage, interrupted)
+    monkeypatch.setattr(compress_module, stage, interrupted)
     assert "interrupted" in desk.refused(desk.compress(), 130)
 
 
-@pytest.mark.parametrize("name", ["numpy.load", "onnx_ir.save", "netsurgeon.passes.solvers.prune"])
+@pytest.mark.parametrize("name", ["numpy.load", "onnx_ir.save", "netsurgeon.passes.solvers.methods.prune"])
 def test_ctrl_c_deep_inside(desk: Desk, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -606,7 +606,7 @@ def test_a_signal_that_a_library_makes_an_error_of(
         except KeyboardInterrupt:
             raise TypeError("expected str, bytes or os.PathLike object, not BufferedReader") from None
 
-    monkeypatch.setattr(compressing, "pack", swallows)
+    monkeypatch.setattr(compress_module, "pack", swallows)
     monkeypatch.setattr(sys, "argv", ["netsurgeon", *desk.compress()])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -619,7 +619,7 @@ def test_a_bug_is_one_line_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> N
     def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(compressing, "pack", broken)
+    monkeypatch.setattr(compress_module, "pack", broken)
     assert "unexpected RuntimeError: first second" in desk.refused(desk.compress(), 1)
     monkeypatch.setenv("NETSURGEON_DEBUG", "1")
     with pytest.raises(RuntimeError):

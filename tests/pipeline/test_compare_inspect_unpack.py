@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from netsurgeon.passes.unpack_weights import packed_weights
+from netsurgeon.passes.packing.unpack_weights import packed_weights
 from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError

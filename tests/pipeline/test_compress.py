@@ -25,20 +25,20 @@ from PIL import Image
 
 import netsurgeon
 from netsurgeon.cli import run
-from netsurgeon.passes import solvers
-from netsurgeon.passes._linalg import FactorizationError
-from netsurgeon.passes.pack_weights import PackWeights
-from netsurgeon.passes.solvers import METHODS
-from netsurgeon.passes.unpack_weights import UnpackWeights, packed_weights
-from netsurgeon.pipeline import compress as compressing
-from netsurgeon.pipeline import pack as packing
-from netsurgeon.pipeline import source as opening
+from netsurgeon.passes.packing.pack_weights import PackWeights
+from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
+from netsurgeon.passes.solvers import error_curve
+from netsurgeon.passes.solvers.linalg import FactorizationError
+from netsurgeon.passes.solvers.methods import METHODS
+from netsurgeon.pipeline import compress as compress_module
 from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.compression import packing
+from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
-from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.runtime import Session
-from netsurgeon.pipeline.samples import PictureOptions
-from netsurgeon.pipeline.validate import Scores, Validation
+from netsurgeon.pipeline.model_files import loading
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.runtime.session import Session
+from netsurgeon.pipeline.verification.validation import Scores, Validation
 
 Array: TypeAlias = NDArray[Any]
 ROOT = Path(__file__).parent.parent.parent
@@ -599,7 +599,7 @@ def test_a_normal_form_that_fails_is_undone(failure: str, monkeypatch: pytest.Mo
             bias.const_value = ir.tensor(np.ones(64 if failure == "changes an output" else 63, np.float32), name="b1")
             return ir.passes.PassResult(model, True)
 
-    monkeypatch.setattr(opening, "normal_form", lambda: ir.passes.Sequential(Damages()))
+    monkeypatch.setattr(loading, "normal_form", lambda: ir.passes.Sequential(Damages()))
     model = perceptron()
     model.graph.node[0].ClearField("name")
     result = compress(model, inputs(), sparsity=0.0, values="float32", **UNIFORM)
@@ -666,7 +666,7 @@ def test_a_changed_model_that_cannot_run_is_a_failed_check(tmp_path: Path, monke
     def fails(*arguments: Any, **options: Any) -> None:
         raise RunError("the model cannot run on this input")
 
-    monkeypatch.setattr(compressing, "validate", fails)
+    monkeypatch.setattr(compress_module, "validate", fails)
     with pytest.raises(CheckFailedError, match="cannot run on this input"):
         compress(perceptron(), inputs(), output=tmp_path / "small.onnx", sparsity=0.5, **UNIFORM)
     assert not list(tmp_path.iterdir())
@@ -698,7 +698,7 @@ def test_failed_validation_writes_nothing(
 
     onnx.save(perceptron(), tmp_path / "model.onnx")
     np.savez(tmp_path / "data.npz", x=inputs())
-    monkeypatch.setattr(compressing, "validate", fails)
+    monkeypatch.setattr(compress_module, "validate", fails)
     output, report = f"{tmp_path}/small.onnx", f"{tmp_path}/report.json"
     command = ["compress", f"{tmp_path}/model.onnx", "--data", f"{tmp_path}/data.npz", "-o", output, "--report", report]
     code = run([*command, "--sparsity", "0.5"])
@@ -738,7 +738,7 @@ def test_a_hessian_without_factor_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     def fails(*arguments: Any, **options: Any) -> None:
         raise FactorizationError("layer 'first', damping 1e-09: no Cholesky factor")
 
-    monkeypatch.setattr(compressing, "operate", fails)
+    monkeypatch.setattr(compress_module, "operate", fails)
     with pytest.raises(CheckFailedError, match=r"layer 'first'.*--damping"):
         compress(perceptron(), inputs(), sparsity=0.5, **UNIFORM)
 
@@ -1008,7 +1008,7 @@ def test_a_failed_factorisation_names_layer_and_damping(monkeypatch: pytest.Monk
     def fails(*_: object) -> None:
         raise FactorizationError("the damped Hessian is not positive definite")
 
-    monkeypatch.setattr(solvers, "curve", fails)
+    monkeypatch.setattr(error_curve, "curve", fails)
     with pytest.raises(
         CheckFailedError, match=r"layer 'first', damping [0-9.e-]+: the damped Hessian .*: give a larger"
     ):

@@ -9,10 +9,10 @@ import pytest
 from onnx import numpy_helper
 
 from netsurgeon import cli
-from netsurgeon.passes.unpack_weights import UnpackWeights
+from netsurgeon.passes.packing.unpack_weights import UnpackWeights
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime.session import Runtime
 
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
 CALIBRATION, TEST = DIGITS / "calibration.npz", DIGITS / "test.npz"

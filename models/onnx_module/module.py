@@ -1,0 +1,135 @@
+"""An ONNX graph as a PyTorch module whose weights can be trained and written back: the graph itself stays.
+
+Masks hold: what is 0 in a weight of two axes or more stays 0. BatchNormalization keeps its statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from netsurgeon.models.onnx_module.registry import OPERATORS
+from netsurgeon.models.surgery import Mask
+
+TRAINED = {
+    "BatchNormalization": (1, 2),
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (0, 1, 2),
+    "InstanceNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "MatMul": (0, 1),
+    "PRelu": (1,),
+}
+"""Inputs that are trained where they are float32 initializers; so are biases that are added behind a MatMul."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node: what it does, to which values, and which values it gives."""
+
+    operator: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+class OnnxModule(nn.Module):
+    """A graph of float32 values.
+
+    Args:
+        model: with one input, and without subgraphs or functions.
+
+    Raises:
+        ValueError: an operator is none that can be trained, or nothing can be.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        super().__init__()
+        graph = model.graph
+        version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+        refused = sorted({_full_name(node) for node in graph.node if _full_name(node) not in OPERATORS})
+        if refused:
+            raise ValueError(f"the operators {', '.join(refused)} cannot be trained")
+        arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        fed = [value.name for value in graph.input if value.name not in arrays]
+        if len(fed) != 1:
+            raise ValueError(f"the model has the inputs {', '.join(fed) or 'none'}, one is expected")
+        self.input, self.outputs = fed[0], [value.name for value in graph.output]
+        self.steps = [_step(node, version) for node in graph.node]
+        self.places = {name: f"value_{number}" for number, name in enumerate(arrays)}
+        """The attribute that holds each initializer: a parameter or a buffer."""
+        self.trained = [name for name in arrays if name in _trained(graph, arrays)]
+        if not self.trained:
+            raise ValueError("no weight of the model can be trained")
+        self.integers: dict[str, Tensor] = {}
+        for name, array in arrays.items():
+            value = torch.from_numpy(np.array(array))
+            if name in self.trained:
+                self.register_parameter(self.places[name], nn.Parameter(value))
+                if value.ndim > 1:
+                    parametrize.register_parametrization(self, self.places[name], Mask(value != 0))
+            elif value.is_floating_point():
+                self.register_buffer(self.places[name], value, persistent=False)
+            else:
+                self.integers[name] = value  # shapes and places, which stay on the CPU
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The outputs of the graph; the only one where there is one."""
+        values: dict[str, Tensor | None] = {"": None, self.input: x, **self.integers}
+        values |= {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
+        for step in self.steps:
+            try:
+                found = OPERATORS[step.operator]([values[name] for name in step.inputs], step.attributes)
+            except (NotImplementedError, RuntimeError, TypeError, KeyError) as error:
+                raise ValueError(f"{step.operator} {step.name!r} cannot be trained: {error}") from error
+            for name, value in zip(step.outputs, found if isinstance(found, tuple) else (found,), strict=False):
+                values[name] = value
+        outputs = [value for name in self.outputs if (value := values[name]) is not None]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The trained initializers by name, masks multiplied in."""
+        return {name: getattr(self, self.places[name]).detach().cpu().numpy().copy() for name in self.trained}
+
+
+def _full_name(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _step(node: onnx.NodeProto, version: int) -> Step:
+    attributes: dict[str, Any] = {"opset": version, "outputs": len(node.output)}
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode()
+        if isinstance(value, onnx.TensorProto):
+            value = torch.from_numpy(np.array(numpy_helper.to_array(value)))
+        attributes[attribute.name] = value
+    if node.op_type == "Cast":
+        sample = np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
+        attributes["to"] = torch.from_numpy(sample).dtype
+    return Step(node.op_type, node.name, tuple(node.input), tuple(node.output), attributes)
+
+
+def _trained(graph: onnx.GraphProto, arrays: Mapping[str, npt.NDArray[Any]]) -> set[str]:
+    """Initializers that are trained: all that are read only as weights."""
+    multiplied = {node.output[0] for node in graph.node if node.op_type == "MatMul"}
+    weights: set[str] = set()
+    others = {value.name for value in graph.output}
+    for node in graph.node:
+        is_bias = node.op_type == "Add" and any(name in multiplied for name in node.input)
+        places = (0, 1) if is_bias else TRAINED.get(node.op_type, ())
+        for place, name in enumerate(node.input):
+            (weights if place in places else others).add(name)
+    return {name for name in weights - others if name in arrays and arrays[name].dtype == np.float32}

@@ -1,0 +1,20 @@
+"""How each operator's axes hang together: labels on axes, declared by one file an operator family."""
+
+from netsurgeon.passes.axes.declare import DECLARATIONS, Removal, Scope, UndeclaredError
+from netsurgeon.passes.axes.labels import SILENT, Axis, Classes
+from netsurgeon.passes.axes.tracks import Observation, Reason, Slot, Tracks, kept
+
+__all__ = [
+    "DECLARATIONS",
+    "SILENT",
+    "Axis",
+    "Classes",
+    "Observation",
+    "Reason",
+    "Removal",
+    "Scope",
+    "Slot",
+    "Tracks",
+    "UndeclaredError",
+    "kept",
+]

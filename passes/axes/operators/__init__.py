@@ -1,0 +1,1 @@
+"""Declarations of axes, one file an operator family."""

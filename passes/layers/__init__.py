@@ -1,0 +1,13 @@
+"""Layers with a weight matrix: find them in a graph, and read and write their weights."""
+
+from netsurgeon.passes.layers.layer import Layer
+from netsurgeon.passes.layers.layer_finder import Declined, find_layers
+from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
+
+__all__ = [
+    "Declined",
+    "Layer",
+    "PooledMap",
+    "find_layers",
+    "ridge_of",
+]

@@ -1,0 +1,192 @@
+"""Which nodes of a graph are layers, and why the others that hold weights are left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import FLOATS, bodies, is_constant, label, present, tensor
+from netsurgeon.passes.layers.geometry import Geometry
+from netsurgeon.passes.layers.layer import Layer
+
+MAX_COLUMNS = 6144
+"""Wider layers are solved in column blocks of whole channels (a block-diagonal Hessian)."""
+
+_DECLINED_OPERATORS = {
+    "ConvTranspose": "transposed convolutions are not pruned",
+    "LSTM": "recurrent cells are not pruned",
+    "GRU": "recurrent cells are not pruned",
+    "RNN": "recurrent cells are not pruned",
+    "Einsum": "the contraction of an Einsum is not analysed",
+    "DeformConv": "deformable convolutions are not pruned",
+    "Gather": "embedding tables are not pruned",
+}
+_QUANTISED = (
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+    "QGemm",
+    "MatMulNBits",
+    "QAttention",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Declined:
+    """A node that is left as it is, and why."""
+
+    node: str
+    operator: str
+    reason: str
+    parameters: int = 0
+
+
+def find_layers(graph: ir.Graph) -> tuple[list[Layer], list[Declined]]:
+    """Every layer that can be pruned, in graph order, and every other node that holds weights, with its reason."""
+    layers: list[Layer] = []
+    declined: list[Declined] = []
+    for node in graph:
+        found = _view(node)
+        if isinstance(found, Layer):
+            layers.append(found)
+        elif found is not None:
+            declined.append(Declined(label(node), node.op_type, found, _weights_of(node)))
+        declined.extend(_inside(node))
+    return layers, declined
+
+
+def _inside(node: ir.Node) -> Iterator[Declined]:
+    for body in bodies(node):
+        for inner in body:
+            size = _weights_of(inner)
+            if size and (inner.op_type in _VIEWS or inner.op_type in _DECLINED_OPERATORS):
+                reason = f"it lies inside a body of {node.op_type} {label(node)!r}"
+                yield Declined(label(inner), inner.op_type, reason, size)
+            yield from _inside(inner)
+
+
+def _weights_of(node: ir.Node) -> int:
+    constants = (v.const_value for v in node.inputs if v is not None and v.const_value is not None)
+    return sum(c.size for c in constants if c.dtype in FLOATS and len(c.shape) >= 2)
+
+
+def _view(node: ir.Node) -> Layer | str | None:
+    """The layer of a node; a reason when it has weights that are left alone; None when it has none."""
+    if not node.domain and node.op_type in _VIEWS:
+        return _VIEWS[node.op_type](node)
+    if node.op_type in _QUANTISED:
+        return "quantised operators are not pruned"
+    size = _weights_of(node)
+    if node.domain:
+        return f"operator {node.domain}.{node.op_type} is not known" if size else None
+    if node.op_type in _DECLINED_OPERATORS and size:
+        return _DECLINED_OPERATORS[node.op_type]
+    return f"the constant of {node.op_type} is not a layer's weight" if size >= 1024 else None
+
+
+def _weight_problem(node: ir.Node, index: int) -> str | None:
+    value = node.inputs[index]
+    if value is None or not value.is_initializer() or value.const_value is None:
+        return "its weight is computed while the model runs"
+    if value.is_graph_input():
+        return "its weight is an input of the model, which a caller can replace"
+    if value.is_graph_output():
+        return "its weight is an output of the model"
+    if tensor(value).dtype not in FLOATS:
+        return f"its weight has type {tensor(value).dtype.name}, expected a float type"
+    return None
+
+
+def _conv(node: ir.Node) -> Layer | str:
+    problem = _weight_problem(node, 1)
+    if problem:
+        return problem
+    shape = tuple(tensor(present(node.inputs[1])).shape.numpy())
+    rank, groups = len(shape) - 2, node.attributes.get_int("group", 1)
+    geometry = Geometry(
+        shape[2:],
+        tuple(node.attributes.get_ints("strides", (1,) * rank)),
+        tuple(node.attributes.get_ints("dilations", (1,) * rank)),
+        tuple(node.attributes.get_ints("pads", (0,) * (2 * rank))),
+        node.attributes.get_string("auto_pad", "NOTSET"),
+    )
+    columns, kernel = math.prod(shape[1:]), math.prod(shape[2:])
+    blocks = _blocks(columns, kernel)
+    return Layer(node, 1, 0, groups, shape[0] // groups, columns, geometry, blocks, kernel_size=kernel)
+
+
+def _weight_side(node: ir.Node) -> int | str | None:
+    """Which operand of a Gemm or MatMul is the weight; a reason to decline it; None when neither is one."""
+    constants = [i for i in (1, 0) if is_constant(node.inputs[i])]
+    if len(constants) == 2:
+        return "both operands are constants"
+    if constants:
+        return _weight_problem(node, constants[0]) or constants[0]
+    return next((_weight_problem(node, i) for i in (1, 0) if _comes_from_constants(node.inputs[i])), None)
+
+
+def _comes_from_constants(value: ir.Value | None) -> bool:
+    """Whether the value is a constant that can be overridden, or one node (as DequantizeLinear) behind constants."""
+    if value is None or value.producer() is None:
+        return value is not None and value.is_initializer()
+    producer = value.producer()
+    return producer is not None and all(v is None or v.is_initializer() for v in producer.inputs)
+
+
+def _gemm(node: ir.Node) -> Layer | str | None:
+    side = _weight_side(node)
+    if not isinstance(side, int):
+        return side
+    if node.attributes.get_float("alpha", 1.0) == 0.0:
+        return "alpha is 0: the weight has no effect"
+    layer = Layer(node, side, 1 - side, 1, 1, 1)
+    shape = tensor(layer.weight).shape.numpy()
+    rows, columns = shape if layer.rows_first() else shape[::-1]
+    return dataclasses.replace(layer, rows=rows, columns=columns, blocks=_blocks(columns, 1))
+
+
+def _matmul(node: ir.Node) -> Layer | str | None:
+    side = _weight_side(node)
+    if not isinstance(side, int):
+        return side
+    shape = tensor(present(node.inputs[side])).shape.numpy()
+    if len(shape) < 2:
+        return "its weight is a vector"
+    if math.prod(shape[:-2]) != 1:
+        return "its weight is a stack of matrices"
+    columns, rows = shape[-2:] if side == 1 else (shape[-1], shape[-2])
+    layer = Layer(node, side, 1 - side, 1, rows, columns, blocks=_blocks(columns, 1))
+    return dataclasses.replace(layer, adder=_adder(layer))
+
+
+def _adder(layer: Layer) -> ir.Node | None:
+    """The Add right behind a MatMul, when its constant is one number an output."""
+    output = layer.node.outputs[0]
+    users = [use.node for use in output.uses()]
+    if len(users) != 1 or output.is_graph_output() or users[0].op_type != "Add" or users[0].domain:
+        return None
+    other = next(v for v in users[0].inputs if v is not output)
+    if not is_constant(other):
+        return None
+    wanted: tuple[int, ...] = (layer.rows,)
+    if layer.weight_index == 0:
+        # W x has one column a sample, unless x is a vector: only its rank tells which axis the outputs are on
+        if layer.input.shape is None:
+            return None
+        wanted = (layer.rows, 1)[: len(layer.input.shape)]
+    shape = tensor(present(other)).shape.numpy()
+    return users[0] if shape[-len(wanted) :] == wanted and math.prod(shape) == layer.rows else None
+
+
+def _blocks(columns: int, kernel: int) -> int:
+    """Fewest equal cuts into whole channels that leave at most MAX_COLUMNS columns each."""
+    channels = columns // kernel
+    fits = (b for b in range(1, channels + 1) if channels % b == 0 and columns // b <= MAX_COLUMNS)
+    return next(fits, channels)
+
+
+_VIEWS: dict[str, Callable[[ir.Node], Layer | str | None]] = {"Conv": _conv, "Gemm": _gemm, "MatMul": _matmul}

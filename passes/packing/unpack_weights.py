@@ -1,0 +1,148 @@
+"""Turn packed weights back into plain initializers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def unpacking_node_name(weight: str) -> str:
+    """The name of the node that produces a packed weight, the mark by which it is found again after a save."""
+    return f"{weight}/unpack"
+
+
+@dataclass(frozen=True)
+class UnpackWeights(ir.passes.InPlacePass):
+    """The exact inverse of :class:`PackWeights`.
+
+    Every unpacking chain becomes an initializer with the weight's name, type, shape and values to the last bit; the
+    chain's nodes and helper initializers go. A chain is a node of the main graph whose name says that it unpacks its
+    own output and whose every ancestor is one of the chain's operators on initializers. Anything else stays: a node
+    that bears the mark but depends on an input of the graph, or gives an output of it, is left as it is.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Unpack every packed weight of the main graph."""
+        chains = unpacking_chains(model.graph)
+        for chain in chains:
+            _unpack(model.graph, chain)
+        return ir.passes.PassResult(model, modified=bool(chains))
+
+
+def packed_weights(model: ir.Model) -> list[str]:
+    """Names of the packed weights of the main graph, in order."""
+    return [str(chain[-1].outputs[0].name) for chain in unpacking_chains(model.graph)]
+
+
+def unpacking_chains(graph: ir.Graph) -> list[list[ir.Node]]:
+    """The nodes of every chain in ``graph``, in order; the last one gives the weight."""
+    order = {node: place for place, node in enumerate(graph)}
+    cones = [_ancestry(node) for node in order if _is_marked(node)]
+    chains = [cone for cone in cones if all(node in order and _is_unpacking(node) for node in cone)]
+    return [sorted(chain, key=order.__getitem__) for chain in chains]
+
+
+def _is_marked(node: ir.Node) -> bool:
+    if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
+        return False
+    name, _, number = (node.name or "").rpartition("_")
+    marked = unpacking_node_name(str(node.outputs[0].name))
+    return marked == node.name or (marked == name and number.isdigit())
+
+
+def _ancestry(last: ir.Node) -> set[ir.Node]:
+    """The node and every node that it depends on."""
+    found: set[ir.Node] = set()
+    waiting = [last]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            producers = (value.producer() for value in node.inputs if value is not None)
+            waiting += [producer for producer in producers if producer is not None]
+    return found
+
+
+def _is_unpacking(node: ir.Node) -> bool:
+    """Whether the node is one of a chain's operators, on constant initializers and outputs of other nodes."""
+    if node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx"):
+        return False
+    return all(
+        value is not None
+        and not value.is_graph_input()
+        and (value.producer() is not None or value.const_value is not None)
+        for value in node.inputs
+    )
+
+
+def _unpack(graph: ir.Graph, chain: Sequence[ir.Node]) -> None:
+    packed = chain[-1].outputs[0]
+    tensor = ir.tensor(_evaluate(chain), name=packed.name)
+    plain = ir.val(packed.name, const_value=tensor, metadata_props=dict(packed.metadata_props))
+    plain.doc_string = packed.doc_string
+    packed.replace_all_uses_with(plain)
+    for node in reversed(chain):
+        # Another tool may have merged equal nodes or tensors of two chains: only what nobody uses goes.
+        if node.outputs[0].uses():
+            continue
+        inputs = [value for value in node.inputs if value is not None]
+        graph.remove(node, safe=True)
+        for value in inputs:
+            if value.is_initializer() and not value.uses() and not value.is_graph_output():
+                graph.initializers.pop(str(value.name), None)
+    graph.register_initializer(plain)
+
+
+def _evaluate(chain: Sequence[ir.Node]) -> Array:
+    """The output of the chain's last node."""
+    arrays: dict[ir.Value, Array] = {}
+    for node in chain:
+        inputs = [_array(value, arrays) for value in node.inputs if value is not None]
+        arrays[node.outputs[0]] = _OPERATORS[node.op_type](node, *inputs)
+    return arrays[chain[-1].outputs[0]]
+
+
+def _array(value: ir.Value, arrays: dict[ir.Value, Array]) -> Array:
+    if value in arrays:
+        return arrays[value]
+    assert value.const_value is not None  # _is_unpacking has seen it
+    return value.const_value.numpy()
+
+
+def _cast(node: ir.Node, data: Array) -> Array:
+    return data.astype(ir.DataType(node.attributes["to"].as_int()).numpy())
+
+
+def _constant_of_shape(node: ir.Node, shape: Array) -> Array:
+    return np.full(tuple(shape), node.attributes["value"].as_tensor().numpy()[0])
+
+
+def _scatter(_: ir.Node, data: Array, indices: Array, updates: Array) -> Array:
+    scattered = data.copy()
+    scattered[indices] = updates
+    return scattered
+
+
+def _cumsum(_: ir.Node, data: Array, axis: Array) -> Array:
+    return np.cumsum(data, axis=int(axis), dtype=data.dtype)
+
+
+_OPERATORS: dict[str, Callable[..., Array]] = {
+    "Add": lambda _, left, right: left + right,
+    "BitShift": lambda _, words, shifts: np.right_shift(words, shifts),
+    "Cast": _cast,
+    "ConstantOfShape": _constant_of_shape,
+    "CumSum": _cumsum,
+    "Gather": lambda _, data, indices: data[indices],
+    "Mod": lambda _, data, divisor: data % divisor,
+    "Mul": lambda _, left, right: left * right,
+    "Reshape": lambda _, data, shape: data.reshape(tuple(shape)),
+    "ScatterElements": _scatter,
+    "Slice": lambda _, data, start, end: data[int(start[0]) : int(end[0])],
+}
+"""The chain's operators in NumPy, for the attributes and ranks that a chain has."""

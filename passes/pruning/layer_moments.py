@@ -1,0 +1,51 @@
+"""The second moments that the correction of one layer needs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.pruning.layer_plan import Gone
+from netsurgeon.passes.solvers import Array, Moments, Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerMoments:
+    """A layer's streamed moments, a part of the samples held out to choose the damping.
+
+    Attributes:
+        fit: most of the rows.
+        held: the others.
+        positions: rows the layer has seen in all, most of which may not have been drawn; each costs its weights'
+            number of multiply-adds.
+        ridge: what damping multiplies, see `Statistics`.
+    """
+
+    fit: Moments
+    held: Moments
+    positions: int = 0
+    ridge: Array | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
+        return self.fit.varies or self.held.varies
+
+    def statistics(self, gone: Gone | None = None, *, centred: bool) -> Statistics:
+        """Of all samples."""
+        return self._statistics(self.fit.merged(self.held), gone, centred)
+
+    def choose_damping(
+        self, weight: Array, gone: Gone | None, keep: int, rng: np.random.Generator, *, centred: bool
+    ) -> float:
+        """λ for `weight` (groups, rows, columns) with `keep` weights left; the largest where nothing is held out."""
+        if self.held.count == 0:
+            return max(solvers.DAMPINGS)
+        fit, held = (self._statistics(part, gone, centred) for part in (self.fit, self.held))
+        return solvers.choose_damping(weight, fit, held, keep, rng)
+
+    def _statistics(self, moments: Moments, gone: Gone | None, centred: bool) -> Statistics:
+        statistics = dataclasses.replace(moments.statistics(centred=centred), ridge=self.ridge)
+        return statistics if gone is None else statistics.without(gone.columns, gone.rows)

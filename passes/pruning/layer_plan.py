@@ -1,0 +1,96 @@
+"""What pruning is told of a layer, and what it answers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.passes.solvers import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPlan:
+    """What is to happen to one layer.
+
+    Attributes:
+        keep: weights that may stay nonzero; where it is fewer than all, no more than are nonzero now do.
+        method: one of `solvers.METHODS`, or `solvers.HASTY`.
+        damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
+        pattern: N and M of an N:M pattern.
+        values: "codebook" = at most 255 distinct values, fewer where that costs little, times a power of two for each
+            row (see `has_scaled_rows`); anything else leaves them free.
+        gone: columns and rows that are trimmed; they are not in `keep`.
+        keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
+        patient: whether there is time for the best that the method can do.
+        price: error, relative to the energy of the layer's output, that one weight less is worth; None = not known.
+    """
+
+    keep: int
+    method: str = "auto"
+    damping: float | None = None
+    pattern: tuple[int, int] | None = None
+    values: str = "float32"
+    gone: Gone | None = dataclasses.field(default=None, compare=False)
+    keep_zeros: bool = False
+    patient: bool = True
+    price: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Gone:
+    """What a layer loses because units are trimmed.
+
+    Attributes:
+        columns: True = nobody makes this input any more: its weights are zero, (groups x blocks, columns / blocks).
+        rows: True = nobody reads this output any more: its other weights stay as they are, (groups x blocks, rows).
+    """
+
+    columns: npt.NDArray[np.bool_] = dataclasses.field(repr=False)
+    rows: npt.NDArray[np.bool_] = dataclasses.field(repr=False)
+
+    @property
+    def live(self) -> int:
+        """Weights that are left."""
+        return int(((~self.rows).sum(axis=1) * (~self.columns).sum(axis=1)).sum())
+
+    def without_rows(self, weight: Array) -> Array:
+        """A weight (groups x blocks, rows, columns / blocks) whose lost rows are zero."""
+        return np.where(self.rows[:, :, None], 0.0, weight)
+
+    def restored(self, pruned: Array, weight: Array) -> Array:
+        """`pruned` with the lost rows of `weight`."""
+        return np.where(self.rows[:, :, None], np.where(self.columns[:, None, :], 0.0, weight), pruned)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What was done to one layer.
+
+    Attributes:
+        damping: λ that was used, relative to the mean diagonal of the Hessian.
+        samples: rows its statistics were taken from.
+        varied: whether they differed.
+        seconds: time the solver took.
+    """
+
+    damping: float
+    samples: int
+    varied: bool
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """What a layer's problem has come to, to be written into the layer.
+
+    Attributes:
+        weight: of the shape of `Layer.matrix()`.
+        shift: of the bias, (groups x rows,); None where the bias stays.
+        outcome: how it came about.
+    """
+
+    weight: Array = dataclasses.field(repr=False)
+    shift: Array | None = dataclasses.field(repr=False)
+    outcome: Outcome

@@ -1,0 +1,130 @@
+"""Prune the weights of layers and correct what is left, from calibration statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.pruning.layer_moments import LayerMoments
+from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
+from netsurgeon.passes.quantization import quantize
+from netsurgeon.passes.solvers import Array, FactorizationError, Pattern, Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneWeights(ir.passes.InPlacePass):
+    """L-OBS and its descendants on every layer that `plan` and `moments` name.
+
+    Attributes:
+        plan: by layer name.
+        moments: by layer name.
+        seed: of the rows sampled to choose the damping.
+        solutions: by layer name: those that are known are written without moments, those that are found are added.
+    """
+
+    plan: Mapping[str, LayerPlan]
+    moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
+    seed: int = 0
+    solutions: dict[str, Solution] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """What was done, by layer name."""
+        return {name: solution.outcome for name, solution in self.solutions.items()}
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Prune in place.
+
+        Raises:
+            FactorizationError: a damped Hessian has no Cholesky factor; the message names layer and damping.
+        """
+        layers = [layer for layer in find_layers(model.graph)[0] if layer.name in self.plan]
+        for layer in layers:
+            if layer.name in self.solutions:
+                solution = self.solutions[layer.name]
+                layer.write(solution.weight)
+                if solution.shift is not None:
+                    layer.shift_bias(solution.shift)
+            elif layer.name in self.moments:
+                self.solutions[layer.name] = self._prune(layer)
+        return ir.passes.PassResult(model, bool(self.solutions))
+
+    def _prune(self, layer: Layer) -> Solution:
+        started = time.perf_counter()
+        plan, moments = self.plan[layer.name], self.moments[layer.name]
+        if plan.method in solvers.UNCORRECTED:
+            moments = dataclasses.replace(moments, ridge=None)
+        centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
+        dense = layer.matrix()
+        weight = plan.gone.without_rows(dense) if plan.gone else dense
+        damping = plan.damping
+        if damping is None:
+            damping = self._choose_damping(weight, plan, moments, centred)
+        statistics = moments.statistics(plan.gone, centred=centred)
+        try:
+            problem = solvers.Problem.of(weight, statistics, damping)
+            pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
+            if plan.keep_zeros:
+                pruned = solvers.correct(problem, weight != 0)
+            else:
+                pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern, patient=plan.patient)
+            if plan.values == "codebook":
+                pruned = quantize(pruned, problem, plan.price, scaled=has_scaled_rows(layer, plan.values))
+        except FactorizationError as error:
+            raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
+        written = plan.gone.restored(pruned, dense) if plan.gone else pruned
+        layer.write(written)
+        shift = bias_shift(layer, dense, statistics) if centred else None
+        if shift is not None:
+            layer.shift_bias(shift)
+        return Solution(
+            written, shift, Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
+        )
+
+    def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
+        if plan.method == "magnitude" and plan.gone is None:  # nothing is solved
+            return solvers.DAMPINGS[0]
+        return moments.choose_damping(weight, plan.gone, plan.keep, np.random.default_rng(self.seed), centred=centred)
+
+
+def _kept(plan: LayerPlan, weight: Array) -> int:
+    """How many weights may stay: all, or no more than there are, lest a refit fills zeros that the model came with."""
+    live = plan.gone.live if plan.gone else weight.size
+    return weight.size if plan.keep >= live else min(plan.keep, int(np.count_nonzero(weight)))
+
+
+def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:
+    """``W x̄ − Ŵ x̂̄`` over all groups and blocks, (groups x rows,): keeps each output's mean.
+
+    What a branch that is added behind the layer has lost on average is made up for, too.
+    """
+    current = layer.matrix()
+    moved = dense @ statistics.dense_mean[..., None] - current @ statistics.current_mean[..., None]
+    if statistics.lost_mean is not None:
+        moved = moved + statistics.lost_mean[..., None]
+    return np.asarray(moved[..., 0].reshape(layer.groups, layer.blocks, layer.rows).sum(axis=1).ravel())
+
+
+def has_scaled_rows(layer: Layer, values: str) -> bool:
+    """Whether the rows of a layer share a codebook up to powers of two, as `PackWeights` can store them."""
+    return values == "codebook" and layer.blocks == 1 and tensor(layer.weight).numpy().itemsize > 2
+
+
+def pattern_of(layer: Layer, pattern: tuple[int, int]) -> Pattern:
+    """The N:M pattern on a layer's columns.
+
+    Raises:
+        ValueError: its input channels are not a multiple of M.
+    """
+    kept, size = pattern
+    channels = layer.columns // layer.blocks // layer.kernel_size
+    if channels % size:
+        raise ValueError(f"layer {layer.name!r} has {channels} input channels a group, not a multiple of {size}")
+    return Pattern(kept, size, layer.pattern_columns)

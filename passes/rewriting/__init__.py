@@ -1,0 +1,10 @@
+"""Rewrite a graph into an equivalent one: normal form, shortcuts as convolutions."""
+
+from netsurgeon.passes.rewriting.convolve_shortcuts import ConvolveShortcuts
+from netsurgeon.passes.rewriting.normalise import NameNodes, normal_form
+
+__all__ = [
+    "ConvolveShortcuts",
+    "NameNodes",
+    "normal_form",
+]

@@ -1,0 +1,182 @@
+"""The normal form that surgery works on; onnx_ir and onnxscript do nearly all of it.
+
+Functions inlined, constants and constant-foldable weights as initializers, BatchNormalization
+folded into the Conv or Gemm before it, every node named. Nodes that survive keep their names.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+from onnxscript.optimizer import fold_constants
+from onnxscript.rewriter import RewritePass
+from onnxscript.rewriter.rules.common import (
+    fuse_batchnorm_into_conv_rule,
+    fuse_batchnorm_into_conv_transpose_rule,
+    fuse_batchnorm_into_gemm_rule,
+)
+
+from netsurgeon.passes.graph import set_initializer, tensor
+
+FOLDED_BYTES = 2**31 - 1
+_WEIGHT_INPUTS = {
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (0, 1, 2),
+    "MatMul": (0, 1),
+    "Add": (0, 1),
+    "BatchNormalization": (1, 2, 3, 4),
+    "Pad": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+}
+_RULES = (fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule, fuse_batchnorm_into_gemm_rule)
+_KEPT_QUANTISED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
+
+
+def normal_form() -> ir.passes.PassBase:
+    """The whole sequence, as one pass that works in place."""
+    return ir.passes.Sequential(
+        common.InlinePass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
+        common.RemoveInitializersFromInputsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        FoldWeights(),
+        OwnParameters(),
+        FoldBatchNormalization(),
+        common.RemoveUnusedNodesPass(),
+        NameNodes(),
+        DropExporterTraces(),
+    )
+
+
+class FoldWeights(ir.passes.InPlacePass):
+    """Evaluate the constant sub-graphs that weights hang on, and only those."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Fold in place."""
+        wanted = _weight_ancestors(model.graph)
+        if not wanted:
+            return ir.passes.PassResult(model, False)
+        result = fold_constants(
+            model,
+            input_size_limit=FOLDED_BYTES,
+            output_size_limit=FOLDED_BYTES,
+            should_fold=lambda node: node in wanted,
+        )
+        return ir.passes.PassResult(model, bool(result.modified))
+
+
+def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:
+    """Nodes with constant inputs only, from which a layer's weight is computed."""
+    constant: set[ir.Node] = set()
+    for node in graph:
+        if node.op_type in _KEPT_QUANTISED or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+            continue
+        if node.op_type.startswith("Random") or node.op_type in ("Multinomial", "Bernoulli"):
+            continue
+        if all(v is None or v.const_value is not None or v.producer() in constant for v in node.inputs):
+            constant.add(node)
+    wanted: set[ir.Node] = set()
+    for node in graph:
+        for index in _WEIGHT_INPUTS.get(node.op_type, ()):
+            value = node.inputs[index] if index < len(node.inputs) else None
+            stack = [value.producer()] if value is not None and node not in constant else []
+            while stack:
+                producer = stack.pop()
+                if producer is not None and producer in constant and producer not in wanted:
+                    wanted.add(producer)
+                    stack.extend(v.producer() for v in producer.inputs if v is not None)
+    return wanted
+
+
+class OwnParameters(ir.passes.InPlacePass):
+    """Give every Conv and Gemm that feeds a BatchNormalization parameters of its own, so that it can be folded."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Clone shared initializers and drop an empty bias in place."""
+        modified = False
+        for node in model.graph:
+            users = [use.node for use in node.outputs[0].uses()]
+            if node.op_type not in ("Conv", "Gemm") or [u.op_type for u in users] != ["BatchNormalization"]:
+                continue
+            if node.inputs[-1] is None:
+                node.resize_inputs(len(node.inputs) - 1)
+                modified = True
+            for index in range(1, len(node.inputs)):
+                value = node.inputs[index]
+                if value is not None and value.is_initializer() and len(value.uses()) > 1:
+                    set_initializer(node, index, tensor(value).numpy(), value.name or "weight")
+                    modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+class FoldBatchNormalization(ir.passes.InPlacePass):
+    """``γ (W x + b − μ) / √(σ² + ε) + β`` as one Conv or Gemm (onnxscript's rules), where the result is finite."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Fold in place; the folded node keeps the name of the Conv or Gemm."""
+        names: dict[str | None, str | None] = {}
+        infinite = []
+        for node in model.graph:
+            source = node.inputs[0] if node.op_type == "BatchNormalization" else None
+            producer = source.producer() if source is not None else None
+            if source is not None and producer is not None:
+                names[node.outputs[0].name] = names.get(source.name, producer.name)
+                infinite += [] if _is_finite(node) else [node]
+        for node in infinite:
+            node.domain = "kept"  # which no rule matches
+        result = RewritePass(_RULES)(model)
+        for node in infinite:
+            node.domain = ""
+        for node in model.graph:
+            if node.op_type in ("Conv", "ConvTranspose", "Gemm") and node.outputs[0].name in names:
+                node.name = names[node.outputs[0].name]
+        return ir.passes.PassResult(model, bool(result.modified))
+
+
+def _is_finite(norm: ir.Node) -> bool:
+    """Whether scale and shift of a BatchNormalization are finite numbers of its own type."""
+    constants = [value.const_value for value in norm.inputs[1:] if value is not None and value.const_value is not None]
+    if len(constants) < 4:
+        return True
+    scale, shift, mean, variance = (constant.numpy() for constant in constants)
+    epsilon = norm.attributes["epsilon"].as_float() if "epsilon" in norm.attributes else 1e-5
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(variance + epsilon)
+        return bool(np.isfinite(factor).all() and np.isfinite(shift - mean * factor).all())
+
+
+class NameNodes(ir.passes.InPlacePass):
+    """Name nodes that have no name, or one that another node has, after their first output."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Name in place."""
+        nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
+        taken = {node.name for node in nodes if node.name}
+        seen: set[str] = set()
+        modified = False
+        for node in nodes:
+            if not node.name or node.name in seen:
+                base = (node.outputs[0].name if node.outputs else None) or node.op_type
+                name, count = f"{base}", 1
+                while name in taken:
+                    count += 1
+                    name = f"{base}_{count}"
+                node.name, modified = name, True
+                taken.add(name)
+            seen.add(node.name)
+        return ir.passes.PassResult(model, modified)
+
+
+class DropExporterTraces(ir.passes.InPlacePass):
+    """Drop what the PyTorch exporter notes on nodes for debugging: stack traces with paths of the author's machine."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Drop in place."""
+        modified = False
+        for node in ir.traversal.RecursiveGraphIterator(model.graph):
+            for key in [key for key in node.metadata_props if key.startswith("pkg.torch.onnx.")]:
+                del node.metadata_props[key]
+                modified = True
+        return ir.passes.PassResult(model, modified)

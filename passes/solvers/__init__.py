@@ -1,0 +1,39 @@
+"""The numerics of pruning: arrays in, arrays out, no ONNX."""
+
+from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping
+from netsurgeon.passes.solvers.error_curve import Curve, curve, trial
+from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
+from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, solve
+from netsurgeon.passes.solvers.masks import Pattern
+from netsurgeon.passes.solvers.methods import HASTY, METHODS, UNCORRECTED, correct, prune
+from netsurgeon.passes.solvers.parallel import single_threaded
+from netsurgeon.passes.solvers.problem import Problem, energy
+from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics
+
+__all__ = [
+    "AMPLE",
+    "DAMPINGS",
+    "FIXED",
+    "HASTY",
+    "METHODS",
+    "UNCORRECTED",
+    "Array",
+    "Consumer",
+    "Curve",
+    "FactorizationError",
+    "Mask",
+    "Moments",
+    "Pattern",
+    "Problem",
+    "Rows",
+    "Statistics",
+    "choose_damping",
+    "correct",
+    "curve",
+    "energy",
+    "owned",
+    "prune",
+    "single_threaded",
+    "solve",
+    "trial",
+]

@@ -1,0 +1,75 @@
+"""Choose the damping λ of a layer on rows that are held out."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.passes.solvers import linalg
+from netsurgeon.passes.solvers.linalg import Array, FactorizationError
+from netsurgeon.passes.solvers.problem import Problem, target_moments
+from netsurgeon.passes.solvers.quick_refit import OBS_COLUMNS, quick_refit
+from netsurgeon.passes.solvers.statistics import Statistics
+
+DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
+"""The usual one first; 1 where there are fewer samples than columns, as in a classifier behind global pooling."""
+
+
+WIDE_DAMPINGS = (1e-2, 1e-1, 1.0)
+
+
+RIDGE_DAMPINGS = (1.0, 1e-1)
+"""Of a ridge that is not the identity: it knows of directions that too few samples do not show."""
+
+
+AMPLE = 10
+"""With so many samples a column a layer takes DAMPINGS[0] without a choice, or with more than OBS_COLUMNS columns
+AMPLE_WIDE_DAMPING: a correction that rests on so much needs no more, whatever single positions of a feature map say."""
+
+
+AMPLE_WIDE_DAMPING = 1e-3
+
+
+NEAR_TIE = 0.002
+"""Dampings whose held-out errors differ by less than this share of the output's energy count as equal."""
+
+
+SAMPLED_ROWS = 64
+
+
+WIDE_SAMPLED_ROWS = 24
+"""Rows that stand for a layer in error curves and the choice of damping; fewer above FEW_ROWS_COLUMNS columns."""
+
+
+FEW_ROWS_COLUMNS = 900
+
+
+def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, rng: np.random.Generator) -> float:
+    """The first λ of DAMPINGS whose refit on a magnitude-like support is all but the best on held-out samples.
+
+    Near-ties are noise: the mask that the solver finds later is a better one, and needs less damping.
+    """
+    columns = weight.shape[-1]
+    if fit.count >= AMPLE * columns:
+        return AMPLE_WIDE_DAMPING if columns > OBS_COLUMNS else DAMPINGS[0]
+    chosen = sample_rows(weight, rng)
+    share = keep / weight.size
+    weight, fit, held = weight[:, chosen], fit.rows(chosen), held.rows(chosen)
+    keep = max(1, round(share * weight.size))
+    dampings = RIDGE_DAMPINGS if fit.ridge is not None else WIDE_DAMPINGS if columns > OBS_COLUMNS else DAMPINGS
+    errors = []
+    for damping in dampings:
+        try:
+            refitted = quick_refit(Problem.of(weight, fit, damping), keep)
+            errors.append(linalg.quadratic_error(refitted, target_moments(weight, held), held.gram))
+        except FactorizationError:
+            errors.append(np.inf)
+    explained = abs(min(errors))
+    return next(d for d, error in zip(dampings, errors, strict=True) if error <= min(errors) + NEAR_TIE * explained)
+
+
+def sample_rows(weight: Array, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Rows of a (groups, rows, columns) weight on which the damping is tried; few of them where it is wide."""
+    rows, columns = weight.shape[1:]
+    limit = SAMPLED_ROWS if columns <= FEW_ROWS_COLUMNS else WIDE_SAMPLED_ROWS
+    return np.sort(rng.choice(rows, size=min(rows, limit), replace=False))

@@ -1,0 +1,172 @@
+"""Dense linear algebra on stacks of symmetric matrices (groups, columns, columns).
+
+In float64; above SINGLE_COLUMNS columns, whose moments are float32, in float32 where that has a Cholesky factor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+from netsurgeon.passes.solvers.parallel import for_each_part
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.floating]
+SINGLE_COLUMNS = 2048
+BATCH_COLUMNS = 64
+"""Up to this width rows are refitted in one stacked solve; wider ones row by row."""
+
+
+class FactorizationError(ValueError):
+    """A damped Hessian that has no Cholesky factor; the message names layer and damping."""
+
+
+def _lapack(name: str, matrix: Floats) -> Any:
+    return getattr(scipy.linalg.lapack, ("s" if matrix.dtype == np.float32 else "d") + name)
+
+
+def inverse(hessian: Array) -> Array:
+    """Inverses of a stack of positive definite matrices.
+
+    Raises:
+        FactorizationError: a matrix is not positive definite.
+    """
+    return np.stack([_inverse(matrix) for matrix in hessian])
+
+
+def _inverse(matrix: Floats) -> Floats:
+    potri = _lapack("potri", matrix)
+    lower, _ = potri(_cholesky(matrix), lower=1, overwrite_c=1)
+    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
+
+
+def _cholesky(matrix: Floats) -> Floats:
+    potrf = _lapack("potrf", matrix)
+    factor, failed = potrf(matrix, lower=1)
+    # OpenBLAS takes a NaN for a pivot
+    if failed != 0 or not np.isfinite(np.diagonal(factor)).all():
+        raise FactorizationError("the damped Hessian is not positive definite")
+    return np.asarray(factor)
+
+
+def solve(target: Array, hessian: Array) -> Array:
+    """``target @ hessian⁻¹`` for stacks (groups, rows, columns) and (groups, columns, columns).
+
+    Raises:
+        FactorizationError: a matrix is not positive definite.
+    """
+    return np.stack([_in_working_type(_solve_rows, *each) for each in zip(hessian, target, strict=True)])
+
+
+def _solve_rows(matrix: Floats, rows: Floats) -> Floats:
+    potrs = _lapack("potrs", matrix)
+    solution, _ = potrs(_cholesky(matrix), rows.T, lower=1)
+    return np.asarray(solution.T)
+
+
+def _in_working_type(solver: Callable[[Floats, Floats], Floats], matrix: Array, rows: Array) -> Array:
+    """``solver(matrix, rows)`` in float32 for a wide matrix, unless that fails; else in float64."""
+    if len(matrix) > SINGLE_COLUMNS:
+        with contextlib.suppress(FactorizationError):
+            return solver(matrix.astype(np.float32), rows.astype(np.float32)).astype(np.float64)
+    return np.asarray(solver(matrix, rows), np.float64)
+
+
+def refit(target: Array, hessian: Array, mask: Mask) -> Array:
+    """The best weights on a support: for the kept set R of each row, ``w_R = target_R H_RR⁻¹`` (ALGORITHMS §2).
+
+    Args:
+        target: ``W₀ H``, (groups, rows, columns).
+        hessian: damped H, (groups, columns, columns).
+        mask: True = kept, (groups, rows, columns).
+
+    Raises:
+        FactorizationError: a matrix is not positive definite.
+    """
+    result = np.zeros_like(target)
+    for g, matrix in enumerate(hessian):
+        if matrix.shape[0] <= BATCH_COLUMNS:
+            result[g] = _refit_stacked(target[g], matrix, mask[g])
+        else:
+            result[g] = _in_working_type(functools.partial(_refit_rows, mask=mask[g]), matrix, target[g])
+    return result
+
+
+def _refit_stacked(target: Array, hessian: Array, mask: Mask) -> Array:
+    """All rows in one stacked solve: removed columns become rows and columns of the identity."""
+    _cholesky(hessian)
+    masked = hessian * (mask[:, :, None] & mask[:, None, :])
+    columns = np.arange(hessian.shape[0])
+    masked[:, columns, columns] += ~mask
+    return np.asarray(np.linalg.solve(masked, (target * mask)[..., None])[..., 0])
+
+
+def _refit_rows(hessian: Floats, target: Floats, mask: Mask) -> Floats:
+    """Row by row through the smaller of H on the kept and H⁻¹ on the removed columns."""
+    rows, columns = target.shape
+    result = np.zeros_like(target)
+    many = 2 * mask.sum(axis=1) > columns
+    inverted = _inverse(hessian) if many.any() else None
+    full = target[many] @ inverted if inverted is not None else target[:0]
+    position = np.cumsum(many) - 1
+
+    def work(part: npt.NDArray[np.int64]) -> None:
+        for r in part:
+            support = np.flatnonzero(mask[r])
+            if inverted is not None and many[r]:
+                removed = np.flatnonzero(~mask[r])
+                price = _solve_small(inverted[np.ix_(removed, removed)], full[position[r], removed])
+                result[r] = full[position[r]] - price @ inverted[removed]
+                result[r, removed] = 0.0
+            else:
+                result[r, support] = _solve_small(hessian[np.ix_(support, support)], target[r, support])
+
+    for_each_part(work, rows, 8)
+    return result
+
+
+def _solve_small(matrix: Floats, vector: Floats) -> Floats:
+    if len(vector) == 0:
+        return vector
+    posv = _lapack("posv", matrix)
+    _, solution, failed = posv(matrix, vector, lower=1, overwrite_a=1)
+    if failed != 0:
+        raise FactorizationError("the damped Hessian is not positive definite on a row's support")
+    return np.asarray(solution)
+
+
+def refit_iterative(
+    target: npt.NDArray[Any], hessian: npt.NDArray[Any], start: npt.NDArray[Any], mask: Mask, steps: int
+) -> npt.NDArray[Any]:
+    """Conjugate gradients on the support, all rows at once (BLAS-3); for error curves of wide layers.
+
+    Types follow `target`; Jacobi-preconditioned; `start` is zero off the mask.
+    """
+    weight = start * mask
+    diagonal = np.einsum("gii->gi", hessian)[:, None, :]
+    residual = (target - weight @ hessian) * mask
+    scaled = residual / diagonal
+    direction = scaled.copy()
+    energy = (residual * scaled).sum(axis=-1, keepdims=True)
+    for _ in range(steps):
+        image = (direction @ hessian) * mask
+        length = energy / np.maximum((direction * image).sum(axis=-1, keepdims=True), np.finfo(target.dtype).tiny)
+        weight += length * direction
+        residual -= length * image
+        scaled = residual / diagonal
+        fresh = (residual * scaled).sum(axis=-1, keepdims=True)
+        direction = scaled + fresh / np.maximum(energy, np.finfo(target.dtype).tiny) * direction
+        energy = fresh
+    return weight
+
+
+def quadratic_error(weight: Array, target: Array, hessian: Array) -> float:
+    """``tr(W H Wᵀ) − 2 tr(W targetᵀ)``: the layer's error up to a constant that no W changes."""
+    return float(np.sum((weight @ hessian - 2.0 * target) * weight))

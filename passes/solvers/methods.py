@@ -1,0 +1,99 @@
+"""From a layer's statistics to pruned and corrected weights: arrays in, arrays out.
+
+Every method but `magnitude` and `lobs` works on the recalibrated target: with C = X X̂ᵀ/N and Ĥ = X̂ X̂ᵀ/N + λR the
+best dense weight on the current inputs is W₀ = (W C + λWR + D) Ĥ⁻¹, and every support S ends with the exact refit
+w_S = (W₀ Ĥ)_S Ĥ_SS⁻¹ (ALGORITHMS §2). R is the identity unless the statistics bring a ridge. D = (Z − Ẑ) X̂ᵀ/N where a
+branch Z is added to the layer's output: what the layer can make up of that branch's error.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from netsurgeon.passes.solvers import admm, linalg, obs
+from netsurgeon.passes.solvers.linalg import Array, Mask
+from netsurgeon.passes.solvers.masks import Pattern, choose
+from netsurgeon.passes.solvers.problem import Problem
+from netsurgeon.passes.solvers.quick_refit import OBS_COLUMNS, quick_refit
+
+Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
+
+
+METHODS: tuple[str, ...] = get_args(Method)
+
+
+HASTY = "hasty"
+"""For rehearsals, not users: `auto` without patience; of layers with more than OBS_COLUMNS columns the largest scaled
+weights, refitted."""
+
+
+UNCORRECTED = ("magnitude", "lobs")
+"""Methods as published: on the dense inputs, without recalibration and refit."""
+
+
+LEAST_COLUMNS, BOTH_COLUMNS = 16, 320
+"""Up to the first width `auto` runs the exact sweep, up to the second both this and ADMM, and takes the better of the
+two; above, ADMM alone wins."""
+
+
+SLOW_WORK = 5e8
+
+
+WIDE_WORK = 4e9
+"""Up to so many products a step ADMM runs on the SLOW and on the WIDE schedule; above, on the SHORT one."""
+
+
+def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = None, *, patient: bool = True) -> Array:
+    """Weights (groups, rows, columns) with at most `keep` nonzeros, or what `pattern` allows.
+
+    Args:
+        problem: of the layer.
+        keep: most weights kept.
+        method: one of METHODS, or HASTY.
+        pattern: N:M pattern in place of `keep`.
+        patient: whether there is time for the best that `auto` and `admm` can do.
+
+    Raises:
+        FactorizationError: a Hessian has no Cholesky factor.
+        ValueError: the method is not known.
+    """
+    if method not in (*METHODS, HASTY):
+        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    if method == "magnitude":
+        return problem.weight * choose(np.abs(problem.weight), keep, pattern)
+    if method == "lobs":
+        return obs.lobs(problem.weight, linalg.inverse(problem.hessian), keep, pattern)
+    if pattern is None and keep >= problem.weight.size:
+        return problem.weight
+    if method == HASTY:
+        if problem.weight.shape[-1] > OBS_COLUMNS:
+            return quick_refit(problem, keep)
+        method, patient = "auto", False
+    masks = _masks(problem, keep, method, pattern, patient)
+    results = [linalg.refit(problem.target, problem.hessian, mask) for mask in masks]
+    return results[0] if len(results) == 1 else min(results, key=problem.error)
+
+
+def correct(problem: Problem, mask: Mask) -> Array:
+    """The best weights (groups, rows, columns) on a support that is given, True = kept.
+
+    Raises:
+        FactorizationError: a Hessian has no Cholesky factor.
+    """
+    return linalg.refit(problem.target, problem.hessian, mask)
+
+
+def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None, patient: bool) -> list[Mask]:
+    columns = problem.weight.shape[-1]
+    masks = []
+    if method == "obs" or (method == "auto" and columns <= (BOTH_COLUMNS if patient else LEAST_COLUMNS)):
+        swept = obs.sweep(problem.weight, linalg.inverse(problem.hessian), pattern)
+        mask = swept.mask(keep) if pattern is None else swept.mask(0)
+        masks.append(mask.reshape(problem.weight.shape))
+    if method == "admm" or (method == "auto" and columns > LEAST_COLUMNS):
+        work = problem.weight.size * columns
+        schedule = admm.SLOW if patient and work <= SLOW_WORK else admm.WIDE if work <= WIDE_WORK else admm.SHORT
+        masks.append(admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, pattern, schedule))
+    return masks

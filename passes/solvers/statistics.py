@@ -1,0 +1,222 @@
+"""What calibration hands to passes: streamed moments of a layer's inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+from netsurgeon.passes.solvers.linalg import Array
+
+Rows = npt.NDArray[np.float32]
+DOUBLE_LIMIT = 2048
+"""Wider Hessians are accumulated in float32: half the memory, and damping is far above the rounding."""
+ROUNDING = 1e-12
+"""An input whose variance is no more than this share of its squared mean is constant."""
+FEWEST_TO_TELL = 32
+"""With fewer samples no input is called dead: one that fires in one sample out of ten is easily missed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Second moments of one layer's inputs, per group; X dense inputs, X̂ inputs in the current model, N samples.
+
+    The layer can make up for a part of what its output misses without any fault of its own, L: S − Ŝ where another
+    branch S of the network is added to it. Where X̂ stands for X too, because `cross` would be more work, L holds
+    W (X − X̂) as well: both ways W X X̂ᵀ + (S − Ŝ) X̂ᵀ = W `cross` + `lost`.
+
+    Attributes:
+        count: N.
+        centred: whether the means were subtracted, because the layer's bias can take them up.
+        dense_mean: mean of X, (groups, columns).
+        current_mean: mean of X̂, (groups, columns).
+        gram: X̂ X̂ᵀ / N, (groups, columns, columns), undamped.
+        cross: X X̂ᵀ / N, (groups, columns, columns); the same array as `gram` where X̂ is X.
+        lost: L X̂ᵀ / N, (groups, rows, columns); None where nothing can be missed.
+        lost_mean: mean of L, (groups, rows); None where nothing can be missed.
+        varies: whether any input differs between samples; one sample, or many that are alike, tell of none.
+        gone: inputs that nobody makes any more, (groups, columns); None = all are made.
+        ridge: what damping multiplies, (groups, columns, columns), of mean diagonal 1; None = the identity.
+    """
+
+    count: int
+    centred: bool
+    dense_mean: Array = dataclasses.field(repr=False)
+    current_mean: Array = dataclasses.field(repr=False)
+    gram: Array = dataclasses.field(repr=False)
+    cross: Array = dataclasses.field(repr=False)
+    lost: Array | None = dataclasses.field(default=None, repr=False)
+    lost_mean: Array | None = dataclasses.field(default=None, repr=False)
+    varies: bool = True
+    gone: npt.NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
+    ridge: Array | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def dead(self) -> npt.NDArray[np.bool_]:
+        """Inputs that are gone or never vary (never fire, where not centred), (groups, columns).
+
+        Weights of those that never vary are removed for nothing, so none is where the samples cannot tell: they are
+        few, or all alike.
+        """
+        gone = np.zeros(self.gram.shape[:2], bool) if self.gone is None else self.gone
+        if self.count < FEWEST_TO_TELL or not self.varies:
+            return gone
+        energy = np.einsum("gii->gi", self.gram)
+        scale = energy.max(axis=1, keepdims=True)
+        return np.asarray(gone | (energy <= 1e-10 * scale))
+
+    def without(self, columns: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_] | None = None) -> Statistics:
+        """The same statistics where some of the current inputs are gone: dead from now on.
+
+        Args:
+            columns: True = gone, (groups, columns).
+            rows: outputs that nobody reads any more: they miss nothing, (groups, rows).
+        """
+
+        def zeroed(moment: Array) -> Array:
+            return np.where(columns[:, None, :], 0.0, moment)
+
+        gram = np.where(columns[:, :, None], 0.0, zeroed(self.gram))
+        lost = None if self.lost is None else zeroed(self.lost)
+        if lost is not None and rows is not None:
+            lost[rows] = 0.0
+        return dataclasses.replace(self, gram=gram, cross=zeroed(self.cross), lost=lost, gone=columns)
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Statistics:
+        """The same statistics for some of the layer's rows."""
+        if self.lost is None or self.lost_mean is None:
+            return self
+        return dataclasses.replace(self, lost=self.lost[:, chosen], lost_mean=self.lost_mean[:, chosen])
+
+
+class Moments:
+    """Accumulates moments batch by batch; activations are never kept.
+
+    Sums run around the first batch's mean, so that centring loses no digits.
+    """
+
+    def __init__(self, groups: int, columns: int, *, paired: bool):
+        dtype = np.float64 if columns <= DOUBLE_LIMIT else np.float32
+        self.count = 0
+        self.paired = paired
+        self._origin: tuple[Rows, Rows] | None = None
+        self._sums = np.zeros((2, groups, columns))
+        self._gram = np.zeros((groups, columns, columns), dtype)
+        self._cross = np.zeros((groups, columns, columns), dtype) if paired else self._gram
+        self._lost: tuple[Rows, Array] | None = None
+
+    @property
+    def varies(self) -> bool:
+        """Whether any input (the current model's, where paired) differs between samples by more than rounding."""
+        if self.count == 0 or self._origin is None:
+            return False
+        offsets = self._sums[1] / self.count
+        energy = np.einsum("gii->gi", self._gram) / self.count - offsets**2
+        return bool((energy > ROUNDING * (self._origin[1] + offsets) ** 2).any())
+
+    def update(self, dense: Rows, current: Rows | None = None, lost: Rows | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            dense: dense inputs, (groups, samples, columns); where not paired, the only ones.
+            current: where paired, the current ones, of the same shape.
+            lost: what the output misses, see `Statistics`, (groups, samples, rows); in every batch or in none.
+        """
+        now = dense if current is None else current
+        if dense.shape[1] == 0:
+            return
+        if self._origin is None:
+            self._origin = (dense.mean(axis=1), now.mean(axis=1))
+        y = now - self._origin[1][:, None]
+        self._gram += _products(y, y)
+        self._sums[1] += _totals(y)
+        if self.paired:
+            x = dense - self._origin[0][:, None]
+            self._cross += _products(x, y)
+            self._sums[0] += _totals(x)
+        else:
+            self._sums[0] = self._sums[1]
+        if lost is not None:
+            self._lost = _added(self._lost, (_products(lost, y), _totals(lost)))
+        self.count += dense.shape[1]
+
+    def merged(self, other: Moments) -> Moments:
+        """The moments of both sets of samples.
+
+        Raises:
+            ValueError: they do not share an origin (see `like`).
+        """
+        if self._origin is not None and other._origin is not None and self._origin is not other._origin:
+            raise ValueError("moments around different origins cannot be merged: start one from the other's like()")
+        result = Moments(1, 1, paired=self.paired)
+        result.count = self.count + other.count
+        result._origin = self._origin or other._origin
+        result._sums = self._sums + other._sums
+        result._gram = self._gram + other._gram
+        result._cross = self._cross + other._cross if self.paired else result._gram
+        result._lost = _added(self._lost, other._lost)
+        return result
+
+    def like(self) -> Moments:
+        """Empty moments around the same origin, for another part of the same samples."""
+        groups, columns = self._gram.shape[:2]
+        result = Moments(groups, columns, paired=self.paired)
+        result._origin = self._origin
+        return result
+
+    def statistics(self, *, centred: bool) -> Statistics:
+        """The moments so far.
+
+        Raises:
+            ValueError: no samples were seen.
+        """
+        if self._origin is None or self.count == 0:
+            raise ValueError("no samples were seen")
+        origins = np.stack(self._origin).astype(np.float64)
+        offsets = self._sums / self.count
+        means = origins + offsets
+        gram = self._moment(self._gram, (offsets[1], offsets[1]), (means[1], means[1]), centred)
+        cross = gram
+        if self.paired:
+            cross = self._moment(self._cross, (offsets[0], offsets[1]), (means[0], means[1]), centred)
+        if self._lost is None:
+            return Statistics(self.count, centred, means[0], means[1], gram, cross, varies=self.varies)
+        lost_mean = self._lost[1] / self.count
+        lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
+        return Statistics(self.count, centred, means[0], means[1], gram, cross, lost, lost_mean, self.varies)
+
+    def _moment(
+        self, sums: npt.NDArray[np.floating], offsets: tuple[Array, Array], means: tuple[Array, Array], centred: bool
+    ) -> Array:
+        moment = sums / np.float64(self.count)
+        for g in range(len(moment)):
+            _add_outer(moment[g], -offsets[0][g], offsets[1][g])
+            if not centred:
+                _add_outer(moment[g], means[0][g], means[1][g])
+        return moment
+
+
+def _add_outer(matrix: Array, x: Array, y: Array) -> None:
+    """``matrix += x yᵀ`` in place, without a second matrix."""
+    scipy.linalg.blas.dger(1.0, y, x, a=matrix.T, overwrite_a=1, overwrite_x=0, overwrite_y=0)
+
+
+def _added(one: tuple[Rows, Array] | None, other: tuple[Rows, Array] | None) -> tuple[Rows, Array] | None:
+    if one is None or other is None:
+        return one or other
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _totals(x: Rows) -> Array:
+    """Sums over the samples, (groups, columns); a BLAS product, for numpy's own sum is slow on short rows."""
+    ones = np.ones((len(x), x.shape[1], 1), x.dtype)
+    return _products(ones, x)[:, 0].astype(np.float64)
+
+
+def _products(x: Rows, y: Rows) -> Rows:
+    """xᵀ y of each group; one symmetric BLAS product where x is y and there is one group."""
+    if len(x) == 1:
+        return np.asarray((x[0].T @ y[0])[None])
+    return np.asarray(x.transpose(0, 2, 1) @ y)

@@ -1,0 +1,13 @@
+"""Statistics of activations, streamed over the calibration inputs."""
+
+from netsurgeon.pipeline.calibration.segments import cut
+from netsurgeon.pipeline.calibration.selection import Selection, has_finite_weight, select
+from netsurgeon.pipeline.calibration.sweep import Calibration
+
+__all__ = [
+    "Calibration",
+    "Selection",
+    "cut",
+    "has_finite_weight",
+    "select",
+]

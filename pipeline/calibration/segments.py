@@ -1,0 +1,277 @@
+"""Walk through a model segment by segment, carrying the live values from cut to cut on disk.
+
+A segment runs from the inputs of one set of layers to the inputs of the next, so every layer's input is seen once,
+already behind all that was pruned before it, and no node runs twice in a walk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import bodies
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A set of nodes that runs at once.
+
+    Attributes:
+        layers: names of the layers whose input is there when the segment has run.
+        inputs: values that enter it.
+        outputs: values it makes that later segments or `layers` need.
+        expired: values nobody needs any more once it has run and its layers have been looked at.
+    """
+
+    layers: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    expired: tuple[str, ...]
+
+
+def cut(graph: ir.Graph, layers: Iterable[ir.Node], beside: Mapping[ir.Node, ir.Value] | None = None) -> list[Segment]:
+    """Cut a graph right before its layers: layers at the same depth share a segment.
+
+    What depends on no graph input is recomputed where it is used, and a layer that does is in no segment; what feeds no
+    layer is not run at all.
+
+    Args:
+        graph: to be cut.
+        layers: the nodes.
+        beside: for some of them a value further up that is looked at together with their input.
+    """
+    wanted = set(layers)
+    made = _levels(graph, wanted)[1]
+    chosen = {node for node in wanted if any(value in made for value in used_values(node))}
+    level, made = _levels(graph, chosen)
+    count = max((level[node] for node in chosen), default=0)
+    entering: list[set[str]] = [set() for _ in range(count)]
+    looked_at: list[set[str]] = [set() for _ in range(count)]
+    ready: list[list[str]] = [[] for _ in range(count)]
+    for node in graph:
+        if node in chosen:
+            ready[level[node] - 1].append(node.name or "")
+        for value in used_values(node):
+            if value in made and made[value] < level[node] < count:
+                entering[level[node]].add(_name(value))
+            if value in made and node in chosen:
+                looked_at[level[node] - 1].add(_name(value))
+        if node in chosen and beside is not None and (further := beside.get(node)) in made:
+            looked_at[level[node] - 1].add(_name(further))
+    last_use = {name: at for at in range(count) for name in entering[at] | looked_at[at]}
+    born = {value.name: at for value, at in made.items() if value.name}  # outputs left out have none
+    return [
+        Segment(
+            tuple(ready[at]),
+            tuple(sorted(entering[at])),
+            tuple(sorted(name for name in last_use if born[name] == at)),
+            tuple(sorted(name for name, end in last_use.items() if end == at)),
+        )
+        for at in range(count)
+    ]
+
+
+def _levels(graph: ir.Graph, layers: set[ir.Node]) -> tuple[dict[ir.Node, int], dict[ir.Value, int]]:
+    """Segment in which each node runs, and in which each value that depends on an input is made (inputs: -1)."""
+    made: dict[ir.Value, int] = dict.fromkeys(graph.inputs, -1)
+    level: dict[ir.Node, int] = {}
+    for node in graph:
+        depths = [made[value] for value in used_values(node) if value in made]
+        level[node] = max(0, *depths, 0) + (1 if node in layers else 0)
+        if depths:
+            made.update(dict.fromkeys(node.outputs, level[node]))
+    return level, made
+
+
+def used_values(node: ir.Node) -> Iterator[ir.Value]:
+    """Inputs of a node and the outer values that its bodies capture."""
+    yield from (value for value in node.inputs if value is not None)
+    for body in bodies(node):
+        for inner in body:
+            yield from (value for value in used_values(inner) if value.graph is not body)
+
+
+def _name(value: ir.Value) -> str:
+    if not value.name:
+        raise InputError("the model has a value without a name: run it through onnx.checker")
+    return value.name
+
+
+class Store:
+    """Live values of a walk, batch by batch, on disk; a value that is no array stays in memory.
+
+    Files have no names, so that whatever ends the process leaves none.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, int], Any] = {}
+        self._spilled: dict[str, _Spilled] = {}
+        self._free: list[_Spilled] = []
+        self._files = contextlib.ExitStack()
+
+    def put(self, name: str, batch: int, value: Any) -> None:
+        """Keep a value."""
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+            self._held[name, batch] = value
+            return
+        try:
+            if name not in self._spilled:
+                self._spilled[name] = self._free.pop() if self._free else self._new_file()
+            self._spilled[name].append(batch, value)
+        except OSError as error:
+            raise InputError(
+                f"activations cannot be spilled to {tempfile.gettempdir()}: {error.strerror or error}; "
+                "set TMPDIR to a folder with room"
+            ) from error
+
+    def get(self, name: str, batch: int) -> Any:
+        """Fetch a value.
+
+        Raises:
+            KeyError: it is not there.
+        """
+        return self._held[name, batch] if (name, batch) in self._held else self._spilled[name].read(batch)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a value of the first batch is there."""
+        return name in self._spilled or (name, 0) in self._held
+
+    def drop(self, names: Iterable[str], batches: int) -> None:
+        """Forget values."""
+        for name in names:
+            if name in self._spilled:
+                self._free.append(self._spilled.pop(name).emptied())
+            for batch in range(batches):
+                self._held.pop((name, batch), None)
+
+    def _new_file(self) -> _Spilled:
+        return _Spilled(self._files.enter_context(tempfile.TemporaryFile(buffering=0)))
+
+    def close(self) -> None:
+        """Delete everything."""
+        self._files.close()
+
+
+class _Spilled:
+    """All batches of one value, one behind the other in one open file: small batches would cost a file each.
+
+    The file is written over by another value later: fresh pages cost more than what is written to them.
+    """
+
+    def __init__(self, file: FileIO):
+        self._file = file
+        self._end = 0
+        self._batches: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+
+    def append(self, batch: int, value: npt.NDArray[Any]) -> None:
+        self._batches[batch] = self._end, value.shape, value.dtype
+        left = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        self._file.seek(self._end)
+        self._end += left.size
+        while left.size:
+            left = left[self._file.write(left.data) :]
+
+    def read(self, batch: int) -> npt.NDArray[Any]:
+        start, shape, dtype = self._batches[batch]
+        value = np.empty(shape, dtype)
+        left = value.reshape(-1).view(np.uint8)
+        self._file.seek(start)
+        while left.size:
+            left = left[self._file.readinto(left.data) :]
+        return value
+
+    def emptied(self) -> _Spilled:
+        self._end = 0
+        self._batches.clear()
+        return self
+
+
+class Walk:
+    """One model on its way through the segments; `model` may be pruned between two segments.
+
+    Use as a context manager: the spilled values go with it.
+    """
+
+    def __init__(self, model: ir.Model, segments: Sequence[Segment], feeds: Iterable[Feed], runtime: Runtime):
+        self.model, self.segments, self.runtime = model, segments, runtime
+        self.store = Store()
+        self.batches = 0
+        used = {name for segment in segments for name in segment.expired}
+        try:
+            for feed in feeds:
+                for name in feed.keys() & used:
+                    self.store.put(name, self.batches, feed[name])
+                self.batches += 1
+        except BaseException:
+            self.store.close()
+            raise
+
+    def __enter__(self) -> Walk:
+        """Enter."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Delete the spilled values."""
+        self.store.close()
+
+    def run(self, at: int) -> None:
+        """Run segment `at` over all batches and keep what it makes."""
+        segment = self.segments[at]
+        if not segment.outputs:
+            return
+        session: Session | None = None
+        feeds = ahead(lambda at: {name: self.store.get(name, at) for name in segment.inputs}, self.batches)
+        for batch, feed in enumerate(feeds):
+            session = session or self._session(segment, feed)
+            for name, value in session.run(feed).items():
+                self.store.put(name, batch, value)
+
+    def holds(self, name: str) -> bool:
+        """Whether a value has been made and is still needed."""
+        return name in self.store
+
+    def value(self, name: str, batch: int) -> Any:
+        """A value that is there after `run`."""
+        return self.store.get(name, batch)
+
+    def leave(self, at: int) -> None:
+        """Forget what nobody needs after segment `at`."""
+        self.store.drop(self.segments[at].expired, self.batches)
+
+    def _session(self, segment: Segment, feed: Feed) -> Session:
+        graph = ir.convenience.extract(self.model.graph, segment.inputs, segment.outputs)
+        for value in graph.inputs:
+            array = feed[value.name or ""]
+            value.shape = None
+            if isinstance(array, np.ndarray):
+                value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        for value in graph.outputs:
+            value.shape = None
+        return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
+
+
+def ahead(make: Callable[[int], T], count: int) -> Iterator[T]:
+    """``make(0)``, ``make(1)``, …, each made while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(make, 0) if count else None
+        for following in range(1, count + 1):
+            assert waiting is not None
+            made = waiting.result()
+            waiting = pool.submit(make, following) if following < count else None
+            yield made

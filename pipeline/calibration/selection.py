@@ -1,0 +1,120 @@
+"""Which layers are pruned, and which are left alone and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Mapping, Sequence, Set
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.layers import Declined, Layer, find_layers
+from netsurgeon.passes.pruning import Gone, pattern_of
+from netsurgeon.pipeline.calibration.segments import cut
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import Options
+
+PATIENT_WORK = 2e10
+"""With more products in one step of ADMM over all layers a network takes too long for the best that can be done: layers
+have ADMM with fewer steps, without the exact sweep beside it, and statistics of fewer rows, for a sixth less time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which layers are pruned.
+
+    Attributes:
+        layers: those that take part, in graph order.
+        declined: every other node that holds weights, and why.
+        sparsities: of layers whose sparsity the user has given.
+        gone: what layers lose to trimming.
+    """
+
+    layers: tuple[Layer, ...]
+    declined: tuple[Declined, ...]
+    sparsities: Mapping[str, float]
+    gone: Mapping[str, Gone] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Weights by layer, after trimming."""
+        live = {name: gone.live for name, gone in self.gone.items()}
+        return {layer.name: live.get(layer.name, layer.size) for layer in self.layers}
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether there is time for the best that solvers and statistics can do."""
+        return sum(layer.size * layer.columns // layer.blocks for layer in self.layers) <= PATIENT_WORK
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Weights to keep in layers whose sparsity the user has given."""
+        return {
+            name: size - round(size * self.sparsities[name])
+            for name, size in self.sizes.items()
+            if name in self.sparsities
+        }
+
+
+def select(model: ir.Model, options: Options) -> Selection:
+    """Choose the layers that take part.
+
+    Raises:
+        InputError: no layer can be pruned, or a name or glob of the user's matches none.
+    """
+    layers, declined = find_layers(model.graph)
+    if not layers:
+        reasons = "; ".join(f"{d.operator} {d.node!r}: {d.reason}" for d in declined[:3])
+        raise InputError(f"the model has no layer that can be pruned ({reasons or 'no Conv, Gemm or MatMul weights'})")
+    names = [layer.name for layer in layers]
+    for glob in (*options.exclude, *options.layers):
+        if not fnmatch.filter(names, glob):
+            raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
+    taken = []
+    driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
+    for layer in layers:
+        reason = _reason_to_leave(layer, options, driven)
+        if reason:
+            declined.append(Declined(layer.name, layer.operator, reason, layer.size))
+            continue
+        if not has_finite_weight(layer):
+            raise InputError(
+                f"the weight of layer {layer.name!r} holds NaN or Inf: the model is broken, train or export it anew"
+            )
+        taken.append(layer)
+    if not taken:
+        why = "; ".join(sorted({each.reason for each in declined[-len(layers) :]}))
+        raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
+    return Selection(tuple(taken), tuple(declined), _given_sparsities([layer.name for layer in taken], options))
+
+
+def _given_sparsities(names: Sequence[str], options: Options) -> dict[str, float]:
+    """Sparsities by layer name; the last of several globs wins."""
+    found: dict[str, float] = {}
+    for glob, sparsity in options.layers.items():
+        matching = fnmatch.filter(names, glob)
+        if not matching:
+            raise InputError(f"{glob!r} is given a sparsity, but its layers are left alone: leave out one of the two")
+        found.update(dict.fromkeys(matching, sparsity))
+    return found
+
+
+def has_finite_weight(layer: Layer) -> bool:
+    """Whether a layer's weight holds neither NaN nor Inf."""
+    return bool(np.isfinite(tensor(layer.weight).numpy()).all())
+
+
+def _reason_to_leave(layer: Layer, options: Options, driven: Set[str]) -> str | None:
+    if layer.name not in driven:
+        return "its input does not depend on the model's inputs"
+    if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude):
+        return "excluded by the user"
+    numbers = options.pattern_numbers()
+    if numbers is not None:
+        try:
+            pattern_of(layer, numbers)
+        except ValueError as error:
+            return str(error)
+    return None

@@ -1,0 +1,264 @@
+"""Run the model over the calibration samples and stream the statistics of each layer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.layers import Layer, PooledMap, find_layers, ridge_of
+from netsurgeon.passes.pruning import LayerMoments
+from netsurgeon.passes.solvers import AMPLE, Array, Moments, Rows
+from netsurgeon.pipeline.calibration.segments import Segment, Walk, ahead, cut
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import Runtime
+
+MOST_ROWS = 262_144
+POOLED_ROWS = 2048
+"""Small batches are pooled up to this many rows before they enter the moments."""
+HELD_EVERY = 5
+"""One stretch of rows in so many is held out to choose the damping."""
+FEWEST_RIDGED = 0.25
+"""With fewer inputs a column a ridge, at the dampings it has, makes a layer look cheaper to prune than it is."""
+FEW_OUTPUTS = 2
+"""A layer with so many times more inputs than outputs gets what is lost at its outputs instead of X X̂ᵀ: less work."""
+STRETCHES = 80
+"""Rows of one picture are alike and pictures are often sorted by class: stretches are held out, from all over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Everything a sweep needs.
+
+    Attributes:
+        samples: inputs of the model.
+        runtime: how sessions are made.
+        seed: of the rows drawn from large feature maps.
+        elements: numbers drawn for a layer: narrow ones get more rows, up to MOST_ROWS.
+        rows_per_column: rows drawn for each column of a layer's matrix, at least.
+        whole: inputs of which `samples` are a part that stands for all; 0 = they are all.
+    """
+
+    samples: Samples
+    runtime: Runtime
+    seed: int = 0
+    elements: int = 30_000_000
+    rows_per_column: int = 48
+    whole: int = 0
+
+    def thinned(self, share: float) -> Calibration:
+        """The same with this share of the rows of each layer."""
+        fewer = round(share * self.elements), round(share * self.rows_per_column)
+        return dataclasses.replace(self, elements=fewer[0], rows_per_column=fewer[1])
+
+    def part(self, samples: Samples) -> Calibration:
+        """The same on a part of the inputs that stands for all of them."""
+        return dataclasses.replace(self, samples=samples, whole=self.samples.fed)
+
+    def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
+        """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
+        layers = _by_name(model, chosen)
+        segments = self._segments(model, layers.values())
+        with Walk(model, segments, self.samples.batches(), self.runtime) as walk:
+            for at, segment in enumerate(segments):
+                walk.run(at)
+                for name in segment.layers:
+                    yield layers[name], self._moments(layers[name], walk, [None])[0]
+                walk.leave(at)
+
+    def paired(
+        self, dense: ir.Model, currents: Sequence[ir.Model], plan: Mapping[str, bool], known: Container[str] = ()
+    ) -> Iterator[tuple[int, int, list[dict[str, LayerMoments]]]]:
+        """Segment by segment, dense and current models side by side.
+
+        The caller prunes the `currents` between two segments, so later ones see their new activations.
+
+        Args:
+            dense: the model to be matched.
+            currents: clones of it, changed on the way.
+            plan: layers to look at; True = on the current model's inputs, False = on the dense ones.
+            known: those of them whose moments nobody needs.
+
+        Yields:
+            index of the segment, number of segments, and for each of `currents` the moments of its layers.
+        """
+        layers = _by_name(dense, list(plan))
+        segments = cut(dense.graph, [layer.node for layer in layers.values()])
+        richer = self._segments(dense, layers.values())
+        with contextlib.ExitStack() as stack:
+            reference, *walks = (
+                stack.enter_context(Walk(model, parts, self.samples.batches(), self.runtime))
+                for model, parts in ((dense, richer), *((current, segments) for current in currents))
+            )
+            for at, segment in enumerate(segments):
+                for walk in (reference, *walks):
+                    walk.run(at)
+                moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
+                for name in (each for each in segment.layers if each not in known):
+                    looked_at = walks if plan[name] else [None for _ in walks]
+                    for each, found in zip(moments, self._moments(layers[name], reference, looked_at), strict=True):
+                        each[name] = found
+                for walk in (reference, *walks):
+                    walk.leave(at)
+                yield at, len(segments), moments
+
+    def _moments(self, layer: Layer, dense: Walk, currents: Sequence[Walk | None]) -> list[LayerMoments]:
+        """Moments of a layer beside each of the current models; None = of the dense inputs alone."""
+        columns = layer.columns // layer.blocks
+        width = layer.groups * layer.columns
+        wanted = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // width))
+        limit = math.ceil(wanted / dense.batches)
+        branches = [None if each is None else _known_branch(layer, dense, each) for each in currents]
+        few = FEW_OUTPUTS * layer.rows <= columns
+        weight = layer.matrix().astype(np.float32).transpose(0, 2, 1) if few else None
+        pairs = [each is not None and not few for each in currents]
+        pools = [_Pool(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
+
+        def drawn(batch: int) -> list[tuple[Rows, Rows | None, Rows | None]]:
+            """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
+            _check_finite(dense.value(source, batch), layer)
+            draw = functools.partial(self._draw, batch=batch, limit=limit)
+            before, result = draw(layer.samples, dense, source), []
+            known = next((branch for branch in branches if branch is not None), None)
+            branch_before = None if known is None else draw(layer.output_samples, dense, known)
+            for current, branch in zip(currents, branches, strict=True):
+                now = None if current is None else draw(layer.samples, current, source)
+                lost = None
+                if current is not None and branch is not None and branch_before is not None:
+                    lost = branch_before - draw(layer.output_samples, current, branch)
+                result.append((before, now, lost))
+            return result
+
+        source = layer.input.name or ""
+        for sides in ahead(drawn, dense.batches):
+            for (before, now, lost), pool in zip(sides, pools, strict=True):
+                if weight is None or now is None:
+                    pool.add(before, now, lost)
+                else:
+                    at_outputs = np.asarray((before - now) @ weight, np.float32)
+                    pool.add(now, None, at_outputs if lost is None else at_outputs + lost)
+        positions = dense.batches * layer.positions(dense.value(source, 0))
+        ridge = self._ridge(layer, dense, limit)
+        return [dataclasses.replace(pool.moments(), positions=positions, ridge=ridge) for pool in pools]
+
+    def _ridge(self, layer: Layer, dense: Walk, limit: int) -> Array | None:
+        """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
+        pooled = self._pooled(layer)
+        name = "" if pooled is None else pooled.value.name or ""
+        if pooled is None or not dense.holds(name):
+            return None
+        moments, waiting = Moments(1, layer.columns, paired=False), 0
+        found: list[Rows] = []
+        for batch in range(dense.batches):
+            x = dense.value(name, batch)
+            if layer.positions(dense.value(layer.input.name or "", batch)) != len(x):
+                return None
+            rows = pooled.deviations(x, layer, limit, np.random.default_rng([self.seed, batch]))
+            if rows is None:
+                return None
+            found.append(rows)
+            waiting += rows.shape[1]
+            if waiting >= POOLED_ROWS or batch == dense.batches - 1:
+                moments.update(np.concatenate(found, axis=1))
+                found, waiting = [], 0
+        return ridge_of(moments)
+
+    def _pooled(self, layer: Layer) -> PooledMap | None:
+        """The map whose mean the layer reads, if the inputs are too few to do without, but not all but none."""
+        inputs = max(self.samples.fed, self.whole)
+        return PooledMap.of(layer) if FEWEST_RIDGED * layer.columns <= inputs < AMPLE * layer.columns else None
+
+    def _segments(self, model: ir.Model, layers: Collection[Layer]) -> list[Segment]:
+        """Segments of the walk that is matched; others need no maps, but have the same layers."""
+        pooled = {layer.node: self._pooled(layer) for layer in layers}
+        maps = {node: each.value for node, each in pooled.items() if each is not None}
+        return cut(model.graph, [layer.node for layer in layers], maps)
+
+    def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
+        """Rows of a value; the same ones of every value and model."""
+        return rows_of(walk.value(name, batch), limit, np.random.default_rng([self.seed, batch]))
+
+
+class _Pool:
+    """Rows on their way into the moments; small batches wait for more."""
+
+    def __init__(self, fit: Moments):
+        self._fit = fit
+        self._held: Moments | None = None
+        self._waiting: list[tuple[Rows, Rows | None, Rows | None]] = []
+        self._count = 0
+
+    def add(self, dense: Rows, current: Rows | None, lost: Rows | None) -> None:
+        """What `Moments.update` takes."""
+        self._waiting.append((dense, current, lost))
+        self._count += dense.shape[1]
+        if self._count >= POOLED_ROWS:
+            self._empty()
+
+    def moments(self) -> LayerMoments:
+        """What has come in.
+
+        Raises:
+            InputError: nothing has.
+        """
+        if self._waiting:
+            self._empty()
+        if self._held is None:
+            raise InputError("no calibration samples were given")
+        return LayerMoments(self._fit, self._held)
+
+    def _empty(self) -> None:
+        chosen = _held_out(self._count)
+        dense, current, lost = (_joined(side) for side in zip(*self._waiting, strict=True))
+        assert dense is not None
+        self._waiting.clear()
+        self._count = 0
+
+        def update(moments: Moments, part: npt.NDArray[np.bool_]) -> None:
+            at = np.flatnonzero(part)
+            sides = (None if side is None else side.take(at, axis=1) for side in (current, lost))
+            moments.update(dense.take(at, axis=1), *sides)
+
+        update(self._fit, ~chosen)
+        self._held = self._held or self._fit.like()
+        update(self._held, chosen)
+
+
+def _joined(parts: Sequence[Rows | None]) -> Rows | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there, axis=1) if there else None
+
+
+def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:
+    wanted = set(chosen)
+    return {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in wanted}
+
+
+def _held_out(count: int) -> npt.NDArray[np.bool_]:
+    """Which of so many rows are held out."""
+    return np.asarray(np.arange(count) * STRETCHES // count % HELD_EVERY == HELD_EVERY - 1)
+
+
+def _known_branch(layer: Layer, dense: Walk, current: Walk) -> str | None:
+    """The branch that is added to the layer's output, where its values are there already and need no broadcasting."""
+    branch = layer.branch
+    if branch is None or not (dense.holds(branch.name or "") and current.holds(branch.name or "")):
+        return None
+    x, z = dense.value(layer.input.name or "", 0), dense.value(branch.name or "", 0)
+    fits = z.ndim == x.ndim and z.ndim > 1 and z.size == layer.positions(x) * layer.groups * layer.rows
+    return branch.name if fits else None
+
+
+def _check_finite(x: np.ndarray, layer: Layer) -> None:
+    if not np.isfinite(x).all():
+        raise InputError(
+            f"the input of layer {layer.name!r} is NaN or infinite on the calibration samples: "
+            "check the samples' preprocessing, or the model itself"
+        )

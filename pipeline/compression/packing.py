@@ -1,0 +1,79 @@
+"""Pack a model's weights, raising the opset where packing needs it, and prove that nothing changed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
+
+from netsurgeon.passes.packing import Packing, PackWeights, plan_packing
+from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, same_bits, verify_same
+
+PACKING_OPSET = 11
+"""CumSum and ScatterElements exist from here on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A model ready to be written.
+
+    Attributes:
+        model: packed, or as it was where packing was not possible.
+        packings: the representation of each weight, by name.
+        notes: what was raised or undone, and why.
+    """
+
+    model: ir.Model = dataclasses.field(repr=False)
+    packings: tuple[Packing, ...]
+    notes: tuple[str, ...]
+
+
+def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
+    """A packed copy of the model, equal to it to the last bit on `feed`; else the model itself with a note."""
+    source, notes = model, []
+    opset = model.graph.opset_imports.get("", 0)
+    if opset < PACKING_OPSET:
+        upgraded = _upgraded(model, feed, runtime)
+        if isinstance(upgraded, str):
+            note = f"stored unpacked: opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}"
+            return Packed(model, (), (note,))
+        source = upgraded
+        notes.append(f"opset raised from {opset} to {PACKING_OPSET}, which packed weights need; outputs verified")
+    packed = source.clone()
+    packings = plan_packing(packed)
+    PackWeights(packings)(packed)
+    problem = same_bits(source, packed, feed, runtime)
+    if problem:
+        return Packed(model, (), (f"stored unpacked: {problem}",))
+    return Packed(packed, tuple(packings), tuple(notes))
+
+
+def _upgraded(model: ir.Model, feed: Feed, runtime: Runtime) -> ir.Model | str:
+    """The model at the opset packing needs, verified on `feed`; a reason where that does not hold."""
+    try:
+        proto = onnx.version_converter.convert_version(ir.to_proto(model), PACKING_OPSET)
+        upgraded = ir.from_proto(proto)
+    except Exception as error:
+        return first_line(error)
+    upgraded.metadata_props.update(model.metadata_props)
+    for before, after in zip(model.graph.outputs, upgraded.graph.outputs, strict=False):
+        if before.shape is None:  # the converter writes down what it infers
+            after.shape = None
+    problem = changed_interface(model, upgraded) or verify_same(model, upgraded, feed, runtime)
+    return problem or upgraded
+
+
+def changed_interface(before: ir.Model, after: ir.Model) -> str | None:
+    """None when inputs without default and outputs keep names, types and shapes, else one sentence."""
+    for kind, old, new in (
+        ("inputs", before.graph.inputs, after.graph.inputs),
+        ("outputs", before.graph.outputs, after.graph.outputs),
+    ):
+        was, now = (
+            [(v.name, str(v.type), str(v.shape)) for v in side if not v.is_initializer()] for side in (old, new)
+        )
+        if was != now:
+            return f"the model's {kind} changed from {was} to {now}"
+    return None

@@ -1,0 +1,121 @@
+"""An opened source: what its parts hold, the plan of batches made from that, and how the parts are read for it."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netsurgeon.pipeline.data.matching import Feed, Labels, Part
+from netsurgeon.pipeline.errors import InputError
+
+Indices: TypeAlias = NDArray[np.intp]
+Piece: TypeAlias = tuple[int, Indices]
+"""A part's number and rows in it."""
+SAME_EACH_TIME = "data must be the same each time it is read, which happens several times"
+"""What is asked of a source."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source, whose samples are numbered through its parts.
+
+    Attributes:
+        parts: what it holds; all with a batch axis, or none.
+        read: the arrays of each piece asked for, in turn; any order works, that of the parts is fastest.
+        labels: the class of each sample, or None.
+        class_names: the names of the classes, for pictures in class folders.
+        warnings: what was left out and why.
+    """
+
+    parts: Sequence[Part]
+    read: Callable[[Iterable[Piece]], Iterator[Feed]]
+    labels: Labels | None = None
+    class_names: tuple[str, ...] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({part.batched for part in self.parts}) > 1:
+            raise InputError(
+                "some of the data has a batch axis and some has none: give all of it with the same number of axes"
+            )
+
+    @cached_property
+    def offsets(self) -> Indices:
+        """The number of each part's first sample, and the count of all."""
+        return np.cumsum([0] + [part.rows for part in self.parts])
+
+    def locate(self, index: int) -> tuple[Part, int]:
+        """The part that holds a sample, and the row it is there."""
+        number = int(self._part_of(np.array([index]))[0])
+        return self.parts[number], index - int(self.offsets[number])
+
+    def plan(self, indices: Indices, batch_size: int) -> list[Indices]:
+        """Cut the indices into feeds: never across parts that do not stack, never short of a fixed batch."""
+        if not len(indices):
+            raise InputError("no samples are left: give or keep at least one")
+        plan: list[Indices] = []
+        for run in _runs(indices, self._stacks[self._part_of(indices)]):
+            part, _ = self.locate(int(run[0]))
+            size = part.feed_size(batch_size)
+            stop = len(run) - len(run) % size if part.batch else len(run)
+            plan += [run[start : start + size] for start in range(0, stop, size)]
+        if not plan:
+            batch = self.parts[0].batch
+            raise InputError(
+                f"{len(indices)} samples are fewer than the model's fixed batch of {batch}: give at least {batch}"
+            )
+        return plan
+
+    def batches(self, plan: Sequence[Indices]) -> Iterator[Feed]:
+        """The arrays of each batch of a plan, as the source holds them."""
+        cut = [self._pieces(indices) for indices in plan]
+        read = self.read(piece for pieces in cut for piece in pieces)
+        for pieces in cut:
+            feeds = list(islice(read, len(pieces)))
+            if len(feeds) == 1:
+                yield feeds[0]
+            else:
+                yield {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+
+    @cached_property
+    def _stacks(self) -> Indices:
+        """A number for each part; parts with the same one can share a feed."""
+        numbers: dict[object, int] = {}
+        keys = [
+            number if part.whole or part.constants else (part.row_shapes, part.batch)
+            for number, part in enumerate(self.parts)
+        ]
+        return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
+
+    def _part_of(self, indices: Indices) -> Indices:
+        return np.searchsorted(self.offsets, indices, side="right") - 1
+
+    def _pieces(self, indices: Indices) -> list[Piece]:
+        numbers = self._part_of(indices)
+        rows = indices - self.offsets[numbers]
+        return [(int(numbers[run[0]]), rows[run]) for run in _runs(np.arange(len(indices)), numbers)]
+
+
+def read_parts(
+    parts: Sequence[Part], load: Callable[[int], tuple[Part, Feed]], pieces: Iterable[Piece]
+) -> Iterator[Feed]:
+    """Read parts that load as a whole, with one in memory at a time, and check that they are what they were."""
+    held = -1
+    for number, rows in pieces:
+        if number != held:
+            arrays: Feed = {}  # lets go of the part before
+            now, arrays = load(number)
+            if now != parts[number]:
+                raise InputError(f"{now.origin} holds other shapes than when it was opened: {SAME_EACH_TIME}")
+            held = number
+        chosen: Any = slice(rows[0], rows[-1] + 1) if np.all(np.diff(rows) == 1) else rows
+        yield {name: array if name in parts[number].constants else array[chosen] for name, array in arrays.items()}
+
+
+def _runs(values: Indices, keys: Indices) -> list[Indices]:
+    """Cut `values` where the key beside them changes."""
+    return np.split(values, np.flatnonzero(np.diff(keys)) + 1)

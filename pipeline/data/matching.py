@@ -1,0 +1,266 @@
+"""What arrays are to a model: which carry samples, which go with every batch, and whether their values fit.
+
+- An array with the model's rank carries samples along axis 0: cut into batches where axis 0 is dynamic, else into the
+  model's fixed batch.
+- An array with one axis more enumerates feeds, each one sample.
+- An array that is exactly what the model takes, beside others that carry samples, is a constant of every feed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.errors import InputError
+
+Array: TypeAlias = NDArray[Any]
+
+
+Feed: TypeAlias = dict[str, Array]
+
+
+Labels: TypeAlias = NDArray[np.int64]
+
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+Role: TypeAlias = Literal["rows", "exact", "feeds"]
+
+
+LABELS = "labels"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples that are read together: all of a mapping, a file, or one feed.
+
+    Attributes:
+        origin: what messages call it.
+        rows: the number of samples.
+        row_shapes: the shape of one sample, for each input that carries samples.
+        constants: inputs that are fed whole with every batch.
+        batched: whether axis 0 of a feed enumerates samples.
+        batch: the model's fixed batch, if it has one.
+        whole: it is one feed of `rows` samples, never cut.
+    """
+
+    origin: str
+    rows: int
+    row_shapes: tuple[tuple[str, Shape], ...]
+    constants: frozenset[str]
+    batched: bool
+    batch: int | None = None
+    whole: bool = False
+
+    def feed_size(self, batch_size: int) -> int:
+        """Samples a feed, where the user wants `batch_size`."""
+        return self.rows if self.whole else self.batch or (batch_size if self.batched else 1)
+
+
+def examine(
+    source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str, *, feed: bool = False
+) -> tuple[Part, Feed, Labels | None]:
+    """What arrays by input name (and perhaps labels) are to the model, the arrays, and the labels apart.
+
+    Only shapes and types are looked at. `feed` says that it is one feed of several. Samples of these are stacked only
+    if every input has its samples along axis 0; other feeds stay as they are: one sample each, or, where labels say
+    so, as many as there are labels.
+    """
+    arrays = {str(name): _to_array(value, str(name), origin) for name, value in source.items()}
+    labels = None if any(spec.name == LABELS for spec in specs) else arrays.pop(LABELS, None)
+    part = _describe(arrays, specs, origin)
+    if feed:
+        part = _as_feed(part, labels, specs)
+    return part, arrays, None if labels is None else check_labels(labels, part.rows, origin)
+
+
+def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """An array of that shape and type that takes no memory."""
+    return np.broadcast_to(np.empty((), dtype), shape)
+
+
+def only_input(specs: Sequence[InputSpec], what: str) -> str:
+    """The name of the model's one input."""
+    if len(specs) != 1:
+        raise InputError(
+            f"{what} was given but the model has the inputs {', '.join(repr(spec.name) for spec in specs)}: give an "
+            f".npz or a mapping with one array for each"
+        )
+    return specs[0].name
+
+
+def _describe(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Part:
+    _check_names(arrays, specs, origin)
+    for spec in specs:
+        _check_dtype(arrays[spec.name].dtype, spec, origin)
+    shapes = {spec.name: arrays[spec.name].shape for spec in specs}
+    roles = {spec.name: _role(shapes[spec.name], spec, origin) for spec in specs}
+    if "feeds" in roles.values():
+        return _enumerated(shapes, roles, origin)
+    return _stacked(shapes, roles, specs, origin)
+
+
+def _as_feed(part: Part, labels: Array | None, specs: Sequence[InputSpec]) -> Part:
+    if part.row_shapes and not part.batched:
+        raise InputError(f"{part.origin} holds one axis more than the model takes: give each dict as one feed")
+    if len({(None,) if spec.shape is None else spec.shape[:1] for spec in specs}) == 1:
+        return part
+    if part.batched and labels is not None and labels.shape == (part.rows,):
+        return replace(part, whole=True, batch=None)
+    return _one_feed([spec.name for spec in specs], part.origin)
+
+
+def _check_names(found: Iterable[str], specs: Sequence[InputSpec], origin: str) -> None:
+    names, wanted = sorted(found), [spec.name for spec in specs]
+    if set(names) == set(wanted):
+        return
+    listed, expected = ", ".join(map(repr, names)) or "no arrays", ", ".join(map(repr, wanted))
+    missing = ", ".join(repr(name) for name in wanted if name not in names)
+    advice = f"rename or add {missing}" if missing else "remove the others"
+    raise InputError(
+        f"{origin} holds {listed} but the model's inputs are {expected}: {advice} (classes may be given as 'labels')"
+    )
+
+
+def _role(shape: Shape, spec: InputSpec, origin: str) -> Role:
+    """How an array stands to the model: samples along axis 0, exactly one feed's worth, or one axis more."""
+    if spec.shape is None:
+        return "rows" if shape else "exact"
+    if len(shape) == len(spec.shape) and _fits(shape[1:], spec.shape[1:]):
+        return "exact" if shape[:1] == spec.shape[:1] else "rows"
+    if shape and _fits(shape[1:], spec.shape):
+        return "feeds"
+    wanted = ", ".join("any" if size is None else str(size) for size in spec.shape)
+    single = _fits(shape, spec.shape[1:]) and spec.shape[0] in (None, 1)
+    advice = "add a leading axis of size 1" if single else "reshape it, the first axis may count the samples"
+    raise InputError(
+        f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes ({wanted}): {advice}"
+    )
+
+
+def _fits(shape: Shape, wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(take in (None, have) for have, take in zip(shape, wanted, strict=True))
+
+
+def _enumerated(shapes: Mapping[str, Shape], roles: Mapping[str, Role], origin: str) -> Part:
+    """Axis 0 counts feeds that have no batch axis of their own."""
+    if rows := [name for name, role in roles.items() if role == "rows"]:
+        raise InputError(
+            f"{origin} holds one axis more than the model takes for some inputs but not for {rows[0]!r}: give all of "
+            f"them with an axis that counts the feeds"
+        )
+    carriers = {name: shapes[name] for name, role in roles.items() if role == "feeds"}
+    constants = frozenset(shapes).difference(carriers)
+    return Part(origin, _count(carriers, origin), _row_shapes(carriers), constants, batched=False)
+
+
+def _stacked(shapes: Mapping[str, Shape], roles: Mapping[str, Role], specs: Sequence[InputSpec], origin: str) -> Part:
+    """Axis 0 counts samples; what is exactly the model's shape beside other arrays is a constant."""
+    counting = {name: shapes[name] for name, role in roles.items() if role == "rows"}
+    if not counting:
+        counting = {name: shape for name, shape in shapes.items() if shape}
+        if len({shape[0] for shape in counting.values()}) != 1:
+            return _one_feed(shapes, origin)
+    rows = _count(counting, origin)
+    carriers = {name: shape for name, shape in shapes.items() if shape[:1] == (rows,)}
+    constants = frozenset(shapes).difference(carriers)
+    batch = _fixed_batch([spec for spec in specs if spec.name in carriers], origin)
+    free = {size for spec in specs if spec.name in constants for size in _free_axes(shapes[spec.name], spec)}
+    if free - {1}:  # the batch may hide in another axis: feed it as it is
+        return _one_feed(shapes, origin)
+    return Part(origin, rows, _row_shapes(carriers), constants, batched=True, batch=1 if free else batch)
+
+
+def _one_feed(names: Iterable[str], origin: str) -> Part:
+    return Part(origin, 1, (), frozenset(names), batched=False)
+
+
+def _row_shapes(carriers: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:
+    return tuple((name, shape[1:]) for name, shape in carriers.items())
+
+
+def _free_axes(shape: Shape, spec: InputSpec) -> list[int]:
+    return [have for have, size in zip(shape, spec.shape or (), strict=False) if size is None]
+
+
+def _count(shapes: Mapping[str, Shape], origin: str) -> int:
+    """The one number of samples that all inputs have."""
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        listed = ", ".join(f"{shape[0]} for {name!r}" for name, shape in shapes.items())
+        raise InputError(f"{origin} holds different numbers of samples ({listed}): give as many for each input")
+    return next(iter(shapes.values()))[0]
+
+
+def _fixed_batch(specs: Sequence[InputSpec], origin: str) -> int | None:
+    fixed = {spec.shape[0] for spec in specs if spec.shape and spec.shape[0] is not None}
+    if len(fixed) > 1:
+        raise InputError(
+            f"the model's inputs have different fixed sizes {sorted(fixed)} along axis 0, so the samples of {origin} "
+            f"cannot be batched: give an iterable of dicts, one a feed"
+        )
+    return next(iter(fixed), None)
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether it is a float, those that NumPy itself does not know included."""
+    return "float" in dtype.name
+
+
+def is_whole(dtype: np.dtype[Any]) -> bool:
+    """Whether it is an integer of any width, or boolean."""
+    return "int" in dtype.name or dtype.kind == "b"
+
+
+def _check_dtype(dtype: np.dtype[Any], spec: InputSpec, origin: str) -> None:
+    """Integers and floats may become floats, integers and booleans integers; nothing else changes its kind."""
+    if dtype.hasobject:
+        raise InputError(f"{origin} holds Python objects for {spec.name!r}: save plain numbers, pickles are not read")
+    to_float = is_float(spec.dtype) and (is_float(dtype) or is_whole(dtype))
+    to_integer = is_whole(spec.dtype) and spec.dtype.kind != "b" and is_whole(dtype)
+    if dtype != spec.dtype and not to_float and not to_integer:
+        raise InputError(
+            f"{origin} holds {dtype} for the input {spec.name!r} but the model takes {spec.dtype}: convert the data"
+        )
+
+
+def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
+    """The array in the model's type, finite and without overflow; `where` names row i of it for messages."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: Array = np.asarray(array).astype(spec.dtype, order="C", copy=False)
+    good = np.isfinite(values) if is_float(spec.dtype) else values == array
+    if not good.all():
+        row = int(np.argwhere(~np.atleast_1d(good))[0][0])
+        fitting = is_float(spec.dtype) and not np.isfinite(np.atleast_1d(array)[row].astype(np.float64)).all()
+        problem = "NaN or Inf" if fitting else f"numbers beyond {spec.dtype}"
+        raise InputError(f"the input {spec.name!r} of {where(row)} holds {problem}: repair or remove that sample")
+    return values
+
+
+def _to_array(value: object, name: str, origin: str) -> Array:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name!r} of {origin} is no array ({error}): give a numpy array") from error
+
+
+def check_labels(labels: Array, count: int, origin: str) -> Labels:
+    """The labels, one a sample, as int64 (count,)."""
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"the labels of {origin} are {labels.dtype}: expected integers, one a sample")
+    if labels.shape != (count,) and not labels.size == count == 1:
+        raise InputError(f"the labels of {origin} have shape {labels.shape}: expected ({count},), one a sample")
+    return labels.astype(np.int64).reshape(count)
+
+
+def join_labels(labels: Sequence[Labels | None], origin: str) -> Labels | None:
+    """The labels of all parts in a row, None if no part has any."""
+    given = [one for one in labels if one is not None]
+    if given and len(given) < len(labels):
+        raise InputError(f"{len(given)} of {len(labels)} parts of {origin} have labels: give labels with all or none")
+    return np.concatenate(given) if given else None

@@ -1,0 +1,302 @@
+"""Where a model's inputs come from: arrays, files, pictures, feeds or a function, as batches for ONNX Runtime.
+
+Whatever the source, it is seen as *parts* (one mapping of arrays, one file, one feed) that hold samples. A plan of
+batches is made from the parts' shapes alone; contents are read when a batch is asked for, cast to the model's types
+and checked to be finite. `_parts` says how arrays are read against the model's inputs.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netsurgeon.pipeline.data.array_files import array_files, open_arrays, open_files, open_random
+from netsurgeon.pipeline.data.dataset import Indices, Opened
+from netsurgeon.pipeline.data.feeds import open_feeds
+from netsurgeon.pipeline.data.image_folder import open_pictures
+from netsurgeon.pipeline.data.images import PictureOptions
+from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.matching import Array, Feed, cast, only_input
+from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function
+from netsurgeon.pipeline.errors import InputError
+
+__all__ = ["InputSpec", "PictureOptions", "Samples", "Source", "open_samples", "random_samples"]
+
+Source: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | Array
+    | Mapping[str, Any]
+    | Iterable[Mapping[str, Any]]
+    | Callable[[], Iterable[Mapping[str, Any]]]
+)
+
+_RANDOM_COUNT = 64
+
+
+class Samples:
+    """Inputs of a model in a fixed order, read lazily and as often as wanted; made by `open_samples`.
+
+    Attributes:
+        specs: the model's inputs.
+        count: the number of samples.
+        labels: (count,) classes, or None.
+        batched: True when axis 0 of a feed enumerates its samples, False when a feed is one sample.
+        warnings: what was left out and why.
+        class_names: the names of the classes, for pictures in class folders.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        specs: Sequence[InputSpec],
+        indices: Indices,
+        batch_size: int,
+        mirror_axis: int | None = None,
+    ) -> None:
+        self._opened = opened
+        self._batch_size = batch_size
+        self._mirror_axis = mirror_axis
+        self._plan = opened.plan(indices, batch_size)
+        self._indices = np.concatenate(self._plan)
+        self._fixed_batch = opened.parts[0].batch
+        self.specs = tuple(specs)
+        self.count = len(self._indices)
+        self.labels = None if opened.labels is None else opened.labels[self._indices]
+        self.batched = opened.parts[0].batched
+        self.warnings = opened.warnings
+        self.class_names = opened.class_names
+        if dropped := len(indices) - self.count:
+            self.warnings += (
+                f"{dropped} of {len(indices)} samples dropped: the model's batch is fixed to {self._fixed_batch}",
+            )
+
+    def batches(self) -> Iterator[Feed]:
+        """Feeds for ONNX Runtime, of the model's types.
+
+        Raises:
+            InputError: the source cannot be read, changed since it was opened, or holds NaN or Inf.
+        """
+        for feed in self._given():
+            yield feed
+            if self._mirror_axis is not None:
+                yield {name: np.ascontiguousarray(np.flip(array, self._mirror_axis)) for name, array in feed.items()}
+
+    def mirrored(self, axis: int) -> "Samples":
+        """The same samples, each feed followed by its mirror image along an axis; for pictures.
+
+        `count`, `labels` and `digest` stay those of the samples themselves.
+        """
+        return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
+
+    @property
+    def fed(self) -> int:
+        """How many inputs `batches` hold together: `count`, or with mirror images twice as many."""
+        return self.count if self._mirror_axis is None else 2 * self.count
+
+    def _given(self) -> Iterator[Feed]:
+        for indices, arrays in zip(self._plan, self._opened.batches(self._plan), strict=True):
+            yield {spec.name: self._finish(arrays[spec.name], spec, indices) for spec in self.specs}
+
+    def batch_labels(self) -> Iterator[NDArray[np.int64] | None]:
+        """The labels of each feed of `batches`, in step with it: (samples in the feed,), or None."""
+        labels = self._opened.labels
+        for indices in self._plan:
+            yield None if labels is None else labels[indices]
+
+    def batch_name(self, number: int) -> str:
+        """Where the samples of one of `batches` come from, for a sentence: the first and the last."""
+        number = number if self._mirror_axis is None else number // 2
+        first, last = (self._name(int(self._plan[number][at])) for at in (0, -1))
+        return first if first == last else f"batch {number} ({first} to {last})"
+
+    def take(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> "Samples":
+        """The samples at `indices` (0 to count - 1), in that order, still lazy.
+
+        Raises:
+            IndexError: an index is out of range.
+            InputError: fewer samples than the model's fixed batch are left.
+        """
+        chosen = np.asarray(indices, np.intp)
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.count):
+            raise IndexError(f"indices {chosen.min()} to {chosen.max()} of {self.count} samples")
+        return Samples(self._opened, self.specs, self._indices[chosen], self._batch_size, self._mirror_axis)
+
+    def subset(self, count: int, rng: np.random.Generator) -> "Samples":
+        """A random subset of `count` samples in the order of the source, all of them if there are fewer.
+
+        With a fixed batch, `count` is rounded down to whole feeds, at least one.
+        """
+        count = max(count, self._fixed_batch or 0)
+        return self if count >= self.count else self.take(self._draw(count, rng))
+
+    def split(self, fraction: float, rng: np.random.Generator) -> tuple["Samples", "Samples"]:
+        """Split at random into `fraction` of the samples and the rest, both in the order of the source.
+
+        Raises:
+            InputError: one of the two would be empty.
+        """
+        chosen = self._draw(round(fraction * self.count), rng)
+        return self.take(chosen), self.take(np.setdiff1d(np.arange(self.count), chosen))
+
+    def digest(self) -> str:
+        """The sha256 (hex) of all inputs and labels as the model gets them, whatever the batch size."""
+        hashes = {spec.name: hashlib.sha256(f"{spec.name} {spec.dtype}".encode()) for spec in self.specs}
+        before = None
+        for indices, feed in zip(self._plan, self._given(), strict=True):
+            part, _ = self._opened.locate(int(indices[0]))
+            for name, array in feed.items():
+                if name in part.constants:
+                    samples = [] if part is before else [array]
+                else:
+                    samples = list(array) if part.batched else [array]
+                for sample in samples:
+                    hashes[name].update(repr(sample.shape).encode() + sample.tobytes())
+            before = part
+        whole = hashlib.sha256(b"".join(one.digest() for one in hashes.values()))
+        whole.update(b"" if self.labels is None else self.labels.astype("<i8").tobytes())
+        return whole.hexdigest()
+
+    def _draw(self, count: int, rng: np.random.Generator) -> Indices:
+        """Places of `count` random samples, in order; of whole feeds where the batch is fixed."""
+        if self._fixed_batch and count >= self._fixed_batch:
+            count -= count % self._fixed_batch
+        return np.sort(rng.permutation(self.count)[:count])
+
+    def _finish(self, array: Array, spec: InputSpec, indices: Indices) -> Array:
+        """Cast to the model's type, drop the axis of single samples, and check that all is finite."""
+        part, _ = self._opened.locate(int(indices[0]))
+        if spec.name in part.constants:
+            return cast(array, spec, lambda row: part.origin)
+        finished = cast(array, spec, lambda row: self._name(int(indices[row])))
+        return finished if part.batched else finished.squeeze(0)
+
+    def _name(self, index: int) -> str:
+        part, row = self._opened.locate(index)
+        return f"sample {row} of {part.origin}"
+
+
+def open_samples(
+    source: Source,
+    specs: Sequence[InputSpec],
+    *,
+    pictures: PictureOptions | None = None,
+    batch_size: int = 32,
+    limit: int | None = None,
+    seed: int = 0,
+    classes: Path | None = None,
+) -> Samples:
+    """Open inputs for a model.
+
+    Args:
+        source: a path of an .npz (arrays by input name, optional "labels"), of an .npy (models with one input), of a
+            folder of these (one feed or many samples a file; `labels.npy` holds labels), or of a folder or .zip of
+            pictures (class folders give labels); "random" or "random:N" (see `random_samples`); "module:function",
+            or a function without arguments, that gives dicts of arrays, one a feed, and is called again for each
+            iteration; an array (models with one input); a mapping of arrays by input name; an iterable of dicts,
+            one a feed, kept in memory if it can be iterated only once.
+        specs: the model's inputs.
+        pictures: how a picture becomes an input; only for pictures.
+        batch_size: samples a feed where the model leaves it open. Feeds given as dicts are batched anew only if
+            axis 0 of every input is dynamic.
+        limit: keep a random subset of this many samples.
+        seed: for `limit` and for random inputs.
+        classes: a file with one class a line; labels are then line numbers from 0; only for pictures.
+
+    Raises:
+        InputError: the source cannot be read or does not fit the model.
+    """
+    _check_arguments(specs, batch_size, limit, seed)
+    opened = _open(source, specs, pictures, classes, seed)
+    if not opened.offsets[-1]:
+        raise InputError(f"{opened.parts[0].origin} holds no samples: give at least one")
+    samples = Samples(opened, specs, np.arange(opened.offsets[-1]), batch_size)
+    return samples if limit is None else samples.subset(limit, np.random.default_rng(seed))
+
+
+def random_samples(
+    specs: Sequence[InputSpec], count: int = _RANDOM_COUNT, seed: int = 0, batch_size: int = 32
+) -> Samples:
+    """Made-up inputs, for a user who asks for them: they say nothing about accuracy.
+
+    Floats are normal (0, 1), integers 0 or 1, booleans even. Dynamic axes other than the batch are 1: give specs
+    with those axes filled in for other sizes. `count` is rounded up to whole feeds where the batch is fixed.
+
+    Raises:
+        InputError: an input has an unknown rank or no numeric type.
+    """
+    _check_arguments(specs, batch_size, count, seed)
+    opened = open_random(specs, count, seed)
+    return Samples(opened, specs, np.arange(opened.offsets[-1]), batch_size)
+
+
+def _open(
+    source: Source,
+    specs: Sequence[InputSpec],
+    pictures: PictureOptions | None,
+    classes: Path | None,
+    seed: int,
+) -> Opened:
+    path = _as_path(source)
+    files = array_files(path) if path else []
+    if path and not files:
+        return open_pictures(path, classes, specs, pictures or PictureOptions())
+    if pictures is not None or classes is not None:
+        raise InputError("picture options and class lists are for pictures, but the data holds none: leave them out")
+    if path:
+        return open_files(path, files, specs)
+    if isinstance(source, str):
+        return _open_named(source, specs, seed)
+    return _open_object(source, specs)
+
+
+def _as_path(source: Source) -> Path | None:
+    """The path a source names, None for what is not a path; "random" and "module:function" are none."""
+    if not isinstance(source, str | os.PathLike):
+        return None
+    if isinstance(source, str) and (re.fullmatch(r"random(:.*)?", source) or NAMED_FUNCTION.fullmatch(source)):
+        return None
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: give a file or folder, module:function, or random")
+    return path
+
+
+def _open_named(source: str, specs: Sequence[InputSpec], seed: int) -> Opened:
+    """A string that is no path: "random", "random:N" or "module:function"."""
+    name, _, rest = source.partition(":")
+    if name != "random":
+        return open_feeds(import_function(source), specs, source)
+    if rest and not (rest.isascii() and rest.isdigit() and int(rest)):
+        raise InputError(f"{source} is not understood: expected random or random:N, as in random:64")
+    return open_random(specs, int(rest or _RANDOM_COUNT), seed)
+
+
+def _open_object(source: Any, specs: Sequence[InputSpec]) -> Opened:
+    if isinstance(source, np.ndarray):
+        return open_arrays({only_input(specs, "an array"): source}, specs, "the array")
+    if isinstance(source, Mapping):
+        return open_arrays(source, specs, "the mapping")
+    if isinstance(source, Iterable) and not isinstance(source, bytes):
+        again = list(source) if isinstance(source, Iterator) else source
+        return open_feeds(lambda: again, specs, "the data")
+    if callable(source):
+        return open_feeds(source, specs, getattr(source, "__qualname__", "the function"))
+    raise InputError(
+        f"data of type {type(source).__name__} is not understood: give a path, an array, a mapping of arrays, an "
+        f"iterable of dicts or a function"
+    )
+
+
+def _check_arguments(specs: Sequence[InputSpec], batch_size: int, limit: int | None, seed: int) -> None:
+    if not specs:
+        raise InputError("the model has no inputs: there is nothing to feed")
+    if batch_size < 1 or (limit is not None and limit < 1) or seed < 0:
+        raise InputError(
+            f"batch size {batch_size}, number of samples {limit}, seed {seed}: expected at least 1, 1 and 0"
+        )

@@ -1,0 +1,1 @@
+"""How much error each operator lets through, one file an operator family."""

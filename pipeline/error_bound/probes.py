@@ -1,0 +1,133 @@
+"""Nodes beside the layers of the dense model that let ONNX Runtime itself measure what a change adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import bodies
+from netsurgeon.pipeline.error_bound.changes import Change
+from netsurgeon.pipeline.error_bound.lipschitz.step import constant_of
+
+_LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Linear in weight and bias: one forward pass with their differences is the difference of two forward passes."""
+_PREFIX = "netsurgeon/probe"
+
+
+class Probes:
+    """Nodes added to the dense model that measure, beside it, what a change adds."""
+
+    def __init__(self, graph: ir.Graph):
+        self._graph = graph
+        self._made = 0
+
+    def energies(self, change: Change) -> dict[str, str]:
+        """Measure ‖difference‖² where the change lands: landing value -> probe. Control flow cannot be probed."""
+        if next(bodies(change.before), None) is not None:
+            return {}
+        data = _data_index(change)
+        differences = [self._linear(change, data)] if data is not None else self._subtracted(change)
+        return {name: self._energy(value) for name, value in zip(change.landings, differences, strict=True)}
+
+    def shape(self, value: ir.Value) -> str:
+        """Record the value's shape."""
+        return self._output(self._node("Shape", [value]), ir.DataType.INT64)
+
+    def _linear(self, change: Change, data: int) -> ir.Value:
+        """ΔW X + Δb, by the layer's own operator; in float32 for a float16 layer."""
+        weight = constant_of(change.before.inputs[1 - data])
+        assert weight is not None
+        kind = np.dtype(np.float64 if weight.dtype == np.float64 else np.float32)
+        x = change.before.inputs[data]
+        if weight.dtype != kind:
+            x = self._node("Cast", [x], [ir.AttrInt64("to", int(ir.DataType.FLOAT))])
+        delta = self._constant(_delta(change.before, change.after, 1 - data).astype(kind))
+        inputs = [x, delta] if data == 0 else [delta, x]
+        if change.before.op_type != "MatMul":
+            bias = _delta(change.before, change.after, 2).astype(kind)
+            # Gemm's third input is optional from opset 11 only; Conv's has no form for "nothing".
+            if bias.ndim or change.before.op_type == "Gemm":
+                inputs.append(self._constant(np.atleast_1d(bias)))
+        result = self._node(change.before.op_type, inputs, change.before.attributes.values())
+        if change.adders is None:
+            return result
+        slot = next(i for i, v in enumerate(change.adders[0].inputs) if v is not change.before.outputs[0])
+        bias = _delta(*change.adders, slot).astype(kind)
+        return self._node("Add", [result, self._constant(bias)], change.adders[0].attributes.values())
+
+    def _subtracted(self, change: Change) -> list[ir.Value]:
+        """f̂(X) − f(X) for any other operator: the node once more, with the compressed constants."""
+        node, inputs = change.before, []
+        for index in range(max(len(node.inputs), len(change.after.inputs))):
+            new = constant_of(change.after.inputs[index]) if index < len(change.after.inputs) else None
+            inputs.append(node.inputs[index] if new is None else self._constant(new))
+        again = self._nodes(node, inputs)
+        pairs = [(a, b) for a, b in zip(again.outputs, node.outputs, strict=True) if b.name]
+        return [self._node("Sub", [self._double(new), self._double(old)]) for new, old in pairs]
+
+    def _energy(self, value: ir.Value) -> str:
+        """Σ value², summed in double precision, as an output of the model."""
+        total = self._node("ReduceSumSquare", [self._double(value)], [ir.AttrInt64("keepdims", 0)])
+        return self._output(total, ir.DataType.DOUBLE)
+
+    def _double(self, value: ir.Value) -> ir.Value:
+        return self._node("Cast", [value], [ir.AttrInt64("to", int(ir.DataType.DOUBLE))])
+
+    def _node(self, operator: str, inputs: list[ir.Value | None], attributes: Iterable[ir.Attr] = ()) -> ir.Value:
+        node = ir.Node("", operator, inputs, list(attributes), num_outputs=1)
+        return self._append(node).outputs[0]
+
+    def _nodes(self, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Node:
+        copy = ir.Node(
+            node.domain,
+            node.op_type,
+            inputs,
+            list(node.attributes.values()),
+            overload=node.overload,
+            num_outputs=len(node.outputs),
+        )
+        return self._append(copy)
+
+    def _append(self, node: ir.Node) -> ir.Node:
+        node.name = self._fresh()
+        for value in node.outputs:
+            value.name = self._fresh()
+        self._graph.append(node)
+        return node
+
+    def _constant(self, array: npt.NDArray[Any]) -> ir.Value:
+        tensor = ir.tensor(np.ascontiguousarray(array), name=self._fresh())
+        value = ir.Value(
+            name=tensor.name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
+        self._graph.register_initializer(value)
+        return value
+
+    def _output(self, value: ir.Value, kind: ir.DataType) -> str:
+        value.dtype = kind
+        self._graph.outputs.append(value)
+        return value.name or ""
+
+    def _fresh(self) -> str:
+        self._made += 1
+        return f"{_PREFIX}/{self._made}"
+
+
+def _data_index(change: Change) -> int | None:
+    """Which operand of a linear operator is the data; None where it is not one constant against one activation."""
+    node = change.before
+    if node.op_type not in _LINEAR or node.domain not in ("", "ai.onnx"):
+        return None
+    constants = [constant_of(node.inputs[index]) is not None for index in (0, 1)]
+    return constants.index(False) if constants in ([True, False], [False, True]) else None
+
+
+def _delta(before: ir.Node, after: ir.Node, index: int) -> npt.NDArray[np.float64]:
+    """The difference of a constant input, 0 where there is none or it is no constant."""
+    held = [constant_of(node.inputs[index]) if index < len(node.inputs) else None for node in (before, after)]
+    old, new = (np.zeros(()) if array is None else array.astype(np.float64) for array in held)
+    return np.asarray(new - old, dtype=np.float64)

@@ -1,0 +1,7 @@
+"""Where work is kept while it runs: the run folder."""
+
+from netsurgeon.pipeline.execution.run_folder import Work
+
+__all__ = [
+    "Work",
+]

@@ -1,0 +1,43 @@
+"""Models on disk: open, check, identify and save them."""
+
+from netsurgeon.pipeline.model_files.fingerprint import (
+    DataFacts,
+    ModelFacts,
+    bytes_on_disk,
+    data_facts,
+    model_digest,
+    model_facts,
+    versions,
+)
+from netsurgeon.pipeline.model_files.loading import (
+    ModelLike,
+    Source,
+    check_loads,
+    input_specs,
+    open_model,
+    read_model,
+    verified,
+)
+from netsurgeon.pipeline.model_files.paths import check_outputs, path_of
+from netsurgeon.pipeline.model_files.save import save_model, write_text
+
+__all__ = [
+    "DataFacts",
+    "ModelFacts",
+    "ModelLike",
+    "Source",
+    "bytes_on_disk",
+    "check_loads",
+    "check_outputs",
+    "data_facts",
+    "input_specs",
+    "model_digest",
+    "model_facts",
+    "open_model",
+    "path_of",
+    "read_model",
+    "save_model",
+    "verified",
+    "versions",
+    "write_text",
+]

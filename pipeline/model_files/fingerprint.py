@@ -1,0 +1,141 @@
+"""Facts that identify a model or a set of inputs: sizes, counts, digests and versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import importlib.metadata
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+import netsurgeon
+from netsurgeon.passes.graph import FLOATS
+from netsurgeon.passes.packing import UnpackWeights
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.model_files.paths import model_files, path_of
+from netsurgeon.pipeline.runtime import onnxruntime
+
+if TYPE_CHECKING:
+    pass
+
+
+def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
+    """Size, hash and parameters of a model, from its files where there are any."""
+    digest, size = hashlib.sha256(), 0
+    zipped = _Counter()
+    blocks = _blocks(model_files(path)) if path else (ir.to_proto(model).SerializeToString(),)
+    with gzip.GzipFile(fileobj=zipped, mode="wb", mtime=0, compresslevel=6) as packer:
+        for block in blocks:
+            digest.update(block)
+            packer.write(block)
+            size += len(block)
+    opset = model.graph.opset_imports.get("", 0)
+    return ModelFacts(
+        path.name if path else "", digest.hexdigest(), size, zipped.count, opset, *_count_parameters(model)
+    )
+
+
+def model_digest(model: ir.Model, path: Path | None) -> str:
+    """The sha256 (hex) of a model's files; of the serialised model where there is no file."""
+    digest = hashlib.sha256()
+    for block in _blocks(model_files(path)) if path else (ir.to_proto(model).SerializeToString(),):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def bytes_on_disk(path: Path) -> int:
+    """Bytes of a model's file and of its external data."""
+    return sum(file.stat().st_size for file in model_files(path))
+
+
+def _count_parameters(model: ir.Model) -> tuple[int, int]:
+    """Parameters, and those that are not zero; of a packed weight the elements of the weight it stands for."""
+    plain = model.clone()
+    UnpackWeights()(plain)
+    arrays = [constant.numpy() for constant in _constants(plain) if constant.dtype in FLOATS]
+    return sum(array.size for array in arrays), sum(int(np.count_nonzero(array)) for array in arrays)
+
+
+def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Every initializer and the value of every Constant node, subgraphs included."""
+    for graph in (model.graph, *model.graph.subgraphs()):
+        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
+    for node in model.graph.all_nodes():
+        if node.op_type == "Constant" and "value" in node.attributes:
+            yield node.attributes["value"].as_tensor()
+
+
+class _Counter:
+    """A file that only counts."""
+
+    count = 0
+
+    def write(self, block: bytes) -> int:
+        self.count += len(block)
+        return len(block)
+
+    def flush(self) -> None:
+        """Nothing to flush."""
+
+
+def _blocks(files: Sequence[Path]) -> Iterator[bytes]:
+    """The bytes of files one after the other, in large pieces."""
+    for file in files:
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                yield block
+
+
+def data_facts(data: Data, samples: Samples) -> DataFacts:
+    """Name, number and hash of inputs."""
+    path = path_of(data)
+    name = path.name if path else data if isinstance(data, str) else type(data).__name__
+    return DataFacts(name, samples.count, samples.digest())
+
+
+def versions() -> dict[str, str]:
+    """Versions of netsurgeon, Python and the libraries that shape the result."""
+    found = {"netsurgeon": netsurgeon.__version__, "python": sys.version.split()[0]}
+    found["onnxruntime"] = str(onnxruntime().__version__)
+    for name in ("numpy", "scipy", "onnx", "onnx-ir", "onnxscript"):
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """A model file.
+
+    Attributes:
+        name: file name; empty where the model came from memory.
+        sha256: of the file's bytes; of the serialised model where there is no file.
+        bytes: on disk, external data included.
+        gzip_bytes: after gzip.
+        opset: version of the default operator set.
+        parameters: elements of all float initializers.
+        nonzero: those that are not zero.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    gzip_bytes: int
+    opset: int
+    parameters: int
+    nonzero: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """A set of inputs: where from, how many, and the sha256 of their content."""
+
+    source: str
+    samples: int
+    sha256: str

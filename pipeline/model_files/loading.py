@@ -1,0 +1,184 @@
+"""Open and save ONNX models safely: limits, external data, normal form, atomic writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import google.protobuf.message
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
+
+from netsurgeon.passes.rewriting import NameNodes, normal_form
+from netsurgeon.pipeline.data import InputSpec
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
+from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
+
+ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
+
+
+OLDEST_OPSET = 9
+
+
+UNKNOWN_OPERATOR = ("No Op registered", "is not a registered", "No opset import")
+"""What ONNX Runtime says of an operator that it does not know."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An opened model.
+
+    Attributes:
+        original: the model as given.
+        model: a clone in normal form, which passes may change.
+        path: where it was read from, if it was a file.
+        bytes: size on disk, external data included (serialised size where there is no file).
+        opset: version of the default operator set.
+        notes: what was done to it on the way.
+    """
+
+    original: ir.Model = dataclasses.field(repr=False)
+    model: ir.Model = dataclasses.field(repr=False)
+    path: Path | None
+    bytes: int
+    opset: int
+    notes: tuple[str, ...]
+
+
+def open_model(model: ModelLike, runtime: Runtime) -> Source:
+    """Open a model and bring a clone of it into normal form.
+
+    Raises:
+        InputError: it cannot be read, its external data is missing or outside its folder, its opset is too old,
+            or ONNX Runtime cannot load it.
+    """
+    original, path, size = read_model(model)
+    opset = original.graph.opset_imports.get("", 0)
+    if opset < OLDEST_OPSET:
+        raise InputError(
+            f"the model uses opset {opset}, expected {OLDEST_OPSET} or newer: "
+            "upgrade it with onnx.version_converter and check its outputs"
+        )
+    check_loads(original, path, runtime)
+    overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
+    notes = [f"initializers also listed as graph inputs are constants now: {overridable}"] * bool(overridable)
+    try:
+        clone = _changed(original, normal_form())
+    except ir.passes.PassError as error:
+        clone = _changed(original, _least_form())
+        notes.append(f"left as it is, it has no normal form: {first_line(_cause(error))}")
+    return Source(original, clone, path, size, opset, tuple(notes))
+
+
+def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
+    """Check that ONNX Runtime loads a model as it was given.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        runtime.session(model)
+    except CheckFailedError as error:
+        own = any(sign in str(error) for sign in UNKNOWN_OPERATOR)
+        advice = "; if it uses operators of your own, name their library with --custom-ops" if own else ""
+        raise InputError(f"{error}{advice}") from error
+    except (ir.serde.SerdeError, TypeError, ValueError) as error:
+        raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
+
+
+def _changed(model: ir.Model, change: ir.passes.PassBase) -> ir.Model:
+    """A changed clone; from version 4 on initializers need not be inputs."""
+    clone = model.clone()
+    clone.ir_version = max(clone.ir_version, 4)
+    return change(clone).model
+
+
+def _least_form() -> ir.passes.PassBase:
+    """What surgery cannot do without, for a model that has no normal form."""
+    return ir.passes.Sequential(RemoveInitializersFromInputsPass(), NameNodes())
+
+
+def _cause(error: BaseException) -> BaseException:
+    return _cause(error.__cause__) if error.__cause__ is not None else error
+
+
+def verified(source: Source, feed: Feed, runtime: Runtime) -> Source:
+    """The source, its normal form proven equal on `feed`; hardly changed from what was given where it is not.
+
+    Raises:
+        InputError: the model as given cannot run on `feed`.
+    """
+    try:
+        problem = verify_same(source.original, source.model, feed, runtime)
+    except CheckFailedError as error:
+        raise InputError(f"{error}: check the values of the inputs, and the model itself") from error
+    if problem is None:
+        return source
+    notes = (*source.notes, f"left as it is, its normal form was undone: {problem}")
+    return dataclasses.replace(source, model=_changed(source.original, _least_form()), notes=notes)
+
+
+def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
+    """The model, the file it came from and its size in bytes.
+
+    Raises:
+        InputError: it cannot be read as an ONNX model.
+    """
+    if isinstance(model, ir.Model):
+        mapped = _one_name_for_onnx(map_external_data(model.clone()))
+        return mapped, None, ir.to_proto(mapped).ByteSize()
+    if isinstance(model, onnx.ModelProto):
+        size = model.ByteSize() + sum(file.stat().st_size for file in external_files(model, Path("the model")))
+        return map_external_data(_deserialize(model, "the model")), None, size
+    if not isinstance(model, str | os.PathLike):
+        raise InputError(
+            f"the model is of type {type(model).__name__}, expected a path, a ModelProto or an onnx_ir.Model"
+        )
+    path = Path(model)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: give the path of an ONNX model")
+    try:
+        proto = onnx.load(path, load_external_data=False, format="protobuf")
+    except google.protobuf.message.DecodeError as error:
+        raise InputError(f"{path} is not an ONNX file, or it is truncated ({first_line(error)})") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not proto.graph.node:
+        raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
+    size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
+    return map_external_data(_deserialize(proto, str(path)), path.resolve().parent), path, size
+
+
+def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
+    if proto.graph.sparse_initializer:
+        sparse = proto.graph.sparse_initializer[0].values.name
+        raise InputError(f"{name} holds {sparse!r} as a sparse initializer, which is not read: make it a dense one")
+    try:
+        return _one_name_for_onnx(ir.from_proto(proto))
+    except Exception as error:
+        raise InputError(f"{name} is not a valid ONNX model: {first_line(error)}") from error
+
+
+def _one_name_for_onnx(model: ir.Model) -> ir.Model:
+    """The domain of the standard operators is called "" only: "ai.onnx" is another name for it."""
+    for imports in (model.graph.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        if "ai.onnx" in imports:
+            imports.setdefault("", imports.pop("ai.onnx"))
+    return model
+
+
+def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
+    """What the model takes: names, types and shapes of the inputs that have no default."""
+    return tuple(
+        InputSpec(
+            value.name or "",
+            np.dtype(value.dtype.numpy() if value.dtype is not None else np.float32),
+            None if value.shape is None else tuple(d if isinstance(d, int) and d >= 0 else None for d in value.shape),
+        )
+        for value in model.graph.inputs
+        if not value.is_initializer()
+    )

@@ -1,0 +1,89 @@
+"""What a command reads, as it was given, and that nothing is ever written over it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from netsurgeon.pipeline.data import SUFFIXES, files_in, module_files
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files.external_data import external_files
+
+_READ_IN_FOLDERS = (*SUFFIXES, ".npz", ".npy", ".zip", "-ubyte", "-ubyte.gz")
+"""How the names of files end that are read where a folder is given as data."""
+
+
+def path_of(data: object) -> Path | None:
+    """The file or folder that data names, None for what is no path."""
+    return Path(data) if isinstance(data, str | os.PathLike) and Path(data).exists() else None
+
+
+def model_files(path: Path) -> tuple[Path, ...]:
+    """A model's file, then those of its external data.
+
+    Raises:
+        InputError: one of them lies outside the model's folder, is missing or too short.
+    """
+    return path, *external_files(onnx.load(path, load_external_data=False, format="protobuf"), path)
+
+
+def check_outputs(outputs: Sequence[Path | None], *read: object, models: Sequence[object] = ()) -> None:
+    """Refuse to write over what a command reads, or two results into one file.
+
+    Args:
+        outputs: where results go; a model of more than 2 GB has its weights in a second file, its name with ".data".
+        read: data and other files, as given: paths, "module:function", or what is neither and left out.
+        models: the same for models, which may have external data.
+
+    Raises:
+        InputError: an output is an input or no regular file, its folder cannot be written to, or two are the same.
+    """
+    given = [output for output in outputs if output is not None]
+    for output in given:
+        for written in (output, _weights_beside(output)):
+            if written.exists() and any(written.samefile(file) for file in _files((*read, *models), models)):
+                also = "" if written is output else f", or {written.name} beside it, where its weights may go,"
+                raise InputError(
+                    f"the output {output}{also} is an input: inputs are never written to, give another path"
+                )
+        _check_writable(output)
+    for one, other in itertools.permutations(given, 2):
+        if one.resolve() in (other.resolve(), _weights_beside(other).resolve()):
+            raise InputError(f"two results would both go to {one}: give two paths")
+
+
+def _weights_beside(output: Path) -> Path:
+    return output.with_name(f"{output.name}.data")
+
+
+def _files(read: Sequence[object], models: Sequence[object]) -> Iterator[Path]:
+    """Every file that is there behind what was given."""
+    for each in read:
+        path = path_of(each)
+        if path is None:
+            yield from module_files(each) if isinstance(each, str) else ()
+        elif path.is_dir():
+            names = (name for name in files_in(path) if name.lower().endswith(_READ_IN_FOLDERS))
+            yield from (path / name for name in names if (path / name).exists())
+        else:
+            yield path
+    for path in filter(None, map(path_of, models)):
+        with contextlib.suppress(DecodeError, OSError, InputError):  # who opens the model tells what is wrong with it
+            yield from model_files(path)
+
+
+def _check_writable(output: Path) -> None:
+    if output.exists() and not output.is_file():
+        kind = "a folder" if output.is_dir() else "a device or a pipe"
+        raise InputError(f"the output {output} is {kind}: give the path of a file")
+    folder = output.parent.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"{folder} cannot be written to: give an output path in a folder of yours")

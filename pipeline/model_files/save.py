@@ -1,0 +1,71 @@
+"""Write a model or a text so that the file is whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx_ir as ir
+
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import IN_MEMORY_LIMIT
+
+
+def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | None = None) -> int:
+    """Write the model beside its goal and rename; weights over the limit of protobuf go to one external file.
+
+    Args:
+        model: what to write.
+        output: where to; its folder is made where it is missing.
+        check: called with the written file before it is renamed; what it raises stops the delivery.
+
+    Returns:
+        Bytes on disk.
+
+    Raises:
+        InputError: it cannot be written (disk full, no permission); nothing is left behind.
+    """
+    goal = output.parent.resolve()
+    try:
+        goal.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=goal) as name:
+            folder = Path(name)
+            weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+            external = f"{output.name}.data" if weights > IN_MEMORY_LIMIT else None
+            ir.save(model, folder / output.name, format="protobuf", external_data=external)
+            files = sorted(folder.iterdir(), reverse=True)
+            size = sum(file.stat().st_size for file in files)
+            if check is not None:
+                check(folder / output.name)
+            for file in files:
+                _sync(file)
+                file.replace(goal / file.name)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+    return size
+
+
+def write_text(text: str, output: Path) -> None:
+    """Write a text file beside its goal and rename.
+
+    Raises:
+        InputError: it cannot be written; nothing is left behind.
+    """
+    goal = output.parent.resolve() / output.name
+    temporary = goal.with_name(f".{output.name}.part")
+    try:
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(goal)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())

@@ -1,0 +1,20 @@
+"""Everything a user can choose."""
+
+from netsurgeon.pipeline.options.goals import Goals
+from netsurgeon.pipeline.options.options import IMPORTANCES, SAVINGS, VALUES, Metric, Options, OptionValues, Progress
+from netsurgeon.pipeline.options.recipe import Kind, read_recipe
+from netsurgeon.pipeline.options.type_checks import check_types
+
+__all__ = [
+    "IMPORTANCES",
+    "SAVINGS",
+    "VALUES",
+    "Goals",
+    "Kind",
+    "Metric",
+    "OptionValues",
+    "Options",
+    "Progress",
+    "check_types",
+    "read_recipe",
+]

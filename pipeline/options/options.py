@@ -1,0 +1,299 @@
+"""Everything a user can choose, checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from netsurgeon.passes.solvers import METHODS, UNCORRECTED
+from netsurgeon.pipeline.data import PictureOptions
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals, read_goals
+from netsurgeon.pipeline.options.type_checks import check_types
+from netsurgeon.pipeline.runtime import channel_block
+
+VALUES = ("float32", "float16", "codebook")
+IMPORTANCES = ("obs", "apoz", "magnitude")
+SAVINGS = ("parameters", "macs")
+WISH = "up-to:"
+Metric = str | Callable[..., float]
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, the steps done and the steps in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of `compress`.
+
+    Attributes:
+        max_drop: goal: how much of the task's metric may be lost, such as "1%"; see `Goals`. Where neither a goal nor
+            sparsity, trim, pattern, keep_zeros or layers are given, "1%".
+        speedup: goal: how many times as fast, such as 2.
+        latency: goal: time of a run, such as "5ms".
+        max_size: goal: size of the file, such as "500KB".
+        max_macs: goal: multiply-adds of a sample, such as "40M".
+        sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = what a goal leaves,
+            0 where units are trimmed or zeros are kept, else 0.5.
+        trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:0.3" = or as much as can be.
+        importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
+            "magnitude".
+        save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
+        round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two; None = of as
+            many channels as the provider's convolutions take at a time.
+        keep_unread: leave units in place that nothing reads after pruning, so that every tensor keeps its shape.
+        method: solver, one of `solvers.METHODS`.
+        pattern: N:M sparsity such as "2:4" in place of `sparsity`.
+        keep_zeros: remove no weight that is not zero, keep every zero, and remove units that nobody reads.
+        uniform: the same sparsity in every layer instead of a global budget.
+        layers: sparsity of layers by name or glob, in place of the budget's.
+        exclude: names or globs of layers that are left as they are.
+        damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
+        values: type the weights are stored in; None = "codebook" with a goal, else "float16".
+        pack: store sparse weights packed.
+        batch_size: inputs run at once, where the model's batch is free.
+        limit: most calibration inputs used, drawn at random; None = all.
+        seed: of every random choice.
+        pictures: how pictures become inputs.
+        classes: file with one class name a line, for pictures in class folders.
+        label_offset: added to every label to give the index of its class in the model's output.
+        metric: "module:function" or a function(outputs, labels) -> float, higher is better.
+        custom_ops: shared libraries with the user's operators.
+        provider: execution provider that runs the model: "cpu", "cuda", …; what must be equal to the last bit is
+            compared on the CPU.
+        profile: time both models in turn for the report; takes from some seconds up to a minute, for large models more.
+        threads: of one operator on the CPU while models are timed; None = one a core.
+        timed_batch: samples in a run that is timed; None = the model's own batch, or 1.
+        timings: report (JSON) or timing table whose times stand in for those of this machine.
+        work: folder that keeps what has been done, so that a run that was stopped goes on.
+    """
+
+    max_drop: str | float | None = None
+    speedup: str | float | None = None
+    latency: str | float | None = None
+    max_size: str | float | None = None
+    max_macs: str | float | None = None
+    sparsity: float | None = None
+    trim: float | str | None = None
+    importance: str = "obs"
+    save: str = "parameters"
+    round_to: int | None = None
+    keep_unread: bool = False
+    method: str = "auto"
+    pattern: str | None = None
+    keep_zeros: bool = False
+    uniform: bool = False
+    layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    damping: float | None = None
+    values: str | None = None
+    pack: bool = True
+    batch_size: int = 32
+    limit: int | None = None
+    seed: int = 0
+    pictures: PictureOptions | None = None
+    classes: Path | None = None
+    label_offset: int = 0
+    metric: Metric | None = None
+    custom_ops: tuple[str, ...] = ()
+    provider: str = "cpu"
+    profile: bool = False
+    threads: int | None = None
+    timed_batch: int | None = None
+    timings: Path | None = None
+    work: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: one is of the wrong type or out of range.
+        """
+        check_types(self)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # the report and the model's metadata take Python's own numbers
+                object.__setattr__(self, field.name, value.item())
+        _in_range("sparsity", self.pruned_share)
+        if self.trim is not None and not 0.0 < self.trim_goal < 1.0:
+            raise InputError(f"trim is {self.trim!r}, expected a share above 0 and below 1, or up-to:0.3")
+        _one_of("importance", self.importance, IMPORTANCES)
+        _one_of("save", self.save, SAVINGS)
+        if self.multiple < 1:
+            raise InputError(f"round-to is {self.multiple}, expected 1 or more")
+        for name, sparsity in self.layers.items():
+            _in_range(f"sparsity of layer {name!r}", sparsity)
+        _one_of("method", self.method, METHODS)
+        _one_of("values", self.stored_values, VALUES)
+        if self.damping is not None and not 0.0 < self.damping <= 10.0:
+            raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
+        counts = {"batch size": self.batch_size, "limit": self.limit, "threads": self.threads}
+        for name, count in {**counts, "timed-batch": self.timed_batch}.items():
+            if count is not None and count < 1:
+                raise InputError(f"{name} is {count}, expected 1 or more")
+        self._check_pattern()
+        self._check_zeros()
+        self._check_goals()
+
+    def _check_zeros(self) -> None:
+        chosen = self.sparsity or self.pattern or self.layers or self.method in UNCORRECTED
+        if self.keep_zeros and chosen:
+            raise InputError(
+                "with keep-zeros the zeros are those of the model: leave out sparsity, pattern, sparsities of layers "
+                f"and the methods {' and '.join(UNCORRECTED)}"
+            )
+
+    def _check_goals(self) -> None:
+        given = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+        if given is None:
+            return
+        if self.keep_zeros or any(each is not None for each in (self.sparsity, self.pattern)) or self.layers:
+            raise InputError(
+                f"{given} decides how many weights go: leave out sparsity, pattern, keep-zeros and sparsities of layers"
+            )
+        if given.is_structural and self.trim is not None:
+            raise InputError(f"{given} decides which units go: leave out trim")
+
+    def _check_pattern(self) -> None:
+        if self.pattern_numbers() and self.sparsity is not None:
+            raise InputError(f"a pattern of {self.pattern} decides how many weights go: leave out sparsity")
+        if self.pattern_numbers() and self.layers:
+            raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
+        if self.pattern_numbers() and self.trim is not None:
+            raise InputError(
+                f"a pattern of {self.pattern} holds weights in their places, and trim moves them: trim first, then "
+                "give the trimmed model the pattern"
+            )
+
+    @property
+    def goals(self) -> Goals | None:
+        """What the search is for; None where it is said what to do."""
+        given = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+        said = self.keep_zeros or any(each is not None for each in (self.sparsity, self.trim, self.pattern))
+        return given or (None if said or self.layers else Goals(max_drop=DEFAULT_DROP))
+
+    @property
+    def multiple(self) -> int:
+        """`round_to`, or what stands for it."""
+        return channel_block(self.provider) if self.round_to is None else self.round_to
+
+    @property
+    def stored_values(self) -> str:
+        """`values`, or what stands for it."""
+        return self.values or ("codebook" if self.goals else "float16")
+
+    @property
+    def pruned_share(self) -> float:
+        """`sparsity`, or what stands for it."""
+        if self.sparsity is not None:
+            return self.sparsity
+        return 0.5 if self.trim is None and not self.keep_zeros else 0.0
+
+    @property
+    def unread_stay(self) -> bool:
+        """Whether units that nothing reads stay: by choice, or so that every weight keeps its place in a pattern."""
+        return self.keep_unread or self.pattern is not None
+
+    @property
+    def trim_is_a_wish(self) -> bool:
+        """Whether less than was asked for may be trimmed."""
+        return isinstance(self.trim, str) and self.trim.startswith(WISH)
+
+    @property
+    def only_wishes_to_trim(self) -> bool:
+        """Whether nothing else is asked for than to remove what units can save."""
+        others = (self.pruned_share, self.layers, self.pattern, self.keep_zeros, self.goals)
+        return self.trim_is_a_wish and not any(others)
+
+    @property
+    def trim_goal(self) -> float:
+        """`trim` as a number.
+
+        Raises:
+            InputError: it is none.
+        """
+        text = str(self.trim or 0.0)
+        try:
+            return float(text.removeprefix(WISH))
+        except ValueError as error:
+            raise InputError(f"trim is {self.trim!r}, expected a share such as 0.3, or up-to:0.3") from error
+
+    def pattern_numbers(self) -> tuple[int, int] | None:
+        """N and M of the pattern.
+
+        Raises:
+            InputError: the pattern is not of the form N:M with 0 < N < M.
+        """
+        if self.pattern is None:
+            return None
+        found = re.fullmatch(r"(\d+):(\d+)", self.pattern)
+        if not found or not 0 < int(found[1]) < int(found[2]):
+            raise InputError(f"pattern is {self.pattern!r}, expected N:M with 0 < N < M, such as 2:4")
+        return int(found[1]), int(found[2])
+
+    def described(self) -> dict[str, Any]:
+        """As JSON values, for the report; paths by name only."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["layers"] = {name: float(sparsity) for name, sparsity in self.layers.items()}
+        values["round_to"] = self.multiple
+        values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
+        values["classes"] = self.classes.name if self.classes else None
+        values["timings"] = self.timings.name if self.timings else None
+        del values["work"]  # says nothing of the result
+        values["custom_ops"] = [Path(library).name for library in self.custom_ops]
+        if callable(self.metric):
+            values["metric"] = getattr(self.metric, "__qualname__", type(self.metric).__name__)
+        return values
+
+
+class OptionValues(TypedDict, total=False):
+    """`Options` as keyword arguments."""
+
+    max_drop: str | float | None
+    speedup: str | float | None
+    latency: str | float | None
+    max_size: str | float | None
+    max_macs: str | float | None
+    sparsity: float | None
+    trim: float | str | None
+    importance: str
+    save: str
+    round_to: int | None
+    keep_unread: bool
+    method: str
+    pattern: str | None
+    keep_zeros: bool
+    uniform: bool
+    layers: Mapping[str, float]
+    exclude: tuple[str, ...]
+    damping: float | None
+    values: str | None
+    pack: bool
+    batch_size: int
+    limit: int | None
+    seed: int
+    pictures: PictureOptions | None
+    classes: Path | None
+    label_offset: int
+    metric: Metric | None
+    custom_ops: tuple[str, ...]
+    provider: str
+    profile: bool
+    threads: int | None
+    timed_batch: int | None
+    timings: Path | None
+    work: Path | None
+
+
+def _in_range(name: str, value: float) -> None:
+    if not 0.0 <= value < 1.0:
+        raise InputError(f"{name} is {value}, expected at least 0 and less than 1 (0.9 removes 90 % of the weights)")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")

@@ -1,0 +1,21 @@
+"""Measure latency and memory of models in ONNX Runtime."""
+
+from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu
+from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, by_operator, profile
+from netsurgeon.pipeline.profiling.timing import Ratio, Spread
+from netsurgeon.pipeline.profiling.timing_inputs import timing_feeds
+from netsurgeon.pipeline.profiling.timing_table import Clock, Timed, TimingTable
+
+__all__ = [
+    "Clock",
+    "Cost",
+    "Profile",
+    "Ratio",
+    "Spread",
+    "Timed",
+    "TimingTable",
+    "by_operator",
+    "left_to_the_cpu",
+    "profile",
+    "timing_feeds",
+]

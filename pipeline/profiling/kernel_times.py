@@ -1,0 +1,79 @@
+"""What each node of a model costs, from ONNX Runtime's profiler."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline.runtime import CPU, Runtime, full_name
+
+WARM_UP = 3
+_SUFFIX = "_kernel_time"
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeTime:
+    """A node of the graph as ONNX Runtime has optimised it.
+
+    Attributes:
+        name: its name there; fused nodes have the name of one of their parts, or a new one.
+        operator: its operator type there.
+        provider: what ran it.
+        milliseconds: a run, median over the runs; in a loop, of all its turns.
+    """
+
+    name: str
+    operator: str
+    provider: str
+    milliseconds: float
+
+
+def node_times(
+    model: ir.Model | Path, feed: Mapping[str, Any], runtime: Runtime, runs: int = 20
+) -> tuple[NodeTime, ...]:
+    """Time of every node that ran, in the order of the graph; the profiler itself slows short nodes down.
+
+    Raises:
+        CheckFailedError: the model cannot be loaded, or cannot run on the feed.
+    """
+    with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+        session = runtime.session(model, trace=Path(folder) / "trace")
+        for _ in range(WARM_UP + runs):
+            session.run(feed)
+        events = json.loads(session.end_trace().read_text("utf-8"))
+    return _medians(events, runs)
+
+
+def left_to_the_cpu(model: ir.Model | Path, feed: Mapping[str, Any], runtime: Runtime) -> tuple[str, ...]:
+    """Nodes that the CPU runs though another provider was asked for, as `operator name`.
+
+    Raises:
+        CheckFailedError: the model cannot be loaded, or cannot run on the feed.
+    """
+    if full_name(runtime.provider) == CPU:
+        return ()
+    nodes = node_times(model, feed, runtime, runs=1)
+    return tuple(f"{node.operator} {node.name}" for node in nodes if node.provider == CPU)
+
+
+def _medians(events: list[dict[str, Any]], runs: int) -> tuple[NodeTime, ...]:
+    """Kernel times summed over each run, and the median over the last `runs` runs."""
+    ran = sorted((event["ts"], event["dur"]) for event in events if event["name"] == "model_run")[-runs:]
+    starts = np.array([start for start, _ in ran])
+    totals: dict[tuple[str, str, str], Any] = collections.defaultdict(lambda: np.zeros(len(ran)))
+    kernels = [event for event in events if event["cat"] == "Node" and event["name"].endswith(_SUFFIX)]
+    for event in sorted(kernels, key=lambda event: event["ts"]):
+        number = int(np.searchsorted(starts, event["ts"], side="right")) - 1
+        if number >= 0:
+            found = event["args"]
+            name = event["name"].removesuffix(_SUFFIX) or f"#{found.get('node_index', '')}"
+            totals[name, found["op_name"], found.get("provider", "")][number] += event["dur"]
+    return tuple(NodeTime(*key, float(np.median(micros)) / 1000.0) for key, micros in totals.items())

@@ -1,0 +1,328 @@
+"""What a model costs to run: time, whole and per operator, load time and memory, alone or in turn with another one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import psutil
+
+from netsurgeon.pipeline.data import PictureOptions, open_samples
+from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files import ModelLike, bytes_on_disk, check_loads, input_specs, read_model, versions
+from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times
+from netsurgeon.pipeline.profiling.memory import footprint
+from netsurgeon.pipeline.profiling.timing import (
+    SHORTEST,
+    Ratio,
+    Seconds,
+    Spread,
+    alternate,
+    busy_seconds,
+    paired_ratio,
+    spread,
+    warm_up,
+)
+from netsurgeon.pipeline.profiling.timing_inputs import Fed, timing_feeds
+from netsurgeon.pipeline.runtime import Runtime, Session, full_name
+
+SITTINGS = 5
+"""How often the models are loaded anew: where threads and memory come to lie differs from one time to the next."""
+BUDGET = 10.0
+"""Seconds that the rounds of one batch size take where their number is not given."""
+ROUNDS = (3, 21)
+"""Fewest and most rounds of a sitting where their number is not given."""
+DISTURBED = 0.1
+"""Share of the processors from which on other programs are said to have disturbed the measurement."""
+TRACE_SECONDS, TRACE_RUNS = 5.0, (5, 50)
+"""How long the nodes of a model are timed, and in how many runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """One batch size.
+
+    Attributes:
+        batch: samples in a run; None where the inputs have no common batch axis.
+        fed: what the model was fed, in words.
+        rounds: how often each model was timed.
+        model: milliseconds a run.
+        other: the same of the other model; None where there is none.
+        speedup: time of the model over time of the other, in the same rounds.
+    """
+
+    batch: int | None
+    fed: str
+    rounds: int
+    model: Spread
+    other: Spread | None
+    speedup: Ratio | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a model takes besides time.
+
+    Attributes:
+        name: of its file; empty where it came from memory.
+        bytes: on disk.
+        load: milliseconds to load it.
+        memory: bytes of resident memory that a process of its own needs to load it and run it once, beyond `idle`.
+        idle: bytes that process takes before; memory of a GPU is not counted.
+        on_the_cpu: nodes that the CPU ran though another provider was asked for.
+        nodes: time of each node; empty where that was not asked for.
+    """
+
+    name: str
+    bytes: int
+    load: Spread
+    memory: int
+    idle: int
+    on_the_cpu: tuple[str, ...]
+    nodes: tuple[NodeTime, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What `profile` measured.
+
+    Attributes:
+        versions: of netsurgeon and the libraries it stands on.
+        machine: processor and number of cores.
+        provider: ONNX Runtime's name of the execution provider.
+        threads: of one operator on the CPU; None = ONNX Runtime's choice, one a core.
+        optimisation: level of graph optimisation.
+        model: what the model costs.
+        other: what the one it was timed against costs.
+        timings: one a batch size.
+        notes: batch sizes that were left out and why, and what disturbed the measurement.
+    """
+
+    versions: dict[str, str]
+    machine: str
+    provider: str
+    threads: int | None
+    optimisation: str
+    model: Cost
+    other: Cost | None
+    timings: tuple[Timing, ...]
+    notes: tuple[str, ...]
+
+
+def profile(
+    model: ModelLike,
+    against: ModelLike | None = None,
+    *,
+    data: Data | None = None,
+    batches: Sequence[int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    rounds: int | None = None,
+    per_operator: bool = False,
+    provider: str = "cpu",
+    threads: int | None = None,
+    optimisation: str = "all",
+    pictures: PictureOptions | None = None,
+    classes: Path | None = None,
+    custom_ops: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Profile:
+    """Time a model in ONNX Runtime, in turn with another one where that is given.
+
+    Copies of inputs and outputs to and from the provider's memory are counted, as in `InferenceSession.run`.
+
+    Args:
+        model: path of an ONNX file, a ModelProto or an `onnx_ir.Model`.
+        against: another one with the same inputs, such as the compressed model.
+        data: what it is fed; None = made up, where the time cannot depend on the values.
+        batches: numbers of samples a run; None = the model's own, or 1.
+        shapes: shapes of made-up inputs by name, for axes that the model leaves open.
+        rounds: measurements in all, rounded up to a multiple of `SITTINGS`; None = as many as fit into 10 seconds, 15
+            to 105.
+        per_operator: time every node as well.
+        provider: execution provider, such as "cpu" or "cuda".
+        threads: of one operator on the CPU; None = one a core.
+        optimisation: level of graph optimisation: "off", "basic", "extended" or "all".
+        pictures: how pictures become inputs.
+        classes: file with one class name a line, for pictures in class folders.
+        custom_ops: shared libraries with the user's operators.
+        seed: of made-up inputs.
+
+    Raises:
+        InputError: a model, the data or an option cannot be used, or the provider is not active.
+        CheckFailedError: a model cannot run on what it is fed.
+    """
+    _check_numbers(batches, rounds)
+    runtime = Runtime(custom_ops, provider, threads, optimisation, deployed=True)
+    with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+        opened = [_open(each, Path(folder) / f"{at}.onnx", runtime) for at, each in enumerate(_given(model, against))]
+        _check_same_inputs([each.model for each in opened])
+        read = partial(open_samples, pictures=pictures, classes=classes)
+        feeds, notes = timing_feeds(opened[0].model, data, batches, shapes or {}, seed, read)
+        started, busy = time.perf_counter(), busy_seconds()
+        loads, seconds = time_models([each.path for each in opened], [fed.feed for fed in feeds], runtime, rounds)
+        notes += _disturbed(busy_seconds() - busy, time.perf_counter() - started)
+        timings = tuple(_timing(fed, each) for fed, each in zip(feeds, seconds, strict=True))
+        costs = [
+            _cost(each, loads[:, at], seconds[0][..., at], feeds[0], runtime, per_operator)
+            for at, each in enumerate(opened)
+        ]
+    other = costs[1] if against is not None else None
+    return Profile(versions(), machine(), full_name(provider), threads, optimisation, costs[0], other, timings, notes)
+
+
+def _disturbed(busy: float, elapsed: float) -> tuple[str, ...]:
+    """A note where other programs took processor time while the models were timed."""
+    share = busy / (elapsed * (psutil.cpu_count() or 1))
+    if share < DISTURBED:
+        return ()
+    return (f"other programs took {share:.0%} of the processors meanwhile: measure again on a quiet machine",)
+
+
+def by_operator(costs: Sequence[Cost]) -> dict[str, tuple[tuple[float, int], ...]]:
+    """Milliseconds and number of nodes of each operator in each of the models, the slowest operator first."""
+    found: dict[str, list[list[float]]] = {}
+    for at, cost in enumerate(costs):
+        for node in cost.nodes:
+            cell = found.setdefault(node.operator, [[0.0, 0] for _ in costs])[at]
+            cell[0] += node.milliseconds
+            cell[1] += 1
+    ranked = sorted(found.items(), key=lambda item: -max(time for time, _ in item[1]))
+    return {operator: tuple((time, int(count)) for time, count in cells) for operator, cells in ranked}
+
+
+def machine() -> str:
+    """The processor's name and the number of its cores."""
+    name = platform.processor() or platform.machine()
+    cpus = Path("/proc/cpuinfo")
+    if cpus.exists():
+        names = [
+            line.partition(":")[2].strip() for line in cpus.read_text("utf-8").splitlines() if "model name" in line
+        ]
+        name = names[0] if names else name
+    return f"{name}, {psutil.cpu_count(logical=False) or psutil.cpu_count()} cores"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    model: ir.Model
+    path: Path
+    name: str
+
+
+def _given(model: ModelLike, against: ModelLike | None) -> tuple[ModelLike, ...]:
+    return (model,) if against is None else (model, against)
+
+
+def _open(model: ModelLike, spare: Path, runtime: Runtime) -> _Opened:
+    """A model, in a file: its own, or `spare`."""
+    original, path, _ = read_model(model)
+    check_loads(original, path, runtime)
+    if path is None:
+        ir.save(original, spare, external_data=f"{spare.name}.data")
+    return _Opened(original, path or spare, path.name if path else "")
+
+
+def time_models(
+    models: Sequence[ir.Model | Path], feeds: Sequence[Mapping[str, Any]], runtime: Runtime, rounds: int | None = None
+) -> tuple[Seconds, list[Seconds]]:
+    """Load the models anew for every sitting, and time them in turn on each feed.
+
+    Args:
+        models: what is timed.
+        feeds: inputs that all of them take.
+        runtime: how sessions are made; `deployed`, to be timed as they will run.
+        rounds: measurements in all; None = as many as fit into `BUDGET`.
+
+    Returns:
+        Seconds a load (sittings, models), and of each feed the seconds a run (sittings, rounds, models).
+
+    Raises:
+        CheckFailedError: a model cannot be loaded, or cannot run on a feed.
+    """
+    loads = np.empty((SITTINGS, len(models)))
+    found: list[list[Seconds]] = []
+    for number in range(SITTINGS):
+        counts = [len(seconds) for seconds in found[0]] if found else [None] * len(feeds)
+        order = range(len(models))[:: 1 if number % 2 == 0 else -1]
+        loads[number], seconds = _sitting(models, order, feeds, counts, runtime, rounds)
+        found.append(seconds)
+    return loads, [np.stack(each) for each in zip(*found, strict=True)]
+
+
+def _sitting(
+    models: Sequence[ir.Model | Path],
+    order: Sequence[int],
+    feeds: Sequence[Mapping[str, Any]],
+    counts: Sequence[int | None],
+    runtime: Runtime,
+    rounds: int | None,
+) -> tuple[list[float], list[Seconds]]:
+    """Load the models in this order and time them: seconds a load, and of each feed the seconds (rounds, models)."""
+    sessions: dict[int, Session] = {}
+    loads = [0.0] * len(models)
+    for at in order:
+        started = time.perf_counter()
+        sessions[at] = runtime.session(models[at])
+        loads[at] = time.perf_counter() - started
+    timed = []
+    for feed, count in zip(feeds, counts, strict=True):
+        calls = [partial(sessions[at].run, feed) for at in range(len(models))]
+        timed.append(alternate(calls, count or _rounds(calls, rounds)))
+    return loads, timed
+
+
+def _rounds(calls: Sequence[Callable[[], object]], wanted: int | None) -> int:
+    """Rounds of a sitting."""
+    if wanted is not None:
+        return math.ceil(wanted / SITTINGS)
+    once = sum(max(warm_up(call), SHORTEST) for call in calls)
+    return int(np.clip(BUDGET / SITTINGS / once, *ROUNDS))
+
+
+def _timing(fed: Fed, seconds: Seconds) -> Timing:
+    rounds = seconds.shape[0] * seconds.shape[1]
+    model, *others = (seconds[..., at] for at in range(seconds.shape[2]))
+    other, speedup = (spread(others[0]), paired_ratio(model, others[0])) if others else (None, None)
+    return Timing(fed.batch, fed.source, rounds, spread(model), other, speedup)
+
+
+def _cost(opened: _Opened, loads: Seconds, seconds: Seconds, fed: Fed, runtime: Runtime, per_operator: bool) -> Cost:
+    runs = int(np.clip(TRACE_SECONDS / np.median(seconds), *TRACE_RUNS))
+    memory = footprint(opened.path, fed.feed, runtime)
+    return Cost(
+        opened.name,
+        bytes_on_disk(opened.path),
+        spread(loads),
+        memory.peak - memory.before,
+        memory.before,
+        left_to_the_cpu(opened.path, fed.feed, runtime),
+        node_times(opened.path, fed.feed, runtime, runs) if per_operator else (),
+    )
+
+
+def _check_numbers(batches: Sequence[int] | None, rounds: int | None) -> None:
+    if batches is not None and (not batches or min(batches) < 1):
+        raise InputError(f"batch is {', '.join(map(str, batches)) or 'empty'}, expected sizes of 1 or more")
+    if rounds is not None and rounds < 3:
+        raise InputError(f"runs is {rounds}, expected 3 or more: a median of fewer says nothing")
+
+
+def _check_same_inputs(models: Sequence[ir.Model]) -> None:
+    first, *others = ({spec.name: spec.dtype for spec in input_specs(model)} for model in models)
+    for other in others:
+        if other != first:
+            listed = (", ".join(f"{name}: {dtype}" for name, dtype in each.items()) for each in (first, other))
+            raise InputError(
+                f"the models differ in their inputs, {' and '.join(listed)}: "
+                "time a model against a compressed copy of it"
+            )

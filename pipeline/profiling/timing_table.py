@@ -1,0 +1,107 @@
+"""The times that steer a search, each measured once: reported, and replayed so that a search ends the same way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.profiling.kernel_times import node_times
+from netsurgeon.pipeline.profiling.model_profile import machine, time_models
+from netsurgeon.pipeline.profiling.timing import paired_ratio
+from netsurgeon.pipeline.runtime import Feed, Runtime
+
+ROUNDS = 35
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """A model timed in turn with the dense one, milliseconds of a run (medians), and how many times faster it was."""
+
+    dense: float
+    model: float
+    speedup: float
+
+
+@dataclasses.dataclass
+class TimingTable:
+    """Times by name.
+
+    Attributes:
+        machine: what they were measured on.
+        nodes: milliseconds of the dense model's nodes.
+        models: of structures, by their name.
+    """
+
+    machine: str = ""
+    nodes: dict[str, float] = dataclasses.field(default_factory=dict)
+    models: dict[str, Timed] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> TimingTable:
+        """From a report of `compress` as JSON, or from the table that a work folder holds.
+
+        Raises:
+            InputError: it holds no such table.
+        """
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            return cls.of(found["search"]["timings"] if "search" in found else found)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path} holds no timing table ({type(error).__name__}): give the JSON report of a run with --speedup "
+                "or --latency"
+            ) from error
+
+    @classmethod
+    def of(cls, values: Any) -> TimingTable:
+        """From JSON values.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: a field has another type.
+        """
+        models = {str(name): Timed(**each) for name, each in values["models"].items()}
+        return cls(str(values["machine"]), {str(k): float(v) for k, v in values["nodes"].items()}, models)
+
+    def take(self, other: TimingTable) -> None:
+        """Take over another table."""
+        self.machine, self.nodes, self.models = other.machine, other.nodes, other.models
+
+
+class Clock:
+    """Times structures against the dense model, each once."""
+
+    def __init__(
+        self, table: TimingTable, dense: ir.Model, feed: Feed, runtime: Runtime, keep: Callable[[TimingTable], None]
+    ):
+        self.table, self._dense, self._feed, self._runtime, self._keep = table, dense, feed, runtime, keep
+
+    def nodes(self) -> dict[str, float]:
+        """Milliseconds of the dense model's nodes."""
+        if not self.table.nodes:
+            self.table.nodes = {
+                node.name: node.milliseconds for node in node_times(self._dense, self._feed, self._runtime)
+            }
+            self._kept()
+        return self.table.nodes
+
+    def time(self, name: str, model: Callable[[], ir.Model]) -> Timed:
+        """Time a model, unless the table has it; `model` is made only where it is needed."""
+        if name not in self.table.models:
+            _, (seconds,) = time_models([self._dense, model()], [self._feed], self._runtime, ROUNDS)
+            dense, other = (1000.0 * float(np.median(seconds[..., at])) for at in (0, 1))
+            ratio = paired_ratio(seconds[..., 0], seconds[..., 1]).value
+            self.table.models[name] = Timed(dense, other, ratio)
+            self._kept()
+        return self.table.models[name]
+
+    def _kept(self) -> None:
+        self.table.machine = machine()
+        self._keep(self.table)

@@ -1,0 +1,45 @@
+"""Keep a pruning plan in the run folder, and read it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.passes.solvers import Curve
+from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.pruning import budget
+from netsurgeon.pipeline.pruning.plan import Plan
+
+
+def load_plan(work: Work) -> Plan | None:
+    """The plan that a run folder keeps; None where there is none."""
+    facts, arrays = work.facts("plan"), work.arrays("plan")
+    return None if facts is None or arrays is None else Plan(costs=costs_from_arrays(arrays), **facts)
+
+
+def keep_plan(work: Work, plan: Plan) -> None:
+    """Keep the plan of a run that was told what to do."""
+    work.keep_arrays("plan", costs_to_arrays(plan.costs))
+    work.keep_facts("plan", {"keep": dict(plan.keep), "prices": dict(plan.prices)})
+
+
+def costs_to_arrays(costs: Mapping[str, budget.Cost]) -> dict[str, npt.NDArray[Any]]:
+    """Costs as arrays, by layer: its number, then what it is."""
+    arrays: dict[str, npt.NDArray[Any]] = {"names": np.array(list(costs))}
+    for at, cost in enumerate(costs.values()):
+        arrays[f"{at}.curve"] = np.stack([cost.curve.kept, cost.curve.errors])
+        arrays[f"{at}.numbers"] = np.array([cost.curve.damping, cost.size, cost.sensitivity])
+    return arrays
+
+
+def costs_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, budget.Cost]:
+    """The inverse of `costs_to_arrays`."""
+    result = {}
+    for at, name in enumerate(arrays["names"].tolist()):
+        kept, errors = np.asarray(arrays[f"{at}.curve"], np.float64)
+        damping, size, sensitivity = arrays[f"{at}.numbers"].tolist()
+        result[str(name)] = budget.Cost(Curve(kept, errors, damping), int(size), sensitivity)
+    return result

@@ -1,0 +1,80 @@
+"""Measure what removing weights costs each layer, and what that costs the model's outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.layers import Layer
+from netsurgeon.passes.pruning import Gone, LayerMoments
+from netsurgeon.passes.solvers import FactorizationError
+from netsurgeon.pipeline.calibration import Calibration, Selection
+from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.pruning import budget
+from netsurgeon.pipeline.pruning.sensitivity import Trial, measure_sensitivity
+
+LEAST_TRIAL_ERROR = 0.02
+"""Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
+
+
+MEASURED, MEASURED_IN_HASTE = 0.5, 0.25
+"""Share of the rows from which error curves are measured; the second where the selection is not patient."""
+
+
+PROBED_INPUTS = (4, 128)
+"""Fewest and most inputs on which sensitivities are measured."""
+
+
+PROBE_WORK = 1e12
+"""Multiply-adds that are spent on sensitivities where the fewest inputs need less and the most need more."""
+
+
+def measure_costs(
+    model: ir.Model, selection: Selection, calibration: Calibration, progress: Progress, kept: float
+) -> dict[str, budget.Cost]:
+    """Error curve and sensitivity of each layer without a given sparsity, from one dense sweep and a probe a layer."""
+    layers = [layer for layer in selection.layers if layer.name not in selection.sparsities]
+    sizes = selection.sizes
+    rng = np.random.default_rng(calibration.seed)
+    curves, trials, work = {}, {}, 0
+    fewer = calibration.thinned(MEASURED if selection.is_patient else MEASURED_IN_HASTE)
+    for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
+        progress("measuring layers", done, len(layers))
+        work += layer.size * moments.positions
+        curves[layer.name], trials[layer.name] = _cost(
+            layer, moments, selection.gone.get(layer.name), min(kept, 0.5), rng
+        )
+    probed = int(np.clip(PROBE_WORK * calibration.samples.count / (len(layers) * work), *PROBED_INPUTS))
+    feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
+    progress("measuring sensitivities", 0, 1)
+    sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
+    return {
+        layer.name: budget.Cost(curves[layer.name], sizes[layer.name], sensitivities[layer.name]) for layer in layers
+    }
+
+
+def _cost(
+    layer: Layer, moments: LayerMoments, gone: Gone | None, kept: float, rng: np.random.Generator
+) -> tuple[solvers.Curve, Trial]:
+    """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer.
+
+    Raises:
+        FactorizationError: the damped Hessian has no Cholesky factor; the message names layer and damping.
+    """
+    centred = layer.bias_slot() is not None and moments.varies
+    statistics = moments.statistics(centred=centred)
+    weight = layer.matrix()
+    damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
+    try:
+        problem = solvers.Problem.of(weight, statistics, damping)
+        if gone is None:
+            curve = solvers.curve(problem, rng)
+        else:
+            left = solvers.Problem.of(gone.without_rows(weight), statistics.without(gone.columns), damping)
+            curve = solvers.curve(left, rng).of_part(gone.live / weight.size)
+        kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
+        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)))
+    except FactorizationError as failure:
+        raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {failure}") from failure
+    return curve, Trial(layer.stored(pruned), error)

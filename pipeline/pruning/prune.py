@@ -1,0 +1,127 @@
+"""Prune segment by segment, each on the activations that the segments before it left."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.graph import is_constant, optional_input
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
+from netsurgeon.passes.quantization import Rounding, Values, round_weights
+from netsurgeon.pipeline.calibration import Calibration, Selection, cut
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.pruning.plan import Plan
+
+CHOSEN_AGAIN_COLUMNS = 640
+"""Above this width pruning takes the damping of the error curve; below, it chooses again on the current inputs."""
+HASTE = 0.5
+"""Share of the rows that statistics are taken from where the selection is not patient."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """What the second sweep did.
+
+    Attributes:
+        outcomes: by layer name.
+        roundings: how each weight's values were rounded.
+        warnings: what the user should know.
+    """
+
+    outcomes: Mapping[str, Outcome]
+    roundings: tuple[Rounding, ...]
+    warnings: tuple[str, ...]
+
+
+def prune_segments(
+    dense: ir.Model,
+    current: ir.Model,
+    selection: Selection,
+    plan: Plan,
+    calibration: Calibration,
+    options: Options,
+    progress: Progress,
+    solved: MutableMapping[str, Solution] | None = None,
+) -> Pruned:
+    """Prune `current` in place, segment by segment, each on the activations that the segments before it left.
+
+    Columns that are gone are zeroed and the rest corrected, whatever the plan keeps. Layers whose solution is in
+    `solved` take it from there, all others add theirs.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
+    calibration = calibration if selection.is_patient else calibration.thinned(HASTE)
+    corrected = options.method not in solvers.UNCORRECTED
+    layers = {
+        name: LayerPlan(
+            keep,
+            options.method,
+            plan.damping(name) if options.damping is None and corrected and name in wide else options.damping,
+            options.pattern_numbers(),
+            options.stored_values,
+            selection.gone.get(name),
+            options.keep_zeros,
+            selection.is_patient,
+            plan.prices.get(name),
+        )
+        for name, keep in plan.keep.items()
+    }
+    known = {} if solved is None else {name: solved[name] for name in layers if name in solved}
+    segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
+    outcomes: dict[str, Outcome] = {}
+    roundings: list[Rounding] = []
+    for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known):
+        progress("pruning layers", at, count)
+        names = segments[at].layers
+        prune = PruneWeights(layers, moments, calibration.seed, {name: known[name] for name in names if name in known})
+        prune(current)
+        if solved is not None:
+            solved.update({name: prune.solutions[name] for name in moments})
+        outcomes |= prune.outcomes
+        done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
+        free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
+        roundings += round_weights(current, free, _stored_type(options))
+        round_weights(current, _own_biases(done), _stored_type(options))
+    return Pruned(outcomes, tuple(roundings), (*_too_few(dense, outcomes), *_unvaried(outcomes)))
+
+
+def _own_biases(layers: Sequence[Layer]) -> list[str]:
+    """Names of the biases that only these layers have."""
+    slots = [slot for layer in layers if (slot := layer.bias_slot()) is not None]
+    held = [optional_input(*slot) for slot in slots]
+    return [value.name or "" for value in held if value is not None and is_constant(value) and len(value.uses()) == 1]
+
+
+def _stored_type(options: Options) -> Values:
+    return "float32" if options.stored_values == "float32" else "float16"
+
+
+def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    columns = {layer.name: math.ceil(layer.columns / layer.blocks) for layer in find_layers(model.graph)[0]}
+    short = [name for name, outcome in outcomes.items() if outcome.samples < columns[name]]
+    if short:
+        yield (
+            f"fewer samples than inputs were seen by {_listed(short)}: "
+            "their correction leans on damping; more calibration inputs would help"
+        )
+
+
+def _unvaried(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    same = [name for name, outcome in outcomes.items() if not outcome.varied]
+    if same:
+        yield (
+            f"the same input in every sample was seen by {_listed(same)}: what matters there cannot be told; "
+            "give more calibration inputs, and different ones"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    layers = "layer" if len(names) == 1 else f"{len(names)} layers:"
+    return f"{layers} {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"

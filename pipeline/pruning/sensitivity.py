@@ -1,0 +1,162 @@
+"""How much an error in one layer matters at the model's outputs, measured in ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import scipy.special
+
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+
+Array = npt.NDArray[np.float64]
+FEWEST_ROWS = 16
+"""Below this many samples no mean and scale are fitted for each element of an output."""
+CONSTANT = 1e-12
+"""An output whose variance is no more than this share of its mean square is the same for every sample."""
+MANY_CLASSES = 100
+"""Of fewer class scores the variance counts: the probabilities of a network that is sure hardly move."""
+MOST_ALIKE = 0.9
+"""Share of the samples up to which the same element may be the largest of an output that holds class scores."""
+Loss = Callable[[Array, Array], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A layer pruned on its own.
+
+    Attributes:
+        weight: its pruned weight, in the initializer's shape and type.
+        error: its δE relative to the energy of its output.
+    """
+
+    weight: npt.NDArray[np.generic] = dataclasses.field(repr=False)
+    error: float
+
+
+def measure_sensitivity(
+    model: ir.Model, trials: Mapping[str, Trial], feeds: Sequence[Feed], runtime: Runtime
+) -> dict[str, float]:
+    """`output_loss` per relative error of each layer, one layer replaced at a time.
+
+    One session serves all: the layers' weights are overridable initializers of it. All layers count alike where the
+    model has no float output, or its outputs are the same for every sample.
+    """
+    probe = model.clone()
+    weights = {}
+    for layer in find_layers(probe.graph)[0]:
+        if layer.name in trials:
+            weights[layer.name] = layer.weight.name or ""
+            if layer.weight not in probe.graph.inputs:
+                probe.graph.inputs.append(layer.weight)
+    session = runtime.session(probe)
+    outputs = float_outputs(session, feeds[0])
+    if not outputs:
+        return dict.fromkeys(trials, 1.0)
+    dense = [session.run(feed, outputs) for feed in feeds]
+    result = {}
+    for name, trial in trials.items():
+        changed = [session.run({**feed, weights[name]: trial.weight}, outputs) for feed in feeds]
+        result[name] = max(output_loss(dense, changed), 0.0) / max(trial.error, 1e-12)
+    return result if any(result.values()) else dict.fromkeys(trials, 1.0)
+
+
+def float_outputs(session: Session, feed: Feed) -> list[str]:
+    """Names of the outputs that hold floats."""
+    values = session.run(feed)
+    return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
+
+
+def output_loss(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
+    """Share of what the outputs tell about the samples that is lost, averaged over the outputs.
+
+    Of many class scores the Kullback-Leibler divergence from the dense model's, beside that of one answer for all
+    samples: unlike the mean square it weighs what decides the answer. Of other outputs the variance. Means and scales
+    of each element are fitted first: layers behind the changed one are corrected and take them up.
+    """
+    return _over_outputs(dense, changed, MANY_CLASSES, _fitted_divergence, _lost_variance)
+
+
+def output_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
+    """Kullback-Leibler divergence where an output holds class scores, else the share of the variance that is lost."""
+    return _over_outputs(dense, changed, 2, lambda p, q: _divergence(*map(_log_probabilities, (p, q))), _lost_variance)
+
+
+def _over_outputs(
+    dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]], classes: int, scores: Loss, other: Loss
+) -> float:
+    """Mean over the outputs: one loss for scores of so many `classes`, another for the rest; 0 where none compare."""
+    results = []
+    for name in dense[0]:
+        if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
+            continue
+        expected, found = ([batch[name] for batch in side] for side in (dense, changed))
+        together = [_class_scores(side) for side in (expected, found)]
+        if together[0] is not None and together[1] is not None and _decides(together[0], classes):
+            results.append(scores(together[0], together[1]))
+            continue
+        rows = [_rows(side) for side in (expected, found)]
+        energy = float(np.sum(np.square(rows[0])))
+        if float(np.sum(np.square(rows[0] - rows[0].mean(axis=0)))) > CONSTANT * energy:
+            results.append(other(*rows))
+    return float(np.mean(results)) if results else 0.0
+
+
+def _class_scores(batches: Sequence[npt.NDArray[np.floating]]) -> Array | None:
+    """All batches of an output as (samples, classes), or None where it has not one vector a sample."""
+    if any(batch.ndim < 2 or max(batch.shape[1:]) != math.prod(batch.shape[1:]) for batch in batches):
+        return None
+    if len({batch.shape[1:] for batch in batches}) > 1 or batches[0].size == len(batches[0]):
+        return None
+    return np.concatenate([batch.reshape(len(batch), -1) for batch in batches]).astype(np.float64)
+
+
+def _decides(scores: Array, classes: int) -> bool:
+    """Whether there are so many `classes`, and not nearly always the same one wins, as it would of coordinates."""
+    most = np.bincount(scores.argmax(axis=1)).max()
+    return bool(scores.shape[1] >= classes and most <= MOST_ALIKE * len(scores))
+
+
+def _lost_variance(expected: Array, found: Array) -> float:
+    expected, found = expected - expected.mean(axis=0), found - found.mean(axis=0)
+    shared = np.sum(expected * found, axis=0) ** 2 / np.maximum(np.sum(found**2, axis=0), np.finfo(float).tiny)
+    return 1.0 - float(np.sum(shared) / np.sum(expected**2))
+
+
+def _fitted_divergence(expected: Array, found: Array) -> float:
+    p, q = _log_probabilities(expected), _log_probabilities(found)
+    mean, tiny = p.mean(axis=0), np.finfo(float).tiny
+    fitted = q
+    if len(p) >= FEWEST_ROWS:
+        others = q - q.mean(axis=0)
+        scale = np.sum((p - mean) * others, axis=0) / np.maximum(np.sum(others**2, axis=0), tiny)
+        fitted = others * scale + mean
+    fitted, same = (scipy.special.log_softmax(scores, axis=1) for scores in (fitted, mean[None]))
+    return _divergence(p, fitted) / max(_divergence(p, same), tiny)
+
+
+def _divergence(p: Array, q: Array) -> float:
+    """Mean over the samples of the Kullback-Leibler divergence of log-probabilities q from p, (samples, classes)."""
+    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
+
+
+def _log_probabilities(scores: npt.NDArray[np.floating]) -> Array:
+    """Of logits, or of what is a distribution already."""
+    wide = scores.astype(np.float64)
+    if (wide >= 0.0).all() and np.allclose(wide.sum(axis=1), 1.0, atol=1e-3):
+        return np.asarray(np.log(np.maximum(wide, 1e-12)))
+    return np.asarray(scipy.special.log_softmax(wide, axis=1))
+
+
+def _rows(batches: Sequence[npt.NDArray[np.floating]]) -> Array:
+    """Batches of an output as rows (samples, elements); one column where samples are few or differ in size."""
+    rows = [batch.reshape(len(batch), -1) if batch.ndim > 1 else batch.reshape(1, -1) for batch in batches]
+    if len({row.shape[1] for row in rows}) > 1 or sum(map(len, rows)) < FEWEST_ROWS:
+        rows = [row.reshape(-1, 1) for row in rows]
+    return np.concatenate(rows).astype(np.float64)

@@ -1,0 +1,56 @@
+"""What became of the user's goals, in sentences."""
+
+from __future__ import annotations
+
+from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.search import SearchFacts
+from netsurgeon.pipeline.verification import least_inputs
+
+_MEASURES = {
+    "top-1": "top-1",
+    "agreement": "agreement with the dense model",
+    "metric": "the metric",
+    "outputs": "the outputs' energy",
+}
+
+
+def verdict(report: Report) -> tuple[str, ...]:
+    """What became of the goals, a sentence each."""
+    facts, latency = report.search, report.latency
+    if facts is None:
+        return ()
+    said = [f"{facts.goals}: file {report.compressed.bytes:,} bytes"]
+    if latency and latency.timings[0].speedup and latency.timings[0].other and facts.timed:
+        ratio, time = latency.timings[0].speedup, latency.timings[0].other.median
+        said[0] += f", {ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f}), {time:.3g} ms a run"
+        said[0] += f" ({facts.timed.speedup:.2f} times and {facts.timed.model:.3g} ms were predicted)"
+    chosen = next(point for point in facts.points if point.chosen)
+    said[0] += f", {chosen.macs:,.0f} multiply-adds" if chosen.macs is not None else ""
+    guide, final = facts.evidence, facts.measured
+    crossed = " (of two models, each corrected on the half that the other is judged on)" if facts.folds > 1 else ""
+    proven = (
+        "" if facts.proven is None else ", within the goal" if facts.proven else ", not proven to be within the goal"
+    )
+    said.append(
+        f"Drop of {_MEASURES[guide.measure]} on the {guide.samples:,} inputs that guided the search{crossed}: "
+        f"{guide.drop:.2%}, at most {guide.high:.2%} with 90 % confidence{proven}"
+    )
+    said.append(
+        f"On the {final.samples:,} inputs of the final measurement: {final.drop:.2%}, between {final.low:.2%} and "
+        f"{final.high:.2%} with 80 % confidence"
+    )
+    return tuple(said)
+
+
+def promise(facts: SearchFacts) -> str | None:
+    """What the user should know of a drop that is not proven; None where it is, or no goal is one."""
+    limit, evidence = facts.goals.max_drop, facts.evidence
+    if limit is None or facts.proven:
+        return None
+    more = (
+        f"about {facts.needed:,} would prove it" if facts.needed else f"{least_inputs(limit):,} and more could prove it"
+    )
+    return (
+        f"a drop of at most {limit:.2%} is not proven: it was {evidence.drop:.2%} on {evidence.samples:,} guiding "
+        f"inputs, which promise at most {max(evidence.high, 0.0):.2%} with 90 % confidence; {more}"
+    )

@@ -1,0 +1,194 @@
+"""The report as one HTML page that needs nothing else: style and pictures inside, no scripts, no network."""
+
+from __future__ import annotations
+
+import collections
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.profiling import by_operator
+from netsurgeon.pipeline.report.format import speedup
+from netsurgeon.pipeline.report.goal_summary import verdict
+from netsurgeon.pipeline.report.report import Report
+
+MOST_BARS = 12
+"""Most operators and outputs in a picture; the tables have all."""
+
+
+def is_page(path: Path) -> bool:
+    """Whether a report of that name is a page."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
+def render(report: Report) -> str:
+    """The page, as HTML."""
+    folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format, "speedup": speedup}
+    return environment.get_template("report.html").render(
+        report=report,
+        tiles=list(_tiles(report)),
+        rows=list(_rows(report)),
+        charts=_charts(report),
+        declined=_declined(report),
+        operators=_operators(report),
+        verdict=verdict(report),
+        command=command(report),
+    )
+
+
+def command(report: Report) -> str:
+    """The command line that gives this result again, with the files' names."""
+    words = ["netsurgeon", "compress", report.dense.name or "MODEL", "--data", report.calibration.source]
+    words += ["--test", report.test.source] if report.test else []
+    words += ["-o", report.compressed.name or "OUTPUT"]
+    default = Options().described()
+    given = {name: value for name, value in report.options.items() if value != default.get(name)}
+    pictures = given.pop("pictures", None) or {}
+    for name, value in {**given, **pictures}.items():
+        words += _flag(name, value)
+    return " ".join(map(shlex.quote, words))
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """An option as it is written on the command line; none for what is not given."""
+    flag = f"--{name.replace('_', '-')}"
+    if value is None or (value is False and name != "pack"):
+        return []
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{name}"]
+    if isinstance(value, Mapping):
+        return [word for key, each in value.items() for word in ("--layer", f"{key}={each}")]
+    if isinstance(value, list | tuple) and name in ("mean", "std"):
+        return [flag, ",".join(map(str, value))]
+    if isinstance(value, list | tuple):
+        return [word for each in value for word in (flag, str(each))]
+    return [flag, str(value)]
+
+
+def _operators(report: Report) -> dict[str, tuple[tuple[float, int], ...]]:
+    """Milliseconds and nodes of each operator, dense and compressed; none where that was not measured."""
+    if report.latency is None or report.latency.other is None:
+        return {}
+    return by_operator([report.latency.model, report.latency.other])
+
+
+def _tiles(report: Report) -> Iterator[dict[str, str]]:
+    """What to see first: a figure, what it is, and what it comes from."""
+    dense, small, validation = report.dense, report.compressed, report.validation
+    yield {"figure": f"÷ {report.ratio:.1f}", "name": "file", "detail": f"{_size(dense.bytes)} → {_size(small.bytes)}"}
+    before, after = validation.dense, validation.compressed
+    if before.metric is not None and after.metric is not None:
+        detail = f"{before.metric:.4g} → {after.metric:.4g}"
+        yield {"figure": f"{after.metric - before.metric:+.4g}", "name": "metric", "detail": detail}
+    elif before.top1 is not None and after.top1 is not None:
+        detail = f"{before.top1:.2%} → {after.top1:.2%}"
+        points = f"{100.0 * (after.top1 - before.top1):+.2f}".replace("-", "\N{MINUS SIGN}")
+        yield {"figure": points, "name": "points of top-1", "detail": detail}
+    elif validation.agreement is not None:
+        yield {"figure": f"{validation.agreement:.1%}", "name": "same top class", "detail": "as the dense model"}
+    elif validation.outputs:
+        worst = max(validation.outputs, key=lambda each: each.relative_error)
+        yield {"figure": f"{worst.relative_error:.2g}", "name": "relative error", "detail": f"of {worst.output}"}
+    if report.latency and report.latency.timings[0].other and report.latency.timings[0].speedup:
+        timing = report.latency.timings[0]
+        ratio, other = report.latency.timings[0].speedup, report.latency.timings[0].other
+        detail = f"{timing.model.median:.3g} → {other.median:.3g} ms, 95 %: ÷ {ratio.low:.2f} to {ratio.high:.2f}"
+        detail += ", no difference shown" if ratio.low <= 1.0 <= ratio.high else ""
+        yield {"figure": f"÷ {ratio.value:.2f}", "name": "latency", "detail": detail}
+    if report.trim and report.trim.macs < report.trim.macs_dense:
+        share = report.trim.macs / report.trim.macs_dense
+        detail = f"{_size(report.trim.macs_dense, '')} → {_size(report.trim.macs, '')}"
+        yield {"figure": f"÷ {1.0 / max(share, 1e-9):.2f}", "name": "multiply-adds", "detail": detail}
+    detail = f"{dense.nonzero:,} → {small.nonzero:,} not zero"
+    yield {"figure": f"÷ {dense.nonzero / max(small.nonzero, 1):.1f}", "name": "parameters", "detail": detail}
+
+
+def _rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
+    """Dense against compressed: what, before, after, how they compare."""
+    before, after = report.validation.dense, report.validation.compressed
+    for name, old, new in (("top-1", before.top1, after.top1), ("top-5", before.top5, after.top5)):
+        if old is not None and new is not None:
+            yield name, f"{old:.2%}", f"{new:.2%}", f"{100 * (new - old):+.2f} points"
+    if before.metric is not None and after.metric is not None:
+        yield "metric", f"{before.metric:.4g}", f"{after.metric:.4g}", f"{after.metric - before.metric:+.4g}"
+    if report.validation.agreement is not None:
+        yield "same top class", "", f"{report.validation.agreement:.2%}", ""
+    for timing in report.latency.timings if report.latency else ():
+        if timing.other and timing.speedup:
+            batch = "" if timing.batch is None else f", batch {timing.batch}"
+            times = f"{timing.model.median:.3g} ms", f"{timing.other.median:.3g} ms"
+            yield (f"latency{batch}", *times, speedup(timing.speedup))
+    dense, small = report.dense, report.compressed
+    for name, was, now in (
+        ("file, bytes", dense.bytes, small.bytes),
+        ("file after gzip, bytes", dense.gzip_bytes, small.gzip_bytes),
+        ("parameters", dense.parameters, small.parameters),
+        ("parameters not zero", dense.nonzero, small.nonzero),
+        *((("multiply-adds", round(report.trim.macs_dense), round(report.trim.macs)),) if report.trim else ()),
+    ):
+        yield name, f"{was:,}", f"{now:,}", f"÷ {was / max(now, 1):.2f}"
+    yield "opset", str(dense.opset), str(small.opset), ""
+
+
+def _charts(report: Report) -> dict[str, Markup]:
+    """Pictures by name; matplotlib is loaded only here."""
+    from netsurgeon.pipeline.report import charts
+
+    layers = report.layers
+    made = {
+        "layers": charts.layer_chart(
+            [layer.kept / layer.weights for layer in layers], [layer.error for layer in layers]
+        )
+    }
+    tried = [each for each in report.search.points if each.kind == "candidate"] if report.search else []
+    if report.search and tried:
+        made["frontier"] = charts.frontier_chart(
+            [each.bytes or 0 for each in tried],
+            [each.drop or 0.0 for each in tried],
+            [each.bound or 0.0 for each in tried],
+            [each.chosen for each in tried],
+            report.search.goals.max_drop,
+        )
+    outputs = [each for each in report.bound.outputs if each.bound][:MOST_BARS]
+    if outputs:
+        columns = [each.output for each in outputs], [each.measured for each in outputs], [e.bound for e in outputs]
+        made["bound"] = charts.bound_chart(*columns)
+    if report.trim and report.trim.groups:
+        groups = sorted(report.trim.groups, key=lambda group: -group.removed)[:MOST_BARS]
+        left = [group.units - group.removed for group in groups]
+        made["units"] = charts.pair_chart(
+            [group.node for group in groups], [group.units for group in groups], left, "units", "units"
+        )
+    found = list(_operators(report).items())[:MOST_BARS]
+    if found:
+        before, after = ([cells[at][0] for _, cells in found] for at in (0, 1))
+        names = [operator for operator, _ in found]
+        made["operators"] = charts.pair_chart(names, before, after, "milliseconds a run", "operators")
+    return {name: Markup(svg) for name, svg in made.items()}
+
+
+def _declined(report: Report) -> list[tuple[str, str, int, list[str]]]:
+    """What was left alone: operator, reason, parameters and nodes, the most parameters first."""
+    nodes = collections.defaultdict(list)
+    sizes: collections.Counter[tuple[str, str]] = collections.Counter()
+    for each in report.declined:
+        nodes[each["operator"], each["reason"]].append(each["node"])
+        sizes[each["operator"], each["reason"]] += each["parameters"]
+    return [(*key, sizes[key], nodes[key]) for key in sorted(nodes, key=lambda key: -sizes[key])]
+
+
+def _size(count: float, unit: str = "B") -> str:
+    for prefix in ("", "k", "M", "G"):
+        if count < 1000.0 or prefix == "G":
+            break
+        count /= 1000.0
+    return f"{count:.3g} {prefix}{unit}"

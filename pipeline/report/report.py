@@ -1,0 +1,143 @@
+"""What `compress` found and did, as data: JSON for pipelines, tables for people (see `console.py`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netsurgeon.pipeline.error_bound import Bound
+from netsurgeon.pipeline.verification import Validation
+
+if TYPE_CHECKING:
+    from netsurgeon.pipeline.profiling import Profile
+from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
+from netsurgeon.pipeline.search import SearchFacts
+from netsurgeon.pipeline.trimming import TrimFacts
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFacts:
+    """One pruned layer.
+
+    Attributes:
+        name: its node.
+        operator: its operator type.
+        shape: (groups, rows, columns) of its weight matrix.
+        weights: how many.
+        kept: how many are not zero.
+        sensitivity: relative error of the outputs per relative error of the layer; None where no budget was needed.
+        damping: λ relative to the mean diagonal of the Hessian.
+        samples: rows the statistics were taken from.
+        error: √δE, the layer's own error per input, on the dense model's inputs.
+        stored: representation in the file.
+        bytes_before: of the dense weight in the file.
+        bytes_after: of the stored weight in the file.
+        seconds: time the solver took.
+    """
+
+    name: str
+    operator: str
+    shape: tuple[int, int, int]
+    weights: int
+    kept: int
+    sensitivity: float | None
+    damping: float
+    samples: int
+    error: float | None
+    stored: str
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return 1.0 - self.kept / self.weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The evidence.
+
+    Attributes:
+        versions: of netsurgeon and the libraries it stands on.
+        options: as given.
+        dense: the model that came in.
+        compressed: the model that goes out.
+        sparsity: fraction of zeros over all weights of the layers that took part.
+        calibration: the inputs that guided the corrections.
+        test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
+        layers: what was pruned.
+        declined: nodes with weights that were left alone: node, operator, reason, parameters.
+        search: how the goals were met; None where it was said what to do.
+        trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
+        validation: dense against compressed.
+        bound: the L-OBS bound and the error measured on the same samples.
+        notes: what was done to the model on the way.
+        warnings: what the user should know.
+        seconds: time by stage.
+        peak_bytes: most resident memory of the process.
+        latency: both models timed in turn; None where that was not asked for.
+        on_the_cpu: nodes of the compressed model that the CPU runs though another execution provider was asked for.
+    """
+
+    versions: dict[str, str]
+    options: dict[str, Any]
+    dense: ModelFacts
+    compressed: ModelFacts
+    sparsity: float
+    calibration: DataFacts
+    test: DataFacts | None
+    layers: tuple[LayerFacts, ...]
+    declined: tuple[dict[str, Any], ...]
+    search: SearchFacts | None
+    trim: TrimFacts | None
+    validation: Validation
+    bound: Bound
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    peak_bytes: int
+    latency: Profile | None
+    on_the_cpu: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller the file is."""
+        return self.dense.bytes / self.compressed.bytes
+
+    def to_json(self) -> str:
+        """Everything, as JSON; numbers that are not finite become null."""
+        return as_json(self)
+
+
+def as_json(result: Any) -> str:
+    """What a command found, as JSON: its fields and `schema`, the version of the form."""
+    values = {"schema": SCHEMA, **dataclasses.asdict(result)}
+    if isinstance(result, Report):
+        values["ratio"] = result.ratio
+        for layer, facts in zip(values["layers"], result.layers, strict=True):
+            layer["sparsity"] = facts.sparsity
+    return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) that the report's JSON keeps to."""
+    text = (Path(__file__).parent / "schemas" / f"report-{SCHEMA}.json").read_text("utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool) or value is None else str(value)

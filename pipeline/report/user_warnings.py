@@ -1,0 +1,49 @@
+"""What a user of `compress` should know of the result: each a sentence for the report's warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from netsurgeon.pipeline.calibration import Selection
+from netsurgeon.pipeline.report.report import LayerFacts
+from netsurgeon.pipeline.verification import Validation
+
+
+def unmeasured(validation: Validation) -> Iterator[str]:
+    """Scores of the user's metric that are no number."""
+    for name, scores in (("dense", validation.dense), ("compressed", validation.compressed)):
+        if scores.metric is not None and np.isnan(scores.metric):
+            yield f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
+
+
+def alike(validation: Validation) -> Iterator[str]:
+    """Outputs that most inputs of the measurement share."""
+    for each in filter(validation.is_alike, validation.outputs):
+        yield (
+            f"the dense model's output {each.output!r} is the same for {each.alike} of {validation.samples} inputs of "
+            "the final measurement: what matters to it can hardly be told; give inputs for which it differs"
+        )
+
+
+def emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
+    """Layers that have lost every weight."""
+    empty = [layer.name for layer in layers if not layer.kept]
+    if empty:
+        listed = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
+        yield (
+            f"no weight is left in {listed}: the input never varied on the calibration inputs, or the sparsity asks "
+            "for it; more calibration inputs, or another sparsity for the layer, would keep it alive"
+        )
+
+
+def grown(dense: int, compressed: int, selection: Selection) -> Iterator[str]:
+    """A file that has become larger."""
+    if compressed > dense:
+        sharing = sum(len(layer.weight.uses()) > 1 for layer in selection.layers)
+        why = f": {sharing} layers share their weights and got some of their own" if sharing else ""
+        yield (
+            f"the file has become larger, {dense:,} → {compressed:,} bytes{why}; leave layers out with --exclude, or "
+            "give a larger --sparsity"
+        )

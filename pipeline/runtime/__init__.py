@@ -1,0 +1,37 @@
+"""ONNX Runtime behind one door: sessions, providers, observed values, comparison of outputs."""
+
+from netsurgeon.pipeline.runtime.failures import inputs_blamed
+from netsurgeon.pipeline.runtime.observations import observe, tapped
+from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
+from netsurgeon.pipeline.runtime.providers import CPU, channel_block, full_name
+from netsurgeon.pipeline.runtime.same_outputs import TOLERANCE, relative_difference, same_bits, verify_same
+from netsurgeon.pipeline.runtime.session import (
+    IN_MEMORY_LIMIT,
+    OPTIMISATIONS,
+    Feed,
+    Runtime,
+    Session,
+    first_line,
+    onnxruntime,
+)
+
+__all__ = [
+    "CPU",
+    "IN_MEMORY_LIMIT",
+    "OPTIMISATIONS",
+    "TOLERANCE",
+    "Feed",
+    "Runtime",
+    "Session",
+    "channel_block",
+    "first_line",
+    "full_name",
+    "inputs_blamed",
+    "observe",
+    "onnxruntime",
+    "peak_bytes",
+    "relative_difference",
+    "same_bits",
+    "tapped",
+    "verify_same",
+]

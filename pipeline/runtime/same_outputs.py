@@ -1,0 +1,74 @@
+"""Whether two models give the same outputs: within a tolerance, or to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.runtime.session import Feed, Runtime
+
+
+def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> str | None:
+    """None when both models give the same bytes on `feed`, else one sentence."""
+    wanted = runtime.session(expected).run(feed)
+    try:
+        found = runtime.session(actual).run(feed)
+    except CheckFailedError as error:
+        return str(error)
+    for name, value in wanted.items():
+        if not _equal(value, found[name]):
+            return f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
+    return None
+
+
+def _equal(expected: object, actual: object) -> bool:
+    if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
+        return expected.dtype == actual.dtype and expected.tobytes() == actual.tobytes()
+    return str(expected) == str(actual)
+
+
+TOLERANCE = 1e-4
+"""Largest difference, relative to the output's scale, between the model as given and its normal form."""
+
+
+def verify_same(
+    expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime, tolerance: float = TOLERANCE
+) -> str | None:
+    """None when both models give the same outputs on `feed`; else one sentence that says where they differ.
+
+    Raises:
+        CheckFailedError: `expected` cannot run on `feed`.
+    """
+    wanted = runtime.session(expected).run(feed)
+    try:
+        found = runtime.session(actual).run(feed)
+    except CheckFailedError as error:
+        return str(error)
+    for name, value in wanted.items():
+        difference = relative_difference(value, found[name])
+        if difference > tolerance:
+            return f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
+    return None
+
+
+def relative_difference(expected: object, actual: object) -> float:
+    """Largest absolute difference over the largest magnitude expected; infinite for other shapes or types."""
+    if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        return max((relative_difference(a, b) for a, b in zip(expected, actual, strict=True)), default=0.0)
+    if isinstance(expected, dict) and isinstance(actual, dict) and expected.keys() == actual.keys():
+        return relative_difference(np.array(list(expected.values())), np.array([actual[key] for key in expected]))
+    if not isinstance(expected, np.ndarray) or not isinstance(actual, np.ndarray):
+        return 0.0 if type(expected) is type(actual) and expected == actual else np.inf
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        return np.inf
+    if expected.dtype.kind not in "fc" or expected.size == 0:
+        return 0.0 if np.array_equal(expected, actual) else np.inf
+    wide, other = (each.astype(np.result_type(each, np.float64)) for each in (expected, actual))
+    same = (wide == other) | (np.isnan(wide) & np.isnan(other))
+    finite = np.isfinite(wide)
+    if not np.all(same | (finite & np.isfinite(other))):
+        return np.inf
+    scale = float(np.max(np.abs(wide[finite]), initial=0.0))
+    gap = float(np.max(np.abs(np.where(same, 0.0, np.where(finite, wide, 0.0) - np.where(finite, other, 0.0)))))
+    return gap / scale if scale else (0.0 if gap == 0.0 else np.inf)

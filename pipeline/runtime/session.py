@@ -1,0 +1,204 @@
+"""ONNX Runtime, behind one door: sessions from `onnx_ir` models, and one clear error where it is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
+from netsurgeon.pipeline.runtime.providers import full_name, inactive, load_libraries, missing_library, requested
+
+Feed = dict[str, npt.NDArray[np.generic]]
+IN_MEMORY_LIMIT = 1_500_000_000
+"""Models with more bytes of weights go to ONNX Runtime through a file: protobuf ends at 2 GB."""
+OPTIMISATIONS = {
+    "off": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+"""Levels of graph optimisation, and what ONNX Runtime calls them."""
+_CPP = re.compile(r"/\S+\.(?:h|cc):\d+ .+?\) (?=[A-Z])")
+"""File, line and signature of a function of ONNX Runtime, as its errors name them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """How sessions are made.
+
+    Attributes:
+        custom_ops: shared libraries with the user's operators.
+        provider: execution provider, by its short name or ONNX Runtime's; what it cannot run goes to the CPU.
+        threads: of one operator on the CPU; None = one a core.
+        optimisation: of the graph, one of `OPTIMISATIONS`.
+        deployed: as fast as in deployment: threads spin while they wait, and TF32 may stand for float32. Otherwise
+            cores are left to the solvers, and numbers are exact.
+    """
+
+    custom_ops: tuple[str, ...] = ()
+    provider: str = "cpu"
+    threads: int | None = None
+    optimisation: str = "all"
+    deployed: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the libraries are a tuple, and the provider's name.
+
+        Raises:
+            InputError: they are one string, which would be taken for as many names as it has letters; or another
+                field is out of range.
+        """
+        full_name(self.provider)
+        if self.optimisation not in OPTIMISATIONS:
+            raise InputError(f"optimisation is {self.optimisation!r}, expected one of {', '.join(OPTIMISATIONS)}")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads is {self.threads}, expected 1 or more")
+        if isinstance(self.custom_ops, str):
+            raise InputError(f"custom_ops is {self.custom_ops!r}, expected a tuple of strings: ({self.custom_ops!r},)")
+
+    def session(
+        self, model: ir.Model | onnx.ModelProto | Path, *, optimise: bool = True, trace: Path | None = None
+    ) -> Session:
+        """Load a model.
+
+        Args:
+            model: what to load.
+            optimise: False = without graph optimisation.
+            trace: where ONNX Runtime's profiler writes: the file's name starts like this.
+
+        Raises:
+            CheckFailedError: ONNX Runtime refuses the model.
+            InputError: the execution provider is not active.
+        """
+        ort = onnxruntime()
+        options = self._options(ort, optimise, trace)
+        providers = requested(self.provider, ort, exact=not self.deployed)
+        load_libraries(self.provider, ort)
+        with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+            source = _source(model, Path(folder))
+            try:
+                inference = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+            except Exception as error:
+                if missing_library(self.provider, ort):
+                    raise inactive(self.provider, ort) from error
+                raise CheckFailedError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+        if full_name(self.provider) not in inference.get_providers():
+            raise inactive(self.provider, ort)
+        return Session(inference)
+
+    def _options(self, ort: Any, optimise: bool, trace: Path | None) -> Any:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        # threads that spin while they wait would starve the solvers, or the other one of two models that are timed
+        key = "force_spinning_stop" if self.deployed else "intra_op.allow_spinning"
+        options.add_session_config_entry(f"session.{key}", "1" if self.deployed else "0")
+        level = OPTIMISATIONS[self.optimisation] if optimise else OPTIMISATIONS["off"]
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+        options.intra_op_num_threads = self.threads or 0
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace)
+        for library in self.custom_ops:
+            self._register(options, library)
+        return options
+
+    @staticmethod
+    def _register(options: Any, library: str) -> None:
+        file = Path(library)
+        if file.parent != Path() and not file.exists():
+            raise InputError(f"custom operator library {library!r} does not exist: give the path of a shared library")
+        try:
+            # a name without a folder would be sought where the system keeps its libraries, not in the current folder
+            options.register_custom_ops_library(str(file.resolve()) if file.exists() else library)
+        except Exception as error:
+            raise InputError(f"custom operator library {library!r} cannot be loaded: {first_line(error)}") from error
+
+
+class Session:
+    """A loaded model: arrays in, arrays out."""
+
+    def __init__(self, inference: Any):
+        self._inference = inference
+        self.inputs: list[str] = [value.name for value in inference.get_inputs()]
+        overridable = [value.name for value in inference.get_overridable_initializers()]
+        self._accepted = frozenset((*self.inputs, *overridable))
+        self.outputs: list[str] = [value.name for value in inference.get_outputs()]
+
+    def run(self, feed: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Outputs by name.
+
+        Raises:
+            RunError: the model fails on this feed.
+        """
+        names = list(outputs) if outputs is not None else self.outputs
+        if not names:
+            return {}
+        try:
+            values = self._inference.run(names, {name: feed[name] for name in feed if name in self._accepted})
+        except Exception as error:
+            raise RunError(f"the model cannot run on this input: {first_line(error)}") from error
+        return dict(zip(names, values, strict=True))
+
+    def end_trace(self) -> Path:
+        """Stop ONNX Runtime's profiler, in a session that was made with `trace`; the file it has written."""
+        return Path(self._inference.end_profiling())
+
+
+def onnxruntime() -> Any:
+    """The onnxruntime module.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise InputError(
+            "ONNX Runtime is not installed: run `pip install 'netsurgeon[gpu]'` (also for machines without a GPU) "
+            "or `pip install 'netsurgeon[cpu]'`, one of them, never both"
+        ) from error
+    if hasattr(module, "disable_telemetry_events"):
+        module.disable_telemetry_events()
+    if not hasattr(module, "InferenceSession"):
+        raise InputError(
+            "ONNX Runtime is broken (onnxruntime and onnxruntime-gpu overwrite each other): uninstall both, "
+            "then install one of netsurgeon[gpu] and netsurgeon[cpu]"
+        )
+    return module
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without places in ONNX Runtime's source, shortened: enough for a sentence."""
+    text = str(error).strip().splitlines()
+    return _CPP.sub("", text[0] if text else type(error).__name__)[:400]
+
+
+def serialize(model: ir.Model, folder: Path) -> bytes | Path:
+    """The model as bytes, or as a file with external data in `folder` where it is too large for protobuf."""
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    if size <= IN_MEMORY_LIMIT:
+        data: bytes = ir.to_proto(model).SerializeToString()
+        return data
+    path = folder / "model.onnx"
+    ir.save(model, path, external_data="model.onnx.data")
+    return path
+
+
+def _source(model: ir.Model | onnx.ModelProto | Path, folder: Path) -> bytes | str:
+    if isinstance(model, Path):
+        return str(model)
+    if isinstance(model, onnx.ModelProto):
+        data: bytes = model.SerializeToString()
+        return data
+    source = serialize(model, folder)
+    return source if isinstance(source, bytes) else str(source)

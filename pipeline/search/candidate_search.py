@@ -1,0 +1,237 @@
+"""Find the smallest or fastest model that keeps to the user's goals, with few real operations.
+
+One dense sweep gives what every sparsity costs every layer, another one the order in which units go. Rehearsals
+side by side show about where a goal lies, structures are timed without being corrected, and a few candidates are pruned
+for real and judged on inputs that their corrections never saw. Everything tried is noted for the report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from netsurgeon.pipeline.compression import Operated
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.options import Goals
+from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.pruning import can_rehearse
+from netsurgeon.pipeline.search.candidates import Bench, Candidate, Site
+from netsurgeon.pipeline.search.record import Point
+from netsurgeon.pipeline.search.structure_search import fast_enough, nearest_to_keep
+from netsurgeon.pipeline.trimming import TrimPlan
+from netsurgeon.pipeline.verification import Evidence, can_tell, expected_drop
+
+REHEARSED = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
+"""Shares of the weights kept by the rehearsals."""
+FIRST_KEPT = 0.5
+"""Share kept by the first candidate where layers are too wide to rehearse."""
+TRIES = 5
+"""Most real operations in a row for one goal."""
+STEP = 1.3
+"""Factor between shares kept, and by which it grows, until the goal lies between two of them."""
+CLOSE = 1.12
+"""The search ends when the goal lies between two shares of which one is so many times the other."""
+FEWEST_KEPT = 0.004
+UNPROVEN = 0.5
+"""Where nothing can be proven, the drop expected must be within this share of the limit: the best of a few is lucky."""
+FULL = 0.97
+"""A file of at least this share of the largest size allowed is as large as it may be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What the search ends with.
+
+    Attributes:
+        candidate: the one that was chosen.
+        operated: its model, and how it was made.
+        proven: whether its drop is within the goal by the confidence bound; None without such a goal.
+        points: everything that was tried, in turn; what was chosen is marked.
+        timed: the chosen structure's time before correction; None where no goal is timed.
+    """
+
+    candidate: Candidate
+    operated: Operated
+    proven: bool | None
+    points: tuple[Point, ...]
+    timed: Timed | None
+
+
+def search(bench: Bench, goals: Goals, trim: TrimPlan | None) -> Found:
+    """Find a model that keeps to the goals.
+
+    Args:
+        bench: makes and judges candidates.
+        goals: what is wanted.
+        trim: units that go in any case, as the user has chosen.
+
+    Raises:
+        CheckFailedError: no model was found that keeps to them; the nearest one is described.
+    """
+    if goals.is_structural:
+        structures, site = fast_enough(bench, goals)
+    else:
+        structures, site = None, bench.site(0, trim)
+    proven: bool | None = None
+    if goals.max_drop is not None:
+        if structures is not None and bench.candidate(site, 1.0).evidence.drop > goals.max_drop:
+            raise CheckFailedError(nearest_to_keep(bench, goals, goals.max_drop, structures, site))
+        chosen = _smallest_within(bench, site, goals, goals.max_drop)
+        proven = chosen.evidence.high <= goals.max_drop
+    elif goals.max_size is not None:
+        chosen = _largest_within(bench, site, goals, goals.max_size)
+    else:
+        chosen = bench.candidate(site, 1.0)
+    operated = bench.operated(chosen.site, chosen.kept)
+    size = bench.size(chosen)
+    if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
+        raise CheckFailedError(
+            f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
+            f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
+        )
+    return Found(chosen, operated, proven, _marked(bench.points, chosen, size), site.timed)
+
+
+def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:
+    """The points, of which one was chosen, and is delivered in so many bytes."""
+    last = max(at for at, each in enumerate(points) if each.kind == "candidate" and each.kept == chosen.kept)
+    delivered = dataclasses.replace(points[last], chosen=True, bytes=size)
+    return (*points[:last], delivered, *points[last + 1 :])
+
+
+def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> Candidate:
+    """The smallest model whose drop is within the limit.
+
+    Where the inputs are too few to prove anything, the drop that is to be expected decides: it must be within half of
+    the limit, and the drop found within the limit.
+
+    Raises:
+        CheckFailedError: there is none.
+    """
+    tried = _Descent(bench, site, limit)
+    best = tried.run()
+    if best is None:
+        least = tried.candidates[max(tried.candidates)]
+        raise CheckFailedError(
+            f"{goals} cannot be met: with {least.kept:.0%} of the weights kept the drop is "
+            f"{least.evidence.drop:.2%} on {least.evidence.samples:,} inputs (at most {least.evidence.high:.2%}), "
+            f"in {least.bytes:,} bytes: give --max-drop {100.0 * least.evidence.high:.2g}% or --values float16"
+        )
+    return best
+
+
+class _Descent:
+    """Shares of the weights kept, downwards until the drop goes beyond the limit, then between the last two."""
+
+    def __init__(self, bench: Bench, site: Site, limit: float):
+        self.bench, self.site, self.limit = bench, site, limit
+        self.candidates: dict[float, Candidate] = {}
+        self.rehearsed: list[Evidence] = []
+        self.telling = True
+
+    def run(self) -> Candidate | None:
+        """The smallest candidate within the limit; None where there is none."""
+        start = self._start()
+        best = self._descend(start)
+        if best is None and self.telling:  # too few inputs after all
+            self.telling = False
+            best = self._descend(min(self.candidates))
+        return best
+
+    def _excess(self, evidence: Evidence) -> float:
+        if self.telling:
+            return evidence.high - self.limit
+        tried = [*self.rehearsed, *(each.evidence for each in self.candidates.values())]
+        return max(expected_drop(evidence, tried) - UNPROVEN * self.limit, evidence.drop - self.limit)
+
+    def _start(self) -> float:
+        """About where the limit lies by the rehearsals, which are worse than what is made for real."""
+        bench, site = self.bench, self.site
+        if bench.tools.options.uniform or not can_rehearse(bench.tools.dense, site.selection.sizes):
+            return FIRST_KEPT
+        self.rehearsed = found = bench.rehearse(site, REHEARSED)
+        self.telling = found[0].measure == "outputs" or can_tell(found[0].samples, self.limit)
+        within = [kept for kept, each in zip(REHEARSED, found, strict=True) if self._excess(each) <= 0.0]
+        if not within:
+            return REHEARSED[0]
+        place = REHEARSED.index(min(within))
+        return math.sqrt(REHEARSED[place] * REHEARSED[min(place + 1, len(REHEARSED) - 1)])
+
+    def _descend(self, kept: float) -> Candidate | None:
+        step = STEP
+        for _ in range(TRIES):
+            if kept not in self.candidates:
+                self.candidates[kept] = self.bench.candidate(self.site, kept)
+            low, high = self._bracket()
+            if low is None and high == 1.0:
+                return None
+            if low is None:
+                assert high is not None
+                kept, step = min(1.0, high * step), step * STEP
+            elif high is None:
+                kept, step = max(low / step, FEWEST_KEPT), step * STEP
+                if low == FEWEST_KEPT:
+                    break
+            elif low / high < CLOSE:
+                break
+            else:
+                kept = self._between(low, high)
+        low, _ = self._bracket()
+        return None if low is None else self.candidates[low]
+
+    def _bracket(self) -> tuple[float | None, float | None]:
+        """The smallest share within the limit, and the largest below it that is not."""
+        within = [kept for kept, each in self.candidates.items() if self._excess(each.evidence) <= 0.0]
+        low = min(within, default=None)
+        beyond = [kept for kept in self.candidates if kept not in within and (low is None or kept < low)]
+        return low, max(beyond, default=None)
+
+    def _between(self, low: float, high: float) -> float:
+        """Where a line through both excesses over the logarithm of the share meets the limit, well between the two."""
+        inside, outside = (self._excess(self.candidates[kept].evidence) for kept in (low, high))
+        share = min(max(inside / (inside - outside), 0.25), 0.75)
+        return float(low * (high / low) ** share)
+
+
+def _largest_within(bench: Bench, site: Site, goals: Goals, limit: int) -> Candidate:
+    """The model that loses least and is no larger than it may be.
+
+    Raises:
+        CheckFailedError: none is that small.
+    """
+    whole = bench.candidate(site, 1.0)
+    found = {1.0: whole}
+    for _ in range(TRIES):
+        within = [kept for kept, each in found.items() if each.bytes <= limit]
+        low, high = max(within, default=0.0), min((kept for kept in found if kept not in within), default=None)
+        if high is None or (low and found[low].bytes >= FULL * limit):
+            break
+        kept = _for_size(found, limit, low, high)
+        if kept < FEWEST_KEPT:
+            break
+        found[kept] = bench.candidate(site, kept)
+    fitting = [each for each in found.values() if each.bytes <= limit]
+    if not fitting:
+        least = min(found.values(), key=lambda each: each.bytes)
+        raise CheckFailedError(
+            f"{goals} cannot be met: {least.bytes:,} bytes, with {least.kept:.2%} of the weights kept, is the smallest "
+            "model found: give a larger --max-size, or remove units with --trim"
+        )
+    return max(fitting, key=lambda each: each.kept)
+
+
+def _for_size(found: Mapping[float, Candidate], limit: int, low: float, high: float) -> float:
+    """The share that would just fit, on a line through the two nearest sizes; well inside what is possible."""
+    goal = 0.5 * (1.0 + FULL) * limit
+    others = [kept for kept in found if kept > high]
+    other = low or min(others, default=0.0)
+    bytes_there = found[other].bytes if other else 0.0
+    if bytes_there == found[high].bytes:
+        return 0.0  # fewer weights make it no smaller
+    line = high + (goal - found[high].bytes) * (other - high) / (bytes_there - found[high].bytes)
+    return float(
+        np.clip(line, *((0.9 * low + 0.1 * high, 0.1 * low + 0.9 * high) if low else (0.3 * high, 0.9 * high)))
+    )

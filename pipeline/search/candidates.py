@@ -1,0 +1,256 @@
+"""The bench of the search: structures are timed, sparsities rehearsed, candidates made for real, judged and noted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline import pruning
+from netsurgeon.pipeline.calibration import Calibration, Selection
+from netsurgeon.pipeline.compression import Operated, operate, trimmed_selection, with_convolutions
+from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.profiling import Clock, Timed
+from netsurgeon.pipeline.pruning import (
+    MOST_REHEARSED,
+    Plan,
+    Temper,
+    choose_temper,
+    costs_from_arrays,
+    costs_to_arrays,
+    make_plan,
+    measure_costs,
+    rehearse,
+    spread,
+)
+from netsurgeon.pipeline.search.record import Point
+from netsurgeon.pipeline.trimming import Structures, TrimPlan, named
+from netsurgeon.pipeline.verification import Evidence, Judge, pooled
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """Inputs that candidates are corrected on, and a judge by others."""
+
+    sweep: Calibration
+    judge: Judge
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What candidates are made and judged with.
+
+    Attributes:
+        dense: the model in normal form.
+        selection: layers that take part.
+        folds: by which candidates are made and judged.
+        sweep: inputs that the delivered model is corrected on: those of the only fold, or of all folds together.
+        clock: times structures.
+        size: bytes of a model's file, packed.
+        options: how layers are solved and units chosen.
+        progress: called with stage, steps done and steps in all.
+        work: what is kept for a run that goes on.
+    """
+
+    dense: ir.Model = dataclasses.field(repr=False)
+    selection: Selection
+    folds: tuple[Fold, ...]
+    sweep: Calibration
+    clock: Clock
+    size: Callable[[ir.Model], int]
+    options: Options
+    progress: Progress
+    work: Work
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A structure to be pruned.
+
+    Attributes:
+        level: on the ladder of structures; 0 = the dense one.
+        trim: which units go; None = none by choice.
+        selection: layers that take part, and what they lose.
+        macs: multiply-adds of one sample; None where units were not looked at.
+        timed: its time before correction; None where no goal is timed.
+    """
+
+    level: int
+    trim: TrimPlan | None
+    selection: Selection
+    macs: float | None = None
+    timed: Timed | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A model that was made for real: the share of weights kept, what the judge says, and bytes of its file.
+
+    Where there are several folds it stands for the models of all: bytes are their mean.
+    """
+
+    site: Site
+    kept: float
+    evidence: Evidence
+    bytes: int
+
+
+class Pruner:
+    """Prunes structures on one sweep's inputs, from error curves to corrected weights; measures each once."""
+
+    def __init__(self, tools: Tools, sweep: Calibration, name: str = ""):
+        """`name`: begins the names of what is kept in the work folder."""
+        self._tools, self._sweep, self._name = tools, sweep, name
+        self._costs: dict[int, Mapping[str, pruning.Cost]] = {}
+        self._tempers: dict[int, Temper] = {}
+
+    def rehearsed(self, site: Site, shares: Sequence[float]) -> list[ir.Model]:
+        """Prunings to these shares of the weights, in haste and side by side."""
+        tools, sweep = self._tools, self._sweep
+        costs = self.costs(site)
+        plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
+        tools.progress("rehearsing", 0, 1)
+        few = sweep.samples.subset(MOST_REHEARSED, np.random.default_rng(sweep.seed))
+        return rehearse(tools.dense, plans, site.selection, sweep.part(few))
+
+    def operated(self, site: Site, kept: float) -> Operated:
+        """A structure pruned and corrected for real, and how."""
+        tools = self._tools
+        options = dataclasses.replace(tools.options, sparsity=1.0 - kept)
+        plan = self._plan(site, kept, options)
+        solved = tools.work.solutions(f"{self._name}candidate-{site.level}-{kept:.6f}")
+        return operate(tools.dense, site.selection, site.trim, plan, self._sweep, options, tools.progress, solved)
+
+    def costs(self, site: Site) -> Mapping[str, pruning.Cost]:
+        """Error curves and sensitivities of a structure's layers."""
+        if site.level not in self._costs:
+            tools, name = self._tools, f"{self._name}costs-{site.level}"
+            arrays = tools.work.arrays(name)
+            if arrays is None:
+                arrays = costs_to_arrays(measure_costs(tools.dense, site.selection, self._sweep, tools.progress, 0.5))
+                tools.work.keep_arrays(name, arrays)
+            self._costs[site.level] = costs_from_arrays(arrays)
+        return self._costs[site.level]
+
+    def _plan(self, site: Site, kept: float, options: Options) -> Plan:
+        tools = self._tools
+        if kept >= 1.0 or options.uniform:
+            return make_plan(tools.dense, site.selection, self._sweep, options, tools.progress)
+        costs = self.costs(site)
+        return spread(costs, _weights(site, kept), site.selection, self._temper(site, kept, costs))
+
+    def _temper(self, site: Site, kept: float, costs: Mapping[str, pruning.Cost]) -> Temper:
+        """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
+        if site.level not in self._tempers:
+            tools, name = self._tools, f"{self._name}temper-{site.level}"
+            found = tools.work.facts(name)
+            if found is None:
+                keep = _weights(site, kept)
+                chosen = choose_temper(tools.dense, costs, keep, site.selection, self._sweep, tools.progress)
+                found = dataclasses.asdict(chosen)
+                tools.work.keep_facts(name, found)
+            self._tempers[site.level] = Temper(**found)
+        return self._tempers[site.level]
+
+
+class Bench:
+    """Makes what the search asks for, each once, and notes it in `points`."""
+
+    def __init__(self, tools: Tools):
+        self.tools = tools
+        self.points: list[Point] = []
+        self._crossed = len(tools.folds) > 1
+        self._pruner = Pruner(tools, tools.sweep)
+        self._folds = [
+            (Pruner(tools, fold.sweep, f"fold-{at}-") if self._crossed else self._pruner, fold.judge)
+            for at, fold in enumerate(tools.folds)
+        ]
+        self._operated: dict[tuple[int, float], Operated] = {}
+
+    def site(self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None) -> Site:
+        """A structure, and what it leaves to prune."""
+        selection = self.tools.selection
+        if trim is not None:
+            selection = trimmed_selection(selection, trim, self.tools.options)
+        return Site(level, trim, selection, macs, timed)
+
+    def time(self, structures: Structures, level: int) -> Timed:
+        """Time a structure without correcting it: how long a kernel takes does not depend on its weights' values."""
+        tools = self.tools
+        tools.progress("timing structures", 0, 1)
+        name = named(structures.plan(level).removed)
+
+        def model() -> ir.Model:
+            return with_convolutions(structures.trimmed(tools.dense, level, tools.sweep).model, tools.sweep)[0]
+
+        return tools.clock.time(name, model)
+
+    def rehearse(self, site: Site, shares: Sequence[float]) -> list[Evidence]:
+        """Prunings to these shares of the weights, in haste, judged."""
+        tools, name = self.tools, f"rehearsal-{site.level}"
+        found = tools.work.facts(name)
+        if found is None:
+            judged = [self._rehearsed(pruner, judge, site, shares) for pruner, judge in self._folds]
+            found = [dataclasses.asdict(pooled(each)) for each in zip(*judged, strict=True)]
+            tools.work.keep_facts(name, found)
+        evidence = [Evidence(**each) for each in found]
+        for kept, each in zip(shares, evidence, strict=True):
+            self.note("rehearsal", site, kept=kept, drop=each.drop, bound=each.high)
+        return evidence
+
+    def candidate(self, site: Site, kept: float) -> Candidate:
+        """Prune and correct for real, in each fold, and judge."""
+        work, name = self.tools.work, f"candidate-{site.level}-{kept:.6f}"
+        found = work.facts(name)
+        if found is None:
+            evidence, sizes = [], []
+            for pruner, judge in self._folds:
+                model = self._made(pruner, site, kept).model
+                self.tools.progress("judging", 0, 1)
+                evidence.append(judge.judge(self.tools.sweep.runtime.session(model)))
+                sizes.append(self.tools.size(model))
+            found = {"evidence": dataclasses.asdict(pooled(evidence)), "bytes": round(np.mean(sizes))}
+            work.keep_facts(name, found)
+        result = Candidate(site, kept, Evidence(**found["evidence"]), found["bytes"])
+        drop, bound = result.evidence.drop, result.evidence.high
+        self.note("candidate", site, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
+        return result
+
+    def operated(self, site: Site, kept: float) -> Operated:
+        """What is delivered of a candidate, and how it was made."""
+        return self._made(self._pruner, site, kept)
+
+    def size(self, candidate: Candidate) -> int:
+        """Bytes of the file that is delivered."""
+        if self._crossed:
+            return self.tools.size(self.operated(candidate.site, candidate.kept).model)
+        return candidate.bytes
+
+    def note(self, kind: str, site: Site, **found: float | None) -> None:
+        """Remember what was tried."""
+        timed = site.timed
+        times = (timed.model, timed.speedup) if timed else (None, None)
+        self.points.append(Point(kind, site.macs, *times, **found))  # type: ignore[arg-type]
+
+    def _made(self, pruner: Pruner, site: Site, kept: float) -> Operated:
+        """A pruner's candidate; those that may be delivered are held."""
+        if pruner is not self._pruner:
+            return pruner.operated(site, kept)
+        key = (site.level, kept)
+        if key not in self._operated:
+            self._operated[key] = pruner.operated(site, kept)
+        return self._operated[key]
+
+    def _rehearsed(self, pruner: Pruner, judge: Judge, site: Site, shares: Sequence[float]) -> list[Evidence]:
+        judged = []
+        for done, model in enumerate(pruner.rehearsed(site, shares)):
+            self.tools.progress("judging rehearsals", done, len(shares))
+            judged.append(judge.judge(self.tools.sweep.runtime.session(model)))
+        return judged
+
+
+def _weights(site: Site, kept: float) -> int:
+    return max(1, round(kept * sum(site.selection.sizes.values())))

@@ -1,0 +1,175 @@
+"""A search from the user's goals to the facts of the report, with the final word of inputs that guided nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from netsurgeon.pipeline.calibration import Calibration, Selection
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.model_files import Source, data_facts
+from netsurgeon.pipeline.options import Goals, Options, Progress
+from netsurgeon.pipeline.profiling import Clock, Profile, TimingTable, timing_feeds
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.search.candidate_search import Found, search
+from netsurgeon.pipeline.search.candidates import Bench, Fold, Tools
+from netsurgeon.pipeline.search.record import SearchFacts
+from netsurgeon.pipeline.trimming import TrimPlan
+from netsurgeon.pipeline.verification import Evidence, Inputs, Judge, Validation, counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Guided:
+    """A search for some goals on some inputs.
+
+    Attributes:
+        goals: what is wanted.
+        source: the model.
+        inputs: what it is run on.
+        guide: those of them that guide the search.
+        options: as given.
+        runtime: how sessions are made.
+        table: times that are known, and those that are measured.
+    """
+
+    goals: Goals
+    source: Source
+    inputs: Inputs
+    guide: Samples
+    options: Options
+    runtime: Runtime
+    table: TimingTable
+
+    def search(
+        self,
+        selection: Selection,
+        sweep: Calibration,
+        trim: TrimPlan | None,
+        size: Callable[[ir.Model], int],
+        progress: Progress,
+        work: Work,
+    ) -> Found:
+        """Find the model.
+
+        Args:
+            selection: layers that take part.
+            sweep: inputs that the delivered model is corrected on.
+            trim: units that go in any case.
+            size: bytes of a model's file, packed.
+            progress: called with stage, steps done and steps in all.
+            work: what is kept for a run that goes on.
+
+        Raises:
+            CheckFailedError: no model was found that keeps to the goals.
+        """
+        progress("judging the dense model", 0, 1)
+        folds = tuple(
+            Fold(dataclasses.replace(sweep, samples=each.corrected), self._judge(each.guide))
+            for each in self.inputs.folds
+        )
+        tools = Tools(
+            self.source.model, selection, folds, sweep, self._clock(work), size,
+            candidate_options(self.options), progress, work,
+        )  # fmt: skip
+        return search(Bench(tools), self.goals, trim)
+
+    def facts(self, found: Found, validation: Validation, latency: Profile | None, model: ir.Model) -> SearchFacts:
+        """What the report says of the search, and of the final measurement beside it.
+
+        Raises:
+            CheckFailedError: the final measurement shows that a goal is missed.
+        """
+        measured = self._measured(validation, model)
+        limit = self.goals.max_drop
+        if limit is not None and measured.low > limit:
+            raise CheckFailedError(
+                f"{self.goals} is missed: on the {measured.samples:,} inputs of the final measurement the drop is "
+                f"{measured.drop:.2%}, and with 90 % confidence at least {measured.low:.2%}, though it was "
+                f"{found.candidate.evidence.drop:.2%} on those that guided the search: give more or other inputs"
+            )
+        if latency is not None:
+            self._check_latency(latency)
+        evidence = found.candidate.evidence
+        return SearchFacts(
+            self.goals,
+            data_facts(self.inputs.data, self.guide),
+            len(self.inputs.folds),
+            evidence,
+            found.proven,
+            None if limit is None else evidence.needed(limit),
+            measured,
+            found.timed,
+            found.points,
+            self.table,
+        )
+
+    def _judge(self, samples: Samples) -> Judge:
+        options = self.options
+        dense = self.runtime.session(self.source.original)
+        return Judge(dense, samples, options.metric, options.label_offset, options.seed)
+
+    def _clock(self, work: Work) -> Clock:
+        options = self.options
+        runtime = Runtime(options.custom_ops, options.provider, options.threads, deployed=True)
+        feed = next(self.inputs.calibration.batches())
+        batches = None if options.timed_batch is None else (options.timed_batch,)
+        fed = timing_feeds(self.source.original, [feed], batches, {}, options.seed)[0] if self.goals.is_timed else ()
+        known = work.facts("timings")
+        if known is not None and not self.table.models:
+            self.table.take(TimingTable.of(known))
+        return Clock(
+            self.table,
+            self.source.model,
+            fed[0].feed if fed else feed,
+            runtime,
+            lambda table: work.keep_facts("timings", dataclasses.asdict(table)),
+        )
+
+    def _measured(self, validation: Validation, model: ir.Model) -> Evidence:
+        """The drop on the inputs of the final measurement."""
+        count, agreement = validation.samples, validation.agreement
+        if self.options.metric is None and validation.lost is not None and validation.gained is not None:
+            right = round((validation.dense.top1 or 0.0) * count)
+            return counted("top-1", count, right, validation.lost, validation.gained)
+        if self.options.metric is None and agreement is not None:
+            return counted("agreement", count, count, count - round(agreement * count), 0)
+        return self._judge(self.inputs.held).judge(self.runtime.session(model))
+
+    def _check_latency(self, latency: Profile) -> None:
+        """Check the goals of time on the final model.
+
+        Raises:
+            CheckFailedError: it misses one, by more than the measurement is unsure of.
+        """
+        timing = latency.timings[0]
+        wanted, limit = self.goals.speedup, self.goals.latency
+        if timing.other is None or timing.speedup is None:
+            return
+        if wanted is not None and timing.speedup.high < wanted:
+            raise CheckFailedError(
+                f"{self.goals} is missed: the final model is {timing.speedup.value:.2f} times as fast "
+                f"({timing.speedup.low:.2f} to {timing.speedup.high:.2f}): measure again on a quiet machine, or ask "
+                "for less"
+            )
+        if limit is not None and timing.other.low > limit:
+            raise CheckFailedError(
+                f"{self.goals} is missed: the final model takes {timing.other.median:.3g} ms: measure again on a quiet "
+                "machine, or ask for less"
+            )
+
+
+def candidate_options(options: Options) -> Options:
+    """How candidates are made: as the user has said, without the goals."""
+    return dataclasses.replace(
+        options,
+        max_drop=None,
+        speedup=None,
+        latency=None,
+        max_size=None,
+        max_macs=None,
+        values=options.stored_values,
+    )

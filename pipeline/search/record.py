@@ -1,0 +1,72 @@
+"""What a search has tried and found, for the report."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from netsurgeon.pipeline.options import Goals
+from netsurgeon.pipeline.verification import Evidence
+
+if TYPE_CHECKING:
+    from netsurgeon.pipeline.profiling import Timed, TimingTable
+from netsurgeon.pipeline.model_files import DataFacts
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """Something the search has tried.
+
+    Attributes:
+        kind: "structure" (units out, nothing corrected, to be timed), "rehearsal" (pruned in haste, on few inputs) or
+            "candidate" (pruned and corrected for real).
+        macs: multiply-adds of one sample; None where no units were chosen.
+        milliseconds: of a run before correction; None where no goal is timed.
+        speedup: time of the dense model over that.
+        kept: share of the weights kept; None for structures.
+        bytes: of the file that is delivered, or would be, about; None where there is none.
+        drop: on the guiding inputs; None for structures.
+        bound: one-sided 90 % bound of the drop.
+        chosen: whether it was.
+    """
+
+    kind: str
+    macs: float | None
+    milliseconds: float | None
+    speedup: float | None
+    kept: float | None = None
+    bytes: int | None = None
+    drop: float | None = None
+    bound: float | None = None
+    chosen: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchFacts:
+    """How the goals were met.
+
+    Attributes:
+        goals: what was wanted.
+        guide: the inputs that guided the search; the final measurement saw none of them.
+        folds: 1 = corrections saw none of them either; 2 = they were few: each half was judged on by models that were
+            corrected on the other half, and the delivered model is corrected on both.
+        evidence: of the drop on them; with two folds of the two models of halves, which are expected to lose no less
+            than the delivered one.
+        proven: whether that drop is within the goal by its one-sided 90 % bound; None without such a goal.
+        needed: inputs that would prove it if the drop stayed what it is; None where no number would, or without goal.
+        measured: evidence of the drop on the inputs of the final measurement.
+        timed: dense and chosen structure in turn, before correction: the prediction; None where no goal is timed.
+        points: everything that was tried, in turn.
+        timings: the times that steered the search, to be replayed with `timings`.
+    """
+
+    goals: Goals
+    guide: DataFacts
+    folds: int
+    evidence: Evidence
+    proven: bool | None
+    needed: int | None
+    measured: Evidence
+    timed: Timed | None
+    points: tuple[Point, ...]
+    timings: TimingTable

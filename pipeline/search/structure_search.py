@@ -1,0 +1,92 @@
+"""How many units must go until a model is as fast, or does as little work, as it should."""
+
+from __future__ import annotations
+
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.options import Goals
+from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.search.candidates import Bench, Site
+from netsurgeon.pipeline.trimming import Structures, find_structures
+
+RESERVE = 1.02
+"""A structure is taken where it is this many times faster than asked for: another sitting may be a little slower."""
+APART = 0.01
+"""Two structures whose multiply-adds differ by less than this share of the dense model's are taken for the same."""
+TRIES = 4
+"""Most candidates that are made to find the fastest one within a drop."""
+
+
+def fast_enough(bench: Bench, goals: Goals) -> tuple[Structures, Site]:
+    """The ladder of structures, and the first one on it that meets the goals of time and work.
+
+    Raises:
+        CheckFailedError: there is none.
+    """
+    tools = bench.tools
+    nodes = tools.clock.nodes() if goals.is_timed else None
+    structures = find_structures(
+        tools.dense, tools.selection, tools.sweep, tools.options, tools.progress, nodes, tools.work
+    )
+    first = _site(bench, goals, structures, 0)
+    if _meets(goals, first):
+        return structures, first
+    last = _site(bench, goals, structures, structures.top)
+    if not _meets(goals, last):
+        raise CheckFailedError(
+            f"{goals} cannot be met: with all units gone that may go the model is "
+            f"{_described(structures, last)}: ask for less"
+        )
+    low, high = first, last
+    while middle := _between(structures, low.level, high.level):
+        site = _site(bench, goals, structures, middle)
+        low, high = (low, site) if _meets(goals, site) else (site, high)
+    return structures, high
+
+
+def nearest_to_keep(bench: Bench, goals: Goals, limit: float, structures: Structures, site: Site) -> str:
+    """What is wrong where a structure alone costs more than the limit: the nearest one that does not, in a sentence."""
+    low, high = _site(bench, goals, structures, 0), site
+    for _ in range(TRIES):
+        middle = _between(structures, low.level, high.level)
+        if not middle:
+            break
+        tried = _site(bench, goals, structures, middle)
+        low, high = (tried, high) if bench.candidate(tried, 1.0).evidence.drop <= limit else (low, tried)
+    return (
+        f"{goals} cannot be met together: with a drop of at most {limit:.2%} the nearest model found is "
+        f"{_described(structures, low)}: ask for less, or give a larger --max-drop"
+    )
+
+
+def _site(bench: Bench, goals: Goals, structures: Structures, level: int) -> Site:
+    """A structure, timed where a goal is."""
+    timed: Timed | None = bench.time(structures, level) if goals.is_timed else None
+    plan = structures.plan(level)
+    site = bench.site(level, plan if level else None, structures.macs(level), timed)
+    bench.note("structure", site)
+    return site
+
+
+def _meets(goals: Goals, site: Site) -> bool:
+    assert site.macs is not None
+    found = goals.max_macs is None or site.macs <= goals.max_macs
+    if site.timed is not None:
+        found = found and (goals.speedup is None or site.timed.speedup >= RESERVE * goals.speedup)
+        found = found and (goals.latency is None or RESERVE * site.timed.model <= goals.latency)
+    return found
+
+
+def _between(structures: Structures, low: int, high: int) -> int:
+    """The level half-way in multiply-adds; 0 where the two are the same or next to each other."""
+    most, least = structures.macs(low), structures.macs(high)
+    if high - low <= 1 or most - least < APART * structures.macs(0):
+        return 0
+    return min(range(low + 1, high), key=lambda level: abs(structures.macs(level) - 0.5 * (most + least)))
+
+
+def _described(structures: Structures, site: Site) -> str:
+    assert site.macs is not None
+    work = f"{site.macs:,.0f} of {structures.macs(0):,.0f} multiply-adds"
+    if site.timed is None:
+        return f"one of {work}"
+    return f"{site.timed.speedup:.2f} times as fast ({site.timed.model:.3g} ms), with {work}"

@@ -1,0 +1,49 @@
+"""Tables, progress and options of the command line."""
+
+from netsurgeon.pipeline.terminal.command_options import (
+    Data,
+    batch_sizes,
+    classes_option,
+    data_options,
+    joined,
+    layer_sparsities,
+    picture_options,
+    recipe_option,
+    run_options,
+    shapes,
+    with_pictures,
+)
+from netsurgeon.pipeline.terminal.console import (
+    print_comparison,
+    print_inspection,
+    print_report,
+    print_sensitivity,
+    print_units,
+    progress,
+)
+from netsurgeon.pipeline.terminal.console_latency import print_profile
+from netsurgeon.pipeline.terminal.console_training import print_export, print_retraining, print_training
+
+__all__ = [
+    "Data",
+    "batch_sizes",
+    "classes_option",
+    "data_options",
+    "joined",
+    "layer_sparsities",
+    "picture_options",
+    "print_comparison",
+    "print_export",
+    "print_inspection",
+    "print_profile",
+    "print_report",
+    "print_retraining",
+    "print_sensitivity",
+    "print_training",
+    "print_units",
+    "progress",
+    "recipe_option",
+    "run_options",
+    "shapes",
+    "with_pictures",
+]

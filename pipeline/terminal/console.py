@@ -1,0 +1,253 @@
+"""Tables and progress on the terminal (rich)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from netsurgeon.pipeline.compare import Comparison
+from netsurgeon.pipeline.error_bound import Bound
+from netsurgeon.pipeline.inspect import Inspection, UnitInspection
+from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
+from netsurgeon.pipeline.model_files import ModelFacts
+from netsurgeon.pipeline.report import Report, verdict
+from netsurgeon.pipeline.trimming import TrimFacts
+from netsurgeon.pipeline.verification import Validation
+
+LISTED = 24
+"""Most layers listed on the terminal; the report has all."""
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar a stage, with the time left; gone when the work is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=1)
+        stage = ""
+
+        def advance(name: str, done: int, count: int) -> None:
+            nonlocal stage
+            if name != stage:
+                stage = name
+                bar.reset(task, description=name, total=count)
+            bar.update(task, completed=done, total=count)
+
+        yield advance
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The result of `compress`."""
+    console.print(_layers(report))
+    if len(report.layers) > LISTED:
+        console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
+    _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
+    if report.trim is not None:
+        _print_trim(report.trim, str(report.options["save"]), console)
+    console.print(_models(report.dense, report.compressed, report.validation))
+    for sentence in verdict(report):
+        console.print(Text(sentence, style="bold"))
+    source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
+    console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")
+    _print_fidelity(report.validation, console)
+    _print_bound(report.bound, "calibration inputs", console)
+    for note in report.notes:
+        console.print(Text(f"note: {note}"))
+    for warning in report.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+    print_fallbacks(report.on_the_cpu, console)
+    total = sum(report.seconds.values())
+    console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
+
+
+def print_fallbacks(nodes: Sequence[str], console: Console) -> None:
+    """Nodes that another provider than the one that was asked for runs."""
+    if nodes:
+        listed = ", ".join(nodes[:LISTED]) + (", …" if len(nodes) > LISTED else "")
+        console.print(Text(f"{len(nodes)} nodes fell back to the CPU: {listed}", style="yellow"))
+
+
+def _print_trim(trim: TrimFacts, saved: str, console: Console) -> None:
+    if trim.groups:
+        table = Table(title="units removed", title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("made by", overflow="fold")
+        table.add_column("operators", overflow="fold")
+        for name in ("units", "removed"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for group in sorted(trim.groups, key=lambda group: -group.removed)[:LISTED]:
+            operators = ", ".join(group.operators)
+            table.add_row(Text(group.node), operators, f"{group.units:,}", f"{group.removed:,}")
+        console.print(table)
+        if len(trim.groups) > LISTED:
+            console.print(f"… and {len(trim.groups) - LISTED} more groups, listed in the report")
+    if trim.asked is not None:
+        console.print(f"units saved {trim.saved:.1%} of the {saved}, {trim.asked:.1%} were asked for")
+    for group_name, reason in trim.failed:
+        console.print(Text(f"units of {group_name} stay: {reason}", style="yellow"))
+    if trim.proof is not None:
+        console.print(Text(f"masked against trimmed model: {trim.proof}"))
+        console.print(f"multiply-adds {trim.macs / max(trim.macs_dense, 1.0):.1%} of the dense model's")
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """The result of `compare`."""
+    console.print(_models(comparison.dense, comparison.compressed, comparison.validation))
+    console.print(f"measured on {comparison.validation.samples:,} inputs")
+    _print_fidelity(comparison.validation, console)
+    if comparison.bound is None:
+        console.print("no error bound: the graphs differ in more than their weights (the report of compress has one)")
+    else:
+        _print_bound(comparison.bound, "inputs", console)
+    print_fallbacks(comparison.on_the_cpu, console)
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """The result of `inspect`."""
+    console.print(Text(f"{inspection.name}: {inspection.bytes:,} bytes, opset {inspection.opset}"))
+    console.print(Text(f"inputs  {'; '.join(inspection.inputs)}"))
+    console.print(Text(f"outputs {'; '.join(inspection.outputs)}"))
+    table = Table(title="layers that can be pruned", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator", no_wrap=True)
+    for name in ("groups x rows x columns", "weights", "zeros"):
+        table.add_column(name, justify="right", no_wrap=name != "groups x rows x columns")
+    table.add_column("type", no_wrap=True)
+    for layer in inspection.layers:
+        shape = " x ".join(map(str, layer.shape))
+        share = f"{layer.zeros / layer.weights:.1%}"
+        table.add_row(Text(layer.name), layer.operator, shape, f"{layer.weights:,}", share, layer.dtype)
+    table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", "", "", style="bold")
+    console.print(table)
+    _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
+    for note in inspection.notes:
+        console.print(Text(f"note: {note}"))
+
+
+def print_units(found: UnitInspection, console: Console) -> None:
+    """The result of `inspect --units`."""
+    console.print(Text(f"{found.name}: {found.parameters:,} parameters"))
+    table = Table(title="groups of units that can be removed", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("made by", overflow="fold")
+    table.add_column("operators", overflow="fold")
+    for name in ("units", "parameters each"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in found.groups:
+        row = (", ".join(group.operators), f"{len(group.units):,}", f"{group.parameters:,}")
+        table.add_row(Text(group.node), *map(Text, row))
+    console.print(table)
+    if not found.frozen:
+        return
+    table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("weight", "indices", "reason"):
+        table.add_column(name, overflow="fold", justify="right" if name == "indices" else "left")
+    for each in found.frozen:
+        place = f" ({each.operator} {each.node})" if each.node else ""
+        row = (each.value, f"{each.indices:,} of axis {each.axis}", f"{each.reason}{place}")
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
+    """The result of `inspect --sensitivity`: the layer that costs most first."""
+    console.print(Text(f"{found.name}: measured on {found.samples:,} inputs, one layer pruned at a time and corrected"))
+    title = "share of what the outputs tell that is lost, where one layer alone is pruned"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator", no_wrap=True)
+    for name in ("weights", "sensitivity", *(f"at {sparsity:.0%}" for sparsity in found.sparsities)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in sorted(found.layers, key=lambda layer: -layer.losses[0]):
+        losses = (f"{100.0 * loss:.2g}%" for loss in layer.losses)
+        table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", f"{layer.sensitivity:.3g}", *losses)
+    console.print(table)
+
+
+def _layers(report: Report) -> Table:
+    table = Table(title="layers", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    for name in ("weights", "kept", "own error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("stored as", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    largest = sorted(report.layers, key=lambda layer: -layer.weights)[:LISTED]
+    for layer in (each for each in report.layers if each in largest):
+        error = "" if layer.error is None else f"{layer.error:.3g}"
+        kept = f"{layer.kept / layer.weights:.1%}"
+        table.add_row(
+            Text(layer.name), f"{layer.weights:,}", kept, error, _short(layer.stored), f"{layer.bytes_after:,}"
+        )
+    return table
+
+
+def _short(stored: str) -> str:
+    """`gaps (8 bit), codebook of float16 (7 bit)` as `gaps, codebook`: how wide the fields are is in the report."""
+    return re.sub(r" \(\d+ bit\)| of \w+", "", stored)
+
+
+def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -> Table:
+    table = Table(title="dense against compressed", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("", "dense", "compressed", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    before, after = validation.dense, validation.compressed
+    for name, old, new in (
+        ("top-1", before.top1, after.top1),
+        ("top-5", before.top5, after.top5),
+    ):
+        if old is not None and new is not None:
+            table.add_row(name, f"{old:.2%}", f"{new:.2%}", f"{100 * (new - old):+.2f} points")
+    if before.metric is not None and after.metric is not None:
+        table.add_row("metric", f"{before.metric:.4g}", f"{after.metric:.4g}", f"{after.metric - before.metric:+.4g}")
+    if validation.agreement is not None:
+        table.add_row("same top class", "", f"{validation.agreement:.2%}", "")
+    for name, was, now in (
+        ("bytes", dense.bytes, compressed.bytes),
+        ("bytes, gzip", dense.gzip_bytes, compressed.gzip_bytes),
+        ("parameters not zero", dense.nonzero, compressed.nonzero),
+    ):
+        table.add_row(name, f"{was:,}", f"{now:,}", f"÷ {was / max(now, 1):.2f}")
+    return table
+
+
+def _print_fidelity(validation: Validation, console: Console) -> None:
+    for each in validation.outputs:
+        alike = f"; the same for {each.alike} of {validation.samples} inputs" if validation.is_alike(each) else ""
+        text = f"output {each.output!r}: relative error {each.relative_error:.3g}, SNR {each.snr_db:.1f} dB{alike}"
+        console.print(Text(text))
+
+
+def _print_bound(bound: Bound, inputs: str, console: Console) -> None:
+    for output in bound.outputs:
+        limit = (
+            f"L-OBS bound {output.bound:.3g}"
+            if output.bound is not None
+            else f"not bounded: it ends at {output.ends_at}"
+        )
+        line = f"output {output.output!r} on {bound.samples} {inputs}: error {output.measured:.3g}, {limit}"
+        console.print(Text(line))
+
+
+def _print_declined(rows: list[tuple[str, str, str]], console: Console) -> None:
+    if not rows:
+        return
+    table = Table(title="left alone", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("operator", "node", "reason"):
+        table.add_column(name, overflow="fold")
+    for row in rows[:LISTED]:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    if len(rows) > LISTED:
+        console.print(f"… and {len(rows) - LISTED} more")

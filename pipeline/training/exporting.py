@@ -1,0 +1,105 @@
+"""Turn the network of a run into an ONNX model, proven to be the same function."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.model_files import check_outputs, save_model
+from netsurgeon.pipeline.runtime import Runtime, relative_difference
+from netsurgeon.pipeline.training.torch_checks import require_torch, speaking
+
+TOLERANCE = 1e-4
+"""Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A model that was written.
+
+    Attributes:
+        bytes: on disk.
+        opset: of its operators.
+        parameters: of the network.
+        nonzero: those that are not zero.
+        difference: largest between PyTorch and ONNX Runtime, relative to the output's scale.
+        inputs: real inputs on which it was measured.
+    """
+
+    bytes: int
+    opset: int
+    parameters: int
+    nonzero: int
+    difference: float
+    inputs: int
+
+
+def export(run: str | Path, output: str | Path) -> Exported:
+    """Write the network of a run as ONNX: masks multiplied in, its zeros exact, its batch dynamic.
+
+    Raises:
+        InputError: the folder holds no trained network, the output cannot be written, or PyTorch is missing.
+        CheckFailedError: ONNX Runtime does not give PyTorch's outputs, or zeros were lost; nothing was written.
+    """
+    require_torch()
+    folder, output = Path(run), Path(output)
+    from netsurgeon.models import runs
+    from netsurgeon.models.export import export as to_onnx
+    from netsurgeon.models.training import CHECKPOINT, Process, outputs_of
+    from netsurgeon.pipeline.data import Arrays
+
+    with speaking():
+        _, network = runs.load_network(folder)
+        inputs = runs.load_samples(folder)
+    check_outputs([output], *(folder / name for name in (runs.RUN, CHECKPOINT, runs.SAMPLES)))
+    model = ir.from_proto(to_onnx(network, inputs[:2]))
+    wanted = outputs_of(network, Arrays(inputs.numpy()), Process()).numpy()
+    difference = _difference(model, inputs.numpy(), wanted)
+    counts = [(p.numel(), int(p.count_nonzero())) for p in network.parameters() if p.ndim > 1]
+    check_zeros(model, [size - nonzero for size, nonzero in counts])
+    size = save_model(model, output, Runtime().session)
+    every = list(network.parameters())
+    return Exported(
+        size,
+        model.graph.opset_imports[""],
+        sum(parameter.numel() for parameter in every),
+        sum(int(parameter.count_nonzero()) for parameter in every),
+        difference,
+        len(inputs),
+    )
+
+
+def _difference(model: ir.Model, inputs: Any, wanted: Any) -> float:
+    """How far ONNX Runtime is off, for a batch and for one input.
+
+    Raises:
+        CheckFailedError: too far.
+    """
+    session = Runtime().session(model)
+    found = [session.run({session.inputs[0]: part}) for part in (inputs, inputs[:1])]
+    values = [next(iter(outputs.values())) for outputs in found]
+    difference = max(relative_difference(wanted[: len(value)], value) for value in values)
+    if not difference <= TOLERANCE:
+        raise CheckFailedError(
+            f"ONNX Runtime and PyTorch differ by {difference:.2g} of the output's scale, allowed {TOLERANCE:.2g}: "
+            f"please report this"
+        )
+    return difference
+
+
+def check_zeros(model: ir.Model, zeros: list[int]) -> None:
+    """Check that the weights of a model, those of two axes or more, hold as many zeros as those of the network.
+
+    Raises:
+        CheckFailedError: they do not.
+    """
+    held = [value.const_value for value in model.graph.initializers.values()]
+    arrays = [constant.numpy() for constant in held if constant is not None and constant.dtype == ir.DataType.FLOAT]
+    found = sum(int(array.size - np.count_nonzero(array)) for array in arrays if array.ndim > 1)
+    if found < sum(zeros):
+        raise CheckFailedError(f"the exported weights hold {found} zeros, the network's {sum(zeros)}: please report")

@@ -1,0 +1,103 @@
+"""What retraining is judged by: a model's outputs on examples, those of the dense model, and those of PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.pipeline.data import Arrays, Examples
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.model_files import open_model, read_model
+from netsurgeon.pipeline.runtime import Runtime, relative_difference
+
+TOLERANCE = 1e-3
+"""Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
+BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """One model on one part of the data.
+
+    Attributes:
+        error: share of inputs whose class is wrong; None without labels.
+        agreement: share of inputs with the dense model's class; None without a dense model.
+        distance: squared error of the outputs, as a share of the variance of the dense ones; None without.
+    """
+
+    error: float | None
+    agreement: float | None
+    distance: float | None
+
+
+class Reference:
+    """The dense model, in ONNX Runtime."""
+
+    def __init__(self, path: Path, name: str, runtime: Runtime) -> None:
+        self.model, self.name, self.runtime = read_model(path)[0], name, runtime
+        self.session = runtime.session(self.model)
+        if self.session.inputs != [name]:
+            raise InputError(f"{path} has the inputs {', '.join(self.session.inputs)}, the other model has {name}")
+
+    def outputs(self, examples: Any) -> npt.NDArray[np.float32]:
+        """The first output for all examples, (count, …) float32."""
+        return _outputs(self.session, self.name, examples)
+
+    def module(self, few: npt.NDArray[np.float32]) -> Any:
+        """The same in PyTorch, proven on a few inputs."""
+        from netsurgeon.models.onnx_module import OnnxModule
+
+        module = OnnxModule(ir.to_proto(open_model(self.model, self.runtime).model))
+        check_same(self.model, module, few, self.runtime)
+        return module
+
+
+def scores(model: ir.Model, examples: Examples | Any, teacher: Reference | None, runtime: Runtime) -> Scores:
+    """Measure a model in ONNX Runtime.
+
+    Raises:
+        InputError: its outputs do not fit the labels, or those of the dense model.
+    """
+    session = runtime.session(model)
+    outputs = _outputs(session, session.inputs[0], examples)
+    wanted = None if teacher is None else teacher.outputs(examples)
+    if wanted is not None and wanted.shape != outputs.shape:
+        raise InputError(f"the dense model's output has the shape {wanted.shape}, the other model's {outputs.shape}")
+    if examples.labels is not None and outputs.ndim != 2:
+        raise InputError(f"labels need one row of class scores an input, but the output has the shape {outputs.shape}")
+    classes = outputs.argmax(1) if outputs.ndim == 2 else None
+    same = classes is not None and wanted is not None
+    return Scores(
+        None if examples.labels is None else float(np.mean(classes != examples.labels)),
+        float(np.mean(classes == wanted.argmax(1))) if same and wanted is not None else None,
+        None if wanted is None else float(np.mean((outputs - wanted) ** 2) / (np.var(wanted, axis=0).mean() or 1.0)),
+    )
+
+
+def check_same(model: ir.Model, module: Any, inputs: npt.NDArray[np.float32], runtime: Runtime) -> None:
+    """Check that PyTorch gives ONNX Runtime's outputs.
+
+    Raises:
+        CheckFailedError: it does not.
+    """
+    from netsurgeon.models.training import Process, outputs_of
+
+    session = runtime.session(model)
+    wanted = next(iter(session.run({session.inputs[0]: inputs}).values()))
+    difference = relative_difference(wanted, outputs_of(module, Arrays(inputs), Process()).numpy())
+    if not difference <= TOLERANCE:
+        raise CheckFailedError(
+            f"PyTorch and ONNX Runtime differ by {difference:.2g} of the output's scale on this model, allowed "
+            f"{TOLERANCE:.2g}: it cannot be retrained, please report this"
+        )
+
+
+def _outputs(session: Any, name: str, examples: Any) -> npt.NDArray[np.float32]:
+    parts = np.array_split(np.arange(examples.count), -(-examples.count // BATCH))
+    found = [next(iter(session.run({name: examples.inputs(part)}).values())) for part in parts]
+    return np.asarray(np.concatenate(found), np.float32)

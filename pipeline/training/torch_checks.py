@@ -1,0 +1,33 @@
+"""Refuse to train where PyTorch is missing, and turn its errors into sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+
+from netsurgeon.pipeline.errors import InputError
+
+
+def require_torch() -> None:
+    """Check that PyTorch is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    for name in ("torch", "safetensors", "matplotlib"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise InputError(
+                f"training needs {name}, which is not installed: run `pip install 'netsurgeon[torch]'`"
+            ) from error
+
+
+@contextlib.contextmanager
+def speaking() -> Iterator[None]:
+    """What `models` refuses, in the user's words."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -1,0 +1,36 @@
+"""Which units go, what that saves and costs, and their removal."""
+
+from netsurgeon.pipeline.trimming.choose import (
+    choose_units,
+    find_units,
+    give_biases,
+    no_units,
+    proof_feeds,
+    require_goal,
+    why_not,
+)
+from netsurgeon.pipeline.trimming.facts import TrimFacts, trim_facts
+from netsurgeon.pipeline.trimming.remove import remove_units, with_unread
+from netsurgeon.pipeline.trimming.structures import Structures, find_structures, named
+from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
+from netsurgeon.pipeline.trimming.unit_prices import count_zeros
+
+__all__ = [
+    "Structures",
+    "TrimFacts",
+    "TrimPlan",
+    "Trimmed",
+    "choose_units",
+    "count_zeros",
+    "find_structures",
+    "find_units",
+    "give_biases",
+    "named",
+    "no_units",
+    "proof_feeds",
+    "remove_units",
+    "require_goal",
+    "trim_facts",
+    "why_not",
+    "with_unread",
+]

@@ -1,0 +1,153 @@
+"""Choose the units to remove, and remove them with a proof that the function stays.
+
+A unit is removed in two steps: its columns are zeroed in every consumer and the rest is corrected (`prune_segments`,
+which treats them as inputs that are dead), then all of its slices are deleted. What is in between is the masked model.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes.dependencies import Dependencies, analyse
+from netsurgeon.passes.graph import label, optional_input
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.trimming import MaskUnits, select_units
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.runtime import Feed, observe
+from netsurgeon.pipeline.trimming.costs import Ints, Mask, saved_share, unit_axes, unit_costs
+from netsurgeon.pipeline.trimming.remove import remove_units
+from netsurgeon.pipeline.trimming.trim_plan import TrimPlan
+from netsurgeon.pipeline.trimming.unit_prices import price_units
+
+PROOF_INPUTS = 16
+"""Most inputs on which masked and trimmed model are compared."""
+
+
+ATTEMPTS = 3
+"""How often units are chosen anew, without groups whose removal did not hold, before less than the goal has to do."""
+
+
+ROUNDING = 1e-9
+"""What is saved may be short of the goal by this share of it."""
+
+
+def give_biases(layers: Sequence[Layer]) -> None:
+    """Give every layer that can have one a bias, so that corrections of it are known to be parts of units."""
+    for layer in layers:
+        slot = layer.bias_slot()
+        if slot is not None and optional_input(*slot) is None:
+            layer.shift_bias(np.zeros(layer.groups * layer.rows))
+
+
+def find_units(model: ir.Model, calibration: Calibration) -> Dependencies:
+    """What hangs together in the model; one run of two samples shows the shapes."""
+    few = calibration.samples.subset(min(2, calibration.samples.count), np.random.default_rng(calibration.seed))
+    return analyse(model, observe(model, next(few.batches()), calibration.runtime))
+
+
+def proof_feeds(calibration: Calibration) -> list[Feed]:
+    """Inputs on which masked and trimmed model are compared."""
+    count = min(PROOF_INPUTS, calibration.samples.count)
+    return list(calibration.samples.subset(count, np.random.default_rng(calibration.seed)).batches())
+
+
+def no_units(model: ir.Model, layers: Sequence[Layer], calibration: Calibration) -> TrimPlan:
+    """A plan by which no unit goes."""
+    dependencies = find_units(model, calibration)
+    removed = np.zeros(len(dependencies.units), bool)
+    return TrimPlan(dependencies, tuple(layers), _candidates(model, dependencies, layers), removed)
+
+
+def choose_units(
+    model: ir.Model, layers: Sequence[Layer], calibration: Calibration, options: Options, progress: Progress
+) -> TrimPlan:
+    """Choose the units to remove, proven on the dense model to be units.
+
+    Each attempt takes one dense sweep where importance is what consumers lose. Groups whose removal does not hold
+    stay, and the goal is sought without them.
+
+    Raises:
+        CheckFailedError: not as much as was asked for can be removed, and it was no wish.
+    """
+    plan = no_units(model, layers, calibration)
+    for _ in range(ATTEMPTS):
+        plan = dataclasses.replace(plan, removed=_chosen(model, plan, calibration, options, progress))
+        require_goal(model, plan, options)
+        progress("proving units", 0, 1)
+        masked = model.clone()
+        MaskUnits(plan.units)(masked)
+        proven = remove_units(masked, plan.dependencies, plan.removed, proof_feeds(calibration), calibration.runtime)
+        plan = plan.after(proven)
+        if not proven.failed or _reaches_goal(model, plan, options):
+            break
+    require_goal(model, plan, options)
+    return plan
+
+
+def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: Options, progress: Progress) -> Mask:
+    """Which of the candidates go, (units,): the cheapest, until the goal is saved or no more may go."""
+    dependencies = plan.dependencies
+    importance, candidates = price_units(
+        model, plan.layers, dependencies, plan.candidates, calibration, options, progress
+    )
+    costs, total = unit_costs(model, dependencies, candidates, options.save)
+    axes = unit_axes(dependencies, candidates, options.multiple)
+    progress("choosing units", 0, 1)
+    goal = options.trim_goal * total
+    selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
+    removed = np.zeros(len(dependencies.units), bool)
+    removed[candidates[selection.order]] = True
+    return removed
+
+
+def _reaches_goal(model: ir.Model, plan: TrimPlan, options: Options) -> bool:
+    saved = saved_share(model, plan.dependencies, plan.removed, options.save)
+    return saved >= options.trim_goal * (1.0 - ROUNDING)
+
+
+def require_goal(model: ir.Model, plan: TrimPlan, options: Options) -> None:
+    """Check that a plan saves what was asked for.
+
+    Args:
+        model: before anything is removed.
+        plan: which units go.
+        options: the goal.
+
+    Raises:
+        CheckFailedError: it saves less, and the goal was no wish.
+    """
+    if options.trim_is_a_wish or _reaches_goal(model, plan, options):
+        return
+    saved = saved_share(model, plan.dependencies, plan.removed, options.save)
+    raise CheckFailedError(
+        f"trim is {options.trim_goal:g}, but {saved:.1%} of the {options.save} is all that units can save "
+        f"({why_not(plan, options)}): ask for less, or for up-to:{options.trim_goal:g}"
+    )
+
+
+def why_not(plan: TrimPlan, options: Options) -> str:
+    """Why no more can go, in a few words."""
+    sizes: collections.Counter[str] = collections.Counter()
+    for each in plan.dependencies.frozen:
+        sizes[f"{each.operator} {each.node or each.value!r}: {each.reason}"] += each.parameters
+    failed = [f"those of {group.node!r} stay: {reason}" for group, reason in plan.failed[:3]]
+    frozen = "; ".join(text for text, _ in sizes.most_common(3))
+    count = f"{len(plan.candidates)} units may go"
+    count += ", of them only those that are idle by apoz" if options.importance == "apoz" else ""
+    return "; ".join([count, *failed, *([f"frozen: {frozen}"] if frozen else [])])
+
+
+def _candidates(model: ir.Model, dependencies: Dependencies, layers: Sequence[Layer]) -> Ints:
+    """Numbers of the units none of whose weights is in a layer that must be left as it is."""
+    left = {label(layer.node) for layer in find_layers(model.graph)[0]} - {label(layer.node) for layer in layers}
+    return np.array(
+        [unit.number for unit in dependencies.units if not any(p.node in left for p in (*unit.parts, *unit.consumers))],
+        np.int64,
+    )

@@ -1,0 +1,101 @@
+"""What removing units saves, in parameters and multiply-adds, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.dependencies import Dependencies
+from netsurgeon.passes.graph import FLOATS, is_constant, label, optional_input, tensor
+from netsurgeon.passes.trimming import Axes, Term, UnitCosts
+from netsurgeon.pipeline.trimming.unit_owners import STAYS, owners_of
+
+Array = npt.NDArray[np.float64]
+
+
+Ints = npt.NDArray[np.int64]
+
+
+Mask = npt.NDArray[np.bool_]
+
+
+def unit_axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Axes:
+    """Candidates by group of units, and the multiples that counts are rounded to."""
+    groups = dependencies.groups
+    of = np.array([dependencies.units[number].group for number in candidates], np.int64)
+    sizes = np.array([len(group.units) for group in groups], np.int64)
+    return Axes(
+        of,
+        np.array([rounding_step(int(size), round_to) for size in sizes], np.int64),
+        sizes - np.bincount(of, minlength=len(groups)),
+    )
+
+
+def rounding_step(size: int, round_to: int) -> int:
+    """`round_to`, or the largest power of two below it of which half of `size` holds one."""
+    return round_to if size >= 2 * round_to else 2 ** max(0, min(size // 2, round_to).bit_length() - 1)
+
+
+def unit_costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, save: str) -> tuple[UnitCosts, float]:
+    """What candidates weigh, and what the whole model does: parameters or multiply-adds."""
+    if save == "macs":
+        return candidate_work(dependencies, candidates), sum(work.amount for work in dependencies.tracks.work)
+    owners = _candidate_owners(dependencies, candidates)
+    nodes = {label(node): node for node in model.graph}
+    weights: dict[str | None, list[Term]] = {}
+    for (node, index), slots in dependencies.tracks.slots.items():
+        value = optional_input(nodes[node], index)
+        if is_constant(value) and value is not None and tensor(value).dtype in FLOATS:
+            groups = max((slot.groups for slot in slots), default=1)
+            weights.setdefault(value.name, _terms(1.0, [owners(slot.labels) for slot in slots], groups))
+    held = (value.const_value for value in model.graph.initializers.values())
+    total = sum(tensor.size for tensor in held if tensor is not None and tensor.dtype in FLOATS)
+    return UnitCosts([term for terms in weights.values() for term in terms], len(candidates)), float(total)
+
+
+def candidate_work(dependencies: Dependencies, candidates: Ints, rates: Mapping[str, float] | None = None) -> UnitCosts:
+    """Multiply-adds of one sample by the candidates that remain, those of each node times its rate, where given."""
+    return _work(dependencies, _candidate_owners(dependencies, candidates), len(candidates), rates)
+
+
+def _candidate_owners(dependencies: Dependencies, candidates: Ints) -> Callable[[Ints], Ints]:
+    number = np.full(len(dependencies.units) + 1, STAYS)
+    number[candidates] = np.arange(len(candidates))
+    return lambda labels: np.asarray(number[owners_of(labels, dependencies)])
+
+
+def saved_share(model: ir.Model, dependencies: Dependencies, removed: Mask, save: str) -> float:
+    """Share of the parameters or multiply-adds that removing units (units,) saves."""
+    costs, total = unit_costs(model, dependencies, np.arange(len(removed)), save)
+    return (costs.total(np.ones_like(removed)) - costs.total(~removed)) / total
+
+
+def multiply_adds(dependencies: Dependencies) -> UnitCosts:
+    """Multiply-adds of one sample, by the units that remain."""
+    return _work(dependencies, lambda labels: owners_of(labels, dependencies), len(dependencies.units))
+
+
+def _work(
+    dependencies: Dependencies,
+    owners: Callable[[Ints], Ints],
+    units: int,
+    rates: Mapping[str, float] | None = None,
+) -> UnitCosts:
+    terms = []
+    for work in dependencies.tracks.work:
+        rate = 1.0 if rates is None else rates[work.node]
+        factor = rate * work.amount * work.groups / math.prod(map(len, work.axes))
+        terms += _terms(factor, [owners(axis) for axis in work.axes], work.groups)
+    return UnitCosts(terms, units)
+
+
+def _terms(factor: float, owners: Sequence[Ints], groups: int) -> list[Term]:
+    """A product of extents; where the first two axes are cut into groups, the sum of the products of each group."""
+    if groups == 1:
+        return [Term(factor, tuple(owners))]
+    rows, columns = (each.reshape(groups, -1) for each in owners[:2])
+    return [Term(factor, (row, column, *owners[2:])) for row, column in zip(rows, columns, strict=True)]

@@ -1,0 +1,76 @@
+"""What became of the units, for the report."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.trimming.costs import multiply_adds, saved_share
+from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
+from netsurgeon.pipeline.verification import Proof
+
+if TYPE_CHECKING:
+    pass
+
+
+def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Options) -> TrimFacts:
+    """What became of the units; `masked` still has all of them."""
+    dependencies, removed = plan.dependencies, trimmed.removed
+    groups = []
+    for group in dependencies.groups:
+        gone = int(removed[list(group.units)].sum())
+        if gone:
+            groups.append(GroupFacts(group.node, group.operators, len(group.units), gone))
+    macs = multiply_adds(dependencies)
+    return TrimFacts(
+        asked=None if options.trim is None else options.trim_goal,
+        saved=saved_share(masked, dependencies, removed, options.save),
+        macs_dense=macs.total(np.ones_like(removed)),
+        macs=macs.total(~removed),
+        unread=int((removed & ~plan.removed).sum()),
+        groups=tuple(groups),
+        frozen=tuple(dataclasses.asdict(each) for each in dependencies.frozen),
+        failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
+        proof=trimmed.proof,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupFacts:
+    """Units that lie on the same axes: the node that makes them, the operators they touch, how many, how many went."""
+
+    node: str
+    operators: tuple[str, ...]
+    units: int
+    removed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimFacts:
+    """What became of the units.
+
+    Attributes:
+        asked: share of the parameters or multiply-adds to be saved; None where no units were to be trimmed.
+        saved: share that all units that went save.
+        unread: units that went because pruning had left nobody to read them.
+        groups: those that lost units.
+        frozen: axes of weights that no unit owns: value, axis, indices, parameters, node, operator, reason.
+        failed: groups of which nothing was removed because the proof did not hold, and why.
+        proof: masked against trimmed model; None where nothing was removed.
+        macs_dense: multiply-adds of the dense model for one sample, of the operators that trimming knows.
+        macs: of the compressed model.
+    """
+
+    asked: float | None
+    saved: float
+    macs_dense: float
+    macs: float
+    unread: int
+    groups: tuple[GroupFacts, ...]
+    frozen: tuple[dict[str, Any], ...]
+    failed: tuple[tuple[str, str], ...]
+    proof: Proof | None

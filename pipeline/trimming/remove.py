@@ -1,0 +1,97 @@
+"""Take units out of a model and prove in ONNX Runtime that its outputs stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes.dependencies import Dependencies, Part
+from netsurgeon.passes.graph import label, present, tensor
+from netsurgeon.passes.trimming import TrimNeurons
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.runtime import Feed, Runtime
+from netsurgeon.pipeline.trimming.costs import Mask, rounding_step
+from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
+from netsurgeon.pipeline.trimming.unit_owners import along
+from netsurgeon.pipeline.verification import Proof, prove
+
+
+def remove_units(
+    masked: ir.Model, dependencies: Dependencies, removed: Mask, feeds: Sequence[Feed], runtime: Runtime
+) -> Trimmed:
+    """Delete units that count nowhere any more; a group whose removal does not hold stays.
+
+    Args:
+        masked: the model, the columns of the units zero in all consumers; not changed.
+        dependencies: of the model.
+        removed: True = the unit goes, (units,).
+        feeds: inputs on which masked and trimmed model must agree.
+        runtime: how sessions are made.
+    """
+    if not removed.any():
+        return Trimmed(masked, removed, (), None)
+    whole = _attempt(masked, dependencies, removed, feeds, runtime)
+    if not isinstance(whole, str):
+        return Trimmed(whole[0], removed, (), whole[1])
+    of = np.array([unit.group for unit in dependencies.units])
+    failed = []
+    for group in np.unique(of[removed]):
+        alone = _attempt(masked, dependencies, removed & (of == group), feeds, runtime)
+        if isinstance(alone, str):
+            failed.append((dependencies.groups[group], alone))
+            removed = removed & (of != group)
+    rest = _attempt(masked, dependencies, removed, feeds, runtime) if removed.any() else ""
+    if not isinstance(rest, str):
+        return Trimmed(rest[0], removed, tuple(failed), rest[1])
+    failed += [(dependencies.groups[group], rest) for group in np.unique(of[removed])]
+    return Trimmed(masked, np.zeros_like(removed), tuple(failed), None)
+
+
+def _attempt(
+    masked: ir.Model, dependencies: Dependencies, removed: Mask, feeds: Sequence[Feed], runtime: Runtime
+) -> tuple[ir.Model, Proof] | str:
+    """The trimmed model and its proof, or why it does not hold."""
+    model = masked.clone()
+    try:
+        TrimNeurons(dependencies, [dependencies.units[number] for number in np.flatnonzero(removed)])(model)
+        proof = prove(masked, model, feeds, runtime)
+    except (ValueError, CheckFailedError, ir.passes.PassError) as error:
+        return str(error.__cause__ or error)
+    return (model, proof) if proof.holds else str(proof)
+
+
+def with_unread(model: ir.Model, plan: TrimPlan, round_to: int) -> Mask:
+    """Units that go by the plan, and candidates whose columns are zero in every consumer, (units,).
+
+    Of each group at least one stays, and of those that nobody reads as many as make what is left a multiple
+    (see `rounding_step`).
+    """
+    read, dependencies = _Read(model), plan.dependencies
+    gone = plan.removed.copy()
+    for number in plan.candidates:
+        unit = dependencies.units[number]
+        gone[number] |= bool(unit.consumers) and not any(map(read, (*unit.consumers, *unit.zeroed)))
+    for group in dependencies.groups:
+        numbers = np.array(group.units)
+        unread = numbers[gone[numbers] & ~plan.removed[numbers]]
+        left = int((~gone[numbers]).sum())
+        stay = max(1 - left, -left % rounding_step(len(numbers), round_to) if left else 1)
+        gone[unread[:stay]] = False
+    return gone
+
+
+class _Read:
+    """Whether a consumer has anything but zeros in some indices of one of its axes."""
+
+    def __init__(self, model: ir.Model):
+        self._nodes = {label(node): node for node in model.graph}
+        self._any: dict[tuple[str, int, int, int], Mask] = {}
+
+    def __call__(self, part: Part) -> bool:
+        key = (part.node, part.index, part.axis, part.groups)
+        if key not in self._any:
+            array = tensor(present(self._nodes[part.node].inputs[part.index])).numpy()
+            self._any[key] = np.asarray(along(array, part.axis, part.groups).any(axis=1), bool)
+        return bool(self._any[key][part.indices].any())

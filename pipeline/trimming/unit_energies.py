@@ -1,0 +1,175 @@
+"""Prices of what trimming cannot correct, from observed activations: E‖removed term‖² over the energy of the sum.
+
+Transposed convolutions and recurrent cells sum W x over the indices of their input: with Ψ = E[x xᵀ] the terms of two
+indices have the product (Wᵀ W) ∘ Ψ, summed over the rows of W. A product of two activations sums A B: there it is
+(Aᵀ A) ∘ (B Bᵀ). What is sampled are the inputs; where the patches of a transposed convolution overlap, the products
+of neighbouring positions are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.axes import Slot
+from netsurgeon.passes.dependencies import Dependencies
+from netsurgeon.passes.graph import RECURRENT, label, optional_input, present, tensor
+from netsurgeon.passes.trimming import Uncorrected, by_unit
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.runtime import tapped
+from netsurgeon.pipeline.trimming.unit_owners import owners_of
+
+Array = npt.NDArray[np.float64]
+
+
+Ints = npt.NDArray[np.int64]
+
+
+OBSERVED = 64
+"""Most inputs on which activations are observed."""
+
+
+MOST_ROWS = 4096
+"""Positions of one batch that count, drawn evenly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sum:
+    """A sum over indices that units own.
+
+    Attributes:
+        node: the node that sums.
+        slot: the weight's axis it sums over; None for a product of two activations.
+        owners: unit of each index, negative where it stays, (indices,).
+    """
+
+    node: ir.Node
+    slot: Slot | None
+    owners: Ints = dataclasses.field(repr=False)
+
+    @property
+    def values(self) -> list[str]:
+        """Names of the activations that say what its terms are."""
+        if self.slot is None:
+            return [present(value).name or "" for value in self.node.inputs[:2]]
+        if self.node.op_type in RECURRENT and self.slot.index == 2:
+            return [value.name for value in self.node.outputs if value.name][:1]
+        return [present(self.node.inputs[0]).name or ""]
+
+    def energies(self, values: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, float]:
+        """What each pair of indices adds to the sum's energy, (indices, indices), and that of the varying sum."""
+        arrays = [values[name] for name in self.values]
+        if self.slot is None:
+            return _product(*arrays)
+        weight = tensor(present(optional_input(self.node, self.slot.index))).numpy()
+        if self.node.op_type in RECURRENT:
+            # Y is (steps, directions, batch, hidden), Y_h without the steps (as is Y_c, where neither is an output);
+            # X (steps, batch, inputs) has no directions
+            x, hidden = arrays[0], self.slot.index == 2
+            inputs = [x[..., each, :, :] if hidden else x for each in range(len(weight))]
+            count = x.shape[-2]
+            return _added(_weighted(w.T, _rows(part, -1), count) for w, part in zip(weight, inputs, strict=True))
+        groups = self.node.attributes.get_int("group", 1)
+        x = _rows(arrays[0], 1)
+        parts = zip(np.split(weight.reshape(len(weight), -1), groups), np.split(x, groups, axis=1), strict=True)
+        return _blocks(_weighted(w, rows, len(arrays[0])) for w, rows in parts)
+
+
+def uncorrected(
+    model: ir.Model, dependencies: Dependencies, number: Ints, calibration: Calibration
+) -> tuple[list[Uncorrected], list[Slot]]:
+    """The sums that candidates add to and nobody corrects, and axes of weights of which nothing is known.
+
+    Args:
+        model: the dense model.
+        dependencies: of the model.
+        number: number of each unit among the candidates, negative where it is none; one more for what no unit owns.
+        calibration: inputs.
+    """
+    sums, unknown = _find(model, dependencies, number)
+    if not sums:
+        return [], unknown
+    count = min(OBSERVED, calibration.samples.count)
+    few = calibration.samples.subset(count, np.random.default_rng(calibration.seed))
+    names = sorted({name for each in sums for name in each.values})
+    session = calibration.runtime.session(tapped(model, names))
+    totals: list[Array] = [np.zeros((len(each.owners), len(each.owners))) for each in sums]
+    energy = np.zeros(len(sums))
+    for feed in few.batches():
+        values = session.run(feed, names)
+        for at, each in enumerate(sums):
+            found, whole = each.energies(values)
+            totals[at] += found
+            energy[at] += whole
+    for node in {each.node for each in sums if each.node.op_type in RECURRENT}:
+        same = [at for at, each in enumerate(sums) if each.node is node]
+        energy[same] = energy[same].sum()  # gates see the sum of what both weights make
+    scale = 1.0 / np.maximum(energy, np.finfo(float).tiny)
+    return [
+        Uncorrected(*by_unit(total * factor, each.owners))
+        for total, factor, each in zip(totals, scale, sums, strict=True)
+    ], unknown
+
+
+def _find(model: ir.Model, dependencies: Dependencies, number: Ints) -> tuple[list[_Sum], list[Slot]]:
+    nodes = {label(node): node for node in model.graph}
+    keys = {(c.node, c.index, c.axis) for unit in dependencies.units for c in unit.consumers if c.columns is None}
+    sums, unknown = [], []
+    for name, index, axis in sorted(keys):
+        slot = dependencies.tracks.slots[name, index][axis]
+        if nodes[name].op_type in (*RECURRENT, "ConvTranspose"):
+            sums.append(_Sum(nodes[name], slot, number[owners_of(slot.labels, dependencies)]))
+        else:
+            unknown.append(slot)
+    for product in dependencies.tracks.products:
+        owners = number[owners_of(product.labels, dependencies)]
+        if (owners >= 0).any():
+            sums.append(_Sum(nodes[product.node], None, owners))
+    return sums, unknown
+
+
+def _rows(value: npt.NDArray[Any], axis: int) -> Array:
+    """A value as (positions, indices of an axis), at most MOST_ROWS of them."""
+    rows = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
+    return rows[:: -(-len(rows) // MOST_ROWS)].astype(np.float64)
+
+
+def _weighted(weight: npt.NDArray[Any], rows: Array, samples: int) -> tuple[Array, float]:
+    """Of a sum over the indices of axis 0 of a weight (indices, outputs), one position of each sample on average.
+
+    Args:
+        weight: (indices, outputs).
+        rows: inputs of the sum, (positions, indices).
+        samples: whole inputs that the positions are from.
+    """
+    products = weight.astype(np.float64) @ weight.T.astype(np.float64) * (samples / len(rows))
+    varying = rows - rows.mean(axis=0)
+    return products * (rows.T @ rows), float(np.sum(products * (varying.T @ varying)))
+
+
+def _product(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> tuple[Array, float]:
+    """Of A B summed over A's last axis, (..., rows, indices) and (..., indices, columns)."""
+    one, other = left.astype(np.float64), right.astype(np.float64)
+    each = (np.swapaxes(one, -1, -2) @ one) * (other @ np.swapaxes(other, -1, -2))
+    total = each.reshape(-1, *each.shape[-2:]).sum(axis=0)
+    return total, float(total.sum())
+
+
+def _added(parts: Iterable[tuple[Array, float]]) -> tuple[Array, float]:
+    energies, wholes = zip(*parts, strict=True)
+    return np.sum(energies, axis=0), float(sum(wholes))
+
+
+def _blocks(parts: Iterator[tuple[Array, float]]) -> tuple[Array, float]:
+    """Sums that share no output: indices of different groups have nothing in common."""
+    energies, wholes = zip(*parts, strict=True)
+    edges = np.cumsum([0, *map(len, energies)])
+    whole = np.zeros((edges[-1], edges[-1]))
+    for start, end, energy in zip(edges, edges[1:], energies, strict=False):
+        whole[start:end, start:end] = energy
+    return whole, float(sum(wholes))

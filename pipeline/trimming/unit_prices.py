@@ -1,0 +1,148 @@
+"""What units cost: what their consumers lose after correction, how idle they are, or how large."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.axes import Slot
+from netsurgeon.passes.dependencies import Dependencies, Part
+from netsurgeon.passes.graph import FLOATS, is_constant, label, optional_input, tensor
+from netsurgeon.passes.layers import Layer
+from netsurgeon.passes.trimming import FixedImportance, Importance, ObsImportance, idle
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.runtime import tapped
+from netsurgeon.pipeline.trimming.unit_energies import uncorrected
+from netsurgeon.pipeline.trimming.unit_owners import STAYS, Owners, along, owners_of
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+DAMPING = 1e-2
+"""λ of the prices, relative to the mean diagonal of H; corrections choose their own."""
+
+
+def price_units(
+    model: ir.Model,
+    layers: Sequence[Layer],
+    dependencies: Dependencies,
+    candidates: Ints,
+    calibration: Calibration,
+    options: Options,
+    progress: Progress,
+) -> tuple[Importance, Ints]:
+    """Prices of the candidates, and which of them are left."""
+    if options.importance == "magnitude":
+        return FixedImportance(_magnitudes(model, dependencies)[candidates]), candidates
+    if options.importance == "apoz":
+        progress("counting zeros", 0, 1)
+        apoz = count_zeros(model, dependencies, calibration)
+        of = np.array([unit.group for unit in dependencies.units], np.int64)
+        chosen = candidates[idle(apoz, of)[candidates]]
+        return FixedImportance(1.0 - apoz[chosen]), chosen
+    number = np.full(len(dependencies.units) + 1, STAYS)
+    number[candidates] = np.arange(len(candidates))
+    consumers = _consumers(model, layers, dependencies, number, calibration, progress)
+    sums, unknown = uncorrected(model, dependencies, number, calibration)
+    extra = _shares_of(model, dependencies, unknown)[candidates]
+    return ObsImportance([*consumers, *sums], len(candidates), extra), candidates
+
+
+def _consumers(
+    model: ir.Model,
+    layers: Sequence[Layer],
+    dependencies: Dependencies,
+    number: Ints,
+    calibration: Calibration,
+    progress: Progress,
+) -> list[solvers.Consumer]:
+    """The layers that read candidates; prices are shares of their outputs' energy."""
+    owners = {layer.name: Owners.of(layer, dependencies) for layer in layers}
+    reading = [layer.name for layer in layers if (number[owners[layer.name].columns] != STAYS).any()]
+    consumers = []
+    for done, (layer, moments) in enumerate(calibration.dense(model, reading)):
+        progress("pricing units", done, len(reading))
+        plain = dataclasses.replace(moments, ridge=None)  # DAMPING is the identity's
+        statistics = plain.statistics(centred=layer.bias_slot() is not None and moments.varies)
+        weight, held = layer.matrix(), owners[layer.name]
+        problem = solvers.Problem.of(weight, statistics, DAMPING)
+        scale = 1.0 / solvers.energy(weight, statistics)
+        consumers.append(solvers.Consumer.of(problem, number[held.columns], number[held.rows], scale=scale))
+    return consumers
+
+
+def _shares_of(model: ir.Model, dependencies: Dependencies, slots: Sequence[Slot]) -> Array:
+    """Share of the squares of weights, of which nothing else is known, along the axes that units own, (units,)."""
+    share = _Shares(model)
+    wanted = {(slot.node, slot.index, slot.axis) for slot in slots}
+    return np.array(
+        [
+            sum(share(part) for part in unit.consumers if (part.node, part.index, part.axis) in wanted)
+            for unit in dependencies.units
+        ],
+        np.float64,
+    )
+
+
+def _magnitudes(model: ir.Model, dependencies: Dependencies) -> Array:
+    """Share of the squares of the weights that make it which each unit owns, (units,)."""
+    share = _Shares(model)
+    return np.array([sum(share(part) for part in unit.parts) for unit in dependencies.units], np.float64)
+
+
+class _Shares:
+    """Share of a weight's squares that lies in some indices of one of its axes; 0 for biases and other vectors."""
+
+    def __init__(self, model: ir.Model):
+        self._nodes = {label(node): node for node in model.graph}
+        self._sums: dict[tuple[str, int, int, int], Array | None] = {}
+
+    def __call__(self, part: Part) -> float:
+        key = (part.node, part.index, part.axis, part.groups)
+        if key not in self._sums:
+            self._sums[key] = self._measure(*key)
+        sums = self._sums[key]
+        return 0.0 if sums is None else float(sums[part.indices].sum())
+
+    def _measure(self, node: str, index: int, axis: int, groups: int) -> Array | None:
+        value = optional_input(self._nodes[node], index)
+        if value is None or not is_constant(value) or tensor(value).dtype not in FLOATS:
+            return None
+        array = tensor(value).numpy().astype(np.float64)
+        if np.count_nonzero(np.array(array.shape) > 1) < 2:
+            return None
+        sums = np.square(along(array, axis, groups)).sum(axis=1)
+        return np.asarray(sums / max(float(sums.sum()), np.finfo(float).tiny))
+
+
+def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibration, epsilon: float = 0.0) -> Array:
+    """APoZ of each unit where its consumers read it, (units,); 0 where no activation shows it.
+
+    Args:
+        model: the dense model.
+        dependencies: of the model.
+        calibration: inputs.
+        epsilon: what counts as 0, as a share of the root mean square of the values of all units.
+    """
+    nodes = {label(node): node for node in model.graph}
+    read = {each.node for unit in dependencies.units for each in unit.consumers}
+    values = [v.name or "" for name in read for v in nodes[name].inputs if v is not None and not is_constant(v)]
+    shown = sorted({name for name in values if name in dependencies.tracks.axes})
+    session = calibration.runtime.session(tapped(model, shown))
+    count, total = np.zeros(len(dependencies.units)), np.zeros(len(dependencies.units))
+    for feed in calibration.samples.batches():
+        for name, value in session.run(feed, shown).items():
+            zeros = np.abs(value) <= epsilon * np.sqrt(np.mean(np.square(value, dtype=np.float64)))
+            for axis, labels in enumerate(dependencies.tracks.axes[name]):
+                owners = owners_of(labels, dependencies)
+                chosen = owners != STAYS
+                if chosen.any():
+                    rows = np.moveaxis(zeros, axis, 0).reshape(value.shape[axis], -1)
+                    np.add.at(count, owners[chosen], np.count_nonzero(rows, axis=1)[chosen])
+                    np.add.at(total, owners[chosen], rows.shape[1])
+    return np.asarray(count / np.maximum(total, 1.0))

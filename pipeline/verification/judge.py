@@ -1,0 +1,148 @@
+"""How much worse a candidate is than the dense model, on inputs that its corrections never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.options import Metric
+from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.verification.confidence import Evidence, averaged, counted, resampled
+from netsurgeon.pipeline.verification.validation import apply_metric, class_scores, load_metric
+
+Outputs = dict[str, Any]
+
+Array = npt.NDArray[np.float64]
+
+
+class Judge:
+    """Compares models with the dense one on the same inputs.
+
+    The measure is the user's metric; else top-1 where there are labels and class scores; else the agreement with the
+    dense model's top class; else the share of the outputs' energy that the difference has.
+    """
+
+    def __init__(
+        self,
+        dense: Session,
+        samples: Samples,
+        metric: Metric | None = None,
+        label_offset: int = 0,
+        seed: int = 0,
+    ):
+        self._dense, self._samples, self._seed = dense, samples, seed
+        self._metric = load_metric(metric)
+        self._labels = None if samples.labels is None else samples.labels + label_offset
+        self._outputs: list[Outputs] = []
+        self._answers: npt.NDArray[np.int64] | None = None
+        if self._metric is None:
+            self._answers = self._top(dense)
+        else:
+            self._outputs = self._run(dense)
+
+    def judge(self, candidate: Session) -> Evidence:
+        """How much worse the candidate is.
+
+        Raises:
+            CheckFailedError: its outputs are not finite where the dense model's are.
+            InputError: the metric cannot be used.
+        """
+        if self._metric is not None:
+            return self._by_metric(self._metric, self._run(candidate))
+        if self._answers is not None:
+            return self._by_answers(self._answers, self._top(candidate))
+        return self._by_outputs(candidate)
+
+    def _run(self, session: Session) -> list[Outputs]:
+        return [session.run(feed) for feed in self._samples.batches()]
+
+    def _top(self, session: Session) -> npt.NDArray[np.int64] | None:
+        """Top class of each sample, (samples,); None where the model gives no class scores."""
+        found = []
+        for feed in self._samples.batches():
+            scores = class_scores(session.run(feed), feed, self._samples)
+            if scores is None:
+                return None
+            found.append(scores.argmax(axis=1))
+        return np.concatenate(found)
+
+    def _by_answers(self, dense: npt.NDArray[np.int64], now: npt.NDArray[np.int64] | None) -> Evidence:
+        if now is None or now.shape != dense.shape:
+            raise CheckFailedError("a candidate gives no class scores any more: please report this")
+        if self._labels is None:
+            return counted("agreement", len(dense), len(dense), int((dense != now).sum()), 0)
+        before, after = dense == self._labels, now == self._labels
+        lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+        return counted("top-1", len(dense), int(before.sum()), lost, gained)
+
+    def _by_metric(self, function: Callable[..., float], now: list[Outputs]) -> Evidence:
+        sides = [_joined(outputs) for outputs in (self._outputs, now)]
+        dense, candidate = (apply_metric(function, side, self._labels) for side in sides)
+        count = self._samples.count
+        if np.isnan(dense):
+            raise InputError("the metric gives NaN for the dense model on the inputs that guide the search: repair it")
+
+        def again(chosen: npt.NDArray[np.int64]) -> float:
+            labels = None if self._labels is None else self._labels[chosen]
+            drawn = ({name: array[chosen] for name, array in side.items()} for side in sides)
+            before, after = (apply_metric(function, each, labels) for each in drawn)
+            return before - after
+
+        if any(len(array) != count for side in sides for array in side.values()):
+            raise InputError(
+                "the metric's drop has no confidence bound, because the model's outputs have no batch axis: "
+                "give --sparsity or --trim in place of a goal"
+            )
+        return resampled(count, dense, dense - candidate, again, self._seed)
+
+    def _by_outputs(self, candidate: Session) -> Evidence:
+        """Share of the outputs' energy, averaged over the float outputs.
+
+        One piece of evidence a sample; one a feed where axis 0 of an output does not tell its samples apart.
+        """
+        errors: dict[str, list[Array]] = {}
+        energies: dict[str, list[Array]] = {}
+        counts = []
+        for feed in self._samples.batches():
+            before, after = self._dense.run(feed), candidate.run(feed)
+            counts.append(len(feed[self._samples.specs[0].name]) if self._samples.batched else 1)
+            for name, value in before.items():
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == after[name].shape:
+                    error, energy = _squares(value.astype(np.float64), after[name].astype(np.float64))
+                    errors.setdefault(name, []).append(error)
+                    energies.setdefault(name, []).append(energy)
+        if not errors:
+            raise InputError("the model has no float output to compare: give --sparsity or --trim in place of a goal")
+        apart = all([len(each) if each.ndim else None for each in batches] == counts for batches in errors.values())
+        shares = []
+        for name in errors:
+            error, energy = (_summed(side[name], apart) for side in (errors, energies))
+            shares.append(error / max(float(np.mean(energy)), np.finfo(float).tiny))
+        found = np.mean(shares, axis=0)
+        if not np.isfinite(found).all():
+            raise CheckFailedError("an output of a candidate is NaN or infinite where it was not")
+        return averaged("outputs", 1.0, found)
+
+
+def _squares(dense: Array, candidate: Array) -> tuple[Array, Array]:
+    """Squared difference and square of each number; one that is NaN or infinite counts only where the other is not."""
+    same = (dense == candidate) | (np.isnan(dense) & np.isnan(candidate))
+    both = np.isfinite(dense) & np.isfinite(candidate)
+    difference = np.where(both, candidate, 0.0) - np.where(both, dense, 0.0)
+    return np.where(same, 0.0, np.where(both, difference**2, np.inf)), np.where(np.isfinite(dense), dense, 0.0) ** 2
+
+
+def _summed(batches: list[Array], apart: bool) -> Array:
+    """Sums over each sample, or each batch."""
+    if apart:
+        return np.concatenate([batch.reshape(len(batch), -1).sum(axis=1) for batch in batches])
+    return np.array([batch.sum() for batch in batches])
+
+
+def _joined(batches: list[Outputs]) -> Mapping[str, Any]:
+    return {name: np.concatenate([np.atleast_1d(batch[name]) for batch in batches]) for name in batches[0]}

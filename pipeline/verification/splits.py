@@ -1,0 +1,138 @@
+"""How the data is divided: inputs that corrections are made on, that guide a search, and that the report is about."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import numpy as np
+
+from netsurgeon.pipeline.data import Samples, open_samples
+from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files import Source, input_specs, path_of
+from netsurgeon.pipeline.options import Goals, Options
+from netsurgeon.pipeline.verification.confidence import can_tell
+
+HELD_OUT = 0.125
+"""Share of the calibration inputs kept for validation where no test inputs are given."""
+FEWEST_TO_SPLIT = 64
+GUIDING = 0.5
+"""Share of the calibration inputs that guide a search, or judge in a fold; the others are for corrections."""
+MOST_CORRECTED = 2048
+"""Inputs for corrections in a fold: more hardly help them, and all others tell more about the drop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """Inputs that candidates are corrected on, and others that guide the search by what came of it."""
+
+    corrected: Samples
+    guide: Samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What the model is run on.
+
+    Attributes:
+        data: the calibration inputs as given.
+        test: the test inputs as given, if they were.
+        calibration: inputs that the delivered model is corrected on.
+        guide: inputs that guide a search, those of all folds; None where there is none.
+        folds: of a search. One is corrected on `calibration`. Where half of the inputs tell too little there are two:
+            each half is corrected on and judges the other half's candidates, and `calibration` is both.
+        held: inputs of the final measurement.
+        held_out: whether neither `calibration` nor `guide` has any of `held`.
+        warnings: what was left out and why; files by name only.
+    """
+
+    data: Data
+    test: Data | None
+    calibration: Samples
+    guide: Samples | None
+    folds: tuple[Fold, ...]
+    held: Samples
+    held_out: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[Samples, ...]:
+        """All of them, those for corrections first."""
+        return (self.calibration, *([self.guide] if self.guide else []), self.held)
+
+
+def open_inputs(source: Source, data: Data, test: Data | None, options: Options) -> Inputs:
+    """Open the data, and divide it.
+
+    Raises:
+        InputError: it cannot be used, or is too little to guide a search.
+    """
+    given = _open(source, data, options, options.limit)
+    warnings = _without_folder(given.warnings, data)
+    if test is None:
+        found = _halved(Inputs(data, None, given, None, (), given, False, warnings), options)
+    else:
+        held = _open(source, test, options, None)
+        found = Inputs(data, test, given, None, (), held, True, (*warnings, *_without_folder(held.warnings, test)))
+    divided = found if options.goals is None else _guided(found, options.goals, options)
+    if options.pictures is None or not options.pictures.mirror:
+        return divided
+    axis = options.pictures.width_axis
+    folds = tuple(Fold(each.corrected.mirrored(axis), each.guide) for each in divided.folds)
+    return dataclasses.replace(divided, calibration=divided.calibration.mirrored(axis), folds=folds)
+
+
+def _halved(inputs: Inputs, options: Options) -> Inputs:
+    """A part held out, where there is enough."""
+    if inputs.calibration.count >= FEWEST_TO_SPLIT:
+        # a large fixed batch may leave no whole feed to hold out
+        with contextlib.suppress(InputError):
+            held, rest = inputs.calibration.split(HELD_OUT, np.random.default_rng(options.seed))
+            return dataclasses.replace(inputs, calibration=rest, held=held, held_out=True)
+    return inputs
+
+
+def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
+    """Calibration inputs divided into those that are corrected on and those that guide, in turn where they are few.
+
+    Halves do not take turns where units go, for all that the delivered model is corrected on choose them, nor for a
+    metric of the user's, which need not be the mean of those of parts.
+
+    Raises:
+        InputError: there are too few.
+    """
+    given = inputs.calibration
+    if not inputs.held_out or given.count < FEWEST_TO_SPLIT // 2:
+        raise InputError(
+            f"{given.count} inputs are too few for {goals}, which needs some to correct on, others to guide it "
+            f"and others to report: give {FEWEST_TO_SPLIT} or more, or --sparsity or --trim in place of a goal"
+        )
+    share = 1.0 - min(GUIDING, MOST_CORRECTED / given.count)
+    try:
+        guide, rest = given.split(share, np.random.default_rng([options.seed, 1]))
+    except InputError as error:
+        raise InputError(f"the inputs cannot be divided for {goals}: {error}") from error
+    simple = options.trim is None and not goals.is_structural and options.metric is None
+    few = goals.max_drop is not None and not can_tell(guide.count // 2, goals.max_drop)
+    if simple and few and given.count <= 2 * MOST_CORRECTED:
+        return dataclasses.replace(inputs, guide=given, folds=(Fold(rest, guide), Fold(guide, rest)))
+    return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
+
+
+def _open(source: Source, data: Data, options: Options, limit: int | None) -> Samples:
+    return open_samples(
+        data,
+        input_specs(source.original),
+        pictures=options.pictures,
+        classes=options.classes,
+        batch_size=options.batch_size,
+        limit=limit,
+        seed=options.seed,
+    )
+
+
+def _without_folder(warnings: tuple[str, ...], data: Data) -> tuple[str, ...]:
+    """The warnings, the data's path shortened to its name."""
+    path = path_of(data)
+    return tuple(text.replace(str(path), path.name) for text in warnings) if path else warnings

@@ -1,0 +1,236 @@
+"""Work folders: a run that is killed goes on, ends with the same bytes, and no other run may use its folder."""
+
+import itertools
+import json
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+import netsurgeon
+from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.execution.run_folder import Work
+from netsurgeon.pipeline.pruning.checkpoint import load_plan
+
+FAST: Any = {"method": "obs", "damping": 0.01}
+RUNS: dict[str, Any] = {
+    "said": {**FAST, "sparsity": 0.8, "trim": 0.2, "round_to": 1},
+    "goal": {**FAST, "max_size": 2500, "uniform": True},
+    "drop": {**FAST, "max_drop": "5%"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gemm, Relu and Gemm from x (N, 24) by 48 neurons to 6 classes, and its data."""
+    folder, rng = tmp_path_factory.mktemp("work"), np.random.default_rng(0)
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,24] x, float[24,48] w1, float[48,6] w2) '
+        "=> (float[N,6] y) { h = Gemm(x, w1) r = Relu(h) y = Gemm(r, w2) }"
+    )
+    for value, shape in zip(list(model.graph.inputs)[1:], ((24, 48), (48, 6)), strict=True):
+        value.const_value = ir.tensor(rng.standard_normal(shape).astype(np.float32), name=value.name)
+        model.graph.register_initializer(value)
+    del model.graph.inputs[1:]
+    ir.save(model, folder / "model.onnx")
+    x = rng.standard_normal((300, 6)) @ rng.standard_normal((6, 24))
+    np.savez(folder / "data.npz", x=x.astype(np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    """Forks processes that have everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["netsurgeon.pipeline.compress", "onnxruntime", "netsurgeon.pipeline.report.charts"])
+    return context
+
+
+def started(
+    server: Any, folder: Path, options: Any, output: Path, work: Path | None
+) -> multiprocessing.process.BaseProcess:
+    keywords = {"output": output, "work": work, **options}
+    process: multiprocessing.process.BaseProcess = server.Process(
+        target=netsurgeon.compress, args=(folder / "model.onnx", folder / "data.npz"), kwargs=keywords
+    )
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize(("name", "kills"), [("said", 7), ("goal", 7), ("drop", 6)])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    name: str, kills: int, server: Any, folder: Path, tmp_path: Path
+) -> None:
+    rng, options = np.random.default_rng(0), RUNS[name]
+    whole, output, work = tmp_path / "whole.onnx", tmp_path / "small.onnx", tmp_path / "work"
+    for _ in range(2):  # the first one also waits for the server
+        begun = time.perf_counter()
+        process = started(server, folder, options, whole, None)
+        process.join()
+        assert process.exitcode == 0
+    longest, resumed = time.perf_counter() - begun, 0
+    while kills:
+        process = started(server, folder, options, output, work)
+        process.join(float(rng.uniform(0.1, longest)))
+        if process.exitcode is None:
+            os.kill(process.pid or 0, signal.SIGKILL)
+            kills -= 1
+            process.join()
+            resumed += len(list(work.rglob("*.*"))) > 1
+            assert not output.exists() or output.read_bytes() == whole.read_bytes()
+            continue
+        assert process.exitcode == 0
+        assert output.read_bytes() == whole.read_bytes()
+        work = work.with_name(f"{work.name}+")  # from the start again, until it has been killed often enough
+    assert resumed
+    process = started(server, folder, options, output, work)
+    process.join()
+    assert process.exitcode == 0
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_what_is_there_is_not_done_again(folder: Path, tmp_path: Path) -> None:
+    def stages() -> list[str]:
+        seen: list[str] = []
+        model, data = folder / "model.onnx", folder / "data.npz"
+        netsurgeon.compress(model, data, work=tmp_path / "work", progress=lambda s, *_: seen.append(s), **RUNS["drop"])
+        return seen
+
+    first, second = stages(), stages()
+    assert {"measuring layers", "measuring sensitivities", "rehearsing"} <= set(first)
+    assert {"measuring layers", "measuring sensitivities", "rehearsing"}.isdisjoint(second)
+    assert first.count("pruning layers") > second.count("pruning layers")  # only what was chosen is made again
+    curves = [np.load(tmp_path / "work" / f"{name}costs-0.npz")["0.curve"] for name in ("fold-0-", "fold-1-", "")]
+    assert all(not np.array_equal(one, other) for one, other in itertools.combinations(curves, 2))
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [({"seed": 1}, r"options differ \(seed\)"), ({"limit": 200}, r"options differ \(limit\) and data differ")],
+)
+def test_the_folder_of_another_run_is_refused(changed: Any, difference: str, folder: Path, tmp_path: Path) -> None:
+    work, options = tmp_path / "work", {**FAST, "sparsity": 0.5, "uniform": True}
+    model, data = folder / "model.onnx", folder / "data.npz"
+    netsurgeon.compress(model, data, work=work, **options)
+    before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"that of another run, whose {difference}.*give the same command again"):
+        netsurgeon.compress(model, data, work=work, **{**options, **changed})
+    assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == before
+
+
+def test_another_model_or_other_versions_are_refused(tmp_path: Path) -> None:
+    with Work(tmp_path / "work", {"model": "a", "versions": {"numpy": "1"}}):
+        pass
+    with pytest.raises(InputError, match="whose model is another"):
+        Work(tmp_path / "work", {"model": "b", "versions": {"numpy": "1"}})
+    with pytest.raises(InputError, match=r"whose versions differ \(numpy\)"):
+        Work(tmp_path / "work", {"model": "a", "versions": {"numpy": "2"}})
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", "utf-8")
+    with pytest.raises(InputError, match="holds something else: give a new or empty folder"):
+        Work(tmp_path, {"model": "a"})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "work.json").write_text("[1]", "utf-8")
+    with pytest.raises(InputError, match=r"work\.json is not what netsurgeon writes"):
+        Work(tmp_path, {"model": "a"})
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with Work(tmp_path, {"model": "a"}), pytest.raises(InputError, match="is in use by another run"):
+        Work(tmp_path, {"model": "a"})
+    with Work(tmp_path, {"model": "a"}):
+        pass
+
+
+def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    solution = Solution(rng.standard_normal((1, 3, 4)), rng.standard_normal(3), Outcome(0.01, 7, True, 0.5))
+    plain = Solution(rng.standard_normal((1, 2, 2)), None, Outcome(1e-4, 9, False, 0.25))
+    with Work(tmp_path, {}) as work:
+        solved = work.solutions("one")
+        assert "a/b" not in solved
+        solved["a/b"], solved["c"] = solution, plain
+        for name, kept in (("a/b", solution), ("c", plain)):
+            back = solved[name]
+            assert back.outcome == kept.outcome
+            np.testing.assert_array_equal(back.weight, kept.weight)
+        np.testing.assert_array_equal(solved["a/b"].shift, solution.shift)
+        assert solved["c"].shift is None
+        assert "a/b" not in work.solutions("another")
+        file = max(tmp_path.rglob("*.npz"), key=lambda path: path.stat().st_size)
+        file.write_bytes(file.read_bytes()[:200])  # a disk that lost the end of it
+        assert "a/b" not in solved
+        assert "c" in solved
+
+
+def test_what_a_disk_has_garbled_counts_as_lost(tmp_path: Path) -> None:
+    with Work(tmp_path, {}) as work:
+        work.keep_arrays("x", {"weight": np.arange(40_000.0).reshape(200, 200)})
+        file = tmp_path / "x.npz"
+        whole = file.read_bytes()
+        rng = np.random.default_rng(0)
+        seen: set[type[Exception]] = set()
+        for at in rng.integers(40, len(whole) - 16, 100):
+            file.write_bytes(whole[:at] + rng.bytes(16) + whole[at + 16 :])
+            assert work.arrays("x") is None
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    archive["weight"]
+            except Exception as error:
+                seen.add(type(error))
+        assert zlib.error in seen
+
+
+def test_a_full_disk_is_said_and_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Work(tmp_path, {}) as work:
+        work.keep_facts("a", [1, 2])
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match="cannot be written: No space left on device; what is there already is"):
+            work.keep_arrays("b", {"x": np.zeros(9)})
+        assert work.facts("a") == [1, 2]
+    assert {path.name for path in tmp_path.iterdir()} == {"work.json", "lock", "a.json"}
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Work(None, {}) as work:
+        work.keep_facts("a", 1)
+        work.keep_arrays("b", {"x": np.zeros(2)})
+        assert (work.facts("a"), work.arrays("b"), load_plan(work)) == (None, None, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
+    netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST)
+    found = json.loads((tmp_path / "work.json").read_text("utf-8"))
+    assert found["format"] == 5
+    assert found["options"]["sparsity"] == 0.5
+    assert set(found["data"]) == {"calibration", "held"}
+    assert str(tmp_path) not in json.dumps(found)
+
+
+def test_a_folder_of_an_older_format_is_refused(folder: Path, tmp_path: Path) -> None:
+    def run() -> None:
+        netsurgeon.compress(
+            folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST
+        )
+
+    run()
+    identity = tmp_path / "work.json"
+    identity.write_text(json.dumps({**json.loads(identity.read_text("utf-8")), "format": 1}), "utf-8")
+    with pytest.raises(netsurgeon.InputError, match="format is another"):
+        run()

@@ -1,0 +1,77 @@
+"""Clocks and intervals: what is called in which order, and whether an interval holds what it says."""
+
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+
+from netsurgeon.pipeline.profiling import timing
+from netsurgeon.pipeline.profiling.model_profile import _disturbed
+from netsurgeon.pipeline.profiling.timing import alternate, paired_ratio, spread
+
+
+def rounds_of(rng: np.random.Generator, ratio: float, placement: float) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of two models, (5, 20): noise both share, noise of their own, and luck that stays for a sitting."""
+    shared = np.exp(0.3 * rng.standard_normal((5, 20)))
+    first, second = (
+        shared * np.exp(0.05 * rng.standard_normal((5, 20)) + placement * rng.standard_normal((5, 1))) for _ in range(2)
+    )
+    return ratio * first, second
+
+
+def test_each_round_times_all_of_them_forwards_and_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(timing, "warm_up", lambda call: timing.SHORTEST)
+    seconds = alternate([lambda: called.append("a"), lambda: called.append("b")], 3)
+    assert called == ["a", "b", "b", "a", "a", "b"]
+    assert seconds.shape == (3, 2)
+    assert (seconds > 0.0).all()
+
+
+def test_what_is_short_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(timing, "warm_up", lambda call: timing.SHORTEST / 7)
+    alternate([lambda: called.append("a")], 2)
+    assert len(called) == 14
+
+
+def test_spread_is_in_milliseconds() -> None:
+    found = spread(np.arange(11.0) / 1000.0)
+    assert (found.low, found.median, found.high) == pytest.approx((1.0, 5.0, 9.0))
+
+
+@pytest.mark.parametrize(("placement", "width"), [(0.0, 0.1), (0.1, 0.6)])
+def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says(placement: float, width: float) -> None:
+    rng = np.random.default_rng(0)
+    found = [paired_ratio(*rounds_of(rng, 1.5, placement)) for _ in range(200)]
+    held = np.mean([each.low <= 1.5 <= each.high for each in found])
+    assert held >= 0.88, held
+    assert np.median([each.high - each.low for each in found]) < width
+
+
+def test_luck_of_a_sitting_widens_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    quiet, lucky = (paired_ratio(*rounds_of(rng, 1.0, placement)) for placement in (0.0, 0.1))
+    assert lucky.high - lucky.low > 1.5 * (quiet.high - quiet.low)
+
+
+def test_the_ratio_is_that_of_neighbours_and_says_how_many_times_faster_the_second_is() -> None:
+    drift = np.linspace(1.0, 50.0, 20).reshape(4, 5)
+    found = paired_ratio(3.0 * drift, drift)
+    assert (found.value, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))
+
+
+def test_what_other_programs_take_is_counted() -> None:
+    code = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    before = timing.busy_seconds()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert timing.busy_seconds() - before > 0.4
+
+
+def test_a_disturbed_measurement_says_so() -> None:
+    cores = psutil.cpu_count() or 1
+    assert _disturbed(0.05 * cores, 1.0) == ()
+    (note,) = _disturbed(0.5 * cores, 1.0)
+    assert "other programs took 50% of the processors" in note

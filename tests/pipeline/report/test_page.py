@@ -1,0 +1,231 @@
+"""The report as a page: complete, escaped, without references to anything outside, and drawn by a real browser."""
+
+import dataclasses
+import html.parser
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import PIL.Image
+import pytest
+
+import netsurgeon
+from netsurgeon.cli import run
+from netsurgeon.pipeline.profiling.kernel_times import NodeTime
+from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
+from netsurgeon.pipeline.profiling.timing import Ratio, Spread
+from netsurgeon.pipeline.report.page import command, render
+from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.trimming.facts import GroupFacts, TrimFacts
+
+NASTY = "<script>alert('$x$')</script>&\""
+VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect", "line", "circle"}
+OPTIONS: Any = {"method": "obs", "damping": 0.01, "uniform": True, "sparsity": 0.75}
+
+
+def network() -> ir.Model:
+    """x (N, 32) to y by a Gemm; both have nasty names; and to e by an Einsum, which is declined."""
+    rng = np.random.default_rng(0)
+    weights = {name: ir.tensor(rng.standard_normal(shape).astype(np.float32), name=name) for name, shape in
+               {"w1": (32, 48), "w2": (48, 8), "w3": (8, 8)}.items()}  # fmt: skip
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,32] x, float[32,48] w1, float[48,8] w2, float[8,8] w3) '
+        "=> (float[N,8] y, float[N,8] e) { h = Gemm(x, w1) r = Relu(h) y = Gemm(r, w2) "
+        'e = Einsum<equation = "ab,bc->ac">(y, w3) }'
+    )
+    for value in list(model.graph.inputs)[1:]:
+        value.const_value = weights[value.name or ""]
+        model.graph.register_initializer(value)
+    del model.graph.inputs[1:]
+    model.graph[2].name = NASTY
+    model.graph.outputs[0].name = f"out {NASTY}"
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model, data, the compressed model and the page."""
+    folder = tmp_path_factory.mktemp("page")
+    ir.save(network(), folder / "mo<b>del.onnx")
+    np.savez(folder / "data.npz", x=np.random.default_rng(1).standard_normal((80, 32)).astype(np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> Report:
+    """Of a real compression, with latency and trimmed units filled in: timing is tested elsewhere."""
+    found = netsurgeon.compress(
+        folder / "mo<b>del.onnx",
+        folder / "data.npz",
+        output=folder / "small.onnx",
+        report=folder / "plain.html",
+        **OPTIONS,
+    ).report
+    spread = Spread(2.0, 1.9, 2.4)
+    nodes = (NodeTime(NASTY, NASTY, "CPUExecutionProvider", 1.5), NodeTime("b", "Relu", "CPUExecutionProvider", 0.5))
+    cost = Cost(NASTY, 10, spread, 1000, 2000, (), nodes)
+    timing = Timing(4, "the first of the data", 15, spread, spread, Ratio(1.5, 1.4, 1.6))
+    latency = Profile({}, "a machine", "CPUExecutionProvider", None, "all", cost, cost, (timing,), ())
+    trim = TrimFacts(0.3, 0.31, 1000.0, 600.0, 1, (GroupFacts(NASTY, ("Gemm",), 48, 12),), (), ((NASTY, NASTY),), None)
+    return dataclasses.replace(found, latency=latency, trim=trim, warnings=(NASTY,), on_the_cpu=(f"Relu {NASTY}",))
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> str:
+    return render(report)
+
+
+class Reader(html.parser.HTMLParser):
+    """Tags that are open, everything that refers to something, and the headings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.references: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.references += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "action")
+        ]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    return reader
+
+
+def test_the_page_refers_to_nothing_outside(page: str) -> None:
+    reader = read(page)
+    assert not reader.open
+    assert reader.references
+    assert all(each.startswith("#") and f'id="{each[1:]}"' in page for each in reader.references)
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+    assert "script" not in reader.tags
+    assert "default-src 'none'" in page
+
+
+def test_names_are_escaped_everywhere(page: str) -> None:
+    assert page.count("&lt;script&gt;") >= 8
+    assert "<script" not in page
+    assert "mo&lt;b&gt;del.onnx" in page
+    assert "\\mathdefault" not in page
+
+
+def test_no_two_elements_have_one_id(page: str) -> None:
+    found = re.findall(r' id="([^"]*)"', page)
+    assert len(found) == len(set(found))
+
+
+def test_everything_is_on_it(report: Report, page: str) -> None:
+    for text in (
+        "Dense against compressed",
+        "Layer by layer",
+        "Units trimmed",
+        "Bound against",
+        "Latency",
+        "Left alone",
+    ):
+        assert f"<h2>{text}" in page
+    assert page.count("<svg") == 4
+    assert report.compressed.sha256 in page
+    assert "Einsum" in page
+    assert "fell back to the CPU" in page
+    assert "÷ 1.5 (1.4 to 1.6)" in page
+    assert page.index("verified</h1>") < page.index("Dense against compressed")
+
+
+def test_a_difference_is_claimed_only_where_the_interval_shows_one(report: Report, page: str) -> None:
+    assert report.latency is not None
+    unsure = dataclasses.replace(report.latency.timings[0], speedup=Ratio(1.5, 0.9, 1.6))
+    latency = dataclasses.replace(report.latency, timings=(unsure,))
+    assert "no difference shown" not in page
+    assert "no difference shown" in render(dataclasses.replace(report, latency=latency))
+
+
+def test_what_was_not_measured_is_not_shown(report: Report) -> None:
+    page = render(dataclasses.replace(report, latency=None, trim=None, warnings=(), on_the_cpu=()))
+    assert "Not measured" in page
+    assert "Units trimmed" not in page
+    assert page.count("<svg") == 2
+
+
+def test_a_page_is_written_where_the_name_says_so(folder: Path, report: Report) -> None:
+    del report
+    assert (folder / "plain.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_same_report_gives_the_same_page(report: Report, page: str) -> None:
+    assert render(report) == page
+
+
+def test_the_command_gives_the_same_bytes_again(folder: Path, report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = folder / "again"
+    again.mkdir()
+    for name in ("mo<b>del.onnx", "data.npz"):
+        shutil.copy(folder / name, again)
+    monkeypatch.chdir(again)
+    words = shlex.split(command(report))
+    assert words[0] == "netsurgeon"
+    assert run(words[1:]) == 0
+    assert (again / "small.onnx").read_bytes() == (folder / "small.onnx").read_bytes()
+
+
+def test_every_option_has_its_flag(report: Report) -> None:
+    pictures = {"resize": 8, "crop": None, "mean": (0.5, 0.25), "scale": 0.1}
+    options = {
+        **netsurgeon.Options(pack=False, layers={"a*": 0.5}, exclude=("b", "c"), trim="up-to:0.3").described(),
+        "pictures": pictures,
+    }
+    found = shlex.split(command(dataclasses.replace(report, options=options)))
+    for part in (
+        ["--no-pack"], ["--layer", "a*=0.5"], ["--exclude", "b", "--exclude", "c"], ["--trim", "up-to:0.3"],
+        ["--resize", "8"], ["--mean", "0.5,0.25"], ["--scale", "0.1"],
+    ):  # fmt: skip
+        assert " ".join(part) in " ".join(found)
+    assert "--crop" not in found
+    assert "--pictures" not in found
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> list[str]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("there is no Chromium")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars")
+    return [found, *flags, f"--user-data-dir={tmp_path / 'profile'}"]
+
+
+@pytest.mark.parametrize("width", [500, 1200])
+def test_a_browser_draws_it(page: str, chromium: list[str], tmp_path: Path, width: int) -> None:
+    """Each picture is drawn in its colours, in the light and on the given width."""
+    (tmp_path / "page.html").write_text(page, "utf-8")
+    shot = tmp_path / "shot.png"
+    order = [*chromium, f"--window-size={width},5000", f"--screenshot={shot}", (tmp_path / "page.html").as_uri()]
+    subprocess.run(order, check=True, capture_output=True, timeout=60)
+    with PIL.Image.open(shot) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape == (5000, width, 3)
+    for colour in ((15, 118, 110), (185, 196, 207), (194, 65, 12)):  # accent, before, warn
+        assert (pixels == colour).all(axis=2).sum() > 50
+    edge = pixels[:, -8:]
+    assert (edge == pixels[0, 0]).all(), "something is wider than the page"

@@ -1,0 +1,126 @@
+"""Prices of units whose consumers cannot be corrected, against what removing them does in ONNX Runtime."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from netsurgeon.passes.trimming.mask_units import MaskUnits
+from netsurgeon.pipeline.calibration.sweep import Calibration
+from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.model_files.loading import input_specs
+from netsurgeon.pipeline.runtime.observations import tapped
+from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.trimming.choose import find_units
+from netsurgeon.pipeline.trimming.unit_energies import uncorrected
+
+Array = NDArray[Any]
+node = onnx.helper.make_node
+
+
+def normal(*shape: int) -> Array:
+    return np.asarray(np.random.default_rng([*shape]).standard_normal(shape), np.float32)
+
+
+def built(nodes: list[onnx.NodeProto], weights: dict[str, Array], entry: list[int | str], rank: int) -> ir.Model:
+    held = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "network",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, entry)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * rank)],
+        held,
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    return ir.from_proto(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8))
+
+
+def transposed(groups: int) -> tuple[ir.Model, Array, str]:
+    """Patches that do not overlap, of a shifted input: its mean counts as well."""
+    nodes = [
+        node("Conv", ["x", "w"], ["h"], "first"),
+        node("Relu", ["h"], ["r"]),
+        node("ConvTranspose", ["r", "v"], ["t"], "up", strides=[2, 2], group=groups),
+        node("Conv", ["t", "u"], ["y"], "last"),
+    ]
+    weights = {"w": normal(8, 3, 1, 1), "v": normal(8, 4, 2, 2), "u": normal(2, 4 * groups, 1, 1)}
+    return built(nodes, weights, ["N", 3, 5, 5], 4), normal(40, 3, 5, 5), "t"
+
+
+def attention() -> tuple[ir.Model, Array, str]:
+    """Queries and keys of 6 numbers."""
+    nodes = [
+        node("MatMul", ["x", "a"], ["q"], "query"),
+        node("MatMul", ["x", "b"], ["k"], "key"),
+        node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
+        node("MatMul", ["q", "kt"], ["t"], "scores"),
+        node("Softmax", ["t"], ["y"]),
+    ]
+    return built(nodes, {"a": normal(7, 6), "b": normal(6, 7).T.copy()}, ["N", 4, 7], 3), normal(40, 4, 7), "t"
+
+
+@pytest.mark.parametrize("case", [transposed(1), transposed(2), attention()], ids=["one group", "groups", "attention"])
+def test_the_price_is_what_removing_does(case: tuple[ir.Model, Array, str], request: pytest.FixtureRequest) -> None:
+    """One unit after the other, and all of them together, at what the sum has lost."""
+    model, x, target = case
+    runtime = Runtime()
+    calibration = Calibration(open_samples({"x": x}, input_specs(model)), runtime)
+    dependencies = find_units(model, calibration)
+    count = len(dependencies.units)
+    (priced,), unknown = uncorrected(model, dependencies, np.append(np.arange(count), -1), calibration)
+    assert not unknown
+    dense = runtime.session(tapped(model, [target])).run({"x": x}, [target])[target].astype(np.float64)
+
+    def lost(*numbers: int) -> float:
+        masked = model.clone()
+        MaskUnits([dependencies.units[number] for number in numbers])(masked)
+        return float(np.square(runtime.session(tapped(masked, [target])).run({"x": x}, [target])[target] - dense).sum())
+
+    reading = [
+        unit.number for unit in dependencies.units if unit.products or any(c.columns is None for c in unit.consumers)
+    ]
+    assert len(reading) in (6, 8, 4)
+    ((units, prices),) = priced.prices()
+    assert units.tolist() == reading
+    effects = np.array([lost(number) for number in reading])
+    # up to the factor that makes it relative
+    np.testing.assert_allclose(prices / prices.sum(), effects / effects.sum(), rtol=1e-4)
+    some = np.array(reading[1:4])
+    together = priced.remove(some).sum()
+    assert together / prices[0] == pytest.approx(lost(*some) / effects[0], rel=1e-3)
+    if "attention" in request.node.callspec.id:  # no bias could take up a mean: all of the sum counts
+        assert prices[0] == pytest.approx(effects[0] / np.square(dense).sum(), rel=1e-4)
+
+
+def test_recurrent_cells_are_priced_by_what_enters_their_gates() -> None:
+    """W by its input, R by the state before; the share of both is that of all that varies in the gates."""
+    nodes = [
+        node("MatMul", ["x", "a"], ["h"], "first"),
+        node("Tanh", ["h"], ["s"]),
+        node("GRU", ["s", "w", "r"], ["", "t"], "cell", hidden_size=5),
+        node("Squeeze", ["t", "axis"], ["z"]),
+        node("MatMul", ["z", "b"], ["y"], "last"),
+    ]
+    weights = {"a": normal(3, 4), "w": normal(1, 15, 4), "r": 0.3 * normal(1, 15, 5), "b": normal(5, 2)}
+    weights["a"][:, 2] *= 0.01  # a faint input, whatever the weights that read it
+    model = built(nodes, {**weights, "axis": np.array([0], np.int64)}, [6, "N", 3], 2)
+    x = normal(6, 50, 3)
+    calibration = Calibration(open_samples({"x": x}, input_specs(model)), Runtime())
+    dependencies = find_units(model, calibration)
+    count = len(dependencies.units)
+    sums, unknown = uncorrected(model, dependencies, np.append(np.arange(count), -1), calibration)
+    assert not unknown
+    found = {len(units): prices for each in sums for units, prices in each.prices()}
+    assert sorted(found) == [4, 5]
+    state = Runtime().session(tapped(model, ["s", "t"])).run({"x": x}, ["s", "t"])
+    rows, last = state["s"].reshape(-1, 4).astype(np.float64), state["t"][0].astype(np.float64)
+    gates = rows @ weights["w"][0].T, last @ weights["r"][0].T
+    whole = sum(float(np.square(each - each.mean(axis=0)).mean(axis=0).sum()) for each in gates)
+    assert found[4].argmin() == 2
+    energy = np.square(rows).mean(axis=0) * np.square(weights["w"][0]).sum(axis=0)
+    np.testing.assert_allclose(found[4], energy / whole, rtol=1e-3)

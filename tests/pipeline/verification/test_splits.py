@@ -1,0 +1,99 @@
+"""How the data is divided between corrections, the search and the report."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from netsurgeon.pipeline.data.images import PictureOptions
+from netsurgeon.pipeline.data.samples import Samples
+from netsurgeon.pipeline.model_files.loading import open_model
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.verification.confidence import TELLING, least_inputs
+from netsurgeon.pipeline.verification.splits import MOST_CORRECTED, Inputs, open_inputs
+
+DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits" / "digits.onnx"
+
+
+def divided(count: int, *, test: bool = True, **options: Any) -> Inputs:
+    """Images of which all numbers are the image's own."""
+    images = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None, None], (count, 1, 8, 8))
+    given = Options(**options)
+    return open_inputs(open_model(DIGITS, Runtime()), {"image": images}, {"image": images} if test else None, given)
+
+
+def numbers(samples: Samples) -> set[int]:
+    return {int(each) for feed in samples.batches() for each in feed["image"][:, 0, 0, 0]}
+
+
+def test_few_inputs_take_turns() -> None:
+    found = divided(100)
+    first, second = found.folds
+    assert numbers(first.corrected) == numbers(second.guide)
+    assert numbers(second.corrected) == numbers(first.guide)
+    assert numbers(first.corrected).isdisjoint(numbers(first.guide))
+    assert found.guide is not None
+    assert numbers(found.calibration) == numbers(found.guide) == set(range(100))
+
+
+def test_what_is_held_out_guides_nothing() -> None:
+    found = divided(100, test=False)
+    held = numbers(found.held)
+    assert len(held) == 12
+    assert all(held.isdisjoint(numbers(each.corrected) | numbers(each.guide)) for each in found.folds)
+    assert held.isdisjoint(numbers(found.calibration))
+
+
+@pytest.mark.parametrize(
+    "goals",
+    [
+        {"max_size": 9000},
+        {"max_drop": 0.01, "speedup": 2},
+        {"max_drop": 0.01, "trim": 0.1},
+        {"max_drop": 0.01, "metric": "module:function"},
+    ],
+)
+def test_halves_take_no_turns_where_units_go_or_a_metric_decides_or_no_drop_is_asked_for(goals: Any) -> None:
+    found = divided(100, **goals)
+    (fold,) = found.folds
+    assert found.guide is fold.guide
+    assert numbers(found.calibration) == numbers(fold.corrected)
+    assert numbers(fold.corrected).isdisjoint(numbers(fold.guide))
+
+
+@pytest.mark.parametrize(("more", "folds"), [(-4, 2), (0, 1)])
+def test_halves_take_turns_while_half_of_one_cannot_tell(more: int, folds: int) -> None:
+    enough = 4 * TELLING * least_inputs(0.05)
+    assert len(divided(enough + more, max_drop=0.05).folds) == folds
+
+
+@pytest.mark.parametrize(("more", "folds"), [(0, 2), (1, 1)])
+def test_no_more_is_corrected_on_than_helps(more: int, folds: int) -> None:
+    found = divided(2 * MOST_CORRECTED + more, max_drop=0.0005)
+    assert [each.corrected.count for each in found.folds] == [MOST_CORRECTED] * folds
+
+
+def test_halves_of_whole_feeds_where_the_batch_is_fixed() -> None:
+    model = onnx.load(DIGITS)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    images = {"image": np.zeros((103, 1, 8, 8), np.float32)}
+    found = open_inputs(open_model(model, Runtime()), images, images, Options())
+    assert sorted(each.guide.count for each in found.folds) == [48, 52]
+    assert found.guide is not None
+    assert found.guide.count == found.calibration.count == 100
+
+
+def test_mirror_images_are_corrected_on_but_guide_nothing(tmp_path: Path) -> None:
+    for number in range(80):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    pictures = PictureOptions(channels="grey", mirror=True)
+    found = open_inputs(open_model(DIGITS, Runtime()), tmp_path, tmp_path, Options(pictures=pictures))
+    assert [(each.corrected.fed, each.guide.fed) for each in found.folds] == [(80, 40), (80, 40)]
+    assert found.calibration.fed == 160
+    assert found.guide is not None
+    assert found.guide.fed == 80
