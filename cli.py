@@ -35,8 +35,8 @@ try:
         Data,
         batch_sizes,
         classes_option,
+        combine_options,
         data_options,
-        joined,
         layer_sparsities,
         picture_options,
         print_export,
@@ -64,7 +64,7 @@ def cli() -> None:
     """Compress a trained ONNX model with a few hundred of its inputs, verified in ONNX Runtime."""
 
 
-_output_options = joined(
+_output_options = combine_options(
     click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON; - prints it."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
 )

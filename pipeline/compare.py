@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
-from netsurgeon.pipeline.data import Source as Data
-from netsurgeon.pipeline.data import open_samples
+from netsurgeon.pipeline.data import DataSource, open_samples
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import (
+    LoadedModel,
     ModelFacts,
     ModelLike,
-    Source,
     input_specs,
     model_facts,
     open_model,
@@ -20,7 +19,7 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.profiling import left_to_the_cpu
-from netsurgeon.pipeline.runtime import Runtime, inputs_blamed
+from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.verification import Validation, validate
 
 
@@ -43,7 +42,7 @@ class Comparison:
     on_the_cpu: tuple[str, ...]
 
 
-def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[OptionValues]) -> Comparison:
+def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unpack[OptionValues]) -> Comparison:
     """Run both models on the same inputs in ONNX Runtime.
 
     Raises:
@@ -63,7 +62,7 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
         limit=chosen.limit,
         seed=chosen.seed,
     )
-    with inputs_blamed(first.original, runtime, samples):
+    with attribute_to_inputs(first.original, runtime, samples):
         validation = validate(
             runtime.session(first.original),
             runtime.session(second.original),
@@ -83,7 +82,7 @@ def compare(model: ModelLike, other: ModelLike, data: Data, **options: Unpack[Op
     return Comparison(facts[0], facts[1], validation, bound, on_the_cpu)
 
 
-def _check_alike(first: Source, second: Source) -> None:
+def _check_alike(first: LoadedModel, second: LoadedModel) -> None:
     """Both take the same names and types, and give the same names."""
     for kind, mine, theirs in (
         ("inputs", *([f"{spec.name}: {spec.dtype}" for spec in input_specs(s.original)] for s in (first, second))),

@@ -18,14 +18,14 @@ import onnx_ir as ir
 import netsurgeon
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, Selection, select
-from netsurgeon.pipeline.compression import Operated, Packed, changed_interface, operate, pack, trimmed_selection
-from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.compression import AppliedPlan, Packed, apply_plan, changed_interface, pack, trimmed_selection
+from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.model_files import (
+    LoadedModel,
     ModelLike,
-    Source,
     check_outputs,
     data_facts,
     model_digest,
@@ -40,13 +40,23 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.profiling import Profile, TimingTable, left_to_the_cpu, profile
 from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan
-from netsurgeon.pipeline.report import Report, alike, emptied, grown, is_page, layer_facts, promise, render, unmeasured
-from netsurgeon.pipeline.runtime import Runtime, inputs_blamed, peak_bytes
-from netsurgeon.pipeline.search import Guided, SearchFacts
+from netsurgeon.pipeline.report import (
+    Report,
+    alike,
+    emptied,
+    grown,
+    is_page,
+    layer_facts,
+    render,
+    unmeasured,
+    unproven_goal_warning,
+)
+from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs, peak_bytes
+from netsurgeon.pipeline.search import GoalSearch, SearchFacts
 from netsurgeon.pipeline.trimming import TrimPlan, choose_units, give_biases, no_units, why_not
 from netsurgeon.pipeline.verification import Inputs, Validation, check_labels, load_metric, open_inputs, validate
 
-BOUND_SAMPLES, BOUND_SAMPLES_IN_HASTE = 64, 16
+BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
 """Most inputs on which the bound is measured; the second where the selection is not patient."""
 WORTH_MENTION = 0.005
 """Share of the weights by which more may go than was asked for without a word."""
@@ -67,9 +77,9 @@ class Compression:
 
 def compress(
     model: ModelLike,
-    data: Data,
+    data: DataSource,
     *,
-    test: Data | None = None,
+    test: DataSource | None = None,
     output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -117,7 +127,7 @@ class _Run:
     _started: float = dataclasses.field(default_factory=time.perf_counter)
 
     def compress(
-        self, model: ModelLike, data: Data, test: Data | None, output: Path | None, report: Path | None
+        self, model: ModelLike, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
     ) -> Compression:
         self.progress("opening", 0, 1)
         runtime = Runtime(self.options.custom_ops, self.options.provider)
@@ -125,26 +135,26 @@ class _Run:
         source = open_model(model, runtime)
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)
-        with inputs_blamed(source.original, runtime, *inputs.all):
+        with attribute_to_inputs(source.original, runtime, *inputs.all):
             return self._compressed(source, inputs, runtime, output, report)
 
     def _compressed(
-        self, source: Source, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
+        self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
         for samples in inputs.all[1:]:
             check_labels(runtime.session(source.original), samples, self.options.label_offset)
         selection = select(source.model, self.options)
         self._stage("open")
-        sweep = Calibration(inputs.calibration, runtime, self.options.seed)
+        calibration = Calibration(inputs.calibration, runtime, self.options.seed)
         with self._work(source, inputs) as work:
-            trim = None if self.options.trim is None else self._choose_units(source.model, selection, sweep, work)
+            trim = None if self.options.trim is None else self._choose_units(source.model, selection, calibration, work)
             guided, found = self._guided(source, inputs, runtime), None
             if guided:
                 size = functools.partial(self._size, source, inputs, runtime)
-                found = guided.search(selection, sweep, trim, size, self.progress, work)
-            operated = found.operated if found else self._operate(source, selection, trim, sweep, work)
-            if trim and operated.units and not operated.units.groups and self.options.only_wishes_to_trim:
+                found = guided.search(selection, calibration, trim, size, self.progress, work)
+            operated = found.operated if found else self._operate(source, selection, trim, calibration, work)
+            if trim and operated.units and not operated.units.groups and self.options.only_trims_best_effort:
                 operated = self._left_alone(source.model, trim, operated)
         self._stage("search" if found else "prune")
         self.warnings += operated.warnings
@@ -168,56 +178,65 @@ class _Run:
         except InputError as error:
             raise InputError(f"{error}{f'; the model is at {output}' if output else ''}") from error
 
-    def _choose_units(self, model: ir.Model, selection: Selection, sweep: Calibration, work: Work) -> TrimPlan:
+    def _choose_units(
+        self, model: ir.Model, selection: Selection, calibration: Calibration, work: RunFolder
+    ) -> TrimPlan:
         self.progress("finding units", 0, 1)
         give_biases(selection.layers)
         found = work.facts("units")
         if found is None:
-            plan = choose_units(model, selection.layers, sweep, self.options, self.progress)
+            plan = choose_units(model, selection.layers, calibration, self.options, self.progress)
             work.keep_facts("units", plan.described())
         else:
-            plan = no_units(model, selection.layers, sweep).with_choice(found)
+            plan = no_units(model, selection.layers, calibration).with_choice(found)
         self._stage("choose units")
         return plan
 
     def _operate(
-        self, source: Source, selection: Selection, trim: TrimPlan | None, sweep: Calibration, work: Work
-    ) -> Operated:
+        self,
+        source: LoadedModel,
+        selection: Selection,
+        trim: TrimPlan | None,
+        calibration: Calibration,
+        work: RunFolder,
+    ) -> AppliedPlan:
         """Do what was asked for."""
         options = self.options
         selection = trimmed_selection(selection, trim, options) if trim else selection
-        plan = load_plan(work) or make_plan(source.model, selection, sweep, options, self.progress)
+        plan = load_plan(work) or make_plan(source.model, selection, calibration, options, self.progress)
         keep_plan(work, plan)
         self._stage("measure")
-        return operate(source.model, selection, trim, plan, sweep, options, self.progress, work.solutions("whole"))
+        return apply_plan(
+            source.model, selection, trim, plan, calibration, options, self.progress, work.solutions("whole")
+        )
 
-    def _left_alone(self, dense: ir.Model, trim: TrimPlan, operated: Operated) -> Operated:
+    def _left_alone(self, dense: ir.Model, trim: TrimPlan, operated: AppliedPlan) -> AppliedPlan:
         """Nothing could be removed, and nothing else was asked for: the model stays, neither rounded nor packed."""
         warning = f"nothing was removed, the weights are left as they were: {why_not(trim, self.options)}"
         self.options = dataclasses.replace(self.options, values="float32", pack=False)
         same = dataclasses.replace(operated, masked=dense, model=dense.clone(), notes=())
         return dataclasses.replace(same, warnings=(*operated.warnings, warning))
 
-    def _guided(self, source: Source, inputs: Inputs, runtime: Runtime) -> Guided | None:
+    def _guided(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> GoalSearch | None:
         """The search for the user's goals, where there are any."""
         options = self.options
         if options.goals is None or inputs.guide is None:
             return None
         table = TimingTable() if options.timings is None else TimingTable.read(options.timings)
-        return Guided(options.goals, source, inputs, inputs.guide, options, runtime, table)
+        return GoalSearch(options.goals, source, inputs, inputs.guide, options, runtime, table)
 
-    def _size(self, source: Source, inputs: Inputs, runtime: Runtime, model: ir.Model) -> int:
+    def _size(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, model: ir.Model) -> int:
         """Bytes of a model's file."""
         return len(ir.to_proto(self._pack(source, model, inputs, runtime).model).SerializeToString())
 
     def _is_timed(self) -> bool:
         return self.options.profile or (self.options.goals is not None and self.options.goals.is_timed)
 
-    def _work(self, source: Source, inputs: Inputs) -> Work:
+    def _work(self, source: LoadedModel, inputs: Inputs) -> RunFolder:
         """The folder that keeps what is done, for this very run."""
         folder = self.options.work
         if folder is None:
-            return Work(None, {})
+            return RunFolder(None, {})
         self.progress("reading the work folder", 0, 1)
         names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
         files = [path_of(each) for each in (*self.options.custom_ops, self.options.timings)]
@@ -228,21 +247,21 @@ class _Run:
             "files": [hashlib.sha256(each.read_bytes()).hexdigest() for each in files if each and each.is_file()],
             "versions": versions(),
         }
-        return Work(folder, identity)
+        return RunFolder(folder, identity)
 
     def _stage(self, name: str) -> None:
         now = time.perf_counter()
         self.seconds[name], self._started = round(now - self._started, 3), now
 
     def _check_paths(
-        self, source: Source, data: Data, test: Data | None, output: Path | None, report: Path | None
+        self, source: LoadedModel, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
     ) -> None:
         options = self.options
         read = (data, test, options.metric, options.classes, options.timings, *options.custom_ops)
         check_outputs((output, report), *read, models=[source.path])
 
     def _validate(
-        self, source: Source, operated: Operated, inputs: Inputs, runtime: Runtime
+        self, source: LoadedModel, operated: AppliedPlan, inputs: Inputs, runtime: Runtime
     ) -> tuple[Validation, Bound]:
         self.progress("validating", 0, 2)
         validation = validate(
@@ -254,12 +273,12 @@ class _Run:
             label_offset=self.options.label_offset,
         )
         self.progress("validating", 1, 2)
-        most = BOUND_SAMPLES if operated.selection.is_patient else BOUND_SAMPLES_IN_HASTE
+        most = BOUND_SAMPLES if operated.selection.has_full_effort else BOUND_SAMPLES_FAST
         count = min(most, inputs.calibration.count)
         few = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
         return validation, measure_bound(source.model, operated.masked, few.batches(), few.fed, runtime)
 
-    def _pack(self, source: Source, current: ir.Model, inputs: Inputs, runtime: Runtime) -> Packed:
+    def _pack(self, source: LoadedModel, current: ir.Model, inputs: Inputs, runtime: Runtime) -> Packed:
         self.progress("packing", 0, 1)
         feed = next(inputs.calibration.batches())
         packed = (
@@ -284,7 +303,7 @@ class _Run:
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))
 
-    def _profile(self, source: Source, compressed: ir.Model, inputs: Inputs) -> Profile:
+    def _profile(self, source: LoadedModel, compressed: ir.Model, inputs: Inputs) -> Profile:
         """Dense and compressed model in turn on the first calibration inputs."""
         self.progress("timing", 0, 1)
         latency = profile(
@@ -302,9 +321,9 @@ class _Run:
 
     def _report(
         self,
-        source: Source,
+        source: LoadedModel,
         inputs: Inputs,
-        operated: Operated,
+        operated: AppliedPlan,
         packed: Packed,
         output: Path | None,
         runtime: Runtime,
@@ -315,7 +334,7 @@ class _Run:
     ) -> Report:
         selection, pruned = operated.selection, operated.pruned
         layers = layer_facts(selection, operated.plan, pruned, operated.model, packed, bound)
-        unproven = promise(search) if search else None
+        unproven = unproven_goal_warning(search) if search else None
         sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
         rounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)
         dense, compressed = model_facts(source.original, source.path), model_facts(packed.model, output)
@@ -350,7 +369,7 @@ class _Run:
             on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
         )
 
-    def _beyond(self, sparsity: float, operated: Operated) -> Iterator[str]:
+    def _beyond(self, sparsity: float, operated: AppliedPlan) -> Iterator[str]:
         """What is said where more weights went than were asked for."""
         sizes, unread = operated.selection.sizes, operated.units.unread if operated.units else 0
         asked = 1.0 - sum(operated.plan.keep.values()) / sum(sizes.values())

@@ -9,10 +9,9 @@ from netsurgeon.passes.dependencies import Frozen, Group, analyse
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.layers import Declined, find_layers
 from netsurgeon.pipeline.calibration import has_finite_weight
-from netsurgeon.pipeline.data import Source as Data
-from netsurgeon.pipeline.data import open_samples, random_samples
+from netsurgeon.pipeline.data import DataSource, open_samples, random_samples
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.model_files import ModelLike, Source, input_specs, open_model
+from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model
 from netsurgeon.pipeline.runtime import Runtime, observe
 
 SIDES = (64, 512, 1)
@@ -105,7 +104,7 @@ class UnitInspection:
     notes: tuple[str, ...]
 
 
-def inspect_units(model: ModelLike, data: Data | None = None, custom_ops: tuple[str, ...] = ()) -> UnitInspection:
+def inspect_units(model: ModelLike, data: DataSource | None = None, custom_ops: tuple[str, ...] = ()) -> UnitInspection:
     """Find what hangs together in a model, without changing it.
 
     Args:
@@ -126,7 +125,7 @@ def inspect_units(model: ModelLike, data: Data | None = None, custom_ops: tuple[
     return UnitInspection(name, parameters, found.groups, found.frozen, source.notes)
 
 
-def _observation(source: Source, data: Data | None, runtime: Runtime) -> Observation:
+def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime) -> Observation:
     specs = input_specs(source.original)
     if data is not None:
         return observe(source.model, next(open_samples(data, specs, batch_size=2).batches()), runtime)

@@ -10,13 +10,12 @@ import numpy as np
 
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, select
-from netsurgeon.pipeline.data import Source as Data
-from netsurgeon.pipeline.data import open_samples
+from netsurgeon.pipeline.data import DataSource, open_samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import ModelLike, input_specs, open_model, verified
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pruning import Cost, measure_costs
-from netsurgeon.pipeline.runtime import Runtime, inputs_blamed
+from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 
 SPARSITIES = (0.5, 0.7, 0.9)
 """At which the loss is told."""
@@ -61,7 +60,7 @@ class SensitivityInspection:
 
 
 def inspect_sensitivity(
-    model: ModelLike, data: Data, progress: Progress | None = None, **options: Unpack[OptionValues]
+    model: ModelLike, data: DataSource, progress: Progress | None = None, **options: Unpack[OptionValues]
 ) -> SensitivityInspection:
     """Measure what pruning each layer costs, as `compress` does before it spreads its budget; nothing is changed.
 
@@ -87,7 +86,7 @@ def inspect_sensitivity(
         limit=chosen.limit,
         seed=chosen.seed,
     )
-    with inputs_blamed(source.original, runtime, samples):
+    with attribute_to_inputs(source.original, runtime, samples):
         source = verified(source, next(samples.batches()), runtime)
         selection = select(source.model, chosen)
         calibration = Calibration(samples, runtime, chosen.seed)

@@ -22,7 +22,7 @@ from netsurgeon.passes.trimming.trim_neurons import TrimNeurons
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.observations import observe
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.verification.equivalence import prove
+from netsurgeon.pipeline.verification.equivalence import check_equivalence
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -42,7 +42,7 @@ class Trimming:
         MaskUnits(self.units)(self.masked)
         self.trimmed = self.masked.clone()
         TrimNeurons(self.found, self.units)(self.trimmed)
-        self.proof = prove(self.masked, self.trimmed, [dict(feed)], runtime)
+        self.proof = check_equivalence(self.masked, self.trimmed, [dict(feed)], runtime)
         self.sizes = [sum(v.size for v in weights(m).values()) for m in (self.model, self.trimmed)]
 
     def _draw(self, share: float, rng: np.random.Generator) -> list[Unit]:

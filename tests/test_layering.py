@@ -1,4 +1,7 @@
-"""The arrows between the rooms point one way: cli → pipeline → {passes, models}, and only models knows torch."""
+"""The arrows point one way: cli → pipeline → {passes, models}; inside, each folder imports from those below it only.
+
+Folders import from each other's faces (their `__init__.py`), only models knows torch, and solvers know no ONNX.
+"""
 
 import ast
 import os
@@ -16,10 +19,32 @@ FORBIDDEN = {
     "models": ("netsurgeon.pipeline", "netsurgeon.passes", "netsurgeon.cli"),
     "pipeline": ("netsurgeon.cli",),
 }
-MAY_IMPORT_MODELS_LAZILY = tuple(
-    f"netsurgeon.pipeline.{name}"
-    for name in ("train", "training_options", "trimming", "retrain", "_judgement", "export")
-)
+MAY_IMPORT_MODELS_LAZILY = "netsurgeon.pipeline.training"
+ONNX_LIBRARIES = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
+FLOORS = {
+    "pipeline": (
+        ("terminal",),
+        ("training",),
+        ("compress", "inspect_sensitivity"),
+        ("report",),
+        ("search",),
+        ("compression",),
+        ("compare", "inspect", "pruning", "trimming"),
+        ("calibration", "profiling", "unpack", "verification"),
+        ("error_bound", "execution", "model_files", "options"),
+        ("runtime",),
+        ("data",),
+        ("atomic_write", "errors"),
+    ),
+    "passes": (
+        ("trimming",),
+        ("dependencies", "packing", "pruning"),
+        ("axes", "layers", "quantization", "rewriting"),
+        ("graph", "solvers"),
+    ),
+    "models": (("runs", "train_digits"), ("networks",), ("onnx_module", "training"), ("export", "surgery", "trimming")),
+}
+"""Folders and modules of each room from the top floor to the ground: an import goes to a lower floor, never beside."""
 
 LIST_ALL_IMPORTED = """
 import importlib, sys
@@ -82,26 +107,75 @@ def walk_imports(node: ast.AST, module: str, is_package: bool, in_function: bool
         yield from walk_imports(child, module, is_package, inside)
 
 
+def library_complaint(module: str, name: str) -> str | None:
+    if is_within(name, "torch") and room_of(module) != "models":
+        return f"{module} imports {name}: only models may"
+    if is_within(module, "netsurgeon.passes.solvers") and name.split(".")[0] in ONNX_LIBRARIES:
+        return f"{module} imports {name}: solvers take and return arrays"
+    return None
+
+
+def room_complaint(module: str, name: str, in_function: bool) -> str | None:
+    room = room_of(module)
+    if any(is_within(name, forbidden) for forbidden in FORBIDDEN.get(room, ())):
+        return f"{module} imports {name}"
+    if room == "pipeline" and is_within(name, "netsurgeon.models"):
+        if not is_within(module, MAY_IMPORT_MODELS_LAZILY):
+            return f"{module} imports {name}: only the training folder may"
+        if not in_function:
+            return f"{module} imports {name} outside a function"
+    return None
+
+
 def complaint(module: str, name: str, in_function: bool) -> str | None:
     room = room_of(module)
     if name.split(".")[0] in ROOMS:
         return f"{module} imports the bare name {name}"
     if room in ("tests", "benchmarks"):
         return None
-    if is_within(name, "torch") and room != "models":
-        return f"{module} imports {name}: only models may"
-    if any(is_within(name, forbidden) for forbidden in FORBIDDEN.get(room, ())):
-        return f"{module} imports {name}"
-    if room == "pipeline" and is_within(name, "netsurgeon.models"):
-        if module not in MAY_IMPORT_MODELS_LAZILY:
-            return f"{module} imports {name}: only train, retrain and export may"
-        if not in_function:
-            return f"{module} imports {name} outside a function"
+    problem = library_complaint(module, name) or room_complaint(module, name, in_function)
+    problem = problem or folder_complaint(module, name)
+    if problem:
+        return problem
     # What the package's __init__ re-exports belongs to pipeline.
     from_root = name == "netsurgeon" or (is_within(name, "netsurgeon") and room_of(name) not in (*ROOMS, "cli"))
     if room in ("passes", "models") and from_root and not name.endswith("__"):
         return f"{module} imports {name} from the top of the package"
     return None
+
+
+def floor_of(room: str, folder: str) -> int:
+    """Number of the floor, 0 at the top.
+
+    Raises:
+        ValueError: the folder has no floor.
+    """
+    for number, folders in enumerate(FLOORS[room]):
+        if folder in folders:
+            return number
+    raise ValueError(f"netsurgeon.{room}.{folder} has no floor: give it one in FLOORS")
+
+
+def folder_complaint(module: str, name: str) -> str | None:
+    """What is wrong with an import between folders of one room, or from another room, if anything."""
+    here, there = module.split(".")[1:], name.split(".")[1:]
+    if name.split(".")[0] != "netsurgeon" or here[:2] == there[:2] or min(len(here), len(there)) < 2:
+        return None
+    if here[0] not in ROOMS or there[0] not in ROOMS:
+        return None
+    if here[0] == there[0] and floor_of(here[0], there[1]) <= floor_of(here[0], here[1]):
+        return f"{module} imports {name}, which is not on a lower floor"
+    return None if is_face(name) else f"{module} imports {name} past the face of netsurgeon.{there[0]}.{there[1]}"
+
+
+def is_face(name: str) -> bool:
+    """Whether a name is imported from a folder's face, or from a module that stands alone."""
+    parts = name.split(".")[1:]
+    if (ROOT / parts[0] / f"{parts[1]}.py").exists():
+        return True
+    folder = ROOT.joinpath(*parts[:2])
+    is_module = len(parts) > 2 and ((folder / f"{parts[2]}.py").exists() or (folder / parts[2]).is_dir())
+    return len(parts) <= 3 and not is_module
 
 
 def violations(source: str, module: str, is_package: bool = False) -> list[str]:
@@ -154,11 +228,11 @@ def test_an_arrow_the_wrong_way_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("netsurgeon.passes.x", "from netsurgeon.passes import _obs\nfrom ._layers import layers"),
+        ("netsurgeon.passes.layers.x", "from netsurgeon.passes.solvers import prune\nfrom .layer import Layer"),
         ("netsurgeon.passes.x", "from netsurgeon import __version__"),
         ("netsurgeon.passes.x", "import onnx_ir.passes\nfrom torchlike import nn"),
-        ("netsurgeon.models.x", "import torch\nfrom netsurgeon.models.surgery.masks import Mask"),
-        ("netsurgeon.pipeline.x", "from netsurgeon.passes.trimming.trim_neurons import TrimNeurons"),
+        ("netsurgeon.models.training.x", "import torch\nfrom netsurgeon.models.surgery import Mask"),
+        ("netsurgeon.pipeline.x", "from netsurgeon.passes.trimming import TrimNeurons"),
         ("netsurgeon.pipeline.training.training_run", "def f():\n    from netsurgeon.models import training"),
         ("netsurgeon.cli", "from netsurgeon.pipeline import compress"),
         ("netsurgeon.tests.test_x", "import torch\nfrom netsurgeon.models import lenet"),
@@ -166,6 +240,47 @@ def test_an_arrow_the_wrong_way_is_found(module: str, source: str) -> None:
 )
 def test_an_arrow_the_right_way_is_left_alone(module: str, source: str) -> None:
     assert not violations(source, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("netsurgeon.pipeline.runtime.session", "from netsurgeon.pipeline.model_files import open_model"),
+        ("netsurgeon.pipeline.pruning.plan", "from netsurgeon.pipeline.trimming import TrimPlan"),
+        ("netsurgeon.pipeline.search.candidates", "from netsurgeon.pipeline.pruning.plan import Plan"),
+        ("netsurgeon.pipeline.search.candidates", "from netsurgeon.passes.solvers import methods"),
+        ("netsurgeon.passes.layers.layer", "import netsurgeon.passes.solvers.obs"),
+        ("netsurgeon.passes.solvers.obs", "import onnx_ir as ir"),
+    ],
+)
+def test_an_arrow_up_or_past_a_face_is_found(module: str, source: str) -> None:
+    assert len(violations(source, module)) == 1
+
+
+def test_a_folder_without_a_floor_is_found() -> None:
+    with pytest.raises(ValueError, match="give it one in FLOORS"):
+        violations("from netsurgeon.pipeline.attic import x", "netsurgeon.pipeline.search.candidates")
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    modules = {module_name(path): path for path in package_files()[1:]}  # the top re-exports lazily
+    below = {module: imported_modules(module, path, modules) for module, path in modules.items()}
+    ordered: set[str] = set()
+    while len(ordered) < len(modules):
+        ready = {module for module in modules if module not in ordered and below[module] <= ordered}
+        assert ready, f"a circle among {sorted(set(modules) - ordered)}"
+        ordered |= ready
+
+
+def imported_modules(module: str, path: Path, modules: dict[str, Path]) -> set[str]:
+    """Modules whose code this one needs when it is imported; a package's own face, which loads it, is not one."""
+    names = {
+        name
+        for name, lazy in walk_imports(ast.parse(path.read_text("utf-8")), module, path.stem == "__init__")
+        if not lazy
+    }
+    needed = {name if name in modules else name.rpartition(".")[0] for name in names}
+    return {name for name in needed if name in modules and name != module}
 
 
 def test_a_relative_import_in_a_package_is_resolved() -> None:

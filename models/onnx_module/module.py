@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from netsurgeon.models.onnx_module.registry import OPERATORS
+from netsurgeon.models.onnx_module.operators import OPERATORS
 from netsurgeon.models.surgery import Mask
 
 TRAINED = {

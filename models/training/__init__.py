@@ -3,7 +3,7 @@
 from netsurgeon.models.training.checkpoints import load_checkpoint, load_state, save_checkpoint
 from netsurgeon.models.training.datasets import Part, seed_of_step, split
 from netsurgeon.models.training.distillation import both, imitation, live_imitation
-from netsurgeon.models.training.distributed import Process, joined
+from netsurgeon.models.training.distributed import Process, process_group
 from netsurgeon.models.training.loop import CHECKPOINT, Job, classification, error_of, outputs_of, write_rows
 from netsurgeon.models.training.recipes import CIFAR, IMAGENET, LENET, RETRAIN, Recipe
 from netsurgeon.models.training.rehearsal import choose_allocation
@@ -24,12 +24,12 @@ __all__ = [
     "classification",
     "error_of",
     "imitation",
-    "joined",
     "live_imitation",
     "load_arrays",
     "load_checkpoint",
     "load_state",
     "outputs_of",
+    "process_group",
     "save_checkpoint",
     "seed_of_step",
     "split",

@@ -34,7 +34,7 @@ class Process:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes files and reports progress."""
         return self.rank == 0
 
@@ -49,7 +49,7 @@ class Process:
         if self.world > 1:
             distributed.barrier()
 
-    def decided(self, decide: Callable[[], T]) -> T:
+    def broadcast_from_main(self, decide: Callable[[], T]) -> T:
         """What the process that leads finds, in all processes: none goes a way of its own.
 
         Args:
@@ -57,13 +57,13 @@ class Process:
         """
         if self.world == 1:
             return decide()
-        found: list[T] = [decide()] if self.leads else [None]  # type: ignore[list-item]
+        found: list[T] = [decide()] if self.is_main_process else [None]  # type: ignore[list-item]
         distributed.broadcast_object_list(found, src=0, device=self.device)
         return found[0]
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Process]:
+def process_group(device: str) -> Iterator[Process]:
     """Give this process, in contact with the others that ``torchrun`` has started, if it has.
 
     Args:

@@ -144,7 +144,7 @@ class Job:
             self.history += self.surgery.record(step)
 
     def _save(self, step: int, optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]) -> None:
-        if self.folder is None or not self.process.leads:
+        if self.folder is None or not self.process.is_main_process:
             return
         held = {
             f"{name}/{key}": value

@@ -61,5 +61,5 @@ def choose_allocation(
             report=functools.partial(report, f"rehearsing {allocation}"),
         )
         job.run()
-        errors[allocation] = process.decided(functools.partial(error_of, tried, validation, process))
+        errors[allocation] = process.broadcast_from_main(functools.partial(error_of, tried, validation, process))
     return min(errors, key=lambda name: errors[name]), errors

@@ -1,6 +1,6 @@
 """How each operator's axes hang together: labels on axes, declared by one file an operator family."""
 
-from netsurgeon.passes.axes.declare import DECLARATIONS, Removal, Scope, UndeclaredError
+from netsurgeon.passes.axes.declare import DECLARATIONS, NodeAxes, Removal, UndeclaredError
 from netsurgeon.passes.axes.labels import SILENT, Axis, Classes
 from netsurgeon.passes.axes.tracks import Observation, Reason, Slot, Tracks, kept
 
@@ -9,10 +9,10 @@ __all__ = [
     "SILENT",
     "Axis",
     "Classes",
+    "NodeAxes",
     "Observation",
     "Reason",
     "Removal",
-    "Scope",
     "Slot",
     "Tracks",
     "UndeclaredError",

@@ -1,6 +1,6 @@
 """How every operator carries the indices of its axes: the only place that knows operators for trimming.
 
-An operator *declares*, once, how labels travel from its inputs to its outputs (`Scope`), and says what must be
+An operator *declares*, once, how labels travel from its inputs to its outputs (`NodeAxes`), and says what must be
 rewritten when indices vanish (`Removal`). The declarations are in the modules `_axes_*`; what has none is frozen.
 """
 
@@ -24,7 +24,7 @@ class UndeclaredError(Exception):
     """A declaration does not cover a node; the text is the reason that the user reads."""
 
 
-Declare = Callable[["Scope"], None]
+Declare = Callable[["NodeAxes"], None]
 Rewrite = Callable[["Removal"], Iterator[Edit]]
 
 
@@ -64,7 +64,7 @@ def operator(*names: str, rewrite: Rewrite | None = None, zero: str | None = Non
     return register
 
 
-class Scope:
+class NodeAxes:
     """One node, as its declaration sees it: axes in, axes out, and how they hang together."""
 
     def __init__(self, tracks: Tracks, node: ir.Node, opset: int):

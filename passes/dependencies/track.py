@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from netsurgeon.passes.axes import DECLARATIONS, Axis, Observation, Scope, Tracks, UndeclaredError
+from netsurgeon.passes.axes import DECLARATIONS, Axis, NodeAxes, Observation, Tracks, UndeclaredError
 from netsurgeon.passes.graph import MOVES_ENTRIES, bodies, is_constant, label, tensor
 
 for _name in ("elementwise", "shape", "select", "weights", "recurrent"):
@@ -39,7 +39,7 @@ class _Node:
 
     def __init__(self, tracks: Tracks, node: ir.Node, opset: int):
         self.tracks, self.node = tracks, node
-        self.scope = Scope(tracks, node, opset)
+        self.scope = NodeAxes(tracks, node, opset)
 
     def declare(self) -> None:
         """Let the declaration speak, or freeze what there is none for."""

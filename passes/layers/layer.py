@@ -47,7 +47,7 @@ class Layer:
     columns: int
     geometry: Geometry | None = None
     blocks: int = 1
-    adder: ir.Node | None = None
+    bias_add: ir.Node | None = None
     kernel_size: int = 1
 
     @property
@@ -141,7 +141,7 @@ class Layer:
     @property
     def branch(self) -> ir.Value | None:
         """What is added to the layer's output, if nothing else uses that output: the other branch of a residual sum."""
-        output = (self.adder or self.node).outputs[0]
+        output = (self.bias_add or self.node).outputs[0]
         uses = list(output.uses())
         if self.blocks > 1 or len(uses) != 1 or output.is_graph_output():
             return None
@@ -213,9 +213,9 @@ class Layer:
     def bias_slot(self) -> tuple[ir.Node, int] | None:
         """Node and input index that hold the bias, or None where the layer has no room for one."""
         if self.operator == "MatMul":
-            if self.adder is None:
+            if self.bias_add is None:
                 return None
-            return self.adder, int(self.adder.inputs[0] is self.node.outputs[0])
+            return self.bias_add, int(self.bias_add.inputs[0] is self.node.outputs[0])
         held = optional_input(self.node, 2)
         if held is not None and not is_constant(held):
             return None
@@ -242,7 +242,7 @@ class Layer:
         beta = node.attributes.get_float("beta", 1.0) if node.op_type == "Gemm" else 1.0
         held = optional_input(node, index)
         old = tensor(held).numpy() if held is not None else np.zeros((), tensor(self.weight).numpy().dtype)
-        delta = (shift / beta).reshape(old.shape if node is self.adder else (-1,))
+        delta = (shift / beta).reshape(old.shape if node is self.bias_add else (-1,))
         new = (old.astype(np.float64) + delta).astype(old.dtype)
         name = held.name if held is not None and held.name else f"{self.weight.name}_bias"
         set_initializer(node, index, new, name)

@@ -160,7 +160,7 @@ def _matmul(node: ir.Node) -> Layer | str | None:
         return "its weight is a stack of matrices"
     columns, rows = shape[-2:] if side == 1 else (shape[-1], shape[-2])
     layer = Layer(node, side, 1 - side, 1, rows, columns, blocks=_blocks(columns, 1))
-    return dataclasses.replace(layer, adder=_adder(layer))
+    return dataclasses.replace(layer, bias_add=_adder(layer))
 
 
 def _adder(layer: Layer) -> ir.Node | None:

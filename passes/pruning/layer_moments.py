@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes.pruning.layer_plan import Gone
+from netsurgeon.passes.pruning.layer_plan import RemovedSlices
 from netsurgeon.passes.solvers import Array, Moments, Statistics
 
 
@@ -33,12 +33,12 @@ class LayerMoments:
         """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
         return self.fit.varies or self.held.varies
 
-    def statistics(self, gone: Gone | None = None, *, centred: bool) -> Statistics:
+    def statistics(self, gone: RemovedSlices | None = None, *, centred: bool) -> Statistics:
         """Of all samples."""
         return self._statistics(self.fit.merged(self.held), gone, centred)
 
     def choose_damping(
-        self, weight: Array, gone: Gone | None, keep: int, rng: np.random.Generator, *, centred: bool
+        self, weight: Array, gone: RemovedSlices | None, keep: int, rng: np.random.Generator, *, centred: bool
     ) -> float:
         """λ for `weight` (groups, rows, columns) with `keep` weights left; the largest where nothing is held out."""
         if self.held.count == 0:
@@ -46,6 +46,6 @@ class LayerMoments:
         fit, held = (self._statistics(part, gone, centred) for part in (self.fit, self.held))
         return solvers.choose_damping(weight, fit, held, keep, rng)
 
-    def _statistics(self, moments: Moments, gone: Gone | None, centred: bool) -> Statistics:
+    def _statistics(self, moments: Moments, gone: RemovedSlices | None, centred: bool) -> Statistics:
         statistics = dataclasses.replace(moments.statistics(centred=centred), ridge=self.ridge)
         return statistics if gone is None else statistics.without(gone.columns, gone.rows)

@@ -32,14 +32,14 @@ class LayerPlan:
     damping: float | None = None
     pattern: tuple[int, int] | None = None
     values: str = "float32"
-    gone: Gone | None = dataclasses.field(default=None, compare=False)
+    gone: RemovedSlices | None = dataclasses.field(default=None, compare=False)
     keep_zeros: bool = False
     patient: bool = True
     price: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Gone:
+class RemovedSlices:
     """What a layer loses because units are trimmed.
 
     Attributes:

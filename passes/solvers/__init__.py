@@ -5,7 +5,7 @@ from netsurgeon.passes.solvers.error_curve import Curve, curve, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, solve
 from netsurgeon.passes.solvers.masks import Pattern
-from netsurgeon.passes.solvers.methods import HASTY, METHODS, UNCORRECTED, correct, prune
+from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, correct, prune
 from netsurgeon.passes.solvers.parallel import single_threaded
 from netsurgeon.passes.solvers.problem import Problem, energy
 from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics
@@ -13,8 +13,8 @@ from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics
 __all__ = [
     "AMPLE",
     "DAMPINGS",
+    "FAST_METHOD",
     "FIXED",
-    "HASTY",
     "METHODS",
     "UNCORRECTED",
     "Array",

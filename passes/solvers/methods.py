@@ -24,7 +24,7 @@ Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 
-HASTY = "hasty"
+FAST_METHOD = "hasty"
 """For rehearsals, not users: `auto` without patience; of layers with more than OBS_COLUMNS columns the largest scaled
 weights, refitted."""
 
@@ -59,7 +59,7 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
         FactorizationError: a Hessian has no Cholesky factor.
         ValueError: the method is not known.
     """
-    if method not in (*METHODS, HASTY):
+    if method not in (*METHODS, FAST_METHOD):
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
     if method == "magnitude":
         return problem.weight * choose(np.abs(problem.weight), keep, pattern)
@@ -67,7 +67,7 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
         return obs.lobs(problem.weight, linalg.inverse(problem.hessian), keep, pattern)
     if pattern is None and keep >= problem.weight.size:
         return problem.weight
-    if method == HASTY:
+    if method == FAST_METHOD:
         if problem.weight.shape[-1] > OBS_COLUMNS:
             return quick_refit(problem, keep)
         method, patient = "auto", False

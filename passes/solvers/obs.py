@@ -83,7 +83,7 @@ def _sweep_batch(
     order, losses = np.full((rows, columns), -1, np.int64), np.full((rows, columns), np.inf)
     alive = np.broadcast_to(np.arange(columns), (rows, columns))
     inverses = [inverse[g] for g in owner]
-    room = None if pattern is None else _Room(pattern, rows)
+    room = None if pattern is None else _RemovalQuota(pattern, rows)
     total = columns if pattern is None else columns - pattern.kept * (columns // pattern.size)
     for start in range(0, total, PIVOTS):
         count = min(PIVOTS, total - start)
@@ -114,7 +114,7 @@ class _Block:
     gone: Mask
 
 
-class _Room:
+class _RemovalQuota:
     """How many removals each group of M still allows, per row."""
 
     def __init__(self, pattern: Pattern, rows: int):
@@ -129,7 +129,7 @@ class _Room:
 
 
 def _pivot_block(
-    weight: Array, inverses: list[Array], count: int, alive: npt.NDArray[np.int64], room: _Room | None
+    weight: Array, inverses: list[Array], count: int, alive: npt.NDArray[np.int64], room: _RemovalQuota | None
 ) -> _Block:
     """Remove `count` weights of each row; the inverses stay, their downdates are returned as (rows, count, columns)."""
     rows, columns = weight.shape

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import Declined, Layer, find_layers
-from netsurgeon.passes.pruning import Gone, pattern_of
+from netsurgeon.passes.pruning import RemovedSlices, pattern_of
 from netsurgeon.pipeline.calibration.segments import cut
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
@@ -35,7 +35,7 @@ class Selection:
     layers: tuple[Layer, ...]
     declined: tuple[Declined, ...]
     sparsities: Mapping[str, float]
-    gone: Mapping[str, Gone] = dataclasses.field(default_factory=dict, repr=False)
+    gone: Mapping[str, RemovedSlices] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -44,7 +44,7 @@ class Selection:
         return {layer.name: live.get(layer.name, layer.size) for layer in self.layers}
 
     @property
-    def is_patient(self) -> bool:
+    def has_full_effort(self) -> bool:
         """Whether there is time for the best that solvers and statistics can do."""
         return sum(layer.size * layer.columns // layer.blocks for layer in self.layers) <= PATIENT_WORK
 

@@ -31,7 +31,7 @@ from netsurgeon.pipeline.trimming import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Operated:
+class AppliedPlan:
     """A model after the operation, and how it went.
 
     Attributes:
@@ -55,16 +55,16 @@ class Operated:
     notes: tuple[str, ...] = ()
 
 
-def operate(
+def apply_plan(
     dense: ir.Model,
     selection: Selection,
     trim: TrimPlan | None,
     plan: Plan,
-    sweep: Calibration,
+    calibration: Calibration,
     options: Options,
     progress: Progress,
     solved: MutableMapping[str, Solution] | None = None,
-) -> Operated:
+) -> AppliedPlan:
     """Prune a clone of the dense model by a plan and take out units.
 
     Args:
@@ -72,7 +72,7 @@ def operate(
         selection: which layers take part, and what they lose to trimming.
         trim: which units go; None = only those that pruning leaves unread.
         plan: weights to keep in each layer.
-        sweep: calibration inputs, and how the model is run.
+        calibration: calibration inputs, and how the model is run.
         options: how layers are solved and what becomes of units.
         progress: called with stage, steps done and steps in all.
         solved: solutions by layer name, taken where they are there and added where not.
@@ -84,47 +84,47 @@ def operate(
     masked = dense.clone()
     if trim:
         MaskUnits(trim.units, {label(layer.node) for layer in selection.layers})(masked)
-    pruned = prune_segments(dense, masked, selection, plan, sweep, options, progress, solved)
+    pruned = prune_segments(dense, masked, selection, plan, calibration, options, progress, solved)
     progress("removing units", 0, 1)
-    smaller, units, warnings = _without_units(masked, selection, trim, sweep, options)
-    model, note = with_convolutions(smaller, sweep)
-    return Operated(selection, plan, pruned, units, masked, model, warnings, (note,) if note else ())
+    smaller, units, warnings = _without_units(masked, selection, trim, calibration, options)
+    model, note = with_convolutions(smaller, calibration)
+    return AppliedPlan(selection, plan, pruned, units, masked, model, warnings, (note,) if note else ())
 
 
-def with_convolutions(model: ir.Model, sweep: Calibration) -> tuple[ir.Model, str | None]:
+def with_convolutions(model: ir.Model, calibration: Calibration) -> tuple[ir.Model, str | None]:
     """The model with `ConvolveShortcuts`, verified in ONNX Runtime, and a note; the model itself where that fails."""
     convolved = model.clone()
     if not ConvolveShortcuts()(convolved).modified:
         return model, None
-    problem = verify_same(model, convolved, proof_feeds(sweep)[0], sweep.runtime)
+    problem = verify_same(model, convolved, proof_feeds(calibration)[0], calibration.runtime)
     if problem:
         return model, f"shortcuts stay Slice and Pad: as convolutions, {problem}"
     return convolved, "shortcuts of Slice and Pad are convolutions with weights 0 and 1 now, outputs verified: faster"
 
 
 def _without_units(
-    masked: ir.Model, selection: Selection, trim: TrimPlan | None, sweep: Calibration, options: Options
+    masked: ir.Model, selection: Selection, trim: TrimPlan | None, calibration: Calibration, options: Options
 ) -> tuple[ir.Model, TrimFacts | None, tuple[str, ...]]:
     """The masked model without the units that go, what became of them, and what the user should know.
 
     Raises:
         CheckFailedError: less could be trimmed than was asked for.
     """
-    if trim is None and options.unread_stay:
+    if trim is None and options.keep_dangling_units:
         return masked, None, ()
     try:
-        units = trim or no_units(masked, selection.layers, sweep)
+        units = trim or no_units(masked, selection.layers, calibration)
     except CheckFailedError as error:  # what was not asked for must not stop what was
         return masked, None, (f"units that nothing reads any more stay: {error}",)
-    gone = units.removed if options.unread_stay else with_unread(masked, units, options.multiple)
-    trimmed = remove_units(masked, units.dependencies, gone, proof_feeds(sweep), sweep.runtime)
+    gone = units.removed if options.keep_dangling_units else with_unread(masked, units, options.multiple)
+    trimmed = remove_units(masked, units.dependencies, gone, proof_feeds(calibration), calibration.runtime)
     if trim:
         require_goal(masked, trim.after(trimmed), options)
     return trimmed.model, trim_facts(masked, units, trimmed, options), tuple(_unproven(trimmed))
 
 
 def _unproven(trimmed: Trimmed) -> Iterator[str]:
-    if trimmed.proof is not None and not trimmed.proof.says_something:
+    if trimmed.proof is not None and not trimmed.proof.is_informative:
         yield (
             "units were removed, but no output varies over the inputs of the proof, so that it says nothing: give "
             "calibration inputs for which the outputs differ"

@@ -4,17 +4,17 @@ from netsurgeon.pipeline.data.image_folder import files_in
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.named_functions import import_function, module_files
-from netsurgeon.pipeline.data.samples import Samples, Source, open_samples, random_samples
+from netsurgeon.pipeline.data.samples import DataSource, Samples, open_samples, random_samples
 from netsurgeon.pipeline.data.training_data import Arrays, Examples, open_training_data
 
 __all__ = [
     "SUFFIXES",
     "Arrays",
+    "DataSource",
     "Examples",
     "InputSpec",
     "PictureOptions",
     "Samples",
-    "Source",
     "files_in",
     "import_function",
     "module_files",

@@ -9,15 +9,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from netsurgeon.pipeline.data.dataset import Opened, read_parts
+from netsurgeon.pipeline.data.dataset import Dataset, read_parts
 from netsurgeon.pipeline.data.images import SUFFIXES
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.matching import (
     LABELS,
     Array,
     Feed,
-    Part,
     Shape,
+    Shard,
     check_labels,
     examine,
     is_float,
@@ -29,13 +29,13 @@ from netsurgeon.pipeline.data.matching import (
 from netsurgeon.pipeline.errors import InputError
 
 
-def open_arrays(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> Opened:
+def open_arrays(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> Dataset:
     """Open arrays in memory, one for each input, and perhaps labels."""
     part, arrays, labels = examine(source, specs, origin)
-    return Opened([part], partial(read_parts, [part], lambda _: (part, arrays)), labels)
+    return Dataset([part], partial(read_parts, [part], lambda _: (part, arrays)), labels)
 
 
-def open_random(specs: Sequence[InputSpec], count: int, seed: int) -> Opened:
+def open_random(specs: Sequence[InputSpec], count: int, seed: int) -> Dataset:
     """Make up samples, as many as give whole feeds."""
     shapes = {spec.name: _filled(spec) for spec in specs}
     first = {spec.shape[0] for spec in specs if spec.shape}
@@ -79,7 +79,7 @@ def array_files(path: Path) -> list[Path]:
     return arrays
 
 
-def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> Opened:
+def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> Dataset:
     """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder."""
     found = [examine(_by_input(_headers(file), specs, file), specs, str(file)) for file in files]
     parts = [part for part, _, _ in found]
@@ -90,11 +90,11 @@ def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) ->
             raise InputError(f"{path} has labels both in {beside.name} and in its files: keep one of the two")
         labels = check_labels(_load(beside)[""], sum(part.rows for part in parts), str(beside))
 
-    def load(number: int) -> tuple[Part, Feed]:
+    def load(number: int) -> tuple[Shard, Feed]:
         file = files[number]
         return examine(_by_input(_load(file), specs, file), specs, str(file))[:2]
 
-    return Opened(parts, partial(read_parts, parts, load), labels)
+    return Dataset(parts, partial(read_parts, parts, load), labels)
 
 
 def _by_input(arrays: Feed, specs: Sequence[InputSpec], file: Path) -> Feed:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from netsurgeon.pipeline.data.matching import Feed, Labels, Part
+from netsurgeon.pipeline.data.matching import Feed, Labels, Shard
 from netsurgeon.pipeline.errors import InputError
 
 Indices: TypeAlias = NDArray[np.intp]
@@ -20,7 +20,7 @@ SAME_EACH_TIME = "data must be the same each time it is read, which happens seve
 
 
 @dataclass(frozen=True)
-class Opened:
+class Dataset:
     """A source, whose samples are numbered through its parts.
 
     Attributes:
@@ -31,7 +31,7 @@ class Opened:
         warnings: what was left out and why.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[Shard]
     read: Callable[[Iterable[Piece]], Iterator[Feed]]
     labels: Labels | None = None
     class_names: tuple[str, ...] | None = None
@@ -48,7 +48,7 @@ class Opened:
         """The number of each part's first sample, and the count of all."""
         return np.cumsum([0] + [part.rows for part in self.parts])
 
-    def locate(self, index: int) -> tuple[Part, int]:
+    def locate(self, index: int) -> tuple[Shard, int]:
         """The part that holds a sample, and the row it is there."""
         number = int(self._part_of(np.array([index]))[0])
         return self.parts[number], index - int(self.offsets[number])
@@ -101,7 +101,7 @@ class Opened:
 
 
 def read_parts(
-    parts: Sequence[Part], load: Callable[[int], tuple[Part, Feed]], pieces: Iterable[Piece]
+    parts: Sequence[Shard], load: Callable[[int], tuple[Shard, Feed]], pieces: Iterable[Piece]
 ) -> Iterator[Feed]:
     """Read parts that load as a whole, with one in memory at a time, and check that they are what they were."""
     held = -1

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from netsurgeon.pipeline.data.dataset import SAME_EACH_TIME, Opened, Piece, read_parts
+from netsurgeon.pipeline.data.dataset import SAME_EACH_TIME, Dataset, Piece, read_parts
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.matching import Feed, Labels, Part, examine, join_labels
+from netsurgeon.pipeline.data.matching import Feed, Labels, Shard, examine, join_labels
 from netsurgeon.pipeline.errors import InputError
 
 
-def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: str) -> Opened:
+def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: str) -> Dataset:
     """Look at every feed once, for the plan; each is given again when it is read."""
 
-    def look(number: int, item: Any) -> tuple[Part, Feed, Labels | None]:
+    def look(number: int, item: Any) -> tuple[Shard, Feed, Labels | None]:
         name = f"feed {number} of {origin}"
         if not isinstance(item, Mapping):
             raise InputError(f"{name} is of type {type(item).__name__}: expected a dict of arrays by input name")
         return examine(item, specs, name, feed=True)
 
-    parts: list[Part] = []
+    parts: list[Shard] = []
     labels: list[Labels | None] = []
     checksums: list[int] = []
     for number, item in enumerate(_iterate(function, origin)):
@@ -36,7 +36,7 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
     def read(pieces: Iterable[Piece]) -> Iterator[Feed]:
         feeds, at = _iterate(function, origin, len(parts)), -1
 
-        def load(number: int) -> tuple[Part, Feed]:
+        def load(number: int) -> tuple[Shard, Feed]:
             nonlocal feeds, at
             if number < at:
                 feeds, at = _iterate(function, origin, len(parts)), -1
@@ -49,7 +49,7 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
 
         return read_parts(parts, load, pieces)
 
-    return Opened(parts, read, join_labels(labels, origin))
+    return Dataset(parts, read, join_labels(labels, origin))
 
 
 def _checksum(feed: Feed, labels: Labels | None) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from netsurgeon.pipeline.data.dataset import Opened, Piece
+from netsurgeon.pipeline.data.dataset import Dataset, Piece
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions, check_fits, decode
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.matching import Feed, Labels, examine, only_input, stand_in
@@ -22,7 +22,7 @@ _MAX_BYTES = 1 << 28  # a file that holds more is no picture anybody calibrates 
 _MAX_DEPTH = 8  # links between folders may run in circles
 
 
-def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], options: PictureOptions) -> Opened:
+def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], options: PictureOptions) -> Dataset:
     """Open the pictures of a folder or a zip, sorted by name, with the labels their class folders give.
 
     A label is the index of the folder among the sorted class folders, or, with `classes`, the line of that file
@@ -46,7 +46,7 @@ def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], 
     (first,) = read([(0, np.zeros(1, np.intp))])
     all_alike = stand_in((len(names), *first[name].shape[1:]), first[name].dtype)
     part, _, _ = examine({name: all_alike}, specs, str(root))
-    return Opened([part], read, labels, class_names, left_out + unlabelled)
+    return Dataset([part], read, labels, class_names, left_out + unlabelled)
 
 
 def _find(root: Path) -> tuple[list[str], tuple[str, ...]]:

@@ -37,7 +37,7 @@ LABELS = "labels"
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """Samples that are read together: all of a mapping, a file, or one feed.
 
     Attributes:
@@ -65,7 +65,7 @@ class Part:
 
 def examine(
     source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str, *, feed: bool = False
-) -> tuple[Part, Feed, Labels | None]:
+) -> tuple[Shard, Feed, Labels | None]:
     """What arrays by input name (and perhaps labels) are to the model, the arrays, and the labels apart.
 
     Only shapes and types are looked at. `feed` says that it is one feed of several. Samples of these are stacked only
@@ -95,7 +95,7 @@ def only_input(specs: Sequence[InputSpec], what: str) -> str:
     return specs[0].name
 
 
-def _describe(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Part:
+def _describe(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Shard:
     _check_names(arrays, specs, origin)
     for spec in specs:
         _check_dtype(arrays[spec.name].dtype, spec, origin)
@@ -106,7 +106,7 @@ def _describe(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Part:
     return _stacked(shapes, roles, specs, origin)
 
 
-def _as_feed(part: Part, labels: Array | None, specs: Sequence[InputSpec]) -> Part:
+def _as_feed(part: Shard, labels: Array | None, specs: Sequence[InputSpec]) -> Shard:
     if part.row_shapes and not part.batched:
         raise InputError(f"{part.origin} holds one axis more than the model takes: give each dict as one feed")
     if len({(None,) if spec.shape is None else spec.shape[:1] for spec in specs}) == 1:
@@ -148,7 +148,7 @@ def _fits(shape: Shape, wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(take in (None, have) for have, take in zip(shape, wanted, strict=True))
 
 
-def _enumerated(shapes: Mapping[str, Shape], roles: Mapping[str, Role], origin: str) -> Part:
+def _enumerated(shapes: Mapping[str, Shape], roles: Mapping[str, Role], origin: str) -> Shard:
     """Axis 0 counts feeds that have no batch axis of their own."""
     if rows := [name for name, role in roles.items() if role == "rows"]:
         raise InputError(
@@ -157,10 +157,10 @@ def _enumerated(shapes: Mapping[str, Shape], roles: Mapping[str, Role], origin: 
         )
     carriers = {name: shapes[name] for name, role in roles.items() if role == "feeds"}
     constants = frozenset(shapes).difference(carriers)
-    return Part(origin, _count(carriers, origin), _row_shapes(carriers), constants, batched=False)
+    return Shard(origin, _count(carriers, origin), _row_shapes(carriers), constants, batched=False)
 
 
-def _stacked(shapes: Mapping[str, Shape], roles: Mapping[str, Role], specs: Sequence[InputSpec], origin: str) -> Part:
+def _stacked(shapes: Mapping[str, Shape], roles: Mapping[str, Role], specs: Sequence[InputSpec], origin: str) -> Shard:
     """Axis 0 counts samples; what is exactly the model's shape beside other arrays is a constant."""
     counting = {name: shapes[name] for name, role in roles.items() if role == "rows"}
     if not counting:
@@ -174,11 +174,11 @@ def _stacked(shapes: Mapping[str, Shape], roles: Mapping[str, Role], specs: Sequ
     free = {size for spec in specs if spec.name in constants for size in _free_axes(shapes[spec.name], spec)}
     if free - {1}:  # the batch may hide in another axis: feed it as it is
         return _one_feed(shapes, origin)
-    return Part(origin, rows, _row_shapes(carriers), constants, batched=True, batch=1 if free else batch)
+    return Shard(origin, rows, _row_shapes(carriers), constants, batched=True, batch=1 if free else batch)
 
 
-def _one_feed(names: Iterable[str], origin: str) -> Part:
-    return Part(origin, 1, (), frozenset(names), batched=False)
+def _one_feed(names: Iterable[str], origin: str) -> Shard:
+    return Shard(origin, 1, (), frozenset(names), batched=False)
 
 
 def _row_shapes(carriers: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.array_files import array_files, open_arrays, open_files, open_random
-from netsurgeon.pipeline.data.dataset import Indices, Opened
+from netsurgeon.pipeline.data.dataset import Dataset, Indices
 from netsurgeon.pipeline.data.feeds import open_feeds
 from netsurgeon.pipeline.data.image_folder import open_pictures
 from netsurgeon.pipeline.data.images import PictureOptions
@@ -25,9 +25,9 @@ from netsurgeon.pipeline.data.matching import Array, Feed, cast, only_input
 from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function
 from netsurgeon.pipeline.errors import InputError
 
-__all__ = ["InputSpec", "PictureOptions", "Samples", "Source", "open_samples", "random_samples"]
+__all__ = ["DataSource", "InputSpec", "PictureOptions", "Samples", "open_samples", "random_samples"]
 
-Source: TypeAlias = (
+DataSource: TypeAlias = (
     str
     | os.PathLike[str]
     | Array
@@ -53,7 +53,7 @@ class Samples:
 
     def __init__(
         self,
-        opened: Opened,
+        opened: Dataset,
         specs: Sequence[InputSpec],
         indices: Indices,
         batch_size: int,
@@ -182,7 +182,7 @@ class Samples:
 
 
 def open_samples(
-    source: Source,
+    source: DataSource,
     specs: Sequence[InputSpec],
     *,
     pictures: PictureOptions | None = None,
@@ -236,12 +236,12 @@ def random_samples(
 
 
 def _open(
-    source: Source,
+    source: DataSource,
     specs: Sequence[InputSpec],
     pictures: PictureOptions | None,
     classes: Path | None,
     seed: int,
-) -> Opened:
+) -> Dataset:
     path = _as_path(source)
     files = array_files(path) if path else []
     if path and not files:
@@ -255,7 +255,7 @@ def _open(
     return _open_object(source, specs)
 
 
-def _as_path(source: Source) -> Path | None:
+def _as_path(source: DataSource) -> Path | None:
     """The path a source names, None for what is not a path; "random" and "module:function" are none."""
     if not isinstance(source, str | os.PathLike):
         return None
@@ -267,7 +267,7 @@ def _as_path(source: Source) -> Path | None:
     return path
 
 
-def _open_named(source: str, specs: Sequence[InputSpec], seed: int) -> Opened:
+def _open_named(source: str, specs: Sequence[InputSpec], seed: int) -> Dataset:
     """A string that is no path: "random", "random:N" or "module:function"."""
     name, _, rest = source.partition(":")
     if name != "random":
@@ -277,7 +277,7 @@ def _open_named(source: str, specs: Sequence[InputSpec], seed: int) -> Opened:
     return open_random(specs, int(rest or _RANDOM_COUNT), seed)
 
 
-def _open_object(source: Any, specs: Sequence[InputSpec]) -> Opened:
+def _open_object(source: Any, specs: Sequence[InputSpec]) -> Dataset:
     if isinstance(source, np.ndarray):
         return open_arrays({only_input(specs, "an array"): source}, specs, "the array")
     if isinstance(source, Mapping):

@@ -26,12 +26,12 @@ class Change:
 
     before: ir.Node
     after: ir.Node
-    adders: tuple[ir.Node, ir.Node] | None = None
+    bias_adds: tuple[ir.Node, ir.Node] | None = None
 
     @property
     def landings(self) -> list[str]:
         """The values where the difference appears."""
-        node = self.adders[0] if self.adders else self.before
+        node = self.bias_adds[0] if self.bias_adds else self.before
         return [value.name for value in node.outputs if value.name]
 
 
@@ -44,14 +44,14 @@ def find_changes(before: ir.Graph, after: ir.Graph) -> list[Change]:
     if before.opset_imports.get("") != after.opset_imports.get(""):
         raise InputError("the graphs differ in the versions of their operators, so no bound can be measured")
     twins = _twins(before, after)
-    adders = {layer.node: layer.adder for layer in find_layers(before)[0] if layer.adder is not None}
-    behind = set(adders.values())
+    bias_adds = {layer.node: layer.bias_add for layer in find_layers(before)[0] if layer.bias_add is not None}
+    behind = set(bias_adds.values())
     changes = []
     for node, twin in twins.items():
-        adder = adders.get(node)
-        if adder is not None and (_differs(node, twin) or _differs(adder, twins[adder])):
-            changes.append(Change(node, twin, (adder, twins[adder])))
-        elif adder is None and node not in behind and _differs(node, twin):
+        bias_add = bias_adds.get(node)
+        if bias_add is not None and (_differs(node, twin) or _differs(bias_add, twins[bias_add])):
+            changes.append(Change(node, twin, (bias_add, twins[bias_add])))
+        elif bias_add is None and node not in behind and _differs(node, twin):
             changes.append(Change(node, twin))
     return changes
 

@@ -53,11 +53,11 @@ class Probes:
             if bias.ndim or change.before.op_type == "Gemm":
                 inputs.append(self._constant(np.atleast_1d(bias)))
         result = self._node(change.before.op_type, inputs, change.before.attributes.values())
-        if change.adders is None:
+        if change.bias_adds is None:
             return result
-        slot = next(i for i, v in enumerate(change.adders[0].inputs) if v is not change.before.outputs[0])
-        bias = _delta(*change.adders, slot).astype(kind)
-        return self._node("Add", [result, self._constant(bias)], change.adders[0].attributes.values())
+        slot = next(i for i, v in enumerate(change.bias_adds[0].inputs) if v is not change.before.outputs[0])
+        bias = _delta(*change.bias_adds, slot).astype(kind)
+        return self._node("Add", [result, self._constant(bias)], change.bias_adds[0].attributes.values())
 
     def _subtracted(self, change: Change) -> list[ir.Value]:
         """f̂(X) − f(X) for any other operator: the node once more, with the compressed constants."""

@@ -1,7 +1,7 @@
 """Where work is kept while it runs: the run folder."""
 
-from netsurgeon.pipeline.execution.run_folder import Work
+from netsurgeon.pipeline.execution.run_folder import RunFolder
 
 __all__ = [
-    "Work",
+    "RunFolder",
 ]

@@ -32,7 +32,7 @@ _IDENTITY, _LOCK = "work.json", "lock"
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class Work:
+class RunFolder:
     """What a run has kept so far; without a folder nothing is kept.
 
     Use as a context manager: the folder is this process's own until it is left.
@@ -48,7 +48,7 @@ class Work:
         self._lock: IO[str] | None = None
         if folder is None:
             return
-        with _said(folder):
+        with _os_errors_as_input_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._take(folder)
         try:
@@ -57,7 +57,7 @@ class Work:
             self.close()
             raise
 
-    def __enter__(self) -> Work:
+    def __enter__(self) -> RunFolder:
         """Enter."""
         return self
 
@@ -124,7 +124,7 @@ class Work:
         """Keep arrays."""
         if self.folder is None:
             return
-        with _said(self.folder):
+        with _os_errors_as_input_errors(self.folder):
             goal = self.folder / f"{name}.npz"
             goal.parent.mkdir(parents=True, exist_ok=True)
             with replace_atomically(goal) as handle:
@@ -141,14 +141,14 @@ class Work:
 
     def _write(self, name: str, data: bytes) -> None:
         if self.folder is not None:
-            with _said(self.folder), replace_atomically(self.folder / name) as handle:
+            with _os_errors_as_input_errors(self.folder), replace_atomically(self.folder / name) as handle:
                 handle.write(data)
 
 
 class Solutions(MutableMapping[str, Solution]):
     """Solved layers by name, each in a file of its own; in memory alone where nothing is kept."""
 
-    def __init__(self, work: Work, name: str):
+    def __init__(self, work: RunFolder, name: str):
         self._work, self._name = work, name
         self._held: dict[str, Solution] = {}
 
@@ -204,7 +204,7 @@ class Solutions(MutableMapping[str, Solution]):
 
 
 @contextlib.contextmanager
-def _said(folder: Path) -> Iterator[None]:
+def _os_errors_as_input_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

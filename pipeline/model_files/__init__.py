@@ -10,8 +10,8 @@ from netsurgeon.pipeline.model_files.fingerprint import (
     versions,
 )
 from netsurgeon.pipeline.model_files.loading import (
+    LoadedModel,
     ModelLike,
-    Source,
     check_loads,
     input_specs,
     open_model,
@@ -23,9 +23,9 @@ from netsurgeon.pipeline.model_files.save import save_model, write_text
 
 __all__ = [
     "DataFacts",
+    "LoadedModel",
     "ModelFacts",
     "ModelLike",
-    "Source",
     "bytes_on_disk",
     "check_loads",
     "check_outputs",

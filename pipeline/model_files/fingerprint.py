@@ -17,8 +17,7 @@ import onnx_ir as ir
 import netsurgeon
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.packing import UnpackWeights
-from netsurgeon.pipeline.data import Samples
-from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.model_files.paths import model_files, path_of
 from netsurgeon.pipeline.runtime import onnxruntime
 
@@ -93,7 +92,7 @@ def _blocks(files: Sequence[Path]) -> Iterator[bytes]:
                 yield block
 
 
-def data_facts(data: Data, samples: Samples) -> DataFacts:
+def data_facts(data: DataSource, samples: Samples) -> DataFacts:
     """Name, number and hash of inputs."""
     path = path_of(data)
     name = path.name if path else data if isinstance(data, str) else type(data).__name__

@@ -29,7 +29,7 @@ UNKNOWN_OPERATOR = ("No Op registered", "is not a registered", "No opset import"
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class LoadedModel:
     """An opened model.
 
     Attributes:
@@ -49,7 +49,7 @@ class Source:
     notes: tuple[str, ...]
 
 
-def open_model(model: ModelLike, runtime: Runtime) -> Source:
+def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
     """Open a model and bring a clone of it into normal form.
 
     Raises:
@@ -71,7 +71,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> Source:
     except ir.passes.PassError as error:
         clone = _changed(original, _least_form())
         notes.append(f"left as it is, it has no normal form: {first_line(_cause(error))}")
-    return Source(original, clone, path, size, opset, tuple(notes))
+    return LoadedModel(original, clone, path, size, opset, tuple(notes))
 
 
 def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
@@ -106,7 +106,7 @@ def _cause(error: BaseException) -> BaseException:
     return _cause(error.__cause__) if error.__cause__ is not None else error
 
 
-def verified(source: Source, feed: Feed, runtime: Runtime) -> Source:
+def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
     """The source, its normal form proven equal on `feed`; hardly changed from what was given where it is not.
 
     Raises:

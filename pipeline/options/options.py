@@ -20,7 +20,7 @@ from netsurgeon.pipeline.runtime import channel_block
 VALUES = ("float32", "float16", "codebook")
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
-WISH = "up-to:"
+BEST_EFFORT_PREFIX = "up-to:"
 Metric = str | Callable[..., float]
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the steps done and the steps in all."""
@@ -194,20 +194,20 @@ class Options:
         return 0.5 if self.trim is None and not self.keep_zeros else 0.0
 
     @property
-    def unread_stay(self) -> bool:
+    def keep_dangling_units(self) -> bool:
         """Whether units that nothing reads stay: by choice, or so that every weight keeps its place in a pattern."""
         return self.keep_unread or self.pattern is not None
 
     @property
-    def trim_is_a_wish(self) -> bool:
+    def trim_best_effort(self) -> bool:
         """Whether less than was asked for may be trimmed."""
-        return isinstance(self.trim, str) and self.trim.startswith(WISH)
+        return isinstance(self.trim, str) and self.trim.startswith(BEST_EFFORT_PREFIX)
 
     @property
-    def only_wishes_to_trim(self) -> bool:
+    def only_trims_best_effort(self) -> bool:
         """Whether nothing else is asked for than to remove what units can save."""
         others = (self.pruned_share, self.layers, self.pattern, self.keep_zeros, self.goals)
-        return self.trim_is_a_wish and not any(others)
+        return self.trim_best_effort and not any(others)
 
     @property
     def trim_goal(self) -> float:
@@ -218,7 +218,7 @@ class Options:
         """
         text = str(self.trim or 0.0)
         try:
-            return float(text.removeprefix(WISH))
+            return float(text.removeprefix(BEST_EFFORT_PREFIX))
         except ValueError as error:
             raise InputError(f"trim is {self.trim!r}, expected a share such as 0.3, or up-to:0.3") from error
 

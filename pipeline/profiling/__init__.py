@@ -4,14 +4,14 @@ from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, by_operator, profile
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
 from netsurgeon.pipeline.profiling.timing_inputs import timing_feeds
-from netsurgeon.pipeline.profiling.timing_table import Clock, Timed, TimingTable
+from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 
 __all__ = [
-    "Clock",
     "Cost",
     "Profile",
     "Ratio",
     "Spread",
+    "StructureTimer",
     "Timed",
     "TimingTable",
     "by_operator",

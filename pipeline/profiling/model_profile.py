@@ -16,8 +16,7 @@ import numpy as np
 import onnx_ir as ir
 import psutil
 
-from netsurgeon.pipeline.data import PictureOptions, open_samples
-from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.data import DataSource, PictureOptions, open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import ModelLike, bytes_on_disk, check_loads, input_specs, read_model, versions
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times
@@ -123,7 +122,7 @@ def profile(
     model: ModelLike,
     against: ModelLike | None = None,
     *,
-    data: Data | None = None,
+    data: DataSource | None = None,
     batches: Sequence[int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     rounds: int | None = None,

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import KNOWN_DOMAINS, SIZED_BY, bodies, label
-from netsurgeon.pipeline.data import InputSpec, Samples, open_samples, random_samples
-from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples, random_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.runtime import Feed
@@ -32,7 +31,7 @@ class Fed:
 
 def timing_feeds(
     model: ir.Model,
-    data: Data | None,
+    data: DataSource | None,
     batches: Sequence[int] | None,
     shapes: Mapping[str, Sequence[int]],
     seed: int,

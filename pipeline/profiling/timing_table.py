@@ -75,7 +75,7 @@ class TimingTable:
         self.machine, self.nodes, self.models = other.machine, other.nodes, other.models
 
 
-class Clock:
+class StructureTimer:
     """Times structures against the dense model, each once."""
 
     def __init__(

@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.passes.solvers import Curve
-from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.plan import Plan
 
 
-def load_plan(work: Work) -> Plan | None:
+def load_plan(work: RunFolder) -> Plan | None:
     """The plan that a run folder keeps; None where there is none."""
     facts, arrays = work.facts("plan"), work.arrays("plan")
     return None if facts is None or arrays is None else Plan(costs=costs_from_arrays(arrays), **facts)
 
 
-def keep_plan(work: Work, plan: Plan) -> None:
+def keep_plan(work: RunFolder, plan: Plan) -> None:
     """Keep the plan of a run that was told what to do."""
     work.keep_arrays("plan", costs_to_arrays(plan.costs))
     work.keep_facts("plan", {"keep": dict(plan.keep), "prices": dict(plan.prices)})

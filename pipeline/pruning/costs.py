@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.layers import Layer
-from netsurgeon.passes.pruning import Gone, LayerMoments
+from netsurgeon.passes.pruning import LayerMoments, RemovedSlices
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.options import Progress
@@ -18,7 +18,7 @@ LEAST_TRIAL_ERROR = 0.02
 """Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
 
 
-MEASURED, MEASURED_IN_HASTE = 0.5, 0.25
+MEASURED, MEASURED_FAST = 0.5, 0.25
 """Share of the rows from which error curves are measured; the second where the selection is not patient."""
 
 
@@ -38,7 +38,7 @@ def measure_costs(
     sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
     curves, trials, work = {}, {}, 0
-    fewer = calibration.thinned(MEASURED if selection.is_patient else MEASURED_IN_HASTE)
+    fewer = calibration.thinned(MEASURED if selection.has_full_effort else MEASURED_FAST)
     for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
         work += layer.size * moments.positions
@@ -55,7 +55,7 @@ def measure_costs(
 
 
 def _cost(
-    layer: Layer, moments: LayerMoments, gone: Gone | None, kept: float, rng: np.random.Generator
+    layer: Layer, moments: LayerMoments, gone: RemovedSlices | None, kept: float, rng: np.random.Generator
 ) -> tuple[solvers.Curve, Trial]:
     """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer.
 

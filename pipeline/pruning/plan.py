@@ -10,11 +10,11 @@ import numpy as np
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.pruning import budget
 
-TRUSTS = (0.5, 1.0, 0.0)
+EXPONENTS = (0.5, 1.0, 0.0)
 """Exponents of the sensitivities that are rehearsed."""
 
 
-TILTS = (0.0, -1.0, 1.0)
+DEPTH_BIASES = (0.0, -1.0, 1.0)
 """Logarithms of how much more an error in the last layer is made to count than one in the first, also rehearsed."""
 
 
@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Temper:
+class SensitivityScaling:
     """How measured sensitivities are changed before weights are spread by them.
 
     Attributes:
@@ -46,8 +46,8 @@ class Temper:
         tilt: logarithm of how much more the last layer counts than the first, in even steps between.
     """
 
-    trust: float = TRUSTS[0]
-    tilt: float = TILTS[0]
+    trust: float = EXPONENTS[0]
+    tilt: float = DEPTH_BIASES[0]
 
     def of(self, costs: Mapping[str, budget.Cost]) -> dict[str, budget.Cost]:
         """The costs, in graph order, with tempered sensitivities."""
@@ -58,7 +58,7 @@ class Temper:
         }
 
 
-def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, temper: Temper) -> Plan:
+def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, temper: SensitivityScaling) -> Plan:
     """Spread `keep` weights over the layers without a sparsity of their own."""
     tempered = temper.of(costs)
     kept = budget.allocate(tempered, keep)

@@ -9,8 +9,8 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.costs import measure_costs
+from netsurgeon.pipeline.pruning.low_fidelity import choose_sensitivity_scaling
 from netsurgeon.pipeline.pruning.plan import Plan, spread
-from netsurgeon.pipeline.pruning.rehearsal import choose_temper
 
 
 def make_plan(
@@ -34,7 +34,9 @@ def make_plan(
         return Plan(kept, {})
     keep = _kept_by_others(selection, options.pruned_share)
     costs = measure_costs(model, selection, calibration, progress, 1.0 - options.pruned_share)
-    return spread(costs, keep, selection, choose_temper(model, costs, keep, selection, calibration, progress))
+    return spread(
+        costs, keep, selection, choose_sensitivity_scaling(model, costs, keep, selection, calibration, progress)
+    )
 
 
 def _kept_by_others(selection: Selection, sparsity: float) -> int:

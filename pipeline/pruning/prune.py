@@ -57,7 +57,7 @@ def prune_segments(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
-    calibration = calibration if selection.is_patient else calibration.thinned(HASTE)
+    calibration = calibration if selection.has_full_effort else calibration.thinned(HASTE)
     corrected = options.method not in solvers.UNCORRECTED
     layers = {
         name: LayerPlan(
@@ -68,7 +68,7 @@ def prune_segments(
             options.stored_values,
             selection.gone.get(name),
             options.keep_zeros,
-            selection.is_patient,
+            selection.has_full_effort,
             plan.prices.get(name),
         )
         for name, keep in plan.keep.items()

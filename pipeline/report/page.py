@@ -14,7 +14,7 @@ from markupsafe import Markup
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator
 from netsurgeon.pipeline.report.format import speedup
-from netsurgeon.pipeline.report.goal_summary import verdict
+from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.report import Report
 
 MOST_BARS = 12
@@ -40,7 +40,7 @@ def render(report: Report) -> str:
         charts=_charts(report),
         declined=_declined(report),
         operators=_operators(report),
-        verdict=verdict(report),
+        goal_summary=goal_summary(report),
         command=command(report),
     )
 

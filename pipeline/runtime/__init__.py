@@ -1,6 +1,6 @@
 """ONNX Runtime behind one door: sessions, providers, observed values, comparison of outputs."""
 
-from netsurgeon.pipeline.runtime.failures import inputs_blamed
+from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
 from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
 from netsurgeon.pipeline.runtime.providers import CPU, channel_block, full_name
@@ -23,10 +23,10 @@ __all__ = [
     "Feed",
     "Runtime",
     "Session",
+    "attribute_to_inputs",
     "channel_block",
     "first_line",
     "full_name",
-    "inputs_blamed",
     "observe",
     "onnxruntime",
     "peak_bytes",

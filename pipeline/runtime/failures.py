@@ -13,7 +13,7 @@ from netsurgeon.pipeline.runtime.session import Runtime, first_line
 
 
 @contextlib.contextmanager
-def inputs_blamed(original: ir.Model, runtime: Runtime, *inputs: Samples) -> Iterator[None]:
+def attribute_to_inputs(original: ir.Model, runtime: Runtime, *inputs: Samples) -> Iterator[None]:
     """Where a model fails to run, look whether the user's own one fails on these inputs, too.
 
     Looked up only after a failure: a run that succeeds pays nothing.

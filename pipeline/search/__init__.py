@@ -1,9 +1,9 @@
 """From the user's goals to candidates, and from candidates to one model."""
 
-from netsurgeon.pipeline.search.goal_search import Guided
+from netsurgeon.pipeline.search.goal_search import GoalSearch
 from netsurgeon.pipeline.search.record import SearchFacts
 
 __all__ = [
-    "Guided",
+    "GoalSearch",
     "SearchFacts",
 ]

@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from netsurgeon.pipeline.compression import Operated
+from netsurgeon.pipeline.compression import AppliedPlan
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
-from netsurgeon.pipeline.pruning import can_rehearse
-from netsurgeon.pipeline.search.candidates import Bench, Candidate, Site
+from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
+from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator, Structure
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.search.structure_search import fast_enough, nearest_to_keep
 from netsurgeon.pipeline.trimming import TrimPlan
-from netsurgeon.pipeline.verification import Evidence, can_tell, expected_drop
+from netsurgeon.pipeline.verification import DropEstimate, expected_drop, has_enough_samples
 
 REHEARSED = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
 """Shares of the weights kept by the rehearsals."""
@@ -42,7 +42,7 @@ FULL = 0.97
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What the search ends with.
 
     Attributes:
@@ -54,13 +54,13 @@ class Found:
     """
 
     candidate: Candidate
-    operated: Operated
+    operated: AppliedPlan
     proven: bool | None
     points: tuple[Point, ...]
     timed: Timed | None
 
 
-def search(bench: Bench, goals: Goals, trim: TrimPlan | None) -> Found:
+def search(bench: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -> SearchResult:
     """Find a model that keeps to the goals.
 
     Args:
@@ -92,7 +92,7 @@ def search(bench: Bench, goals: Goals, trim: TrimPlan | None) -> Found:
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
             f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
         )
-    return Found(chosen, operated, proven, _marked(bench.points, chosen, size), site.timed)
+    return SearchResult(chosen, operated, proven, _marked(bench.points, chosen, size), site.timed)
 
 
 def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:
@@ -102,7 +102,7 @@ def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Poin
     return (*points[:last], delivered, *points[last + 1 :])
 
 
-def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> Candidate:
+def _smallest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, limit: float) -> Candidate:
     """The smallest model whose drop is within the limit.
 
     Where the inputs are too few to prove anything, the drop that is to be expected decides: it must be within half of
@@ -126,10 +126,10 @@ def _smallest_within(bench: Bench, site: Site, goals: Goals, limit: float) -> Ca
 class _Descent:
     """Shares of the weights kept, downwards until the drop goes beyond the limit, then between the last two."""
 
-    def __init__(self, bench: Bench, site: Site, limit: float):
+    def __init__(self, bench: CandidateEvaluator, site: Structure, limit: float):
         self.bench, self.site, self.limit = bench, site, limit
         self.candidates: dict[float, Candidate] = {}
-        self.rehearsed: list[Evidence] = []
+        self.rehearsed: list[DropEstimate] = []
         self.telling = True
 
     def run(self) -> Candidate | None:
@@ -141,7 +141,7 @@ class _Descent:
             best = self._descend(min(self.candidates))
         return best
 
-    def _excess(self, evidence: Evidence) -> float:
+    def _excess(self, evidence: DropEstimate) -> float:
         if self.telling:
             return evidence.high - self.limit
         tried = [*self.rehearsed, *(each.evidence for each in self.candidates.values())]
@@ -150,10 +150,10 @@ class _Descent:
     def _start(self) -> float:
         """About where the limit lies by the rehearsals, which are worse than what is made for real."""
         bench, site = self.bench, self.site
-        if bench.tools.options.uniform or not can_rehearse(bench.tools.dense, site.selection.sizes):
+        if bench.tools.options.uniform or not can_evaluate_at_low_fidelity(bench.tools.dense, site.selection.sizes):
             return FIRST_KEPT
-        self.rehearsed = found = bench.rehearse(site, REHEARSED)
-        self.telling = found[0].measure == "outputs" or can_tell(found[0].samples, self.limit)
+        self.rehearsed = found = bench.evaluate_at_low_fidelity(site, REHEARSED)
+        self.telling = found[0].measure == "outputs" or has_enough_samples(found[0].samples, self.limit)
         within = [kept for kept, each in zip(REHEARSED, found, strict=True) if self._excess(each) <= 0.0]
         if not within:
             return REHEARSED[0]
@@ -196,7 +196,7 @@ class _Descent:
         return float(low * (high / low) ** share)
 
 
-def _largest_within(bench: Bench, site: Site, goals: Goals, limit: int) -> Candidate:
+def _largest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, limit: int) -> Candidate:
     """The model that loses least and is no larger than it may be.
 
     Raises:

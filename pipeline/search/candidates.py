@@ -10,44 +10,44 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline import pruning
 from netsurgeon.pipeline.calibration import Calibration, Selection
-from netsurgeon.pipeline.compression import Operated, operate, trimmed_selection, with_convolutions
-from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.compression import AppliedPlan, apply_plan, trimmed_selection, with_convolutions
+from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.profiling import Clock, Timed
+from netsurgeon.pipeline.profiling import StructureTimer, Timed
 from netsurgeon.pipeline.pruning import (
     MOST_REHEARSED,
     Plan,
-    Temper,
-    choose_temper,
+    SensitivityScaling,
+    choose_sensitivity_scaling,
     costs_from_arrays,
     costs_to_arrays,
+    evaluate_at_low_fidelity,
     make_plan,
     measure_costs,
-    rehearse,
     spread,
 )
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.trimming import Structures, TrimPlan, named
-from netsurgeon.pipeline.verification import Evidence, Judge, pooled
+from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_folds
 
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
     """Inputs that candidates are corrected on, and a judge by others."""
 
-    sweep: Calibration
-    judge: Judge
+    calibration: Calibration
+    judge: DropEvaluator
 
 
 @dataclasses.dataclass(frozen=True)
-class Tools:
+class SearchContext:
     """What candidates are made and judged with.
 
     Attributes:
         dense: the model in normal form.
         selection: layers that take part.
         folds: by which candidates are made and judged.
-        sweep: inputs that the delivered model is corrected on: those of the only fold, or of all folds together.
+        calibration: inputs that the delivered model is corrected on: those of the only fold, or of all folds together.
         clock: times structures.
         size: bytes of a model's file, packed.
         options: how layers are solved and units chosen.
@@ -58,16 +58,16 @@ class Tools:
     dense: ir.Model = dataclasses.field(repr=False)
     selection: Selection
     folds: tuple[Fold, ...]
-    sweep: Calibration
-    clock: Clock
+    calibration: Calibration
+    clock: StructureTimer
     size: Callable[[ir.Model], int]
     options: Options
     progress: Progress
-    work: Work
+    work: RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
-class Site:
+class Structure:
     """A structure to be pruned.
 
     Attributes:
@@ -92,39 +92,39 @@ class Candidate:
     Where there are several folds it stands for the models of all: bytes are their mean.
     """
 
-    site: Site
+    site: Structure
     kept: float
-    evidence: Evidence
+    evidence: DropEstimate
     bytes: int
 
 
 class Pruner:
     """Prunes structures on one sweep's inputs, from error curves to corrected weights; measures each once."""
 
-    def __init__(self, tools: Tools, sweep: Calibration, name: str = ""):
+    def __init__(self, tools: SearchContext, calibration: Calibration, name: str = ""):
         """`name`: begins the names of what is kept in the work folder."""
-        self._tools, self._sweep, self._name = tools, sweep, name
+        self._tools, self._sweep, self._name = tools, calibration, name
         self._costs: dict[int, Mapping[str, pruning.Cost]] = {}
-        self._tempers: dict[int, Temper] = {}
+        self._tempers: dict[int, SensitivityScaling] = {}
 
-    def rehearsed(self, site: Site, shares: Sequence[float]) -> list[ir.Model]:
+    def rehearsed(self, site: Structure, shares: Sequence[float]) -> list[ir.Model]:
         """Prunings to these shares of the weights, in haste and side by side."""
-        tools, sweep = self._tools, self._sweep
+        tools, calibration = self._tools, self._sweep
         costs = self.costs(site)
-        plans = [spread(costs, _weights(site, kept), site.selection, Temper()) for kept in shares]
+        plans = [spread(costs, _weights(site, kept), site.selection, SensitivityScaling()) for kept in shares]
         tools.progress("rehearsing", 0, 1)
-        few = sweep.samples.subset(MOST_REHEARSED, np.random.default_rng(sweep.seed))
-        return rehearse(tools.dense, plans, site.selection, sweep.part(few))
+        few = calibration.samples.subset(MOST_REHEARSED, np.random.default_rng(calibration.seed))
+        return evaluate_at_low_fidelity(tools.dense, plans, site.selection, calibration.part(few))
 
-    def operated(self, site: Site, kept: float) -> Operated:
+    def operated(self, site: Structure, kept: float) -> AppliedPlan:
         """A structure pruned and corrected for real, and how."""
         tools = self._tools
         options = dataclasses.replace(tools.options, sparsity=1.0 - kept)
         plan = self._plan(site, kept, options)
         solved = tools.work.solutions(f"{self._name}candidate-{site.level}-{kept:.6f}")
-        return operate(tools.dense, site.selection, site.trim, plan, self._sweep, options, tools.progress, solved)
+        return apply_plan(tools.dense, site.selection, site.trim, plan, self._sweep, options, tools.progress, solved)
 
-    def costs(self, site: Site) -> Mapping[str, pruning.Cost]:
+    def costs(self, site: Structure) -> Mapping[str, pruning.Cost]:
         """Error curves and sensitivities of a structure's layers."""
         if site.level not in self._costs:
             tools, name = self._tools, f"{self._name}costs-{site.level}"
@@ -135,47 +135,51 @@ class Pruner:
             self._costs[site.level] = costs_from_arrays(arrays)
         return self._costs[site.level]
 
-    def _plan(self, site: Site, kept: float, options: Options) -> Plan:
+    def _plan(self, site: Structure, kept: float, options: Options) -> Plan:
         tools = self._tools
         if kept >= 1.0 or options.uniform:
             return make_plan(tools.dense, site.selection, self._sweep, options, tools.progress)
         costs = self.costs(site)
         return spread(costs, _weights(site, kept), site.selection, self._temper(site, kept, costs))
 
-    def _temper(self, site: Site, kept: float, costs: Mapping[str, pruning.Cost]) -> Temper:
+    def _temper(self, site: Structure, kept: float, costs: Mapping[str, pruning.Cost]) -> SensitivityScaling:
         """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
         if site.level not in self._tempers:
             tools, name = self._tools, f"{self._name}temper-{site.level}"
             found = tools.work.facts(name)
             if found is None:
                 keep = _weights(site, kept)
-                chosen = choose_temper(tools.dense, costs, keep, site.selection, self._sweep, tools.progress)
+                chosen = choose_sensitivity_scaling(
+                    tools.dense, costs, keep, site.selection, self._sweep, tools.progress
+                )
                 found = dataclasses.asdict(chosen)
                 tools.work.keep_facts(name, found)
-            self._tempers[site.level] = Temper(**found)
+            self._tempers[site.level] = SensitivityScaling(**found)
         return self._tempers[site.level]
 
 
-class Bench:
+class CandidateEvaluator:
     """Makes what the search asks for, each once, and notes it in `points`."""
 
-    def __init__(self, tools: Tools):
+    def __init__(self, tools: SearchContext):
         self.tools = tools
         self.points: list[Point] = []
         self._crossed = len(tools.folds) > 1
-        self._pruner = Pruner(tools, tools.sweep)
+        self._pruner = Pruner(tools, tools.calibration)
         self._folds = [
-            (Pruner(tools, fold.sweep, f"fold-{at}-") if self._crossed else self._pruner, fold.judge)
+            (Pruner(tools, fold.calibration, f"fold-{at}-") if self._crossed else self._pruner, fold.judge)
             for at, fold in enumerate(tools.folds)
         ]
-        self._operated: dict[tuple[int, float], Operated] = {}
+        self._operated: dict[tuple[int, float], AppliedPlan] = {}
 
-    def site(self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None) -> Site:
+    def site(
+        self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None
+    ) -> Structure:
         """A structure, and what it leaves to prune."""
         selection = self.tools.selection
         if trim is not None:
             selection = trimmed_selection(selection, trim, self.tools.options)
-        return Site(level, trim, selection, macs, timed)
+        return Structure(level, trim, selection, macs, timed)
 
     def time(self, structures: Structures, level: int) -> Timed:
         """Time a structure without correcting it: how long a kernel takes does not depend on its weights' values."""
@@ -184,24 +188,26 @@ class Bench:
         name = named(structures.plan(level).removed)
 
         def model() -> ir.Model:
-            return with_convolutions(structures.trimmed(tools.dense, level, tools.sweep).model, tools.sweep)[0]
+            return with_convolutions(
+                structures.trimmed(tools.dense, level, tools.calibration).model, tools.calibration
+            )[0]
 
         return tools.clock.time(name, model)
 
-    def rehearse(self, site: Site, shares: Sequence[float]) -> list[Evidence]:
+    def evaluate_at_low_fidelity(self, site: Structure, shares: Sequence[float]) -> list[DropEstimate]:
         """Prunings to these shares of the weights, in haste, judged."""
         tools, name = self.tools, f"rehearsal-{site.level}"
         found = tools.work.facts(name)
         if found is None:
             judged = [self._rehearsed(pruner, judge, site, shares) for pruner, judge in self._folds]
-            found = [dataclasses.asdict(pooled(each)) for each in zip(*judged, strict=True)]
+            found = [dataclasses.asdict(pool_folds(each)) for each in zip(*judged, strict=True)]
             tools.work.keep_facts(name, found)
-        evidence = [Evidence(**each) for each in found]
+        evidence = [DropEstimate(**each) for each in found]
         for kept, each in zip(shares, evidence, strict=True):
             self.note("rehearsal", site, kept=kept, drop=each.drop, bound=each.high)
         return evidence
 
-    def candidate(self, site: Site, kept: float) -> Candidate:
+    def candidate(self, site: Structure, kept: float) -> Candidate:
         """Prune and correct for real, in each fold, and judge."""
         work, name = self.tools.work, f"candidate-{site.level}-{kept:.6f}"
         found = work.facts(name)
@@ -210,16 +216,16 @@ class Bench:
             for pruner, judge in self._folds:
                 model = self._made(pruner, site, kept).model
                 self.tools.progress("judging", 0, 1)
-                evidence.append(judge.judge(self.tools.sweep.runtime.session(model)))
+                evidence.append(judge.judge(self.tools.calibration.runtime.session(model)))
                 sizes.append(self.tools.size(model))
-            found = {"evidence": dataclasses.asdict(pooled(evidence)), "bytes": round(np.mean(sizes))}
+            found = {"evidence": dataclasses.asdict(pool_folds(evidence)), "bytes": round(np.mean(sizes))}
             work.keep_facts(name, found)
-        result = Candidate(site, kept, Evidence(**found["evidence"]), found["bytes"])
+        result = Candidate(site, kept, DropEstimate(**found["evidence"]), found["bytes"])
         drop, bound = result.evidence.drop, result.evidence.high
         self.note("candidate", site, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
         return result
 
-    def operated(self, site: Site, kept: float) -> Operated:
+    def operated(self, site: Structure, kept: float) -> AppliedPlan:
         """What is delivered of a candidate, and how it was made."""
         return self._made(self._pruner, site, kept)
 
@@ -229,13 +235,13 @@ class Bench:
             return self.tools.size(self.operated(candidate.site, candidate.kept).model)
         return candidate.bytes
 
-    def note(self, kind: str, site: Site, **found: float | None) -> None:
+    def note(self, kind: str, site: Structure, **found: float | None) -> None:
         """Remember what was tried."""
         timed = site.timed
         times = (timed.model, timed.speedup) if timed else (None, None)
         self.points.append(Point(kind, site.macs, *times, **found))  # type: ignore[arg-type]
 
-    def _made(self, pruner: Pruner, site: Site, kept: float) -> Operated:
+    def _made(self, pruner: Pruner, site: Structure, kept: float) -> AppliedPlan:
         """A pruner's candidate; those that may be delivered are held."""
         if pruner is not self._pruner:
             return pruner.operated(site, kept)
@@ -244,13 +250,15 @@ class Bench:
             self._operated[key] = pruner.operated(site, kept)
         return self._operated[key]
 
-    def _rehearsed(self, pruner: Pruner, judge: Judge, site: Site, shares: Sequence[float]) -> list[Evidence]:
+    def _rehearsed(
+        self, pruner: Pruner, judge: DropEvaluator, site: Structure, shares: Sequence[float]
+    ) -> list[DropEstimate]:
         judged = []
         for done, model in enumerate(pruner.rehearsed(site, shares)):
             self.tools.progress("judging rehearsals", done, len(shares))
-            judged.append(judge.judge(self.tools.sweep.runtime.session(model)))
+            judged.append(judge.judge(self.tools.calibration.runtime.session(model)))
         return judged
 
 
-def _weights(site: Site, kept: float) -> int:
+def _weights(site: Structure, kept: float) -> int:
     return max(1, round(kept * sum(site.selection.sizes.values())))

@@ -10,20 +10,20 @@ import onnx_ir as ir
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.execution import Work
-from netsurgeon.pipeline.model_files import Source, data_facts
+from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.model_files import LoadedModel, data_facts
 from netsurgeon.pipeline.options import Goals, Options, Progress
-from netsurgeon.pipeline.profiling import Clock, Profile, TimingTable, timing_feeds
+from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, timing_feeds
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.search.candidate_search import Found, search
-from netsurgeon.pipeline.search.candidates import Bench, Fold, Tools
+from netsurgeon.pipeline.search.candidate_search import SearchResult, search
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Fold, SearchContext
 from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.trimming import TrimPlan
-from netsurgeon.pipeline.verification import Evidence, Inputs, Judge, Validation, counted
+from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, Inputs, Validation, paired_proportion_ci
 
 
 @dataclasses.dataclass(frozen=True)
-class Guided:
+class GoalSearch:
     """A search for some goals on some inputs.
 
     Attributes:
@@ -37,7 +37,7 @@ class Guided:
     """
 
     goals: Goals
-    source: Source
+    source: LoadedModel
     inputs: Inputs
     guide: Samples
     options: Options
@@ -47,17 +47,17 @@ class Guided:
     def search(
         self,
         selection: Selection,
-        sweep: Calibration,
+        calibration: Calibration,
         trim: TrimPlan | None,
         size: Callable[[ir.Model], int],
         progress: Progress,
-        work: Work,
-    ) -> Found:
+        work: RunFolder,
+    ) -> SearchResult:
         """Find the model.
 
         Args:
             selection: layers that take part.
-            sweep: inputs that the delivered model is corrected on.
+            calibration: inputs that the delivered model is corrected on.
             trim: units that go in any case.
             size: bytes of a model's file, packed.
             progress: called with stage, steps done and steps in all.
@@ -68,16 +68,18 @@ class Guided:
         """
         progress("judging the dense model", 0, 1)
         folds = tuple(
-            Fold(dataclasses.replace(sweep, samples=each.corrected), self._judge(each.guide))
+            Fold(dataclasses.replace(calibration, samples=each.corrected), self._judge(each.guide))
             for each in self.inputs.folds
         )
-        tools = Tools(
-            self.source.model, selection, folds, sweep, self._clock(work), size,
+        tools = SearchContext(
+            self.source.model, selection, folds, calibration, self._clock(work), size,
             candidate_options(self.options), progress, work,
         )  # fmt: skip
-        return search(Bench(tools), self.goals, trim)
+        return search(CandidateEvaluator(tools), self.goals, trim)
 
-    def facts(self, found: Found, validation: Validation, latency: Profile | None, model: ir.Model) -> SearchFacts:
+    def facts(
+        self, found: SearchResult, validation: Validation, latency: Profile | None, model: ir.Model
+    ) -> SearchFacts:
         """What the report says of the search, and of the final measurement beside it.
 
         Raises:
@@ -107,12 +109,12 @@ class Guided:
             self.table,
         )
 
-    def _judge(self, samples: Samples) -> Judge:
+    def _judge(self, samples: Samples) -> DropEvaluator:
         options = self.options
         dense = self.runtime.session(self.source.original)
-        return Judge(dense, samples, options.metric, options.label_offset, options.seed)
+        return DropEvaluator(dense, samples, options.metric, options.label_offset, options.seed)
 
-    def _clock(self, work: Work) -> Clock:
+    def _clock(self, work: RunFolder) -> StructureTimer:
         options = self.options
         runtime = Runtime(options.custom_ops, options.provider, options.threads, deployed=True)
         feed = next(self.inputs.calibration.batches())
@@ -121,7 +123,7 @@ class Guided:
         known = work.facts("timings")
         if known is not None and not self.table.models:
             self.table.take(TimingTable.of(known))
-        return Clock(
+        return StructureTimer(
             self.table,
             self.source.model,
             fed[0].feed if fed else feed,
@@ -129,14 +131,14 @@ class Guided:
             lambda table: work.keep_facts("timings", dataclasses.asdict(table)),
         )
 
-    def _measured(self, validation: Validation, model: ir.Model) -> Evidence:
+    def _measured(self, validation: Validation, model: ir.Model) -> DropEstimate:
         """The drop on the inputs of the final measurement."""
         count, agreement = validation.samples, validation.agreement
         if self.options.metric is None and validation.lost is not None and validation.gained is not None:
             right = round((validation.dense.top1 or 0.0) * count)
-            return counted("top-1", count, right, validation.lost, validation.gained)
+            return paired_proportion_ci("top-1", count, right, validation.lost, validation.gained)
         if self.options.metric is None and agreement is not None:
-            return counted("agreement", count, count, count - round(agreement * count), 0)
+            return paired_proportion_ci("agreement", count, count, count - round(agreement * count), 0)
         return self._judge(self.inputs.held).judge(self.runtime.session(model))
 
     def _check_latency(self, latency: Profile) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from netsurgeon.pipeline.options import Goals
-from netsurgeon.pipeline.verification import Evidence
+from netsurgeon.pipeline.verification import DropEstimate
 
 if TYPE_CHECKING:
     from netsurgeon.pipeline.profiling import Timed, TimingTable
@@ -63,10 +63,10 @@ class SearchFacts:
     goals: Goals
     guide: DataFacts
     folds: int
-    evidence: Evidence
+    evidence: DropEstimate
     proven: bool | None
     needed: int | None
-    measured: Evidence
+    measured: DropEstimate
     timed: Timed | None
     points: tuple[Point, ...]
     timings: TimingTable

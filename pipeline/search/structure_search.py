@@ -5,7 +5,7 @@ from __future__ import annotations
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
-from netsurgeon.pipeline.search.candidates import Bench, Site
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Structure
 from netsurgeon.pipeline.trimming import Structures, find_structures
 
 RESERVE = 1.02
@@ -16,7 +16,7 @@ TRIES = 4
 """Most candidates that are made to find the fastest one within a drop."""
 
 
-def fast_enough(bench: Bench, goals: Goals) -> tuple[Structures, Site]:
+def fast_enough(bench: CandidateEvaluator, goals: Goals) -> tuple[Structures, Structure]:
     """The ladder of structures, and the first one on it that meets the goals of time and work.
 
     Raises:
@@ -25,7 +25,7 @@ def fast_enough(bench: Bench, goals: Goals) -> tuple[Structures, Site]:
     tools = bench.tools
     nodes = tools.clock.nodes() if goals.is_timed else None
     structures = find_structures(
-        tools.dense, tools.selection, tools.sweep, tools.options, tools.progress, nodes, tools.work
+        tools.dense, tools.selection, tools.calibration, tools.options, tools.progress, nodes, tools.work
     )
     first = _site(bench, goals, structures, 0)
     if _meets(goals, first):
@@ -43,7 +43,9 @@ def fast_enough(bench: Bench, goals: Goals) -> tuple[Structures, Site]:
     return structures, high
 
 
-def nearest_to_keep(bench: Bench, goals: Goals, limit: float, structures: Structures, site: Site) -> str:
+def nearest_to_keep(
+    bench: CandidateEvaluator, goals: Goals, limit: float, structures: Structures, site: Structure
+) -> str:
     """What is wrong where a structure alone costs more than the limit: the nearest one that does not, in a sentence."""
     low, high = _site(bench, goals, structures, 0), site
     for _ in range(TRIES):
@@ -58,7 +60,7 @@ def nearest_to_keep(bench: Bench, goals: Goals, limit: float, structures: Struct
     )
 
 
-def _site(bench: Bench, goals: Goals, structures: Structures, level: int) -> Site:
+def _site(bench: CandidateEvaluator, goals: Goals, structures: Structures, level: int) -> Structure:
     """A structure, timed where a goal is."""
     timed: Timed | None = bench.time(structures, level) if goals.is_timed else None
     plan = structures.plan(level)
@@ -67,7 +69,7 @@ def _site(bench: Bench, goals: Goals, structures: Structures, level: int) -> Sit
     return site
 
 
-def _meets(goals: Goals, site: Site) -> bool:
+def _meets(goals: Goals, site: Structure) -> bool:
     assert site.macs is not None
     found = goals.max_macs is None or site.macs <= goals.max_macs
     if site.timed is not None:
@@ -84,7 +86,7 @@ def _between(structures: Structures, low: int, high: int) -> int:
     return min(range(low + 1, high), key=lambda level: abs(structures.macs(level) - 0.5 * (most + least)))
 
 
-def _described(structures: Structures, site: Site) -> str:
+def _described(structures: Structures, site: Structure) -> str:
     assert site.macs is not None
     work = f"{site.macs:,.0f} of {structures.macs(0):,.0f} multiply-adds"
     if site.timed is None:

@@ -67,7 +67,7 @@ class Data(click.types.StringParamType):
         )
 
 
-def joined(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def combine_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Several options as one decorator, listed by --help in this order."""
 
     def decorate(command: Command) -> Command:
@@ -78,7 +78,7 @@ def joined(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
     return decorate
 
 
-picture_options = joined(
+picture_options = combine_options(
     click.option("--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."),
     click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
     click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
@@ -92,13 +92,13 @@ picture_options = joined(
 classes_option = click.option(
     "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
 )
-run_options = joined(
+run_options = combine_options(
     click.option("--provider", default="cpu", show_default=True, help="Execution provider: cpu, cuda, tensorrt, …"),
     click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
     click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
 )
 """How the model is run."""
-data_options = joined(
+data_options = combine_options(
     picture_options,
     classes_option,
     click.option("--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."),

@@ -18,7 +18,7 @@ from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.model_files import ModelFacts
-from netsurgeon.pipeline.report import Report, verdict
+from netsurgeon.pipeline.report import Report, goal_summary
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 
@@ -59,7 +59,7 @@ def print_report(report: Report, console: Console) -> None:
     if report.trim is not None:
         _print_trim(report.trim, str(report.options["save"]), console)
     console.print(_models(report.dense, report.compressed, report.validation))
-    for sentence in verdict(report):
+    for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))
     source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
     console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")

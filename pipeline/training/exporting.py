@@ -12,7 +12,7 @@ import onnx_ir as ir
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.model_files import check_outputs, save_model
 from netsurgeon.pipeline.runtime import Runtime, relative_difference
-from netsurgeon.pipeline.training.torch_checks import require_torch, speaking
+from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
 
 TOLERANCE = 1e-4
 """Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
@@ -53,7 +53,7 @@ def export(run: str | Path, output: str | Path) -> Exported:
     from netsurgeon.models.training import CHECKPOINT, Process, outputs_of
     from netsurgeon.pipeline.data import Arrays
 
-    with speaking():
+    with value_errors_as_input_errors():
         _, network = runs.load_network(folder)
         inputs = runs.load_samples(folder)
     check_outputs([output], *(folder / name for name in (runs.RUN, CHECKPOINT, runs.SAMPLES)))

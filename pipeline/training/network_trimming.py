@@ -71,7 +71,9 @@ def trim_and_retrain(
         error = train(network, number)
         reached = plan.ratio is not None and whole >= plan.ratio * _size(network)
         last = error > limit or reached or number == plan.rounds
-        widths, narrower = process.decided(functools.partial(_surveyed, network, plan, validation, number, error, last))
+        widths, narrower = process.broadcast_from_main(
+            functools.partial(_surveyed, network, plan, validation, number, error, last)
+        )
         history += widths
         if error > limit:
             return best, history

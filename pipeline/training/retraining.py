@@ -21,7 +21,7 @@ from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data import InputSpec, PictureOptions, open_training_data
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import (
-    Source,
+    LoadedModel,
     check_outputs,
     input_specs,
     open_model,
@@ -32,7 +32,7 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.options import Progress
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.training.scores import Reference, Scores, check_same, scores
-from netsurgeon.pipeline.training.torch_checks import require_torch, speaking
+from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
 from netsurgeon.pipeline.training.training_options import TrainingOptions
 from netsurgeon.pipeline.training.training_run import silent
 
@@ -161,13 +161,13 @@ def retrain(
     require_torch()
     path, output = Path(model), Path(output)
     check_outputs([output], data, models=(path, chosen.dense))
-    with speaking():
+    with value_errors_as_input_errors():
         return _retrain(path, Path(data), output, chosen, progress or silent)
 
 
 def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, progress: Progress) -> Retraining | None:
     from netsurgeon.models.onnx_module import OnnxModule
-    from netsurgeon.models.training import Job, joined, split
+    from netsurgeon.models.training import Job, process_group, split
 
     runtime = Runtime()
     plain = read_model(path)[0].clone()
@@ -185,14 +185,14 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
         raise InputError(f"only pictures can be moved or mirrored, but an input has {few.ndim - 1} axes")
     given = before = scores(model, held, teacher, runtime)
     rounds = []
-    with joined(options.device) as process:
-        progress = progress if process.leads else silent
+    with process_group(options.device) as process:
+        progress = progress if process.is_main_process else silent
         objective = _objective(rows, teacher, few, options, process, progress)
         for number, sparsity in enumerate(options.sparsities, 1):
             if sparsity is not None:
                 progress(f"pruning, round {number}", 0, 1)
                 model = _shared(process, functools.partial(_pruned, model, spec.name, rows, sparsity, options))
-                before = process.decided(functools.partial(scores, model, held, teacher, runtime))
+                before = process.broadcast_from_main(functools.partial(scores, model, held, teacher, runtime))
             module = OnnxModule(ir.to_proto(model))
             check_same(model, module, few, runtime)
             module.to(process.device)
@@ -209,10 +209,10 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
             module.to("cpu")
             trained = _shared(process, functools.partial(_with_arrays, model, module.arrays()))
             check_same(trained, module, few, runtime)
-            after = process.decided(functools.partial(scores, trained, held, teacher, runtime))
+            after = process.broadcast_from_main(functools.partial(scores, trained, held, teacher, runtime))
             rounds.append(_judged(sparsity, before, after, number < options.rounds))
             model = trained if rounds[-1].taken else model
-        if not process.leads:
+        if not process.is_main_process:
             return None
     test = None if examples.test is None else scores(model, examples.test, teacher, runtime)
     save_model(model, output, runtime.session)
@@ -280,7 +280,7 @@ def _judged(sparsity: float | None, before: Scores, after: Scores, goes_on: bool
     return Round(sparsity, before, after, goes_on or now <= was)
 
 
-def _only_input(source: Source) -> InputSpec:
+def _only_input(source: LoadedModel) -> InputSpec:
     specs = input_specs(source.model)
     if len(specs) != 1 or specs[0].dtype != np.float32:
         raise InputError("only models with one input of type float32 can be retrained")
@@ -325,5 +325,5 @@ def _empty(value: ir.Value) -> npt.NDArray[np.bool_]:
 
 def _shared(process: Any, make: Callable[[], ir.Model]) -> ir.Model:
     """The model that the process which leads makes, in all processes."""
-    found: onnx.ModelProto = process.decided(lambda: ir.to_proto(make()))
+    found: onnx.ModelProto = process.broadcast_from_main(lambda: ir.to_proto(make()))
     return ir.from_proto(found)

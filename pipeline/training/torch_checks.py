@@ -25,7 +25,7 @@ def require_torch() -> None:
 
 
 @contextlib.contextmanager
-def speaking() -> Iterator[None]:
+def value_errors_as_input_errors() -> Iterator[None]:
     """What `models` refuses, in the user's words."""
     try:
         yield

@@ -19,7 +19,7 @@ from netsurgeon.pipeline.model_files import read_model
 from netsurgeon.pipeline.options import Progress
 from netsurgeon.pipeline.runtime import TOLERANCE, Runtime, relative_difference
 from netsurgeon.pipeline.training.network_trimming import Width, trim_and_retrain
-from netsurgeon.pipeline.training.torch_checks import require_torch, speaking
+from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
 from netsurgeon.pipeline.training.training_options import Constants, TrainOptions, constants
 
 PARITY_INPUTS = 64
@@ -96,7 +96,7 @@ def train(
     """
     chosen = TrainOptions(**options)
     require_torch()
-    with speaking():
+    with value_errors_as_input_errors():
         return _train(network, Path(data), Path(out), None if init is None else Path(init), chosen, progress or silent)
 
 
@@ -130,13 +130,15 @@ def _train(
         "validation": held,
         **chosen.described(),
     }
-    with training.joined(options.device) as process:
-        work = _Work(out, rows, kept, data.test, chosen, options.seed, process, progress if process.leads else silent)
+    with training.process_group(options.device) as process:
+        work = _Work(
+            out, rows, kept, data.test, chosen, options.seed, process, progress if process.is_main_process else silent
+        )
         module = _start(name, data.classes, options.seed, init, data.train).to(process.device)
         found = _found(out, asked, lambda: work.rehearsed(module))
         run = runs.Run(name, data.classes, _plain(asked), found)
         process.wait()  # until all have looked into the folder
-        if process.leads:
+        if process.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
             run.save(out)
             runs.save_samples(out, kept.inputs(np.arange(min(held, runs.SAMPLE_COUNT))))
@@ -289,7 +291,7 @@ class _Work:
             plan = dataclasses.replace(plan, allocation=run.found["allocation"])
         job = self._job(module, self.seed, self.out, "training", Surgery(module, plan, self.seed) if plan else None)
         job.run()
-        if not self.process.leads:
+        if not self.process.is_main_process:
             return None
         layers: tuple[LayerCount, ...] = ()
         if job.surgery is not None:
@@ -319,12 +321,14 @@ class _Work:
                 job.run()
                 load_weights(network, folder / CHECKPOINT)  # the same in all processes
                 trained += job.recipe.steps
-            error: float = self.process.decided(functools.partial(error_of, network, self.kept, self.process))
+            error: float = self.process.broadcast_from_main(
+                functools.partial(error_of, network, self.kept, self.process)
+            )
             return error
 
         plan = self.constants.trimming
         network, widths = trim_and_retrain(module, plan, self.kept, train_round, self.process)
-        if not self.process.leads:
+        if not self.process.is_main_process:
             return None
         write_rows(self.out / TRIMMING, Width, widths)
         save_checkpoint(self.out / CHECKPOINT, {"network": network.state_dict()}, {"step": trained})

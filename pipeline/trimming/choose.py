@@ -123,7 +123,7 @@ def require_goal(model: ir.Model, plan: TrimPlan, options: Options) -> None:
     Raises:
         CheckFailedError: it saves less, and the goal was no wish.
     """
-    if options.trim_is_a_wish or _reaches_goal(model, plan, options):
+    if options.trim_best_effort or _reaches_goal(model, plan, options):
         return
     saved = saved_share(model, plan.dependencies, plan.removed, options.save)
     raise CheckFailedError(

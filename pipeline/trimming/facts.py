@@ -11,7 +11,7 @@ import onnx_ir as ir
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.trimming.costs import multiply_adds, saved_share
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
-from netsurgeon.pipeline.verification import Proof
+from netsurgeon.pipeline.verification import EquivalenceCheck
 
 if TYPE_CHECKING:
     pass
@@ -73,4 +73,4 @@ class TrimFacts:
     groups: tuple[GroupFacts, ...]
     frozen: tuple[dict[str, Any], ...]
     failed: tuple[tuple[str, str], ...]
-    proof: Proof | None
+    proof: EquivalenceCheck | None

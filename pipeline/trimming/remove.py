@@ -15,7 +15,7 @@ from netsurgeon.pipeline.runtime import Feed, Runtime
 from netsurgeon.pipeline.trimming.costs import Mask, rounding_step
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.trimming.unit_owners import along
-from netsurgeon.pipeline.verification import Proof, prove
+from netsurgeon.pipeline.verification import EquivalenceCheck, check_equivalence
 
 
 def remove_units(
@@ -51,12 +51,12 @@ def remove_units(
 
 def _attempt(
     masked: ir.Model, dependencies: Dependencies, removed: Mask, feeds: Sequence[Feed], runtime: Runtime
-) -> tuple[ir.Model, Proof] | str:
+) -> tuple[ir.Model, EquivalenceCheck] | str:
     """The trimmed model and its proof, or why it does not hold."""
     model = masked.clone()
     try:
         TrimNeurons(dependencies, [dependencies.units[number] for number in np.flatnonzero(removed)])(model)
-        proof = prove(masked, model, feeds, runtime)
+        proof = check_equivalence(masked, model, feeds, runtime)
     except (ValueError, CheckFailedError, ir.passes.PassError) as error:
         return str(error.__cause__ or error)
     return (model, proof) if proof.holds else str(proof)

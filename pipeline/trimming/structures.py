@@ -18,7 +18,7 @@ import onnx_ir as ir
 from netsurgeon.passes.dependencies import Dependencies
 from netsurgeon.passes.trimming import MaskUnits, select_units
 from netsurgeon.pipeline.calibration import Calibration, Selection
-from netsurgeon.pipeline.execution import Work
+from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.trimming.choose import give_biases, no_units, proof_feeds
 from netsurgeon.pipeline.trimming.costs import candidate_work, multiply_adds, unit_axes
@@ -65,37 +65,37 @@ class Structures:
         costs = multiply_adds(self.base.dependencies)
         return [costs.total(~self.plan(level).removed) for level in range(len(self.cuts))]
 
-    def trimmed(self, model: ir.Model, level: int, sweep: Calibration) -> Trimmed:
+    def trimmed(self, model: ir.Model, level: int, calibration: Calibration) -> Trimmed:
         """The dense model without the units of a level, not corrected, and the proof that the rest is one function."""
         plan = self.plan(level)
         masked = model.clone()
         MaskUnits(plan.units)(masked)
-        return remove_units(masked, plan.dependencies, plan.removed, proof_feeds(sweep), sweep.runtime)
+        return remove_units(masked, plan.dependencies, plan.removed, proof_feeds(calibration), calibration.runtime)
 
 
 def find_structures(
     model: ir.Model,
     selection: Selection,
-    sweep: Calibration,
+    calibration: Calibration,
     options: Options,
     progress: Progress,
     milliseconds: Mapping[str, float] | None,
-    work: Work,
+    work: RunFolder,
 ) -> Structures:
     """As `order_units`, unless the work folder has it."""
     found = work.arrays("structures")
     if found is None:
-        structures = order_units(model, selection, sweep, options, progress, milliseconds)
+        structures = order_units(model, selection, calibration, options, progress, milliseconds)
         work.keep_arrays("structures", {"order": structures.order, "cuts": structures.cuts})
         return structures
     give_biases(selection.layers)
-    return Structures(no_units(model, selection.layers, sweep), found["order"], found["cuts"])
+    return Structures(no_units(model, selection.layers, calibration), found["order"], found["cuts"])
 
 
 def order_units(
     model: ir.Model,
     selection: Selection,
-    sweep: Calibration,
+    calibration: Calibration,
     options: Options,
     progress: Progress,
     milliseconds: Mapping[str, float] | None = None,
@@ -105,15 +105,17 @@ def order_units(
     Args:
         model: the dense model; layers that can have a bias get one.
         selection: layers that may be corrected.
-        sweep: calibration inputs.
+        calibration: calibration inputs.
         options: importance, and the multiples that counts of units are rounded to.
         progress: called with stage, steps done and steps in all.
         milliseconds: of the nodes that were measured, by name; None = multiply-adds are to be saved.
     """
     give_biases(selection.layers)
-    base = no_units(model, selection.layers, sweep)
+    base = no_units(model, selection.layers, calibration)
     dependencies = base.dependencies
-    importance, candidates = price_units(model, base.layers, dependencies, base.candidates, sweep, options, progress)
+    importance, candidates = price_units(
+        model, base.layers, dependencies, base.candidates, calibration, options, progress
+    )
     rates = None if milliseconds is None else _rates(dependencies, milliseconds)
     costs = candidate_work(dependencies, candidates, rates)
     axes = unit_axes(dependencies, candidates, options.multiple)

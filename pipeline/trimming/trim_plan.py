@@ -12,10 +12,10 @@ import onnx_ir as ir
 from netsurgeon.passes import solvers
 from netsurgeon.passes.dependencies import Dependencies, Group, Unit
 from netsurgeon.passes.layers import Layer
-from netsurgeon.passes.pruning import Gone
+from netsurgeon.passes.pruning import RemovedSlices
 from netsurgeon.pipeline.trimming.costs import Ints, Mask
 from netsurgeon.pipeline.trimming.unit_owners import Owners
-from netsurgeon.pipeline.verification import Proof
+from netsurgeon.pipeline.verification import EquivalenceCheck
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +65,12 @@ class TrimPlan:
         candidates = np.array(described["candidates"], np.int64)
         return dataclasses.replace(self, removed=removed, candidates=candidates, failed=failed)
 
-    def gone(self) -> dict[str, Gone]:
+    def gone(self) -> dict[str, RemovedSlices]:
         """By layer name: what it loses; layers that lose nothing are not in it."""
         result = {}
         for layer in self.layers:
             owners = Owners.of(layer, self.dependencies)
-            gone = Gone(solvers.owned(owners.columns, self.removed), solvers.owned(owners.rows, self.removed))
+            gone = RemovedSlices(solvers.owned(owners.columns, self.removed), solvers.owned(owners.rows, self.removed))
             if gone.columns.any() or gone.rows.any():
                 result[layer.name] = gone
         return result
@@ -90,4 +90,4 @@ class Trimmed:
     model: ir.Model = dataclasses.field(repr=False)
     removed: Mask = dataclasses.field(repr=False)
     failed: tuple[tuple[Group, str], ...]
-    proof: Proof | None
+    proof: EquivalenceCheck | None

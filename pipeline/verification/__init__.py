@@ -1,25 +1,32 @@
 """Accuracy and equality on inputs that calibration never saw."""
 
-from netsurgeon.pipeline.verification.confidence import Evidence, can_tell, counted, expected_drop, least_inputs, pooled
-from netsurgeon.pipeline.verification.equivalence import Proof, prove
-from netsurgeon.pipeline.verification.judge import Judge
+from netsurgeon.pipeline.verification.confidence import (
+    DropEstimate,
+    expected_drop,
+    has_enough_samples,
+    least_inputs,
+    paired_proportion_ci,
+    pool_folds,
+)
+from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
+from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.splits import Inputs, open_inputs
 from netsurgeon.pipeline.verification.validation import Validation, check_labels, load_metric, validate
 
 __all__ = [
-    "Evidence",
+    "DropEstimate",
+    "DropEvaluator",
+    "EquivalenceCheck",
     "Inputs",
-    "Judge",
-    "Proof",
     "Validation",
-    "can_tell",
+    "check_equivalence",
     "check_labels",
-    "counted",
     "expected_drop",
+    "has_enough_samples",
     "least_inputs",
     "load_metric",
     "open_inputs",
-    "pooled",
-    "prove",
+    "paired_proportion_ci",
+    "pool_folds",
     "validate",
 ]

@@ -27,7 +27,7 @@ BOTH_WAYS = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Evidence:
+class DropEstimate:
     """How much worse the compressed model is on some inputs, and what that says of all inputs.
 
     Attributes:
@@ -68,12 +68,12 @@ def least_inputs(goal: float) -> int:
     return math.ceil(_Z**2 * (1.0 - goal) / goal)
 
 
-def can_tell(samples: int, goal: float) -> bool:
+def has_enough_samples(samples: int, goal: float) -> bool:
     """Whether so many inputs are enough to ask for a proof that a drop is within the goal."""
     return samples >= TELLING * least_inputs(goal)
 
 
-def expected_drop(evidence: Evidence, tried: Sequence[Evidence]) -> float:
+def expected_drop(evidence: DropEstimate, tried: Sequence[DropEstimate]) -> float:
     """The drop that is to be expected, where what was tried can tell it better than the drop found.
 
     Outputs that are off by a little change answers in proportion to it, but nearly as many become right as wrong: what
@@ -95,12 +95,12 @@ def expected_drop(evidence: Evidence, tried: Sequence[Evidence]) -> float:
     return max(factor * evidence.changed**2, evidence.low) if factor > 0.0 else evidence.drop
 
 
-def _goes_both_ways(evidence: Evidence) -> bool:
+def _goes_both_ways(evidence: DropEstimate) -> bool:
     beyond = evidence.drop - BOTH_WAYS * evidence.changed
     return beyond <= _Z * math.sqrt(evidence.changed / evidence.samples)
 
 
-def counted(measure: Measure, samples: int, right: int, lost: int, gained: int) -> Evidence:
+def paired_proportion_ci(measure: Measure, samples: int, right: int, lost: int, gained: int) -> DropEstimate:
     """Evidence from answers that are right or wrong.
 
     The bounds are those of Tango's score interval for the difference of paired proportions (Statistics in Medicine 17,
@@ -117,7 +117,7 @@ def counted(measure: Measure, samples: int, right: int, lost: int, gained: int) 
     spread = math.sqrt(max((lost + gained) / samples - drop**2, 0.0))
     high = _tango(samples, lost, gained)
     low = -_tango(samples, gained, lost)
-    return Evidence(measure, samples, right / samples, drop, low, high, spread)
+    return DropEstimate(measure, samples, right / samples, drop, low, high, spread)
 
 
 def _tango(count: int, lost: int, gained: int) -> float:
@@ -136,12 +136,12 @@ def _tango(count: int, lost: int, gained: int) -> float:
     return float(scipy.optimize.brentq(excess, start, 1.0 - _EDGE, xtol=1e-12))
 
 
-def averaged(measure: Measure, dense: float, shares: Array) -> Evidence:
+def student_ci(measure: Measure, dense: float, shares: Array) -> DropEstimate:
     """Evidence from what each input adds to the drop, (samples,); Student's bounds of the mean."""
     return _student(measure, dense, len(shares), float(np.mean(shares)), float(np.var(shares)))
 
 
-def pooled(parts: Sequence[Evidence]) -> Evidence:
+def pool_folds(parts: Sequence[DropEstimate]) -> DropEstimate:
     """One evidence from those of models that were made alike, each on its part of the inputs.
 
     Args:
@@ -151,31 +151,31 @@ def pooled(parts: Sequence[Evidence]) -> Evidence:
         return parts[0]
     measure, samples = parts[0].measure, sum(each.samples for each in parts)
 
-    def mean(figure: Callable[[Evidence], float]) -> float:
+    def mean(figure: Callable[[DropEstimate], float]) -> float:
         return sum(each.samples * figure(each) for each in parts) / samples
 
     dense, drop = mean(lambda each: each.dense), mean(lambda each: each.drop)
     if measure == "outputs":
         return _student(measure, dense, samples, drop, mean(_variance) + mean(lambda each: each.drop**2) - drop**2)
     right, differ, balance = (round(samples * each) for each in (dense, mean(lambda each: each.changed), drop))
-    return counted(measure, samples, right, (differ + balance) // 2, (differ - balance) // 2)
+    return paired_proportion_ci(measure, samples, right, (differ + balance) // 2, (differ - balance) // 2)
 
 
-def _variance(evidence: Evidence) -> float:
+def _variance(evidence: DropEstimate) -> float:
     """Mean square about the mean of what one input adds to the drop."""
     return evidence.spread**2 * (evidence.samples - 1) / evidence.samples if evidence.samples > 1 else 0.0
 
 
-def _student(measure: Measure, dense: float, count: int, drop: float, variance: float) -> Evidence:
+def _student(measure: Measure, dense: float, count: int, drop: float, variance: float) -> DropEstimate:
     """Student's bounds of a mean, from that of `count` inputs and the mean square about it."""
     spread = math.sqrt(variance * count / (count - 1)) if count > 1 else math.inf
     reach = float(scipy.stats.t.ppf(CONFIDENCE, count - 1)) * spread / math.sqrt(count) if count > 1 else math.inf
-    return Evidence(measure, count, dense, drop, drop - reach, drop + reach, spread)
+    return DropEstimate(measure, count, dense, drop, drop - reach, drop + reach, spread)
 
 
-def resampled(
+def bootstrap_ci(
     samples: int, dense: float, drop: float, again: Callable[[npt.NDArray[np.int64]], float], seed: int
-) -> Evidence:
+) -> DropEstimate:
     """Evidence for a metric over all inputs: percentiles of its drop over RESAMPLES paired bootstrap samples.
 
     Samples on which the metric is NaN are left out, unless they are the half.
@@ -193,4 +193,4 @@ def resampled(
     drops = told if 2 * len(told) > RESAMPLES else drops
     low, high = np.quantile(drops, (1.0 - CONFIDENCE, CONFIDENCE))
     spread = float(np.std(drops, ddof=1)) * math.sqrt(samples)
-    return Evidence("metric", samples, dense, drop, min(float(low), drop), max(float(high), drop), spread)
+    return DropEstimate("metric", samples, dense, drop, min(float(low), drop), max(float(high), drop), spread)

@@ -42,7 +42,7 @@ class OutputProof:
 
 
 @dataclasses.dataclass(frozen=True)
-class Proof:
+class EquivalenceCheck:
     """What the runs have shown.
 
     Attributes:
@@ -61,7 +61,7 @@ class Proof:
         return not self.failure and all(each.difference <= self.tolerance for each in self.outputs)
 
     @property
-    def says_something(self) -> bool:
+    def is_informative(self) -> bool:
         """Whether an output varies over the inputs."""
         return any(each.varies for each in self.outputs)
 
@@ -70,7 +70,7 @@ class Proof:
         if self.failure:
             return self.failure
         worst = max(self.outputs, key=lambda each: each.difference, default=None)
-        if worst is None or (self.holds and not self.says_something):
+        if worst is None or (self.holds and not self.is_informative):
             return "no output varies over the inputs: equality proves nothing"
         relation = "at most" if self.holds else "more than the allowed"
         limit = worst.difference if self.holds else self.tolerance
@@ -78,7 +78,7 @@ class Proof:
         return f"outputs differ by {relation} {limit:.2g} of their scale{detail}"
 
 
-def prove(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed], runtime: Runtime) -> Proof:
+def check_equivalence(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed], runtime: Runtime) -> EquivalenceCheck:
     """Run both models on the feeds, with graph optimisation off and on, and compare their outputs.
 
     Args:
@@ -104,9 +104,9 @@ def prove(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed], runtime: R
                 scale = _RANGE if name in entering else 0.0
                 worst[name] = max(worst[name], _difference(wanted[name], found[name], scale))
         except CheckFailedError as error:
-            return Proof((), tolerance, f"the trimmed model does not run: {error}")
+            return EquivalenceCheck((), tolerance, f"the trimmed model does not run: {error}")
         varies |= {name: _varies(wanted[name]) for name in names}
-    return Proof(tuple(OutputProof(name, worst[name], varies[name]) for name in names), tolerance)
+    return EquivalenceCheck(tuple(OutputProof(name, worst[name], varies[name]) for name in names), tolerance)
 
 
 def _run(

@@ -7,12 +7,11 @@ import dataclasses
 
 import numpy as np
 
-from netsurgeon.pipeline.data import Samples, open_samples
-from netsurgeon.pipeline.data import Source as Data
+from netsurgeon.pipeline.data import DataSource, Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.model_files import Source, input_specs, path_of
+from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
 from netsurgeon.pipeline.options import Goals, Options
-from netsurgeon.pipeline.verification.confidence import can_tell
+from netsurgeon.pipeline.verification.confidence import has_enough_samples
 
 HELD_OUT = 0.125
 """Share of the calibration inputs kept for validation where no test inputs are given."""
@@ -47,8 +46,8 @@ class Inputs:
         warnings: what was left out and why; files by name only.
     """
 
-    data: Data
-    test: Data | None
+    data: DataSource
+    test: DataSource | None
     calibration: Samples
     guide: Samples | None
     folds: tuple[Fold, ...]
@@ -62,7 +61,7 @@ class Inputs:
         return (self.calibration, *([self.guide] if self.guide else []), self.held)
 
 
-def open_inputs(source: Source, data: Data, test: Data | None, options: Options) -> Inputs:
+def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, options: Options) -> Inputs:
     """Open the data, and divide it.
 
     Raises:
@@ -114,13 +113,13 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
     except InputError as error:
         raise InputError(f"the inputs cannot be divided for {goals}: {error}") from error
     simple = options.trim is None and not goals.is_structural and options.metric is None
-    few = goals.max_drop is not None and not can_tell(guide.count // 2, goals.max_drop)
+    few = goals.max_drop is not None and not has_enough_samples(guide.count // 2, goals.max_drop)
     if simple and few and given.count <= 2 * MOST_CORRECTED:
         return dataclasses.replace(inputs, guide=given, folds=(Fold(rest, guide), Fold(guide, rest)))
     return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
 
 
-def _open(source: Source, data: Data, options: Options, limit: int | None) -> Samples:
+def _open(source: LoadedModel, data: DataSource, options: Options, limit: int | None) -> Samples:
     return open_samples(
         data,
         input_specs(source.original),
@@ -132,7 +131,7 @@ def _open(source: Source, data: Data, options: Options, limit: int | None) -> Sa
     )
 
 
-def _without_folder(warnings: tuple[str, ...], data: Data) -> tuple[str, ...]:
+def _without_folder(warnings: tuple[str, ...], data: DataSource) -> tuple[str, ...]:
     """The warnings, the data's path shortened to its name."""
     path = path_of(data)
     return tuple(text.replace(str(path), path.name) for text in warnings) if path else warnings

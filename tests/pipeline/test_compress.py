@@ -25,9 +25,9 @@ from PIL import Image
 
 import netsurgeon
 from netsurgeon.cli import run
+from netsurgeon.passes import solvers
 from netsurgeon.passes.packing.pack_weights import PackWeights
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
-from netsurgeon.passes.solvers import error_curve
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.methods import METHODS
 from netsurgeon.pipeline import compress as compress_module
@@ -738,7 +738,7 @@ def test_a_hessian_without_factor_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     def fails(*arguments: Any, **options: Any) -> None:
         raise FactorizationError("layer 'first', damping 1e-09: no Cholesky factor")
 
-    monkeypatch.setattr(compress_module, "operate", fails)
+    monkeypatch.setattr(compress_module, "apply_plan", fails)
     with pytest.raises(CheckFailedError, match=r"layer 'first'.*--damping"):
         compress(perceptron(), inputs(), sparsity=0.5, **UNIFORM)
 
@@ -1008,7 +1008,7 @@ def test_a_failed_factorisation_names_layer_and_damping(monkeypatch: pytest.Monk
     def fails(*_: object) -> None:
         raise FactorizationError("the damped Hessian is not positive definite")
 
-    monkeypatch.setattr(error_curve, "curve", fails)
+    monkeypatch.setattr(solvers, "curve", fails)
     with pytest.raises(
         CheckFailedError, match=r"layer 'first', damping [0-9.e-]+: the damped Hessian .*: give a larger"
     ):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from netsurgeon.passes.axes.declare import Scope, UndeclaredError, operator
+from netsurgeon.passes.axes.declare import NodeAxes, UndeclaredError, operator
 from netsurgeon.passes.axes.labels import Axis
 
 
-def broadcast(scope: Scope, inputs: list[tuple[Axis, ...]]) -> list[Axis]:
+def broadcast(scope: NodeAxes, inputs: list[tuple[Axis, ...]]) -> list[Axis]:
     """Join the axes of operands as broadcasting pairs them; axes of size 1 do not join."""
     rank = max(len(axes) for axes in inputs)
     result: list[Axis] = []
@@ -25,7 +25,7 @@ def broadcast(scope: Scope, inputs: list[tuple[Axis, ...]]) -> list[Axis]:
     *("Ceil", "Round", "Identity", "Cast", "Dropout", "Shrink"),
     zero="first",
 )
-def _zero_keeping(scope: Scope) -> None:
+def _zero_keeping(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     scope.emit(axes, axes)
 
@@ -34,22 +34,22 @@ def _zero_keeping(scope: Scope) -> None:
     *("Sigmoid", "HardSigmoid", "Softplus", "Exp", "Log", "Cos", "Cosh", "Acos", "Acosh", "Reciprocal", "Not"),
     *("IsNaN", "IsInf", "Clip", "BitwiseNot", "CastLike"),
 )
-def _unary(scope: Scope) -> None:
+def _unary(scope: NodeAxes) -> None:
     scope.emit(scope.axes(0))
 
 
 @operator("Add", "Sub", "Sum", "Max", "Min", "Mean", zero="all")
-def _sums(scope: Scope) -> None:
+def _sums(scope: NodeAxes) -> None:
     _elementwise(scope)
 
 
 @operator("Mul", "And", zero="any")
-def _product(scope: Scope) -> None:
+def _product(scope: NodeAxes) -> None:
     _elementwise(scope)
 
 
 @operator("Div", "PRelu", "Mod", zero="first")
-def _first_counts(scope: Scope) -> None:
+def _first_counts(scope: NodeAxes) -> None:
     _elementwise(scope)
 
 
@@ -57,23 +57,23 @@ def _first_counts(scope: Scope) -> None:
     *("Pow", "Where", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor"),
     *("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
 )
-def _others(scope: Scope) -> None:
+def _others(scope: NodeAxes) -> None:
     _elementwise(scope)
 
 
-def _elementwise(scope: Scope) -> None:
+def _elementwise(scope: NodeAxes) -> None:
     scope.emit(broadcast(scope, [scope.axes(index) for index in range(len(scope.node.inputs))]))
 
 
 # ------------------------------------------------------------------------------------------------ reductions
-def _places(scope: Scope, given: tuple[int, ...] | None) -> set[int]:
+def _places(scope: NodeAxes, given: tuple[int, ...] | None) -> set[int]:
     """Axes as numbers from 0; None and nothing stand for all of them."""
     rank = len(scope.shape(0))
     return {axis % rank for axis in given} if given else set(range(rank))
 
 
 @operator(*(f"Reduce{kind}" for kind in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp")))
-def _reduce(scope: Scope) -> None:
+def _reduce(scope: NodeAxes) -> None:
     given = scope.numbers(1, "axes")
     if not given and scope.node.attributes.get_int("noop_with_empty_axes", 0) == 1:
         scope.emit(scope.axes(0))
@@ -82,16 +82,16 @@ def _reduce(scope: Scope) -> None:
 
 
 @operator("ReduceSumSquare")
-def _reduce_square(scope: Scope) -> None:
+def _reduce_square(scope: NodeAxes) -> None:
     _collapse(scope, _places(scope, scope.numbers(1, "axes")))
 
 
 @operator("ArgMax", "ArgMin")
-def _arg(scope: Scope) -> None:
+def _arg(scope: NodeAxes) -> None:
     _collapse(scope, _places(scope, (scope.node.attributes.get_int("axis", 0),)))
 
 
-def _collapse(scope: Scope, gone: set[int]) -> None:
+def _collapse(scope: NodeAxes, gone: set[int]) -> None:
     axes = scope.axes(0)
     scope.freeze((axes[at] for at in gone), "it reduces over the axis")
     if scope.node.attributes.get_int("keepdims", 1):
@@ -101,7 +101,7 @@ def _collapse(scope: Scope, gone: set[int]) -> None:
 
 
 @operator("TopK")
-def _top_k(scope: Scope) -> None:
+def _top_k(scope: NodeAxes) -> None:
     axes = list(scope.axes(0))
     at = scope.node.attributes.get_int("axis", -1) % len(axes)
     scope.freeze([axes[at]], "it ranks along the axis")
@@ -111,7 +111,7 @@ def _top_k(scope: Scope) -> None:
 
 # ------------------------------------------------------------------------------------------------ along an axis
 @operator("Softmax", "LogSoftmax", "Hardmax")
-def _softmax(scope: Scope) -> None:
+def _softmax(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     if scope.opset >= 13:
         normalised = [axes[scope.node.attributes.get_int("axis", -1)]]
@@ -122,29 +122,29 @@ def _softmax(scope: Scope) -> None:
 
 
 @operator("LpNormalization")
-def _lp_normalization(scope: Scope) -> None:
+def _lp_normalization(scope: NodeAxes) -> None:
     _freeze_one(scope, scope.node.attributes.get_int("axis", -1), "it normalises over the axis")
 
 
 @operator("CumSum")
-def _cumulative(scope: Scope) -> None:
+def _cumulative(scope: NodeAxes) -> None:
     (at,) = scope.numbers(1) or (0,)
     _freeze_one(scope, at, "it sums up along the axis")
 
 
 @operator("LRN")
-def _local_response(scope: Scope) -> None:
+def _local_response(scope: NodeAxes) -> None:
     _freeze_one(scope, 1, "it normalises over neighbouring channels")
 
 
-def _freeze_one(scope: Scope, at: int, text: str) -> None:
+def _freeze_one(scope: NodeAxes, at: int, text: str) -> None:
     axes = scope.axes(0)
     scope.freeze([axes[at]], text)
     scope.emit(axes)
 
 
 @operator("MeanVarianceNormalization")
-def _mean_variance(scope: Scope) -> None:
+def _mean_variance(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     scope.freeze((axes[at] for at in _places(scope, scope.numbers(1, "axes") or (0, 2, 3))), "it normalises over it")
     scope.emit(axes)
@@ -152,7 +152,7 @@ def _mean_variance(scope: Scope) -> None:
 
 # ------------------------------------------------------------------------------------------------ over space
 @operator("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", zero="first")
-def _pool(scope: Scope) -> None:
+def _pool(scope: NodeAxes) -> None:
     if any(value.uses() or value.is_graph_output() for value in scope.node.outputs[1:]):
         raise UndeclaredError("its indices run over channels too")
     axes = scope.axes(0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from netsurgeon.passes.axes.declare import Removal, Scope, UndeclaredError, operator
+from netsurgeon.passes.axes.declare import NodeAxes, Removal, UndeclaredError, operator
 from netsurgeon.passes.graph import Edit, SetAttribute
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -19,7 +19,7 @@ def _rewrite_hidden_size(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("LSTM", "GRU", "RNN", rewrite=_rewrite_hidden_size)
-def _recurrent(scope: Scope) -> None:
+def _recurrent(scope: NodeAxes) -> None:
     if scope.node.attributes.get_int("layout", 0):
         raise UndeclaredError("its batch comes first")
     if not scope.is_constant(1) or not scope.is_constant(2):

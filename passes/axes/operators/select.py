@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.passes.axes.declare import Removal, Scope, UndeclaredError, operator
+from netsurgeon.passes.axes.declare import NodeAxes, Removal, UndeclaredError, operator
 from netsurgeon.passes.axes.labels import Axis
 from netsurgeon.passes.graph import Edit, GatherBefore, SetAttribute, SetConstant
 
@@ -15,7 +15,7 @@ _END = np.iinfo(np.int64).max
 
 
 @operator("Concat", zero="carried")
-def _concat(scope: Scope) -> None:
+def _concat(scope: NodeAxes) -> None:
     inputs = [scope.axes(index) for index in range(len(scope.node.inputs))]
     at = scope.node.attributes.get_int("axis", 0) % len(inputs[0])
     result = list(inputs[0])
@@ -42,7 +42,7 @@ def _rewrite_split(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("Split", rewrite=_rewrite_split, zero="first")
-def _split(scope: Scope) -> None:
+def _split(scope: NodeAxes) -> None:
     if not scope.is_static(1):
         raise UndeclaredError("its sizes are computed while the model runs")
     axes = scope.axes(0)
@@ -56,7 +56,7 @@ def _split(scope: Scope) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ Slice
-def _bounds(source: Scope | Removal, extents: tuple[int, ...]) -> Mapping[int, tuple[int, int, int, int]]:
+def _bounds(source: NodeAxes | Removal, extents: tuple[int, ...]) -> Mapping[int, tuple[int, int, int, int]]:
     """By axis: place in the lists of bounds, start, end and step as given."""
     starts, ends, axes, steps = _bound_lists(source)
     if starts is None or ends is None:
@@ -67,10 +67,10 @@ def _bounds(source: Scope | Removal, extents: tuple[int, ...]) -> Mapping[int, t
     return {a % rank: (k, starts[k], ends[k], steps[k]) for k, a in enumerate(axes)}
 
 
-def _bound_lists(source: Scope | Removal) -> list[tuple[int, ...] | None]:
+def _bound_lists(source: NodeAxes | Removal) -> list[tuple[int, ...] | None]:
     lists: list[tuple[int, ...] | None] = []
     for index, name in ((1, "starts"), (2, "ends"), (3, "axes"), (4, "steps")):
-        if isinstance(source, Scope):
+        if isinstance(source, NodeAxes):
             lists.append(source.numbers(index, name))
             continue
         attribute, constant = source.node.attributes.get(name), source.constant(index)
@@ -122,7 +122,7 @@ def _write(removal: Removal, index: int, name: str, changes: Mapping[int, int]) 
 
 
 @operator("Slice", rewrite=_rewrite_slice, zero="first")
-def _slice(scope: Scope) -> None:
+def _slice(scope: NodeAxes) -> None:
     axes, output = list(scope.axes(0)), scope.output_shape()
     try:
         bounds = _bounds(scope, scope.shape(0))
@@ -155,7 +155,7 @@ def _rewrite_gather(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("Gather", rewrite=_rewrite_gather, zero="first")
-def _gather(scope: Scope) -> None:
+def _gather(scope: NodeAxes) -> None:
     axes, indices = scope.axes(0), scope.shape(1)
     at = scope.node.attributes.get_int("axis", 0) % len(axes)
     picked = scope.numbers(1) if scope.is_constant(1) else None
@@ -195,7 +195,7 @@ def _rewrite_pad(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("Pad", rewrite=_rewrite_pad)
-def _pad(scope: Scope) -> None:
+def _pad(scope: NodeAxes) -> None:
     axes, output = list(scope.axes(0)), scope.output_shape()
     constant_mode = scope.node.attributes.get_string("mode", "constant") == "constant"
     static = "pads" in scope.node.attributes or scope.is_static(1)
@@ -214,7 +214,7 @@ def _pad(scope: Scope) -> None:
 
 
 @operator("Tile", zero="first")
-def _tile(scope: Scope) -> None:
+def _tile(scope: NodeAxes) -> None:
     axes, repeats = scope.axes(0), scope.numbers(1) or ()
     scope.freeze((axis for axis, times in zip(axes, repeats, strict=True) if times != 1), "it repeats the axis")
     scope.emit([a if n == 1 else scope.fixed(len(a) * n) for a, n in zip(axes, repeats, strict=True)])

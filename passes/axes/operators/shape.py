@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from netsurgeon.passes.axes.declare import Removal, Scope, UndeclaredError, operator
+from netsurgeon.passes.axes.declare import NodeAxes, Removal, UndeclaredError, operator
 from netsurgeon.passes.axes.labels import Axis
 from netsurgeon.passes.graph import Edit
 
 
 @operator("Transpose", zero="first")
-def _transpose(scope: Scope) -> None:
+def _transpose(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     order = scope.node.attributes.get_ints("perm", tuple(reversed(range(len(axes)))))
     scope.emit([axes[at] for at in order])
 
 
 @operator("Squeeze", zero="first")
-def _squeeze(scope: Scope) -> None:
+def _squeeze(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     given = scope.numbers(1, "axes")
     gone = {at % len(axes) for at in given} if given else {at for at, axis in enumerate(axes) if len(axis) == 1}
@@ -29,7 +29,7 @@ def _squeeze(scope: Scope) -> None:
 
 
 @operator("Unsqueeze", zero="first")
-def _unsqueeze(scope: Scope) -> None:
+def _unsqueeze(scope: NodeAxes) -> None:
     axes, given = scope.axes(0), scope.numbers(1, "axes") or ()
     rank = len(axes) + len(given)
     new, held = {at % rank for at in given}, iter(axes)
@@ -48,7 +48,7 @@ def _rewrite_reshape(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("Reshape", rewrite=_rewrite_reshape, zero="first")
-def _reshape(scope: Scope) -> None:
+def _reshape(scope: NodeAxes) -> None:
     inputs, output = scope.axes(0), scope.output_shape()
     axes = _regroup(scope, inputs, output)
     scope.sizes(1, axes)
@@ -61,11 +61,11 @@ def _reshape(scope: Scope) -> None:
 
 
 @operator("Flatten", zero="first")
-def _flatten(scope: Scope) -> None:
+def _flatten(scope: NodeAxes) -> None:
     scope.emit(_regroup(scope, scope.axes(0), scope.output_shape()))
 
 
-def _regroup(scope: Scope, inputs: Sequence[Axis], output: tuple[int, ...]) -> list[Axis]:
+def _regroup(scope: NodeAxes, inputs: Sequence[Axis], output: tuple[int, ...]) -> list[Axis]:
     """Axes of the output: both sides are runs of the same factors, wherever their products meet."""
     before = tuple(len(axis) for axis in inputs)
     if math.prod(before) != math.prod(output) or 0 in before:
@@ -122,7 +122,7 @@ def _spans(extents: list[int], sizes: list[int]) -> Iterator[list[int]]:
         yield taken
 
 
-def _input_factors(scope: Scope, axes: list[Axis], sizes: list[int]) -> list[Axis]:
+def _input_factors(scope: NodeAxes, axes: list[Axis], sizes: list[int]) -> list[Axis]:
     """A label axis for each factor; an input axis that is one factor stands for it."""
     factors: list[Axis] = []
     for axis, taken in zip(axes, _spans([len(axis) for axis in axes], sizes), strict=True):
@@ -133,7 +133,7 @@ def _input_factors(scope: Scope, axes: list[Axis], sizes: list[int]) -> list[Axi
     return factors
 
 
-def _merged(scope: Scope, factors: list[Axis], extent: int) -> Axis:
+def _merged(scope: NodeAxes, factors: list[Axis], extent: int) -> Axis:
     if len(factors) == 1:
         return factors[0]
     flat = scope.fresh(extent)
@@ -142,7 +142,7 @@ def _merged(scope: Scope, factors: list[Axis], extent: int) -> Axis:
 
 
 @operator("DepthToSpace", zero="first")
-def _depth_to_space(scope: Scope) -> None:
+def _depth_to_space(scope: NodeAxes) -> None:
     batch, channels, *space = scope.axes(0)
     block = scope.node.attributes.get_int("blocksize", 1)
     inner, side = scope.fresh(len(channels) // block**2), scope.fixed(block**2)
@@ -153,7 +153,7 @@ def _depth_to_space(scope: Scope) -> None:
 
 
 @operator("SpaceToDepth", zero="first")
-def _space_to_depth(scope: Scope) -> None:
+def _space_to_depth(scope: NodeAxes) -> None:
     batch, channels, *space = scope.axes(0)
     block = scope.node.attributes.get_int("blocksize", 1)
     flat = scope.fresh(len(channels) * block**2)
@@ -176,7 +176,7 @@ def _rewrite_expand(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("Expand", rewrite=_rewrite_expand, zero="first")
-def _expand(scope: Scope) -> None:
+def _expand(scope: NodeAxes) -> None:
     axes, output = scope.axes(0), scope.output_shape()
     padded = [scope.fixed(1)] * (len(output) - len(axes)) + list(axes)
     result = [axis if len(axis) == extent else scope.fresh(extent) for axis, extent in zip(padded, output, strict=True)]
@@ -189,7 +189,7 @@ def _rewrite_constant_of_shape(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("ConstantOfShape", rewrite=_rewrite_constant_of_shape)
-def _constant_of_shape(scope: Scope) -> None:
+def _constant_of_shape(scope: NodeAxes) -> None:
     axes = [scope.fresh(extent) for extent in scope.output_shape()]
     scope.sizes(0, axes)
     scope.emit(axes)
@@ -205,7 +205,7 @@ def _rewrite_resize(removal: Removal) -> Iterator[Edit]:
 
 
 @operator("Resize", "Upsample", rewrite=_rewrite_resize, zero="first")
-def _resize(scope: Scope) -> None:
+def _resize(scope: NodeAxes) -> None:
     axes, output = scope.axes(0), scope.output_shape()
     result = []
     for at, (axis, extent) in enumerate(zip(axes, output, strict=True)):

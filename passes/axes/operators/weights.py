@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from netsurgeon.passes.axes.declare import Removal, Scope, UndeclaredError, operator
+from netsurgeon.passes.axes.declare import NodeAxes, Removal, UndeclaredError, operator
 from netsurgeon.passes.axes.labels import Axis
 from netsurgeon.passes.axes.operators.elementwise import broadcast
 from netsurgeon.passes.graph import Edit, SetAttribute
@@ -25,13 +25,13 @@ def _rewrite_group(removal: Removal) -> Iterator[Edit]:
         yield SetAttribute(removal.name, "group", left)
 
 
-def _need_weight(scope: Scope) -> None:
+def _need_weight(scope: NodeAxes) -> None:
     if not scope.is_constant(1):
         raise UndeclaredError("its weight is computed while the model runs")
 
 
 @operator("Conv", rewrite=_rewrite_group, zero="own")
-def _conv(scope: Scope) -> None:
+def _conv(scope: NodeAxes) -> None:
     _need_weight(scope)
     batch, channels, *space = scope.axes(0)
     weight = scope.axes(1)
@@ -48,7 +48,7 @@ def _conv(scope: Scope) -> None:
     scope.work(amount, weight[0], channels, groups=groups)
 
 
-def _group_channels(scope: Scope, channels: Axis, rows: Axis, groups: int) -> None:
+def _group_channels(scope: NodeAxes, channels: Axis, rows: Axis, groups: int) -> None:
     """Whole groups may vanish, or equally many channels of each group, on either side."""
     group = scope.fresh(groups)
     inner, outer = (scope.fresh(len(axis) // groups) for axis in (channels, rows))
@@ -58,7 +58,7 @@ def _group_channels(scope: Scope, channels: Axis, rows: Axis, groups: int) -> No
 
 
 @operator("ConvTranspose", rewrite=_rewrite_group, zero="own")
-def _conv_transpose(scope: Scope) -> None:
+def _conv_transpose(scope: NodeAxes) -> None:
     _need_weight(scope)
     batch, channels, *space = scope.axes(0)
     weight = scope.axes(1)
@@ -79,7 +79,7 @@ def _conv_transpose(scope: Scope) -> None:
     scope.work(math.prod(scope.shape(1)) * math.prod(scope.shape(0)[2:]) * scope.shape(0)[0], channels, weight[1])
 
 
-def _finish(scope: Scope, output: Sequence[Axis]) -> None:
+def _finish(scope: NodeAxes, output: Sequence[Axis]) -> None:
     """Join the bias, if any, and emit."""
     if scope.has(2):
         scope.join(scope.axes(2)[0], output[1])
@@ -87,7 +87,7 @@ def _finish(scope: Scope, output: Sequence[Axis]) -> None:
 
 
 @operator("Gemm", zero="own")
-def _gemm(scope: Scope) -> None:
+def _gemm(scope: NodeAxes) -> None:
     left, right = scope.axes(0), scope.axes(1)
     flipped = [bool(scope.node.attributes.get_int(name, 0)) for name in ("transA", "transB")]
     rows, inner = left[::-1] if flipped[0] else left
@@ -101,7 +101,7 @@ def _gemm(scope: Scope) -> None:
 
 
 @operator("MatMul", zero="own")
-def _matmul(scope: Scope) -> None:
+def _matmul(scope: NodeAxes) -> None:
     left, right = scope.axes(0), scope.axes(1)
     at = len(right) - 2 if len(right) > 1 else 0
     _contract(scope, left[-1], right[at], len(left) - 1, at)
@@ -111,7 +111,7 @@ def _matmul(scope: Scope) -> None:
     scope.work(math.prod(scope.output_shape()) * len(left[-1]), left[-1], *output)
 
 
-def _contract(scope: Scope, one: Axis, other: Axis, left_axis: int, right_axis: int) -> None:
+def _contract(scope: NodeAxes, one: Axis, other: Axis, left_axis: int, right_axis: int) -> None:
     """The axis a matrix product sums over, of a weight or of two activations."""
     scope.join(one, other)
     if scope.is_constant(0):
@@ -123,7 +123,7 @@ def _contract(scope: Scope, one: Axis, other: Axis, left_axis: int, right_axis: 
 
 
 @operator("BatchNormalization", zero="own")
-def _batch_normalization(scope: Scope) -> None:
+def _batch_normalization(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     for index in range(1, 5):
         scope.join(scope.axes(index)[0], axes[1])
@@ -131,7 +131,7 @@ def _batch_normalization(scope: Scope) -> None:
 
 
 @operator("InstanceNormalization")
-def _instance_normalization(scope: Scope) -> None:
+def _instance_normalization(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     scope.freeze(axes[2:], "it normalises over the axis")
     for index in (1, 2):
@@ -140,7 +140,7 @@ def _instance_normalization(scope: Scope) -> None:
 
 
 @operator("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def _layer_normalization(scope: Scope) -> None:
+def _layer_normalization(scope: NodeAxes) -> None:
     axes = scope.axes(0)
     normalised = axes[scope.node.attributes.get_int("axis", -1) :]
     parameters = [axis for index in (1, 2) if scope.has(index) for axis in scope.axes(index)]

@@ -12,7 +12,7 @@ from netsurgeon.pipeline.error_bound.lipschitz.unary import MISH_SLOPE, SILU_SLO
 
 
 def _sum(step: Step) -> float:
-    return sum(step.spread(index) for index in range(len(step.errors)))
+    return sum(step.broadcast_error(index) for index in range(len(step.errors)))
 
 
 def _mean(step: Step) -> float:
@@ -21,7 +21,7 @@ def _mean(step: Step) -> float:
 
 def _extreme(step: Step) -> float:
     """|max(a, b) − max(ã, b̃)|² ≤ |a − ã|² + |b − b̃|²."""
-    return math.hypot(*(step.spread(index) for index in range(len(step.errors))))
+    return math.hypot(*(step.broadcast_error(index) for index in range(len(step.errors))))
 
 
 def _concat(step: Step) -> float:
@@ -37,26 +37,26 @@ def _select(step: Step) -> float:
         raise NoConstantError("it combines updates")
     if chooser:
         return math.hypot(step.errors[0], step.errors[2])
-    return math.hypot(step.spread(1), step.spread(2))
+    return math.hypot(step.broadcast_error(1), step.broadcast_error(2))
 
 
 def _multiply(step: Step) -> float:
-    wrong = step.wrong()
+    wrong = step.perturbed_inputs()
     if len(wrong) == 2:
         return _gated(step)
     factor = step.constant(1 - wrong[0])
     if factor is None:
         raise NoConstantError("its factor is computed while the model runs")
-    return largest(factor) * step.spread(wrong[0])
+    return largest(factor) * step.broadcast_error(wrong[0])
 
 
 def _divide(step: Step) -> float:
-    if 1 in step.wrong():
+    if 1 in step.perturbed_inputs():
         raise NoConstantError("its divisor depends on compressed layers")
     divisor = step.needed(1)
     if not divisor.all():
         raise NoConstantError("it divides by 0")
-    return largest(1 / divisor) * step.spread(0)
+    return largest(1 / divisor) * step.broadcast_error(0)
 
 
 def _gated(step: Step) -> float:

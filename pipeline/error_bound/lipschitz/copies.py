@@ -14,7 +14,7 @@ SAME_PLACE = 1e-4
 
 def _pad(step: Step) -> float:
     mode = step.text("mode", "constant")
-    error = step.only()
+    error = step.error_of_single_input()
     if mode == "constant":
         return error
     attribute = step.integers("pads", step.integers("paddings", ()))
@@ -30,7 +30,7 @@ def _pad(step: Step) -> float:
 
 
 def _gather(step: Step) -> float:
-    error = step.only()
+    error = step.error_of_single_input()
     indices = step.constant(1)
     if indices is None:
         sizes = (math.prod(shape) for (shape,) in step.extents.cases(step.operand(1)))
@@ -53,7 +53,7 @@ def _resize(step: Step) -> float:
         raise NoConstantError(f"its mode {mode!r} has none")
     if step.text("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise NoConstantError("its keep_aspect_ratio_policy is not analysed")
-    error, worst = step.only(), 0.0
+    error, worst = step.error_of_single_input(), 0.0
     for inner, outer in step.extents.cases(step.operand(0), step.output):
         scales = _scales(step, inner, outer)
         axes = zip(inner, outer, scales, strict=True)

@@ -45,7 +45,7 @@ def _conv(step: Step) -> float:
     weight = step.needed(1)
     stack = weight.reshape(step.integer("group", 1), -1, math.prod(weight.shape[1:]))
     copies = math.prod(windows(step, weight.shape[2:], step.output))
-    return math.sqrt(copies) * step.norm(lambda: spectral_norm(stack)) * step.only()
+    return math.sqrt(copies) * step.norm(lambda: spectral_norm(stack)) * step.error_of_single_input()
 
 
 def _conv_transpose(step: Step) -> float:
@@ -53,14 +53,14 @@ def _conv_transpose(step: Step) -> float:
     weight = step.needed(1)
     stack = weight.reshape(step.integer("group", 1), -1, math.prod(weight.shape[1:]))
     copies = math.prod(windows(step, weight.shape[2:], step.operand(0)))
-    return math.sqrt(copies) * step.norm(lambda: spectral_norm(stack)) * step.only()
+    return math.sqrt(copies) * step.norm(lambda: spectral_norm(stack)) * step.error_of_single_input()
 
 
 def _gemm(step: Step) -> float:
-    wrong = [index for index in step.wrong() if index < 2]
+    wrong = [index for index in step.perturbed_inputs() if index < 2]
     if len(wrong) == 2:
         raise NoConstantError("it is a product of two activations")
-    carried = abs(step.number("beta", 1.0)) * step.spread(2) if len(step.errors) > 2 else 0.0
+    carried = abs(step.number("beta", 1.0)) * step.broadcast_error(2) if len(step.errors) > 2 else 0.0
     if wrong:
         weight = step.needed(1 - wrong[0])
         carried += abs(step.number("alpha", 1.0)) * step.norm(lambda: spectral_norm(weight)) * step.errors[wrong[0]]
@@ -68,7 +68,7 @@ def _gemm(step: Step) -> float:
 
 
 def _matmul(step: Step) -> float:
-    wrong = step.wrong()
+    wrong = step.perturbed_inputs()
     if len(wrong) == 2:
         raise NoConstantError("it is a product of two activations")
     weight = step.needed(1 - wrong[0])

@@ -25,7 +25,10 @@ def windows(step: Step, kernel: Extent, grid: ir.Value) -> list[int]:
 
 
 def _max_pool(step: Step) -> float:
-    return math.sqrt(math.prod(windows(step, step.integers("kernel_shape", ()), step.output))) * step.only()
+    return (
+        math.sqrt(math.prod(windows(step, step.integers("kernel_shape", ()), step.output)))
+        * step.error_of_single_input()
+    )
 
 
 def _average_pool(step: Step) -> float:
@@ -35,10 +38,10 @@ def _average_pool(step: Step) -> float:
     plain = step.text("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not step.integer("ceil_mode", 0)
     if plain and (not any(pads) or step.integer("count_include_pad", 0)):
         sums = [m / k for m, k in zip(windows(step, kernel, step.output), kernel, strict=True)]
-        return math.sqrt(math.prod(sums)) * step.only()
+        return math.sqrt(math.prod(sums)) * step.error_of_single_input()
     cases = step.extents.cases(step.operand(0), step.output)
     largest = (math.prod(_average_sums(step, kernel, inner, outer)) for inner, outer in cases)
-    return math.sqrt(max(largest, default=0.0)) * step.only()
+    return math.sqrt(max(largest, default=0.0)) * step.error_of_single_input()
 
 
 def _average_sums(step: Step, kernel: Extent, inner: Extent, outer: Extent) -> list[float]:

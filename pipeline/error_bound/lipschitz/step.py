@@ -125,18 +125,18 @@ class Step:
             raise NoConstantError(f"its input {index} is missing")
         return value
 
-    def wrong(self) -> list[int]:
+    def perturbed_inputs(self) -> list[int]:
         """The inputs that carry an error."""
         return [index for index, error in enumerate(self.errors) if error]
 
-    def only(self, index: int = 0) -> float:
+    def error_of_single_input(self, index: int = 0) -> float:
         """The error of input `index`, the only one that may carry one."""
-        others = [other for other in self.wrong() if other != index]
+        others = [other for other in self.perturbed_inputs() if other != index]
         if others:
             raise NoConstantError(f"its input {others[0]} depends on compressed layers")
         return self.errors[index]
 
-    def spread(self, index: int) -> float:
+    def broadcast_error(self, index: int) -> float:
         """The error of input `index` after it is broadcast to the output's shape."""
         error = self.errors[index]
         return error * math.sqrt(self.extents.ratio(self.output, self.operand(index))) if error else 0.0

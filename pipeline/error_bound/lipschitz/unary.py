@@ -37,11 +37,11 @@ def largest(array: Array) -> float:
 
 
 def _at_most(slope: float) -> Rule:
-    return lambda step: slope * step.only()
+    return lambda step: slope * step.error_of_single_input()
 
 
 def _times(slope: Callable[[Step], float]) -> Rule:
-    return lambda step: slope(step) * step.only()
+    return lambda step: slope(step) * step.error_of_single_input()
 
 
 def _root_copies(step: Step) -> float:
@@ -56,7 +56,7 @@ def _root_terms(step: Step) -> float:
 
 def _selu(step: Step) -> float:
     alpha, gamma = step.number("alpha", 1.6732632), step.number("gamma", 1.0507010)
-    return abs(gamma) * max(1.0, abs(alpha)) * step.only()
+    return abs(gamma) * max(1.0, abs(alpha)) * step.error_of_single_input()
 
 
 def _log_softmax(step: Step) -> float:
@@ -65,7 +65,7 @@ def _log_softmax(step: Step) -> float:
     axis = step.integer("axis", 1 if merged else -1)
     shapes = [shape for (shape,) in step.extents.cases(step.operand(0))]
     sizes = (math.prod(shape[axis:]) if merged else shape[axis] for shape in shapes)
-    return math.sqrt(max(sizes, default=0)) * step.only()
+    return math.sqrt(max(sizes, default=0)) * step.error_of_single_input()
 
 
 def _cast(step: Step) -> float:
@@ -73,21 +73,21 @@ def _cast(step: Step) -> float:
     kind = step.output.dtype if step.node.op_type == "CastLike" else target
     if kind is None or not kind.is_floating_point() or kind.bitwidth < 16:
         raise NoConstantError("its result is discrete")
-    return step.only()
+    return step.error_of_single_input()
 
 
 def _dropout(step: Step) -> float:
     training = step.constant(2)
     if len(step.node.inputs) > 2 and step.node.inputs[2] is not None and (training is None or bool(training)):
         raise NoConstantError("it drops at random")
-    return step.only()
+    return step.error_of_single_input()
 
 
 def _batch_normalization(step: Step) -> float:
     if step.integer("training_mode", 0):
         raise NoConstantError("it normalises by the batch's own statistics")
     scale, variance = step.needed(1), step.needed(4)
-    return largest(scale / np.sqrt(variance + step.number("epsilon", 1e-5))) * step.only()
+    return largest(scale / np.sqrt(variance + step.number("epsilon", 1e-5))) * step.error_of_single_input()
 
 
 RULES: dict[str, Rule] = {

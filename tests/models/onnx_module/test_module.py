@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.models.onnx_module.module import OnnxModule
-from netsurgeon.models.onnx_module.registry import OPERATORS, operator
+from netsurgeon.models.onnx_module.operators import OPERATORS, operator
 
 Shape = tuple[int, ...]
 RNG = np.random.default_rng(0)

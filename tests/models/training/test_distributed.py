@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from netsurgeon.models.distributed import Process, joined
+from netsurgeon.models.training import Process, process_group
 
 
 def step(process: Process) -> None:
     network = process.wrapped(nn.Linear(4, 2))
     network(torch.ones(3, 4)).sum().backward()
-    process.decided(lambda: bytes(1000))
+    process.broadcast_from_main(lambda: bytes(1000))
 
 
 def talking() -> list[str]:
@@ -26,7 +26,7 @@ def talking() -> list[str]:
     return [name for name in names if "gloo" in name]
 
 
-with joined("cpu") as process:
+with process_group("cpu") as process:
     step(process)
     during = len(talking())
 os.write(1, f"{during > 0} {talking()}\\n".encode())  # a line in one write: the processes share a pipe

@@ -263,7 +263,7 @@ def test_matmul_agrees(side: int, ones: int, batch: tuple[int, ...]) -> None:
     weight = normal(*[1] * ones, 5, 3) if side else normal(*[1] * ones, 3, 5)
     model = matmul(weight, x, side=side)
     layer = only_layer(model)
-    assert (layer.rows, layer.columns, layer.groups, layer.adder) == (3, 5, 1, None)
+    assert (layer.rows, layer.columns, layer.groups, layer.bias_add) == (3, 5, 1, None)
     assert_agrees(model, x)
 
 
@@ -292,8 +292,8 @@ def test_add_behind_a_matmul_is_its_bias(side: int, x: tuple[int, ...], bias: tu
     weight = normal(5, 3) if side else normal(3, 5)
     model = matmul(weight, normal(*x), normal(*bias, seed=2), side=side, bias_side=bias_side)
     layer = only_layer(model)
-    assert layer.adder is not None
-    assert layer.bias_slot() == (layer.adder, bias_side)
+    assert layer.bias_add is not None
+    assert layer.bias_slot() == (layer.bias_add, bias_side)
     assert_agrees(model, normal(*x), normal(*bias, seed=2).ravel())
 
 
@@ -353,7 +353,7 @@ def test_add_that_is_not_one_number_an_output_is_no_bias(
     if x is None:
         model.graph.inputs[0].shape = None
     layer = only_layer(model)
-    assert layer.adder is None
+    assert layer.bias_add is None
     with pytest.raises(ValueError, match="layer 'layer' has no room for a bias"):
         layer.shift_bias(np.ones(3))
 
@@ -366,25 +366,25 @@ def test_add_is_no_bias_when_others_read_the_product(second: str) -> None:
         helper.make_node(second, ["y", "b"] if second == "Add" else ["y"], ["u"]),
     ]
     model = build(nodes, (4, 5), {"w": normal(5, 3), "b": normal(3)}, outputs=("z", "u"))
-    assert only_layer(model).adder is None
+    assert only_layer(model).bias_add is None
 
 
 @pytest.mark.parametrize("operator", ["Mul", "Sub"])
 def test_another_operator_behind_a_matmul_is_no_bias(operator: str) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node(operator, ["y", "b"], ["z"])]
-    assert only_layer(build(nodes, (4, 5), {"w": normal(5, 3), "b": normal(3)})).adder is None
+    assert only_layer(build(nodes, (4, 5), {"w": normal(5, 3), "b": normal(3)})).bias_add is None
 
 
 @pytest.mark.parametrize("operands", [("y", "y"), ("y", "x")])
 def test_add_of_activations_is_no_bias(operands: tuple[str, str]) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Add", operands, ["z"])]
-    assert only_layer(build(nodes, (4, 4), {"w": normal(4, 4)})).adder is None
+    assert only_layer(build(nodes, (4, 4), {"w": normal(4, 4)})).bias_add is None
 
 
 def test_add_is_no_bias_when_the_product_is_an_output() -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Add", ["y", "b"], ["z"])]
     model = build(nodes, (4, 5), {"w": normal(5, 3), "b": normal(3)}, outputs=("z", "y"))
-    assert only_layer(model).adder is None
+    assert only_layer(model).bias_add is None
 
 
 def test_parity_fails_on_a_perturbed_weight() -> None:

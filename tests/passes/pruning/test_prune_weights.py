@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from netsurgeon.passes.layers.layer import Layer
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
-from netsurgeon.passes.pruning.layer_plan import Gone, LayerPlan
+from netsurgeon.passes.pruning.layer_plan import LayerPlan, RemovedSlices
 from netsurgeon.passes.pruning.prune_weights import PruneWeights, pattern_of
 from netsurgeon.passes.solvers import damping, methods
 from netsurgeon.passes.solvers.linalg import FactorizationError
@@ -314,7 +314,7 @@ def test_magnitude_chooses_its_damping_where_columns_are_gone() -> None:
     """What is left makes up for them; the largest damping would keep it from that."""
     model = gemm()
     layer = layer_of(model)
-    gone = Gone(np.arange(layer.columns)[None] < 2, np.zeros((1, layer.rows), bool))
+    gone = RemovedSlices(np.arange(layer.columns)[None] < 2, np.zeros((1, layer.rows), bool))
     plan = LayerPlan(gone.live, method="magnitude", gone=gone)
     assert prune(model, inputs(model), plan).outcomes["layer"].damping < max(damping.DAMPINGS)
 

@@ -172,8 +172,8 @@ def test_a_constant_bias_behind_a_mat_mul_is_found() -> None:
     ]
     result = check(build(nodes, {"w": normal(8, 4), "c": normal(4)}, [None, 8]), X)
     (layer,) = find_layers(result.graph)[0]
-    assert layer.adder is not None
-    assert layer.adder.name == "add"
+    assert layer.bias_add is not None
+    assert layer.bias_add.name == "add"
 
 
 def test_what_no_weight_hangs_on_is_not_folded() -> None:

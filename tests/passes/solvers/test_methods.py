@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from netsurgeon.passes.solvers import admm, linalg, methods, quick_refit
+from netsurgeon.passes.solvers import admm, error_curve, linalg, methods, quick_refit
 from netsurgeon.passes.solvers import damping as damping_module
 from netsurgeon.passes.solvers import obs as obs_module
 from netsurgeon.passes.solvers import problem as problem_module
@@ -19,7 +19,7 @@ from netsurgeon.passes.solvers.damping import choose_damping
 from netsurgeon.passes.solvers.error_curve import curve
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.masks import Pattern, choose, largest
-from netsurgeon.passes.solvers.methods import HASTY, METHODS, UNCORRECTED, prune
+from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, prune
 from netsurgeon.passes.solvers.problem import Problem
 from netsurgeon.passes.solvers.statistics import Statistics
 
@@ -284,14 +284,14 @@ def test_quadratic_error_is_the_error_up_to_a_constant() -> None:
 def test_exact_count_of_nonzeros(seed: int, groups: int, rows: int, columns: int, share: float) -> None:
     problem = problem_of(groups, rows, columns, seed, damping=1e-2)
     keep = round(share * problem.weight.size)
-    for method in (*METHODS, HASTY):
+    for method in (*METHODS, FAST_METHOD):
         pruned = prune(problem, keep, method)
         assert pruned.shape == problem.weight.shape
         assert pruned.dtype == np.float64
         assert np.count_nonzero(pruned) == keep, method
 
 
-@pytest.mark.parametrize("method", [*METHODS, HASTY])
+@pytest.mark.parametrize("method", [*METHODS, FAST_METHOD])
 def test_sparsity_zero_changes_nothing(method: str) -> None:
     weight = normal(2, 4, 24)
     problem = Problem.of(weight, statistics_of(samples(2, 24, 90)), 1e-2)
@@ -299,7 +299,7 @@ def test_sparsity_zero_changes_nothing(method: str) -> None:
         assert prune(problem, keep, method).tobytes() == weight.tobytes()
 
 
-@pytest.mark.parametrize("method", [*METHODS, HASTY])
+@pytest.mark.parametrize("method", [*METHODS, FAST_METHOD])
 def test_a_problem_is_not_changed_by_solving_it(method: str) -> None:
     problem, fresh = problem_of(groups=2, columns=24), problem_of(groups=2, columns=24)
     for pattern in (None, pattern_2_of_4(24)):
@@ -383,10 +383,11 @@ def test_refitted_methods_beat_the_published_ones() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_haste_is_auto_without_patience_but_for_wide_layers(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     problem = problem_of(rows=16, columns=60, seed=seed)
-    hasty = prune(problem, 300, HASTY)
+    hasty = prune(problem, 300, FAST_METHOD)
     np.testing.assert_array_equal(hasty, prune(problem, 300, "auto", patient=False))
-    monkeypatch.setattr(quick_refit, "OBS_COLUMNS", 59)
-    largest = prune(problem, 300, HASTY)
+    for module in (methods, quick_refit):
+        monkeypatch.setattr(module, "OBS_COLUMNS", 59)
+    largest = prune(problem, 300, FAST_METHOD)
     np.testing.assert_array_equal(largest != 0, quick_refit.largest_scaled(problem, 300))
     assert problem.error(hasty) < problem.error(largest)
 
@@ -693,8 +694,9 @@ def test_the_curve_of_some_rows_stands_for_all(monkeypatch: pytest.MonkeyPatch) 
 
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Move every limit of width below the layers of these tests."""
-    for name in [n for n in vars(methods) if n.endswith("_COLUMNS")]:
-        monkeypatch.setattr(methods, name, 8)
+    for module in (methods, damping_module, error_curve, quick_refit):
+        for name in [name for name in vars(module) if name.endswith("_COLUMNS")]:
+            monkeypatch.setattr(module, name, 8)
     monkeypatch.setattr(admm, "FLOAT32_COLUMNS", 8)
 
 

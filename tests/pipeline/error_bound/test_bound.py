@@ -149,7 +149,7 @@ def test_it_is_the_measured_error_where_only_the_last_layer_changed(seed: int) -
     model = random_net(seed)
     last = model.clone()
     del last.graph.outputs[:]
-    last.graph.outputs.append(find_layers(last.graph)[0][-1].adder.outputs[0])  # type: ignore[union-attr]
+    last.graph.outputs.append(find_layers(last.graph)[0][-1].bias_add.outputs[0])  # type: ignore[union-attr]
     name = find_layers(last.graph)[0][-1].name
     output = only_output(bound_of(last, damaged(last, only=[name]), values(6, 3, 8, 8)))
     assert output.bound == pytest.approx(output.measured, rel=1e-4)

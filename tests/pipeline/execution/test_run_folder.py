@@ -18,7 +18,7 @@ import pytest
 import netsurgeon
 from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution.run_folder import Work
+from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.pruning.checkpoint import load_plan
 
 FAST: Any = {"method": "obs", "damping": 0.01}
@@ -128,28 +128,28 @@ def test_the_folder_of_another_run_is_refused(changed: Any, difference: str, fol
 
 
 def test_another_model_or_other_versions_are_refused(tmp_path: Path) -> None:
-    with Work(tmp_path / "work", {"model": "a", "versions": {"numpy": "1"}}):
+    with RunFolder(tmp_path / "work", {"model": "a", "versions": {"numpy": "1"}}):
         pass
     with pytest.raises(InputError, match="whose model is another"):
-        Work(tmp_path / "work", {"model": "b", "versions": {"numpy": "1"}})
+        RunFolder(tmp_path / "work", {"model": "b", "versions": {"numpy": "1"}})
     with pytest.raises(InputError, match=r"whose versions differ \(numpy\)"):
-        Work(tmp_path / "work", {"model": "a", "versions": {"numpy": "2"}})
+        RunFolder(tmp_path / "work", {"model": "a", "versions": {"numpy": "2"}})
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine", "utf-8")
     with pytest.raises(InputError, match="holds something else: give a new or empty folder"):
-        Work(tmp_path, {"model": "a"})
+        RunFolder(tmp_path, {"model": "a"})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     (tmp_path / "work.json").write_text("[1]", "utf-8")
     with pytest.raises(InputError, match=r"work\.json is not what netsurgeon writes"):
-        Work(tmp_path, {"model": "a"})
+        RunFolder(tmp_path, {"model": "a"})
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
-    with Work(tmp_path, {"model": "a"}), pytest.raises(InputError, match="is in use by another run"):
-        Work(tmp_path, {"model": "a"})
-    with Work(tmp_path, {"model": "a"}):
+    with RunFolder(tmp_path, {"model": "a"}), pytest.raises(InputError, match="is in use by another run"):
+        RunFolder(tmp_path, {"model": "a"})
+    with RunFolder(tmp_path, {"model": "a"}):
         pass
 
 
@@ -157,7 +157,7 @@ def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     solution = Solution(rng.standard_normal((1, 3, 4)), rng.standard_normal(3), Outcome(0.01, 7, True, 0.5))
     plain = Solution(rng.standard_normal((1, 2, 2)), None, Outcome(1e-4, 9, False, 0.25))
-    with Work(tmp_path, {}) as work:
+    with RunFolder(tmp_path, {}) as work:
         solved = work.solutions("one")
         assert "a/b" not in solved
         solved["a/b"], solved["c"] = solution, plain
@@ -175,7 +175,7 @@ def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
 
 
 def test_what_a_disk_has_garbled_counts_as_lost(tmp_path: Path) -> None:
-    with Work(tmp_path, {}) as work:
+    with RunFolder(tmp_path, {}) as work:
         work.keep_arrays("x", {"weight": np.arange(40_000.0).reshape(200, 200)})
         file = tmp_path / "x.npz"
         whole = file.read_bytes()
@@ -196,7 +196,7 @@ def test_a_full_disk_is_said_and_nothing_half_written(tmp_path: Path, monkeypatc
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with Work(tmp_path, {}) as work:
+    with RunFolder(tmp_path, {}) as work:
         work.keep_facts("a", [1, 2])
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match="cannot be written: No space left on device; what is there already is"):
@@ -207,7 +207,7 @@ def test_a_full_disk_is_said_and_nothing_half_written(tmp_path: Path, monkeypatc
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with Work(None, {}) as work:
+    with RunFolder(None, {}) as work:
         work.keep_facts("a", 1)
         work.keep_arrays("b", {"x": np.zeros(2)})
         assert (work.facts("a"), work.arrays("b"), load_plan(work)) == (None, None, None)

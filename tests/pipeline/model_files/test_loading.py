@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.model_files import loading
+from netsurgeon.pipeline.model_files import save
 from netsurgeon.pipeline.model_files.loading import open_model, read_model
 from netsurgeon.pipeline.model_files.paths import check_outputs
 from netsurgeon.pipeline.model_files.save import save_model, write_text
@@ -437,7 +437,7 @@ def test_a_large_model_has_external_data(tmp_path: Path, monkeypatch: pytest.Mon
     model.graph.inputs[0].shape = ir.Shape(("n", 64))
     x = np.tile(X, (1, 8)) / np.float32(8)
     small = save_model(model, tmp_path / "small.onnx")
-    for module in (open, session_module):
+    for module in (save, session_module):
         monkeypatch.setattr(module, "IN_MEMORY_LIMIT", 1000)
     size = save_model(model, tmp_path / "large.onnx")
     assert names(tmp_path) == ["large.onnx", "large.onnx.data", "small.onnx"]
@@ -457,7 +457,7 @@ def test_a_large_model_has_external_data(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_full_disk_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, before: bytes | None
 ) -> None:
-    monkeypatch.setattr(loading, "IN_MEMORY_LIMIT", limit)
+    monkeypatch.setattr(save, "IN_MEMORY_LIMIT", limit)
     output = tmp_path / "out.onnx"
     if before is not None:
         output.write_bytes(before)

@@ -13,11 +13,11 @@ from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.samples import open_samples
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
-from netsurgeon.pipeline.pruning import plan, planning, rehearsal, sensitivity
+from netsurgeon.pipeline.pruning import low_fidelity, plan, sensitivity
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
-from netsurgeon.pipeline.pruning.plan import TRUSTS, Temper, spread
-from netsurgeon.pipeline.pruning.rehearsal import choose_temper, rehearse
+from netsurgeon.pipeline.pruning.low_fidelity import choose_sensitivity_scaling, evaluate_at_low_fidelity
+from netsurgeon.pipeline.pruning.plan import EXPONENTS, SensitivityScaling, spread
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification.splits import open_inputs
 
@@ -27,10 +27,10 @@ DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
 def test_temper_raises_to_a_power_and_tilts_from_the_first_layer_to_the_last() -> None:
     curve = Curve(np.array([1.0, 0.5]), np.array([0.0, 1.0]))
     costs = {name: Cost(curve, 10, 4.0) for name in ("first", "middle", "last")}
-    changed = [cost.sensitivity for cost in Temper(0.5, 1.0).of(costs).values()]
+    changed = [cost.sensitivity for cost in SensitivityScaling(0.5, 1.0).of(costs).values()]
     np.testing.assert_allclose(changed, 2.0 * np.exp([0.0, 0.5, 1.0]))
-    assert [cost.sensitivity for cost in Temper(0.0).of(costs).values()] == [1.0, 1.0, 1.0]
-    assert [cost.sensitivity for cost in Temper(1.0).of(costs).values()] == [4.0, 4.0, 4.0]
+    assert [cost.sensitivity for cost in SensitivityScaling(0.0).of(costs).values()] == [1.0, 1.0, 1.0]
+    assert [cost.sensitivity for cost in SensitivityScaling(1.0).of(costs).values()] == [4.0, 4.0, 4.0]
 
 
 def test_the_closest_rehearsal_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,22 +42,22 @@ def test_the_closest_rehearsal_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
     costs = measure_costs(model, selection, calibration, lambda *_: None, 0.15)
     keep = round(0.15 * sum(selection.sizes.values()))
     compared: list[list[float]] = []
-    real = rehearsal._divergences
+    real = low_fidelity._divergences
 
     def noted(*given: Any) -> list[float]:
         compared.append(found := real(*given))
         return found
 
-    monkeypatch.setattr(rehearsal, "_divergences", noted)
-    chosen = choose_temper(model, costs, keep, selection, calibration, lambda *_: None)
+    monkeypatch.setattr(low_fidelity, "_divergences", noted)
+    chosen = choose_sensitivity_scaling(model, costs, keep, selection, calibration, lambda *_: None)
     (one, other), (tilted, tilted_other) = compared[:2], compared[2:]  # the two parts of the inputs take turns
     found = np.mean([[*one, *tilted], [*other, *tilted_other]], axis=0)
-    assert len(set(found)) == len(found) > len(TRUSTS)
+    assert len(set(found)) == len(found) > len(EXPONENTS)
 
     parts = calibration.samples.split(0.5, np.random.default_rng(0))
     plans = [spread(costs, keep, selection, chosen)]
     losses = [
-        real(model, rehearse(model, plans, selection, Calibration(part, runtime)), others, calibration)
+        real(model, evaluate_at_low_fidelity(model, plans, selection, Calibration(part, runtime)), others, calibration)
         for part, others in (parts, parts[::-1])
     ]
     assert np.mean(losses) == pytest.approx(min(found), rel=1e-6)
@@ -79,7 +79,7 @@ def test_parts_take_turns_where_inputs_are_few(count: int, batch: int | None, si
     samples = open_samples({"x": np.arange(count, dtype=np.float32)[:, None]}, specs)
     parts = [
         tuple({value for feed in part.batches() for value in feed["x"].ravel().tolist()} for part in pair)
-        for pair in rehearsal._rehearsal_parts(Calibration(samples, Runtime()))
+        for pair in low_fidelity._rehearsal_parts(Calibration(samples, Runtime()))
     ]
     assert [(len(one), len(other)) for one, other in parts] == sizes
     assert all(one.isdisjoint(other) for one, other in parts)
@@ -90,14 +90,16 @@ def test_parts_take_turns_where_inputs_are_few(count: int, batch: int | None, si
     "losses", [[0.0, 0.0, 0.0], [np.nan, np.nan, np.nan], [np.inf, np.nan, np.inf], [-1e-16, 0, 0]]
 )
 def test_the_usual_temper_where_nothing_can_be_compared(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
-    assert _chosen(monkeypatch, [losses]) == Temper()
+    assert _chosen(monkeypatch, [losses]) == SensitivityScaling()
 
 
 def test_a_rehearsal_that_is_not_finite_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _chosen(monkeypatch, [[np.nan, 0.2, 0.3], [0.19, np.nan]]) == Temper(TRUSTS[1], plan.TILTS[1])
+    assert _chosen(monkeypatch, [[np.nan, 0.2, 0.3], [0.19, np.nan]]) == SensitivityScaling(
+        EXPONENTS[1], plan.DEPTH_BIASES[1]
+    )
 
 
-def _chosen(monkeypatch: pytest.MonkeyPatch, losses: list[list[float]]) -> Temper:
+def _chosen(monkeypatch: pytest.MonkeyPatch, losses: list[list[float]]) -> SensitivityScaling:
     """The temper of a network whose rehearsals diverge by so much, round by round, whichever inputs they take."""
     runtime, options = Runtime(), Options(sparsity=0.85, limit=240)
     source = open_model(DIGITS / "digits.onnx", runtime)
@@ -106,9 +108,9 @@ def _chosen(monkeypatch: pytest.MonkeyPatch, losses: list[list[float]]) -> Tempe
     curve = Curve(np.array([1.0, 0.5]), np.array([0.0, 1.0]))
     costs = {name: Cost(curve, size, 1.0) for name, size in selection.sizes.items()}
     given = iter([each for each in losses for _ in range(2)])
-    monkeypatch.setattr(rehearsal, "rehearse", lambda *_: [])
-    monkeypatch.setattr(rehearsal, "_divergences", lambda *_: next(given))
-    return choose_temper(source.model, costs, 1000, selection, calibration, lambda *_: None)
+    monkeypatch.setattr(low_fidelity, "evaluate_at_low_fidelity", lambda *_: [])
+    monkeypatch.setattr(low_fidelity, "_divergences", lambda *_: next(given))
+    return choose_sensitivity_scaling(source.model, costs, 1000, selection, calibration, lambda *_: None)
 
 
 def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +124,8 @@ def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.Mon
         counted.append(sum(len(next(iter(batch.values()))) for batch in dense))
         return real(dense, changed)
 
-    monkeypatch.setattr(planning, "output_divergence", noted)
-    for numbers in (rehearsal.COMPARED_NUMBERS, 1000, 10):  # ten classes
-        monkeypatch.setattr(rehearsal, "COMPARED_NUMBERS", numbers)
-        rehearsal._divergences(source.model, [source.model], samples, Calibration(samples, runtime))
-    assert counted == [samples.count, 100, rehearsal.FEWEST_COMPARED]
+    monkeypatch.setattr(low_fidelity, "output_divergence", noted)
+    for numbers in (low_fidelity.COMPARED_NUMBERS, 1000, 10):  # ten classes
+        monkeypatch.setattr(low_fidelity, "COMPARED_NUMBERS", numbers)
+        low_fidelity._divergences(source.model, [source.model], samples, Calibration(samples, runtime))
+    assert counted == [samples.count, 100, low_fidelity.FEWEST_COMPARED]

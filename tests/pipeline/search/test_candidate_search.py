@@ -15,7 +15,7 @@ import netsurgeon
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.execution.run_folder import Work
+from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.profiling import model_profile
@@ -23,11 +23,11 @@ from netsurgeon.pipeline.report.report import Report, as_json
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.search import candidates
 from netsurgeon.pipeline.search.candidate_search import UNPROVEN, _Descent
-from netsurgeon.pipeline.search.candidates import Bench, Fold, Site, Tools
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Fold, SearchContext, Structure
 from netsurgeon.pipeline.search.goal_search import candidate_options
 from netsurgeon.pipeline.trimming.structures import named, order_units
-from netsurgeon.pipeline.verification.confidence import Evidence, counted
-from netsurgeon.pipeline.verification.judge import Judge
+from netsurgeon.pipeline.verification.confidence import DropEstimate, paired_proportion_ci
+from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.splits import open_inputs
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
@@ -164,41 +164,41 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     """Models are called by the inputs they were corrected on; the file of one has as many bytes as its name says."""
     done: list[str] = []
 
-    def operate(dense: Any, selection: Any, trim: Any, plan: Any, sweep: Any, *rest: Any) -> Any:
-        done.append(f"corrected on {sweep.samples}")
-        return SimpleNamespace(model=sweep.samples)
+    def apply_plan(dense: Any, selection: Any, trim: Any, plan: Any, calibration: Any, *rest: Any) -> Any:
+        done.append(f"corrected on {calibration.samples}")
+        return SimpleNamespace(model=calibration.samples)
 
     def fold(corrected: str, guide: str) -> Fold:
-        def judge(model: str) -> Evidence:
+        def judge(model: str) -> DropEstimate:
             done.append(f"{model} judged on {guide}")
-            return counted("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
+            return paired_proportion_ci("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
 
-        return Fold(sweep(corrected), cast(Judge, SimpleNamespace(judge=judge)))
+        return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(judge=judge)))
 
-    def sweep(name: str) -> Calibration:
+    def calibration(name: str) -> Calibration:
         return cast(Calibration, SimpleNamespace(samples=name, runtime=SimpleNamespace(session=str)))
 
-    monkeypatch.setattr(candidates, "operate", operate)
+    monkeypatch.setattr(candidates, "apply_plan", apply_plan)
     monkeypatch.setattr(candidates, "make_plan", lambda *_: None)
-    tools = Tools(
+    tools = SearchContext(
         dense=cast(Any, None),
         selection=cast(Any, SimpleNamespace(sizes={"a": 10})),
         folds=(fold("100", "300"), fold("300", "100")),
-        sweep=sweep("999"),
+        calibration=calibration("999"),
         clock=cast(Any, None),
         size=cast(Any, int),
         options=Options(uniform=True, sparsity=0.5),
         progress=lambda *_: None,
-        work=Work(None, {}),
+        work=RunFolder(None, {}),
     )
-    bench = Bench(tools)
+    bench = CandidateEvaluator(tools)
     candidate = bench.candidate(bench.site(0, None), 0.5)
     assert done == ["corrected on 100", "100 judged on 300", "corrected on 300", "300 judged on 100"]
-    assert candidate.evidence == counted("top-1", 20, 18, 2, 1)
+    assert candidate.evidence == paired_proportion_ci("top-1", 20, 18, 2, 1)
     assert candidate.bytes == 200
     assert bench.size(candidate) == 999
     assert done[4:] == ["corrected on 999"]
-    alone = Bench(dataclasses.replace(tools, folds=(fold("999", "300"),)))
+    alone = CandidateEvaluator(dataclasses.replace(tools, folds=(fold("999", "300"),)))
     assert alone.size(alone.candidate(alone.site(0, None), 0.5)) == 999
     assert done[5:] == ["corrected on 999", "999 judged on 300"]
 
@@ -297,9 +297,11 @@ def _slow_machine(model: Path, given: Data, test: Data) -> dict[str, Any]:
     options, runtime = Options(latency="1s", round_to=4, **FAST), Runtime()
     source = open_model(model, runtime)
     inputs = open_inputs(source, given, test, options)
-    sweep = Calibration(inputs.calibration, runtime, options.seed)
+    calibration = Calibration(inputs.calibration, runtime, options.seed)
     selection = select(source.model, options)
-    structures = order_units(source.model, selection, sweep, candidate_options(options), lambda *_: None, {"x": 1.0})
+    structures = order_units(
+        source.model, selection, calibration, candidate_options(options), lambda *_: None, {"x": 1.0}
+    )
     assert structures.top > 3
     shares = [structures.macs(level) / structures.macs(0) for level in range(structures.top + 1)]
     names = [named(structures.plan(level).removed) for level in range(structures.top + 1)]
@@ -329,10 +331,10 @@ def small_network() -> ir.Model:
 
 
 def test_where_nothing_can_be_proven_the_expected_drop_decides_and_the_drop_found_has_a_veto() -> None:
-    descent = _Descent(cast(Bench, None), cast(Site, None), 0.01)
+    descent = _Descent(cast(CandidateEvaluator, None), cast(Structure, None), 0.01)
     descent.telling = False
-    unlucky, lucky, beyond = (counted("top-1", 250, 210, *each) for each in ((3, 1), (9, 9), (5, 2)))
-    descent.rehearsed = [counted("top-1", 250, 210, 14, 6), unlucky, lucky, beyond]
+    unlucky, lucky, beyond = (paired_proportion_ci("top-1", 250, 210, *each) for each in ((3, 1), (9, 9), (5, 2)))
+    descent.rehearsed = [paired_proportion_ci("top-1", 250, 210, 14, 6), unlucky, lucky, beyond]
     assert unlucky.drop > UNPROVEN * 0.01
     assert descent._excess(unlucky) <= 0.0
     assert lucky.drop == 0.0

@@ -95,9 +95,9 @@ def test_two_processes_trim_what_one_of_them_finds(
     main.write_text(
         "import os\n"
         "from netsurgeon import cli\n"
-        "from netsurgeon.pipeline import trimming\n"
+        "from netsurgeon.pipeline.training import network_trimming\n"
         "if os.environ['RANK'] != '0':\n"
-        "    trimming.count_zeros = None  # only the process that leads looks for idle units\n"
+        "    network_trimming.count_zeros = None  # only the process that leads looks for idle units\n"
         "cli.main()\n"
     )
     arguments = ["train", "lenet300", "--data", mnist, "--out", tmp_path / "two", "--trimming", "--device", "cpu"]

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from netsurgeon import cli
+from netsurgeon.models import training
 from netsurgeon.models.runs import load_network, load_run
 from netsurgeon.models.surgery.allocation import ALLOCATIONS
 from netsurgeon.models.surgery.masks import Count
@@ -150,7 +151,7 @@ def test_a_process_that_is_killed_goes_on_where_it_was(
 ) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     save_often = (
-        "from netsurgeon.models import training; training.SAVE_EVERY = 0; from netsurgeon import cli; cli.main()"
+        "from netsurgeon.models.training import loop; loop.SAVE_EVERY = 0; from netsurgeon import cli; cli.main()"
     )
     arguments = ["train", "lenet300", "--data", mnist, "--out", killed, "--surgery"]
     arguments += ["--settings", settings, "--steps", "250"]
@@ -234,8 +235,8 @@ def test_an_export_that_is_not_the_network_is_not_delivered(
     check_zeros(read_model(tmp_path / "right.onnx")[0], zeros)
     with pytest.raises(CheckFailedError, match="zeros"):
         check_zeros(read_model(tmp_path / "right.onnx")[0], [*zeros, 1])
-    right = loop.outputs_of
-    monkeypatch.setattr(loop, "outputs_of", lambda *given: right(*given) * 1.001)
+    right = training.outputs_of
+    monkeypatch.setattr(training, "outputs_of", lambda *given: right(*given) * 1.001)
     with pytest.raises(CheckFailedError, match="ONNX Runtime and PyTorch differ by"):
         export(tmp_path / "run", tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
@@ -308,7 +309,7 @@ def test_without_torch_the_user_is_told_what_to_install(
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("netsurgeon.pipeline.training.training_run.importlib.import_module", missing)
+    monkeypatch.setattr("netsurgeon.pipeline.training.torch_checks.importlib.import_module", missing)
     assert cli.run(["train", "lenet5", "--data", str(mnist), "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == (
         "error: training needs torch, which is not installed: run `pip install 'netsurgeon[torch]'`\n"

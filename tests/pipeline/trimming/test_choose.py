@@ -108,7 +108,7 @@ def test_what_is_asked_for_goes(round_to: int) -> None:
     assert report.compressed.parameters == elements(result.model)
     assert trim.proof is not None
     assert trim.proof.holds
-    assert trim.proof.says_something
+    assert trim.proof.is_informative
     assert trim.macs < trim.macs_dense
     assert trim.groups
     assert not trim.failed
@@ -213,7 +213,7 @@ def test_pruning_alone_removes_units_that_nothing_reads_any_more(pruned: tuple[C
     assert trim.unread == sum(group.removed for group in trim.groups) > 0
     assert trim.proof is not None
     assert trim.proof.holds
-    assert trim.proof.says_something
+    assert trim.proof.is_informative
     assert trim.saved == pytest.approx(1 - report.compressed.parameters / left.report.compressed.parameters)
     assert report.sparsity >= left.report.sparsity == pytest.approx(0.95, abs=1e-3)
     assert [layer.weights for layer in report.layers] == [layer.weights for layer in left.report.layers]
@@ -307,7 +307,7 @@ def test_a_proof_that_says_nothing_is_a_warning(alike: bool) -> None:
     result = compress(idle_network(), {"x": np.repeat(x[:1], 80, axis=0) if alike else x}, **given)
     proof = trimmed(result).proof
     assert proof is not None
-    assert proof.says_something is not alike
+    assert proof.is_informative is not alike
     assert any("no output varies" in warning for warning in result.report.warnings) is alike
 
 

@@ -21,9 +21,9 @@ def ladder() -> tuple[Structures, Calibration]:
     runtime, options = Runtime(), Options(trim=0.5, round_to=8)
     source = open_model(DIGITS / "digits.onnx", runtime)
     samples = open_samples(DIGITS / "calibration.npz", input_specs(source.original), limit=60)
-    sweep = Calibration(samples, runtime)
+    calibration = Calibration(samples, runtime)
     selection = select(source.model, options)
-    return order_units(source.model, selection, sweep, options, lambda *_: None), sweep
+    return order_units(source.model, selection, calibration, options, lambda *_: None), calibration
 
 
 def test_levels_are_nested_and_do_ever_less(ladder: tuple[Structures, Calibration]) -> None:
@@ -53,9 +53,9 @@ def test_every_level_leaves_multiples(ladder: tuple[Structures, Calibration]) ->
 
 
 def test_a_structure_runs_and_is_the_masked_model(ladder: tuple[Structures, Calibration]) -> None:
-    structures, sweep = ladder
-    model = open_model(DIGITS / "digits.onnx", sweep.runtime).model
-    trimmed = structures.trimmed(model, structures.top // 2, sweep)
+    structures, calibration = ladder
+    model = open_model(DIGITS / "digits.onnx", calibration.runtime).model
+    trimmed = structures.trimmed(model, structures.top // 2, calibration)
     assert trimmed.proof is not None
     assert trimmed.proof.holds
     np.testing.assert_array_equal(trimmed.removed, structures.plan(structures.top // 2).removed)

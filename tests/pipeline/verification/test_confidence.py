@@ -11,13 +11,13 @@ import scipy.stats
 
 from netsurgeon.pipeline.verification.confidence import (
     CONFIDENCE,
-    Evidence,
-    averaged,
-    counted,
+    DropEstimate,
+    bootstrap_ci,
     expected_drop,
     least_inputs,
-    pooled,
-    resampled,
+    paired_proportion_ci,
+    pool_folds,
+    student_ci,
 )
 
 Z = scipy.stats.norm.ppf(CONFIDENCE)
@@ -28,33 +28,33 @@ def test_without_gained_answers_the_bound_is_wilsons(count: int, lost: int) -> N
     share = lost / count
     centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     reach = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    assert counted("agreement", count, count, lost, 0).high == pytest.approx(centre + reach, abs=1e-6)
+    assert paired_proportion_ci("agreement", count, count, lost, 0).high == pytest.approx(centre + reach, abs=1e-6)
 
 
 def test_bounds_mirror_when_lost_and_gained_change_places() -> None:
-    one, other = counted("top-1", 300, 200, 12, 5), counted("top-1", 300, 200, 5, 12)
+    one, other = paired_proportion_ci("top-1", 300, 200, 12, 5), paired_proportion_ci("top-1", 300, 200, 5, 12)
     assert (one.drop, one.low, one.high) == pytest.approx((-other.drop, -other.high, -other.low))
     assert one.low < one.drop < one.high
 
 
 def test_answers_of_parts_are_counted_together() -> None:
-    parts = [counted("top-1", 250, 210, 7, 2), counted("top-1", 247, 200, 1, 3)]
-    assert pooled(parts) == counted("top-1", 497, 410, 8, 5)
-    assert pooled(parts[:1]) == parts[0]
+    parts = [paired_proportion_ci("top-1", 250, 210, 7, 2), paired_proportion_ci("top-1", 247, 200, 1, 3)]
+    assert pool_folds(parts) == paired_proportion_ci("top-1", 497, 410, 8, 5)
+    assert pool_folds(parts[:1]) == parts[0]
 
 
 def test_outputs_of_parts_are_averaged_together() -> None:
     shares = np.random.default_rng(0).exponential(0.01, 90)
     found, whole = (
-        pooled([averaged("outputs", 1.0, each) for each in (shares[:1], shares[1:])]),
-        averaged("outputs", 1.0, shares),
+        pool_folds([student_ci("outputs", 1.0, each) for each in (shares[:1], shares[1:])]),
+        student_ci("outputs", 1.0, shares),
     )
     assert dataclasses.astuple(found)[1:] == pytest.approx(dataclasses.astuple(whole)[1:])
 
 
 @pytest.mark.parametrize("edge", [(50, 50, 0), (50, 0, 50), (1, 1, 0), (1, 0, 1), (1, 0, 0), (40, 20, 20)])
 def test_bounds_at_the_edges_are_shares(edge: tuple[int, int, int]) -> None:
-    found = counted("top-1", edge[0], edge[0], *edge[1:])
+    found = paired_proportion_ci("top-1", edge[0], edge[0], *edge[1:])
     assert -1.0 <= found.low <= found.drop <= found.high <= 1.0
 
 
@@ -62,7 +62,9 @@ def test_bounds_at_the_edges_are_shares(edge: tuple[int, int, int]) -> None:
 def test_nine_in_ten_bounds_hold(count: int, lost: float, gained: float) -> None:
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(count, [lost, gained, 1 - lost - gained], 1000)
-    high = np.mean([counted("top-1", count, count, int(a), int(b)).high >= lost - gained for a, b, _ in drawn])
+    high = np.mean(
+        [paired_proportion_ci("top-1", count, count, int(a), int(b)).high >= lost - gained for a, b, _ in drawn]
+    )
     assert 0.86 <= high <= 0.95
     narrower = np.mean(
         [(a - b) / count >= lost - gained for a, b, _ in drawn]
@@ -72,14 +74,14 @@ def test_nine_in_ten_bounds_hold(count: int, lost: float, gained: float) -> None
 
 def test_students_bounds_hold() -> None:
     rng = np.random.default_rng(1)
-    covered = [averaged("outputs", 1.0, rng.exponential(0.02, 40)).high >= 0.02 for _ in range(1000)]
+    covered = [student_ci("outputs", 1.0, rng.exponential(0.02, 40)).high >= 0.02 for _ in range(1000)]
     assert 0.82 <= np.mean(covered) <= 0.93
 
 
 def test_a_bootstrap_of_a_mean_is_about_students() -> None:
     shares = np.random.default_rng(2).normal(0.01, 0.1, 400)
-    direct = averaged("metric", 0.9, shares)
-    drawn = resampled(400, 0.9, float(shares.mean()), lambda chosen: float(shares[chosen].mean()), seed=0)
+    direct = student_ci("metric", 0.9, shares)
+    drawn = bootstrap_ci(400, 0.9, float(shares.mean()), lambda chosen: float(shares[chosen].mean()), seed=0)
     assert drawn.high == pytest.approx(direct.high, abs=0.002)
     assert drawn.low == pytest.approx(direct.low, abs=0.002)
     assert drawn.spread == pytest.approx(direct.spread, rel=0.15)
@@ -92,31 +94,31 @@ def test_resamples_without_a_number_are_left_out() -> None:
     def again(rare: int) -> Callable[[Any], float]:
         return lambda chosen: float(shares[chosen].mean()) if (chosen < rare).any() else math.nan
 
-    plain = resampled(400, 0.9, 0.01, lambda chosen: float(shares[chosen].mean()), seed=0)
+    plain = bootstrap_ci(400, 0.9, 0.01, lambda chosen: float(shares[chosen].mean()), seed=0)
     for rare in (2, 1):
-        found = resampled(400, 0.9, 0.01, again(rare), seed=0)
+        found = bootstrap_ci(400, 0.9, 0.01, again(rare), seed=0)
         assert found.high == pytest.approx(plain.high, abs=0.002)
-    assert math.isnan(resampled(400, 0.9, 0.01, again(0), seed=0).high)
+    assert math.isnan(bootstrap_ci(400, 0.9, 0.01, again(0), seed=0).high)
 
 
 @pytest.mark.parametrize("goal", [0.005, 0.01, 0.03])
 def test_the_least_inputs_are_just_enough(goal: float) -> None:
     count = least_inputs(goal)
-    assert counted("agreement", count, count, 0, 0).high <= goal
-    assert counted("agreement", count - 2, count - 2, 0, 0).high > goal
+    assert paired_proportion_ci("agreement", count, count, 0, 0).high <= goal
+    assert paired_proportion_ci("agreement", count - 2, count - 2, 0, 0).high > goal
 
 
 def test_as_many_inputs_as_are_needed_prove_the_goal() -> None:
-    few = counted("top-1", 200, 180, 6, 5)
+    few = paired_proportion_ci("top-1", 200, 180, 6, 5)
     assert few.high > 0.02
     needed = few.needed(0.02)
     assert needed is not None
     assert needed > 200
-    assert counted("top-1", needed, needed, round(6 * needed / 200), round(5 * needed / 200)).high <= 0.021
+    assert paired_proportion_ci("top-1", needed, needed, round(6 * needed / 200), round(5 * needed / 200)).high <= 0.021
     assert few.needed(0.004) is None
 
 
-def _noisy(rng: np.random.Generator, count: int, noises: tuple[float, ...]) -> list[Evidence]:
+def _noisy(rng: np.random.Generator, count: int, noises: tuple[float, ...]) -> list[DropEstimate]:
     """Models whose scores of 50 classes are those of the dense one and noise; labels are drawn as it believes."""
     scores = 2.0 * rng.standard_normal((count, 50))
     labels = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
@@ -124,7 +126,9 @@ def _noisy(rng: np.random.Generator, count: int, noises: tuple[float, ...]) -> l
     for noise in noises:
         after = (scores + noise * rng.standard_normal(scores.shape)).argmax(axis=1) == labels
         found.append(
-            counted("top-1", count, int(before.sum()), int((before & ~after).sum()), int((after & ~before).sum()))
+            paired_proportion_ci(
+                "top-1", count, int(before.sum()), int((before & ~after).sum()), int((after & ~before).sum())
+            )
         )
     return found
 
@@ -144,17 +148,21 @@ def test_few_inputs_tell_the_expected_drop_better_than_the_drop_found() -> None:
 
 
 def test_where_hardly_any_answer_changes_the_drop_found_is_expected() -> None:
-    few = [counted("top-1", 100, 90, 3, 1), counted("top-1", 100, 90, 60, 2)]
+    few = [paired_proportion_ci("top-1", 100, 90, 3, 1), paired_proportion_ci("top-1", 100, 90, 60, 2)]
     assert expected_drop(few[0], few) == few[0].drop
-    gaining = [counted("top-1", 250, 200, 5, 25), counted("top-1", 250, 200, 3, 2)]
+    gaining = [paired_proportion_ci("top-1", 250, 200, 5, 25), paired_proportion_ci("top-1", 250, 200, 3, 2)]
     assert expected_drop(gaining[1], gaining) == gaining[1].drop
-    agreement = [counted("agreement", 1000, 1000, 50, 0)]
+    agreement = [paired_proportion_ci("agreement", 1000, 1000, 50, 0)]
     assert expected_drop(agreement[0], agreement) == agreement[0].drop
 
 
 def test_a_model_that_only_loses_is_taken_at_its_word() -> None:
-    tried = [counted("top-1", 250, 210, 30, 10), counted("top-1", 250, 210, 15, 0), counted("top-1", 250, 210, 5, 0)]
+    tried = [
+        paired_proportion_ci("top-1", 250, 210, 30, 10),
+        paired_proportion_ci("top-1", 250, 210, 15, 0),
+        paired_proportion_ci("top-1", 250, 210, 5, 0),
+    ]
     assert expected_drop(tried[1], tried) == tried[1].drop == 0.06
     assert expected_drop(tried[2], tried) == tried[2].low > 0.005
-    both = [tried[0], counted("top-1", 250, 210, 4, 3)]
+    both = [tried[0], paired_proportion_ci("top-1", 250, 210, 4, 3)]
     assert 0.0 < expected_drop(both[1], both) < both[1].drop

@@ -12,7 +12,7 @@ import pytest
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.runtime.observations import observe
 from netsurgeon.pipeline.runtime.session import Feed, Runtime, Session
-from netsurgeon.pipeline.verification.equivalence import prove
+from netsurgeon.pipeline.verification.equivalence import check_equivalence
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> network'
 FEEDS: list[Feed] = [{"x": np.random.default_rng(seed).standard_normal((3, 4)).astype(np.float32)} for seed in range(2)]
@@ -27,16 +27,16 @@ def scaled(factor: float, tail: str = "y = Identity(h)", output: str = "float[N,
 
 
 def test_equal_models() -> None:
-    proof = prove(scaled(2), scaled(2), FEEDS, Runtime())
+    proof = check_equivalence(scaled(2), scaled(2), FEEDS, Runtime())
     assert proof.holds
-    assert proof.says_something
+    assert proof.is_informative
     assert [each.output for each in proof.outputs] == ["y"]
     assert "at most 0 of their scale" in str(proof)
 
 
 @pytest.mark.parametrize(("factor", "holds"), [(2.0001, True), (2.001, False)])
 def test_the_tolerance(factor: float, holds: bool) -> None:
-    proof = prove(scaled(2), scaled(factor), FEEDS, Runtime())
+    proof = check_equivalence(scaled(2), scaled(factor), FEEDS, Runtime())
     assert proof.holds is holds
     assert holds or "'y' by 0.0005" in str(proof)
 
@@ -49,9 +49,9 @@ def test_the_scale_is_that_of_all_inputs() -> None:
         "(float[N, 4] x) => (float[N, 4] y) <float[1] s = {2}, float[1] b = {0.00001}> "
         "{ h = Mul(x, s)\n y = Add(h, b) }"
     )
-    assert prove(scaled(2), shifted, [small, FEEDS[1]], Runtime()).holds
-    assert prove(scaled(2), shifted, [joined], Runtime()).holds
-    assert not prove(scaled(2), shifted, [small], Runtime()).holds
+    assert check_equivalence(scaled(2), shifted, [small, FEEDS[1]], Runtime()).holds
+    assert check_equivalence(scaled(2), shifted, [joined], Runtime()).holds
+    assert not check_equivalence(scaled(2), shifted, [small], Runtime()).holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,8 @@ class WrongAt(Runtime):
 def test_models_have_to_agree_with_graph_optimisation_off_and_on(optimised: bool) -> None:
     trimmed = scaled(2)
     trimmed.graph.name = "trimmed"
-    assert prove(scaled(2), trimmed, FEEDS, Runtime()).holds
-    assert not prove(scaled(2), trimmed, FEEDS, WrongAt(optimised=optimised)).holds
+    assert check_equivalence(scaled(2), trimmed, FEEDS, Runtime()).holds
+    assert not check_equivalence(scaled(2), trimmed, FEEDS, WrongAt(optimised=optimised)).holds
 
 
 @pytest.mark.parametrize(("difference", "holds"), [(1e-5, True), (1e-2, False)])
@@ -83,7 +83,7 @@ def test_what_a_sigmoid_makes_is_compared_at_what_enters_it(difference: float, h
             "{ h = Add(x, b)\n a = Sigmoid(h)\n y = Reshape(a, s) }"
         )
 
-    proof = prove(scores(0.0), scores(difference), FEEDS, Runtime())
+    proof = check_equivalence(scores(0.0), scores(difference), FEEDS, Runtime())
     assert [each.output for each in proof.outputs] == ["y", "h"]
     assert proof.holds is holds
 
@@ -93,14 +93,14 @@ def test_half_precision_is_allowed_more() -> None:
         tail = "a = Cast<to = 10>(h)\n y = Cast<to = 1>(a)"
         return scaled(factor, tail)
 
-    assert prove(half(2), half(2.004), FEEDS, Runtime()).holds
-    assert not prove(half(2), half(2.1), FEEDS, Runtime()).holds
+    assert check_equivalence(half(2), half(2.004), FEEDS, Runtime()).holds
+    assert not check_equivalence(half(2), half(2.1), FEEDS, Runtime()).holds
 
 
 def test_what_does_not_vary_proves_nothing() -> None:
-    proof = prove(scaled(0), scaled(0), FEEDS, Runtime())
+    proof = check_equivalence(scaled(0), scaled(0), FEEDS, Runtime())
     assert proof.holds
-    assert not proof.says_something
+    assert not proof.is_informative
     assert "proves nothing" in str(proof)
 
 
@@ -109,21 +109,21 @@ def test_discrete_outputs_are_compared_at_what_enters_them() -> None:
         tail = "a = ArgMax<axis = 1, keepdims = 0>(h)\n y = Cast<to = 6>(a)"
         return scaled(factor, tail, "int32[N] y")
 
-    proof = prove(classes(2), classes(3), FEEDS, Runtime())
+    proof = check_equivalence(classes(2), classes(3), FEEDS, Runtime())
     assert [each.output for each in proof.outputs] == ["h"]
     assert not proof.holds
 
 
 def test_a_trimmed_model_that_does_not_run() -> None:
     broken = scaled(2, "y = Gather<axis = 0>(h, x)")
-    proof = prove(scaled(2), broken, FEEDS, Runtime())
+    proof = check_equivalence(scaled(2), broken, FEEDS, Runtime())
     assert not proof.holds
     assert "the trimmed model does not run" in str(proof)
 
 
 def test_a_masked_model_that_does_not_run() -> None:
     with pytest.raises(CheckFailedError):
-        prove(scaled(2, "y = Gather<axis = 0>(h, x)"), scaled(2), FEEDS, Runtime())
+        check_equivalence(scaled(2, "y = Gather<axis = 0>(h, x)"), scaled(2), FEEDS, Runtime())
 
 
 def test_observe_notes_shapes_and_small_integers() -> None:

@@ -12,7 +12,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Session
-from netsurgeon.pipeline.verification.confidence import Evidence, averaged, counted, resampled
+from netsurgeon.pipeline.verification.confidence import DropEstimate, bootstrap_ci, paired_proportion_ci, student_ci
 from netsurgeon.pipeline.verification.validation import apply_metric, class_scores, load_metric
 
 Outputs = dict[str, Any]
@@ -20,7 +20,7 @@ Outputs = dict[str, Any]
 Array = npt.NDArray[np.float64]
 
 
-class Judge:
+class DropEvaluator:
     """Compares models with the dense one on the same inputs.
 
     The measure is the user's metric; else top-1 where there are labels and class scores; else the agreement with the
@@ -45,7 +45,7 @@ class Judge:
         else:
             self._outputs = self._run(dense)
 
-    def judge(self, candidate: Session) -> Evidence:
+    def judge(self, candidate: Session) -> DropEstimate:
         """How much worse the candidate is.
 
         Raises:
@@ -71,16 +71,16 @@ class Judge:
             found.append(scores.argmax(axis=1))
         return np.concatenate(found)
 
-    def _by_answers(self, dense: npt.NDArray[np.int64], now: npt.NDArray[np.int64] | None) -> Evidence:
+    def _by_answers(self, dense: npt.NDArray[np.int64], now: npt.NDArray[np.int64] | None) -> DropEstimate:
         if now is None or now.shape != dense.shape:
             raise CheckFailedError("a candidate gives no class scores any more: please report this")
         if self._labels is None:
-            return counted("agreement", len(dense), len(dense), int((dense != now).sum()), 0)
+            return paired_proportion_ci("agreement", len(dense), len(dense), int((dense != now).sum()), 0)
         before, after = dense == self._labels, now == self._labels
         lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
-        return counted("top-1", len(dense), int(before.sum()), lost, gained)
+        return paired_proportion_ci("top-1", len(dense), int(before.sum()), lost, gained)
 
-    def _by_metric(self, function: Callable[..., float], now: list[Outputs]) -> Evidence:
+    def _by_metric(self, function: Callable[..., float], now: list[Outputs]) -> DropEstimate:
         sides = [_joined(outputs) for outputs in (self._outputs, now)]
         dense, candidate = (apply_metric(function, side, self._labels) for side in sides)
         count = self._samples.count
@@ -98,9 +98,9 @@ class Judge:
                 "the metric's drop has no confidence bound, because the model's outputs have no batch axis: "
                 "give --sparsity or --trim in place of a goal"
             )
-        return resampled(count, dense, dense - candidate, again, self._seed)
+        return bootstrap_ci(count, dense, dense - candidate, again, self._seed)
 
-    def _by_outputs(self, candidate: Session) -> Evidence:
+    def _by_outputs(self, candidate: Session) -> DropEstimate:
         """Share of the outputs' energy, averaged over the float outputs.
 
         One piece of evidence a sample; one a feed where axis 0 of an output does not tell its samples apart.
@@ -126,7 +126,7 @@ class Judge:
         found = np.mean(shares, axis=0)
         if not np.isfinite(found).all():
             raise CheckFailedError("an output of a candidate is NaN or infinite where it was not")
-        return averaged("outputs", 1.0, found)
+        return student_ci("outputs", 1.0, found)
 
 
 def _squares(dense: Array, candidate: Array) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ _MEASURES = {
 }
 
 
-def verdict(report: Report) -> tuple[str, ...]:
+def goal_summary(report: Report) -> tuple[str, ...]:
     """What became of the goals, a sentence each."""
     facts, latency = report.search, report.latency
     if facts is None:
@@ -42,7 +42,7 @@ def verdict(report: Report) -> tuple[str, ...]:
     return tuple(said)
 
 
-def promise(facts: SearchFacts) -> str | None:
+def unproven_goal_warning(facts: SearchFacts) -> str | None:
     """What the user should know of a drop that is not proven; None where it is, or no goal is one."""
     limit, evidence = facts.goals.max_drop, facts.evidence
     if limit is None or facts.proven:

@@ -16,7 +16,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Progress
 from netsurgeon.pipeline.pruning import budget
-from netsurgeon.pipeline.pruning.plan import TILTS, TRUSTS, Plan, Temper, spread
+from netsurgeon.pipeline.pruning.plan import DEPTH_BIASES, EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.sensitivity import float_outputs, output_divergence
 
 WORTH_TILTING = 1.05
@@ -39,41 +39,41 @@ WIDEST_REHEARSED = 2304
 """Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
 
 
-def choose_temper(
+def choose_sensitivity_scaling(
     model: ir.Model,
     costs: Mapping[str, budget.Cost],
     keep: int,
     selection: Selection,
     calibration: Calibration,
     progress: Progress,
-) -> Temper:
+) -> SensitivityScaling:
     """The temper whose rehearsal stays closest to the dense model; the usual one where nothing can be rehearsed.
 
     How far sensitivities can be trusted differs between networks: they are measured one layer at a time, but later
     layers make up for errors of earlier ones. Plans are rehearsed on a part of the inputs and compared on others.
     """
-    parts = _rehearsal_parts(calibration) if can_rehearse(model, selection.sizes) else []
+    parts = _rehearsal_parts(calibration) if can_evaluate_at_low_fidelity(model, selection.sizes) else []
     if not parts:
-        return Temper()
-    found: dict[Temper, float] = {}
+        return SensitivityScaling()
+    found: dict[SensitivityScaling, float] = {}
 
-    def try_(tempers: Sequence[Temper]) -> None:
+    def try_(tempers: Sequence[SensitivityScaling]) -> None:
         plans = [spread(costs, keep, selection, temper) for temper in tempers]
         losses = []
         for part, others in parts:
-            rehearsed = rehearse(model, plans, selection, calibration.part(part))
+            rehearsed = evaluate_at_low_fidelity(model, plans, selection, calibration.part(part))
             losses.append(_divergences(model, rehearsed, others, calibration))
         mean = np.mean(losses, axis=0)
         found.update(zip(tempers, np.where(np.isnan(mean), np.inf, mean).tolist(), strict=True))
 
     progress("rehearsing plans", 0, 2)
-    try_([Temper(trust) for trust in TRUSTS])
+    try_([SensitivityScaling(trust) for trust in EXPONENTS])
     closest = min(found.values())
     if not 0.0 < closest < np.inf:  # nothing that can be compared, or nothing is lost
-        return Temper()
+        return SensitivityScaling()
     progress("rehearsing plans", 1, 2)
     near = [each.trust for each, loss in found.items() if loss <= WORTH_TILTING * closest]
-    try_([Temper(trust, tilt) for trust in near for tilt in TILTS[1:]])
+    try_([SensitivityScaling(trust, tilt) for trust in near for tilt in DEPTH_BIASES[1:]])
     return min(found, key=lambda temper: found[temper])
 
 
@@ -91,18 +91,20 @@ def _rehearsal_parts(calibration: Calibration) -> list[tuple[Samples, Samples]]:
     return [(one, other.subset(MOST_REHEARSED, rng))]
 
 
-def can_rehearse(model: ir.Model, names: Iterable[str]) -> bool:
+def can_evaluate_at_low_fidelity(model: ir.Model, names: Iterable[str]) -> bool:
     """Whether no layer of these names is too wide to rehearse."""
     wanted = set(names)
     return max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in wanted) <= WIDEST_REHEARSED
 
 
-def rehearse(model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration) -> list[ir.Model]:
+def evaluate_at_low_fidelity(
+    model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration
+) -> list[ir.Model]:
     """The model pruned in haste by each plan, side by side, on few rows."""
     rehearsed = [model.clone() for _ in plans]
     layers = [
         {
-            name: LayerPlan(keep, solvers.HASTY, plan.damping(name), gone=selection.gone.get(name))
+            name: LayerPlan(keep, solvers.FAST_METHOD, plan.damping(name), gone=selection.gone.get(name))
             for name, keep in plan.keep.items()
         }
         for plan in plans
