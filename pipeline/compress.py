@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import onnx_ir as ir
 
 import netsurgeon
 from netsurgeon.passes.solvers import FactorizationError
-from netsurgeon.pipeline.calibration import Calibration, Selection, select
-from netsurgeon.pipeline.compression import AppliedPlan, Packed, apply_plan, changed_interface, pack, trimmed_selection
+from netsurgeon.pipeline.calibration import Calibration, select
+from netsurgeon.pipeline.compression import (
+    STEPS,
+    AppliedPlan,
+    ChooseUnits,
+    PackWeightsOnDisk,
+    StepContext,
+    Steps,
+    apply_plan,
+    apply_steps,
+    changed_interface,
+    check_steps,
+    plan_steps,
+)
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
@@ -27,9 +38,7 @@ from netsurgeon.pipeline.model_files import (
     LoadedModel,
     ModelLike,
     check_outputs,
-    data_facts,
     model_digest,
-    model_facts,
     open_model,
     path_of,
     save_model,
@@ -38,28 +47,15 @@ from netsurgeon.pipeline.model_files import (
     write_text,
 )
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
-from netsurgeon.pipeline.profiling import Profile, TimingTable, left_to_the_cpu, profile
-from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan
-from netsurgeon.pipeline.report import (
-    Report,
-    alike,
-    emptied,
-    grown,
-    is_page,
-    layer_facts,
-    render,
-    unmeasured,
-    unproven_goal_warning,
-)
-from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs, peak_bytes
-from netsurgeon.pipeline.search import GoalSearch, SearchFacts
-from netsurgeon.pipeline.trimming import TrimPlan, choose_units, give_biases, no_units, why_not
+from netsurgeon.pipeline.profiling import Profile, TimingTable, profile
+from netsurgeon.pipeline.report import CompressionRecord, Report, StoredModel, assemble_report, is_page, render
+from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
+from netsurgeon.pipeline.search import GoalSearch, SearchResult
+from netsurgeon.pipeline.trimming import why_not
 from netsurgeon.pipeline.verification import Inputs, Validation, check_labels, load_metric, open_inputs, validate
 
 BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
-"""Most inputs on which the bound is measured; the second where the selection is not patient."""
-WORTH_MENTION = 0.005
-"""Share of the weights by which more may go than was asked for without a word."""
+"""Most inputs on which the bound is measured; the second where there is no time for full effort."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +79,8 @@ def compress(
     output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    steps: Steps = STEPS,
+    step_options: Mapping[str, Mapping[str, Any]] | None = None,
     **options: Unpack[OptionValues],
 ) -> Compression:
     """Trim a model's units, prune its weights, correct the rest, verify it in ONNX Runtime, and pack it.
@@ -95,13 +93,15 @@ def compress(
         output: where to write the compressed model.
         report: where to write the report: as a page where the name ends in .html, else as JSON.
         progress: called with stage, steps done and steps in all.
+        steps: what is done, in order: `STEPS`, or a list with steps of your own in it (see CONTRIBUTING.md).
+        step_options: options of steps of your own, by step name.
         **options: fields of `Options`.
 
     Raises:
         InputError: model, data or options cannot be used.
         CheckFailedError: the result did not pass verification; nothing was written.
     """
-    run = _Run(Options(**options), progress or _silent)
+    run = _Run(Options(**options), progress or _silent, steps, step_options or {})
     try:
         return run.compress(model, data, test, _path(output), _path(report))
     except FactorizationError as error:
@@ -118,12 +118,21 @@ def _silent(stage: str, done: int, count: int) -> None:
 
 @dataclasses.dataclass
 class _Run:
-    """One compression: the options, the time each stage took, and what the user should know."""
+    """One compression of one model.
+
+    Attributes:
+        options: as given; changed where nothing could be trimmed and nothing else was asked for.
+        progress: called with stage, steps done and steps in all.
+        steps: what is done, in order.
+        step_options: options of steps of the user's own.
+        seconds: time by stage.
+    """
 
     options: Options
     progress: Progress
+    steps: Steps
+    step_options: Mapping[str, Mapping[str, Any]]
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    warnings: list[str] = dataclasses.field(default_factory=list)
     _started: float = dataclasses.field(default_factory=time.perf_counter)
 
     def compress(
@@ -136,122 +145,51 @@ class _Run:
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)
         with attribute_to_inputs(source.original, runtime, *inputs.all):
-            return self._compressed(source, inputs, runtime, output, report)
+            return self._compress(source, inputs, runtime, output, report)
 
-    def _compressed(
+    def _compress(
         self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
         for samples in inputs.all[1:]:
             check_labels(runtime.session(source.original), samples, self.options.label_offset)
-        selection = select(source.model, self.options)
-        self._stage("open")
-        calibration = Calibration(inputs.calibration, runtime, self.options.seed)
-        with self._work(source, inputs) as work:
-            trim = None if self.options.trim is None else self._choose_units(source.model, selection, calibration, work)
-            guided, found = self._guided(source, inputs, runtime), None
-            if guided:
-                size = functools.partial(self._size, source, inputs, runtime)
-                found = guided.search(selection, calibration, trim, size, self.progress, work)
-            operated = found.operated if found else self._operate(source, selection, trim, calibration, work)
-            if trim and operated.units and not operated.units.groups and self.options.only_trims_best_effort:
-                operated = self._left_alone(source.model, trim, operated)
-        self._stage("search" if found else "prune")
-        self.warnings += operated.warnings
-        validation, bound = self._validate(source, operated, inputs, runtime)
-        self._stage("validate")
-        packed = self._pack(source, operated.model, inputs, runtime)
-        self._stage("pack")
-        latency = self._profile(source, packed.model, inputs) if self._is_timed() else None
-        facts = guided.facts(found, validation, latency, operated.model) if guided and found else None
+        with self._run_folder(source, inputs) as run_folder:
+            context = self._context(source, inputs, runtime, run_folder)
+            self._end_stage("open")
+            goal_search = self._goal_search(context, source, inputs, runtime)
+            result = self._search(goal_search, context) if goal_search else None
+            applied = result.applied if result else self._apply(context)
+            applied = self._unless_nothing_went(context, applied)
+        self._end_stage("search" if result else "prune")
+        validation, bound = self._validate(source, applied, inputs, runtime)
+        self._end_stage("validate")
+        stored = self._store(context, applied.model, source)
+        self._end_stage("pack")
+        latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
+        search = goal_search.facts(result, validation, latency, applied.model) if goal_search and result else None
         if output is not None:
-            self._write(packed.model, output, inputs, runtime)
-        self._stage("write")
-        result = self._report(source, inputs, operated, packed, output, runtime, latency, facts, validation, bound)
-        if report is not None:
-            self._write_report(result, report, output)
-        return Compression(packed.model, result)
-
-    def _write_report(self, result: Report, report: Path, output: Path | None) -> None:
-        try:
-            write_text(render(result) if is_page(report) else result.to_json(), report)
-        except InputError as error:
-            raise InputError(f"{error}{f'; the model is at {output}' if output else ''}") from error
-
-    def _choose_units(
-        self, model: ir.Model, selection: Selection, calibration: Calibration, work: RunFolder
-    ) -> TrimPlan:
-        self.progress("finding units", 0, 1)
-        give_biases(selection.layers)
-        found = work.facts("units")
-        if found is None:
-            plan = choose_units(model, selection.layers, calibration, self.options, self.progress)
-            work.keep_facts("units", plan.described())
-        else:
-            plan = no_units(model, selection.layers, calibration).with_choice(found)
-        self._stage("choose units")
-        return plan
-
-    def _operate(
-        self,
-        source: LoadedModel,
-        selection: Selection,
-        trim: TrimPlan | None,
-        calibration: Calibration,
-        work: RunFolder,
-    ) -> AppliedPlan:
-        """Do what was asked for."""
-        options = self.options
-        selection = trimmed_selection(selection, trim, options) if trim else selection
-        plan = load_plan(work) or make_plan(source.model, selection, calibration, options, self.progress)
-        keep_plan(work, plan)
-        self._stage("measure")
-        return apply_plan(
-            source.model, selection, trim, plan, calibration, options, self.progress, work.solutions("whole")
+            self._write(stored.model, output, inputs, runtime)
+        self._end_stage("write")
+        evidence = assemble_report(
+            CompressionRecord(
+                options=self.options,
+                runtime=runtime,
+                source=source,
+                inputs=inputs,
+                applied=applied,
+                stored=stored,
+                output=output,
+                validation=validation,
+                bound=bound,
+                search=search,
+                latency=latency,
+                warnings=applied.warnings,
+                seconds=self.seconds,
+            )
         )
-
-    def _left_alone(self, dense: ir.Model, trim: TrimPlan, operated: AppliedPlan) -> AppliedPlan:
-        """Nothing could be removed, and nothing else was asked for: the model stays, neither rounded nor packed."""
-        warning = f"nothing was removed, the weights are left as they were: {why_not(trim, self.options)}"
-        self.options = dataclasses.replace(self.options, values="float32", pack=False)
-        same = dataclasses.replace(operated, masked=dense, model=dense.clone(), notes=())
-        return dataclasses.replace(same, warnings=(*operated.warnings, warning))
-
-    def _guided(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> GoalSearch | None:
-        """The search for the user's goals, where there are any."""
-        options = self.options
-        if options.goals is None or inputs.guide is None:
-            return None
-        table = TimingTable() if options.timings is None else TimingTable.read(options.timings)
-        return GoalSearch(options.goals, source, inputs, inputs.guide, options, runtime, table)
-
-    def _size(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, model: ir.Model) -> int:
-        """Bytes of a model's file."""
-        return len(ir.to_proto(self._pack(source, model, inputs, runtime).model).SerializeToString())
-
-    def _is_timed(self) -> bool:
-        return self.options.profile or (self.options.goals is not None and self.options.goals.is_timed)
-
-    def _work(self, source: LoadedModel, inputs: Inputs) -> RunFolder:
-        """The folder that keeps what is done, for this very run."""
-        folder = self.options.work
-        if folder is None:
-            return RunFolder(None, {})
-        self.progress("reading the work folder", 0, 1)
-        names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
-        files = [path_of(each) for each in (*self.options.custom_ops, self.options.timings)]
-        identity = {
-            "model": model_digest(source.original, source.path),
-            "options": self.options.described(),
-            "data": {name: each.digest() for name, each in zip(names, inputs.all, strict=True)},
-            "files": [hashlib.sha256(each.read_bytes()).hexdigest() for each in files if each and each.is_file()],
-            "versions": versions(),
-        }
-        return RunFolder(folder, identity)
-
-    def _stage(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name], self._started = round(now - self._started, 3), now
+        if report is not None:
+            self._write_report(evidence, report, output)
+        return Compression(stored.model, evidence)
 
     def _check_paths(
         self, source: LoadedModel, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
@@ -260,48 +198,136 @@ class _Run:
         read = (data, test, options.metric, options.classes, options.timings, *options.custom_ops)
         check_outputs((output, report), *read, models=[source.path])
 
+    def _run_folder(self, source: LoadedModel, inputs: Inputs) -> RunFolder:
+        """The folder that keeps what is done, for this very run."""
+        folder = self.options.work
+        if folder is None:
+            return RunFolder(None, {})
+        self.progress("reading the work folder", 0, 1)
+        names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
+        files = [path_of(file) for file in (*self.options.custom_ops, self.options.timings)]
+        identity = {
+            "model": model_digest(source.original, source.path),
+            "options": self.options.described(),
+            "steps": {step.name: str(self.step_options.get(step.name, {})) for step in self.steps},
+            "data": {name: samples.digest() for name, samples in zip(names, inputs.all, strict=True)},
+            "files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file and file.is_file()],
+            "versions": versions(),
+        }
+        return RunFolder(folder, identity)
+
+    def _context(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, run_folder: RunFolder) -> StepContext:
+        """What the steps share, after their names and options were checked."""
+        context = StepContext(
+            dense=source.model,
+            selection=select(source.model, self.options),
+            calibration=Calibration(inputs.calibration, runtime, self.options.seed),
+            options=self.options,
+            step_options=self.step_options,
+            progress=self.progress,
+            run_folder=run_folder,
+            solutions=run_folder.solutions("whole"),
+        )
+        check_steps(self.steps, context)
+        return context
+
+    def _apply(self, context: StepContext) -> AppliedPlan:
+        """Do what was asked for."""
+        plan_steps([step for step in self.steps if not step.is_storage], context)
+        self._end_stage("measure")
+        return apply_plan(self.steps, context)
+
+    def _goal_search(
+        self, context: StepContext, source: LoadedModel, inputs: Inputs, runtime: Runtime
+    ) -> GoalSearch | None:
+        """The search for the user's goals, where there are any."""
+        options = self.options
+        if options.goals is None or inputs.guide is None:
+            return None
+        table = TimingTable() if options.timings is None else TimingTable.read(options.timings)
+        return GoalSearch(
+            goals=options.goals,
+            source=source,
+            inputs=inputs,
+            guide=inputs.guide,
+            options=options,
+            runtime=runtime,
+            table=table,
+            steps=self.steps,
+            step_options=self.step_options,
+            size=lambda model: len(ir.to_proto(self._store(context, model, source).model).SerializeToString()),
+        )
+
+    def _search(self, goal_search: GoalSearch, context: StepContext) -> SearchResult:
+        """Find what reaches the goals; units that were asked for go in any case."""
+        selection = context.selection
+        plan_steps([step for step in self.steps if step.name == ChooseUnits.name], context)
+        trim = context.plans.get(ChooseUnits.name)
+        return goal_search.search(selection, context.calibration, trim, self.progress, context.run_folder)
+
+    def _unless_nothing_went(self, context: StepContext, applied: AppliedPlan) -> AppliedPlan:
+        """Where nothing could be trimmed and nothing else was asked for the model is neither rounded nor packed."""
+        trim = context.plans.get(ChooseUnits.name)
+        nothing_went = applied.units is not None and not applied.units.groups
+        if trim is None or not nothing_went or not self.options.only_trims_best_effort:
+            return applied
+        warning = f"nothing was removed, the weights are left as they were: {why_not(trim, self.options)}"
+        self.options = dataclasses.replace(self.options, values="float32", pack=False)
+        return dataclasses.replace(
+            applied,
+            masked=context.dense,
+            model=context.dense.clone(),
+            notes=(),
+            warnings=(*applied.warnings, warning),
+        )
+
     def _validate(
-        self, source: LoadedModel, operated: AppliedPlan, inputs: Inputs, runtime: Runtime
+        self, source: LoadedModel, applied: AppliedPlan, inputs: Inputs, runtime: Runtime
     ) -> tuple[Validation, Bound]:
         self.progress("validating", 0, 2)
         validation = validate(
             runtime.session(source.original),
-            runtime.session(operated.model),
+            runtime.session(applied.model),
             inputs.held,
             held_out=inputs.held_out,
             metric=self.options.metric,
             label_offset=self.options.label_offset,
         )
         self.progress("validating", 1, 2)
-        most = BOUND_SAMPLES if operated.selection.has_full_effort else BOUND_SAMPLES_FAST
+        most = BOUND_SAMPLES if applied.selection.has_full_effort else BOUND_SAMPLES_FAST
         count = min(most, inputs.calibration.count)
-        few = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
-        return validation, measure_bound(source.model, operated.masked, few.batches(), few.fed, runtime)
+        samples = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
+        return validation, measure_bound(source.model, applied.masked, samples.batches(), samples.fed, runtime)
 
-    def _pack(self, source: LoadedModel, current: ir.Model, inputs: Inputs, runtime: Runtime) -> Packed:
-        self.progress("packing", 0, 1)
-        feed = next(inputs.calibration.batches())
-        packed = (
-            pack(current, feed, dataclasses.replace(runtime, provider="cpu"))
-            if self.options.pack
-            else Packed(current, (), ())
+    def _store(self, context: StepContext, model: ir.Model, source: LoadedModel) -> StoredModel:
+        """The model in the form that is written, with the entry that says how it was made.
+
+        Raises:
+            CheckFailedError: its inputs or outputs are not those of the dense model any more.
+        """
+        storing = dataclasses.replace(
+            context, options=self.options, outcomes={}, records=[], notes=[], warnings=[], masked=None
         )
+        stored = apply_steps([step for step in self.steps if step.is_storage], model, storing)
         goals = self.options.goals
         entry = {
             "version": netsurgeon.__version__,
             "method": self.options.method,
             **({"goals": str(goals)} if goals else {"sparsity": self.options.pruned_share}),
         }
-        packed.model.metadata_props["netsurgeon"] = json.dumps(entry)
-        problem = changed_interface(source.original, packed.model)
+        stored.metadata_props["netsurgeon"] = json.dumps(entry)
+        problem = changed_interface(source.original, stored)
         if problem:
             raise CheckFailedError(f"{problem}: please report this")
-        return packed
+        return StoredModel(
+            model=stored,
+            packings=storing.outcomes.get(PackWeightsOnDisk.name, ()),
+            records=tuple(storing.records),
+            notes=tuple(storing.notes),
+        )
 
-    def _write(self, model: ir.Model, output: Path, inputs: Inputs, runtime: Runtime) -> None:
-        self.progress("writing", 0, 1)
-        feed = next(inputs.calibration.batches())
-        save_model(model, output, lambda path: runtime.session(path).run(feed))
+    def _is_timed(self) -> bool:
+        return self.options.profile or (self.options.goals is not None and self.options.goals.is_timed)
 
     def _profile(self, source: LoadedModel, compressed: ir.Model, inputs: Inputs) -> Profile:
         """Dense and compressed model in turn on the first calibration inputs."""
@@ -316,66 +342,20 @@ class _Run:
             provider=self.options.provider,
             custom_ops=self.options.custom_ops,
         )
-        self._stage("profile")
+        self._end_stage("profile")
         return latency
 
-    def _report(
-        self,
-        source: LoadedModel,
-        inputs: Inputs,
-        operated: AppliedPlan,
-        packed: Packed,
-        output: Path | None,
-        runtime: Runtime,
-        latency: Profile | None,
-        search: SearchFacts | None,
-        validation: Validation,
-        bound: Bound,
-    ) -> Report:
-        selection, pruned = operated.selection, operated.pruned
-        layers = layer_facts(selection, operated.plan, pruned, operated.model, packed, bound)
-        unproven = unproven_goal_warning(search) if search else None
-        sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
-        rounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)
-        dense, compressed = model_facts(source.original, source.path), model_facts(packed.model, output)
-        return Report(
-            versions=versions(),
-            options=self.options.described(),
-            dense=dense,
-            compressed=compressed,
-            sparsity=sparsity,
-            calibration=data_facts(inputs.data, inputs.calibration),
-            test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
-            layers=layers,
-            declined=tuple(dataclasses.asdict(each) for each in selection.declined),
-            search=search,
-            trim=operated.units,
-            validation=validation,
-            bound=bound,
-            notes=(*source.notes, *operated.notes, *packed.notes, *rounded, *self._beyond(sparsity, operated)),
-            warnings=(
-                *([unproven] if unproven else []),
-                *inputs.warnings,
-                *pruned.warnings,
-                *self.warnings,
-                *unmeasured(validation),
-                *alike(validation),
-                *emptied(layers),
-                *grown(dense.bytes, compressed.bytes, selection),
-            ),
-            seconds=self.seconds,
-            peak_bytes=peak_bytes(),
-            latency=latency,
-            on_the_cpu=left_to_the_cpu(packed.model, next(inputs.calibration.batches()), runtime),
-        )
+    def _write(self, model: ir.Model, output: Path, inputs: Inputs, runtime: Runtime) -> None:
+        self.progress("writing", 0, 1)
+        feed = next(inputs.calibration.batches())
+        save_model(model, output, lambda path: runtime.session(path).run(feed))
 
-    def _beyond(self, sparsity: float, operated: AppliedPlan) -> Iterator[str]:
-        """What is said where more weights went than were asked for."""
-        sizes, unread = operated.selection.sizes, operated.units.unread if operated.units else 0
-        asked = 1.0 - sum(operated.plan.keep.values()) / sum(sizes.values())
-        given = self.options.goals is None and self.options.trim is None and not self.options.keep_zeros
-        if given and unread and sparsity > asked + WORTH_MENTION:
-            yield (
-                f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
-                "without a reader or without inputs; --keep-unread leaves them in place"
-            )
+    def _write_report(self, evidence: Report, report: Path, output: Path | None) -> None:
+        try:
+            write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
+        except InputError as error:
+            raise InputError(f"{error}{f'; the model is at {output}' if output else ''}") from error
+
+    def _end_stage(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name], self._started = round(now - self._started, 3), now

@@ -1,14 +1,41 @@
-"""Apply a plan to a clone of the model, verify it, pack it."""
+"""The list of steps, and the driver that plans, applies, verifies and undoes them."""
 
-from netsurgeon.pipeline.compression.apply import AppliedPlan, apply_plan, trimmed_selection, with_convolutions
-from netsurgeon.pipeline.compression.packing import Packed, changed_interface, pack
+from netsurgeon.pipeline.compression.driver import AppliedPlan, apply_plan, apply_steps, check_steps, plan_steps
+from netsurgeon.pipeline.compression.packing import changed_interface
+from netsurgeon.pipeline.compression.step import (
+    KeepsPlan,
+    Step,
+    StepContext,
+    StepDefaults,
+    StepRecord,
+    StepResult,
+    Steps,
+)
+from netsurgeon.pipeline.compression.steps import (
+    STEPS,
+    ChooseUnits,
+    ConvolveSliceAndPad,
+    PackWeightsOnDisk,
+    trimmed_selection,
+)
 
 __all__ = [
+    "STEPS",
     "AppliedPlan",
-    "Packed",
+    "ChooseUnits",
+    "ConvolveSliceAndPad",
+    "KeepsPlan",
+    "PackWeightsOnDisk",
+    "Step",
+    "StepContext",
+    "StepDefaults",
+    "StepRecord",
+    "StepResult",
+    "Steps",
     "apply_plan",
+    "apply_steps",
     "changed_interface",
-    "pack",
+    "check_steps",
+    "plan_steps",
     "trimmed_selection",
-    "with_convolutions",
 ]

@@ -1,7 +1,8 @@
 """Where work is kept while it runs: the run folder."""
 
-from netsurgeon.pipeline.execution.run_folder import RunFolder
+from netsurgeon.pipeline.execution.run_folder import RunFolder, Solutions
 
 __all__ = [
     "RunFolder",
+    "Solutions",
 ]

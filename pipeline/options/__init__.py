@@ -1,7 +1,8 @@
 """Everything a user can choose."""
 
 from netsurgeon.pipeline.options.goals import Goals
-from netsurgeon.pipeline.options.options import IMPORTANCES, SAVINGS, VALUES, Metric, Options, OptionValues, Progress
+from netsurgeon.pipeline.options.groups import Metric, OptionValues, PruneOptions, StorageOptions, TrimOptions
+from netsurgeon.pipeline.options.options import IMPORTANCES, SAVINGS, VALUES, Options, Progress
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.type_checks import check_types
 
@@ -15,6 +16,9 @@ __all__ = [
     "OptionValues",
     "Options",
     "Progress",
+    "PruneOptions",
+    "StorageOptions",
+    "TrimOptions",
     "check_types",
     "read_recipe",
 ]

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
 from netsurgeon.passes.solvers import METHODS, UNCORRECTED
-from netsurgeon.pipeline.data import PictureOptions
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals, read_goals
+from netsurgeon.pipeline.options.groups import (
+    DataOptions,
+    GoalOptions,
+    PruneOptions,
+    ReportOptions,
+    RuntimeOptions,
+    StorageOptions,
+    TrimOptions,
+)
 from netsurgeon.pipeline.options.type_checks import check_types
 from netsurgeon.pipeline.runtime import channel_block
 
@@ -21,91 +29,18 @@ VALUES = ("float32", "float16", "codebook")
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
 BEST_EFFORT_PREFIX = "up-to:"
-Metric = str | Callable[..., float]
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the steps done and the steps in all."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of `compress`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(
+    ReportOptions, RuntimeOptions, DataOptions, StorageOptions, PruneOptions, TrimOptions, GoalOptions
+):  # a dataclass takes the fields of its last base first
+    """Options of `compress`: all groups, and the checks that need more than one of them.
 
-    Attributes:
-        max_drop: goal: how much of the task's metric may be lost, such as "1%"; see `Goals`. Where neither a goal nor
-            sparsity, trim, pattern, keep_zeros or layers are given, "1%".
-        speedup: goal: how many times as fast, such as 2.
-        latency: goal: time of a run, such as "5ms".
-        max_size: goal: size of the file, such as "500KB".
-        max_macs: goal: multiply-adds of a sample, such as "40M".
-        sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = what a goal leaves,
-            0 where units are trimmed or zeros are kept, else 0.5.
-        trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:0.3" = or as much as can be.
-        importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
-            "magnitude".
-        save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
-        round_to: numbers of units left are multiples of this; of narrow layers, of a smaller power of two; None = of as
-            many channels as the provider's convolutions take at a time.
-        keep_unread: leave units in place that nothing reads after pruning, so that every tensor keeps its shape.
-        method: solver, one of `solvers.METHODS`.
-        pattern: N:M sparsity such as "2:4" in place of `sparsity`.
-        keep_zeros: remove no weight that is not zero, keep every zero, and remove units that nobody reads.
-        uniform: the same sparsity in every layer instead of a global budget.
-        layers: sparsity of layers by name or glob, in place of the budget's.
-        exclude: names or globs of layers that are left as they are.
-        damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
-        values: type the weights are stored in; None = "codebook" with a goal, else "float16".
-        pack: store sparse weights packed.
-        batch_size: inputs run at once, where the model's batch is free.
-        limit: most calibration inputs used, drawn at random; None = all.
-        seed: of every random choice.
-        pictures: how pictures become inputs.
-        classes: file with one class name a line, for pictures in class folders.
-        label_offset: added to every label to give the index of its class in the model's output.
-        metric: "module:function" or a function(outputs, labels) -> float, higher is better.
-        custom_ops: shared libraries with the user's operators.
-        provider: execution provider that runs the model: "cpu", "cuda", …; what must be equal to the last bit is
-            compared on the CPU.
-        profile: time both models in turn for the report; takes from some seconds up to a minute, for large models more.
-        threads: of one operator on the CPU while models are timed; None = one a core.
-        timed_batch: samples in a run that is timed; None = the model's own batch, or 1.
-        timings: report (JSON) or timing table whose times stand in for those of this machine.
-        work: folder that keeps what has been done, so that a run that was stopped goes on.
+    Where neither a goal nor sparsity, trim, pattern, keep_zeros or layers are given, the goal is a `max_drop` of 1 %.
     """
-
-    max_drop: str | float | None = None
-    speedup: str | float | None = None
-    latency: str | float | None = None
-    max_size: str | float | None = None
-    max_macs: str | float | None = None
-    sparsity: float | None = None
-    trim: float | str | None = None
-    importance: str = "obs"
-    save: str = "parameters"
-    round_to: int | None = None
-    keep_unread: bool = False
-    method: str = "auto"
-    pattern: str | None = None
-    keep_zeros: bool = False
-    uniform: bool = False
-    layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    exclude: tuple[str, ...] = ()
-    damping: float | None = None
-    values: str | None = None
-    pack: bool = True
-    batch_size: int = 32
-    limit: int | None = None
-    seed: int = 0
-    pictures: PictureOptions | None = None
-    classes: Path | None = None
-    label_offset: int = 0
-    metric: Metric | None = None
-    custom_ops: tuple[str, ...] = ()
-    provider: str = "cpu"
-    profile: bool = False
-    threads: int | None = None
-    timed_batch: int | None = None
-    timings: Path | None = None
-    work: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -248,45 +183,6 @@ class Options:
         if callable(self.metric):
             values["metric"] = getattr(self.metric, "__qualname__", type(self.metric).__name__)
         return values
-
-
-class OptionValues(TypedDict, total=False):
-    """`Options` as keyword arguments."""
-
-    max_drop: str | float | None
-    speedup: str | float | None
-    latency: str | float | None
-    max_size: str | float | None
-    max_macs: str | float | None
-    sparsity: float | None
-    trim: float | str | None
-    importance: str
-    save: str
-    round_to: int | None
-    keep_unread: bool
-    method: str
-    pattern: str | None
-    keep_zeros: bool
-    uniform: bool
-    layers: Mapping[str, float]
-    exclude: tuple[str, ...]
-    damping: float | None
-    values: str | None
-    pack: bool
-    batch_size: int
-    limit: int | None
-    seed: int
-    pictures: PictureOptions | None
-    classes: Path | None
-    label_offset: int
-    metric: Metric | None
-    custom_ops: tuple[str, ...]
-    provider: str
-    profile: bool
-    threads: int | None
-    timed_batch: int | None
-    timings: Path | None
-    work: Path | None
 
 
 def _in_range(name: str, value: float) -> None:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.packing import Packing
 from netsurgeon.pipeline.calibration import Selection
-from netsurgeon.pipeline.compression import Packed
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.pruning import Plan, Pruned
 from netsurgeon.pipeline.report.report import LayerFacts
 
 
 def layer_facts(
-    selection: Selection, plan: Plan, pruned: Pruned, model: ir.Model, packed: Packed, bound: Bound
+    selection: Selection, plan: Plan, pruned: Pruned, model: ir.Model, packings: Sequence[Packing], bound: Bound
 ) -> tuple[LayerFacts, ...]:
     """What became of each layer of the selection; `model` is the pruned one, not packed."""
     after = {layer.name: layer for layer in find_layers(model.graph)[0]}
-    packings = {packing.name: packing for packing in packed.packings}
+    packing_of = {packing.name: packing for packing in packings}
     errors = {error.node: error.error for error in bound.layers}
     facts = []
     for layer in selection.layers:
         now, outcome = after[layer.name], pruned.outcomes[layer.name]
         before = tensor(layer.weight).nbytes
-        packing, cost = packings.get(now.weight.name or ""), plan.costs.get(layer.name)
+        packing, cost = packing_of.get(now.weight.name or ""), plan.costs.get(layer.name)
         facts.append(
             LayerFacts(
                 name=layer.name,

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netsurgeon.pipeline.compression import StepRecord
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.verification import Validation
 
@@ -78,6 +79,7 @@ class Report:
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
+        steps: what became of each step of the compression, in turn.
         notes: what was done to the model on the way.
         warnings: what the user should know.
         seconds: time by stage.
@@ -99,6 +101,7 @@ class Report:
     trim: TrimFacts | None
     validation: Validation
     bound: Bound
+    steps: tuple[StepRecord, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: dict[str, float]

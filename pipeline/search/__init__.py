@@ -1,9 +1,11 @@
 """From the user's goals to candidates, and from candidates to one model."""
 
+from netsurgeon.pipeline.search.candidate_search import SearchResult
 from netsurgeon.pipeline.search.goal_search import GoalSearch
 from netsurgeon.pipeline.search.record import SearchFacts
 
 __all__ = [
     "GoalSearch",
     "SearchFacts",
+    "SearchResult",
 ]

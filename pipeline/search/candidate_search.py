@@ -47,14 +47,14 @@ class SearchResult:
 
     Attributes:
         candidate: the one that was chosen.
-        operated: its model, and how it was made.
+        applied: its model, and how it was made.
         proven: whether its drop is within the goal by the confidence bound; None without such a goal.
         points: everything that was tried, in turn; what was chosen is marked.
         timed: the chosen structure's time before correction; None where no goal is timed.
     """
 
     candidate: Candidate
-    operated: AppliedPlan
+    applied: AppliedPlan
     proven: bool | None
     points: tuple[Point, ...]
     timed: Timed | None
@@ -85,14 +85,14 @@ def search(bench: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -> Se
         chosen = _largest_within(bench, site, goals, goals.max_size)
     else:
         chosen = bench.candidate(site, 1.0)
-    operated = bench.operated(chosen.site, chosen.kept)
+    applied = bench.applied(chosen.site, chosen.kept)
     size = bench.size(chosen)
     if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
         raise CheckFailedError(
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
             f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
         )
-    return SearchResult(chosen, operated, proven, _marked(bench.points, chosen, size), site.timed)
+    return SearchResult(chosen, applied, proven, _marked(bench.points, chosen, size), site.timed)
 
 
 def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:

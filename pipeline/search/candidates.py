@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline import pruning
 from netsurgeon.pipeline.calibration import Calibration, Selection
-from netsurgeon.pipeline.compression import AppliedPlan, apply_plan, trimmed_selection, with_convolutions
+from netsurgeon.pipeline.compression import (
+    AppliedPlan,
+    ConvolveSliceAndPad,
+    StepContext,
+    Steps,
+    apply_plan,
+    apply_steps,
+    trimmed_selection,
+)
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.profiling import StructureTimer, Timed
@@ -53,6 +62,8 @@ class SearchContext:
         options: how layers are solved and units chosen.
         progress: called with stage, steps done and steps in all.
         work: what is kept for a run that goes on.
+        steps: what is done to each candidate.
+        step_options: options of steps that are not part of netsurgeon, by step name.
     """
 
     dense: ir.Model = dataclasses.field(repr=False)
@@ -64,6 +75,19 @@ class SearchContext:
     options: Options
     progress: Progress
     work: RunFolder
+    steps: Steps
+    step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def step_context(self, selection: Selection, calibration: Calibration, options: Options) -> StepContext:
+        """What the steps of one candidate share; plans that are made for a candidate are not kept."""
+        return StepContext(
+            dense=self.dense,
+            selection=selection,
+            calibration=calibration,
+            options=options,
+            step_options=self.step_options,
+            progress=self.progress,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +140,15 @@ class Pruner:
         few = calibration.samples.subset(MOST_REHEARSED, np.random.default_rng(calibration.seed))
         return evaluate_at_low_fidelity(tools.dense, plans, site.selection, calibration.part(few))
 
-    def operated(self, site: Structure, kept: float) -> AppliedPlan:
+    def applied(self, site: Structure, kept: float) -> AppliedPlan:
         """A structure pruned and corrected for real, and how."""
         tools = self._tools
         options = dataclasses.replace(tools.options, sparsity=1.0 - kept)
         plan = self._plan(site, kept, options)
-        solved = tools.work.solutions(f"{self._name}candidate-{site.level}-{kept:.6f}")
-        return apply_plan(tools.dense, site.selection, site.trim, plan, self._sweep, options, tools.progress, solved)
+        context = tools.step_context(site.selection, self._sweep, options)
+        context.solutions = tools.work.solutions(f"{self._name}candidate-{site.level}-{kept:.6f}")
+        context.plans |= {"trim": site.trim, "prune": plan}
+        return apply_plan(tools.steps, context)
 
     def costs(self, site: Structure) -> Mapping[str, pruning.Cost]:
         """Error curves and sensitivities of a structure's layers."""
@@ -170,7 +196,7 @@ class CandidateEvaluator:
             (Pruner(tools, fold.calibration, f"fold-{at}-") if self._crossed else self._pruner, fold.judge)
             for at, fold in enumerate(tools.folds)
         ]
-        self._operated: dict[tuple[int, float], AppliedPlan] = {}
+        self._applied: dict[tuple[int, float], AppliedPlan] = {}
 
     def site(
         self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None
@@ -188,9 +214,9 @@ class CandidateEvaluator:
         name = named(structures.plan(level).removed)
 
         def model() -> ir.Model:
-            return with_convolutions(
-                structures.trimmed(tools.dense, level, tools.calibration).model, tools.calibration
-            )[0]
+            context = tools.step_context(tools.selection, tools.calibration, tools.options)
+            trimmed = structures.trimmed(tools.dense, level, tools.calibration).model
+            return apply_steps([ConvolveSliceAndPad()], trimmed, context)
 
         return tools.clock.time(name, model)
 
@@ -225,14 +251,14 @@ class CandidateEvaluator:
         self.note("candidate", site, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
         return result
 
-    def operated(self, site: Structure, kept: float) -> AppliedPlan:
+    def applied(self, site: Structure, kept: float) -> AppliedPlan:
         """What is delivered of a candidate, and how it was made."""
         return self._made(self._pruner, site, kept)
 
     def size(self, candidate: Candidate) -> int:
         """Bytes of the file that is delivered."""
         if self._crossed:
-            return self.tools.size(self.operated(candidate.site, candidate.kept).model)
+            return self.tools.size(self.applied(candidate.site, candidate.kept).model)
         return candidate.bytes
 
     def note(self, kind: str, site: Structure, **found: float | None) -> None:
@@ -244,11 +270,11 @@ class CandidateEvaluator:
     def _made(self, pruner: Pruner, site: Structure, kept: float) -> AppliedPlan:
         """A pruner's candidate; those that may be delivered are held."""
         if pruner is not self._pruner:
-            return pruner.operated(site, kept)
+            return pruner.applied(site, kept)
         key = (site.level, kept)
-        if key not in self._operated:
-            self._operated[key] = pruner.operated(site, kept)
-        return self._operated[key]
+        if key not in self._applied:
+            self._applied[key] = pruner.applied(site, kept)
+        return self._applied[key]
 
     def _rehearsed(
         self, pruner: Pruner, judge: DropEvaluator, site: Structure, shares: Sequence[float]

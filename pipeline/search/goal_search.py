@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration, Selection
+from netsurgeon.pipeline.compression import Steps
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.execution import RunFolder
@@ -34,6 +36,9 @@ class GoalSearch:
         options: as given.
         runtime: how sessions are made.
         table: times that are known, and those that are measured.
+        size: bytes of a model's file, packed.
+        steps: what is done to each candidate.
+        step_options: options of steps that are not part of netsurgeon, by step name.
     """
 
     goals: Goals
@@ -43,13 +48,15 @@ class GoalSearch:
     options: Options
     runtime: Runtime
     table: TimingTable
+    size: Callable[[ir.Model], int]
+    steps: Steps
+    step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def search(
         self,
         selection: Selection,
         calibration: Calibration,
         trim: TrimPlan | None,
-        size: Callable[[ir.Model], int],
         progress: Progress,
         work: RunFolder,
     ) -> SearchResult:
@@ -59,7 +66,6 @@ class GoalSearch:
             selection: layers that take part.
             calibration: inputs that the delivered model is corrected on.
             trim: units that go in any case.
-            size: bytes of a model's file, packed.
             progress: called with stage, steps done and steps in all.
             work: what is kept for a run that goes on.
 
@@ -72,9 +78,18 @@ class GoalSearch:
             for each in self.inputs.folds
         )
         tools = SearchContext(
-            self.source.model, selection, folds, calibration, self._clock(work), size,
-            candidate_options(self.options), progress, work,
-        )  # fmt: skip
+            dense=self.source.model,
+            selection=selection,
+            folds=folds,
+            calibration=calibration,
+            clock=self._clock(work),
+            size=self.size,
+            options=candidate_options(self.options),
+            progress=progress,
+            work=work,
+            steps=self.steps,
+            step_options=self.step_options,
+        )
         return search(CandidateEvaluator(tools), self.goals, trim)
 
     def facts(

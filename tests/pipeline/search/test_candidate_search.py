@@ -14,6 +14,7 @@ import pytest
 import netsurgeon
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
+from netsurgeon.pipeline.compression import StepContext
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.model_files.loading import open_model
@@ -164,9 +165,9 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     """Models are called by the inputs they were corrected on; the file of one has as many bytes as its name says."""
     done: list[str] = []
 
-    def apply_plan(dense: Any, selection: Any, trim: Any, plan: Any, calibration: Any, *rest: Any) -> Any:
-        done.append(f"corrected on {calibration.samples}")
-        return SimpleNamespace(model=calibration.samples)
+    def apply_plan(steps: Any, context: StepContext) -> Any:
+        done.append(f"corrected on {context.calibration.samples}")
+        return SimpleNamespace(model=context.calibration.samples)
 
     def fold(corrected: str, guide: str) -> Fold:
         def judge(model: str) -> DropEstimate:
@@ -190,6 +191,7 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         options=Options(uniform=True, sparsity=0.5),
         progress=lambda *_: None,
         work=RunFolder(None, {}),
+        steps=(),
     )
     bench = CandidateEvaluator(tools)
     candidate = bench.candidate(bench.site(0, None), 0.5)

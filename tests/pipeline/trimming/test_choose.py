@@ -21,7 +21,7 @@ from netsurgeon.passes.pruning.prune_weights import PruneWeights
 from netsurgeon.passes.trimming.mask_units import MaskUnits
 from netsurgeon.passes.trimming.trim_neurons import TrimNeurons
 from netsurgeon.pipeline.compress import Compression, compress
-from netsurgeon.pipeline.compression import apply
+from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.trimming import choose
 from netsurgeon.pipeline.trimming.facts import TrimFacts
@@ -151,7 +151,7 @@ def test_what_is_left_is_corrected(corrected_error: float, monkeypatch: pytest.M
 
 def test_the_correction_aims_at_the_dense_model(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns masked before would hide from the correction what it has to make up for."""
-    monkeypatch.setattr(apply, "MaskUnits", lambda units, corrected=frozenset(): MaskUnits(units))
+    monkeypatch.setattr(steps, "MaskUnits", lambda units, corrected=frozenset(): MaskUnits(units))
     assert corrected_error < 0.8 * digits_error()
 
 
@@ -451,7 +451,7 @@ def test_what_does_not_hold_after_pruning_is_an_error_unless_it_was_a_wish(monke
     def fail(masked: ir.Model, dependencies: Dependencies, removed: NDArray[np.bool_], *_: Any) -> Trimmed:
         return Trimmed(masked, np.zeros_like(removed), ((dependencies.groups[0], "it does not hold"),), None)
 
-    monkeypatch.setattr(apply, "remove_units", fail)
+    monkeypatch.setattr(steps, "remove_units", fail)
     with pytest.raises(CheckFailedError, match=r"but 0.0% .* stay: it does not hold.* up-to:0.3"):
         compress(residual_network(), {"x": pictures()}, trim=0.3, round_to=1, **FAST)
     trim = trimmed(compress(residual_network(), {"x": pictures()}, trim="up-to:0.3", round_to=1, **FAST))

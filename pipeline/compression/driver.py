@@ -1,0 +1,142 @@
+"""Run a list of steps: measure, plan, then apply each to a clone, verify it, and keep or undo it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import onnx_ir as ir
+
+from netsurgeon.pipeline.calibration import Selection
+from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, Steps
+from netsurgeon.pipeline.compression.steps import PruneLayers, RemoveUnits
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.pruning import Plan, Pruned
+from netsurgeon.pipeline.trimming import TrimFacts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AppliedPlan:
+    """A model that steps were applied to, and how it went.
+
+    Attributes:
+        selection: the layers that took part.
+        plan: weights to keep in each.
+        pruned: what pruning did.
+        units: what became of the units; None where all were to stay.
+        masked: the same function as `model`, all weights of the dense model still in their places.
+        model: the result, not packed.
+        records: what became of each step.
+        warnings: what the user should know.
+        notes: what else was done to the graph.
+    """
+
+    selection: Selection
+    plan: Plan
+    pruned: Pruned
+    units: TrimFacts | None
+    masked: ir.Model = dataclasses.field(repr=False)
+    model: ir.Model = dataclasses.field(repr=False)
+    records: tuple[StepRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def apply_plan(steps: Steps, context: StepContext) -> AppliedPlan:
+    """Apply all steps but those of storage to a clone of the dense model; plans that are missing are made first.
+
+    Raises:
+        CheckFailedError: what was asked for cannot be done.
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    steps = [step for step in steps if not step.is_storage]
+    plan_steps(steps, context)
+    model = apply_steps(steps, context.dense, context)
+    return AppliedPlan(
+        selection=context.selection,
+        plan=context.plans[PruneLayers.name],
+        pruned=context.outcomes[PruneLayers.name],
+        units=context.outcomes.get(RemoveUnits.name),
+        masked=model if context.masked is None else context.masked,
+        model=model,
+        records=tuple(context.records),
+        warnings=tuple(context.warnings),
+        notes=tuple(context.notes),
+    )
+
+
+def check_steps(steps: Steps, context: StepContext) -> None:
+    """Check that names tell steps apart, and that every step accepts its options, before anything is measured.
+
+    Raises:
+        InputError: a name stands twice, an option is refused, or options are given for no step.
+    """
+    twice = [name for name, count in Counter(step.name for step in steps).items() if count > 1]
+    if twice:
+        raise InputError(f"there are two steps called {twice[0]!r}: give each step a name of its own")
+    unknown = set(context.step_options) - {step.name for step in steps}
+    if unknown:
+        raise InputError(f"there are options for {sorted(unknown)[0]!r}, but no step of that name: add the step")
+    for step in steps:
+        try:
+            context.options_of(step)
+        except TypeError as error:
+            raise InputError(f"options of step {step.name!r}: {error}") from error
+
+
+def plan_steps(steps: Steps, context: StepContext) -> None:
+    """Let every step without a plan measure, then plan, in turn; what the run folder keeps is taken from there.
+
+    Raises:
+        CheckFailedError: what was asked for cannot be done.
+    """
+    waiting = [step for step in steps if step.name not in context.plans]
+    for step in waiting:
+        context.measured[step.name] = step.measure(context)
+    for step in waiting:
+        context.plans[step.name] = _plan(step, context)
+
+
+def _plan(step: Step, context: StepContext) -> object:
+    """A step's plan: the kept one, or a new one that is kept from now on."""
+    kept_plan, keep_plan = getattr(step, "kept_plan", None), getattr(step, "keep_plan", None)
+    plan = kept_plan(context) if kept_plan else None
+    if plan is None:
+        plan = step.plan(context)
+        if keep_plan and plan is not None:
+            keep_plan(context, plan)
+    return plan
+
+
+def apply_steps(steps: Steps, model: ir.Model, context: StepContext) -> ir.Model:
+    """Apply steps in turn; a step that does not hold leaves no trace but a note.
+
+    Raises:
+        CheckFailedError: what was asked for could not be done.
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    masked = context.masked is None
+    for step in steps:
+        model = _apply(step, model, context)
+        masked = masked and step.keeps_places
+        if masked:
+            context.masked = model
+    return model
+
+
+def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
+    context.progress(step.stage, 0, 1)
+    result = step.apply(model.clone(), context)
+    if result is None:
+        context.records.append(StepRecord(name=step.name, applied=False))
+        return model
+    problem = step.verify(model, result.model, context)
+    if problem is not None:
+        context.records.append(StepRecord(name=step.name, applied=False, undone=problem))
+        context.notes.append(problem)
+        return model
+    context.outcomes[step.name] = result.outcome
+    context.notes += result.notes
+    context.warnings += result.warnings
+    context.records.append(StepRecord(name=step.name, applied=True, facts=step.facts(context)))
+    return result.model

@@ -1,0 +1,226 @@
+"""The steps of a compression, in order: `STEPS` is the list, and a new step is one more line in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import label
+from netsurgeon.passes.layers import Declined
+from netsurgeon.passes.rewriting import ConvolveShortcuts
+from netsurgeon.passes.trimming import MaskUnits
+from netsurgeon.pipeline.calibration import Selection
+from netsurgeon.pipeline.compression.packing import pack
+from netsurgeon.pipeline.compression.step import Step, StepContext, StepDefaults, StepResult
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.options import Options, PruneOptions, StorageOptions, TrimOptions
+from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
+from netsurgeon.pipeline.runtime import verify_same
+from netsurgeon.pipeline.trimming import (
+    Trimmed,
+    TrimPlan,
+    choose_units,
+    give_biases,
+    no_units,
+    proof_feeds,
+    remove_units,
+    require_goal,
+    trim_facts,
+    with_unread,
+)
+
+
+class ChooseUnits(StepDefaults):
+    """Network Trimming: choose whole units that can go, and zero what they feed.
+
+    They are taken out only when the weights are pruned (`RemoveUnits`): until then every weight has its place, and
+    the layers behind them are corrected for what they lose.
+    """
+
+    name, stage, options_type = "trim", "masking units", TrimOptions
+
+    def plan(self, context: StepContext) -> TrimPlan | None:
+        """The units that go; the layers that lose some are corrected."""
+        if context.options.trim is None:
+            return None
+        context.progress("finding units", 0, 1)
+        give_biases(context.selection.layers)
+        plan = choose_units(
+            context.dense, context.selection.layers, context.calibration, context.options, context.progress
+        )
+        context.selection = trimmed_selection(context.selection, plan, context.options)
+        return plan
+
+    def keep_plan(self, context: StepContext, plan: TrimPlan) -> None:
+        """Keep which units go."""
+        context.run_folder.keep_facts("units", plan.described())
+
+    def kept_plan(self, context: StepContext) -> TrimPlan | None:
+        """The same units as before, found again in the same model."""
+        kept = None if context.options.trim is None else context.run_folder.facts("units")
+        if kept is None:
+            return None
+        give_biases(context.selection.layers)
+        plan = no_units(context.dense, context.selection.layers, context.calibration).with_choice(kept)
+        context.selection = trimmed_selection(context.selection, plan, context.options)
+        return plan
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Zero the columns that read the units."""
+        plan: TrimPlan | None = context.plans.get(self.name)
+        if plan is None:
+            return None
+        MaskUnits(plan.units, {label(layer.node) for layer in context.selection.layers})(model)
+        return StepResult(model=model)
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How many units were chosen."""
+        return {"units": len(context.plans[self.name].units)}
+
+
+class PruneLayers(StepDefaults):
+    """Layer-wise Optimal Brain Surgeon: remove weights by a plan and correct the rest, segment by segment."""
+
+    name, stage, options_type = "prune", "pruning layers", PruneOptions
+
+    def plan(self, context: StepContext) -> Any:
+        """How many weights each layer keeps."""
+        return make_plan(context.dense, context.selection, context.calibration, context.options, context.progress)
+
+    def keep_plan(self, context: StepContext, plan: Any) -> None:
+        """Keep the plan and the error curves behind it."""
+        keep_plan(context.run_folder, plan)
+
+    def kept_plan(self, context: StepContext) -> Any:
+        """The plan that was kept."""
+        return load_plan(context.run_folder)
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult:
+        """Prune and correct; what is removed is a plan's, the target is always the dense model's outputs."""
+        pruned = prune_segments(
+            context.dense,
+            model,
+            context.selection,
+            context.plans[self.name],
+            context.calibration,
+            options=context.options,
+            progress=context.progress,
+            solved=context.solutions,
+        )
+        return StepResult(model=model, outcome=pruned)
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How many layers took part."""
+        return {"layers": len(context.selection.layers)}
+
+
+class RemoveUnits(StepDefaults):
+    """Take the chosen units out of every tensor, and those that pruning has left without a reader.
+
+    Each group of units is verified by itself while it is removed: a group that does not hold stays, the others go.
+    """
+
+    name, stage, options_type, keeps_places = "remove", "removing units", TrimOptions, False
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Remove what goes.
+
+        Raises:
+            CheckFailedError: less could be trimmed than was asked for.
+        """
+        options, calibration = context.options, context.calibration
+        trim: TrimPlan | None = context.plans.get(ChooseUnits.name)
+        if trim is None and options.keep_dangling_units:
+            return None
+        try:
+            units = trim or no_units(model, context.selection.layers, calibration)
+        except CheckFailedError as error:  # what was not asked for must not stop what was
+            return StepResult(model=model, warnings=(f"units that nothing reads any more stay: {error}",))
+        removed = units.removed if options.keep_dangling_units else with_unread(model, units, options.multiple)
+        trimmed = remove_units(model, units.dependencies, removed, proof_feeds(calibration), calibration.runtime)
+        if trim:
+            require_goal(model, trim.after(trimmed), options)
+        return StepResult(
+            model=trimmed.model,
+            outcome=trim_facts(model, units, trimmed, options),
+            warnings=tuple(_uninformative_proof_warnings(trimmed)),
+        )
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How many groups lost units."""
+        outcome = context.outcomes[self.name]
+        return {"groups": len(outcome.groups) if outcome else 0}
+
+
+class ConvolveSliceAndPad(StepDefaults):
+    """Turn shortcuts of Slice and Pad into strided 1 x 1 convolutions, behind which ONNX Runtime fuses more."""
+
+    name, stage, options_type, keeps_places = "shortcuts", "rewriting shortcuts", Options, False
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Rewrite what matches."""
+        if not ConvolveShortcuts()(model).modified:
+            return None
+        note = "shortcuts of Slice and Pad are convolutions with weights 0 and 1 now, outputs verified: faster"
+        return StepResult(model=model, notes=(note,))
+
+    def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
+        """The outputs must stay on some calibration inputs."""
+        problem = verify_same(before, after, proof_feeds(context.calibration)[0], context.calibration.runtime)
+        return f"shortcuts stay Slice and Pad: as convolutions, {problem}" if problem else None
+
+
+class PackWeightsOnDisk(StepDefaults):
+    """Store sparse weights packed in plain ONNX operators, equal to the last bit once ONNX Runtime has loaded them.
+
+    Equality is compared on the CPU, whatever provider runs the model: other providers may add in another order.
+    """
+
+    name, stage, options_type, keeps_places = "pack", "packing", StorageOptions, False
+    is_storage = True
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Pack what becomes smaller; verified where it is done, because the opset may have to be raised first."""
+        if not context.options.pack:
+            return None
+        feed = next(context.calibration.samples.batches())
+        packed = pack(model, feed, dataclasses.replace(context.calibration.runtime, provider="cpu"))
+        return StepResult(model=packed.model, outcome=packed.packings, notes=packed.notes)
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How many weights are packed."""
+        return {"weights": len(context.outcomes[self.name])}
+
+
+STEPS: tuple[Step, ...] = (ChooseUnits(), PruneLayers(), RemoveUnits(), ConvolveSliceAndPad(), PackWeightsOnDisk())
+
+
+def _uninformative_proof_warnings(trimmed: Trimmed) -> Iterator[str]:
+    if trimmed.proof is not None and not trimmed.proof.is_informative:
+        yield (
+            "units were removed, but no output varies over the inputs of the proof, so that it says nothing: give "
+            "calibration inputs for which the outputs differ"
+        )
+
+
+def trimmed_selection(selection: Selection, trim: TrimPlan, options: Options) -> Selection:
+    """What is left to prune and correct when units go.
+
+    Where nothing is pruned besides, layers that lose nothing and share a weight stay as they are: corrected, each of
+    them would need a weight of its own, and the file would grow.
+    """
+    removed = trim.gone()
+    stay = [
+        layer
+        for layer in selection.layers
+        if layer.name not in removed and len({use.node for use in layer.weight.uses()}) > 1
+    ]
+    if options.pruned_share or options.layers or len(stay) == len(selection.layers):
+        stay = []
+    reason = "it shares its weight and loses nothing"
+    declined = (Declined(layer.name, layer.operator, reason, layer.size) for layer in stay)
+    layers = tuple(layer for layer in selection.layers if layer not in stay)
+    return dataclasses.replace(selection, layers=layers, declined=(*selection.declined, *declined), gone=removed)

@@ -1,0 +1,133 @@
+"""Gather the report from the records that were made where things were measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from netsurgeon.passes.packing import Packing
+from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
+from netsurgeon.pipeline.error_bound import Bound
+from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts, versions
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu
+from netsurgeon.pipeline.report.facts import layer_facts
+from netsurgeon.pipeline.report.goal_sentences import unproven_goal_warning
+from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, unmeasured
+from netsurgeon.pipeline.runtime import Runtime, peak_bytes
+from netsurgeon.pipeline.search import SearchFacts
+from netsurgeon.pipeline.verification import Inputs, Validation
+
+WORTH_MENTION = 0.005
+"""Share of the weights by which more may go than was asked for without a word."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """The model in the form that is written to disk.
+
+    Attributes:
+        model: the model.
+        packings: the representation of each packed weight.
+        records: what became of each step of storage.
+        notes: what was raised or undone, and why.
+    """
+
+    model: ir.Model = dataclasses.field(repr=False)
+    packings: tuple[Packing, ...]
+    records: tuple[StepRecord, ...]
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompressionRecord:
+    """All that one compression has made and measured.
+
+    Attributes:
+        options: as given.
+        runtime: how the models were run.
+        source: the model that came in.
+        inputs: what it was run on.
+        applied: the compressed model before it is stored, and how it was made.
+        stored: the model as it is delivered.
+        output: where it was written; None where it was not.
+        validation: dense against compressed.
+        bound: the error bound, and the error on the same inputs.
+        search: how the goals were met; None where it was said what to do.
+        latency: both models timed in turn; None where that was not asked for.
+        warnings: what came up on the way.
+        seconds: time by stage.
+    """
+
+    options: Options
+    runtime: Runtime
+    source: LoadedModel
+    inputs: Inputs
+    applied: AppliedPlan
+    stored: StoredModel
+    output: Path | None
+    validation: Validation
+    bound: Bound
+    search: SearchFacts | None
+    latency: Profile | None
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+def assemble_report(record: CompressionRecord) -> Report:
+    """The report of a compression; reads the model that was written, for its bytes."""
+    applied, stored, inputs = record.applied, record.stored, record.inputs
+    pruned, source = applied.pruned, record.source
+    layers = layer_facts(applied.selection, applied.plan, pruned, applied.model, stored.packings, record.bound)
+    unproven = unproven_goal_warning(record.search) if record.search else None
+    sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
+    unrounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)
+    dense, compressed = model_facts(source.original, source.path), model_facts(stored.model, record.output)
+    return Report(
+        versions=versions(),
+        options=record.options.described(),
+        dense=dense,
+        compressed=compressed,
+        sparsity=sparsity,
+        calibration=data_facts(inputs.data, inputs.calibration),
+        test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
+        layers=layers,
+        declined=tuple(dataclasses.asdict(declined) for declined in applied.selection.declined),
+        search=record.search,
+        trim=applied.units,
+        validation=record.validation,
+        bound=record.bound,
+        steps=(*applied.records, *stored.records),
+        notes=(*source.notes, *applied.notes, *stored.notes, *unrounded, *_more_removed_than_asked(record, sparsity)),
+        warnings=(
+            *([unproven] if unproven else []),
+            *inputs.warnings,
+            *pruned.warnings,
+            *record.warnings,
+            *unmeasured(record.validation),
+            *alike(record.validation),
+            *emptied(layers),
+            *grown(dense.bytes, compressed.bytes, applied.selection),
+        ),
+        seconds=dict(record.seconds),
+        peak_bytes=peak_bytes(),
+        latency=record.latency,
+        on_the_cpu=left_to_the_cpu(stored.model, next(inputs.calibration.batches()), record.runtime),
+    )
+
+
+def _more_removed_than_asked(record: CompressionRecord, sparsity: float) -> Iterator[str]:
+    """Note for the report when more weights went than were asked for."""
+    applied, options = record.applied, record.options
+    sizes, unread = applied.selection.sizes, applied.units.unread if applied.units else 0
+    asked = 1.0 - sum(applied.plan.keep.values()) / sum(sizes.values())
+    is_asked_for = options.goals is None and options.trim is None and not options.keep_zeros
+    if is_asked_for and unread and sparsity > asked + WORTH_MENTION:
+        yield (
+            f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
+            "without a reader or without inputs; --keep-unread leaves them in place"
+        )
