@@ -8,6 +8,7 @@ print(result.report.ratio, result.report.validation)
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.unpack import unpack
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application configures logging
 
 _HOMES = {
     "Comparison": "compare",

@@ -58,6 +58,27 @@ _received: list[int] = []
 """Signals that asked this process to stop."""
 
 
+def _log(context: click.Context, option: click.Parameter, count: int) -> None:
+    """Write to standard error what netsurgeon's loggers say: stages and steps with -v, choices of solvers with -vv."""
+    del context, option
+    if count:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
+        logger = logging.getLogger("netsurgeon")
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
+
+
+_verbose_option = click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    callback=_log,
+    expose_value=False,
+    help="Log to standard error: -v stages and steps, -vv choices of the solvers and sessions as well.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netsurgeon")
 def cli() -> None:
@@ -90,6 +111,7 @@ def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *o
 
 
 @cli.command("compress")
+@_verbose_option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--data",
@@ -163,6 +185,7 @@ def compress_command(
 
 
 @cli.command("inspect")
+@_verbose_option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
 @click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data.")
@@ -209,6 +232,7 @@ def _inspect_sensitivity(
 
 
 @cli.command("compare")
+@_verbose_option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path))
 @click.option(
@@ -223,6 +247,7 @@ def compare_command(model: Path, other: Path, data: str, json_file: Path | None,
 
 
 @cli.command("profile")
+@_verbose_option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--against", type=click.Path(path_type=Path), help="Another model, timed in turn with MODEL.")
 @click.option("--data", help="Inputs. [default: made up, where the time cannot depend on their values]")
@@ -249,6 +274,7 @@ def profile_command(model: Path, against: Path | None, json_file: Path | None, q
 
 
 @cli.command("unpack")
+@_verbose_option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the plain model goes.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
@@ -261,6 +287,7 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
 
 
 @cli.command("train")
+@_verbose_option
 @click.argument("network")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled data: see docs/training.md.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; goes on where it was.")
@@ -288,6 +315,7 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 
 
 @cli.command("retrain")
+@_verbose_option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled or not: see docs/training.md.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
@@ -317,6 +345,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
 
 @cli.command("export")
+@_verbose_option
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
 def export_command(run: Path, output: Path) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from netsurgeon.models.atomic_write import replaced
 from netsurgeon.models.networks import NETWORKS
 from netsurgeon.models.training import CHECKPOINT, load_checkpoint, load_state, save_checkpoint
 from netsurgeon.models.trimming import is_narrower, shrink
@@ -40,9 +41,8 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Write it at once or not at all."""
-        temporary = folder / f".{RUN}.part"
-        temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
-        temporary.replace(folder / RUN)
+        with replaced(folder / RUN) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
 
 
 def load_run(folder: Path) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
-from netsurgeon.pipeline.data import DataSource, open_samples
+from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import (
@@ -20,7 +20,7 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.profiling import left_to_the_cpu
 from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
-from netsurgeon.pipeline.verification import Validation, validate
+from netsurgeon.pipeline.verification import Validation, open_by_options, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,15 +53,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
     runtime = Runtime(chosen.custom_ops, chosen.provider)
     first, second = open_model(model, runtime), open_model(other, runtime)
     _check_alike(first, second)
-    samples = open_samples(
-        data,
-        input_specs(first.original),
-        pictures=chosen.pictures,
-        classes=chosen.classes,
-        batch_size=chosen.batch_size,
-        limit=chosen.limit,
-        seed=chosen.seed,
-    )
+    samples = open_by_options(first, data, chosen, chosen.limit)
     with attribute_to_inputs(first.original, runtime, samples):
         validation = validate(
             runtime.session(first.original),

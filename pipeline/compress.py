@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -53,6 +54,8 @@ from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.trimming import why_not
 from netsurgeon.pipeline.verification import Inputs, Validation, check_labels, load_metric, open_inputs, validate
+
+logger = logging.getLogger(__name__)
 
 BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
 """Most inputs on which the bound is measured; the second where there is no time for full effort."""
@@ -359,3 +362,4 @@ class _Run:
     def _end_stage(self, name: str) -> None:
         now = time.perf_counter()
         self.seconds[name], self._started = round(now - self._started, 3), now
+        logger.info("stage %s: %.3f s", name, self.seconds[name])

@@ -10,12 +10,13 @@ import numpy as np
 
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, select
-from netsurgeon.pipeline.data import DataSource, open_samples
+from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.model_files import ModelLike, input_specs, open_model, verified
+from netsurgeon.pipeline.model_files import ModelLike, open_model, verified
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pruning import Cost, measure_costs
 from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
+from netsurgeon.pipeline.verification import open_by_options
 
 SPARSITIES = (0.5, 0.7, 0.9)
 """At which the loss is told."""
@@ -77,15 +78,7 @@ def inspect_sensitivity(
     chosen = Options(**options)
     runtime = Runtime(chosen.custom_ops, chosen.provider)
     source = open_model(model, runtime)
-    samples = open_samples(
-        data,
-        input_specs(source.original),
-        pictures=chosen.pictures,
-        classes=chosen.classes,
-        batch_size=chosen.batch_size,
-        limit=chosen.limit,
-        seed=chosen.seed,
-    )
+    samples = open_by_options(source, data, chosen, chosen.limit)
     with attribute_to_inputs(source.original, runtime, samples):
         source = verified(source, next(samples.batches()), runtime)
         selection = select(source.model, chosen)

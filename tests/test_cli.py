@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from netsurgeon import __version__, cli
 from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compress_module
 from netsurgeon.pipeline.calibration import segments
+from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.session import Runtime
 
@@ -542,11 +544,14 @@ def test_disk_full_while_writing_the_model(desk: Desk, monkeypatch: pytest.Monke
 
 
 def test_disk_full_while_writing_the_report(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_text(path: Path, text: str, encoding: str) -> None:
-        path.write_bytes(text[:9].encode(encoding))
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    sync = os.fsync
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    def fsync(descriptor: int) -> None:
+        if ".report.json" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     assert run(desk.compress("--report", desk.out / "report.json")) == 2
     assert "report.json cannot be written: No space left" in desk.capsys.readouterr().err
     assert [path.name for path in desk.out.iterdir()] == ["small.onnx"]
@@ -571,7 +576,7 @@ def test_ctrl_c_in_any_stage(desk: Desk, stage: str, monkeypatch: pytest.MonkeyP
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compress_module, stage, interrupted)
+    monkeypatch.setattr(steps if hasattr(steps, stage) else compress_module, stage, interrupted)
     assert "interrupted" in desk.refused(desk.compress(), 130)
 
 
@@ -606,7 +611,7 @@ def test_a_signal_that_a_library_makes_an_error_of(
         except KeyboardInterrupt:
             raise TypeError("expected str, bytes or os.PathLike object, not BufferedReader") from None
 
-    monkeypatch.setattr(compress_module, "pack", swallows)
+    monkeypatch.setattr(steps, "pack", swallows)
     monkeypatch.setattr(sys, "argv", ["netsurgeon", *desk.compress()])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -619,7 +624,7 @@ def test_a_bug_is_one_line_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> N
     def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(compress_module, "pack", broken)
+    monkeypatch.setattr(steps, "pack", broken)
     assert "unexpected RuntimeError: first second" in desk.refused(desk.compress(), 1)
     monkeypatch.setenv("NETSURGEON_DEBUG", "1")
     with pytest.raises(RuntimeError):
@@ -694,3 +699,29 @@ def test_process_that_is_stopped_leaves_nothing(
     assert [line for line in stderr.splitlines() if line] == ["error: interrupted: no file was left half-written"]
     assert not list((tmp_path / "out").iterdir())
     assert not list((tmp_path / "tmp").glob("*netsurgeon*"))
+
+
+@pytest.fixture
+def quiet_again() -> Iterator[logging.Logger]:
+    """The package's logger, set back to silence afterwards."""
+    logger = logging.getLogger("netsurgeon")
+    handlers, level = logger.handlers, logger.level
+    yield logger
+    logger.handlers, logger.level = handlers, level
+
+
+@pytest.mark.parametrize(("flag", "says_damping"), [("-v", False), ("-vv", True)])
+def test_verbose_runs_log_stages_and_choices(
+    desk: Desk, flag: str, says_damping: bool, quiet_again: logging.Logger
+) -> None:
+    assert run(desk.compress("--sparsity", "0.8", flag)) == 0
+    log = desk.capsys.readouterr().err
+    assert "netsurgeon.pipeline.compress: stage measure: " in log
+    assert "step prune: applied and verified in " in log
+    assert ("damping" in log) == says_damping
+    assert ("session made" in log) == says_damping
+
+
+def test_without_verbose_nothing_is_logged(desk: Desk) -> None:
+    assert run(desk.compress("--sparsity", "0.8")) == 0
+    assert "stage" not in desk.capsys.readouterr().err

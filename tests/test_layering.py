@@ -42,7 +42,13 @@ FLOORS = {
         ("axes", "layers", "quantization", "rewriting"),
         ("graph", "solvers"),
     ),
-    "models": (("runs", "train_digits"), ("networks",), ("onnx_module", "training"), ("export", "surgery", "trimming")),
+    "models": (
+        ("runs", "train_digits"),
+        ("networks",),
+        ("onnx_module", "training"),
+        ("export", "surgery", "trimming"),
+        ("atomic_write",),
+    ),
 }
 """Folders and modules of each room from the top floor to the ground: an import goes to a lower floor, never beside."""
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from netsurgeon.models.atomic_write import replaced
 from netsurgeon.models.surgery.masks import Count
 
 PICTURE = "surgery.png"
@@ -33,6 +34,5 @@ def plot_history(rows: Sequence[Count], path: Path) -> None:
         axes.grid(visible=True, alpha=0.3)
     if len(density.lines) <= 12:
         density.legend(fontsize="small")
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
-    temporary.replace(path)
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})

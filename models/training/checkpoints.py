@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from netsurgeon.models.atomic_write import replaced
+
 FACTS = "netsurgeon"
 
 
@@ -22,12 +24,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], fac
         for group, members in tensors.items()
         for name, tensor in members.items()
     }
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with replaced(path) as temporary:
         save_file(flat, temporary, {FACTS: json.dumps(facts)})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

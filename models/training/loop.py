@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from netsurgeon.models.atomic_write import replaced
 from netsurgeon.models.surgery import Count, Surgery
 from netsurgeon.models.training.checkpoints import load_checkpoint, load_state, save_checkpoint
 from netsurgeon.models.training.datasets import Examples, Rows, augment, rows_of_step, seed_of_step
@@ -217,12 +218,10 @@ def error_of(network: nn.Module, examples: Examples, process: Process) -> float:
 
 def write_rows(path: Path, kind: type, rows: Sequence[Any]) -> None:
     """Write dataclass instances as CSV, beside the goal and rename."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(dataclasses.asdict(row) for row in rows)
-    temporary.replace(path)
 
 
 def read_rows(path: Path, kind: type) -> list[Any]:

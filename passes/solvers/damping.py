@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,8 @@ from netsurgeon.passes.solvers.linalg import Array, FactorizationError
 from netsurgeon.passes.solvers.problem import Problem, target_moments
 from netsurgeon.passes.solvers.quick_refit import OBS_COLUMNS, quick_refit
 from netsurgeon.passes.solvers.statistics import Statistics
+
+logger = logging.getLogger(__name__)
 
 DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
 """The usual one first; 1 where there are fewer samples than columns, as in a classifier behind global pooling."""
@@ -65,7 +69,10 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
         except FactorizationError:
             errors.append(np.inf)
     explained = abs(min(errors))
-    return next(d for d, error in zip(dampings, errors, strict=True) if error <= min(errors) + NEAR_TIE * explained)
+    limit = min(errors) + NEAR_TIE * explained
+    damping = next(damping for damping, error in zip(dampings, errors, strict=True) if error <= limit)
+    logger.debug("damping %g of %s: held-out errors %s", damping, dampings, errors)
+    return damping
 
 
 def sample_rows(weight: Array, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import time
 from collections import Counter
 
 import onnx_ir as ir
@@ -13,6 +15,8 @@ from netsurgeon.pipeline.compression.steps import PruneLayers, RemoveUnits
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.pruning import Plan, Pruned
 from netsurgeon.pipeline.trimming import TrimFacts
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,15 +130,19 @@ def apply_steps(steps: Steps, model: ir.Model, context: StepContext) -> ir.Model
 
 def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
     context.progress(step.stage, 0, 1)
+    started = time.perf_counter()
     result = step.apply(model.clone(), context)
     if result is None:
+        logger.debug("step %s: nothing to do", step.name)
         context.records.append(StepRecord(name=step.name, applied=False))
         return model
     problem = step.verify(model, result.model, context)
     if problem is not None:
         context.records.append(StepRecord(name=step.name, applied=False, undone=problem))
         context.notes.append(problem)
+        logger.info("step %s: undone: %s", step.name, problem)
         return model
+    logger.info("step %s: applied and verified in %.3f s", step.name, time.perf_counter() - started)
     context.outcomes[step.name] = result.outcome
     context.notes += result.notes
     context.warnings += result.warnings

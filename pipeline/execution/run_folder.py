@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -22,6 +23,8 @@ import numpy.typing as npt
 from netsurgeon.passes.pruning import Outcome, Solution
 from netsurgeon.pipeline.atomic_write import part_name, replace_atomically
 from netsurgeon.pipeline.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 5
 
@@ -165,6 +168,7 @@ class Solutions(MutableMapping[str, Solution]):
             raise KeyError(layer)
         damping, samples, varied, seconds = found["outcome"].tolist()
         outcome = Outcome(damping, int(samples), bool(varied), seconds)
+        logger.debug("layer %s: solution taken from the run folder", layer)
         return Solution(found["weight"], found.get("shift"), outcome)
 
     def __setitem__(self, layer: str, solution: Solution) -> None:

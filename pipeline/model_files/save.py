@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from netsurgeon.pipeline.atomic_write import replace_atomically
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import IN_MEMORY_LIMIT
 
@@ -54,14 +55,10 @@ def write_text(text: str, output: Path) -> None:
         InputError: it cannot be written; nothing is left behind.
     """
     goal = output.parent.resolve() / output.name
-    temporary = goal.with_name(f".{output.name}.part")
     try:
         goal.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(goal)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replace_atomically(goal) as handle:
+            handle.write(text.encode("utf-8"))
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
 

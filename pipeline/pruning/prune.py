@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
@@ -16,6 +17,8 @@ from netsurgeon.passes.quantization import Rounding, Values, round_weights
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.pruning.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 CHOSEN_AGAIN_COLUMNS = 640
 """Above this width pruning takes the damping of the error curve; below, it chooses again on the current inputs."""
@@ -85,6 +88,8 @@ def prune_segments(
         if solved is not None:
             solved.update({name: prune.solutions[name] for name in moments})
         outcomes |= prune.outcomes
+        for name, outcome in prune.outcomes.items():
+            logger.debug("layer %s: %s, damping %g, %.3f s", name, options.method, outcome.damping, outcome.seconds)
         done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
         free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
         roundings += round_weights(current, free, _stored_type(options))

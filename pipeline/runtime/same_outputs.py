@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.runtime.session import Feed, Runtime
 
-
-def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> str | None:
-    """None when both models give the same bytes on `feed`, else one sentence."""
-    wanted = runtime.session(expected).run(feed)
-    try:
-        found = runtime.session(actual).run(feed)
-    except CheckFailedError as error:
-        return str(error)
-    for name, value in wanted.items():
-        if not _equal(value, found[name]):
-            return f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
-    return None
-
-
-def _equal(expected: object, actual: object) -> bool:
-    if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
-        return expected.dtype == actual.dtype and expected.tobytes() == actual.tobytes()
-    return str(expected) == str(actual)
-
-
 TOLERANCE = 1e-4
 """Largest difference, relative to the output's scale, between the model as given and its normal form."""
+
+
+def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> str | None:
+    """None when both models give the same bytes on `feed`, else one sentence.
+
+    Raises:
+        CheckFailedError: `expected` cannot run on `feed`.
+    """
+
+    def complaint(name: str, value: object, other: object) -> str | None:
+        if _equal_bytes(value, other):
+            return None
+        return f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
+
+    return _first_complaint(expected, actual, feed, runtime, complaint)
 
 
 def verify_same(
@@ -40,16 +37,37 @@ def verify_same(
     Raises:
         CheckFailedError: `expected` cannot run on `feed`.
     """
-    wanted = runtime.session(expected).run(feed)
+
+    def complaint(name: str, value: object, other: object) -> str | None:
+        difference = relative_difference(value, other)
+        if difference <= tolerance:
+            return None
+        return f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
+
+    return _first_complaint(expected, actual, feed, runtime, complaint)
+
+
+def _first_complaint(
+    expected: ir.Model,
+    actual: ir.Model,
+    feed: Feed,
+    runtime: Runtime,
+    complaint: Callable[[str, object, object], str | None],
+) -> str | None:
+    """Run both models and compare output by output; a model that cannot run is the complaint."""
+    values = runtime.session(expected).run(feed)
     try:
-        found = runtime.session(actual).run(feed)
+        others = runtime.session(actual).run(feed)
     except CheckFailedError as error:
         return str(error)
-    for name, value in wanted.items():
-        difference = relative_difference(value, found[name])
-        if difference > tolerance:
-            return f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
-    return None
+    problems = (complaint(name, value, others[name]) for name, value in values.items())
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _equal_bytes(expected: object, actual: object) -> bool:
+    if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
+        return expected.dtype == actual.dtype and expected.tobytes() == actual.tobytes()
+    return str(expected) == str(actual)
 
 
 def relative_difference(expected: object, actual: object) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import logging
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.runtime.providers import full_name, inactive, load_libraries, missing_library, requested
+
+logger = logging.getLogger(__name__)
 
 Feed = dict[str, npt.NDArray[np.generic]]
 IN_MEMORY_LIMIT = 1_500_000_000
@@ -94,6 +97,9 @@ class Runtime:
                 raise CheckFailedError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
         if full_name(self.provider) not in inference.get_providers():
             raise inactive(self.provider, ort)
+        logger.debug(
+            "session made: provider %s, optimise %s, %d inputs", self.provider, optimise, len(inference.get_inputs())
+        )
         return Session(inference)
 
     def _options(self, ort: Any, optimise: bool, trace: Path | None) -> Any:

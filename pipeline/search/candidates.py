@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ from netsurgeon.pipeline.pruning import (
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.trimming import Structures, TrimPlan, named
 from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_folds
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +251,9 @@ class CandidateEvaluator:
             work.keep_facts(name, found)
         result = Candidate(site, kept, DropEstimate(**found["evidence"]), found["bytes"])
         drop, bound = result.evidence.drop, result.evidence.high
+        logger.info(
+            "candidate: %.4f of the weights kept, drop %.4f (bound %.4f), %d bytes", kept, drop, bound, result.bytes
+        )
         self.note("candidate", site, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
         return result
 

@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.model_files import check_outputs, save_model
-from netsurgeon.pipeline.runtime import Runtime, relative_difference
+from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
+from netsurgeon.pipeline.training.torch_parity import torch_difference
 
 TOLERANCE = 1e-4
 """Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
@@ -50,16 +51,14 @@ def export(run: str | Path, output: str | Path) -> Exported:
     folder, output = Path(run), Path(output)
     from netsurgeon.models import runs
     from netsurgeon.models.export import export as to_onnx
-    from netsurgeon.models.training import CHECKPOINT, Process, outputs_of
-    from netsurgeon.pipeline.data import Arrays
+    from netsurgeon.models.training import CHECKPOINT
 
     with value_errors_as_input_errors():
         _, network = runs.load_network(folder)
         inputs = runs.load_samples(folder)
     check_outputs([output], *(folder / name for name in (runs.RUN, CHECKPOINT, runs.SAMPLES)))
     model = ir.from_proto(to_onnx(network, inputs[:2]))
-    wanted = outputs_of(network, Arrays(inputs.numpy()), Process()).numpy()
-    difference = _difference(model, inputs.numpy(), wanted)
+    difference = _difference(model, network, inputs.numpy())
     counts = [(p.numel(), int(p.count_nonzero())) for p in network.parameters() if p.ndim > 1]
     check_zeros(model, [size - nonzero for size, nonzero in counts])
     size = save_model(model, output, Runtime().session)
@@ -74,16 +73,14 @@ def export(run: str | Path, output: str | Path) -> Exported:
     )
 
 
-def _difference(model: ir.Model, inputs: Any, wanted: Any) -> float:
+def _difference(model: ir.Model, network: Any, inputs: Any) -> float:
     """How far ONNX Runtime is off, for a batch and for one input.
 
     Raises:
         CheckFailedError: too far.
     """
     session = Runtime().session(model)
-    found = [session.run({session.inputs[0]: part}) for part in (inputs, inputs[:1])]
-    values = [next(iter(outputs.values())) for outputs in found]
-    difference = max(relative_difference(wanted[: len(value)], value) for value in values)
+    difference = max(torch_difference(session, network, batch) for batch in (inputs, inputs[:1]))
     if not difference <= TOLERANCE:
         raise CheckFailedError(
             f"ONNX Runtime and PyTorch differ by {difference:.2g} of the output's scale, allowed {TOLERANCE:.2g}: "

@@ -18,7 +18,8 @@ from netsurgeon.passes.graph import label, present
 from netsurgeon.passes.trimming import MaskUnits, idle
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.data import InputSpec, open_samples
-from netsurgeon.pipeline.runtime import Runtime, relative_difference
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.training.torch_parity import torch_difference
 from netsurgeon.pipeline.trimming import count_zeros, find_units, proof_feeds, remove_units
 
 MOST_INPUTS = 2048
@@ -170,20 +171,14 @@ class _Survey:
         return network if self._agree(network, trimmed.model) else None
 
     def _agree(self, network: Any, model: ir.Model) -> bool:
-        from netsurgeon.models.training import Process, outputs_of
-        from netsurgeon.pipeline.data import Arrays
-
-        runtime = self.calibration.runtime
-        session = runtime.session(model)
-        for feed in proof_feeds(self.calibration):
-            (inputs,), (wanted,) = feed.values(), session.run(feed).values()
-            try:
-                found = outputs_of(copy.deepcopy(network).cpu(), Arrays(inputs), Process()).numpy()
-            except RuntimeError:  # a width is fixed in the network's own code
-                return False
-            if not relative_difference(wanted, found) <= TOLERANCE:
-                return False
-        return True
+        session = self.calibration.runtime.session(model)
+        try:
+            return all(
+                torch_difference(session, network, next(iter(feed.values()))) <= TOLERANCE
+                for feed in proof_feeds(self.calibration)
+            )
+        except RuntimeError:  # a width is fixed in the network's own code
+            return False
 
 
 def _arrays(model: ir.Model) -> dict[str, npt.NDArray[Any]]:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.pipeline.data import Arrays, Examples
+from netsurgeon.pipeline.data import Examples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import open_model, read_model
-from netsurgeon.pipeline.runtime import Runtime, relative_difference
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.training.torch_parity import torch_difference
 
 TOLERANCE = 1e-3
 """Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
@@ -85,11 +86,7 @@ def check_same(model: ir.Model, module: Any, inputs: npt.NDArray[np.float32], ru
     Raises:
         CheckFailedError: it does not.
     """
-    from netsurgeon.models.training import Process, outputs_of
-
-    session = runtime.session(model)
-    wanted = next(iter(session.run({session.inputs[0]: inputs}).values()))
-    difference = relative_difference(wanted, outputs_of(module, Arrays(inputs), Process()).numpy())
+    difference = torch_difference(runtime.session(model), module, inputs)
     if not difference <= TOLERANCE:
         raise CheckFailedError(
             f"PyTorch and ONNX Runtime differ by {difference:.2g} of the output's scale on this model, allowed "

@@ -17,9 +17,10 @@ from netsurgeon.pipeline.data import Examples, PictureOptions, open_training_dat
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import read_model
 from netsurgeon.pipeline.options import Progress
-from netsurgeon.pipeline.runtime import TOLERANCE, Runtime, relative_difference
+from netsurgeon.pipeline.runtime import TOLERANCE, Runtime
 from netsurgeon.pipeline.training.network_trimming import Width, trim_and_retrain
 from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
+from netsurgeon.pipeline.training.torch_parity import torch_difference
 from netsurgeon.pipeline.training.training_options import Constants, TrainOptions, constants
 
 PARITY_INPUTS = 64
@@ -183,7 +184,7 @@ def _start(name: str, classes: int, seed: int, init: Path | None, data: Examples
 
 def _load_onnx(module: Any, path: Path, data: Examples) -> None:
     """Weights of an ONNX file, proven to give its outputs."""
-    from netsurgeon.models.training import Part, Process, load_arrays, outputs_of
+    from netsurgeon.models.training import Part, load_arrays
 
     model = read_model(path)[0].clone()
     UnpackWeights()(model)
@@ -191,8 +192,7 @@ def _load_onnx(module: Any, path: Path, data: Examples) -> None:
     few = Part(data, np.arange(min(PARITY_INPUTS, data.count)))
     session = Runtime().session(model)
     inputs = few.inputs(np.arange(few.count))
-    (wanted, *_) = session.run({session.inputs[0]: inputs}).values()
-    difference = relative_difference(wanted, outputs_of(module, few, Process()).numpy())
+    difference = torch_difference(session, module, inputs)
     if not difference <= TOLERANCE:
         raise CheckFailedError(
             f"the weights of {path} fit the network, but its outputs differ by {difference:.2g} of their scale: it is "

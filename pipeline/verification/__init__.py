@@ -10,6 +10,7 @@ from netsurgeon.pipeline.verification.confidence import (
 )
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
+from netsurgeon.pipeline.verification.samples_by_options import open_by_options
 from netsurgeon.pipeline.verification.splits import Inputs, open_inputs
 from netsurgeon.pipeline.verification.validation import Validation, check_labels, load_metric, validate
 
@@ -25,6 +26,7 @@ __all__ = [
     "has_enough_samples",
     "least_inputs",
     "load_metric",
+    "open_by_options",
     "open_inputs",
     "paired_proportion_ci",
     "pool_folds",

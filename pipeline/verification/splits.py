@@ -7,11 +7,12 @@ import dataclasses
 
 import numpy as np
 
-from netsurgeon.pipeline.data import DataSource, Samples, open_samples
+from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
+from netsurgeon.pipeline.model_files import LoadedModel, path_of
 from netsurgeon.pipeline.options import Goals, Options
 from netsurgeon.pipeline.verification.confidence import has_enough_samples
+from netsurgeon.pipeline.verification.samples_by_options import open_by_options
 
 HELD_OUT = 0.125
 """Share of the calibration inputs kept for validation where no test inputs are given."""
@@ -67,12 +68,12 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
     Raises:
         InputError: it cannot be used, or is too little to guide a search.
     """
-    given = _open(source, data, options, options.limit)
+    given = open_by_options(source, data, options, options.limit)
     warnings = _without_folder(given.warnings, data)
     if test is None:
         found = _halved(Inputs(data, None, given, None, (), given, False, warnings), options)
     else:
-        held = _open(source, test, options, None)
+        held = open_by_options(source, test, options, None)
         found = Inputs(data, test, given, None, (), held, True, (*warnings, *_without_folder(held.warnings, test)))
     divided = found if options.goals is None else _guided(found, options.goals, options)
     if options.pictures is None or not options.pictures.mirror:
@@ -117,18 +118,6 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
     if simple and few and given.count <= 2 * MOST_CORRECTED:
         return dataclasses.replace(inputs, guide=given, folds=(Fold(rest, guide), Fold(guide, rest)))
     return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
-
-
-def _open(source: LoadedModel, data: DataSource, options: Options, limit: int | None) -> Samples:
-    return open_samples(
-        data,
-        input_specs(source.original),
-        pictures=options.pictures,
-        classes=options.classes,
-        batch_size=options.batch_size,
-        limit=limit,
-        seed=options.seed,
-    )
 
 
 def _without_folder(warnings: tuple[str, ...], data: DataSource) -> tuple[str, ...]:

@@ -542,11 +542,10 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     write_text("äöü\n", output)
     assert output.read_text(encoding="utf-8") == "äöü\n"
 
-    def full(path: Path, *_: object, **__: object) -> None:
-        path.write_bytes(b"half")
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"report\.json cannot be written: No space left on device"):
         write_text("other", output)
     assert names(tmp_path) == ["report.json"]
