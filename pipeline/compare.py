@@ -49,19 +49,19 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
         InputError: a model or the data cannot be used, or the models do not take and give the same values.
         CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
-    chosen = Options(**options)
-    runtime = Runtime(chosen.custom_ops, chosen.provider)
+    settings = Options(**options)
+    runtime = Runtime(settings.custom_ops, settings.provider)
     first, second = open_model(model, runtime), open_model(other, runtime)
     _check_alike(first, second)
-    samples = open_by_options(first, data, chosen, chosen.limit)
+    samples = open_by_options(first, data, settings, settings.limit)
     with attribute_to_inputs(first.original, runtime, samples):
         validation = validate(
             runtime.session(first.original),
             runtime.session(second.original),
             samples,
             held_out=True,
-            metric=chosen.metric,
-            label_offset=chosen.label_offset,
+            metric=settings.metric,
+            label_offset=settings.label_offset,
         )
     feed = next(samples.batches())
     on_the_cpu = left_to_the_cpu(second.original, feed, runtime)

@@ -71,17 +71,26 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
         matrix = layer.matrix()
         dtype = layer.weight.const_value.dtype.name if layer.weight.const_value is not None else ""
         shape = (layer.groups, layer.rows, layer.columns)
-        entries.append(LayerEntry(layer.name, layer.operator, shape, layer.size, int((matrix == 0).sum()), dtype))
+        entries.append(
+            LayerEntry(
+                name=layer.name,
+                operator=layer.operator,
+                shape=shape,
+                weights=layer.size,
+                zeros=int((matrix == 0).sum()),
+                dtype=dtype,
+            )
+        )
     graph = source.original.graph
     return Inspection(
-        source.path.name if source.path else "",
-        source.bytes,
-        source.opset,
-        tuple(f"{v.name}: {v.dtype} {v.shape}" for v in graph.inputs if not v.is_initializer()),
-        tuple(f"{v.name}: {v.dtype} {v.shape}" for v in graph.outputs),
-        tuple(entries),
-        tuple(declined),
-        source.notes,
+        name=source.path.name if source.path else "",
+        bytes=source.bytes,
+        opset=source.opset,
+        inputs=tuple(f"{v.name}: {v.dtype} {v.shape}" for v in graph.inputs if not v.is_initializer()),
+        outputs=tuple(f"{v.name}: {v.dtype} {v.shape}" for v in graph.outputs),
+        layers=tuple(entries),
+        declined=tuple(declined),
+        notes=source.notes,
     )
 
 
@@ -118,11 +127,11 @@ def inspect_units(model: ModelLike, data: DataSource | None = None, custom_ops: 
     """
     runtime = Runtime(custom_ops)
     source = open_model(model, runtime)
-    found = analyse(source.model, _observation(source, data, runtime))
+    dependencies = analyse(source.model, _observation(source, data, runtime))
     weights = [value.const_value for value in source.model.graph.initializers.values()]
     parameters = sum(weight.size for weight in weights if weight is not None and weight.dtype in FLOATS)
     name = source.path.name if source.path else ""
-    return UnitInspection(name, parameters, found.groups, found.frozen, source.notes)
+    return UnitInspection(name, parameters, dependencies.groups, dependencies.frozen, source.notes)
 
 
 def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime) -> Observation:

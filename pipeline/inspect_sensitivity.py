@@ -75,14 +75,14 @@ def inspect_sensitivity(
         InputError: the model or the data cannot be used, or no layer can be pruned.
         CheckFailedError: the model cannot run on the data.
     """
-    chosen = Options(**options)
-    runtime = Runtime(chosen.custom_ops, chosen.provider)
+    settings = Options(**options)
+    runtime = Runtime(settings.custom_ops, settings.provider)
     source = open_model(model, runtime)
-    samples = open_by_options(source, data, chosen, chosen.limit)
+    samples = open_by_options(source, data, settings, settings.limit)
     with attribute_to_inputs(source.original, runtime, samples):
         source = verified(source, next(samples.batches()), runtime)
-        selection = select(source.model, chosen)
-        calibration = Calibration(samples, runtime, chosen.seed)
+        selection = select(source.model, settings)
+        calibration = Calibration(samples, runtime, settings.seed)
         try:
             costs = measure_costs(source.model, selection, calibration, progress or _silent, 1.0 - SPARSITIES[0])
         except FactorizationError as error:
@@ -116,7 +116,12 @@ def _entry(name: str, operator: str, cost: Cost) -> LayerSensitivity:
     errors = np.interp(kept, cost.curve.kept[::-1], cost.curve.errors[::-1])
     losses = np.minimum(cost.sensitivity * errors, 1.0)
     return LayerSensitivity(
-        name, operator, cost.size, cost.sensitivity, tuple(map(float, errors)), tuple(map(float, losses))
+        name=name,
+        operator=operator,
+        weights=cost.size,
+        sensitivity=cost.sensitivity,
+        errors=tuple(map(float, errors)),
+        losses=tuple(map(float, losses)),
     )
 
 

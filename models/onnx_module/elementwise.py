@@ -100,7 +100,7 @@ def _gelu(inputs: Inputs, attributes: Attributes) -> Any:
 @operator("Where")
 def _where(inputs: Inputs, attributes: Attributes) -> Any:
     del attributes
-    condition, one, other = (some(each) for each in inputs)
+    condition, one, other = (some(value) for value in inputs)
     return torch.where(condition, one, other)
 
 

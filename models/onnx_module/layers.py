@@ -20,8 +20,8 @@ def _padded(x: Any, attributes: Attributes, kernel: Sequence[int], value: float 
     mode = attributes.get("auto_pad", "NOTSET")
     if mode.startswith("SAME"):
         sizes = zip(x.shape[2:], kernel, strides, dilations, strict=True)
-        wanted = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in sizes]
-        small, large = [each // 2 for each in wanted], [-(-each // 2) for each in wanted]
+        padding = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in sizes]
+        small, large = [amount // 2 for amount in padding], [-(-amount // 2) for amount in padding]
         pads = small + large if mode == "SAME_UPPER" else large + small
     if mode == "VALID":
         pads = [0] * 2 * axes
@@ -82,13 +82,13 @@ def _mat_mul(inputs: Inputs, attributes: Attributes) -> Any:
 @operator("BatchNormalization")
 def _batch_norm(inputs: Inputs, attributes: Attributes) -> Any:
     """With the statistics of the file, which stay as they are."""
-    x, scale, shift, mean, variance = (each for each in inputs if each is not None)
+    x, scale, shift, mean, variance = (value for value in inputs if value is not None)
     return functional.batch_norm(x, mean, variance, scale, shift, eps=attributes.get("epsilon", 1e-5))
 
 
 @operator("InstanceNormalization")
 def _instance_norm(inputs: Inputs, attributes: Attributes) -> Any:
-    x, scale, shift = (each for each in inputs if each is not None)
+    x, scale, shift = (value for value in inputs if value is not None)
     return functional.instance_norm(x, weight=scale, bias=shift, eps=attributes.get("epsilon", 1e-5))
 
 

@@ -54,7 +54,7 @@ def _unsqueeze(inputs: Inputs, attributes: Attributes) -> Any:
 
 @operator("Concat")
 def _concat(inputs: Inputs, attributes: Attributes) -> Any:
-    return torch.cat([some(each) for each in inputs], attributes["axis"])
+    return torch.cat([some(value) for value in inputs], attributes["axis"])
 
 
 @operator("Split")
@@ -82,8 +82,8 @@ def _gather(inputs: Inputs, attributes: Attributes) -> Any:
     x, indices, axis = some(inputs[0]), some(inputs[1]), attributes.get("axis", 0)
     axis %= x.ndim
     places = indices.to(x.device).long() % x.shape[axis]
-    chosen = x.index_select(axis, places.flatten())
-    return chosen.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+    gathered = x.index_select(axis, places.flatten())
+    return gathered.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 @operator("Pad")

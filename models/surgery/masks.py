@@ -160,9 +160,9 @@ class Layer:
 
     def feel(self) -> None:
         """Take the gradients into the curvature."""
-        found = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if found:
-            square = float(sum(gradient.square().sum() for gradient in found)) / self.size
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if gradients:
+            square = float(sum(gradient.square().sum() for gradient in gradients)) / self.size
             self.curvature += (1.0 - MEMORY) * (square - self.curvature) if self.curvature else square
 
     def measure(self) -> None:
@@ -267,8 +267,8 @@ class Surgery:
         """Thresholds that leave the group no more than a share of its parameters."""
         count = max(round(share * sum(layer.size for layer in group)), 1)
         standings = [layer.standing(self.plan.c_of(layer.name) or 0.0) for layer in group]
-        found = find_thresholds(self.plan.allocation, standings, count, self.plan.low, self.plan.high)
-        for layer, threshold in zip(group, found, strict=True):
+        thresholds = find_thresholds(self.plan.allocation, standings, count, self.plan.low, self.plan.high)
+        for layer, threshold in zip(group, thresholds, strict=True):
             layer.threshold = threshold
 
     def record(self, step: int) -> list[Count]:
@@ -276,7 +276,17 @@ class Surgery:
         rows = []
         for layer in self.layers.values():
             c = (layer.threshold - layer.mean) / layer.deviation if layer.deviation else 0.0
-            rows.append(Count(step, layer.name, layer.size, layer.kept, layer.pruned, layer.spliced, c))
+            rows.append(
+                Count(
+                    step=step,
+                    layer=layer.name,
+                    size=layer.size,
+                    kept=layer.kept,
+                    pruned=layer.pruned,
+                    spliced=layer.spliced,
+                    c=c,
+                )
+            )
             layer.pruned = layer.spliced = 0
         return rows
 

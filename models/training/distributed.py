@@ -57,9 +57,9 @@ class Process:
         """
         if self.world == 1:
             return decide()
-        found: list[T] = [decide()] if self.is_main_process else [None]  # type: ignore[list-item]
-        distributed.broadcast_object_list(found, src=0, device=self.device)
-        return found[0]
+        decisions: list[T] = [decide()] if self.is_main_process else [None]  # type: ignore[list-item]
+        distributed.broadcast_object_list(decisions, src=0, device=self.device)
+        return decisions[0]
 
 
 @contextmanager

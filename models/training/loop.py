@@ -188,11 +188,11 @@ def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Op
 
 def classification(labels: Any, device: torch.device) -> Objective:
     """Cross entropy of the classes of all examples, (count,)."""
-    wanted = torch.from_numpy(labels).to(device)
+    targets = torch.from_numpy(labels).to(device)
 
     def loss(outputs: Tensor, inputs: Tensor, rows: Rows) -> Tensor:
         del inputs
-        return functional.cross_entropy(outputs, wanted[torch.from_numpy(rows).to(device)])
+        return functional.cross_entropy(outputs, targets[torch.from_numpy(rows).to(device)])
 
     return loss
 
@@ -203,9 +203,11 @@ def outputs_of(network: nn.Module, examples: Examples, process: Process) -> Tens
     trains = network.training
     network.eval()
     rows = torch.arange(examples.count).split(BATCH)
-    found = [network(torch.from_numpy(examples.inputs(part.numpy())).to(process.device)).float().cpu() for part in rows]
+    outputs = [
+        network(torch.from_numpy(examples.inputs(part.numpy())).to(process.device)).float().cpu() for part in rows
+    ]
     network.train(trains)
-    return torch.cat(found)
+    return torch.cat(outputs)
 
 
 def error_of(network: nn.Module, examples: Examples, process: Process) -> float:

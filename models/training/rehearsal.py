@@ -48,18 +48,20 @@ def choose_allocation(
     stop = max(round(SHARE * plan.stop), 1)
     errors = {}
     for allocation in ALLOCATIONS:
-        tried = copy.deepcopy(network)
+        trial_network = copy.deepcopy(network)
         short = dataclasses.replace(plan, allocation=allocation, stop=stop, interval=max(plan.interval // 4, 1))
         job = Job(
-            tried,
+            trial_network,
             data,
             objective,
             dataclasses.replace(recipe, steps=steps, log_every=steps),
             seed=seed_of_step(seed, 0, 0),
-            surgery=Surgery(tried, short, seed),
+            surgery=Surgery(trial_network, short, seed),
             process=process,
             report=functools.partial(report, f"rehearsing {allocation}"),
         )
         job.run()
-        errors[allocation] = process.broadcast_from_main(functools.partial(error_of, tried, validation, process))
+        errors[allocation] = process.broadcast_from_main(
+            functools.partial(error_of, trial_network, validation, process)
+        )
     return min(errors, key=lambda name: errors[name]), errors

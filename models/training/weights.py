@@ -27,33 +27,33 @@ def load_arrays(network: nn.Module, arrays: Arrays) -> None:
         ValueError: the arrays do not fill the network.
     """
     state = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
-    found = _by_name(state, arrays) or _by_order(state, list(arrays.values()))
-    if found is None:
+    matched = _by_name(state, arrays) or _by_order(state, list(arrays.values()))
+    if matched is None:
         shapes = ", ".join("x".join(map(str, value.shape)) for value in state.values())
         have = ", ".join("x".join(map(str, array.shape)) for array in arrays.values())
         raise ValueError(f"the arrays of shapes {have or 'none'} do not fill a network of {shapes}")
     with torch.no_grad():
         for name, value in state.items():
-            value.copy_(torch.from_numpy(np.array(found[name], np.float32)))
+            value.copy_(torch.from_numpy(np.array(matched[name], np.float32)))
 
 
 def _by_name(state: Mapping[str, Tensor], arrays: Arrays) -> Arrays | None:
     """The array of each entry's name; a bias that is not there is 0: exporters leave out what adds nothing."""
-    found = {}
+    matched = {}
     for name, value in state.items():
         array = arrays.get(name, np.zeros(tuple(value.shape)) if name.endswith(".bias") else None)
         if array is None or array.shape != tuple(value.shape):
             return None
-        found[name] = array
-    return found
+        matched[name] = array
+    return matched
 
 
 def _by_order(state: Mapping[str, Tensor], arrays: Sequence[npt.NDArray[Any]]) -> Arrays | None:
     """The first array not yet passed of the shape that each entry has, in order."""
-    found, rest = {}, iter(arrays)
+    matched, rest = {}, iter(arrays)
     for name, value in state.items():
         array = next((array for array in rest if array.shape == tuple(value.shape)), None)
         if array is None:
             return None
-        found[name] = array
-    return found
+        matched[name] = array
+    return matched

@@ -27,9 +27,9 @@ def combine(table: Ints) -> tuple[list[Ints], list[int]]:
     incidence = sparse.coo_array(table[uneven] != 0)
     bipartite = sparse.block_array([[None, incidence], [incidence.T, None]]) if len(uneven) else None
     part = csgraph.connected_components(bipartite, directed=False)[1] if bipartite is not None else np.zeros(0)
-    for each in np.unique(part[: len(uneven)]):
-        found, rest = _combine_connected(uneven[part[: len(uneven)] == each], table)
-        sets += found
+    for component in np.unique(part[: len(uneven)]):
+        combined, rest = _combine_connected(uneven[part[: len(uneven)] == component], table)
+        sets += combined
         left += rest
     return sets, left
 

@@ -122,9 +122,9 @@ class NodeAxes:
         key = (label(self.node), index)
         if key not in self._tracks.slots:
             constant = tensor(value)
-            held = value.is_graph_output()
-            made = [self._constant_axis(extent, constant.size, held) for extent in constant.shape.numpy()]
-            self._tracks.slots[key] = [Slot(*key, axis, ids, constant.size) for axis, ids in enumerate(made)]
+            is_output = value.is_graph_output()
+            axes = [self._constant_axis(extent, constant.size, is_output) for extent in constant.shape.numpy()]
+            self._tracks.slots[key] = [Slot(*key, axis, ids, constant.size) for axis, ids in enumerate(axes)]
         return tuple(slot.labels for slot in self._tracks.slots[key])
 
     def _constant_axis(self, extent: int, size: int, held: bool) -> Axis:
@@ -147,11 +147,11 @@ class NodeAxes:
         if value is None:
             return None
         if is_constant(value):
-            return tuple(int(each) for each in tensor(value).numpy().ravel())
-        found = self._tracks.observation.integers.get(value.name or "")
-        if found is None or value.name not in self._tracks.extents:
+            return tuple(int(number) for number in tensor(value).numpy().ravel())
+        integers = self._tracks.observation.integers.get(value.name or "")
+        if integers is None or value.name not in self._tracks.extents:
             raise UndeclaredError(f"its input {index} is computed while the model runs")
-        return tuple(int(each) for each in found.ravel())
+        return tuple(int(number) for number in integers.ravel())
 
     # ------------------------------------------------------------------------------------------------ saying
     def reason(self, text: str) -> int:
@@ -292,13 +292,13 @@ class Removal:
 
     def entries(self, index: int, new: Mapping[int, int]) -> Iterator[Edit]:
         """Give entries of the vector at input `index` new values, whether it is a constant or computed."""
-        held = self.constant(index)
-        if held is not None:
-            changed = held.copy().ravel()
+        constant = self.constant(index)
+        if constant is not None:
+            changed = constant.copy().ravel()
             for at, value in new.items():
                 changed[at] = value
-            if not np.array_equal(changed, held.ravel()):
-                yield SetConstant(self.name, index, changed.reshape(held.shape))
+            if not np.array_equal(changed, constant.ravel()):
+                yield SetConstant(self.name, index, changed.reshape(constant.shape))
             return
         sources = self.computed(index)
         pinned = {at: value for at, value in new.items() if sources[at] is None}

@@ -131,7 +131,7 @@ class Labels:
             if grouped:
                 merged, unbalanced = balanced([(split.flat, split.groups, split.reason) for split in grouped], result)
                 result = self._solve([*joins, *merged], [*frozen, *unbalanced])
-            lost = {each for each in live if not result.free(choice.labels_of(each)).any()} - blocked
+            lost = {split for split in live if not result.free(choice.labels_of(split)).any()} - blocked
             if not lost:
                 return result
             blocked |= lost
@@ -181,8 +181,12 @@ def balanced(
     label_of = np.zeros(len(classes.reason), np.int64)
     label_of[classes.of] = np.arange(len(classes.of))
     sets, left = combine(table)
-    joins = [(label_of[members[each[:-1]]], label_of[members[each[1:]]]) for each in sets if len(each) > 1]
-    return joins, [(label_of[members[[each]]], int(reason[members[each]])) for each in left]
+    joins = [
+        (label_of[members[joined_set[:-1]]], label_of[members[joined_set[1:]]])
+        for joined_set in sets
+        if len(joined_set) > 1
+    ]
+    return joins, [(label_of[members[[member]]], int(reason[members[member]])) for member in left]
 
 
 class _Choice:
@@ -211,7 +215,9 @@ class _Choice:
         size = len(self._axes) + len(self._base.reason)
         ones = np.ones(int(open_.sum()), np.int8)
         matrix = sparse.coo_array((ones, (rows[open_], len(self._axes) + columns[open_])), shape=(size, size))
-        return [int(each) for each in csgraph.connected_components(matrix, directed=False)[1][: len(self._axes)]]
+        return [
+            int(component) for component in csgraph.connected_components(matrix, directed=False)[1][: len(self._axes)]
+        ]
 
     def _rate(self, worth: npt.NDArray[np.float64]) -> tuple[dict[int, float], set[int], dict[int, set[int]]]:
         gain: dict[int, float] = {}
@@ -234,36 +240,36 @@ class _Choice:
 
     def best(self, blocked: set[int]) -> set[int]:
         """The variables of most worth of which no two exclude each other."""
-        open_ = {each for each in self._gain if each not in blocked and each not in self._blocked}
-        chosen: set[int] = set()
+        open_ = {split for split in self._gain if split not in blocked and split not in self._blocked}
+        independent: set[int] = set()
         while open_:
             cluster, stack = set(), [min(open_)]
             while stack:
-                each = stack.pop()
-                if each not in cluster:
-                    cluster.add(each)
-                    stack.extend(self._conflicts[each] & open_)
-            chosen |= self._best_of(sorted(cluster))
+                split = stack.pop()
+                if split not in cluster:
+                    cluster.add(split)
+                    stack.extend(self._conflicts[split] & open_)
+            independent |= self._best_of(sorted(cluster))
             open_ -= cluster
-        return chosen
+        return independent
 
     def _best_of(self, cluster: list[int]) -> set[int]:
         if len(cluster) > MOST_ENUMERATED:
-            chosen: set[int] = set()
-            for each in sorted(cluster, key=lambda v: -self._gain[v]):
-                if not self._conflicts[each] & chosen:
-                    chosen.add(each)
-            return chosen
+            kept_apart: set[int] = set()
+            for split in sorted(cluster, key=lambda v: -self._gain[v]):
+                if not self._conflicts[split] & kept_apart:
+                    kept_apart.add(split)
+            return kept_apart
         subsets = itertools.chain.from_iterable(
             itertools.combinations(cluster, size) for size in range(1, len(cluster) + 1)
         )
-        allowed = (set(s) for s in subsets if not any(self._conflicts[each] & set(s) for each in s))
-        return max(allowed, key=lambda subset: math.fsum(self._gain[each] for each in subset))
+        allowed = (set(s) for s in subsets if not any(self._conflicts[split] & set(s) for split in s))
+        return max(allowed, key=lambda subset: math.fsum(self._gain[split] for split in subset))
 
     def grouped(self, live: set[int]) -> list[Split]:
         """The splits into groups each of which loses as many indices."""
-        found = zip(self._splits, self._members, strict=True)
-        return [split for split, members in found if split.groups > 1 and members[1] in live]
+        splits = zip(self._splits, self._members, strict=True)
+        return [split for split, members in splits if split.groups > 1 and members[1] in live]
 
     def applied(self, live: set[int]) -> tuple[list[tuple[Axis, Axis]], list[tuple[Axis, int]]]:
         """The joins and freezes that follow from a choice."""

@@ -110,8 +110,8 @@ class Tracks:
         """Whether a value is missing, a constant, or integers computed from constants alone."""
         if value is None or is_constant(value):
             return True
-        found = self.extents.get(value.name or "")
-        return found is not None and all(source is None for source in found)
+        extents = self.extents.get(value.name or "")
+        return extents is not None and all(source is None for source in extents)
 
 
 def kept(classes: Classes, removed: npt.NDArray[np.bool_]) -> Callable[[Axis], npt.NDArray[np.bool_]]:

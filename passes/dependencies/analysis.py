@@ -175,16 +175,16 @@ def _zeroings(tracks: Tracks, classes: Classes, graph: ir.Graph) -> tuple[dict[i
     result: dict[int, list[Slot]] = {}
     nodes = {label(node): node for node in graph}
     for product in tracks.products:
-        wanted = set(np.unique(classes.of[product.labels][classes.free(product.labels)]).tolist())
+        labels = set(np.unique(classes.of[product.labels][classes.free(product.labels)]).tolist())
         for side in (0, 1):
-            found = zeroed_slots(tracks, classes, nodes[product.node], side, wanted)
-            for each, slots in found.items():
-                result.setdefault(each, []).extend(slots)
-            wanted -= found.keys()
+            zeroing_slots = zeroed_slots(tracks, classes, nodes[product.node], side, labels)
+            for label_class, slots in zeroing_slots.items():
+                result.setdefault(label_class, []).extend(slots)
+            labels -= zeroing_slots.keys()
         why = (
-            tracks.reason(product.node, nodes[product.node].op_type, "neither factor can be made zero") if wanted else 0
+            tracks.reason(product.node, nodes[product.node].op_type, "neither factor can be made zero") if labels else 0
         )
-        reason[list(wanted)] = why
+        reason[list(labels)] = why
     return result, Classes(classes.of, reason)
 
 
@@ -199,30 +199,38 @@ class _Builder:
             (label(node), i): value for node in graph for i, value in enumerate(node.inputs) if value is not None
         }
         self._layers = {label(layer.node): layer for layer in find_layers(graph)[0]}
-        slots = [slot for held in tracks.slots.values() for slot in held]
+        slots = [slot for slots_of_weight in tracks.slots.values() for slot in slots_of_weight]
         self._slots = sorted(slots, key=lambda slot: (self._order[slot.node], slot.index, slot.axis))
 
     def dependencies(self) -> Dependencies:
         """All units, groups and frozen axes."""
         members: dict[int, list[tuple[Slot, Ints, bool]]] = {}
         for slot in self._slots:
-            for each, indices, contracted in self._members(slot):
-                members.setdefault(each, []).append((slot, indices, contracted))
-        owned = [each for each, found in members.items() if any(not contracted for *_, contracted in found)]
+            for class_number, indices, contracted in self._members(slot):
+                members.setdefault(class_number, []).append((slot, indices, contracted))
+        owned = [
+            class_number for class_number, parts in members.items() if any(not contracted for *_, contracted in parts)
+        ]
         signatures = self._signatures()
         numbers: dict[int, int] = {}
         macs = self._macs()
         units = [
-            self._unit(number, each, members[each], numbers.setdefault(signatures[each], len(numbers)), macs[each])
-            for number, each in enumerate(owned)
+            self._unit(
+                number,
+                class_number,
+                members[class_number],
+                numbers.setdefault(signatures[class_number], len(numbers)),
+                macs[class_number],
+            )
+            for number, class_number in enumerate(owned)
         ]
         return Dependencies(
-            tuple(units),
-            tuple(self._groups(units, len(numbers))),
-            tuple(self._frozen()),
-            self._tracks,
-            self._classes,
-            np.array(owned, np.int64),
+            units=tuple(units),
+            groups=tuple(self._groups(units, len(numbers))),
+            frozen=tuple(self._frozen()),
+            tracks=self._tracks,
+            classes=self._classes,
+            class_of=np.array(owned, np.int64),
         )
 
     def _members(self, slot: Slot) -> Iterator[tuple[int, Ints, bool]]:
@@ -232,9 +240,9 @@ class _Builder:
         summed = np.zeros(len(of), bool)
         if slot.contracted is not None:
             summed = self._classes.free(slot.contracted)
-        for each, indices in split_by(of[free], free):
+        for class_number, indices in split_by(of[free], free):
             if slot.groups == 1 or summed[indices[0]]:
-                yield each, indices, bool(summed[indices[0]])
+                yield class_number, indices, bool(summed[indices[0]])
 
     def _unit(self, number: int, each: int, members: list[tuple[Slot, Ints, bool]], group: int, macs: float) -> Unit:
         parts = tuple(Part(s.node, s.index, s.axis, i) for s, i, contracted in members if not contracted)
@@ -243,15 +251,17 @@ class _Builder:
         parameters = sum(len(indices) * slot.size // len(slot.labels) for slot, indices, _ in members)
         zeroed = self._zeroed.get(each, [])
         return Unit(
-            number,
-            f"{first.node}[{first.indices[0]}]",
-            group,
-            parts,
-            consumers,
-            tuple(self._terms(each)) if zeroed else (),
-            tuple(Part(s.node, s.index, s.axis, self._indices(s.labels, each), s.groups) for s in unique(zeroed)),
-            parameters,
-            macs,
+            number=number,
+            name=f"{first.node}[{first.indices[0]}]",
+            group=group,
+            parts=parts,
+            consumers=consumers,
+            products=tuple(self._terms(each)) if zeroed else (),
+            zeroed=tuple(
+                Part(s.node, s.index, s.axis, self._indices(s.labels, each), s.groups) for s in unique(zeroed)
+            ),
+            parameters=parameters,
+            macs=macs,
         )
 
     def _consumer(self, slot: Slot, indices: Ints) -> Consumer:
@@ -259,7 +269,9 @@ class _Builder:
         columns = None
         if layer is not None and layer.weight_index == slot.index:
             columns = _columns(layer, indices, slot.groups)
-        return Consumer(slot.node, slot.index, slot.axis, indices, slot.groups, columns)
+        return Consumer(
+            node=slot.node, index=slot.index, axis=slot.axis, indices=indices, groups=slot.groups, columns=columns
+        )
 
     def _terms(self, each: int) -> Iterator[Term]:
         for product in self._tracks.products:
@@ -281,7 +293,9 @@ class _Builder:
 
     def _all_axes(self) -> Iterable[Axis]:
         """Every axis of every value and constant; one that several values have only once."""
-        axes = [axis for each in self._tracks.axes.values() for axis in each] + [slot.labels for slot in self._slots]
+        axes = [axis for axes_of_value in self._tracks.axes.values() for axis in axes_of_value] + [
+            slot.labels for slot in self._slots
+        ]
         return {id(axis): axis for axis in axes}.values()
 
     def _macs(self) -> npt.NDArray[np.float64]:
@@ -295,29 +309,37 @@ class _Builder:
         members: list[list[Unit]] = [[] for _ in range(count)]
         for unit in units:
             members[unit.group].append(unit)
-        for found in members:
-            first = found[0]
+        for parts in members:
+            first = parts[0]
             names = {part.node for part in (*first.parts, *first.consumers)}
             operators = dict.fromkeys(self._operators[name] for name in sorted(names, key=self._order.__getitem__))
-            numbers = tuple(unit.number for unit in found)
+            numbers = tuple(unit.number for unit in parts)
             yield Group(first.name.rpartition("[")[0], tuple(operators), numbers, first.parameters)
 
     def _frozen(self) -> Iterator[Frozen]:
-        seen = set()
+        reported = set()
         for slot in self._slots:
             if slot.contracted is not None or len(self._tracks.slots[slot.node, slot.index]) < 2:
                 continue
             why = self._classes.reason[self._classes.of[slot.labels]]
-            for each, indices in split_by(why, np.arange(len(why))):
-                if each in (Classes.FREE, SILENT):
+            for reason_number, indices in split_by(why, np.arange(len(why))):
+                if reason_number in (Classes.FREE, SILENT):
                     continue
-                reason: Reason = self._tracks.reasons[each]
+                reason: Reason = self._tracks.reasons[reason_number]
                 name = self._values[slot.node, slot.index].name or ""
                 size = len(indices) * slot.size // len(slot.labels)
-                found = Frozen(name, slot.axis, len(indices), size, reason.node, reason.operator, reason.text)
-                if found not in seen:  # one that several nodes share has a slot for each of them
-                    seen.add(found)
-                    yield found
+                entry = Frozen(
+                    value=name,
+                    axis=slot.axis,
+                    indices=len(indices),
+                    parameters=size,
+                    node=reason.node,
+                    operator=reason.operator,
+                    reason=reason.text,
+                )
+                if entry not in reported:  # one that several nodes share has a slot for each of them
+                    reported.add(entry)
+                    yield entry
 
 
 def _columns(layer: Layer, indices: Ints, groups: int) -> Ints:

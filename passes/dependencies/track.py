@@ -98,14 +98,16 @@ class _Node:
     # ------------------------------------------------------------------------------------------------ extents
     def _is_static(self) -> bool:
         """Follow integers that are computed from constants alone."""
-        found = [self.tracks.observation.integers.get(value.name or "") for value in self.node.outputs if value.name]
-        if any(each is None for each in found) or not all(self.tracks.is_static(value) for value in self.node.inputs):
+        observed = [self.tracks.observation.integers.get(value.name or "") for value in self.node.outputs if value.name]
+        if any(integers is None for integers in observed) or not all(
+            self.tracks.is_static(value) for value in self.node.inputs
+        ):
             return False
         for value in self.node.outputs:
             integers = self.tracks.observation.integers.get(value.name or "")
             if integers is not None:
                 self.tracks.extents[value.name or ""] = (None,) * integers.size
-        return bool(found)
+        return bool(observed)
 
     def _sources(self, index: int) -> tuple[Axis | None, ...] | None:
         value = self.node.inputs[index] if index < len(self.node.inputs) else None
@@ -125,8 +127,8 @@ class _Node:
             return False
         if self.node.op_type not in MOVES_ENTRIES:
             return False
-        known = [self._sources(index) for index in range(len(self.node.inputs))]
-        if not any(known) or (known[0] is None and self.node.op_type != "Concat"):
+        sources = [self._sources(index) for index in range(len(self.node.inputs))]
+        if not any(sources) or (sources[0] is None and self.node.op_type != "Concat"):
             return False
         moved = self._moved()
         if moved is not None:
@@ -138,7 +140,7 @@ class _Node:
         scope = self.scope
         if self.node.op_type == "Concat":
             parts = [self._entries(index) for index in range(len(self.node.inputs))]
-            return None if None in parts else tuple(each for part in parts if part is not None for each in part)
+            return None if None in parts else tuple(axis for part in parts if part is not None for axis in part)
         entries = self._sources(0) or ()
         try:
             if self.node.op_type == "Gather":
@@ -154,15 +156,15 @@ class _Node:
         return entries
 
     def _entries(self, index: int) -> tuple[Axis | None, ...] | None:
-        found = self._sources(index)
-        if found is None and self.scope.is_constant(index):
+        source = self._sources(index)
+        if source is None and self.scope.is_constant(index):
             value = self.node.inputs[index]
-            found = (None,) * (tensor(value).size if value is not None else 0)
-        if found is None:  # computed from something else: it stays what it is when indices vanish
+            source = (None,) * (tensor(value).size if value is not None else 0)
+        if source is None:  # computed from something else: it stays what it is when indices vanish
             value = self.node.inputs[index]
             integers = self.tracks.observation.integers.get(value.name or "") if value is not None else None
-            found = None if integers is None else tuple(self.scope.fixed(max(int(n), 0)) for n in integers.ravel())
-        return found
+            source = None if integers is None else tuple(self.scope.fixed(max(int(n), 0)) for n in integers.ravel())
+        return source
 
     def _freeze_sizes(self) -> None:
         """An extent that is used in arithmetic, or in any other way nobody has declared, must stay."""
@@ -196,8 +198,8 @@ def _tie_shared(tracks: Tracks, graph: ir.Graph) -> None:
             key = (label(node), index)
             if value is None or key not in tracks.slots or len(tracks.slots[key]) < 2:
                 continue
-            held = tracks.slots[first.setdefault(value.name or "", key)]
-            for one, other in zip(held, tracks.slots[key], strict=True):
+            slots = tracks.slots[first.setdefault(value.name or "", key)]
+            for one, other in zip(slots, tracks.slots[key], strict=True):
                 if one.groups == other.groups:
                     tracks.labels.join(one.labels, other.labels)
                 else:

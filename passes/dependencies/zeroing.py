@@ -33,9 +33,9 @@ class _Search:
         if not self._carries(value, user, index):
             return False
         if is_constant(value):
-            held = [slot for slot in self._tracks.slots.get((label(user), index), ()) if self._in(slot.labels)]
-            self._slots.extend(held)
-            return bool(held)
+            slots = [slot for slot in self._tracks.slots.get((label(user), index), ()) if self._in(slot.labels)]
+            self._slots.extend(slots)
+            return bool(slots)
         node = value.producer()
         declaration = DECLARATIONS.get(node.op_type) if node is not None and node.domain in ("", "ai.onnx") else None
         if node is None or declaration is None or declaration.zero is None:
@@ -46,21 +46,21 @@ class _Search:
         if declaration.zero == "first":
             return self.zero(*inputs[0])
         if declaration.zero == "any":
-            return any(self._attempt(*each) for each in inputs)
+            return any(self._attempt(*operand) for operand in inputs)
         if declaration.zero == "carried":
-            return all(self.zero(*each) for each in inputs if self._carries(*each))
-        return all(self._is_zero(each[0]) or self.zero(*each) for each in inputs)
+            return all(self.zero(*operand) for operand in inputs if self._carries(*operand))
+        return all(self._is_zero(operand[0]) or self.zero(*operand) for operand in inputs)
 
     def _own(self, node: ir.Node) -> bool:
-        held = [
+        slots = [
             slot
             for index in range(len(node.inputs))
             for slot in self._tracks.slots.get((label(node), index), ())
             if slot.contracted is None and self._in(slot.labels)
         ]
-        self._slots.extend(held)
+        self._slots.extend(slots)
         added = node.inputs[2] if len(node.inputs) > 2 else None
-        return bool(held) and (added is None or is_constant(added) or not self._carries(added, node, 2))
+        return bool(slots) and (added is None or is_constant(added) or not self._carries(added, node, 2))
 
     def _attempt(self, value: ir.Value, node: ir.Node, index: int) -> bool:
         before = len(self._slots)

@@ -25,8 +25,8 @@ class SetConstant:
     def apply(self, nodes: Mapping[str, ir.Node]) -> None:
         """Write it."""
         node = nodes[self.node]
-        held = node.inputs[self.index] if self.index < len(node.inputs) else None
-        name = held.name if held is not None and held.name else f"{self.node}_{self.index}"
+        current = node.inputs[self.index] if self.index < len(node.inputs) else None
+        name = current.name if current is not None and current.name else f"{self.node}_{self.index}"
         set_initializer(node, self.index, self.array, name)
 
 
@@ -45,8 +45,8 @@ class SetAttribute:
             attributes.pop(self.name, None)
         elif isinstance(self.value, int):
             attributes[self.name] = ir.AttrInt64(self.name, self.value)
-        elif all(isinstance(each, int) for each in self.value):
-            attributes[self.name] = ir.AttrInt64s(self.name, [int(each) for each in self.value])
+        elif all(isinstance(number, int) for number in self.value):
+            attributes[self.name] = ir.AttrInt64s(self.name, [int(number) for number in self.value])
         else:
             attributes[self.name] = ir.AttrFloat32s(self.name, self.value)
 

@@ -163,9 +163,9 @@ class Layer:
         elif self.weight_index < self.data_index:
             z = np.swapaxes(z, -1, -2)
         grid = z.shape[:-1]
-        chosen = draw(math.prod(grid), limit, rng)
+        positions = draw(math.prod(grid), limit, rng)
         # drawn before anything is copied: a large feature map is not in the order of its rows
-        picked = z if chosen is None else z[np.unravel_index(chosen, grid)]
+        picked = z if positions is None else z[np.unravel_index(positions, grid)]
         rows = picked.reshape(-1, self.groups, self.rows)
         return np.array(rows.transpose(1, 0, 2), dtype=np.float32, order="C")
 
@@ -184,10 +184,10 @@ class Layer:
         view = self.geometry.patches(x)
         rank = len(self.geometry.kernel)
         grid = (view.shape[0], *view.shape[2 : 2 + rank])
-        chosen = draw(math.prod(grid), limit, rng)
-        if chosen is None:
+        positions = draw(math.prod(grid), limit, rng)
+        if positions is None:
             return np.moveaxis(view, 1, 1 + rank)
-        batch, *where = np.unravel_index(chosen, grid)
+        batch, *where = np.unravel_index(positions, grid)
         index: tuple[Any, ...] = (batch, slice(None), *where)
         picked: npt.NDArray[np.generic] = view[index]
         return picked
@@ -201,8 +201,8 @@ class Layer:
         if x.ndim > 1 and bool(self.data_index) != transposed:
             x = np.swapaxes(x, -1, -2)
         rows = x.reshape(-1, self.columns)
-        chosen = draw(len(rows), limit, rng)
-        return rows if chosen is None else rows[chosen]
+        sampled_rows = draw(len(rows), limit, rng)
+        return rows if sampled_rows is None else rows[sampled_rows]
 
     @property
     def pattern_columns(self) -> npt.NDArray[np.int64]:
@@ -216,10 +216,10 @@ class Layer:
             if self.bias_add is None:
                 return None
             return self.bias_add, int(self.bias_add.inputs[0] is self.node.outputs[0])
-        held = optional_input(self.node, 2)
-        if held is not None and not is_constant(held):
+        bias = optional_input(self.node, 2)
+        if bias is not None and not is_constant(bias):
             return None
-        if self.operator == "Gemm" and not self._gemm_has_room(held):
+        if self.operator == "Gemm" and not self._gemm_has_room(bias):
             return None
         return self.node, 2
 
@@ -240,11 +240,11 @@ class Layer:
             raise ValueError(f"layer {self.name!r} has no room for a bias")
         node, index = slot
         beta = node.attributes.get_float("beta", 1.0) if node.op_type == "Gemm" else 1.0
-        held = optional_input(node, index)
-        old = tensor(held).numpy() if held is not None else np.zeros((), tensor(self.weight).numpy().dtype)
+        value = optional_input(node, index)
+        old = tensor(value).numpy() if value is not None else np.zeros((), tensor(self.weight).numpy().dtype)
         delta = (shift / beta).reshape(old.shape if node is self.bias_add else (-1,))
         new = (old.astype(np.float64) + delta).astype(old.dtype)
-        name = held.name if held is not None and held.name else f"{self.weight.name}_bias"
+        name = value.name if value is not None and value.name else f"{self.weight.name}_bias"
         set_initializer(node, index, new, name)
 
     def write(self, matrix: Array) -> None:

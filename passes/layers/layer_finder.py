@@ -50,11 +50,11 @@ def find_layers(graph: ir.Graph) -> tuple[list[Layer], list[Declined]]:
     layers: list[Layer] = []
     declined: list[Declined] = []
     for node in graph:
-        found = _view(node)
-        if isinstance(found, Layer):
-            layers.append(found)
-        elif found is not None:
-            declined.append(Declined(label(node), node.op_type, found, _weights_of(node)))
+        view = _view(node)
+        if isinstance(view, Layer):
+            layers.append(view)
+        elif view is not None:
+            declined.append(Declined(label(node), node.op_type, view, _weights_of(node)))
         declined.extend(_inside(node))
     return layers, declined
 
@@ -116,7 +116,17 @@ def _conv(node: ir.Node) -> Layer | str:
     )
     columns, kernel = math.prod(shape[1:]), math.prod(shape[2:])
     blocks = _blocks(columns, kernel)
-    return Layer(node, 1, 0, groups, shape[0] // groups, columns, geometry, blocks, kernel_size=kernel)
+    return Layer(
+        node=node,
+        weight_index=1,
+        data_index=0,
+        groups=groups,
+        rows=shape[0] // groups,
+        columns=columns,
+        geometry=geometry,
+        blocks=blocks,
+        kernel_size=kernel,
+    )
 
 
 def _weight_side(node: ir.Node) -> int | str | None:
@@ -143,7 +153,7 @@ def _gemm(node: ir.Node) -> Layer | str | None:
         return side
     if node.attributes.get_float("alpha", 1.0) == 0.0:
         return "alpha is 0: the weight has no effect"
-    layer = Layer(node, side, 1 - side, 1, 1, 1)
+    layer = Layer(node=node, weight_index=side, data_index=1 - side, groups=1, rows=1, columns=1)
     shape = tensor(layer.weight).shape.numpy()
     rows, columns = shape if layer.rows_first() else shape[::-1]
     return dataclasses.replace(layer, rows=rows, columns=columns, blocks=_blocks(columns, 1))
@@ -159,7 +169,15 @@ def _matmul(node: ir.Node) -> Layer | str | None:
     if math.prod(shape[:-2]) != 1:
         return "its weight is a stack of matrices"
     columns, rows = shape[-2:] if side == 1 else (shape[-1], shape[-2])
-    layer = Layer(node, side, 1 - side, 1, rows, columns, blocks=_blocks(columns, 1))
+    layer = Layer(
+        node=node,
+        weight_index=side,
+        data_index=1 - side,
+        groups=1,
+        rows=rows,
+        columns=columns,
+        blocks=_blocks(columns, 1),
+    )
     return dataclasses.replace(layer, bias_add=_adder(layer))
 
 
@@ -172,14 +190,14 @@ def _adder(layer: Layer) -> ir.Node | None:
     other = next(v for v in users[0].inputs if v is not output)
     if not is_constant(other):
         return None
-    wanted: tuple[int, ...] = (layer.rows,)
+    bias_shape: tuple[int, ...] = (layer.rows,)
     if layer.weight_index == 0:
         # W x has one column a sample, unless x is a vector: only its rank tells which axis the outputs are on
         if layer.input.shape is None:
             return None
-        wanted = (layer.rows, 1)[: len(layer.input.shape)]
+        bias_shape = (layer.rows, 1)[: len(layer.input.shape)]
     shape = tensor(present(other)).shape.numpy()
-    return users[0] if shape[-len(wanted) :] == wanted and math.prod(shape) == layer.rows else None
+    return users[0] if shape[-len(bias_shape) :] == bias_shape and math.prod(shape) == layer.rows else None
 
 
 def _blocks(columns: int, kernel: int) -> int:

@@ -48,10 +48,14 @@ class PooledMap:
             return None
         if producer.op_type != "ReduceMean":
             return cls(present(producer.inputs[0]), None)
-        given = optional_input(producer, 1)
-        if given is not None and not is_constant(given):
+        axes_input = optional_input(producer, 1)
+        if axes_input is not None and not is_constant(axes_input):
             return None
-        axes = producer.attributes.get_ints("axes", ()) if given is None else tensor(given).numpy().ravel().tolist()
+        axes = (
+            producer.attributes.get_ints("axes", ())
+            if axes_input is None
+            else tensor(axes_input).numpy().ravel().tolist()
+        )
         return cls(present(producer.inputs[0]), tuple(axes)) if axes else None
 
     def deviations(self, x: npt.NDArray[np.generic], layer: Layer, limit: int, rng: np.random.Generator) -> Rows | None:
@@ -76,8 +80,8 @@ class PooledMap:
         rows = (positions - positions.mean(axis=1, keepdims=True)).reshape(-1, layer.columns)
         if np.vdot(rows, rows) <= ROUNDING * np.vdot(positions, positions):
             rows = np.zeros_like(rows)
-        chosen = draw(len(rows), limit, rng)
-        return np.asarray((rows if chosen is None else rows[chosen])[None])
+        sampled_rows = draw(len(rows), limit, rng)
+        return np.asarray((rows if sampled_rows is None else rows[sampled_rows])[None])
 
 
 def ridge_of(deviations: Moments) -> Array | None:

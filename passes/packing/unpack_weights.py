@@ -57,15 +57,15 @@ def _is_marked(node: ir.Node) -> bool:
 
 def _ancestry(last: ir.Node) -> set[ir.Node]:
     """The node and every node that it depends on."""
-    found: set[ir.Node] = set()
+    unpacking_nodes: set[ir.Node] = set()
     waiting = [last]
     while waiting:
         node = waiting.pop()
-        if node not in found:
-            found.add(node)
+        if node not in unpacking_nodes:
+            unpacking_nodes.add(node)
             producers = (value.producer() for value in node.inputs if value is not None)
             waiting += [producer for producer in producers if producer is not None]
-    return found
+    return unpacking_nodes
 
 
 def _is_unpacking(node: ir.Node) -> bool:

@@ -140,9 +140,9 @@ def refit_codebook(
     rows, columns = np.nonzero(weight)
     indices = np.searchsorted(codebook, weight[rows, columns])
     importance = np.ones(len(weight)) if scales is None else np.square(scales[:, 0], dtype=np.float64)
-    wanted = (target.astype(np.float64) @ hessian.astype(np.float64))[rows, columns] * importance[rows]
-    right = np.bincount(indices, weights=wanted, minlength=size)
-    normal = _normal_matrix(rows, columns, indices, hessian, importance, size)
+    weighted_target = (target.astype(np.float64) @ hessian.astype(np.float64))[rows, columns] * importance[rows]
+    right = np.bincount(indices, weights=weighted_target, minlength=size)
+    normal = _normal_matrix(rows, columns, indices, hessian=hessian, importance=importance, size=size)
     ridge = damping * float(np.trace(normal)) / size
     damped = normal + ridge * np.eye(size)
     try:

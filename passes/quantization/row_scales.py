@@ -85,8 +85,8 @@ def split_scales(weight: Array, axis: int) -> Scaled | None:
 
 def _is_hopeless(rows: Array) -> bool:
     """Whether a few rows alone have too many values."""
-    few = rows[: max(1, SAMPLED // max(rows.shape[1], 1))]
-    return np.unique((few / row_scales(few))[few != 0]).size > MOST_BEFORE
+    sampled = rows[: max(1, SAMPLED // max(rows.shape[1], 1))]
+    return np.unique((sampled / row_scales(sampled))[sampled != 0]).size > MOST_BEFORE
 
 
 def _shifts(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -33,9 +33,9 @@ class ConvolveShortcuts(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place; nodes that nothing reads any more are removed."""
-        found = [(node, shortcut) for node in model.graph if (shortcut := _shortcut(node)) is not None]
-        channels = _channels(model, [shortcut.source for _, shortcut in found]) if found else {}
-        rewritten = [(node, shortcut) for node, shortcut in found if shortcut.source.name in channels]
+        matches = [(node, shortcut) for node in model.graph if (shortcut := _shortcut(node)) is not None]
+        channels = _channels(model, [shortcut.source for _, shortcut in matches]) if matches else {}
+        rewritten = [(node, shortcut) for node, shortcut in matches if shortcut.source.name in channels]
         for node, shortcut in rewritten:
             _rewrite(model.graph, node, shortcut, channels[shortcut.source.name])
         if rewritten:
@@ -79,8 +79,8 @@ def _channels(model: ir.Model, values: Sequence[ir.Value]) -> dict[str | None, i
     names, result = {value.name for value in values}, {}
     inferred = model.clone()
     common.ShapeInferencePass(check_type=False, strict_mode=False)(inferred)
-    made = (value for node in inferred.graph for value in node.outputs)
-    for value in (*inferred.graph.inputs, *made):
+    produced = (value for node in inferred.graph for value in node.outputs)
+    for value in (*inferred.graph.inputs, *produced):
         if value.name in names and value.dtype == ir.DataType.FLOAT and value.shape is not None:
             channels = value.shape[1]
             if isinstance(channels, int):

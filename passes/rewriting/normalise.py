@@ -55,14 +55,14 @@ class FoldWeights(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold in place."""
-        wanted = _weight_ancestors(model.graph)
-        if not wanted:
+        ancestors = _weight_ancestors(model.graph)
+        if not ancestors:
             return ir.passes.PassResult(model, False)
         result = fold_constants(
             model,
             input_size_limit=FOLDED_BYTES,
             output_size_limit=FOLDED_BYTES,
-            should_fold=lambda node: node in wanted,
+            should_fold=lambda node: node in ancestors,
         )
         return ir.passes.PassResult(model, bool(result.modified))
 
@@ -77,17 +77,17 @@ def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:
             continue
         if all(v is None or v.const_value is not None or v.producer() in constant for v in node.inputs):
             constant.add(node)
-    wanted: set[ir.Node] = set()
+    ancestors: set[ir.Node] = set()
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()):
             value = node.inputs[index] if index < len(node.inputs) else None
             stack = [value.producer()] if value is not None and node not in constant else []
             while stack:
                 producer = stack.pop()
-                if producer is not None and producer in constant and producer not in wanted:
-                    wanted.add(producer)
+                if producer is not None and producer in constant and producer not in ancestors:
+                    ancestors.add(producer)
                     stack.extend(v.producer() for v in producer.inputs if v is not None)
-    return wanted
+    return ancestors
 
 
 class OwnParameters(ir.passes.InPlacePass):
@@ -154,10 +154,10 @@ class NameNodes(ir.passes.InPlacePass):
         """Name in place."""
         nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
         taken = {node.name for node in nodes if node.name}
-        seen: set[str] = set()
+        names: set[str] = set()
         modified = False
         for node in nodes:
-            if not node.name or node.name in seen:
+            if not node.name or node.name in names:
                 base = (node.outputs[0].name if node.outputs else None) or node.op_type
                 name, count = f"{base}", 1
                 while name in taken:
@@ -165,7 +165,7 @@ class NameNodes(ir.passes.InPlacePass):
                     name = f"{base}_{count}"
                 node.name, modified = name, True
                 taken.add(name)
-            seen.add(node.name)
+            names.add(node.name)
         return ir.passes.PassResult(model, modified)
 
 

@@ -56,9 +56,9 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
     columns = weight.shape[-1]
     if fit.count >= AMPLE * columns:
         return AMPLE_WIDE_DAMPING if columns > OBS_COLUMNS else DAMPINGS[0]
-    chosen = sample_rows(weight, rng)
+    row_numbers = sample_rows(weight, rng)
     share = keep / weight.size
-    weight, fit, held = weight[:, chosen], fit.rows(chosen), held.rows(chosen)
+    weight, fit, held = weight[:, row_numbers], fit.rows(row_numbers), held.rows(row_numbers)
     keep = max(1, round(share * weight.size))
     dampings = RIDGE_DAMPINGS if fit.ridge is not None else WIDE_DAMPINGS if columns > OBS_COLUMNS else DAMPINGS
     errors = []

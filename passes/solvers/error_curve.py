@@ -60,9 +60,9 @@ def curve(problem: Problem, rng: np.random.Generator) -> Curve:
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
-    chosen = sample_rows(problem.weight, rng)
-    sampled = problem.rows(chosen)
-    whole, part = (float(np.sum(each.target * each.weight)) for each in (problem, sampled))
+    row_numbers = sample_rows(problem.weight, rng)
+    sampled = problem.rows(row_numbers)
+    whole, part = (float(np.sum(problem_part.target * problem_part.weight)) for problem_part in (problem, sampled))
     share = whole / max(part, np.finfo(float).tiny)
     kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(84)])
     if problem.weight.shape[-1] <= OBS_COLUMNS:

@@ -148,9 +148,9 @@ class _Block:
             raise FactorizationError(INDEFINITE) from error
         # stacked products are faster than stacked solves with as many right-hand sides
         shares = np.linalg.inv(factor) @ weight
-        each = np.einsum("usr,usr->ur", shares, shares)
-        each[units[:, None] == self.row_owners] = 0.0
-        return np.asarray(each.sum(axis=1))
+        squares = np.einsum("usr,usr->ur", shares, shares)
+        squares[units[:, None] == self.row_owners] = 0.0
+        return np.asarray(squares.sum(axis=1))
 
     def remove(self, units: Indices) -> Array:
         """Drop rows, then columns of `units` in their order; what each of them costs."""

@@ -62,7 +62,7 @@ def solve(target: Array, hessian: Array) -> Array:
     Raises:
         FactorizationError: a matrix is not positive definite.
     """
-    return np.stack([_in_working_type(_solve_rows, *each) for each in zip(hessian, target, strict=True)])
+    return np.stack([_in_working_type(_solve_rows, *system) for system in zip(hessian, target, strict=True)])
 
 
 def _solve_rows(matrix: Floats, rows: Floats) -> Floats:

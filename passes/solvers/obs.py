@@ -40,9 +40,9 @@ class Sweep:
         removed = min(rows * columns - keep, int(np.isfinite(self.losses).sum()))
         # a row's weights leave in its own order, so a cheap step behind a dear one waits for it
         cost = np.maximum.accumulate(self.losses, axis=1).ravel()
-        chosen = np.argsort(cost, kind="stable")[:removed]
+        cheapest = np.argsort(cost, kind="stable")[:removed]
         mask = np.ones((rows, columns), bool)
-        mask[chosen // columns, self.order.ravel()[chosen]] = False
+        mask[cheapest // columns, self.order.ravel()[cheapest]] = False
         return mask
 
     def errors(self) -> Array:
@@ -93,7 +93,7 @@ def _sweep_batch(
         left = np.nonzero(~block.gone)[1].reshape(rows, -1)
         weight = np.take_along_axis(block.weight, left, axis=1)
         alive = np.take_along_axis(alive, left, axis=1)
-        inverses = [_downdate(*each) for each in zip(inverses, block.updates, left, strict=True)]
+        inverses = [_downdate(*step) for step in zip(inverses, block.updates, left, strict=True)]
     return order, losses
 
 
@@ -137,10 +137,10 @@ def _pivot_block(
     diagonal = np.stack([np.diagonal(inverse) for inverse in inverses])
     updates = np.zeros((rows, count, columns))
     pivots, losses = np.empty((rows, count), np.int64), np.empty((rows, count))
-    gone = np.zeros((rows, columns), bool)
+    removed = np.zeros((rows, columns), bool)
     for step in range(count):
         score = weight * weight / diagonal
-        score[gone] = np.inf
+        score[removed] = np.inf
         if room is not None:
             score[room.closed(alive)] = np.inf
         q = score.argmin(axis=1)
@@ -152,10 +152,10 @@ def _pivot_block(
         weight = weight - (weight[every, q] / pivot)[:, None] * column
         updates[:, step] = column / np.sqrt(pivot)[:, None]
         diagonal = np.maximum(diagonal - updates[:, step] ** 2, np.finfo(float).tiny)
-        gone[every, q] = True
+        removed[every, q] = True
         if room is not None:
             room.take(alive[every, q])
-    return _Block(pivots, losses, updates, weight, gone)
+    return _Block(pivots, losses, updates, weight, removed)
 
 
 def lobs(weight: Array, inverse: Array, keep: int, pattern: Pattern | None = None) -> Array:

@@ -46,7 +46,9 @@ class Problem:
             exact = np.where(statistics.dead[:, None, :], 0.0, weight)
         else:
             exact = linalg.solve(target, hessian)
-        return cls(target, hessian, exact, damping, absolute, statistics.ridge)
+        return cls(
+            target=target, hessian=hessian, weight=exact, damping=damping, absolute=absolute, ridge=statistics.ridge
+        )
 
     def error(self, weight: Array) -> float:
         """‖weight − W₀‖²_H, the damped δE."""
@@ -61,8 +63,8 @@ class Problem:
     def energy(self) -> float:
         """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; 0 where the rest is rounding."""
         damped = float(np.sum(self.target * self.weight))
-        found = damped - self._damped(self.weight)
-        return found if found > math.sqrt(np.finfo(self.hessian.dtype).eps) * damped else 0.0
+        residual = damped - self._damped(self.weight)
+        return residual if residual > math.sqrt(np.finfo(self.hessian.dtype).eps) * damped else 0.0
 
     def relative(self, error: float) -> float:
         """An error in units of the output's energy; 0 where that has none, for then nothing is seen of any error."""

@@ -182,10 +182,28 @@ class Moments:
         if self.paired:
             cross = self._moment(self._cross, (offsets[0], offsets[1]), (means[0], means[1]), centred)
         if self._lost is None:
-            return Statistics(self.count, centred, means[0], means[1], gram, cross, varies=self.varies)
+            return Statistics(
+                count=self.count,
+                centred=centred,
+                dense_mean=means[0],
+                current_mean=means[1],
+                gram=gram,
+                cross=cross,
+                varies=self.varies,
+            )
         lost_mean = self._lost[1] / self.count
         lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
-        return Statistics(self.count, centred, means[0], means[1], gram, cross, lost, lost_mean, self.varies)
+        return Statistics(
+            count=self.count,
+            centred=centred,
+            dense_mean=means[0],
+            current_mean=means[1],
+            gram=gram,
+            cross=cross,
+            lost=lost,
+            lost_mean=lost_mean,
+            varies=self.varies,
+        )
 
     def _moment(
         self, sums: npt.NDArray[np.floating], offsets: tuple[Array, Array], means: tuple[Array, Array], centred: bool

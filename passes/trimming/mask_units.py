@@ -35,15 +35,15 @@ class MaskUnits(ir.passes.InPlacePass):
         nodes = {label(node): node for node in model.graph}
         parts: dict[tuple[str, int], list[Part]] = {}
         for unit in self.units:
-            consumers = (each for each in unit.consumers if each.node not in self.corrected)
+            consumers = (consumer for consumer in unit.consumers if consumer.node not in self.corrected)
             for part in (*consumers, *unit.zeroed):
                 parts.setdefault((part.node, part.index), []).append(part)
-        for (name, index), found in parts.items():
+        for (name, index), parts_of_input in parts.items():
             if name not in nodes:
                 raise ValueError(f"node {name!r} is not in the model: analyse it again")
             value = present(nodes[name].inputs[index])
             array = tensor(value).numpy().copy()
-            for part in found:
+            for part in parts_of_input:
                 by_group(array, part.groups)[part.where(array.shape)] = 0
             set_initializer(nodes[name], index, array, value.name or "weight")
         return ir.passes.PassResult(model, bool(parts))

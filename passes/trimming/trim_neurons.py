@@ -61,10 +61,10 @@ class TrimNeurons(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, True)
 
     def _check_groups(self) -> None:
-        gone: dict[int, set[int]] = {}
+        removed: dict[int, set[int]] = {}
         for unit in self.units:
-            gone.setdefault(unit.group, set()).add(unit.number)
-        for number, numbers in gone.items():
+            removed.setdefault(unit.group, set()).add(unit.number)
+        for number, numbers in removed.items():
             group = self.dependencies.groups[number]
             if len(numbers) >= len(group.units):
                 raise ValueError(f"no unit of {group.node!r} would be left: at least one must stay")

@@ -110,12 +110,12 @@ def _select(importance: Importance, costs: UnitCosts, axes: Axes, goal: float, p
     saved = 0.0
     while saved < goal:
         batch = _Batch(importance, costs.savings(remaining), axes, remaining.copy(), per_saving)
-        chosen = batch.choose(min(BATCH * goal, goal - saved), goal - saved)
-        if len(chosen) == 0:
+        picked = batch.choose(min(BATCH * goal, goal - saved), goal - saved)
+        if len(picked) == 0:
             break
-        order.append(chosen)
-        prices.append(importance.remove(chosen))
-        remaining[chosen] = False
+        order.append(picked)
+        prices.append(importance.remove(picked))
+        remaining[picked] = False
         saved = dense - costs.total(remaining)
     return Selection(np.concatenate(order), np.concatenate(prices), ~remaining, saved, saved >= goal)
 
@@ -139,19 +139,19 @@ class _Batch:
     def choose(self, budget: float, need: float) -> Indices:
         """Units to go, in order; they save about `budget` of the `need`."""
         taken = np.zeros(len(self._axes.step), np.int64)
-        chosen: list[int] = []
+        picked: list[int] = []
         spent = 0.0
         while spent < budget:
             blocks = self._axes.blocks(self._remaining)
             axis, ratio = self._cheapest(blocks, need - spent)
-            if axis < 0 or (chosen and (ratio > self._limit or taken[axis] + blocks[axis] > self._most[axis])):
+            if axis < 0 or (picked and (ratio > self._limit or taken[axis] + blocks[axis] > self._most[axis])):
                 break
             for _ in range(blocks[axis]):
                 unit = self._take(axis)
-                chosen.append(unit)
+                picked.append(unit)
                 spent += float(self._savings[unit])
             taken[axis] += blocks[axis]
-        return np.array(chosen, np.int64)
+        return np.array(picked, np.int64)
 
     def _cheapest(self, blocks: Indices, need: float) -> tuple[int, float]:
         """Axis with the cheapest next block, and its price per worth; −1 where none may go.

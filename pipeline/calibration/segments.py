@@ -54,26 +54,26 @@ def cut(graph: ir.Graph, layers: Iterable[ir.Node], beside: Mapping[ir.Node, ir.
         layers: the nodes.
         beside: for some of them a value further up that is looked at together with their input.
     """
-    wanted = set(layers)
-    made = _levels(graph, wanted)[1]
-    chosen = {node for node in wanted if any(value in made for value in used_values(node))}
-    level, made = _levels(graph, chosen)
-    count = max((level[node] for node in chosen), default=0)
+    layer_nodes = set(layers)
+    levels = _levels(graph, layer_nodes)[1]
+    behind_inputs = {node for node in layer_nodes if any(value in levels for value in used_values(node))}
+    level, levels = _levels(graph, behind_inputs)
+    count = max((level[node] for node in behind_inputs), default=0)
     entering: list[set[str]] = [set() for _ in range(count)]
-    looked_at: list[set[str]] = [set() for _ in range(count)]
+    observed: list[set[str]] = [set() for _ in range(count)]
     ready: list[list[str]] = [[] for _ in range(count)]
     for node in graph:
-        if node in chosen:
+        if node in behind_inputs:
             ready[level[node] - 1].append(node.name or "")
         for value in used_values(node):
-            if value in made and made[value] < level[node] < count:
+            if value in levels and levels[value] < level[node] < count:
                 entering[level[node]].add(_name(value))
-            if value in made and node in chosen:
-                looked_at[level[node] - 1].add(_name(value))
-        if node in chosen and beside is not None and (further := beside.get(node)) in made:
-            looked_at[level[node] - 1].add(_name(further))
-    last_use = {name: at for at in range(count) for name in entering[at] | looked_at[at]}
-    born = {value.name: at for value, at in made.items() if value.name}  # outputs left out have none
+            if value in levels and node in behind_inputs:
+                observed[level[node] - 1].add(_name(value))
+        if node in behind_inputs and beside is not None and (further := beside.get(node)) in levels:
+            observed[level[node] - 1].add(_name(further))
+    last_use = {name: at for at in range(count) for name in entering[at] | observed[at]}
+    born = {value.name: at for value, at in levels.items() if value.name}  # outputs left out have none
     return [
         Segment(
             tuple(ready[at]),
@@ -87,14 +87,14 @@ def cut(graph: ir.Graph, layers: Iterable[ir.Node], beside: Mapping[ir.Node, ir.
 
 def _levels(graph: ir.Graph, layers: set[ir.Node]) -> tuple[dict[ir.Node, int], dict[ir.Value, int]]:
     """Segment in which each node runs, and in which each value that depends on an input is made (inputs: -1)."""
-    made: dict[ir.Value, int] = dict.fromkeys(graph.inputs, -1)
+    level_of: dict[ir.Value, int] = dict.fromkeys(graph.inputs, -1)
     level: dict[ir.Node, int] = {}
     for node in graph:
-        depths = [made[value] for value in used_values(node) if value in made]
+        depths = [level_of[value] for value in used_values(node) if value in level_of]
         level[node] = max(0, *depths, 0) + (1 if node in layers else 0)
         if depths:
-            made.update(dict.fromkeys(node.outputs, level[node]))
-    return level, made
+            level_of.update(dict.fromkeys(node.outputs, level[node]))
+    return level, level_of
 
 
 def used_values(node: ir.Node) -> Iterator[ir.Value]:
@@ -272,6 +272,6 @@ def ahead(make: Callable[[int], T], count: int) -> Iterator[T]:
         waiting = pool.submit(make, 0) if count else None
         for following in range(1, count + 1):
             assert waiting is not None
-            made = waiting.result()
+            outputs = waiting.result()
             waiting = pool.submit(make, following) if following < count else None
-            yield made
+            yield outputs

@@ -85,20 +85,20 @@ def select(model: ir.Model, options: Options) -> Selection:
             )
         taken.append(layer)
     if not taken:
-        why = "; ".join(sorted({each.reason for each in declined[-len(layers) :]}))
+        why = "; ".join(sorted({declined_layer.reason for declined_layer in declined[-len(layers) :]}))
         raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
     return Selection(tuple(taken), tuple(declined), _given_sparsities([layer.name for layer in taken], options))
 
 
 def _given_sparsities(names: Sequence[str], options: Options) -> dict[str, float]:
     """Sparsities by layer name; the last of several globs wins."""
-    found: dict[str, float] = {}
+    sparsities: dict[str, float] = {}
     for glob, sparsity in options.layers.items():
         matching = fnmatch.filter(names, glob)
         if not matching:
             raise InputError(f"{glob!r} is given a sparsity, but its layers are left alone: leave out one of the two")
-        found.update(dict.fromkeys(matching, sparsity))
-    return found
+        sparsities.update(dict.fromkeys(matching, sparsity))
+    return sparsities
 
 
 def has_finite_weight(layer: Layer) -> bool:

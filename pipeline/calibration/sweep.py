@@ -101,10 +101,12 @@ class Calibration:
                 for walk in (reference, *walks):
                     walk.run(at)
                 moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
-                for name in (each for each in segment.layers if each not in known):
-                    looked_at = walks if plan[name] else [None for _ in walks]
-                    for each, found in zip(moments, self._moments(layers[name], reference, looked_at), strict=True):
-                        each[name] = found
+                for name in (layer_name for layer_name in segment.layers if layer_name not in known):
+                    observed_walks = walks if plan[name] else [None for _ in walks]
+                    for by_layer, layer_moments in zip(
+                        moments, self._moments(layers[name], reference, observed_walks), strict=True
+                    ):
+                        by_layer[name] = layer_moments
                 for walk in (reference, *walks):
                     walk.leave(at)
                 yield at, len(segments), moments
@@ -113,12 +115,12 @@ class Calibration:
         """Moments of a layer beside each of the current models; None = of the dense inputs alone."""
         columns = layer.columns // layer.blocks
         width = layer.groups * layer.columns
-        wanted = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // width))
-        limit = math.ceil(wanted / dense.batches)
-        branches = [None if each is None else _known_branch(layer, dense, each) for each in currents]
-        few = FEW_OUTPUTS * layer.rows <= columns
-        weight = layer.matrix().astype(np.float32).transpose(0, 2, 1) if few else None
-        pairs = [each is not None and not few for each in currents]
+        row_count = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // width))
+        limit = math.ceil(row_count / dense.batches)
+        branches = [None if walk is None else _known_branch(layer, dense, walk) for walk in currents]
+        has_few_outputs = FEW_OUTPUTS * layer.rows <= columns
+        weight = layer.matrix().astype(np.float32).transpose(0, 2, 1) if has_few_outputs else None
+        pairs = [walk is not None and not has_few_outputs for walk in currents]
         pools = [_Pool(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
 
         def drawn(batch: int) -> list[tuple[Rows, Rows | None, Rows | None]]:
@@ -155,7 +157,7 @@ class Calibration:
         if pooled is None or not dense.holds(name):
             return None
         moments, waiting = Moments(1, layer.columns, paired=False), 0
-        found: list[Rows] = []
+        row_parts: list[Rows] = []
         for batch in range(dense.batches):
             x = dense.value(name, batch)
             if layer.positions(dense.value(layer.input.name or "", batch)) != len(x):
@@ -163,11 +165,11 @@ class Calibration:
             rows = pooled.deviations(x, layer, limit, np.random.default_rng([self.seed, batch]))
             if rows is None:
                 return None
-            found.append(rows)
+            row_parts.append(rows)
             waiting += rows.shape[1]
             if waiting >= POOLED_ROWS or batch == dense.batches - 1:
-                moments.update(np.concatenate(found, axis=1))
-                found, waiting = [], 0
+                moments.update(np.concatenate(row_parts, axis=1))
+                row_parts, waiting = [], 0
         return ridge_of(moments)
 
     def _pooled(self, layer: Layer) -> PooledMap | None:
@@ -178,7 +180,7 @@ class Calibration:
     def _segments(self, model: ir.Model, layers: Collection[Layer]) -> list[Segment]:
         """Segments of the walk that is matched; others need no maps, but have the same layers."""
         pooled = {layer.node: self._pooled(layer) for layer in layers}
-        maps = {node: each.value for node, each in pooled.items() if each is not None}
+        maps = {node: pooling.value for node, pooling in pooled.items() if pooling is not None}
         return cut(model.graph, [layer.node for layer in layers], maps)
 
     def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
@@ -215,7 +217,7 @@ class _Pool:
         return LayerMoments(self._fit, self._held)
 
     def _empty(self) -> None:
-        chosen = _held_out(self._count)
+        held_out = _held_out(self._count)
         dense, current, lost = (_joined(side) for side in zip(*self._waiting, strict=True))
         assert dense is not None
         self._waiting.clear()
@@ -226,9 +228,9 @@ class _Pool:
             sides = (None if side is None else side.take(at, axis=1) for side in (current, lost))
             moments.update(dense.take(at, axis=1), *sides)
 
-        update(self._fit, ~chosen)
+        update(self._fit, ~held_out)
         self._held = self._held or self._fit.like()
-        update(self._held, chosen)
+        update(self._held, held_out)
 
 
 def _joined(parts: Sequence[Rows | None]) -> Rows | None:
@@ -237,8 +239,8 @@ def _joined(parts: Sequence[Rows | None]) -> Rows | None:
 
 
 def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:
-    wanted = set(chosen)
-    return {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in wanted}
+    wanted_rows = set(chosen)
+    return {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in wanted_rows}
 
 
 def _held_out(count: int) -> npt.NDArray[np.bool_]:

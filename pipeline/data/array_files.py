@@ -72,18 +72,18 @@ def array_files(path: Path) -> list[Path]:
                 f"or .npy files or of pictures"
             )
         return [] if path.suffix.lower() == ".zip" else [path]
-    found = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.is_file()]
-    arrays = [file for file in found if file.suffix.lower() in (".npz", ".npy") and file.name != f"{LABELS}.npy"]
-    if arrays and any(file.suffix.lower() in SUFFIXES for file in found):
+    files_found = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.is_file()]
+    arrays = [file for file in files_found if file.suffix.lower() in (".npz", ".npy") and file.name != f"{LABELS}.npy"]
+    if arrays and any(file.suffix.lower() in SUFFIXES for file in files_found):
         raise InputError(f"{path} holds both pictures and array files: keep one kind in a folder")
     return arrays
 
 
 def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> Dataset:
     """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder."""
-    found = [examine(_by_input(_headers(file), specs, file), specs, str(file)) for file in files]
-    parts = [part for part, _, _ in found]
-    labels = join_labels([each for _, _, each in found], str(path))
+    shards = [examine(_by_input(_headers(file), specs, file), specs, str(file)) for file in files]
+    parts = [part for part, _, _ in shards]
+    labels = join_labels([shard_labels for _, _, shard_labels in shards], str(path))
     beside = path / f"{LABELS}.npy"
     if beside.is_file():
         if labels is not None:
@@ -118,11 +118,11 @@ def _headers(file: Path) -> Feed:
         if file.suffix.lower() == ".npy":
             return {"": _header(file.open("rb"))}
         with zipfile.ZipFile(file) as archive:
-            found = {name.removesuffix(".npy"): _header(archive.open(name)) for name in archive.namelist()}
-        if LABELS in found:
+            headers = {name.removesuffix(".npy"): _header(archive.open(name)) for name in archive.namelist()}
+        if LABELS in headers:
             with np.load(file, allow_pickle=False) as arrays:
-                found[LABELS] = arrays[LABELS]
-        return found
+                headers[LABELS] = arrays[LABELS]
+        return headers
 
 
 def _header(opened: IO[bytes]) -> Array:

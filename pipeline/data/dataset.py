@@ -104,16 +104,16 @@ def read_parts(
     parts: Sequence[Shard], load: Callable[[int], tuple[Shard, Feed]], pieces: Iterable[Piece]
 ) -> Iterator[Feed]:
     """Read parts that load as a whole, with one in memory at a time, and check that they are what they were."""
-    held = -1
+    loaded_number = -1
     for number, rows in pieces:
-        if number != held:
+        if number != loaded_number:
             arrays: Feed = {}  # lets go of the part before
             now, arrays = load(number)
             if now != parts[number]:
                 raise InputError(f"{now.origin} holds other shapes than when it was opened: {SAME_EACH_TIME}")
-            held = number
-        chosen: Any = slice(rows[0], rows[-1] + 1) if np.all(np.diff(rows) == 1) else rows
-        yield {name: array if name in parts[number].constants else array[chosen] for name, array in arrays.items()}
+            loaded_number = number
+        selection: Any = slice(rows[0], rows[-1] + 1) if np.all(np.diff(rows) == 1) else rows
+        yield {name: array if name in parts[number].constants else array[selection] for name, array in arrays.items()}
 
 
 def _runs(values: Indices, keys: Indices) -> list[Indices]:

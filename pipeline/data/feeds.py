@@ -62,14 +62,14 @@ def _checksum(feed: Feed, labels: Labels | None) -> int:
 
 def _iterate(function: Callable[[], Any], origin: str, expected: int = 0) -> Iterator[Any]:
     """What the user's function gives; whatever it raises, or too few feeds, becomes one clear error."""
-    given = 0
+    fed_count = 0
     try:
         for item in function():
-            given += 1
+            fed_count += 1
             yield item
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{origin} failed with {type(error).__name__} ({error}): expected dicts of arrays, one a feed"
         ) from error
-    if given < expected:
-        raise InputError(f"{origin} gave only {given} feeds where it gave {expected} before: {SAME_EACH_TIME}")
+    if fed_count < expected:
+        raise InputError(f"{origin} gave only {fed_count} feeds where it gave {expected} before: {SAME_EACH_TIME}")

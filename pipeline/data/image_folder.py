@@ -66,13 +66,13 @@ def _find(root: Path) -> tuple[list[str], tuple[str, ...]]:
 
 def files_in(root: Path) -> set[str]:
     """All files of a folder and of those in it, relative to it."""
-    found: set[str] = set()
+    folders: set[str] = set()
     for folder, inner, files in os.walk(root, followlinks=True):
         here = Path(folder).relative_to(root)
         if len(here.parts) >= _MAX_DEPTH:
             inner.clear()
-        found.update((here / name).as_posix() for name in files)
-    return found
+        folders.update((here / name).as_posix() for name in files)
+    return folders
 
 
 def _is_hidden(name: str) -> bool:

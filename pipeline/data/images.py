@@ -78,10 +78,11 @@ class PictureOptions:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as picture options in TOML: {error}") from error
-        known = [option.name for option in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
+        option_names = [option.name for option in fields(cls)]
+        if unknown := sorted(set(values) - set(option_names)):
             raise InputError(
-                f"{path} holds the unknown picture options {', '.join(unknown)}: the known ones are {', '.join(known)}"
+                f"{path} holds the unknown picture options {', '.join(unknown)}: the known ones are "
+                f"{', '.join(option_names)}"
             )
         return cls(**values)
 

@@ -117,11 +117,11 @@ def _as_feed(part: Shard, labels: Array | None, specs: Sequence[InputSpec]) -> S
 
 
 def _check_names(found: Iterable[str], specs: Sequence[InputSpec], origin: str) -> None:
-    names, wanted = sorted(found), [spec.name for spec in specs]
-    if set(names) == set(wanted):
+    names, expected_names = sorted(found), [spec.name for spec in specs]
+    if set(names) == set(expected_names):
         return
-    listed, expected = ", ".join(map(repr, names)) or "no arrays", ", ".join(map(repr, wanted))
-    missing = ", ".join(repr(name) for name in wanted if name not in names)
+    listed, expected = ", ".join(map(repr, names)) or "no arrays", ", ".join(map(repr, expected_names))
+    missing = ", ".join(repr(name) for name in expected_names if name not in names)
     advice = f"rename or add {missing}" if missing else "remove the others"
     raise InputError(
         f"{origin} holds {listed} but the model's inputs are {expected}: {advice} (classes may be given as 'labels')"
@@ -136,11 +136,12 @@ def _role(shape: Shape, spec: InputSpec, origin: str) -> Role:
         return "exact" if shape[:1] == spec.shape[:1] else "rows"
     if shape and _fits(shape[1:], spec.shape):
         return "feeds"
-    wanted = ", ".join("any" if size is None else str(size) for size in spec.shape)
+    expected_shape = ", ".join("any" if size is None else str(size) for size in spec.shape)
     single = _fits(shape, spec.shape[1:]) and spec.shape[0] in (None, 1)
     advice = "add a leading axis of size 1" if single else "reshape it, the first axis may count the samples"
     raise InputError(
-        f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes ({wanted}): {advice}"
+        f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes ({expected_shape}): "
+        f"{advice}"
     )
 
 
@@ -260,7 +261,9 @@ def check_labels(labels: Array, count: int, origin: str) -> Labels:
 
 def join_labels(labels: Sequence[Labels | None], origin: str) -> Labels | None:
     """The labels of all parts in a row, None if no part has any."""
-    given = [one for one in labels if one is not None]
-    if given and len(given) < len(labels):
-        raise InputError(f"{len(given)} of {len(labels)} parts of {origin} have labels: give labels with all or none")
-    return np.concatenate(given) if given else None
+    label_arrays = [one for one in labels if one is not None]
+    if label_arrays and len(label_arrays) < len(labels):
+        raise InputError(
+            f"{len(label_arrays)} of {len(labels)} parts of {origin} have labels: give labels with all or none"
+        )
+    return np.concatenate(label_arrays) if label_arrays else None

@@ -122,10 +122,10 @@ class Samples:
             IndexError: an index is out of range.
             InputError: fewer samples than the model's fixed batch are left.
         """
-        chosen = np.asarray(indices, np.intp)
-        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.count):
-            raise IndexError(f"indices {chosen.min()} to {chosen.max()} of {self.count} samples")
-        return Samples(self._opened, self.specs, self._indices[chosen], self._batch_size, self._mirror_axis)
+        places = np.asarray(indices, np.intp)
+        if places.size and (places.min() < 0 or places.max() >= self.count):
+            raise IndexError(f"indices {places.min()} to {places.max()} of {self.count} samples")
+        return Samples(self._opened, self.specs, self._indices[places], self._batch_size, self._mirror_axis)
 
     def subset(self, count: int, rng: np.random.Generator) -> "Samples":
         """A random subset of `count` samples in the order of the source, all of them if there are fewer.
@@ -141,8 +141,8 @@ class Samples:
         Raises:
             InputError: one of the two would be empty.
         """
-        chosen = self._draw(round(fraction * self.count), rng)
-        return self.take(chosen), self.take(np.setdiff1d(np.arange(self.count), chosen))
+        drawn = self._draw(round(fraction * self.count), rng)
+        return self.take(drawn), self.take(np.setdiff1d(np.arange(self.count), drawn))
 
     def digest(self) -> str:
         """The sha256 (hex) of all inputs and labels as the model gets them, whatever the batch size."""

@@ -55,10 +55,10 @@ class Arrays:
 
     def inputs(self, rows: Rows) -> npt.NDArray[np.float32]:
         """The inputs at these rows, (rows, …) float32."""
-        chosen = self.values[rows]
+        values = self.values[rows]
         if self.table is not None:
-            chosen = self.table[np.arange(len(self.table))[:, None, None], chosen]
-        return np.asarray(chosen, np.float32)
+            values = self.table[np.arange(len(self.table))[:, None, None], values]
+        return np.asarray(values, np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +103,8 @@ class TrainingData:
 
     def digest(self) -> str:
         """A sha256 (hex) of the labels and of some inputs of `train`: enough to tell other data."""
-        few = np.linspace(0, self.train.count - 1, 8).astype(np.intp)
-        whole = hashlib.sha256(f"{self.train.count} ".encode() + self.train.inputs(few).tobytes())
+        probes = np.linspace(0, self.train.count - 1, 8).astype(np.intp)
+        whole = hashlib.sha256(f"{self.train.count} ".encode() + self.train.inputs(probes).tobytes())
         whole.update(b"" if self.train.labels is None else self.train.labels.astype("<i8").tobytes())
         return whole.hexdigest()
 
@@ -124,13 +124,13 @@ def open_training_data(path: Path, name: str, shape: Shape, pictures: PictureOpt
     if not path.exists():
         raise InputError(f"{path} does not exist: give a file or folder of training data")
     spec = InputSpec(name, np.dtype(np.float32), (None, *shape))
-    found = {part: each for part in ("train", "test") if (each := _part(path, part)) is not None}
-    train = _open(found.get("train", [path]), spec, pictures)
-    test = _open(found["test"], spec, pictures) if "train" in found and "test" in found else None
+    parts = {part: part_data for part in ("train", "test") if (part_data := _part(path, part)) is not None}
+    train = _open(parts.get("train", [path]), spec, pictures)
+    test = _open(parts["test"], spec, pictures) if "train" in parts and "test" in parts else None
     if test is not None and (test.labels is None) != (train.labels is None):
         raise InputError(f"only one of the parts train and test of {path} has labels: give both or none")
     labels = [part.labels for part in (train, test) if part is not None and part.labels is not None]
-    return TrainingData(train, test, int(max(each.max() for each in labels)) + 1 if labels else None)
+    return TrainingData(train, test, int(max(part_labels.max() for part_labels in labels)) + 1 if labels else None)
 
 
 def _part(path: Path, part: str) -> list[Path] | None:

@@ -113,7 +113,7 @@ def measure_bound(
     tally = _run(runtime, (before, after), outputs, batches)
     propagation.extents.record({name: tally.shapes[probe] for name, probe in shapes.items() if probe in tally.shapes})
     roots = {
-        name: math.sqrt(tally.energies[probe] / count) for held in energies.values() for name, probe in held.items()
+        name: math.sqrt(tally.energies[probe] / count) for probes in energies.values() for name, probe in probes.items()
     }
     errors = propagation.errors(roots | _unmeasured(changes, energies))
     layers = [_layer_error(change, roots, propagation) for change in changes if energies[change]]
@@ -145,14 +145,14 @@ def _run(
 ) -> _Tally:
     probed, pruned = (runtime.session(model) for model in models)
     tally = _Tally()
-    seen = False
+    has_layer = False
     for feed in batches:
-        seen = True
+        has_layer = True
         first, second = probed.run(feed), pruned.run(feed)
         for name in outputs:
             _compare(tally, name, first[name], second[name])
         _count(tally, {name: value for name, value in first.items() if name not in outputs})
-    if not seen:
+    if not has_layer:
         raise InputError("the error bound needs at least one sample, found none")
     return tally
 

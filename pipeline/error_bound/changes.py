@@ -58,9 +58,9 @@ def find_changes(before: ir.Graph, after: ir.Graph) -> list[Change]:
 
 def _twins(before: ir.Graph, after: ir.Graph) -> dict[ir.Node, ir.Node]:
     """Each dense node with its counterpart, in graph order."""
-    found = {_key(node): node for node in after}
-    result = {node: found[_key(node)] for node in before if _key(node) in found}
-    if len(result) != len(found) or len(found) != len(list(before)):
+    by_key = {_key(node): node for node in after}
+    result = {node: by_key[_key(node)] for node in before if _key(node) in by_key}
+    if len(result) != len(by_key) or len(by_key) != len(list(before)):
         missing = next((n for n in before if n not in result), None)
         name = f": node {missing.name!r} has no counterpart" if missing is not None else ""
         raise InputError(

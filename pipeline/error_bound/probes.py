@@ -128,6 +128,6 @@ def _data_index(change: Change) -> int | None:
 
 def _delta(before: ir.Node, after: ir.Node, index: int) -> npt.NDArray[np.float64]:
     """The difference of a constant input, 0 where there is none or it is no constant."""
-    held = [constant_of(node.inputs[index]) if index < len(node.inputs) else None for node in (before, after)]
-    old, new = (np.zeros(()) if array is None else array.astype(np.float64) for array in held)
+    constants = [constant_of(node.inputs[index]) if index < len(node.inputs) else None for node in (before, after)]
+    old, new = (np.zeros(()) if array is None else array.astype(np.float64) for array in constants)
     return np.asarray(new - old, dtype=np.float64)

@@ -37,15 +37,15 @@ class Propagation:
 
     def errors(self, local: Mapping[str, Error]) -> dict[str, Error]:
         """The error of every value, from what the changes add at the values where they land."""
-        found: dict[str, Error] = {}
+        errors: dict[str, Error] = {}
         for node in self._graph:
-            carried = self._carried(node, found)
+            carried = self._carried(node, errors)
             for index, value in enumerate(node.outputs):
                 name = value.name or ""
-                found[name] = _total(self._at(node, index, carried), local.get(name, 0.0))
+                errors[name] = _total(self._at(node, index, carried), local.get(name, 0.0))
                 # Only what is discrete can become a shape: until it carries an error all shapes are equal.
-                self._shapes_may_differ |= bool(found[name]) and self._is_discrete(name)
-        return found
+                self._shapes_may_differ |= bool(errors[name]) and self._is_discrete(name)
+        return errors
 
     def norm(self, node: ir.Node) -> float:
         """The node's constant for its first operand that is not a constant itself, infinite where it has none."""

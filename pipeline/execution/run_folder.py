@@ -76,7 +76,7 @@ class RunFolder:
 
     def _take(self, folder: Path) -> None:
         own = (_LOCK, part_name(_IDENTITY))
-        if not (folder / _IDENTITY).exists() and any(each.name not in own for each in folder.iterdir()):
+        if not (folder / _IDENTITY).exists() and any(entry.name not in own for entry in folder.iterdir()):
             raise InputError(f"the work folder {folder} holds something else: give a new or empty folder")
         self._lock = (folder / _LOCK).open("a")
         try:
@@ -91,13 +91,13 @@ class RunFolder:
             self._write(_IDENTITY, json.dumps({"format": FORMAT, **identity}, indent=1).encode())
             return
         try:
-            found = json.loads(path.read_text("utf-8"))
-            different = [key for key in ("format", *identity) if {"format": FORMAT, **identity}[key] != found[key]]
+            kept = json.loads(path.read_text("utf-8"))
+            different = [key for key in ("format", *identity) if {"format": FORMAT, **identity}[key] != kept[key]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not what netsurgeon writes: give a new or empty work folder") from error
         if different:
             raise InputError(
-                f"the work folder {folder} is that of another run, whose {_listed(different, identity, found)}: give "
+                f"the work folder {folder} is that of another run, whose {_listed(different, identity, kept)}: give "
                 "the same command again, or a new folder"
             )
 
@@ -163,13 +163,13 @@ class Solutions(MutableMapping[str, Solution]):
         """
         if layer in self._held:
             return self._held[layer]
-        found = self._work.arrays(self._place(layer))
-        if found is None:
+        arrays = self._work.arrays(self._place(layer))
+        if arrays is None:
             raise KeyError(layer)
-        damping, samples, varied, seconds = found["outcome"].tolist()
+        damping, samples, varied, seconds = arrays["outcome"].tolist()
         outcome = Outcome(damping, int(samples), bool(varied), seconds)
         logger.debug("layer %s: solution taken from the run folder", layer)
-        return Solution(found["weight"], found.get("shift"), outcome)
+        return Solution(arrays["weight"], arrays.get("shift"), outcome)
 
     def __setitem__(self, layer: str, solution: Solution) -> None:
         """Keep one."""

@@ -101,11 +101,11 @@ def data_facts(data: DataSource, samples: Samples) -> DataFacts:
 
 def versions() -> dict[str, str]:
     """Versions of netsurgeon, Python and the libraries that shape the result."""
-    found = {"netsurgeon": netsurgeon.__version__, "python": sys.version.split()[0]}
-    found["onnxruntime"] = str(onnxruntime().__version__)
+    version_of = {"netsurgeon": netsurgeon.__version__, "python": sys.version.split()[0]}
+    version_of["onnxruntime"] = str(onnxruntime().__version__)
     for name in ("numpy", "scipy", "onnx", "onnx-ir", "onnxscript"):
-        found[name] = importlib.metadata.version(name)
-    return found
+        version_of[name] = importlib.metadata.version(name)
+    return version_of
 
 
 @dataclasses.dataclass(frozen=True)

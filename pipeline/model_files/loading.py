@@ -71,7 +71,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
     except ir.passes.PassError as error:
         clone = _changed(original, _least_form())
         notes.append(f"left as it is, it has no normal form: {first_line(_cause(error))}")
-    return LoadedModel(original, clone, path, size, opset, tuple(notes))
+    return LoadedModel(original=original, model=clone, path=path, bytes=size, opset=opset, notes=tuple(notes))
 
 
 def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:

@@ -44,8 +44,8 @@ def check_outputs(outputs: Sequence[Path | None], *read: object, models: Sequenc
     Raises:
         InputError: an output is an input or no regular file, its folder cannot be written to, or two are the same.
     """
-    given = [output for output in outputs if output is not None]
-    for output in given:
+    written_paths = [output for output in outputs if output is not None]
+    for output in written_paths:
         for written in (output, _weights_beside(output)):
             if written.exists() and any(written.samefile(file) for file in _files((*read, *models), models)):
                 also = "" if written is output else f", or {written.name} beside it, where its weights may go,"
@@ -53,7 +53,7 @@ def check_outputs(outputs: Sequence[Path | None], *read: object, models: Sequenc
                     f"the output {output}{also} is an input: inputs are never written to, give another path"
                 )
         _check_writable(output)
-    for one, other in itertools.permutations(given, 2):
+    for one, other in itertools.permutations(written_paths, 2):
         if one.resolve() in (other.resolve(), _weights_beside(other).resolve()):
             raise InputError(f"two results would both go to {one}: give two paths")
 
@@ -64,10 +64,10 @@ def _weights_beside(output: Path) -> Path:
 
 def _files(read: Sequence[object], models: Sequence[object]) -> Iterator[Path]:
     """Every file that is there behind what was given."""
-    for each in read:
-        path = path_of(each)
+    for read_path in read:
+        path = path_of(read_path)
         if path is None:
-            yield from module_files(each) if isinstance(each, str) else ()
+            yield from module_files(read_path) if isinstance(read_path, str) else ()
         elif path.is_dir():
             names = (name for name in files_in(path) if name.lower().endswith(_READ_IN_FOLDERS))
             yield from (path / name for name in names if (path / name).exists())

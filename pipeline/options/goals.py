@@ -67,7 +67,7 @@ def read_goals(max_drop: Given, speedup: Given, latency: Given, max_size: Given,
     Raises:
         InputError: one of them is not understood, or can never or always be met.
     """
-    if all(each is None for each in (max_drop, speedup, latency, max_size, max_macs)):
+    if all(goal is None for goal in (max_drop, speedup, latency, max_size, max_macs)):
         return None
     drop = _read("max-drop", max_drop, _SHARES, "a share such as 1% or 0.01")
     if drop is not None and not 0.0 < drop < 1.0:
@@ -91,10 +91,10 @@ def _whole(number: float | None) -> int | None:
 def _read(name: str, given: Given, units: Mapping[str, float], expected: str) -> float | None:
     if given is None:
         return None
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?\d+)?)\s*([a-zµ%]*)\s*", str(given).lower())
-    if not found or found[2] not in units:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?\d+)?)\s*([a-zµ%]*)\s*", str(given).lower())
+    if not match or match[2] not in units:
         raise InputError(f"{name} is {given!r}, expected {expected}")
-    number = float(found[1]) * units[found[2]]
+    number = float(match[1]) * units[match[2]]
     if not 0.0 < number < math.inf:
         raise InputError(f"{name} is {given!r}, expected {expected}")
     return number

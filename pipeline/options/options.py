@@ -75,23 +75,23 @@ class Options(
         self._check_goals()
 
     def _check_zeros(self) -> None:
-        chosen = self.sparsity or self.pattern or self.layers or self.method in UNCORRECTED
-        if self.keep_zeros and chosen:
+        other_choice = self.sparsity or self.pattern or self.layers or self.method in UNCORRECTED
+        if self.keep_zeros and other_choice:
             raise InputError(
                 "with keep-zeros the zeros are those of the model: leave out sparsity, pattern, sparsities of layers "
                 f"and the methods {' and '.join(UNCORRECTED)}"
             )
 
     def _check_goals(self) -> None:
-        given = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
-        if given is None:
+        goals = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+        if goals is None:
             return
-        if self.keep_zeros or any(each is not None for each in (self.sparsity, self.pattern)) or self.layers:
+        if self.keep_zeros or any(choice is not None for choice in (self.sparsity, self.pattern)) or self.layers:
             raise InputError(
-                f"{given} decides how many weights go: leave out sparsity, pattern, keep-zeros and sparsities of layers"
+                f"{goals} decides how many weights go: leave out sparsity, pattern, keep-zeros and sparsities of layers"
             )
-        if given.is_structural and self.trim is not None:
-            raise InputError(f"{given} decides which units go: leave out trim")
+        if goals.is_structural and self.trim is not None:
+            raise InputError(f"{goals} decides which units go: leave out trim")
 
     def _check_pattern(self) -> None:
         if self.pattern_numbers() and self.sparsity is not None:
@@ -107,9 +107,11 @@ class Options(
     @property
     def goals(self) -> Goals | None:
         """What the search is for; None where it is said what to do."""
-        given = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
-        said = self.keep_zeros or any(each is not None for each in (self.sparsity, self.trim, self.pattern))
-        return given or (None if said or self.layers else Goals(max_drop=DEFAULT_DROP))
+        goals = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+        is_instruction = self.keep_zeros or any(
+            choice is not None for choice in (self.sparsity, self.trim, self.pattern)
+        )
+        return goals or (None if is_instruction or self.layers else Goals(max_drop=DEFAULT_DROP))
 
     @property
     def multiple(self) -> int:
@@ -165,10 +167,10 @@ class Options(
         """
         if self.pattern is None:
             return None
-        found = re.fullmatch(r"(\d+):(\d+)", self.pattern)
-        if not found or not 0 < int(found[1]) < int(found[2]):
+        match = re.fullmatch(r"(\d+):(\d+)", self.pattern)
+        if not match or not 0 < int(match[1]) < int(match[2]):
             raise InputError(f"pattern is {self.pattern!r}, expected N:M with 0 < N < M, such as 2:4")
-        return int(found[1]), int(found[2])
+        return int(match[1]), int(match[2])
 
     def described(self) -> dict[str, Any]:
         """As JSON values, for the report; paths by name only."""

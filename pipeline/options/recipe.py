@@ -37,15 +37,15 @@ def read_recipe(path: Path, kinds: Mapping[str, Kind]) -> dict[str, bool | str |
     if not path.exists():
         raise InputError(f"the recipe {path} does not exist: give a TOML file")
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"the recipe {path} cannot be read ({error}): give a TOML file") from error
-    unknown = [key for key in found if key not in kinds]
+    unknown = [key for key in table if key not in kinds]
     if unknown:
         close = difflib.get_close_matches(unknown[0].replace("_", "-"), kinds, 1, 0.5)
         advice = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(kinds))}"
         raise InputError(f"the recipe {path} has the unknown key {unknown[0]!r}: {advice}")
-    return {key: _as_given(path, key, value, kinds[key]) for key, value in found.items()}
+    return {key: _as_given(path, key, value, kinds[key]) for key, value in table.items()}
 
 
 def _as_given(path: Path, key: str, value: Any, kind: Kind) -> bool | str | list[str]:
@@ -55,7 +55,7 @@ def _as_given(path: Path, key: str, value: Any, kind: Kind) -> bool | str | list
     if kind == "flag":
         return bool(value)
     if kind == "list":
-        return [str(each) for each in value]
+        return [str(entry) for entry in value]
     if kind == "table":
         return [f"{name}={number}" for name, number in value.items()]
     return ",".join(map(str, value)) if kind == "numbers" else str(value)
@@ -72,6 +72,6 @@ def _fits(value: Any, kind: Kind) -> bool:
     if kind == "text":
         return number or isinstance(value, str)
     if kind == "table":
-        return isinstance(value, dict) and all(_fits(each, "number") for each in value.values())
+        return isinstance(value, dict) and all(_fits(entry, "number") for entry in value.values())
     inner: Kind = "number" if kind == "numbers" else "text"
-    return isinstance(value, list) and all(_fits(each, inner) for each in value)
+    return isinstance(value, list) and all(_fits(entry, inner) for entry in value)

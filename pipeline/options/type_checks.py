@@ -52,9 +52,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if (isinstance(value, bool) and kind is not bool) or not isinstance(value, _ABSTRACT.get(kind, (kind,))):
         return False
     if kind is tuple:
-        return all(_fits(each, parts[0]) for each in value)
+        return all(_fits(entry, parts[0]) for entry in value)
     if kind is Mapping:
-        return all(_fits(key, parts[0]) and _fits(each, parts[1]) for key, each in value.items())
+        return all(_fits(key, parts[0]) and _fits(entry, parts[1]) for key, entry in value.items())
     return True
 
 

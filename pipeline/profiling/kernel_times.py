@@ -73,7 +73,7 @@ def _medians(events: list[dict[str, Any]], runs: int) -> tuple[NodeTime, ...]:
     for event in sorted(kernels, key=lambda event: event["ts"]):
         number = int(np.searchsorted(starts, event["ts"], side="right")) - 1
         if number >= 0:
-            found = event["args"]
-            name = event["name"].removesuffix(_SUFFIX) or f"#{found.get('node_index', '')}"
-            totals[name, found["op_name"], found.get("provider", "")][number] += event["dur"]
+            arguments = event["args"]
+            name = event["name"].removesuffix(_SUFFIX) or f"#{arguments.get('node_index', '')}"
+            totals[name, arguments["op_name"], arguments.get("provider", "")][number] += event["dur"]
     return tuple(NodeTime(*key, float(np.median(micros)) / 1000.0) for key, micros in totals.items())

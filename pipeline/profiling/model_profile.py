@@ -163,20 +163,42 @@ def profile(
     _check_numbers(batches, rounds)
     runtime = Runtime(custom_ops, provider, threads, optimisation, deployed=True)
     with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
-        opened = [_open(each, Path(folder) / f"{at}.onnx", runtime) for at, each in enumerate(_given(model, against))]
-        _check_same_inputs([each.model for each in opened])
+        opened = [
+            _open(given_model, Path(folder) / f"{at}.onnx", runtime)
+            for at, given_model in enumerate(_given(model, against))
+        ]
+        _check_same_inputs([opened_model.model for opened_model in opened])
         read = partial(open_samples, pictures=pictures, classes=classes)
-        feeds, notes = timing_feeds(opened[0].model, data, batches, shapes or {}, seed, read)
+        feeds, notes = timing_feeds(opened[0].model, data, batches, shapes=shapes or {}, seed=seed, read=read)
         started, busy = time.perf_counter(), busy_seconds()
-        loads, seconds = time_models([each.path for each in opened], [fed.feed for fed in feeds], runtime, rounds)
+        loads, seconds = time_models(
+            [opened_model.path for opened_model in opened], [fed.feed for fed in feeds], runtime, rounds
+        )
         notes += _disturbed(busy_seconds() - busy, time.perf_counter() - started)
-        timings = tuple(_timing(fed, each) for fed, each in zip(feeds, seconds, strict=True))
+        timings = tuple(_timing(fed, feed_seconds) for fed, feed_seconds in zip(feeds, seconds, strict=True))
         costs = [
-            _cost(each, loads[:, at], seconds[0][..., at], feeds[0], runtime, per_operator)
-            for at, each in enumerate(opened)
+            _cost(
+                opened_model,
+                loads[:, at],
+                seconds[0][..., at],
+                fed=feeds[0],
+                runtime=runtime,
+                per_operator=per_operator,
+            )
+            for at, opened_model in enumerate(opened)
         ]
     other = costs[1] if against is not None else None
-    return Profile(versions(), machine(), full_name(provider), threads, optimisation, costs[0], other, timings, notes)
+    return Profile(
+        versions=versions(),
+        machine=machine(),
+        provider=full_name(provider),
+        threads=threads,
+        optimisation=optimisation,
+        model=costs[0],
+        other=other,
+        timings=timings,
+        notes=notes,
+    )
 
 
 def _disturbed(busy: float, elapsed: float) -> tuple[str, ...]:
@@ -189,13 +211,13 @@ def _disturbed(busy: float, elapsed: float) -> tuple[str, ...]:
 
 def by_operator(costs: Sequence[Cost]) -> dict[str, tuple[tuple[float, int], ...]]:
     """Milliseconds and number of nodes of each operator in each of the models, the slowest operator first."""
-    found: dict[str, list[list[float]]] = {}
+    milliseconds_of: dict[str, list[list[float]]] = {}
     for at, cost in enumerate(costs):
         for node in cost.nodes:
-            cell = found.setdefault(node.operator, [[0.0, 0] for _ in costs])[at]
+            cell = milliseconds_of.setdefault(node.operator, [[0.0, 0] for _ in costs])[at]
             cell[0] += node.milliseconds
             cell[1] += 1
-    ranked = sorted(found.items(), key=lambda item: -max(time for time, _ in item[1]))
+    ranked = sorted(milliseconds_of.items(), key=lambda item: -max(time for time, _ in item[1]))
     return {operator: tuple((time, int(count)) for time, count in cells) for operator, cells in ranked}
 
 
@@ -249,13 +271,13 @@ def time_models(
         CheckFailedError: a model cannot be loaded, or cannot run on a feed.
     """
     loads = np.empty((SITTINGS, len(models)))
-    found: list[list[Seconds]] = []
+    sittings: list[list[Seconds]] = []
     for number in range(SITTINGS):
-        counts = [len(seconds) for seconds in found[0]] if found else [None] * len(feeds)
+        counts = [len(seconds) for seconds in sittings[0]] if sittings else [None] * len(feeds)
         order = range(len(models))[:: 1 if number % 2 == 0 else -1]
-        loads[number], seconds = _sitting(models, order, feeds, counts, runtime, rounds)
-        found.append(seconds)
-    return loads, [np.stack(each) for each in zip(*found, strict=True)]
+        loads[number], seconds = _sitting(models, order, feeds, counts=counts, runtime=runtime, rounds=rounds)
+        sittings.append(seconds)
+    return loads, [np.stack(rounds_of_feed) for rounds_of_feed in zip(*sittings, strict=True)]
 
 
 def _sitting(
@@ -292,20 +314,20 @@ def _timing(fed: Fed, seconds: Seconds) -> Timing:
     rounds = seconds.shape[0] * seconds.shape[1]
     model, *others = (seconds[..., at] for at in range(seconds.shape[2]))
     other, speedup = (spread(others[0]), paired_ratio(model, others[0])) if others else (None, None)
-    return Timing(fed.batch, fed.source, rounds, spread(model), other, speedup)
+    return Timing(batch=fed.batch, fed=fed.source, rounds=rounds, model=spread(model), other=other, speedup=speedup)
 
 
 def _cost(opened: _Opened, loads: Seconds, seconds: Seconds, fed: Fed, runtime: Runtime, per_operator: bool) -> Cost:
     runs = int(np.clip(TRACE_SECONDS / np.median(seconds), *TRACE_RUNS))
     memory = footprint(opened.path, fed.feed, runtime)
     return Cost(
-        opened.name,
-        bytes_on_disk(opened.path),
-        spread(loads),
-        memory.peak - memory.before,
-        memory.before,
-        left_to_the_cpu(opened.path, fed.feed, runtime),
-        node_times(opened.path, fed.feed, runtime, runs) if per_operator else (),
+        name=opened.name,
+        bytes=bytes_on_disk(opened.path),
+        load=spread(loads),
+        memory=memory.peak - memory.before,
+        idle=memory.before,
+        on_the_cpu=left_to_the_cpu(opened.path, fed.feed, runtime),
+        nodes=node_times(opened.path, fed.feed, runtime, runs) if per_operator else (),
     )
 
 
@@ -320,7 +342,7 @@ def _check_same_inputs(models: Sequence[ir.Model]) -> None:
     first, *others = ({spec.name: spec.dtype for spec in input_specs(model)} for model in models)
     for other in others:
         if other != first:
-            listed = (", ".join(f"{name}: {dtype}" for name, dtype in each.items()) for each in (first, other))
+            listed = (", ".join(f"{name}: {dtype}" for name, dtype in side.items()) for side in (first, other))
             raise InputError(
                 f"the models differ in their inputs, {' and '.join(listed)}: "
                 "time a model against a compressed copy of it"

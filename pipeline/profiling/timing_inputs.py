@@ -58,17 +58,19 @@ def timing_feeds(
             raise InputError(f"{reason}: give inputs with --data, or --data random if made-up ones will do")
     elif shapes:
         raise InputError("shapes are for made-up inputs: leave --shape out where --data gives inputs")
-    given = [shapes[spec.name][0] for spec in specs if shapes.get(spec.name)]
+    batch_sizes = [shapes[spec.name][0] for spec in specs if shapes.get(spec.name)]
     fed, notes = [], []
-    for wanted in batches or (given[0] if given else 1,):
-        samples = random_samples(specs, wanted, seed, wanted) if made_up else read(data, specs, batch_size=wanted)
-        each = _first(samples, "random numbers" if made_up else "the first of the data")
-        if batches and each.batch is not None and each.batch != wanted and _is_fixed(specs):
-            notes.append(f"batch {wanted} skipped: the model's batch is fixed to {each.batch}")
-        elif batches and each.batch is not None and each.batch < wanted:
-            raise InputError(f"the data holds {each.batch} samples, batch {wanted} needs as many: give more")
+    for batch_size in batches or (batch_sizes[0] if batch_sizes else 1,):
+        samples = (
+            random_samples(specs, batch_size, seed, batch_size) if made_up else read(data, specs, batch_size=batch_size)
+        )
+        timed_feed = _first(samples, "random numbers" if made_up else "the first of the data")
+        if batches and timed_feed.batch is not None and timed_feed.batch != batch_size and _is_fixed(specs):
+            notes.append(f"batch {batch_size} skipped: the model's batch is fixed to {timed_feed.batch}")
+        elif batches and timed_feed.batch is not None and timed_feed.batch < batch_size:
+            raise InputError(f"the data holds {timed_feed.batch} samples, batch {batch_size} needs as many: give more")
         else:
-            fed.append(each)
+            fed.append(timed_feed)
     if not fed:
         raise InputError(f"{notes[0].replace(' skipped', '')}: leave --batch out")
     return tuple(fed), tuple(notes)

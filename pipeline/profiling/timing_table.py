@@ -51,8 +51,8 @@ class TimingTable:
             InputError: it holds no such table.
         """
         try:
-            found = json.loads(path.read_text("utf-8"))
-            return cls.of(found["search"]["timings"] if "search" in found else found)
+            document = json.loads(path.read_text("utf-8"))
+            return cls.of(document["search"]["timings"] if "search" in document else document)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} holds no timing table ({type(error).__name__}): give the JSON report of a run with --speedup "
@@ -67,7 +67,7 @@ class TimingTable:
             KeyError: a field is missing.
             TypeError: a field has another type.
         """
-        models = {str(name): Timed(**each) for name, each in values["models"].items()}
+        models = {str(name): Timed(**times) for name, times in values["models"].items()}
         return cls(str(values["machine"]), {str(k): float(v) for k, v in values["nodes"].items()}, models)
 
     def take(self, other: TimingTable) -> None:

@@ -72,7 +72,7 @@ def choose_sensitivity_scaling(
     if not 0.0 < closest < np.inf:  # nothing that can be compared, or nothing is lost
         return SensitivityScaling()
     progress("rehearsing plans", 1, 2)
-    near = [each.trust for each, loss in found.items() if loss <= WORTH_TILTING * closest]
+    near = [scaling.trust for scaling, loss in found.items() if loss <= WORTH_TILTING * closest]
     try_([SensitivityScaling(trust, tilt) for trust in near for tilt in DEPTH_BIASES[1:]])
     return min(found, key=lambda temper: found[temper])
 
@@ -93,8 +93,8 @@ def _rehearsal_parts(calibration: Calibration) -> list[tuple[Samples, Samples]]:
 
 def can_evaluate_at_low_fidelity(model: ir.Model, names: Iterable[str]) -> bool:
     """Whether no layer of these names is too wide to rehearse."""
-    wanted = set(names)
-    return max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in wanted) <= WIDEST_REHEARSED
+    layer_names = set(names)
+    return max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in layer_names) <= WIDEST_REHEARSED
 
 
 def evaluate_at_low_fidelity(
@@ -111,8 +111,8 @@ def evaluate_at_low_fidelity(
     ]
     small = dataclasses.replace(calibration, elements=6_000_000, rows_per_column=16)
     for _, _, moments in small.paired(model, rehearsed, dict.fromkeys(layers[0], True)):
-        for each, planned, found in zip(rehearsed, layers, moments, strict=True):
-            PruneWeights(planned, found, calibration.seed)(each)
+        for pruned_model, planned, model_moments in zip(rehearsed, layers, moments, strict=True):
+            PruneWeights(planned, model_moments, calibration.seed)(pruned_model)
     return rehearsed
 
 
@@ -120,7 +120,7 @@ def _divergences(
     model: ir.Model, rehearsed: Sequence[ir.Model], samples: Samples, calibration: Calibration
 ) -> list[float]:
     """How far the outputs of hastily pruned models are from the dense one's."""
-    sessions = [calibration.runtime.session(each) for each in (model, *rehearsed)]
+    sessions = [calibration.runtime.session(compared_model) for compared_model in (model, *rehearsed)]
     rng = np.random.default_rng(calibration.seed)
     few = samples.subset(FEWEST_COMPARED, rng)
     outputs = float_outputs(sessions[0], next(few.batches()))
@@ -128,4 +128,4 @@ def _divergences(
     compared = samples.subset(max(FEWEST_COMPARED, int(COMPARED_NUMBERS / max(numbers, 1.0))), rng)
     runs = ([session.run(feed, outputs) for session in sessions] for feed in compared.batches())
     dense, *changed = zip(*runs, strict=True)
-    return [output_divergence(dense, each) for each in changed]
+    return [output_divergence(dense, outputs) for outputs in changed]

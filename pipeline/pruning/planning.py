@@ -35,7 +35,10 @@ def make_plan(
     keep = _kept_by_others(selection, options.pruned_share)
     costs = measure_costs(model, selection, calibration, progress, 1.0 - options.pruned_share)
     return spread(
-        costs, keep, selection, choose_sensitivity_scaling(model, costs, keep, selection, calibration, progress)
+        costs,
+        keep,
+        selection,
+        choose_sensitivity_scaling(model, costs, keep, selection=selection, calibration=calibration, progress=progress),
     )
 
 

@@ -64,26 +64,28 @@ def prune_segments(
     corrected = options.method not in solvers.UNCORRECTED
     layers = {
         name: LayerPlan(
-            keep,
-            options.method,
-            plan.damping(name) if options.damping is None and corrected and name in wide else options.damping,
-            options.pattern_numbers(),
-            options.stored_values,
-            selection.gone.get(name),
-            options.keep_zeros,
-            selection.has_full_effort,
-            plan.prices.get(name),
+            keep=keep,
+            method=options.method,
+            damping=plan.damping(name) if options.damping is None and corrected and name in wide else options.damping,
+            pattern=options.pattern_numbers(),
+            values=options.stored_values,
+            gone=selection.gone.get(name),
+            keep_zeros=options.keep_zeros,
+            patient=selection.has_full_effort,
+            price=plan.prices.get(name),
         )
         for name, keep in plan.keep.items()
     }
-    known = {} if solved is None else {name: solved[name] for name in layers if name in solved}
+    already_solved = {} if solved is None else {name: solved[name] for name in layers if name in solved}
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
-    for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known):
+    for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), already_solved):
         progress("pruning layers", at, count)
         names = segments[at].layers
-        prune = PruneWeights(layers, moments, calibration.seed, {name: known[name] for name in names if name in known})
+        prune = PruneWeights(
+            layers, moments, calibration.seed, {name: already_solved[name] for name in names if name in already_solved}
+        )
         prune(current)
         if solved is not None:
             solved.update({name: prune.solutions[name] for name in moments})
@@ -100,8 +102,8 @@ def prune_segments(
 def _own_biases(layers: Sequence[Layer]) -> list[str]:
     """Names of the biases that only these layers have."""
     slots = [slot for layer in layers if (slot := layer.bias_slot()) is not None]
-    held = [optional_input(*slot) for slot in slots]
-    return [value.name or "" for value in held if value is not None and is_constant(value) and len(value.uses()) == 1]
+    biases = [optional_input(*slot) for slot in slots]
+    return [value.name or "" for value in biases if value is not None and is_constant(value) and len(value.uses()) == 1]
 
 
 def _stored_type(options: Options) -> Values:

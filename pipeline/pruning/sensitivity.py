@@ -96,12 +96,12 @@ def _over_outputs(
     for name in dense[0]:
         if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
             continue
-        expected, found = ([batch[name] for batch in side] for side in (dense, changed))
-        together = [_class_scores(side) for side in (expected, found)]
+        expected, actual = ([batch[name] for batch in side] for side in (dense, changed))
+        together = [_class_scores(side) for side in (expected, actual)]
         if together[0] is not None and together[1] is not None and _decides(together[0], classes):
             results.append(scores(together[0], together[1]))
             continue
-        rows = [_rows(side) for side in (expected, found)]
+        rows = [_rows(side) for side in (expected, actual)]
         energy = float(np.sum(np.square(rows[0])))
         if float(np.sum(np.square(rows[0] - rows[0].mean(axis=0)))) > CONSTANT * energy:
             results.append(other(*rows))

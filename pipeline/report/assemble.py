@@ -82,7 +82,9 @@ def assemble_report(record: CompressionRecord) -> Report:
     """The report of a compression; reads the model that was written, for its bytes."""
     applied, stored, inputs = record.applied, record.stored, record.inputs
     pruned, source = applied.pruned, record.source
-    layers = layer_facts(applied.selection, applied.plan, pruned, applied.model, stored.packings, record.bound)
+    layers = layer_facts(
+        applied.selection, applied.plan, pruned, model=applied.model, packings=stored.packings, bound=record.bound
+    )
     unproven = unproven_goal_warning(record.search) if record.search else None
     sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
     unrounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)

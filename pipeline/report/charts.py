@@ -48,9 +48,9 @@ def layer_chart(kept: Sequence[float], errors: Sequence[float | None]) -> str:
         above.set_ylim(0.0, 100.0)
         above.set_ylabel("% of weights")
         above.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
-        found = [(at, error) for at, error in zip(places, errors, strict=True) if error]
-        below.vlines([at for at, _ in found], 0.0, [error for _, error in found], color=_COLOURS["faint"], lw=1)
-        below.plot([at for at, _ in found], [error for _, error in found], "o", color=_COLOURS["warn"], ms=4)
+        points = [(at, error) for at, error in zip(places, errors, strict=True) if error]
+        below.vlines([at for at, _ in points], 0.0, [error for _, error in points], color=_COLOURS["faint"], lw=1)
+        below.plot([at for at, _ in points], [error for _, error in points], "o", color=_COLOURS["warn"], ms=4)
         below.set_ylim(bottom=0.0)
         below.set_ylabel("own error")
         below.set_xlabel("layer, in the order of the table")
@@ -80,10 +80,10 @@ def frontier_chart(
     with _figure(3.2) as figure:
         axes = figure.subplots()
         places = [size / 1000.0 for size in sizes]
-        points, reach = ([100.0 * each for each in side] for side in (drops, bounds))
+        points, reach = ([100.0 * share for share in side] for side in (drops, bounds))
         axes.vlines(places, points, reach, color=_COLOURS["faint"], lw=2, zorder=1, label="to the 90 % bound")
         for picked, colour, label in ((False, "before", "tried"), (True, "accent", "chosen")):
-            at = [number for number, each in enumerate(chosen) if each == picked]
+            at = [number for number, is_chosen in enumerate(chosen) if is_chosen == picked]
             if at:
                 xs, ys = [places[number] for number in at], [points[number] for number in at]
                 axes.plot(xs, ys, "o", color=_COLOURS[colour], ms=7, label=label)
@@ -123,11 +123,11 @@ def sensitivity_picture(names: Sequence[str], losses: Sequence[Sequence[float]],
     colours = [_COLOURS[name] for name in ("before", "accent", "warn")]
     with _figure(1.0 + 0.22 * len(names)) as figure:
         axes = figure.subplots()
-        for row, each in enumerate(losses):
-            shown = [max(loss, LEAST_LOSS) for loss in each]
+        for row, layer_losses in enumerate(losses):
+            shown = [max(loss, LEAST_LOSS) for loss in layer_losses]
             axes.hlines(row, min(shown), max(shown), color=_COLOURS["faint"], lw=1, zorder=1)
         for at, (sparsity, colour) in enumerate(zip(sparsities, colours, strict=True)):
-            shown = [max(each[at], LEAST_LOSS) for each in losses]
+            shown = [max(layer_losses[at], LEAST_LOSS) for layer_losses in losses]
             axes.plot(shown, range(len(names)), "o", color=colour, ms=5, label=f"{sparsity:.0%} pruned")
         axes.set_xscale("log")
         axes.set_yticks(range(len(names)), [_short(name, 28) for name in names])

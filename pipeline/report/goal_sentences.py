@@ -19,27 +19,27 @@ def goal_summary(report: Report) -> tuple[str, ...]:
     facts, latency = report.search, report.latency
     if facts is None:
         return ()
-    said = [f"{facts.goals}: file {report.compressed.bytes:,} bytes"]
+    sentences = [f"{facts.goals}: file {report.compressed.bytes:,} bytes"]
     if latency and latency.timings[0].speedup and latency.timings[0].other and facts.timed:
         ratio, time = latency.timings[0].speedup, latency.timings[0].other.median
-        said[0] += f", {ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f}), {time:.3g} ms a run"
-        said[0] += f" ({facts.timed.speedup:.2f} times and {facts.timed.model:.3g} ms were predicted)"
-    chosen = next(point for point in facts.points if point.chosen)
-    said[0] += f", {chosen.macs:,.0f} multiply-adds" if chosen.macs is not None else ""
+        sentences[0] += f", {ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f}), {time:.3g} ms a run"
+        sentences[0] += f" ({facts.timed.speedup:.2f} times and {facts.timed.model:.3g} ms were predicted)"
+    chosen_point = next(point for point in facts.points if point.chosen)
+    sentences[0] += f", {chosen_point.macs:,.0f} multiply-adds" if chosen_point.macs is not None else ""
     guide, final = facts.evidence, facts.measured
     crossed = " (of two models, each corrected on the half that the other is judged on)" if facts.folds > 1 else ""
     proven = (
         "" if facts.proven is None else ", within the goal" if facts.proven else ", not proven to be within the goal"
     )
-    said.append(
+    sentences.append(
         f"Drop of {_MEASURES[guide.measure]} on the {guide.samples:,} inputs that guided the search{crossed}: "
         f"{guide.drop:.2%}, at most {guide.high:.2%} with 90 % confidence{proven}"
     )
-    said.append(
+    sentences.append(
         f"On the {final.samples:,} inputs of the final measurement: {final.drop:.2%}, between {final.low:.2%} and "
         f"{final.high:.2%} with 80 % confidence"
     )
-    return tuple(said)
+    return tuple(sentences)
 
 
 def unproven_goal_warning(facts: SearchFacts) -> str | None:

@@ -51,9 +51,9 @@ def command(report: Report) -> str:
     words += ["--test", report.test.source] if report.test else []
     words += ["-o", report.compressed.name or "OUTPUT"]
     default = Options().described()
-    given = {name: value for name, value in report.options.items() if value != default.get(name)}
-    pictures = given.pop("pictures", None) or {}
-    for name, value in {**given, **pictures}.items():
+    changed_options = {name: value for name, value in report.options.items() if value != default.get(name)}
+    pictures = changed_options.pop("pictures", None) or {}
+    for name, value in {**changed_options, **pictures}.items():
         words += _flag(name, value)
     return " ".join(map(shlex.quote, words))
 
@@ -66,11 +66,11 @@ def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag if value else f"--no-{name}"]
     if isinstance(value, Mapping):
-        return [word for key, each in value.items() for word in ("--layer", f"{key}={each}")]
+        return [word for key, entry in value.items() for word in ("--layer", f"{key}={entry}")]
     if isinstance(value, list | tuple) and name in ("mean", "std"):
         return [flag, ",".join(map(str, value))]
     if isinstance(value, list | tuple):
-        return [word for each in value for word in (flag, str(each))]
+        return [word for entry in value for word in (flag, str(entry))]
     return [flag, str(value)]
 
 
@@ -144,45 +144,49 @@ def _charts(report: Report) -> dict[str, Markup]:
     from netsurgeon.pipeline.report import charts
 
     layers = report.layers
-    made = {
+    charts_by_name = {
         "layers": charts.layer_chart(
             [layer.kept / layer.weights for layer in layers], [layer.error for layer in layers]
         )
     }
-    tried = [each for each in report.search.points if each.kind == "candidate"] if report.search else []
-    if report.search and tried:
-        made["frontier"] = charts.frontier_chart(
-            [each.bytes or 0 for each in tried],
-            [each.drop or 0.0 for each in tried],
-            [each.bound or 0.0 for each in tried],
-            [each.chosen for each in tried],
+    candidates = [point for point in report.search.points if point.kind == "candidate"] if report.search else []
+    if report.search and candidates:
+        charts_by_name["frontier"] = charts.frontier_chart(
+            [point.bytes or 0 for point in candidates],
+            [point.drop or 0.0 for point in candidates],
+            [point.bound or 0.0 for point in candidates],
+            [point.chosen for point in candidates],
             report.search.goals.max_drop,
         )
-    outputs = [each for each in report.bound.outputs if each.bound][:MOST_BARS]
+    outputs = [output for output in report.bound.outputs if output.bound][:MOST_BARS]
     if outputs:
-        columns = [each.output for each in outputs], [each.measured for each in outputs], [e.bound for e in outputs]
-        made["bound"] = charts.bound_chart(*columns)
+        columns = (
+            [output.output for output in outputs],
+            [output.measured for output in outputs],
+            [e.bound for e in outputs],
+        )
+        charts_by_name["bound"] = charts.bound_chart(*columns)
     if report.trim and report.trim.groups:
         groups = sorted(report.trim.groups, key=lambda group: -group.removed)[:MOST_BARS]
         left = [group.units - group.removed for group in groups]
-        made["units"] = charts.pair_chart(
+        charts_by_name["units"] = charts.pair_chart(
             [group.node for group in groups], [group.units for group in groups], left, "units", "units"
         )
-    found = list(_operators(report).items())[:MOST_BARS]
-    if found:
-        before, after = ([cells[at][0] for _, cells in found] for at in (0, 1))
-        names = [operator for operator, _ in found]
-        made["operators"] = charts.pair_chart(names, before, after, "milliseconds a run", "operators")
-    return {name: Markup(svg) for name, svg in made.items()}
+    operators = list(_operators(report).items())[:MOST_BARS]
+    if operators:
+        before, after = ([cells[at][0] for _, cells in operators] for at in (0, 1))
+        names = [operator for operator, _ in operators]
+        charts_by_name["operators"] = charts.pair_chart(names, before, after, "milliseconds a run", "operators")
+    return {name: Markup(svg) for name, svg in charts_by_name.items()}
 
 
 def _declined(report: Report) -> list[tuple[str, str, int, list[str]]]:
     """What was left alone: operator, reason, parameters and nodes, the most parameters first."""
     nodes = collections.defaultdict(list)
     sizes: collections.Counter[tuple[str, str]] = collections.Counter()
-    for each in report.declined:
-        nodes[each["operator"], each["reason"]].append(each["node"])
-        sizes[each["operator"], each["reason"]] += each["parameters"]
+    for declined_node in report.declined:
+        nodes[declined_node["operator"], declined_node["reason"]].append(declined_node["node"])
+        sizes[declined_node["operator"], declined_node["reason"]] += declined_node["parameters"]
     return [(*key, sizes[key], nodes[key]) for key in sorted(nodes, key=lambda key: -sizes[key])]
 
 

@@ -132,15 +132,15 @@ def as_json(result: Any) -> str:
 def report_schema() -> dict[str, Any]:
     """The JSON schema (2020-12) that the report's JSON keeps to."""
     text = (Path(__file__).parent / "schemas" / f"report-{SCHEMA}.json").read_text("utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -38,8 +38,8 @@ class Tracker:
             raise InputError("MLflow is not installed: run `pip install 'netsurgeon[mlflow]'`") from error
         try:
             self._client = client(tracking_uri=uri)
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            self._experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            self._experiment = experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT)
         except Exception as error:
             raise InputError(f"MLflow cannot be used at {uri}: {first_line(error)}") from error
 

@@ -20,9 +20,10 @@ def unmeasured(validation: Validation) -> Iterator[str]:
 
 def alike(validation: Validation) -> Iterator[str]:
     """Outputs that most inputs of the measurement share."""
-    for each in filter(validation.is_alike, validation.outputs):
+    for output in filter(validation.is_alike, validation.outputs):
         yield (
-            f"the dense model's output {each.output!r} is the same for {each.alike} of {validation.samples} inputs of "
+            f"the dense model's output {output.output!r} is the same for {output.alike} of {validation.samples} "
+            "inputs of "
             "the final measurement: what matters to it can hardly be told; give inputs for which it differs"
         )
 

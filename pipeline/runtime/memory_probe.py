@@ -17,12 +17,12 @@ from netsurgeon.pipeline.runtime.session import Runtime
 
 
 def _measure(order: str) -> tuple[int, int]:
-    given = json.loads(order)
-    runtime = Runtime(**{**given["runtime"], "custom_ops": tuple(given["runtime"]["custom_ops"])})
-    with np.load(given["feed"], allow_pickle=False) as arrays:
+    settings = json.loads(order)
+    runtime = Runtime(**{**settings["runtime"], "custom_ops": tuple(settings["runtime"]["custom_ops"])})
+    with np.load(settings["feed"], allow_pickle=False) as arrays:
         feed = {name.removeprefix("feed "): arrays[name] for name in arrays}
     before = psutil.Process().memory_info().rss
-    runtime.session(Path(given["model"])).run(feed)
+    runtime.session(Path(settings["model"])).run(feed)
     return before, _peak()
 
 

@@ -51,8 +51,8 @@ def tapped(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """A clone with inner values as further outputs."""
     clone = model.clone()
     values = {value.name: value for node in clone.graph for value in node.outputs}
-    held = {value.name for value in clone.graph.outputs}
-    clone.graph.outputs.extend(values[name] for name in names if name in values and name not in held)
+    output_names = {value.name for value in clone.graph.outputs}
+    clone.graph.outputs.extend(values[name] for name in names if name in values and name not in output_names)
     for name in names:
         if name in values:
             values[name].shape = None  # as noted by the exporter, it may be wrong

@@ -64,9 +64,9 @@ def full_name(provider: str) -> str:
     Raises:
         InputError: it is neither a short name nor of the form of a full one.
     """
-    known = _PROVIDERS.get(provider.lower())
-    if known is not None:
-        return known.name
+    known_provider = _PROVIDERS.get(provider.lower())
+    if known_provider is not None:
+        return known_provider.name
     if not provider.endswith("ExecutionProvider"):
         raise InputError(
             f"provider is {provider!r}, expected one of {', '.join(SHORT_NAMES)}, or ONNX Runtime's name of another, "
@@ -92,9 +92,13 @@ def requested(provider: str, ort: Any, *, exact: bool) -> list[tuple[str, dict[s
             f"this ONNX Runtime has no {name}, only {', '.join(available)}: {_advice(name)}; never two onnxruntime "
             "packages in one environment"
         )
-    known = _by_full_name(name)
-    chain = dict.fromkeys((name, *(known.behind if known else ()), CPU))
-    return [(each, _options(each) if exact else {}) for each in chain if each in available]
+    known_provider = _by_full_name(name)
+    chain = dict.fromkeys((name, *(known_provider.behind if known_provider else ()), CPU))
+    return [
+        (provider_name, _options(provider_name) if exact else {})
+        for provider_name in chain
+        if provider_name in available
+    ]
 
 
 def load_libraries(provider: str, ort: Any) -> None:
@@ -118,10 +122,14 @@ def missing_library(provider: str, ort: Any) -> str | None:
 
     To be asked only after ONNX Runtime has tried: loaded before it, a provider's library would not find its host.
     """
-    known = _by_full_name(full_name(provider))
-    if known is None or not known.library:
+    known_provider = _by_full_name(full_name(provider))
+    if known_provider is None or not known_provider.library:
         return None
-    pattern = f"onnxruntime_{known.library}.dll" if sys.platform == "win32" else f"libonnxruntime_{known.library}.*"
+    pattern = (
+        f"onnxruntime_{known_provider.library}.dll"
+        if sys.platform == "win32"
+        else f"libonnxruntime_{known_provider.library}.*"
+    )
     for file in sorted((Path(ort.__file__).parent / "capi").glob(pattern)):
         try:
             ctypes.CDLL(str(file))
@@ -131,17 +139,17 @@ def missing_library(provider: str, ort: Any) -> str | None:
 
 
 def _by_full_name(name: str) -> _Provider | None:
-    return next((each for each in _PROVIDERS.values() if each.name == name), None)
+    return next((known_provider for known_provider in _PROVIDERS.values() if known_provider.name == name), None)
 
 
 def _options(name: str) -> dict[str, str]:
-    known = _by_full_name(name)
-    return dict(known.exact) if known else {}
+    known_provider = _by_full_name(name)
+    return dict(known_provider.exact) if known_provider else {}
 
 
 def _advice(name: str) -> str:
-    known = _by_full_name(name)
-    install = known.package if known else f"an onnxruntime that is built with {name}"
+    known_provider = _by_full_name(name)
+    install = known_provider.package if known_provider else f"an onnxruntime that is built with {name}"
     return f"it needs {install} (see docs/gpu.md)"
 
 

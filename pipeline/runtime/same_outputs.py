@@ -82,7 +82,7 @@ def relative_difference(expected: object, actual: object) -> float:
         return np.inf
     if expected.dtype.kind not in "fc" or expected.size == 0:
         return 0.0 if np.array_equal(expected, actual) else np.inf
-    wide, other = (each.astype(np.result_type(each, np.float64)) for each in (expected, actual))
+    wide, other = (array.astype(np.result_type(array, np.float64)) for array in (expected, actual))
     same = (wide == other) | (np.isnan(wide) & np.isnan(other))
     finite = np.isfinite(wide)
     if not np.all(same | (finite & np.isfinite(other))):

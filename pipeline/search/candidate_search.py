@@ -97,7 +97,7 @@ def search(bench: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -> Se
 
 def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:
     """The points, of which one was chosen, and is delivered in so many bytes."""
-    last = max(at for at, each in enumerate(points) if each.kind == "candidate" and each.kept == chosen.kept)
+    last = max(at for at, point in enumerate(points) if point.kind == "candidate" and point.kept == chosen.kept)
     delivered = dataclasses.replace(points[last], chosen=True, bytes=size)
     return (*points[:last], delivered, *points[last + 1 :])
 
@@ -111,10 +111,10 @@ def _smallest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, l
     Raises:
         CheckFailedError: there is none.
     """
-    tried = _Descent(bench, site, limit)
-    best = tried.run()
+    descent = _Descent(bench, site, limit)
+    best = descent.run()
     if best is None:
-        least = tried.candidates[max(tried.candidates)]
+        least = descent.candidates[max(descent.candidates)]
         raise CheckFailedError(
             f"{goals} cannot be met: with {least.kept:.0%} of the weights kept the drop is "
             f"{least.evidence.drop:.2%} on {least.evidence.samples:,} inputs (at most {least.evidence.high:.2%}), "
@@ -144,17 +144,17 @@ class _Descent:
     def _excess(self, evidence: DropEstimate) -> float:
         if self.telling:
             return evidence.high - self.limit
-        tried = [*self.rehearsed, *(each.evidence for each in self.candidates.values())]
-        return max(expected_drop(evidence, tried) - UNPROVEN * self.limit, evidence.drop - self.limit)
+        estimates = [*self.rehearsed, *(candidate.evidence for candidate in self.candidates.values())]
+        return max(expected_drop(evidence, estimates) - UNPROVEN * self.limit, evidence.drop - self.limit)
 
     def _start(self) -> float:
         """About where the limit lies by the rehearsals, which are worse than what is made for real."""
         bench, site = self.bench, self.site
         if bench.tools.options.uniform or not can_evaluate_at_low_fidelity(bench.tools.dense, site.selection.sizes):
             return FIRST_KEPT
-        self.rehearsed = found = bench.evaluate_at_low_fidelity(site, REHEARSED)
-        self.telling = found[0].measure == "outputs" or has_enough_samples(found[0].samples, self.limit)
-        within = [kept for kept, each in zip(REHEARSED, found, strict=True) if self._excess(each) <= 0.0]
+        self.rehearsed = estimates = bench.evaluate_at_low_fidelity(site, REHEARSED)
+        self.telling = estimates[0].measure == "outputs" or has_enough_samples(estimates[0].samples, self.limit)
+        within = [kept for kept, estimate in zip(REHEARSED, estimates, strict=True) if self._excess(estimate) <= 0.0]
         if not within:
             return REHEARSED[0]
         place = REHEARSED.index(min(within))
@@ -184,7 +184,7 @@ class _Descent:
 
     def _bracket(self) -> tuple[float | None, float | None]:
         """The smallest share within the limit, and the largest below it that is not."""
-        within = [kept for kept, each in self.candidates.items() if self._excess(each.evidence) <= 0.0]
+        within = [kept for kept, candidate in self.candidates.items() if self._excess(candidate.evidence) <= 0.0]
         low = min(within, default=None)
         beyond = [kept for kept in self.candidates if kept not in within and (low is None or kept < low)]
         return low, max(beyond, default=None)
@@ -203,19 +203,22 @@ def _largest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, li
         CheckFailedError: none is that small.
     """
     whole = bench.candidate(site, 1.0)
-    found = {1.0: whole}
+    made_candidates = {1.0: whole}
     for _ in range(TRIES):
-        within = [kept for kept, each in found.items() if each.bytes <= limit]
-        low, high = max(within, default=0.0), min((kept for kept in found if kept not in within), default=None)
-        if high is None or (low and found[low].bytes >= FULL * limit):
+        within = [kept for kept, candidate in made_candidates.items() if candidate.bytes <= limit]
+        low, high = (
+            max(within, default=0.0),
+            min((kept for kept in made_candidates if kept not in within), default=None),
+        )
+        if high is None or (low and made_candidates[low].bytes >= FULL * limit):
             break
-        kept = _for_size(found, limit, low, high)
+        kept = _for_size(made_candidates, limit, low, high)
         if kept < FEWEST_KEPT:
             break
-        found[kept] = bench.candidate(site, kept)
-    fitting = [each for each in found.values() if each.bytes <= limit]
+        made_candidates[kept] = bench.candidate(site, kept)
+    fitting = [candidate for candidate in made_candidates.values() if candidate.bytes <= limit]
     if not fitting:
-        least = min(found.values(), key=lambda each: each.bytes)
+        least = min(made_candidates.values(), key=lambda each: each.bytes)
         raise CheckFailedError(
             f"{goals} cannot be met: {least.bytes:,} bytes, with {least.kept:.2%} of the weights kept, is the smallest "
             "model found: give a larger --max-size, or remove units with --trim"

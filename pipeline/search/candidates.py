@@ -140,8 +140,8 @@ class Pruner:
         costs = self.costs(site)
         plans = [spread(costs, _weights(site, kept), site.selection, SensitivityScaling()) for kept in shares]
         tools.progress("rehearsing", 0, 1)
-        few = calibration.samples.subset(MOST_REHEARSED, np.random.default_rng(calibration.seed))
-        return evaluate_at_low_fidelity(tools.dense, plans, site.selection, calibration.part(few))
+        samples = calibration.samples.subset(MOST_REHEARSED, np.random.default_rng(calibration.seed))
+        return evaluate_at_low_fidelity(tools.dense, plans, site.selection, calibration.part(samples))
 
     def applied(self, site: Structure, kept: float) -> AppliedPlan:
         """A structure pruned and corrected for real, and how."""
@@ -175,15 +175,15 @@ class Pruner:
         """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
         if site.level not in self._tempers:
             tools, name = self._tools, f"{self._name}temper-{site.level}"
-            found = tools.work.facts(name)
-            if found is None:
+            kept_scaling = tools.work.facts(name)
+            if kept_scaling is None:
                 keep = _weights(site, kept)
-                chosen = choose_sensitivity_scaling(
-                    tools.dense, costs, keep, site.selection, self._sweep, tools.progress
+                scaling = choose_sensitivity_scaling(
+                    tools.dense, costs, keep, selection=site.selection, calibration=self._sweep, progress=tools.progress
                 )
-                found = dataclasses.asdict(chosen)
-                tools.work.keep_facts(name, found)
-            self._tempers[site.level] = SensitivityScaling(**found)
+                kept_scaling = dataclasses.asdict(scaling)
+                tools.work.keep_facts(name, kept_scaling)
+            self._tempers[site.level] = SensitivityScaling(**kept_scaling)
         return self._tempers[site.level]
 
 
@@ -226,30 +226,30 @@ class CandidateEvaluator:
     def evaluate_at_low_fidelity(self, site: Structure, shares: Sequence[float]) -> list[DropEstimate]:
         """Prunings to these shares of the weights, in haste, judged."""
         tools, name = self.tools, f"rehearsal-{site.level}"
-        found = tools.work.facts(name)
-        if found is None:
+        kept_estimates = tools.work.facts(name)
+        if kept_estimates is None:
             judged = [self._rehearsed(pruner, judge, site, shares) for pruner, judge in self._folds]
-            found = [dataclasses.asdict(pool_folds(each)) for each in zip(*judged, strict=True)]
-            tools.work.keep_facts(name, found)
-        evidence = [DropEstimate(**each) for each in found]
-        for kept, each in zip(shares, evidence, strict=True):
-            self.note("rehearsal", site, kept=kept, drop=each.drop, bound=each.high)
+            kept_estimates = [dataclasses.asdict(pool_folds(of_folds)) for of_folds in zip(*judged, strict=True)]
+            tools.work.keep_facts(name, kept_estimates)
+        evidence = [DropEstimate(**values) for values in kept_estimates]
+        for kept, estimate in zip(shares, evidence, strict=True):
+            self.note("rehearsal", site, kept=kept, drop=estimate.drop, bound=estimate.high)
         return evidence
 
     def candidate(self, site: Structure, kept: float) -> Candidate:
         """Prune and correct for real, in each fold, and judge."""
         work, name = self.tools.work, f"candidate-{site.level}-{kept:.6f}"
-        found = work.facts(name)
-        if found is None:
+        kept_candidate = work.facts(name)
+        if kept_candidate is None:
             evidence, sizes = [], []
             for pruner, judge in self._folds:
                 model = self._made(pruner, site, kept).model
                 self.tools.progress("judging", 0, 1)
                 evidence.append(judge.judge(self.tools.calibration.runtime.session(model)))
                 sizes.append(self.tools.size(model))
-            found = {"evidence": dataclasses.asdict(pool_folds(evidence)), "bytes": round(np.mean(sizes))}
-            work.keep_facts(name, found)
-        result = Candidate(site, kept, DropEstimate(**found["evidence"]), found["bytes"])
+            kept_candidate = {"evidence": dataclasses.asdict(pool_folds(evidence)), "bytes": round(np.mean(sizes))}
+            work.keep_facts(name, kept_candidate)
+        result = Candidate(site, kept, DropEstimate(**kept_candidate["evidence"]), kept_candidate["bytes"])
         drop, bound = result.evidence.drop, result.evidence.high
         logger.info(
             "candidate: %.4f of the weights kept, drop %.4f (bound %.4f), %d bytes", kept, drop, bound, result.bytes

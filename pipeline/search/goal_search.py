@@ -74,8 +74,8 @@ class GoalSearch:
         """
         progress("judging the dense model", 0, 1)
         folds = tuple(
-            Fold(dataclasses.replace(calibration, samples=each.corrected), self._judge(each.guide))
-            for each in self.inputs.folds
+            Fold(dataclasses.replace(calibration, samples=fold.corrected), self._judge(fold.guide))
+            for fold in self.inputs.folds
         )
         tools = SearchContext(
             dense=self.source.model,
@@ -112,16 +112,16 @@ class GoalSearch:
             self._check_latency(latency)
         evidence = found.candidate.evidence
         return SearchFacts(
-            self.goals,
-            data_facts(self.inputs.data, self.guide),
-            len(self.inputs.folds),
-            evidence,
-            found.proven,
-            None if limit is None else evidence.needed(limit),
-            measured,
-            found.timed,
-            found.points,
-            self.table,
+            goals=self.goals,
+            guide=data_facts(self.inputs.data, self.guide),
+            folds=len(self.inputs.folds),
+            evidence=evidence,
+            proven=found.proven,
+            needed=None if limit is None else evidence.needed(limit),
+            measured=measured,
+            timed=found.timed,
+            points=found.points,
+            timings=self.table,
         )
 
     def _judge(self, samples: Samples) -> DropEvaluator:
@@ -135,9 +135,9 @@ class GoalSearch:
         feed = next(self.inputs.calibration.batches())
         batches = None if options.timed_batch is None else (options.timed_batch,)
         fed = timing_feeds(self.source.original, [feed], batches, {}, options.seed)[0] if self.goals.is_timed else ()
-        known = work.facts("timings")
-        if known is not None and not self.table.models:
-            self.table.take(TimingTable.of(known))
+        kept_timings = work.facts("timings")
+        if kept_timings is not None and not self.table.models:
+            self.table.take(TimingTable.of(kept_timings))
         return StructureTimer(
             self.table,
             self.source.model,
@@ -163,10 +163,10 @@ class GoalSearch:
             CheckFailedError: it misses one, by more than the measurement is unsure of.
         """
         timing = latency.timings[0]
-        wanted, limit = self.goals.speedup, self.goals.latency
+        least_speedup, limit = self.goals.speedup, self.goals.latency
         if timing.other is None or timing.speedup is None:
             return
-        if wanted is not None and timing.speedup.high < wanted:
+        if least_speedup is not None and timing.speedup.high < least_speedup:
             raise CheckFailedError(
                 f"{self.goals} is missed: the final model is {timing.speedup.value:.2f} times as fast "
                 f"({timing.speedup.low:.2f} to {timing.speedup.high:.2f}): measure again on a quiet machine, or ask "

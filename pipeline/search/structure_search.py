@@ -25,7 +25,13 @@ def fast_enough(bench: CandidateEvaluator, goals: Goals) -> tuple[Structures, St
     tools = bench.tools
     nodes = tools.clock.nodes() if goals.is_timed else None
     structures = find_structures(
-        tools.dense, tools.selection, tools.calibration, tools.options, tools.progress, nodes, tools.work
+        tools.dense,
+        tools.selection,
+        tools.calibration,
+        options=tools.options,
+        progress=tools.progress,
+        milliseconds=nodes,
+        work=tools.work,
     )
     first = _site(bench, goals, structures, 0)
     if _meets(goals, first):
@@ -52,8 +58,12 @@ def nearest_to_keep(
         middle = _between(structures, low.level, high.level)
         if not middle:
             break
-        tried = _site(bench, goals, structures, middle)
-        low, high = (tried, high) if bench.candidate(tried, 1.0).evidence.drop <= limit else (low, tried)
+        middle_structure = _site(bench, goals, structures, middle)
+        low, high = (
+            (middle_structure, high)
+            if bench.candidate(middle_structure, 1.0).evidence.drop <= limit
+            else (low, middle_structure)
+        )
     return (
         f"{goals} cannot be met together: with a drop of at most {limit:.2%} the nearest model found is "
         f"{_described(structures, low)}: ask for less, or give a larger --max-drop"
@@ -71,11 +81,11 @@ def _site(bench: CandidateEvaluator, goals: Goals, structures: Structures, level
 
 def _meets(goals: Goals, site: Structure) -> bool:
     assert site.macs is not None
-    found = goals.max_macs is None or site.macs <= goals.max_macs
+    is_met = goals.max_macs is None or site.macs <= goals.max_macs
     if site.timed is not None:
-        found = found and (goals.speedup is None or site.timed.speedup >= RESERVE * goals.speedup)
-        found = found and (goals.latency is None or RESERVE * site.timed.model <= goals.latency)
-    return found
+        is_met = is_met and (goals.speedup is None or site.timed.speedup >= RESERVE * goals.speedup)
+        is_met = is_met and (goals.latency is None or RESERVE * site.timed.model <= goals.latency)
+    return is_met
 
 
 def _between(structures: Structures, low: int, high: int) -> int:

@@ -114,9 +114,9 @@ def with_pictures(options: dict[str, Any]) -> dict[str, Any]:
     """Picture options gathered into one object; None where none was given."""
     file = options.pop("pictures")
     names = [field.name for field in dataclasses.fields(PictureOptions)]
-    given = {name: value for name in names if (value := options.pop(name, None)) is not None}
+    values = {name: value for name in names if (value := options.pop(name, None)) is not None}
     base = PictureOptions.from_toml(file) if file is not None else None
-    pictures = dataclasses.replace(base or PictureOptions(), **given) if base or given else None
+    pictures = dataclasses.replace(base or PictureOptions(), **values) if base or values else None
     return {**options, "pictures": pictures}
 
 
@@ -138,9 +138,11 @@ def _recipe(context: click.Context, parameter: click.Parameter, value: Path | No
     """Make the values of a recipe the defaults of all options: the command line wins."""
     if value is None:
         return None
-    others = {long_name(each): each for each in context.command.params if each is not parameter}
-    kinds = {name: _KINDS.get(name, kind(each)) for name, each in others.items()}
-    context.default_map = {others[key].name or "": given for key, given in read_recipe(value, kinds).items()}
+    others = {long_name(option): option for option in context.command.params if option is not parameter}
+    kinds = {name: _KINDS.get(name, kind(option)) for name, option in others.items()}
+    context.default_map = {
+        others[key].name or "": recipe_value for key, recipe_value in read_recipe(value, kinds).items()
+    }
     return value
 
 

@@ -154,9 +154,9 @@ def print_units(found: UnitInspection, console: Console) -> None:
     table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)
     for name in ("weight", "indices", "reason"):
         table.add_column(name, overflow="fold", justify="right" if name == "indices" else "left")
-    for each in found.frozen:
-        place = f" ({each.operator} {each.node})" if each.node else ""
-        row = (each.value, f"{each.indices:,} of axis {each.axis}", f"{each.reason}{place}")
+    for frozen in found.frozen:
+        place = f" ({frozen.operator} {frozen.node})" if frozen.node else ""
+        row = (frozen.value, f"{frozen.indices:,} of axis {frozen.axis}", f"{frozen.reason}{place}")
         table.add_row(*map(Text, row))
     console.print(table)
 
@@ -184,7 +184,7 @@ def _layers(report: Report) -> Table:
     table.add_column("stored as", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     largest = sorted(report.layers, key=lambda layer: -layer.weights)[:LISTED]
-    for layer in (each for each in report.layers if each in largest):
+    for layer in (layer_facts for layer_facts in report.layers if layer_facts in largest):
         error = "" if layer.error is None else f"{layer.error:.3g}"
         kept = f"{layer.kept / layer.weights:.1%}"
         table.add_row(
@@ -223,9 +223,11 @@ def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -
 
 
 def _print_fidelity(validation: Validation, console: Console) -> None:
-    for each in validation.outputs:
-        alike = f"; the same for {each.alike} of {validation.samples} inputs" if validation.is_alike(each) else ""
-        text = f"output {each.output!r}: relative error {each.relative_error:.3g}, SNR {each.snr_db:.1f} dB{alike}"
+    for output in validation.outputs:
+        alike = f"; the same for {output.alike} of {validation.samples} inputs" if validation.is_alike(output) else ""
+        text = (
+            f"output {output.output!r}: relative error {output.relative_error:.3g}, SNR {output.snr_db:.1f} dB{alike}"
+        )
         console.print(Text(text))
 
 

@@ -40,11 +40,11 @@ def _timings(profile: Profile) -> Table:
         table.add_column("faster (95 % interval)", justify="right")
     table.add_column("rounds", justify="right", no_wrap=True)
     table.add_column("fed", overflow="fold")
-    for each in profile.timings:
-        cells = [str(each.batch or "as given"), milliseconds(each.model)]
-        if each.other and each.speedup:
-            cells += [milliseconds(each.other), speedup(each.speedup)]
-        table.add_row(*cells, str(each.rounds), Text(each.fed))
+    for timing in profile.timings:
+        cells = [str(timing.batch or "as given"), milliseconds(timing.model)]
+        if timing.other and timing.speedup:
+            cells += [milliseconds(timing.other), speedup(timing.speedup)]
+        table.add_row(*cells, str(timing.rounds), Text(timing.fed))
     return table
 
 

@@ -46,9 +46,9 @@ def _widths(training: Training) -> Table:
         table.add_column(Text(name), justify="right", overflow="fold")
     first = training.widths[0].parameters
     for number in dict.fromkeys(width.round for width in training.widths):
-        found = {width.layer: width for width in training.widths if width.round == number}
-        last = next(iter(found.values()))
-        units = [str(found[layer].units) if layer in found else "" for layer in layers]
+        width_of = {width.layer: width for width in training.widths if width.round == number}
+        last = next(iter(width_of.values()))
+        units = [str(width_of[layer].units) if layer in width_of else "" for layer in layers]
         delivered = last.parameters == training.parameters
         table.add_row(
             str(number),
@@ -67,10 +67,13 @@ def print_retraining(result: Retraining, output: Path, console: Console) -> None
     columns: list[tuple[str, Scores | None]] = []
     if result.rounds[0].sparsity is not None:
         columns.append(("held out, as given", result.before))
-    for each in result.rounds:
-        before = "held out, before" if each.sparsity is None else f"{each.sparsity:.2%} removed"
-        after = "held out, after" if each.sparsity is None else "retrained"
-        columns += [(before, each.before), (after if each.taken else f"{after}: undone", each.after)]
+    for training_round in result.rounds:
+        before = "held out, before" if training_round.sparsity is None else f"{training_round.sparsity:.2%} removed"
+        after = "held out, after" if training_round.sparsity is None else "retrained"
+        columns += [
+            (before, training_round.before),
+            (after if training_round.taken else f"{after}: undone", training_round.after),
+        ]
     columns.append(("test", result.test))
     for name in ("", *(name for name, _ in columns)):
         table.add_column(name, justify="right" if name else "left")

@@ -64,12 +64,12 @@ def export(run: str | Path, output: str | Path) -> Exported:
     size = save_model(model, output, Runtime().session)
     every = list(network.parameters())
     return Exported(
-        size,
-        model.graph.opset_imports[""],
-        sum(parameter.numel() for parameter in every),
-        sum(int(parameter.count_nonzero()) for parameter in every),
-        difference,
-        len(inputs),
+        bytes=size,
+        opset=model.graph.opset_imports[""],
+        parameters=sum(parameter.numel() for parameter in every),
+        nonzero=sum(int(parameter.count_nonzero()) for parameter in every),
+        difference=difference,
+        inputs=len(inputs),
     )
 
 
@@ -95,8 +95,12 @@ def check_zeros(model: ir.Model, zeros: list[int]) -> None:
     Raises:
         CheckFailedError: they do not.
     """
-    held = [value.const_value for value in model.graph.initializers.values()]
-    arrays = [constant.numpy() for constant in held if constant is not None and constant.dtype == ir.DataType.FLOAT]
-    found = sum(int(array.size - np.count_nonzero(array)) for array in arrays if array.ndim > 1)
-    if found < sum(zeros):
-        raise CheckFailedError(f"the exported weights hold {found} zeros, the network's {sum(zeros)}: please report")
+    constants = [value.const_value for value in model.graph.initializers.values()]
+    arrays = [
+        constant.numpy() for constant in constants if constant is not None and constant.dtype == ir.DataType.FLOAT
+    ]
+    zero_count = sum(int(array.size - np.count_nonzero(array)) for array in arrays if array.ndim > 1)
+    if zero_count < sum(zeros):
+        raise CheckFailedError(
+            f"the exported weights hold {zero_count} zeros, the network's {sum(zeros)}: please report"
+        )

@@ -134,7 +134,14 @@ class _Survey:
             part = self.dependencies.units[group.units[0]].parts[0]
             name = present(nodes[part.node].inputs[part.index]).name or part.node
             apoz = float(self.apoz[list(group.units)].mean())
-            yield Width(number, name.rpartition(".")[0], len(group.units), apoz, _size(self.network), error)
+            yield Width(
+                round=number,
+                layer=name.rpartition(".")[0],
+                units=len(group.units),
+                apoz=apoz,
+                parameters=_size(self.network),
+                error=error,
+            )
 
     def trimmed(self, plan: Any) -> Any | None:
         """The network without its idle units; None if there are none that can go.
@@ -183,5 +190,5 @@ class _Survey:
 
 def _arrays(model: ir.Model) -> dict[str, npt.NDArray[Any]]:
     """Initializers by name."""
-    held = ((name, value.const_value) for name, value in model.graph.initializers.items())
-    return {name: constant.numpy() for name, constant in held if constant is not None}
+    constants = ((name, value.const_value) for name, value in model.graph.initializers.items())
+    return {name: constant.numpy() for name, constant in constants if constant is not None}

@@ -157,12 +157,12 @@ def retrain(
         CheckFailedError: PyTorch does not give ONNX Runtime's outputs, or the model has not become better on the
             held-out part; nothing was written.
     """
-    chosen = RetrainOptions(**options)
+    settings = RetrainOptions(**options)
     require_torch()
     path, output = Path(model), Path(output)
-    check_outputs([output], data, models=(path, chosen.dense))
+    check_outputs([output], data, models=(path, settings.dense))
     with value_errors_as_input_errors():
-        return _retrain(path, Path(data), output, chosen, progress or silent)
+        return _retrain(path, Path(data), output, settings, progress or silent)
 
 
 def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, progress: Progress) -> Retraining | None:
@@ -179,22 +179,22 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     if teacher is None and examples.train.labels is None:
         raise InputError(f"{data} has no labels: give them, or the dense model with --dense to learn its outputs")
     rows, held = split(examples.train, max(round(options.validation * examples.train.count), 1), options.seed)
-    few = held.inputs(np.arange(min(PARITY_INPUTS, held.count)))
-    model = verified(source, {spec.name: few}, runtime).model
-    if options.augmented and few.ndim != 4:
-        raise InputError(f"only pictures can be moved or mirrored, but an input has {few.ndim - 1} axes")
-    given = before = scores(model, held, teacher, runtime)
+    probes = held.inputs(np.arange(min(PARITY_INPUTS, held.count)))
+    model = verified(source, {spec.name: probes}, runtime).model
+    if options.augmented and probes.ndim != 4:
+        raise InputError(f"only pictures can be moved or mirrored, but an input has {probes.ndim - 1} axes")
+    first_scores = before = scores(model, held, teacher, runtime)
     rounds = []
     with process_group(options.device) as process:
         progress = progress if process.is_main_process else silent
-        objective = _objective(rows, teacher, few, options, process, progress)
+        objective = _objective(rows, teacher, probes, options=options, process=process, progress=progress)
         for number, sparsity in enumerate(options.sparsities, 1):
             if sparsity is not None:
                 progress(f"pruning, round {number}", 0, 1)
                 model = _shared(process, functools.partial(_pruned, model, spec.name, rows, sparsity, options))
                 before = process.broadcast_from_main(functools.partial(scores, model, held, teacher, runtime))
             module = OnnxModule(ir.to_proto(model))
-            check_same(model, module, few, runtime)
+            check_same(model, module, probes, runtime)
             module.to(process.device)
             stage = "retraining" if options.rounds == 1 else f"retraining, round {number}"
             Job(
@@ -208,7 +208,7 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
             ).run()
             module.to("cpu")
             trained = _shared(process, functools.partial(_with_arrays, model, module.arrays()))
-            check_same(trained, module, few, runtime)
+            check_same(trained, module, probes, runtime)
             after = process.broadcast_from_main(functools.partial(scores, trained, held, teacher, runtime))
             rounds.append(_judged(sparsity, before, after, number < options.rounds))
             model = trained if rounds[-1].taken else model
@@ -218,15 +218,23 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     save_model(model, output, runtime.session)
     steps, zeros = len(rounds) * options.steps, _zeros(model, module.trained)
     after = rounds[-1].after if rounds[-1].taken else rounds[-1].before
-    return Retraining(steps, len(module.trained), zeros, given, after, tuple(rounds), test)
+    return Retraining(
+        steps=steps,
+        trained=len(module.trained),
+        zeros=zeros,
+        before=first_scores,
+        after=after,
+        rounds=tuple(rounds),
+        test=test,
+    )
 
 
 def _pruned(model: ir.Model, name: str, rows: Any, sparsity: float, options: RetrainOptions) -> ir.Model:
     """The model with a share of its weights removed, by `compress`; every tensor keeps its shape."""
-    chosen = np.random.default_rng(options.seed).permutation(rows.count)[:CALIBRATION]
+    calibration_rows = np.random.default_rng(options.seed).permutation(rows.count)[:CALIBRATION]
     return compress(
         model,
-        {name: rows.inputs(np.sort(chosen))},
+        {name: rows.inputs(np.sort(calibration_rows))},
         sparsity=sparsity,
         keep_unread=True,
         values="float32",
@@ -256,11 +264,11 @@ def _objective(
     if teacher is None:
         return labelled
     progress("asking the dense model", 0, 1)
-    wanted = teacher.outputs(rows)
+    dense_outputs = teacher.outputs(rows)
     if options.augmented:
-        imitated = live_imitation(teacher.module(few).to(process.device), wanted)
+        imitated = live_imitation(teacher.module(few).to(process.device), dense_outputs)
     else:
-        imitated = imitation(wanted, process.device)
+        imitated = imitation(dense_outputs, process.device)
     return imitated if labelled is None else both(labelled, imitated)
 
 
@@ -314,7 +322,7 @@ def _with_arrays(model: ir.Model, arrays: Mapping[str, npt.NDArray[np.float32]])
 def _zeros(model: ir.Model, names: Iterable[str]) -> int:
     """Zeros among the weights of two axes or more."""
     empty = (_empty(model.graph.initializers[name]) for name in names)
-    return sum(int(each.sum()) for each in empty if each.ndim > 1)
+    return sum(int(empty_mask.sum()) for empty_mask in empty if empty_mask.ndim > 1)
 
 
 def _empty(value: ir.Value) -> npt.NDArray[np.bool_]:

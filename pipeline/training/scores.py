@@ -66,17 +66,21 @@ def scores(model: ir.Model, examples: Examples | Any, teacher: Reference | None,
     """
     session = runtime.session(model)
     outputs = _outputs(session, session.inputs[0], examples)
-    wanted = None if teacher is None else teacher.outputs(examples)
-    if wanted is not None and wanted.shape != outputs.shape:
-        raise InputError(f"the dense model's output has the shape {wanted.shape}, the other model's {outputs.shape}")
+    dense_outputs = None if teacher is None else teacher.outputs(examples)
+    if dense_outputs is not None and dense_outputs.shape != outputs.shape:
+        raise InputError(
+            f"the dense model's output has the shape {dense_outputs.shape}, the other model's {outputs.shape}"
+        )
     if examples.labels is not None and outputs.ndim != 2:
         raise InputError(f"labels need one row of class scores an input, but the output has the shape {outputs.shape}")
     classes = outputs.argmax(1) if outputs.ndim == 2 else None
-    same = classes is not None and wanted is not None
+    same = classes is not None and dense_outputs is not None
     return Scores(
         None if examples.labels is None else float(np.mean(classes != examples.labels)),
-        float(np.mean(classes == wanted.argmax(1))) if same and wanted is not None else None,
-        None if wanted is None else float(np.mean((outputs - wanted) ** 2) / (np.var(wanted, axis=0).mean() or 1.0)),
+        float(np.mean(classes == dense_outputs.argmax(1))) if same and dense_outputs is not None else None,
+        None
+        if dense_outputs is None
+        else float(np.mean((outputs - dense_outputs) ** 2) / (np.var(dense_outputs, axis=0).mean() or 1.0)),
     )
 
 
@@ -96,5 +100,5 @@ def check_same(model: ir.Model, module: Any, inputs: npt.NDArray[np.float32], ru
 
 def _outputs(session: Any, name: str, examples: Any) -> npt.NDArray[np.float32]:
     parts = np.array_split(np.arange(examples.count), -(-examples.count // BATCH))
-    found = [next(iter(session.run({name: examples.inputs(part)}).values())) for part in parts]
-    return np.asarray(np.concatenate(found), np.float32)
+    outputs = [next(iter(session.run({name: examples.inputs(part)}).values())) for part in parts]
+    return np.asarray(np.concatenate(outputs), np.float32)

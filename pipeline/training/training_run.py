@@ -95,10 +95,17 @@ def train(
         InputError: an argument cannot be used, the folder holds another run, or PyTorch is not installed.
         CheckFailedError: the weights of an ONNX file do not give its outputs in the network.
     """
-    chosen = TrainOptions(**options)
+    settings = TrainOptions(**options)
     require_torch()
     with value_errors_as_input_errors():
-        return _train(network, Path(data), Path(out), None if init is None else Path(init), chosen, progress or silent)
+        return _train(
+            network,
+            Path(data),
+            Path(out),
+            init=None if init is None else Path(init),
+            options=settings,
+            progress=progress or silent,
+        )
 
 
 def silent(stage: str, done: int, count: int) -> None:
@@ -122,18 +129,25 @@ def _train(
     if data.classes is None:
         raise InputError(f"{path} has no labels: give class folders, or labels in the .npz")
     chosen = constants(preset, options)
-    held = max(round(options.validation * data.train.count), 1)
-    rows, kept = split(data.train, held, options.seed)
+    held_count = max(round(options.validation * data.train.count), 1)
+    rows, kept = split(data.train, held_count, options.seed)
     asked = {
         "data": data.digest(),
         "init": None if init is None else init.name,
         "seed": options.seed,
-        "validation": held,
+        "validation": held_count,
         **chosen.described(),
     }
     with training.process_group(options.device) as process:
         work = _Work(
-            out, rows, kept, data.test, chosen, options.seed, process, progress if process.is_main_process else silent
+            out=out,
+            rows=rows,
+            kept=kept,
+            test=data.test,
+            constants=chosen,
+            seed=options.seed,
+            process=process,
+            report=progress if process.is_main_process else silent,
         )
         module = _start(name, data.classes, options.seed, init, data.train).to(process.device)
         found = _found(out, asked, lambda: work.rehearsed(module))
@@ -142,7 +156,7 @@ def _train(
         if process.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
             run.save(out)
-            runs.save_samples(out, kept.inputs(np.arange(min(held, runs.SAMPLE_COUNT))))
+            runs.save_samples(out, kept.inputs(np.arange(min(held_count, runs.SAMPLE_COUNT))))
         process.wait()
         if chosen.trimming:
             return work.trimmed(module, run, init is not None)
@@ -189,9 +203,9 @@ def _load_onnx(module: Any, path: Path, data: Examples) -> None:
     model = read_model(path)[0].clone()
     UnpackWeights()(model)
     load_arrays(module, _initializers(model))
-    few = Part(data, np.arange(min(PARITY_INPUTS, data.count)))
+    probes = Part(data, np.arange(min(PARITY_INPUTS, data.count)))
     session = Runtime().session(model)
-    inputs = few.inputs(np.arange(few.count))
+    inputs = probes.inputs(np.arange(probes.count))
     difference = torch_difference(session, module, inputs)
     if not difference <= TOLERANCE:
         raise CheckFailedError(
@@ -201,11 +215,11 @@ def _load_onnx(module: Any, path: Path, data: Examples) -> None:
 
 
 def _initializers(model: ir.Model) -> dict[str, Any]:
-    found = {}
+    arrays = {}
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:
-            found[name] = value.const_value.numpy()
-    return found
+            arrays[name] = value.const_value.numpy()
+    return arrays
 
 
 def _found(out: Path, asked: Mapping[str, Any], search: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -273,12 +287,12 @@ class _Work:
             module,
             self.rows,
             self.kept,
-            objective,
-            self.constants.recipe,
-            plan,
-            self.seed,
-            self.process,
-            self.report,
+            objective=objective,
+            recipe=self.constants.recipe,
+            plan=plan,
+            seed=self.seed,
+            process=self.process,
+            report=self.report,
         )
         return {"allocation": best, "rehearsed errors": errors}
 
@@ -357,14 +371,14 @@ class _Work:
 
         parameters = list(module.parameters())
         return Training(
-            self.out,
-            run.network,
-            steps,
-            sum(parameter.numel() for parameter in parameters),
-            sum(int(parameter.count_nonzero()) for parameter in parameters),
-            layers,
-            widths,
-            run.found,
-            error_of(module, self.kept, self.process),
-            None if self.test is None else error_of(module, self.test, self.process),
+            folder=self.out,
+            network=run.network,
+            steps=steps,
+            parameters=sum(parameter.numel() for parameter in parameters),
+            nonzero=sum(int(parameter.count_nonzero()) for parameter in parameters),
+            layers=layers,
+            widths=widths,
+            found=run.found,
+            validation_error=error_of(module, self.kept, self.process),
+            test_error=None if self.test is None else error_of(module, self.test, self.process),
         )

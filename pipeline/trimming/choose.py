@@ -48,8 +48,8 @@ def give_biases(layers: Sequence[Layer]) -> None:
 
 def find_units(model: ir.Model, calibration: Calibration) -> Dependencies:
     """What hangs together in the model; one run of two samples shows the shapes."""
-    few = calibration.samples.subset(min(2, calibration.samples.count), np.random.default_rng(calibration.seed))
-    return analyse(model, observe(model, next(few.batches()), calibration.runtime))
+    samples = calibration.samples.subset(min(2, calibration.samples.count), np.random.default_rng(calibration.seed))
+    return analyse(model, observe(model, next(samples.batches()), calibration.runtime))
 
 
 def proof_feeds(calibration: Calibration) -> list[Feed]:
@@ -95,7 +95,13 @@ def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: 
     """Which of the candidates go, (units,): the cheapest, until the goal is saved or no more may go."""
     dependencies = plan.dependencies
     importance, candidates = price_units(
-        model, plan.layers, dependencies, plan.candidates, calibration, options, progress
+        model,
+        plan.layers,
+        dependencies,
+        candidates=plan.candidates,
+        calibration=calibration,
+        options=options,
+        progress=progress,
     )
     costs, total = unit_costs(model, dependencies, candidates, options.save)
     axes = unit_axes(dependencies, candidates, options.multiple)

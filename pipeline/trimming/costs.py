@@ -52,8 +52,8 @@ def unit_costs(model: ir.Model, dependencies: Dependencies, candidates: Ints, sa
         if is_constant(value) and value is not None and tensor(value).dtype in FLOATS:
             groups = max((slot.groups for slot in slots), default=1)
             weights.setdefault(value.name, _terms(1.0, [owners(slot.labels) for slot in slots], groups))
-    held = (value.const_value for value in model.graph.initializers.values())
-    total = sum(tensor.size for tensor in held if tensor is not None and tensor.dtype in FLOATS)
+    constants = (value.const_value for value in model.graph.initializers.values())
+    total = sum(tensor.size for tensor in constants if tensor is not None and tensor.dtype in FLOATS)
     return UnitCosts([term for terms in weights.values() for term in terms], len(candidates)), float(total)
 
 
@@ -97,5 +97,5 @@ def _terms(factor: float, owners: Sequence[Ints], groups: int) -> list[Term]:
     """A product of extents; where the first two axes are cut into groups, the sum of the products of each group."""
     if groups == 1:
         return [Term(factor, tuple(owners))]
-    rows, columns = (each.reshape(groups, -1) for each in owners[:2])
+    rows, columns = (owner_numbers.reshape(groups, -1) for owner_numbers in owners[:2])
     return [Term(factor, (row, column, *owners[2:])) for row, column in zip(rows, columns, strict=True)]

@@ -22,9 +22,9 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
     dependencies, removed = plan.dependencies, trimmed.removed
     groups = []
     for group in dependencies.groups:
-        gone = int(removed[list(group.units)].sum())
-        if gone:
-            groups.append(GroupFacts(group.node, group.operators, len(group.units), gone))
+        removed_count = int(removed[list(group.units)].sum())
+        if removed_count:
+            groups.append(GroupFacts(group.node, group.operators, len(group.units), removed_count))
     macs = multiply_adds(dependencies)
     return TrimFacts(
         asked=None if options.trim is None else options.trim_goal,
@@ -33,7 +33,7 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
         macs=macs.total(~removed),
         unread=int((removed & ~plan.removed).sum()),
         groups=tuple(groups),
-        frozen=tuple(dataclasses.asdict(each) for each in dependencies.frozen),
+        frozen=tuple(dataclasses.asdict(frozen) for frozen in dependencies.frozen),
         failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
         proof=trimmed.proof,
     )

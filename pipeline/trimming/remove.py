@@ -69,17 +69,17 @@ def with_unread(model: ir.Model, plan: TrimPlan, round_to: int) -> Mask:
     (see `rounding_step`).
     """
     read, dependencies = _Read(model), plan.dependencies
-    gone = plan.removed.copy()
+    going = plan.removed.copy()
     for number in plan.candidates:
         unit = dependencies.units[number]
-        gone[number] |= bool(unit.consumers) and not any(map(read, (*unit.consumers, *unit.zeroed)))
+        going[number] |= bool(unit.consumers) and not any(map(read, (*unit.consumers, *unit.zeroed)))
     for group in dependencies.groups:
         numbers = np.array(group.units)
-        unread = numbers[gone[numbers] & ~plan.removed[numbers]]
-        left = int((~gone[numbers]).sum())
+        unread = numbers[going[numbers] & ~plan.removed[numbers]]
+        left = int((~going[numbers]).sum())
         stay = max(1 - left, -left % rounding_step(len(numbers), round_to) if left else 1)
-        gone[unread[:stay]] = False
-    return gone
+        going[unread[:stay]] = False
+    return going
 
 
 class _Read:

@@ -83,13 +83,15 @@ def find_structures(
     work: RunFolder,
 ) -> Structures:
     """As `order_units`, unless the work folder has it."""
-    found = work.arrays("structures")
-    if found is None:
-        structures = order_units(model, selection, calibration, options, progress, milliseconds)
+    arrays = work.arrays("structures")
+    if arrays is None:
+        structures = order_units(
+            model, selection, calibration, options=options, progress=progress, milliseconds=milliseconds
+        )
         work.keep_arrays("structures", {"order": structures.order, "cuts": structures.cuts})
         return structures
     give_biases(selection.layers)
-    return Structures(no_units(model, selection.layers, calibration), found["order"], found["cuts"])
+    return Structures(no_units(model, selection.layers, calibration), arrays["order"], arrays["cuts"])
 
 
 def order_units(
@@ -114,16 +116,22 @@ def order_units(
     base = no_units(model, selection.layers, calibration)
     dependencies = base.dependencies
     importance, candidates = price_units(
-        model, base.layers, dependencies, base.candidates, calibration, options, progress
+        model,
+        base.layers,
+        dependencies,
+        candidates=base.candidates,
+        calibration=calibration,
+        options=options,
+        progress=progress,
     )
     rates = None if milliseconds is None else _rates(dependencies, milliseconds)
     costs = candidate_work(dependencies, candidates, rates)
     axes = unit_axes(dependencies, candidates, options.multiple)
     progress("choosing units", 0, 1)
     goal = MOST * costs.total(np.ones(len(candidates), bool))
-    found = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
+    unit_selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
     sizes = np.bincount(axes.of, minlength=len(axes.step)) + axes.fixed
-    return Structures(base, candidates[found.order], _cuts(axes.of[found.order], sizes, axes.step))
+    return Structures(base, candidates[unit_selection.order], _cuts(axes.of[unit_selection.order], sizes, axes.step))
 
 
 def _rates(dependencies: Dependencies, milliseconds: Mapping[str, float]) -> dict[str, float]:

@@ -51,7 +51,7 @@ class TrimPlan:
     def described(self) -> dict[str, Any]:
         """What was chosen, as JSON values."""
         failed = [
-            (next(at for at, each in enumerate(self.dependencies.groups) if each is group), reason)
+            (next(at for at, other in enumerate(self.dependencies.groups) if other is group), reason)
             for group, reason in self.failed
         ]
         removed, candidates = np.flatnonzero(self.removed).tolist(), self.candidates.tolist()
@@ -70,9 +70,11 @@ class TrimPlan:
         result = {}
         for layer in self.layers:
             owners = Owners.of(layer, self.dependencies)
-            gone = RemovedSlices(solvers.owned(owners.columns, self.removed), solvers.owned(owners.rows, self.removed))
-            if gone.columns.any() or gone.rows.any():
-                result[layer.name] = gone
+            slices = RemovedSlices(
+                solvers.owned(owners.columns, self.removed), solvers.owned(owners.rows, self.removed)
+            )
+            if slices.columns.any() or slices.rows.any():
+                result[layer.name] = slices
         return result
 
 

@@ -71,7 +71,7 @@ class _Sum:
             # Y is (steps, directions, batch, hidden), Y_h without the steps (as is Y_c, where neither is an output);
             # X (steps, batch, inputs) has no directions
             x, hidden = arrays[0], self.slot.index == 2
-            inputs = [x[..., each, :, :] if hidden else x for each in range(len(weight))]
+            inputs = [x[..., direction, :, :] if hidden else x for direction in range(len(weight))]
             count = x.shape[-2]
             return _added(_weighted(w.T, _rows(part, -1), count) for w, part in zip(weight, inputs, strict=True))
         groups = self.node.attributes.get_int("group", 1)
@@ -95,24 +95,24 @@ def uncorrected(
     if not sums:
         return [], unknown
     count = min(OBSERVED, calibration.samples.count)
-    few = calibration.samples.subset(count, np.random.default_rng(calibration.seed))
-    names = sorted({name for each in sums for name in each.values})
+    samples = calibration.samples.subset(count, np.random.default_rng(calibration.seed))
+    names = sorted({name for consumer in sums for name in consumer.values})
     session = calibration.runtime.session(tapped(model, names))
-    totals: list[Array] = [np.zeros((len(each.owners), len(each.owners))) for each in sums]
+    totals: list[Array] = [np.zeros((len(consumer.owners), len(consumer.owners))) for consumer in sums]
     energy = np.zeros(len(sums))
-    for feed in few.batches():
+    for feed in samples.batches():
         values = session.run(feed, names)
-        for at, each in enumerate(sums):
-            found, whole = each.energies(values)
-            totals[at] += found
+        for at, consumer in enumerate(sums):
+            energies, whole = consumer.energies(values)
+            totals[at] += energies
             energy[at] += whole
-    for node in {each.node for each in sums if each.node.op_type in RECURRENT}:
-        same = [at for at, each in enumerate(sums) if each.node is node]
+    for node in {consumer.node for consumer in sums if consumer.node.op_type in RECURRENT}:
+        same = [at for at, consumer in enumerate(sums) if consumer.node is node]
         energy[same] = energy[same].sum()  # gates see the sum of what both weights make
     scale = 1.0 / np.maximum(energy, np.finfo(float).tiny)
     return [
-        Uncorrected(*by_unit(total * factor, each.owners))
-        for total, factor, each in zip(totals, scale, sums, strict=True)
+        Uncorrected(*by_unit(total * factor, consumer.owners))
+        for total, factor, consumer in zip(totals, scale, sums, strict=True)
     ], unknown
 
 
@@ -155,8 +155,8 @@ def _weighted(weight: npt.NDArray[Any], rows: Array, samples: int) -> tuple[Arra
 def _product(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> tuple[Array, float]:
     """Of A B summed over A's last axis, (..., rows, indices) and (..., indices, columns)."""
     one, other = left.astype(np.float64), right.astype(np.float64)
-    each = (np.swapaxes(one, -1, -2) @ one) * (other @ np.swapaxes(other, -1, -2))
-    total = each.reshape(-1, *each.shape[-2:]).sum(axis=0)
+    products = (np.swapaxes(one, -1, -2) @ one) * (other @ np.swapaxes(other, -1, -2))
+    total = products.reshape(-1, *products.shape[-2:]).sum(axis=0)
     return total, float(total.sum())
 
 

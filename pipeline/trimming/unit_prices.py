@@ -43,11 +43,11 @@ def price_units(
         progress("counting zeros", 0, 1)
         apoz = count_zeros(model, dependencies, calibration)
         of = np.array([unit.group for unit in dependencies.units], np.int64)
-        chosen = candidates[idle(apoz, of)[candidates]]
-        return FixedImportance(1.0 - apoz[chosen]), chosen
+        idle_candidates = candidates[idle(apoz, of)[candidates]]
+        return FixedImportance(1.0 - apoz[idle_candidates]), idle_candidates
     number = np.full(len(dependencies.units) + 1, STAYS)
     number[candidates] = np.arange(len(candidates))
-    consumers = _consumers(model, layers, dependencies, number, calibration, progress)
+    consumers = _consumers(model, layers, dependencies, number=number, calibration=calibration, progress=progress)
     sums, unknown = uncorrected(model, dependencies, number, calibration)
     extra = _shares_of(model, dependencies, unknown)[candidates]
     return ObsImportance([*consumers, *sums], len(candidates), extra), candidates
@@ -79,10 +79,10 @@ def _consumers(
 def _shares_of(model: ir.Model, dependencies: Dependencies, slots: Sequence[Slot]) -> Array:
     """Share of the squares of weights, of which nothing else is known, along the axes that units own, (units,)."""
     share = _Shares(model)
-    wanted = {(slot.node, slot.index, slot.axis) for slot in slots}
+    places = {(slot.node, slot.index, slot.axis) for slot in slots}
     return np.array(
         [
-            sum(share(part) for part in unit.consumers if (part.node, part.index, part.axis) in wanted)
+            sum(share(part) for part in unit.consumers if (part.node, part.index, part.axis) in places)
             for unit in dependencies.units
         ],
         np.float64,
@@ -130,7 +130,7 @@ def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibr
         epsilon: what counts as 0, as a share of the root mean square of the values of all units.
     """
     nodes = {label(node): node for node in model.graph}
-    read = {each.node for unit in dependencies.units for each in unit.consumers}
+    read = {consumer.node for unit in dependencies.units for consumer in unit.consumers}
     values = [v.name or "" for name in read for v in nodes[name].inputs if v is not None and not is_constant(v)]
     shown = sorted({name for name in values if name in dependencies.tracks.axes})
     session = calibration.runtime.session(tapped(model, shown))
@@ -140,9 +140,9 @@ def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibr
             zeros = np.abs(value) <= epsilon * np.sqrt(np.mean(np.square(value, dtype=np.float64)))
             for axis, labels in enumerate(dependencies.tracks.axes[name]):
                 owners = owners_of(labels, dependencies)
-                chosen = owners != STAYS
-                if chosen.any():
+                owned_rows = owners != STAYS
+                if owned_rows.any():
                     rows = np.moveaxis(zeros, axis, 0).reshape(value.shape[axis], -1)
-                    np.add.at(count, owners[chosen], np.count_nonzero(rows, axis=1)[chosen])
-                    np.add.at(total, owners[chosen], rows.shape[1])
+                    np.add.at(count, owners[owned_rows], np.count_nonzero(rows, axis=1)[owned_rows])
+                    np.add.at(total, owners[owned_rows], rows.shape[1])
     return np.asarray(count / np.maximum(total, 1.0))

@@ -87,11 +87,11 @@ def expected_drop(evidence: DropEstimate, tried: Sequence[DropEstimate]) -> floa
         evidence: of the model in question.
         tried: of this one and others, on the same inputs.
     """
-    near = [each for each in tried if _goes_both_ways(each)]
-    most = max((each.samples * each.changed for each in near), default=0.0)
+    near = [estimate for estimate in tried if _goes_both_ways(estimate)]
+    most = max((estimate.samples * estimate.changed for estimate in near), default=0.0)
     if evidence.measure != "top-1" or evidence not in near or most < FEWEST_CHANGED:
         return evidence.drop
-    factor = sum(each.drop * each.changed for each in near) / sum(each.changed**3 for each in near)
+    factor = sum(estimate.drop * estimate.changed for estimate in near) / sum(estimate.changed**3 for estimate in near)
     return max(factor * evidence.changed**2, evidence.low) if factor > 0.0 else evidence.drop
 
 
@@ -117,7 +117,9 @@ def paired_proportion_ci(measure: Measure, samples: int, right: int, lost: int, 
     spread = math.sqrt(max((lost + gained) / samples - drop**2, 0.0))
     high = _tango(samples, lost, gained)
     low = -_tango(samples, gained, lost)
-    return DropEstimate(measure, samples, right / samples, drop, low, high, spread)
+    return DropEstimate(
+        measure=measure, samples=samples, dense=right / samples, drop=drop, low=low, high=high, spread=spread
+    )
 
 
 def _tango(count: int, lost: int, gained: int) -> float:
@@ -149,15 +151,15 @@ def pool_folds(parts: Sequence[DropEstimate]) -> DropEstimate:
     """
     if len(parts) == 1:
         return parts[0]
-    measure, samples = parts[0].measure, sum(each.samples for each in parts)
+    measure, samples = parts[0].measure, sum(part.samples for part in parts)
 
     def mean(figure: Callable[[DropEstimate], float]) -> float:
-        return sum(each.samples * figure(each) for each in parts) / samples
+        return sum(part.samples * figure(part) for part in parts) / samples
 
     dense, drop = mean(lambda each: each.dense), mean(lambda each: each.drop)
     if measure == "outputs":
         return _student(measure, dense, samples, drop, mean(_variance) + mean(lambda each: each.drop**2) - drop**2)
-    right, differ, balance = (round(samples * each) for each in (dense, mean(lambda each: each.changed), drop))
+    right, differ, balance = (round(samples * share) for share in (dense, mean(lambda each: each.changed), drop))
     return paired_proportion_ci(measure, samples, right, (differ + balance) // 2, (differ - balance) // 2)
 
 
@@ -170,7 +172,9 @@ def _student(measure: Measure, dense: float, count: int, drop: float, variance: 
     """Student's bounds of a mean, from that of `count` inputs and the mean square about it."""
     spread = math.sqrt(variance * count / (count - 1)) if count > 1 else math.inf
     reach = float(scipy.stats.t.ppf(CONFIDENCE, count - 1)) * spread / math.sqrt(count) if count > 1 else math.inf
-    return DropEstimate(measure, count, dense, drop, drop - reach, drop + reach, spread)
+    return DropEstimate(
+        measure=measure, samples=count, dense=dense, drop=drop, low=drop - reach, high=drop + reach, spread=spread
+    )
 
 
 def bootstrap_ci(
@@ -193,4 +197,12 @@ def bootstrap_ci(
     drops = told if 2 * len(told) > RESAMPLES else drops
     low, high = np.quantile(drops, (1.0 - CONFIDENCE, CONFIDENCE))
     spread = float(np.std(drops, ddof=1)) * math.sqrt(samples)
-    return DropEstimate("metric", samples, dense, drop, min(float(low), drop), max(float(high), drop), spread)
+    return DropEstimate(
+        measure="metric",
+        samples=samples,
+        dense=dense,
+        drop=drop,
+        low=min(float(low), drop),
+        high=max(float(high), drop),
+        spread=spread,
+    )

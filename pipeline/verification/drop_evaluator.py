@@ -63,13 +63,13 @@ class DropEvaluator:
 
     def _top(self, session: Session) -> npt.NDArray[np.int64] | None:
         """Top class of each sample, (samples,); None where the model gives no class scores."""
-        found = []
+        classes = []
         for feed in self._samples.batches():
             scores = class_scores(session.run(feed), feed, self._samples)
             if scores is None:
                 return None
-            found.append(scores.argmax(axis=1))
-        return np.concatenate(found)
+            classes.append(scores.argmax(axis=1))
+        return np.concatenate(classes)
 
     def _by_answers(self, dense: npt.NDArray[np.int64], now: npt.NDArray[np.int64] | None) -> DropEstimate:
         if now is None or now.shape != dense.shape:
@@ -90,7 +90,7 @@ class DropEvaluator:
         def again(chosen: npt.NDArray[np.int64]) -> float:
             labels = None if self._labels is None else self._labels[chosen]
             drawn = ({name: array[chosen] for name, array in side.items()} for side in sides)
-            before, after = (apply_metric(function, each, labels) for each in drawn)
+            before, after = (apply_metric(function, outputs, labels) for outputs in drawn)
             return before - after
 
         if any(len(array) != count for side in sides for array in side.values()):
@@ -118,15 +118,15 @@ class DropEvaluator:
                     energies.setdefault(name, []).append(energy)
         if not errors:
             raise InputError("the model has no float output to compare: give --sparsity or --trim in place of a goal")
-        apart = all([len(each) if each.ndim else None for each in batches] == counts for batches in errors.values())
+        apart = all([len(batch) if batch.ndim else None for batch in batches] == counts for batches in errors.values())
         shares = []
         for name in errors:
             error, energy = (_summed(side[name], apart) for side in (errors, energies))
             shares.append(error / max(float(np.mean(energy)), np.finfo(float).tiny))
-        found = np.mean(shares, axis=0)
-        if not np.isfinite(found).all():
+        share = np.mean(shares, axis=0)
+        if not np.isfinite(share).all():
             raise CheckFailedError("an output of a candidate is NaN or infinite where it was not")
-        return student_ci("outputs", 1.0, found)
+        return student_ci("outputs", 1.0, share)
 
 
 def _squares(dense: Array, candidate: Array) -> tuple[Array, Array]:

@@ -58,12 +58,12 @@ class EquivalenceCheck:
     @property
     def holds(self) -> bool:
         """Whether the trimmed model ran, and is the masked one wherever they were compared."""
-        return not self.failure and all(each.difference <= self.tolerance for each in self.outputs)
+        return not self.failure and all(output.difference <= self.tolerance for output in self.outputs)
 
     @property
     def is_informative(self) -> bool:
         """Whether an output varies over the inputs."""
-        return any(each.varies for each in self.outputs)
+        return any(output.varies for output in self.outputs)
 
     def __str__(self) -> str:
         """One sentence."""
@@ -92,20 +92,20 @@ def check_equivalence(masked: ir.Model, trimmed: ir.Model, feeds: Iterable[Feed]
     """
     entering = _sigmoids(masked)
     names = list(dict.fromkeys([*_compared(masked), *entering.values()]))
-    held = list(feeds)
+    feeds_to_run = list(feeds)
     tolerance = TOLERANCE_HALF if _is_half(masked) else TOLERANCE
     worst: dict[str, float] = dict.fromkeys(names, 0.0)
     varies: dict[str, bool] = {}
     for optimise in (False, True):
-        wanted = _run(masked, names, held, runtime, optimise)
+        expected = _run(masked, names, feeds_to_run, runtime, optimise)
         try:
-            found = _run(trimmed, names, held, runtime, optimise)
+            actual = _run(trimmed, names, feeds_to_run, runtime, optimise)
             for name in names:
                 scale = _RANGE if name in entering else 0.0
-                worst[name] = max(worst[name], _difference(wanted[name], found[name], scale))
+                worst[name] = max(worst[name], _difference(expected[name], actual[name], scale))
         except CheckFailedError as error:
             return EquivalenceCheck((), tolerance, f"the trimmed model does not run: {error}")
-        varies |= {name: _varies(wanted[name]) for name in names}
+        varies |= {name: _varies(expected[name]) for name in names}
     return EquivalenceCheck(tuple(OutputProof(name, worst[name], varies[name]) for name in names), tolerance)
 
 
@@ -126,9 +126,9 @@ def _difference(wanted: list[Any], found: list[Any], scale: float) -> float:
     pairs = list(zip(wanted, found, strict=True))
     if not pairs or any(not isinstance(a, np.ndarray) or np.shape(a) != np.shape(b) for a, b in pairs):
         return relative_difference(wanted, found)
-    one, other = (np.concatenate([np.ravel(each) for each in side]) for side in (wanted, found))
+    one, other = (np.concatenate([np.ravel(array) for array in side]) for side in (wanted, found))
     if scale:  # one more element, the same on both sides
-        one, other = (np.append(each, np.asarray(scale, each.dtype)) for each in (one, other))
+        one, other = (np.append(values, np.asarray(scale, values.dtype)) for values in (one, other))
     return relative_difference(one, other)
 
 
@@ -161,13 +161,15 @@ def _origins(output: ir.Value) -> Iterator[str]:
         node = value.producer()
         if node is None or node.op_type in DISCRETE:
             break
-        value = next((each for each in node.inputs if each is not None and not each.is_initializer()), None)
+        value = next(
+            (candidate for candidate in node.inputs if candidate is not None and not candidate.is_initializer()), None
+        )
     node = value.producer() if value is not None else None
     if node is None or node.op_type not in DISCRETE:
         yield output.name or ""
         return
     count = 2 if node.op_type == "NonMaxSuppression" else 1
-    yield from (each.name for each in node.inputs[:count] if each is not None and each.name and not _is_fed(each))
+    yield from (value.name for value in node.inputs[:count] if value is not None and value.name and not _is_fed(value))
 
 
 def _is_fed(value: ir.Value) -> bool:
@@ -176,8 +178,8 @@ def _is_fed(value: ir.Value) -> bool:
 
 def _is_half(model: ir.Model) -> bool:
     half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    made = (value for node in model.graph for value in node.outputs)
-    values = (*model.graph.inputs, *model.graph.initializers.values(), *made)
+    produced = (value for node in model.graph for value in node.outputs)
+    values = (*model.graph.inputs, *model.graph.initializers.values(), *produced)
     casts = (node.attributes.get_int("to", 0) for node in model.graph if node.op_type == "Cast")
     return any(value.dtype in half for value in values) or any(kind in half for kind in casts)
 
@@ -186,7 +188,7 @@ def _varies(arrays: Sequence[Any]) -> bool:
     """Whether a value differs between samples: between feeds, or along axis 0."""
     first = arrays[0]
     if not isinstance(first, np.ndarray):
-        return any(each != first for each in arrays[1:])
-    if any(each.shape != first.shape or not np.array_equal(each, first) for each in arrays[1:]):
+        return any(array != first for array in arrays[1:])
+    if any(array.shape != first.shape or not np.array_equal(array, first) for array in arrays[1:]):
         return True
     return first.ndim > 0 and len(first) > 1 and bool(np.any(first != first[:1]))

@@ -68,18 +68,39 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
     Raises:
         InputError: it cannot be used, or is too little to guide a search.
     """
-    given = open_by_options(source, data, options, options.limit)
-    warnings = _without_folder(given.warnings, data)
+    samples = open_by_options(source, data, options, options.limit)
+    warnings = _without_folder(samples.warnings, data)
     if test is None:
-        found = _halved(Inputs(data, None, given, None, (), given, False, warnings), options)
+        inputs = _halved(
+            Inputs(
+                data=data,
+                test=None,
+                calibration=samples,
+                guide=None,
+                folds=(),
+                held=samples,
+                held_out=False,
+                warnings=warnings,
+            ),
+            options,
+        )
     else:
-        held = open_by_options(source, test, options, None)
-        found = Inputs(data, test, given, None, (), held, True, (*warnings, *_without_folder(held.warnings, test)))
-    divided = found if options.goals is None else _guided(found, options.goals, options)
+        test_samples = open_by_options(source, test, options, None)
+        inputs = Inputs(
+            data=data,
+            test=test,
+            calibration=samples,
+            guide=None,
+            folds=(),
+            held=test_samples,
+            held_out=True,
+            warnings=(*warnings, *_without_folder(test_samples.warnings, test)),
+        )
+    divided = inputs if options.goals is None else _guided(inputs, options.goals, options)
     if options.pictures is None or not options.pictures.mirror:
         return divided
     axis = options.pictures.width_axis
-    folds = tuple(Fold(each.corrected.mirrored(axis), each.guide) for each in divided.folds)
+    folds = tuple(Fold(fold.corrected.mirrored(axis), fold.guide) for fold in divided.folds)
     return dataclasses.replace(divided, calibration=divided.calibration.mirrored(axis), folds=folds)
 
 
@@ -88,8 +109,8 @@ def _halved(inputs: Inputs, options: Options) -> Inputs:
     if inputs.calibration.count >= FEWEST_TO_SPLIT:
         # a large fixed batch may leave no whole feed to hold out
         with contextlib.suppress(InputError):
-            held, rest = inputs.calibration.split(HELD_OUT, np.random.default_rng(options.seed))
-            return dataclasses.replace(inputs, calibration=rest, held=held, held_out=True)
+            held_samples, rest = inputs.calibration.split(HELD_OUT, np.random.default_rng(options.seed))
+            return dataclasses.replace(inputs, calibration=rest, held=held_samples, held_out=True)
     return inputs
 
 
@@ -102,21 +123,21 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
     Raises:
         InputError: there are too few.
     """
-    given = inputs.calibration
-    if not inputs.held_out or given.count < FEWEST_TO_SPLIT // 2:
+    samples = inputs.calibration
+    if not inputs.held_out or samples.count < FEWEST_TO_SPLIT // 2:
         raise InputError(
-            f"{given.count} inputs are too few for {goals}, which needs some to correct on, others to guide it "
+            f"{samples.count} inputs are too few for {goals}, which needs some to correct on, others to guide it "
             f"and others to report: give {FEWEST_TO_SPLIT} or more, or --sparsity or --trim in place of a goal"
         )
-    share = 1.0 - min(GUIDING, MOST_CORRECTED / given.count)
+    share = 1.0 - min(GUIDING, MOST_CORRECTED / samples.count)
     try:
-        guide, rest = given.split(share, np.random.default_rng([options.seed, 1]))
+        guide, rest = samples.split(share, np.random.default_rng([options.seed, 1]))
     except InputError as error:
         raise InputError(f"the inputs cannot be divided for {goals}: {error}") from error
     simple = options.trim is None and not goals.is_structural and options.metric is None
-    few = goals.max_drop is not None and not has_enough_samples(guide.count // 2, goals.max_drop)
-    if simple and few and given.count <= 2 * MOST_CORRECTED:
-        return dataclasses.replace(inputs, guide=given, folds=(Fold(rest, guide), Fold(guide, rest)))
+    is_small = goals.max_drop is not None and not has_enough_samples(guide.count // 2, goals.max_drop)
+    if simple and is_small and samples.count <= 2 * MOST_CORRECTED:
+        return dataclasses.replace(inputs, guide=samples, folds=(Fold(rest, guide), Fold(guide, rest)))
     return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
 
 

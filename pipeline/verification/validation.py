@@ -119,36 +119,36 @@ def validate(
     function = load_metric(metric)
     scoring = (_Scoring(function is not None), _Scoring(function is not None))
     sums: dict[str, _Sums] = {}
-    agreed = seen = classes = 0
+    agreed = seen_count = classes = 0
     labels_seen: list[npt.NDArray[np.int64]] = []
     for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
-        found = (dense.run(feed), compressed.run(feed))
-        _accumulate(sums, *found, len(feed[samples.specs[0].name]) if samples.batched else 1)
-        scores = [class_scores(outputs, feed, samples) for outputs in found]
+        both_outputs = (dense.run(feed), compressed.run(feed))
+        _accumulate(sums, *both_outputs, len(feed[samples.specs[0].name]) if samples.batched else 1)
+        scores = [class_scores(outputs, feed, samples) for outputs in both_outputs]
         if labels is not None:
             labels = labels + label_offset
             labels_seen.append(labels)
             if scores[0] is not None:
                 _check_labels(labels, scores[0].shape[1], label_offset)
-        for side, outputs, score in zip(scoring, found, scores, strict=True):
+        for side, outputs, score in zip(scoring, both_outputs, scores, strict=True):
             side.update(outputs, score, labels)
         if scores[0] is not None and scores[1] is not None:
             classes = scores[0].shape[1]
-            seen += len(scores[0])
+            seen_count += len(scores[0])
             agreed += int((scores[0].argmax(axis=1) == scores[1].argmax(axis=1)).sum())
     joined = np.concatenate(labels_seen) if labels_seen else None
-    labelled = joined is not None and seen > 0
+    labelled = joined is not None and seen_count > 0
     values = [_apply(function, side.kept, joined) if function else None for side in scoring]
-    results = [side.result(max(seen, 1), labelled, classes, v) for side, v in zip(scoring, values, strict=True)]
+    results = [side.result(max(seen_count, 1), labelled, classes, v) for side, v in zip(scoring, values, strict=True)]
     return Validation(
-        samples.count,
-        held_out,
-        tuple(each.fidelity(name) for name, each in sums.items()),
-        agreed / seen if seen else None,
-        _only_right(*scoring) if labelled else None,
-        _only_right(*scoring[::-1]) if labelled else None,
-        results[0],
-        results[1],
+        samples=samples.count,
+        held_out=held_out,
+        outputs=tuple(output_sums.fidelity(name) for name, output_sums in sums.items()),
+        agreement=agreed / seen_count if seen_count else None,
+        lost=_only_right(*scoring) if labelled else None,
+        gained=_only_right(*scoring[::-1]) if labelled else None,
+        dense=results[0],
+        compressed=results[1],
     )
 
 
@@ -179,17 +179,17 @@ def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[
             continue
         if value.dtype != other.dtype:
             raise CheckFailedError(f"output {name!r} has type {other.dtype} after compression, {value.dtype} before")
-        found = sums.setdefault(name, _Sums())
-        found.given.update(hash(row.tobytes()) for row in (value if value.shape[:1] == (count,) else [value]))
+        output_sums = sums.setdefault(name, _Sums())
+        output_sums.given.update(hash(row.tobytes()) for row in (value if value.shape[:1] == (count,) else [value]))
         if value.shape != other.shape:
-            found.error = np.nan
+            output_sums.error = np.nan
             continue
         wide, narrow = value.astype(np.float64), other.astype(np.float64)
         usable = np.isfinite(wide)
         if not np.isfinite(narrow[usable]).all():
             raise CheckFailedError(f"output {name!r} of the compressed model is NaN or infinite where it was not")
-        found.error += float(np.sum((narrow[usable] - wide[usable]) ** 2))
-        found.energy += float(np.sum(wide[usable] ** 2))
+        output_sums.error += float(np.sum((narrow[usable] - wide[usable]) ** 2))
+        output_sums.energy += float(np.sum(wide[usable] ** 2))
 
 
 def class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:

@@ -74,11 +74,11 @@ def _places(scope: NodeAxes, given: tuple[int, ...] | None) -> set[int]:
 
 @operator(*(f"Reduce{kind}" for kind in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp")))
 def _reduce(scope: NodeAxes) -> None:
-    given = scope.numbers(1, "axes")
-    if not given and scope.node.attributes.get_int("noop_with_empty_axes", 0) == 1:
+    axes_input = scope.numbers(1, "axes")
+    if not axes_input and scope.node.attributes.get_int("noop_with_empty_axes", 0) == 1:
         scope.emit(scope.axes(0))
         return
-    _collapse(scope, _places(scope, given))
+    _collapse(scope, _places(scope, axes_input))
 
 
 @operator("ReduceSumSquare")

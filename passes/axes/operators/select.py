@@ -77,7 +77,7 @@ def _bound_lists(source: NodeAxes | Removal) -> list[tuple[int, ...] | None]:
         if attribute is not None:
             lists.append(tuple(attribute.as_ints()))
         else:
-            lists.append(None if constant is None else tuple(int(each) for each in constant.ravel()))
+            lists.append(None if constant is None else tuple(int(number) for number in constant.ravel()))
     return lists
 
 
@@ -115,8 +115,8 @@ def _rewrite_slice(removal: Removal) -> Iterator[Edit]:
 def _write(removal: Removal, index: int, name: str, changes: Mapping[int, int]) -> Iterator[Edit]:
     attribute = removal.node.attributes.get(name)
     if changes and attribute is not None:
-        held = attribute.as_ints()
-        yield SetAttribute(removal.name, name, tuple(changes.get(k, n) for k, n in enumerate(held)))
+        sizes = attribute.as_ints()
+        yield SetAttribute(removal.name, name, tuple(changes.get(k, n) for k, n in enumerate(sizes)))
     elif changes and removal.constant(index) is not None:
         yield from removal.entries(index, changes)
 
@@ -172,24 +172,24 @@ def _gather(scope: NodeAxes) -> None:
 # ------------------------------------------------------------------------------------------------ Pad, Tile
 def _pads(numbers: tuple[int, ...], axes: tuple[int, ...], rank: int) -> dict[int, tuple[int, int, int]]:
     """By axis: place in the list, and indices added before and after."""
-    given = [a % rank for a in axes] or list(range(rank))
-    return {a: (k, numbers[k], numbers[k + len(given)]) for k, a in enumerate(given)}
+    listed_axes = [a % rank for a in axes] or list(range(rank))
+    return {a: (k, numbers[k], numbers[k + len(listed_axes)]) for k, a in enumerate(listed_axes)}
 
 
 def _rewrite_pad(removal: Removal) -> Iterator[Edit]:
     output = removal.output_axes()
     attribute, constant = removal.node.attributes.get("pads"), removal.constant(1)
-    held = attribute.as_ints() if attribute is not None else () if constant is None else constant.ravel().tolist()
-    given = removal.constant(3)
-    axes = () if given is None else tuple(int(each) for each in given.ravel())
+    numbers = attribute.as_ints() if attribute is not None else () if constant is None else constant.ravel().tolist()
+    axes_input = removal.constant(3)
+    axes = () if axes_input is None else tuple(int(axis) for axis in axes_input.ravel())
     new: dict[int, int] = {}
-    for at, (place, before, after) in _pads(tuple(held), axes, len(output)).items() if held else ():
+    for at, (place, before, after) in _pads(tuple(numbers), axes, len(output)).items() if numbers else ():
         keep = removal.keep(output[at])
         new[place] = int(keep[: max(before, 0)].sum()) if before > 0 else before
-        new[place + len(held) // 2] = int(keep[len(keep) - after :].sum()) if after > 0 else after
-    changed = {place: value for place, value in new.items() if held[place] != value}
+        new[place + len(numbers) // 2] = int(keep[len(keep) - after :].sum()) if after > 0 else after
+    changed = {place: value for place, value in new.items() if numbers[place] != value}
     if attribute is not None and changed:
-        yield SetAttribute(removal.name, "pads", tuple(new[place] for place in range(len(held))))
+        yield SetAttribute(removal.name, "pads", tuple(new[place] for place in range(len(numbers))))
     elif changed:
         yield from removal.entries(1, changed)
 

@@ -23,17 +23,21 @@ def _transpose(scope: NodeAxes) -> None:
 @operator("Squeeze", zero="first")
 def _squeeze(scope: NodeAxes) -> None:
     axes = scope.axes(0)
-    given = scope.numbers(1, "axes")
-    gone = {at % len(axes) for at in given} if given else {at for at, axis in enumerate(axes) if len(axis) == 1}
-    scope.emit([axis for at, axis in enumerate(axes) if at not in gone])
+    listed_axes = scope.numbers(1, "axes")
+    squeezed = (
+        {at % len(axes) for at in listed_axes}
+        if listed_axes
+        else {at for at, axis in enumerate(axes) if len(axis) == 1}
+    )
+    scope.emit([axis for at, axis in enumerate(axes) if at not in squeezed])
 
 
 @operator("Unsqueeze", zero="first")
 def _unsqueeze(scope: NodeAxes) -> None:
-    axes, given = scope.axes(0), scope.numbers(1, "axes") or ()
-    rank = len(axes) + len(given)
-    new, held = {at % rank for at in given}, iter(axes)
-    scope.emit([scope.fixed(1) if at in new else next(held) for at in range(rank)])
+    axes, listed_axes = scope.axes(0), scope.numbers(1, "axes") or ()
+    rank = len(axes) + len(listed_axes)
+    new, remaining = {at % rank for at in listed_axes}, iter(axes)
+    scope.emit([scope.fixed(1) if at in new else next(remaining) for at in range(rank)])
 
 
 # ------------------------------------------------------------------------------------------------ Reshape
@@ -103,7 +107,7 @@ def _runs(before: tuple[int, ...], after: tuple[int, ...]) -> Iterator[tuple[lis
 
 def _factors(left: list[int], right: list[int]) -> list[int] | None:
     """The finest common factors of two lists of extents with one product, in order; None where there are none."""
-    cuts = sorted({int(each) for side in (left, right) for each in np.cumprod(side[::-1])})
+    cuts = sorted({int(product) for side in (left, right) for product in np.cumprod(side[::-1])})
     steps = [1, *cuts]
     if any(high % low for low, high in itertools.pairwise(steps)):
         return None
@@ -126,10 +130,10 @@ def _input_factors(scope: NodeAxes, axes: list[Axis], sizes: list[int]) -> list[
     """A label axis for each factor; an input axis that is one factor stands for it."""
     factors: list[Axis] = []
     for axis, taken in zip(axes, _spans([len(axis) for axis in axes], sizes), strict=True):
-        made = [axis] if len(taken) == 1 else [scope.fresh(sizes[i]) for i in taken]
+        new_axes = [axis] if len(taken) == 1 else [scope.fresh(sizes[i]) for i in taken]
         if len(taken) > 1:
-            scope.split(axis, made)
-        factors.extend(made)
+            scope.split(axis, new_axes)
+        factors.extend(new_axes)
     return factors
 
 
@@ -198,9 +202,9 @@ def _constant_of_shape(scope: NodeAxes) -> None:
 def _rewrite_resize(removal: Removal) -> Iterator[Edit]:
     """Sizes of axes that are not resized; their scale is 1 whatever they are."""
     if len(removal.node.inputs) > 3 and removal.node.inputs[3] is not None:
-        given = removal.node.attributes.get_ints("axes", tuple(range(len(removal.axes(0)))))
+        listed_axes = removal.node.attributes.get_ints("axes", tuple(range(len(removal.axes(0)))))
         axes = removal.output_axes()
-        new = {k: removal.extent(axes[at]) for k, at in enumerate(given) if removal.changed(axes[at])}
+        new = {k: removal.extent(axes[at]) for k, at in enumerate(listed_axes) if removal.changed(axes[at])}
         yield from removal.entries(3, new)
 
 
@@ -214,6 +218,6 @@ def _resize(scope: NodeAxes) -> None:
             scope.freeze([axis], "" if at > 1 else "it is resized")
         result.append(axis if passes else scope.fixed(extent))
     if scope.has(3):
-        given = scope.node.attributes.get_ints("axes", tuple(range(len(axes))))
-        scope.sizes(3, [result[at] for at in given])
+        listed_axes = scope.node.attributes.get_ints("axes", tuple(range(len(axes))))
+        scope.sizes(3, [result[at] for at in listed_axes])
     scope.emit(result)

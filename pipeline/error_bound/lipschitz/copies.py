@@ -67,14 +67,14 @@ def _scales(step: Step, inner: Extent, outer: Extent) -> list[float]:
     place = 2 if step.node.op_type == "Resize" and step.opset >= 11 else 1
     value = step.node.inputs[place] if place < len(step.node.inputs) else None
     if attribute is not None:
-        given = [float(scale) for scale in attribute.as_floats()]
+        scales = [float(scale) for scale in attribute.as_floats()]
     elif value is None:
         return ratios
     else:
-        given = [float(scale) for scale in step.needed(place).ravel()]
-    if not given:
+        scales = [float(scale) for scale in step.needed(place).ravel()]
+    if not scales:
         return ratios
-    for axis, scale in zip(step.integers("axes", tuple(range(len(ratios)))), given, strict=True):
+    for axis, scale in zip(step.integers("axes", tuple(range(len(ratios)))), scales, strict=True):
         ratios[axis] = scale
     return ratios
 

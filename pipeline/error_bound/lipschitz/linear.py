@@ -32,8 +32,10 @@ def _top_eigenvalue(gram: Array) -> float:
     """
     start = np.random.default_rng(0).standard_normal(len(gram))
     try:
-        found = float(scipy.sparse.linalg.eigsh(gram, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
-        top = found * (1 + 1e-6)
+        largest_eigenvalue = float(
+            scipy.sparse.linalg.eigsh(gram, k=1, which="LA", v0=start, return_eigenvectors=False)[0]
+        )
+        top = largest_eigenvalue * (1 + 1e-6)
         np.linalg.cholesky(top * np.eye(len(gram)) - gram)
     except (scipy.sparse.linalg.ArpackError, np.linalg.LinAlgError):
         return max(float(np.linalg.eigvalsh(gram)[-1]), 0.0)

@@ -57,9 +57,9 @@ def _average_sums(step: Step, kernel: Extent, inner: Extent, outer: Extent) -> l
             total = max((grid - 1) * s + (k - 1) * d + 1 - size, 0)
             first = total // 2 if auto == "SAME_UPPER" else total - total // 2
         places = np.arange(grid)[:, None] * s - first + np.arange(k)[None, :] * d
-        held = (places >= 0) & (places < size)
-        shares = np.broadcast_to(1 / np.maximum(held.sum(axis=1, keepdims=True), 1), held.shape)
-        result.append(float(np.bincount(places[held], weights=shares[held], minlength=1).max()))
+        inside = (places >= 0) & (places < size)
+        shares = np.broadcast_to(1 / np.maximum(inside.sum(axis=1, keepdims=True), 1), inside.shape)
+        result.append(float(np.bincount(places[inside], weights=shares[inside], minlength=1).max()))
     return result
 
 

@@ -32,8 +32,8 @@ def error_after(step: Step) -> float:
     Raises:
         NoConstantError: the operator has no constant for these operands.
     """
-    known = step.node.domain in ("", "ai.onnx")
-    rule = _RULES.get(step.node.op_type) if known else None
+    in_default_domain = step.node.domain in ("", "ai.onnx")
+    rule = _RULES.get(step.node.op_type) if in_default_domain else None
     if rule is None:
         raise NoConstantError("no Lipschitz constant is known for it")
     return rule(step)

@@ -46,9 +46,9 @@ class Extents:
         fixed = [self._fixed(value) for value in values]
         if self._seen is None:
             self.wanted.update({v.name or "": v for v, f in zip(values, fixed, strict=True) if f is None})
-        known = [extent for extent in fixed if extent is not None]
-        if len(known) == len(values):
-            return [tuple(known)]
+        extents = [extent for extent in fixed if extent is not None]
+        if len(extents) == len(values):
+            return [tuple(extents)]
         if self._seen is None:
             return []
         recorded = [self._seen.get(v.name or "", []) for v, f in zip(values, fixed, strict=True) if f is None]
