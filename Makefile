@@ -50,9 +50,9 @@ lint: $(DEV_STAMP)
 types: $(DEV_STAMP) package-links
 	$(BIN)/mypy $(TYPED_PATHS)
 
-# A broken link or a reference to a name that is not there fails.
+# A broken link or a reference to a name that is not there fails; not with --quiet, under which --strict sees nothing.
 docs: $(DEV_STAMP) package-links
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 package-links:
 	@rm -rf $(TYPED)

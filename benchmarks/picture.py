@@ -124,11 +124,14 @@ def _legend(figure: Figure, size: Axes, speed: Axes) -> None:
     figure.legend(handles=colours, loc="lower center", ncols=len(colours), fontsize=8.5, frameon=False)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
 def draw(results: Path) -> Figure:
     """The picture of the figures in a folder of results."""
-    rows, goals, trims = (
-        json.loads((results / f"{name}.json").read_text("utf-8")) for name in ("lobs", "goals", "trim")
-    )
+    rows, goals, trims = (_read(results / f"{name}.json") for name in ("lobs", "goals", "trim"))
     figure = Figure(figsize=(11, 4.9))
     size, speed = figure.subplots(1, 2)
     ours, rivals = size_marks(rows["rows"])
