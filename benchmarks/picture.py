@@ -90,9 +90,14 @@ def _timed(model: str, loss: float, latency: dict[str, Any]) -> Mark:
 def _draw(axes: Axes, marks: list[Mark], symbol: str, *, joined: bool = False, filled: bool = True) -> None:
     for model, (_, colour) in STYLE.items():
         row = sorted((mark for mark in marks if mark.model == model), key=lambda mark: mark.factor)
-        look = {"color": colour, "marker": symbol, "markersize": 6, "linestyle": "-" if joined else "none"}
-        look |= {} if filled else {"markerfacecolor": "white"}
-        axes.plot([mark.factor for mark in row], [mark.loss for mark in row], **look)
+        axes.plot(
+            [mark.factor for mark in row],
+            [mark.loss for mark in row],
+            color=colour,
+            marker=symbol,
+            markerfacecolor=colour if filled else "white",
+            linestyle="-" if joined else "none",
+        )
         for mark in row:
             if mark.interval:
                 axes.plot(mark.interval, [mark.loss] * 2, color=colour, linewidth=0.8)
