@@ -1,11 +1,14 @@
-"""What the documentation names is there: files, links, snippets of code, floors of the architecture."""
+"""What the documentation names is there: files, links, snippets, commands, options, floors of the architecture."""
 
 import ast
 import re
 import textwrap
 from pathlib import Path
 
+import click
 import pytest
+
+from netsurgeon.cli import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -14,6 +17,9 @@ PAGES = sorted(
 PATH = re.compile(r"\b(?:pipeline|passes|models|tests|benchmarks|docs)/[\w/.-]*\w/?")
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 SNIPPET = re.compile(r"^ *```python\n\s*# (\S+\.py)\n(.*?)```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?: {4}|.* run: )(?:netsurgeon|\.venv/bin/python cli\.py) (\S+)(.*)$", re.MULTILINE)
+OPTION = re.compile(r"(?<= )--?[a-z][\w-]*")
+TARGET = re.compile(r"(?:^ {4}|`)make ([a-z][a-z ]*)", re.MULTILINE)
 
 
 def read_floors() -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -49,6 +55,22 @@ def stale_snippets(text: str) -> list[str]:
     return stale
 
 
+def unknown_commands(text: str) -> set[str]:
+    """Commands and options of netsurgeon, and targets of make, that a text shows and that are not there."""
+    unknown = set()
+    for name, rest in COMMAND.findall(text.replace("\\\n", " ")):
+        command = cli.commands.get(name)
+        if not isinstance(command, click.Command):
+            unknown.add(name)
+            continue
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        shown = OPTION.findall(re.sub(r"'[^']*'", "", rest.partition(" #")[0]))
+        unknown |= {f"{name} {option}" for option in shown if option not in options}
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = {target for line in TARGET.findall(text) for target in line.split()}
+    return unknown | {f"make {target}" for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)}
+
+
 def _same(snippet: list[str], source: list[str]) -> bool:
     """Whether lines are the same but for a common indent."""
     return textwrap.dedent("\n".join(snippet)) == textwrap.dedent("\n".join(source))
@@ -60,6 +82,7 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     assert not missing_paths(text)
     assert not missing_links(text, page.parent)
     assert not stale_snippets(text)
+    assert not unknown_commands(text)
 
 
 def test_what_is_not_there_is_found() -> None:
@@ -68,6 +91,8 @@ def test_what_is_not_there_is_found() -> None:
     snippet = "```python\n# passes/solvers/damping.py\nNEAR_TIE = {}\n```\n"
     assert not stale_snippets(snippet.format("0.002"))
     assert stale_snippets(snippet.format("0.003")) == ["passes/solvers/damping.py: NEAR_TIE = 0.003"]
+    commands = "    netsurgeon compress a.onnx --sparsity 0.9 --nothing   # --never\n    netsurgeon heal a.onnx\n"
+    assert unknown_commands(f"{commands}    make demo nothing") == {"compress --nothing", "heal", "make nothing"}
 
 
 def test_contributing_has_snippets() -> None:
