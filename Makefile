@@ -1,7 +1,7 @@
 # The first two commands on a clean checkout, with Python 3.11 or later and make:
 #
 #   make demo    compress the network in models/digits and show what came out
-#   make test    lint, type check and test
+#   make test    lint, type check, test and build the documentation into build/site
 #
 # make demo RUNTIME=cpu takes onnxruntime in place of onnxruntime-gpu (which runs without a GPU, too, but is larger);
 # what was chosen once stays chosen until make clean.
@@ -18,13 +18,13 @@ OTHER_RUNTIME := $(if $(filter gpu,$(RUNTIME)),onnxruntime,onnxruntime-gpu)
 RUNTIME_STAMP := $(VENV)/.installed-$(RUNTIME)
 DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
 
-# mypy finds packages by their folder's name: this folder of links gives the repository the name netsurgeon.
+# mypy and mkdocstrings find packages by their folder's name: this folder of links gives the repository the name netsurgeon.
 TYPED := build/typing/netsurgeon
-TYPED_PATHS = $(TYPED) tests $(if $(wildcard benchmarks/*.py),benchmarks)
+TYPED_PATHS = $(TYPED) tests docs $(if $(wildcard benchmarks/*.py),benchmarks)
 
 DEMO := build/demo
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types docs package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -40,18 +40,24 @@ demo: $(RUNTIME_STAMP)
 	@echo "The compressed network: $(DEMO)/digits-small.onnx"
 	@echo "The report:             $(DEMO)/report.html"
 
-test: lint types
+test: lint types docs
 	$(BIN)/pytest
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(DEV_STAMP)
+types: $(DEV_STAMP) package-links
+	$(BIN)/mypy $(TYPED_PATHS)
+
+# A broken link or a reference to a name that is not there fails; not with --quiet, under which --strict sees nothing.
+docs: $(DEV_STAMP) package-links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+package-links:
 	@rm -rf $(TYPED)
 	@mkdir -p $(TYPED)
 	@ln -s ../../../__init__.py ../../../cli.py ../../../py.typed ../../../pipeline ../../../passes ../../../models $(TYPED)/
-	$(BIN)/mypy $(TYPED_PATHS)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VENV)
@@ -71,5 +77,5 @@ $(RUNTIME_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(DEV_STAMP): $(RUNTIME_STAMP)
-	$(INSTALL) -e '.[$(RUNTIME),dev,torch]'
+	$(INSTALL) -e '.[$(RUNTIME),dev,docs,torch]'
 	@touch $@

@@ -1,0 +1,48 @@
+"""The picture and the sentences of README.md say what benchmarks/results holds."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import _cases
+import picture
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def read(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
+def test_every_row_has_its_mark_and_every_rival_its_cross() -> None:
+    ours, rivals = picture.size_marks(read("lobs")["rows"])
+    assert len(ours) == len(_cases.GOALS)
+    assert len(rivals) == sum(goal.rival is not None for goal in _cases.GOALS)
+    assert min(mark.factor for mark in ours) > 1
+    lenet5 = next(mark for mark in ours if mark.model == "lenet5_dense")
+    assert round(lenet5.factor, 1) == 9.7, "of docs/results.md"
+    assert round(lenet5.loss, 2) == 0.03
+
+
+def test_the_readme_has_the_speeds_that_were_measured() -> None:
+    goals, trims = read("goals"), read("trim")
+    plain = [goals[name]["latency"]["ratio"] for name in goals if name.split()[1:] == ["max_drop=1%"]]
+    assert (len(plain), round(min(plain), 1), round(max(plain), 1)) == (6, 1.0, 1.2)
+    assert "the six networks that were timed run 1.0 to 1.2 times as fast" in README
+    assert f"{goals['lenet5_dense speedup=2.0 max_drop=1%']['latency']['ratio']:.1f}" == "2.2"
+    assert re.search(r"LeNet-5 runs\s+2\.2 times as fast with `--speedup 2` added", README)
+    _, trimmed = picture.speed_marks(goals, trims)
+    fast = [mark for mark in trimmed if mark.factor > 1.4 and mark.model != "lenet5_dense"]
+    told = {(mark.model, f"{mark.factor:.1f}", f"{mark.loss:.0f}") for mark in fast}
+    assert told == {("resnet56_cifar10", "1.4", "6"), ("squeezenet1_1_imagenet", "1.5", "28")}
+    assert "1.4 to 1.5 times, which costs 6 points (ResNet-56) or 28 (SqueezeNet)" in README
+
+
+def test_the_picture_can_be_drawn(tmp_path: Path) -> None:
+    place = tmp_path / "results.svg"
+    picture.draw(RESULTS).savefig(place)
+    assert "<svg" in place.read_text("utf-8")
+    assert (ROOT / "docs" / "images" / "results.svg").exists()
