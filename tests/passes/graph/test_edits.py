@@ -47,7 +47,7 @@ def test_an_override_replaces_only_the_masked_entries() -> None:
 def test_a_constant_takes_the_place_of_a_computed_input() -> None:
     model = model_of("h = Neg(x) y = Add(x, h)")
     assert not run(model, X).any()
-    apply(model, SetConstant("Add1", 1, np.float32([10.0])))
+    apply(model, SetConstant("Add1", 1, np.array([10.0], np.float32)))
     np.testing.assert_array_equal(run(model, X), X + 10)
 
 

@@ -21,7 +21,7 @@ def model_of(text: str, **constants: float) -> ir.Model:
     model = ir.from_onnx_text(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
     for value in list(model.graph.inputs):
         if value.name in constants:
-            value.const_value = ir.tensor(np.float32([constants[value.name]]), name=value.name)
+            value.const_value = ir.tensor(np.array([constants[value.name]], np.float32), name=value.name)
             model.graph.register_initializer(value)
             model.graph.inputs.remove(value)
     return model
@@ -38,7 +38,7 @@ def constant_of(node: ir.Node, index: int) -> float:
 def test_a_constant_of_one_use_is_changed_in_place() -> None:
     model = model_of("g (float[1] x, float[1] c) => (float[1] y) { y = Mul(x, c) }", c=2.0)
     (node,) = model.graph
-    set_initializer(node, 1, np.float32([[3.0, 4.0]]), "fresh")
+    set_initializer(node, 1, np.array([[3.0, 4.0]], np.float32), "fresh")
     assert list(model.graph.initializers) == ["c"]
     assert tensor(present(node.inputs[1])).numpy().tolist() == [[3.0, 4.0]]
     assert present(node.inputs[1]).shape == (1, 2)
@@ -47,7 +47,7 @@ def test_a_constant_of_one_use_is_changed_in_place() -> None:
 def test_a_shared_constant_is_cloned_under_a_free_name() -> None:
     model = shared()
     multiply, add = model.graph
-    set_initializer(multiply, 1, np.float32([5.0]), "h")
+    set_initializer(multiply, 1, np.array([5.0], np.float32), "h")
     assert (constant_of(multiply, 1), constant_of(add, 1)) == (5.0, 2.0)
     assert set(model.graph.initializers) == {"c", "h_own"}
 
@@ -56,7 +56,7 @@ def test_an_input_that_is_not_there_is_appended() -> None:
     model = model_of("g (float[1,1,2,2] x, float[1,1,1,1] w) => (y) { y = Conv(x, w) }")
     (node,) = model.graph
     assert optional_input(node, 2) is None
-    set_initializer(node, 2, np.float32([1.5]), "bias")
+    set_initializer(node, 2, np.array([1.5], np.float32), "bias")
     assert present(optional_input(node, 2)).name == "bias"
     assert constant_of(node, 2) == 1.5
 
