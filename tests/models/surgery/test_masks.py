@@ -1,26 +1,16 @@
+"""Surgery: masks, splicing, the authors' constants and what is refused."""
+
 import dataclasses
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from surgery_networks import loss_of, network
 
 from netsurgeon.models.networks.presets import NETWORKS
-from netsurgeon.models.surgery.allocation import ALLOCATIONS, Standing, find_thresholds
-from netsurgeon.models.surgery.masks import Surgery, SurgeryPlan, bake
+from netsurgeon.models.surgery.masks import Surgery, SurgeryPlan
 
 ALWAYS = SurgeryPlan(c={"*": 1.0}, gamma=0.0, stop=100)
-
-
-def loss_of(net: Any, x: torch.Tensor, target: torch.Tensor) -> Any:
-    return functional.cross_entropy(net(x), target)
-
-
-def network() -> Any:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
 
 
 def pooled(layer: Any) -> torch.Tensor:
@@ -131,25 +121,6 @@ def test_what_is_zero_starts_as_pruned() -> None:
     assert surgery.layers["0"].kept == surgery.layers["0"].size - 7 * 30
 
 
-@pytest.mark.parametrize("allocation", ALLOCATIONS)
-def test_a_ratio_is_reached_and_never_missed(allocation: str) -> None:
-    net = network()
-    plan = SurgeryPlan(c={"*": 0.0}, gamma=0.0, stop=60, ratio=10.0, allocation=allocation, interval=5)
-    surgery = Surgery(net, plan)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    x, target = torch.rand(64, 20), torch.randint(0, 5, (64,))
-    for step in range(70):
-        surgery.update(step)
-        optimizer.zero_grad()
-        loss_of(net, x, target).backward()
-        surgery.feel()
-        optimizer.step()
-    assert surgery.size / surgery.kept >= 10.0
-    assert surgery.kept >= 0.9 * surgery.size / 10.0
-    bake(net)
-    assert sum(int(parameter.count_nonzero()) for parameter in net.parameters()) == surgery.kept
-
-
 def test_surgery_to_a_ratio_goes_on_from_the_masks_it_is_given() -> None:
     net = network()
     with torch.no_grad():
@@ -165,24 +136,6 @@ def test_surgery_to_a_ratio_goes_on_from_the_masks_it_is_given() -> None:
         optimizer.step()
     assert sum(row.spliced for row in surgery.record(60)) > 0
     assert surgery.size / surgery.kept >= 10.0
-
-
-@pytest.mark.parametrize("allocation", ALLOCATIONS)
-def test_thresholds_leave_the_number_asked_for(allocation: str) -> None:
-    rng = np.random.default_rng(0)
-    draws = [np.sort(np.abs(rng.standard_normal(size)) * scale) for size, scale in ((400, 1.0), (900, 0.1))]
-    layers = [Standing(d[::2].copy(), d[1::2].copy(), float(d.mean()), float(d.std()), 1.0) for d in draws]
-    for count in (1, 13, 200):
-        thresholds = find_thresholds(allocation, layers, count, 0.9, 1.1)
-        left = sum(layer.count(0.9 * t, 1.1 * t) for layer, t in zip(layers, thresholds, strict=True))
-        assert count - 2 <= left <= count
-
-
-def test_fisher_spares_the_layer_with_the_larger_gradient() -> None:
-    draw = np.sort(np.abs(np.random.default_rng(0).standard_normal(500)))
-    calm, steep = (Standing(draw, draw[:0], 1.0, 1.0, curvature) for curvature in (1.0, 100.0))
-    low, high = find_thresholds("fisher", [steep, calm], 300, 1.0, 1.0)
-    assert high == pytest.approx(10 * low)
 
 
 def test_the_authors_constants_are_presets() -> None:

@@ -1,0 +1,28 @@
+"""Operators that move entries give what ONNX Runtime gives."""
+
+import numpy as np
+import pytest
+from onnx_cases import Case, difference_between_layers, ints, node
+
+CASES: dict[str, Case] = {
+    "Reshape": (node("Reshape", "to"), {"to": ints(0, -1, 3)}, 17),
+    "Flatten": (node("Flatten", axis=2), {}, 17),
+    "Transpose": (node("Transpose", perm=[0, 2, 3, 1]), {}, 17),
+    "Slice": (
+        node("Slice", "a", "b", "c", "d"),
+        {"a": ints(-1, 1), "b": ints(-99, 2**62), "c": ints(2, 1), "d": ints(-2, 2)},
+        17,
+    ),
+    "Gather": (node("Gather", "at", axis=1), {"at": ints(3, -1)}, 17),
+    "Gather of one": (node("Gather", "at", axis=1), {"at": np.int64(2)}, 17),
+    "Pad with zeros": (node("Pad", "p"), {"p": ints(0, 1, 2, 0, 0, 0, 1, 1)}, 17),
+    "Pad by reflection": (node("Pad", "p", mode="reflect"), {"p": ints(0, 0, 2, 1, 0, 0, 1, 1)}, 17),
+    "Expand": (node("Expand", "to"), {"to": ints(2, 1, 4, 9, 9)}, 17),
+    "DepthToSpace": (node("DepthToSpace", blocksize=2), {}, 17),
+    "DepthToSpace CRD": (node("DepthToSpace", blocksize=2, mode="CRD"), {}, 17),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operator_gives_what_onnx_runtime_gives(name: str) -> None:
+    assert difference_between_layers(CASES[name]) < 1e-5

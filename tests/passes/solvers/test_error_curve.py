@@ -1,0 +1,71 @@
+"""The error curve of a layer is what pruning it costs."""
+
+import numpy as np
+import pytest
+from layer_problems import normal, samples, statistics_of, wide
+
+from netsurgeon.passes.solvers import damping as damping_module
+from netsurgeon.passes.solvers import problem as problem_module
+from netsurgeon.passes.solvers.damping import choose_damping
+from netsurgeon.passes.solvers.error_curve import curve
+from netsurgeon.passes.solvers.methods import prune
+from netsurgeon.passes.solvers.problem import Problem
+
+
+def check_curve(columns: int, rows: int, tolerance: float) -> None:
+    weight, statistics = normal(2, rows, columns), statistics_of(samples(2, columns, 300))
+    found = curve(Problem.of(weight, statistics, 1e-3), np.random.default_rng(0))
+    assert found.kept[0] == 1.0
+    assert 0.0 < found.kept[-1] < 0.001
+    assert (np.diff(found.kept) < 0).all()
+    assert found.errors[0] == 0.0
+    assert (np.diff(found.errors) >= 0).all()
+    assert found.errors[-1] == pytest.approx(1.0, rel=0.05), "with hardly a weight left hardly any energy is"
+    problem = Problem.of(weight, statistics, 1e-3)
+    energy = np.sum((weight @ statistics.gram) * weight)
+    for share in (0.5, 0.1):
+        at = int(np.argmin(np.abs(found.kept - share)))
+        pruned = prune(problem, round(found.kept[at] * weight.size), "auto")
+        assert found.errors[at] == pytest.approx(problem.error(pruned) / energy, rel=tolerance)
+
+
+def test_the_curve_is_what_pruning_costs() -> None:
+    check_curve(columns=20, rows=6, tolerance=0.25)
+
+
+def test_the_curve_of_some_rows_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damping_module, "SAMPLED_ROWS", 20)
+    check_curve(columns=20, rows=40, tolerance=0.35)
+
+
+def test_the_curve_of_a_wide_layer_lies_between_the_best_and_the_uncorrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, statistics = normal(2, 12, 40), statistics_of(samples(2, 40, 300))
+    problem = Problem.of(weight, statistics, 1e-3)
+    energy = np.sum((weight @ statistics.gram) * weight)
+    wide(monkeypatch)
+    found = curve(Problem.of(weight, statistics, 1e-3), np.random.default_rng(0))
+    for share in (0.5, 0.2, 0.1):
+        at = int(np.argmin(np.abs(found.kept - share)))
+        keep = round(found.kept[at] * weight.size)
+        best, worst = (problem.error(prune(problem, keep, method)) / energy for method in ("admm", "magnitude"))
+        assert 0.9 * best < found.errors[at] < worst
+
+
+def test_the_curve_of_a_layer_with_few_samples_is_not_too_good_to_be_true() -> None:
+    """With little damping a refit on fewer samples than columns reproduces them; the held-out error is far larger."""
+    x, weight = samples(1, 60, 20_000), normal(1, 40, 60)
+    fit, held = statistics_of(x[..., :30]), statistics_of(x[..., 10_000:])
+    half = weight.size // 2
+
+    def promised_and_found(damping: float) -> tuple[float, float]:
+        measured = curve(Problem.of(weight, fit, damping), np.random.default_rng(0))
+        pruned = prune(Problem.of(weight, fit, damping), half, "obs")
+        change = pruned - weight
+        found = float(np.sum((change @ held.gram) * change)) / problem_module.energy(weight, held)
+        return float(np.interp(-0.5, -measured.kept, measured.errors)), found
+
+    promised, found = promised_and_found(choose_damping(weight, fit, held, half, np.random.default_rng(0)))
+    assert 0.4 < promised / found < 2.5
+    careless, worse = promised_and_found(min(damping_module.DAMPINGS))
+    assert careless < 0.2 * worse
+    assert found < worse
