@@ -76,6 +76,8 @@ def digest(path: Path) -> str:
 
 def without_clock(value: Any) -> Any:
     """A value of a report without the fields that depend on the clock."""
+    if isinstance(value, dict) and {"code", "text"} <= value.keys():  # a note: its sentence
+        return value["text"]
     if isinstance(value, dict):
         return {key: without_clock(entry) for key, entry in value.items() if key not in NOT_COMPARED}
     return [without_clock(entry) for entry in value] if isinstance(value, list) else value

@@ -35,6 +35,7 @@ from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
     ModelLike,
@@ -274,7 +275,9 @@ class _Run:
         nothing_went = applied.units is not None and not applied.units.groups
         if trim is None or not nothing_went or not self.options.only_trims_best_effort:
             return applied
-        warning = f"nothing was removed, the weights are left as they were: {why_not(trim, self.options)}"
+        reason = why_not(trim, self.options)
+        text = f"nothing was removed, the weights are left as they were: {reason}"
+        warning = Message(text, "nothing-removed", reason=reason)
         self.options = dataclasses.replace(self.options, values="float32", pack=False)
         return dataclasses.replace(
             applied,

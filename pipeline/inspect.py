@@ -11,6 +11,7 @@ from netsurgeon.passes.layers import Declined, find_layers
 from netsurgeon.pipeline.calibration import has_finite_weight
 from netsurgeon.pipeline.data import DataSource, open_samples, random_samples
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model
 from netsurgeon.pipeline.runtime import Runtime, observe
 
@@ -52,7 +53,7 @@ class Inspection:
     outputs: tuple[str, ...]
     layers: tuple[LayerEntry, ...]
     declined: tuple[Declined, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspection:
@@ -110,7 +111,7 @@ class UnitInspection:
     parameters: int
     groups: tuple[Group, ...]
     frozen: tuple[Frozen, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 def inspect_units(model: ModelLike, data: DataSource | None = None, custom_ops: tuple[str, ...] = ()) -> UnitInspection:

@@ -34,7 +34,7 @@ FLOORS = {
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),
         ("data",),
-        ("atomic_write", "errors"),
+        ("atomic_write", "errors", "messages"),
     ),
     "passes": (
         ("trimming",),

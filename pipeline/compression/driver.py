@@ -13,6 +13,7 @@ from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, Steps
 from netsurgeon.pipeline.compression.steps import PruneLayers, RemoveUnits
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.pruning import Plan, Pruned
 from netsurgeon.pipeline.trimming import TrimFacts
 
@@ -42,8 +43,8 @@ class AppliedPlan:
     masked: ir.Model = dataclasses.field(repr=False)
     model: ir.Model = dataclasses.field(repr=False)
     records: tuple[StepRecord, ...] = ()
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
+    notes: tuple[Message, ...] = ()
 
 
 def apply_plan(steps: Steps, context: StepContext) -> AppliedPlan:
@@ -128,6 +129,10 @@ def apply_steps(steps: Steps, model: ir.Model, context: StepContext) -> ir.Model
     return model
 
 
+def _as_message(text: str, step: Step) -> Message:
+    return text if isinstance(text, Message) else Message(text, "step-note", step=step.name)
+
+
 def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
     context.progress(step.stage, 0, 1)
     started = time.perf_counter()
@@ -139,12 +144,12 @@ def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
     problem = step.verify(model, result.model, context)
     if problem is not None:
         context.records.append(StepRecord(name=step.name, applied=False, undone=problem))
-        context.notes.append(problem)
+        context.notes.append(Message(problem, "step-undone", step=step.name))
         logger.info("step %s: undone: %s", step.name, problem)
         return model
     logger.info("step %s: applied and verified in %.3f s", step.name, time.perf_counter() - started)
     context.outcomes[step.name] = result.outcome
-    context.notes += result.notes
-    context.warnings += result.warnings
+    context.notes += (_as_message(note, step) for note in result.notes)
+    context.warnings += (_as_message(warning, step) for warning in result.warnings)
     context.records.append(StepRecord(name=step.name, applied=True, facts=step.facts(context)))
     return result.model

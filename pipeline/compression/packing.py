@@ -9,6 +9,7 @@ import onnx.version_converter
 import onnx_ir as ir
 
 from netsurgeon.passes.packing import Packing, PackWeights, plan_packing
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, same_bits, verify_same
 
 PACKING_OPSET = 11
@@ -27,7 +28,7 @@ class Packed:
 
     model: ir.Model = dataclasses.field(repr=False)
     packings: tuple[Packing, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
@@ -37,16 +38,18 @@ def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
     if opset < PACKING_OPSET:
         upgraded = _upgraded(model, feed, runtime)
         if isinstance(upgraded, str):
-            note = f"stored unpacked: opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}"
+            reason = f"opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}"
+            note = Message(f"stored unpacked: {reason}", "stored-unpacked", reason=reason)
             return Packed(model, (), (note,))
         source = upgraded
-        notes.append(f"opset raised from {opset} to {PACKING_OPSET}, which packed weights need; outputs verified")
+        text = f"opset raised from {opset} to {PACKING_OPSET}, which packed weights need; outputs verified"
+        notes.append(Message(text, "opset-raised", before=opset, after=PACKING_OPSET))
     packed = source.clone()
     packings = plan_packing(packed)
     PackWeights(packings)(packed)
     problem = same_bits(source, packed, feed, runtime)
     if problem:
-        return Packed(model, (), (f"stored unpacked: {problem}",))
+        return Packed(model, (), (Message(f"stored unpacked: {problem}", "stored-unpacked", reason=problem),))
     return Packed(packed, tuple(packings), tuple(notes))
 
 

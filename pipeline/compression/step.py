@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import RunFolder, Solutions
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, Progress
 
 
@@ -47,8 +48,8 @@ class StepContext:
     plans: dict[str, Any] = dataclasses.field(default_factory=dict)
     outcomes: dict[str, Any] = dataclasses.field(default_factory=dict)
     records: list[StepRecord] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
-    warnings: list[str] = dataclasses.field(default_factory=list)
+    notes: list[Message] = dataclasses.field(default_factory=list)
+    warnings: list[Message] = dataclasses.field(default_factory=list)
     masked: ir.Model | None = dataclasses.field(default=None, repr=False)
 
     def options_of(self, step: Step) -> Any:
@@ -70,8 +71,8 @@ class StepResult:
     Attributes:
         model: the result; may be the model that was handed over.
         outcome: for the steps behind it and for the report.
-        notes: what was done to the graph.
-        warnings: what the user should know.
+        notes: what was done to the graph; the driver gives a plain string the code step-note.
+        warnings: what the user should know; likewise.
     """
 
     model: ir.Model = dataclasses.field(repr=False)

@@ -16,6 +16,7 @@ from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.packing import pack
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
 from netsurgeon.pipeline.runtime import verify_same
@@ -138,7 +139,8 @@ class RemoveUnits(StepDefaults):
         try:
             units = trim or no_units(model, context.selection.layers, calibration)
         except CheckFailedError as error:  # what was not asked for must not stop what was
-            return StepResult(model=model, warnings=(f"units that nothing reads any more stay: {error}",))
+            text = f"units that nothing reads any more stay: {error}"
+            return StepResult(model=model, warnings=(Message(text, "unread-units-stay", reason=str(error)),))
         removed = units.removed if options.keep_dangling_units else with_unread(model, units, options.multiple)
         trimmed = remove_units(model, units.dependencies, removed, proof_feeds(calibration), calibration.runtime)
         if trim:
@@ -165,7 +167,7 @@ class ConvolveSliceAndPad(StepDefaults):
         if not ConvolveShortcuts()(model).modified:
             return None
         note = "shortcuts of Slice and Pad are convolutions with weights 0 and 1 now, outputs verified: faster"
-        return StepResult(model=model, notes=(note,))
+        return StepResult(model=model, notes=(Message(note, "shortcuts-convolved"),))
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
         """The outputs must stay on some calibration inputs."""
@@ -198,11 +200,12 @@ class PackWeightsOnDisk(StepDefaults):
 STEPS: tuple[Step, ...] = (ChooseUnits(), PruneLayers(), RemoveUnits(), ConvolveSliceAndPad(), PackWeightsOnDisk())
 
 
-def _uninformative_proof_warnings(trimmed: Trimmed) -> Iterator[str]:
+def _uninformative_proof_warnings(trimmed: Trimmed) -> Iterator[Message]:
     if trimmed.proof is not None and not trimmed.proof.is_informative:
-        yield (
+        yield Message(
             "units were removed, but no output varies over the inputs of the proof, so that it says nothing: give "
-            "calibration inputs for which the outputs differ"
+            "calibration inputs for which the outputs differ",
+            "proof-uninformative",
         )
 
 

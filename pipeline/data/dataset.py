@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.matching import Feed, Labels, Shard
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 
 Indices: TypeAlias = NDArray[np.intp]
 Piece: TypeAlias = tuple[int, Indices]
@@ -35,7 +36,7 @@ class Dataset:
     read: Callable[[Iterable[Piece]], Iterator[Feed]]
     labels: Labels | None = None
     class_names: tuple[str, ...] | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
     def __post_init__(self) -> None:
         if len({part.batched for part in self.parts}) > 1:

@@ -17,6 +17,7 @@ from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions, check_fits
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.matching import Feed, Labels, examine, only_input, stand_in
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 
 _MAX_BYTES = 1 << 28  # a file that holds more is no picture anybody calibrates with
 _MAX_DEPTH = 8  # links between folders may run in circles
@@ -49,7 +50,7 @@ def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], 
     return Dataset([part], read, labels, class_names, left_out + unlabelled)
 
 
-def _find(root: Path) -> tuple[list[str], tuple[str, ...]]:
+def _find(root: Path) -> tuple[list[str], tuple[Message, ...]]:
     """The pictures, and a warning if other files lie beside them."""
     with _open_zip(root) as archive:
         listed = {entry.filename for entry in archive.infolist() if not entry.is_dir()} if archive else files_in(root)
@@ -60,7 +61,8 @@ def _find(root: Path) -> tuple[list[str], tuple[str, ...]]:
             f"{root} holds no data: expected pictures ({', '.join(SUFFIXES)}) or, in a folder, .npz or .npy files"
         )
     if others := len(files) - len(names):
-        return names, (f"left out of {root} because they are not pictures: {others} of {len(files)} files",)
+        text = f"left out of {root} because they are not pictures: {others} of {len(files)} files"
+        return names, (Message(text, "files-left-out", left_out=others, files=len(files)),)
     return names, ()
 
 
@@ -101,7 +103,7 @@ def _open_zip(root: Path) -> AbstractContextManager[zipfile.ZipFile | None]:
 
 def _label(
     root: Path, names: Sequence[str], classes: Path | None
-) -> tuple[Labels | None, tuple[str, ...] | None, tuple[str, ...]]:
+) -> tuple[Labels | None, tuple[str, ...] | None, tuple[Message, ...]]:
     """The labels and the names of the classes, if there are any, and a warning if one folder is no class."""
     folders = _class_folders(root, names)
     if not folders and classes:
@@ -109,7 +111,8 @@ def _label(
     if not folders:
         return None, None, ()
     if len(set(folders)) == 1 and not classes:
-        return None, None, (f"all pictures of {root} lie in one folder, {folders[0]}: taken as unlabelled",)
+        text = f"all pictures of {root} lie in one folder, {folders[0]}: taken as unlabelled"
+        return None, None, (Message(text, "images-unlabelled", folder=str(folders[0])),)
     class_names = _read_classes(classes) if classes else tuple(sorted(set(folders)))
     if unknown := sorted(set(folders).difference(class_names)):
         raise InputError(

@@ -24,6 +24,7 @@ from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.matching import Array, Feed, cast, only_input
 from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 
 __all__ = ["DataSource", "InputSpec", "PictureOptions", "Samples", "open_samples", "random_samples"]
 
@@ -72,9 +73,8 @@ class Samples:
         self.warnings = opened.warnings
         self.class_names = opened.class_names
         if dropped := len(indices) - self.count:
-            self.warnings += (
-                f"{dropped} of {len(indices)} samples dropped: the model's batch is fixed to {self._fixed_batch}",
-            )
+            text = f"{dropped} of {len(indices)} samples dropped: the model's batch is fixed to {self._fixed_batch}"
+            self.warnings += (Message(text, "samples-dropped", dropped=dropped, samples=len(indices)),)
 
     def batches(self) -> Iterator[Feed]:
         """Feeds for ONNX Runtime, of the model's types.

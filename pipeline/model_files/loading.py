@@ -15,6 +15,7 @@ from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 from netsurgeon.passes.rewriting import NameNodes, normal_form
 from netsurgeon.pipeline.data import InputSpec
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
 
@@ -46,7 +47,7 @@ class LoadedModel:
     path: Path | None
     bytes: int
     opset: int
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
@@ -65,12 +66,19 @@ def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
         )
     check_loads(original, path, runtime)
     overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
-    notes = [f"initializers also listed as graph inputs are constants now: {overridable}"] * bool(overridable)
+    notes = [
+        Message(
+            f"initializers also listed as graph inputs are constants now: {overridable}",
+            "initializers-fixed",
+            count=overridable,
+        )
+    ] * bool(overridable)
     try:
         clone = _changed(original, normal_form())
     except ir.passes.PassError as error:
         clone = _changed(original, _least_form())
-        notes.append(f"left as it is, it has no normal form: {first_line(_cause(error))}")
+        reason = first_line(_cause(error))
+        notes.append(Message(f"left as it is, it has no normal form: {reason}", "no-normal-form", reason=reason))
     return LoadedModel(original=original, model=clone, path=path, bytes=size, opset=opset, notes=tuple(notes))
 
 
@@ -118,7 +126,8 @@ def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
         raise InputError(f"{error}: check the values of the inputs, and the model itself") from error
     if problem is None:
         return source
-    notes = (*source.notes, f"left as it is, its normal form was undone: {problem}")
+    note = Message(f"left as it is, its normal form was undone: {problem}", "normal-form-undone", reason=problem)
+    notes = (*source.notes, note)
     return dataclasses.replace(source, model=_changed(source.original, _least_form()), notes=notes)
 
 

@@ -18,6 +18,7 @@ import psutil
 
 from netsurgeon.pipeline.data import DataSource, PictureOptions, open_samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelLike, bytes_on_disk, check_loads, input_specs, read_model, versions
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times
 from netsurgeon.pipeline.profiling.memory import footprint
@@ -115,7 +116,7 @@ class Profile:
     model: Cost
     other: Cost | None
     timings: tuple[Timing, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 def profile(
@@ -201,12 +202,13 @@ def profile(
     )
 
 
-def _disturbed(busy: float, elapsed: float) -> tuple[str, ...]:
+def _disturbed(busy: float, elapsed: float) -> tuple[Message, ...]:
     """A note where other programs took processor time while the models were timed."""
     share = busy / (elapsed * (psutil.cpu_count() or 1))
     if share < DISTURBED:
         return ()
-    return (f"other programs took {share:.0%} of the processors meanwhile: measure again on a quiet machine",)
+    text = f"other programs took {share:.0%} of the processors meanwhile: measure again on a quiet machine"
+    return (Message(text, "machine-busy", share=share),)
 
 
 def by_operator(costs: Sequence[Cost]) -> dict[str, tuple[tuple[float, int], ...]]:

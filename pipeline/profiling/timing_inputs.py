@@ -10,6 +10,7 @@ import onnx_ir as ir
 from netsurgeon.passes.graph import KNOWN_DOMAINS, SIZED_BY, bodies, label
 from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples, random_samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.runtime import Feed
 
@@ -36,7 +37,7 @@ def timing_feeds(
     shapes: Mapping[str, Sequence[int]],
     seed: int,
     read: Callable[..., Samples] = open_samples,
-) -> tuple[tuple[Fed, ...], tuple[str, ...]]:
+) -> tuple[tuple[Fed, ...], tuple[Message, ...]]:
     """One feed a batch size, and a note for each size that the model's fixed batch rules out.
 
     Args:
@@ -66,13 +67,15 @@ def timing_feeds(
         )
         timed_feed = _first(samples, "random numbers" if made_up else "the first of the data")
         if batches and timed_feed.batch is not None and timed_feed.batch != batch_size and _is_fixed(specs):
-            notes.append(f"batch {batch_size} skipped: the model's batch is fixed to {timed_feed.batch}")
+            text = f"batch {batch_size} skipped: the model's batch is fixed to {timed_feed.batch}"
+            notes.append(Message(text, "batch-skipped", batch=batch_size, fixed=timed_feed.batch))
         elif batches and timed_feed.batch is not None and timed_feed.batch < batch_size:
             raise InputError(f"the data holds {timed_feed.batch} samples, batch {batch_size} needs as many: give more")
         else:
             fed.append(timed_feed)
     if not fed:
-        raise InputError(f"{notes[0].replace(' skipped', '')}: leave --batch out")
+        asked, fixed = notes[0].data["batch"], notes[0].data["fixed"]
+        raise InputError(f"batch {asked}: the model's batch is fixed to {fixed}: leave --batch out")
     return tuple(fed), tuple(notes)
 
 

@@ -15,6 +15,7 @@ from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.passes.quantization import Rounding, Values, round_weights
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.pruning.plan import Plan
 
@@ -38,7 +39,7 @@ class Pruned:
 
     outcomes: Mapping[str, Outcome]
     roundings: tuple[Rounding, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
 
 
 def prune_segments(
@@ -110,22 +111,26 @@ def _stored_type(options: Options) -> Values:
     return "float32" if options.stored_values == "float32" else "float16"
 
 
-def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[Message]:
     columns = {layer.name: math.ceil(layer.columns / layer.blocks) for layer in find_layers(model.graph)[0]}
     short = [name for name, outcome in outcomes.items() if outcome.samples < columns[name]]
     if short:
-        yield (
+        yield Message(
             f"fewer samples than inputs were seen by {_listed(short)}: "
-            "their correction leans on damping; more calibration inputs would help"
+            "their correction leans on damping; more calibration inputs would help",
+            "few-samples",
+            layers=short,
         )
 
 
-def _unvaried(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def _unvaried(outcomes: Mapping[str, Outcome]) -> Iterator[Message]:
     same = [name for name, outcome in outcomes.items() if not outcome.varied]
     if same:
-        yield (
+        yield Message(
             f"the same input in every sample was seen by {_listed(same)}: what matters there cannot be told; "
-            "give more calibration inputs, and different ones"
+            "give more calibration inputs, and different ones",
+            "same-input",
+            layers=same,
         )
 
 

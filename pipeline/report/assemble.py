@@ -11,6 +11,7 @@ import onnx_ir as ir
 from netsurgeon.passes.packing import Packing
 from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
 from netsurgeon.pipeline.error_bound import Bound
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts, versions
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu
@@ -40,7 +41,7 @@ class StoredModel:
     model: ir.Model = dataclasses.field(repr=False)
     packings: tuple[Packing, ...]
     records: tuple[StepRecord, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class CompressionRecord:
     bound: Bound
     search: SearchFacts | None
     latency: Profile | None
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
     seconds: Mapping[str, float]
 
 
@@ -87,7 +88,17 @@ def assemble_report(record: CompressionRecord) -> Report:
     )
     unproven = unproven_goal_warning(record.search) if record.search else None
     sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
-    unrounded = (f"{r.name}: stored as it is, not as {r.values}: {r.reason}" for r in pruned.roundings if r.reason)
+    unrounded = (
+        Message(
+            f"{r.name}: stored as it is, not as {r.values}: {r.reason}",
+            "weight-not-rounded",
+            weight=r.name,
+            values=r.values,
+            reason=r.reason,
+        )
+        for r in pruned.roundings
+        if r.reason
+    )
     dense, compressed = model_facts(source.original, source.path), model_facts(stored.model, record.output)
     return Report(
         versions=versions(),
@@ -122,14 +133,18 @@ def assemble_report(record: CompressionRecord) -> Report:
     )
 
 
-def _more_removed_than_asked(record: CompressionRecord, sparsity: float) -> Iterator[str]:
+def _more_removed_than_asked(record: CompressionRecord, sparsity: float) -> Iterator[Message]:
     """Note for the report when more weights went than were asked for."""
     applied, options = record.applied, record.options
     sizes, unread = applied.selection.sizes, applied.units.unread if applied.units else 0
     asked = 1.0 - sum(applied.plan.keep.values()) / sum(sizes.values())
     is_asked_for = options.goals is None and options.trim is None and not options.keep_zeros
     if is_asked_for and unread and sparsity > asked + WORTH_MENTION:
-        yield (
+        yield Message(
             f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
-            "without a reader or without inputs; --keep-unread leaves them in place"
+            "without a reader or without inputs; --keep-unread leaves them in place",
+            "more-removed",
+            removed=sparsity,
+            asked=asked,
+            units=unread,
         )

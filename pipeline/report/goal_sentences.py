@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.verification import least_inputs
@@ -42,7 +43,7 @@ def goal_summary(report: Report) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def unproven_goal_warning(facts: SearchFacts) -> str | None:
+def unproven_goal_warning(facts: SearchFacts) -> Message | None:
     """What the user should know of a drop that is not proven; None where it is, or no goal is one."""
     limit, evidence = facts.goals.max_drop, facts.evidence
     if limit is None or facts.proven:
@@ -50,7 +51,13 @@ def unproven_goal_warning(facts: SearchFacts) -> str | None:
     more = (
         f"about {facts.needed:,} would prove it" if facts.needed else f"{least_inputs(limit):,} and more could prove it"
     )
-    return (
+    return Message(
         f"a drop of at most {limit:.2%} is not proven: it was {evidence.drop:.2%} on {evidence.samples:,} guiding "
-        f"inputs, which promise at most {max(evidence.high, 0.0):.2%} with 90 % confidence; {more}"
+        f"inputs, which promise at most {max(evidence.high, 0.0):.2%} with 90 % confidence; {more}",
+        "goal-unproven",
+        limit=limit,
+        drop=evidence.drop,
+        bound=evidence.high,
+        samples=evidence.samples,
+        needed=facts.needed,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.compression import StepRecord
 from netsurgeon.pipeline.error_bound import Bound
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.verification import Validation
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Report:
     validation: Validation
     bound: Bound
     steps: tuple[StepRecord, ...]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
+    notes: tuple[Message, ...]
+    warnings: tuple[Message, ...]
     seconds: dict[str, float]
     peak_bytes: int
     latency: Profile | None
@@ -137,6 +138,8 @@ def report_schema() -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return _plain(value.to_json())
     if isinstance(value, dict):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

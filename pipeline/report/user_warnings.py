@@ -7,44 +7,55 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from netsurgeon.pipeline.calibration import Selection
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.report.report import LayerFacts
 from netsurgeon.pipeline.verification import Validation
 
 
-def unmeasured(validation: Validation) -> Iterator[str]:
+def unmeasured(validation: Validation) -> Iterator[Message]:
     """Scores of the user's metric that are no number."""
     for name, scores in (("dense", validation.dense), ("compressed", validation.compressed)):
         if scores.metric is not None and np.isnan(scores.metric):
-            yield f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
+            text = f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
+            yield Message(text, "metric-nan", model=name)
 
 
-def alike(validation: Validation) -> Iterator[str]:
+def alike(validation: Validation) -> Iterator[Message]:
     """Outputs that most inputs of the measurement share."""
     for output in filter(validation.is_alike, validation.outputs):
-        yield (
+        yield Message(
             f"the dense model's output {output.output!r} is the same for {output.alike} of {validation.samples} "
-            "inputs of "
-            "the final measurement: what matters to it can hardly be told; give inputs for which it differs"
+            "inputs of the final measurement: what matters to it can hardly be told; give inputs for which it differs",
+            "outputs-alike",
+            output=output.output,
+            alike=output.alike,
+            samples=validation.samples,
         )
 
 
-def emptied(layers: Sequence[LayerFacts]) -> Iterator[str]:
+def emptied(layers: Sequence[LayerFacts]) -> Iterator[Message]:
     """Layers that have lost every weight."""
     empty = [layer.name for layer in layers if not layer.kept]
     if empty:
         listed = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
-        yield (
+        yield Message(
             f"no weight is left in {listed}: the input never varied on the calibration inputs, or the sparsity asks "
-            "for it; more calibration inputs, or another sparsity for the layer, would keep it alive"
+            "for it; more calibration inputs, or another sparsity for the layer, would keep it alive",
+            "layers-emptied",
+            layers=empty,
         )
 
 
-def grown(dense: int, compressed: int, selection: Selection) -> Iterator[str]:
+def grown(dense: int, compressed: int, selection: Selection) -> Iterator[Message]:
     """A file that has become larger."""
     if compressed > dense:
         sharing = sum(len(layer.weight.uses()) > 1 for layer in selection.layers)
         why = f": {sharing} layers share their weights and got some of their own" if sharing else ""
-        yield (
+        yield Message(
             f"the file has become larger, {dense:,} → {compressed:,} bytes{why}; leave layers out with --exclude, or "
-            "give a larger --sparsity"
+            "give a larger --sparsity",
+            "file-grew",
+            dense=dense,
+            compressed=compressed,
+            sharing=sharing,
         )

@@ -138,7 +138,12 @@ def _recipe(context: click.Context, parameter: click.Parameter, value: Path | No
     """Make the values of a recipe the defaults of all options: the command line wins."""
     if value is None:
         return None
-    others = {long_name(option): option for option in context.command.params if option is not parameter}
+    # options without a value of their own, such as --verbose, are about this call, not about what is done
+    others = {
+        long_name(option): option
+        for option in context.command.params
+        if option is not parameter and (option.expose_value or option.name == "pictures")
+    }
     kinds = {name: _KINDS.get(name, kind(option)) for name, option in others.items()}
     context.default_map = {
         others[key].name or "": recipe_value for key, recipe_value in read_recipe(value, kinds).items()

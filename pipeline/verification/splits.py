@@ -9,6 +9,7 @@ import numpy as np
 
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, path_of
 from netsurgeon.pipeline.options import Goals, Options
 from netsurgeon.pipeline.verification.confidence import has_enough_samples
@@ -54,7 +55,7 @@ class Inputs:
     folds: tuple[Fold, ...]
     held: Samples
     held_out: bool
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
 
     @property
     def all(self) -> tuple[Samples, ...]:
@@ -141,7 +142,7 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
     return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
 
 
-def _without_folder(warnings: tuple[str, ...], data: DataSource) -> tuple[str, ...]:
+def _without_folder(warnings: tuple[Message, ...], data: DataSource) -> tuple[Message, ...]:
     """The warnings, the data's path shortened to its name."""
     path = path_of(data)
-    return tuple(text.replace(str(path), path.name) for text in warnings) if path else warnings
+    return tuple(warning.with_text(warning.replace(str(path), path.name)) for warning in warnings) if path else warnings

@@ -16,6 +16,7 @@ import pytest
 
 import netsurgeon
 from netsurgeon.cli import run
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
@@ -72,7 +73,9 @@ def report(folder: Path) -> Report:
     timing = Timing(4, "the first of the data", 15, spread, spread, Ratio(1.5, 1.4, 1.6))
     latency = Profile({}, "a machine", "CPUExecutionProvider", None, "all", cost, cost, (timing,), ())
     trim = TrimFacts(0.3, 0.31, 1000.0, 600.0, 1, (GroupFacts(NASTY, ("Gemm",), 48, 12),), (), ((NASTY, NASTY),), None)
-    return dataclasses.replace(found, latency=latency, trim=trim, warnings=(NASTY,), on_the_cpu=(f"Relu {NASTY}",))
+    return dataclasses.replace(
+        found, latency=latency, trim=trim, warnings=(Message(NASTY, "few-samples"),), on_the_cpu=(f"Relu {NASTY}",)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def test_the_schema_finds_what_is_missing_unknown_or_of_another_type(reports: li
     layer = json.loads(as_json(reports[0]))["layers"][0]
     for wrong in (
         missing,
-        changed(schema=2),
+        changed(schema=1),
         changed(extra=1),
         changed(ratio="6"),
         changed(layers=[{**layer, "x": 1}]),

@@ -1,0 +1,85 @@
+"""Notes and warnings: a sentence for people that carries a stable code and its data for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CODES: Mapping[str, str] = {
+    "batch-skipped": "A batch size was not timed: the model's batch is fixed to another one.",
+    "file-grew": "The compressed file is larger than the dense one.",
+    "few-samples": "Layers saw fewer samples than they have inputs: their correction leans on damping.",
+    "files-left-out": "Files of an image folder are no images and were left out.",
+    "goal-unproven": "The drop on the inputs that guided the search does not prove the goal.",
+    "images-unlabelled": "All images lie in one folder, which is therefore not taken for a class.",
+    "initializers-fixed": "Initializers that were graph inputs as well are constants now.",
+    "layers-emptied": "Layers have lost every weight.",
+    "machine-busy": "Other programs took processor time while models were timed.",
+    "metric-nan": "The user's metric gives NaN for a model.",
+    "more-removed": "More weights went than were asked for: units without a reader went with them.",
+    "no-normal-form": "The model could not be brought into normal form and is left as it is.",
+    "normal-form-undone": "The normal form did not give the same outputs and was undone.",
+    "nothing-removed": "Nothing could be trimmed, so the weights are left as they were.",
+    "opset-raised": "The opset was raised because packed weights need it.",
+    "outputs-alike": "An output of the dense model is the same for most inputs of the measurement.",
+    "proof-uninformative": "No output varies over the inputs on which the removal of units was verified.",
+    "same-input": "Layers saw the same input in every sample.",
+    "samples-dropped": "Samples that do not fill the model's fixed batch were dropped.",
+    "shortcuts-convolved": "Shortcuts of Slice and Pad are strided convolutions now.",
+    "step-note": "A note of a step that is not part of netsurgeon.",
+    "step-undone": "A step did not hold and was undone.",
+    "stored-unpacked": "The weights could not be packed and are stored as they are.",
+    "unread-units-stay": "Units that nothing reads any more could not be removed.",
+    "weight-not-rounded": "A weight is stored as it is, not in the smaller type.",
+}
+"""Every code and what it means; docs/messages.md is made from it. A code that was released keeps its meaning."""
+
+
+class Message(str):
+    """A sentence with a code. It is a string, so that it prints, wraps and escapes as one.
+
+    Attributes:
+        code: one of `CODES`.
+        data: figures and names in the sentence, as JSON values.
+    """
+
+    __slots__ = ("code", "data")
+    code: str
+    data: dict[str, Any]
+
+    def __new__(cls, text: str, code: str, data: Mapping[str, Any] | None = None, /, **more: Any) -> Message:
+        """Make one: `Message("4 samples dropped", "samples-dropped", dropped=4)`.
+
+        Raises:
+            ValueError: the code is not in `CODES`, or the data has the name of another part.
+        """
+        values = {**(data or {}), **more}
+        if code not in CODES:
+            raise ValueError(f"there is no message code {code!r}: add it to CODES with its meaning")
+        if {"code", "text"} & values.keys():
+            raise ValueError("the data of a message cannot be called code or text")
+        message = super().__new__(cls, text)
+        message.code, message.data = code, values
+        return message
+
+    def __getnewargs__(self) -> tuple[str, str, dict[str, Any]]:  # type: ignore[override]
+        """What a copy is made from."""
+        return str(self), self.code, self.data
+
+    def with_text(self, text: str) -> Message:
+        """The same message in other words."""
+        return Message(text, self.code, self.data)
+
+    def to_json(self) -> dict[str, Any]:
+        """The code, the data, and the sentence."""
+        return {"code": self.code, **self.data, "text": str(self)}
+
+
+def codes_page() -> str:
+    """docs/messages.md, as Markdown."""
+    rows = "".join(f"| `{code}` | {meaning} |\n" for code, meaning in sorted(CODES.items()))
+    return (
+        "# Notes and warnings\n\nMade from `CODES` in `pipeline/messages.py` by `python docs/message_codes.py`.\n"
+        'In a report each is an object: `{"code": "samples-dropped", "dropped": 4, "samples": 100, "text": "…"}`.\n'
+        f"Match on the code: sentences may change, codes keep their meaning.\n\n| code | meaning |\n|---|---|\n{rows}"
+    )
