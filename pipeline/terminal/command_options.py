@@ -142,7 +142,7 @@ def _recipe(context: click.Context, parameter: click.Parameter, value: Path | No
     others = {
         long_name(option): option
         for option in context.command.params
-        if option is not parameter and (option.expose_value or option.name == "pictures")
+        if option is not parameter and option.expose_value
     }
     kinds = {name: _KINDS.get(name, kind(option)) for name, option in others.items()}
     context.default_map = {
