@@ -24,7 +24,7 @@ TYPED_PATHS = $(TYPED) tests docs $(if $(wildcard benchmarks/*.py),benchmarks)
 
 DEMO := build/demo
 
-.PHONY: demo test lint types docs package-links clean
+.PHONY: demo test lint types docs operators package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -53,6 +53,10 @@ types: $(DEV_STAMP) package-links
 # A broken link or a reference to a name that is not there fails; not with --quiet, under which --strict sees nothing.
 docs: $(DEV_STAMP) package-links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What can be done with every operator, read from the code; tests/test_operators_page.py fails when the page is stale.
+operators: $(DEV_STAMP)
+	$(BIN)/python docs/operators.py
 
 package-links:
 	@rm -rf $(TYPED)

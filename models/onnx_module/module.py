@@ -119,7 +119,7 @@ def _step(node: onnx.NodeProto, version: int) -> Step:
     if node.op_type == "Cast":
         sample = np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
         attributes["to"] = torch.from_numpy(sample).dtype
-    return Step(node.op_type, node.name, tuple(node.input), tuple(node.output), attributes)
+    return Step(_full_name(node), node.name, tuple(node.input), tuple(node.output), attributes)
 
 
 def _trained(graph: onnx.GraphProto, arrays: Mapping[str, npt.NDArray[Any]]) -> set[str]:

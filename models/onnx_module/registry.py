@@ -19,7 +19,7 @@ OPERATORS: dict[str, Operator] = {}
 
 
 def operator(*names: str) -> Callable[[Operator], Operator]:
-    """Register a function for these operators; a name can be given once only."""
+    """Register a function for these operators, each once; another domain stands in front ("com.microsoft.Gelu")."""
 
     def register(function: Operator) -> Operator:
         for name in names:

@@ -48,7 +48,7 @@ DECLARATIONS: dict[str, Declaration] = {}
 
 
 def operator(*names: str, rewrite: Rewrite | None = None, zero: str | None = None) -> Callable[[Declare], Declare]:
-    """Register a declaration for operators of the default domain.
+    """Register a declaration for operators; those of another domain with it in front, as "com.microsoft.Gelu".
 
     Raises:
         ValueError: an operator is declared twice.

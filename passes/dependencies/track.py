@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from netsurgeon.passes.axes import DECLARATIONS, Axis, NodeAxes, Observation, Tracks, UndeclaredError
-from netsurgeon.passes.graph import MOVES_ENTRIES, bodies, is_constant, label, tensor
+from netsurgeon.passes.graph import bodies, canonical_domain, is_constant, label, operator_key, tensor, traits_of
 
 for _name in ("elementwise", "shape", "select", "weights", "recurrent"):
     importlib.import_module(f"netsurgeon.passes.axes.operators.{_name}")
@@ -53,12 +53,12 @@ class _Node:
         self._complete()
 
     def _is_default(self) -> bool:
-        return self.node.domain in ("", "ai.onnx")
+        return not canonical_domain(self.node.domain)
 
     def _by_operator(self) -> None:
         if any(True for _ in bodies(self.node)):
             raise UndeclaredError("it has a body, whose operators are not analysed")
-        declaration = DECLARATIONS.get(self.node.op_type) if self._is_default() else None
+        declaration = DECLARATIONS.get(operator_key(self.node.domain, self.node.op_type))
         if declaration is None:
             raise UndeclaredError("the operator does not declare how axes travel through it")
         try:
@@ -125,7 +125,7 @@ class _Node:
                 self.tracks.extents[output] = self.tracks.axes[name][slice(start, end)]
                 return True
             return False
-        if self.node.op_type not in MOVES_ENTRIES:
+        if not traits_of(self.node).moves_entries:
             return False
         sources = [self._sources(index) for index in range(len(self.node.inputs))]
         if not any(sources) or (sources[0] is None and self.node.op_type != "Concat"):

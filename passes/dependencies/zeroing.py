@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.axes import DECLARATIONS, Classes, Slot, Tracks
-from netsurgeon.passes.graph import is_constant, label
+from netsurgeon.passes.graph import is_constant, label, operator_key
 
 
 def zeroed_slots(
@@ -37,7 +37,7 @@ class _Search:
             self._slots.extend(slots)
             return bool(slots)
         node = value.producer()
-        declaration = DECLARATIONS.get(node.op_type) if node is not None and node.domain in ("", "ai.onnx") else None
+        declaration = DECLARATIONS.get(operator_key(node.domain, node.op_type)) if node is not None else None
         if node is None or declaration is None or declaration.zero is None:
             return False
         if declaration.zero == "own":

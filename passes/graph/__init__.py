@@ -12,27 +12,36 @@ from netsurgeon.passes.graph.nodes import (
     tensor,
     unused_name,
 )
-from netsurgeon.passes.graph.operator_traits import DISCRETE, KNOWN_DOMAINS, MOVES_ENTRIES, RECURRENT, SIZED_BY, VIEWS
+from netsurgeon.passes.graph.operator_traits import (
+    KNOWN_DOMAINS,
+    TRAITS,
+    OperatorTraits,
+    canonical_domain,
+    find_traits,
+    operator_key,
+    traits_of,
+)
 
 __all__ = [
-    "DISCRETE",
     "FLOATS",
     "KNOWN_DOMAINS",
-    "MOVES_ENTRIES",
-    "RECURRENT",
-    "SIZED_BY",
-    "VIEWS",
+    "TRAITS",
     "Edit",
     "GatherBefore",
+    "OperatorTraits",
     "Override",
     "SetAttribute",
     "SetConstant",
     "bodies",
+    "canonical_domain",
+    "find_traits",
     "is_constant",
     "label",
+    "operator_key",
     "optional_input",
     "present",
     "set_initializer",
     "tensor",
+    "traits_of",
     "unused_name",
 ]

@@ -1,36 +1,143 @@
-"""What an operator is, whatever a pass wants with it."""
+"""What an operator is, whatever a pass wants with it: one table, keyed by domain, operator and version."""
 
 from __future__ import annotations
 
-MOVES_ENTRIES = ("Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Cast", "Identity", "Reshape", "Flatten")
-"""Operators that only move entries of a vector of extents."""
+import dataclasses
 
-
-SIZED_BY = {
-    **dict.fromkeys(("ConstantOfShape", "If", "NonZero", "Unique", "StringSplit"), (0,)),
-    **dict.fromkeys(
-        ("CenterCropPad", "Compress", "Expand", "OneHot", "Pad", "Reshape", "Split", "Tile", "TopK", "Upsample"), (1,)
-    ),
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), (4,)),
-    "Col2Im": (1, 2),
-    "Loop": (0, 1),
-    "MaxUnpool": (2,),
-    "NonMaxSuppression": (0, 1, 2, 3, 4),
-    "Range": (0, 1, 2),
-    "Resize": (1, 2, 3),
-    "Slice": (1, 2, 3, 4),
-}
-"""Inputs whose values, not only their shapes, decide how much an operator has to do."""
-
+import onnx_ir as ir
 
 KNOWN_DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
+"""Domains whose operators have no traits but those in the table; what others do is unknown."""
+
+MICROSOFT = "com.microsoft"
 
 
-RECURRENT = ("LSTM", "GRU", "RNN")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OperatorTraits:
+    """What holds for every node of an operator; the defaults hold for an operator that is not in the table.
+
+    Attributes:
+        is_discrete: its results jump, so models are compared at what enters it.
+        is_view: it gives the entries of its first input as they are, in another shape or order of axes.
+        moves_entries: applied to a vector of extents, it only moves entries.
+        is_recurrent: it carries a state from step to step.
+        is_linear: it multiplies its inputs 0 and 1, either of which may be the weight, and adds at most a bias.
+        sized_by: inputs whose values, not only their shapes, decide how much it has to do.
+        may_quantize: its weight may be stored as integers with a scale.
+    """
+
+    is_discrete: bool = False
+    is_view: bool = False
+    moves_entries: bool = False
+    is_recurrent: bool = False
+    is_linear: bool = False
+    sized_by: tuple[int, ...] = ()
+    may_quantize: bool = False
 
 
-DISCRETE = ("ArgMax", "ArgMin", "TopK", "NonMaxSuppression")
-"""Operators whose results jump: they are compared at what enters them."""
+Table = dict[tuple[str, str, int], OperatorTraits]
+NO_TRAITS = OperatorTraits()
 
 
-VIEWS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+def canonical_domain(domain: str) -> str:
+    """The domain of the standard operators is called "": "ai.onnx" is another name for it."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def operator_key(domain: str, operator: str) -> str:
+    """The key of an operator in registries: its name, behind its domain unless it is a standard one."""
+    domain = canonical_domain(domain)
+    return f"{domain}.{operator}" if domain else operator
+
+
+def register_traits(
+    table: Table, traits: OperatorTraits, *operators: str, domain: str = "", since_version: int = 1
+) -> None:
+    """Enter operators with these traits into a table.
+
+    Raises:
+        ValueError: an operator has traits from that version on already.
+    """
+    for operator in operators:
+        key = (canonical_domain(domain), operator, since_version)
+        if key in table:
+            raise ValueError(f"{operator_key(domain, operator)} has traits since version {since_version} already")
+        table[key] = traits
+
+
+def find_traits(domain: str, operator: str, version: int | None = None, table: Table | None = None) -> OperatorTraits:
+    """The traits of an operator.
+
+    Args:
+        domain: its domain; "" and "ai.onnx" are the same.
+        operator: its type.
+        version: of the domain's operator set that a model imports; None = the newest.
+        table: looked up in; None = the table of this module.
+
+    Returns:
+        The entry with the largest `since_version` up to that version; `NO_TRAITS` where there is none.
+    """
+    entries = {
+        since_version: traits
+        for (entry_domain, name, since_version), traits in (TRAITS if table is None else table).items()
+        if (entry_domain, name) == (canonical_domain(domain), operator)
+        and (version is None or since_version <= version)
+    }
+    return entries[max(entries)] if entries else NO_TRAITS
+
+
+def traits_of(node: ir.Node) -> OperatorTraits:
+    """The traits of a node's operator, in the version that its graph imports."""
+    version = node.version
+    if version is None and node.graph is not None:
+        imports = {canonical_domain(domain): number for domain, number in node.graph.opset_imports.items()}
+        version = imports.get(canonical_domain(node.domain))
+    return find_traits(node.domain, node.op_type, version)
+
+
+TRAITS: Table = {}
+"""(domain, operator, since_version) → traits."""
+
+_VIEW = OperatorTraits(is_view=True)
+_VIEW_OF_EXTENTS = OperatorTraits(is_view=True, moves_entries=True)
+_MOVES_ENTRIES = OperatorTraits(moves_entries=True)
+_DISCRETE = OperatorTraits(is_discrete=True)
+_WEIGHT_LAYER = OperatorTraits(is_linear=True, may_quantize=True)
+_SIZED_BY_FIRST = OperatorTraits(sized_by=(0,))
+_SIZED_BY_SECOND = OperatorTraits(sized_by=(1,))
+_SIZED_BY_RANGE = OperatorTraits(sized_by=(0, 1, 2))
+
+register_traits(TRAITS, _VIEW, "Transpose")
+register_traits(TRAITS, _VIEW_OF_EXTENTS, "Flatten", "Identity", "Squeeze", "Unsqueeze")
+register_traits(TRAITS, OperatorTraits(is_view=True, moves_entries=True, sized_by=(1,)), "Reshape")
+register_traits(TRAITS, _MOVES_ENTRIES, "Cast", "Concat", "Gather")
+register_traits(TRAITS, OperatorTraits(moves_entries=True, sized_by=(1, 2, 3, 4)), "Slice")
+
+register_traits(TRAITS, _DISCRETE, "ArgMax", "ArgMin")
+register_traits(TRAITS, OperatorTraits(is_discrete=True, sized_by=(1,)), "TopK")
+register_traits(
+    TRAITS, OperatorTraits(is_discrete=True, sized_by=(0, 1, 2, 3, 4)), "NonMaxSuppression", since_version=10
+)
+
+register_traits(TRAITS, _WEIGHT_LAYER, "Conv", "Gemm", "MatMul")
+register_traits(TRAITS, OperatorTraits(is_linear=True), "ConvTranspose")
+register_traits(TRAITS, OperatorTraits(is_recurrent=True, sized_by=(4,)), "GRU", "LSTM", "RNN")
+# Not linear: ONNX Runtime fuses an activation into the first two, and transposes and factors into the third.
+register_traits(TRAITS, OperatorTraits(may_quantize=True), "FusedConv", "FusedGemm", "FusedMatMul", domain=MICROSOFT)
+
+register_traits(TRAITS, _SIZED_BY_FIRST, "If")
+register_traits(TRAITS, _SIZED_BY_FIRST, "ConstantOfShape", "NonZero", since_version=9)
+register_traits(TRAITS, _SIZED_BY_FIRST, "Unique", since_version=11)
+register_traits(TRAITS, _SIZED_BY_FIRST, "StringSplit", since_version=20)
+register_traits(TRAITS, _SIZED_BY_FIRST, "Unique", domain=MICROSOFT)
+register_traits(TRAITS, _SIZED_BY_SECOND, "Pad", "Split", "Tile", "Upsample")
+register_traits(TRAITS, _SIZED_BY_SECOND, "Expand", since_version=8)
+register_traits(TRAITS, _SIZED_BY_SECOND, "Compress", "OneHot", since_version=9)
+register_traits(TRAITS, _SIZED_BY_SECOND, "CenterCropPad", since_version=18)
+register_traits(TRAITS, _SIZED_BY_SECOND, "Pad", domain=MICROSOFT)
+register_traits(TRAITS, OperatorTraits(sized_by=(0, 1)), "Loop")
+register_traits(TRAITS, OperatorTraits(sized_by=(2,)), "MaxUnpool", since_version=9)
+register_traits(TRAITS, OperatorTraits(sized_by=(1, 2, 3)), "Resize", since_version=10)
+register_traits(TRAITS, OperatorTraits(sized_by=(1, 2)), "Col2Im", since_version=18)
+register_traits(TRAITS, _SIZED_BY_RANGE, "Range", since_version=11)
+register_traits(TRAITS, _SIZED_BY_RANGE, "Range", domain=MICROSOFT)

@@ -1,10 +1,11 @@
 """Layers with a weight matrix: find them in a graph, and read and write their weights."""
 
 from netsurgeon.passes.layers.layer import Layer
-from netsurgeon.passes.layers.layer_finder import Declined, find_layers
+from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
 
 __all__ = [
+    "LAYER_OPERATORS",
     "Declined",
     "Layer",
     "PooledMap",

@@ -63,7 +63,7 @@ def _inside(node: ir.Node) -> Iterator[Declined]:
     for body in bodies(node):
         for inner in body:
             size = _weights_of(inner)
-            if size and (inner.op_type in _VIEWS or inner.op_type in _DECLINED_OPERATORS):
+            if size and (inner.op_type in LAYER_OPERATORS or inner.op_type in _DECLINED_OPERATORS):
                 reason = f"it lies inside a body of {node.op_type} {label(node)!r}"
                 yield Declined(label(inner), inner.op_type, reason, size)
             yield from _inside(inner)
@@ -76,8 +76,8 @@ def _weights_of(node: ir.Node) -> int:
 
 def _view(node: ir.Node) -> Layer | str | None:
     """The layer of a node; a reason when it has weights that are left alone; None when it has none."""
-    if not node.domain and node.op_type in _VIEWS:
-        return _VIEWS[node.op_type](node)
+    if not node.domain and node.op_type in LAYER_OPERATORS:
+        return LAYER_OPERATORS[node.op_type](node)
     if node.op_type in _QUANTISED:
         return "quantised operators are not pruned"
     size = _weights_of(node)
@@ -207,4 +207,4 @@ def _blocks(columns: int, kernel: int) -> int:
     return next(fits, channels)
 
 
-_VIEWS: dict[str, Callable[[ir.Node], Layer | str | None]] = {"Conv": _conv, "Gemm": _gemm, "MatMul": _matmul}
+LAYER_OPERATORS: dict[str, Callable[[ir.Node], Layer | str | None]] = {"Conv": _conv, "Gemm": _gemm, "MatMul": _matmul}

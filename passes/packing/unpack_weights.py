@@ -8,6 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from netsurgeon.passes.graph import operator_key
+
 Array = NDArray[Any]
 
 
@@ -70,7 +72,7 @@ def _ancestry(last: ir.Node) -> set[ir.Node]:
 
 def _is_unpacking(node: ir.Node) -> bool:
     """Whether the node is one of a chain's operators, on constant initializers and outputs of other nodes."""
-    if node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx"):
+    if operator_key(node.domain, node.op_type) not in _OPERATORS:
         return False
     return all(
         value is not None

@@ -12,7 +12,16 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from netsurgeon.passes.axes import DECLARATIONS, Axis, Removal, Slot, kept
 from netsurgeon.passes.dependencies import Dependencies, Part, Unit, by_group
-from netsurgeon.passes.graph import Edit, is_constant, label, optional_input, present, set_initializer, tensor
+from netsurgeon.passes.graph import (
+    Edit,
+    is_constant,
+    label,
+    operator_key,
+    optional_input,
+    present,
+    set_initializer,
+    tensor,
+)
 
 Keep = Callable[[Axis], npt.NDArray[np.bool_]]
 Use = tuple[ir.Node, int]
@@ -98,7 +107,7 @@ class TrimNeurons(ir.passes.InPlacePass):
         tracks = self.dependencies.tracks
         opset = graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 1))
         for node in graph:
-            declaration = DECLARATIONS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            declaration = DECLARATIONS.get(operator_key(node.domain, node.op_type))
             if declaration is None or declaration.rewrite is None:
                 continue
             removal = Removal(tracks, node, opset, keep)

@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import bodies
+from netsurgeon.passes.graph import bodies, traits_of
 from netsurgeon.pipeline.error_bound.changes import Change
 from netsurgeon.pipeline.error_bound.lipschitz.step import constant_of
 
-_LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Linear in weight and bias: one forward pass with their differences is the difference of two forward passes."""
 _PREFIX = "netsurgeon/probe"
 
 
@@ -120,7 +118,8 @@ class Probes:
 def _data_index(change: Change) -> int | None:
     """Which operand of a linear operator is the data; None where it is not one constant against one activation."""
     node = change.before
-    if node.op_type not in _LINEAR or node.domain not in ("", "ai.onnx"):
+    # Linear in weight and bias: one forward pass with their differences is the difference of two forward passes.
+    if not traits_of(node).is_linear:
         return None
     constants = [constant_of(node.inputs[index]) is not None for index in (0, 1)]
     return constants.index(False) if constants in ([True, False], [False, True]) else None

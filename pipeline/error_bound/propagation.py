@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import bodies
+from netsurgeon.passes.graph import bodies, operator_key
 from netsurgeon.pipeline.error_bound.lipschitz.rules import SHAPE_ONLY, error_after
 from netsurgeon.pipeline.error_bound.lipschitz.step import Extents, NoConstantError, Step, constant_of
 
@@ -99,7 +99,7 @@ def place(node: ir.Node, reason: str) -> str:
 
 
 def _is_shape_only(node: ir.Node) -> bool:
-    return node.op_type in SHAPE_ONLY and node.domain in ("", "ai.onnx")
+    return operator_key(node.domain, node.op_type) in SHAPE_ONLY
 
 
 def _captured(node: ir.Node) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import KNOWN_DOMAINS, SIZED_BY, bodies, label
+from netsurgeon.passes.graph import KNOWN_DOMAINS, bodies, canonical_domain, label, traits_of
 from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples, random_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
@@ -87,7 +87,8 @@ def value_dependence(model: ir.Model) -> str | None:
     carrying = {value for value in model.graph.inputs if not value.is_initializer()}
     for node in model.graph:
         fed = [value is not None and value in carrying for value in node.inputs]
-        if node.domain not in KNOWN_DOMAINS or any(at < len(fed) and fed[at] for at in SIZED_BY.get(node.op_type, ())):
+        is_sized_by_values = any(at < len(fed) and fed[at] for at in traits_of(node).sized_by)
+        if is_sized_by_values or canonical_domain(node.domain) not in KNOWN_DOMAINS:
             return f"how long {node.op_type} {label(node)!r} takes may depend on the inputs' values"
         captured = (value for graph in bodies(node) for inner in graph.all_nodes() for value in inner.inputs)
         if node.op_type not in ("Shape", "Size") and (any(fed) or any(value in carrying for value in captured)):

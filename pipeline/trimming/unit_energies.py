@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.axes import Slot
 from netsurgeon.passes.dependencies import Dependencies
-from netsurgeon.passes.graph import RECURRENT, label, optional_input, present, tensor
+from netsurgeon.passes.graph import label, optional_input, present, tensor, traits_of
 from netsurgeon.passes.trimming import Uncorrected, by_unit
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.runtime import tapped
@@ -57,7 +57,7 @@ class _Sum:
         """Names of the activations that say what its terms are."""
         if self.slot is None:
             return [present(value).name or "" for value in self.node.inputs[:2]]
-        if self.node.op_type in RECURRENT and self.slot.index == 2:
+        if traits_of(self.node).is_recurrent and self.slot.index == 2:
             return [value.name for value in self.node.outputs if value.name][:1]
         return [present(self.node.inputs[0]).name or ""]
 
@@ -67,7 +67,7 @@ class _Sum:
         if self.slot is None:
             return _product(*arrays)
         weight = tensor(present(optional_input(self.node, self.slot.index))).numpy()
-        if self.node.op_type in RECURRENT:
+        if traits_of(self.node).is_recurrent:
             # Y is (steps, directions, batch, hidden), Y_h without the steps (as is Y_c, where neither is an output);
             # X (steps, batch, inputs) has no directions
             x, hidden = arrays[0], self.slot.index == 2
@@ -106,7 +106,7 @@ def uncorrected(
             energies, whole = consumer.energies(values)
             totals[at] += energies
             energy[at] += whole
-    for node in {consumer.node for consumer in sums if consumer.node.op_type in RECURRENT}:
+    for node in {consumer.node for consumer in sums if traits_of(consumer.node).is_recurrent}:
         same = [at for at, consumer in enumerate(sums) if consumer.node is node]
         energy[same] = energy[same].sum()  # gates see the sum of what both weights make
     scale = 1.0 / np.maximum(energy, np.finfo(float).tiny)
@@ -122,7 +122,7 @@ def _find(model: ir.Model, dependencies: Dependencies, number: Ints) -> tuple[li
     sums, unknown = [], []
     for name, index, axis in sorted(keys):
         slot = dependencies.tracks.slots[name, index][axis]
-        if nodes[name].op_type in (*RECURRENT, "ConvTranspose"):
+        if traits_of(nodes[name]).is_recurrent or nodes[name].op_type == "ConvTranspose":
             sums.append(_Sum(nodes[name], slot, number[owners_of(slot.labels, dependencies)]))
         else:
             unknown.append(slot)

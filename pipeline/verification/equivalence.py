@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import DISCRETE, VIEWS
+from netsurgeon.passes.graph import traits_of
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.runtime import Feed, Runtime, relative_difference, tapped
 
@@ -137,7 +137,7 @@ def _sigmoids(model: ir.Model) -> dict[str, str]:
     result = {}
     for output in model.graph.outputs:
         node = output.producer()
-        while node is not None and node.op_type in VIEWS and node.inputs[0] is not None:
+        while node is not None and traits_of(node).is_view and node.inputs[0] is not None:
             node = node.inputs[0].producer()
         entering = node.inputs[0] if node is not None and node.op_type == "Sigmoid" else None
         if entering is not None and entering.name and not _is_fed(entering):
@@ -159,13 +159,13 @@ def _origins(output: ir.Value) -> Iterator[str]:
     value: ir.Value | None = output
     while value is not None and value.dtype is not None and value.dtype.is_integer():
         node = value.producer()
-        if node is None or node.op_type in DISCRETE:
+        if node is None or traits_of(node).is_discrete:
             break
         value = next(
             (candidate for candidate in node.inputs if candidate is not None and not candidate.is_initializer()), None
         )
     node = value.producer() if value is not None else None
-    if node is None or node.op_type not in DISCRETE:
+    if node is None or not traits_of(node).is_discrete:
         yield output.name or ""
         return
     count = 2 if node.op_type == "NonMaxSuppression" else 1

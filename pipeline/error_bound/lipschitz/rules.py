@@ -1,4 +1,6 @@
-"""How much of its operands' error an operator lets through: one rule an operator, keyed by operator type.
+"""How much of its operands' error an operator lets through: one rule an operator, keyed by operator.
+
+A key is the operator's type, behind its domain and a dot unless it is a standard one.
 
 The errors are root mean squares over whole inputs, so for constants K that hold on whole tensors
 
@@ -11,6 +13,7 @@ copy: K contains √copies.
 
 from __future__ import annotations
 
+from netsurgeon.passes.graph import operator_key
 from netsurgeon.pipeline.error_bound.lipschitz import combine, copies, linear, pool, unary
 from netsurgeon.pipeline.error_bound.lipschitz.step import NoConstantError, Rule, Step
 
@@ -23,7 +26,7 @@ _FAMILIES = (
     pool.RULES,
     copies.RULES,
 )
-_RULES: dict[str, Rule] = {operator: rule for family in _FAMILIES for operator, rule in family.items()}
+RULES: dict[str, Rule] = {operator: rule for family in _FAMILIES for operator, rule in family.items()}
 
 
 def error_after(step: Step) -> float:
@@ -32,8 +35,7 @@ def error_after(step: Step) -> float:
     Raises:
         NoConstantError: the operator has no constant for these operands.
     """
-    in_default_domain = step.node.domain in ("", "ai.onnx")
-    rule = _RULES.get(step.node.op_type) if in_default_domain else None
+    rule = RULES.get(operator_key(step.node.domain, step.node.op_type))
     if rule is None:
         raise NoConstantError("no Lipschitz constant is known for it")
     return rule(step)

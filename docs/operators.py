@@ -1,0 +1,44 @@
+"""Write docs/operators.md: what can be done with every operator, read from the registries of the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netsurgeon.models.onnx_module.operators import OPERATORS
+from netsurgeon.passes.axes import DECLARATIONS
+from netsurgeon.passes.dependencies import analyse  # noqa: F401  which registers the declarations
+from netsurgeon.passes.graph import TRAITS, operator_key
+from netsurgeon.passes.layers import LAYER_OPERATORS
+from netsurgeon.pipeline.error_bound.lipschitz.rules import RULES, SHAPE_ONLY
+
+PAGE = Path(__file__).with_suffix(".md")
+INTRODUCTION = """# Operators
+
+What can be done with every operator; with one that is not here, nothing. `make operators` writes this page from the
+code, and a test fails when it is stale.
+
+- **Trim**: indices of its axes can be followed, so that units in front of and behind it can vanish.
+- **Prune**: its weights can become zeros, corrected in closed form.
+- **Quantize**: by its nature, its weight may be stored as integers with a scale; no command does so yet.
+- **Error bound**: a constant bounds how much of its inputs' error it lets through.
+- **Train**: a model with it can be trained as a PyTorch module.
+
+A yes is for the operator; single nodes can still be refused, for a reason that the report names. A model with an
+operator that has no yes can be compressed, too: only what depends on that operator stays as it is.
+
+| Operator | Trim | Prune | Quantize | Error bound | Train |
+|---|---|---|---|---|---|
+"""
+
+
+def operator_page() -> str:
+    """The page, whole: standard operators first, those of other domains last."""
+    quantizable = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.may_quantize}
+    columns = (set(DECLARATIONS), set(LAYER_OPERATORS), quantizable, {*RULES, *SHAPE_ONLY}, set(OPERATORS))
+    names = sorted(set().union(*columns), key=lambda name: ("." in name, name))
+    rows = ([name, *("yes" if name in column else "" for column in columns)] for name in names)
+    return INTRODUCTION + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(operator_page(), "utf-8")
