@@ -840,7 +840,7 @@ def test_report_is_strict_json(delivered: tuple[Path, Compression]) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
     report = json.loads((delivered[0] / "report.json").read_text("utf-8"), parse_constant=refuse)
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["options"]["sparsity"] == 0.9
     assert set(report["versions"]) >= {"netsurgeon", "python", "onnxruntime", "numpy", "onnx"}
     assert set(report["seconds"]) == {"open", "measure", "prune", "validate", "pack", "write"}
