@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 INTERRUPTED = "interrupted: no file was left half-written"
@@ -56,6 +58,11 @@ except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
 
 _received: list[int] = []
 """Signals that asked this process to stop."""
+LOCKING_MODULES = ("threading", "queue", "concurrent.futures.thread", "concurrent.futures._base")
+"""Modules in whose Python code a lock is taken in one instruction and released in another."""
+RETRY_SECONDS, MOST_RETRIES = 0.02, 100
+"""How soon a stop that came amid such code is tried again, and how often: whoever is there longer only waits."""
+_retries = itertools.count()
 
 
 def _log(context: click.Context, option: click.Parameter, count: int) -> None:
@@ -366,10 +373,24 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _stop(number: int, frame: object) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
     """Unwind the run, so that nothing spilled or half-written stays; note why: libraries may raise something else."""
-    del frame
     _received.append(number)
+    _unwind(number, frame)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but not amid the interpreter's own lock code.
+
+    An exception between taking and releasing a lock leaves it taken: the worker threads that the unwinding waits for
+    would wait for that lock, and the process would hang for ever.
+    """
+    del number
+    amid_lock_code = frame is not None and frame.f_globals.get("__name__") in LOCKING_MODULES
+    if amid_lock_code and hasattr(signal, "setitimer") and next(_retries) < MOST_RETRIES:
+        signal.signal(signal.SIGALRM, _unwind)
+        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+        return
     raise KeyboardInterrupt
 
 

@@ -70,7 +70,7 @@ class Row:
         rounds: of pruning and retraining.
         options: of `retrain`, with the steps of a round.
         must: test error in percent that must be reached; None = only reported.
-        lost: points by which the error may exceed the dense one, in place of `must`.
+        residual: points by which the error may exceed the dense one, in place of `must`.
         paper: steps of L-OBS's authors.
         labels: whether labels are learnt.
         outputs: whether the outputs of the dense model are.
@@ -83,7 +83,7 @@ class Row:
     rounds: int
     options: Mapping[str, Any]
     must: float | None = None
-    lost: float | None = None
+    residual: float | None = None
     paper: int | None = None
     labels: bool = True
     outputs: bool = False
@@ -125,7 +125,7 @@ ROWS = (
         9,
         1,
         {"steps": 500, "shift": 2, "flip": True},
-        lost=0.2,
+        residual=0.2,
         paper=1020,
         surgery=Surgery("cifarnet", start=9, rate=0.03, steps=6000),
     ),
@@ -160,7 +160,7 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     seconds = round(time.perf_counter() - started)
     dense_error, error = (error_of(model, given) for model in (dense, small))
     one_shot = None if row.labels else error_of(_one_shot(row, dense, given, name, arguments.seed), given)
-    most = row.must if row.lost is None else round(dense_error + row.lost, 4)
+    most = row.must if row.residual is None else round(dense_error + row.residual, 4)
     return {
         "dense_error": dense_error,
         "error": error,

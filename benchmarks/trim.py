@@ -202,12 +202,12 @@ def _misses(rows: dict[str, Row], case: Case) -> list[str]:
     single = next((each for row in found for each in row["latency"] if each["batch"] == 1), None)
     if case.fast and (single is None or single["ratio"] < FASTER or single["interval"][0] < AT_LEAST):
         broken.append(f"latency ÷ {single and single['ratio']} {single and single['interval']}, must be {FASTER}")
-    if case.fast and 100 * (1 - _lost(found[0])) > case.goal.kept:
-        broken.append(f"{100 * _lost(found[0]):.1f} % of the parameters lost, must be {100 - case.goal.kept:g} %")
+    if case.fast and 100 * (1 - _residual(found[0])) > case.goal.kept:
+        broken.append(f"{100 * _residual(found[0]):.1f} % of the parameters lost, must be {100 - case.goal.kept:g} %")
     return broken
 
 
-def _lost(row: Row) -> float:
+def _residual(row: Row) -> float:
     """Share of the parameters that a graph of the zoo lost."""
     return 1 - row["parameters"] / row["parameters_dense"] if "parameters" in row else 0.0
 
@@ -216,11 +216,11 @@ def _zoo_misses(rows: dict[str, Row], names: list[str]) -> list[str]:
     """What the zoo falls short of; `names` are its graphs, of which WIDE_SHAPES need not be."""
     found = {name: rows.get(f"zoo/{name}", {"status": "BROKEN", "error": "not run"}) for name in (*names, *WIDE_SHAPES)}
     missed = [f"zoo/{name}: {miss}" for name, row in found.items() if (miss := _graph_miss(name, row))]
-    lost = [_lost(found[name]) for name in names]
-    if sum(each >= ZOO_LEAST for each in lost) < ZOO_COUNT:
-        missed.append(f"zoo: {sum(each >= ZOO_LEAST for each in lost)} graphs lose a tenth, must be {ZOO_COUNT}")
-    if statistics.median(lost) < ZOO_MEDIAN:
-        missed.append(f"zoo: median {statistics.median(lost):.1%}, must be {ZOO_MEDIAN:.0%}")
+    residual = [_residual(found[name]) for name in names]
+    if sum(each >= ZOO_LEAST for each in residual) < ZOO_COUNT:
+        missed.append(f"zoo: {sum(each >= ZOO_LEAST for each in residual)} graphs lose a tenth, must be {ZOO_COUNT}")
+    if statistics.median(residual) < ZOO_MEDIAN:
+        missed.append(f"zoo: median {statistics.median(residual):.1%}, must be {ZOO_MEDIAN:.0%}")
     return missed
 
 
@@ -228,10 +228,10 @@ def _graph_miss(name: str, row: Row) -> str:
     """What a graph of the zoo falls short of; empty where it does not."""
     if row["status"] != "ok":
         return str(row["error"])
-    if not (_is_proven(row["proof"]) if row["proof"] else name in UNTOUCHED and not _lost(row)):
+    if not (_is_proven(row["proof"]) if row["proof"] else name in UNTOUCHED and not _residual(row)):
         return "it is not proven"
-    if name in WIDE_SHAPES and _lost(row) < WIDE_LEAST:
-        return f"loses {_lost(row):.1%}, must be {WIDE_LEAST:.0%}"
+    if name in WIDE_SHAPES and _residual(row) < WIDE_LEAST:
+        return f"loses {_residual(row):.1%}, must be {WIDE_LEAST:.0%}"
     before, after = row.get("products", (0, 0))
     return "its attention was not reached" if name in TRANSFORMERS and after >= before else ""
 
@@ -306,11 +306,11 @@ def _latency(row: Row, batch: int) -> str:
 def _zoo_line(name: str, row: Row) -> list[str]:
     frozen = "; ".join(f"{count:,} {operator}: {reason}" for count, operator, reason in row.get("frozen", ())[:3])
     proof, (before, after) = row.get("proof"), row.get("products", (0, 0))
-    unchanged = "nothing can be removed, unchanged" if row["status"] == "ok" and not _lost(row) else ""
+    unchanged = "nothing can be removed, unchanged" if row["status"] == "ok" and not _residual(row) else ""
     return [
         name,
         row["status"],
-        f"{_lost(row):.1%}" if "parameters" in row else row.get("error", ""),
+        f"{_residual(row):.1%}" if "parameters" in row else row.get("error", ""),
         str(row.get("trimmed_groups", "")),
         f"÷ {before / after:.2f}" if before else "",
         frozen,

@@ -300,7 +300,7 @@ class _Run:
             label_offset=self.options.label_offset,
         )
         self.progress("validating", 1, 2)
-        most = BOUND_SAMPLES if applied.selection.has_full_effort else BOUND_SAMPLES_FAST
+        most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
         count = min(most, inputs.calibration.count)
         samples = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
         return validation, measure_bound(source.model, applied.masked, samples.batches(), samples.fed, runtime)

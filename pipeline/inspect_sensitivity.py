@@ -93,12 +93,14 @@ def inspect_sensitivity(
     return SensitivityInspection(source.path.name if source.path else "", samples.count, SPARSITIES, layers)
 
 
-def draw_sensitivity(found: SensitivityInspection) -> str:
+def draw_sensitivity(inspection: SensitivityInspection) -> str:
     """The losses as a picture (SVG), the layer that costs most first."""
     from netsurgeon.pipeline.report import sensitivity_picture
 
-    ranked = sorted(found.layers, key=lambda layer: -layer.losses[0])
-    return sensitivity_picture([layer.name for layer in ranked], [layer.losses for layer in ranked], found.sparsities)
+    ranked = sorted(inspection.layers, key=lambda layer: -layer.losses[0])
+    return sensitivity_picture(
+        [layer.name for layer in ranked], [layer.losses for layer in ranked], inspection.sparsities
+    )
 
 
 def check_picture_path(picture: Path | None) -> None:

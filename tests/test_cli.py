@@ -1,16 +1,20 @@
 """The command line: what it prints, its exit codes, and one clear sentence for every bad input."""
 
 import errno
+import functools
+import itertools
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -620,6 +624,34 @@ def test_a_signal_that_a_library_makes_an_error_of(
     assert not list(desk.out.iterdir())
 
 
+@pytest.mark.usefixtures("restored_signals")
+def test_a_signal_amid_the_interpreters_lock_code_leaves_no_lock_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits for such a lock would keep the process from ever ending."""
+    monkeypatch.setattr(cli, "_retries", itertools.count())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    released: list[bool] = []
+    interrupting = SimpleNamespace(
+        acquire=lambda: True,
+        release=lambda: None,
+        __enter__=functools.partial(signal.raise_signal, signal.SIGINT),
+        __exit__=lambda *_: released.append(True),
+    )
+
+    def use_lock() -> None:
+        with threading.Condition(cast(Any, interrupting)):
+            pass
+        time.sleep(10)
+
+    signal.signal(signal.SIGINT, cli._stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            use_lock()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert released == [True]
+
+
 def test_a_bug_is_one_line_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("first\nsecond")
@@ -694,7 +726,10 @@ def test_process_that_is_stopped_leaves_nothing(
             time.sleep(0.01)
         assert process.poll() is None, "activations are spilled before it ends"
         process.send_signal(sent)
-        _, stderr = process.communicate(timeout=60)
+        try:
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()  # one that hangs must not hang the tests
     assert process.returncode == code
     assert [line for line in stderr.splitlines() if line] == ["error: interrupted: no file was left half-written"]
     assert not list((tmp_path / "out").iterdir())

@@ -90,10 +90,10 @@ class OnnxModule(nn.Module):
         values |= {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
         for step in self.steps:
             try:
-                found = OPERATORS[step.operator]([values[name] for name in step.inputs], step.attributes)
+                results = OPERATORS[step.operator]([values[name] for name in step.inputs], step.attributes)
             except (NotImplementedError, RuntimeError, TypeError, KeyError) as error:
                 raise ValueError(f"{step.operator} {step.name!r} cannot be trained: {error}") from error
-            for name, value in zip(step.outputs, found if isinstance(found, tuple) else (found,), strict=False):
+            for name, value in zip(step.outputs, results if isinstance(results, tuple) else (results,), strict=False):
                 values[name] = value
         outputs = [value for name in self.outputs if (value := values[name]) is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -114,7 +114,7 @@ def _depth_to_space(inputs: Inputs, attributes: Attributes) -> Any:
     batch, channels, height, width = x.shape
     if attributes.get("mode", "DCR") == "CRD":
         return functional.pixel_shuffle(x, size)
-    x = x.reshape(batch, size, size, channels // size**2, height, width).permute(0, 3, 4, 1, 5, 2)
+    x = x.reshape((batch, size, size, channels // size**2, height, width)).permute((0, 3, 4, 1, 5, 2))
     return x.reshape(batch, channels // size**2, height * size, width * size)
 
 

@@ -11,14 +11,14 @@ from netsurgeon.models.training.datasets import Rows
 from netsurgeon.models.training.loop import Objective
 
 
-def imitation(wanted: npt.NDArray[np.float32], device: torch.device) -> Objective:
+def imitation(targets: npt.NDArray[np.float32], device: torch.device) -> Objective:
     """Squared error of the outputs, as a share of the variance of the wanted ones.
 
     Args:
-        wanted: outputs of the dense model for all examples, (count, …).
+        targets: outputs of the dense model for all examples, (count, …).
         device: where the loss is computed.
     """
-    goal = torch.from_numpy(wanted).to(device)
+    goal = torch.from_numpy(targets).to(device)
     scale = float((goal - goal.mean(0)).square().mean()) or 1.0
 
     def loss(outputs: Tensor, inputs: Tensor, rows: Rows) -> Tensor:
@@ -28,15 +28,15 @@ def imitation(wanted: npt.NDArray[np.float32], device: torch.device) -> Objectiv
     return loss
 
 
-def live_imitation(teacher: nn.Module, wanted: npt.NDArray[np.float32]) -> Objective:
+def live_imitation(teacher: nn.Module, targets: npt.NDArray[np.float32]) -> Objective:
     """The same loss against what the dense model says of the very inputs of a step, moved and mirrored as they are.
 
     Args:
         teacher: the dense model, on the device where the loss is computed.
-        wanted: its outputs for all examples, (count, …): their variance is the unit.
+        targets: its outputs for all examples, (count, …): their variance is the unit.
     """
     teacher.eval().requires_grad_(False)
-    scale = float(np.var(wanted, axis=0).mean()) or 1.0
+    scale = float(np.var(targets, axis=0).mean()) or 1.0
 
     def loss(outputs: Tensor, inputs: Tensor, rows: Rows) -> Tensor:
         del rows

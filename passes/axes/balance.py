@@ -43,6 +43,7 @@ def _combine_connected(rows: Ints, table: Ints) -> tuple[list[Ints], list[int]]:
         remaining = np.array([len(queue) for queue in queues])
         if not remaining.any():
             return sets, []
+        # One smallest balanced set at a time, repeated as often as it fits, until no set can be formed of what is left.
         taken = _fewest(kinds, remaining)
         if taken is None:
             return sets, [row for queue in queues for row in queue]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.axes.labels import SILENT, Axis
+from netsurgeon.passes.axes.labels import UNREPORTED, Axis
 from netsurgeon.passes.axes.tracks import Axes, Product, Slot, Tracks, Work
 from netsurgeon.passes.graph import Edit, Override, SetConstant, is_constant, label, optional_input, tensor
 
@@ -127,10 +127,10 @@ class NodeAxes:
             self._tracks.slots[key] = [Slot(*key, axis, ids, constant.size) for axis, ids in enumerate(axes)]
         return tuple(slot.labels for slot in self._tracks.slots[key])
 
-    def _constant_axis(self, extent: int, size: int, held: bool) -> Axis:
+    def _constant_axis(self, extent: int, size: int, is_output: bool) -> Axis:
         if extent == 1 or size == 0:
             return self.labels.fixed(extent)
-        if held:
+        if is_output:
             return self.labels.fixed(extent, self.reason("its constant is an output of the model"))
         return self.labels.fresh(extent, size / extent)
 
@@ -141,8 +141,8 @@ class NodeAxes:
             UndeclaredError: the input is computed from more than shapes.
         """
         if attribute and attribute in self.node.attributes:
-            held = self.node.attributes[attribute]
-            return tuple(held.as_ints()) if held.type == ir.AttributeType.INTS else (held.as_int(),)
+            stored = self.node.attributes[attribute]
+            return tuple(stored.as_ints()) if stored.type == ir.AttributeType.INTS else (stored.as_int(),)
         value = optional_input(self.node, index)
         if value is None:
             return None
@@ -170,7 +170,7 @@ class NodeAxes:
 
     def freeze(self, axes: Iterable[Axis], text: str) -> None:
         """Keep all indices of axes; no reason (an empty text) for what nobody would expect to vanish."""
-        why = self.reason(text) if text else SILENT
+        why = self.reason(text) if text else UNREPORTED
         for axis in axes:
             self.labels.freeze(axis, why)
 
@@ -180,7 +180,7 @@ class NodeAxes:
 
     def fixed(self, extent: int, text: str = "") -> Axis:
         """A new axis that stays."""
-        return self.labels.fixed(extent, self.reason(text) if text else SILENT)
+        return self.labels.fixed(extent, self.reason(text) if text else UNREPORTED)
 
     def split(self, flat: Axis, factors: Sequence[Axis]) -> None:
         """Let `flat` run over the combinations of `factors`."""

@@ -22,7 +22,7 @@ from netsurgeon.passes.axes.balance import combine
 Axis = npt.NDArray[np.int64]
 """The labels of an axis, one an index."""
 
-SILENT = -1
+UNREPORTED = -1
 """The reason of what nobody would expect to vanish, such as the axes of a kernel: it is not reported."""
 
 MOST_ENUMERATED = 12
@@ -77,7 +77,7 @@ class Labels:
             self._weights.append((axis, weight))
         return axis
 
-    def fixed(self, extent: int, reason: int = SILENT) -> Axis:
+    def fixed(self, extent: int, reason: int = UNREPORTED) -> Axis:
         """A new axis none of whose indices may vanish."""
         label = self.fresh(1)
         self._frozen.append((label, reason))
@@ -142,14 +142,14 @@ class Labels:
         matrix = sparse.coo_array((np.ones(len(one), np.int8), (one, other)), shape=(self.count, self.count))
         count, of = csgraph.connected_components(matrix, directed=False)
         reason = np.full(count, np.iinfo(np.int64).max)
-        silent = np.zeros(count, bool)
+        unreported = np.zeros(count, bool)
         for axis, why in [*self._frozen, *frozen]:
-            if why == SILENT:
-                silent[of[axis]] = True
+            if why == UNREPORTED:
+                unreported[of[axis]] = True
             else:
                 np.minimum.at(reason, of[axis], why)
         reason[reason == np.iinfo(np.int64).max] = Classes.FREE
-        reason[silent & (reason == Classes.FREE)] = SILENT
+        reason[unreported & (reason == Classes.FREE)] = UNREPORTED
         return Classes(of.astype(np.int64), reason)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.axes import SILENT, Axis, Classes, Observation, Reason, Slot, Tracks
+from netsurgeon.passes.axes import UNREPORTED, Axis, Classes, Observation, Reason, Slot, Tracks
 from netsurgeon.passes.dependencies.track import track
 from netsurgeon.passes.dependencies.zeroing import zeroed_slots
 from netsurgeon.passes.graph import label
@@ -244,21 +244,23 @@ class _Builder:
             if slot.groups == 1 or summed[indices[0]]:
                 yield class_number, indices, bool(summed[indices[0]])
 
-    def _unit(self, number: int, each: int, members: list[tuple[Slot, Ints, bool]], group: int, macs: float) -> Unit:
+    def _unit(
+        self, number: int, class_number: int, members: list[tuple[Slot, Ints, bool]], group: int, macs: float
+    ) -> Unit:
         parts = tuple(Part(s.node, s.index, s.axis, i) for s, i, contracted in members if not contracted)
         consumers = tuple(self._consumer(s, i) for s, i, contracted in members if contracted)
         first = next((p for p in parts if len(self._tracks.slots[p.node, p.index]) > 1), parts[0])
         parameters = sum(len(indices) * slot.size // len(slot.labels) for slot, indices, _ in members)
-        zeroed = self._zeroed.get(each, [])
+        zeroed = self._zeroed.get(class_number, [])
         return Unit(
             number=number,
             name=f"{first.node}[{first.indices[0]}]",
             group=group,
             parts=parts,
             consumers=consumers,
-            products=tuple(self._terms(each)) if zeroed else (),
+            products=tuple(self._terms(class_number)) if zeroed else (),
             zeroed=tuple(
-                Part(s.node, s.index, s.axis, self._indices(s.labels, each), s.groups) for s in unique(zeroed)
+                Part(s.node, s.index, s.axis, self._indices(s.labels, class_number), s.groups) for s in unique(zeroed)
             ),
             parameters=parameters,
             macs=macs,
@@ -273,14 +275,14 @@ class _Builder:
             node=slot.node, index=slot.index, axis=slot.axis, indices=indices, groups=slot.groups, columns=columns
         )
 
-    def _terms(self, each: int) -> Iterator[Term]:
+    def _terms(self, class_number: int) -> Iterator[Term]:
         for product in self._tracks.products:
-            indices = self._indices(product.labels, each)
+            indices = self._indices(product.labels, class_number)
             if len(indices):
                 yield Term(product.node, indices)
 
-    def _indices(self, axis: Axis, each: int) -> Ints:
-        return np.flatnonzero(self._classes.of[axis] == each)
+    def _indices(self, axis: Axis, class_number: int) -> Ints:
+        return np.flatnonzero(self._classes.of[axis] == class_number)
 
     def _signatures(self) -> Ints:
         """A number for each class, equal for classes that lie on the same axes."""
@@ -323,7 +325,7 @@ class _Builder:
                 continue
             why = self._classes.reason[self._classes.of[slot.labels]]
             for reason_number, indices in split_by(why, np.arange(len(why))):
-                if reason_number in (Classes.FREE, SILENT):
+                if reason_number in (Classes.FREE, UNREPORTED):
                     continue
                 reason: Reason = self._tracks.reasons[reason_number]
                 name = self._values[slot.node, slot.index].name or ""

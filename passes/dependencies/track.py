@@ -173,7 +173,7 @@ class _Node:
             return
         sources = [(i, self._sources(i)) for i in range(len(self.node.inputs)) if i not in self.scope.handled]
         captured = [self.tracks.extents.get(name) for name in _captured(self.node)]
-        used = [axis for found in (*(s for _, s in sources), *captured) for axis in found or () if axis is not None]
+        used = [axis for labels in (*(s for _, s in sources), *captured) for axis in labels or () if axis is not None]
         if used:
             self.scope.freeze(used, "it computes with the size")
         integers = self.tracks.observation.integers.get(output or "")

@@ -10,23 +10,23 @@ from netsurgeon.passes.graph import is_constant, label, operator_key
 
 
 def zeroed_slots(
-    tracks: Tracks, classes: Classes, node: ir.Node, index: int, wanted: set[int]
+    tracks: Tracks, classes: Classes, node: ir.Node, index: int, class_numbers: set[int]
 ) -> dict[int, list[Slot]]:
     """By class, the slices of constants that make input `index` of `node` zero there; classes without are left out."""
     value = node.inputs[index]
     result = {}
-    for each in wanted:
+    for class_number in class_numbers:
         slots: list[Slot] = []
-        if value is not None and _Search(tracks, classes, each, slots).zero(value, node, index):
-            result[each] = slots
+        if value is not None and _Search(tracks, classes, class_number, slots).zero(value, node, index):
+            result[class_number] = slots
     return result
 
 
 class _Search:
     """Goes back from a value to the constants that make it, as long as zero gives zero."""
 
-    def __init__(self, tracks: Tracks, classes: Classes, each: int, slots: list[Slot]):
-        self._tracks, self._classes, self._class, self._slots = tracks, classes, each, slots
+    def __init__(self, tracks: Tracks, classes: Classes, class_number: int, slots: list[Slot]):
+        self._tracks, self._classes, self._class, self._slots = tracks, classes, class_number, slots
 
     def zero(self, value: ir.Value, user: ir.Node, index: int) -> bool:
         """Whether constants can make the value zero; those that do are collected."""

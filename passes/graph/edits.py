@@ -97,8 +97,8 @@ def _insert_before(
         raise ValueError(f"node {node.name!r} is not in a graph")
     name = unused_name(graph, f"{node.name}_{operator.lower()}")
     attrs = [ir.AttrInt64(key, value) for key, value in attributes.items()]
-    held = present(node.inputs[index])
-    output = ir.Value(name=name, type=held.type)
+    replaced_input = present(node.inputs[index])
+    output = ir.Value(name=name, type=replaced_input.type)
     fresh = ir.Node("", operator, inputs, attrs, outputs=[output], name=name)
     graph.insert_before(node, fresh)
     node.replace_input_with(index, output)

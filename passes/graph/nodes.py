@@ -62,10 +62,15 @@ def set_initializer(node: ir.Node, index: int, array: npt.NDArray[np.generic], n
     graph = node.graph
     if not isinstance(graph, ir.Graph):
         raise ValueError(f"node {node.name!r} is not in a graph")
-    held = optional_input(node, index)
-    if held is not None and held.is_initializer() and len(held.uses()) == 1 and not held.is_graph_output():
-        held.const_value = ir.tensor(array, name=held.name)
-        held.shape = ir.Shape(array.shape)
+    current_input = optional_input(node, index)
+    if (
+        current_input is not None
+        and current_input.is_initializer()
+        and len(current_input.uses()) == 1
+        and not current_input.is_graph_output()
+    ):
+        current_input.const_value = ir.tensor(array, name=current_input.name)
+        current_input.shape = ir.Shape(array.shape)
         return
     fresh = unused_name(graph, name)
     constant = ir.tensor(array, name=fresh)

@@ -223,11 +223,11 @@ class Layer:
             return None
         return self.node, 2
 
-    def _gemm_has_room(self, held: ir.Value | None) -> bool:
+    def _gemm_has_room(self, bias: ir.Value | None) -> bool:
         """Whether Gemm's C is, or can be, one number an output: a scalar, (rows,) or (1, rows)."""
         if self.weight_index == 0 or self.node.attributes.get_float("beta", 1.0) == 0.0:
             return False
-        return held is None or math.prod(tensor(held).shape.numpy()[:-1]) == 1
+        return bias is None or math.prod(tensor(bias).shape.numpy()[:-1]) == 1
 
     def shift_bias(self, shift: Array) -> None:
         """Add `shift` (groups x rows,) to the bias; a bias is created where there is none.

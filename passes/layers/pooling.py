@@ -77,6 +77,7 @@ class PooledMap:
         positions = np.moveaxis(x, left[1], -1).reshape(len(x), -1, layer.columns).astype(np.float32)
         if positions.shape[1] < 2:
             return None
+        # The spread of the map around its mean is what the mean of few inputs cannot show: it becomes the ridge.
         rows = (positions - positions.mean(axis=1, keepdims=True)).reshape(-1, layer.columns)
         if np.vdot(rows, rows) <= ROUNDING * np.vdot(positions, positions):
             rows = np.zeros_like(rows)

@@ -17,35 +17,35 @@ class LayerMoments:
 
     Attributes:
         fit: most of the rows.
-        held: the others.
+        held_out: the others.
         positions: rows the layer has seen in all, most of which may not have been drawn; each costs its weights'
             number of multiply-adds.
         ridge: what damping multiplies, see `Statistics`.
     """
 
     fit: Moments
-    held: Moments
+    held_out: Moments
     positions: int = 0
     ridge: Array | None = dataclasses.field(default=None, repr=False)
 
     @property
     def varies(self) -> bool:
         """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
-        return self.fit.varies or self.held.varies
+        return self.fit.varies or self.held_out.varies
 
-    def statistics(self, gone: RemovedSlices | None = None, *, centred: bool) -> Statistics:
+    def statistics(self, removed_slices: RemovedSlices | None = None, *, centred: bool) -> Statistics:
         """Of all samples."""
-        return self._statistics(self.fit.merged(self.held), gone, centred)
+        return self._statistics(self.fit.merged(self.held_out), removed_slices, centred)
 
     def choose_damping(
-        self, weight: Array, gone: RemovedSlices | None, keep: int, rng: np.random.Generator, *, centred: bool
+        self, weight: Array, removed_slices: RemovedSlices | None, keep: int, rng: np.random.Generator, *, centred: bool
     ) -> float:
         """λ for `weight` (groups, rows, columns) with `keep` weights left; the largest where nothing is held out."""
-        if self.held.count == 0:
+        if self.held_out.count == 0:
             return max(solvers.DAMPINGS)
-        fit, held = (self._statistics(part, gone, centred) for part in (self.fit, self.held))
-        return solvers.choose_damping(weight, fit, held, keep, rng)
+        fit, held_out = (self._statistics(part, removed_slices, centred) for part in (self.fit, self.held_out))
+        return solvers.choose_damping(weight, fit, held_out, keep, rng)
 
-    def _statistics(self, moments: Moments, gone: RemovedSlices | None, centred: bool) -> Statistics:
+    def _statistics(self, moments: Moments, removed_slices: RemovedSlices | None, centred: bool) -> Statistics:
         statistics = dataclasses.replace(moments.statistics(centred=centred), ridge=self.ridge)
-        return statistics if gone is None else statistics.without(gone.columns, gone.rows)
+        return statistics if removed_slices is None else statistics.without(removed_slices.columns, removed_slices.rows)

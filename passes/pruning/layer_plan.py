@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.passes.solvers import Array
+from netsurgeon.passes.solvers import Array, Effort
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,14 +16,14 @@ class LayerPlan:
 
     Attributes:
         keep: weights that may stay nonzero; where it is fewer than all, no more than are nonzero now do.
-        method: one of `solvers.METHODS`, or `solvers.HASTY`.
+        method: one of `solvers.METHODS`, or `solvers.FAST_METHOD`.
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
         pattern: N and M of an N:M pattern.
         values: "codebook" = at most 255 distinct values, fewer where that costs little, times a power of two for each
             row (see `has_scaled_rows`); anything else leaves them free.
-        gone: columns and rows that are trimmed; they are not in `keep`.
+        removed_slices: columns and rows that are trimmed; they are not in `keep`.
         keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
-        patient: whether there is time for the best that the method can do.
+        effort: how long the method may take.
         price: error, relative to the energy of the layer's output, that one weight less is worth; None = not known.
     """
 
@@ -32,9 +32,9 @@ class LayerPlan:
     damping: float | None = None
     pattern: tuple[int, int] | None = None
     values: str = "float32"
-    gone: RemovedSlices | None = dataclasses.field(default=None, compare=False)
+    removed_slices: RemovedSlices | None = dataclasses.field(default=None, compare=False)
     keep_zeros: bool = False
-    patient: bool = True
+    effort: Effort = "full"
     price: float | None = None
 
 

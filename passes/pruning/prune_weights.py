@@ -63,23 +63,23 @@ class PruneWeights(ir.passes.InPlacePass):
             moments = dataclasses.replace(moments, ridge=None)
         centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
         dense = layer.matrix()
-        weight = plan.gone.without_rows(dense) if plan.gone else dense
+        weight = plan.removed_slices.without_rows(dense) if plan.removed_slices else dense
         damping = plan.damping
         if damping is None:
             damping = self._choose_damping(weight, plan, moments, centred)
-        statistics = moments.statistics(plan.gone, centred=centred)
+        statistics = moments.statistics(plan.removed_slices, centred=centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
             if plan.keep_zeros:
                 pruned = solvers.correct(problem, weight != 0)
             else:
-                pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern, patient=plan.patient)
+                pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern, effort=plan.effort)
             if plan.values == "codebook":
                 pruned = quantize(pruned, problem, plan.price, scaled=has_scaled_rows(layer, plan.values))
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
-        written = plan.gone.restored(pruned, dense) if plan.gone else pruned
+        written = plan.removed_slices.restored(pruned, dense) if plan.removed_slices else pruned
         layer.write(written)
         shift = bias_shift(layer, dense, statistics) if centred else None
         if shift is not None:
@@ -89,14 +89,16 @@ class PruneWeights(ir.passes.InPlacePass):
         )
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:
-        if plan.method == "magnitude" and plan.gone is None:  # nothing is solved
+        if plan.method == "magnitude" and plan.removed_slices is None:  # nothing is solved
             return solvers.DAMPINGS[0]
-        return moments.choose_damping(weight, plan.gone, plan.keep, np.random.default_rng(self.seed), centred=centred)
+        return moments.choose_damping(
+            weight, plan.removed_slices, plan.keep, np.random.default_rng(self.seed), centred=centred
+        )
 
 
 def _kept(plan: LayerPlan, weight: Array) -> int:
     """How many weights may stay: all, or no more than there are, lest a refit fills zeros that the model came with."""
-    live = plan.gone.live if plan.gone else weight.size
+    live = plan.removed_slices.live if plan.removed_slices else weight.size
     return weight.size if plan.keep >= live else min(plan.keep, int(np.count_nonzero(weight)))
 
 
@@ -107,8 +109,8 @@ def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:
     """
     current = layer.matrix()
     moved = dense @ statistics.dense_mean[..., None] - current @ statistics.current_mean[..., None]
-    if statistics.lost_mean is not None:
-        moved = moved + statistics.lost_mean[..., None]
+    if statistics.residual_mean is not None:
+        moved = moved + statistics.residual_mean[..., None]
     return np.asarray(moved[..., 0].reshape(layer.groups, layer.blocks, layer.rows).sum(axis=1).ravel())
 
 

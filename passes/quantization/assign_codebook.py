@@ -108,6 +108,7 @@ def descend(weight: Array, problem: Problem) -> Array:
     gradient = (weight - problem.weight) @ hessian
     for start in range(0, weight.shape[-1], BLOCK):
         block = slice(start, start + BLOCK)
+        # Within a block only its own gradient is kept up to date; the rest follows in one product (BLAS 3).
         inner, local = hessian[:, block, block], gradient[:, :, block].copy()
         before, now = weight[:, :, block].copy(), weight[:, :, block]
         for at in range(now.shape[-1]):

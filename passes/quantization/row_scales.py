@@ -72,15 +72,15 @@ def split_scales(weight: Array, axis: int) -> Scaled | None:
         return None
     used = np.zeros((len(rows), values.size), bool)
     used[at, indices] = True
-    chosen = np.ldexp(scales[:, 0], -_shifts(values, used))
-    chosen = chosen.reshape([len(rows) if place == axis % weight.ndim else 1 for place in range(weight.ndim)])
+    factors = np.ldexp(scales[:, 0], -_shifts(values, used))
+    factors = factors.reshape([len(rows) if place == axis % weight.ndim else 1 for place in range(weight.ndim)])
     with np.errstate(over="ignore", under="ignore"):
-        scaled, stored = (weight / chosen).astype(weight.dtype), chosen.astype(weight.dtype)
-        narrow = chosen.astype(np.float16)
+        scaled, stored = (weight / factors).astype(weight.dtype), factors.astype(weight.dtype)
+        narrow = factors.astype(np.float16)
     distinct = np.unique(scaled[scaled != 0])
     if distinct.size > MOST_VALUES or not np.array_equal(scaled * stored, weight):
         return None
-    return Scaled(scaled, narrow if np.array_equal(narrow, chosen) else stored, distinct)
+    return Scaled(scaled, narrow if np.array_equal(narrow, factors) else stored, distinct)
 
 
 def _is_hopeless(rows: Array) -> bool:
@@ -103,6 +103,7 @@ def _shifts(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.
     rows = [places[:, row] for row in used]
     users = np.zeros(places.max() + 1, np.int64)
     shifts = np.zeros(len(rows), np.int64)
+    # Twice: the first rows chose when hardly any values were taken, and may choose better now.
     for again in range(2):
         for row in np.argsort(-used.sum(axis=1), kind="stable"):
             if again:

@@ -62,6 +62,7 @@ def _shortcut(node: ir.Node) -> _Shortcut | None:
     rank = len(pads) // 2
     begin, end = pads[:rank], pads[rank:]
     others = np.arange(rank) != 1
+    # Only zeros on the channel axis: a 1x1 convolution with rows of zeros gives them, padding in space it does not.
     if rank < 3 or begin[others].any() or end[others].any() or min(begin[1], end[1]) < 0:
         return None
     strides = np.ones(rank, np.int64)

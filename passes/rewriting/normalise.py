@@ -36,7 +36,7 @@ _KEPT_QUANTISED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"
 
 def normal_form() -> ir.passes.PassBase:
     """The whole sequence, as one pass that works in place."""
-    return ir.passes.Sequential(
+    passes: tuple[ir.passes.PassBase, ...] = (
         common.InlinePass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveInitializersFromInputsPass(),
@@ -48,6 +48,7 @@ def normal_form() -> ir.passes.PassBase:
         NameNodes(),
         DropExporterTraces(),
     )
+    return ir.passes.Sequential(*passes)
 
 
 class FoldWeights(ir.passes.InPlacePass):
@@ -77,6 +78,7 @@ def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:
             continue
         if all(v is None or v.const_value is not None or v.producer() in constant for v in node.inputs):
             constant.add(node)
+    # Only what a weight hangs on is folded: folding all constants would blow small files up, a ConstantOfShape say.
     ancestors: set[ir.Node] = set()
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()):

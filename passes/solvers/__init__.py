@@ -5,7 +5,7 @@ from netsurgeon.passes.solvers.error_curve import Curve, curve, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, solve
 from netsurgeon.passes.solvers.masks import Pattern
-from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, correct, prune
+from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
 from netsurgeon.passes.solvers.parallel import single_threaded
 from netsurgeon.passes.solvers.problem import Problem, energy
 from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics
@@ -20,6 +20,7 @@ __all__ = [
     "Array",
     "Consumer",
     "Curve",
+    "Effort",
     "FactorizationError",
     "Mask",
     "Moments",

@@ -48,7 +48,7 @@ WIDE_SAMPLED_ROWS = 24
 FEW_ROWS_COLUMNS = 900
 
 
-def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, rng: np.random.Generator) -> float:
+def choose_damping(weight: Array, fit: Statistics, held_out: Statistics, keep: int, rng: np.random.Generator) -> float:
     """The first λ of DAMPINGS whose refit on a magnitude-like support is all but the best on held-out samples.
 
     Near-ties are noise: the mask that the solver finds later is a better one, and needs less damping.
@@ -58,14 +58,14 @@ def choose_damping(weight: Array, fit: Statistics, held: Statistics, keep: int, 
         return AMPLE_WIDE_DAMPING if columns > OBS_COLUMNS else DAMPINGS[0]
     row_numbers = sample_rows(weight, rng)
     share = keep / weight.size
-    weight, fit, held = weight[:, row_numbers], fit.rows(row_numbers), held.rows(row_numbers)
+    weight, fit, held_out = weight[:, row_numbers], fit.rows(row_numbers), held_out.rows(row_numbers)
     keep = max(1, round(share * weight.size))
     dampings = RIDGE_DAMPINGS if fit.ridge is not None else WIDE_DAMPINGS if columns > OBS_COLUMNS else DAMPINGS
     errors = []
     for damping in dampings:
         try:
             refitted = quick_refit(Problem.of(weight, fit, damping), keep)
-            errors.append(linalg.quadratic_error(refitted, target_moments(weight, held), held.gram))
+            errors.append(linalg.quadratic_error(refitted, target_moments(weight, held_out), held_out.gram))
         except FactorizationError:
             errors.append(np.inf)
     explained = abs(min(errors))

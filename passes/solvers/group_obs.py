@@ -204,8 +204,8 @@ def _positions(units: Indices, values: Indices) -> Indices:
     return np.asarray(order[np.searchsorted(units, values, sorter=order)])
 
 
-def _square(matrix: Array, chosen: Indices) -> Array:
-    return matrix.take(chosen, axis=0).take(chosen, axis=1)
+def _square(matrix: Array, selected: Indices) -> Array:
+    return matrix.take(selected, axis=0).take(selected, axis=1)
 
 
 def owned(owners: Indices, removed: Mask) -> Mask:

@@ -21,12 +21,16 @@ from netsurgeon.passes.solvers.quick_refit import OBS_COLUMNS, quick_refit
 Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 
 
+Effort = Literal["fast", "full"]
+"""Whether there is time for the best that `auto` and `admm` can do."""
+
+
 METHODS: tuple[str, ...] = get_args(Method)
 
 
-FAST_METHOD = "hasty"
-"""For rehearsals, not users: `auto` without patience; of layers with more than OBS_COLUMNS columns the largest scaled
-weights, refitted."""
+FAST_METHOD = "fast"
+"""For low-fidelity evaluations, not users: `auto` with little effort; of layers with more than OBS_COLUMNS
+columns the largest scaled weights, refitted."""
 
 
 UNCORRECTED = ("magnitude", "lobs")
@@ -45,15 +49,17 @@ WIDE_WORK = 4e9
 """Up to so many products a step ADMM runs on the SLOW and on the WIDE schedule; above, on the SHORT one."""
 
 
-def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = None, *, patient: bool = True) -> Array:
+def prune(
+    problem: Problem, keep: int, method: str, pattern: Pattern | None = None, *, effort: Effort = "full"
+) -> Array:
     """Weights (groups, rows, columns) with at most `keep` nonzeros, or what `pattern` allows.
 
     Args:
         problem: of the layer.
         keep: most weights kept.
-        method: one of METHODS, or HASTY.
+        method: one of METHODS, or FAST_METHOD.
         pattern: N:M pattern in place of `keep`.
-        patient: whether there is time for the best that `auto` and `admm` can do.
+        effort: how long `auto` and `admm` may take.
 
     Raises:
         FactorizationError: a Hessian has no Cholesky factor.
@@ -70,8 +76,8 @@ def prune(problem: Problem, keep: int, method: str, pattern: Pattern | None = No
     if method == FAST_METHOD:
         if problem.weight.shape[-1] > OBS_COLUMNS:
             return quick_refit(problem, keep)
-        method, patient = "auto", False
-    masks = _masks(problem, keep, method, pattern, patient)
+        method, effort = "auto", "fast"
+    masks = _masks(problem, keep, method, pattern, effort)
     results = [linalg.refit(problem.target, problem.hessian, mask) for mask in masks]
     return results[0] if len(results) == 1 else min(results, key=problem.error)
 
@@ -85,15 +91,17 @@ def correct(problem: Problem, mask: Mask) -> Array:
     return linalg.refit(problem.target, problem.hessian, mask)
 
 
-def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None, patient: bool) -> list[Mask]:
+def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None, effort: Effort) -> list[Mask]:
     columns = problem.weight.shape[-1]
     masks = []
-    if method == "obs" or (method == "auto" and columns <= (BOTH_COLUMNS if patient else LEAST_COLUMNS)):
+    if method == "obs" or (method == "auto" and columns <= (BOTH_COLUMNS if effort == "full" else LEAST_COLUMNS)):
         swept = obs.sweep(problem.weight, linalg.inverse(problem.hessian), pattern)
         mask = swept.mask(keep) if pattern is None else swept.mask(0)
         masks.append(mask.reshape(problem.weight.shape))
     if method == "admm" or (method == "auto" and columns > LEAST_COLUMNS):
         work = problem.weight.size * columns
-        schedule = admm.SLOW if patient and work <= SLOW_WORK else admm.WIDE if work <= WIDE_WORK else admm.SHORT
+        schedule = (
+            admm.SLOW if effort == "full" and work <= SLOW_WORK else admm.WIDE if work <= WIDE_WORK else admm.SHORT
+        )
         masks.append(admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, pattern, schedule))
     return masks

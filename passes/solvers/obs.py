@@ -90,7 +90,7 @@ def _sweep_batch(
         block = _pivot_block(weight, inverses, count, alive, room)
         picked = np.take_along_axis(alive, block.pivots, axis=1)
         order[:, start : start + count], losses[:, start : start + count] = picked, block.losses
-        left = np.nonzero(~block.gone)[1].reshape(rows, -1)
+        left = np.nonzero(~block.removed)[1].reshape(rows, -1)
         weight = np.take_along_axis(block.weight, left, axis=1)
         alive = np.take_along_axis(alive, left, axis=1)
         inverses = [_downdate(*step) for step in zip(inverses, block.updates, left, strict=True)]
@@ -111,7 +111,7 @@ class _Block:
     losses: Array
     updates: Array
     weight: Array
-    gone: Mask
+    removed: Mask
 
 
 class _RemovalQuota:

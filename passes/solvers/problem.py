@@ -41,7 +41,7 @@ class Problem:
             FactorizationError: the damped Hessian has no Cholesky factor.
         """
         hessian, target, absolute = damped(weight, statistics, damping)
-        solved = statistics.cross is statistics.gram and statistics.lost is None
+        solved = statistics.cross is statistics.gram and statistics.residual_cross is None
         if solved and (statistics.ridge is None or not statistics.dead.any()):
             exact = np.where(statistics.dead[:, None, :], 0.0, weight)
         else:
@@ -80,9 +80,9 @@ class Problem:
         ridged = difference if self.ridge is None else difference @ self.ridge
         return float(self.absolute @ np.einsum("gij,gij->g", ridged, difference))
 
-    def rows(self, chosen: npt.NDArray[np.int64]) -> Problem:
+    def rows(self, selected: npt.NDArray[np.int64]) -> Problem:
         """The same problem for some of the rows."""
-        return dataclasses.replace(self, target=self.target[:, chosen], weight=self.weight[:, chosen])
+        return dataclasses.replace(self, target=self.target[:, selected], weight=self.weight[:, selected])
 
 
 def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array, Array, Array]:
@@ -114,7 +114,7 @@ def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array
 def target_moments(weight: Array, statistics: Statistics) -> Array:
     """Cross moments (groups, rows, columns) of the wanted outputs with the inputs, lost shortcuts included."""
     target = weight @ statistics.cross
-    return target if statistics.lost is None else target + statistics.lost
+    return target if statistics.residual_cross is None else target + statistics.residual_cross
 
 
 def energy(weight: Array, statistics: Statistics) -> float:

@@ -10,7 +10,8 @@ from netsurgeon.passes.solvers.masks import largest
 from netsurgeon.passes.solvers.problem import Problem
 
 OBS_COLUMNS = 1152
-"""Up to this width error curves come from the exact sweep, rehearsals from ADMM, the damping from all of DAMPINGS."""
+"""Up to this width error curves come from the exact sweep, low-fidelity evaluations from ADMM, the damping from all of
+DAMPINGS."""
 
 
 QUICK_STEPS = 16

@@ -25,7 +25,7 @@ class Statistics:
 
     The layer can make up for a part of what its output misses without any fault of its own, L: S − Ŝ where another
     branch S of the network is added to it. Where X̂ stands for X too, because `cross` would be more work, L holds
-    W (X − X̂) as well: both ways W X X̂ᵀ + (S − Ŝ) X̂ᵀ = W `cross` + `lost`.
+    W (X − X̂) as well: both ways W X X̂ᵀ + (S − Ŝ) X̂ᵀ = W `cross` + `residual_cross`.
 
     Attributes:
         count: N.
@@ -34,10 +34,10 @@ class Statistics:
         current_mean: mean of X̂, (groups, columns).
         gram: X̂ X̂ᵀ / N, (groups, columns, columns), undamped.
         cross: X X̂ᵀ / N, (groups, columns, columns); the same array as `gram` where X̂ is X.
-        lost: L X̂ᵀ / N, (groups, rows, columns); None where nothing can be missed.
-        lost_mean: mean of L, (groups, rows); None where nothing can be missed.
+        residual_cross: L X̂ᵀ / N, (groups, rows, columns); None where nothing can be missed.
+        residual_mean: mean of L, (groups, rows); None where nothing can be missed.
         varies: whether any input differs between samples; one sample, or many that are alike, tell of none.
-        gone: inputs that nobody makes any more, (groups, columns); None = all are made.
+        removed_inputs: inputs that nobody makes any more, (groups, columns); None = all are made.
         ridge: what damping multiplies, (groups, columns, columns), of mean diagonal 1; None = the identity.
     """
 
@@ -47,10 +47,10 @@ class Statistics:
     current_mean: Array = dataclasses.field(repr=False)
     gram: Array = dataclasses.field(repr=False)
     cross: Array = dataclasses.field(repr=False)
-    lost: Array | None = dataclasses.field(default=None, repr=False)
-    lost_mean: Array | None = dataclasses.field(default=None, repr=False)
+    residual_cross: Array | None = dataclasses.field(default=None, repr=False)
+    residual_mean: Array | None = dataclasses.field(default=None, repr=False)
     varies: bool = True
-    gone: npt.NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
+    removed_inputs: npt.NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
     ridge: Array | None = dataclasses.field(default=None, repr=False)
 
     @property
@@ -60,12 +60,12 @@ class Statistics:
         Weights of those that never vary are removed for nothing, so none is where the samples cannot tell: they are
         few, or all alike.
         """
-        gone = np.zeros(self.gram.shape[:2], bool) if self.gone is None else self.gone
+        removed_inputs = np.zeros(self.gram.shape[:2], bool) if self.removed_inputs is None else self.removed_inputs
         if self.count < FEWEST_TO_TELL or not self.varies:
-            return gone
+            return removed_inputs
         energy = np.einsum("gii->gi", self.gram)
         scale = energy.max(axis=1, keepdims=True)
-        return np.asarray(gone | (energy <= 1e-10 * scale))
+        return np.asarray(removed_inputs | (energy <= 1e-10 * scale))
 
     def without(self, columns: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_] | None = None) -> Statistics:
         """The same statistics where some of the current inputs are gone: dead from now on.
@@ -79,16 +79,20 @@ class Statistics:
             return np.where(columns[:, None, :], 0.0, moment)
 
         gram = np.where(columns[:, :, None], 0.0, zeroed(self.gram))
-        lost = None if self.lost is None else zeroed(self.lost)
-        if lost is not None and rows is not None:
-            lost[rows] = 0.0
-        return dataclasses.replace(self, gram=gram, cross=zeroed(self.cross), lost=lost, gone=columns)
+        residual = None if self.residual_cross is None else zeroed(self.residual_cross)
+        if residual is not None and rows is not None:
+            residual[rows] = 0.0
+        return dataclasses.replace(
+            self, gram=gram, cross=zeroed(self.cross), residual_cross=residual, removed_inputs=columns
+        )
 
-    def rows(self, chosen: npt.NDArray[np.int64]) -> Statistics:
+    def rows(self, selected: npt.NDArray[np.int64]) -> Statistics:
         """The same statistics for some of the layer's rows."""
-        if self.lost is None or self.lost_mean is None:
+        if self.residual_cross is None or self.residual_mean is None:
             return self
-        return dataclasses.replace(self, lost=self.lost[:, chosen], lost_mean=self.lost_mean[:, chosen])
+        return dataclasses.replace(
+            self, residual_cross=self.residual_cross[:, selected], residual_mean=self.residual_mean[:, selected]
+        )
 
 
 class Moments:
@@ -105,7 +109,7 @@ class Moments:
         self._sums = np.zeros((2, groups, columns))
         self._gram = np.zeros((groups, columns, columns), dtype)
         self._cross = np.zeros((groups, columns, columns), dtype) if paired else self._gram
-        self._lost: tuple[Rows, Array] | None = None
+        self._residual: tuple[Rows, Array] | None = None
 
     @property
     def varies(self) -> bool:
@@ -116,13 +120,13 @@ class Moments:
         energy = np.einsum("gii->gi", self._gram) / self.count - offsets**2
         return bool((energy > ROUNDING * (self._origin[1] + offsets) ** 2).any())
 
-    def update(self, dense: Rows, current: Rows | None = None, lost: Rows | None = None) -> None:
+    def update(self, dense: Rows, current: Rows | None = None, residual: Rows | None = None) -> None:
         """Add a batch.
 
         Args:
             dense: dense inputs, (groups, samples, columns); where not paired, the only ones.
             current: where paired, the current ones, of the same shape.
-            lost: what the output misses, see `Statistics`, (groups, samples, rows); in every batch or in none.
+            residual: what the output misses, see `Statistics`, (groups, samples, rows); in every batch or in none.
         """
         now = dense if current is None else current
         if dense.shape[1] == 0:
@@ -138,8 +142,8 @@ class Moments:
             self._sums[0] += _totals(x)
         else:
             self._sums[0] = self._sums[1]
-        if lost is not None:
-            self._lost = _added(self._lost, (_products(lost, y), _totals(lost)))
+        if residual is not None:
+            self._residual = _added(self._residual, (_products(residual, y), _totals(residual)))
         self.count += dense.shape[1]
 
     def merged(self, other: Moments) -> Moments:
@@ -156,7 +160,7 @@ class Moments:
         result._sums = self._sums + other._sums
         result._gram = self._gram + other._gram
         result._cross = self._cross + other._cross if self.paired else result._gram
-        result._lost = _added(self._lost, other._lost)
+        result._residual = _added(self._residual, other._residual)
         return result
 
     def like(self) -> Moments:
@@ -181,18 +185,12 @@ class Moments:
         cross = gram
         if self.paired:
             cross = self._moment(self._cross, (offsets[0], offsets[1]), (means[0], means[1]), centred)
-        if self._lost is None:
-            return Statistics(
-                count=self.count,
-                centred=centred,
-                dense_mean=means[0],
-                current_mean=means[1],
-                gram=gram,
-                cross=cross,
-                varies=self.varies,
+        residual_cross = residual_mean = None
+        if self._residual is not None:
+            residual_mean = self._residual[1] / self.count
+            residual_cross = self._moment(
+                self._residual[0], (residual_mean, offsets[1]), (residual_mean, means[1]), centred
             )
-        lost_mean = self._lost[1] / self.count
-        lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
         return Statistics(
             count=self.count,
             centred=centred,
@@ -200,8 +198,8 @@ class Moments:
             current_mean=means[1],
             gram=gram,
             cross=cross,
-            lost=lost,
-            lost_mean=lost_mean,
+            residual_cross=residual_cross,
+            residual_mean=residual_mean,
             varies=self.varies,
         )
 

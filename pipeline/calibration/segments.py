@@ -43,7 +43,9 @@ class Segment:
     expired: tuple[str, ...]
 
 
-def cut(graph: ir.Graph, layers: Iterable[ir.Node], beside: Mapping[ir.Node, ir.Value] | None = None) -> list[Segment]:
+def cut(
+    graph: ir.Graph, layers: Iterable[ir.Node], also_capture: Mapping[ir.Node, ir.Value] | None = None
+) -> list[Segment]:
     """Cut a graph right before its layers: layers at the same depth share a segment.
 
     What depends on no graph input is recomputed where it is used, and a layer that does is in no segment; what feeds no
@@ -52,10 +54,11 @@ def cut(graph: ir.Graph, layers: Iterable[ir.Node], beside: Mapping[ir.Node, ir.
     Args:
         graph: to be cut.
         layers: the nodes.
-        beside: for some of them a value further up that is looked at together with their input.
+        also_capture: for some of them a value further up that is looked at together with their input.
     """
     layer_nodes = set(layers)
     levels = _levels(graph, layer_nodes)[1]
+    # A layer whose input is constant is in no segment; the levels are then counted again over the others alone.
     behind_inputs = {node for node in layer_nodes if any(value in levels for value in used_values(node))}
     level, levels = _levels(graph, behind_inputs)
     count = max((level[node] for node in behind_inputs), default=0)
@@ -70,8 +73,9 @@ def cut(graph: ir.Graph, layers: Iterable[ir.Node], beside: Mapping[ir.Node, ir.
                 entering[level[node]].add(_name(value))
             if value in levels and node in behind_inputs:
                 observed[level[node] - 1].add(_name(value))
-        if node in behind_inputs and beside is not None and (further := beside.get(node)) in levels:
+        if node in behind_inputs and also_capture is not None and (further := also_capture.get(node)) in levels:
             observed[level[node] - 1].add(_name(further))
+    # Segments are visited in order, so what is written last is the last segment that needs a value.
     last_use = {name: at for at in range(count) for name in entering[at] | observed[at]}
     born = {value.name: at for value, at in levels.items() if value.name}  # outputs left out have none
     return [
@@ -236,7 +240,7 @@ class Walk:
         if not segment.outputs:
             return
         session: Session | None = None
-        feeds = ahead(lambda at: {name: self.store.get(name, at) for name in segment.inputs}, self.batches)
+        feeds = prefetch(lambda at: {name: self.store.get(name, at) for name in segment.inputs}, self.batches)
         for batch, feed in enumerate(feeds):
             session = session or self._session(segment, feed)
             for name, value in session.run(feed).items():
@@ -250,7 +254,7 @@ class Walk:
         """A value that is there after `run`."""
         return self.store.get(name, batch)
 
-    def leave(self, at: int) -> None:
+    def release(self, at: int) -> None:
         """Forget what nobody needs after segment `at`."""
         self.store.drop(self.segments[at].expired, self.batches)
 
@@ -266,7 +270,7 @@ class Walk:
         return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
 
 
-def ahead(make: Callable[[int], T], count: int) -> Iterator[T]:
+def prefetch(make: Callable[[int], T], count: int) -> Iterator[T]:
     """``make(0)``, ``make(1)``, …, each made while the one before it is used."""
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(make, 0) if count else None

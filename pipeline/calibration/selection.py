@@ -12,11 +12,12 @@ import onnx_ir as ir
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import Declined, Layer, find_layers
 from netsurgeon.passes.pruning import RemovedSlices, pattern_of
+from netsurgeon.passes.solvers import Effort
 from netsurgeon.pipeline.calibration.segments import cut
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
 
-PATIENT_WORK = 2e10
+FULL_EFFORT_WORK = 2e10
 """With more products in one step of ADMM over all layers a network takes too long for the best that can be done: layers
 have ADMM with fewer steps, without the exact sweep beside it, and statistics of fewer rows, for a sixth less time."""
 
@@ -29,24 +30,25 @@ class Selection:
         layers: those that take part, in graph order.
         declined: every other node that holds weights, and why.
         sparsities: of layers whose sparsity the user has given.
-        gone: what layers lose to trimming.
+        removed_slices: what layers lose to trimming.
     """
 
     layers: tuple[Layer, ...]
     declined: tuple[Declined, ...]
     sparsities: Mapping[str, float]
-    gone: Mapping[str, RemovedSlices] = dataclasses.field(default_factory=dict, repr=False)
+    removed_slices: Mapping[str, RemovedSlices] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Weights by layer, after trimming."""
-        live = {name: gone.live for name, gone in self.gone.items()}
+        live = {name: removed_slices.live for name, removed_slices in self.removed_slices.items()}
         return {layer.name: live.get(layer.name, layer.size) for layer in self.layers}
 
     @property
-    def has_full_effort(self) -> bool:
+    def effort(self) -> Effort:
         """Whether there is time for the best that solvers and statistics can do."""
-        return sum(layer.size * layer.columns // layer.blocks for layer in self.layers) <= PATIENT_WORK
+        work = sum(layer.size * layer.columns // layer.blocks for layer in self.layers)
+        return "full" if work <= FULL_EFFORT_WORK else "fast"
 
     @property
     def fixed(self) -> dict[str, int]:

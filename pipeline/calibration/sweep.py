@@ -15,7 +15,7 @@ import onnx_ir as ir
 from netsurgeon.passes.layers import Layer, PooledMap, find_layers, ridge_of
 from netsurgeon.passes.pruning import LayerMoments
 from netsurgeon.passes.solvers import AMPLE, Array, Moments, Rows
-from netsurgeon.pipeline.calibration.segments import Segment, Walk, ahead, cut
+from netsurgeon.pipeline.calibration.segments import Segment, Walk, cut, prefetch
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
@@ -41,40 +41,44 @@ class Calibration:
         samples: inputs of the model.
         runtime: how sessions are made.
         seed: of the rows drawn from large feature maps.
-        elements: numbers drawn for a layer: narrow ones get more rows, up to MOST_ROWS.
+        max_elements: numbers drawn for a layer: narrow ones get more rows, up to MOST_ROWS.
         rows_per_column: rows drawn for each column of a layer's matrix, at least.
-        whole: inputs of which `samples` are a part that stands for all; 0 = they are all.
+        population_size: inputs of which `samples` are a part that stands for all; 0 = they are all.
     """
 
     samples: Samples
     runtime: Runtime
     seed: int = 0
-    elements: int = 30_000_000
+    max_elements: int = 30_000_000
     rows_per_column: int = 48
-    whole: int = 0
+    population_size: int = 0
 
-    def thinned(self, share: float) -> Calibration:
+    def subsample(self, share: float) -> Calibration:
         """The same with this share of the rows of each layer."""
-        fewer = round(share * self.elements), round(share * self.rows_per_column)
-        return dataclasses.replace(self, elements=fewer[0], rows_per_column=fewer[1])
+        fewer = round(share * self.max_elements), round(share * self.rows_per_column)
+        return dataclasses.replace(self, max_elements=fewer[0], rows_per_column=fewer[1])
 
     def part(self, samples: Samples) -> Calibration:
         """The same on a part of the inputs that stands for all of them."""
-        return dataclasses.replace(self, samples=samples, whole=self.samples.fed)
+        return dataclasses.replace(self, samples=samples, population_size=self.samples.fed)
 
-    def dense(self, model: ir.Model, chosen: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
+    def dense(self, model: ir.Model, names: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
         """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
-        layers = _by_name(model, chosen)
+        layers = _by_name(model, names)
         segments = self._segments(model, layers.values())
         with Walk(model, segments, self.samples.batches(), self.runtime) as walk:
             for at, segment in enumerate(segments):
                 walk.run(at)
                 for name in segment.layers:
                     yield layers[name], self._moments(layers[name], walk, [None])[0]
-                walk.leave(at)
+                walk.release(at)
 
     def paired(
-        self, dense: ir.Model, currents: Sequence[ir.Model], plan: Mapping[str, bool], known: Container[str] = ()
+        self,
+        dense: ir.Model,
+        pruned_models: Sequence[ir.Model],
+        plan: Mapping[str, bool],
+        already_solved: Container[str] = (),
     ) -> Iterator[tuple[int, int, list[dict[str, LayerMoments]]]]:
         """Segment by segment, dense and current models side by side.
 
@@ -82,9 +86,9 @@ class Calibration:
 
         Args:
             dense: the model to be matched.
-            currents: clones of it, changed on the way.
+            pruned_models: clones of it, changed on the way.
             plan: layers to look at; True = on the current model's inputs, False = on the dense ones.
-            known: those of them whose moments nobody needs.
+            already_solved: those of them whose moments nobody needs.
 
         Yields:
             index of the segment, number of segments, and for each of `currents` the moments of its layers.
@@ -95,57 +99,59 @@ class Calibration:
         with contextlib.ExitStack() as stack:
             reference, *walks = (
                 stack.enter_context(Walk(model, parts, self.samples.batches(), self.runtime))
-                for model, parts in ((dense, richer), *((current, segments) for current in currents))
+                for model, parts in ((dense, richer), *((current, segments) for current in pruned_models))
             )
             for at, segment in enumerate(segments):
                 for walk in (reference, *walks):
                     walk.run(at)
                 moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
-                for name in (layer_name for layer_name in segment.layers if layer_name not in known):
+                for name in (layer_name for layer_name in segment.layers if layer_name not in already_solved):
                     observed_walks = walks if plan[name] else [None for _ in walks]
                     for by_layer, layer_moments in zip(
                         moments, self._moments(layers[name], reference, observed_walks), strict=True
                     ):
                         by_layer[name] = layer_moments
                 for walk in (reference, *walks):
-                    walk.leave(at)
+                    walk.release(at)
                 yield at, len(segments), moments
 
-    def _moments(self, layer: Layer, dense: Walk, currents: Sequence[Walk | None]) -> list[LayerMoments]:
+    def _moments(self, layer: Layer, dense: Walk, pruned_models: Sequence[Walk | None]) -> list[LayerMoments]:
         """Moments of a layer beside each of the current models; None = of the dense inputs alone."""
         columns = layer.columns // layer.blocks
         width = layer.groups * layer.columns
-        row_count = max(self.rows_per_column * columns, min(MOST_ROWS, self.elements // width))
+        row_count = max(self.rows_per_column * columns, min(MOST_ROWS, self.max_elements // width))
         limit = math.ceil(row_count / dense.batches)
-        branches = [None if walk is None else _known_branch(layer, dense, walk) for walk in currents]
+        branches = [None if walk is None else _available_branch(layer, dense, walk) for walk in pruned_models]
+        # With few outputs W (X − X̂) is accumulated at the outputs, at a cost of rows x columns a sample, not columns².
         has_few_outputs = FEW_OUTPUTS * layer.rows <= columns
         weight = layer.matrix().astype(np.float32).transpose(0, 2, 1) if has_few_outputs else None
-        pairs = [walk is not None and not has_few_outputs for walk in currents]
+        pairs = [walk is not None and not has_few_outputs for walk in pruned_models]
         pools = [_Pool(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
 
         def drawn(batch: int) -> list[tuple[Rows, Rows | None, Rows | None]]:
             """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
+            # One generator a batch: the same rows are drawn from every value and model, or the pairs would not match.
             _check_finite(dense.value(source, batch), layer)
             draw = functools.partial(self._draw, batch=batch, limit=limit)
             before, result = draw(layer.samples, dense, source), []
-            known = next((branch for branch in branches if branch is not None), None)
-            branch_before = None if known is None else draw(layer.output_samples, dense, known)
-            for current, branch in zip(currents, branches, strict=True):
+            known_branch = next((branch for branch in branches if branch is not None), None)
+            branch_before = None if known_branch is None else draw(layer.output_samples, dense, known_branch)
+            for current, branch in zip(pruned_models, branches, strict=True):
                 now = None if current is None else draw(layer.samples, current, source)
-                lost = None
+                residual = None
                 if current is not None and branch is not None and branch_before is not None:
-                    lost = branch_before - draw(layer.output_samples, current, branch)
-                result.append((before, now, lost))
+                    residual = branch_before - draw(layer.output_samples, current, branch)
+                result.append((before, now, residual))
             return result
 
         source = layer.input.name or ""
-        for sides in ahead(drawn, dense.batches):
-            for (before, now, lost), pool in zip(sides, pools, strict=True):
+        for sides in prefetch(drawn, dense.batches):
+            for (before, now, residual), pool in zip(sides, pools, strict=True):
                 if weight is None or now is None:
-                    pool.add(before, now, lost)
+                    pool.add(before, now, residual)
                 else:
                     at_outputs = np.asarray((before - now) @ weight, np.float32)
-                    pool.add(now, None, at_outputs if lost is None else at_outputs + lost)
+                    pool.add(now, None, at_outputs if residual is None else at_outputs + residual)
         positions = dense.batches * layer.positions(dense.value(source, 0))
         ridge = self._ridge(layer, dense, limit)
         return [dataclasses.replace(pool.moments(), positions=positions, ridge=ridge) for pool in pools]
@@ -174,7 +180,7 @@ class Calibration:
 
     def _pooled(self, layer: Layer) -> PooledMap | None:
         """The map whose mean the layer reads, if the inputs are too few to do without, but not all but none."""
-        inputs = max(self.samples.fed, self.whole)
+        inputs = max(self.samples.fed, self.population_size)
         return PooledMap.of(layer) if FEWEST_RIDGED * layer.columns <= inputs < AMPLE * layer.columns else None
 
     def _segments(self, model: ir.Model, layers: Collection[Layer]) -> list[Segment]:
@@ -193,13 +199,13 @@ class _Pool:
 
     def __init__(self, fit: Moments):
         self._fit = fit
-        self._held: Moments | None = None
+        self._held_out_moments: Moments | None = None
         self._waiting: list[tuple[Rows, Rows | None, Rows | None]] = []
         self._count = 0
 
-    def add(self, dense: Rows, current: Rows | None, lost: Rows | None) -> None:
+    def add(self, dense: Rows, current: Rows | None, residual: Rows | None) -> None:
         """What `Moments.update` takes."""
-        self._waiting.append((dense, current, lost))
+        self._waiting.append((dense, current, residual))
         self._count += dense.shape[1]
         if self._count >= POOLED_ROWS:
             self._empty()
@@ -212,25 +218,25 @@ class _Pool:
         """
         if self._waiting:
             self._empty()
-        if self._held is None:
+        if self._held_out_moments is None:
             raise InputError("no calibration samples were given")
-        return LayerMoments(self._fit, self._held)
+        return LayerMoments(self._fit, self._held_out_moments)
 
     def _empty(self) -> None:
         held_out = _held_out(self._count)
-        dense, current, lost = (_joined(side) for side in zip(*self._waiting, strict=True))
+        dense, current, residual = (_joined(side) for side in zip(*self._waiting, strict=True))
         assert dense is not None
         self._waiting.clear()
         self._count = 0
 
         def update(moments: Moments, part: npt.NDArray[np.bool_]) -> None:
             at = np.flatnonzero(part)
-            sides = (None if side is None else side.take(at, axis=1) for side in (current, lost))
+            sides = (None if side is None else side.take(at, axis=1) for side in (current, residual))
             moments.update(dense.take(at, axis=1), *sides)
 
         update(self._fit, ~held_out)
-        self._held = self._held or self._fit.like()
-        update(self._held, held_out)
+        self._held_out_moments = self._held_out_moments or self._fit.like()
+        update(self._held_out_moments, held_out)
 
 
 def _joined(parts: Sequence[Rows | None]) -> Rows | None:
@@ -238,9 +244,9 @@ def _joined(parts: Sequence[Rows | None]) -> Rows | None:
     return np.concatenate(there, axis=1) if there else None
 
 
-def _by_name(model: ir.Model, chosen: Sequence[str]) -> dict[str, Layer]:
-    wanted_rows = set(chosen)
-    return {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in wanted_rows}
+def _by_name(model: ir.Model, names: Sequence[str]) -> dict[str, Layer]:
+    wanted_names = set(names)
+    return {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in wanted_names}
 
 
 def _held_out(count: int) -> npt.NDArray[np.bool_]:
@@ -248,7 +254,7 @@ def _held_out(count: int) -> npt.NDArray[np.bool_]:
     return np.asarray(np.arange(count) * STRETCHES // count % HELD_EVERY == HELD_EVERY - 1)
 
 
-def _known_branch(layer: Layer, dense: Walk, current: Walk) -> str | None:
+def _available_branch(layer: Layer, dense: Walk, current: Walk) -> str | None:
     """The branch that is added to the layer's output, where its values are there already and need no broadcasting."""
     branch = layer.branch
     if branch is None or not (dense.holds(branch.name or "") and current.holds(branch.name or "")):

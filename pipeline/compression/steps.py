@@ -215,7 +215,7 @@ def trimmed_selection(selection: Selection, trim: TrimPlan, options: Options) ->
     Where nothing is pruned besides, layers that lose nothing and share a weight stay as they are: corrected, each of
     them would need a weight of its own, and the file would grow.
     """
-    removed = trim.gone()
+    removed = trim.removed_slices()
     stay = [
         layer
         for layer in selection.layers
@@ -226,4 +226,6 @@ def trimmed_selection(selection: Selection, trim: TrimPlan, options: Options) ->
     reason = "it shares its weight and loses nothing"
     declined = (Declined(layer.name, layer.operator, reason, layer.size) for layer in stay)
     layers = tuple(layer for layer in selection.layers if layer not in stay)
-    return dataclasses.replace(selection, layers=layers, declined=(*selection.declined, *declined), gone=removed)
+    return dataclasses.replace(
+        selection, layers=layers, declined=(*selection.declined, *declined), removed_slices=removed
+    )

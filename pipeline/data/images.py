@@ -133,27 +133,27 @@ def decode(pictures: Sequence[tuple[str, bytes]], table: Array, options: Picture
     return np.asarray(table[channel, stacked])
 
 
-def check_fits(shape: tuple[int, ...], wanted: tuple[int | None, ...], name: str, options: PictureOptions) -> None:
+def check_fits(shape: tuple[int, ...], expected: tuple[int | None, ...], name: str, options: PictureOptions) -> None:
     """Check that a picture of `shape` (three axes) can be fed to an input that takes `wanted`.
 
     Raises:
         InputError: it cannot; the message says which option to give.
     """
-    if len(wanted) == 3 and all(take in (None, have) for have, take in zip(shape, wanted, strict=True)):
+    if len(expected) == 3 and all(take in (None, have) for have, take in zip(shape, expected, strict=True)):
         return
-    advice = _advice(wanted, options)
-    raise InputError(f"a picture becomes {_by(shape)} but the model's input {name!r} takes {_by(wanted)}: {advice}")
+    advice = _advice(expected, options)
+    raise InputError(f"a picture becomes {_by(shape)} but the model's input {name!r} takes {_by(expected)}: {advice}")
 
 
 def _by(shape: tuple[int | None, ...]) -> str:
     return "x".join("?" if size is None else str(size) for size in shape) or "a scalar"
 
 
-def _advice(wanted: tuple[int | None, ...], options: PictureOptions) -> str:
-    if len(wanted) != 3:
+def _advice(expected: tuple[int | None, ...], options: PictureOptions) -> str:
+    if len(expected) != 3:
         return "give the data as .npz with arrays of the model's shape"
-    first, last = wanted[0], wanted[-1]
-    channels, side = (first, wanted[1:]) if options.layout == "NCHW" else (last, wanted[:-1])
+    first, last = expected[0], expected[-1]
+    channels, side = (first, expected[1:]) if options.layout == "NCHW" else (last, expected[:-1])
     if channels not in (None, options.channel_count):
         other = last if options.layout == "NCHW" else first
         if other == options.channel_count:
@@ -171,9 +171,9 @@ def _check_side(name: str, value: object) -> None:
         raise InputError(f"picture option {name} is {value!r}: expected a positive number of pixels")
 
 
-def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f"picture option {name} is {value!r}: expected one of {', '.join(known)}")
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"picture option {name} is {value!r}: expected one of {', '.join(choices)}")
 
 
 def _number(name: str, value: object) -> float:

@@ -116,8 +116,8 @@ def _as_feed(part: Shard, labels: Array | None, specs: Sequence[InputSpec]) -> S
     return _one_feed([spec.name for spec in specs], part.origin)
 
 
-def _check_names(found: Iterable[str], specs: Sequence[InputSpec], origin: str) -> None:
-    names, expected_names = sorted(found), [spec.name for spec in specs]
+def _check_names(given_names: Iterable[str], specs: Sequence[InputSpec], origin: str) -> None:
+    names, expected_names = sorted(given_names), [spec.name for spec in specs]
     if set(names) == set(expected_names):
         return
     listed, expected = ", ".join(map(repr, names)) or "no arrays", ", ".join(map(repr, expected_names))
@@ -145,8 +145,8 @@ def _role(shape: Shape, spec: InputSpec, origin: str) -> Role:
     )
 
 
-def _fits(shape: Shape, wanted: Sequence[int | None]) -> bool:
-    return len(shape) == len(wanted) and all(take in (None, have) for have, take in zip(shape, wanted, strict=True))
+def _fits(shape: Shape, expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(take in (None, have) for have, take in zip(shape, expected, strict=True))
 
 
 def _enumerated(shapes: Mapping[str, Shape], roles: Mapping[str, Role], origin: str) -> Shard:

@@ -85,6 +85,7 @@ def _difference_at(before: ir.Node, after: ir.Node, index: int) -> bool:
     old, new = (node.inputs[index] if index < len(node.inputs) else None for node in (before, after))
     if old is not None and new is not None and old.const_value is not None and old.const_value is new.const_value:
         return False
+    # A computed input is compared where it is computed; one that has become a constant, or was one, is a change.
     first, second = constant_of(old), constant_of(new)
     if first is None and second is None:
         return False

@@ -55,9 +55,9 @@ class Propagation:
         carried = self._through(node, tuple(float(index == data) for index in range(len(node.inputs))))
         return math.inf if isinstance(carried, str) else carried
 
-    def _carried(self, node: ir.Node, found: Mapping[str, Error]) -> Error:
-        operands = [0.0 if value is None else found.get(value.name or "", 0.0) for value in node.inputs]
-        everything = [*operands, *(found.get(name, 0.0) for name in _captured(node))]
+    def _carried(self, node: ir.Node, errors: Mapping[str, Error]) -> Error:
+        operands = [0.0 if value is None else errors.get(value.name or "", 0.0) for value in node.inputs]
+        everything = [*operands, *(errors.get(name, 0.0) for name in _captured(node))]
         ended = next((error for error in everything if isinstance(error, str)), None)
         if not any(everything) or (_is_shape_only(node) and not (ended and self._shapes_may_differ)):
             return 0.0

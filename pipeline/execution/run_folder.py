@@ -218,12 +218,12 @@ def _os_errors_as_input_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _listed(different: list[str], identity: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _listed(different: list[str], identity: Mapping[str, Any], recorded: Mapping[str, Any]) -> str:
     """What differs, in words: options one by one."""
     words = []
     for key in different:
-        if isinstance(identity.get(key), dict) and isinstance(found[key], dict):
-            names = [n for n in {**identity[key], **found[key]} if identity[key].get(n) != found[key].get(n)]
+        if isinstance(identity.get(key), dict) and isinstance(recorded[key], dict):
+            names = [n for n in {**identity[key], **recorded[key]} if identity[key].get(n) != recorded[key].get(n)]
             words.append(f"{key} differ ({', '.join(names[:4])})")
         else:
             words.append(f"{key} is another")

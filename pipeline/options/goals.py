@@ -88,13 +88,13 @@ def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _read(name: str, given: Given, units: Mapping[str, float], expected: str) -> float | None:
-    if given is None:
+def _read(name: str, text: Given, units: Mapping[str, float], expected: str) -> float | None:
+    if text is None:
         return None
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?\d+)?)\s*([a-zµ%]*)\s*", str(given).lower())
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?\d+)?)\s*([a-zµ%]*)\s*", str(text).lower())
     if not match or match[2] not in units:
-        raise InputError(f"{name} is {given!r}, expected {expected}")
+        raise InputError(f"{name} is {text!r}, expected {expected}")
     number = float(match[1]) * units[match[2]]
     if not 0.0 < number < math.inf:
-        raise InputError(f"{name} is {given!r}, expected {expected}")
+        raise InputError(f"{name} is {text!r}, expected {expected}")
     return number

@@ -71,6 +71,7 @@ def _medians(events: list[dict[str, Any]], runs: int) -> tuple[NodeTime, ...]:
     totals: dict[tuple[str, str, str], Any] = collections.defaultdict(lambda: np.zeros(len(ran)))
     kernels = [event for event in events if event["cat"] == "Node" and event["name"].endswith(_SUFFIX)]
     for event in sorted(kernels, key=lambda event: event["ts"]):
+        # A kernel belongs to the last run that began before it; those before the first one warmed up.
         number = int(np.searchsorted(starts, event["ts"], side="right")) - 1
         if number >= 0:
             arguments = event["args"]

@@ -171,24 +171,7 @@ def profile(
         _check_same_inputs([opened_model.model for opened_model in opened])
         read = partial(open_samples, pictures=pictures, classes=classes)
         feeds, notes = timing_feeds(opened[0].model, data, batches, shapes=shapes or {}, seed=seed, read=read)
-        started, busy = time.perf_counter(), busy_seconds()
-        loads, seconds = time_models(
-            [opened_model.path for opened_model in opened], [fed.feed for fed in feeds], runtime, rounds
-        )
-        notes += _disturbed(busy_seconds() - busy, time.perf_counter() - started)
-        timings = tuple(_timing(fed, feed_seconds) for fed, feed_seconds in zip(feeds, seconds, strict=True))
-        costs = [
-            _cost(
-                opened_model,
-                loads[:, at],
-                seconds[0][..., at],
-                fed=feeds[0],
-                runtime=runtime,
-                per_operator=per_operator,
-            )
-            for at, opened_model in enumerate(opened)
-        ]
-    other = costs[1] if against is not None else None
+        timings, costs, disturbed = _measure(opened, feeds, runtime, rounds=rounds, per_operator=per_operator)
     return Profile(
         versions=versions(),
         machine=machine(),
@@ -196,10 +179,25 @@ def profile(
         threads=threads,
         optimisation=optimisation,
         model=costs[0],
-        other=other,
+        other=costs[1] if against is not None else None,
         timings=timings,
-        notes=notes,
+        notes=(*notes, *disturbed),
     )
+
+
+def _measure(
+    opened: Sequence[_Opened], feeds: Sequence[Fed], runtime: Runtime, *, rounds: int | None, per_operator: bool
+) -> tuple[tuple[Timing, ...], list[Cost], tuple[Message, ...]]:
+    """Time the models in turn: a timing of each feed, the cost of each model, and a note where others disturbed it."""
+    started, busy = time.perf_counter(), busy_seconds()
+    loads, seconds = time_models([model.path for model in opened], [fed.feed for fed in feeds], runtime, rounds)
+    disturbed = _disturbed(busy_seconds() - busy, time.perf_counter() - started)
+    timings = tuple(_timing(fed, feed_seconds) for fed, feed_seconds in zip(feeds, seconds, strict=True))
+    costs = [
+        _cost(model, loads[:, at], seconds[0][..., at], fed=feeds[0], runtime=runtime, per_operator=per_operator)
+        for at, model in enumerate(opened)
+    ]
+    return timings, costs, disturbed
 
 
 def _disturbed(busy: float, elapsed: float) -> tuple[Message, ...]:
@@ -304,10 +302,10 @@ def _sitting(
     return loads, timed
 
 
-def _rounds(calls: Sequence[Callable[[], object]], wanted: int | None) -> int:
+def _rounds(calls: Sequence[Callable[[], object]], requested: int | None) -> int:
     """Rounds of a sitting."""
-    if wanted is not None:
-        return math.ceil(wanted / SITTINGS)
+    if requested is not None:
+        return math.ceil(requested / SITTINGS)
     once = sum(max(warm_up(call), SHORTEST) for call in calls)
     return int(np.clip(BUDGET / SITTINGS / once, *ROUNDS))
 

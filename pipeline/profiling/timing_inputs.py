@@ -53,6 +53,7 @@ def timing_feeds(
     """
     specs = _with_shapes(input_specs(model), shapes)
     made_up = data is None or (isinstance(data, str) and data.partition(":")[0] == "random")
+    # Made-up values are honest only where no kernel looks at them: an index or a loop count would change the work.
     if made_up:
         _check_sizes(specs)
         if data is None and (reason := value_dependence(model)):
@@ -91,6 +92,7 @@ def value_dependence(model: ir.Model) -> str | None:
         if is_sized_by_values or canonical_domain(node.domain) not in KNOWN_DOMAINS:
             return f"how long {node.op_type} {label(node)!r} takes may depend on the inputs' values"
         captured = (value for graph in bodies(node) for inner in graph.all_nodes() for value in inner.inputs)
+        # Shape and Size pass on no values, so what depends on them is the same for every input of that shape.
         if node.op_type not in ("Shape", "Size") and (any(fed) or any(value in carrying for value in captured)):
             carrying.update(node.outputs)
     return None
@@ -104,13 +106,13 @@ def _with_shapes(specs: Sequence[InputSpec], shapes: Mapping[str, Sequence[int]]
     return tuple(_with_shape(spec, shapes[spec.name]) if spec.name in shapes else spec for spec in specs)
 
 
-def _with_shape(spec: InputSpec, given: Sequence[int]) -> InputSpec:
+def _with_shape(spec: InputSpec, extents: Sequence[int]) -> InputSpec:
     """Axes that the model leaves open as given; axis 0 stays open, for the batch."""
-    own = spec.shape if spec.shape is not None else (None,) * len(given)
-    if len(own) != len(given) or any(a not in (None, b) or b < 1 for a, b in zip(own, given, strict=True)):
+    own = spec.shape if spec.shape is not None else (None,) * len(extents)
+    if len(own) != len(extents) or any(a not in (None, b) or b < 1 for a, b in zip(own, extents, strict=True)):
         expected = " x ".join("any" if size is None else str(size) for size in own)
-        raise InputError(f"--shape gives {' x '.join(map(str, given))} for {spec.name!r}, the model takes {expected}")
-    return dataclasses.replace(spec, shape=(*own[:1], *given[1:]))
+        raise InputError(f"--shape gives {' x '.join(map(str, extents))} for {spec.name!r}, the model takes {expected}")
+    return dataclasses.replace(spec, shape=(*own[:1], *extents[1:]))
 
 
 def _check_sizes(specs: Sequence[InputSpec]) -> None:

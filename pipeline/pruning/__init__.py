@@ -4,7 +4,7 @@ from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.checkpoint import costs_from_arrays, costs_to_arrays, keep_plan, load_plan
 from netsurgeon.pipeline.pruning.costs import measure_costs
 from netsurgeon.pipeline.pruning.low_fidelity import (
-    MOST_REHEARSED,
+    LOW_FIDELITY_INPUTS,
     can_evaluate_at_low_fidelity,
     choose_sensitivity_scaling,
     evaluate_at_low_fidelity,
@@ -14,7 +14,7 @@ from netsurgeon.pipeline.pruning.planning import make_plan
 from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments
 
 __all__ = [
-    "MOST_REHEARSED",
+    "LOW_FIDELITY_INPUTS",
     "Cost",
     "Plan",
     "Pruned",

@@ -19,7 +19,7 @@ LEAST_TRIAL_ERROR = 0.02
 
 
 MEASURED, MEASURED_FAST = 0.5, 0.25
-"""Share of the rows from which error curves are measured; the second where the selection is not patient."""
+"""Share of the rows from which error curves are measured; the second with little effort."""
 
 
 PROBED_INPUTS = (4, 128)
@@ -38,12 +38,12 @@ def measure_costs(
     sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
     curves, trials, work = {}, {}, 0
-    fewer = calibration.thinned(MEASURED if selection.has_full_effort else MEASURED_FAST)
+    fewer = calibration.subsample(MEASURED if selection.effort == "full" else MEASURED_FAST)
     for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
         work += layer.size * moments.positions
         curves[layer.name], trials[layer.name] = _cost(
-            layer, moments, selection.gone.get(layer.name), min(kept, 0.5), rng
+            layer, moments, selection.removed_slices.get(layer.name), min(kept, 0.5), rng
         )
     probed = int(np.clip(PROBE_WORK * calibration.samples.count / (len(layers) * work), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
@@ -55,7 +55,7 @@ def measure_costs(
 
 
 def _cost(
-    layer: Layer, moments: LayerMoments, gone: RemovedSlices | None, kept: float, rng: np.random.Generator
+    layer: Layer, moments: LayerMoments, removed_slices: RemovedSlices | None, kept: float, rng: np.random.Generator
 ) -> tuple[solvers.Curve, Trial]:
     """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer.
 
@@ -68,11 +68,13 @@ def _cost(
     damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
     try:
         problem = solvers.Problem.of(weight, statistics, damping)
-        if gone is None:
+        if removed_slices is None:
             curve = solvers.curve(problem, rng)
         else:
-            left = solvers.Problem.of(gone.without_rows(weight), statistics.without(gone.columns), damping)
-            curve = solvers.curve(left, rng).of_part(gone.live / weight.size)
+            left = solvers.Problem.of(
+                removed_slices.without_rows(weight), statistics.without(removed_slices.columns), damping
+            )
+            curve = solvers.curve(left, rng).of_part(removed_slices.live / weight.size)
         kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
         pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)))
     except FactorizationError as failure:

@@ -19,12 +19,12 @@ from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.plan import DEPTH_BIASES, EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.sensitivity import float_outputs, output_divergence
 
-WORTH_TILTING = 1.05
-"""A trust is rehearsed with tilts, too, where without one it diverges up to so many times as far as the closest."""
+WORTH_A_DEPTH_BIAS = 1.05
+"""An exponent is tried with depth biases, too, where without one it diverges up to so many times as far as the best."""
 
 
-FEWEST_REHEARSED, MOST_REHEARSED = 48, 512
-"""Inputs that plans are rehearsed on, and as many others that they are compared on: with fewer none is, and with more
+FEWEST_LOW_FIDELITY_INPUTS, LOW_FIDELITY_INPUTS = 48, 512
+"""Inputs that plans are tried on, and as many others that they are compared on: with fewer none is, and with more
 it would take too long. Where there are fewer than twice the most, the two parts take turns."""
 
 
@@ -35,8 +35,8 @@ COMPARED_NUMBERS = 5_000_000
 FEWEST_COMPARED = 16
 
 
-WIDEST_REHEARSED = 2304
-"""Columns of the widest layer up to which plans are rehearsed: above, it would take as long as the pruning itself."""
+WIDEST_AT_LOW_FIDELITY = 2304
+"""Columns of the widest layer up to which plans are tried: above, it would take as long as the pruning itself."""
 
 
 def choose_sensitivity_scaling(
@@ -47,84 +47,92 @@ def choose_sensitivity_scaling(
     calibration: Calibration,
     progress: Progress,
 ) -> SensitivityScaling:
-    """The temper whose rehearsal stays closest to the dense model; the usual one where nothing can be rehearsed.
+    """The scaling whose plan stays closest to the dense model at low fidelity; the usual one where none can be tried.
 
     How far sensitivities can be trusted differs between networks: they are measured one layer at a time, but later
-    layers make up for errors of earlier ones. Plans are rehearsed on a part of the inputs and compared on others.
+    layers make up for errors of earlier ones. Plans are tried on a part of the inputs and compared on others.
     """
-    parts = _rehearsal_parts(calibration) if can_evaluate_at_low_fidelity(model, selection.sizes) else []
+    parts = _evaluation_parts(calibration) if can_evaluate_at_low_fidelity(model, selection.sizes) else []
     if not parts:
         return SensitivityScaling()
-    found: dict[SensitivityScaling, float] = {}
+    divergences: dict[SensitivityScaling, float] = {}
 
-    def try_(tempers: Sequence[SensitivityScaling]) -> None:
-        plans = [spread(costs, keep, selection, temper) for temper in tempers]
+    def try_(scalings: Sequence[SensitivityScaling]) -> None:
+        plans = [spread(costs, keep, selection, scaling) for scaling in scalings]
         losses = []
         for part, others in parts:
-            rehearsed = evaluate_at_low_fidelity(model, plans, selection, calibration.part(part))
-            losses.append(_divergences(model, rehearsed, others, calibration))
+            pruned_models = evaluate_at_low_fidelity(model, plans, selection, calibration.part(part))
+            losses.append(_divergences(model, pruned_models, others, calibration))
         mean = np.mean(losses, axis=0)
-        found.update(zip(tempers, np.where(np.isnan(mean), np.inf, mean).tolist(), strict=True))
+        divergences.update(zip(scalings, np.where(np.isnan(mean), np.inf, mean).tolist(), strict=True))
 
-    progress("rehearsing plans", 0, 2)
-    try_([SensitivityScaling(trust) for trust in EXPONENTS])
-    closest = min(found.values())
+    progress("trying plans", 0, 2)
+    try_([SensitivityScaling(exponent) for exponent in EXPONENTS])
+    closest = min(divergences.values())
     if not 0.0 < closest < np.inf:  # nothing that can be compared, or nothing is lost
         return SensitivityScaling()
-    progress("rehearsing plans", 1, 2)
-    near = [scaling.trust for scaling, loss in found.items() if loss <= WORTH_TILTING * closest]
-    try_([SensitivityScaling(trust, tilt) for trust in near for tilt in DEPTH_BIASES[1:]])
-    return min(found, key=lambda temper: found[temper])
+    progress("trying plans", 1, 2)
+    near = [scaling.exponent for scaling, loss in divergences.items() if loss <= WORTH_A_DEPTH_BIAS * closest]
+    try_([SensitivityScaling(exponent, depth_bias) for exponent in near for depth_bias in DEPTH_BIASES[1:]])
+    return min(divergences, key=lambda scaling: divergences[scaling])
 
 
-def _rehearsal_parts(calibration: Calibration) -> list[tuple[Samples, Samples]]:
-    """Inputs to rehearse plans on, and others to compare them on; none where there are too few."""
+def _evaluation_parts(calibration: Calibration) -> list[tuple[Samples, Samples]]:
+    """Inputs to try plans on, and others to compare them on; none where there are too few."""
     samples, rng = calibration.samples, np.random.default_rng(calibration.seed)
     try:
-        one, other = samples.split(min(0.5, MOST_REHEARSED / samples.count), rng)
+        one, other = samples.split(min(0.5, LOW_FIDELITY_INPUTS / samples.count), rng)
     except InputError:  # of a large fixed batch not even one a part
         return []
-    if min(one.count, other.count) < FEWEST_REHEARSED:
+    if min(one.count, other.count) < FEWEST_LOW_FIDELITY_INPUTS:
         return []
-    if samples.count < 2 * MOST_REHEARSED:
+    if samples.count < 2 * LOW_FIDELITY_INPUTS:
         return [(one, other), (other, one)]
-    return [(one, other.subset(MOST_REHEARSED, rng))]
+    return [(one, other.subset(LOW_FIDELITY_INPUTS, rng))]
 
 
 def can_evaluate_at_low_fidelity(model: ir.Model, names: Iterable[str]) -> bool:
-    """Whether no layer of these names is too wide to rehearse."""
+    """Whether no layer of these names is too wide to be pruned only to compare plans."""
     layer_names = set(names)
-    return max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in layer_names) <= WIDEST_REHEARSED
+    return (
+        max(layer.columns for layer in find_layers(model.graph)[0] if layer.name in layer_names)
+        <= WIDEST_AT_LOW_FIDELITY
+    )
 
 
 def evaluate_at_low_fidelity(
     model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration
 ) -> list[ir.Model]:
-    """The model pruned in haste by each plan, side by side, on few rows."""
-    rehearsed = [model.clone() for _ in plans]
+    """The model pruned with little effort by each plan, side by side, on few rows."""
+    pruned_models = [model.clone() for _ in plans]
     layers = [
         {
-            name: LayerPlan(keep, solvers.FAST_METHOD, plan.damping(name), gone=selection.gone.get(name))
+            name: LayerPlan(
+                keep, solvers.FAST_METHOD, plan.damping(name), removed_slices=selection.removed_slices.get(name)
+            )
             for name, keep in plan.keep.items()
         }
         for plan in plans
     ]
-    small = dataclasses.replace(calibration, elements=6_000_000, rows_per_column=16)
-    for _, _, moments in small.paired(model, rehearsed, dict.fromkeys(layers[0], True)):
-        for pruned_model, planned, model_moments in zip(rehearsed, layers, moments, strict=True):
+    small = dataclasses.replace(calibration, max_elements=6_000_000, rows_per_column=16)
+    for _, _, moments in small.paired(model, pruned_models, dict.fromkeys(layers[0], True)):
+        for pruned_model, planned, model_moments in zip(pruned_models, layers, moments, strict=True):
             PruneWeights(planned, model_moments, calibration.seed)(pruned_model)
-    return rehearsed
+    return pruned_models
 
 
 def _divergences(
-    model: ir.Model, rehearsed: Sequence[ir.Model], samples: Samples, calibration: Calibration
+    model: ir.Model, pruned_models: Sequence[ir.Model], samples: Samples, calibration: Calibration
 ) -> list[float]:
-    """How far the outputs of hastily pruned models are from the dense one's."""
-    sessions = [calibration.runtime.session(compared_model) for compared_model in (model, *rehearsed)]
+    """How far the outputs of models pruned at low fidelity are from the dense one's."""
+    sessions = [calibration.runtime.session(compared_model) for compared_model in (model, *pruned_models)]
     rng = np.random.default_rng(calibration.seed)
-    few = samples.subset(FEWEST_COMPARED, rng)
-    outputs = float_outputs(sessions[0], next(few.batches()))
-    numbers = sum(value.size for feed in few.batches() for value in sessions[0].run(feed, outputs).values()) / few.count
+    first_samples = samples.subset(FEWEST_COMPARED, rng)
+    outputs = float_outputs(sessions[0], next(first_samples.batches()))
+    numbers = (
+        sum(value.size for feed in first_samples.batches() for value in sessions[0].run(feed, outputs).values())
+        / first_samples.count
+    )
     compared = samples.subset(max(FEWEST_COMPARED, int(COMPARED_NUMBERS / max(numbers, 1.0))), rng)
     runs = ([session.run(feed, outputs) for session in sessions] for feed in compared.batches())
     dense, *changed = zip(*runs, strict=True)

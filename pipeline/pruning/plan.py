@@ -11,11 +11,11 @@ from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.pruning import budget
 
 EXPONENTS = (0.5, 1.0, 0.0)
-"""Exponents of the sensitivities that are rehearsed."""
+"""Exponents of the sensitivities that are tried."""
 
 
 DEPTH_BIASES = (0.0, -1.0, 1.0)
-"""Logarithms of how much more an error in the last layer is made to count than one in the first, also rehearsed."""
+"""Logarithms of how much more an error in the last layer is made to count than one in the first; also tried."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,24 +42,24 @@ class SensitivityScaling:
     """How measured sensitivities are changed before weights are spread by them.
 
     Attributes:
-        trust: exponent of the sensitivities; 0 = all layers count alike.
-        tilt: logarithm of how much more the last layer counts than the first, in even steps between.
+        exponent: exponent of the sensitivities; 0 = all layers count alike.
+        depth_bias: logarithm of how much more the last layer counts than the first, in even steps between.
     """
 
-    trust: float = EXPONENTS[0]
-    tilt: float = DEPTH_BIASES[0]
+    exponent: float = EXPONENTS[0]
+    depth_bias: float = DEPTH_BIASES[0]
 
     def of(self, costs: Mapping[str, budget.Cost]) -> dict[str, budget.Cost]:
         """The costs, in graph order, with tempered sensitivities."""
-        factors = np.exp(self.tilt * np.linspace(0.0, 1.0, len(costs)))
+        factors = np.exp(self.depth_bias * np.linspace(0.0, 1.0, len(costs)))
         return {
-            name: dataclasses.replace(cost, sensitivity=cost.sensitivity**self.trust * factor)
+            name: dataclasses.replace(cost, sensitivity=cost.sensitivity**self.exponent * factor)
             for (name, cost), factor in zip(costs.items(), factors, strict=True)
         }
 
 
-def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, temper: SensitivityScaling) -> Plan:
+def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, scaling: SensitivityScaling) -> Plan:
     """Spread `keep` weights over the layers without a sparsity of their own."""
-    tempered = temper.of(costs)
-    kept = budget.allocate(tempered, keep)
-    return Plan({**kept, **selection.fixed}, costs, budget.prices(tempered, kept))
+    scaled = scaling.of(costs)
+    kept = budget.allocate(scaled, keep)
+    return Plan({**kept, **selection.fixed}, costs, budget.prices(scaled, kept))

@@ -1,4 +1,4 @@
-"""How many weights each layer keeps: error curves, sensitivities, and hasty rehearsals of what they suggest."""
+"""How many weights each layer keeps: error curves, sensitivities, and low-fidelity evaluations of what they suggest."""
 
 from __future__ import annotations
 

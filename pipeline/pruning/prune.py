@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 CHOSEN_AGAIN_COLUMNS = 640
 """Above this width pruning takes the damping of the error curve; below, it chooses again on the current inputs."""
-HASTE = 0.5
-"""Share of the rows that statistics are taken from where the selection is not patient."""
+FAST_SHARE = 0.5
+"""Share of the rows that statistics are taken from with little effort."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,9 @@ def prune_segments(
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
+    # The damping of a wide layer's error curve is kept: choosing it again costs several factorisations of a large H.
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
-    calibration = calibration if selection.has_full_effort else calibration.thinned(HASTE)
+    calibration = calibration if selection.effort == "full" else calibration.subsample(FAST_SHARE)
     corrected = options.method not in solvers.UNCORRECTED
     layers = {
         name: LayerPlan(
@@ -70,9 +71,9 @@ def prune_segments(
             damping=plan.damping(name) if options.damping is None and corrected and name in wide else options.damping,
             pattern=options.pattern_numbers(),
             values=options.stored_values,
-            gone=selection.gone.get(name),
+            removed_slices=selection.removed_slices.get(name),
             keep_zeros=options.keep_zeros,
-            patient=selection.has_full_effort,
+            effort=selection.effort,
             price=plan.prices.get(name),
         )
         for name, keep in plan.keep.items()
@@ -93,6 +94,7 @@ def prune_segments(
         outcomes |= prune.outcomes
         for name, outcome in prune.outcomes.items():
             logger.debug("layer %s: %s, damping %g, %.3f s", name, options.method, outcome.damping, outcome.seconds)
+        # Rounded before the next segment runs, whose layers then make up for the rounding as well.
         done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
         free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
         roundings += round_weights(current, free, _stored_type(options))

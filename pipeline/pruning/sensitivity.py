@@ -123,18 +123,19 @@ def _decides(scores: Array, classes: int) -> bool:
     return bool(scores.shape[1] >= classes and most <= MOST_ALIKE * len(scores))
 
 
-def _lost_variance(expected: Array, found: Array) -> float:
-    expected, found = expected - expected.mean(axis=0), found - found.mean(axis=0)
-    shared = np.sum(expected * found, axis=0) ** 2 / np.maximum(np.sum(found**2, axis=0), np.finfo(float).tiny)
+def _lost_variance(expected: Array, changed: Array) -> float:
+    expected, changed = expected - expected.mean(axis=0), changed - changed.mean(axis=0)
+    shared = np.sum(expected * changed, axis=0) ** 2 / np.maximum(np.sum(changed**2, axis=0), np.finfo(float).tiny)
     return 1.0 - float(np.sum(shared) / np.sum(expected**2))
 
 
-def _fitted_divergence(expected: Array, found: Array) -> float:
-    p, q = _log_probabilities(expected), _log_probabilities(found)
+def _fitted_divergence(expected: Array, changed: Array) -> float:
+    p, q = _log_probabilities(expected), _log_probabilities(changed)
     mean, tiny = p.mean(axis=0), np.finfo(float).tiny
     fitted = q
     if len(p) >= FEWEST_ROWS:
         others = q - q.mean(axis=0)
+        # The best affine map of each output is granted: later layers could undo a change of scale or offset.
         scale = np.sum((p - mean) * others, axis=0) / np.maximum(np.sum(others**2, axis=0), tiny)
         fitted = others * scale + mean
     fitted, same = (scipy.special.log_softmax(scores, axis=1) for scores in (fitted, mean[None]))

@@ -96,7 +96,7 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
     elif validation.agreement is not None:
         yield {"figure": f"{validation.agreement:.1%}", "name": "same top class", "detail": "as the dense model"}
     elif validation.outputs:
-        worst = max(validation.outputs, key=lambda each: each.relative_error)
+        worst = max(validation.outputs, key=lambda fidelity: fidelity.relative_error)
         yield {"figure": f"{worst.relative_error:.2g}", "name": "relative error", "detail": f"of {worst.output}"}
     if report.latency and report.latency.timings[0].other and report.latency.timings[0].speedup:
         timing = report.latency.timings[0]

@@ -69,7 +69,7 @@ class Tracker:
 def metrics(report: Report) -> Iterator[tuple[str, float]]:
     """The figures of a report by name; what was not measured is left out."""
     validation = report.validation
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "bytes": report.compressed.bytes,
         "ratio": report.ratio,
         "sparsity": report.sparsity,
@@ -81,14 +81,14 @@ def metrics(report: Report) -> Iterator[tuple[str, float]]:
         "seconds": sum(report.seconds.values()),
     }
     if report.search is not None:
-        found |= {"drop": report.search.measured.drop, "drop_low": report.search.measured.low}
-        found |= {"drop_high": report.search.measured.high, "proven": report.search.proven}
+        figures |= {"drop": report.search.measured.drop, "drop_low": report.search.measured.low}
+        figures |= {"drop_high": report.search.measured.high, "proven": report.search.proven}
     if report.trim is not None:
-        found |= {"macs": report.trim.macs}
+        figures |= {"macs": report.trim.macs}
     if report.latency is not None and report.latency.timings[0].other and report.latency.timings[0].speedup:
         timing = report.latency.timings[0]
-        found |= {
+        figures |= {
             "milliseconds": timing.other and timing.other.median,
             "speedup": timing.speedup and timing.speedup.value,
         }
-    yield from ((name, value) for name, value in found.items() if value is not None)
+    yield from ((name, value) for name, value in figures.items() if value is not None)

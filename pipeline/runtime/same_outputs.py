@@ -82,7 +82,9 @@ def relative_difference(expected: object, actual: object) -> float:
         return np.inf
     if expected.dtype.kind not in "fc" or expected.size == 0:
         return 0.0 if np.array_equal(expected, actual) else np.inf
+    # float64, so that the difference of two huge float32 numbers neither overflows nor rounds to nothing.
     wide, other = (array.astype(np.result_type(array, np.float64)) for array in (expected, actual))
+    # Equal infinities and NaN at the same place agree: such a model is broken in the same way before and after.
     same = (wide == other) | (np.isnan(wide) & np.isnan(other))
     finite = np.isfinite(wide)
     if not np.all(same | (finite & np.isfinite(other))):

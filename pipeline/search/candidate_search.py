@@ -24,10 +24,10 @@ from netsurgeon.pipeline.search.structure_search import fast_enough, nearest_to_
 from netsurgeon.pipeline.trimming import TrimPlan
 from netsurgeon.pipeline.verification import DropEstimate, expected_drop, has_enough_samples
 
-REHEARSED = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
-"""Shares of the weights kept by the rehearsals."""
+LOW_FIDELITY_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
+"""Shares of the weights kept by the plans that are evaluated at low fidelity."""
 FIRST_KEPT = 0.5
-"""Share kept by the first candidate where layers are too wide to rehearse."""
+"""Share kept by the first candidate where layers are too wide to evaluate at low fidelity."""
 TRIES = 5
 """Most real operations in a row for one goal."""
 STEP = 1.3
@@ -60,11 +60,11 @@ class SearchResult:
     timed: Timed | None
 
 
-def search(bench: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -> SearchResult:
+def search(evaluator: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -> SearchResult:
     """Find a model that keeps to the goals.
 
     Args:
-        bench: makes and judges candidates.
+        evaluator: makes and judges candidates.
         goals: what is wanted.
         trim: units that go in any case, as the user has chosen.
 
@@ -72,27 +72,27 @@ def search(bench: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -> Se
         CheckFailedError: no model was found that keeps to them; the nearest one is described.
     """
     if goals.is_structural:
-        structures, site = fast_enough(bench, goals)
+        structures, structure = fast_enough(evaluator, goals)
     else:
-        structures, site = None, bench.site(0, trim)
+        structures, structure = None, evaluator.structure(0, trim)
     proven: bool | None = None
     if goals.max_drop is not None:
-        if structures is not None and bench.candidate(site, 1.0).evidence.drop > goals.max_drop:
-            raise CheckFailedError(nearest_to_keep(bench, goals, goals.max_drop, structures, site))
-        chosen = _smallest_within(bench, site, goals, goals.max_drop)
+        if structures is not None and evaluator.candidate(structure, 1.0).evidence.drop > goals.max_drop:
+            raise CheckFailedError(nearest_to_keep(evaluator, goals, goals.max_drop, structures, structure))
+        chosen = _smallest_within(evaluator, structure, goals, goals.max_drop)
         proven = chosen.evidence.high <= goals.max_drop
     elif goals.max_size is not None:
-        chosen = _largest_within(bench, site, goals, goals.max_size)
+        chosen = _largest_within(evaluator, structure, goals, goals.max_size)
     else:
-        chosen = bench.candidate(site, 1.0)
-    applied = bench.applied(chosen.site, chosen.kept)
-    size = bench.size(chosen)
+        chosen = evaluator.candidate(structure, 1.0)
+    applied = evaluator.applied(chosen.structure, chosen.kept)
+    size = evaluator.size(chosen)
     if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
         raise CheckFailedError(
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
             f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
         )
-    return SearchResult(chosen, applied, proven, _marked(bench.points, chosen, size), site.timed)
+    return SearchResult(chosen, applied, proven, _marked(evaluator.points, chosen, size), structure.timed)
 
 
 def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:
@@ -102,7 +102,7 @@ def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Poin
     return (*points[:last], delivered, *points[last + 1 :])
 
 
-def _smallest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, limit: float) -> Candidate:
+def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals: Goals, limit: float) -> Candidate:
     """The smallest model whose drop is within the limit.
 
     Where the inputs are too few to prove anything, the drop that is to be expected decides: it must be within half of
@@ -111,7 +111,7 @@ def _smallest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, l
     Raises:
         CheckFailedError: there is none.
     """
-    descent = _Descent(bench, site, limit)
+    descent = _Descent(evaluator, structure, limit)
     best = descent.run()
     if best is None:
         least = descent.candidates[max(descent.candidates)]
@@ -126,45 +126,49 @@ def _smallest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, l
 class _Descent:
     """Shares of the weights kept, downwards until the drop goes beyond the limit, then between the last two."""
 
-    def __init__(self, bench: CandidateEvaluator, site: Structure, limit: float):
-        self.bench, self.site, self.limit = bench, site, limit
+    def __init__(self, evaluator: CandidateEvaluator, structure: Structure, limit: float):
+        self.evaluator, self.structure, self.limit = evaluator, structure, limit
         self.candidates: dict[float, Candidate] = {}
-        self.rehearsed: list[DropEstimate] = []
-        self.telling = True
+        self.low_fidelity_estimates: list[DropEstimate] = []
+        self.has_enough = True
 
     def run(self) -> Candidate | None:
         """The smallest candidate within the limit; None where there is none."""
         start = self._start()
         best = self._descend(start)
-        if best is None and self.telling:  # too few inputs after all
-            self.telling = False
+        if best is None and self.has_enough:  # too few inputs after all
+            self.has_enough = False
             best = self._descend(min(self.candidates))
         return best
 
     def _excess(self, evidence: DropEstimate) -> float:
-        if self.telling:
+        if self.has_enough:
             return evidence.high - self.limit
-        estimates = [*self.rehearsed, *(candidate.evidence for candidate in self.candidates.values())]
+        estimates = [*self.low_fidelity_estimates, *(candidate.evidence for candidate in self.candidates.values())]
         return max(expected_drop(evidence, estimates) - UNPROVEN * self.limit, evidence.drop - self.limit)
 
     def _start(self) -> float:
-        """About where the limit lies by the rehearsals, which are worse than what is made for real."""
-        bench, site = self.bench, self.site
-        if bench.tools.options.uniform or not can_evaluate_at_low_fidelity(bench.tools.dense, site.selection.sizes):
+        """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""
+        evaluator, structure = self.evaluator, self.structure
+        if evaluator.context.options.uniform or not can_evaluate_at_low_fidelity(
+            evaluator.context.dense, structure.selection.sizes
+        ):
             return FIRST_KEPT
-        self.rehearsed = estimates = bench.evaluate_at_low_fidelity(site, REHEARSED)
-        self.telling = estimates[0].measure == "outputs" or has_enough_samples(estimates[0].samples, self.limit)
-        within = [kept for kept, estimate in zip(REHEARSED, estimates, strict=True) if self._excess(estimate) <= 0.0]
+        self.low_fidelity_estimates = estimates = evaluator.evaluate_at_low_fidelity(structure, LOW_FIDELITY_SHARES)
+        self.has_enough = estimates[0].measure == "outputs" or has_enough_samples(estimates[0].samples, self.limit)
+        within = [
+            kept for kept, estimate in zip(LOW_FIDELITY_SHARES, estimates, strict=True) if self._excess(estimate) <= 0.0
+        ]
         if not within:
-            return REHEARSED[0]
-        place = REHEARSED.index(min(within))
-        return math.sqrt(REHEARSED[place] * REHEARSED[min(place + 1, len(REHEARSED) - 1)])
+            return LOW_FIDELITY_SHARES[0]
+        place = LOW_FIDELITY_SHARES.index(min(within))
+        return math.sqrt(LOW_FIDELITY_SHARES[place] * LOW_FIDELITY_SHARES[min(place + 1, len(LOW_FIDELITY_SHARES) - 1)])
 
     def _descend(self, kept: float) -> Candidate | None:
         step = STEP
         for _ in range(TRIES):
             if kept not in self.candidates:
-                self.candidates[kept] = self.bench.candidate(self.site, kept)
+                self.candidates[kept] = self.evaluator.candidate(self.structure, kept)
             low, high = self._bracket()
             if low is None and high == 1.0:
                 return None
@@ -196,13 +200,13 @@ class _Descent:
         return float(low * (high / low) ** share)
 
 
-def _largest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, limit: int) -> Candidate:
+def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: Goals, limit: int) -> Candidate:
     """The model that loses least and is no larger than it may be.
 
     Raises:
         CheckFailedError: none is that small.
     """
-    whole = bench.candidate(site, 1.0)
+    whole = evaluator.candidate(structure, 1.0)
     made_candidates = {1.0: whole}
     for _ in range(TRIES):
         within = [kept for kept, candidate in made_candidates.items() if candidate.bytes <= limit]
@@ -215,7 +219,7 @@ def _largest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, li
         kept = _for_size(made_candidates, limit, low, high)
         if kept < FEWEST_KEPT:
             break
-        made_candidates[kept] = bench.candidate(site, kept)
+        made_candidates[kept] = evaluator.candidate(structure, kept)
     fitting = [candidate for candidate in made_candidates.values() if candidate.bytes <= limit]
     if not fitting:
         least = min(made_candidates.values(), key=lambda each: each.bytes)
@@ -226,15 +230,15 @@ def _largest_within(bench: CandidateEvaluator, site: Structure, goals: Goals, li
     return max(fitting, key=lambda each: each.kept)
 
 
-def _for_size(found: Mapping[float, Candidate], limit: int, low: float, high: float) -> float:
+def _for_size(candidates: Mapping[float, Candidate], limit: int, low: float, high: float) -> float:
     """The share that would just fit, on a line through the two nearest sizes; well inside what is possible."""
     goal = 0.5 * (1.0 + FULL) * limit
-    others = [kept for kept in found if kept > high]
+    others = [kept for kept in candidates if kept > high]
     other = low or min(others, default=0.0)
-    bytes_there = found[other].bytes if other else 0.0
-    if bytes_there == found[high].bytes:
+    bytes_there = candidates[other].bytes if other else 0.0
+    if bytes_there == candidates[high].bytes:
         return 0.0  # fewer weights make it no smaller
-    line = high + (goal - found[high].bytes) * (other - high) / (bytes_there - found[high].bytes)
+    line = high + (goal - candidates[high].bytes) * (other - high) / (bytes_there - candidates[high].bytes)
     return float(
         np.clip(line, *((0.9 * low + 0.1 * high, 0.1 * low + 0.9 * high) if low else (0.3 * high, 0.9 * high)))
     )

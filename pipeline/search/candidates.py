@@ -1,4 +1,4 @@
-"""The bench of the search: structures are timed, sparsities rehearsed, candidates made for real, judged and noted."""
+"""What the search asks for: structures timed, plans tried at low fidelity, candidates made and scored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.profiling import StructureTimer, Timed
 from netsurgeon.pipeline.pruning import (
-    MOST_REHEARSED,
+    LOW_FIDELITY_INPUTS,
     Plan,
     SensitivityScaling,
     choose_sensitivity_scaling,
@@ -45,10 +45,10 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Inputs that candidates are corrected on, and a judge by others."""
+    """Inputs that candidates are corrected on, and other inputs that show their drop."""
 
     calibration: Calibration
-    judge: DropEvaluator
+    drop_evaluator: DropEvaluator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +114,12 @@ class Structure:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A model that was made for real: the share of weights kept, what the judge says, and bytes of its file.
+    """A model that was made for real: the share of weights kept, its estimated drop, and bytes of its file.
 
     Where there are several folds it stands for the models of all: bytes are their mean.
     """
 
-    site: Structure
+    structure: Structure
     kept: float
     evidence: DropEstimate
     bytes: int
@@ -128,169 +128,185 @@ class Candidate:
 class Pruner:
     """Prunes structures on one sweep's inputs, from error curves to corrected weights; measures each once."""
 
-    def __init__(self, tools: SearchContext, calibration: Calibration, name: str = ""):
+    def __init__(self, context: SearchContext, calibration: Calibration, name: str = ""):
         """`name`: begins the names of what is kept in the work folder."""
-        self._tools, self._sweep, self._name = tools, calibration, name
+        self._context, self._calibration, self._name = context, calibration, name
         self._costs: dict[int, Mapping[str, pruning.Cost]] = {}
-        self._tempers: dict[int, SensitivityScaling] = {}
+        self._scalings: dict[int, SensitivityScaling] = {}
 
-    def rehearsed(self, site: Structure, shares: Sequence[float]) -> list[ir.Model]:
-        """Prunings to these shares of the weights, in haste and side by side."""
-        tools, calibration = self._tools, self._sweep
-        costs = self.costs(site)
-        plans = [spread(costs, _weights(site, kept), site.selection, SensitivityScaling()) for kept in shares]
-        tools.progress("rehearsing", 0, 1)
-        samples = calibration.samples.subset(MOST_REHEARSED, np.random.default_rng(calibration.seed))
-        return evaluate_at_low_fidelity(tools.dense, plans, site.selection, calibration.part(samples))
+    def pruned_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[ir.Model]:
+        """The model pruned to each of these shares of the weights, with little effort and side by side."""
+        context, calibration = self._context, self._calibration
+        costs = self.costs(structure)
+        plans = [spread(costs, _weights(structure, kept), structure.selection, SensitivityScaling()) for kept in shares]
+        context.progress("trying plans", 0, 1)
+        samples = calibration.samples.subset(LOW_FIDELITY_INPUTS, np.random.default_rng(calibration.seed))
+        return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples))
 
-    def applied(self, site: Structure, kept: float) -> AppliedPlan:
+    def applied(self, structure: Structure, kept: float) -> AppliedPlan:
         """A structure pruned and corrected for real, and how."""
-        tools = self._tools
-        options = dataclasses.replace(tools.options, sparsity=1.0 - kept)
-        plan = self._plan(site, kept, options)
-        context = tools.step_context(site.selection, self._sweep, options)
-        context.solutions = tools.work.solutions(f"{self._name}candidate-{site.level}-{kept:.6f}")
-        context.plans |= {"trim": site.trim, "prune": plan}
-        return apply_plan(tools.steps, context)
+        context = self._context
+        options = dataclasses.replace(context.options, sparsity=1.0 - kept)
+        plan = self._plan(structure, kept, options)
+        step_context = context.step_context(structure.selection, self._calibration, options)
+        step_context.solutions = context.work.solutions(f"{self._name}candidate-{structure.level}-{kept:.6f}")
+        step_context.plans |= {"trim": structure.trim, "prune": plan}
+        return apply_plan(context.steps, step_context)
 
-    def costs(self, site: Structure) -> Mapping[str, pruning.Cost]:
+    def costs(self, structure: Structure) -> Mapping[str, pruning.Cost]:
         """Error curves and sensitivities of a structure's layers."""
-        if site.level not in self._costs:
-            tools, name = self._tools, f"{self._name}costs-{site.level}"
-            arrays = tools.work.arrays(name)
+        if structure.level not in self._costs:
+            context, name = self._context, f"{self._name}costs-{structure.level}"
+            arrays = context.work.arrays(name)
             if arrays is None:
-                arrays = costs_to_arrays(measure_costs(tools.dense, site.selection, self._sweep, tools.progress, 0.5))
-                tools.work.keep_arrays(name, arrays)
-            self._costs[site.level] = costs_from_arrays(arrays)
-        return self._costs[site.level]
+                arrays = costs_to_arrays(
+                    measure_costs(context.dense, structure.selection, self._calibration, context.progress, 0.5)
+                )
+                context.work.keep_arrays(name, arrays)
+            self._costs[structure.level] = costs_from_arrays(arrays)
+        return self._costs[structure.level]
 
-    def _plan(self, site: Structure, kept: float, options: Options) -> Plan:
-        tools = self._tools
+    def _plan(self, structure: Structure, kept: float, options: Options) -> Plan:
+        context = self._context
         if kept >= 1.0 or options.uniform:
-            return make_plan(tools.dense, site.selection, self._sweep, options, tools.progress)
-        costs = self.costs(site)
-        return spread(costs, _weights(site, kept), site.selection, self._temper(site, kept, costs))
+            return make_plan(context.dense, structure.selection, self._calibration, options, context.progress)
+        costs = self.costs(structure)
+        return spread(
+            costs, _weights(structure, kept), structure.selection, self._sensitivity_scaling(structure, kept, costs)
+        )
 
-    def _temper(self, site: Structure, kept: float, costs: Mapping[str, pruning.Cost]) -> SensitivityScaling:
+    def _sensitivity_scaling(
+        self, structure: Structure, kept: float, costs: Mapping[str, pruning.Cost]
+    ) -> SensitivityScaling:
         """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
-        if site.level not in self._tempers:
-            tools, name = self._tools, f"{self._name}temper-{site.level}"
-            kept_scaling = tools.work.facts(name)
+        if structure.level not in self._scalings:
+            context, name = self._context, f"{self._name}scaling-{structure.level}"
+            kept_scaling = context.work.facts(name)
             if kept_scaling is None:
-                keep = _weights(site, kept)
+                keep = _weights(structure, kept)
                 scaling = choose_sensitivity_scaling(
-                    tools.dense, costs, keep, selection=site.selection, calibration=self._sweep, progress=tools.progress
+                    context.dense,
+                    costs,
+                    keep,
+                    selection=structure.selection,
+                    calibration=self._calibration,
+                    progress=context.progress,
                 )
                 kept_scaling = dataclasses.asdict(scaling)
-                tools.work.keep_facts(name, kept_scaling)
-            self._tempers[site.level] = SensitivityScaling(**kept_scaling)
-        return self._tempers[site.level]
+                context.work.keep_facts(name, kept_scaling)
+            self._scalings[structure.level] = SensitivityScaling(**kept_scaling)
+        return self._scalings[structure.level]
 
 
 class CandidateEvaluator:
     """Makes what the search asks for, each once, and notes it in `points`."""
 
-    def __init__(self, tools: SearchContext):
-        self.tools = tools
+    def __init__(self, context: SearchContext):
+        self.context = context
         self.points: list[Point] = []
-        self._crossed = len(tools.folds) > 1
-        self._pruner = Pruner(tools, tools.calibration)
+        self._is_cross_validated = len(context.folds) > 1
+        self._pruner = Pruner(context, context.calibration)
         self._folds = [
-            (Pruner(tools, fold.calibration, f"fold-{at}-") if self._crossed else self._pruner, fold.judge)
-            for at, fold in enumerate(tools.folds)
+            (
+                Pruner(context, fold.calibration, f"fold-{at}-") if self._is_cross_validated else self._pruner,
+                fold.drop_evaluator,
+            )
+            for at, fold in enumerate(context.folds)
         ]
         self._applied: dict[tuple[int, float], AppliedPlan] = {}
 
-    def site(
+    def structure(
         self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None
     ) -> Structure:
         """A structure, and what it leaves to prune."""
-        selection = self.tools.selection
+        selection = self.context.selection
         if trim is not None:
-            selection = trimmed_selection(selection, trim, self.tools.options)
+            selection = trimmed_selection(selection, trim, self.context.options)
         return Structure(level, trim, selection, macs, timed)
 
     def time(self, structures: Structures, level: int) -> Timed:
         """Time a structure without correcting it: how long a kernel takes does not depend on its weights' values."""
-        tools = self.tools
-        tools.progress("timing structures", 0, 1)
+        context = self.context
+        context.progress("timing structures", 0, 1)
         name = named(structures.plan(level).removed)
 
         def model() -> ir.Model:
-            context = tools.step_context(tools.selection, tools.calibration, tools.options)
-            trimmed = structures.trimmed(tools.dense, level, tools.calibration).model
-            return apply_steps([ConvolveSliceAndPad()], trimmed, context)
+            step_context = context.step_context(context.selection, context.calibration, context.options)
+            trimmed = structures.trimmed(context.dense, level, context.calibration).model
+            return apply_steps([ConvolveSliceAndPad()], trimmed, step_context)
 
-        return tools.clock.time(name, model)
+        return context.clock.time(name, model)
 
-    def evaluate_at_low_fidelity(self, site: Structure, shares: Sequence[float]) -> list[DropEstimate]:
-        """Prunings to these shares of the weights, in haste, judged."""
-        tools, name = self.tools, f"rehearsal-{site.level}"
-        kept_estimates = tools.work.facts(name)
+    def evaluate_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
+        """The drop at each of these shares of the weights, pruned with little effort."""
+        context, name = self.context, f"rehearsal-{structure.level}"
+        kept_estimates = context.work.facts(name)
         if kept_estimates is None:
-            judged = [self._rehearsed(pruner, judge, site, shares) for pruner, judge in self._folds]
-            kept_estimates = [dataclasses.asdict(pool_folds(of_folds)) for of_folds in zip(*judged, strict=True)]
-            tools.work.keep_facts(name, kept_estimates)
+            estimates_of_folds = [self._estimates_at_low_fidelity(*fold, structure, shares) for fold in self._folds]
+            kept_estimates = [
+                dataclasses.asdict(pool_folds(of_folds)) for of_folds in zip(*estimates_of_folds, strict=True)
+            ]
+            context.work.keep_facts(name, kept_estimates)
         evidence = [DropEstimate(**values) for values in kept_estimates]
         for kept, estimate in zip(shares, evidence, strict=True):
-            self.note("rehearsal", site, kept=kept, drop=estimate.drop, bound=estimate.high)
+            self.note("rehearsal", structure, kept=kept, drop=estimate.drop, bound=estimate.high)
         return evidence
 
-    def candidate(self, site: Structure, kept: float) -> Candidate:
+    def candidate(self, structure: Structure, kept: float) -> Candidate:
         """Prune and correct for real, in each fold, and judge."""
-        work, name = self.tools.work, f"candidate-{site.level}-{kept:.6f}"
+        work, name = self.context.work, f"candidate-{structure.level}-{kept:.6f}"
         kept_candidate = work.facts(name)
         if kept_candidate is None:
             evidence, sizes = [], []
-            for pruner, judge in self._folds:
-                model = self._made(pruner, site, kept).model
-                self.tools.progress("judging", 0, 1)
-                evidence.append(judge.judge(self.tools.calibration.runtime.session(model)))
-                sizes.append(self.tools.size(model))
+            for pruner, drop_evaluator in self._folds:
+                model = self._made(pruner, structure, kept).model
+                self.context.progress("judging", 0, 1)
+                evidence.append(drop_evaluator.estimate_drop(self.context.calibration.runtime.session(model)))
+                sizes.append(self.context.size(model))
             kept_candidate = {"evidence": dataclasses.asdict(pool_folds(evidence)), "bytes": round(np.mean(sizes))}
             work.keep_facts(name, kept_candidate)
-        result = Candidate(site, kept, DropEstimate(**kept_candidate["evidence"]), kept_candidate["bytes"])
+        result = Candidate(structure, kept, DropEstimate(**kept_candidate["evidence"]), kept_candidate["bytes"])
         drop, bound = result.evidence.drop, result.evidence.high
         logger.info(
             "candidate: %.4f of the weights kept, drop %.4f (bound %.4f), %d bytes", kept, drop, bound, result.bytes
         )
-        self.note("candidate", site, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
+        self.note("candidate", structure, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
         return result
 
-    def applied(self, site: Structure, kept: float) -> AppliedPlan:
+    def applied(self, structure: Structure, kept: float) -> AppliedPlan:
         """What is delivered of a candidate, and how it was made."""
-        return self._made(self._pruner, site, kept)
+        return self._made(self._pruner, structure, kept)
 
     def size(self, candidate: Candidate) -> int:
         """Bytes of the file that is delivered."""
-        if self._crossed:
-            return self.tools.size(self.applied(candidate.site, candidate.kept).model)
+        if self._is_cross_validated:
+            return self.context.size(self.applied(candidate.structure, candidate.kept).model)
         return candidate.bytes
 
-    def note(self, kind: str, site: Structure, **found: float | None) -> None:
+    def note(self, kind: str, structure: Structure, **result: float | None) -> None:
         """Remember what was tried."""
-        timed = site.timed
+        timed = structure.timed
         times = (timed.model, timed.speedup) if timed else (None, None)
-        self.points.append(Point(kind, site.macs, *times, **found))  # type: ignore[arg-type]
+        self.points.append(Point(kind, structure.macs, *times, **result))  # type: ignore[arg-type]
 
-    def _made(self, pruner: Pruner, site: Structure, kept: float) -> AppliedPlan:
+    def _made(self, pruner: Pruner, structure: Structure, kept: float) -> AppliedPlan:
         """A pruner's candidate; those that may be delivered are held."""
         if pruner is not self._pruner:
-            return pruner.applied(site, kept)
-        key = (site.level, kept)
+            return pruner.applied(structure, kept)
+        key = (structure.level, kept)
         if key not in self._applied:
-            self._applied[key] = pruner.applied(site, kept)
+            self._applied[key] = pruner.applied(structure, kept)
         return self._applied[key]
 
-    def _rehearsed(
-        self, pruner: Pruner, judge: DropEvaluator, site: Structure, shares: Sequence[float]
+    def _estimates_at_low_fidelity(
+        self, pruner: Pruner, drop_evaluator: DropEvaluator, structure: Structure, shares: Sequence[float]
     ) -> list[DropEstimate]:
-        judged = []
-        for done, model in enumerate(pruner.rehearsed(site, shares)):
-            self.tools.progress("judging rehearsals", done, len(shares))
-            judged.append(judge.judge(self.tools.calibration.runtime.session(model)))
-        return judged
+        estimates_of_folds = []
+        for done, model in enumerate(pruner.pruned_at_low_fidelity(structure, shares)):
+            self.context.progress("judging plans", done, len(shares))
+            estimates_of_folds.append(drop_evaluator.estimate_drop(self.context.calibration.runtime.session(model)))
+        return estimates_of_folds
 
 
-def _weights(site: Structure, kept: float) -> int:
-    return max(1, round(kept * sum(site.selection.sizes.values())))
+def _weights(structure: Structure, kept: float) -> int:
+    return max(1, round(kept * sum(structure.selection.sizes.values())))

@@ -74,10 +74,10 @@ class GoalSearch:
         """
         progress("judging the dense model", 0, 1)
         folds = tuple(
-            Fold(dataclasses.replace(calibration, samples=fold.corrected), self._judge(fold.guide))
+            Fold(dataclasses.replace(calibration, samples=fold.corrected), self._drop_evaluator(fold.guide))
             for fold in self.inputs.folds
         )
-        tools = SearchContext(
+        context = SearchContext(
             dense=self.source.model,
             selection=selection,
             folds=folds,
@@ -90,10 +90,10 @@ class GoalSearch:
             steps=self.steps,
             step_options=self.step_options,
         )
-        return search(CandidateEvaluator(tools), self.goals, trim)
+        return search(CandidateEvaluator(context), self.goals, trim)
 
     def facts(
-        self, found: SearchResult, validation: Validation, latency: Profile | None, model: ir.Model
+        self, result: SearchResult, validation: Validation, latency: Profile | None, model: ir.Model
     ) -> SearchFacts:
         """What the report says of the search, and of the final measurement beside it.
 
@@ -106,25 +106,25 @@ class GoalSearch:
             raise CheckFailedError(
                 f"{self.goals} is missed: on the {measured.samples:,} inputs of the final measurement the drop is "
                 f"{measured.drop:.2%}, and with 90 % confidence at least {measured.low:.2%}, though it was "
-                f"{found.candidate.evidence.drop:.2%} on those that guided the search: give more or other inputs"
+                f"{result.candidate.evidence.drop:.2%} on those that guided the search: give more or other inputs"
             )
         if latency is not None:
             self._check_latency(latency)
-        evidence = found.candidate.evidence
+        evidence = result.candidate.evidence
         return SearchFacts(
             goals=self.goals,
             guide=data_facts(self.inputs.data, self.guide),
             folds=len(self.inputs.folds),
             evidence=evidence,
-            proven=found.proven,
+            proven=result.proven,
             needed=None if limit is None else evidence.needed(limit),
             measured=measured,
-            timed=found.timed,
-            points=found.points,
+            timed=result.timed,
+            points=result.points,
             timings=self.table,
         )
 
-    def _judge(self, samples: Samples) -> DropEvaluator:
+    def _drop_evaluator(self, samples: Samples) -> DropEvaluator:
         options = self.options
         dense = self.runtime.session(self.source.original)
         return DropEvaluator(dense, samples, options.metric, options.label_offset, options.seed)
@@ -154,7 +154,7 @@ class GoalSearch:
             return paired_proportion_ci("top-1", count, right, validation.lost, validation.gained)
         if self.options.metric is None and agreement is not None:
             return paired_proportion_ci("agreement", count, count, count - round(agreement * count), 0)
-        return self._judge(self.inputs.held).judge(self.runtime.session(model))
+        return self._drop_evaluator(self.inputs.held).estimate_drop(self.runtime.session(model))
 
     def _check_latency(self, latency: Profile) -> None:
         """Check the goals of time on the final model.

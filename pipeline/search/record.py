@@ -18,8 +18,8 @@ class Point:
     """Something the search has tried.
 
     Attributes:
-        kind: "structure" (units out, nothing corrected, to be timed), "rehearsal" (pruned in haste, on few inputs) or
-            "candidate" (pruned and corrected for real).
+        kind: "structure" (units out, nothing corrected, to be timed), "rehearsal" (pruned with little effort, on few
+            inputs) or "candidate" (pruned and corrected for real).
         macs: multiply-adds of one sample; None where no units were chosen.
         milliseconds: of a run before correction; None where no goal is timed.
         speedup: time of the dense model over that.

@@ -16,27 +16,27 @@ TRIES = 4
 """Most candidates that are made to find the fastest one within a drop."""
 
 
-def fast_enough(bench: CandidateEvaluator, goals: Goals) -> tuple[Structures, Structure]:
+def fast_enough(evaluator: CandidateEvaluator, goals: Goals) -> tuple[Structures, Structure]:
     """The ladder of structures, and the first one on it that meets the goals of time and work.
 
     Raises:
         CheckFailedError: there is none.
     """
-    tools = bench.tools
-    nodes = tools.clock.nodes() if goals.is_timed else None
+    context = evaluator.context
+    nodes = context.clock.nodes() if goals.is_timed else None
     structures = find_structures(
-        tools.dense,
-        tools.selection,
-        tools.calibration,
-        options=tools.options,
-        progress=tools.progress,
+        context.dense,
+        context.selection,
+        context.calibration,
+        options=context.options,
+        progress=context.progress,
         milliseconds=nodes,
-        work=tools.work,
+        work=context.work,
     )
-    first = _site(bench, goals, structures, 0)
+    first = _timed_structure(evaluator, goals, structures, 0)
     if _meets(goals, first):
         return structures, first
-    last = _site(bench, goals, structures, structures.top)
+    last = _timed_structure(evaluator, goals, structures, structures.top)
     if not _meets(goals, last):
         raise CheckFailedError(
             f"{goals} cannot be met: with all units gone that may go the model is "
@@ -44,24 +44,24 @@ def fast_enough(bench: CandidateEvaluator, goals: Goals) -> tuple[Structures, St
         )
     low, high = first, last
     while middle := _between(structures, low.level, high.level):
-        site = _site(bench, goals, structures, middle)
-        low, high = (low, site) if _meets(goals, site) else (site, high)
+        structure = _timed_structure(evaluator, goals, structures, middle)
+        low, high = (low, structure) if _meets(goals, structure) else (structure, high)
     return structures, high
 
 
 def nearest_to_keep(
-    bench: CandidateEvaluator, goals: Goals, limit: float, structures: Structures, site: Structure
+    evaluator: CandidateEvaluator, goals: Goals, limit: float, structures: Structures, structure: Structure
 ) -> str:
     """What is wrong where a structure alone costs more than the limit: the nearest one that does not, in a sentence."""
-    low, high = _site(bench, goals, structures, 0), site
+    low, high = _timed_structure(evaluator, goals, structures, 0), structure
     for _ in range(TRIES):
         middle = _between(structures, low.level, high.level)
         if not middle:
             break
-        middle_structure = _site(bench, goals, structures, middle)
+        middle_structure = _timed_structure(evaluator, goals, structures, middle)
         low, high = (
             (middle_structure, high)
-            if bench.candidate(middle_structure, 1.0).evidence.drop <= limit
+            if evaluator.candidate(middle_structure, 1.0).evidence.drop <= limit
             else (low, middle_structure)
         )
     return (
@@ -70,21 +70,21 @@ def nearest_to_keep(
     )
 
 
-def _site(bench: CandidateEvaluator, goals: Goals, structures: Structures, level: int) -> Structure:
+def _timed_structure(evaluator: CandidateEvaluator, goals: Goals, structures: Structures, level: int) -> Structure:
     """A structure, timed where a goal is."""
-    timed: Timed | None = bench.time(structures, level) if goals.is_timed else None
+    timed: Timed | None = evaluator.time(structures, level) if goals.is_timed else None
     plan = structures.plan(level)
-    site = bench.site(level, plan if level else None, structures.macs(level), timed)
-    bench.note("structure", site)
-    return site
+    structure = evaluator.structure(level, plan if level else None, structures.macs(level), timed)
+    evaluator.note("structure", structure)
+    return structure
 
 
-def _meets(goals: Goals, site: Structure) -> bool:
-    assert site.macs is not None
-    is_met = goals.max_macs is None or site.macs <= goals.max_macs
-    if site.timed is not None:
-        is_met = is_met and (goals.speedup is None or site.timed.speedup >= RESERVE * goals.speedup)
-        is_met = is_met and (goals.latency is None or RESERVE * site.timed.model <= goals.latency)
+def _meets(goals: Goals, structure: Structure) -> bool:
+    assert structure.macs is not None
+    is_met = goals.max_macs is None or structure.macs <= goals.max_macs
+    if structure.timed is not None:
+        is_met = is_met and (goals.speedup is None or structure.timed.speedup >= RESERVE * goals.speedup)
+        is_met = is_met and (goals.latency is None or RESERVE * structure.timed.model <= goals.latency)
     return is_met
 
 
@@ -96,9 +96,9 @@ def _between(structures: Structures, low: int, high: int) -> int:
     return min(range(low + 1, high), key=lambda level: abs(structures.macs(level) - 0.5 * (most + least)))
 
 
-def _described(structures: Structures, site: Structure) -> str:
-    assert site.macs is not None
-    work = f"{site.macs:,.0f} of {structures.macs(0):,.0f} multiply-adds"
-    if site.timed is None:
+def _described(structures: Structures, structure: Structure) -> str:
+    assert structure.macs is not None
+    work = f"{structure.macs:,.0f} of {structures.macs(0):,.0f} multiply-adds"
+    if structure.timed is None:
         return f"one of {work}"
-    return f"{site.timed.speedup:.2f} times as fast ({site.timed.model:.3g} ms), with {work}"
+    return f"{structure.timed.speedup:.2f} times as fast ({structure.timed.model:.3g} ms), with {work}"

@@ -129,8 +129,9 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     for layer in inspection.layers:
         shape = " x ".join(map(str, layer.shape))
         share = f"{layer.zeros / layer.weights:.1%}"
-        table.add_row(Text(layer.name), layer.operator, shape, f"{layer.weights:,}", share, layer.dtype)
-    table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", "", "", style="bold")
+        cells = (layer.operator, shape, f"{layer.weights:,}", share, layer.dtype)
+        table.add_row(Text(layer.name), *cells)
+    table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", style="bold")
     console.print(table)
     _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
     for note in inspection.notes:
@@ -187,9 +188,8 @@ def _layers(report: Report) -> Table:
     for layer in (layer_facts for layer_facts in report.layers if layer_facts in largest):
         error = "" if layer.error is None else f"{layer.error:.3g}"
         kept = f"{layer.kept / layer.weights:.1%}"
-        table.add_row(
-            Text(layer.name), f"{layer.weights:,}", kept, error, _short(layer.stored), f"{layer.bytes_after:,}"
-        )
+        cells = (f"{layer.weights:,}", kept, error, _short(layer.stored), f"{layer.bytes_after:,}")
+        table.add_row(Text(layer.name), *cells)
     return table
 
 

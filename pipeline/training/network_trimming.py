@@ -73,7 +73,7 @@ def trim_and_retrain(
         reached = plan.ratio is not None and whole >= plan.ratio * _size(network)
         last = error > limit or reached or number == plan.rounds
         widths, narrower = process.broadcast_from_main(
-            functools.partial(_surveyed, network, plan, validation, number, error, last)
+            functools.partial(_surveyed, network, plan, validation, number=number, error=error, last=last)
         )
         history += widths
         if error > limit:

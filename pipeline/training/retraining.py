@@ -178,12 +178,12 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     teacher = None if options.dense is None else Reference(options.dense, spec.name, runtime)
     if teacher is None and examples.train.labels is None:
         raise InputError(f"{data} has no labels: give them, or the dense model with --dense to learn its outputs")
-    rows, held = split(examples.train, max(round(options.validation * examples.train.count), 1), options.seed)
-    probes = held.inputs(np.arange(min(PARITY_INPUTS, held.count)))
+    rows, held_out = split(examples.train, max(round(options.validation * examples.train.count), 1), options.seed)
+    probes = held_out.inputs(np.arange(min(PARITY_INPUTS, held_out.count)))
     model = verified(source, {spec.name: probes}, runtime).model
     if options.augmented and probes.ndim != 4:
         raise InputError(f"only pictures can be moved or mirrored, but an input has {probes.ndim - 1} axes")
-    first_scores = before = scores(model, held, teacher, runtime)
+    first_scores = before = scores(model, held_out, teacher, runtime)
     rounds = []
     with process_group(options.device) as process:
         progress = progress if process.is_main_process else silent
@@ -191,8 +191,10 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
         for number, sparsity in enumerate(options.sparsities, 1):
             if sparsity is not None:
                 progress(f"pruning, round {number}", 0, 1)
-                model = _shared(process, functools.partial(_pruned, model, spec.name, rows, sparsity, options))
-                before = process.broadcast_from_main(functools.partial(scores, model, held, teacher, runtime))
+                model = _shared(
+                    process, functools.partial(_pruned, model, spec.name, rows=rows, sparsity=sparsity, options=options)
+                )
+                before = process.broadcast_from_main(functools.partial(scores, model, held_out, teacher, runtime))
             module = OnnxModule(ir.to_proto(model))
             check_same(model, module, probes, runtime)
             module.to(process.device)
@@ -209,7 +211,7 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
             module.to("cpu")
             trained = _shared(process, functools.partial(_with_arrays, model, module.arrays()))
             check_same(trained, module, probes, runtime)
-            after = process.broadcast_from_main(functools.partial(scores, trained, held, teacher, runtime))
+            after = process.broadcast_from_main(functools.partial(scores, trained, held_out, teacher, runtime))
             rounds.append(_judged(sparsity, before, after, number < options.rounds))
             model = trained if rounds[-1].taken else model
         if not process.is_main_process:
@@ -253,7 +255,7 @@ def _recipe(options: RetrainOptions) -> Any:
 def _objective(
     rows: Any,
     teacher: Reference | None,
-    few: npt.NDArray[np.float32],
+    probes: npt.NDArray[np.float32],
     options: RetrainOptions,
     process: Any,
     progress: Progress,
@@ -266,7 +268,7 @@ def _objective(
     progress("asking the dense model", 0, 1)
     dense_outputs = teacher.outputs(rows)
     if options.augmented:
-        imitated = live_imitation(teacher.module(few).to(process.device), dense_outputs)
+        imitated = live_imitation(teacher.module(probes).to(process.device), dense_outputs)
     else:
         imitated = imitation(dense_outputs, process.device)
     return imitated if labelled is None else both(labelled, imitated)
@@ -333,5 +335,5 @@ def _empty(value: ir.Value) -> npt.NDArray[np.bool_]:
 
 def _shared(process: Any, make: Callable[[], ir.Model]) -> ir.Model:
     """The model that the process which leads makes, in all processes."""
-    found: onnx.ModelProto = process.broadcast_from_main(lambda: ir.to_proto(make()))
-    return ir.from_proto(found)
+    proto: onnx.ModelProto = process.broadcast_from_main(lambda: ir.to_proto(make()))
+    return ir.from_proto(proto)

@@ -15,6 +15,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import open_model, read_model
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.training.torch_parity import torch_difference
+from netsurgeon.pipeline.verification import Answers
 
 TOLERANCE = 1e-3
 """Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
@@ -49,12 +50,12 @@ class Reference:
         """The first output for all examples, (count, …) float32."""
         return _outputs(self.session, self.name, examples)
 
-    def module(self, few: npt.NDArray[np.float32]) -> Any:
+    def module(self, probes: npt.NDArray[np.float32]) -> Any:
         """The same in PyTorch, proven on a few inputs."""
         from netsurgeon.models.onnx_module import OnnxModule
 
         module = OnnxModule(ir.to_proto(open_model(self.model, self.runtime).model))
-        check_same(self.model, module, few, self.runtime)
+        check_same(self.model, module, probes, self.runtime)
         return module
 
 
@@ -73,15 +74,20 @@ def scores(model: ir.Model, examples: Examples | Any, teacher: Reference | None,
         )
     if examples.labels is not None and outputs.ndim != 2:
         raise InputError(f"labels need one row of class scores an input, but the output has the shape {outputs.shape}")
-    classes = outputs.argmax(1) if outputs.ndim == 2 else None
-    same = classes is not None and dense_outputs is not None
-    return Scores(
-        None if examples.labels is None else float(np.mean(classes != examples.labels)),
-        float(np.mean(classes == dense_outputs.argmax(1))) if same and dense_outputs is not None else None,
-        None
-        if dense_outputs is None
-        else float(np.mean((outputs - dense_outputs) ** 2) / (np.var(dense_outputs, axis=0).mean() or 1.0)),
+    answers, dense_answers = (
+        None if side is None or side.ndim != 2 else Answers(side.argmax(1), examples.labels)
+        for side in (outputs, dense_outputs)
     )
+    return Scores(
+        error=None if answers is None else answers.error,
+        agreement=None if answers is None or dense_answers is None else answers.agreement(dense_answers),
+        distance=None if dense_outputs is None else _relative_distance(outputs, dense_outputs),
+    )
+
+
+def _relative_distance(outputs: npt.NDArray[np.float32], dense: npt.NDArray[np.float32]) -> float:
+    """Squared error of the outputs, as a share of the variance of the dense ones."""
+    return float(np.mean((outputs - dense) ** 2) / (np.var(dense, axis=0).mean() or 1.0))
 
 
 def check_same(model: ir.Model, module: Any, inputs: npt.NDArray[np.float32], runtime: Runtime) -> None:

@@ -141,8 +141,8 @@ def require_goal(model: ir.Model, plan: TrimPlan, options: Options) -> None:
 def why_not(plan: TrimPlan, options: Options) -> str:
     """Why no more can go, in a few words."""
     sizes: collections.Counter[str] = collections.Counter()
-    for each in plan.dependencies.frozen:
-        sizes[f"{each.operator} {each.node or each.value!r}: {each.reason}"] += each.parameters
+    for slot in plan.dependencies.frozen:
+        sizes[f"{slot.operator} {slot.node or slot.value!r}: {slot.reason}"] += slot.parameters
     failed = [f"those of {group.node!r} stay: {reason}" for group, reason in plan.failed[:3]]
     frozen = "; ".join(text for text, _ in sizes.most_common(3))
     count = f"{len(plan.candidates)} units may go"

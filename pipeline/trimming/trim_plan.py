@@ -65,7 +65,7 @@ class TrimPlan:
         candidates = np.array(described["candidates"], np.int64)
         return dataclasses.replace(self, removed=removed, candidates=candidates, failed=failed)
 
-    def gone(self) -> dict[str, RemovedSlices]:
+    def removed_slices(self) -> dict[str, RemovedSlices]:
         """By layer name: what it loses; layers that lose nothing are not in it."""
         result = {}
         for layer in self.layers:

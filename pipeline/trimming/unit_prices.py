@@ -69,10 +69,10 @@ def _consumers(
         progress("pricing units", done, len(reading))
         plain = dataclasses.replace(moments, ridge=None)  # DAMPING is the identity's
         statistics = plain.statistics(centred=layer.bias_slot() is not None and moments.varies)
-        weight, held = layer.matrix(), owners[layer.name]
+        weight, held_out = layer.matrix(), owners[layer.name]
         problem = solvers.Problem.of(weight, statistics, DAMPING)
         scale = 1.0 / solvers.energy(weight, statistics)
-        consumers.append(solvers.Consumer.of(problem, number[held.columns], number[held.rows], scale=scale))
+        consumers.append(solvers.Consumer.of(problem, number[held_out.columns], number[held_out.rows], scale=scale))
     return consumers
 
 
@@ -140,6 +140,7 @@ def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibr
             zeros = np.abs(value) <= epsilon * np.sqrt(np.mean(np.square(value, dtype=np.float64)))
             for axis, labels in enumerate(dependencies.tracks.axes[name]):
                 owners = owners_of(labels, dependencies)
+                # One axis may carry units of several groups, and indices that no unit owns.
                 owned_rows = owners != STAYS
                 if owned_rows.any():
                     rows = np.moveaxis(zeros, axis, 0).reshape(value.shape[axis], -1)

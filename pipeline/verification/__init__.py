@@ -11,10 +11,12 @@ from netsurgeon.pipeline.verification.confidence import (
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.samples_by_options import open_by_options
+from netsurgeon.pipeline.verification.scoring import Answers, load_metric
 from netsurgeon.pipeline.verification.splits import Inputs, open_inputs
-from netsurgeon.pipeline.verification.validation import Validation, check_labels, load_metric, validate
+from netsurgeon.pipeline.verification.validation import Validation, check_labels, validate
 
 __all__ = [
+    "Answers",
     "DropEstimate",
     "DropEvaluator",
     "EquivalenceCheck",

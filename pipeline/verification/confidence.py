@@ -18,7 +18,7 @@ CONFIDENCE = 0.9
 _Z = float(scipy.stats.norm.ppf(CONFIDENCE))
 RESAMPLES = 200
 _EDGE = 1e-9
-TELLING = 4
+FEWEST_INPUTS_TO_PROVE = 4
 """With so many times the inputs without which nothing can be proven, a drop is accepted only where it is proven."""
 FEWEST_CHANGED = 10
 """Changed answers of one model that say how many of them are lost for good."""
@@ -70,7 +70,7 @@ def least_inputs(goal: float) -> int:
 
 def has_enough_samples(samples: int, goal: float) -> bool:
     """Whether so many inputs are enough to ask for a proof that a drop is within the goal."""
-    return samples >= TELLING * least_inputs(goal)
+    return samples >= FEWEST_INPUTS_TO_PROVE * least_inputs(goal)
 
 
 def expected_drop(evidence: DropEstimate, tried: Sequence[DropEstimate]) -> float:
@@ -156,10 +156,14 @@ def pool_folds(parts: Sequence[DropEstimate]) -> DropEstimate:
     def mean(figure: Callable[[DropEstimate], float]) -> float:
         return sum(part.samples * figure(part) for part in parts) / samples
 
-    dense, drop = mean(lambda each: each.dense), mean(lambda each: each.drop)
+    dense, drop = mean(lambda estimate: estimate.dense), mean(lambda estimate: estimate.drop)
     if measure == "outputs":
-        return _student(measure, dense, samples, drop, mean(_variance) + mean(lambda each: each.drop**2) - drop**2)
-    right, differ, balance = (round(samples * share) for share in (dense, mean(lambda each: each.changed), drop))
+        return _student(
+            measure, dense, samples, drop, mean(_variance) + mean(lambda estimate: estimate.drop**2) - drop**2
+        )
+    right, differ, balance = (
+        round(samples * share) for share in (dense, mean(lambda estimate: estimate.changed), drop)
+    )
     return paired_proportion_ci(measure, samples, right, (differ + balance) // 2, (differ - balance) // 2)
 
 

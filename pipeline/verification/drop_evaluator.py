@@ -12,10 +12,8 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Session
-from netsurgeon.pipeline.verification.confidence import DropEstimate, bootstrap_ci, paired_proportion_ci, student_ci
-from netsurgeon.pipeline.verification.validation import apply_metric, class_scores, load_metric
-
-Outputs = dict[str, Any]
+from netsurgeon.pipeline.verification.confidence import DropEstimate, bootstrap_ci, student_ci
+from netsurgeon.pipeline.verification.scoring import Answers, Outputs, apply_metric, class_scores, load_metric
 
 Array = npt.NDArray[np.float64]
 
@@ -39,13 +37,13 @@ class DropEvaluator:
         self._metric = load_metric(metric)
         self._labels = None if samples.labels is None else samples.labels + label_offset
         self._outputs: list[Outputs] = []
-        self._answers: npt.NDArray[np.int64] | None = None
+        self._answers: Answers | None = None
         if self._metric is None:
             self._answers = self._top(dense)
         else:
             self._outputs = self._run(dense)
 
-    def judge(self, candidate: Session) -> DropEstimate:
+    def estimate_drop(self, candidate: Session) -> DropEstimate:
         """How much worse the candidate is.
 
         Raises:
@@ -61,24 +59,20 @@ class DropEvaluator:
     def _run(self, session: Session) -> list[Outputs]:
         return [session.run(feed) for feed in self._samples.batches()]
 
-    def _top(self, session: Session) -> npt.NDArray[np.int64] | None:
-        """Top class of each sample, (samples,); None where the model gives no class scores."""
+    def _top(self, session: Session) -> Answers | None:
+        """The model's answers; None where it gives no class scores."""
         classes = []
         for feed in self._samples.batches():
             scores = class_scores(session.run(feed), feed, self._samples)
             if scores is None:
                 return None
             classes.append(scores.argmax(axis=1))
-        return np.concatenate(classes)
+        return Answers(np.concatenate(classes), self._labels)
 
-    def _by_answers(self, dense: npt.NDArray[np.int64], now: npt.NDArray[np.int64] | None) -> DropEstimate:
-        if now is None or now.shape != dense.shape:
+    def _by_answers(self, dense: Answers, now: Answers | None) -> DropEstimate:
+        if now is None or now.classes.shape != dense.classes.shape:
             raise CheckFailedError("a candidate gives no class scores any more: please report this")
-        if self._labels is None:
-            return paired_proportion_ci("agreement", len(dense), len(dense), int((dense != now).sum()), 0)
-        before, after = dense == self._labels, now == self._labels
-        lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
-        return paired_proportion_ci("top-1", len(dense), int(before.sum()), lost, gained)
+        return now.drop_from(dense)
 
     def _by_metric(self, function: Callable[..., float], now: list[Outputs]) -> DropEstimate:
         sides = [_joined(outputs) for outputs in (self._outputs, now)]
@@ -87,9 +81,9 @@ class DropEvaluator:
         if np.isnan(dense):
             raise InputError("the metric gives NaN for the dense model on the inputs that guide the search: repair it")
 
-        def again(chosen: npt.NDArray[np.int64]) -> float:
-            labels = None if self._labels is None else self._labels[chosen]
-            drawn = ({name: array[chosen] for name, array in side.items()} for side in sides)
+        def drop_of(drawn_samples: npt.NDArray[np.int64]) -> float:
+            labels = None if self._labels is None else self._labels[drawn_samples]
+            drawn = ({name: array[drawn_samples] for name, array in side.items()} for side in sides)
             before, after = (apply_metric(function, outputs, labels) for outputs in drawn)
             return before - after
 
@@ -98,7 +92,7 @@ class DropEvaluator:
                 "the metric's drop has no confidence bound, because the model's outputs have no batch axis: "
                 "give --sparsity or --trim in place of a goal"
             )
-        return bootstrap_ci(count, dense, dense - candidate, again, self._seed)
+        return bootstrap_ci(count, dense, dense - candidate, drop_of, self._seed)
 
     def _by_outputs(self, candidate: Session) -> DropEstimate:
         """Share of the outputs' energy, averaged over the float outputs.

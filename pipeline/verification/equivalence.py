@@ -69,7 +69,7 @@ class EquivalenceCheck:
         """One sentence."""
         if self.failure:
             return self.failure
-        worst = max(self.outputs, key=lambda each: each.difference, default=None)
+        worst = max(self.outputs, key=lambda output: output.difference, default=None)
         if worst is None or (self.holds and not self.is_informative):
             return "no output varies over the inputs: equality proves nothing"
         relation = "at most" if self.holds else "more than the allowed"
@@ -118,15 +118,15 @@ def _run(
     return {name: [run[name] for run in runs] for name in names}
 
 
-def _difference(wanted: list[Any], found: list[Any], scale: float) -> float:
+def _difference(expected: list[Any], actual: list[Any], scale: float) -> float:
     """Largest absolute difference over the largest magnitude, both over all feeds: how they are cut does not matter.
 
     Where the magnitude is below `scale`, that counts.
     """
-    pairs = list(zip(wanted, found, strict=True))
+    pairs = list(zip(expected, actual, strict=True))
     if not pairs or any(not isinstance(a, np.ndarray) or np.shape(a) != np.shape(b) for a, b in pairs):
-        return relative_difference(wanted, found)
-    one, other = (np.concatenate([np.ravel(array) for array in side]) for side in (wanted, found))
+        return relative_difference(expected, actual)
+    one, other = (np.concatenate([np.ravel(array) for array in side]) for side in (expected, actual))
     if scale:  # one more element, the same on both sides
         one, other = (np.append(values, np.asarray(scale, values.dtype)) for values in (one, other))
     return relative_difference(one, other)
@@ -168,6 +168,7 @@ def _origins(output: ir.Value) -> Iterator[str]:
     if node is None or not traits_of(node).is_discrete:
         yield output.name or ""
         return
+    # An integer output jumps where a score crosses another: what is compared is what it was decided from.
     count = 2 if node.op_type == "NonMaxSuppression" else 1
     yield from (value.name for value in node.inputs[:count] if value is not None and value.name and not _is_fed(value))
 

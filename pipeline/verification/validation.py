@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.pipeline.data import Samples, import_function
+from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.verification.scoring import (
+    Answers,
+    Classes,
+    Outputs,
+    apply_metric,
+    class_scores,
+    hits_in_top,
+    load_metric,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,34 +80,34 @@ class Validation:
         return 2 * output.alike > self.samples > 1
 
 
-class _Scoring:
-    """Counts of one model's correct answers, and its outputs where a metric wants them."""
+class _Side:
+    """What one of the two models says, batch by batch."""
 
-    def __init__(self, keep: bool):
-        self.keep = keep
-        self.top1 = self.top5 = 0
-        self.right: list[npt.NDArray[np.bool_]] = []
-        self.kept: list[dict[str, Any]] = []
+    def __init__(self, *, keeps_outputs: bool):
+        self.outputs: list[Outputs] = []
+        self._keeps_outputs = keeps_outputs
+        self._classes: list[Classes] = []
+        self._class_count = self._hits_in_top5 = 0
 
-    def update(self, outputs: dict[str, Any], scores: npt.NDArray[np.floating] | None, labels: Any) -> None:
-        if self.keep:
-            self.kept.append(outputs)
-        if scores is None or labels is None:
+    def update(self, outputs: Outputs, scores: npt.NDArray[np.floating] | None, labels: Classes | None) -> None:
+        if self._keeps_outputs:
+            self.outputs.append(outputs)
+        if scores is None:
             return
-        ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-        hits = ranked == labels[:, None]
-        self.right.append(hits[:, 0])
-        self.top1 += int(hits[:, 0].sum())
-        self.top5 += int(hits.any(axis=1).sum())
+        self._class_count = scores.shape[1]
+        self._classes.append(scores.argmax(axis=1))
+        if labels is not None:
+            self._hits_in_top5 += hits_in_top(5, scores, labels)
 
-    def result(self, count: int, labelled: bool, classes: int, metric: float | None) -> Scores:
-        top1 = self.top1 / count if labelled else None
-        return Scores(top1, self.top5 / count if labelled and classes > 5 else None, metric)
+    def answers(self, labels: Classes | None) -> Answers | None:
+        return Answers(np.concatenate(self._classes), labels) if self._classes else None
 
-
-def _only_right(one: _Scoring, other: _Scoring) -> int:
-    """Samples that one model gets right and the other does not."""
-    return sum(int((mine & ~theirs).sum()) for mine, theirs in zip(one.right, other.right, strict=True))
+    def scores(self, labels: Classes | None, metric: float | None) -> Scores:
+        answers = self.answers(labels)
+        if answers is None or labels is None:
+            return Scores(None, None, metric)
+        top5 = self._hits_in_top5 / len(answers.classes) if self._class_count > 5 else None
+        return Scores(answers.top1, top5, metric)
 
 
 def validate(
@@ -117,36 +126,32 @@ def validate(
         InputError: a label is no class of the model, or the metric cannot be used.
     """
     function = load_metric(metric)
-    scoring = (_Scoring(function is not None), _Scoring(function is not None))
     sums: dict[str, _Sums] = {}
-    agreed = seen_count = classes = 0
-    labels_seen: list[npt.NDArray[np.int64]] = []
+    sides = (_Side(keeps_outputs=function is not None), _Side(keeps_outputs=function is not None))
+    batch_labels: list[Classes] = []
     for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
         both_outputs = (dense.run(feed), compressed.run(feed))
         _accumulate(sums, *both_outputs, len(feed[samples.specs[0].name]) if samples.batched else 1)
         scores = [class_scores(outputs, feed, samples) for outputs in both_outputs]
         if labels is not None:
             labels = labels + label_offset
-            labels_seen.append(labels)
+            batch_labels.append(labels)
             if scores[0] is not None:
                 _check_labels(labels, scores[0].shape[1], label_offset)
-        for side, outputs, score in zip(scoring, both_outputs, scores, strict=True):
-            side.update(outputs, score, labels)
-        if scores[0] is not None and scores[1] is not None:
-            classes = scores[0].shape[1]
-            seen_count += len(scores[0])
-            agreed += int((scores[0].argmax(axis=1) == scores[1].argmax(axis=1)).sum())
-    joined = np.concatenate(labels_seen) if labels_seen else None
-    labelled = joined is not None and seen_count > 0
-    values = [_apply(function, side.kept, joined) if function else None for side in scoring]
-    results = [side.result(max(seen_count, 1), labelled, classes, v) for side, v in zip(scoring, values, strict=True)]
+        for side, outputs, scores_of_side in zip(sides, both_outputs, scores, strict=True):
+            side.update(outputs, scores_of_side, labels)
+    all_labels = np.concatenate(batch_labels) if batch_labels else None
+    answers, changed_answers = (side.answers(all_labels) for side in sides)
+    both = None if answers is None or changed_answers is None else (answers, changed_answers)
+    metrics = [_metric_of_batches(function, side.outputs, all_labels) if function else None for side in sides]
+    results = [side.scores(all_labels, metric) for side, metric in zip(sides, metrics, strict=True)]
     return Validation(
         samples=samples.count,
         held_out=held_out,
         outputs=tuple(output_sums.fidelity(name) for name, output_sums in sums.items()),
-        agreement=agreed / seen_count if seen_count else None,
-        lost=_only_right(*scoring) if labelled else None,
-        gained=_only_right(*scoring[::-1]) if labelled else None,
+        agreement=both[1].agreement(both[0]) if both else None,
+        lost=both[0].only_right(both[1]) if both and all_labels is not None else None,
+        gained=both[1].only_right(both[0]) if both and all_labels is not None else None,
         dense=results[0],
         compressed=results[1],
     )
@@ -158,10 +163,10 @@ class _Sums:
 
     error: float = 0.0
     energy: float = 0.0
-    given: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+    repeats: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
     def fidelity(self, name: str) -> Fidelity:
-        alike = max(self.given.values())
+        alike = max(self.repeats.values())
         if np.isnan(self.error):
             return Fidelity(name, float("nan"), float("nan"), alike)
         if self.error == 0.0:
@@ -180,7 +185,7 @@ def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[
         if value.dtype != other.dtype:
             raise CheckFailedError(f"output {name!r} has type {other.dtype} after compression, {value.dtype} before")
         output_sums = sums.setdefault(name, _Sums())
-        output_sums.given.update(hash(row.tobytes()) for row in (value if value.shape[:1] == (count,) else [value]))
+        output_sums.repeats.update(hash(row.tobytes()) for row in (value if value.shape[:1] == (count,) else [value]))
         if value.shape != other.shape:
             output_sums.error = np.nan
             continue
@@ -190,19 +195,6 @@ def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[
             raise CheckFailedError(f"output {name!r} of the compressed model is NaN or infinite where it was not")
         output_sums.error += float(np.sum((narrow[usable] - wide[usable]) ** 2))
         output_sums.energy += float(np.sum(wide[usable] ** 2))
-
-
-def class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
-    """The first float output with one vector a sample, (samples, classes); None where there is none."""
-    if not samples.batched:
-        return None
-    count = len(feed[samples.specs[0].name])
-    for value in outputs.values():
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim >= 2 and len(value) == count:
-            flat = value.reshape(count, -1)
-            if flat.shape[1] >= 2 and max(value.shape[1:]) == flat.shape[1]:
-                return flat
-    return None
 
 
 def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> None:
@@ -229,21 +221,7 @@ def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> N
         )
 
 
-def load_metric(metric: Metric | None) -> Callable[..., float] | None:
-    """The user's metric; "module:function" is imported with the current folder on the path.
-
-    Raises:
-        InputError: it cannot be imported, or is no function.
-    """
-    if metric is None or callable(metric):
-        return metric
-    try:
-        return import_function(metric)
-    except InputError as error:
-        raise InputError(f"the metric {error}") from error
-
-
-def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:
+def _metric_of_batches(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:
     try:
         joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
     except Exception as error:
@@ -252,19 +230,3 @@ def _apply(function: Callable[..., float], kept: list[dict[str, Any]], labels: A
             "inputs at once"
         ) from error
     return apply_metric(function, joined, labels)
-
-
-def apply_metric(function: Callable[..., float], outputs: Mapping[str, Any], labels: Any) -> float:
-    """The user's metric on the outputs of all samples.
-
-    Raises:
-        InputError: it fails.
-    """
-    try:
-        return float(function(outputs, labels))
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"the metric {getattr(function, '__qualname__', type(function).__name__)} failed with "
-            f"{type(error).__name__} ({error}): expected function(outputs, labels) -> float, the outputs by name: "
-            f"{', '.join(outputs)}"
-        ) from error

@@ -66,10 +66,10 @@ def _elementwise(scope: NodeAxes) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ reductions
-def _places(scope: NodeAxes, given: tuple[int, ...] | None) -> set[int]:
+def _places(scope: NodeAxes, axes: tuple[int, ...] | None) -> set[int]:
     """Axes as numbers from 0; None and nothing stand for all of them."""
     rank = len(scope.shape(0))
-    return {axis % rank for axis in given} if given else set(range(rank))
+    return {axis % rank for axis in axes} if axes else set(range(rank))
 
 
 @operator(*(f"Reduce{kind}" for kind in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp")))
@@ -91,13 +91,13 @@ def _arg(scope: NodeAxes) -> None:
     _collapse(scope, _places(scope, (scope.node.attributes.get_int("axis", 0),)))
 
 
-def _collapse(scope: NodeAxes, gone: set[int]) -> None:
+def _collapse(scope: NodeAxes, reduced: set[int]) -> None:
     axes = scope.axes(0)
-    scope.freeze((axes[at] for at in gone), "it reduces over the axis")
+    scope.freeze((axes[at] for at in reduced), "it reduces over the axis")
     if scope.node.attributes.get_int("keepdims", 1):
-        scope.emit([scope.fixed(1) if at in gone else axis for at, axis in enumerate(axes)])
+        scope.emit([scope.fixed(1) if at in reduced else axis for at, axis in enumerate(axes)])
     else:
-        scope.emit([axis for at, axis in enumerate(axes) if at not in gone])
+        scope.emit([axis for at, axis in enumerate(axes) if at not in reduced])
 
 
 @operator("TopK")
@@ -151,7 +151,7 @@ def _mean_variance(scope: NodeAxes) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ over space
-@operator("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", zero="first")
+@operator(*(f"{window}{kind}Pool" for window in ("", "Global") for kind in ("Max", "Average", "Lp")), zero="first")
 def _pool(scope: NodeAxes) -> None:
     if any(value.uses() or value.is_graph_output() for value in scope.node.outputs[1:]):
         raise UndeclaredError("its indices run over channels too")

@@ -101,6 +101,7 @@ def _rewrite_slice(removal: Removal) -> Iterator[Edit]:
         if not removal.changed(axes[at]) or (len(taken) == len(axes[at]) and step == 1 and start == 0):
             continue
         keep = removal.keep(axes[at])
+        # Positions among the indices that are kept, of those that the slice took and that are kept.
         new = (np.cumsum(keep) - 1)[taken[keep[taken]]]
         assert len(new) == removal.extent(output[at])
         if step == 1:

@@ -29,9 +29,9 @@ class Extents:
         self._seen: dict[str, list[Extent]] | None = None
         self.wanted: dict[str, ir.Value] = {}
 
-    def record(self, seen: dict[str, list[Extent]]) -> None:
+    def record(self, shapes: dict[str, list[Extent]]) -> None:
         """Take the shapes of the wanted values, one a batch, all in the order of the batches."""
-        self._seen = seen
+        self._seen = shapes
 
     def inferred(self, value: ir.Value) -> Sequence[int | str | None] | None:
         """One entry an axis (a name or None where it varies), or None where not even the rank is known."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netsurgeon.passes.axes.labels import SILENT, Classes, Labels
+from netsurgeon.passes.axes.labels import UNREPORTED, Classes, Labels
 
 
 def components(size: int, edges: list[tuple[int, int]]) -> list[int]:
@@ -46,11 +46,11 @@ def test_one_frozen_index_freezes_what_it_is_joined_with_and_nothing_else() -> N
 def test_of_several_reasons_the_first_is_told_and_a_silent_one_gives_way() -> None:
     labels = Labels()
     axis = labels.fresh(2)
-    for reason in (SILENT, 5, 3):
+    for reason in (UNREPORTED, 5, 3):
         labels.freeze(axis[[0]], reason)
-    labels.freeze(axis[[1]], SILENT)
+    labels.freeze(axis[[1]], UNREPORTED)
     classes = labels.classes()
-    assert classes.reason[classes.of[axis]].tolist() == [3, SILENT]
+    assert classes.reason[classes.of[axis]].tolist() == [3, UNREPORTED]
 
 
 def test_a_fixed_axis_costs_one_label() -> None:

@@ -213,8 +213,8 @@ def test_magnitude_chooses_its_damping_where_columns_are_gone() -> None:
     """What is left makes up for them; the largest damping would keep it from that."""
     model = gemm()
     layer = layer_of(model)
-    gone = RemovedSlices(np.arange(layer.columns)[None] < 2, np.zeros((1, layer.rows), bool))
-    plan = LayerPlan(gone.live, method="magnitude", gone=gone)
+    removed_slices = RemovedSlices(np.arange(layer.columns)[None] < 2, np.zeros((1, layer.rows), bool))
+    plan = LayerPlan(removed_slices.live, method="magnitude", removed_slices=removed_slices)
     assert prune(model, inputs(model), plan).outcomes["layer"].damping < max(damping.DAMPINGS)
 
 

@@ -13,12 +13,12 @@ from netsurgeon.passes.solvers.statistics import Statistics
 
 def test_a_ridge_has_dampings_of_its_own() -> None:
     x, weight = samples(1, 40, 10_000), normal(1, 8, 40)
-    held = statistics_of(x[..., 5_000:])
-    ridge = held.gram / np.trace(held.gram[0]) * 40
+    held_out = statistics_of(x[..., 5_000:])
+    ridge = held_out.gram / np.trace(held_out.gram[0]) * 40
 
     def chosen(count: int) -> float:
         fit = dataclasses.replace(statistics_of(x[..., :count]), ridge=ridge)
-        return choose_damping(weight, fit, held, 160, np.random.default_rng(0))
+        return choose_damping(weight, fit, held_out, 160, np.random.default_rng(0))
 
     assert chosen(24) == max(damping_module.RIDGE_DAMPINGS), "the ridge is the truth"
     assert chosen(400) == damping_module.DAMPINGS[0]
@@ -26,10 +26,10 @@ def test_a_ridge_has_dampings_of_its_own() -> None:
 
 def test_fewer_samples_want_more_damping() -> None:
     x, weight = samples(1, 40, 20_000), normal(1, 8, 40)
-    held = statistics_of(x[..., 10_000:])
+    held_out = statistics_of(x[..., 10_000:])
 
     def chosen(count: int) -> float:
-        return choose_damping(weight, statistics_of(x[..., :count]), held, 160, np.random.default_rng(0))
+        return choose_damping(weight, statistics_of(x[..., :count]), held_out, 160, np.random.default_rng(0))
 
     assert chosen(24) > chosen(10_000)
     assert {chosen(24), chosen(10_000)} <= set(damping_module.DAMPINGS)
@@ -73,10 +73,10 @@ def test_a_wide_layer_with_ample_samples_needs_no_choice(monkeypatch: pytest.Mon
 def test_a_wide_layer_with_few_samples_wants_more_damping(monkeypatch: pytest.MonkeyPatch) -> None:
     wide(monkeypatch)
     x, weight = samples(1, 40, 20_000), normal(1, 8, 40)
-    held = statistics_of(x[..., 10_000:])
+    held_out = statistics_of(x[..., 10_000:])
 
     def chosen(count: int) -> float:
-        return choose_damping(weight, statistics_of(x[..., :count]), held, 160, np.random.default_rng(0))
+        return choose_damping(weight, statistics_of(x[..., :count]), held_out, 160, np.random.default_rng(0))
 
     assert chosen(24) > chosen(390)
     assert {chosen(24), chosen(390)} <= set(damping_module.WIDE_DAMPINGS)

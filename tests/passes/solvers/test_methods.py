@@ -101,7 +101,7 @@ def test_refitted_methods_beat_the_published_ones() -> None:
 def test_haste_is_auto_without_patience_but_for_wide_layers(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     problem = problem_of(rows=16, columns=60, seed=seed)
     hasty = prune(problem, 300, FAST_METHOD)
-    np.testing.assert_array_equal(hasty, prune(problem, 300, "auto", patient=False))
+    np.testing.assert_array_equal(hasty, prune(problem, 300, "auto", effort="fast"))
     for module in (methods, quick_refit):
         monkeypatch.setattr(module, "OBS_COLUMNS", 59)
     largest = prune(problem, 300, FAST_METHOD)

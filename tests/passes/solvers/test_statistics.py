@@ -92,22 +92,24 @@ def test_merged_equals_one_pass(
 
 @pytest.mark.parametrize("centred", [False, True])
 def test_what_a_branch_has_lost(centred: bool) -> None:
-    dense, current, lost = rows(2, 50, 4, 1, 2.0), rows(2, 50, 4, 2, 3.0), rows(2, 50, 3, 3, -1.0)
+    dense, current, residual = rows(2, 50, 4, 1, 2.0), rows(2, 50, 4, 2, 3.0), rows(2, 50, 3, 3, -1.0)
     first = Moments(2, 4, paired=True)
     second = first
     for part in (slice(0, 20), slice(20, 30), slice(30, 50)):
         second = first if part.start < 30 else first.like()
-        second.update(dense[:, part], current[:, part], lost[:, part])
+        second.update(dense[:, part], current[:, part], residual[:, part])
     found = first.merged(second).statistics(centred=centred)
     assert_same(found, direct(dense, current, centred))
-    x, mean = current.astype(np.float64), lost.mean(axis=1, dtype=np.float64)
+    x, mean = current.astype(np.float64), residual.mean(axis=1, dtype=np.float64)
     if centred:
         x = x - x.mean(axis=1, keepdims=True)
-    assert found.lost is not None
-    assert found.lost_mean is not None
-    np.testing.assert_allclose(found.lost, np.swapaxes(lost.astype(np.float64), 1, 2) @ x / 50, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found.lost_mean, mean, rtol=1e-5)
-    assert found.rows(np.array([0, 2])).lost_mean == pytest.approx(mean[:, [0, 2]], rel=1e-5)
+    assert found.residual_cross is not None
+    assert found.residual_mean is not None
+    np.testing.assert_allclose(
+        found.residual_cross, np.swapaxes(residual.astype(np.float64), 1, 2) @ x / 50, rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(found.residual_mean, mean, rtol=1e-5)
+    assert found.rows(np.array([0, 2])).residual_mean == pytest.approx(mean[:, [0, 2]], rel=1e-5)
 
 
 def test_outputs_that_are_gone_miss_nothing() -> None:
@@ -118,10 +120,10 @@ def test_outputs_that_are_gone_miss_nothing() -> None:
     columns, lost_rows = np.zeros((2, 3), bool), np.zeros((2, 4), bool)
     columns[0, 1] = lost_rows[1, 2] = True
     left = whole.without(columns, lost_rows)
-    assert whole.lost is not None
-    assert left.lost is not None
-    expected = np.where(lost_rows[:, :, None] | columns[:, None, :], 0.0, whole.lost)
-    np.testing.assert_array_equal(left.lost, expected)
+    assert whole.residual_cross is not None
+    assert left.residual_cross is not None
+    expected = np.where(lost_rows[:, :, None] | columns[:, None, :], 0.0, whole.residual_cross)
+    np.testing.assert_array_equal(left.residual_cross, expected)
 
 
 def test_an_empty_part_merges_to_nothing() -> None:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from netsurgeon.passes.layers.layer import Layer
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.pipeline.calibration import segments as segments_module
-from netsurgeon.pipeline.calibration.segments import Segment, Store, Walk, ahead, cut, used_values
+from netsurgeon.pipeline.calibration.segments import Segment, Store, Walk, cut, prefetch, used_values
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.session import Runtime
 
@@ -233,7 +233,7 @@ def test_every_layer_sees_its_true_input(name: str, spill: Path, open_files: Any
                 for batch in range(3):
                     found = walk.value(str(layers[layer].input.name), batch)
                     np.testing.assert_allclose(found, expected[batch][layer], rtol=1e-4, atol=1e-5)
-            walk.leave(at)
+            walk.release(at)
         left = [name for segment in segments for name in segment.expired if walk.holds(name)]
         assert left == [], "every value has expired"
     assert sorted(seen) == sorted(layers)
@@ -267,9 +267,9 @@ def test_no_node_runs_in_two_segments(name: str) -> None:
     inputs = {str(value.name) for value in model.graph.inputs}
     for at, segment in enumerate(segments):
         alive = inputs | {output for earlier in segments[:at] for output in earlier.outputs}
-        gone = {value for earlier in segments[:at] for value in earlier.expired}
-        assert set(segment.inputs) <= alive - gone
-        assert set(segment.expired) <= (alive | set(segment.outputs)) - gone
+        removed_slices = {value for earlier in segments[:at] for value in earlier.expired}
+        assert set(segment.inputs) <= alive - removed_slices
+        assert set(segment.expired) <= (alive | set(segment.outputs)) - removed_slices
 
 
 def test_layers_that_share_an_input_share_a_segment() -> None:
@@ -306,7 +306,7 @@ def test_some_of_the_layers() -> None:
     with Walk(model, segments, feeds_of(model), RUNTIME) as walk:
         walk.run(0)
         np.testing.assert_allclose(walk.value("f", 1), expected[1]["n_g"], rtol=1e-4, atol=1e-5)
-        walk.leave(0)
+        walk.release(0)
         walk.run(1)
         np.testing.assert_allclose(walk.value("shifted", 1), expected[1]["n_z"], rtol=1e-4, atol=1e-5)
 
@@ -323,7 +323,7 @@ def test_a_value_beside_a_layers_input_is_kept_until_the_layer_is_looked_at() ->
             if between.name in segment.layers:
                 found = walk.value(str(second.input.name), 1)
                 np.testing.assert_allclose(found, expected[1][second.name], rtol=1e-4, atol=1e-5)
-            walk.leave(at)
+            walk.release(at)
         assert not walk.holds(str(second.input.name))
     assert [each.layers for each in segments] == [(first.name,), (second.name,), (between.name,)]
 
@@ -375,7 +375,7 @@ def test_pruning_between_segments_is_seen_downstream(name: str) -> None:
             for layer in segment.layers:
                 matrix = layers[layer].matrix()
                 layers[layer].write(np.where(np.abs(matrix) > 0.3, matrix, 0.0))
-            walk.leave(at)
+            walk.release(at)
     finished = true_inputs(current, feeds)
     for layer, value in seen.items():
         np.testing.assert_allclose(value, finished[1][layer], rtol=1e-4, atol=1e-5)
@@ -485,8 +485,8 @@ def test_one_is_made_ahead_and_all_come_in_order() -> None:
             raise InputError("the third")
         return at
 
-    assert list(ahead(make, 0)) == []
-    assert list(ahead(make, 3)) == [0, 1, 2]
+    assert list(prefetch(make, 0)) == []
+    assert list(prefetch(make, 3)) == [0, 1, 2]
     with pytest.raises(InputError, match="the third"):
-        list(ahead(make, 5))
+        list(prefetch(make, 5))
     assert made == [0, 1, 2, 0, 1, 2, 3], "nothing is made behind a failure"

@@ -60,7 +60,7 @@ def pruned_error(x: Array, monkeypatch: pytest.MonkeyPatch | None) -> float:
     current = dense.clone()
     plan = {name: LayerPlan(22, damping=1e-3) for name in LAYERS}
     if monkeypatch is not None:
-        monkeypatch.setattr("netsurgeon.pipeline.calibration.sweep._known_branch", lambda *_: None)
+        monkeypatch.setattr("netsurgeon.pipeline.calibration.sweep._available_branch", lambda *_: None)
     for _, _, (moments,) in calibration(x).paired(dense, [current], LAYERS):
         PruneWeights(plan, moments)(current)
     before, after = (RUNTIME.session(model).run({"x": x})["z"] for model in (dense, current))
@@ -79,14 +79,14 @@ def test_what_the_branch_has_lost_is_measured() -> None:
     current = dense.clone()
     for _, _, (moments,) in calibration(x, 30).paired(dense, [current], LAYERS):
         if "stem" in moments:
-            assert moments["stem"].fit.statistics(centred=True).lost is None, "body comes later"
+            assert moments["stem"].fit.statistics(centred=True).residual_cross is None, "body comes later"
             stem = next(layer for layer in find_layers(current.graph)[0] if layer.name == "stem")
             stem.write(0.5 * stem.matrix())
-            lost = 0.5 * x @ np.asarray(stem.matrix()[0].T * 2, np.float32)
+            residual = 0.5 * x @ np.asarray(stem.matrix()[0].T * 2, np.float32)
         if "body" in moments:
-            both = moments["body"].fit.merged(moments["body"].held).statistics(centred=True)
+            both = moments["body"].fit.merged(moments["body"].held_out).statistics(centred=True)
             assert both.count == 100
-            assert both.lost_mean == pytest.approx(lost.mean(axis=0)[None], abs=1e-4)
+            assert both.residual_mean == pytest.approx(residual.mean(axis=0)[None], abs=1e-4)
 
 
 def test_a_branch_that_is_broadcast_is_left_alone() -> None:
@@ -100,7 +100,7 @@ def test_a_branch_that_is_broadcast_is_left_alone() -> None:
     x = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
     for _, _, (moments,) in calibration(x).paired(dense, [dense.clone()], LAYERS):
         for each in moments.values():
-            assert each.fit.statistics(centred=True).lost is None
+            assert each.fit.statistics(centred=True).residual_cross is None
 
 
 @pytest.mark.parametrize("count", [1, 4, 7, 80, 819, 4096])
@@ -139,12 +139,12 @@ def test_what_is_to_be_matched_is_the_same_whichever_side_is_kept(few: int, monk
             weight = next(layer for layer in find_layers(dense.graph)[0] if layer.name == "body").matrix()
             expected = (inputs @ weight[0].T + s - now).T @ others / len(x)
             assert (found.cross is found.gram) == (few == 1)
-            assert found.lost is not None
-            np.testing.assert_allclose((weight @ found.cross + found.lost)[0], expected, rtol=1e-4, atol=1e-4)
+            assert found.residual_cross is not None
+            np.testing.assert_allclose((weight @ found.cross + found.residual_cross)[0], expected, rtol=1e-4, atol=1e-4)
             dense_mean, current_mean = weight[0] @ found.dense_mean[0], inputs.mean(axis=0) @ weight[0].T
-            assert found.lost_mean is not None
+            assert found.residual_mean is not None
             np.testing.assert_allclose(
-                dense_mean + found.lost_mean[0], current_mean + (s - now).mean(axis=0), rtol=1e-4, atol=1e-4
+                dense_mean + found.residual_mean[0], current_mean + (s - now).mean(axis=0), rtol=1e-4, atol=1e-4
             )
 
 

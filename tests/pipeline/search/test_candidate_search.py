@@ -101,14 +101,14 @@ def test_too_few_inputs_prove_nothing_and_that_is_said(tmp_path: Path) -> None:
     """Half a point from 64 inputs: even if all of them agreed, 327 would be needed."""
     page, data, test = tmp_path / "report.html", DIGITS / "test.npz", DIGITS / "calibration.npz"
     goal: Any = {**FAST, "max_drop": "0.5%", "limit": 128}
-    found = netsurgeon.compress(DIGITS / "digits.onnx", data, test=test, report=page, **goal).report
-    assert found.search is not None
-    assert found.search.proven is False
-    assert found.search.needed is not None
-    assert found.search.needed > found.search.guide.samples
-    (warning,) = [each for each in found.warnings if "is not proven" in each]
-    assert f"{found.search.needed:,} would prove it" in warning
-    assert f"promise at most {found.search.evidence.high:.2%}" in warning
+    result = netsurgeon.compress(DIGITS / "digits.onnx", data, test=test, report=page, **goal).report
+    assert result.search is not None
+    assert result.search.proven is False
+    assert result.search.needed is not None
+    assert result.search.needed > result.search.guide.samples
+    (warning,) = [each for each in result.warnings if "is not proven" in each]
+    assert f"{result.search.needed:,} would prove it" in warning
+    assert f"promise at most {result.search.evidence.high:.2%}" in warning
     assert "is not proven" in page.read_text("utf-8")
 
 
@@ -122,9 +122,9 @@ def test_the_report_keeps_to_the_schema_and_the_page_shows_what_was_tried(report
 
 def test_labels_of_the_test_inputs_decide_nothing(model: Path, given: Data, test: Data) -> None:
     other = {**test, "labels": (test["labels"] + 1) % 6}  # both models get all of them wrong
-    found = [netsurgeon.compress(model, given, test=each, max_drop="2%", **FAST).report for each in (test, other)]
-    assert found[0].compressed.sha256 == found[1].compressed.sha256
-    measured = [each.search.measured.dense for each in found if each.search]
+    result = [netsurgeon.compress(model, given, test=each, max_drop="2%", **FAST).report for each in (test, other)]
+    assert result[0].compressed.sha256 == result[1].compressed.sha256
+    measured = [each.search.measured.dense for each in result if each.search]
     assert measured == [1.0, 0.0]
 
 
@@ -136,15 +136,15 @@ def test_the_final_measurement_has_the_last_word(model: Path, given: Data, tmp_p
 
 
 def test_a_loose_goal_is_proven_and_the_set_split_where_it_is_the_only_one(model: Path, given: Data) -> None:
-    found = netsurgeon.compress(model, given, max_drop="10%", uniform=True, **FAST).report
-    assert found.search is not None
-    assert found.search.proven
-    assert found.search.evidence.high <= 0.10
-    assert not any("is not proven" in each for each in found.warnings)
-    assert found.test is None
-    assert [found.calibration.samples, found.search.guide.samples, found.validation.samples] == [175, 175, 50]
-    assert found.search.folds == 1
-    assert found.calibration.sha256 != found.search.guide.sha256
+    result = netsurgeon.compress(model, given, max_drop="10%", uniform=True, **FAST).report
+    assert result.search is not None
+    assert result.search.proven
+    assert result.search.evidence.high <= 0.10
+    assert not any("is not proven" in each for each in result.warnings)
+    assert result.test is None
+    assert [result.calibration.samples, result.search.guide.samples, result.validation.samples] == [175, 175, 50]
+    assert result.search.folds == 1
+    assert result.calibration.sha256 != result.search.guide.sha256
 
 
 def recall_of_class_4(outputs: Any, labels: Any) -> float:
@@ -155,33 +155,33 @@ def recall_of_class_4(outputs: Any, labels: Any) -> float:
 
 def test_a_metric_of_ones_own_guides(model: Path, given: Data, test: Data) -> None:
     options = {**FAST, "metric": recall_of_class_4, "uniform": True}
-    found = netsurgeon.compress(model, given, test=test, max_drop="25%", **options).report
-    assert found.search is not None
-    assert found.search.evidence.measure == found.search.measured.measure == "metric"
-    assert found.search.evidence.drop <= 0.25
+    result = netsurgeon.compress(model, given, test=test, max_drop="25%", **options).report
+    assert result.search is not None
+    assert result.search.evidence.measure == result.search.measured.measure == "metric"
+    assert result.search.evidence.drop <= 0.25
 
 
 def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models are called by the inputs they were corrected on; the file of one has as many bytes as its name says."""
     done: list[str] = []
 
-    def apply_plan(steps: Any, context: StepContext) -> Any:
-        done.append(f"corrected on {context.calibration.samples}")
-        return SimpleNamespace(model=context.calibration.samples)
+    def apply_plan(steps: Any, step_context: StepContext) -> Any:
+        done.append(f"corrected on {step_context.calibration.samples}")
+        return SimpleNamespace(model=step_context.calibration.samples)
 
     def fold(corrected: str, guide: str) -> Fold:
-        def judge(model: str) -> DropEstimate:
+        def estimate_drop(model: str) -> DropEstimate:
             done.append(f"{model} judged on {guide}")
             return paired_proportion_ci("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
 
-        return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(judge=judge)))
+        return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(estimate_drop=estimate_drop)))
 
     def calibration(name: str) -> Calibration:
         return cast(Calibration, SimpleNamespace(samples=name, runtime=SimpleNamespace(session=str)))
 
     monkeypatch.setattr(candidates, "apply_plan", apply_plan)
     monkeypatch.setattr(candidates, "make_plan", lambda *_: None)
-    tools = SearchContext(
+    context = SearchContext(
         dense=cast(Any, None),
         selection=cast(Any, SimpleNamespace(sizes={"a": 10})),
         folds=(fold("100", "300"), fold("300", "100")),
@@ -193,25 +193,25 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         work=RunFolder(None, {}),
         steps=(),
     )
-    bench = CandidateEvaluator(tools)
-    candidate = bench.candidate(bench.site(0, None), 0.5)
+    evaluator = CandidateEvaluator(context)
+    candidate = evaluator.candidate(evaluator.structure(0, None), 0.5)
     assert done == ["corrected on 100", "100 judged on 300", "corrected on 300", "300 judged on 100"]
     assert candidate.evidence == paired_proportion_ci("top-1", 20, 18, 2, 1)
     assert candidate.bytes == 200
-    assert bench.size(candidate) == 999
+    assert evaluator.size(candidate) == 999
     assert done[4:] == ["corrected on 999"]
-    alone = CandidateEvaluator(dataclasses.replace(tools, folds=(fold("999", "300"),)))
-    assert alone.size(alone.candidate(alone.site(0, None), 0.5)) == 999
+    alone = CandidateEvaluator(dataclasses.replace(context, folds=(fold("999", "300"),)))
+    assert alone.size(alone.candidate(alone.structure(0, None), 0.5)) == 999
     assert done[5:] == ["corrected on 999", "999 judged on 300"]
 
 
 def test_the_size_of_the_file(model: Path, given: Data, test: Data, tmp_path: Path) -> None:
     output = tmp_path / "small.onnx"
-    found = netsurgeon.compress(model, given, test=test, max_size="2500", output=output, **FAST).report
+    result = netsurgeon.compress(model, given, test=test, max_size="2500", output=output, **FAST).report
     assert 2_200 < output.stat().st_size <= 2_500
-    assert output.stat().st_size == found.compressed.bytes
-    assert found.search is not None
-    assert found.search.proven is None
+    assert output.stat().st_size == result.compressed.bytes
+    assert result.search is not None
+    assert result.search.proven is None
 
 
 def test_multiply_adds_and_a_drop(model: Path, given: Data, test: Data) -> None:
@@ -219,12 +219,12 @@ def test_multiply_adds_and_a_drop(model: Path, given: Data, test: Data) -> None:
     dense = netsurgeon.compress(model, given, test=test, trim=0.01, round_to=1, **FAST).report.trim
     assert dense is not None
     limit = 0.8 * dense.macs_dense
-    found = netsurgeon.compress(model, given, test=test, max_macs=limit, max_drop="15%", **options).report
-    assert found.trim is not None
-    assert 0.6 * limit < found.trim.macs <= limit
-    assert found.search is not None
-    assert found.search.evidence.drop <= 0.15
-    assert {each.kind for each in found.search.points} >= {"structure", "candidate"}
+    result = netsurgeon.compress(model, given, test=test, max_macs=limit, max_drop="15%", **options).report
+    assert result.trim is not None
+    assert 0.6 * limit < result.trim.macs <= limit
+    assert result.search is not None
+    assert result.search.evidence.drop <= 0.15
+    assert {each.kind for each in result.search.points} >= {"structure", "candidate"}
 
 
 @pytest.mark.parametrize(
@@ -263,17 +263,17 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hurried")
 def test_structures_are_timed_and_the_times_reported(model: Path, given: Data, test: Data, tmp_path: Path) -> None:
     options: Any = {**FAST, "latency": "1s", "threads": 1, "timed_batch": 2}
-    found = netsurgeon.compress(model, given, test=test, output=tmp_path / "small.onnx", **options).report
-    assert found.search is not None
-    (dense,) = found.search.timings.models.values()  # one structure is enough: the dense one is fast enough
+    result = netsurgeon.compress(model, given, test=test, output=tmp_path / "small.onnx", **options).report
+    assert result.search is not None
+    (dense,) = result.search.timings.models.values()  # one structure is enough: the dense one is fast enough
     assert 0.0 < dense.model < 1000.0
     assert dense.speedup > 0.0
-    assert found.search.timed == dense
-    assert found.search.timings.machine
-    assert sum(found.search.timings.nodes.values()) > 0.0
-    assert found.latency is not None
-    assert (found.latency.threads, found.latency.timings[0].batch) == (1, 2)
-    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(as_json(found)))
+    assert result.search.timed == dense
+    assert result.search.timings.machine
+    assert sum(result.search.timings.nodes.values()) > 0.0
+    assert result.latency is not None
+    assert (result.latency.threads, result.latency.timings[0].batch) == (1, 2)
+    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(as_json(result)))
 
 
 @pytest.mark.usefixtures("hurried")
@@ -282,15 +282,15 @@ def test_recorded_times_are_replayed(model: Path, given: Data, test: Data, tmp_p
     table, outputs = tmp_path / "table.json", [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     table.write_text(json.dumps(_slow_machine(model, given, test)), "utf-8")
     options: Any = {**FAST, "latency": "1s", "round_to": 4}
-    found = netsurgeon.compress(model, given, test=test, output=outputs[0], timings=table, **options).report
-    assert found.search is not None
-    assert found.search.timed is not None
-    assert found.trim is not None
-    assert 0.3 < found.trim.macs / found.trim.macs_dense < 0.5 / 1.02
-    assert found.search.timed.model == pytest.approx(2000.0 * found.trim.macs / found.trim.macs_dense)
-    assert found.latency is not None
+    result = netsurgeon.compress(model, given, test=test, output=outputs[0], timings=table, **options).report
+    assert result.search is not None
+    assert result.search.timed is not None
+    assert result.trim is not None
+    assert 0.3 < result.trim.macs / result.trim.macs_dense < 0.5 / 1.02
+    assert result.search.timed.model == pytest.approx(2000.0 * result.trim.macs / result.trim.macs_dense)
+    assert result.latency is not None
     reported = tmp_path / "report.json"
-    reported.write_text(as_json(found), "utf-8")
+    reported.write_text(as_json(result), "utf-8")
     netsurgeon.compress(model, given, test=test, output=outputs[1], timings=reported, **options)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
@@ -334,9 +334,9 @@ def small_network() -> ir.Model:
 
 def test_where_nothing_can_be_proven_the_expected_drop_decides_and_the_drop_found_has_a_veto() -> None:
     descent = _Descent(cast(CandidateEvaluator, None), cast(Structure, None), 0.01)
-    descent.telling = False
+    descent.has_enough = False
     unlucky, lucky, beyond = (paired_proportion_ci("top-1", 250, 210, *each) for each in ((3, 1), (9, 9), (5, 2)))
-    descent.rehearsed = [paired_proportion_ci("top-1", 250, 210, 14, 6), unlucky, lucky, beyond]
+    descent.low_fidelity_estimates = [paired_proportion_ci("top-1", 250, 210, 14, 6), unlucky, lucky, beyond]
     assert unlucky.drop > UNPROVEN * 0.01
     assert descent._excess(unlucky) <= 0.0
     assert lucky.drop == 0.0

@@ -140,8 +140,8 @@ def test_what_is_left_is_corrected(corrected_error: float, monkeypatch: pytest.M
     """Beside the same trimming where columns only vanish."""
 
     def only_removed(prune: PruneWeights, layer: Layer) -> Solution:
-        gone, dense = prune.plan[layer.name].gone, layer.matrix()
-        weight = dense if gone is None else np.where(gone.columns[:, None, :], 0.0, dense)
+        removed_slices, dense = prune.plan[layer.name].removed_slices, layer.matrix()
+        weight = dense if removed_slices is None else np.where(removed_slices.columns[:, None, :], 0.0, dense)
         layer.write(weight)
         return Solution(weight, None, Outcome(0.01, 1000, True, 0.0))
 
@@ -338,9 +338,9 @@ def test_shared_weights_that_lose_nothing_stay_shared() -> None:
     report = result.report
     assert report.compressed.parameters <= 0.6 * report.dense.parameters
     assert [each["node"] for each in report.declined if "shares" in each["reason"]] == ["one", "two"]
-    held = result.model.graph.initializers["w"].const_value
-    assert held is not None
-    np.testing.assert_array_equal(held.numpy(), weights["w"])
+    held_out = result.model.graph.initializers["w"].const_value
+    assert held_out is not None
+    np.testing.assert_array_equal(held_out.numpy(), weights["w"])
 
 
 def test_few_inputs_are_enough_for_what_goes_to_go() -> None:
@@ -356,9 +356,9 @@ def test_excluded_layers_stay_as_they_are() -> None:
     after = {name: value.const_value for name, value in result.model.graph.initializers.items()}
     for initializer in model.graph.initializer:
         if initializer.name in ("a1", "b1"):
-            held = after[initializer.name]
-            assert held is not None
-            np.testing.assert_array_equal(held.numpy(), onnx.numpy_helper.to_array(initializer))
+            held_out = after[initializer.name]
+            assert held_out is not None
+            np.testing.assert_array_equal(held_out.numpy(), onnx.numpy_helper.to_array(initializer))
     assert trimmed(result).groups
 
 

@@ -45,11 +45,11 @@ def test_every_level_leaves_multiples(ladder: tuple[Structures, Calibration]) ->
     for level in range(structures.top + 1):
         removed = structures.plan(level).removed
         for group in groups:
-            gone = int(removed[list(group.units)].sum())
-            left = len(group.units) - gone
+            removed_count = int(removed[list(group.units)].sum())
+            left = len(group.units) - removed_count
             assert left > 0
             step = 8 if len(group.units) >= 16 else max(len(group.units) // 2, 1)
-            assert not gone or left % step == 0
+            assert not removed_count or left % step == 0
 
 
 def test_a_structure_runs_and_is_the_masked_model(ladder: tuple[Structures, Calibration]) -> None:

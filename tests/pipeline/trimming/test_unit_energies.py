@@ -28,13 +28,13 @@ def normal(*shape: int) -> Array:
 
 
 def built(nodes: list[onnx.NodeProto], weights: dict[str, Array], entry: list[int | str], rank: int) -> ir.Model:
-    held = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
+    held_out = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = onnx.helper.make_graph(
         nodes,
         "network",
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, entry)],
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * rank)],
-        held,
+        held_out,
     )
     opsets = [onnx.helper.make_opsetid("", 17)]
     return ir.from_proto(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8))
@@ -76,7 +76,7 @@ def test_the_price_is_what_removing_does(case: tuple[ir.Model, Array, str], requ
     assert not unknown
     dense = runtime.session(tapped(model, [target])).run({"x": x}, [target])[target].astype(np.float64)
 
-    def lost(*numbers: int) -> float:
+    def residual(*numbers: int) -> float:
         masked = model.clone()
         MaskUnits([dependencies.units[number] for number in numbers])(masked)
         return float(np.square(runtime.session(tapped(masked, [target])).run({"x": x}, [target])[target] - dense).sum())
@@ -87,12 +87,12 @@ def test_the_price_is_what_removing_does(case: tuple[ir.Model, Array, str], requ
     assert len(reading) in (6, 8, 4)
     ((units, prices),) = priced.prices()
     assert units.tolist() == reading
-    effects = np.array([lost(number) for number in reading])
+    effects = np.array([residual(number) for number in reading])
     # up to the factor that makes it relative
     np.testing.assert_allclose(prices / prices.sum(), effects / effects.sum(), rtol=1e-4)
     some = np.array(reading[1:4])
     together = priced.remove(some).sum()
-    assert together / prices[0] == pytest.approx(lost(*some) / effects[0], rel=1e-3)
+    assert together / prices[0] == pytest.approx(residual(*some) / effects[0], rel=1e-3)
     if "attention" in request.node.callspec.id:  # no bias could take up a mean: all of the sum counts
         assert prices[0] == pytest.approx(effects[0] / np.square(dense).sum(), rel=1e-4)
 

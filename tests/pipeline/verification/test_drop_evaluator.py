@@ -38,15 +38,15 @@ def answers(shift: float) -> np.ndarray:
 
 
 def test_agreement_without_labels() -> None:
-    found = DropEvaluator(session(), samples()).judge(session(0.5))
+    found = DropEvaluator(session(), samples()).estimate_drop(session(0.5))
     differ = int((answers(0.0) != answers(0.5)).sum())
     assert differ > 0
     assert (found.measure, found.samples, found.dense, found.drop) == ("agreement", 90, 1.0, differ / 90)
-    assert DropEvaluator(session(), samples()).judge(session()).drop == 0.0
+    assert DropEvaluator(session(), samples()).estimate_drop(session()).drop == 0.0
 
 
 def test_top1_with_labels_counts_what_is_lost_and_what_is_gained() -> None:
-    found = DropEvaluator(session(), samples(lambda x: answers(0.25))).judge(session(0.5))
+    found = DropEvaluator(session(), samples(lambda x: answers(0.25))).estimate_drop(session(0.5))
     before, after = answers(0.0) == answers(0.25), answers(0.5) == answers(0.25)
     assert found.measure == "top-1"
     assert found.dense == pytest.approx(before.mean())
@@ -55,19 +55,20 @@ def test_top1_with_labels_counts_what_is_lost_and_what_is_gained() -> None:
 
 
 def test_labels_are_shifted() -> None:
-    judge = DropEvaluator(session(), samples(lambda x: answers(0.0) - 1), label_offset=1)
-    assert judge.judge(session()).dense == 1.0
+    drop_evaluator = DropEvaluator(session(), samples(lambda x: answers(0.0) - 1), label_offset=1)
+    assert drop_evaluator.estimate_drop(session()).dense == 1.0
 
 
 def test_a_metric_of_ones_own() -> None:
     def metric(outputs: Any, labels: Any) -> float:
         return float(np.mean(outputs["y"][:, 2] * labels))
 
-    found = DropEvaluator(session(), samples(lambda x: np.ones(90, int)), metric).judge(session(-0.25))
+    found = DropEvaluator(session(), samples(lambda x: np.ones(90, int)), metric).estimate_drop(session(-0.25))
     assert found.measure == "metric"
     assert found.drop == pytest.approx(0.25, abs=1e-6)
     assert found.low == pytest.approx(0.25, abs=1e-6)  # the same for every input: nothing is uncertain
-    varied = DropEvaluator(session(), samples(lambda x: (x[:, 0] > 0).astype(int)), metric).judge(session(-0.25))
+    labelled = samples(lambda x: (x[:, 0] > 0).astype(int))
+    varied = DropEvaluator(session(), labelled, metric).estimate_drop(session(-0.25))
     assert varied.low < varied.drop < varied.high
 
 
@@ -76,16 +77,16 @@ def test_a_metric_that_fails() -> None:
         raise KeyError("nothing")
 
     with pytest.raises(InputError, match="metric failed with KeyError"):
-        DropEvaluator(session(), samples(), metric).judge(session())
+        DropEvaluator(session(), samples(), metric).estimate_drop(session())
 
 
 def test_a_metric_without_a_number_for_the_dense_model() -> None:
     with pytest.raises(InputError, match="gives NaN for the dense model"):
-        DropEvaluator(session(), samples(), lambda outputs, labels: float("nan")).judge(session())
+        DropEvaluator(session(), samples(), lambda outputs, labels: float("nan")).estimate_drop(session())
 
 
 def test_outputs_where_there_are_no_classes() -> None:
-    found = DropEvaluator(session(classes=1), samples(classes=1)).judge(session(0.1, classes=1))
+    found = DropEvaluator(session(classes=1), samples(classes=1)).estimate_drop(session(0.1, classes=1))
     x = np.random.default_rng(0).standard_normal((90, 1)).astype(np.float32)
     assert found.measure == "outputs"
     assert found.drop == pytest.approx(0.01 / float(np.mean(x.astype(np.float64) ** 2)), rel=1e-4)
@@ -100,7 +101,7 @@ def test_an_output_without_a_batch_axis_counts_whole() -> None:
         )
         return Runtime().session(ir.from_onnx_text(text))
 
-    found = DropEvaluator(scaled(1.0), samples()).judge(scaled(0.9))
+    found = DropEvaluator(scaled(1.0), samples()).estimate_drop(scaled(0.9))
     assert (found.measure, found.samples) == ("outputs", 3), "one a feed: samples of one are not independent"
     assert found.drop == pytest.approx(0.01, rel=1e-4)
 

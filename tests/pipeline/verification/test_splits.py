@@ -13,7 +13,7 @@ from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.verification.confidence import TELLING, least_inputs
+from netsurgeon.pipeline.verification.confidence import FEWEST_INPUTS_TO_PROVE, least_inputs
 from netsurgeon.pipeline.verification.splits import MOST_CORRECTED, Inputs, open_inputs
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits" / "digits.onnx"
@@ -67,7 +67,7 @@ def test_halves_take_no_turns_where_units_go_or_a_metric_decides_or_no_drop_is_a
 
 @pytest.mark.parametrize(("more", "folds"), [(-4, 2), (0, 1)])
 def test_halves_take_turns_while_half_of_one_cannot_tell(more: int, folds: int) -> None:
-    enough = 4 * TELLING * least_inputs(0.05)
+    enough = 4 * FEWEST_INPUTS_TO_PROVE * least_inputs(0.05)
     assert len(divided(enough + more, max_drop=0.05).folds) == folds
 
 

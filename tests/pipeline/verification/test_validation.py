@@ -14,7 +14,8 @@ from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.runtime.session import Session
-from netsurgeon.pipeline.verification.validation import Scores, Validation, load_metric, validate
+from netsurgeon.pipeline.verification.scoring import load_metric
+from netsurgeon.pipeline.verification.validation import Scores, Validation, validate
 
 Array = NDArray[Any]
 SPECS = (InputSpec("x", np.dtype(np.float32), (None, 1)),)

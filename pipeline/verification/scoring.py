@@ -1,0 +1,106 @@
+"""How answers are scored: top classes against labels and against another model's, or outputs by the user's metric."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.pipeline.data import Samples, import_function
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import Metric
+from netsurgeon.pipeline.verification.confidence import DropEstimate, paired_proportion_ci
+
+Outputs = dict[str, Any]
+Classes = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+    """The top class that a model gives to each sample.
+
+    Attributes:
+        classes: one a sample, (samples,).
+        labels: the right ones, (samples,); None where they are not known.
+    """
+
+    classes: Classes
+    labels: Classes | None
+
+    @property
+    def top1(self) -> float | None:
+        """Share of right answers; None without labels."""
+        return None if self.labels is None else float(np.mean(self.classes == self.labels))
+
+    @property
+    def error(self) -> float | None:
+        """Share of wrong answers; None without labels."""
+        return None if self.labels is None else float(np.mean(self.classes != self.labels))
+
+    def agreement(self, other: Answers) -> float:
+        """Share of samples to which both models give the same answer."""
+        return float(np.mean(self.classes == other.classes))
+
+    def only_right(self, other: Answers) -> int:
+        """Samples that this model gets right and the other one wrong."""
+        return int(((self.classes == self.labels) & (other.classes != self.labels)).sum())
+
+    def drop_from(self, dense: Answers) -> DropEstimate:
+        """How much worse these answers are than the dense model's; without labels its answers are the right ones."""
+        count = len(self.classes)
+        if self.labels is None:
+            return paired_proportion_ci("agreement", count, count, int((self.classes != dense.classes).sum()), 0)
+        right = int((dense.classes == self.labels).sum())
+        return paired_proportion_ci("top-1", count, right, dense.only_right(self), self.only_right(dense))
+
+
+def hits_in_top(count: int, scores: npt.NDArray[np.floating], labels: Classes) -> int:
+    """Samples whose label is among the `count` classes with the largest scores (samples, classes)."""
+    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return int((ranked == labels[:, None]).any(axis=1).sum())
+
+
+def class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
+    """The first float output with one vector a sample, (samples, classes); None where there is none."""
+    if not samples.batched:
+        return None
+    count = len(feed[samples.specs[0].name])
+    for value in outputs.values():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim >= 2 and len(value) == count:
+            flat = value.reshape(count, -1)
+            if flat.shape[1] >= 2 and max(value.shape[1:]) == flat.shape[1]:
+                return flat
+    return None
+
+
+def load_metric(metric: Metric | None) -> Callable[..., float] | None:
+    """The user's metric; "module:function" is imported with the current folder on the path.
+
+    Raises:
+        InputError: it cannot be imported, or is no function.
+    """
+    if metric is None or callable(metric):
+        return metric
+    try:
+        return import_function(metric)
+    except InputError as error:
+        raise InputError(f"the metric {error}") from error
+
+
+def apply_metric(function: Callable[..., float], outputs: Mapping[str, Any], labels: Any) -> float:
+    """The user's metric on the outputs of all samples.
+
+    Raises:
+        InputError: it fails.
+    """
+    try:
+        return float(function(outputs, labels))
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"the metric {getattr(function, '__qualname__', type(function).__name__)} failed with "
+            f"{type(error).__name__} ({error}): expected function(outputs, labels) -> float, the outputs by name: "
+            f"{', '.join(outputs)}"
+        ) from error
