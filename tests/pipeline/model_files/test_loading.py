@@ -190,3 +190,11 @@ def test_read_model_says_what_it_read(tmp_path: Path) -> None:
     tensor = model.graph.initializers["w"].const_value
     assert tensor is not None
     np.testing.assert_array_equal(tensor.numpy(), weights()["w"])
+
+
+def test_a_model_of_the_wrong_type() -> None:
+    model: Any = 3
+    with pytest.raises(
+        InputError, match=r"the model is of type int, expected a path, a ModelProto or an onnx_ir\.Model"
+    ):
+        open_model(model, RUNTIME)
