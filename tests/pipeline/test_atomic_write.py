@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -28,6 +29,11 @@ def test_the_file_takes_its_place_when_it_is_whole(tmp_path: Path, before: bytes
     assert names(tmp_path) == ["report.json"]
 
 
+def write_half(handle: IO[bytes], failure: BaseException) -> None:
+    handle.write(b"half of the new con")
+    raise failure
+
+
 @pytest.mark.parametrize("failure", [ValueError("no"), OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("before", [None, b"the old content"])
 def test_whatever_stops_it_leaves_what_was_there(tmp_path: Path, before: bytes | None, failure: BaseException) -> None:
@@ -35,8 +41,7 @@ def test_whatever_stops_it_leaves_what_was_there(tmp_path: Path, before: bytes |
     if before is not None:
         goal.write_bytes(before)
     with pytest.raises(type(failure)) as error, replace_atomically(goal) as handle:
-        handle.write(b"half of the new con")
-        raise failure
+        write_half(handle, failure)
     assert error.value is failure
     assert names(tmp_path) == ([] if before is None else ["report.json"])
     assert before is None or goal.read_bytes() == before

@@ -126,7 +126,7 @@ def accuracy(outputs: Any, labels: Any) -> float:
 
 def test_options_are_described_as_json_without_folders(tmp_path: Path) -> None:
     options = Options(
-        layers={"first": np.float32(0.5)},
+        layers={"first": 0.5},
         pictures=PictureOptions(crop=8),
         classes=tmp_path / "classes.txt",
         timings=tmp_path / "timings.json",

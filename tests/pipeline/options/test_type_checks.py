@@ -73,7 +73,7 @@ def test_a_class_is_called_by_its_package() -> None:
         pictures: PictureOptions | None = None
 
     check_types(Pictures(PictureOptions(crop=8)))
-    with pytest.raises(InputError, match="expected a netsurgeon.PictureOptions or None"):
+    with pytest.raises(InputError, match=r"expected a netsurgeon\.PictureOptions or None$"):
         check_types(Pictures({"crop": 8}))  # type: ignore[arg-type]
 
 

@@ -32,7 +32,8 @@ def test_one_run_is_measured(tmp_path: Path) -> None:
         "<int64[1] size = {12500000}> { many = Expand(file, size)\n y = ReduceSum<keepdims = 0>(many) }"
     )
     ir.save(model, tmp_path / "model.onnx")
-    np.savez(tmp_path / "feed.npz", **{"feed file": np.ones(1, np.float32)})
+    feed: dict[str, Any] = {"feed file": np.ones(1, np.float32)}
+    np.savez(tmp_path / "feed.npz", **feed)
     runtime = dataclasses.asdict(Runtime(threads=1, optimisation="off"))
     process = probed(tmp_path / "model.onnx", tmp_path / "feed.npz", runtime)
     assert process.returncode == 0, process.stderr
@@ -43,7 +44,7 @@ def test_one_run_is_measured(tmp_path: Path) -> None:
 
 def test_a_model_that_does_not_load_is_told_in_the_last_line(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    np.savez(tmp_path / "feed.npz", **{"feed x": np.ones(1, np.float32)})
+    np.savez(tmp_path / "feed.npz")
     process = probed(tmp_path / "model.onnx", tmp_path / "feed.npz", dataclasses.asdict(Runtime()))
     assert process.returncode != 0
     assert process.stdout == ""

@@ -9,6 +9,7 @@ from layer_files import RUNTIME, X, model_in_memory, weights
 
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.runtime.same_outputs import relative_difference, same_bits, verify_same
+from netsurgeon.pipeline.runtime.session import Feed
 
 NAN, INF = np.nan, np.inf
 F = np.float32
@@ -89,7 +90,7 @@ def network(nodes: str, output: str = "float[N] y", values: str = "{1, 2, 3}") -
     )
 
 
-FEED = {"x": np.array([0.1, -0.2, NAN], F)}
+FEED: Feed = {"x": np.array([0.1, -0.2, NAN], F)}
 LABELS = "i = ArgMax<axis = 0, keepdims = 0>(c)\n t = Constant<value_strings = [{}]>()\n y = Gather(t, i)"
 BITS: dict[str, tuple[ir.Model, ir.Model, bool]] = {
     "the same": (network("y = Add(x, c)"), network("y = Add(x, c)"), True),
