@@ -112,13 +112,12 @@ def test_help_lists_the_options_in_their_order() -> None:
 
 
 def test_where_inputs_are_missing_it_is_said_what_they_can_be() -> None:
-    _, result = called(options=click.option("--data", type=Data(), required=True))
+    option = click.option("--data", type=Data(), required=True)
+    _, result = called(options=option)
     assert result.exit_code == 2
     text = " ".join(result.output.split())
     assert "Missing option '--data'. Give inputs of the model: an .npz, an .npy" in text
-    assert called("--data", "random", options=click.option("--data", type=Data(), required=True))[0] == {
-        "data": "random"
-    }
+    assert called("--data", "random", options=option)[0] == {"data": "random"}
 
 
 @pytest.mark.parametrize(

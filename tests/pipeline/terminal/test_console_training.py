@@ -67,12 +67,12 @@ def test_retraining_as_given_has_a_column_before_and_one_after() -> None:
 
 
 def test_rounds_of_pruning_and_retraining_stand_side_by_side() -> None:
-    given, pruned, trained, last, worse = (
+    original, pruned, trained, last, worse = (
         Scores(None, share, distance)
         for share, distance in ((1.0, 0.0), (0.8, 0.3), (0.9, 0.2), (0.7, 0.5), (0.6, 0.625))
     )
     rounds = (Round(0.5, pruned, trained, True), Round(0.75, last, worse, False))
-    text = printed(print_retraining, Retraining(600, 12, 34, given, last, rounds, None), Path("small.onnx"))
+    text = printed(print_retraining, Retraining(600, 12, 34, original, last, rounds, None), Path("small.onnx"))
     names = ["held out, as given", "50.00% removed", "retrained", "75.00% removed", "retrained: undone", "test"]
     assert cells(text, names[0]) == names
     assert cells(text, "same class as the dense model")[1:] == ["100.00%", "80.00%", "90.00%", "70.00%", "60.00%"]
@@ -82,7 +82,7 @@ def test_rounds_of_pruning_and_retraining_stand_side_by_side() -> None:
 def test_an_export_tells_what_was_written_and_how_well_it_agrees() -> None:
     text = printed(print_export, Exported(1_234_567, 18, 431_080, 43_108, 1.25e-6, 16), Path("[net].onnx"), width=200)
     assert text.splitlines() == [
-        "43,108 of 431,080 parameters not zero; opset 18; PyTorch and ONNX Runtime differ by 1e-06 of the output's scale "
-        "on 16 inputs",
+        "43,108 of 431,080 parameters not zero; opset 18; "
+        "PyTorch and ONNX Runtime differ by 1e-06 of the output's scale on 16 inputs",
         "1,234,567 bytes written to [net].onnx",
     ]
