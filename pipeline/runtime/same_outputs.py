@@ -65,9 +65,17 @@ def _first_complaint(
 
 
 def _equal_bytes(expected: object, actual: object) -> bool:
-    if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
-        return expected.dtype == actual.dtype and expected.tobytes() == actual.tobytes()
-    return str(expected) == str(actual)
+    if isinstance(expected, list) and isinstance(actual, list):
+        return len(expected) == len(actual) and all(map(_equal_bytes, expected, actual))
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return expected.keys() == actual.keys() and all(_equal_bytes(expected[key], actual[key]) for key in expected)
+    if not isinstance(expected, np.ndarray) or not isinstance(actual, np.ndarray):
+        return type(expected) is type(actual) and repr(expected) == repr(actual)
+    if expected.dtype != actual.dtype or expected.shape != actual.shape:
+        return False
+    if expected.dtype.hasobject:  # texts, whose bytes here are addresses
+        return np.array_equal(expected, actual)
+    return expected.tobytes() == actual.tobytes()
 
 
 def relative_difference(expected: object, actual: object) -> float:

@@ -10,7 +10,6 @@ import onnx_ir as ir
 import pytest
 
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.runtime.observations import observe
 from netsurgeon.pipeline.runtime.session import Feed, Runtime, Session
 from netsurgeon.pipeline.verification.equivalence import check_equivalence
 
@@ -124,11 +123,3 @@ def test_a_trimmed_model_that_does_not_run() -> None:
 def test_a_masked_model_that_does_not_run() -> None:
     with pytest.raises(CheckFailedError):
         check_equivalence(scaled(2, "y = Gather<axis = 0>(h, x)"), scaled(2), FEEDS, Runtime())
-
-
-def test_observe_notes_shapes_and_small_integers() -> None:
-    made = model("(float[N, 4] x) => (float[N, 4] y) { n = Shape(x)\n h = Exp(x)\n y = Reshape(h, n) }")
-    found = observe(made, FEEDS[0], Runtime())
-    assert found.shapes == {"x": (3, 4), "n": (2,), "h": (3, 4), "y": (3, 4)}
-    assert {name: array.tolist() for name, array in found.integers.items()} == {"n": [3, 4]}
-    assert [value.name for value in made.graph.outputs] == ["y"]

@@ -1,0 +1,157 @@
+"""What arrays are to a model: samples, constants or whole feeds, and which values fit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sample_sources import F32, I64, SPEECH, TWO, X4, X, rows, sizes, stacked
+
+from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.errors import InputError
+
+
+def test_one_axis_more_enumerates_feeds() -> None:
+    data = np.arange(5 * 12, dtype=np.float32).reshape(5, 4, 3)
+    samples = open_samples({"x": data, "labels": np.arange(5)}, X4, batch_size=2)
+    assert not samples.batched
+    assert samples.count == 5
+    for index, feed in enumerate(samples.batches()):
+        np.testing.assert_array_equal(feed["x"], data[index])
+
+
+def test_enumerated_scalars_stay_arrays_of_rank_zero() -> None:
+    specs = (InputSpec("x", F32, (3,)), InputSpec("rate", I64, ()))
+    samples = open_samples({"x": rows(2), "rate": np.array([8, 16])}, specs)
+    assert not samples.batched
+    rates = [feed["rate"] for feed in samples.batches()]
+    assert [rate.shape for rate in rates] == [(), ()]
+    assert [int(rate) for rate in rates] == [8, 16]
+
+
+def test_enumerated_and_batched_arrays_do_not_mix() -> None:
+    data = {"ids": np.zeros((2, 3, 5), int), "mask": np.zeros((3, 5), int)}
+    with pytest.raises(InputError, match="not for 'mask'"):
+        open_samples(data, TWO)
+
+
+def test_constants_go_with_every_batch() -> None:
+    state = np.ones((2, 1, 4), np.float32)
+    data = {"input": rows(10, 8), "state": state, "rate": np.array(16000), "labels": np.arange(10)}
+    samples = open_samples(data, SPEECH, batch_size=4)
+    assert samples.batched
+    assert samples.count == 10
+    for feed in samples.batches():
+        np.testing.assert_array_equal(feed["state"], state)
+        assert feed["rate"] == 16000
+        assert feed["rate"].dtype == I64
+        assert feed["rate"].shape == ()
+    np.testing.assert_array_equal(stacked(samples, "input"), rows(10, 8))
+
+
+def test_constant_with_a_dynamic_axis_is_never_fed_with_a_larger_batch() -> None:
+    specs = (InputSpec("input", F32, (None, 8)), InputSpec("state", F32, (2, None, 4)))
+    ones = open_samples({"input": rows(3, 8), "state": np.ones((2, 1, 4), np.float32)}, specs)
+    assert sizes(ones, "input") == [1, 1, 1]
+    whole = open_samples({"input": rows(3, 8), "state": np.ones((2, 3, 4), np.float32)}, specs)
+    assert sizes(whole, "input") == [3]
+    assert not whole.batched
+
+
+def test_unrelated_fixed_shapes_are_one_feed() -> None:
+    specs = (InputSpec("a", F32, (1, 3)), InputSpec("b", F32, (5, 3)))
+    samples = open_samples({"a": rows(1), "b": rows(5)}, specs)
+    assert (samples.count, samples.batched) == (1, False)
+    assert [feed["b"].shape for feed in samples.batches()] == [(5, 3)]
+
+
+def test_unknown_rank_is_batched_along_the_first_axis() -> None:
+    assert sizes(open_samples(rows(5), (InputSpec("x", F32, None),), batch_size=3)) == [3, 2]
+
+
+def test_different_fixed_batches_cannot_be_shared() -> None:
+    specs = (InputSpec("a", F32, (2, 3)), InputSpec("b", F32, (5, 3)))
+    with pytest.raises(InputError, match=r"different fixed sizes \[2, 5\]"):
+        open_samples({"a": rows(20), "b": rows(20)}, specs)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"data": rows(3)}, "holds 'data' but the model's inputs are 'x'"),
+        ({"x": rows(3), "y": rows(3)}, "'x', 'y' but the model's inputs are 'x': remove the others"),
+        ({"labels": np.arange(3)}, "holds no arrays"),
+        ({"x": rows(3, 4)}, r"shape \(3, 4\) .* takes \(any, 3\)"),
+        ({"x": np.zeros(3, np.float32)}, r"shape \(3,\) .* takes \(any, 3\)"),
+        ({"x": np.zeros((0, 3), np.float32)}, "no samples"),
+        ({"x": np.array([["a", "b", "c"]])}, "holds <U1 for the input 'x' but the model takes float32"),
+        ({"x": np.array([[None, 1, 2]])}, "Python objects"),
+        ({"x": np.zeros((3, 3), complex)}, "complex128"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "'x' of the mapping is no array"),
+        ({"x": rows(3), "labels": np.arange(4)}, r"labels .* shape \(4,\): expected \(3,\)"),
+        ({"x": rows(3), "labels": np.zeros(3)}, "labels .* float64: expected integers"),
+    ],
+)
+def test_mapping_that_does_not_fit(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_samples(data, X)
+
+
+def test_missing_inputs_are_named() -> None:
+    with pytest.raises(InputError, match="holds 'ids' but the model's inputs are 'ids', 'mask': rename or add 'mask'"):
+        open_samples({"ids": np.zeros((3, 5), int)}, TWO)
+
+
+def test_inputs_with_different_counts() -> None:
+    with pytest.raises(InputError, match="3 for 'ids', 4 for 'mask'"):
+        open_samples({"ids": np.zeros((3, 5), int), "mask": np.zeros((4, 5), int)}, TWO)
+
+
+@pytest.mark.parametrize(
+    ("given_type", "wanted"), [("f8", "f4"), ("u1", "f4"), ("i4", "i8"), ("i8", "i4"), ("?", "i8"), (">f4", "f4")]
+)
+def test_safe_casts(given_type: str, wanted: str) -> None:
+    samples = open_samples(np.ones((2, 3), given_type), (InputSpec("x", np.dtype(wanted), (None, 3)),))
+    (feed,) = samples.batches()
+    assert feed["x"].dtype == np.dtype(wanted)
+    assert np.all(feed["x"] == 1)
+
+
+@pytest.mark.parametrize(("given_type", "wanted"), [("f4", "i8"), ("i8", "?"), ("f4", "?")])
+def test_refused_casts(given_type: str, wanted: str) -> None:
+    with pytest.raises(InputError, match="convert the data"):
+        open_samples(np.ones((2, 3), given_type), (InputSpec("x", np.dtype(wanted), (None, 3)),))
+
+
+@pytest.mark.parametrize(
+    ("bad", "wanted", "message"),
+    [
+        (np.nan, "f4", "'x' of sample 5 of the array holds NaN or Inf"),
+        (np.inf, "f4", "sample 5 of the array holds NaN or Inf"),
+        (1e6, "f2", "sample 5 of the array holds numbers beyond float16"),
+    ],
+)
+def test_values_that_are_not_finite(bad: float, wanted: str, message: str) -> None:
+    data = rows(8).astype(np.float64)
+    data[5, 1] = bad
+    samples = open_samples(data, (InputSpec("x", np.dtype(wanted), (None, 3)),), batch_size=2)
+    with pytest.raises(InputError, match=message):
+        list(samples.batches())
+
+
+def test_integers_that_do_not_fit() -> None:
+    data = np.array([[0, 0, 0], [0, 300, 0], [0, -1, 0]])
+    samples = open_samples(data, (InputSpec("x", np.dtype(np.uint8), (None, 3)),))
+    with pytest.raises(InputError, match="sample 1 of the array holds numbers beyond uint8"):
+        list(samples.batches())
+
+
+def test_constant_that_is_not_finite() -> None:
+    data = {"input": rows(3, 8), "state": np.full((2, 1, 4), np.nan, np.float32), "rate": np.array(1)}
+    with pytest.raises(InputError, match="'state' of the mapping holds NaN"):
+        list(open_samples(data, SPEECH).batches())
+
+
+def test_array_for_two_inputs() -> None:
+    with pytest.raises(InputError, match="model has the inputs 'ids', 'mask'"):
+        open_samples(rows(5), TWO)

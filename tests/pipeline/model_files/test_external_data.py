@@ -1,0 +1,170 @@
+"""Weights beside the model: found from anywhere, mapped into memory, and refused outside the model's folder."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from layer_files import (
+    RUNTIME,
+    assert_a_sentence,
+    assert_runs,
+    external,
+    proto,
+    weights,
+)
+from onnx import TensorProto, helper, numpy_helper
+
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files.loading import open_model
+from netsurgeon.pipeline.model_files.save import save_model
+
+
+def test_external_data_opens_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = external(tmp_path / "in")
+    opened = open_model(path, RUNTIME)
+    assert opened.bytes == path.stat().st_size + 8 * 4 * 4
+    for model in (opened.original, opened.model):
+        assert_runs(model)
+    monkeypatch.chdir(tmp_path / "in")
+    assert_runs(open_model("model.onnx", RUNTIME).model)
+
+
+def test_what_is_saved_does_not_lean_on_the_input(tmp_path: Path) -> None:
+    opened = open_model(external(tmp_path / "in"), RUNTIME)
+    (tmp_path / "out").mkdir()
+    save_model(opened.model, tmp_path / "out" / "model.onnx")
+    del opened
+    shutil.rmtree(tmp_path / "in")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["model.onnx"]
+    assert_runs(tmp_path / "out" / "model.onnx")
+
+
+def test_external_data_in_a_folder_below(tmp_path: Path) -> None:
+    path = external(tmp_path, location="data/weights.bin")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "weights.bin").rename(tmp_path / "data" / "weights.bin")
+    assert_runs(open_model(path, RUNTIME).model)
+
+
+def test_external_data_beside_the_model_a_link_leads_to(tmp_path: Path) -> None:
+    path = external(tmp_path / "real")
+    (tmp_path / "link.onnx").symlink_to(path)
+    assert_runs(open_model(tmp_path / "link.onnx", RUNTIME).model)
+
+
+def test_a_length_may_be_left_out(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    del model.graph.initializer[0].external_data[1:]
+    path.write_bytes(model.SerializeToString())
+    assert_runs(open_model(path, RUNTIME).model)
+    (tmp_path / "weights.bin").write_bytes(bytes(60))
+    with pytest.raises(InputError, match=r"tensor 'w' cannot be read from 'weights\.bin'") as error:
+        open_model(path, RUNTIME)
+    assert_a_sentence(error)
+
+
+def test_a_proto_with_external_data_is_read_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load(external(tmp_path), load_external_data=False)
+    with pytest.raises(InputError, match="missing beside the model"):
+        open_model(model, RUNTIME)
+    monkeypatch.chdir(tmp_path)
+    assert_runs(open_model(model, RUNTIME).model)
+    given = ir.load("model.onnx")
+    assert_runs(open_model(given, RUNTIME).model)
+    assert isinstance(given.graph.initializers["w"].const_value, ir.ExternalTensor)
+
+
+def outside(folder: Path) -> Path:
+    (folder / "secret.bin").write_bytes(bytes(128))
+    return external(folder / "in", location="../secret.bin")
+
+
+def absolute(folder: Path) -> Path:
+    (folder / "secret.bin").write_bytes(bytes(128))
+    return external(folder / "in", location=str(folder / "secret.bin"))
+
+
+def linked(folder: Path) -> Path:
+    (folder / "secret.bin").write_bytes(bytes(128))
+    path = external(folder / "in", location="link.bin")
+    (folder / "in" / "link.bin").symlink_to(folder / "secret.bin")
+    return path
+
+
+def linked_folder(folder: Path) -> Path:
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "secret.bin").write_bytes(bytes(128))
+    path = external(folder / "in", location="link/secret.bin")
+    (folder / "in" / "link").symlink_to(folder / "elsewhere")
+    return path
+
+
+def hidden_in(kind: str) -> Callable[[Path], Path]:
+    """A Constant node of a body or of a function, with data outside the folder."""
+
+    def make(folder: Path) -> Path:
+        tensor = numpy_helper.from_array(weights()["w"], "secret")
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../secret.bin")
+        make = helper.make_node("Constant", [], ["v"], value=tensor)
+        product = helper.make_node("MatMul", ["x", "v"], ["z"])
+        if kind == "function":
+            model = proto([helper.make_node("F", ["x"], ["z"], "f", domain="own")], domain="own")
+            function = helper.make_function("own", "F", ["x"], ["z"], [make, product], [helper.make_opsetid("", 17)])
+            model.functions.append(function)
+        else:
+            value = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+            body = helper.make_graph([make, product], "body", [], [value])
+            choice = helper.make_node("If", ["c"], ["z"], "if", then_branch=body, else_branch=body)
+            true = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.array(True)))
+            model = proto([true, choice])
+        (folder / "secret.bin").write_bytes(bytes(128))
+        (folder / "in").mkdir()
+        (folder / "in" / "model.onnx").write_bytes(model.SerializeToString())
+        return folder / "in" / "model.onnx"
+
+    return make
+
+
+def missing(folder: Path) -> Path:
+    return external(folder, location="gone.bin")
+
+
+def short(folder: Path) -> Path:
+    path = external(folder)
+    (folder / "weights.bin").write_bytes(bytes(100))
+    return path
+
+
+BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (missing, r"tensor 'w' has its data in 'gone\.bin', which is missing beside"),
+    "a folder": (lambda f: external(f, location="."), "outside the model's folder|which is missing"),
+    "no location": (lambda f: external(f, location=""), "outside the model's folder"),
+    "above": (outside, r"at '\.\./secret\.bin', outside the model's folder: move it beside the model"),
+    "absolute": (absolute, "outside the model's folder"),
+    "behind a link": (linked, r"at 'link\.bin', outside the model's folder"),
+    "in a linked folder": (linked_folder, "outside the model's folder"),
+    "in a body": (hidden_in("body"), "tensor 'secret' .*outside the model's folder"),
+    "in a function": (hidden_in("function"), "tensor 'secret' .*outside the model's folder"),
+    "too short": (short, "holds 100 bytes, tensor 'w' needs 128"),
+    "offset too large": (lambda f: external(f, offset=64), "holds 128 bytes, tensor 'w' needs 192"),
+    "negative offset": (lambda f: external(f, offset=-4), "tensor 'w' has its data at '-4' in a file"),
+    "offset no number": (lambda f: external(f, offset="far"), "at 'far' in a file, expected a number of bytes"),
+    "zero byte": (lambda f: external(f, location="a\0b"), "outside the model's folder"),
+}
+
+
+@pytest.mark.parametrize("kind", list(BAD_DATA))
+def test_bad_external_data_is_refused_in_a_sentence(kind: str, tmp_path: Path) -> None:
+    make, message = BAD_DATA[kind]
+    with pytest.raises(InputError, match=message) as error:
+        open_model(make(tmp_path), RUNTIME)
+    assert_a_sentence(error)

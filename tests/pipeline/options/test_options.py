@@ -1,0 +1,183 @@
+"""All options together: their ranges, what excludes what, what stands for what was left out, and how they are told."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.data.images import PictureOptions
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.runtime.providers import channel_block
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sparsity": 1}, "sparsity is 1, expected at least 0 and less than 1"),
+        ({"sparsity": -0.1}, "sparsity is -0.1"),
+        ({"sparsity": float("nan")}, "sparsity is nan"),
+        ({"layers": {"first": 0.5, "last": 1.5}}, "sparsity of layer 'last' is 1.5"),
+        ({"trim": 0}, "trim is 0, expected a share above 0 and below 1, or up-to:0.3"),
+        ({"trim": 1.0}, "trim is 1.0"),
+        ({"trim": "up-to:1.5"}, "trim is 'up-to:1.5'"),
+        ({"trim": "up-to:"}, "trim is 'up-to:', expected a share such as 0.3"),
+        ({"trim": "most"}, "trim is 'most', expected a share such as 0.3"),
+        ({"trim": float("nan")}, "trim is nan"),
+        ({"importance": "size"}, "importance is 'size', expected one of obs, apoz, magnitude"),
+        ({"save": "bytes"}, "save is 'bytes', expected one of parameters, macs"),
+        ({"round_to": 0}, "round-to is 0, expected 1 or more"),
+        ({"method": "guess"}, "method is 'guess', expected one of"),
+        ({"values": "int8"}, "values is 'int8', expected one of float32, float16, codebook"),
+        ({"damping": 0.0}, "damping is 0.0, expected a number above 0 and up to 10"),
+        ({"damping": float("inf")}, "damping is inf"),
+        ({"batch_size": 0}, "batch size is 0, expected 1 or more"),
+        ({"limit": 0}, "limit is 0"),
+        ({"threads": 0}, "threads is 0"),
+        ({"timed_batch": -1}, "timed-batch is -1"),
+        *(({"pattern": text}, "expected N:M with 0 < N < M") for text in ("", "half", "4:2", "2:2", "0:4", "2:4:8")),
+    ],
+)
+def test_values_out_of_range(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Options(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pattern": "2:4", "sparsity": 0.5}, "decides how many weights go: leave out sparsity"),
+        ({"pattern": "2:4", "layers": {"first": 0.5}}, "leaves no sparsities to give to layers"),
+        ({"pattern": "2:4", "trim": 0.3}, "trim first, then give the trimmed model the pattern"),
+        ({"keep_zeros": True, "sparsity": 0.5}, "the zeros are those of the model"),
+        ({"keep_zeros": True, "pattern": "2:4"}, "the zeros are those of the model"),
+        ({"keep_zeros": True, "layers": {"first": 0.5}}, "the zeros are those of the model"),
+        ({"keep_zeros": True, "method": "magnitude"}, "the zeros are those of the model"),
+        ({"max_drop": "1%", "sparsity": 0.5}, "--max-drop 1% decides how many weights go"),
+        ({"max_size": "1MB", "keep_zeros": True}, "decides how many weights go"),
+        ({"max_size": "1MB", "layers": {"first": 0.5}}, "decides how many weights go"),
+        ({"speedup": 2, "trim": 0.3}, "--speedup 2 decides which units go: leave out trim"),
+        ({"max_macs": "1M", "trim": 0.3}, "decides which units go"),
+    ],
+)
+def test_choices_that_exclude_each_other(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Options(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        ({"sparsity": 0.9}, 0.9),
+        ({"sparsity": 0.0}, 0.0),
+        ({}, 0.5),
+        ({"layers": {"first": 0.8}}, 0.5),
+        ({"trim": 0.3}, 0.0),
+        ({"trim": 0.3, "sparsity": 0.8}, 0.8),
+        ({"keep_zeros": True}, 0.0),
+    ],
+)
+def test_the_share_of_weights_that_goes(values: dict[str, Any], share: float) -> None:
+    assert Options(**values).pruned_share == share
+
+
+def test_units_are_left_in_multiples_of_what_the_provider_takes_at_a_time() -> None:
+    assert Options(round_to=3).multiple == 3
+    for provider in ("cpu", "cuda"):
+        assert Options(provider=provider).multiple == channel_block(provider)
+
+
+def test_units_stay_by_choice_or_for_a_pattern() -> None:
+    assert not Options().keep_dangling_units
+    assert Options(keep_unread=True).keep_dangling_units
+    assert Options(pattern="2:4").keep_dangling_units
+
+
+@pytest.mark.parametrize(
+    ("trim", "goal", "best_effort"),
+    [(0.3, 0.3, False), ("0.3", 0.3, False), ("up-to:0.3", 0.3, True), (None, 0.0, False)],
+)
+def test_the_share_that_is_trimmed(trim: float | str | None, goal: float, best_effort: bool) -> None:
+    options = Options(trim=trim)
+    assert (options.trim_goal, options.trim_best_effort) == (goal, best_effort)
+    assert options.only_trims_best_effort == best_effort
+
+
+@pytest.mark.parametrize(
+    "more", [{"sparsity": 0.5}, {"layers": {"first": 0.5}}, {"keep_zeros": True}, {"max_drop": 0.1}]
+)
+def test_more_may_be_wanted_than_to_trim_as_much_as_can_be(more: dict[str, Any]) -> None:
+    assert not Options(trim="up-to:0.3", **more).only_trims_best_effort
+
+
+@pytest.mark.parametrize(("pattern", "numbers"), [("2:4", (2, 4)), ("1:16", (1, 16)), (None, None)])
+def test_patterns(pattern: str | None, numbers: tuple[int, int] | None) -> None:
+    assert Options(pattern=pattern).pattern_numbers() == numbers
+
+
+def accuracy(outputs: Any, labels: Any) -> float:
+    return float(np.mean(outputs == labels))
+
+
+def test_options_are_described_as_json_without_folders(tmp_path: Path) -> None:
+    options = Options(
+        layers={"first": 0.5},
+        pictures=PictureOptions(crop=8),
+        classes=tmp_path / "classes.txt",
+        timings=tmp_path / "timings.json",
+        work=tmp_path / "work",
+        custom_ops=(str(tmp_path / "library.so"),),
+        metric=accuracy,
+    )
+    values = json.loads(json.dumps(options.described()))
+    assert str(tmp_path) not in json.dumps(values)
+    assert "work" not in values
+    assert (values["classes"], values["timings"], values["custom_ops"]) == (
+        "classes.txt",
+        "timings.json",
+        ["library.so"],
+    )
+    assert (values["layers"], values["pictures"]["crop"], values["metric"]) == ({"first": 0.5}, 8, "accuracy")
+    assert values["round_to"] == options.multiple
+    assert Options(metric=functools.partial(accuracy, labels=1)).described()["metric"] == "partial"
+    assert Options(metric="scores:accuracy").described()["metric"] == "scores:accuracy"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sparsity", np.float32(0.5)), ("limit", np.int64(40)), ("pack", np.False_), ("speedup", np.float64(2.0))],
+)
+def test_numbers_of_numpy_become_those_of_python(name: str, value: Any) -> None:
+    stored = getattr(Options(**{name: value}), name)
+    assert (type(stored), stored) == (type(value.item()), value.item())
+
+
+def test_numbers_of_numpy_and_lists_are_taken() -> None:
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,8] x, float[8,16] v, float[16,4] w) => (float[N,4] y) '
+        "{ h = Gemm(x, v) r = Relu(h) y = Gemm(r, w) }"
+    )
+    rng = np.random.default_rng(0)
+    for value, shape in zip(list(model.graph.inputs)[1:], ((8, 16), (16, 4)), strict=True):
+        value.const_value = ir.tensor(rng.standard_normal(shape).astype(np.float32), name=value.name)
+        model.graph.register_initializer(value)
+    del model.graph.inputs[1:]
+    for node, name in zip((model.graph[0], model.graph[2]), ("first", "second"), strict=True):
+        node.name = name
+    options: dict[str, Any] = {
+        "sparsity": np.float32(0.5),
+        "limit": np.int64(40),
+        "layers": {"first": np.float32(0.5)},
+        "exclude": ["second"],
+    }
+    inputs = rng.standard_normal((80, 8)).astype(np.float32)
+    result = compress(model, inputs, **options, method="obs", damping=0.01)
+    report = json.loads(result.report.to_json())
+    assert (report["options"]["sparsity"], report["options"]["layers"]) == (0.5, {"first": 0.5})
+    assert report["calibration"]["samples"] == 40
+    assert json.loads(result.model.metadata_props["netsurgeon"])["sparsity"] == 0.5

@@ -1,0 +1,258 @@
+"""What the commands print: every fact where it belongs, names as they are, and lines that fit the terminal."""
+
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from printed_text import cells, printed
+from rich.console import Console
+
+from netsurgeon.passes.dependencies.analysis import Frozen
+from netsurgeon.pipeline.compare import Comparison, compare
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.error_bound.bound import Bound, OutputBound
+from netsurgeon.pipeline.inspect import Inspection, UnitInspection, inspect_model, inspect_units
+from netsurgeon.pipeline.inspect_sensitivity import LayerSensitivity, SensitivityInspection
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.terminal.console import (
+    LISTED,
+    print_comparison,
+    print_fallbacks,
+    print_inspection,
+    print_report,
+    print_sensitivity,
+    print_units,
+    progress,
+)
+from netsurgeon.pipeline.verification.validation import Scores
+
+FIRST, SECOND = "[red]first[/red]", "[/]second"
+"""Names that rich would take for markup."""
+
+
+def network() -> ir.Model:
+    """Gemm, Relu, Gemm from 32 values to 10 classes, and an LSTM that nothing can prune."""
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,32] x, float[32,64] v, float[64,10] w, '
+        "float[1,8,32] a, float[1,8,2] b) => (float[N,10] y, float[M,K,N,2] z) "
+        "{ h = Gemm(x, v) r = Relu(h) y = Gemm(r, w) p = Constant<value_ints = [0]>() u = Unsqueeze(x, p) "
+        "z = LSTM<hidden_size = 2>(u, a, b) }"
+    )
+    rng = np.random.default_rng(0)
+    shapes = ((32, 64), (64, 10), (1, 8, 32), (1, 8, 2))
+    for value, shape in zip(list(model.graph.inputs)[1:], shapes, strict=True):
+        value.const_value = ir.tensor(rng.standard_normal(shape).astype(np.float32), name=value.name)
+        model.graph.register_initializer(value)
+    del model.graph.inputs[1:]
+    for index, name in ((0, FIRST), (2, SECOND), (5, "cell")):
+        model.graph[index].name = name
+    return model
+
+
+def inputs(count: int, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {"x": rng.standard_normal((count, 32)).astype(np.float32), "labels": rng.integers(0, 10, count)}
+
+
+@pytest.fixture(scope="module")
+def compressed() -> tuple[ir.Model, Report]:
+    result = compress(
+        network(), inputs(80, 1), test=inputs(40, 2), sparsity=0.5, trim=0.2, method="obs", damping=0.01, uniform=True
+    )
+    return result.model, result.report
+
+
+@pytest.fixture(scope="module")
+def report(compressed: tuple[ir.Model, Report]) -> Report:
+    return compressed[1]
+
+
+@pytest.fixture(scope="module")
+def comparison(compressed: tuple[ir.Model, Report]) -> Comparison:
+    return compare(network(), compressed[0], inputs(40, 2))
+
+
+def test_a_report_tells_layers_units_and_both_models(report: Report) -> None:
+    text = printed(print_report, report)
+    for layer in report.layers:
+        row = cells(text, layer.name)
+        assert row[1:3] == [f"{layer.weights:,}", f"{layer.kept / layer.weights:.1%}"]
+        assert row[-1] == f"{layer.bytes_after:,}"
+    assert cells(text, "LSTM")[1] == "cell"
+    assert report.trim is not None
+    (group,) = report.trim.groups
+    assert cells(text[text.index("units removed") :], group.node)[-2:] == [f"{group.units:,}", f"{group.removed:,}"]
+    assert f"units saved {report.trim.saved:.1%} of the parameters, 20.0% were asked for" in text
+    assert f"masked against trimmed model: {report.trim.proof}" in text
+    dense, compressed = report.validation.dense.top1, report.validation.compressed.top1
+    assert dense is not None
+    assert compressed is not None
+    points = f"{100 * (compressed - dense):+.2f} points"
+    assert cells(text, "top-1")[1:] == [f"{dense:.2%}", f"{compressed:.2%}", points]
+    sizes = [f"{facts.bytes:,}" for facts in (report.dense, report.compressed)]
+    assert cells(text, "bytes")[1:] == [*sizes, f"÷ {report.ratio:.2f}"]
+    assert f"measured on 40 held-out inputs; weights removed {report.sparsity:.1%}" in text
+    assert f"output 'y' on {report.bound.samples} calibration inputs: error " in text
+
+
+def test_every_line_fits_a_terminal_of_80_columns(report: Report, comparison: Comparison) -> None:
+    for show, result in ((print_report, report), (print_comparison, comparison)):
+        assert max(map(len, printed(show, result, width=80).splitlines())) <= 80
+
+
+def test_notes_and_warnings_are_printed_as_they_are(report: Report) -> None:
+    note = Message("step [bold]prune[/] undone", "step-undone")
+    warning = Message("layers lost everything: [/x]", "layers-emptied")
+    text = printed(print_report, dataclasses.replace(report, notes=(note,), warnings=(warning,)))
+    assert f"note: {note}\n" in text
+    assert f"warning: {warning}\n" in text
+
+
+def test_a_report_without_trimming_or_held_out_inputs(report: Report) -> None:
+    validation = dataclasses.replace(report.validation, held_out=False)
+    text = printed(print_report, dataclasses.replace(report, trim=None, validation=validation, declined=()))
+    assert "measured on 40 calibration inputs (too few to hold any out)" in text
+    for title in ("units removed", "masked against", "left alone"):
+        assert title not in text
+
+
+def test_the_largest_layers_are_listed_in_the_order_of_the_graph(report: Report) -> None:
+    sizes = np.random.default_rng(0).permutation(LISTED + 6) + 1
+    layers = [
+        dataclasses.replace(report.layers[0], name=f"conv {size}", weights=int(size) * 100, kept=50) for size in sizes
+    ]
+    text = printed(print_report, dataclasses.replace(report, layers=tuple(layers)))
+    named = [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("  conv ")]
+    assert named == [layer.name for layer in layers if layer.weights > 600]
+    assert "… and 6 smaller, listed in the report" in text
+
+
+def test_of_much_that_is_left_alone_the_first_is_listed(report: Report) -> None:
+    declined = tuple(
+        {"operator": "LSTM", "node": f"cell {index}", "reason": "it recurs"} for index in range(LISTED + 3)
+    )
+    text = printed(print_report, dataclasses.replace(report, declined=declined))
+    assert f"cell {LISTED - 1} " in text
+    assert f"cell {LISTED} " not in text
+    assert "… and 3 more" in text
+
+
+def test_of_many_groups_those_that_lost_most_are_listed(report: Report) -> None:
+    assert report.trim is not None
+    groups = [
+        dataclasses.replace(report.trim.groups[0], node=f"group {index}", removed=index) for index in range(LISTED + 2)
+    ]
+    trim = dataclasses.replace(report.trim, groups=tuple(groups), failed=(("cell[0]", "the outputs differ"),))
+    text = printed(print_report, dataclasses.replace(report, trim=trim))
+    named = [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("  group ")]
+    assert named == [f"group {index}" for index in range(LISTED + 1, 1, -1)]
+    assert "… and 2 more groups, listed in the report" in text
+    assert "units of cell[0] stay: the outputs differ" in text
+
+
+def test_scores_of_a_metric_and_outputs_without_labels(report: Report) -> None:
+    dense, compressed = Scores(None, None, 0.5), Scores(None, None, 0.25)
+    validation = dataclasses.replace(report.validation, dense=dense, compressed=compressed, agreement=None)
+    text = printed(print_report, dataclasses.replace(report, validation=validation))
+    assert cells(text, "metric")[1:] == ["0.5", "0.25", "-0.25"]
+    assert "top-" not in text
+    assert "same top class" not in text
+
+
+def test_outputs_that_are_alike_for_most_inputs_are_told(report: Report) -> None:
+    output = dataclasses.replace(report.validation.outputs[0], output="[y]", alike=39)
+    validation = dataclasses.replace(report.validation, outputs=(output,))
+    text = printed(print_report, dataclasses.replace(report, validation=validation))
+    assert f"output '[y]': relative error {output.relative_error:.3g}, SNR {output.snr_db:.1f} dB; the same" in text
+    assert "; the same for 39 of 40 inputs\n" in text
+
+
+def test_a_bound_that_ends_says_where(comparison: Comparison) -> None:
+    outputs = (OutputBound("y", 2.5, 0.125, None), OutputBound("[z]", None, 0.5, "cell (LSTM): it recurs"))
+    text = printed(print_comparison, dataclasses.replace(comparison, bound=Bound(40, (), outputs)))
+    assert "output 'y' on 40 inputs: error 0.125, L-OBS bound 2.5\n" in text
+    assert "output '[z]' on 40 inputs: error 0.5, not bounded: it ends at cell (LSTM): it recurs\n" in text
+
+
+def test_a_comparison_of_other_graphs_says_that_there_is_no_bound(comparison: Comparison) -> None:
+    assert comparison.bound is None
+    text = printed(print_comparison, comparison)
+    assert "measured on 40 inputs" in text
+    assert "no error bound: the graphs differ in more than their weights" in text
+    assert "output 'y': relative error " in text
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, "node 0"), (LISTED, f"node {LISTED - 1}"), (LISTED + 1, ", …")])
+def test_nodes_on_the_cpu_are_named(count: int, end: str) -> None:
+    text = printed(print_fallbacks, [f"node {index}" for index in range(count)], width=1000)
+    assert text.startswith(f"{count} nodes fell back to the CPU: node 0")
+    assert text.endswith(f"{end}\n")
+
+
+def test_where_nothing_fell_back_nothing_is_said() -> None:
+    assert printed(print_fallbacks, ()) == ""
+
+
+def test_an_inspection_lists_layers_their_sum_and_what_is_left_alone() -> None:
+    inspection: Inspection = inspect_model(network())
+    text = printed(print_inspection, dataclasses.replace(inspection, name="[net].onnx"))
+    assert text.startswith(f"[net].onnx: {inspection.bytes:,} bytes, opset 17\n")
+    assert cells(text, FIRST)[1:] == ["Gemm", "1 x 64 x 32", "2,048", "0.0%", "FLOAT"]
+    assert cells(text, SECOND)[1:] == ["Gemm", "1 x 10 x 64", "640", "0.0%", "FLOAT"]
+    assert cells(text, "all")[1:] == ["2,688"]
+    assert cells(text, "LSTM")[1] == "cell"
+    assert f"inputs  {inspection.inputs[0]}\n" in text
+    assert f"outputs {'; '.join(inspection.outputs)}\n" in text
+
+
+def test_units_are_listed_with_what_is_frozen() -> None:
+    units: UnitInspection = inspect_units(network())
+    frozen = Frozen("v[0]", 1, 3, 12, "[odd]", "Cast", "it is read elsewhere")
+    text = printed(print_units, dataclasses.replace(units, name="net.onnx", frozen=(frozen,)))
+    assert text.startswith(f"net.onnx: {units.parameters:,} parameters\n")
+    (group,) = units.groups
+    assert cells(text, group.node)[-2:] == ["64", f"{group.parameters:,}"]
+    assert cells(text, "v[0]")[1:] == ["3 of axis 1", "it is read elsewhere (Cast [odd])"]
+    assert "frozen" not in printed(print_units, dataclasses.replace(units, frozen=()))
+
+
+def test_the_layer_that_costs_most_comes_first() -> None:
+    layers = [
+        LayerSensitivity(name, "Conv", 1200, 0.5, (0.01, 0.02), losses)
+        for name, losses in (("cheap", (0.001, 0.5)), ("[dear]", (0.25, 0.3)), ("middling", (0.01, 1.0)))
+    ]
+    text = printed(print_sensitivity, SensitivityInspection("net.onnx", 1234, (0.5, 0.9), tuple(layers)))
+    assert text.startswith("net.onnx: measured on 1,234 inputs")
+    assert cells(text, "layer")[-2:] == ["at 50%", "at 90%"]
+    assert cells(text, "[dear]")[1:] == ["Conv", "1,200", "0.5", "25%", "30%"]
+    assert [text.index(name) for name in ("[dear]", "middling", "cheap")] == sorted(
+        text.index(layer.name) for layer in layers
+    )
+
+
+def test_progress_shows_the_stage_and_is_gone_afterwards() -> None:
+    buffer = io.StringIO()
+    with progress(Console(file=buffer, force_terminal=True, width=100)) as advance:
+        advance("measuring layers", 1, 4)
+        advance("pruning layers", 3, 7)
+        advance("pruning layers", 5, 9)
+    shown = buffer.getvalue()
+    assert "pruning layers" in shown
+    assert "5/9" in shown
+    assert shown.endswith("\x1b[2K")
+
+
+def test_progress_writes_nothing_where_there_is_no_terminal() -> None:
+    buffer = io.StringIO()
+    with progress(Console(file=buffer)) as advance:
+        advance("pruning layers", 1, 2)
+    assert buffer.getvalue() == ""
+
+
+def test_progress_ends_with_the_error_that_ends_the_work() -> None:
+    with pytest.raises(KeyError), progress(Console(file=io.StringIO(), force_terminal=True)) as advance:
+        advance("pruning layers", {"steps": 1}["step"], 2)
