@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import netsurgeon
 from netsurgeon.cli import run
+from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.report.report import Report, as_json
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -129,3 +131,40 @@ def test_quiet_writes_files_and_prints_nothing(
     shown = capsys.readouterr()
     assert not shown.out
     assert not shown.err
+
+
+def all_strings(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from all_strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from all_strings(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_report_is_strict_json(delivered: tuple[Path, Compression]) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    report = json.loads((delivered[0] / "report.json").read_text("utf-8"), parse_constant=refuse)
+    assert report["schema"] == 2
+    assert report["options"]["sparsity"] == 0.9
+    assert set(report["versions"]) >= {"netsurgeon", "python", "onnxruntime", "numpy", "onnx"}
+    assert set(report["seconds"]) == {"open", "measure", "prune", "validate", "pack", "write"}
+    assert report["ratio"] == report["dense"]["bytes"] / report["compressed"]["bytes"]
+    assert report["peak_bytes"] > 0
+    assert report["warnings"] == []
+
+
+def test_report_and_model_name_no_absolute_path(delivered: tuple[Path, Compression]) -> None:
+    folder, _ = delivered
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    for text in all_strings(report):
+        assert not text.startswith("/")
+        assert not any(str(place) in text for place in (folder, ROOT))
+    content = (folder / "small.onnx").read_bytes()
+    assert str(folder).encode() not in content
+    assert str(ROOT).encode() not in content

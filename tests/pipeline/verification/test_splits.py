@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.helper
 import pytest
+from perceptron_models import UNIFORM, built, inputs, perceptron, random
 from PIL import Image
 
+from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.model_files.loading import open_model
@@ -97,3 +100,22 @@ def test_mirror_images_are_corrected_on_but_guide_nothing(tmp_path: Path) -> Non
     assert found.calibration.fed == 160
     assert found.guide is not None
     assert found.guide.fed == 80
+
+
+def test_fixed_batch_of_one() -> None:
+    report = compress(perceptron(batch=1), inputs(), sparsity=0.8, keep_unread=True, **UNIFORM).report
+    assert report.validation.samples == 10
+    assert report.sparsity == pytest.approx(0.8, abs=1e-3)
+
+
+def test_fixed_batch_too_large_to_hold_any_out() -> None:
+    report = compress(perceptron(batch=40), inputs(), sparsity=0.8, **UNIFORM).report
+    assert (report.validation.samples, report.validation.held_out) == (80, False)
+
+
+def test_no_batch_axis() -> None:
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], name="first")]
+    model = built(nodes, {"w": random(32, 10)}, entry=(32,), end=(10,))
+    report = compress(model, [{"x": row} for row in inputs()], sparsity=0.5, **UNIFORM).report
+    assert report.sparsity == 0.5
+    assert report.validation.agreement is None

@@ -1,0 +1,188 @@
+"""Weights are removed as asked for: to the weight, by every method and pattern, and where inputs say little."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx_ir as ir
+import pytest
+from perceptron_models import DIGITS, FAST, UNIFORM, Array, built, inputs, perceptron, random, run_model, weights_of
+from PIL import Image
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.solvers.linalg import FactorizationError
+from netsurgeon.passes.solvers.methods import METHODS
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.data.images import PictureOptions
+from netsurgeon.pipeline.errors import CheckFailedError
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.95])
+@pytest.mark.parametrize("uniform", [False, True])
+def test_sparsity_is_reached_to_the_weight(sparsity: float, uniform: bool) -> None:
+    result = compress(perceptron(), inputs(), sparsity=sparsity, uniform=uniform, keep_unread=True, **FAST)
+    weights = weights_of(result.model)
+    kept = sum(int(np.count_nonzero(weights[name])) for name in ("w1", "w2"))
+    total = 32 * 64 + 64 * 10
+    assert abs(kept - (total - round(sparsity * total))) <= uniform
+    assert result.report.sparsity == pytest.approx(1.0 - kept / total)
+
+
+def test_uniform_gives_every_layer_the_same_sparsity() -> None:
+    report = compress(perceptron(), inputs(), sparsity=0.75, **UNIFORM).report
+    assert [layer.sparsity for layer in report.layers] == [0.75, 0.75]
+    assert [layer.sensitivity for layer in report.layers] == [None, None]
+
+
+def test_layers_have_the_sparsity_they_are_given() -> None:
+    report = compress(perceptron(), inputs(), sparsity=0.5, layers={"sec*": 0.25}, **FAST).report
+    assert report.layers[1].sparsity == 0.25
+    total = sum(layer.weights for layer in report.layers)
+    assert sum(layer.kept for layer in report.layers) == total - round(0.5 * total)
+
+
+def test_excluded_weights_stay_as_they_are() -> None:
+    result = compress(perceptron(), inputs(), sparsity=0.5, exclude=("sec*",), **FAST)
+    dense = weights_of(ir.from_proto(perceptron()))
+    assert weights_of(result.model)["w2"].tobytes() == dense["w2"].tobytes()
+    assert [layer.name for layer in result.report.layers] == ["first"]
+    assert [(each["node"], each["reason"]) for each in result.report.declined] == [("second", "excluded by the user")]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(method: str) -> None:
+    result = compress(perceptron(), inputs(), sparsity=0.6, method=method, damping=0.01)
+    assert result.report.sparsity == pytest.approx(0.6, abs=1e-3)
+    assert result.report.validation.outputs[0].relative_error < 1.0
+
+
+def test_correction_beats_none() -> None:
+    errors = {
+        method: compress(perceptron(), inputs(400), sparsity=0.5, method=method, damping=0.01, uniform=True)
+        .report.validation.outputs[0]
+        .relative_error
+        for method in ("magnitude", "obs")
+    }
+    assert errors["obs"] < errors["magnitude"]
+
+
+def test_pattern() -> None:
+    result = compress(perceptron(), inputs(), pattern="2:4", **FAST)
+    for name in ("w1", "w2"):
+        kept = np.count_nonzero(weights_of(result.model)[name].T.reshape(-1, 4), axis=1)
+        assert kept.max() == 2
+    assert result.report.sparsity == 0.5
+
+
+def test_pattern_declines_layers_it_does_not_fit() -> None:
+    report = compress(perceptron(), inputs(), pattern="12:64", **FAST).report
+    assert [layer.name for layer in report.layers] == ["second"]
+    assert "not a multiple of 64" in report.declined[0]["reason"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_weights_keep_their_type(dtype: Any) -> None:
+    result = compress(perceptron(dtype), inputs(dtype=dtype), sparsity=0.8, keep_unread=True, **UNIFORM)
+    weights = weights_of(result.model)
+    assert {array.dtype for array in weights.values()} == {np.dtype(dtype)}
+    assert result.report.sparsity == pytest.approx(0.8, abs=1e-3)
+    assert run_model(result.model, inputs(3, dtype)).dtype == dtype
+
+
+def test_shared_weights_are_pruned_apart() -> None:
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        onnx.helper.make_node("MatMul", ["r", "w"], ["y"], name="second"),
+    ]
+    model = built(nodes, {"w": random(32, 32)}, end=("N", 32))
+    result = compress(model, inputs(), sparsity=0.5, **UNIFORM)
+    assert [layer.sparsity for layer in result.report.layers] == [0.5, 0.5]
+    after = [array for array in weights_of(result.model).values() if array.shape == (32, 32)]
+    assert len(after) == 2
+    assert (after[0] != after[1]).any()
+    assert all(np.count_nonzero(array) == 512 for array in after)
+    assert not [each for each in result.report.warnings if "larger" in each]
+    grown = compress(model, inputs(), sparsity=0.05, values="float32", **UNIFORM).report
+    (warning,) = [each for each in grown.warnings if "larger" in each]
+    assert f"{grown.dense.bytes:,} → {grown.compressed.bytes:,} bytes: 2 layers share their weights" in warning
+
+
+def test_weight_used_elsewhere_as_well_stays_there() -> None:
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("ReduceSum", ["w"], ["s"], name="sum", keepdims=0),
+        onnx.helper.make_node("Sub", ["h", "s"], ["y"], name="subtract"),
+    ]
+    model = built(nodes, {"w": random(32, 10)})
+    result = compress(model, inputs(), sparsity=0.5, **UNIFORM)
+    assert random(32, 10).tobytes() in {array.tobytes() for array in weights_of(result.model).values()}
+
+
+def test_weights_are_corrected_on_mirror_images_where_asked(tmp_path: Path) -> None:
+    for number, picture in enumerate(np.load(DIGITS / "calibration.npz")["image"][:80]):
+        Image.fromarray((255 * picture[0]).astype(np.uint8)).save(tmp_path / f"{number:02}.png")
+    plain, mirrored = (
+        compress(
+            DIGITS / "digits.onnx",
+            tmp_path,
+            sparsity=0.5,
+            **{**UNIFORM, "pictures": PictureOptions(channels="grey", mirror=mirror)},
+        ).report
+        for mirror in (False, True)
+    )
+    assert [layer.samples for layer in mirrored.layers] == [2 * layer.samples for layer in plain.layers]
+    assert mirrored.validation.samples == plain.validation.samples
+    assert mirrored.calibration.samples == plain.calibration.samples
+    assert mirrored.validation.outputs != plain.validation.outputs, "other weights"
+    assert mirrored.bound.samples == 2 * plain.bound.samples, "the bound is the mean over all that was run"
+
+
+def alike(count: int) -> Array:
+    return np.repeat(inputs(1), count, axis=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("data", [inputs(1), alike(80), inputs(2)])
+def test_few_or_equal_inputs_remove_no_more_than_was_asked_for(method: str, data: Array) -> None:
+    """Nothing, or little, varies: that is no proof that nothing matters."""
+    report = compress(perceptron(), data, test=inputs(), sparsity=0.25, method=method).report
+    assert report.sparsity == pytest.approx(0.25, abs=1e-3)
+    assert all(layer.kept for layer in report.layers)
+    assert report.validation.outputs[0].relative_error < 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inputs_of_zeros_leave_what_makes_the_output(method: str) -> None:
+    """Weights that read zeros cost nothing; those behind the bias are all the output that there is."""
+    zeros = np.zeros((80, 32), np.float32)
+    report = compress(perceptron(), zeros, test=zeros[:8], sparsity=0.5, method=method).report
+    assert any("output 'y' is the same for 8 of 8 inputs" in each for each in report.warnings)
+    assert report.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert report.layers[1].kept == report.layers[1].weights
+    assert report.validation.outputs[0].relative_error < 1e-3
+
+
+def test_a_failed_factorisation_names_layer_and_damping(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise FactorizationError("the damped Hessian is not positive definite")
+
+    monkeypatch.setattr(solvers, "curve", fails)
+    with pytest.raises(
+        CheckFailedError, match=r"layer 'first', damping [0-9.e-]+: the damped Hessian .*: give a larger"
+    ):
+        compress(perceptron(), inputs(), sparsity=0.5)
+
+
+def test_layers_whose_input_never_varied_are_named() -> None:
+    text = "the same input in every sample was seen by 2 layers: first, second"
+    for data in (inputs(1), alike(80)):
+        warnings = compress(perceptron(), data, sparsity=0.5, **UNIFORM).report.warnings
+        assert any(warning.startswith(text) for warning in warnings)
+    assert not any(
+        "the same input" in each for each in compress(perceptron(), inputs(2), sparsity=0.5, **UNIFORM).report.warnings
+    )
+    one = compress(perceptron(), inputs(40), sparsity=0.5, **UNIFORM).report.warnings
+    assert any(each.startswith("fewer samples than inputs were seen by layer second: ") for each in one)

@@ -1,0 +1,60 @@
+"""What the search asks for is made once, in each fold, and noted."""
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from netsurgeon.pipeline.calibration.sweep import Calibration
+from netsurgeon.pipeline.compression import StepContext
+from netsurgeon.pipeline.execution.run_folder import RunFolder
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.search import candidates
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Fold, SearchContext
+from netsurgeon.pipeline.verification.confidence import DropEstimate, paired_proportion_ci
+from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
+
+
+def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are called by the inputs they were corrected on; the file of one has as many bytes as its name says."""
+    done: list[str] = []
+
+    def apply_plan(steps: Any, context: StepContext) -> Any:
+        done.append(f"corrected on {context.calibration.samples}")
+        return SimpleNamespace(model=context.calibration.samples)
+
+    def fold(corrected: str, guide: str) -> Fold:
+        def judge(model: str) -> DropEstimate:
+            done.append(f"{model} judged on {guide}")
+            return paired_proportion_ci("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
+
+        return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(judge=judge)))
+
+    def calibration(name: str) -> Calibration:
+        return cast(Calibration, SimpleNamespace(samples=name, runtime=SimpleNamespace(session=str)))
+
+    monkeypatch.setattr(candidates, "apply_plan", apply_plan)
+    monkeypatch.setattr(candidates, "make_plan", lambda *_: None)
+    tools = SearchContext(
+        dense=cast(Any, None),
+        selection=cast(Any, SimpleNamespace(sizes={"a": 10})),
+        folds=(fold("100", "300"), fold("300", "100")),
+        calibration=calibration("999"),
+        clock=cast(Any, None),
+        size=cast(Any, int),
+        options=Options(uniform=True, sparsity=0.5),
+        progress=lambda *_: None,
+        work=RunFolder(None, {}),
+        steps=(),
+    )
+    bench = CandidateEvaluator(tools)
+    candidate = bench.candidate(bench.site(0, None), 0.5)
+    assert done == ["corrected on 100", "100 judged on 300", "corrected on 300", "300 judged on 100"]
+    assert candidate.evidence == paired_proportion_ci("top-1", 20, 18, 2, 1)
+    assert candidate.bytes == 200
+    assert bench.size(candidate) == 999
+    assert done[4:] == ["corrected on 999"]
+    alone = CandidateEvaluator(dataclasses.replace(tools, folds=(fold("999", "300"),)))
+    assert alone.size(alone.candidate(alone.site(0, None), 0.5)) == 999
+    assert done[5:] == ["corrected on 999", "999 judged on 300"]

@@ -1,0 +1,91 @@
+"""What guides a search, what proves its goal, and what has the last word."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plain_models import DIGITS
+from searched_models import FAST, Data, labelled
+
+import netsurgeon
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.report.report import Report
+
+
+def test_few_inputs_guide_in_turn_and_are_not_reported(report: Report, page: Path) -> None:
+    assert report.search is not None
+    assert report.test is not None
+    assert report.search.folds == 2
+    assert report.calibration.samples == report.search.guide.samples == report.search.evidence.samples == 450
+    assert report.search.measured.samples == report.test.samples == 300
+    assert report.search.guide.sha256 != report.test.sha256
+    assert "judged on the other, in turn" in page.read_text("utf-8")
+
+
+def test_too_few_inputs_prove_nothing_and_that_is_said(
+    network: Path, guiding: Data, final: Data, tmp_path: Path
+) -> None:
+    """Half a point from 128 inputs: even if all of them agreed, 327 would be needed."""
+    page = tmp_path / "report.html"
+    goal: Any = {**FAST, "max_drop": "0.5%", "limit": 128, "values": "float32"}
+    found = netsurgeon.compress(network, guiding, test=final, report=page, **goal).report
+    assert found.search is not None
+    assert found.search.proven is False
+    assert found.search.needed is not None
+    assert found.search.needed > found.search.guide.samples
+    (warning,) = [each for each in found.warnings if "is not proven" in each]
+    assert f"{found.search.needed:,} would prove it" in warning
+    assert f"promise at most {found.search.evidence.high:.2%}" in warning
+    assert "is not proven" in page.read_text("utf-8")
+
+
+def test_labels_of_the_test_inputs_decide_nothing(network: Path, guiding: Data, final: Data) -> None:
+    other = {**final, "labels": (final["labels"] + 1) % 6}  # both models get all of them wrong
+    found = [
+        netsurgeon.compress(network, guiding, test=each, max_drop="2%", uniform=True, **FAST).report
+        for each in (final, other)
+    ]
+    assert found[0].compressed.sha256 == found[1].compressed.sha256
+    measured = [each.search.measured.dense for each in found if each.search]
+    assert measured == [1.0, 0.0]
+
+
+def test_the_final_measurement_has_the_last_word(network: Path, guiding: Data, tmp_path: Path) -> None:
+    goal: Any = {**FAST, "max_drop": "2%", "uniform": True}
+    strange = labelled(network, 300, seed=3, scale=30.0)  # nothing like what guided the search
+    with pytest.raises(CheckFailedError, match="is missed: on the 300 inputs of the final measurement the drop is"):
+        netsurgeon.compress(network, guiding, test=strange, output=tmp_path / "small.onnx", **goal)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loose_goal_is_proven_and_the_set_split_where_it_is_the_only_one(network: Path, guiding: Data) -> None:
+    found = netsurgeon.compress(network, guiding, max_drop="10%", uniform=True, **FAST).report
+    assert found.search is not None
+    assert found.search.proven
+    assert found.search.evidence.high <= 0.10
+    assert not any("is not proven" in each for each in found.warnings)
+    assert found.test is None
+    assert [found.calibration.samples, found.search.guide.samples, found.validation.samples] == [175, 175, 50]
+    assert found.search.folds == 1
+    assert found.calibration.sha256 != found.search.guide.sha256
+
+
+def recall_of_class_4(outputs: Any, labels: Any) -> float:
+    """Recall of one class, a metric of one's own."""
+    (scores,) = outputs.values()
+    return float(np.mean(scores.argmax(axis=1)[labels == 4] == 4))
+
+
+def test_a_metric_of_ones_own_guides(network: Path, guiding: Data, final: Data) -> None:
+    options = {**FAST, "metric": recall_of_class_4, "uniform": True}
+    found = netsurgeon.compress(network, guiding, test=final, max_drop="25%", **options).report
+    assert found.search is not None
+    assert found.search.evidence.measure == found.search.measured.measure == "metric"
+    assert found.search.evidence.drop <= 0.25
+
+
+def test_too_few_inputs_for_a_goal() -> None:
+    few = {"image": np.zeros((20, 1, 8, 8), np.float32)}
+    with pytest.raises(InputError, match=r"20 inputs are too few for --max-drop 1%.* give 64 or more, or --sparsity"):
+        netsurgeon.compress(DIGITS / "digits.onnx", few)

@@ -1,0 +1,92 @@
+"""Structures that are fast or small enough: by multiply-adds, by times, and by times that were recorded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from searched_models import FAST, Data
+
+import netsurgeon
+from netsurgeon.pipeline.calibration.selection import select
+from netsurgeon.pipeline.calibration.sweep import Calibration
+from netsurgeon.pipeline.model_files.loading import open_model
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.profiling import model_profile
+from netsurgeon.pipeline.report.report import as_json
+from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.search.goal_search import candidate_options
+from netsurgeon.pipeline.trimming.structures import named, order_units
+from netsurgeon.pipeline.verification.splits import open_inputs
+
+
+def test_multiply_adds_and_a_drop(network: Path, guiding: Data, final: Data) -> None:
+    options = {**FAST, "uniform": True, "round_to": 1}
+    dense = netsurgeon.compress(network, guiding, test=final, trim=0.01, round_to=1, **FAST).report.trim
+    assert dense is not None
+    limit = 0.8 * dense.macs_dense
+    found = netsurgeon.compress(network, guiding, test=final, max_macs=limit, max_drop="15%", **options).report
+    assert found.trim is not None
+    assert 0.6 * limit < found.trim.macs <= limit
+    assert found.search is not None
+    assert found.search.evidence.drop <= 0.15
+    assert {each.kind for each in found.search.points} >= {"structure", "candidate"}
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The final models are timed for a moment only."""
+    monkeypatch.setattr(model_profile, "BUDGET", 0.2)
+    monkeypatch.setattr(model_profile, "TRACE_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_structures_are_timed_and_the_times_reported(network: Path, guiding: Data, final: Data, tmp_path: Path) -> None:
+    options: Any = {**FAST, "latency": "1s", "threads": 1, "timed_batch": 2}
+    found = netsurgeon.compress(network, guiding, test=final, output=tmp_path / "small.onnx", **options).report
+    assert found.search is not None
+    (dense,) = found.search.timings.models.values()  # one structure is enough: the dense one is fast enough
+    assert 0.0 < dense.model < 1000.0
+    assert dense.speedup > 0.0
+    assert found.search.timed == dense
+    assert found.search.timings.machine
+    assert sum(found.search.timings.nodes.values()) > 0.0
+    assert found.latency is not None
+    assert (found.latency.threads, found.latency.timings[0].batch) == (1, 2)
+    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(as_json(found)))
+
+
+@pytest.mark.usefixtures("hurried")
+def test_recorded_times_are_replayed(network: Path, guiding: Data, final: Data, tmp_path: Path) -> None:
+    """On the machine of the table the dense model takes two seconds, and what is left as much less as it does less."""
+    table, outputs = tmp_path / "table.json", [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    table.write_text(json.dumps(_slow_machine(network, guiding, final)), "utf-8")
+    options: Any = {**FAST, "latency": "1s", "round_to": 4}
+    found = netsurgeon.compress(network, guiding, test=final, output=outputs[0], timings=table, **options).report
+    assert found.search is not None
+    assert found.search.timed is not None
+    assert found.trim is not None
+    assert 0.3 < found.trim.macs / found.trim.macs_dense < 0.5 / 1.02
+    assert found.search.timed.model == pytest.approx(2000.0 * found.trim.macs / found.trim.macs_dense)
+    assert found.latency is not None
+    reported = tmp_path / "report.json"
+    reported.write_text(as_json(found), "utf-8")
+    netsurgeon.compress(network, guiding, test=final, output=outputs[1], timings=reported, **options)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def _slow_machine(network: Path, guiding: Data, final: Data) -> dict[str, Any]:
+    options, runtime = Options(latency="1s", round_to=4, **FAST), Runtime()
+    source = open_model(network, runtime)
+    inputs = open_inputs(source, guiding, final, options)
+    calibration = Calibration(inputs.calibration, runtime, options.seed)
+    selection = select(source.model, options)
+    structures = order_units(
+        source.model, selection, calibration, candidate_options(options), lambda *_: None, {"x": 1.0}
+    )
+    assert structures.top > 3
+    shares = [structures.macs(level) / structures.macs(0) for level in range(structures.top + 1)]
+    names = [named(structures.plan(level).removed) for level in range(structures.top + 1)]
+    times = [{"dense": 2000.0, "model": 2000.0 * share, "speedup": 1.0 / share} for share in shares]
+    return {"machine": "made up", "nodes": {"x": 1.0}, "models": dict(zip(names, times, strict=True))}

@@ -1,0 +1,105 @@
+"""compare on the embedded network and on small models."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from plain_models import DENSE, PLAIN, TEST, parsed
+
+from netsurgeon.pipeline.compare import compare
+from netsurgeon.pipeline.compress import Compression
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+
+
+def test_a_model_is_equal_to_itself() -> None:
+    result = compare(DENSE, DENSE, TEST)
+    assert result.dense == result.compressed
+    assert result.validation.samples == 450
+    assert result.validation.agreement == 1.0
+    assert [output.relative_error for output in result.validation.outputs] == [0.0]
+    assert result.bound is not None
+    assert [(output.bound, output.measured) for output in result.bound.outputs] == [(0.0, 0.0)]
+
+
+def test_compare_measures_what_compress_has_reported(small: tuple[Path, Compression]) -> None:
+    path, written = small
+    result = compare(DENSE, path, TEST)
+    assert result.validation.dense == written.report.validation.dense
+    assert result.validation.compressed == written.report.validation.compressed
+    assert result.validation.agreement == written.report.validation.agreement
+    assert result.validation.outputs[0].relative_error == pytest.approx(
+        written.report.validation.outputs[0].relative_error
+    )
+    assert result.dense == written.report.dense
+    assert result.compressed == written.report.compressed
+
+
+def test_compare_bounds_the_error_of_a_packed_model(small: tuple[Path, Compression]) -> None:
+    bound = compare(DENSE, small[0], TEST, limit=64).bound
+    assert bound is not None
+    assert bound.samples == 64
+    assert bound.outputs[0].bound is not None
+    assert 0.0 < bound.outputs[0].measured <= bound.outputs[0].bound
+
+
+def test_compare_takes_models_from_memory(small: tuple[Path, Compression]) -> None:
+    result = compare(onnx.load(DENSE), small[1].model, TEST, limit=32)
+    assert result.dense.name == ""
+    assert 0.0 < result.validation.outputs[0].relative_error < 1.0
+
+
+def test_graphs_that_differ_have_no_bound() -> None:
+    other = PLAIN.replace("{ [first] y = MatMul(x, w) }", "{ [first] h = MatMul(x, w)\n[second] y = Relu(h) }")
+    result = compare(parsed(PLAIN), parsed(other), np.ones((8, 4), np.float32))
+    assert result.bound is None
+    assert result.validation.outputs[0].relative_error == 0.0
+
+
+def test_models_of_different_opsets_have_no_bound() -> None:
+    newer = parsed(PLAIN)
+    newer.opset_import[0].version += 1
+    result = compare(parsed(PLAIN), newer, np.ones((8, 4), np.float32))
+    assert result.bound is None
+    assert result.validation.outputs[0].relative_error == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda text: text.replace("] x)", "] z)").replace("(x, w)", "(z, w)"), "inputs"),
+        (lambda text: text.replace("float[N, 4] x)", "float[N, 4] x, float[1] z)"), "inputs"),
+        (lambda text: text.replace("float", "double"), "inputs"),
+        (lambda text: text.replace("] y)", "] z)").replace("y = ", "z = "), "outputs"),
+    ],
+)
+def test_models_that_are_not_alike(change: Callable[[str], str], kind: str) -> None:
+    with pytest.raises(InputError, match=f"differ in their {kind}"):
+        compare(parsed(PLAIN), parsed(change(PLAIN)), np.ones((8, 4), np.float32))
+
+
+def test_compare_with_a_model_that_gives_nothing_finite() -> None:
+    with pytest.raises(CheckFailedError, match="NaN or infinite"):
+        compare(parsed(PLAIN), parsed(PLAIN.replace("{1,2", "{nan,2")), np.ones((8, 4), np.float32))
+
+
+def table_of(rows: int) -> onnx.ModelProto:
+    """A model that picks rows of a table."""
+    return parsed(
+        f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        network (int64[N] x) => (float[N, 2] y) <float[{rows}, 2] w = {{{", ".join(["1"] * 2 * rows)}}}>
+        {{ y = Gather(w, x) }}
+        """
+    )
+
+
+def test_compare_on_inputs_that_fail_only_the_other_model_is_a_failed_check() -> None:
+    with pytest.raises(CheckFailedError, match="cannot run on this input"):
+        compare(table_of(5), table_of(3), np.arange(64) % 5)
+
+
+def test_compare_names_the_batch_that_the_models_cannot_run() -> None:
+    with pytest.raises(InputError, match=r"as given cannot run on batch 1 \(sample 32 of the array"):
+        compare(table_of(5), table_of(5), np.where(np.arange(64) == 40, 9, 0))

@@ -1,0 +1,115 @@
+"""Units go from every tensor, chosen or left without a reader by pruning, and the outputs stay."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from trimmable_models import (
+    DIGITS,
+    FAST,
+    Array,
+    idle_network,
+    network_of,
+    normal,
+    outputs,
+    trimmed,
+)
+
+from netsurgeon.pipeline.compress import Compression, compress
+
+
+def run_all(model: ir.Model, feed: dict[str, Array]) -> list[Array]:
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    return [np.asarray(value, np.float64) for value in session.run(None, feed)]
+
+
+def test_units_that_pruning_leaves_unread_go() -> None:
+    given = {"trim": 0.1, "sparsity": 0.95, "round_to": 1, **FAST}
+    result = compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", **given)
+    trim = trimmed(result)
+    assert trim.unread > 0
+    assert trim.proof is not None
+    assert trim.proof.holds
+    assert result.report.compressed.parameters < 0.8 * result.report.dense.parameters
+
+
+@pytest.fixture(scope="module")
+def pruned() -> tuple[Compression, Compression]:
+    """The digits network, its units that nothing reads removed after pruning, and left in place."""
+    given: dict[str, Any] = {"sparsity": 0.95, "round_to": 1, "uniform": True, **FAST}
+    first, second = (
+        compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", keep_unread=keep, **given)
+        for keep in (False, True)
+    )
+    return first, second
+
+
+def test_pruning_alone_removes_units_that_nothing_reads_any_more(pruned: tuple[Compression, Compression]) -> None:
+    removed, left = pruned
+    trim, report = trimmed(removed), removed.report
+    assert trim.asked is None
+    assert trim.unread == sum(group.removed for group in trim.groups) > 0
+    assert trim.proof is not None
+    assert trim.proof.holds
+    assert trim.proof.is_informative
+    assert trim.saved == pytest.approx(1 - report.compressed.parameters / left.report.compressed.parameters)
+    assert report.sparsity >= left.report.sparsity == pytest.approx(0.95, abs=1e-3)
+    assert [layer.weights for layer in report.layers] == [layer.weights for layer in left.report.layers]
+    with np.load(DIGITS / "test.npz") as test:
+        feed = {name: test[name] for name in test.files if name != "labels"}
+    scores = [np.concatenate([np.ravel(each) for each in run_all(result.model, feed)]) for result in pruned]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4 * np.abs(scores[1]).max())
+    assert report.bound == left.report.bound, "that of the pruned model before its unread units go"
+
+
+def test_units_that_nothing_reads_can_stay(pruned: tuple[Compression, Compression]) -> None:
+    left = pruned[1]
+    assert left.report.trim is None
+    shapes = {name: value.shape for name, value in left.model.graph.initializers.items()}
+    for initializer in onnx.load(DIGITS / "digits.onnx").graph.initializer:
+        assert shapes[initializer.name] == tuple(initializer.dims)
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"round_to": 1}, 20),
+        ({"round_to": 8}, 24),
+        ({"round_to": 1, "exclude": ("first",)}, 32),
+        ({"round_to": 1, "exclude": ("second",)}, 32),
+        ({"round_to": 1, "keep_unread": True}, 32),
+        ({"round_to": 1, "sparsity": None, "pattern": "2:4"}, 32),
+    ],
+)
+def test_which_unread_units_go(options: dict[str, Any], left: int) -> None:
+    """Counts are rounded, excluded layers keep their shape, and a pattern its places."""
+    result = compress(
+        idle_network(),
+        {"x": normal(80, 16)},
+        **{"sparsity": 0.4, "method": "magnitude", "uniform": True, **FAST, **options},
+    )
+    weight = result.model.graph.initializers["w"].const_value
+    assert weight is not None
+    assert weight.shape.numpy() == (16, left)
+
+
+def test_units_that_are_constant_become_a_part_of_the_next_bias() -> None:
+    """Six of 32 units read only an input that never varies: they go first, and nothing changes."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["h"], "first"),
+        node("Sigmoid", ["h"], ["s"]),
+        node("Gemm", ["s", "v", "c"], ["y"], "second"),
+    ]
+    x, first = normal(80, 16), normal(16, 32)
+    x[:, 0] = 0.5
+    first[1:, 4:10] = 0
+    model = network_of(nodes, {"w": first, "b": normal(32), "v": normal(32, 5), "c": normal(5)}, ["N", 16])
+    result = compress(model, {"x": x}, trim=6 / 32 - 0.01, round_to=1, **FAST)
+    assert sum(group.removed for group in trimmed(result).groups) == 6
+    before = outputs(model, x)
+    np.testing.assert_allclose(outputs(result.model, x), before, atol=1e-4 * np.abs(before).max())

@@ -1,0 +1,87 @@
+"""What units cost, and what correction makes of their removal."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import pytest
+from trimmable_models import DIGITS, FAST, network_of, normal, pictures, residual_network, trimmed
+
+from netsurgeon.passes.layers.layer import Layer
+from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
+from netsurgeon.passes.pruning.prune_weights import PruneWeights
+from netsurgeon.passes.trimming.mask_units import MaskUnits
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.compression import steps
+
+
+def digits_error(**options: Any) -> float:
+    """Relative error of the digits network's scores on its test pictures, with 15 % of its parameters."""
+    result = compress(
+        DIGITS / "digits.onnx",
+        DIGITS / "calibration.npz",
+        test=DIGITS / "test.npz",
+        **{"trim": 0.85, "round_to": 1, **FAST, **options},
+    )
+    error = result.report.validation.outputs[0].relative_error
+    assert error is not None
+    return error
+
+
+@pytest.fixture(scope="module")
+def corrected_error() -> float:
+    """With the default importance and correction."""
+    return digits_error()
+
+
+def test_what_is_left_is_corrected(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the same trimming where columns only vanish."""
+
+    def only_removed(prune: PruneWeights, layer: Layer) -> Solution:
+        gone, dense = prune.plan[layer.name].gone, layer.matrix()
+        weight = dense if gone is None else np.where(gone.columns[:, None, :], 0.0, dense)
+        layer.write(weight)
+        return Solution(weight, None, Outcome(0.01, 1000, True, 0.0))
+
+    monkeypatch.setattr(PruneWeights, "_prune", only_removed)
+    assert corrected_error < 0.5 * digits_error()
+
+
+def test_the_correction_aims_at_the_dense_model(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns masked before would hide from the correction what it has to make up for."""
+    monkeypatch.setattr(steps, "MaskUnits", lambda units, corrected=frozenset(): MaskUnits(units))
+    assert corrected_error < 0.8 * digits_error()
+
+
+def test_prices_after_correction_are_better_than_magnitude(corrected_error: float) -> None:
+    assert corrected_error < digits_error(importance="magnitude")
+
+
+@pytest.mark.parametrize("importance", ["magnitude", "apoz"])
+def test_other_importances(importance: str) -> None:
+    given = {"trim": "up-to:0.15", "importance": importance, "round_to": 8, **FAST}
+    result = compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", **given)
+    assert trimmed(result).saved > 0.1
+    assert result.report.compressed.parameters < result.report.dense.parameters
+
+
+def test_a_cell_of_which_only_the_last_cell_state_is_read() -> None:
+    """No output shows the hidden state that its recurrent weights read."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("LSTM", ["x", "w", "r"], ["", "", "c"], "cell", hidden_size=12),
+        node("Squeeze", ["c", "axis"], ["z"]),
+        node("Gemm", ["z", "v", "b"], ["y"], "head"),
+    ]
+    weights = {"w": normal(1, 48, 3), "r": normal(1, 48, 12, scale=0.3), "v": normal(12, 5), "b": normal(5)}
+    model = network_of(nodes, weights | {"axis": np.array([0], np.int64)}, [6, "N", 3])
+    result = compress(model, {"x": normal(6, 80, 3)}, trim=0.3, round_to=1, **FAST)
+    assert trimmed(result).saved >= 0.3
+
+
+def test_few_inputs_are_enough_for_what_goes_to_go() -> None:
+    """What a layer loses is zero in it even where samples are too few to call an input dead."""
+    trim = trimmed(compress(residual_network(), {"x": pictures(8)}, trim=0.3, round_to=1, **FAST))
+    assert not trim.failed
+    assert trim.saved >= 0.3
