@@ -117,6 +117,34 @@ def _attend(net: Net, tokens: str, query: str, key: str, value: str, *, heads: i
     return net.dense(net.op("Erf", net.dense(net.op("Add", out, tokens), 36, 16)), 16, 5)
 
 
+@case(8)
+def conv_over_one_axis(net: Net) -> Any:
+    hidden = net.op("Conv", net.op("Reshape", X, net.const([0, 4, 36])), net.weight(8, 4, 3))
+    return net.op("Conv", net.op("Relu", hidden), net.weight(3, 8, 3), net.weight(3))
+
+
+@case(8)
+def gemm_of_a_transposed_input(net: Net) -> Any:
+    hidden = net.op("Gemm", net.op("Flatten", X), net.weight(144, 8), net.const(0.5, np.float32))
+    return net.op("Gemm", net.op("Transpose", hidden), net.weight(8, 3), transA=1)
+
+
+@case(8)
+def matmul_with_a_vector(net: Net) -> Any:
+    return net.op("MatMul", net.op("Tanh", net.dense(X, 6, 8)), net.weight(8))
+
+
+@case(8)
+def matmul_with_a_matrix_for_each_channel(net: Net) -> Any:
+    return net.op("MatMul", net.op("Relu", net.op("MatMul", X, net.weight(4, 6, 8))), net.weight(4, 8, 3))
+
+
+@case(8)
+def layer_normalization_over_another_axis(net: Net) -> Any:
+    hidden = net.op("LayerNormalization", net.conv(X, 4, 8), net.weight(6), net.weight(6), axis=-1)
+    return net.conv(hidden, 8, 3)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_trimmed_model_is_the_masked_one(name: str, trim: Any) -> None:
     check_case(CASES[name], trim)
@@ -128,10 +156,28 @@ def refuse_layer_norm(net: Net) -> Any:
     return net.dense(net.op("LayerNormalization", rows, net.weight(8), net.weight(8)), 8, 3)
 
 
+def refuse_instance_norm_along_rows(net: Net) -> Any:
+    turned = net.op("Transpose", net.conv(X, 4, 8), perm=[0, 2, 1, 3])
+    return net.op("InstanceNormalization", turned, net.weight(6), net.weight(6))
+
+
+def refuse_computed_weight(net: Net) -> Any:
+    weight = net.op("Mul", net.weight(3, 8, 1, 1), net.op("ReduceMax", X, keepdims=0))
+    return net.op("Conv", net.conv(X, 4, 8), weight)
+
+
+def refuse_computed_weight_of_a_transposed_conv(net: Net) -> Any:
+    weight = net.op("Mul", net.weight(8, 3, 1, 1), net.op("ReduceMax", X, keepdims=0))
+    return net.op("ConvTranspose", net.conv(X, 4, 8), weight)
+
+
 @pytest.mark.parametrize(
     ("build", "operator", "reason"),
     [
         (refuse_layer_norm, "LayerNormalization", "normalises over the axis"),
+        (refuse_instance_norm_along_rows, "InstanceNormalization", "normalises over the axis"),
+        (refuse_computed_weight, "Conv", "its weight is computed while the model runs"),
+        (refuse_computed_weight_of_a_transposed_conv, "ConvTranspose", "its weight is computed while the model runs"),
     ],
 )
 def test_what_is_not_followed_is_frozen(build: Family, operator: str, reason: str) -> None:
