@@ -107,7 +107,7 @@ def test_a_weight_that_is_grouped_elsewhere_stays() -> None:
     first = net.op("Conv", X, shared)
     grouped = net.op("Conv", net.op("Relu", net.conv(X, 4, 8)), shared, group=2)
     _, dependencies = analysed(net, net.conv(net.op("Concat", first, grouped, axis=1), 16, 3))
-    assert "its weight is shared by other groups" in {entry.reason for entry in dependencies.frozen}
+    assert "its weight is shared by other groups" in {reason.text for reason in dependencies.tracks.reasons}
     assert not {"Conv0[0]", "Conv3[0]"} & {unit.name for unit in dependencies.units}
 
 

@@ -163,7 +163,7 @@ def test_what_is_not_followed_is_frozen(build: Family, operator: str, reason: st
 # ------------------------------------------------------------------------------------------------ zeros
 def output_on_zeros(kind: str) -> np.ndarray:
     """What ONNX Runtime gives for zeros that enter an operator of one input."""
-    attributes = {"Cast": {"to": onnx.TensorProto.FLOAT}}.get(kind, {})
+    attributes: dict[str, Any] = {"to": onnx.TensorProto.FLOAT} if kind == "Cast" else {}
     node = helper.make_node(kind, ["x"], ["y"], **attributes)
     tensors = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 3])], [onnx.ValueInfoProto(name="y")]
     opset = {"Swish": 24}.get(kind, 20)
