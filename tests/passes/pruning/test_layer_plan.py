@@ -38,13 +38,15 @@ def test_lost_rows_come_back_but_for_their_lost_columns() -> None:
 def test_weights_that_are_not_pruned_come_back_as_they_were(seed: int) -> None:
     rng = np.random.default_rng(seed)
     dense = rng.standard_normal((2, 4, 5))
-    gone = RemovedSlices(rng.random((2, 5)) < 0.3, rng.random((2, 4)) < 0.3)
-    without_columns = np.where(gone.columns[:, None, :], 0.0, gone.without_rows(dense))
-    assert np.count_nonzero(without_columns) == gone.live
-    np.testing.assert_array_equal(gone.restored(without_columns, dense), np.where(gone.columns[:, None], 0.0, dense))
+    removed_slices = RemovedSlices(rng.random((2, 5)) < 0.3, rng.random((2, 4)) < 0.3)
+    without_columns = np.where(removed_slices.columns[:, None, :], 0.0, removed_slices.without_rows(dense))
+    assert np.count_nonzero(without_columns) == removed_slices.live
+    np.testing.assert_array_equal(
+        removed_slices.restored(without_columns, dense), np.where(removed_slices.columns[:, None], 0.0, dense)
+    )
 
 
 def test_plans_that_differ_only_in_what_is_gone_compare_equal() -> None:
     """Arrays have no one truth value: comparing them would raise."""
-    assert LayerPlan(3, gone=GONE) == LayerPlan(3, gone=RemovedSlices(~COLUMNS, ~ROWS))
+    assert LayerPlan(3, removed_slices=GONE) == LayerPlan(3, removed_slices=RemovedSlices(~COLUMNS, ~ROWS))
     assert LayerPlan(3) != LayerPlan(4)

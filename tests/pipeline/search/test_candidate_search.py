@@ -29,7 +29,7 @@ def test_without_a_goal_one_point_may_be_lost(report: Report) -> None:
 
 def test_the_size_of_the_file(network: Path, guiding: Data, final: Data, tmp_path: Path) -> None:
     output = tmp_path / "small.onnx"
-    found = netsurgeon.compress(network, guiding, test=final, max_size="2500", output=output, **FAST).report
+    result = netsurgeon.compress(network, guiding, test=final, max_size="2500", output=output, **FAST).report
     assert 2_200 < output.stat().st_size <= 2_500
     assert output.stat().st_size == result.compressed.bytes
     assert result.search is not None

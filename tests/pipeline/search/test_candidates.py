@@ -25,18 +25,18 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         return SimpleNamespace(model=context.calibration.samples)
 
     def fold(corrected: str, guide: str) -> Fold:
-        def judge(model: str) -> DropEstimate:
+        def estimate_drop(model: str) -> DropEstimate:
             done.append(f"{model} judged on {guide}")
             return paired_proportion_ci("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
 
-        return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(judge=judge)))
+        return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(estimate_drop=estimate_drop)))
 
     def calibration(name: str) -> Calibration:
         return cast(Calibration, SimpleNamespace(samples=name, runtime=SimpleNamespace(session=str)))
 
     monkeypatch.setattr(candidates, "apply_plan", apply_plan)
     monkeypatch.setattr(candidates, "make_plan", lambda *_: None)
-    tools = SearchContext(
+    search_context = SearchContext(
         dense=cast(Any, None),
         selection=cast(Any, SimpleNamespace(sizes={"a": 10})),
         folds=(fold("100", "300"), fold("300", "100")),
@@ -48,13 +48,13 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         work=RunFolder(None, {}),
         steps=(),
     )
-    bench = CandidateEvaluator(tools)
-    candidate = bench.candidate(bench.site(0, None), 0.5)
+    evaluator = CandidateEvaluator(search_context)
+    candidate = evaluator.candidate(evaluator.structure(0, None), 0.5)
     assert done == ["corrected on 100", "100 judged on 300", "corrected on 300", "300 judged on 100"]
     assert candidate.evidence == paired_proportion_ci("top-1", 20, 18, 2, 1)
     assert candidate.bytes == 200
-    assert bench.size(candidate) == 999
+    assert evaluator.size(candidate) == 999
     assert done[4:] == ["corrected on 999"]
-    alone = CandidateEvaluator(dataclasses.replace(tools, folds=(fold("999", "300"),)))
-    assert alone.size(alone.candidate(alone.site(0, None), 0.5)) == 999
+    alone = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("999", "300"),)))
+    assert alone.size(alone.candidate(alone.structure(0, None), 0.5)) == 999
     assert done[5:] == ["corrected on 999", "999 judged on 300"]

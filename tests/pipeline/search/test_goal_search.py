@@ -29,25 +29,25 @@ def test_too_few_inputs_prove_nothing_and_that_is_said(
     """Half a point from 128 inputs: even if all of them agreed, 327 would be needed."""
     page = tmp_path / "report.html"
     goal: Any = {**FAST, "max_drop": "0.5%", "limit": 128, "values": "float32"}
-    found = netsurgeon.compress(network, guiding, test=final, report=page, **goal).report
-    assert found.search is not None
-    assert found.search.proven is False
-    assert found.search.needed is not None
-    assert found.search.needed > found.search.guide.samples
-    (warning,) = [each for each in found.warnings if "is not proven" in each]
-    assert f"{found.search.needed:,} would prove it" in warning
-    assert f"promise at most {found.search.evidence.high:.2%}" in warning
+    result = netsurgeon.compress(network, guiding, test=final, report=page, **goal).report
+    assert result.search is not None
+    assert result.search.proven is False
+    assert result.search.needed is not None
+    assert result.search.needed > result.search.guide.samples
+    (warning,) = [each for each in result.warnings if "is not proven" in each]
+    assert f"{result.search.needed:,} would prove it" in warning
+    assert f"promise at most {result.search.evidence.high:.2%}" in warning
     assert "is not proven" in page.read_text("utf-8")
 
 
 def test_labels_of_the_test_inputs_decide_nothing(network: Path, guiding: Data, final: Data) -> None:
     other = {**final, "labels": (final["labels"] + 1) % 6}  # both models get all of them wrong
-    found = [
+    result = [
         netsurgeon.compress(network, guiding, test=each, max_drop="2%", uniform=True, **FAST).report
         for each in (final, other)
     ]
-    assert found[0].compressed.sha256 == found[1].compressed.sha256
-    measured = [each.search.measured.dense for each in found if each.search]
+    assert result[0].compressed.sha256 == result[1].compressed.sha256
+    measured = [each.search.measured.dense for each in result if each.search]
     assert measured == [1.0, 0.0]
 
 
@@ -60,15 +60,15 @@ def test_the_final_measurement_has_the_last_word(network: Path, guiding: Data, t
 
 
 def test_a_loose_goal_is_proven_and_the_set_split_where_it_is_the_only_one(network: Path, guiding: Data) -> None:
-    found = netsurgeon.compress(network, guiding, max_drop="10%", uniform=True, **FAST).report
-    assert found.search is not None
-    assert found.search.proven
-    assert found.search.evidence.high <= 0.10
-    assert not any("is not proven" in each for each in found.warnings)
-    assert found.test is None
-    assert [found.calibration.samples, found.search.guide.samples, found.validation.samples] == [175, 175, 50]
-    assert found.search.folds == 1
-    assert found.calibration.sha256 != found.search.guide.sha256
+    result = netsurgeon.compress(network, guiding, max_drop="10%", uniform=True, **FAST).report
+    assert result.search is not None
+    assert result.search.proven
+    assert result.search.evidence.high <= 0.10
+    assert not any("is not proven" in each for each in result.warnings)
+    assert result.test is None
+    assert [result.calibration.samples, result.search.guide.samples, result.validation.samples] == [175, 175, 50]
+    assert result.search.folds == 1
+    assert result.calibration.sha256 != result.search.guide.sha256
 
 
 def recall_of_class_4(outputs: Any, labels: Any) -> float:
@@ -79,10 +79,10 @@ def recall_of_class_4(outputs: Any, labels: Any) -> float:
 
 def test_a_metric_of_ones_own_guides(network: Path, guiding: Data, final: Data) -> None:
     options = {**FAST, "metric": recall_of_class_4, "uniform": True}
-    found = netsurgeon.compress(network, guiding, test=final, max_drop="25%", **options).report
-    assert found.search is not None
-    assert found.search.evidence.measure == found.search.measured.measure == "metric"
-    assert found.search.evidence.drop <= 0.25
+    result = netsurgeon.compress(network, guiding, test=final, max_drop="25%", **options).report
+    assert result.search is not None
+    assert result.search.evidence.measure == result.search.measured.measure == "metric"
+    assert result.search.evidence.drop <= 0.25
 
 
 def test_too_few_inputs_for_a_goal() -> None:

@@ -26,12 +26,12 @@ def test_multiply_adds_and_a_drop(network: Path, guiding: Data, final: Data) -> 
     dense = netsurgeon.compress(network, guiding, test=final, trim=0.01, round_to=1, **FAST).report.trim
     assert dense is not None
     limit = 0.8 * dense.macs_dense
-    found = netsurgeon.compress(network, guiding, test=final, max_macs=limit, max_drop="15%", **options).report
-    assert found.trim is not None
-    assert 0.6 * limit < found.trim.macs <= limit
-    assert found.search is not None
-    assert found.search.evidence.drop <= 0.15
-    assert {each.kind for each in found.search.points} >= {"structure", "candidate"}
+    result = netsurgeon.compress(network, guiding, test=final, max_macs=limit, max_drop="15%", **options).report
+    assert result.trim is not None
+    assert 0.6 * limit < result.trim.macs <= limit
+    assert result.search is not None
+    assert result.search.evidence.drop <= 0.15
+    assert {each.kind for each in result.search.points} >= {"structure", "candidate"}
 
 
 @pytest.fixture
@@ -44,17 +44,17 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hurried")
 def test_structures_are_timed_and_the_times_reported(network: Path, guiding: Data, final: Data, tmp_path: Path) -> None:
     options: Any = {**FAST, "latency": "1s", "threads": 1, "timed_batch": 2}
-    found = netsurgeon.compress(network, guiding, test=final, output=tmp_path / "small.onnx", **options).report
-    assert found.search is not None
-    (dense,) = found.search.timings.models.values()  # one structure is enough: the dense one is fast enough
+    result = netsurgeon.compress(network, guiding, test=final, output=tmp_path / "small.onnx", **options).report
+    assert result.search is not None
+    (dense,) = result.search.timings.models.values()  # one structure is enough: the dense one is fast enough
     assert 0.0 < dense.model < 1000.0
     assert dense.speedup > 0.0
-    assert found.search.timed == dense
-    assert found.search.timings.machine
-    assert sum(found.search.timings.nodes.values()) > 0.0
-    assert found.latency is not None
-    assert (found.latency.threads, found.latency.timings[0].batch) == (1, 2)
-    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(as_json(found)))
+    assert result.search.timed == dense
+    assert result.search.timings.machine
+    assert sum(result.search.timings.nodes.values()) > 0.0
+    assert result.latency is not None
+    assert (result.latency.threads, result.latency.timings[0].batch) == (1, 2)
+    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(as_json(result)))
 
 
 @pytest.mark.usefixtures("hurried")
@@ -63,15 +63,15 @@ def test_recorded_times_are_replayed(network: Path, guiding: Data, final: Data, 
     table, outputs = tmp_path / "table.json", [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     table.write_text(json.dumps(_slow_machine(network, guiding, final)), "utf-8")
     options: Any = {**FAST, "latency": "1s", "round_to": 4}
-    found = netsurgeon.compress(network, guiding, test=final, output=outputs[0], timings=table, **options).report
-    assert found.search is not None
-    assert found.search.timed is not None
-    assert found.trim is not None
-    assert 0.3 < found.trim.macs / found.trim.macs_dense < 0.5 / 1.02
-    assert found.search.timed.model == pytest.approx(2000.0 * found.trim.macs / found.trim.macs_dense)
-    assert found.latency is not None
+    result = netsurgeon.compress(network, guiding, test=final, output=outputs[0], timings=table, **options).report
+    assert result.search is not None
+    assert result.search.timed is not None
+    assert result.trim is not None
+    assert 0.3 < result.trim.macs / result.trim.macs_dense < 0.5 / 1.02
+    assert result.search.timed.model == pytest.approx(2000.0 * result.trim.macs / result.trim.macs_dense)
+    assert result.latency is not None
     reported = tmp_path / "report.json"
-    reported.write_text(as_json(found), "utf-8")
+    reported.write_text(as_json(result), "utf-8")
     netsurgeon.compress(network, guiding, test=final, output=outputs[1], timings=reported, **options)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 

@@ -39,8 +39,8 @@ def test_what_is_left_is_corrected(corrected_error: float, monkeypatch: pytest.M
     """Beside the same trimming where columns only vanish."""
 
     def only_removed(prune: PruneWeights, layer: Layer) -> Solution:
-        gone, dense = prune.plan[layer.name].gone, layer.matrix()
-        weight = dense if gone is None else np.where(gone.columns[:, None, :], 0.0, dense)
+        removed_slices, dense = prune.plan[layer.name].removed_slices, layer.matrix()
+        weight = dense if removed_slices is None else np.where(removed_slices.columns[:, None, :], 0.0, dense)
         layer.write(weight)
         return Solution(weight, None, Outcome(0.01, 1000, True, 0.0))
 
