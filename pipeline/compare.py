@@ -23,7 +23,7 @@ from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.verification import Validation, open_by_options, validate
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Facts of both models, the second measured against the first.
 
@@ -71,7 +71,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
     except InputError:
         bound = None
     facts = [model_facts(source.original, source.path) for source in (first, second)]
-    return Comparison(facts[0], facts[1], validation, bound, on_the_cpu)
+    return Comparison(dense=facts[0], compressed=facts[1], validation=validation, bound=bound, on_the_cpu=on_the_cpu)
 
 
 def _check_alike(first: LoadedModel, second: LoadedModel) -> None:

@@ -19,7 +19,7 @@ SIDES = (64, 512, 1)
 """Sizes tried for axes that the model leaves open, until it runs."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerEntry:
     """A layer that can be pruned; shape is (groups, rows, columns) of its weight matrix."""
 
@@ -31,7 +31,7 @@ class LayerEntry:
     dtype: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspection:
     """The layers of a model.
 
@@ -95,7 +95,7 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class UnitInspection:
     """What of a model can be removed whole: groups of units, and what is frozen.
 
@@ -132,7 +132,9 @@ def inspect_units(model: ModelLike, data: DataSource | None = None, custom_ops: 
     weights = [value.const_value for value in source.model.graph.initializers.values()]
     parameters = sum(weight.size for weight in weights if weight is not None and weight.dtype in FLOATS)
     name = source.path.name if source.path else ""
-    return UnitInspection(name, parameters, dependencies.groups, dependencies.frozen, source.notes)
+    return UnitInspection(
+        name=name, parameters=parameters, groups=dependencies.groups, frozen=dependencies.frozen, notes=source.notes
+    )
 
 
 def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime) -> Observation:

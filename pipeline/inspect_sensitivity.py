@@ -22,7 +22,7 @@ SPARSITIES = (0.5, 0.7, 0.9)
 """At which the loss is told."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerSensitivity:
     """One layer, pruned on its own.
 
@@ -43,7 +43,7 @@ class LayerSensitivity:
     losses: tuple[float, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SensitivityInspection:
     """What each layer costs.
 
@@ -90,7 +90,9 @@ def inspect_sensitivity(
     layers = tuple(
         _entry(layer.name, layer.operator, costs[layer.name]) for layer in selection.layers if layer.name in costs
     )
-    return SensitivityInspection(source.path.name if source.path else "", samples.count, SPARSITIES, layers)
+    return SensitivityInspection(
+        name=source.path.name if source.path else "", samples=samples.count, sparsities=SPARSITIES, layers=layers
+    )
 
 
 def draw_sensitivity(inspection: SensitivityInspection) -> str:

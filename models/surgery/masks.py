@@ -24,7 +24,7 @@ MEMORY = 0.99
 """Weight of what came before in the running mean of the curvature."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SurgeryPlan:
     """All constants of surgery; the defaults are those of the authors' models where they are the same in all.
 

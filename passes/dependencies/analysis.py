@@ -70,7 +70,7 @@ class Term:
     indices: Ints = dataclasses.field(repr=False)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Unit:
     """What can only be removed together.
 
@@ -97,7 +97,7 @@ class Unit:
     macs: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
     """Units that lie on the same axes: of these at least one must stay, and counts are rounded within them.
 
@@ -114,7 +114,7 @@ class Group:
     parameters: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Frozen:
     """Indices of a weight's axis that must stay, and why.
 
@@ -137,7 +137,7 @@ class Frozen:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Dependencies:
     """What hangs together in a graph.
 
@@ -316,7 +316,12 @@ class _Builder:
             names = {part.node for part in (*first.parts, *first.consumers)}
             operators = dict.fromkeys(self._operators[name] for name in sorted(names, key=self._order.__getitem__))
             numbers = tuple(unit.number for unit in parts)
-            yield Group(first.name.rpartition("[")[0], tuple(operators), numbers, first.parameters)
+            yield Group(
+                node=first.name.rpartition("[")[0],
+                operators=tuple(operators),
+                units=numbers,
+                parameters=first.parameters,
+            )
 
     def _frozen(self) -> Iterator[Frozen]:
         reported = set()

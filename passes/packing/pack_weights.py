@@ -22,7 +22,7 @@ class OpsetTooLowError(ir.passes.PreconditionError, ValueError):
     """The model's operator set is older than the operators that unpack a weight."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Packing:
     """How one weight is packed.
 
@@ -139,7 +139,7 @@ def _plan(value: ir.Value) -> Packing:
     tensor, name = _tensor(value), str(value.name)
     encoding, size = choose_encoding(tensor.numpy(), len(name))
     _release(tensor)
-    return Packing(name, encoding, plain_bytes(tensor.nbytes, len(name)), size)
+    return Packing(name=name, encoding=encoding, bytes_before=plain_bytes(tensor.nbytes, len(name)), bytes_after=size)
 
 
 def _release(tensor: ir.TensorProtocol) -> None:

@@ -64,7 +64,7 @@ class RemovedSlices:
         return np.where(self.rows[:, :, None], np.where(self.columns[:, None, :], 0.0, weight), pruned)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What was done to one layer.
 

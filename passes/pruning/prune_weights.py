@@ -85,7 +85,11 @@ class PruneWeights(ir.passes.InPlacePass):
         if shift is not None:
             layer.shift_bias(shift)
         return Solution(
-            written, shift, Outcome(damping, statistics.count, moments.varies, time.perf_counter() - started)
+            written,
+            shift,
+            Outcome(
+                damping=damping, samples=statistics.count, varied=moments.varies, seconds=time.perf_counter() - started
+            ),
         )
 
     def _choose_damping(self, weight: Array, plan: LayerPlan, moments: LayerMoments, centred: bool) -> float:

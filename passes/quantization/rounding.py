@@ -16,7 +16,7 @@ FLOAT_TOLERANCE = 1e-3
 """Largest relative Frobenius error for which a shorter float is taken; a float16 without subnormals makes 3e-4."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rounding:
     """What became of one weight.
 
@@ -53,13 +53,13 @@ def round_weights(model: ir.Model, names: Iterable[str], values: Values = "float
 def _round(value: ir.Value, values: Values) -> Rounding:
     name, tensor = str(value.name), value.const_value
     if tensor is None or tensor.dtype not in FLOATS:
-        return Rounding(name, values, 0.0, "it holds no floats that are rounded")
+        return Rounding(name=name, values=values, error=0.0, reason="it holds no floats that are rounded")
     weight = tensor.numpy()
     if weight.dtype.itemsize <= np.dtype(values).itemsize:
-        return Rounding(name, values, 0.0)
+        return Rounding(name=name, values=values, error=0.0)
     rounded = round_to_type(weight, values)
     problem = rounding_problem(weight, rounded, FLOAT_TOLERANCE)
     if problem is not None:
-        return Rounding(name, values, 0.0, problem)
+        return Rounding(name=name, values=values, error=0.0, reason=problem)
     value.const_value = ir.tensor(rounded, name=name)
-    return Rounding(name, values, relative_error(weight, rounded))
+    return Rounding(name=name, values=values, error=relative_error(weight, rounded))

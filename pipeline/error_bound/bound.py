@@ -30,7 +30,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerError:
     """What one changed node adds to the error.
 
@@ -47,7 +47,7 @@ class LayerError:
     norm: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputBound:
     """Bound and measured error of one graph output.
 
@@ -185,14 +185,18 @@ def _unmeasured(changes: list[Change], energies: Mapping[Change, Mapping[str, st
 def _layer_error(change: Change, roots: Mapping[str, float], propagation: Propagation) -> LayerError:
     node = change.after
     error = math.hypot(*(roots[name] for name in change.landings))
-    return LayerError(node.name or change.landings[0], node.op_type, error, propagation.norm(node))
+    return LayerError(
+        node=node.name or change.landings[0], operator=node.op_type, error=error, norm=propagation.norm(node)
+    )
 
 
 def _output_bound(name: str, errors: Mapping[str, Error], tally: _Tally, count: int) -> OutputBound:
     if name in tally.discrete:
-        return OutputBound(name, None, math.nan, f"output {name!r} is discrete ({tally.discrete[name]})")
+        return OutputBound(
+            output=name, bound=None, measured=math.nan, ends_at=f"output {name!r} is discrete ({tally.discrete[name]})"
+        )
     measured = math.sqrt(tally.differences[name] / count)
     error = errors.get(name, 0.0)
     if isinstance(error, str):
-        return OutputBound(name, None, measured, error)
-    return OutputBound(name, error, measured, None)
+        return OutputBound(output=name, bound=None, measured=measured, ends_at=error)
+    return OutputBound(output=name, bound=error, measured=measured, ends_at=None)

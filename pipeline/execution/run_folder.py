@@ -167,7 +167,7 @@ class Solutions(MutableMapping[str, Solution]):
         if arrays is None:
             raise KeyError(layer)
         damping, samples, varied, seconds = arrays["outcome"].tolist()
-        outcome = Outcome(damping, int(samples), bool(varied), seconds)
+        outcome = Outcome(damping=damping, samples=int(samples), varied=bool(varied), seconds=seconds)
         logger.debug("layer %s: solution taken from the run folder", layer)
         return Solution(arrays["weight"], arrays.get("shift"), outcome)
 

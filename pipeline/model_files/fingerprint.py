@@ -36,8 +36,15 @@ def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
             packer.write(block)
             size += len(block)
     opset = model.graph.opset_imports.get("", 0)
+    parameters, nonzero = _count_parameters(model)
     return ModelFacts(
-        path.name if path else "", digest.hexdigest(), size, zipped.count, opset, *_count_parameters(model)
+        name=path.name if path else "",
+        sha256=digest.hexdigest(),
+        bytes=size,
+        gzip_bytes=zipped.count,
+        opset=opset,
+        parameters=parameters,
+        nonzero=nonzero,
     )
 
 
@@ -108,7 +115,7 @@ def versions() -> dict[str, str]:
     return version_of
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """A model file.
 

@@ -29,7 +29,7 @@ UNKNOWN_OPERATOR = ("No Op registered", "is not a registered", "No opset import"
 """What ONNX Runtime says of an operator that it does not know."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedModel:
     """An opened model.
 

@@ -17,7 +17,7 @@ _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 Given = str | float | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Goals:
     """What the compressed model must keep to; None = free.
 
@@ -76,11 +76,11 @@ def read_goals(max_drop: Given, speedup: Given, latency: Given, max_size: Given,
     if faster is not None and faster <= 1.0:
         raise InputError(f"speedup is {speedup}, expected more than 1: 2 is twice as fast")
     return Goals(
-        drop,
-        faster,
-        _read("latency", latency, _MILLISECONDS, "a time such as 5ms"),
-        _whole(_read("max-size", max_size, _BYTES, "a size such as 500KB or 2MB")),
-        _whole(_read("max-macs", max_macs, _COUNTS, "a number such as 40M")),
+        max_drop=drop,
+        speedup=faster,
+        latency=_read("latency", latency, _MILLISECONDS, "a time such as 5ms"),
+        max_size=_whole(_read("max-size", max_size, _BYTES, "a size such as 500KB or 2MB")),
+        max_macs=_whole(_read("max-macs", max_macs, _COUNTS, "a number such as 40M")),
     )
 
 

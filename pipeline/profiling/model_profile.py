@@ -48,7 +48,7 @@ TRACE_SECONDS, TRACE_RUNS = 5.0, (5, 50)
 """How long the nodes of a model are timed, and in how many runs."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
     """One batch size.
 
@@ -92,7 +92,7 @@ class Cost:
     nodes: tuple[NodeTime, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Profile:
     """What `profile` measured.
 

@@ -22,7 +22,7 @@ from netsurgeon.pipeline.trimming import TrimFacts
 SCHEMA = 2
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerFacts:
     """One pruned layer.
 
@@ -62,7 +62,7 @@ class LayerFacts:
         return 1.0 - self.kept / self.weights
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
     """The evidence.
 

@@ -41,7 +41,7 @@ FULL = 0.97
 """A file of at least this share of the largest size allowed is as large as it may be."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """What the search ends with.
 
@@ -92,7 +92,13 @@ def search(evaluator: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
             f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
         )
-    return SearchResult(chosen, applied, proven, _marked(evaluator.points, chosen, size), structure.timed)
+    return SearchResult(
+        candidate=chosen,
+        applied=applied,
+        proven=proven,
+        points=_marked(evaluator.points, chosen, size),
+        timed=structure.timed,
+    )
 
 
 def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:

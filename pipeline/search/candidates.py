@@ -51,7 +51,7 @@ class Fold:
     drop_evaluator: DropEvaluator
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchContext:
     """What candidates are made and judged with.
 
@@ -93,7 +93,7 @@ class SearchContext:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Structure:
     """A structure to be pruned.
 
@@ -112,7 +112,7 @@ class Structure:
     timed: Timed | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A model that was made for real: the share of weights kept, its estimated drop, and bytes of its file.
 
@@ -222,7 +222,7 @@ class CandidateEvaluator:
         selection = self.context.selection
         if trim is not None:
             selection = trimmed_selection(selection, trim, self.context.options)
-        return Structure(level, trim, selection, macs, timed)
+        return Structure(level=level, trim=trim, selection=selection, macs=macs, timed=timed)
 
     def time(self, structures: Structures, level: int) -> Timed:
         """Time a structure without correcting it: how long a kernel takes does not depend on its weights' values."""
@@ -265,7 +265,12 @@ class CandidateEvaluator:
                 sizes.append(self.context.size(model))
             kept_candidate = {"evidence": dataclasses.asdict(pool_folds(evidence)), "bytes": round(np.mean(sizes))}
             work.keep_facts(name, kept_candidate)
-        result = Candidate(structure, kept, DropEstimate(**kept_candidate["evidence"]), kept_candidate["bytes"])
+        result = Candidate(
+            structure=structure,
+            kept=kept,
+            evidence=DropEstimate(**kept_candidate["evidence"]),
+            bytes=kept_candidate["bytes"],
+        )
         drop, bound = result.evidence.drop, result.evidence.high
         logger.info(
             "candidate: %.4f of the weights kept, drop %.4f (bound %.4f), %d bytes", kept, drop, bound, result.bytes
@@ -283,11 +288,18 @@ class CandidateEvaluator:
             return self.context.size(self.applied(candidate.structure, candidate.kept).model)
         return candidate.bytes
 
-    def note(self, kind: str, structure: Structure, **result: float | None) -> None:
-        """Remember what was tried."""
+    def note(self, kind: str, structure: Structure, **result: Any) -> None:
+        """Remember what was tried: a point of this kind, with other fields of `Point`."""
         timed = structure.timed
-        times = (timed.model, timed.speedup) if timed else (None, None)
-        self.points.append(Point(kind, structure.macs, *times, **result))  # type: ignore[arg-type]
+        self.points.append(
+            Point(
+                kind=kind,
+                macs=structure.macs,
+                milliseconds=timed.model if timed else None,
+                speedup=timed.speedup if timed else None,
+                **result,
+            )
+        )
 
     def _made(self, pruner: Pruner, structure: Structure, kept: float) -> AppliedPlan:
         """A pruner's candidate; those that may be delivered are held."""

@@ -24,7 +24,7 @@ from netsurgeon.pipeline.trimming import TrimPlan
 from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, Inputs, Validation, paired_proportion_ci
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GoalSearch:
     """A search for some goals on some inputs.
 

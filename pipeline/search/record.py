@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from netsurgeon.pipeline.model_files import DataFacts
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
     """Something the search has tried.
 
@@ -41,7 +41,7 @@ class Point:
     chosen: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchFacts:
     """How the goals were met.
 

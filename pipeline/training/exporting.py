@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 """Largest difference between PyTorch and ONNX Runtime, relative to the output's scale."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Exported:
     """A model that was written.
 

@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 """Largest difference between the trimmed network and the trimmed graph, relative to the output's scale."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Width:
     """One layer after one round: a row of the history.
 

@@ -89,7 +89,7 @@ class RetrainOptions(TrainingOptions):
         return [1.0 - kept ** (number / self.rounds) for number in range(1, self.rounds + 1)]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Round:
     """One round of `retrain`, on the held-out part.
 
@@ -106,7 +106,7 @@ class Round:
     taken: bool
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Retraining:
     """What came out of `retrain`.
 
@@ -287,7 +287,7 @@ def _judged(sparsity: float | None, before: Scores, after: Scores, goes_on: bool
             f"retraining made the model worse on the held-out part ({name} {was:.4g}, now {now:.4g}): more data, a "
             f"smaller --learning-rate or more --steps may help"
         )
-    return Round(sparsity, before, after, goes_on or now <= was)
+    return Round(sparsity=sparsity, before=before, after=after, taken=goes_on or now <= was)
 
 
 def _only_input(source: LoadedModel) -> InputSpec:

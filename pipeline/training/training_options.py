@@ -19,7 +19,7 @@ SURGERY_SHARE = 0.7
 TABLES = ("recipe", "surgery", "trimming")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """Options of all that trains.
 

@@ -29,7 +29,7 @@ PARITY_INPUTS = 64
 TRIMMING = "trimming.csv"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerCount:
     """Parameters of a layer under surgery, and how many of them are kept."""
 
@@ -39,7 +39,7 @@ class LayerCount:
     c: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
     """What came out of `train`.
 
@@ -311,7 +311,7 @@ class _Work:
         if job.surgery is not None:
             plot_history(job.history, self.out / PICTURE)
             last = {row.layer: row for row in job.history}
-            layers = tuple(LayerCount(row.layer, row.size, row.kept, row.c) for row in last.values())
+            layers = tuple(LayerCount(name=row.layer, size=row.size, kept=row.kept, c=row.c) for row in last.values())
         bake(module)  # what is measured is what `export` delivers
         return self._result(module, run, job.recipe.steps, layers, ())
 

@@ -62,7 +62,12 @@ def no_units(model: ir.Model, layers: Sequence[Layer], calibration: Calibration)
     """A plan by which no unit goes."""
     dependencies = find_units(model, calibration)
     removed = np.zeros(len(dependencies.units), bool)
-    return TrimPlan(dependencies, tuple(layers), _candidates(model, dependencies, layers), removed)
+    return TrimPlan(
+        dependencies=dependencies,
+        layers=tuple(layers),
+        candidates=_candidates(model, dependencies, layers),
+        removed=removed,
+    )
 
 
 def choose_units(

@@ -24,7 +24,9 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
     for group in dependencies.groups:
         removed_count = int(removed[list(group.units)].sum())
         if removed_count:
-            groups.append(GroupFacts(group.node, group.operators, len(group.units), removed_count))
+            groups.append(
+                GroupFacts(node=group.node, operators=group.operators, units=len(group.units), removed=removed_count)
+            )
     macs = multiply_adds(dependencies)
     return TrimFacts(
         asked=None if options.trim is None else options.trim_goal,
@@ -39,7 +41,7 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GroupFacts:
     """Units that lie on the same axes: the node that makes them, the operators they touch, how many, how many went."""
 
@@ -49,7 +51,7 @@ class GroupFacts:
     removed: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrimFacts:
     """What became of the units.
 

@@ -31,10 +31,10 @@ def remove_units(
         runtime: how sessions are made.
     """
     if not removed.any():
-        return Trimmed(masked, removed, (), None)
+        return Trimmed(model=masked, removed=removed, failed=(), proof=None)
     whole = _attempt(masked, dependencies, removed, feeds, runtime)
     if not isinstance(whole, str):
-        return Trimmed(whole[0], removed, (), whole[1])
+        return Trimmed(model=whole[0], removed=removed, failed=(), proof=whole[1])
     of = np.array([unit.group for unit in dependencies.units])
     failed = []
     for group in np.unique(of[removed]):
@@ -44,9 +44,9 @@ def remove_units(
             removed = removed & (of != group)
     rest = _attempt(masked, dependencies, removed, feeds, runtime) if removed.any() else ""
     if not isinstance(rest, str):
-        return Trimmed(rest[0], removed, tuple(failed), rest[1])
+        return Trimmed(model=rest[0], removed=removed, failed=tuple(failed), proof=rest[1])
     failed += [(dependencies.groups[group], rest) for group in np.unique(of[removed])]
-    return Trimmed(masked, np.zeros_like(removed), tuple(failed), None)
+    return Trimmed(model=masked, removed=np.zeros_like(removed), failed=tuple(failed), proof=None)
 
 
 def _attempt(

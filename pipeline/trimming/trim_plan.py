@@ -18,7 +18,7 @@ from netsurgeon.pipeline.trimming.unit_owners import Owners
 from netsurgeon.pipeline.verification import EquivalenceCheck
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrimPlan:
     """Which units go.
 
@@ -78,7 +78,7 @@ class TrimPlan:
         return result
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trimmed:
     """A model without some units, and the proof.
 

@@ -26,7 +26,7 @@ BOTH_WAYS = 0.5
 """Share of the changed answers that is lost on balance up to which that share grows with them."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DropEstimate:
     """How much worse the compressed model is on some inputs, and what that says of all inputs.
 

@@ -32,7 +32,7 @@ class Fold:
     guide: Samples
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What the model is run on.
 

@@ -25,7 +25,7 @@ from netsurgeon.pipeline.verification.scoring import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """How close one float output of the compressed model is to the dense one's.
 
@@ -51,7 +51,7 @@ class Scores:
     metric: float | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Validation:
     """Dense against compressed on the same samples.
 
@@ -168,13 +168,13 @@ class _Sums:
     def fidelity(self, name: str) -> Fidelity:
         alike = max(self.repeats.values())
         if np.isnan(self.error):
-            return Fidelity(name, float("nan"), float("nan"), alike)
+            return Fidelity(output=name, relative_error=float("nan"), snr_db=float("nan"), alike=alike)
         if self.error == 0.0:
-            return Fidelity(name, 0.0, float("inf"), alike)
+            return Fidelity(output=name, relative_error=0.0, snr_db=float("inf"), alike=alike)
         if self.energy == 0.0:
-            return Fidelity(name, float("inf"), float("-inf"), alike)
+            return Fidelity(output=name, relative_error=float("inf"), snr_db=float("-inf"), alike=alike)
         relative, decibels = np.sqrt(self.error / self.energy), 10.0 * np.log10(self.energy / self.error)
-        return Fidelity(name, float(relative), float(decibels), alike)
+        return Fidelity(output=name, relative_error=float(relative), snr_db=float(decibels), alike=alike)
 
 
 def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[str, Any], count: int) -> None:

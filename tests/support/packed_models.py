@@ -87,7 +87,7 @@ def sparse(shape: tuple[int, ...], sparsity: float, dtype: str = "float32", seed
 
 def pack_as(weight: Array, encoding: Encoding, operator: str = "Identity") -> ir.Model:
     model = model_of(weight, operator)
-    PackWeights([Packing("w", encoding, 0, 0)])(model)
+    PackWeights([Packing(name="w", encoding=encoding, bytes_before=0, bytes_after=0)])(model)
     return model
 
 

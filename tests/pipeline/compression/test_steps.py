@@ -120,7 +120,12 @@ def test_shared_weights_that_lose_nothing_stay_shared() -> None:
 
 def test_what_does_not_hold_after_pruning_is_an_error_unless_it_was_a_wish(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(masked: ir.Model, dependencies: Dependencies, removed: NDArray[np.bool_], *_: Any) -> Trimmed:
-        return Trimmed(masked, np.zeros_like(removed), ((dependencies.groups[0], "it does not hold"),), None)
+        return Trimmed(
+            model=masked,
+            removed=np.zeros_like(removed),
+            failed=((dependencies.groups[0], "it does not hold"),),
+            proof=None,
+        )
 
     monkeypatch.setattr(steps, "remove_units", fail)
     with pytest.raises(CheckFailedError, match=r"but 0.0% .* stay: it does not hold.* up-to:0.3"):

@@ -155,8 +155,12 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    solution = Solution(rng.standard_normal((1, 3, 4)), rng.standard_normal(3), Outcome(0.01, 7, True, 0.5))
-    plain = Solution(rng.standard_normal((1, 2, 2)), None, Outcome(1e-4, 9, False, 0.25))
+    solution = Solution(
+        rng.standard_normal((1, 3, 4)),
+        rng.standard_normal(3),
+        Outcome(damping=0.01, samples=7, varied=True, seconds=0.5),
+    )
+    plain = Solution(rng.standard_normal((1, 2, 2)), None, Outcome(damping=1e-4, samples=9, varied=False, seconds=0.25))
     with RunFolder(tmp_path, {}) as work:
         solved = work.solutions("one")
         assert "a/b" not in solved

@@ -66,5 +66,5 @@ def test_what_cannot_be_meant(given: dict[str, Any], problem: str) -> None:
 
 
 def test_goals_in_words_are_those_of_the_command_line() -> None:
-    goals = Goals(0.01, 1.5, 5.0, 500_000, 40_000_000)
+    goals = Goals(max_drop=0.01, speedup=1.5, latency=5.0, max_size=500_000, max_macs=40_000_000)
     assert str(goals) == "--max-drop 1% --speedup 1.5 --latency 5ms --max-size 500000 --max-macs 40000000"

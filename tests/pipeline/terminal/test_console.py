@@ -172,7 +172,10 @@ def test_outputs_that_are_alike_for_most_inputs_are_told(report: Report) -> None
 
 
 def test_a_bound_that_ends_says_where(comparison: Comparison) -> None:
-    outputs = (OutputBound("y", 2.5, 0.125, None), OutputBound("[z]", None, 0.5, "cell (LSTM): it recurs"))
+    outputs = (
+        OutputBound(output="y", bound=2.5, measured=0.125, ends_at=None),
+        OutputBound(output="[z]", bound=None, measured=0.5, ends_at="cell (LSTM): it recurs"),
+    )
     text = printed(print_comparison, dataclasses.replace(comparison, bound=Bound(40, (), outputs)))
     assert "output 'y' on 40 inputs: error 0.125, L-OBS bound 2.5\n" in text
     assert "output '[z]' on 40 inputs: error 0.5, not bounded: it ends at cell (LSTM): it recurs\n" in text
@@ -211,7 +214,9 @@ def test_an_inspection_lists_layers_their_sum_and_what_is_left_alone() -> None:
 
 def test_units_are_listed_with_what_is_frozen() -> None:
     units: UnitInspection = inspect_units(network())
-    frozen = Frozen("v[0]", 1, 3, 12, "[odd]", "Cast", "it is read elsewhere")
+    frozen = Frozen(
+        value="v[0]", axis=1, indices=3, parameters=12, node="[odd]", operator="Cast", reason="it is read elsewhere"
+    )
     text = printed(print_units, dataclasses.replace(units, name="net.onnx", frozen=(frozen,)))
     assert text.startswith(f"net.onnx: {units.parameters:,} parameters\n")
     (group,) = units.groups
@@ -222,10 +227,13 @@ def test_units_are_listed_with_what_is_frozen() -> None:
 
 def test_the_layer_that_costs_most_comes_first() -> None:
     layers = [
-        LayerSensitivity(name, "Conv", 1200, 0.5, (0.01, 0.02), losses)
+        LayerSensitivity(name=name, operator="Conv", weights=1200, sensitivity=0.5, errors=(0.01, 0.02), losses=losses)
         for name, losses in (("cheap", (0.001, 0.5)), ("[dear]", (0.25, 0.3)), ("middling", (0.01, 1.0)))
     ]
-    text = printed(print_sensitivity, SensitivityInspection("net.onnx", 1234, (0.5, 0.9), tuple(layers)))
+    text = printed(
+        print_sensitivity,
+        SensitivityInspection(name="net.onnx", samples=1234, sparsities=(0.5, 0.9), layers=tuple(layers)),
+    )
     assert text.startswith("net.onnx: measured on 1,234 inputs")
     assert cells(text, "layer")[-2:] == ["at 50%", "at 90%"]
     assert cells(text, "[dear]")[1:] == ["Conv", "1,200", "0.5", "25%", "30%"]

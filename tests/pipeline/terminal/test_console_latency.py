@@ -21,10 +21,20 @@ def cost(name: str, nodes: tuple[NodeTime, ...] = (), memory: int = 3 << 20, on_
 def profile_of(model: Cost, other: Cost | None = None, threads: int | None = None) -> Profile:
     times, ratio = (Spread(2.1, 2.0, 2.2), Ratio(2.0, 1.9, 2.1)) if other else (None, None)
     timings = (
-        Timing(1, "random numbers", 9, Spread(4.2, 4.1, 4.7), times, ratio),
-        Timing(None, "[data].npz", 9, Spread(8.0, 7.5, 8.5), times, ratio),
+        Timing(batch=1, fed="random numbers", rounds=9, model=Spread(4.2, 4.1, 4.7), other=times, speedup=ratio),
+        Timing(batch=None, fed="[data].npz", rounds=9, model=Spread(8.0, 7.5, 8.5), other=times, speedup=ratio),
     )
-    return Profile({}, "a quiet machine [x86], 2 cores", CPU, threads, "all", model, other, timings, ())
+    return Profile(
+        versions={},
+        machine="a quiet machine [x86], 2 cores",
+        provider=CPU,
+        threads=threads,
+        optimisation="all",
+        model=model,
+        other=other,
+        timings=timings,
+        notes=(),
+    )
 
 
 def test_one_model_is_told_alone() -> None:

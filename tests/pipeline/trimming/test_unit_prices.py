@@ -42,7 +42,7 @@ def test_what_is_left_is_corrected(corrected_error: float, monkeypatch: pytest.M
         removed_slices, dense = prune.plan[layer.name].removed_slices, layer.matrix()
         weight = dense if removed_slices is None else np.where(removed_slices.columns[:, None, :], 0.0, dense)
         layer.write(weight)
-        return Solution(weight, None, Outcome(0.01, 1000, True, 0.0))
+        return Solution(weight, None, Outcome(damping=0.01, samples=1000, varied=True, seconds=0.0))
 
     monkeypatch.setattr(PruneWeights, "_prune", only_removed)
     assert corrected_error < 0.5 * digits_error()
