@@ -59,6 +59,7 @@ def test_a_shape_that_the_exporter_noted_wrongly_does_not_count() -> None:
     model = network(EXPONENTIAL)
     model.graph[1].outputs[0].shape = ir.Shape((7,))
     assert observe(model, FEED, Runtime()).shapes["h"] == (3, 4)
+    assert tapped(model, ["h"]).graph.outputs[1].shape is None
     assert model.graph[1].outputs[0].shape == (7,)
 
 
