@@ -108,33 +108,33 @@ def test_inputs_with_different_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_type", "wanted"), [("f8", "f4"), ("u1", "f4"), ("i4", "i8"), ("i8", "i4"), ("?", "i8"), (">f4", "f4")]
+    ("data_type", "model_type"), [("f8", "f4"), ("u1", "f4"), ("i4", "i8"), ("i8", "i4"), ("?", "i8"), (">f4", "f4")]
 )
-def test_safe_casts(given_type: str, wanted: str) -> None:
-    samples = open_samples(np.ones((2, 3), given_type), (InputSpec("x", np.dtype(wanted), (None, 3)),))
+def test_safe_casts(data_type: str, model_type: str) -> None:
+    samples = open_samples(np.ones((2, 3), data_type), (InputSpec("x", np.dtype(model_type), (None, 3)),))
     (feed,) = samples.batches()
-    assert feed["x"].dtype == np.dtype(wanted)
+    assert feed["x"].dtype == np.dtype(model_type)
     assert np.all(feed["x"] == 1)
 
 
-@pytest.mark.parametrize(("given_type", "wanted"), [("f4", "i8"), ("i8", "?"), ("f4", "?")])
-def test_refused_casts(given_type: str, wanted: str) -> None:
+@pytest.mark.parametrize(("data_type", "model_type"), [("f4", "i8"), ("i8", "?"), ("f4", "?")])
+def test_refused_casts(data_type: str, model_type: str) -> None:
     with pytest.raises(InputError, match="convert the data"):
-        open_samples(np.ones((2, 3), given_type), (InputSpec("x", np.dtype(wanted), (None, 3)),))
+        open_samples(np.ones((2, 3), data_type), (InputSpec("x", np.dtype(model_type), (None, 3)),))
 
 
 @pytest.mark.parametrize(
-    ("bad", "wanted", "message"),
+    ("bad", "model_type", "message"),
     [
         (np.nan, "f4", "'x' of sample 5 of the array holds NaN or Inf"),
         (np.inf, "f4", "sample 5 of the array holds NaN or Inf"),
         (1e6, "f2", "sample 5 of the array holds numbers beyond float16"),
     ],
 )
-def test_values_that_are_not_finite(bad: float, wanted: str, message: str) -> None:
+def test_values_that_are_not_finite(bad: float, model_type: str, message: str) -> None:
     data = rows(8).astype(np.float64)
     data[5, 1] = bad
-    samples = open_samples(data, (InputSpec("x", np.dtype(wanted), (None, 3)),), batch_size=2)
+    samples = open_samples(data, (InputSpec("x", np.dtype(model_type), (None, 3)),), batch_size=2)
     with pytest.raises(InputError, match=message):
         list(samples.batches())
 

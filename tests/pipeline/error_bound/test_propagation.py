@@ -49,8 +49,8 @@ def test_it_ends_at_control_flow_that_captures_an_error() -> None:
     x = net.add("Gemm", "x", net.draw(4, 4), net.draw(4))
     branches = {}
     for branch, operator in (("then_branch", "Relu"), ("else_branch", "Abs")):
-        made = helper.make_tensor_value_info(branch, TensorProto.FLOAT, None)
-        branches[branch] = helper.make_graph([helper.make_node(operator, [x], [branch], branch)], branch, [], [made])
+        outline = helper.make_tensor_value_info(branch, TensorProto.FLOAT, None)
+        branches[branch] = helper.make_graph([helper.make_node(operator, [x], [branch], branch)], branch, [], [outline])
     stop = net.add("If", net.constant(np.array(True)), **branches)
     assert str(ended(net, stop, ["N", 4], values(5, 4)).ends_at).startswith(f"{stop} (If)")
 
@@ -58,12 +58,12 @@ def test_it_ends_at_control_flow_that_captures_an_error() -> None:
 def test_a_discrete_value_ends_it() -> None:
     net = Net()
     x = net.add("Gemm", "x", net.draw(4, 9), net.draw(9))
-    chosen = net.add("ArgMax", x, axis=1, keepdims=0)
+    best = net.add("ArgMax", x, axis=1, keepdims=0)
     kept = net.add("Cast", net.add("Cast", x, to=TensorProto.INT32), to=TensorProto.FLOAT)
-    model = net.model(["N", 4], chosen, kept, net.add("Relu", x))
+    model = net.model(["N", 4], best, kept, net.add("Relu", x))
     first, second, third = bound_of(model, damaged(model), values(50, 4)).outputs
     assert (first.bound, math.isnan(first.measured)) == (None, True)
-    assert first.ends_at == f"output {chosen!r} is discrete (int64)"
+    assert first.ends_at == f"output {best!r} is discrete (int64)"
     assert second.bound is None
     assert "discrete" in str(second.ends_at)
     assert third.bound is not None
@@ -81,10 +81,10 @@ def test_shapes_carry_no_error_past_an_end() -> None:
 def test_shapes_that_depend_on_compressed_values_are_not_taken_for_equal() -> None:
     net = Net()
     x = net.add("Relu", net.add("Gemm", "x", net.draw(4, 4), net.draw(4)))
-    found = net.add("NonZero", x)
-    counts = net.add("Cast", net.add("Shape", found), to=TensorProto.FLOAT)
+    places = net.add("NonZero", x)
+    counts = net.add("Cast", net.add("Shape", places), to=TensorProto.FLOAT)
     model = net.model(["N", 4], counts, net.add("Reshape", x, net.add("Shape", x)))
     counted, reshaped = bound_of(model, damaged(model), values(50, 4)).outputs
     assert counted.measured > 0
-    assert counted.ends_at == f"{found} (NonZero): no Lipschitz constant is known for it"
+    assert counted.ends_at == f"{places} (NonZero): no Lipschitz constant is known for it"
     assert reshaped.bound is not None

@@ -76,9 +76,9 @@ def test_a_proto_with_external_data_is_read_from_the_working_folder(
         open_model(model, RUNTIME)
     monkeypatch.chdir(tmp_path)
     assert_runs(open_model(model, RUNTIME).model)
-    given = ir.load("model.onnx")
-    assert_runs(open_model(given, RUNTIME).model)
-    assert isinstance(given.graph.initializers["w"].const_value, ir.ExternalTensor)
+    model_in_file = ir.load("model.onnx")
+    assert_runs(open_model(model_in_file, RUNTIME).model)
+    assert isinstance(model_in_file.graph.initializers["w"].const_value, ir.ExternalTensor)
 
 
 def outside(folder: Path) -> Path:

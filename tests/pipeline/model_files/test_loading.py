@@ -48,10 +48,10 @@ def test_every_kind_of_model_opens(kind: str, tmp_path: Path) -> None:
 
 
 def test_surgery_leaves_the_model_as_given_alone() -> None:
-    given = ir.from_proto(proto())
-    opened = open_model(given, RUNTIME)
+    original = ir.from_proto(proto())
+    opened = open_model(original, RUNTIME)
     opened.model.graph.initializers["w"].const_value = ir.tensor(np.zeros((8, 4), np.float32), name="w")
-    for untouched in (given, opened.original):
+    for untouched in (original, opened.original):
         assert_runs(untouched)
     assert np.abs(run(opened.model) - expected()).max() > 0.1
 
@@ -62,8 +62,8 @@ def test_the_long_name_of_the_standard_operators(kind: str, tmp_path: Path) -> N
     for named in (*model.opset_import, *model.graph.node):
         named.domain = "ai.onnx"
     onnx.save(model, tmp_path / "model.onnx")
-    given: dict[str, Any] = {"text": str(tmp_path / "model.onnx"), "proto": model, "ir": ir.from_proto(model)}
-    opened = open_model(given[kind], RUNTIME)
+    models: dict[str, Any] = {"text": str(tmp_path / "model.onnx"), "proto": model, "ir": ir.from_proto(model)}
+    opened = open_model(models[kind], RUNTIME)
     assert opened.opset == 17
     assert opened.model.graph.opset_imports == {"": 17}
     assert_runs(opened.model)
@@ -113,7 +113,7 @@ def missing_value() -> bytes:
 
 def sparse() -> bytes:
     model = proto()
-    weight = next(each for each in model.graph.initializer if each.name == "w")
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w")
     dense = numpy_helper.to_array(weight).ravel()
     model.graph.initializer.remove(weight)
     places = numpy_helper.from_array(np.arange(dense.size), "w_places")
@@ -184,8 +184,8 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_read_model_says_what_it_read(tmp_path: Path) -> None:
     path = external(tmp_path)
-    model, found, size = read_model(path)
-    assert found == path
+    model, file, size = read_model(path)
+    assert file == path
     assert size == path.stat().st_size + 128
     tensor = model.graph.initializers["w"].const_value
     assert tensor is not None

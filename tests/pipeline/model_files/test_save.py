@@ -63,8 +63,8 @@ def test_a_large_model_has_external_data(tmp_path: Path, monkeypatch: pytest.Mon
         opened = open_model(tmp_path / name, RUNTIME)
         session = ort.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
         np.testing.assert_allclose(session.run(None, {"x": x})[0], expected(), rtol=1e-4, atol=1e-5)
-        found = RUNTIME.session(opened.model).run({"x": x})["z"]
-        np.testing.assert_allclose(found, expected(), rtol=1e-4, atol=1e-5)
+        result = RUNTIME.session(opened.model).run({"x": x})["z"]
+        np.testing.assert_allclose(result, expected(), rtol=1e-4, atol=1e-5)
     assert not isinstance(model.graph.initializers["w"].const_value, ir.ExternalTensor)
 
 
