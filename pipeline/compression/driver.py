@@ -151,5 +151,5 @@ def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
     context.outcomes[step.name] = result.outcome
     context.notes += (_as_message(note, step) for note in result.notes)
     context.warnings += (_as_message(warning, step) for warning in result.warnings)
-    context.records.append(StepRecord(name=step.name, applied=True, facts=step.facts(context)))
+    context.records.append(StepRecord(name=step.name, applied=result.has_changed, facts=step.facts(context)))
     return result.model

@@ -73,12 +73,14 @@ class StepResult:
         outcome: for the steps behind it and for the report.
         notes: what was done to the graph; the driver gives a plain string the code step-note.
         warnings: what the user should know; likewise.
+        has_changed: whether the model differs from the one that was handed over.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
     outcome: Any = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    has_changed: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

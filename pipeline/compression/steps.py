@@ -140,7 +140,8 @@ class RemoveUnits(StepDefaults):
             units = trim or no_units(model, context.selection.layers, calibration)
         except CheckFailedError as error:  # what was not asked for must not stop what was
             text = f"units that nothing reads any more stay: {error}"
-            return StepResult(model=model, warnings=(Message(text, "unread-units-stay", reason=str(error)),))
+            warning = Message(text, "unread-units-stay", reason=str(error))
+            return StepResult(model=model, warnings=(warning,), has_changed=False)
         removed = units.removed if options.keep_dangling_units else with_unread(model, units, options.multiple)
         trimmed = remove_units(model, units.dependencies, removed, proof_feeds(calibration), calibration.runtime)
         if trim:
@@ -149,6 +150,7 @@ class RemoveUnits(StepDefaults):
             model=trimmed.model,
             outcome=trim_facts(model, units, trimmed, options),
             warnings=tuple(_uninformative_proof_warnings(trimmed)),
+            has_changed=bool(trimmed.removed.any()),
         )
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
@@ -190,7 +192,12 @@ class PackWeightsOnDisk(StepDefaults):
             return None
         feed = next(context.calibration.samples.batches())
         packed = pack(model, feed, dataclasses.replace(context.calibration.runtime, provider="cpu"))
-        return StepResult(model=packed.model, outcome=packed.packings, notes=packed.notes)
+        return StepResult(
+            model=packed.model,
+            outcome=packed.packings,
+            notes=packed.notes,
+            has_changed=bool(packed.packings),
+        )
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How many weights are packed."""
