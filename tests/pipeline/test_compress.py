@@ -1,8 +1,6 @@
 """compress from end to end: what it promises of the model it writes and of the report it gives."""
 
-import dataclasses
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -36,7 +34,6 @@ from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.pipeline import compress as compress_module
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.verification.validation import Scores
 
 
@@ -137,67 +134,6 @@ def test_random_inputs_only_by_name() -> None:
 def test_limit() -> None:
     report = compress(perceptron(), inputs(), test=inputs(7), limit=20, sparsity=0.5, **UNIFORM).report
     assert (report.calibration.samples, report.validation.samples) == (20, 7)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("sparsity", "a", "sparsity is 'a', expected a number"),
-        ("sparsity", True, "sparsity is True, expected a number"),
-        ("sparsity", "half", "sparsity is 'half', expected a number or None"),
-        ("method", 3, "method is 3, expected a string"),
-        ("pattern", 2.4, "pattern is 2.4, expected a string or None"),
-        ("uniform", "yes", "uniform is 'yes', expected True or False"),
-        ("layers", {"first": "half"}, "layers is {'first': 'half'}, expected a mapping from strings to numbers"),
-        ("layers", [("first", 0.5)], "expected a mapping from strings to numbers"),
-        ("exclude", 3, "exclude is 3, expected a tuple of strings"),
-        ("exclude", "first", "exclude is 'first', expected a tuple of strings"),
-        ("exclude", (3,), r"exclude is \(3,\), expected a tuple of strings"),
-        ("custom_ops", "first", "custom_ops is 'first', expected a tuple of strings"),
-        ("damping", "auto", "damping is 'auto', expected a number or None"),
-        ("values", 3, "values is 3, expected a string or None"),
-        ("pack", "no", "pack is 'no', expected True or False"),
-        ("batch_size", "32", "batch_size is '32', expected a whole number"),
-        ("limit", 2.5, "limit is 2.5, expected a whole number or None"),
-        ("seed", None, "seed is None, expected a whole number"),
-        ("pictures", {"crop": 224}, "expected a netsurgeon.PictureOptions or None"),
-        ("classes", "classes.txt", "classes is 'classes.txt', expected a pathlib.Path or None"),
-        ("label_offset", 0.5, "label_offset is 0.5, expected a whole number"),
-        ("metric", 3, "metric is 3, expected a string or a function or None"),
-    ],
-)
-def test_a_value_of_the_wrong_type(name: str, value: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        compress(perceptron(), inputs(), **{**UNIFORM, "sparsity": 0.5, name: value})
-
-
-def test_a_model_of_the_wrong_type() -> None:
-    model: Any = 3
-    with pytest.raises(
-        InputError, match=r"the model is of type int, expected a path, a ModelProto or an onnx_ir\.Model"
-    ):
-        compress(model, inputs(), sparsity=0.5, **UNIFORM)
-
-
-def test_every_option_is_checked() -> None:
-    for field in dataclasses.fields(Options):
-        wrong: dict[str, Any] = {field.name: object()}
-        with pytest.raises(InputError, match=f"{field.name} is <object"):
-            Options(**wrong)
-
-
-def test_numbers_of_numpy_and_lists_are_taken() -> None:
-    options: dict[str, Any] = {
-        "sparsity": np.float32(0.5),
-        "limit": np.int64(40),
-        "layers": {"first": np.float32(0.5)},
-        "exclude": ["second"],
-    }
-    result = compress(perceptron(), inputs(), **options, **FAST)
-    report = json.loads(result.report.to_json())
-    assert (report["options"]["sparsity"], report["options"]["layers"]) == (0.5, {"first": 0.5})
-    assert report["calibration"]["samples"] == 40
-    assert json.loads(result.model.metadata_props["netsurgeon"])["sparsity"] == 0.5
 
 
 def test_a_compressed_model_can_be_compressed_again(tmp_path: Path) -> None:
