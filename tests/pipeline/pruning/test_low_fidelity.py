@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+from perceptron_models import calibration_of, perceptron, weights_of
+from perceptron_models import inputs as perceptron_inputs
 
 from netsurgeon.passes.solvers.error_curve import Curve
 from netsurgeon.pipeline.calibration.selection import select
@@ -16,8 +19,12 @@ from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning import low_fidelity, plan, sensitivity
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
-from netsurgeon.pipeline.pruning.low_fidelity import choose_sensitivity_scaling, evaluate_at_low_fidelity
-from netsurgeon.pipeline.pruning.plan import EXPONENTS, SensitivityScaling, spread
+from netsurgeon.pipeline.pruning.low_fidelity import (
+    can_evaluate_at_low_fidelity,
+    choose_sensitivity_scaling,
+    evaluate_at_low_fidelity,
+)
+from netsurgeon.pipeline.pruning.plan import EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification.splits import open_inputs
 
@@ -120,3 +127,23 @@ def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.Mon
         monkeypatch.setattr(low_fidelity, "COMPARED_NUMBERS", numbers)
         low_fidelity._divergences(source.model, [source.model], samples, Calibration(samples, runtime))
     assert counted == [samples.count, 100, low_fidelity.FEWEST_COMPARED]
+
+
+def test_models_are_pruned_side_by_side_as_their_plans_say() -> None:
+    model = ir.from_proto(perceptron())
+    before = ir.to_proto(model).SerializeToString()
+    plans = [Plan({"first": 1000, "second": 300}, {}), Plan({"first": 1500, "second": 200}, {})]
+    selection = select(model, Options())
+    rehearsed = evaluate_at_low_fidelity(model, plans, selection, calibration_of(model, perceptron_inputs()))
+    for asked, pruned in zip(plans, rehearsed, strict=True):
+        arrays = weights_of(pruned)
+        assert [np.count_nonzero(arrays[name]) for name in ("w1", "w2")] == list(asked.keep.values())
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_only_layers_that_take_part_can_be_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ir.from_proto(perceptron())
+    assert can_evaluate_at_low_fidelity(model, ["first", "second"])
+    monkeypatch.setattr(low_fidelity, "WIDEST_REHEARSED", 32)
+    assert can_evaluate_at_low_fidelity(model, ["first"])
+    assert not can_evaluate_at_low_fidelity(model, ["first", "second"])

@@ -1,10 +1,17 @@
 """Plans spread a sparsity over the layers; those that leave no room are refused."""
 
-import pytest
-from perceptron_models import FAST, UNIFORM, inputs, perceptron
+from typing import Any
 
+import onnx_ir as ir
+import pytest
+from perceptron_models import FAST, UNIFORM, calibration_of, inputs, perceptron
+
+from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.pruning.plan import Plan
+from netsurgeon.pipeline.pruning.planning import make_plan
 
 
 @pytest.mark.parametrize(
@@ -24,3 +31,34 @@ def test_sparsities_that_leave_no_room_are_refused(sparsity: float, layers: dict
 def test_a_uniform_sparsity_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="leaves none of 2,688 weights"):
         compress(perceptron(), inputs(), sparsity=0.9999, **UNIFORM)
+
+
+def planned(**options: Any) -> Plan:
+    model, choices = ir.from_proto(perceptron()), Options(**options)
+    return make_plan(model, select(model, choices), calibration_of(model, inputs(40)), choices, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "keep"),
+    [
+        ({"pattern": "2:4"}, {"first": 1024, "second": 320}),
+        ({"pattern": "1:8"}, {"first": 256, "second": 80}),
+        ({"sparsity": 0.75, "uniform": True}, {"first": 512, "second": 160}),
+        ({"sparsity": 0.0}, {"first": 2048, "second": 640}),
+        ({"trim": 0.3}, {"first": 2048, "second": 640}),
+        ({"keep_zeros": True}, {"first": 2048, "second": 640}),
+        ({"sparsity": 0.75, "layers": {"first": 0.5, "second": 0.25}}, {"first": 1024, "second": 480}),
+        ({"sparsity": 0.75, "uniform": True, "layers": {"first": 0.5}}, {"first": 1024, "second": 160}),
+    ],
+)
+def test_what_needs_no_budget_is_not_measured(options: dict[str, Any], keep: dict[str, int]) -> None:
+    plan = planned(**options)
+    assert plan.keep == keep
+    assert not plan.costs
+    assert not plan.prices
+
+
+def test_a_budget_is_spread_by_what_was_measured() -> None:
+    plan = planned(sparsity=0.5)
+    assert sum(plan.keep.values()) == 1344
+    assert set(plan.costs) == set(plan.prices) == {"first", "second"}
