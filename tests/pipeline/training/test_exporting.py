@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.numpy_helper
+import onnx_ir as ir
 import pytest
+from perceptron_models import perceptron
 
 from netsurgeon import cli
 from netsurgeon.models import training
 from netsurgeon.models.runs import load_network
-from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files.loading import read_model
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.training.exporting import check_zeros, export
@@ -64,3 +66,41 @@ def test_an_export_that_is_not_the_network_is_not_delivered(
     with pytest.raises(CheckFailedError, match="ONNX Runtime and PyTorch differ by"):
         export(tmp_path / "run", tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("zeros", "fits"), [([0, 0], True), ([5, 5], True), ([6, 5], False), ([11], False), ([], True)]
+)
+def test_no_zero_of_a_weight_may_be_lost(zeros: list[int], fits: bool) -> None:
+    """Zeros of biases do not stand in for those of weights; more zeros than there were do no harm."""
+    model = ir.from_proto(perceptron())
+    for name, count in (("w1", 5), ("w2", 5), ("b1", 64)):
+        value = model.graph.initializers[name]
+        assert value.const_value is not None
+        array = value.const_value.numpy().copy()
+        array.flat[:count] = 0.0
+        value.const_value = ir.tensor(array, name=name)
+    if fits:
+        check_zeros(model, zeros)
+    else:
+        with pytest.raises(CheckFailedError, match=f"hold 10 zeros, the network's {sum(zeros)}: please report"):
+            check_zeros(model, zeros)
+
+
+def test_a_folder_without_a_trained_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not the folder of a run, which `train --out` makes"):
+        export(tmp_path, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_output_is_no_file_of_the_run(fit: Callable[..., Training], tmp_path: Path) -> None:
+    fit(tmp_path / "run", surgery=False, steps=1)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    with pytest.raises(InputError, match="is an input"):
+        export(tmp_path / "run", tmp_path / "run" / "run.json")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+    exported = export(tmp_path / "run", tmp_path / "model.onnx")
+    assert (exported.parameters, exported.nonzero) == (266_610, pytest.approx(266_610, rel=1e-3))
+    assert exported.bytes == (tmp_path / "model.onnx").stat().st_size
+    assert exported.difference <= 1e-4
+    assert exported.inputs > 1
