@@ -85,7 +85,7 @@ def test_times_that_are_known_are_not_measured() -> None:
 def test_what_is_measured_once_is_kept_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing_table, "ROUNDS", 5)
     kept: list[dict[str, Any]] = []
-    feed = {"x": np.ones((2, 4), np.float32)}
+    feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}
     own, runtime = TimingTable(), Runtime(deployed=True)
     timer = StructureTimer(own, graph("y = Relu(x)"), feed, runtime, lambda now: kept.append(dataclasses.asdict(now)))
     nodes, timed = timer.nodes(), timer.time("abs", lambda: graph("y = Abs(x)"))

@@ -1,6 +1,7 @@
 """What removing weights costs each layer, and what that costs the model's outputs."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import onnx.helper
@@ -14,6 +15,7 @@ from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning import costs as costs_module
+from netsurgeon.pipeline.pruning import sensitivity
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
 
@@ -82,11 +84,11 @@ def test_the_model_is_only_looked_at() -> None:
 def test_fewer_probes_where_each_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between a fewest and a most, as many as the work allows."""
     counts: list[int] = []
-    real = costs_module.measure_sensitivity
+    real = sensitivity.measure_sensitivity
 
-    def noted(*arguments: object) -> dict[str, float]:
-        counts.append(sum(len(feed["x"]) for feed in arguments[2]))  # type: ignore[attr-defined]
-        return real(*arguments)  # type: ignore[arg-type]
+    def noted(model: ir.Model, trials: Any, feeds: Any, runtime: Any) -> dict[str, float]:
+        counts.append(sum(len(feed["x"]) for feed in feeds))
+        return real(model, trials, feeds, runtime)
 
     monkeypatch.setattr(costs_module, "measure_sensitivity", noted)
     for work in (1e12, 0.0):
