@@ -12,7 +12,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights
+from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compress import Compression
+from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.model_files.loading import input_specs
+from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification.validation import Validation
 
 Array: TypeAlias = NDArray[Any]
@@ -63,6 +67,10 @@ def perceptron(dtype: Any = np.float32, opset: int = 17, batch: int | str = "N")
 
 def inputs(count: int = 80, dtype: Any = np.float32) -> Array:
     return random(count, 32, seed=2, dtype=dtype)
+
+
+def calibration_of(model: ir.Model, x: Array) -> Calibration:
+    return Calibration(open_samples({"x": x}, input_specs(model)), Runtime())
 
 
 def weights_of(model: Path | ir.Model) -> dict[str, Array]:

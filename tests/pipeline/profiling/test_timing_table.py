@@ -1,12 +1,21 @@
 """Times that steer a search: each measured once, kept, and read back."""
 
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 from plain_models import DIGITS
+from timed_models import graph
 
 import netsurgeon
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.profiling import timing_table
+from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
+from netsurgeon.pipeline.runtime.session import Runtime
 
 
 def test_a_table_that_is_none(tmp_path: Path) -> None:
@@ -15,3 +24,76 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
         netsurgeon.compress(
             DIGITS / "digits.onnx", DIGITS / "calibration.npz", timings=tmp_path / "table.json", speedup=2
         )
+
+
+def table() -> TimingTable:
+    return TimingTable("a machine", {"first": 0.5, "": 0.25}, {"abc": Timed(2.0, 1.0, 2.5)})
+
+
+@pytest.mark.parametrize("in_report", [False, True])
+def test_a_table_is_read_back_from_itself_or_from_a_report(in_report: bool, tmp_path: Path) -> None:
+    values: dict[str, Any] = dataclasses.asdict(table())
+    document = {"schema": 2, "search": {"timings": values, "points": []}} if in_report else values
+    (tmp_path / "table.json").write_text(json.dumps(document), "utf-8")
+    assert TimingTable.read(tmp_path / "table.json") == table()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"search": null}',
+        '{"search": {"points": []}}',
+        '{"machine": "m", "nodes": {"a": "slow"}, "models": {}}',
+        '{"machine": "m", "nodes": {}, "models": {"abc": {"dense": 1.0}}}',
+        '{"machine": "m", "nodes": {}, "models": {"abc": 1.0}}',
+        '{"machine": "m", "nodes": [], "models": {}}',
+    ],
+)
+def test_what_is_no_table_is_refused_in_a_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text(text, "utf-8")
+    with pytest.raises(InputError, match=r"table\.json holds no timing table .*: give the JSON report of a run"):
+        TimingTable.read(tmp_path / "table.json")
+
+
+def test_a_table_that_is_not_there_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json holds no timing table \(FileNotFoundError\)"):
+        TimingTable.read(tmp_path / "none.json")
+
+
+def test_another_table_is_taken_over_in_place() -> None:
+    own = TimingTable()
+    own.take(table())
+    assert own == table()
+
+
+def never() -> ir.Model:
+    raise AssertionError("the model is needed only where its time is not known")
+
+
+def test_times_that_are_known_are_not_measured() -> None:
+    kept: list[TimingTable] = []
+    timer = StructureTimer(table(), graph("y = Unheard(x)"), {}, Runtime(), kept.append)
+    assert timer.time("abc", never) == Timed(2.0, 1.0, 2.5)
+    assert timer.nodes() == {"first": 0.5, "": 0.25}
+    assert not kept
+
+
+def test_what_is_measured_once_is_kept_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing_table, "ROUNDS", 5)
+    kept: list[dict[str, Any]] = []
+    feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}
+    own, runtime = TimingTable(), Runtime(deployed=True)
+    timer = StructureTimer(own, graph("y = Relu(x)"), feed, runtime, lambda now: kept.append(dataclasses.asdict(now)))
+    nodes, timed = timer.nodes(), timer.time("abs", lambda: graph("y = Abs(x)"))
+    assert len(nodes) == 1
+    assert min(timed.dense, timed.model, timed.speedup) > 0.0
+    assert own.machine
+    assert [len(each["models"]) for each in kept] == [0, 1], "kept after each measurement"
+    assert (timer.nodes(), timer.time("abs", never)) == (nodes, timed)
+    assert len(kept) == 2
+    again = TimingTable.of(json.loads(json.dumps(kept[-1])))
+    assert StructureTimer(again, graph("y = Unheard(x)"), {}, runtime, lambda _: None).time("abs", never) == timed

@@ -1,137 +1,17 @@
-"""Plans: sensitivities are tempered, and the temper whose rehearsal stays closest to the dense model is taken."""
+"""Plans spread a sparsity over the layers; those that leave no room are refused."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+import onnx_ir as ir
 import pytest
-from perceptron_models import FAST, UNIFORM, inputs, perceptron
+from perceptron_models import FAST, UNIFORM, calibration_of, inputs, perceptron
 
-from netsurgeon.passes.solvers.error_curve import Curve
 from netsurgeon.pipeline.calibration.selection import select
-from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
-from netsurgeon.pipeline.pruning import low_fidelity, plan, sensitivity
-from netsurgeon.pipeline.pruning.budget import Cost
-from netsurgeon.pipeline.pruning.costs import measure_costs
-from netsurgeon.pipeline.pruning.low_fidelity import choose_sensitivity_scaling, evaluate_at_low_fidelity
-from netsurgeon.pipeline.pruning.plan import EXPONENTS, SensitivityScaling, spread
-from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.verification.splits import open_inputs
-
-DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
-
-
-def test_temper_raises_to_a_power_and_tilts_from_the_first_layer_to_the_last() -> None:
-    curve = Curve(np.array([1.0, 0.5]), np.array([0.0, 1.0]))
-    costs = {name: Cost(curve, 10, 4.0) for name in ("first", "middle", "last")}
-    changed = [cost.sensitivity for cost in SensitivityScaling(0.5, 1.0).of(costs).values()]
-    np.testing.assert_allclose(changed, 2.0 * np.exp([0.0, 0.5, 1.0]))
-    assert [cost.sensitivity for cost in SensitivityScaling(0.0).of(costs).values()] == [1.0, 1.0, 1.0]
-    assert [cost.sensitivity for cost in SensitivityScaling(1.0).of(costs).values()] == [4.0, 4.0, 4.0]
-
-
-def test_the_closest_rehearsal_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compared with rehearsals of our own, on the inputs that the plans are compared on."""
-    runtime, options = Runtime(), Options(sparsity=0.85, limit=240)
-    source = open_model(DIGITS / "digits.onnx", runtime)
-    model, inputs = source.model, open_inputs(source, DIGITS / "calibration.npz", None, options)
-    calibration, selection = Calibration(inputs.calibration, runtime), select(model, options)
-    costs = measure_costs(model, selection, calibration, lambda *_: None, 0.15)
-    keep = round(0.15 * sum(selection.sizes.values()))
-    compared: list[list[float]] = []
-    real = low_fidelity._divergences
-
-    def noted(*given: Any) -> list[float]:
-        compared.append(found := real(*given))
-        return found
-
-    monkeypatch.setattr(low_fidelity, "_divergences", noted)
-    chosen = choose_sensitivity_scaling(model, costs, keep, selection, calibration, lambda *_: None)
-    (one, other), (tilted, tilted_other) = compared[:2], compared[2:]  # the two parts of the inputs take turns
-    found = np.mean([[*one, *tilted], [*other, *tilted_other]], axis=0)
-    assert len(set(found)) == len(found) > len(EXPONENTS)
-
-    parts = calibration.samples.split(0.5, np.random.default_rng(0))
-    plans = [spread(costs, keep, selection, chosen)]
-    losses = [
-        real(model, evaluate_at_low_fidelity(model, plans, selection, Calibration(part, runtime)), others, calibration)
-        for part, others in (parts, parts[::-1])
-    ]
-    assert np.mean(losses) == pytest.approx(min(found), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("count", "batch", "sizes"),
-    [
-        (95, None, []),
-        (96, None, [(48, 48)] * 2),
-        (1023, None, [(512, 511), (511, 512)]),
-        (1024, None, [(512, 512)]),
-        (1500, None, [(512, 512)]),
-        (128, 128, []),
-    ],
-)
-def test_parts_take_turns_where_inputs_are_few(count: int, batch: int | None, sizes: list[tuple[int, int]]) -> None:
-    specs = [InputSpec("x", np.dtype(np.float32), (batch, 1))]
-    samples = open_samples({"x": np.arange(count, dtype=np.float32)[:, None]}, specs)
-    parts = [
-        tuple({value for feed in part.batches() for value in feed["x"].ravel().tolist()} for part in pair)
-        for pair in low_fidelity._evaluation_parts(Calibration(samples, Runtime()))
-    ]
-    assert [(len(one), len(other)) for one, other in parts] == sizes
-    assert all(one.isdisjoint(other) for one, other in parts)
-    assert parts[1:] == [pair[::-1] for pair in parts[:1]][: len(parts) - 1]
-
-
-@pytest.mark.parametrize(
-    "losses", [[0.0, 0.0, 0.0], [np.nan, np.nan, np.nan], [np.inf, np.nan, np.inf], [-1e-16, 0, 0]]
-)
-def test_the_usual_temper_where_nothing_can_be_compared(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
-    assert _chosen(monkeypatch, [losses]) == SensitivityScaling()
-
-
-def test_a_rehearsal_that_is_not_finite_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _chosen(monkeypatch, [[np.nan, 0.2, 0.3], [0.19, np.nan]]) == SensitivityScaling(
-        EXPONENTS[1], plan.DEPTH_BIASES[1]
-    )
-
-
-def _chosen(monkeypatch: pytest.MonkeyPatch, losses: list[list[float]]) -> SensitivityScaling:
-    """The temper of a network whose rehearsals diverge by so much, round by round, whichever inputs they take."""
-    runtime, options = Runtime(), Options(sparsity=0.85, limit=240)
-    source = open_model(DIGITS / "digits.onnx", runtime)
-    calibration = Calibration(open_inputs(source, DIGITS / "calibration.npz", None, options).calibration, runtime)
-    selection = select(source.model, options)
-    curve = Curve(np.array([1.0, 0.5]), np.array([0.0, 1.0]))
-    costs = {name: Cost(curve, size, 1.0) for name, size in selection.sizes.items()}
-    given = iter([each for each in losses for _ in range(2)])
-    monkeypatch.setattr(low_fidelity, "evaluate_at_low_fidelity", lambda *_: [])
-    monkeypatch.setattr(low_fidelity, "_divergences", lambda *_: next(given))
-    return choose_sensitivity_scaling(source.model, costs, 1000, selection, calibration, lambda *_: None)
-
-
-def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime, options = Runtime(), Options(sparsity=0.85, limit=240)
-    source = open_model(DIGITS / "digits.onnx", runtime)
-    samples = open_inputs(source, DIGITS / "calibration.npz", None, options).calibration
-    counted: list[int] = []
-    real = sensitivity.output_divergence
-
-    def noted(dense: Any, changed: Any) -> float:
-        counted.append(sum(len(next(iter(batch.values()))) for batch in dense))
-        return real(dense, changed)
-
-    monkeypatch.setattr(low_fidelity, "output_divergence", noted)
-    for numbers in (low_fidelity.COMPARED_NUMBERS, 1000, 10):  # ten classes
-        monkeypatch.setattr(low_fidelity, "COMPARED_NUMBERS", numbers)
-        low_fidelity._divergences(source.model, [source.model], samples, Calibration(samples, runtime))
-    assert counted == [samples.count, 100, low_fidelity.FEWEST_COMPARED]
+from netsurgeon.pipeline.pruning.plan import Plan
+from netsurgeon.pipeline.pruning.planning import make_plan
 
 
 @pytest.mark.parametrize(
@@ -151,3 +31,34 @@ def test_sparsities_that_leave_no_room_are_refused(sparsity: float, layers: dict
 def test_a_uniform_sparsity_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="leaves none of 2,688 weights"):
         compress(perceptron(), inputs(), sparsity=0.9999, **UNIFORM)
+
+
+def planned(**options: Any) -> Plan:
+    model, choices = ir.from_proto(perceptron()), Options(**options)
+    return make_plan(model, select(model, choices), calibration_of(model, inputs(40)), choices, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "keep"),
+    [
+        ({"pattern": "2:4"}, {"first": 1024, "second": 320}),
+        ({"pattern": "1:8"}, {"first": 256, "second": 80}),
+        ({"sparsity": 0.75, "uniform": True}, {"first": 512, "second": 160}),
+        ({"sparsity": 0.0}, {"first": 2048, "second": 640}),
+        ({"trim": 0.3}, {"first": 2048, "second": 640}),
+        ({"keep_zeros": True}, {"first": 2048, "second": 640}),
+        ({"sparsity": 0.75, "layers": {"first": 0.5, "second": 0.25}}, {"first": 1024, "second": 480}),
+        ({"sparsity": 0.75, "uniform": True, "layers": {"first": 0.5}}, {"first": 1024, "second": 160}),
+    ],
+)
+def test_what_needs_no_budget_is_not_measured(options: dict[str, Any], keep: dict[str, int]) -> None:
+    plan = planned(**options)
+    assert plan.keep == keep
+    assert not plan.costs
+    assert not plan.prices
+
+
+def test_a_budget_is_spread_by_what_was_measured() -> None:
+    plan = planned(sparsity=0.5)
+    assert sum(plan.keep.values()) == 1344
+    assert set(plan.costs) == set(plan.prices) == {"first", "second"}

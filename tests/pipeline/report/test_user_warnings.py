@@ -1,15 +1,27 @@
 """What a user should know of a result is said, and only where there is something to say."""
 
 import json
+from typing import Any
 
+import numpy as np
+import onnx.helper
+import onnx_ir as ir
+import pytest
 from perceptron_models import (
     UNIFORM,
     Array,
+    built,
     inputs,
     perceptron,
+    random,
 )
 
+from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.report.report import LayerFacts
+from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, unmeasured
+from netsurgeon.pipeline.verification.validation import Fidelity, Scores, Validation
 
 
 def test_layers_that_lost_everything_are_named() -> None:
@@ -29,3 +41,62 @@ def test_a_metric_without_a_number_is_a_warning() -> None:
     result = compress(perceptron(), inputs(), sparsity=0.5, metric=metric, **UNIFORM)
     assert sum("the metric gives NaN" in each for each in result.report.warnings) == 2
     assert json.loads(result.report.to_json())["validation"]["dense"]["metric"] is None
+
+
+def validation(samples: int = 10, outputs: tuple[Fidelity, ...] = (), **metrics: float | None) -> Validation:
+    dense, compressed = (Scores(None, None, metrics.get(name)) for name in ("dense", "compressed"))
+    return Validation(samples, True, outputs, None, None, None, dense, compressed)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "named"),
+    [
+        ({}, []),
+        ({"dense": 0.5, "compressed": 0.0}, []),
+        ({"dense": np.nan, "compressed": 0.5}, ["dense"]),
+        ({"dense": 0.5, "compressed": np.nan}, ["compressed"]),
+        ({"dense": np.nan, "compressed": np.nan}, ["dense", "compressed"]),
+    ],
+)
+def test_a_metric_that_is_no_number_names_the_model(metrics: dict[str, Any], named: list[str]) -> None:
+    warnings = list(unmeasured(validation(**metrics)))
+    assert [warning.data["model"] for warning in warnings] == named
+    assert {warning.code for warning in warnings} <= {"metric-nan"}
+
+
+@pytest.mark.parametrize(("samples", "same", "warned"), [(10, 5, False), (10, 6, True), (1, 1, False), (2, 2, True)])
+def test_outputs_that_most_inputs_share_are_named(samples: int, same: int, warned: bool) -> None:
+    outputs = (Fidelity("fine", 0.1, 20.0, 1 if samples > 2 else 0), Fidelity("dull", 0.1, 20.0, same))
+    warnings = list(alike(validation(samples, outputs)))
+    assert [warning.data for warning in warnings] == (
+        [{"output": "dull", "alike": same, "samples": samples}] if warned else []
+    )
+
+
+def facts(name: str, kept: int) -> LayerFacts:
+    return LayerFacts(name, "Gemm", (1, 2, 5), 10, kept, None, 0.01, 80, 0.0, "dense", 40, 40, 0.0)
+
+
+def test_of_many_emptied_layers_three_are_listed_and_all_are_in_the_data() -> None:
+    names = ["a", "b", "c", "d"]
+    (warning,) = emptied([facts("kept", 1), *(facts(name, 0) for name in names)])
+    assert warning.startswith("no weight is left in a, b, c, …: ")
+    assert warning.data == {"layers": names}
+    assert next(iter(emptied([facts(name, 0) for name in names[:3]]))).startswith("no weight is left in a, b, c: ")
+    assert not list(emptied([facts("kept", 1)]))
+
+
+def test_a_file_that_grew_says_whether_shared_weights_are_why() -> None:
+    plain = select(ir.from_proto(perceptron()), Options())
+    assert not list(grown(1000, 999, plain))
+    assert not list(grown(1000, 1000, plain))
+    (warning,) = grown(1000, 1234, plain)
+    assert warning.startswith("the file has become larger, 1,000 → 1,234 bytes; leave layers out")
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("MatMul", ["h", "w"], ["y"], name="second"),
+    ]
+    sharing = select(ir.from_proto(built(nodes, {"w": random(32, 32)}, end=("N", 32))), Options())
+    (warning,) = grown(1000, 1234, sharing)
+    assert "bytes: 2 layers share their weights and got some of their own; leave" in warning
+    assert warning.data == {"dense": 1000, "compressed": 1234, "sharing": 2}

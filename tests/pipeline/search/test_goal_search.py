@@ -52,7 +52,7 @@ def test_labels_of_the_test_inputs_decide_nothing(network: Path, guiding: Data, 
 
 
 def test_the_final_measurement_has_the_last_word(network: Path, guiding: Data, tmp_path: Path) -> None:
-    goal: Any = {**FAST, "max_drop": "2%", "uniform": True}
+    goal: Any = {**FAST, "max_drop": "2%"}
     strange = labelled(network, 300, seed=3, scale=30.0)  # nothing like what guided the search
     with pytest.raises(CheckFailedError, match="is missed: on the 300 inputs of the final measurement the drop is"):
         netsurgeon.compress(network, guiding, test=strange, output=tmp_path / "small.onnx", **goal)

@@ -1,5 +1,6 @@
 """Structures that are fast or small enough: by multiply-adds, by times, and by times that were recorded."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,19 @@ from searched_models import FAST, Data
 import netsurgeon
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.model_files.loading import open_model
+from netsurgeon.pipeline.options.goals import Goals
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.profiling import model_profile
+from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.report.report import as_json
 from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator, SearchContext
 from netsurgeon.pipeline.search.goal_search import candidate_options
-from netsurgeon.pipeline.trimming.structures import named, order_units
+from netsurgeon.pipeline.search.structure_search import RESERVE, fast_enough
+from netsurgeon.pipeline.trimming.structures import Structures, named, order_units
 from netsurgeon.pipeline.verification.splits import open_inputs
 
 
@@ -90,3 +97,92 @@ def _slow_machine(network: Path, guiding: Data, final: Data) -> dict[str, Any]:
     names = [named(structures.plan(level).removed) for level in range(structures.top + 1)]
     times = [{"dense": 2000.0, "model": 2000.0 * share, "speedup": 1.0 / share} for share in shares]
     return {"machine": "made up", "nodes": {"x": 1.0}, "models": dict(zip(names, times, strict=True))}
+
+
+def bench(network: Path, guiding: Data, table: TimingTable | None = None) -> CandidateEvaluator:
+    """What structures are timed with: by a table, on a ladder of all numbers of units."""
+    runtime, options = Runtime(), Options(sparsity=0.0, round_to=1)
+    source = open_model(network, runtime)
+    calibration = Calibration(open_inputs(source, guiding, None, options).calibration, runtime)
+    context = SearchContext(
+        dense=source.model,
+        selection=select(source.model, options),
+        folds=(),
+        calibration=calibration,
+        clock=StructureTimer(table or TimingTable(), source.model, {}, runtime, lambda _: None),
+        size=lambda _: 0,
+        options=options,
+        progress=lambda *_: None,
+        work=RunFolder(None, {}),
+        steps=(),
+    )
+    return CandidateEvaluator(context)
+
+
+@pytest.fixture(scope="module")
+def ladder(network: Path, guiding: Data) -> Structures:
+    structures, _ = fast_enough(bench(network, guiding), Goals(max_macs=10**9))
+    return structures
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.2])
+def test_no_more_units_go_than_the_multiply_adds_ask_for(
+    share: float, network: Path, guiding: Data, ladder: Structures
+) -> None:
+    """As good as none: structures that differ by less than a hundredth of the work are taken for the same."""
+    limit = int(share * ladder.macs(0))
+    tools = bench(network, guiding)
+    structures, site = fast_enough(tools, Goals(max_macs=limit))
+    assert site.macs is not None
+    assert limit - 0.03 * ladder.macs(0) <= site.macs <= limit
+    assert site.macs == structures.macs(site.level)
+    assert site.trim is not None
+    assert site.trim.removed.sum() == structures.cuts[site.level]
+    assert {point.kind for point in tools.points} == {"structure"}
+    assert tools.points[0].macs == ladder.macs(0)
+
+
+def test_where_the_dense_model_will_do_no_unit_goes(network: Path, guiding: Data, ladder: Structures) -> None:
+    tools = bench(network, guiding)
+    _, site = fast_enough(tools, Goals(max_macs=int(ladder.macs(0))))
+    assert (site.level, site.trim) == (0, None)
+    assert len(tools.points) == 1
+
+
+def test_where_all_units_are_not_enough_the_rest_is_described(network: Path, guiding: Data, ladder: Structures) -> None:
+    least, most = ladder.macs(ladder.top), ladder.macs(0)
+    with pytest.raises(CheckFailedError, match=rf"all units gone .* is one of {least:,.0f} of {most:,.0f} multiply"):
+        fast_enough(bench(network, guiding), Goals(max_macs=int(least) - 1))
+
+
+def timed(ladder: Structures, dense: float = 100.0) -> TimingTable:
+    """A machine that takes as long as there is to do."""
+    names = [named(ladder.plan(level).removed) for level in range(ladder.top + 1)]
+    shares = [ladder.macs(level) / ladder.macs(0) for level in range(ladder.top + 1)]
+    models = {name: Timed(dense, dense * share, 1.0 / share) for name, share in zip(names, shares, strict=True)}
+    return TimingTable("made up", {"x": 1.0}, models)
+
+
+@pytest.mark.parametrize("goals", [Goals(speedup=2.0), Goals(latency=50.0), Goals(speedup=1.2, latency=50.0)])
+def test_a_structure_is_a_little_faster_than_was_asked_for(
+    goals: Goals, network: Path, guiding: Data, ladder: Structures
+) -> None:
+    _, site = fast_enough(bench(network, guiding, timed(ladder)), goals)
+    assert site.timed is not None
+    assert 2.0 * RESERVE <= site.timed.speedup < 2.0 * RESERVE * 1.1
+    assert site.timed.model == pytest.approx(100.0 / site.timed.speedup)
+
+
+def test_a_goal_of_time_that_nothing_meets_names_the_time(network: Path, guiding: Data, ladder: Structures) -> None:
+    with pytest.raises(CheckFailedError, match=r"--latency 0.1ms cannot be met: .* times as fast \([\d.]+ ms\), with"):
+        fast_enough(bench(network, guiding, timed(ladder)), Goals(latency=0.1))
+
+
+def test_time_and_work_must_both_be_met(network: Path, guiding: Data, ladder: Structures) -> None:
+    limit = int(0.3 * ladder.macs(0))
+    _, site = fast_enough(bench(network, guiding, timed(ladder)), Goals(speedup=1.5, max_macs=limit))
+    assert site.macs is not None
+    assert site.macs <= limit
+    _, slower = fast_enough(bench(network, guiding, timed(ladder)), Goals(speedup=1.5))
+    assert slower.level < site.level
+    assert dataclasses.astuple(Goals(speedup=1.5)) != dataclasses.astuple(Goals(speedup=1.5, max_macs=limit))

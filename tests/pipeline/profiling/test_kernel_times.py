@@ -1,0 +1,83 @@
+"""Time of each node, from ONNX Runtime's profiler: nodes of the graph that runs, summed over turns of loops."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from timed_models import graph
+
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.profiling import kernel_times
+from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times
+from netsurgeon.pipeline.runtime.session import Runtime
+
+
+def test_node_times_sum_the_turns_of_a_loop() -> None:
+    model = graph(
+        """
+        n = Constant<value_int = 5>()
+        go = Constant<value = bool {1}>()
+        h = Relu(x)
+        y = Loop (n, go, h) <body = turn (int64 i, bool c, float[N,4] v) => (bool d, float[N,4] w) {
+            d = Identity(c)
+            w = Sin(v)
+        }>
+        """
+    )
+    nodes = node_times(model, {"x": np.ones((2, 4), np.float32)}, Runtime(deployed=True), runs=3)
+    operators = [node.operator for node in nodes]
+    assert operators.count("Sin") == 1  # five turns, one node
+    assert {"Relu", "Loop"} <= set(operators)
+    assert all(node.milliseconds >= 0.0 for node in nodes)
+
+
+def test_the_graph_is_that_of_the_level_of_optimisation() -> None:
+    model, feed = graph("h = Identity(x) y = Relu(h)"), {"x": np.ones((1, 4), np.float32)}
+    plain, optimised = (node_times(model, feed, Runtime(optimisation=level), 2) for level in ("off", "all"))
+    assert [node.operator for node in plain] == ["Identity", "Relu"]
+    assert [node.operator for node in optimised] == ["Relu"]
+
+
+def test_a_model_that_cannot_run_on_the_feed_is_a_failed_check() -> None:
+    with pytest.raises(CheckFailedError):
+        node_times(graph("y = Relu(x)"), {"x": np.ones((1, 5), np.float32)}, Runtime(), runs=1)
+
+
+def test_nothing_is_left_to_the_cpu_where_the_cpu_was_asked_for() -> None:
+    """The model is not even loaded."""
+    assert left_to_the_cpu(graph("y = Unheard(x)"), {}, Runtime()) == ()
+
+
+def kernel(name: str, start: int, length: int, **more: Any) -> dict[str, Any]:
+    arguments = {"op_name": "Relu", "provider": "CPUExecutionProvider", **more}
+    return {"cat": "Node", "name": f"{name}_kernel_time", "ts": start, "dur": length, "args": arguments}
+
+
+def whole_run(start: int, length: int) -> dict[str, Any]:
+    return {"cat": "Session", "name": "model_run", "ts": start, "dur": length}
+
+
+def test_a_node_costs_the_median_of_its_sums_over_the_last_runs() -> None:
+    """Runs that warm up do not count, nor does what is no kernel; a node that a run leaves out costs nothing there."""
+    events = [
+        kernel("a", 1, 9000),
+        whole_run(0, 10_000),  # warms up
+        *(event for run in range(3) for event in (whole_run(20_000 + 1000 * run, 900),)),
+        *(kernel("a", 20_010 + 1000 * run, length) for run, length in enumerate((100, 300, 200))),
+        *(kernel("a", 20_500 + 1000 * run, 50) for run in range(3)),  # a second turn of a loop
+        kernel("b", 20_005, 80),
+        {"cat": "Node", "name": "a_fence_before", "ts": 20_011, "dur": 7000, "args": {"op_name": "Relu"}},
+    ]
+    times = kernel_times._medians(events, 3)
+    assert times == (
+        NodeTime("b", "Relu", "CPUExecutionProvider", 0.0),
+        NodeTime("a", "Relu", "CPUExecutionProvider", 0.25),
+    ), "in the order in which they ran"
+
+
+def test_nodes_without_names_are_told_apart_by_their_numbers() -> None:
+    events = [whole_run(0, 100), *(kernel("", 1 + at, 10 + at, node_index=str(at)) for at in range(2))]
+    assert [(node.name, node.milliseconds) for node in kernel_times._medians(events, 1)] == [
+        ("#0", 0.01),
+        ("#1", 0.011),
+    ]

@@ -1,0 +1,106 @@
+"""What removing weights costs each layer, and what that costs the model's outputs."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import onnx.helper
+import onnx_ir as ir
+import pytest
+from perceptron_models import built, calibration_of, inputs, perceptron, random
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.pruning.layer_plan import RemovedSlices
+from netsurgeon.passes.solvers.linalg import FactorizationError
+from netsurgeon.pipeline.calibration.selection import select
+from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.pruning import costs as costs_module
+from netsurgeon.pipeline.pruning import sensitivity
+from netsurgeon.pipeline.pruning.budget import Cost
+from netsurgeon.pipeline.pruning.costs import measure_costs
+
+
+def measured(model: ir.Model, options: Options | None = None, gone: RemovedSlices | None = None) -> dict[str, Cost]:
+    selection = select(model, options or Options())
+    if gone is not None:
+        selection = dataclasses.replace(selection, gone={"first": gone})
+    return measure_costs(model, selection, calibration_of(model, inputs(200)), lambda *_: None, 0.5)
+
+
+def test_every_layer_has_a_curve_that_starts_dense_and_only_rises() -> None:
+    costs = measured(ir.from_proto(perceptron()))
+    assert {name: cost.size for name, cost in costs.items()} == {"first": 32 * 64, "second": 64 * 10}
+    for cost in costs.values():
+        assert (cost.curve.kept[0], cost.curve.errors[0]) == (1.0, 0.0)
+        assert (np.diff(cost.curve.kept) < 0.0).all()
+        assert (np.diff(cost.curve.errors) >= 0.0).all()
+        assert 0.9 < cost.curve.errors[-1] / (1.0 + cost.curve.damping) < 1.1, "without weights all is lost"
+        assert cost.sensitivity > 0.0
+
+
+def test_the_same_inputs_give_the_same_costs() -> None:
+    one, other = (measured(ir.from_proto(perceptron())) for _ in range(2))
+    for name, cost in one.items():
+        np.testing.assert_array_equal(cost.curve.errors, other[name].curve.errors)
+        assert cost.sensitivity == other[name].sensitivity
+
+
+def test_layers_with_a_sparsity_of_their_own_are_not_measured() -> None:
+    assert list(measured(ir.from_proto(perceptron()), Options(layers={"first": 0.5}))) == ["second"]
+
+
+def test_a_layer_that_hardly_reaches_the_output_hardly_counts() -> None:
+    """The output is the sum of two layers, of which one is scaled down a thousand times."""
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "loud"], ["h"], name="a"),
+        onnx.helper.make_node("MatMul", ["x", "faint"], ["g"], name="b"),
+        onnx.helper.make_node("Mul", ["g", "scale"], ["k"]),
+        onnx.helper.make_node("Add", ["h", "k"], ["y"]),
+    ]
+    weights = {"loud": random(32, 10), "faint": random(32, 10, seed=1), "scale": np.array(1e-3)}
+    model = ir.from_proto(built(nodes, weights))
+    costs = measured(model)
+    np.testing.assert_allclose(costs["a"].curve.errors[:40], costs["b"].curve.errors[:40], atol=0.15)
+    assert costs["b"].sensitivity < 1e-3 * costs["a"].sensitivity
+
+
+def test_what_trimming_takes_costs_nothing_more() -> None:
+    """Half of the inputs go: the curve is that of the weights that are left."""
+    columns, rows = np.zeros((1, 32), bool), np.zeros((1, 64), bool)
+    columns[0, ::2] = True
+    cost = measured(ir.from_proto(perceptron()), gone=RemovedSlices(columns, rows))["first"]
+    assert cost.size == 16 * 64
+    assert (cost.curve.kept[0], cost.curve.errors[0]) == (1.0, 0.0)
+    assert cost.curve.kept.max() == 1.0
+
+
+def test_the_model_is_only_looked_at() -> None:
+    model = ir.from_proto(perceptron())
+    before = ir.to_proto(model).SerializeToString()
+    measured(model)
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_fewer_probes_where_each_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a fewest and a most, as many as the work allows."""
+    counts: list[int] = []
+    real = sensitivity.measure_sensitivity
+
+    def noted(model: ir.Model, trials: Any, feeds: Any, runtime: Any) -> dict[str, float]:
+        counts.append(sum(len(feed["x"]) for feed in feeds))
+        return real(model, trials, feeds, runtime)
+
+    monkeypatch.setattr(costs_module, "measure_sensitivity", noted)
+    for work in (1e12, 0.0):
+        monkeypatch.setattr(costs_module, "PROBE_WORK", work)
+        measured(ir.from_proto(perceptron()))
+    assert counts == [costs_module.PROBED_INPUTS[1], costs_module.PROBED_INPUTS[0]]
+
+
+def test_a_hessian_without_a_factor_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise FactorizationError("not positive definite")
+
+    monkeypatch.setattr(solvers, "trial", fails)
+    with pytest.raises(FactorizationError, match=r"layer 'first', damping [0-9.e-]+: not positive definite"):
+        measured(ir.from_proto(perceptron()))

@@ -1,0 +1,56 @@
+"""Without PyTorch training is refused, and what it refuses is said in a sentence."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from netsurgeon import cli
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_without_torch_the_user_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("netsurgeon.pipeline.training.torch_checks.importlib.import_module", missing)
+    assert cli.run(["train", "lenet5", "--data", str(mnist), "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == (
+        "error: training needs torch, which is not installed: run `pip install 'netsurgeon[torch]'`\n"
+    )
+    assert cli.run(["export", str(tmp_path / "run"), "-o", str(tmp_path / "x.onnx")]) == 2
+
+
+@pytest.mark.parametrize("name", ["torch", "safetensors", "matplotlib"])
+def test_each_package_that_is_missing_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def some_are_missing(wanted_name: str) -> ModuleType:
+        if wanted_name == name:
+            raise ImportError(wanted_name)
+        return real(wanted_name)
+
+    require_torch()
+    monkeypatch.setattr("netsurgeon.pipeline.training.torch_checks.importlib.import_module", some_are_missing)
+    with pytest.raises(InputError, match=f"training needs {name}, which is not installed: run `pip install") as raised:
+        require_torch()
+    assert isinstance(raised.value.__cause__, ImportError)
+
+
+def test_a_value_that_is_refused_is_said_in_the_users_words() -> None:
+    with pytest.raises(InputError, match=r"^steps is 0$") as raised, value_errors_as_input_errors():
+        raise ValueError("steps is 0")
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="a bug"), value_errors_as_input_errors():
+        raise RuntimeError("a bug")
+    with value_errors_as_input_errors():
+        pass

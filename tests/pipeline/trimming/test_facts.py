@@ -1,0 +1,64 @@
+"""What became of the units is said as it is: which went, which were asked for, what that saves, what stays and why."""
+
+import json
+
+import pytest
+from trimmable_models import FAST, idle_network, normal, pictures, residual_network
+
+from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.trimming.facts import TrimFacts
+
+
+@pytest.fixture(scope="module")
+def result() -> Compression:
+    return compress(residual_network(), {"x": pictures()}, trim=0.3, round_to=1, **FAST)
+
+
+@pytest.fixture(scope="module")
+def facts(result: Compression) -> TrimFacts:
+    assert result.report.trim is not None
+    return result.report.trim
+
+
+def widths(result: Compression) -> dict[str, int]:
+    shapes = {name: value.shape for name, value in result.model.graph.initializers.items()}
+    rows = {name: shapes[name] for name in ("stem", "a1", "a2")}
+    return {name: shape.numpy()[0] for name, shape in rows.items() if shape is not None}
+
+
+def test_the_groups_are_those_whose_tensors_became_narrower(result: Compression, facts: TrimFacts) -> None:
+    left = {"stem": 12, "a1": 16, "a2": 16} | {group.node: group.units - group.removed for group in facts.groups}
+    assert left == widths(result)
+    assert all(0 < group.removed < group.units for group in facts.groups), "what lost nothing is not listed"
+    assert {"Conv"} <= {operator for group in facts.groups for operator in group.operators}
+
+
+def test_multiply_adds_are_those_of_the_model_before_and_after(result: Compression, facts: TrimFacts) -> None:
+    def by_hand(stem: int, a1: int, a2: int) -> int:
+        return 36 * (27 * stem + 18 * stem * (a1 + a2)) + 5 * stem
+
+    assert facts.macs_dense == by_hand(12, 16, 16)
+    assert facts.macs == pytest.approx(by_hand(**widths(result)))
+
+
+def test_what_was_asked_for_stands_beside_what_was_saved(facts: TrimFacts) -> None:
+    assert facts.asked == 0.3 <= facts.saved < 0.4
+    assert (facts.unread, facts.failed) == (0, ())
+    assert facts.proof is not None
+
+
+def test_what_no_unit_owns_is_listed_with_its_reason(facts: TrimFacts) -> None:
+    assert {(frozen["value"], frozen["reason"]) for frozen in facts.frozen} == {
+        ("head", "it is an output of the model")
+    }
+    json.dumps(facts.frozen)
+
+
+def test_units_that_were_left_unread_are_counted_apart() -> None:
+    options = {"sparsity": 0.4, "method": "magnitude", "uniform": True, "round_to": 1, **FAST}
+    facts = compress(idle_network(), {"x": normal(80, 16)}, **options).report.trim
+    assert facts is not None
+    assert facts.asked is None
+    assert facts.unread == 12
+    assert [(group.node, group.units, group.removed) for group in facts.groups] == [("first", 32, 12)]
+    assert facts.macs / facts.macs_dense == pytest.approx(20 / 32)
