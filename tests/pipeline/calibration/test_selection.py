@@ -51,8 +51,8 @@ def test_a_sparsity_of_its_own_fixes_how_many_weights_a_layer_keeps(sparsity: fl
 def test_units_that_go_leave_fewer_weights_to_keep() -> None:
     columns, rows = np.zeros((1, 64), bool), np.zeros((1, 10), bool)
     columns[0, :16] = rows[0, 0] = True
-    whole = selected(layers={"second": 0.5})
-    trimmed = dataclasses.replace(whole, gone={"second": RemovedSlices(columns, rows)})
+    population_size = selected(layers={"second": 0.5})
+    trimmed = dataclasses.replace(population_size, removed_slices={"second": RemovedSlices(columns, rows)})
     assert trimmed.sizes == {"first": FIRST, "second": 48 * 9}
     assert trimmed.fixed == {"second": 48 * 9 // 2}
 

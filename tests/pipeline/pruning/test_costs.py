@@ -20,10 +20,12 @@ from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
 
 
-def measured(model: ir.Model, options: Options | None = None, gone: RemovedSlices | None = None) -> dict[str, Cost]:
+def measured(
+    model: ir.Model, options: Options | None = None, removed_slices: RemovedSlices | None = None
+) -> dict[str, Cost]:
     selection = select(model, options or Options())
-    if gone is not None:
-        selection = dataclasses.replace(selection, gone={"first": gone})
+    if removed_slices is not None:
+        selection = dataclasses.replace(selection, removed_slices={"first": removed_slices})
     return measure_costs(model, selection, calibration_of(model, inputs(200)), lambda *_: None, 0.5)
 
 
@@ -68,7 +70,7 @@ def test_what_trimming_takes_costs_nothing_more() -> None:
     """Half of the inputs go: the curve is that of the weights that are left."""
     columns, rows = np.zeros((1, 32), bool), np.zeros((1, 64), bool)
     columns[0, ::2] = True
-    cost = measured(ir.from_proto(perceptron()), gone=RemovedSlices(columns, rows))["first"]
+    cost = measured(ir.from_proto(perceptron()), removed_slices=RemovedSlices(columns, rows))["first"]
     assert cost.size == 16 * 64
     assert (cost.curve.kept[0], cost.curve.errors[0]) == (1.0, 0.0)
     assert cost.curve.kept.max() == 1.0

@@ -77,7 +77,7 @@ def test_parts_take_turns_where_inputs_are_few(count: int, batch: int | None, si
     samples = open_samples({"x": np.arange(count, dtype=np.float32)[:, None]}, specs)
     parts = [
         tuple({value for feed in part.batches() for value in feed["x"].ravel().tolist()} for part in pair)
-        for pair in low_fidelity._rehearsal_parts(Calibration(samples, Runtime()))
+        for pair in low_fidelity._evaluation_parts(Calibration(samples, Runtime()))
     ]
     assert [(len(one), len(other)) for one, other in parts] == sizes
     assert all(one.isdisjoint(other) for one, other in parts)

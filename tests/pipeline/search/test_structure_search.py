@@ -99,7 +99,7 @@ def _slow_machine(network: Path, guiding: Data, final: Data) -> dict[str, Any]:
     return {"machine": "made up", "nodes": {"x": 1.0}, "models": dict(zip(names, times, strict=True))}
 
 
-def bench(network: Path, guiding: Data, table: TimingTable | None = None) -> CandidateEvaluator:
+def evaluator(network: Path, guiding: Data, table: TimingTable | None = None) -> CandidateEvaluator:
     """What structures are timed with: by a table, on a ladder of all numbers of units."""
     runtime, options = Runtime(), Options(sparsity=0.0, round_to=1)
     source = open_model(network, runtime)
@@ -121,7 +121,7 @@ def bench(network: Path, guiding: Data, table: TimingTable | None = None) -> Can
 
 @pytest.fixture(scope="module")
 def ladder(network: Path, guiding: Data) -> Structures:
-    structures, _ = fast_enough(bench(network, guiding), Goals(max_macs=10**9))
+    structures, _ = fast_enough(evaluator(network, guiding), Goals(max_macs=10**9))
     return structures
 
 
@@ -131,28 +131,28 @@ def test_no_more_units_go_than_the_multiply_adds_ask_for(
 ) -> None:
     """As good as none: structures that differ by less than a hundredth of the work are taken for the same."""
     limit = int(share * ladder.macs(0))
-    tools = bench(network, guiding)
-    structures, site = fast_enough(tools, Goals(max_macs=limit))
-    assert site.macs is not None
-    assert limit - 0.03 * ladder.macs(0) <= site.macs <= limit
-    assert site.macs == structures.macs(site.level)
-    assert site.trim is not None
-    assert site.trim.removed.sum() == structures.cuts[site.level]
-    assert {point.kind for point in tools.points} == {"structure"}
-    assert tools.points[0].macs == ladder.macs(0)
+    search_context = evaluator(network, guiding)
+    structures, structure = fast_enough(search_context, Goals(max_macs=limit))
+    assert structure.macs is not None
+    assert limit - 0.03 * ladder.macs(0) <= structure.macs <= limit
+    assert structure.macs == structures.macs(structure.level)
+    assert structure.trim is not None
+    assert structure.trim.removed.sum() == structures.cuts[structure.level]
+    assert {point.kind for point in search_context.points} == {"structure"}
+    assert search_context.points[0].macs == ladder.macs(0)
 
 
 def test_where_the_dense_model_will_do_no_unit_goes(network: Path, guiding: Data, ladder: Structures) -> None:
-    tools = bench(network, guiding)
-    _, site = fast_enough(tools, Goals(max_macs=int(ladder.macs(0))))
-    assert (site.level, site.trim) == (0, None)
-    assert len(tools.points) == 1
+    search_context = evaluator(network, guiding)
+    _, structure = fast_enough(search_context, Goals(max_macs=int(ladder.macs(0))))
+    assert (structure.level, structure.trim) == (0, None)
+    assert len(search_context.points) == 1
 
 
 def test_where_all_units_are_not_enough_the_rest_is_described(network: Path, guiding: Data, ladder: Structures) -> None:
     least, most = ladder.macs(ladder.top), ladder.macs(0)
     with pytest.raises(CheckFailedError, match=rf"all units gone .* is one of {least:,.0f} of {most:,.0f} multiply"):
-        fast_enough(bench(network, guiding), Goals(max_macs=int(least) - 1))
+        fast_enough(evaluator(network, guiding), Goals(max_macs=int(least) - 1))
 
 
 def timed(ladder: Structures, dense: float = 100.0) -> TimingTable:
@@ -167,22 +167,22 @@ def timed(ladder: Structures, dense: float = 100.0) -> TimingTable:
 def test_a_structure_is_a_little_faster_than_was_asked_for(
     goals: Goals, network: Path, guiding: Data, ladder: Structures
 ) -> None:
-    _, site = fast_enough(bench(network, guiding, timed(ladder)), goals)
-    assert site.timed is not None
-    assert 2.0 * RESERVE <= site.timed.speedup < 2.0 * RESERVE * 1.1
-    assert site.timed.model == pytest.approx(100.0 / site.timed.speedup)
+    _, structure = fast_enough(evaluator(network, guiding, timed(ladder)), goals)
+    assert structure.timed is not None
+    assert 2.0 * RESERVE <= structure.timed.speedup < 2.0 * RESERVE * 1.1
+    assert structure.timed.model == pytest.approx(100.0 / structure.timed.speedup)
 
 
 def test_a_goal_of_time_that_nothing_meets_names_the_time(network: Path, guiding: Data, ladder: Structures) -> None:
     with pytest.raises(CheckFailedError, match=r"--latency 0.1ms cannot be met: .* times as fast \([\d.]+ ms\), with"):
-        fast_enough(bench(network, guiding, timed(ladder)), Goals(latency=0.1))
+        fast_enough(evaluator(network, guiding, timed(ladder)), Goals(latency=0.1))
 
 
 def test_time_and_work_must_both_be_met(network: Path, guiding: Data, ladder: Structures) -> None:
     limit = int(0.3 * ladder.macs(0))
-    _, site = fast_enough(bench(network, guiding, timed(ladder)), Goals(speedup=1.5, max_macs=limit))
-    assert site.macs is not None
-    assert site.macs <= limit
-    _, slower = fast_enough(bench(network, guiding, timed(ladder)), Goals(speedup=1.5))
-    assert slower.level < site.level
+    _, structure = fast_enough(evaluator(network, guiding, timed(ladder)), Goals(speedup=1.5, max_macs=limit))
+    assert structure.macs is not None
+    assert structure.macs <= limit
+    _, slower = fast_enough(evaluator(network, guiding, timed(ladder)), Goals(speedup=1.5))
+    assert slower.level < structure.level
     assert dataclasses.astuple(Goals(speedup=1.5)) != dataclasses.astuple(Goals(speedup=1.5, max_macs=limit))

@@ -52,15 +52,15 @@ def test_costs_are_those_that_one_counts_by_hand(
 ) -> None:
     """Units that cross in one weight save what lies where they cross only once."""
     model, dependencies = analysed
-    gone = removed(dependencies, **counts)
-    assert gone.sum() == sum(counts.values())
+    removed_slices = removed(dependencies, **counts)
+    assert removed_slices.sum() == sum(counts.values())
     parameters, macs = sizes(12 - counts.get("stem", 0), 16 - counts.get("a1", 0), 16 - counts.get("a2", 0))
-    assert multiply_adds(dependencies).total(~gone) == pytest.approx(macs)
+    assert multiply_adds(dependencies).total(~removed_slices) == pytest.approx(macs)
     for save, left, whole in (("parameters", parameters, sizes()[0]), ("macs", macs, sizes()[1])):
-        costs, total = unit_costs(model, dependencies, np.arange(len(gone)), save)
+        costs, total = unit_costs(model, dependencies, np.arange(len(removed_slices)), save)
         assert total == whole
-        assert costs.total(~gone) == pytest.approx(left)
-        assert saved_share(model, dependencies, gone, save) == pytest.approx(1.0 - left / whole)
+        assert costs.total(~removed_slices) == pytest.approx(left)
+        assert saved_share(model, dependencies, removed_slices, save) == pytest.approx(1.0 - left / whole)
 
 
 def test_of_some_candidates_the_other_units_count_as_what_stays(analysed: tuple[ir.Model, Dependencies]) -> None:

@@ -92,7 +92,7 @@ def units_of(plan: TrimPlan, node: str) -> list[int]:
 
 def test_by_the_empty_plan_every_unit_may_go_and_none_does(nothing_goes: TrimPlan) -> None:
     assert not nothing_goes.units
-    assert nothing_goes.gone() == {}
+    assert nothing_goes.removed_slices() == {}
     assert nothing_goes.candidates.tolist() == list(range(12 + 16 + 16))
 
 
@@ -117,7 +117,7 @@ def test_an_empty_choice_comes_back_too(nothing_goes: TrimPlan) -> None:
 
 def test_layers_lose_the_rows_that_make_units_and_the_columns_that_read_them(nothing_goes: TrimPlan) -> None:
     inside = units_of(nothing_goes, "a1")
-    lost = without(nothing_goes, *inside[:4]).gone()
+    lost = without(nothing_goes, *inside[:4]).removed_slices()
     assert set(lost) == {"a1", "b1"}
     assert lost["a1"].rows.sum() == 4
     assert not lost["a1"].columns.any()
