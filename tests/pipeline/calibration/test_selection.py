@@ -119,8 +119,8 @@ def test_a_broken_weight_stops_all_but_what_leaves_it_out(value: float) -> None:
 
 def test_large_models_get_less_effort(monkeypatch: pytest.MonkeyPatch) -> None:
     work = FIRST * 32 + SECOND * 64
-    monkeypatch.setattr(selection, "PATIENT_WORK", work)
-    assert selected().has_full_effort
-    monkeypatch.setattr(selection, "PATIENT_WORK", work - 1)
-    assert not selected().has_full_effort
-    assert selected(exclude=("second",)).has_full_effort, "only layers that take part count"
+    monkeypatch.setattr(selection, "FULL_EFFORT_WORK", work)
+    assert selected().effort == "full"
+    monkeypatch.setattr(selection, "FULL_EFFORT_WORK", work - 1)
+    assert selected().effort == "fast"
+    assert selected(exclude=("second",)).effort == "full", "only layers that take part count"

@@ -17,8 +17,8 @@ from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.verification.confidence import DropEstimate, least_inputs
 
-GUIDE = DropEstimate("top-1", 1200, 0.9, 0.004, -0.001, 0.0123, 0.1)
-FINAL = DropEstimate("agreement", 300, 1.0, 0.02, 0.01, 0.03, 0.1)
+GUIDE = DropEstimate(measure="top-1", samples=1200, dense=0.9, drop=0.004, low=-0.001, high=0.0123, spread=0.1)
+FINAL = DropEstimate(measure="agreement", samples=300, dense=1.0, drop=0.02, low=0.01, high=0.03, spread=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,25 @@ def test_every_measure_has_words(searched: Report, measure: Any, words: str) -> 
 def test_times_stand_beside_what_was_predicted_and_work_where_units_went(searched: Report) -> None:
     spread = Spread(2.0, 1.9, 2.4)
     cost = Cost("a", 10, spread, 1000, 2000, (), ())
-    timing = Timing(4, "the data", 15, spread, dataclasses.replace(spread, median=0.51234), Ratio(3.906, 3.5, 4.1))
-    latency = Profile({}, "a machine", "CPUExecutionProvider", None, "all", cost, cost, (timing,), ())
+    timing = Timing(
+        batch=4,
+        fed="the data",
+        rounds=15,
+        model=spread,
+        other=dataclasses.replace(spread, median=0.51234),
+        speedup=Ratio(3.906, 3.5, 4.1),
+    )
+    latency = Profile(
+        versions={},
+        machine="a machine",
+        provider="CPUExecutionProvider",
+        threads=None,
+        optimisation="all",
+        model=cost,
+        other=cost,
+        timings=(timing,),
+        notes=(),
+    )
     points = tuple(dataclasses.replace(point, macs=123456.0) for point in facts_of(searched).points)
     report = with_search(searched, timed=Timed(2.0, 0.5, 4.0), points=points, goals=Goals(speedup=3.0))
     (sentence, *_) = goal_summary(dataclasses.replace(report, latency=latency))

@@ -45,7 +45,16 @@ def test_a_metric_without_a_number_is_a_warning() -> None:
 
 def validation(samples: int = 10, outputs: tuple[Fidelity, ...] = (), **metrics: float | None) -> Validation:
     dense, compressed = (Scores(None, None, metrics.get(name)) for name in ("dense", "compressed"))
-    return Validation(samples, True, outputs, None, None, None, dense, compressed)
+    return Validation(
+        samples=samples,
+        held_out=True,
+        outputs=outputs,
+        agreement=None,
+        lost=None,
+        gained=None,
+        dense=dense,
+        compressed=compressed,
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,10 @@ def test_a_metric_that_is_no_number_names_the_model(metrics: dict[str, Any], nam
 
 @pytest.mark.parametrize(("samples", "same", "warned"), [(10, 5, False), (10, 6, True), (1, 1, False), (2, 2, True)])
 def test_outputs_that_most_inputs_share_are_named(samples: int, same: int, warned: bool) -> None:
-    outputs = (Fidelity("fine", 0.1, 20.0, 1 if samples > 2 else 0), Fidelity("dull", 0.1, 20.0, same))
+    outputs = (
+        Fidelity(output="fine", relative_error=0.1, snr_db=20.0, alike=1 if samples > 2 else 0),
+        Fidelity(output="dull", relative_error=0.1, snr_db=20.0, alike=same),
+    )
     warnings = list(alike(validation(samples, outputs)))
     assert [warning.data for warning in warnings] == (
         [{"output": "dull", "alike": same, "samples": samples}] if warned else []
@@ -74,7 +86,21 @@ def test_outputs_that_most_inputs_share_are_named(samples: int, same: int, warne
 
 
 def facts(name: str, kept: int) -> LayerFacts:
-    return LayerFacts(name, "Gemm", (1, 2, 5), 10, kept, None, 0.01, 80, 0.0, "dense", 40, 40, 0.0)
+    return LayerFacts(
+        name=name,
+        operator="Gemm",
+        shape=(1, 2, 5),
+        weights=10,
+        kept=kept,
+        sensitivity=None,
+        damping=0.01,
+        samples=80,
+        error=0.0,
+        stored="dense",
+        bytes_before=40,
+        bytes_after=40,
+        seconds=0.0,
+    )
 
 
 def test_of_many_emptied_layers_three_are_listed_and_all_are_in_the_data() -> None:

@@ -131,17 +131,21 @@ def test_what_did_not_hold_may_not_go_any_more(nothing_goes: TrimPlan) -> None:
     plan = without(nothing_goes, inside[0], other[0])
     group = next(group for group in plan.dependencies.groups if group.node == "a1")
     went = without(nothing_goes, other[0]).removed
-    after = plan.after(Trimmed(ir.from_proto(residual_network()), went, ((group, "it differs"),), None))
+    after = plan.after(
+        Trimmed(model=ir.from_proto(residual_network()), removed=went, failed=((group, "it differs"),), proof=None)
+    )
     assert np.flatnonzero(after.removed).tolist() == [other[0]]
     assert not set(inside) & set(after.candidates.tolist())
     assert len(after.candidates) == len(plan.candidates) - len(inside)
     assert [(failed.node, reason) for failed, reason in after.failed] == [("a1", "it differs")]
-    twice = after.after(Trimmed(ir.from_proto(residual_network()), went, ((group, "again"),), None))
+    twice = after.after(
+        Trimmed(model=ir.from_proto(residual_network()), removed=went, failed=((group, "again"),), proof=None)
+    )
     assert [reason for _, reason in twice.failed] == ["it differs", "again"]
 
 
 def test_where_all_held_the_plan_stays(nothing_goes: TrimPlan) -> None:
     plan = without(nothing_goes, 1, 2)
-    after = plan.after(Trimmed(ir.from_proto(residual_network()), plan.removed, (), None))
+    after = plan.after(Trimmed(model=ir.from_proto(residual_network()), removed=plan.removed, failed=(), proof=None))
     np.testing.assert_array_equal(after.removed, plan.removed)
     np.testing.assert_array_equal(after.candidates, plan.candidates)
