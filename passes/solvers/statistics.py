@@ -181,18 +181,10 @@ class Moments:
         cross = gram
         if self.paired:
             cross = self._moment(self._cross, (offsets[0], offsets[1]), (means[0], means[1]), centred)
-        if self._lost is None:
-            return Statistics(
-                count=self.count,
-                centred=centred,
-                dense_mean=means[0],
-                current_mean=means[1],
-                gram=gram,
-                cross=cross,
-                varies=self.varies,
-            )
-        lost_mean = self._lost[1] / self.count
-        lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
+        lost = lost_mean = None
+        if self._lost is not None:
+            lost_mean = self._lost[1] / self.count
+            lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
         return Statistics(
             count=self.count,
             centred=centred,

@@ -13,6 +13,7 @@ import onnx
 import onnx.numpy_helper
 import pytest
 import torch
+from training_runs import fitting
 
 from netsurgeon import cli
 from netsurgeon.models import training
@@ -26,7 +27,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files.loading import read_model
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.training.exporting import check_zeros, export
-from netsurgeon.pipeline.training.training_run import Training, train
+from netsurgeon.pipeline.training.training_run import Training
 
 ROOT = Path(__file__).parent.parent.parent.parent
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,12 +53,7 @@ def settings(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fit(mnist: Path, settings: Path) -> Callable[..., Training]:
-    def run(out: Path, network: str = "lenet300", **options: Any) -> Training:
-        found = train(network, mnist, out, **{"settings": settings, "steps": 50, "surgery": True, **options})
-        assert found is not None
-        return found
-
-    return run
+    return fitting(mnist, settings, steps=50, surgery=True)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
