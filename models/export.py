@@ -92,9 +92,8 @@ def strip_metadata(model: ir.Model) -> None:
         for node in graph:
             node.doc_string = None
             node.metadata_props.clear()
-            for value in node.outputs:
-                value.metadata_props.clear()
-        for value in (*graph.inputs, *graph.initializers.values()):
+        computed = [value for node in graph for value in node.outputs]
+        for value in (*graph.inputs, *graph.initializers.values(), *computed):
             value.doc_string = None
             value.metadata_props.clear()
     model.doc_string = None

@@ -91,7 +91,7 @@ class Job:
         optimizer = _optimizer(list(parameters.values()), recipe)
         started = self._resume(optimizer, parameters)
         called = self.process.wrapped(self.network)
-        total, saved = torch.zeros((), device=self.process.device), time.monotonic()
+        total, recorded, saved = torch.zeros((), device=self.process.device), started, time.monotonic()
         for step in range(started, recipe.steps):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(step)
@@ -101,8 +101,9 @@ class Job:
             last = step + 1 == recipe.steps
             if (step + 1) % recipe.log_every and not last:
                 continue
-            self._record(step + 1, total.item() / ((step % recipe.log_every) + 1))
+            self._record(step + 1, total.item() / (step + 1 - recorded))
             total.zero_()
+            recorded = step + 1
             if last or time.monotonic() - saved > SAVE_EVERY:
                 self._save(step + 1, optimizer, parameters)
                 saved = time.monotonic()

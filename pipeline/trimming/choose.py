@@ -99,15 +99,7 @@ def choose_units(
 def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: Options, progress: Progress) -> Mask:
     """Which of the candidates go, (units,): the cheapest, until the goal is saved or no more may go."""
     dependencies = plan.dependencies
-    importance, candidates = price_units(
-        model,
-        plan.layers,
-        dependencies,
-        candidates=plan.candidates,
-        calibration=calibration,
-        options=options,
-        progress=progress,
-    )
+    importance, candidates = price_units(model, plan, calibration, options, progress)
     costs, total = unit_costs(model, dependencies, candidates, options.save)
     axes = unit_axes(dependencies, candidates, options.multiple)
     progress("choosing units", 0, 1)

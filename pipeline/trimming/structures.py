@@ -115,15 +115,7 @@ def order_units(
     give_biases(selection.layers)
     base = no_units(model, selection.layers, calibration)
     dependencies = base.dependencies
-    importance, candidates = price_units(
-        model,
-        base.layers,
-        dependencies,
-        candidates=base.candidates,
-        calibration=calibration,
-        options=options,
-        progress=progress,
-    )
+    importance, candidates = price_units(model, base, calibration, options, progress)
     rates = None if milliseconds is None else _rates(dependencies, milliseconds)
     costs = candidate_work(dependencies, candidates, rates)
     axes = unit_axes(dependencies, candidates, options.multiple)

@@ -18,6 +18,7 @@ from netsurgeon.passes.trimming import FixedImportance, Importance, ObsImportanc
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.runtime import tapped
+from netsurgeon.pipeline.trimming.trim_plan import TrimPlan
 from netsurgeon.pipeline.trimming.unit_energies import uncorrected
 from netsurgeon.pipeline.trimming.unit_owners import STAYS, Owners, along, owners_of
 
@@ -28,15 +29,10 @@ DAMPING = 1e-2
 
 
 def price_units(
-    model: ir.Model,
-    layers: Sequence[Layer],
-    dependencies: Dependencies,
-    candidates: Ints,
-    calibration: Calibration,
-    options: Options,
-    progress: Progress,
+    model: ir.Model, plan: TrimPlan, calibration: Calibration, options: Options, progress: Progress
 ) -> tuple[Importance, Ints]:
-    """Prices of the candidates, and which of them are left."""
+    """Prices of a plan's candidates, and which of them are left."""
+    dependencies, candidates = plan.dependencies, plan.candidates
     if options.importance == "magnitude":
         return FixedImportance(_magnitudes(model, dependencies)[candidates]), candidates
     if options.importance == "apoz":
@@ -47,7 +43,7 @@ def price_units(
         return FixedImportance(1.0 - apoz[idle_candidates]), idle_candidates
     number = np.full(len(dependencies.units) + 1, STAYS)
     number[candidates] = np.arange(len(candidates))
-    consumers = _consumers(model, layers, dependencies, number=number, calibration=calibration, progress=progress)
+    consumers = _consumers(model, plan.layers, dependencies, number=number, calibration=calibration, progress=progress)
     sums, unknown = uncorrected(model, dependencies, number, calibration)
     extra = _shares_of(model, dependencies, unknown)[candidates]
     return ObsImportance([*consumers, *sums], len(candidates), extra), candidates

@@ -10,6 +10,7 @@ import numpy as np
 from netsurgeon.passes.axes.declare import NodeAxes, Removal, UndeclaredError, operator
 from netsurgeon.passes.axes.labels import Axis
 from netsurgeon.passes.axes.operators.elementwise import broadcast
+from netsurgeon.passes.axes.tracks import Axes
 from netsurgeon.passes.graph import Edit, SetAttribute
 
 
@@ -25,18 +26,19 @@ def _rewrite_group(removal: Removal) -> Iterator[Edit]:
         yield SetAttribute(removal.name, "group", left)
 
 
-def _need_weight(scope: NodeAxes) -> None:
+def _convolved(scope: NodeAxes) -> tuple[Axis, Axis, Axes, int]:
+    """Batch and channels of the input, the axes of the weight, and the number of groups; space and kernel stay."""
     if not scope.is_constant(1):
         raise UndeclaredError("its weight is computed while the model runs")
+    batch, channels, *space = scope.axes(0)
+    weight = scope.axes(1)
+    scope.freeze((*space, *weight[2:]), "")
+    return batch, channels, weight, scope.node.attributes.get_int("group", 1)
 
 
 @operator("Conv", rewrite=_rewrite_group, zero="own")
 def _conv(scope: NodeAxes) -> None:
-    _need_weight(scope)
-    batch, channels, *space = scope.axes(0)
-    weight = scope.axes(1)
-    groups = scope.node.attributes.get_int("group", 1)
-    scope.freeze((*space, *weight[2:]), "")
+    batch, channels, weight, groups = _convolved(scope)
     if groups == 1:
         scope.join(channels, weight[1])
         scope.contract(1, 1)
@@ -59,11 +61,7 @@ def _group_channels(scope: NodeAxes, channels: Axis, rows: Axis, groups: int) ->
 
 @operator("ConvTranspose", rewrite=_rewrite_group, zero="own")
 def _conv_transpose(scope: NodeAxes) -> None:
-    _need_weight(scope)
-    batch, channels, *space = scope.axes(0)
-    weight = scope.axes(1)
-    groups = scope.node.attributes.get_int("group", 1)
-    scope.freeze((*space, *weight[2:]), "")
+    batch, channels, weight, groups = _convolved(scope)
     scope.join(channels, weight[0])
     out = weight[1]
     if groups == 1:

@@ -101,14 +101,16 @@ def test_channels_of_an_input_stay_with_what_is_as_wide() -> None:
     assert not dependencies.units
 
 
-def test_a_weight_that_is_grouped_elsewhere_stays() -> None:
+def test_columns_of_a_weight_that_is_grouped_elsewhere_stay(trim: Any) -> None:
     net = Net(2, 4, 6, 6)
     shared = net.weight(8, 4, 1, 1)
-    first = net.op("Conv", X, shared)
+    first = net.op("Conv", net.conv(X, 4, 4), shared)
     grouped = net.op("Conv", net.op("Relu", net.conv(X, 4, 8)), shared, group=2)
-    _, dependencies = analysed(net, net.conv(net.op("Concat", first, grouped, axis=1), 16, 3))
-    assert "its weight is shared by other groups" in {reason.text for reason in dependencies.tracks.reasons}
-    assert not {"Conv0[0]", "Conv3[0]"} & {unit.name for unit in dependencies.units}
+    trimming = trim(net.build(net.conv(net.op("Concat", first, grouped, axis=1), 16, 3)), net.feed)
+    assert trimming.proof.holds, str(trimming.proof)
+    readers = {consumer.node for unit in trimming.found.units for consumer in unit.consumers}
+    assert readers == {"Conv6"}
+    assert "its weight is shared by other groups" in {reason.text for reason in trimming.found.tracks.reasons}
 
 
 def test_units_of_a_weight_that_two_layers_share_are_the_same() -> None:

@@ -68,6 +68,13 @@ def gemm(net: Net) -> str:
     return str(net.op("Reshape", net.op("Gemm", rows, net.weight(6, 8), net.weight(8)), net.const([-1, 5, 8])))
 
 
+def gemm_plus_another(net: Net) -> str:
+    """What it adds is no constant, so that its own weight cannot make it zero."""
+    rows = net.op("Reshape", X, net.const([-1, 6]))
+    added = net.op("Reshape", behind_sigmoid(net), net.const([-1, 8]))
+    return str(net.op("Reshape", net.op("Gemm", rows, net.weight(6, 8), added), net.const([-1, 5, 8])))
+
+
 def product_of(net: Net, left: Factor, right: Factor) -> tuple[str, str, str]:
     """The scores of two factors (2, 5, 8), summed over their last axis."""
     one, other = left(net), right(net)
@@ -93,6 +100,7 @@ def values_of(model: ir.Model, name: str, net: Net) -> np.ndarray:
         (plus_one, plain, 1),
         (divided, behind_sigmoid, 0),
         (concatenated, behind_sigmoid, 0),
+        (gemm_plus_another, plain, 1),
     ],
 )
 def test_one_factor_is_zero_where_the_unit_is_masked_and_nowhere_else(left: Factor, right: Factor, side: int) -> None:
@@ -125,3 +133,14 @@ def test_of_a_factor_some_of_which_can_be_zero_the_rest_stays() -> None:
     _, dependencies = analysed(net, scores)
     summed = sorted(int(index) for unit in dependencies.units for term in unit.products for index in term.indices)
     assert summed == [0, 1, 2, 3, 4]
+
+
+def test_what_an_attempt_has_collected_in_vain_is_not_zeroed() -> None:
+    """The first operand is a sum of which one part cannot be zero; the second one can."""
+    net = Net(2, 5, 6)
+    gate = sum_with_what_cannot_be_zero(net)
+    gated_by_it = net.op("Mul", gate, net.op("Relu", net.op("MatMul", X, net.weight(6, 8))))
+    other = net.op("Transpose", behind_sigmoid(net), perm=[0, 2, 1])
+    _, dependencies = analysed(net, net.op("MatMul", gated_by_it, other))
+    (part,) = dependencies.units[UNIT].zeroed
+    assert (part.node, part.axis, part.indices.tolist()) == ("MatMul6", 1, [UNIT])

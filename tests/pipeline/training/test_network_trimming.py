@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from training_runs import fitting
 
 from netsurgeon import cli
 from netsurgeon.models.networks.resnet import CifarResNet
@@ -21,7 +22,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.training.exporting import export
 from netsurgeon.pipeline.training.network_trimming import Width, trim_and_retrain
-from netsurgeon.pipeline.training.training_run import TRIMMING, Training, train
+from netsurgeon.pipeline.training.training_run import TRIMMING, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = """
@@ -44,12 +45,7 @@ def settings(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fit(mnist: Path, settings: Path) -> Callable[..., Training]:
-    def run(out: Path, network: str = "lenet300", **options: Any) -> Training:
-        found = train(network, mnist, out, **{"settings": settings, "steps": 60, "trimming": True, **options})
-        assert found is not None
-        return found
-
-    return run
+    return fitting(mnist, settings, steps=60, trimming=True)
 
 
 def test_idle_units_go_and_the_rest_is_retrained(
