@@ -73,7 +73,7 @@ def test_what_trimming_takes_costs_nothing_more() -> None:
     cost = measured(ir.from_proto(perceptron()), removed_slices=RemovedSlices(columns, rows))["first"]
     assert cost.size == 16 * 64
     assert (cost.curve.kept[0], cost.curve.errors[0]) == (1.0, 0.0)
-    assert cost.curve.kept.max() == 1.0
+    assert (cost.curve.errors[cost.curve.kept < 0.8] > 0.0).all(), "of the weights that are left, none goes for nothing"
 
 
 def test_the_model_is_only_looked_at() -> None:

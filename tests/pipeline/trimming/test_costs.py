@@ -1,9 +1,10 @@
 """What removing units saves: parameters or multiply-adds."""
 
 import numpy as np
+import onnx.helper
 import onnx_ir as ir
 import pytest
-from trimmable_models import FAST, pictures, residual_network, trimmed
+from trimmable_models import FAST, network_of, normal, pictures, residual_network, trimmed
 
 from netsurgeon.passes.dependencies.analysis import Dependencies, analyse
 from netsurgeon.pipeline.compress import compress
@@ -69,6 +70,28 @@ def test_of_some_candidates_the_other_units_count_as_what_stays(analysed: tuple[
     work = candidate_work(dependencies, candidates)
     assert work.total(np.ones(16, bool)) == pytest.approx(sizes()[1])
     assert work.total(np.arange(16) < 6) == pytest.approx(sizes(first=6)[1])
+
+
+def test_a_grouped_convolution_reads_only_its_group() -> None:
+    """A channel that goes takes the columns of one group along, and nothing of the other."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "w"], ["h"], "first"),
+        node("Relu", ["h"], ["r"]),
+        node("Conv", ["r", "v"], ["g"], "grouped", group=2),
+        node("GlobalAveragePool", ["g"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "u"], ["y"], "head"),
+    ]
+    weights = {"w": normal(8, 3, 1, 1), "v": normal(6, 4, 3, 3), "u": normal(6, 5)}
+    model = ir.from_proto(network_of(nodes, weights, ["N", 3, 6, 6]))
+    dependencies = analyse(model, observe(model, {"x": pictures(2)}, Runtime()))
+    macs, everything = multiply_adds(dependencies), np.ones(len(dependencies.units), bool)
+    assert macs.total(everything) == pytest.approx(36 * 3 * 8 + 16 * 6 * 4 * 9 + 6 * 5)
+    unit = next(unit for unit in dependencies.units if dependencies.groups[unit.group].node == "grouped")
+    count = sum(len(part.indices) for part in unit.parts if part.node == "grouped")
+    left = everything & (np.arange(len(everything)) != unit.number)
+    assert macs.total(left) == pytest.approx(36 * 3 * 8 + 16 * (6 - count) * 4 * 9 + (6 - count) * 5)
 
 
 def test_work_can_be_counted_at_a_rate_for_each_node(analysed: tuple[ir.Model, Dependencies]) -> None:
