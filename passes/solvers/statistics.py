@@ -185,10 +185,12 @@ class Moments:
         cross = gram
         if self.paired:
             cross = self._moment(self._cross, (offsets[0], offsets[1]), (means[0], means[1]), centred)
-        lost = lost_mean = None
-        if self._lost is not None:
-            lost_mean = self._lost[1] / self.count
-            lost = self._moment(self._lost[0], (lost_mean, offsets[1]), (lost_mean, means[1]), centred)
+        residual_cross = residual_mean = None
+        if self._residual is not None:
+            residual_mean = self._residual[1] / self.count
+            residual_cross = self._moment(
+                self._residual[0], (residual_mean, offsets[1]), (residual_mean, means[1]), centred
+            )
         return Statistics(
             count=self.count,
             centred=centred,

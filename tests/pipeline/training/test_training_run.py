@@ -21,12 +21,11 @@ from netsurgeon.models.training import loop
 from netsurgeon.models.training.checkpoints import load_checkpoint
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.model_files.loading import read_model
-from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.training.exporting import check_zeros, export
+from netsurgeon.pipeline.training.exporting import export
 from netsurgeon.pipeline.training.training_run import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).parent.parent.parent.parent
 SETTINGS = """
 [recipe]
 batch_size = 30
