@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.dependencies import Frozen
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.trimming.costs import multiply_adds, saved_share
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.verification import EquivalenceCheck
-
-if TYPE_CHECKING:
-    pass
 
 
 def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Options) -> TrimFacts:
@@ -33,7 +30,7 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
         macs=macs.total(~removed),
         unread=int((removed & ~plan.removed).sum()),
         groups=tuple(groups),
-        frozen=tuple(dataclasses.asdict(frozen) for frozen in dependencies.frozen),
+        frozen=dependencies.frozen,
         failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
         proof=trimmed.proof,
     )
@@ -41,7 +38,14 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
 
 @dataclasses.dataclass(frozen=True)
 class GroupFacts:
-    """Units that lie on the same axes: the node that makes them, the operators they touch, how many, how many went."""
+    """Units that lie on the same axes.
+
+    Attributes:
+        node: the node that makes them.
+        operators: the operators they touch.
+        units: how many.
+        removed: how many went.
+    """
 
     node: str
     operators: tuple[str, ...]
@@ -58,7 +62,7 @@ class TrimFacts:
         saved: share that all units that went save.
         unread: units that went because pruning had left nobody to read them.
         groups: those that lost units.
-        frozen: axes of weights that no unit owns: value, axis, indices, parameters, node, operator, reason.
+        frozen: axes of weights that no unit owns.
         failed: groups of which nothing was removed because the proof did not hold, and why.
         proof: masked against trimmed model; None where nothing was removed.
         macs_dense: multiply-adds of the dense model for one sample, of the operators that trimming knows.
@@ -71,6 +75,6 @@ class TrimFacts:
     macs: float
     unread: int
     groups: tuple[GroupFacts, ...]
-    frozen: tuple[dict[str, Any], ...]
+    frozen: tuple[Frozen, ...]
     failed: tuple[tuple[str, str], ...]
     proof: EquivalenceCheck | None
