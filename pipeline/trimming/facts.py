@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.dependencies import Frozen
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.trimming.costs import multiply_adds, saved_share
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
@@ -63,7 +64,7 @@ class TrimFacts:
         unread: units that went because pruning had left nobody to read them.
         groups: those that lost units.
         frozen: axes of weights that no unit owns.
-        failed: groups of which nothing was removed because the proof did not hold, and why.
+        failed: groups of which nothing was removed: node, and why: outputs-differ, model-fails or removal-fails.
         proof: masked against trimmed model; None where nothing was removed.
         macs_dense: multiply-adds of the dense model for one sample, of the operators that trimming knows.
         macs: of the compressed model.
@@ -76,5 +77,5 @@ class TrimFacts:
     unread: int
     groups: tuple[GroupFacts, ...]
     frozen: tuple[Frozen, ...]
-    failed: tuple[tuple[str, str], ...]
+    failed: tuple[tuple[str, Message], ...]
     proof: EquivalenceCheck | None

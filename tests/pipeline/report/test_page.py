@@ -72,7 +72,8 @@ def report(folder: Path) -> Report:
     cost = Cost(NASTY, 10, spread, 1000, 2000, (), nodes)
     timing = Timing(4, "the first of the data", 15, spread, spread, Ratio(1.5, 1.4, 1.6))
     latency = Profile({}, "a machine", "CPUExecutionProvider", None, "all", cost, cost, (timing,), ())
-    trim = TrimFacts(0.3, 0.31, 1000.0, 600.0, 1, (GroupFacts(NASTY, ("Gemm",), 48, 12),), (), ((NASTY, NASTY),), None)
+    groups, failed = (GroupFacts(NASTY, ("Gemm",), 48, 12),), ((NASTY, Message(NASTY, "removal-fails")),)
+    trim = TrimFacts(0.3, 0.31, 1000.0, 600.0, 1, groups, (), failed, None)
     return dataclasses.replace(
         found, latency=latency, trim=trim, warnings=(Message(NASTY, "few-samples"),), on_the_cpu=(f"Relu {NASTY}",)
     )
