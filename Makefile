@@ -24,7 +24,7 @@ TYPED_PATHS = $(TYPED) tests docs $(if $(wildcard benchmarks/*.py),benchmarks)
 
 DEMO := build/demo
 
-.PHONY: demo test lint types docs operators package-links clean
+.PHONY: demo test lint types docs operators messages schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -57,6 +57,14 @@ docs: $(DEV_STAMP) package-links
 # What can be done with every operator, read from the code; tests/test_operators_page.py fails when the page is stale.
 operators: $(DEV_STAMP)
 	$(BIN)/python docs/operators.py
+
+# Codes of notes, warnings and errors; tests/pipeline/test_messages.py fails when the page is stale.
+messages: $(DEV_STAMP)
+	$(BIN)/python docs/message_codes.py
+
+# The JSON schema of the report, made from its dataclasses; tests/pipeline/report/test_schema.py fails when it is stale.
+schema: $(DEV_STAMP)
+	$(BIN)/python docs/report_schema.py
 
 package-links:
 	@rm -rf $(TYPED)

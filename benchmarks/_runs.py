@@ -287,8 +287,8 @@ def _zoo(task: Task, **goal: Any) -> Facts:
     facts["data"] = f"random:{ZOO_SAMPLES}" if by_name else "feeds"
     facts["layers"] = len(report.layers)
     facts["pruned"] = sum(layer.kept < layer.weights for layer in report.layers)
-    listed = {layer.name for layer in report.layers} | {each["node"] for each in report.declined}
-    facts["declined"] = _reasons((each["operator"], each["reason"]) for each in report.declined)
+    listed = {layer.name for layer in report.layers} | {each.node for each in report.declined}
+    facts["declined"] = _reasons((each.operator, each.reason) for each in report.declined)
     facts["relative_error"] = _compare(path, output, feeds[:4])
     missing = sorted({layer.name for layer in found.layers} - listed)
     if missing:
@@ -314,11 +314,11 @@ def _trim_facts(trim: Any) -> Facts:
     }
 
 
-def _frozen(frozen: Iterable[dict[str, Any]]) -> list[list[Any]]:
+def _frozen(frozen: Iterable[Any]) -> list[list[Any]]:
     """Parameters that each operator freezes for each reason, the most first."""
     sizes: collections.Counter[tuple[str, str]] = collections.Counter()
     for each in frozen:
-        sizes[each["operator"], each["reason"]] += each["parameters"]
+        sizes[each.operator, each.reason] += each.parameters
     return [[count, *each] for each, count in sizes.most_common()]
 
 

@@ -1,4 +1,4 @@
-"""Notes and warnings: a sentence for people that carries a stable code and its data for programs."""
+"""Notes, warnings and problems: a sentence for people that carries a stable code and its data for programs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 CODES: Mapping[str, str] = {
     "batch-skipped": "A batch size was not timed: the model's batch is fixed to another one.",
+    "bound-ends": "The error bound ends at a node for which no constant is known.",
     "file-grew": "The compressed file is larger than the dense one.",
     "few-samples": "Layers saw fewer samples than they have inputs: their correction leans on damping.",
     "files-left-out": "Files of an image folder are no images and were left out.",
@@ -16,13 +17,17 @@ CODES: Mapping[str, str] = {
     "layers-emptied": "Layers have lost every weight.",
     "machine-busy": "Other programs took processor time while models were timed.",
     "metric-nan": "The user's metric gives NaN for a model.",
+    "model-fails": "A changed model cannot be loaded or run in ONNX Runtime.",
     "more-removed": "More weights went than were asked for: units without a reader went with them.",
     "no-normal-form": "The model could not be brought into normal form and is left as it is.",
     "normal-form-undone": "The normal form did not give the same outputs and was undone.",
     "nothing-removed": "Nothing could be trimmed, so the weights are left as they were.",
     "opset-raised": "The opset was raised because packed weights need it.",
+    "output-discrete": "An output has no error bound because its values are discrete.",
     "outputs-alike": "An output of the dense model is the same for most inputs of the measurement.",
+    "outputs-differ": "A changed model gives other outputs than the one it was made from.",
     "proof-uninformative": "No output varies over the inputs on which the removal of units was verified.",
+    "removal-fails": "Units cannot be taken out of the graph.",
     "same-input": "Layers saw the same input in every sample.",
     "samples-dropped": "Samples that do not fill the model's fixed batch were dropped.",
     "shortcuts-convolved": "Shortcuts of Slice and Pad are strided convolutions now.",
@@ -50,6 +55,8 @@ class Message(str):
     def __new__(cls, text: str, code: str, data: Mapping[str, Any] | None = None, /, **more: Any) -> Message:
         """Make one: `Message("4 samples dropped", "samples-dropped", dropped=4)`.
 
+        Keywords count more than entries of `data`.
+
         Raises:
             ValueError: the code is not in `CODES`, or the data has the name of another part.
         """
@@ -74,12 +81,18 @@ class Message(str):
         """The code, the data, and the sentence."""
         return {"code": self.code, **self.data, "text": str(self)}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Message:
+        """The message that `to_json` described.
 
-def codes_page() -> str:
-    """docs/messages.md, as Markdown."""
-    rows = "".join(f"| `{code}` | {meaning} |\n" for code, meaning in sorted(CODES.items()))
-    return (
-        "# Notes and warnings\n\nMade from `CODES` in `pipeline/messages.py` by `python docs/message_codes.py`.\n"
-        'In a report each is an object: `{"code": "samples-dropped", "dropped": 4, "samples": 100, "text": "…"}`.\n'
-        f"Match on the code: sentences may change, codes keep their meaning.\n\n| code | meaning |\n|---|---|\n{rows}"
-    )
+        Raises:
+            KeyError: code or text is missing.
+            ValueError: the code is not in `CODES`.
+        """
+        data = {key: value for key, value in values.items() if key not in ("code", "text")}
+        return cls(values["text"], values["code"], data)
+
+
+def cause_of(problem: str) -> dict[str, Any]:
+    """What a message says of the problem that it wraps: its code as `cause`, and its data; nothing of a plain text."""
+    return {**problem.data, "cause": problem.code} if isinstance(problem, Message) else {}

@@ -37,7 +37,14 @@ _QUANTISED = (
 
 @dataclasses.dataclass(frozen=True)
 class Declined:
-    """A node that is left as it is, and why."""
+    """A node that is left as it is, and why.
+
+    Attributes:
+        node: its name.
+        operator: its operator type.
+        reason: why it is left.
+        parameters: elements of its weights.
+    """
 
     node: str
     operator: str

@@ -13,7 +13,7 @@ from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, Steps
 from netsurgeon.pipeline.compression.steps import PruneLayers, RemoveUnits
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.pruning import Plan, Pruned
 from netsurgeon.pipeline.trimming import TrimFacts
 
@@ -143,8 +143,9 @@ def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
         return model
     problem = step.verify(model, result.model, context)
     if problem is not None:
-        context.records.append(StepRecord(name=step.name, applied=False, undone=problem))
-        context.notes.append(Message(problem, "step-undone", step=step.name))
+        undone = Message(problem, "step-undone", cause_of(problem), step=step.name)
+        context.records.append(StepRecord(name=step.name, applied=False, undone=undone))
+        context.notes.append(undone)
         logger.info("step %s: undone: %s", step.name, problem)
         return model
     logger.info("step %s: applied and verified in %.3f s", step.name, time.perf_counter() - started)

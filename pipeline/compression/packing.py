@@ -9,7 +9,7 @@ import onnx.version_converter
 import onnx_ir as ir
 
 from netsurgeon.passes.packing import Packing, PackWeights, plan_packing
-from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, same_bits, verify_same
 
 PACKING_OPSET = 11
@@ -39,7 +39,7 @@ def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
         upgraded = _upgraded(model, feed, runtime)
         if isinstance(upgraded, str):
             reason = f"opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}"
-            note = Message(f"stored unpacked: {reason}", "stored-unpacked", reason=reason)
+            note = Message(f"stored unpacked: {reason}", "stored-unpacked", cause_of(upgraded), reason=reason)
             return Packed(model, (), (note,))
         source = upgraded
         text = f"opset raised from {opset} to {PACKING_OPSET}, which packed weights need; outputs verified"
@@ -49,7 +49,8 @@ def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
     PackWeights(packings)(packed)
     problem = same_bits(source, packed, feed, runtime)
     if problem:
-        return Packed(model, (), (Message(f"stored unpacked: {problem}", "stored-unpacked", reason=problem),))
+        note = Message(f"stored unpacked: {problem}", "stored-unpacked", cause_of(problem), reason=str(problem))
+        return Packed(model, (), (note,))
     return Packed(packed, tuple(packings), tuple(notes))
 
 

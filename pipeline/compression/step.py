@@ -90,13 +90,13 @@ class StepRecord:
     Attributes:
         name: of the step.
         applied: whether the model that is delivered has what it did.
-        undone: why it was undone; None where it was not.
+        undone: why it was undone: step-undone, with the code of what did not hold as `cause`; None where it was not.
         facts: the step's own section: JSON values.
     """
 
     name: str
     applied: bool
-    undone: str | None = None
+    undone: Message | None = None
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -151,7 +151,10 @@ class Step(Protocol):
         """
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
-        """Run both models where they must agree: None, or what is said of the step that is undone now, a sentence."""
+        """Run both models where they must agree: None, or what is said of the step that is undone now.
+
+        A sentence; code and data of a `Message`, as `verify_same` gives one, are kept.
+        """
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """The step's section of the report, after it was applied: JSON values."""

@@ -140,8 +140,8 @@ class RemoveUnits(StepDefaults):
             units = trim or no_units(model, context.selection.layers, calibration)
         except CheckFailedError as error:  # what was not asked for must not stop what was
             text = f"units that nothing reads any more stay: {error}"
-            warning = Message(text, "unread-units-stay", reason=str(error))
-            return StepResult(model=model, warnings=(warning,), has_changed=False)
+            warning = Message(text, "unread-units-stay", reason=str(error), cause=error.code)
+            return StepResult(model=model, warnings=(warning,))
         removed = units.removed if options.keep_dangling_units else with_unread(model, units, options.multiple)
         trimmed = remove_units(model, units.dependencies, removed, proof_feeds(calibration), calibration.runtime)
         if trim:
@@ -174,7 +174,7 @@ class ConvolveSliceAndPad(StepDefaults):
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
         """The outputs must stay on some calibration inputs."""
         problem = verify_same(before, after, proof_feeds(context.calibration)[0], context.calibration.runtime)
-        return f"shortcuts stay Slice and Pad: as convolutions, {problem}" if problem else None
+        return problem.with_text(f"shortcuts stay Slice and Pad: as convolutions, {problem}") if problem else None
 
 
 class PackWeightsOnDisk(StepDefaults):

@@ -27,6 +27,7 @@ from netsurgeon.pipeline.error_bound.changes import Change, find_changes
 from netsurgeon.pipeline.error_bound.probes import Probes
 from netsurgeon.pipeline.error_bound.propagation import Error, Propagation, place
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.runtime import Runtime
 
 
@@ -55,13 +56,13 @@ class OutputBound:
         output: its name.
         bound: the bound on ‖Ỹ − Y‖_F / √N, None where it has none.
         measured: ‖Ỹ − Y‖_F / √N; NaN for a discrete output, or where the two models disagree on the shape.
-        ends_at: the node where the bound ends, and why; None where there is a bound.
+        ends_at: the node where the bound ends, and why: bound-ends or output-discrete; None where there is a bound.
     """
 
     output: str
     bound: float | None
     measured: float
-    ends_at: str | None
+    ends_at: Message | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,9 +193,9 @@ def _layer_error(change: Change, roots: Mapping[str, float], propagation: Propag
 
 def _output_bound(name: str, errors: Mapping[str, Error], tally: _Tally, count: int) -> OutputBound:
     if name in tally.discrete:
-        return OutputBound(
-            output=name, bound=None, measured=math.nan, ends_at=f"output {name!r} is discrete ({tally.discrete[name]})"
-        )
+        dtype = tally.discrete[name]
+        ends_at = Message(f"output {name!r} is discrete ({dtype})", "output-discrete", output=name, dtype=dtype)
+        return OutputBound(name, None, math.nan, ends_at)
     measured = math.sqrt(tally.differences[name] / count)
     error = errors.get(name, 0.0)
     if isinstance(error, str):

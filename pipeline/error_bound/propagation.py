@@ -10,8 +10,9 @@ import onnx_ir as ir
 from netsurgeon.passes.graph import bodies, operator_key
 from netsurgeon.pipeline.error_bound.lipschitz.rules import SHAPE_ONLY, error_after
 from netsurgeon.pipeline.error_bound.lipschitz.step import Extents, NoConstantError, Step, constant_of
+from netsurgeon.pipeline.messages import Message
 
-Error = float | str
+Error = float | Message
 """An error bound, or where it ends and why."""
 
 
@@ -92,10 +93,11 @@ def _total(carried: Error, added: Error) -> Error:
     return added if isinstance(added, str) else carried + added
 
 
-def place(node: ir.Node, reason: str) -> str:
-    """Where a bound ends, and why, in words."""
+def place(node: ir.Node, reason: str) -> Message:
+    """Where a bound ends, and why."""
     name = node.name or next((value.name for value in node.outputs if value.name), "")
-    return f"{name} ({node.op_type}): {reason}"
+    text = f"{name} ({node.op_type}): {reason}"
+    return Message(text, "bound-ends", node=name, operator=node.op_type, reason=reason)
 
 
 def _is_shape_only(node: ir.Node) -> bool:

@@ -26,7 +26,7 @@ from netsurgeon.pipeline.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 5
+FORMAT = 6
 
 
 _IDENTITY, _LOCK = "work.json", "lock"

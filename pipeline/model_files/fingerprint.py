@@ -9,7 +9,6 @@ import importlib.metadata
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -20,9 +19,6 @@ from netsurgeon.passes.packing import UnpackWeights
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.model_files.paths import model_files, path_of
 from netsurgeon.pipeline.runtime import onnxruntime
-
-if TYPE_CHECKING:
-    pass
 
 
 def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
@@ -140,7 +136,13 @@ class ModelFacts:
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """A set of inputs: where from, how many, and the sha256 of their content."""
+    """A set of inputs.
+
+    Attributes:
+        source: where from.
+        samples: how many.
+        sha256: of their content.
+    """
 
     source: str
     samples: int

@@ -15,7 +15,7 @@ from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 from netsurgeon.passes.rewriting import NameNodes, normal_form
 from netsurgeon.pipeline.data import InputSpec
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
 
@@ -126,7 +126,8 @@ def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
         raise InputError(f"{error}: check the values of the inputs, and the model itself") from error
     if problem is None:
         return source
-    note = Message(f"left as it is, its normal form was undone: {problem}", "normal-form-undone", reason=problem)
+    text = f"left as it is, its normal form was undone: {problem}"
+    note = Message(text, "normal-form-undone", cause_of(problem), reason=str(problem))
     notes = (*source.notes, note)
     return dataclasses.replace(source, model=_changed(source.original, _least_form()), notes=notes)
 

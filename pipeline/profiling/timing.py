@@ -21,7 +21,13 @@ SHORTEST = 2e-3
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Milliseconds of one run: median, and the first and the last decile of the rounds."""
+    """Milliseconds of one run.
+
+    Attributes:
+        median: over the rounds.
+        low: first decile of the rounds.
+        high: last decile of the rounds.
+    """
 
     median: float
     low: float
@@ -30,7 +36,13 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """A ratio of paired times, with its 95 % interval."""
+    """A ratio of paired times.
+
+    Attributes:
+        value: the ratio.
+        low: lower end of its 95 % interval.
+        high: upper end of its 95 % interval.
+    """
 
     value: float
     low: float

@@ -22,7 +22,13 @@ ROUNDS = 35
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """A model timed in turn with the dense one, milliseconds of a run (medians), and how many times faster it was."""
+    """A model timed in turn with the dense one.
+
+    Attributes:
+        dense: milliseconds of a run of the dense model, median.
+        model: milliseconds of a run of this one, median.
+        speedup: how many times faster it was.
+    """
 
     dense: float
     model: float

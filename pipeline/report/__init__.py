@@ -5,10 +5,12 @@ from netsurgeon.pipeline.report.charts import sensitivity_picture
 from netsurgeon.pipeline.report.format import milliseconds, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.page import is_page, render
-from netsurgeon.pipeline.report.report import Report, as_json, report_schema
+from netsurgeon.pipeline.report.report import SCHEMA, Report, as_json
+from netsurgeon.pipeline.report.schema import report_schema
 from netsurgeon.pipeline.report.tracking import Tracker
 
 __all__ = [
+    "SCHEMA",
     "CompressionRecord",
     "Report",
     "StoredModel",

@@ -109,7 +109,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         calibration=data_facts(inputs.data, inputs.calibration),
         test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
         layers=layers,
-        declined=tuple(dataclasses.asdict(declined) for declined in applied.selection.declined),
+        declined=applied.selection.declined,
         search=record.search,
         trim=applied.units,
         validation=record.validation,

@@ -185,8 +185,8 @@ def _declined(report: Report) -> list[tuple[str, str, int, list[str]]]:
     nodes = collections.defaultdict(list)
     sizes: collections.Counter[tuple[str, str]] = collections.Counter()
     for declined_node in report.declined:
-        nodes[declined_node["operator"], declined_node["reason"]].append(declined_node["node"])
-        sizes[declined_node["operator"], declined_node["reason"]] += declined_node["parameters"]
+        nodes[declined_node.operator, declined_node.reason].append(declined_node.node)
+        sizes[declined_node.operator, declined_node.reason] += declined_node.parameters
     return [(*key, sizes[key], nodes[key]) for key in sorted(nodes, key=lambda key: -sizes[key])]
 
 

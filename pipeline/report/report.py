@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from netsurgeon.passes.layers import Declined
 from netsurgeon.pipeline.compression import StepRecord
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.verification import Validation
-
-if TYPE_CHECKING:
-    from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
+from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
+from netsurgeon.pipeline.verification import Validation
 
 SCHEMA = 2
 
@@ -75,7 +74,7 @@ class Report:
         calibration: the inputs that guided the corrections.
         test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
         layers: what was pruned.
-        declined: nodes with weights that were left alone: node, operator, reason, parameters.
+        declined: nodes with weights that were left alone.
         search: how the goals were met; None where it was said what to do.
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
         validation: dense against compressed.
@@ -97,7 +96,7 @@ class Report:
     calibration: DataFacts
     test: DataFacts | None
     layers: tuple[LayerFacts, ...]
-    declined: tuple[dict[str, Any], ...]
+    declined: tuple[Declined, ...]
     search: SearchFacts | None
     trim: TrimFacts | None
     validation: Validation
@@ -120,26 +119,22 @@ class Report:
         return as_json(self)
 
 
+JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {Report: ("ratio",), LayerFacts: ("sparsity",)}
+"""Properties that the JSON of a record has besides its fields."""
+
+
 def as_json(result: Any) -> str:
     """What a command found, as JSON: its fields and `schema`, the version of the form."""
-    values = {"schema": SCHEMA, **dataclasses.asdict(result)}
-    if isinstance(result, Report):
-        values["ratio"] = result.ratio
-        for layer, facts in zip(values["layers"], result.layers, strict=True):
-            layer["sparsity"] = facts.sparsity
-    return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def report_schema() -> dict[str, Any]:
-    """The JSON schema (2020-12) that the report's JSON keeps to."""
-    text = (Path(__file__).parent / "schemas" / f"report-{SCHEMA}.json").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
+    values = {"schema": SCHEMA, **_plain(result)}
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Message):
         return _plain(value.to_json())
+    if dataclasses.is_dataclass(value):
+        names = (*(field.name for field in dataclasses.fields(value)), *JSON_PROPERTIES.get(type(value), ()))
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

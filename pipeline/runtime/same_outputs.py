@@ -8,41 +8,44 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.runtime.session import Feed, Runtime
 
 TOLERANCE = 1e-4
 """Largest difference, relative to the output's scale, between the model as given and its normal form."""
 
 
-def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> str | None:
-    """None when both models give the same bytes on `feed`, else one sentence.
+def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> Message | None:
+    """None when both models give the same bytes on `feed`; else outputs-differ, or model-fails where `actual` does.
 
     Raises:
         CheckFailedError: `expected` cannot run on `feed`.
     """
 
-    def complaint(name: str, value: object, other: object) -> str | None:
+    def complaint(name: str, value: object, other: object) -> Message | None:
         if _equal_bytes(value, other):
             return None
-        return f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
+        text = f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
+        return Message(text, "outputs-differ", output=name, difference=relative_difference(value, other), tolerance=0.0)
 
     return _first_complaint(expected, actual, feed, runtime, complaint)
 
 
 def verify_same(
     expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime, tolerance: float = TOLERANCE
-) -> str | None:
-    """None when both models give the same outputs on `feed`; else one sentence that says where they differ.
+) -> Message | None:
+    """None when both models give the same outputs on `feed`; else outputs-differ, or model-fails where `actual` does.
 
     Raises:
         CheckFailedError: `expected` cannot run on `feed`.
     """
 
-    def complaint(name: str, value: object, other: object) -> str | None:
+    def complaint(name: str, value: object, other: object) -> Message | None:
         difference = relative_difference(value, other)
         if difference <= tolerance:
             return None
-        return f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
+        text = f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
+        return Message(text, "outputs-differ", output=name, difference=difference, tolerance=tolerance)
 
     return _first_complaint(expected, actual, feed, runtime, complaint)
 
@@ -52,14 +55,14 @@ def _first_complaint(
     actual: ir.Model,
     feed: Feed,
     runtime: Runtime,
-    complaint: Callable[[str, object, object], str | None],
-) -> str | None:
+    complaint: Callable[[str, object, object], Message | None],
+) -> Message | None:
     """Run both models and compare output by output; a model that cannot run is the complaint."""
     values = runtime.session(expected).run(feed)
     try:
         others = runtime.session(actual).run(feed)
     except CheckFailedError as error:
-        return str(error)
+        return Message(str(error), "model-fails")
     problems = (complaint(name, value, others[name]) for name, value in values.items())
     return next((problem for problem in problems if problem is not None), None)
 

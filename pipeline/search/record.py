@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
-from netsurgeon.pipeline.options import Goals
-from netsurgeon.pipeline.verification import DropEstimate
-
-if TYPE_CHECKING:
-    from netsurgeon.pipeline.profiling import Timed, TimingTable
 from netsurgeon.pipeline.model_files import DataFacts
+from netsurgeon.pipeline.options import Goals
+from netsurgeon.pipeline.profiling import Timed, TimingTable
+from netsurgeon.pipeline.verification import DropEstimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_layers(report))
     if len(report.layers) > LISTED:
         console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
-    _print_declined([(d["operator"], d["node"], d["reason"]) for d in report.declined], console)
+    _print_declined([(d.operator, d.node, d.reason) for d in report.declined], console)
     if report.trim is not None:
         _print_trim(report.trim, str(report.options["save"]), console)
     console.print(_models(report.dense, report.compressed, report.validation))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.dependencies import Frozen
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.trimming.costs import multiply_adds, saved_share
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.verification import EquivalenceCheck
-
-if TYPE_CHECKING:
-    pass
 
 
 def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Options) -> TrimFacts:
@@ -35,7 +33,7 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
         macs=macs.total(~removed),
         unread=int((removed & ~plan.removed).sum()),
         groups=tuple(groups),
-        frozen=tuple(dataclasses.asdict(frozen) for frozen in dependencies.frozen),
+        frozen=dependencies.frozen,
         failed=tuple((group.node, reason) for group, reason in (*plan.failed, *trimmed.failed)),
         proof=trimmed.proof,
     )
@@ -43,7 +41,14 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GroupFacts:
-    """Units that lie on the same axes: the node that makes them, the operators they touch, how many, how many went."""
+    """Units that lie on the same axes.
+
+    Attributes:
+        node: the node that makes them.
+        operators: the operators they touch.
+        units: how many.
+        removed: how many went.
+    """
 
     node: str
     operators: tuple[str, ...]
@@ -60,8 +65,8 @@ class TrimFacts:
         saved: share that all units that went save.
         unread: units that went because pruning had left nobody to read them.
         groups: those that lost units.
-        frozen: axes of weights that no unit owns: value, axis, indices, parameters, node, operator, reason.
-        failed: groups of which nothing was removed because the proof did not hold, and why.
+        frozen: axes of weights that no unit owns.
+        failed: groups of which nothing was removed: node, and why: outputs-differ, model-fails or removal-fails.
         proof: masked against trimmed model; None where nothing was removed.
         macs_dense: multiply-adds of the dense model for one sample, of the operators that trimming knows.
         macs: of the compressed model.
@@ -73,6 +78,6 @@ class TrimFacts:
     macs: float
     unread: int
     groups: tuple[GroupFacts, ...]
-    frozen: tuple[dict[str, Any], ...]
-    failed: tuple[tuple[str, str], ...]
+    frozen: tuple[Frozen, ...]
+    failed: tuple[tuple[str, Message], ...]
     proof: EquivalenceCheck | None

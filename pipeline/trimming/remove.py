@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes.dependencies import Dependencies, Part
+from netsurgeon.passes.dependencies import Dependencies, Group, Part
 from netsurgeon.passes.graph import label, present, tensor
 from netsurgeon.passes.trimming import TrimNeurons
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.runtime import Feed, Runtime
 from netsurgeon.pipeline.trimming.costs import Mask, rounding_step
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
@@ -33,33 +34,35 @@ def remove_units(
     if not removed.any():
         return Trimmed(model=masked, removed=removed, failed=(), proof=None)
     whole = _attempt(masked, dependencies, removed, feeds, runtime)
-    if not isinstance(whole, str):
-        return Trimmed(model=whole[0], removed=removed, failed=(), proof=whole[1])
+    if not isinstance(whole, Message):
+        return Trimmed(whole[0], removed, (), whole[1])
     of = np.array([unit.group for unit in dependencies.units])
-    failed = []
+    failed: list[tuple[Group, Message]] = []
     for group in np.unique(of[removed]):
         alone = _attempt(masked, dependencies, removed & (of == group), feeds, runtime)
-        if isinstance(alone, str):
+        if isinstance(alone, Message):
             failed.append((dependencies.groups[group], alone))
             removed = removed & (of != group)
-    rest = _attempt(masked, dependencies, removed, feeds, runtime) if removed.any() else ""
-    if not isinstance(rest, str):
-        return Trimmed(model=rest[0], removed=removed, failed=tuple(failed), proof=rest[1])
+    if not removed.any():
+        return Trimmed(masked, removed, tuple(failed), None)
+    rest = _attempt(masked, dependencies, removed, feeds, runtime)
+    if not isinstance(rest, Message):
+        return Trimmed(rest[0], removed, tuple(failed), rest[1])
     failed += [(dependencies.groups[group], rest) for group in np.unique(of[removed])]
     return Trimmed(model=masked, removed=np.zeros_like(removed), failed=tuple(failed), proof=None)
 
 
 def _attempt(
     masked: ir.Model, dependencies: Dependencies, removed: Mask, feeds: Sequence[Feed], runtime: Runtime
-) -> tuple[ir.Model, EquivalenceCheck] | str:
+) -> tuple[ir.Model, EquivalenceCheck] | Message:
     """The trimmed model and its proof, or why it does not hold."""
     model = masked.clone()
     try:
         TrimNeurons(dependencies, [dependencies.units[number] for number in np.flatnonzero(removed)])(model)
         proof = check_equivalence(masked, model, feeds, runtime)
     except (ValueError, CheckFailedError, ir.passes.PassError) as error:
-        return str(error.__cause__ or error)
-    return (model, proof) if proof.holds else str(proof)
+        return Message(str(error.__cause__ or error), "removal-fails")
+    return proof.problem or (model, proof)
 
 
 def with_unread(model: ir.Model, plan: TrimPlan, round_to: int) -> Mask:

@@ -13,6 +13,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.dependencies import Dependencies, Group, Unit
 from netsurgeon.passes.layers import Layer
 from netsurgeon.passes.pruning import RemovedSlices
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.trimming.costs import Ints, Mask
 from netsurgeon.pipeline.trimming.unit_owners import Owners
 from netsurgeon.pipeline.verification import EquivalenceCheck
@@ -34,7 +35,7 @@ class TrimPlan:
     layers: tuple[Layer, ...] = dataclasses.field(repr=False)
     candidates: Ints = dataclasses.field(repr=False)
     removed: Mask = dataclasses.field(repr=False)
-    failed: tuple[tuple[Group, str], ...] = ()
+    failed: tuple[tuple[Group, Message], ...] = ()
 
     @property
     def units(self) -> list[Unit]:
@@ -51,7 +52,7 @@ class TrimPlan:
     def described(self) -> dict[str, Any]:
         """What was chosen, as JSON values."""
         failed = [
-            (next(at for at, other in enumerate(self.dependencies.groups) if other is group), reason)
+            (next(at for at, other in enumerate(self.dependencies.groups) if other is group), reason.to_json())
             for group, reason in self.failed
         ]
         removed, candidates = np.flatnonzero(self.removed).tolist(), self.candidates.tolist()
@@ -61,7 +62,7 @@ class TrimPlan:
         """The same plan, with what was chosen before for the same model."""
         removed = np.zeros_like(self.removed)
         removed[described["removed"]] = True
-        failed = tuple((self.dependencies.groups[at], str(reason)) for at, reason in described["failed"])
+        failed = tuple((self.dependencies.groups[at], Message.from_json(reason)) for at, reason in described["failed"])
         candidates = np.array(described["candidates"], np.int64)
         return dataclasses.replace(self, removed=removed, candidates=candidates, failed=failed)
 
@@ -91,5 +92,5 @@ class Trimmed:
 
     model: ir.Model = dataclasses.field(repr=False)
     removed: Mask = dataclasses.field(repr=False)
-    failed: tuple[tuple[Group, str], ...]
+    failed: tuple[tuple[Group, Message], ...]
     proof: EquivalenceCheck | None

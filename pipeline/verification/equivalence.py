@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import traits_of
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.runtime import Feed, Runtime, relative_difference, tapped
 
 TOLERANCE = 1e-4
@@ -64,6 +65,17 @@ class EquivalenceCheck:
     def is_informative(self) -> bool:
         """Whether an output varies over the inputs."""
         return any(output.varies for output in self.outputs)
+
+    @property
+    def problem(self) -> Message | None:
+        """Why it does not hold; None where it does."""
+        if self.holds:
+            return None
+        if self.failure:
+            return Message(self.failure, "model-fails")
+        worst = max(self.outputs, key=lambda output: output.difference)
+        differs = {"output": worst.output, "difference": worst.difference, "tolerance": self.tolerance}
+        return Message(str(self), "outputs-differ", differs)
 
     def __str__(self) -> str:
         """One sentence."""

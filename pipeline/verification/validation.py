@@ -44,7 +44,13 @@ class Fidelity:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Accuracy on labelled samples, as fractions; None where there are no labels or fewer than six classes."""
+    """How good a model is on labelled samples.
+
+    Attributes:
+        top1: share with the right class on top; None without labels or class scores.
+        top5: share with the right class among the first five; None without labels, or with fewer than six classes.
+        metric: what the user's own metric gives; None without one.
+    """
 
     top1: float | None
     top5: float | None

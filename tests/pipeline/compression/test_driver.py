@@ -103,9 +103,23 @@ def test_a_step_that_does_not_hold_leaves_no_trace_but_a_note() -> None:
     without = compress(MODEL, DATA, sparsity=0.5, values="float32")
     assert not record(coarse).applied
     assert record(coarse).undone in coarse.report.notes
-    assert "differ" in str(record(coarse).undone)
+    undone = json.loads(coarse.report.to_json())["steps"][4]["undone"]
+    assert (undone["code"], undone["step"], undone["cause"]) == ("step-undone", "round", "outputs-differ")
+    assert undone["difference"] > undone["tolerance"] == 1e-4
+    assert undone["output"] in [output["output"] for output in json.loads(coarse.report.to_json())["bound"]["outputs"]]
+    assert undone in json.loads(coarse.report.to_json())["notes"]
     graphs = [ir.to_proto(result.model).graph.SerializeToString() for result in (coarse, without)]
     assert graphs[0] == graphs[1]
+
+
+def test_a_step_may_say_in_plain_words_why_it_is_undone() -> None:
+    class Doubts(RoundOneWeight):
+        def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
+            return "not today"
+
+    undone = record(rounded(Doubts(), method="magnitude", uniform=True)).undone
+    assert undone is not None
+    assert undone.to_json() == {"code": "step-undone", "step": "round", "text": "not today"}
 
 
 def test_the_plan_is_kept_in_the_run_folder(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
     netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST)
     found = json.loads((tmp_path / "work.json").read_text("utf-8"))
-    assert found["format"] == 5
+    assert found["format"] == 6
     assert found["options"]["sparsity"] == 0.5
     assert set(found["data"]) == {"calibration", "held"}
     assert str(tmp_path) not in json.dumps(found)

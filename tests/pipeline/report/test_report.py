@@ -1,6 +1,5 @@
-"""The report's JSON keeps to the schema that is shipped, and the schema says all of it."""
+"""JSON from the command line and from Python: what the guide to pipelines promises."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -14,12 +13,9 @@ import pytest
 
 import netsurgeon
 from netsurgeon.cli import run
-from netsurgeon.pipeline.compress import Compression
-from netsurgeon.pipeline.report.report import Report, as_json
 
 ROOT = Path(__file__).parent.parent.parent.parent
 DIGITS = ROOT / "models" / "digits"
-OPTIONS: Any = {"method": "obs", "damping": 0.01, "uniform": True}
 
 
 @pytest.fixture(scope="module")
@@ -39,62 +35,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     test = rng.standard_normal((40, 32)).astype(np.float32)
     np.savez(folder / "test.npz", x=test, labels=rng.integers(0, 10, 40))
     return folder
-
-
-@pytest.fixture(scope="module")
-def reports(folder: Path) -> list[Report]:
-    """With and without units trimmed, latency, labels and test inputs."""
-    model, data = folder / "model.onnx", folder / "data.npz"
-    whole = netsurgeon.compress(model, data, test=folder / "test.npz", trim=0.2, sparsity=0.5, profile=True, **OPTIONS)
-    return [whole.report, netsurgeon.compress(model, data, sparsity=0.5, **OPTIONS).report]
-
-
-def problems(values: Any) -> list[str]:
-    schema = netsurgeon.report_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(values)]
-
-
-def test_reports_keep_to_the_schema(reports: list[Report]) -> None:
-    full, plain = reports
-    assert full.latency is not None
-    assert full.trim is not None
-    assert full.trim.proof is not None
-    assert (plain.latency, plain.test) == (None, None)
-    assert plain.trim is None or plain.trim.asked is None
-    for report in reports:
-        assert problems(json.loads(as_json(report))) == []
-
-
-def test_the_schema_finds_what_is_missing_unknown_or_of_another_type(reports: list[Report]) -> None:
-    def changed(**values: Any) -> Any:
-        return {**json.loads(as_json(reports[0])), **values}
-
-    missing = changed()
-    del missing["bound"]
-    layer = json.loads(as_json(reports[0]))["layers"][0]
-    for wrong in (
-        missing,
-        changed(schema=1),
-        changed(extra=1),
-        changed(ratio="6"),
-        changed(layers=[{**layer, "x": 1}]),
-    ):
-        assert len(problems(wrong)) == 1
-
-
-def test_what_is_not_finite_is_null(reports: list[Report]) -> None:
-    outputs = (dataclasses.replace(reports[0].validation.outputs[0], snr_db=float("inf")),)
-    report = dataclasses.replace(reports[0], validation=dataclasses.replace(reports[0].validation, outputs=outputs))
-    values = json.loads(as_json(report))
-    assert values["validation"]["outputs"][0]["snr_db"] is None
-    assert problems(values) == []
-
-
-def test_the_schema_describes_every_field_of_the_report() -> None:
-    properties = netsurgeon.report_schema()["properties"]
-    assert set(properties) == {field.name for field in dataclasses.fields(Report)} | {"schema", "ratio"}
-    assert all(each.get("description") for each in properties.values())
 
 
 def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -124,7 +64,7 @@ def test_quiet_writes_files_and_prints_nothing(
     model, data = str(folder / "model.onnx"), ["--data", str(folder / "test.npz"), "--quiet"]
     fast = ["--method", "obs", "--damping", "0.01", "--uniform", "--sparsity", "0.5", "--json", str(found)]
     assert run(["compress", model, "-o", str(small), *data, *fast]) == 0
-    assert problems(json.loads(found.read_text("utf-8"))) == []
+    jsonschema.Draft202012Validator(netsurgeon.report_schema()).validate(json.loads(found.read_text("utf-8")))
     assert run(["compare", model, str(small), *data, "--json", str(compared)]) == 0
     assert json.loads(compared.read_text("utf-8"))["validation"]["samples"] == 40
     assert run(["unpack", str(small), "-o", str(tmp_path / "plain.onnx"), "--quiet"]) == 0
