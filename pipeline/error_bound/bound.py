@@ -195,7 +195,7 @@ def _output_bound(name: str, errors: Mapping[str, Error], tally: _Tally, count: 
     if name in tally.discrete:
         dtype = tally.discrete[name]
         ends_at = Message(f"output {name!r} is discrete ({dtype})", "output-discrete", output=name, dtype=dtype)
-        return OutputBound(name, None, math.nan, ends_at)
+        return OutputBound(output=name, bound=None, measured=math.nan, ends_at=ends_at)
     measured = math.sqrt(tally.differences[name] / count)
     error = errors.get(name, 0.0)
     if isinstance(error, str):

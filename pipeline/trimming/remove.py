@@ -35,7 +35,7 @@ def remove_units(
         return Trimmed(model=masked, removed=removed, failed=(), proof=None)
     whole = _attempt(masked, dependencies, removed, feeds, runtime)
     if not isinstance(whole, Message):
-        return Trimmed(whole[0], removed, (), whole[1])
+        return Trimmed(model=whole[0], removed=removed, failed=(), proof=whole[1])
     of = np.array([unit.group for unit in dependencies.units])
     failed: list[tuple[Group, Message]] = []
     for group in np.unique(of[removed]):
@@ -44,10 +44,10 @@ def remove_units(
             failed.append((dependencies.groups[group], alone))
             removed = removed & (of != group)
     if not removed.any():
-        return Trimmed(masked, removed, tuple(failed), None)
+        return Trimmed(model=masked, removed=removed, failed=tuple(failed), proof=None)
     rest = _attempt(masked, dependencies, removed, feeds, runtime)
     if not isinstance(rest, Message):
-        return Trimmed(rest[0], removed, tuple(failed), rest[1])
+        return Trimmed(model=rest[0], removed=removed, failed=tuple(failed), proof=rest[1])
     failed += [(dependencies.groups[group], rest) for group in np.unique(of[removed])]
     return Trimmed(model=masked, removed=np.zeros_like(removed), failed=tuple(failed), proof=None)
 

@@ -118,7 +118,9 @@ def test_a_group_of_units_that_stays_says_why_also_after_a_restart(
     assert (reason.code, {*reason.data}) == (code, data)
     assert not trimmed.removed.any()
 
-    plan = TrimPlan(dependencies, (), np.flatnonzero(removed), removed).after(trimmed)
+    plan = TrimPlan(dependencies=dependencies, layers=(), candidates=np.flatnonzero(removed), removed=removed).after(
+        trimmed
+    )
     with RunFolder(tmp_path / "work", {}) as folder:
         folder.keep_facts("units", plan.described())
     with RunFolder(tmp_path / "work", {}) as folder:

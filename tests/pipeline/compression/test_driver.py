@@ -91,7 +91,8 @@ def test_a_step_of_ones_own_is_applied_and_reported() -> None:
     assert record(result).applied
     assert facts["before"] != facts["after"]
     assert facts["after"] == round(facts["before"] * 2**18) / 2**18
-    assert "rounded" in result.report.notes
+    (note,) = [note for note in result.report.notes if note.code == "step-note"]
+    assert (note, note.data) == ("rounded", {"step": "round"})
     section = next(entry for entry in json.loads(result.report.to_json())["steps"] if entry["name"] == "round")
     assert section == {"name": "round", "applied": True, "undone": None, "facts": facts}
     names = [entry.name for entry in result.report.steps]

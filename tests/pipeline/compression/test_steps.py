@@ -17,6 +17,7 @@ from netsurgeon.passes.packing.unpack_weights import UnpackWeights
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.trimming import choose
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed
 
@@ -59,7 +60,7 @@ def test_shortcuts_become_convolutions(how: Any, tmp_path: Path) -> None:
     assert "Pad" not in operators
     assert "Slice" not in operators
     assert operators.count("Conv") == 3
-    assert any("shortcuts" in note and "verified" in note for note in result.report.notes)
+    assert "shortcuts-convolved" in [note.code for note in result.report.notes]
     assert result.report.validation.outputs[0].relative_error < 0.5
     assert {layer.name for layer in result.report.layers} == {"stem", "main", "classes"}
 
@@ -83,7 +84,7 @@ def test_a_proof_that_says_nothing_is_a_warning(alike: bool) -> None:
     proof = trimmed(result).proof
     assert proof is not None
     assert proof.is_informative is not alike
-    assert any("no output varies" in warning for warning in result.report.warnings) is alike
+    assert ("proof-uninformative" in [warning.code for warning in result.report.warnings]) is alike
 
 
 def test_what_cannot_be_analysed_is_pruned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,8 @@ def test_what_cannot_be_analysed_is_pruned_all_the_same(monkeypatch: pytest.Monk
     monkeypatch.setattr(choose, "find_units", fail)
     report = compress(idle_network(), {"x": normal(80, 16)}, sparsity=0.5, **FAST).report
     assert report.trim is None
-    assert "units that nothing reads any more stay: the values of it cannot be shown" in report.warnings
+    (stay,) = [warning.data for warning in report.warnings if warning.code == "unread-units-stay"]
+    assert stay == {"reason": "the values of it cannot be shown", "cause": "check-failed"}
     with pytest.raises(CheckFailedError, match="cannot be shown"):
         compress(idle_network(), {"x": normal(80, 16)}, trim=0.3, **FAST)
 
@@ -112,7 +114,7 @@ def test_shared_weights_that_lose_nothing_stay_shared() -> None:
     result = compress(network_of(nodes, weights, ["N", 16]), {"x": normal(80, 16)}, trim=0.4, round_to=1, **FAST)
     report = result.report
     assert report.compressed.parameters <= 0.6 * report.dense.parameters
-    assert [each["node"] for each in report.declined if "shares" in each["reason"]] == ["one", "two"]
+    assert [node.node for node in report.declined if "shares" in node.reason] == ["one", "two"]
     held = result.model.graph.initializers["w"].const_value
     assert held is not None
     np.testing.assert_array_equal(held.numpy(), weights["w"])
@@ -123,7 +125,7 @@ def test_what_does_not_hold_after_pruning_is_an_error_unless_it_was_a_wish(monke
         return Trimmed(
             model=masked,
             removed=np.zeros_like(removed),
-            failed=((dependencies.groups[0], "it does not hold"),),
+            failed=((dependencies.groups[0], Message("it does not hold", "outputs-differ")),),
             proof=None,
         )
 

@@ -30,7 +30,8 @@ def test_class_folders_give_labels(tmp_path: Path) -> None:
     assert samples.class_names == ("cat", "dog")
     assert samples.labels is not None
     assert samples.labels.tolist() == [0, 0, 1]
-    assert samples.warnings == (f"left out of {tmp_path} because they are not pictures: 1 of 4 files",)
+    (warning,) = samples.warnings
+    assert (warning.code, warning.data) == ("files-left-out", {"left_out": 1, "files": 4})
     np.testing.assert_allclose(stacked(samples, "image")[:, 0, 0, 0] * 255, [1, 2, 3], rtol=1e-6)
 
 
@@ -85,7 +86,7 @@ def test_one_class_folder_is_taken_as_unlabelled(tmp_path: Path) -> None:
     write_pictures(tmp_path, {"pictures/1.png": 3, "pictures/2.png": 3})
     samples = open_samples(tmp_path, PICTURE)
     assert samples.labels is None
-    assert "taken as unlabelled" in samples.warnings[0]
+    assert [warning.code for warning in samples.warnings] == ["images-unlabelled"]
 
 
 def test_pictures_at_different_depths(tmp_path: Path) -> None:

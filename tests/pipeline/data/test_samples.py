@@ -25,7 +25,8 @@ def test_fixed_batch_drops_the_rest_and_says_so() -> None:
     samples = open_samples({"x": rows(131), "labels": np.arange(131)}, X4)
     assert set(sizes(samples)) == {4}
     assert samples.count == 128
-    assert samples.warnings == ("3 of 131 samples dropped: the model's batch is fixed to 4",)
+    (warning,) = samples.warnings
+    assert (warning.code, warning.data) == ("samples-dropped", {"dropped": 3, "samples": 131})
     assert samples.labels is not None
     np.testing.assert_array_equal(samples.labels, np.arange(128))
 

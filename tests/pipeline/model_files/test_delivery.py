@@ -89,8 +89,10 @@ def test_a_normal_form_that_fails_is_undone(failure: str, monkeypatch: pytest.Mo
     model = perceptron()
     model.graph.node[0].ClearField("name")
     result = compress(model, inputs(), sparsity=0.0, values="float32", **UNIFORM)
-    assert any(note.startswith("left as it is, ") for note in result.report.notes)
-    assert ("not foreseen" in result.report.notes[0]) == (failure == "raises")
+    note = result.report.notes[0]
+    assert note.code == ("no-normal-form" if failure == "raises" else "normal-form-undone")
+    causes = {"raises": None, "changes an output": "outputs-differ", "does not load": "model-fails"}
+    assert note.data.get("cause") == causes[failure]
     np.testing.assert_allclose(run_model(result.model, inputs()), run_model(model, inputs()), rtol=0, atol=1e-2)
 
 

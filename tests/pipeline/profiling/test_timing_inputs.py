@@ -28,7 +28,8 @@ def test_a_fixed_batch_is_respected() -> None:
     fixed = graph("y = Relu(x)", "float[2,4] x", "float[2,4] y")
     (fed,), notes = timing_feeds(fixed, None, (1, 2, 8), {}, 0)
     assert fed.batch == 2
-    assert notes == tuple(f"batch {each} skipped: the model's batch is fixed to 2" for each in (1, 8))
+    assert [note.code for note in notes] == ["batch-skipped"] * 2
+    assert [note.data for note in notes] == [{"batch": 1, "fixed": 2}, {"batch": 8, "fixed": 2}]
     assert timing_feeds(fixed, None, None, {}, 0)[0][0].batch == 2
     with pytest.raises(InputError, match="batch 1: the model's batch is fixed to 2: leave --batch out"):
         timing_feeds(fixed, None, (1,), {}, 0)

@@ -70,10 +70,35 @@ def report(folder: Path) -> Report:
     spread = Spread(2.0, 1.9, 2.4)
     nodes = (NodeTime(NASTY, NASTY, "CPUExecutionProvider", 1.5), NodeTime("b", "Relu", "CPUExecutionProvider", 0.5))
     cost = Cost(NASTY, 10, spread, 1000, 2000, (), nodes)
-    timing = Timing(4, "the first of the data", 15, spread, spread, Ratio(1.5, 1.4, 1.6))
-    latency = Profile({}, "a machine", "CPUExecutionProvider", None, "all", cost, cost, (timing,), ())
-    groups, failed = (GroupFacts(NASTY, ("Gemm",), 48, 12),), ((NASTY, Message(NASTY, "removal-fails")),)
-    trim = TrimFacts(0.3, 0.31, 1000.0, 600.0, 1, groups, (), failed, None)
+    timing = Timing(
+        batch=4, fed="the first of the data", rounds=15, model=spread, other=spread, speedup=Ratio(1.5, 1.4, 1.6)
+    )
+    latency = Profile(
+        versions={},
+        machine="a machine",
+        provider="CPUExecutionProvider",
+        threads=None,
+        optimisation="all",
+        model=cost,
+        other=cost,
+        timings=(timing,),
+        notes=(),
+    )
+    groups, failed = (
+        (GroupFacts(node=NASTY, operators=("Gemm",), units=48, removed=12),),
+        ((NASTY, Message(NASTY, "removal-fails")),),
+    )
+    trim = TrimFacts(
+        asked=0.3,
+        saved=0.31,
+        macs_dense=1000.0,
+        macs=600.0,
+        unread=1,
+        groups=groups,
+        frozen=(),
+        failed=failed,
+        proof=None,
+    )
     return dataclasses.replace(
         found, latency=latency, trim=trim, warnings=(Message(NASTY, "few-samples"),), on_the_cpu=(f"Relu {NASTY}",)
     )

@@ -13,6 +13,7 @@ import pytest
 
 import netsurgeon
 from netsurgeon.cli import run
+from netsurgeon.pipeline.compress import Compression
 
 ROOT = Path(__file__).parent.parent.parent.parent
 DIGITS = ROOT / "models" / "digits"

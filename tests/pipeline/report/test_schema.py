@@ -46,7 +46,10 @@ def reports() -> dict[str, Report]:
 
 def search_facts(report: Report) -> SearchFacts:
     """What a search would have found; real ones are held against the schema in tests/pipeline/search."""
-    timed, drop = Timed(2.0, 1.0, 2.0), DropEstimate("top-1", 40, 0.9, 0.01, 0.0, 0.02, 0.1)
+    timed, drop = (
+        Timed(2.0, 1.0, 2.0),
+        DropEstimate(measure="top-1", samples=40, dense=0.9, drop=0.01, low=0.0, high=0.02, spread=0.1),
+    )
     return SearchFacts(
         goals=Goals(max_drop=0.02, latency=1.5),
         guide=report.calibration,
@@ -56,7 +59,19 @@ def search_facts(report: Report) -> SearchFacts:
         needed=None,
         measured=drop,
         timed=timed,
-        points=(Point("candidate", 1000.0, 1.0, 2.0, 0.5, 9000, 0.01, 0.02, True),),
+        points=(
+            Point(
+                kind="candidate",
+                macs=1000.0,
+                milliseconds=1.0,
+                speedup=2.0,
+                kept=0.5,
+                bytes=9000,
+                drop=0.01,
+                bound=0.02,
+                chosen=True,
+            ),
+        ),
         timings=TimingTable("a machine", {"conv": 0.5}, {"dense": timed}),
     )
 

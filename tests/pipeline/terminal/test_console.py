@@ -11,6 +11,7 @@ from printed_text import cells, printed
 from rich.console import Console
 
 from netsurgeon.passes.dependencies.analysis import Frozen
+from netsurgeon.passes.layers import Declined
 from netsurgeon.pipeline.compare import Comparison, compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.error_bound.bound import Bound, OutputBound
@@ -133,7 +134,7 @@ def test_the_largest_layers_are_listed_in_the_order_of_the_graph(report: Report)
 
 def test_of_much_that_is_left_alone_the_first_is_listed(report: Report) -> None:
     declined = tuple(
-        {"operator": "LSTM", "node": f"cell {index}", "reason": "it recurs"} for index in range(LISTED + 3)
+        Declined(node=f"cell {index}", operator="LSTM", reason="it recurs", parameters=1) for index in range(LISTED + 3)
     )
     text = printed(print_report, dataclasses.replace(report, declined=declined))
     assert f"cell {LISTED - 1} " in text
@@ -146,7 +147,9 @@ def test_of_many_groups_those_that_lost_most_are_listed(report: Report) -> None:
     groups = [
         dataclasses.replace(report.trim.groups[0], node=f"group {index}", removed=index) for index in range(LISTED + 2)
     ]
-    trim = dataclasses.replace(report.trim, groups=tuple(groups), failed=(("cell[0]", "the outputs differ"),))
+    trim = dataclasses.replace(
+        report.trim, groups=tuple(groups), failed=(("cell[0]", Message("the outputs differ", "outputs-differ")),)
+    )
     text = printed(print_report, dataclasses.replace(report, trim=trim))
     named = [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("  group ")]
     assert named == [f"group {index}" for index in range(LISTED + 1, 1, -1)]
@@ -174,7 +177,7 @@ def test_outputs_that_are_alike_for_most_inputs_are_told(report: Report) -> None
 def test_a_bound_that_ends_says_where(comparison: Comparison) -> None:
     outputs = (
         OutputBound(output="y", bound=2.5, measured=0.125, ends_at=None),
-        OutputBound(output="[z]", bound=None, measured=0.5, ends_at="cell (LSTM): it recurs"),
+        OutputBound(output="[z]", bound=None, measured=0.5, ends_at=Message("cell (LSTM): it recurs", "bound-ends")),
     )
     text = printed(print_comparison, dataclasses.replace(comparison, bound=Bound(40, (), outputs)))
     assert "output 'y' on 40 inputs: error 0.125, L-OBS bound 2.5\n" in text

@@ -1,5 +1,6 @@
 """What became of the units is said as it is: which went, which were asked for, what that saves, what stays and why."""
 
+import dataclasses
 import json
 
 import pytest
@@ -48,10 +49,8 @@ def test_what_was_asked_for_stands_beside_what_was_saved(facts: TrimFacts) -> No
 
 
 def test_what_no_unit_owns_is_listed_with_its_reason(facts: TrimFacts) -> None:
-    assert {(frozen["value"], frozen["reason"]) for frozen in facts.frozen} == {
-        ("head", "it is an output of the model")
-    }
-    json.dumps(facts.frozen)
+    assert {(frozen.value, frozen.reason) for frozen in facts.frozen} == {("head", "it is an output of the model")}
+    json.dumps([dataclasses.asdict(frozen) for frozen in facts.frozen])
 
 
 def test_units_that_were_left_unread_are_counted_apart() -> None:
