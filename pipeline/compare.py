@@ -20,7 +20,7 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.profiling import left_to_the_cpu
 from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
-from netsurgeon.pipeline.verification import Validation, open_by_options, validate
+from netsurgeon.pipeline.verification import Validation, class_outputs, open_by_options, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
             held_out=True,
             metric=settings.metric,
             label_offset=settings.label_offset,
+            class_outputs=class_outputs(first.original, labelled=samples.labels is not None),
         )
     feed = next(samples.batches())
     on_the_cpu = left_to_the_cpu(second.original, feed, runtime)

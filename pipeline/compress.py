@@ -31,7 +31,7 @@ from netsurgeon.pipeline.compression import (
     check_steps,
     plan_steps,
 )
-from netsurgeon.pipeline.data import DataSource
+from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
@@ -51,10 +51,19 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.profiling import Profile, TimingTable, profile
 from netsurgeon.pipeline.report import CompressionRecord, Report, StoredModel, assemble_report, is_page, render
-from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
+from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.trimming import why_not
-from netsurgeon.pipeline.verification import Inputs, Validation, check_labels, load_metric, open_inputs, validate
+from netsurgeon.pipeline.verification import (
+    Inputs,
+    Validation,
+    check_labels,
+    class_outputs,
+    examine_dense_model,
+    load_metric,
+    open_inputs,
+    validate_folds,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -155,8 +164,7 @@ class _Run:
         self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
-        for samples in inputs.all[1:]:
-            check_labels(runtime.session(source.original), samples, self.options.label_offset)
+        examined = self._examine(source, inputs, runtime)
         with self._run_folder(source, inputs) as run_folder:
             context = self._context(source, inputs, runtime, run_folder)
             self._end_stage("open")
@@ -165,7 +173,7 @@ class _Run:
             applied = result.applied if result else self._apply(context)
             applied = self._unless_nothing_went(context, applied)
         self._end_stage("search" if result else "prune")
-        validation, bound = self._validate(source, applied, inputs, runtime)
+        validation, bound = self._validate(context, source, applied, inputs, runtime)
         self._end_stage("validate")
         stored = self._store(context, applied.model, source)
         self._end_stage("pack")
@@ -187,6 +195,7 @@ class _Run:
                 bound=bound,
                 search=search,
                 latency=latency,
+                examined=examined,
                 warnings=applied.warnings,
                 seconds=self.seconds,
             )
@@ -194,6 +203,21 @@ class _Run:
         if report is not None:
             self._write_report(evidence, report, output)
         return Compression(stored.model, evidence)
+
+    def _examine(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> tuple[Message, ...]:
+        """Check labels and the dense model's answers on the inputs that decide, before long work."""
+        dense, options = runtime.session(source.original), self.options
+        for samples in inputs.all[1:]:
+            check_labels(dense, samples, options.label_offset)
+        deciding = inputs.guide or inputs.held
+        return examine_dense_model(
+            dense,
+            deciding,
+            goals=options.goals,
+            label_offset=options.label_offset,
+            class_outputs=class_outputs(source.original, labelled=deciding.labels is not None),
+            has_metric=options.metric is not None,
+        )
 
     def _check_paths(
         self, source: LoadedModel, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
@@ -287,17 +311,42 @@ class _Run:
             warnings=(*applied.warnings, warning),
         )
 
+    def _apply_by_halves(
+        self, context: StepContext, applied: AppliedPlan, inputs: Inputs
+    ) -> list[tuple[Session, Samples]]:
+        """Where inputs are few: models corrected on each half, and the other half that shows how good they are."""
+        if "nothing-removed" in [warning.code for warning in applied.warnings]:
+            return []
+        measured = []
+        for fold in inputs.halves:
+            half = StepContext(
+                dense=context.dense,
+                selection=select(context.dense, self.options),
+                calibration=dataclasses.replace(context.calibration, samples=fold.corrected),
+                options=self.options,
+                step_options=self.step_options,
+                progress=self.progress,
+            )
+            try:
+                model = apply_plan(self.steps, half).model
+            except CheckFailedError as error:
+                logger.info("half of the inputs is too little to measure by: %s", error)
+                return []
+            measured.append((context.calibration.runtime.session(model), fold.guide))
+        return measured
+
     def _validate(
-        self, source: LoadedModel, applied: AppliedPlan, inputs: Inputs, runtime: Runtime
+        self, context: StepContext, source: LoadedModel, applied: AppliedPlan, inputs: Inputs, runtime: Runtime
     ) -> tuple[Validation, Bound]:
         self.progress("validating", 0, 2)
-        validation = validate(
+        halves = self._apply_by_halves(context, applied, inputs)
+        validation = validate_folds(
             runtime.session(source.original),
-            runtime.session(applied.model),
-            inputs.held,
-            held_out=inputs.held_out,
+            halves or [(runtime.session(applied.model), inputs.held)],
+            held_out=inputs.held_out or bool(halves),
             metric=self.options.metric,
             label_offset=self.options.label_offset,
+            class_outputs=class_outputs(source.original, labelled=inputs.held.labels is not None),
         )
         self.progress("validating", 1, 2)
         most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 CODES: Mapping[str, str] = {
+    "answers-alike": "The dense model's answers hardly vary over the inputs, so that agreement with it says little.",
     "batch-skipped": "A batch size was not timed: the model's batch is fixed to another one.",
     "bound-ends": "The error bound ends at a node for which no constant is known.",
     "file-grew": "The compressed file is larger than the dense one.",
+    "few-inputs": "Accuracy and errors were measured on hardly any inputs.",
     "few-samples": "Layers saw fewer samples than they have inputs: their correction leans on damping.",
     "files-left-out": "Files of an image folder are no images and were left out.",
     "goal-unproven": "The drop on the inputs that guided the search does not prove the goal.",
@@ -21,6 +23,7 @@ CODES: Mapping[str, str] = {
     "more-removed": "More weights went than were asked for: units without a reader went with them.",
     "no-normal-form": "The model could not be brought into normal form and is left as it is.",
     "normal-form-undone": "The normal form did not give the same outputs and was undone.",
+    "not-held-out": "The error was measured on the inputs that the weights were corrected on.",
     "nothing-removed": "Nothing could be trimmed, so the weights are left as they were.",
     "opset-raised": "The opset was raised because packed weights need it.",
     "output-discrete": "An output has no error bound because its values are discrete.",

@@ -20,6 +20,7 @@ DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-1, 1.0)
 
 
 WIDE_DAMPINGS = (1e-2, 1e-1, 1.0)
+"""Of layers wider than OBS_COLUMNS: each candidate costs a factorisation."""
 
 
 RIDGE_DAMPINGS = (1.0, 1e-1)
@@ -49,7 +50,9 @@ FEW_ROWS_COLUMNS = 900
 
 
 def choose_damping(weight: Array, fit: Statistics, held_out: Statistics, keep: int, rng: np.random.Generator) -> float:
-    """The first λ of DAMPINGS whose refit on a magnitude-like support is all but the best on held-out samples.
+    """The first λ of the layer's list whose refit on a magnitude-like support is all but the best on held-out samples.
+
+    The list is RIDGE_DAMPINGS with a ridge, else WIDE_DAMPINGS above OBS_COLUMNS columns, else DAMPINGS.
 
     Near-ties are noise: the mask that the solver finds later is a better one, and needs less damping.
     """
@@ -68,6 +71,7 @@ def choose_damping(weight: Array, fit: Statistics, held_out: Statistics, keep: i
             errors.append(linalg.quadratic_error(refitted, target_moments(weight, held_out), held_out.gram))
         except FactorizationError:
             errors.append(np.inf)
+    # The errors lack a constant, the energy of the dense output: the least of them is minus what a refit explains.
     explained = abs(min(errors))
     limit = min(errors) + NEAR_TIE * explained
     damping = next(damping for damping, error in zip(dampings, errors, strict=True) if error <= limit)

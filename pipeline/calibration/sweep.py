@@ -21,8 +21,8 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 
 MOST_ROWS = 262_144
-POOLED_ROWS = 2048
-"""Small batches are pooled up to this many rows before they enter the moments."""
+BUFFERED_ROWS = 2048
+"""Small batches wait until they have this many rows together before they enter the moments."""
 HELD_EVERY = 5
 """One stretch of rows in so many is held out to choose the damping."""
 FEWEST_RIDGED = 0.25
@@ -82,7 +82,7 @@ class Calibration:
     ) -> Iterator[tuple[int, int, list[dict[str, LayerMoments]]]]:
         """Segment by segment, dense and current models side by side.
 
-        The caller prunes the `currents` between two segments, so later ones see their new activations.
+        The caller prunes the `pruned_models` between two segments, so later ones see their new activations.
 
         Args:
             dense: the model to be matched.
@@ -91,7 +91,7 @@ class Calibration:
             already_solved: those of them whose moments nobody needs.
 
         Yields:
-            index of the segment, number of segments, and for each of `currents` the moments of its layers.
+            index of the segment, number of segments, and for each of `pruned_models` the moments of its layers.
         """
         layers = _by_name(dense, list(plan))
         segments = cut(dense.graph, [layer.node for layer in layers.values()])
@@ -126,7 +126,7 @@ class Calibration:
         has_few_outputs = FEW_OUTPUTS * layer.rows <= columns
         weight = layer.matrix().astype(np.float32).transpose(0, 2, 1) if has_few_outputs else None
         pairs = [walk is not None and not has_few_outputs for walk in pruned_models]
-        pools = [_Pool(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
+        buffers = [_RowBuffer(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
 
         def drawn(batch: int) -> list[tuple[Rows, Rows | None, Rows | None]]:
             """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
@@ -146,15 +146,15 @@ class Calibration:
 
         source = layer.input.name or ""
         for sides in prefetch(drawn, dense.batches):
-            for (before, now, residual), pool in zip(sides, pools, strict=True):
+            for (before, now, residual), buffer in zip(sides, buffers, strict=True):
                 if weight is None or now is None:
-                    pool.add(before, now, residual)
+                    buffer.add(before, now, residual)
                 else:
                     at_outputs = np.asarray((before - now) @ weight, np.float32)
-                    pool.add(now, None, at_outputs if residual is None else at_outputs + residual)
+                    buffer.add(now, None, at_outputs if residual is None else at_outputs + residual)
         positions = dense.batches * layer.positions(dense.value(source, 0))
         ridge = self._ridge(layer, dense, limit)
-        return [dataclasses.replace(pool.moments(), positions=positions, ridge=ridge) for pool in pools]
+        return [dataclasses.replace(buffer.moments(), positions=positions, ridge=ridge) for buffer in buffers]
 
     def _ridge(self, layer: Layer, dense: Walk, limit: int) -> Array | None:
         """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
@@ -173,13 +173,13 @@ class Calibration:
                 return None
             row_parts.append(rows)
             waiting += rows.shape[1]
-            if waiting >= POOLED_ROWS or batch == dense.batches - 1:
+            if waiting >= BUFFERED_ROWS or batch == dense.batches - 1:
                 moments.update(np.concatenate(row_parts, axis=1))
                 row_parts, waiting = [], 0
         return ridge_of(moments)
 
     def _pooled(self, layer: Layer) -> PooledMap | None:
-        """The map whose mean the layer reads, if the inputs are too few to do without, but not all but none."""
+        """The map whose mean the layer reads; None where inputs are ample, or too few for a ridge (FEWEST_RIDGED)."""
         inputs = max(self.samples.fed, self.population_size)
         return PooledMap.of(layer) if FEWEST_RIDGED * layer.columns <= inputs < AMPLE * layer.columns else None
 
@@ -194,7 +194,7 @@ class Calibration:
         return rows_of(walk.value(name, batch), limit, np.random.default_rng([self.seed, batch]))
 
 
-class _Pool:
+class _RowBuffer:
     """Rows on their way into the moments; small batches wait for more."""
 
     def __init__(self, fit: Moments):
@@ -207,7 +207,7 @@ class _Pool:
         """What `Moments.update` takes."""
         self._waiting.append((dense, current, residual))
         self._count += dense.shape[1]
-        if self._count >= POOLED_ROWS:
+        if self._count >= BUFFERED_ROWS:
             self._empty()
 
     def moments(self) -> LayerMoments:

@@ -16,6 +16,7 @@ from netsurgeon.pipeline.compression.steps import (
     ChooseUnits,
     ConvolveSliceAndPad,
     PackWeightsOnDisk,
+    PruneLayers,
     trimmed_selection,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "ConvolveSliceAndPad",
     "KeepsPlan",
     "PackWeightsOnDisk",
+    "PruneLayers",
     "Step",
     "StepContext",
     "StepDefaults",

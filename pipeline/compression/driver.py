@@ -74,11 +74,13 @@ def check_steps(steps: Steps, context: StepContext) -> None:
     """Check that names tell steps apart, and that every step accepts its options, before anything is measured.
 
     Raises:
-        InputError: a name stands twice, an option is refused, or options are given for no step.
+        InputError: a name stands twice, pruning is missing, an option is refused, or options are given for no step.
     """
     twice = [name for name, count in Counter(step.name for step in steps).items() if count > 1]
     if twice:
         raise InputError(f"there are two steps called {twice[0]!r}: give each step a name of its own")
+    if PruneLayers.name not in [step.name for step in steps]:
+        raise InputError(f"no step is called {PruneLayers.name!r}, which corrects the weights: leave it in the list")
     unknown = set(context.step_options) - {step.name for step in steps}
     if unknown:
         raise InputError(f"there are options for {sorted(unknown)[0]!r}, but no step of that name: add the step")

@@ -141,7 +141,7 @@ class RemoveUnits(StepDefaults):
         except CheckFailedError as error:  # what was not asked for must not stop what was
             text = f"units that nothing reads any more stay: {error}"
             warning = Message(text, "unread-units-stay", reason=str(error), cause=error.code)
-            return StepResult(model=model, warnings=(warning,))
+            return StepResult(model=model, warnings=(warning,), has_changed=False)
         removed = units.removed if options.keep_dangling_units else with_unread(model, units, options.multiple)
         trimmed = remove_units(model, units.dependencies, removed, proof_feeds(calibration), calibration.runtime)
         if trim:

@@ -1,12 +1,13 @@
 """Everything a user can choose."""
 
-from netsurgeon.pipeline.options.goals import Goals
+from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.options.groups import Metric, OptionValues, PruneOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.options.options import IMPORTANCES, SAVINGS, VALUES, Options, Progress
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.type_checks import check_types
 
 __all__ = [
+    "DEFAULT_DROP",
     "IMPORTANCES",
     "SAVINGS",
     "VALUES",

@@ -2,7 +2,7 @@
 
 from netsurgeon.pipeline.report.assemble import CompressionRecord, StoredModel, assemble_report
 from netsurgeon.pipeline.report.charts import sensitivity_picture
-from netsurgeon.pipeline.report.format import milliseconds, speedup
+from netsurgeon.pipeline.report.format import inputs_measured, milliseconds, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.page import is_page, render
 from netsurgeon.pipeline.report.report import SCHEMA, Report, as_json
@@ -18,6 +18,7 @@ __all__ = [
     "as_json",
     "assemble_report",
     "goal_summary",
+    "inputs_measured",
     "is_page",
     "milliseconds",
     "render",

@@ -18,7 +18,7 @@ from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu
 from netsurgeon.pipeline.report.facts import layer_facts
 from netsurgeon.pipeline.report.goal_sentences import unproven_goal_warning
 from netsurgeon.pipeline.report.report import Report
-from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, unmeasured
+from netsurgeon.pipeline.report.user_warnings import alike, emptied, few_inputs, grown, unmeasured
 from netsurgeon.pipeline.runtime import Runtime, peak_bytes
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.verification import Inputs, Validation
@@ -60,6 +60,7 @@ class CompressionRecord:
         bound: the error bound, and the error on the same inputs.
         search: how the goals were met; None where it was said what to do.
         latency: both models timed in turn; None where that was not asked for.
+        examined: what the dense model's answers on the inputs say of all figures.
         warnings: what came up on the way.
         seconds: time by stage.
     """
@@ -75,6 +76,7 @@ class CompressionRecord:
     bound: Bound
     search: SearchFacts | None
     latency: Profile | None
+    examined: tuple[Message, ...]
     warnings: tuple[Message, ...]
     seconds: Mapping[str, float]
 
@@ -117,10 +119,12 @@ def assemble_report(record: CompressionRecord) -> Report:
         steps=(*applied.records, *stored.records),
         notes=(*source.notes, *applied.notes, *stored.notes, *unrounded, *_more_removed_than_asked(record, sparsity)),
         warnings=(
+            *record.examined,
             *([unproven] if unproven else []),
             *inputs.warnings,
             *pruned.warnings,
             *record.warnings,
+            *few_inputs(record.validation),
             *unmeasured(record.validation),
             *alike(record.validation),
             *emptied(layers),

@@ -1,8 +1,16 @@
-"""Times and speedups as people read them."""
+"""Times, speedups and kinds of inputs as people read them."""
 
 from __future__ import annotations
 
 from netsurgeon.pipeline.profiling import Ratio, Spread
+from netsurgeon.pipeline.verification import Validation
+
+
+def inputs_measured(validation: Validation) -> str:
+    """What kind of inputs the figures are of, in words."""
+    if validation.folds > 1:
+        return "inputs, each half by a model corrected on the other half; the delivered model is corrected on both"
+    return "inputs that calibration never saw" if validation.held_out else "calibration inputs: too few to hold any out"
 
 
 def milliseconds(spread: Spread) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator
-from netsurgeon.pipeline.report.format import speedup
+from netsurgeon.pipeline.report.format import inputs_measured, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.report import Report
 
@@ -41,6 +41,7 @@ def render(report: Report) -> str:
         declined=_declined(report),
         operators=_operators(report),
         goal_summary=goal_summary(report),
+        inputs_measured=inputs_measured(report.validation),
         command=command(report),
     )
 

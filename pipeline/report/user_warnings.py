@@ -11,6 +11,9 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.report.report import LayerFacts
 from netsurgeon.pipeline.verification import Validation
 
+FEWEST_INPUTS = 16
+"""Inputs below which a measured error is called unreliable."""
+
 
 def unmeasured(validation: Validation) -> Iterator[Message]:
     """Scores of the user's metric that are no number."""
@@ -29,6 +32,24 @@ def alike(validation: Validation) -> Iterator[Message]:
             "outputs-alike",
             output=output.output,
             alike=output.alike,
+            samples=validation.samples,
+        )
+
+
+def few_inputs(validation: Validation) -> Iterator[Message]:
+    """Figures that rest on hardly any inputs, or on those that the corrections were made on."""
+    if validation.samples < FEWEST_INPUTS:
+        yield Message(
+            f"accuracy and errors rest on {validation.samples} inputs: on others they may be many times as large; give "
+            f"{FEWEST_INPUTS} or more, better a few hundred",
+            "few-inputs",
+            samples=validation.samples,
+        )
+    if not validation.held_out:
+        yield Message(
+            "the error was measured on the inputs that the weights were corrected on, which flatters it: give more "
+            "inputs, or others with --test",
+            "not-held-out",
             samples=validation.samples,
         )
 

@@ -14,7 +14,9 @@ from netsurgeon.pipeline import pruning
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.compression import (
     AppliedPlan,
+    ChooseUnits,
     ConvolveSliceAndPad,
+    PruneLayers,
     StepContext,
     Steps,
     apply_plan,
@@ -150,7 +152,7 @@ class Pruner:
         plan = self._plan(structure, kept, options)
         step_context = context.step_context(structure.selection, self._calibration, options)
         step_context.solutions = context.work.solutions(f"{self._name}candidate-{structure.level}-{kept:.6f}")
-        step_context.plans |= {"trim": structure.trim, "prune": plan}
+        step_context.plans |= {ChooseUnits.name: structure.trim, PruneLayers.name: plan}
         return apply_plan(context.steps, step_context)
 
     def costs(self, structure: Structure) -> Mapping[str, pruning.Cost]:

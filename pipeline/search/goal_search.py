@@ -21,7 +21,14 @@ from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Fold, SearchContext
 from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.trimming import TrimPlan
-from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, Inputs, Validation, paired_proportion_ci
+from netsurgeon.pipeline.verification import (
+    DropEstimate,
+    DropEvaluator,
+    Inputs,
+    Validation,
+    class_outputs,
+    paired_proportion_ci,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,7 +134,8 @@ class GoalSearch:
     def _drop_evaluator(self, samples: Samples) -> DropEvaluator:
         options = self.options
         dense = self.runtime.session(self.source.original)
-        return DropEvaluator(dense, samples, options.metric, options.label_offset, options.seed)
+        names = class_outputs(self.source.original, labelled=samples.labels is not None)
+        return DropEvaluator(dense, samples, options.metric, options.label_offset, options.seed, names)
 
     def _clock(self, work: RunFolder) -> StructureTimer:
         options = self.options

@@ -18,7 +18,7 @@ from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.model_files import ModelFacts
-from netsurgeon.pipeline.report import Report, goal_summary
+from netsurgeon.pipeline.report import Report, goal_summary, inputs_measured
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 
@@ -61,7 +61,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_models(report.dense, report.compressed, report.validation))
     for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))
-    source = "held-out inputs" if report.validation.held_out else "calibration inputs (too few to hold any out)"
+    source = inputs_measured(report.validation)
     console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")
     _print_fidelity(report.validation, console)
     _print_bound(report.bound, "calibration inputs", console)

@@ -65,10 +65,10 @@ def _consumers(
         progress("pricing units", done, len(reading))
         plain = dataclasses.replace(moments, ridge=None)  # DAMPING is the identity's
         statistics = plain.statistics(centred=layer.bias_slot() is not None and moments.varies)
-        weight, held_out = layer.matrix(), owners[layer.name]
+        weight, owner = layer.matrix(), owners[layer.name]
         problem = solvers.Problem.of(weight, statistics, DAMPING)
         scale = 1.0 / solvers.energy(weight, statistics)
-        consumers.append(solvers.Consumer.of(problem, number[held_out.columns], number[held_out.rows], scale=scale))
+        consumers.append(solvers.Consumer.of(problem, number[owner.columns], number[owner.rows], scale=scale))
     return consumers
 
 

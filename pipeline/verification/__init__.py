@@ -1,5 +1,6 @@
 """Accuracy and equality on inputs that calibration never saw."""
 
+from netsurgeon.pipeline.verification.class_outputs import class_outputs
 from netsurgeon.pipeline.verification.confidence import (
     DropEstimate,
     expected_drop,
@@ -10,10 +11,11 @@ from netsurgeon.pipeline.verification.confidence import (
 )
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
+from netsurgeon.pipeline.verification.plausibility import examine_dense_model
 from netsurgeon.pipeline.verification.samples_by_options import open_by_options
 from netsurgeon.pipeline.verification.scoring import Answers, load_metric
 from netsurgeon.pipeline.verification.splits import Inputs, open_inputs
-from netsurgeon.pipeline.verification.validation import Validation, check_labels, validate
+from netsurgeon.pipeline.verification.validation import Validation, check_labels, validate, validate_folds
 
 __all__ = [
     "Answers",
@@ -24,6 +26,8 @@ __all__ = [
     "Validation",
     "check_equivalence",
     "check_labels",
+    "class_outputs",
+    "examine_dense_model",
     "expected_drop",
     "has_enough_samples",
     "least_inputs",
@@ -33,4 +37,5 @@ __all__ = [
     "paired_proportion_ci",
     "pool_folds",
     "validate",
+    "validate_folds",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,10 @@ class DropEvaluator:
         metric: Metric | None = None,
         label_offset: int = 0,
         seed: int = 0,
+        class_outputs: Collection[str] | None = None,
     ):
         self._dense, self._samples, self._seed = dense, samples, seed
-        self._metric = load_metric(metric)
+        self._metric, self._class_outputs = load_metric(metric), class_outputs
         self._labels = None if samples.labels is None else samples.labels + label_offset
         self._outputs: list[Outputs] = []
         self._answers: Answers | None = None
@@ -63,7 +64,7 @@ class DropEvaluator:
         """The model's answers; None where it gives no class scores."""
         classes = []
         for feed in self._samples.batches():
-            scores = class_scores(session.run(feed), feed, self._samples)
+            scores = class_scores(session.run(feed), feed, self._samples, self._class_outputs)
             if scores is None:
                 return None
             classes.append(scores.argmax(axis=1))

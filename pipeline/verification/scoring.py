@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,12 +63,23 @@ def hits_in_top(count: int, scores: npt.NDArray[np.floating], labels: Classes) -
     return int((ranked == labels[:, None]).any(axis=1).sum())
 
 
-def class_scores(outputs: dict[str, Any], feed: dict[str, Any], samples: Samples) -> npt.NDArray[np.floating] | None:
-    """The first float output with one vector a sample, (samples, classes); None where there is none."""
+def class_scores(
+    outputs: dict[str, Any], feed: dict[str, Any], samples: Samples, names: Collection[str] | None = None
+) -> npt.NDArray[np.floating] | None:
+    """The first float output with one vector a sample, (samples, classes); None where there is none.
+
+    Args:
+        outputs: of the model, by name.
+        feed: what it was fed.
+        samples: where that comes from.
+        names: of the outputs that may be class scores, see `class_outputs`; None = all.
+    """
     if not samples.batched:
         return None
     count = len(feed[samples.specs[0].name])
-    for value in outputs.values():
+    for name, value in outputs.items():
+        if names is not None and name not in names:
+            continue
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim >= 2 and len(value) == count:
             flat = value.reshape(count, -1)
             if flat.shape[1] >= 2 and max(value.shape[1:]) == flat.shape[1]:

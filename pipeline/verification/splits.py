@@ -43,6 +43,8 @@ class Inputs:
         guide: inputs that guide a search, those of all folds; None where there is none.
         folds: of a search. One is corrected on `calibration`. Where half of the inputs tell too little there are two:
             each half is corrected on and judges the other half's candidates, and `calibration` is both.
+        halves: where inputs are too few to hold any out: each half is measured with a model corrected on the other one,
+            and `calibration` is both; else none.
         held: inputs of the final measurement.
         held_out: whether neither `calibration` nor `guide` has any of `held`.
         warnings: what was left out and why; files by name only.
@@ -53,6 +55,7 @@ class Inputs:
     calibration: Samples
     guide: Samples | None
     folds: tuple[Fold, ...]
+    halves: tuple[Fold, ...] = ()
     held: Samples
     held_out: bool
     warnings: tuple[Message, ...]
@@ -112,6 +115,10 @@ def _halved(inputs: Inputs, options: Options) -> Inputs:
         with contextlib.suppress(InputError):
             held_samples, rest = inputs.calibration.split(HELD_OUT, np.random.default_rng(options.seed))
             return dataclasses.replace(inputs, calibration=rest, held=held_samples, held_out=True)
+    # the error on the inputs of the corrections would be flattered, many times over where they are few
+    with contextlib.suppress(InputError):
+        one, other = inputs.calibration.split(0.5, np.random.default_rng(options.seed))
+        return dataclasses.replace(inputs, halves=(Fold(other, one), Fold(one, other)))
     return inputs
 
 

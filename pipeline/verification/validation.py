@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
-from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
     Classes,
@@ -70,6 +70,8 @@ class Validation:
         gained: the reverse.
         dense: scores of the dense model.
         compressed: scores of the compressed model.
+        folds: 1 = of one compressed model; 2 = the inputs were few: each half was given to a model corrected on the
+            other half, and the delivered model is corrected on both.
     """
 
     samples: int
@@ -80,6 +82,7 @@ class Validation:
     gained: int | None
     dense: Scores
     compressed: Scores
+    folds: int = 1
 
     def is_alike(self, output: Fidelity) -> bool:
         """Whether the dense model gives one and the same output to most of the samples."""
@@ -124,8 +127,34 @@ def validate(
     held_out: bool,
     metric: Metric | None = None,
     label_offset: int = 0,
+    class_outputs: Collection[str] | None = None,
 ) -> Validation:
     """Run both models over the samples, one pass, nothing kept but sums (and outputs where `metric` wants them).
+
+    Raises:
+        CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
+        InputError: a label is no class of the model, or the metric cannot be used.
+    """
+    return validate_folds(
+        dense,
+        [(compressed, samples)],
+        held_out=held_out,
+        metric=metric,
+        label_offset=label_offset,
+        class_outputs=class_outputs,
+    )
+
+
+def validate_folds(
+    dense: Session,
+    folds: Sequence[tuple[Session, Samples]],
+    *,
+    held_out: bool,
+    metric: Metric | None = None,
+    label_offset: int = 0,
+    class_outputs: Collection[str] | None = None,
+) -> Validation:
+    """The same over several compressed models that were made alike, each on its part of the inputs.
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
@@ -135,10 +164,10 @@ def validate(
     sums: dict[str, _Sums] = {}
     sides = (_Side(keeps_outputs=function is not None), _Side(keeps_outputs=function is not None))
     batch_labels: list[Classes] = []
-    for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
+    for compressed, samples, feed, labels in _feeds(folds):
         both_outputs = (dense.run(feed), compressed.run(feed))
         _accumulate(sums, *both_outputs, len(feed[samples.specs[0].name]) if samples.batched else 1)
-        scores = [class_scores(outputs, feed, samples) for outputs in both_outputs]
+        scores = [class_scores(outputs, feed, samples, class_outputs) for outputs in both_outputs]
         if labels is not None:
             labels = labels + label_offset
             batch_labels.append(labels)
@@ -152,7 +181,7 @@ def validate(
     metrics = [_metric_of_batches(function, side.outputs, all_labels) if function else None for side in sides]
     results = [side.scores(all_labels, metric) for side, metric in zip(sides, metrics, strict=True)]
     return Validation(
-        samples=samples.count,
+        samples=sum(samples.count for _, samples in folds),
         held_out=held_out,
         outputs=tuple(output_sums.fidelity(name) for name, output_sums in sums.items()),
         agreement=both[1].agreement(both[0]) if both else None,
@@ -160,7 +189,15 @@ def validate(
         gained=both[1].only_right(both[0]) if both and all_labels is not None else None,
         dense=results[0],
         compressed=results[1],
+        folds=len(folds),
     )
+
+
+def _feeds(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session, Samples, Feed, Classes | None]]:
+    """Each feed with its labels, and the compressed model that it is for."""
+    for session, samples in folds:
+        for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
+            yield session, samples, feed, labels
 
 
 @dataclasses.dataclass

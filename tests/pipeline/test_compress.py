@@ -32,6 +32,7 @@ from perceptron_models import (
 
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.pipeline import compress as compress_module
+from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.verification.validation import Scores
@@ -229,10 +230,31 @@ def test_a_part_is_held_out_where_there_is_no_test() -> None:
     assert report.test is None
 
 
-def test_a_small_set_is_not_split() -> None:
-    report = compress(perceptron(), inputs(63), sparsity=0.5, **UNIFORM).report
-    assert (report.calibration.samples, report.validation.samples) == (63, 63)
-    assert not report.validation.held_out
+def test_of_few_inputs_each_half_is_measured_by_a_model_corrected_on_the_other() -> None:
+    """The error on the inputs of the corrections says little: on others it is many times as large."""
+    few, many = inputs(30), {"x": random(500, 32, seed=9)}
+    result = compress(perceptron(), few, sparsity=0.5, **UNIFORM)
+    report = result.report
+    assert (report.calibration.samples, report.validation.samples, report.validation.folds) == (30, 30, 2)
+    assert report.validation.held_out
+    (reported,) = report.validation.outputs
+    (flattered,) = compare(perceptron(), result.model, few).validation.outputs
+    (true,) = compare(perceptron(), result.model, many).validation.outputs
+    assert flattered.relative_error < 0.7 * true.relative_error < reported.relative_error
+
+
+@pytest.mark.parametrize(("count", "codes"), [(1, {"few-inputs", "not-held-out"}), (15, {"few-inputs"}), (16, set())])
+def test_what_rests_on_hardly_any_inputs_says_so(count: int, codes: set[str]) -> None:
+    warnings = compress(perceptron(), inputs(count), sparsity=0.5, **UNIFORM).report.warnings
+    assert codes == {warning.code for warning in warnings} & {"few-inputs", "not-held-out"}
+
+
+def test_inputs_of_one_class_prove_nothing() -> None:
+    alike = {"x": np.tile(random(1, 32, seed=3), (200, 1)) + 1e-3 * random(200, 32, seed=4)}
+    with pytest.raises(InputError, match=r"one and the same class to .* check how the inputs are prepared"):
+        compress(perceptron(), alike, **FAST)
+    warning = compress(perceptron(), alike, sparsity=0.5, **UNIFORM).report.warnings[0]
+    assert warning.code == "answers-alike"
 
 
 def test_test_inputs_are_held_out() -> None:

@@ -12,7 +12,7 @@ FAST: Any = {"method": "obs", "damping": 0.01}
 Data = dict[str, np.ndarray]
 
 
-def labelled(model: Path, count: int, seed: int, scale: float = 1.0) -> Data:
+def labelled(model: Path | ir.Model, count: int, seed: int, scale: float = 1.0) -> Data:
     """Inputs that depend on few numbers, labelled by the dense model itself."""
     mixing = np.random.default_rng(0).standard_normal((6, 24))
     rng = np.random.default_rng(seed)

@@ -40,7 +40,7 @@ def stream(dense: Array, current: Array | None, cuts: Sequence[int], into: Momen
     return moments
 
 
-def assert_same(found: Statistics, expected: Statistics, tolerance: float = 2e-6) -> None:
+def assert_same(found: Statistics, expected: Statistics, tolerance: float = 1e-5) -> None:
     assert found.count == expected.count
     assert found.centred == expected.centred
     energy = max(np.abs(expected.gram).max(), np.abs(expected.cross).max())

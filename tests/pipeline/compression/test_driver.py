@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from searched_models import FAST, labelled, small_network
 
-import netsurgeon
 from netsurgeon.passes.graph import tensor
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.compression import STEPS, StepContext, StepDefaults, StepRecord, StepResult
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.runtime import verify_same
 
-DIGITS = Path(netsurgeon.__file__).parent / "models" / "digits"
-MODEL, DATA = DIGITS / "digits.onnx", DIGITS / "calibration.npz"
+MODEL = small_network()
+DATA = labelled(MODEL, 640, seed=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,8 @@ class RoundOneWeight(StepDefaults):
 
 
 def rounded(step: RoundOneWeight, **options: Any) -> Compression:
-    return compress(MODEL, DATA, sparsity=0.5, values="float32", steps=(*STEPS[:-1], step, STEPS[-1]), **options)
+    steps = (*STEPS[:-1], step, STEPS[-1])
+    return compress(MODEL, DATA, sparsity=0.5, values="float32", steps=steps, **{**FAST, **options})
 
 
 def record(result: Compression) -> StepRecord:
@@ -101,7 +102,7 @@ def test_a_step_of_ones_own_is_applied_and_reported() -> None:
 
 def test_a_step_that_does_not_hold_leaves_no_trace_but_a_note() -> None:
     coarse = rounded(RoundOneWeight(), step_options={"round": {"to": 1e6}})
-    without = compress(MODEL, DATA, sparsity=0.5, values="float32")
+    without = compress(MODEL, DATA, sparsity=0.5, values="float32", **FAST)
     assert not record(coarse).applied
     assert record(coarse).undone in coarse.report.notes
     undone = json.loads(coarse.report.to_json())["steps"][4]["undone"]
@@ -138,9 +139,10 @@ def test_a_search_for_a_goal_does_it_to_every_candidate() -> None:
     result = compress(
         MODEL,
         DATA,
-        max_drop="20%",
+        max_drop="30%",
         steps=(*STEPS[:-1], RoundOneWeight(), STEPS[-1]),
         step_options={"round": {"to": 2.0**-18}},
+        **FAST,
     )
     assert record(result).applied
 
@@ -160,7 +162,12 @@ def test_options_that_no_step_takes_are_refused(options: Any, message: str) -> N
 
 def test_two_steps_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match="there are two steps called 'prune': give each step a name of its own"):
-        compress(MODEL, DATA, sparsity=0.5, steps=(*STEPS, STEPS[1]))
+        compress(MODEL, DATA, sparsity=0.5, steps=(*STEPS, STEPS[1]), **FAST)
+
+
+def test_a_list_without_pruning_is_refused() -> None:
+    with pytest.raises(InputError, match="no step is called 'prune', which corrects the weights: leave it in the list"):
+        compress(MODEL, DATA, sparsity=0.5, steps=tuple(step for step in STEPS if step.name != "prune"), **FAST)
 
 
 def test_a_step_may_end_the_run() -> None:

@@ -106,8 +106,8 @@ def test_what_is_there_is_not_done_again(folder: Path, tmp_path: Path) -> None:
         return seen
 
     first, second = stages(), stages()
-    assert {"measuring layers", "measuring sensitivities", "rehearsing"} <= set(first)
-    assert {"measuring layers", "measuring sensitivities", "rehearsing"}.isdisjoint(second)
+    assert {"measuring layers", "measuring sensitivities", "trying plans"} <= set(first)
+    assert {"measuring layers", "measuring sensitivities", "trying plans"}.isdisjoint(second)
     assert first.count("pruning layers") > second.count("pruning layers")  # only what was chosen is made again
     curves = [np.load(tmp_path / "work" / f"{name}costs-0.npz")["0.curve"] for name in ("fold-0-", "fold-1-", "")]
     assert all(not np.array_equal(one, other) for one, other in itertools.combinations(curves, 2))

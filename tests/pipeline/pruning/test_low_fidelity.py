@@ -144,6 +144,6 @@ def test_models_are_pruned_side_by_side_as_their_plans_say() -> None:
 def test_only_layers_that_take_part_can_be_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ir.from_proto(perceptron())
     assert can_evaluate_at_low_fidelity(model, ["first", "second"])
-    monkeypatch.setattr(low_fidelity, "WIDEST_REHEARSED", 32)
+    monkeypatch.setattr(low_fidelity, "WIDEST_AT_LOW_FIDELITY", 32)
     assert can_evaluate_at_low_fidelity(model, ["first"])
     assert not can_evaluate_at_low_fidelity(model, ["first", "second"])

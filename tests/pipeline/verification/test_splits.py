@@ -110,7 +110,7 @@ def test_fixed_batch_of_one() -> None:
 
 def test_fixed_batch_too_large_to_hold_any_out() -> None:
     report = compress(perceptron(batch=40), inputs(), sparsity=0.8, **UNIFORM).report
-    assert (report.validation.samples, report.validation.held_out) == (80, False)
+    assert (report.validation.samples, report.validation.held_out, report.validation.folds) == (80, True, 2)
 
 
 def test_no_batch_axis() -> None:

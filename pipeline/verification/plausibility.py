@@ -1,0 +1,140 @@
+"""Whether the inputs can show that a model got worse, and whether the dense model does on them what it should."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import DEFAULT_DROP, Goals
+from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.verification.scoring import Answers, class_scores
+
+MOST_EXAMINED = 1024
+"""Inputs that are looked at, at most: a look before long work."""
+FEWEST_FOR_CHANCE = 32
+"""Labels below which nothing is said of chance."""
+LEAST_FACTOR, LEAST_FACTOR_WITHOUT_LABELS = 1.0, 5.0
+"""How many times the goal a model that always answered the same would have to lose. Without labels it is more, because
+answers that hardly vary are then the only sign of inputs that were not prepared as the model wants them."""
+ENOUGH = 0.25
+"""Loss of such a model that is enough for every goal below it."""
+_PREPARE = "check how the inputs are prepared (--scale, --mean, --std, --channels, --layout)"
+
+
+def examine_dense_model(
+    dense: Session,
+    samples: Samples,
+    *,
+    goals: Goals | None,
+    label_offset: int = 0,
+    class_outputs: Collection[str] | None = None,
+    has_metric: bool = False,
+) -> tuple[Message, ...]:
+    """Look at the dense model's answers before anything is judged by them.
+
+    Agreement with a model that gives one and the same answer to all inputs is kept by any model that does, too: such
+    inputs prove nothing. The yardstick is therefore what a model would lose that always gave the dense model's most
+    common answer (its mean output, where there are no class scores).
+
+    Args:
+        dense: the dense model.
+        samples: the inputs that decide.
+        goals: what is wanted; None where nothing depends on the drop.
+        label_offset: added to every label.
+        class_outputs: names of the outputs that may be class scores; None = all.
+        has_metric: whether the user's metric decides, of which nothing is known.
+
+    Returns:
+        A warning where the answers hardly vary and no goal depends on them.
+
+    Raises:
+        InputError: they hardly vary and a goal depends on them, or they are no better than chance.
+    """
+    if has_metric:
+        return ()
+    samples = samples.subset(MOST_EXAMINED, np.random.default_rng(0))
+    answers, varying_share = _answers(dense, samples, label_offset, class_outputs)
+    if answers is not None and answers.labels is not None:
+        _check_against_chance(answers)
+    if answers is None:
+        loss, factor = varying_share, LEAST_FACTOR_WITHOUT_LABELS
+        what = f"only {varying_share:.2%} of the energy of the dense model's outputs varies from input to input"
+    else:
+        count, most_common = len(answers.classes), int(np.bincount(answers.classes).max())
+        what = f"the dense model gives one and the same class to {most_common:,} of {count:,} inputs"
+        loss, factor = 1.0 - most_common / count, LEAST_FACTOR_WITHOUT_LABELS
+        if answers.labels is not None:
+            always_the_same = Answers(np.full(count, np.bincount(answers.classes).argmax()), answers.labels)
+            loss, factor = (answers.top1 or 0.0) - (always_the_same.top1 or 0.0), LEAST_FACTOR
+    limit = DEFAULT_DROP if goals is None or goals.max_drop is None else goals.max_drop
+    if loss >= min(factor * limit, max(limit, ENOUGH)) or not math.isfinite(loss):
+        return ()
+    if goals is not None and goals.max_drop is not None:
+        raise InputError(
+            f"{what}: a model that always answered the same would pass for one that keeps to {goals}; {_PREPARE}, give "
+            "inputs of all kinds, or --sparsity or --trim in place of a goal"
+        )
+    text = f"{what}: how well the compressed model agrees with it on such inputs says little; {_PREPARE}"
+    return (Message(text, "answers-alike", loss=loss, samples=samples.count),)
+
+
+def _answers(
+    dense: Session, samples: Samples, label_offset: int, class_outputs: Collection[str] | None
+) -> tuple[Answers | None, float]:
+    """The dense model's answers; without class scores the share of its float outputs' energy that is not their mean."""
+    classes, has_scores = [], True
+    count, sums, squares = 0, dict[str, np.ndarray](), dict[str, float]()
+    for feed in samples.batches():
+        outputs = dense.run(feed)
+        scores = class_scores(outputs, feed, samples, class_outputs)
+        has_scores = has_scores and scores is not None
+        classes += [] if scores is None else [scores.argmax(axis=1)]
+        rows = len(feed[samples.specs[0].name]) if samples.batched else 1
+        count += rows
+        for name, value in outputs.items():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
+                per_sample = value.shape[:1] == (rows,)
+                wide = np.nan_to_num(value.astype(np.float64), posinf=0.0, neginf=0.0).reshape(
+                    rows if per_sample else 1, -1
+                )
+                total = wide.sum(axis=0)
+                fits = name not in sums or sums[name].shape == total.shape
+                sums[name] = sums[name] + total if name in sums and fits else total
+                squares[name] = squares.get(name, 0.0) + float(np.sum(wide**2)) if fits else math.inf
+    if has_scores and classes:
+        labels = None if samples.labels is None else samples.labels + label_offset
+        return Answers(np.concatenate(classes), labels), math.nan
+    shares = [
+        1.0 - float(np.sum(sums[name] ** 2)) / count / energy
+        for name, energy in squares.items()
+        if 0.0 < energy < math.inf
+    ]
+    return None, max(float(np.mean(shares)), 0.0) if shares and count > 1 else math.nan
+
+
+def _check_against_chance(answers: Answers) -> None:
+    """Check that answers and labels have to do with each other.
+
+    Were they independent, sum over classes of share of answers x share of labels would be right by chance.
+
+    Raises:
+        InputError: no more are right than that, within two standard deviations.
+    """
+    assert answers.labels is not None
+    count = len(answers.classes)
+    size = int(max(answers.classes.max(), answers.labels.max())) + 1
+    shares = [np.bincount(side, minlength=size) / count for side in (answers.classes, answers.labels)]
+    chance = float(shares[0] @ shares[1])
+    right = round((answers.top1 or 0.0) * count)
+    if count < FEWEST_FOR_CHANCE or chance > 0.9:  # where nearly all labels are alike chance is right, too
+        return
+    if right <= count * chance + 2.0 * math.sqrt(count * chance * (1.0 - chance)):
+        raise InputError(
+            f"the dense model gives the label's class to {right:,} of {count:,} inputs, no more than chance "
+            f"({count * chance:,.0f}): {_PREPARE}, the order of the classes (--classes) and --label-offset"
+        )
