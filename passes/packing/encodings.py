@@ -71,8 +71,8 @@ class PackedIntegers:
     5 and 6 bits do not.
 
     Words have 32 bits where integers fill them, else 64. Bytes would do for 1, 2 and 4 bits, but OpenVINO (2026.4)
-    shifts them wrongly: it divides them, in eight bits, by a power of two that is computed in eight bits. A Cast in
-    front of the shift would be right, too; it costs a node for each weight where longer words cost none.
+    makes a shift a division, and gets that of bytes wrong. A Cast in front of the shift, or a division of int32, would
+    be right, too, but costs a node for each weight (a table of all bytes: 2 KB), where longer words cost none.
     """
 
     words: Array
