@@ -150,7 +150,7 @@ def _answer_in_node(model: bytes, feeds: Mapping[str, NDArray[Any]], rounds: int
         path = Path(folder) / "model.onnx"
         path.write_bytes(model)
         arrays = {
-            name: {"dims": array.shape, "data": base64.b64encode(np.ascontiguousarray(array, np.float32)).decode()}
+            name: {"dims": array.shape, "data": base64.b64encode(array.astype(np.float32).tobytes()).decode()}
             for name, array in feeds.items()
         }
         task = {"folder": str(NODE_FOLDER.resolve()), "model": str(path), "feeds": arrays, "rounds": rounds}

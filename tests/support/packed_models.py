@@ -116,7 +116,7 @@ def packed_before(weight: Array, layout: str) -> ir.Model:
         gaps = np.diff(positions, prepend=0)
         assert gaps.max() < 16
         stream, places = flat[positions], _bytes_of(gaps.astype(np.uint8), 4)
-    arrays = {
+    arrays: dict[str, Array] = {
         "book": book.astype(np.float16),
         "indices": _bytes_of(np.searchsorted(book, stream).astype(np.uint8), 4),
         "places": places,
@@ -182,4 +182,5 @@ def _bytes_of(integers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Integers side by side in bytes (n, 1), the first in the lowest bits."""
     fields = 8 // bits
     padded = np.pad(integers, (0, -integers.size % fields)).reshape(-1, fields)
-    return (padded << (np.arange(fields) * bits)).sum(axis=1, keepdims=True).astype(np.uint8)
+    words: NDArray[np.uint8] = (padded << (np.arange(fields) * bits)).sum(axis=1, keepdims=True).astype(np.uint8)
+    return words

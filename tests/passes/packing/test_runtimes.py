@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from packed_models import model_of, packed_before, sparse
 
 from netsurgeon.passes.packing import pack_weights
-from netsurgeon.passes.packing.encodings import Encoding
+from netsurgeon.passes.packing.encodings import Encoding, Layout
 from netsurgeon.passes.packing.pack_weights import Packing, PackWeights
 
 Array = NDArray[np.floating]
 
 SHAPE = (37, 23)  # fills no word
 LARGE = (128, 96)  # fills words, and has integers of 5 and 6 bits in two parts
-LAYOUTS = [("dense", 0), ("bitmap", 0), *(("gaps", bits) for bits in range(2, 9))]
+LAYOUTS: list[tuple[Layout, int]] = [("dense", 0), ("bitmap", 0), *(("gaps", bits) for bits in range(2, 9))]
 SCALE = np.array([3], np.float32)
 UNPACKING = {"BitShift", "CumSum", "Gather", "Mod", "Reshape", "ScatterElements", "ScatterElementsUpdate", "Slice"}
 """Operators that a graph has only while a weight is not folded, as the runtimes call them."""
