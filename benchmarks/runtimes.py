@@ -232,13 +232,13 @@ def _misses(row: Row) -> list[str]:
 
 def _render(folder: Path, rows: dict[str, Row]) -> None:
     legend = (
-        f"Packed models against the same models unpacked, on {INPUTS} inputs. Same class: share of the inputs with the "
-        "same largest output as the unpacked model in ONNX Runtime, whose answers netsurgeon has verified. Difference: "
-        "the largest one from those answers, over their largest value; behind it that from the unpacked model in "
-        "the same runtime. Folded: no operator is left that the unpacked model has not; ~ where a runtime does not tell and a "
-        f"run takes less than {AS_FAST:g} times as long. Times: medians, a run of one input; packed / unpacked. "
-        "Models but for the digits are calibrated on random numbers: nothing here is about accuracy. OpenVINO computes "
-        "in float32 here."
+        f"Packed models against the same models unpacked, on {INPUTS} inputs. Same class: share of the inputs "
+        "with the same largest output as the unpacked model in ONNX Runtime, whose answers netsurgeon has "
+        "verified. Difference: the largest one from those answers, over their largest value; behind it that from "
+        "the unpacked model in the same runtime. Folded: no operator is left that the unpacked model has not; ~ "
+        f"where a runtime does not tell and a run takes less than {AS_FAST:g} times as long. Times: medians, a "
+        "run of one input; packed / unpacked. Models but for the digits are calibrated on random numbers: "
+        "nothing here is about accuracy. OpenVINO computes in float32 here."
     )
     titles = ("model", "runtime", "loads", "same class", "difference", "folded", "load ms", "run ms")
     lines = [
