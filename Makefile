@@ -24,7 +24,11 @@ TYPED_PATHS = $(TYPED) tests docs $(if $(wildcard benchmarks/*.py),benchmarks)
 
 DEMO := build/demo
 
-.PHONY: demo test lint types docs operators messages schema package-links clean
+# The runtime of browsers, for tests in node.
+WEB := onnxruntime-web@1.30.0
+WEB_STAMP := build/runtimes/.installed
+
+.PHONY: demo test test-runtimes lint types docs operators messages schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -42,6 +46,11 @@ demo: $(RUNTIME_STAMP)
 
 test: lint types docs
 	$(BIN)/pytest
+
+# Packed models in the runtimes of docs/runtimes.md. OpenVINO (59 MB) is part of the development environment where it
+# installs; onnxruntime-web (33 MB) is fetched by npm, here only. What is not there is skipped, and named.
+test-runtimes: $(DEV_STAMP) $(WEB_STAMP)
+	$(BIN)/pytest tests/passes/packing/test_runtimes.py
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check
@@ -90,4 +99,11 @@ $(RUNTIME_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV_STAMP): $(RUNTIME_STAMP)
 	$(INSTALL) -e '.[$(RUNTIME),dev,docs,torch]'
+	@$(INSTALL) -e '.[$(RUNTIME),runtimes]' || echo "OpenVINO does not install here: its tests will be skipped"
+	@touch $@
+
+$(WEB_STAMP): Makefile
+	@mkdir -p $(@D)
+	@npm install --prefix $(@D) --no-save --no-audit --no-fund --ignore-scripts --silent $(WEB) || \
+	    echo "npm is not here or cannot install $(WEB): its tests will be skipped"
 	@touch $@

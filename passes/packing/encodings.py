@@ -32,7 +32,8 @@ _SMALLER_FIRST = (np.dtype(np.float16), np.dtype(np.float32))
 _PLAIN_OVERHEAD = 20  # and the weight's name
 _TENSOR_OVERHEAD = 24
 _NODE_OVERHEAD = 46
-_FIELD_NODES = 5  # that unpack fields of less than a byte
+_FIELD_NODES = 4  # that unpack fields of less than a byte; one more, with a tensor, cuts off what fills the last word
+_ZERO_BYTES = 20  # in a node that makes zeros of another type than float32
 _SPLIT_NODES = 2  # that put two parts of integers together
 _LOW_BITS = 4
 
@@ -66,14 +67,23 @@ class Encoding:
 class PackedIntegers:
     """``count`` unsigned integers of ``bits`` bits each, in words of shape (m, 1), or (count,) bytes for 8 bits.
 
-    Where integers of 5 or 6 bits are many, these are the lower 4, and ``high`` holds the others: both fill bytes, which
+    Where integers of 5 or 6 bits are many, these are the lower 4, and ``high`` holds the others: both fill words, which
     5 and 6 bits do not.
+
+    Words have 32 bits where integers fill them, else 64. Bytes would do for 1, 2 and 4 bits, but OpenVINO (2026.4)
+    makes a shift a division, and gets that of bytes wrong. A Cast in front of the shift, or a division of int32, would
+    be right, too, but costs a node for each weight (a table of all bytes: 2 KB), where longer words cost none.
     """
 
     words: Array
     bits: int
     count: int
     high: "PackedIntegers | None" = None
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the last word has room for more than the last integer."""
+        return self.bits < 8 and self.count < self.words.size * _fields(self.bits)
 
     @property
     def shifts(self) -> Array:
@@ -188,7 +198,7 @@ def _is_split(bits: int, count: int) -> bool:
 
 
 def _word(bits: int) -> np.dtype[Any]:
-    return np.dtype(np.uint8 if 8 % bits == 0 else np.uint64)
+    return np.dtype(np.uint32 if 32 % bits == 0 else np.uint64)
 
 
 def _fields(bits: int) -> int:
@@ -270,14 +280,14 @@ def _index_widths(entries: int, scaled: bool) -> list[int]:
 
 def _bytes(encoding: Encoding, weight: Array, length: int, entries: int) -> int:
     """Bytes of an encoding in the file: data, and the tensors and nodes that unpack it (see ``PackWeights``)."""
-    tensors, nodes = {"dense": (2, 1), "bitmap": (2, 4), "gaps": (3, 4)}[encoding.layout]
+    tensors, nodes = {"dense": (2, 1), "bitmap": (2, 5), "gaps": (3, 5)}[encoding.layout]
     nodes += (encoding.dtype != weight.dtype.name) + (encoding.index_bits > 0)
     stored = entries if encoding.index_bits else length
     data = stored * np.dtype(encoding.dtype).itemsize + 8 * (weight.ndim + tensors)
     if encoding.layout == "bitmap":
         data += _integer_bytes(1, weight.size)
     if encoding.layout == "gaps":
-        data += _integer_bytes(encoding.gap_bits, length)
+        data += _integer_bytes(encoding.gap_bits, length) + (weight.dtype != np.float32) * _ZERO_BYTES
     if encoding.index_bits:
         data += _integer_bytes(encoding.index_bits, length)
     return data + tensors * _TENSOR_OVERHEAD + nodes * _NODE_OVERHEAD
@@ -292,7 +302,8 @@ def _integer_bytes(bits: int, count: int) -> int:
 
 def _part_bytes(bits: int, count: int) -> int:
     words = -(-count // _fields(bits)) * _word(bits).itemsize
-    return words + 2 * _TENSOR_OVERHEAD + _FIELD_NODES * _NODE_OVERHEAD
+    cut = _NODE_OVERHEAD + _TENSOR_OVERHEAD + 8 if count % _fields(bits) else 0
+    return words + _TENSOR_OVERHEAD + _FIELD_NODES * _NODE_OVERHEAD + cut
 
 
 def _split_bytes(bits: int, count: int) -> int:

@@ -17,6 +17,9 @@ Array = NDArray[Any]
 OPSET = 11
 """The first version of the default operator set that has CumSum and ScatterElements on every axis and type."""
 
+_EXACT_FLOAT32 = 2**24
+"""Up to here float32 holds every integer."""
+
 
 class OpsetTooLowError(ir.passes.PreconditionError, ValueError):
     """The model's operator set is older than the operators that unpack a weight."""
@@ -45,14 +48,21 @@ class PackWeights(ir.passes.InPlacePass):
 
     With ``integers(words)`` the unsigned fields of a few bits in ``words``::
 
-        integers = words -> BitShift(shifts) -> Mod(2^bits) -> Reshape(-1) -> Slice(count) -> Cast(int32)
-                   (of 8 bits: Cast alone; of 5 and 6 bits: integers(the lower 4) + 16 integers(the others))
+        integers = words -> BitShift(shifts) -> Mod(2^bits) -> Reshape(-1) -> Slice(count) -> Cast
+                   (of 8 bits: Cast alone; of 5 and 6 bits: integers(the lower 4) + 16 integers(the others);
+                   without Slice where they fill the last word)
         values   = stored -> Cast, or Gather(codebook -> Cast, integers(indices))
         dense    = values -> Reshape(shape)
-        gaps     = ScatterElements(ConstantOfShape(0), CumSum(integers(gaps)), values) -> Reshape(shape)
-        bitmap   = Gather(values, CumSum(bits) * bits) -> Reshape(shape), bits = integers(bitmap), values[0] = 0
+        gaps     = ScatterElements(ConstantOfShape(0), CumSum(integers(gaps)) -> Cast, values) -> Reshape(shape)
+        bitmap   = Gather(values, CumSum(bits) * bits -> Cast) -> Reshape(shape), bits = integers(bitmap), values[0] = 0
 
     and behind any of them -> Mul(scales -> Cast) where the slices along an axis share a codebook up to powers of two.
+
+    The types are those that runtimes compute rightly and fold (tests/passes/packing/test_runtimes.py): fields lie in
+    words of 32 or 64 bits, not in bytes, which OpenVINO shifts wrongly; and sums are float32, for OpenVINO folds no
+    CumSum of another type but runs it each time the model runs. Where a weight has more than 2^24 elements, which
+    float32 could not count, they are int32. Every shape is fixed: with NonZero in place of the sum OpenVINO takes
+    seconds to load what takes it a tenth.
 
     ONNX Runtime folds the chain away while a session loads, and outputs are those of the plain model to the last bit.
     With optimisation off the chain runs each time. The weights are the same, but ONNX Runtime rearranges ahead only
@@ -236,15 +246,29 @@ def _unpacked(
     values = _values(builder, encoded, tensor.dtype)
     if encoded.places is None:
         return builder.unpacked(values, tensor, weight, encoded.scales)
-    places = _integers(builder, encoded.places)
-    summed = builder.node("CumSum", [places, builder.constant(np.array(0, np.int64))])
     if encoding.layout == "bitmap":
-        ranks = builder.node("Mul", [summed, places])
-        return builder.unpacked(builder.node("Gather", [values, ranks]), tensor, weight, encoded.scales)
-    zero = ir.tensor(np.zeros(1, tensor.dtype.numpy()))
-    zeros = builder.node("ConstantOfShape", [builder.integers(tensor.size)], value=zero)
-    scattered = builder.node("ScatterElements", [zeros, summed, values])
-    return builder.unpacked(scattered, tensor, weight, encoded.scales)
+        bits = _integers(builder, encoded.places, _sum_type(tensor))
+        ranks = builder.node("Mul", [_summed(builder, bits), bits])
+        return builder.unpacked(
+            builder.node("Gather", [values, _int32(builder, ranks)]), tensor, weight, encoded.scales
+        )
+    places = _int32(builder, _summed(builder, _integers(builder, encoded.places, _sum_type(tensor))))
+    zero = {} if tensor.dtype == ir.DataType.FLOAT else {"value": ir.tensor(np.zeros(1, tensor.dtype.numpy()))}
+    zeros = builder.node("ConstantOfShape", [builder.integers(tensor.size)], **zero)
+    return builder.unpacked(builder.node("ScatterElements", [zeros, places, values]), tensor, weight, encoded.scales)
+
+
+def _sum_type(tensor: ir.TensorProtocol) -> ir.DataType:
+    """The type in which places in a tensor are summed up."""
+    return ir.DataType.FLOAT if tensor.size <= _EXACT_FLOAT32 else ir.DataType.INT32
+
+
+def _summed(builder: _Builder, integers: ir.Value) -> ir.Value:
+    return builder.node("CumSum", [integers, builder.constant(np.array(0, np.int64))])
+
+
+def _int32(builder: _Builder, integers: ir.Value) -> ir.Value:
+    return builder.node("Cast", [integers], to=ir.DataType.INT32.value)
 
 
 def _values(builder: _Builder, encoded: Encoded, dtype: ir.DataType) -> ir.Value:
@@ -255,16 +279,17 @@ def _values(builder: _Builder, encoded: Encoded, dtype: ir.DataType) -> ir.Value
     return builder.node("Gather", [stored, _integers(builder, encoded.indices)])
 
 
-def _integers(builder: _Builder, packed: PackedIntegers) -> ir.Value:
-    """Packed integers as int32 (count,)."""
+def _integers(builder: _Builder, packed: PackedIntegers, dtype: ir.DataType = ir.DataType.INT32) -> ir.Value:
+    """Packed integers (count,) in a type."""
     fields = builder.tensor(packed.words)
     if packed.bits < 8:
         fields = builder.node("BitShift", [fields, builder.constant(packed.shifts)], direction="RIGHT")
         fields = builder.node("Mod", [fields, builder.constant(np.array(2**packed.bits, packed.words.dtype))])
         fields = builder.node("Reshape", [fields, builder.integers(-1)])
+    if packed.is_padded:
         fields = builder.node("Slice", [fields, builder.integers(0), builder.integers(packed.count)])
-    integers = builder.node("Cast", [fields], to=ir.DataType.INT32.value)
+    integers = builder.node("Cast", [fields], to=dtype.value)
     if packed.high is None:
         return integers
-    step = builder.constant(np.array(2**packed.bits, np.int32))
-    return builder.node("Add", [integers, builder.node("Mul", [_integers(builder, packed.high), step])])
+    step = builder.constant(np.array(2**packed.bits, dtype.numpy()))
+    return builder.node("Add", [integers, builder.node("Mul", [_integers(builder, packed.high, dtype), step])])

@@ -24,8 +24,9 @@ class UnpackWeights(ir.passes.InPlacePass):
 
     Every unpacking chain becomes an initializer with the weight's name, type, shape and values to the last bit; the
     chain's nodes and helper initializers go. A chain is a node of the main graph whose name says that it unpacks its
-    own output and whose every ancestor is one of the chain's operators on initializers. Anything else stays: a node
-    that bears the mark but depends on an input of the graph, or gives an output of it, is left as it is.
+    own output and whose every ancestor is one of the chain's operators on initializers; how they are put together is
+    not looked at, so that chains of earlier versions are unpacked, too. Anything else stays: a node that bears the mark
+    but depends on an input of the graph, or gives an output of it, is left as it is.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -121,7 +122,8 @@ def _cast(node: ir.Node, data: Array) -> Array:
 
 
 def _constant_of_shape(node: ir.Node, shape: Array) -> Array:
-    return np.full(tuple(shape), node.attributes["value"].as_tensor().numpy()[0])
+    value = node.attributes.get("value")
+    return np.zeros(tuple(shape), np.float32) if value is None else np.full(tuple(shape), value.as_tensor().numpy()[0])
 
 
 def _scatter(_: ir.Node, data: Array, indices: Array, updates: Array) -> Array:

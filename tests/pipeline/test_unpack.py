@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from packed_models import packed_before, sparse
 from plain_models import DENSE, DIGITS, TEST
 
 from netsurgeon.passes.packing.unpack_weights import packed_weights
@@ -64,3 +65,15 @@ def test_a_plain_model_cannot_be_unpacked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="plain already"):
         unpack(DENSE, tmp_path / "plain.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_an_earlier_version_is_unpacked_and_compressed_again(tmp_path: Path) -> None:
+    weight = sparse((60, 50), 0.5, grid=15)
+    ir.save(packed_before(weight, "bitmap"), tmp_path / "old.onnx")
+    assert unpack(tmp_path / "old.onnx", tmp_path / "plain.onnx") == ["w"]
+    plain = ir.load(tmp_path / "plain.onnx").graph.initializers["w"].const_value
+    assert plain is not None
+    assert plain.numpy().tobytes() == weight.tobytes()
+    inputs = {"x": np.random.default_rng(0).standard_normal((60, 60)).astype(np.float32)}
+    again = compress(tmp_path / "old.onnx", inputs, keep_zeros=True, values="float32").model
+    assert packed_weights(again) == ["w"]

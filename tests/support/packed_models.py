@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.parser
 import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -96,3 +99,88 @@ def unpacked_weight(model: ir.Model) -> Array:
     tensor = model.graph.initializers["w"].const_value
     assert tensor is not None
     return tensor.numpy()
+
+
+def packed_before(weight: Array, layout: str) -> ir.Model:
+    """``Gemm`` with a float32 weight as earlier versions packed it, in bytes: ``gaps`` (4 bit) or ``bitmap``.
+
+    Either has a codebook of at most 16 values with zero, with indices of 4 bits.
+    """
+    flat = weight.reshape(-1)
+    book = np.unique(np.append(flat, np.float32(0)))
+    positions = np.flatnonzero(flat)
+    if layout == "bitmap":
+        stream = np.append(np.float32(0), flat[positions])
+        places = _bytes_of((flat != 0).astype(np.uint8), 1)
+    else:
+        gaps = np.diff(positions, prepend=0)
+        assert gaps.max() < 16
+        stream, places = flat[positions], _bytes_of(gaps.astype(np.uint8), 4)
+    arrays: dict[str, Array] = {
+        "book": book.astype(np.float16),
+        "indices": _bytes_of(np.searchsorted(book, stream).astype(np.uint8), 4),
+        "places": places,
+        "by1": np.arange(8, dtype=np.uint8),
+        "by4": np.array([0, 4], np.uint8),
+        "two": np.array(2, np.uint8),
+        "sixteen": np.array(16, np.uint8),
+        "flat": np.array([-1]),
+        "start": np.array([0]),
+        "stream": np.array([stream.size]),
+        "size": np.array([flat.size]),
+        "axis": np.array(0),
+        "shape": np.array(weight.shape),
+    }
+    tail = {
+        "bitmap": """
+            i = BitShift <direction = "RIGHT"> (places, by1)
+            j = Mod (i, two)
+            k = Reshape (j, flat)
+            l = Slice (k, start, size)
+            m = Cast <to = 6> (l)
+            n = CumSum (m, axis)
+            o = Mul (n, m)
+            p = Gather (values, o)
+        """,
+        "gaps": """
+            i = BitShift <direction = "RIGHT"> (places, by4)
+            j = Mod (i, sixteen)
+            k = Reshape (j, flat)
+            l = Slice (k, start, stream)
+            m = Cast <to = 6> (l)
+            n = CumSum (m, axis)
+            o = ConstantOfShape <value = float[1] {0}> (size)
+            p = ScatterElements (o, n, values)
+        """,
+    }
+    text = f"""
+        <ir_version: 7, opset_import: ["": 13]>
+        g (float[3, {weight.shape[0]}] x) => (float[3, {weight.shape[1]}] y) {{
+            a = Cast <to = 1> (book)
+            b = BitShift <direction = "RIGHT"> (indices, by4)
+            c = Mod (b, sixteen)
+            d = Reshape (c, flat)
+            e = Slice (d, start, stream)
+            f = Cast <to = 6> (e)
+            values = Gather (a, f)
+            {tail[layout]}
+            w = Reshape (p, shape)
+            y = Gemm (x, w)
+        }}
+    """
+    proto = onnx.parser.parse_model(text)
+    used = {name for node in proto.graph.node for name in node.input}
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name in used
+    )
+    proto.graph.node[-2].name = "w/unpack"
+    proto.graph.node[-1].name = "op"
+    return ir.from_proto(proto)
+
+
+def _bytes_of(integers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Integers side by side in bytes (n, 1), the first in the lowest bits."""
+    fields = 8 // bits
+    padded = np.pad(integers, (0, -integers.size % fields)).reshape(-1, fields)
+    words: NDArray[np.uint8] = (padded << (np.arange(fields) * bits)).sum(axis=1, keepdims=True).astype(np.uint8)
+    return words

@@ -92,7 +92,7 @@ def test_slices_of_different_size_share_a_codebook(
     PackWeights()(packed)
     ir.save(packed, tmp_path / "packed.onnx")
     saved = (tmp_path / "plain.onnx").stat().st_size - (tmp_path / "packed.onnx").stat().st_size
-    assert saved == pytest.approx(packing.bytes_before - packing.bytes_after, abs=400)
+    assert saved == pytest.approx(packing.bytes_before - packing.bytes_after, abs=520)
     if dtype == "float32" or operator == "Gemm":  # ONNX Runtime has no convolution of float64
         assert_same(model_of(weight, operator), packed)
         run(packed, EXTENDED, tmp_path / "optimized.onnx")

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import onnx_ir as ir
+import pytest
 from onnx_ir.passes import common as common_passes
-from packed_models import assert_same, model_of, plain, sparse
+from packed_models import assert_same, model_of, packed_before, plain, sparse
 
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
@@ -63,3 +64,22 @@ def test_chains_that_share_nodes_unpack() -> None:
     assert sorted(packed_weights(model)) == ["v", "w"]
     UnpackWeights()(model)
     assert plain(model) == before
+
+
+@pytest.mark.parametrize(("layout", "sparsity"), [("gaps", 0.3), ("bitmap", 0.5)])
+def test_what_earlier_versions_packed_unpacks_and_is_packed_anew(layout: str, sparsity: float) -> None:
+    weight = sparse((60, 50), sparsity, grid=15)
+    model = packed_before(weight, layout)
+    assert_same(model_of(weight, "Gemm"), model)
+    assert packed_weights(model) == ["w"]
+    UnpackWeights()(model)
+    assert [node.op_type for node in model.graph] == ["Gemm"]
+    assert plain(model)[1] == plain(model_of(weight, "Gemm"))[1]
+    PackWeights()(model)
+    assert packed_weights(model) == ["w"]
+    assert not any(array.dtype == ir.DataType.UINT8 and array.shape[-1] == 1 for array in _tensors(model))
+    assert_same(model_of(weight, "Gemm"), model)
+
+
+def _tensors(model: ir.Model) -> list[ir.TensorProtocol]:
+    return [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]

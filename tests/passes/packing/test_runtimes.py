@@ -1,0 +1,120 @@
+"""Every encoding in every runtime that is there: the weight comes back to the last bit, and is folded at load."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from _runtimes import ONNX_RUNTIME, OPENVINO, REFERENCE, RUNTIMES, WEB, Answer, Runtime
+from numpy.typing import NDArray
+from packed_models import model_of, packed_before, sparse
+
+from netsurgeon.passes.packing import pack_weights
+from netsurgeon.passes.packing.encodings import Encoding, Layout
+from netsurgeon.passes.packing.pack_weights import Packing, PackWeights
+
+Array = NDArray[np.floating]
+
+SHAPE = (37, 23)  # fills no word
+LARGE = (128, 96)  # fills words, and has integers of 5 and 6 bits in two parts
+LAYOUTS: list[tuple[Layout, int]] = [("dense", 0), ("bitmap", 0), *(("gaps", bits) for bits in range(2, 9))]
+SCALE = np.array([3], np.float32)
+UNPACKING = {"BitShift", "CumSum", "Gather", "Mod", "Reshape", "ScatterElements", "ScatterElementsUpdate", "Slice"}
+"""Operators that a graph has only while a weight is not folded, as the runtimes call them."""
+
+
+def encoded_weights(dtype: str) -> dict[str, tuple[Array, Encoding]]:
+    """A weight for each encoding, by the encoding's name; a codebook has as many values as its indices can tell."""
+    weights = {}
+    for layout, gap_bits in LAYOUTS:
+        for index_bits in (0, *range(3, 9)):
+            shape = LARGE if index_bits in (5, 6) and layout != "gaps" else SHAPE
+            weight = sparse(shape, 0.7, dtype, grid=2**index_bits - 1 if index_bits else 300)
+            encoding = Encoding(layout, "float16", gap_bits, index_bits)
+            weights[str(encoding)] = weight, encoding
+        for axis in (0, 1) if dtype != "float16" else ():
+            along = [size if place == axis else 1 for place, size in enumerate(LARGE)]
+            powers = 2.0 ** np.random.default_rng(2).integers(-9, 3, along)
+            encoding = Encoding(layout, "float16", gap_bits, 4, axis)
+            weights[f"{encoding} along {axis}"] = (sparse(LARGE, 0.5, dtype, grid=15) * powers).astype(dtype), encoding
+    weights["a bitmap that fills its words"] = sparse(LARGE, 0.5, dtype), Encoding("bitmap", dtype)
+    weights["nothing but zeros"] = np.zeros(SHAPE, dtype), Encoding("gaps", dtype, 8)
+    return weights
+
+
+def multiplied(weights: dict[str, Array]) -> ir.Model:
+    """Each weight times the only input, as an output with the weight's name and ``y``."""
+    dtype = ir.DataType.from_numpy(next(iter(weights.values())).dtype)
+    scale = ir.val("scale", dtype, [1])
+    values = [ir.val(name, const_value=ir.tensor(weight, name=name)) for name, weight in weights.items()]
+    nodes = [
+        ir.node("Mul", [value, scale], outputs=[ir.val(f"{value.name} y", dtype, weights[str(value.name)].shape)])
+        for value in values
+    ]
+    outputs = [node.outputs[0] for node in nodes]
+    return ir.Model(ir.Graph([scale], outputs, nodes=nodes, initializers=values, opset_imports={"": 13}), ir_version=7)
+
+
+def answer(runtime: Runtime, model: ir.Model, **feeds: Array) -> Answer:
+    if runtime.version() is None:
+        pytest.skip(f"{runtime.name} is not installed: make test-runtimes")
+    return runtime.answer(ir.to_proto(model).SerializeToString(), feeds, 0)
+
+
+def assert_weights_come_back(runtime: Runtime, weights: dict[str, tuple[Array, Encoding]], dtype: str) -> None:
+    plain = multiplied({name: weight for name, (weight, _) in weights.items()})
+    packed = plain.clone()
+    plan = [
+        Packing(name=name, encoding=encoding, bytes_before=0, bytes_after=0) for name, (_, encoding) in weights.items()
+    ]
+    PackWeights(plan)(packed)
+    expected, actual = (answer(runtime, model, scale=SCALE.astype(dtype)) for model in (plain, packed))
+    differing = [name for name, array in expected.outputs.items() if array.tobytes() != actual.outputs[name].tobytes()]
+    assert not differing
+    for name, (weight, _) in weights.items():
+        np.testing.assert_allclose(actual.outputs[f"{name} y"], 3 * weight, rtol=1e-3, atol=0)
+    assert not UNPACKING & {*(actual.operators or ())}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("runtime", [ONNX_RUNTIME, OPENVINO, REFERENCE], ids=lambda runtime: runtime.name)
+def test_every_encoding_comes_back_and_is_folded(runtime: Runtime, dtype: str) -> None:
+    assert_weights_come_back(runtime, encoded_weights(dtype), dtype)
+
+
+def test_every_encoding_comes_back_in_the_browsers_runtime() -> None:
+    assert_weights_come_back(WEB, encoded_weights("float32"), "float32")
+
+
+@pytest.mark.parametrize("layout", ["gaps", "bitmap"])
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+def test_weights_too_large_for_sums_of_float32_come_back(
+    runtime: Runtime, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO does not fold these: it is the proof that what is left would be seen."""
+    monkeypatch.setattr(pack_weights, "_EXACT_FLOAT32", 100)
+    weight = sparse(SHAPE, 0.7)
+    packed = multiplied({"w": weight})
+    encoding = Encoding("gaps", "float32", 6) if layout == "gaps" else Encoding("bitmap", "float32")
+    PackWeights([Packing(name="w", encoding=encoding, bytes_before=0, bytes_after=0)])(packed)
+    actual = answer(runtime, packed, scale=SCALE)
+    assert actual.outputs["w y"].tobytes() == (3 * weight).tobytes()
+    assert bool(UNPACKING & {*(actual.operators or ())}) == (runtime is OPENVINO)
+
+
+@pytest.mark.parametrize(("operator", "shape"), [("Gemm", (60, 50)), ("Conv", (16, 8, 5, 5))])
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+def test_layers_answer_as_with_plain_weights(runtime: Runtime, operator: str, shape: tuple[int, ...]) -> None:
+    plain, packed = (model_of(sparse(shape, 0.9), operator) for _ in range(2))
+    assert PackWeights()(packed).modified
+    entry = plain.graph.inputs[0]
+    assert entry.shape is not None
+    x = np.random.default_rng(7).standard_normal(entry.shape.numpy()).astype(np.float32)
+    expected, actual = (answer(runtime, model, x=x) for model in (plain, packed))
+    assert actual.outputs["y"].tobytes() == expected.outputs["y"].tobytes()
+    assert actual.operators == expected.operators
+
+
+def test_what_earlier_versions_packed_is_noticed_in_openvino() -> None:
+    """The comparison can fail: bytes are shifted wrongly there, the reason for longer words."""
+    weight = sparse((60, 50), 0.5, grid=15)
+    wrong = answer(OPENVINO, packed_before(weight, "bitmap"), x=np.eye(3, 60, dtype=np.float32))
+    assert not np.allclose(wrong.outputs["y"], weight[:3])
