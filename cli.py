@@ -114,7 +114,8 @@ def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *o
     """`check_outputs` for a command that reads models and what its options name; "-" is no file."""
     names = ("data", "test", "recipe", "metric", "classes", "pictures", "timings")
     read = [*(options.get(name) for name in names), *options.get("custom_ops", ())]
-    check_outputs([output for output in outputs if output != Path("-")], *read, models=models)
+    written = [output for output in outputs if output != Path("-")]
+    check_outputs(written, *read, models=models, work=options.get("work"))
 
 
 @cli.command("compress")

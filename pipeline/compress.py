@@ -200,7 +200,7 @@ class _Run:
     ) -> None:
         options = self.options
         read = (data, test, options.metric, options.classes, options.timings, *options.custom_ops)
-        check_outputs((output, report), *read, models=[source.path])
+        check_outputs((output, report), *read, models=[source.path], work=options.work)
 
     def _run_folder(self, source: LoadedModel, inputs: Inputs) -> RunFolder:
         """The folder that keeps what is done, for this very run."""

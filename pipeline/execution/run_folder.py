@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.passes.pruning import Outcome, Solution
-from netsurgeon.pipeline.atomic_write import part_name, replace_atomically
+from netsurgeon.pipeline.atomic_write import is_part, replace_atomically
 from netsurgeon.pipeline.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class RunFolder:
             InputError: it is another run's, holds something else, is in use, or cannot be written.
         """
         self.folder = folder
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         if folder is None:
             return
         with _os_errors_as_input_errors(folder):
@@ -75,15 +76,19 @@ class RunFolder:
             self._lock = None
 
     def _take(self, folder: Path) -> None:
-        own = (_LOCK, part_name(_IDENTITY))
-        if not (folder / _IDENTITY).exists() and any(entry.name not in own for entry in folder.iterdir()):
+        foreign = (entry for entry in folder.iterdir() if entry.name != _LOCK and not is_part(entry.name, _IDENTITY))
+        if not (folder / _IDENTITY).exists() and any(foreign):
             raise InputError(f"the work folder {folder} holds something else: give a new or empty folder")
-        self._lock = (folder / _LOCK).open("a")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._lock = os.fdopen(os.open(folder / _LOCK, flags, 0o666), "rb")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
             raise InputError(f"the work folder {folder} is in use by another run: wait, or give another") from error
+        for file in folder.rglob(".*.part"):  # what a run that was killed was writing
+            if is_part(file.name) and file.is_file() and not file.is_symlink():
+                file.unlink()
 
     def _check(self, folder: Path, identity: dict[str, Any]) -> None:
         path = folder / _IDENTITY
