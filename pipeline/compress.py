@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -34,7 +33,7 @@ from netsurgeon.pipeline.compression import (
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.execution import RunFolder, file_digest, source_digest
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
@@ -60,6 +59,9 @@ logger = logging.getLogger(__name__)
 
 BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
 """Most inputs on which the bound is measured; the second where there is no time for full effort."""
+
+OWN_MODULES = "netsurgeon.pipeline."
+"""Code in these is identified by the version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +189,7 @@ class _Run:
                 bound=bound,
                 search=search,
                 latency=latency,
-                warnings=applied.warnings,
+                warnings=(*applied.warnings, *run_folder.notes),
                 seconds=self.seconds,
             )
         )
@@ -209,16 +211,30 @@ class _Run:
             return RunFolder(None, {})
         self.progress("reading the work folder", 0, 1)
         names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
-        files = [path_of(file) for file in (*self.options.custom_ops, self.options.timings)]
         identity = {
             "model": model_digest(source.original, source.path),
             "options": self.options.described(),
             "steps": {step.name: str(self.step_options.get(step.name, {})) for step in self.steps},
             "data": {name: samples.digest() for name, samples in zip(names, inputs.all, strict=True)},
-            "files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file and file.is_file()],
+            "files": self._file_digests(),
+            "sources": self._source_digests(),
             "versions": versions(),
         }
         return RunFolder(folder, identity)
+
+    def _file_digests(self) -> dict[str, str]:
+        """Of the files that options name, and that decide what is done."""
+        options = self.options
+        named = {f"custom-ops {Path(library).name}": library for library in options.custom_ops}
+        named |= {} if options.timings is None else {"timings": str(options.timings)}
+        files = {name: path_of(file) for name, file in named.items()}
+        return {name: file_digest(file) for name, file in files.items() if file is not None and file.is_file()}
+
+    def _source_digests(self) -> dict[str, str]:
+        """Of the user's own code: of a function that gives the inputs, all that counts is the inputs."""
+        steps = {step.name: type(step) for step in self.steps if not type(step).__module__.startswith(OWN_MODULES)}
+        functions = {**({} if self.options.metric is None else {"metric": self.options.metric}), **steps}
+        return {name: source_digest(function) for name, function in functions.items()}
 
     def _context(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, run_folder: RunFolder) -> StepContext:
         """What the steps share, after their names and options were checked."""

@@ -23,6 +23,7 @@ CODES: Mapping[str, str] = {
     "opset-raised": "The opset was raised because packed weights need it.",
     "outputs-alike": "An output of the dense model is the same for most inputs of the measurement.",
     "proof-uninformative": "No output varies over the inputs on which the removal of units was verified.",
+    "records-damaged": "Records of the work folder were damaged and were made again.",
     "same-input": "Layers saw the same input in every sample.",
     "samples-dropped": "Samples that do not fill the model's fixed batch were dropped.",
     "shortcuts-convolved": "Shortcuts of Slice and Pad are strided convolutions now.",
