@@ -25,10 +25,10 @@ try:
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
-    from netsurgeon.pipeline.errors import NetsurgeonError
+    from netsurgeon.pipeline.errors import NetsurgeonError, after_delivery
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
-    from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, write_text
+    from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, text_bytes, write_text
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.profiling import profile
     from netsurgeon.pipeline.report import Tracker, as_json
@@ -103,7 +103,7 @@ Printer = Callable[[Any, Console], None]
 def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) -> None:
     """Print a result as tables, and write it as JSON where that was asked for."""
     if json_file == Path("-"):
-        click.echo(as_json(result), nl=False)
+        click.echo(text_bytes(as_json(result)), nl=False)
     elif json_file is not None:
         write_text(as_json(result), json_file)
     if not quiet and json_file != Path("-"):
@@ -187,9 +187,10 @@ def compress_command(
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **with_pictures(options)
         )
-    _show(result.report, terminal.print_report, json_file, quiet)
-    if tracker is not None:
-        tracker.log(result.report)
+    with after_delivery(output):
+        _show(result.report, terminal.print_report, json_file, quiet)
+        if tracker is not None:
+            tracker.log(result.report)
 
 
 @cli.command("inspect")

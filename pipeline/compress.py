@@ -32,7 +32,7 @@ from netsurgeon.pipeline.compression import (
 )
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder, file_digest, source_digest
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
@@ -176,25 +176,26 @@ class _Run:
         if output is not None:
             self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
-        evidence = assemble_report(
-            CompressionRecord(
-                options=self.options,
-                runtime=runtime,
-                source=source,
-                inputs=inputs,
-                applied=applied,
-                stored=stored,
-                output=output,
-                validation=validation,
-                bound=bound,
-                search=search,
-                latency=latency,
-                warnings=(*applied.warnings, *run_folder.notes),
-                seconds=self.seconds,
+        with after_delivery(output):
+            evidence = assemble_report(
+                CompressionRecord(
+                    options=self.options,
+                    runtime=runtime,
+                    source=source,
+                    inputs=inputs,
+                    applied=applied,
+                    stored=stored,
+                    output=output,
+                    validation=validation,
+                    bound=bound,
+                    search=search,
+                    latency=latency,
+                    warnings=(*applied.warnings, *run_folder.notes),
+                    seconds=self.seconds,
+                )
             )
-        )
-        if report is not None:
-            self._write_report(evidence, report, output)
+            if report is not None:
+                write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
         return Compression(stored.model, evidence)
 
     def _check_paths(
@@ -371,12 +372,6 @@ class _Run:
         self.progress("writing", 0, 1)
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))
-
-    def _write_report(self, evidence: Report, report: Path, output: Path | None) -> None:
-        try:
-            write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
-        except InputError as error:
-            raise InputError(f"{error}{f'; the model is at {output}' if output else ''}") from error
 
     def _end_stage(self, name: str) -> None:
         now = time.perf_counter()

@@ -570,6 +570,65 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
     assert "TMPDIR" in desk.refused(arguments)
 
 
+# Names that are not UTF-8
+
+
+@pytest.mark.parametrize("report", ["report.json", "report.html", os.fsdecode(b"report-\xff.json")])
+def test_paths_that_are_not_utf8_are_written_escaped(desk: Desk, report: str) -> None:
+    folder = desk.folder / os.fsdecode(b"folder-\xff")
+    folder.mkdir()
+    model, data, output = (
+        folder / name for name in ("model.onnx", os.fsdecode(b"data-\xfe.npz"), os.fsdecode(b"small-\xfd.onnx"))
+    )
+    desk.model.rename(model)
+    desk.data.rename(data)
+    arguments = [
+        "compress",
+        str(model),
+        "--data",
+        str(data),
+        "-o",
+        str(output),
+        *FAST,
+        "--report",
+        str(folder / report),
+    ]
+    assert run([*arguments, "--json", "-"]) == 0, desk.capsys.readouterr().err
+    printed = json.loads(desk.capsys.readouterr().out)
+    assert printed["compressed"]["name"] == output.name
+    assert printed["calibration"]["source"] == data.name
+    text = (folder / report).read_bytes().decode("utf-8")
+    assert r"small-\udcfd.onnx" in text
+    assert report.endswith(".html") or json.loads(text) == printed
+    assert Runtime().session(output).run({"x": inputs()})["y"].shape == (80, 10)
+    assert run(["profile", str(output), "--against", str(model), "--runs", "15", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("no such style"), OSError(errno.EIO, "Input/output error")])
+def test_what_fails_once_the_model_is_written_does_not_say_that_nothing_was_delivered(
+    desk: Desk, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compress_module, "render", fail)
+    assert run(desk.compress("--report", desk.out / "report.html")) == 2
+    message = desk.capsys.readouterr().err
+    assert f"error: the model is at {desk.out / 'small.onnx'}, but what is told about it is not: " in message
+    assert str(error.args[-1]) in message
+    assert [path.name for path in desk.out.iterdir()] == ["small.onnx"]
+
+
+def test_json_that_cannot_be_written_says_where_the_model_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "write_text", functools.partial(fail_with, InputError("no room")))
+    assert run(desk.compress("--json", desk.out / "result.json")) == 2
+    assert f"no room; the model is at {desk.out / 'small.onnx'}" in desk.capsys.readouterr().err
+
+
+def fail_with(error: Exception, *_: object) -> None:
+    raise error
+
+
 # Interrupted
 
 

@@ -50,7 +50,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
 
 
 def write_text(text: str, output: Path) -> None:
-    """Write a text file beside its goal and rename.
+    """Write a text file beside its goal and rename, as UTF-8; bytes of paths that are none stand escaped, `\\udcff`.
 
     Raises:
         InputError: it cannot be written; nothing is left behind.
@@ -59,9 +59,14 @@ def write_text(text: str, output: Path) -> None:
     try:
         goal.parent.mkdir(parents=True, exist_ok=True)
         with replace_atomically(goal) as handle:
-            handle.write(text.encode("utf-8"))
+            handle.write(text_bytes(text))
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def text_bytes(text: str) -> bytes:
+    """UTF-8; what cannot be written so is escaped, in the way that JSON reads back as it was."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _sync(file: Path) -> None:
