@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from netsurgeon.pipeline.data import SUFFIXES, files_in, module_files
+from netsurgeon.pipeline.data import SUFFIXES, check_path, files_in, module_files
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.external_data import external_files
 
@@ -52,6 +52,7 @@ def check_outputs(
     """
     written_paths = [output for output in outputs if output is not None]
     for output in written_paths:
+        check_path(output, "the output")
         _check_regular(output)
         _check_outside(output, work)
         for written in (output, _weights_beside(output)):
@@ -81,7 +82,7 @@ def _files(read: Sequence[object], models: Sequence[object]) -> Iterator[Path]:
             yield from (path / name for name in names if (path / name).exists())
         else:
             yield path
-    for path in filter(None, map(path_of, models)):
+    for path in (path for path in map(path_of, models) if path is not None and path.is_file()):
         with contextlib.suppress(DecodeError, OSError, InputError):  # who opens the model tells what is wrong with it
             yield from model_files(path)
 

@@ -50,7 +50,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
 
 
 def write_text(text: str, output: Path) -> None:
-    """Write a text file beside its goal and rename, as UTF-8; bytes of paths that are none stand escaped, `\\udcff`.
+    r"""Write a text file beside its goal and rename, as UTF-8; bytes of paths that are none stand escaped, `\udcff`.
 
     Raises:
         InputError: it cannot be written; nothing is left behind.
