@@ -25,16 +25,17 @@ try:
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
-    from netsurgeon.pipeline.errors import NetsurgeonError
+    from netsurgeon.pipeline.errors import NetsurgeonError, after_delivery
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
-    from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, write_text
+    from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, text_bytes, write_text
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.profiling import profile
     from netsurgeon.pipeline.report import Tracker, as_json
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.terminal import (
         Data,
+        FilePath,
         batch_sizes,
         classes_option,
         combine_options,
@@ -93,7 +94,7 @@ def cli() -> None:
 
 
 _output_options = combine_options(
-    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON; - prints it."),
+    click.option("--json", "json_file", type=FilePath(), help="Write the result as JSON; - prints it."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
 )
 """What becomes of the result."""
@@ -103,7 +104,7 @@ Printer = Callable[[Any, Console], None]
 def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) -> None:
     """Print a result as tables, and write it as JSON where that was asked for."""
     if json_file == Path("-"):
-        click.echo(as_json(result), nl=False)
+        click.echo(text_bytes(as_json(result)), nl=False)
     elif json_file is not None:
         write_text(as_json(result), json_file)
     if not quiet and json_file != Path("-"):
@@ -114,12 +115,13 @@ def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *o
     """`check_outputs` for a command that reads models and what its options name; "-" is no file."""
     names = ("data", "test", "recipe", "metric", "classes", "pictures", "timings")
     read = [*(options.get(name) for name in names), *options.get("custom_ops", ())]
-    check_outputs([output for output in outputs if output != Path("-")], *read, models=models)
+    written = [output for output in outputs if output != Path("-")]
+    check_outputs(written, *read, models=models, work=options.get("work"))
 
 
 @cli.command("compress")
 @_verbose_option
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=FilePath())
 @click.option(
     "--data",
     type=Data(),
@@ -127,8 +129,8 @@ def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *o
     help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].",
 )
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
-@click.option("--report", type=click.Path(path_type=Path), help="Where the report goes: .html or .json.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
+@click.option("--report", type=FilePath(), help="Where the report goes: .html or .json.")
 @click.option("--max-drop", help="Goal: metric lost at most, e.g. 1%. [default: 1% without goal, --sparsity, --trim …]")
 @click.option("--speedup", help="Goal: times as fast at least, e.g. 2.")
 @click.option("--latency", help="Goal: time of a run at most, e.g. 5ms.")
@@ -160,9 +162,9 @@ def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *o
 @click.option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute.")
 @click.option("--threads", type=int, help="Threads of one operator while models are timed. [default: one a core]")
 @click.option("--timed-batch", type=int, help="Samples in a run that is timed. [default: the model's own, or 1]")
-@click.option("--timings", type=click.Path(path_type=Path), help="Replay the times of this JSON report.")
+@click.option("--timings", type=FilePath(), help="Replay the times of this JSON report.")
 @click.option("--mlflow", help="Log the result to MLflow: the URI of a tracking server or folder.")
-@click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps what is done: a killed run goes on.")
+@click.option("--work", type=FilePath(), help="Folder that keeps what is done: a killed run goes on.")
 @click.option("--mirror", is_flag=True, default=None, help="Pictures: correct weights on mirror images, too.")
 @data_options
 @recipe_option
@@ -186,18 +188,19 @@ def compress_command(
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **with_pictures(options)
         )
-    _show(result.report, terminal.print_report, json_file, quiet)
-    if tracker is not None:
-        tracker.log(result.report)
+    with after_delivery(output):
+        _show(result.report, terminal.print_report, json_file, quiet)
+        if tracker is not None:
+            tracker.log(result.report)
 
 
 @cli.command("inspect")
 @_verbose_option
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=FilePath())
 @click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
 @click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data.")
 @click.option("--data", help="Inputs: for --sensitivity, and for --units where MODEL does not run on random ones.")
-@click.option("--picture", type=click.Path(path_type=Path), help="With --sensitivity: draw it into this .svg.")
+@click.option("--picture", type=FilePath(), help="With --sensitivity: draw it into this .svg.")
 @click.option("--limit", type=int, help="Most inputs used, drawn at random.")
 @picture_options
 @classes_option
@@ -240,8 +243,8 @@ def _inspect_sensitivity(
 
 @cli.command("compare")
 @_verbose_option
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("other", type=click.Path(path_type=Path))
+@click.argument("model", type=FilePath())
+@click.argument("other", type=FilePath())
 @click.option(
     "--data", type=Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
 )
@@ -255,8 +258,8 @@ def compare_command(model: Path, other: Path, data: str, json_file: Path | None,
 
 @cli.command("profile")
 @_verbose_option
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--against", type=click.Path(path_type=Path), help="Another model, timed in turn with MODEL.")
+@click.argument("model", type=FilePath())
+@click.option("--against", type=FilePath(), help="Another model, timed in turn with MODEL.")
 @click.option("--data", help="Inputs. [default: made up, where the time cannot depend on their values]")
 @click.option("--batch", "batches", callback=batch_sizes, help="Samples a run: 1,8,32. [default: the model's, or 1]")
 @click.option("--shape", "shapes", multiple=True, callback=shapes, help="NAME=SIZES of made-up inputs: x=1x3x224x224.")
@@ -282,8 +285,8 @@ def profile_command(model: Path, against: Path | None, json_file: Path | None, q
 
 @cli.command("unpack")
 @_verbose_option
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the plain model goes.")
+@click.argument("model", type=FilePath())
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the plain model goes.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet: bool) -> None:
@@ -296,13 +299,13 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
 @cli.command("train")
 @_verbose_option
 @click.argument("network")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled data: see docs/training.md.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; goes on where it was.")
-@click.option("--init", type=click.Path(path_type=Path), help="First weights: an ONNX file, a run or a checkpoint.")
+@click.option("--data", type=FilePath(), required=True, help="Labelled data: see docs/training.md.")
+@click.option("--out", type=FilePath(), required=True, help="Folder of the run; goes on where it was.")
+@click.option("--init", type=FilePath(), help="First weights: an ONNX file, a run or a checkpoint.")
 @click.option("--surgery", is_flag=True, help="Prune and splice weights while training.")
 @click.option("--surgery-ratio", type=float, help="The same, until one parameter of this many is left.")
 @click.option("--trimming", is_flag=True, help="Remove idle units and retrain, in rounds.")
-@click.option("--settings", type=click.Path(path_type=Path), help="TOML file with any constant: see docs/training.md.")
+@click.option("--settings", type=FilePath(), help="TOML file with any constant: see docs/training.md.")
 @click.option("--steps", type=int, help="Updates of the weights, of a round with --trimming. [default: the network's]")
 @click.option("--batch-size", type=int, help="Examples a step. [default: the network's]")
 @click.option("--learning-rate", type=float, help="Of the first step. [default: the network's]")
@@ -323,10 +326,10 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 
 @cli.command("retrain")
 @_verbose_option
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled or not: see docs/training.md.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
-@click.option("--dense", type=click.Path(path_type=Path), help="Model whose outputs are learnt; no labels are needed.")
+@click.argument("model", type=FilePath())
+@click.option("--data", type=FilePath(), required=True, help="Labelled or not: see docs/training.md.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
+@click.option("--dense", type=FilePath(), help="Model whose outputs are learnt; no labels are needed.")
 @click.option("--sparsity", type=float, help="Prune first: share of the weights that is removed.")
 @click.option("--rounds", type=int, default=1, show_default=True, help="Prune and retrain in so many rounds.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Updates of the weights in a round.")
@@ -353,8 +356,8 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
 @cli.command("export")
 @_verbose_option
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the model goes.")
+@click.argument("run", type=FilePath())
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
 def export_command(run: Path, output: Path) -> None:
     """Write the network that the folder RUN holds as ONNX, proven in ONNX Runtime."""
     print_export(export(run, output), output, Console())
@@ -365,8 +368,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign must not stop the run
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not what the user is told
-    if not os.environ.get("NETSURGEON_DEBUG"):
-        warnings.filterwarnings("ignore", module="netsurgeon")  # nor is what they warn of while we call them
+    if not os.environ.get("NETSURGEON_DEBUG") and not sys.warnoptions:
+        warnings.simplefilter("ignore")  # nor is what they warn of while we call them
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -33,8 +32,8 @@ from netsurgeon.pipeline.compression import (
 )
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
+from netsurgeon.pipeline.execution import RunFolder, file_digest, source_digest
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
@@ -69,6 +68,9 @@ logger = logging.getLogger(__name__)
 
 BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
 """Most inputs on which the bound is measured; the second where there is no time for full effort."""
+
+OWN_MODULES = "netsurgeon.pipeline."
+"""Code in these is identified by the version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,26 +184,27 @@ class _Run:
         if output is not None:
             self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
-        evidence = assemble_report(
-            CompressionRecord(
-                options=self.options,
-                runtime=runtime,
-                source=source,
-                inputs=inputs,
-                applied=applied,
-                stored=stored,
-                output=output,
-                validation=validation,
-                bound=bound,
-                search=search,
-                latency=latency,
-                examined=examined,
-                warnings=applied.warnings,
-                seconds=self.seconds,
+        with after_delivery(output):
+            evidence = assemble_report(
+                CompressionRecord(
+                    options=self.options,
+                    runtime=runtime,
+                    source=source,
+                    inputs=inputs,
+                    applied=applied,
+                    stored=stored,
+                    output=output,
+                    validation=validation,
+                    bound=bound,
+                    search=search,
+                    latency=latency,
+                    examined=examined,
+                    warnings=(*applied.warnings, *run_folder.notes),
+                    seconds=self.seconds,
+                )
             )
-        )
-        if report is not None:
-            self._write_report(evidence, report, output)
+            if report is not None:
+                write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
         return Compression(stored.model, evidence)
 
     def _examine(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> tuple[Message, ...]:
@@ -224,7 +227,7 @@ class _Run:
     ) -> None:
         options = self.options
         read = (data, test, options.metric, options.classes, options.timings, *options.custom_ops)
-        check_outputs((output, report), *read, models=[source.path])
+        check_outputs((output, report), *read, models=[source.path], work=options.work)
 
     def _run_folder(self, source: LoadedModel, inputs: Inputs) -> RunFolder:
         """The folder that keeps what is done, for this very run."""
@@ -233,16 +236,30 @@ class _Run:
             return RunFolder(None, {})
         self.progress("reading the work folder", 0, 1)
         names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
-        files = [path_of(file) for file in (*self.options.custom_ops, self.options.timings)]
         identity = {
             "model": model_digest(source.original, source.path),
             "options": self.options.described(),
             "steps": {step.name: str(self.step_options.get(step.name, {})) for step in self.steps},
             "data": {name: samples.digest() for name, samples in zip(names, inputs.all, strict=True)},
-            "files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file and file.is_file()],
+            "files": self._file_digests(),
+            "sources": self._source_digests(),
             "versions": versions(),
         }
         return RunFolder(folder, identity)
+
+    def _file_digests(self) -> dict[str, str]:
+        """Of the files that options name, and that decide what is done."""
+        options = self.options
+        named = {f"custom-ops {Path(library).name}": library for library in options.custom_ops}
+        named |= {} if options.timings is None else {"timings": str(options.timings)}
+        files = {name: path_of(file) for name, file in named.items()}
+        return {name: file_digest(file) for name, file in files.items() if file is not None and file.is_file()}
+
+    def _source_digests(self) -> dict[str, str]:
+        """Of the user's own code: of a function that gives the inputs, all that counts is the inputs."""
+        steps = {step.name: type(step) for step in self.steps if not type(step).__module__.startswith(OWN_MODULES)}
+        functions = {**({} if self.options.metric is None else {"metric": self.options.metric}), **steps}
+        return {name: source_digest(function) for name, function in functions.items()}
 
     def _context(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, run_folder: RunFolder) -> StepContext:
         """What the steps share, after their names and options were checked."""
@@ -404,12 +421,6 @@ class _Run:
         self.progress("writing", 0, 1)
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))
-
-    def _write_report(self, evidence: Report, report: Path, output: Path | None) -> None:
-        try:
-            write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
-        except InputError as error:
-            raise InputError(f"{error}{f'; the model is at {output}' if output else ''}") from error
 
     def _end_stage(self, name: str) -> None:
         now = time.perf_counter()

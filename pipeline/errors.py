@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class NetsurgeonError(Exception):
     """Base of all errors meant for the user; the message is one clear sentence.
@@ -33,3 +37,22 @@ class RunError(CheckFailedError):
     """A model could be loaded but fails on an input (exit code 1)."""
 
     code = "run-failed"
+
+
+@contextlib.contextmanager
+def after_delivery(output: Path | None) -> Iterator[None]:
+    """What goes wrong once the model is written says so, and never that nothing was delivered.
+
+    Raises:
+        InputError: whatever was raised, in words, with the model's path.
+    """
+    try:
+        yield
+    except InputError as error:
+        at = "" if output is None or str(output) in str(error) else f"; the model is at {output}"
+        raise InputError(f"{error}{at}") from error
+    except Exception as error:
+        if output is None:
+            raise
+        what = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+        raise InputError(f"the model is at {output}, but what is told about it is not: {what}") from error

@@ -31,6 +31,7 @@ CODES: Mapping[str, str] = {
     "outputs-differ": "A changed model gives other outputs than the one it was made from.",
     "proof-uninformative": "No output varies over the inputs on which the removal of units was verified.",
     "removal-fails": "Units cannot be taken out of the graph.",
+    "records-damaged": "Records of the work folder were damaged and were made again.",
     "same-input": "Layers saw the same input in every sample.",
     "samples-dropped": "Samples that do not fill the model's fixed batch were dropped.",
     "shortcuts-convolved": "Shortcuts of Slice and Pad are strided convolutions now.",

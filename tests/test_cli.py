@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -568,6 +569,144 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
     arguments = desk.compress()
     monkeypatch.setattr(segments._Spilled, "append", full)
     assert "TMPDIR" in desk.refused(arguments)
+
+
+# More than is ever needed, and what is no file
+
+
+@pytest.mark.parametrize("output", ["", ".", "..", "/", "out"])
+def test_an_output_without_a_name_is_refused(desk: Desk, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk.folder)
+    assert "is a folder: give the path of a file" in desk.refused(desk.compress(output=Path(output)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        ('output = "a\\u0000b"', "no path holds a NUL"),
+        ('report = "a\\u0000b"', "no path holds a NUL"),
+        ('work = "a\\u0000b"', "no path holds a NUL"),
+        ('test = "a\\u0000b"', "no path holds a NUL"),
+        ('test = ""', "is an empty path"),
+        (f"sparsity = {'[' * 3000}{']' * 3000}", "too deep"),
+        (f"seed = 1{'0' * 400}", "expected less than"),
+        (f"limit = 1{'0' * 400}", "expected less than"),
+        (f"label-offset = 1{'0' * 400}", "expected less than"),
+        (f"sparsity = 1{'0' * 400}", "expected at least 0 and less than 1"),
+        (f'pattern = "2:{"9" * 5000}"', "expected N:M"),
+        ("threads = 100000", "at most 1024"),
+        ("resize = 100000", "at most 16384"),
+        (f"scale = 1{'0' * 400}", "expected a finite number"),
+        (f'exclude = [{{a = "{"b" * 5000}"}}]', "expected a list of strings"),
+    ],
+)
+def test_recipes_beyond_all_measure(desk: Desk, recipe: str, problem: str) -> None:
+    (desk.folder / "recipe.toml").write_text(recipe, "utf-8")
+    arguments = desk.compress("--recipe", desk.folder / "recipe.toml")
+    words = {"output": ("-o", 2), "sparsity": ("--sparsity", 2)}
+    for key, (option, width) in words.items():
+        if recipe.startswith(key):
+            at = arguments.index(option)
+            del arguments[at : at + width]
+    assert problem in desk.refused(arguments)
+
+
+@pytest.mark.parametrize("option", ["--recipe", "--pictures", "--data", "--test", "--custom-ops", "MODEL", "--timings"])
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_what_is_no_file_is_not_read(desk: Desk, option: str, is_pipe: bool) -> None:
+    path = desk.folder / "input"
+    if is_pipe:
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    arguments = desk.compress(*(() if option == "MODEL" else (option, path)), model=path if option == "MODEL" else None)
+    if option == "--timings":
+        arguments += ["--speedup", "2"]
+        arguments[arguments.index("--sparsity") : arguments.index("--sparsity") + 2] = []
+    assert run(arguments) == 2
+    assert len(desk.capsys.readouterr().err.strip().splitlines()) == 1
+    assert not list(desk.out.iterdir())
+
+
+def test_warnings_of_libraries_do_not_reach_the_terminal(desk: Desk) -> None:
+    text = """
+        import warnings, numpy
+        def score(outputs, labels):
+            numpy.mean([]), numpy.float32(3e38) * numpy.float32(10)
+            warnings.warn("of a library", DeprecationWarning)
+            warnings.warn("of a library")
+            return 1.0
+    """
+    (desk.folder / "warns.py").write_text(textwrap.dedent(text), "utf-8")
+    command = [sys.executable, "-m", "netsurgeon.cli", "compare", str(desk.model), str(desk.model)]
+    done = subprocess.run(
+        [*command, "--data", str(desk.data), "--metric", "warns:score", "--quiet"],
+        cwd=desk.folder,
+        env={key: value for key, value in os.environ.items() if key not in ("PYTHONWARNINGS", "NETSURGEON_DEBUG")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# Names that are not UTF-8
+
+
+@pytest.mark.parametrize("report", ["report.json", "report.html", os.fsdecode(b"report-\xff.json")])
+def test_paths_that_are_not_utf8_are_written_escaped(desk: Desk, report: str) -> None:
+    folder = desk.folder / os.fsdecode(b"folder-\xff")
+    folder.mkdir()
+    model, data, output = (
+        folder / name for name in ("model.onnx", os.fsdecode(b"data-\xfe.npz"), os.fsdecode(b"small-\xfd.onnx"))
+    )
+    desk.model.rename(model)
+    desk.data.rename(data)
+    arguments = [
+        "compress",
+        str(model),
+        "--data",
+        str(data),
+        "-o",
+        str(output),
+        *FAST,
+        "--report",
+        str(folder / report),
+    ]
+    assert run([*arguments, "--json", "-"]) == 0, desk.capsys.readouterr().err
+    printed = json.loads(desk.capsys.readouterr().out)
+    assert printed["compressed"]["name"] == output.name
+    assert printed["calibration"]["source"] == data.name
+    text = (folder / report).read_bytes().decode("utf-8")
+    assert r"small-\udcfd.onnx" in text
+    assert report.endswith(".html") or json.loads(text) == printed
+    assert Runtime().session(output).run({"x": inputs()})["y"].shape == (80, 10)
+    assert run(["profile", str(output), "--against", str(model), "--runs", "15", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("no such style"), OSError(errno.EIO, "Input/output error")])
+def test_what_fails_once_the_model_is_written_does_not_say_that_nothing_was_delivered(
+    desk: Desk, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compress_module, "render", fail)
+    assert run(desk.compress("--report", desk.out / "report.html")) == 2
+    message = desk.capsys.readouterr().err
+    assert f"error: the model is at {desk.out / 'small.onnx'}, but what is told about it is not: " in message
+    assert str(error.args[-1]) in message
+    assert [path.name for path in desk.out.iterdir()] == ["small.onnx"]
+
+
+def test_json_that_cannot_be_written_says_where_the_model_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "write_text", functools.partial(fail_with, InputError("no room")))
+    assert run(desk.compress("--json", desk.out / "result.json")) == 2
+    assert f"no room; the model is at {desk.out / 'small.onnx'}" in desk.capsys.readouterr().err
+
+
+def fail_with(error: Exception, *_: object) -> None:
+    raise error
 
 
 # Interrupted

@@ -3,6 +3,7 @@
 from netsurgeon.pipeline.data.image_folder import files_in
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.limits import check_path, read_text, read_toml
 from netsurgeon.pipeline.data.named_functions import import_function, module_files
 from netsurgeon.pipeline.data.samples import DataSource, Samples, open_samples, random_samples
 from netsurgeon.pipeline.data.training_data import Arrays, Examples, open_training_data
@@ -15,10 +16,13 @@ __all__ = [
     "InputSpec",
     "PictureOptions",
     "Samples",
+    "check_path",
     "files_in",
     "import_function",
     "module_files",
     "open_samples",
     "open_training_data",
     "random_samples",
+    "read_text",
+    "read_toml",
 ]

@@ -1,17 +1,19 @@
 """Arrays by input name as a source: in memory, made up, in .npz and .npy files, or in a folder of these."""
 
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from netsurgeon.pipeline.data.dataset import Dataset, read_parts
+from netsurgeon.pipeline.data.array_rows import Rows, open_rows, read_headers
+from netsurgeon.pipeline.data.dataset import SAME_EACH_TIME, Dataset, Piece, read_parts
 from netsurgeon.pipeline.data.images import SUFFIXES
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.limits import MOST_SAMPLES, check_bytes, check_samples
 from netsurgeon.pipeline.data.matching import (
     LABELS,
     Array,
@@ -24,7 +26,6 @@ from netsurgeon.pipeline.data.matching import (
     is_whole,
     join_labels,
     only_input,
-    stand_in,
 )
 from netsurgeon.pipeline.errors import InputError
 
@@ -44,6 +45,9 @@ def open_random(specs: Sequence[InputSpec], count: int, seed: int) -> Dataset:
         shapes = {name: (count, *shape[1:]) if shape else () for name, shape in shapes.items()}
     else:
         shapes = {name: (count, *shape) for name, shape in shapes.items()}
+    check_samples(count, "random data")
+    sizes = [math.prod(shapes[spec.name]) * max(spec.dtype.itemsize, 4) for spec in specs]
+    check_bytes(sum(sizes), f"{count:,} random samples", "ask for fewer, such as random:64")
     rng = np.random.default_rng(seed)
     arrays = {spec.name: _draw(spec, shapes[spec.name], rng) for spec in specs}
     return open_arrays(arrays, specs, "random data")
@@ -81,56 +85,78 @@ def array_files(path: Path) -> list[Path]:
 
 def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> Dataset:
     """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder."""
-    shards = [examine(_by_input(_headers(file), specs, file), specs, str(file)) for file in files]
+    has_labels = all(spec.name != LABELS for spec in specs)
+    shards = []
+    for file in files:
+        headers = _headers(file, specs)
+        if has_labels and LABELS in headers:
+            headers[LABELS] = _labels(file, headers[LABELS])
+        shards.append(examine(headers, specs, str(file)))
     parts = [part for part, _, _ in shards]
     labels = join_labels([shard_labels for _, _, shard_labels in shards], str(path))
     beside = path / f"{LABELS}.npy"
     if beside.is_file():
         if labels is not None:
             raise InputError(f"{path} has labels both in {beside.name} and in its files: keep one of the two")
-        labels = check_labels(_load(beside)[""], sum(part.rows for part in parts), str(beside))
-
-    def load(number: int) -> tuple[Shard, Feed]:
-        file = files[number]
-        return examine(_by_input(_load(file), specs, file), specs, str(file))[:2]
-
-    return Dataset(parts, partial(read_parts, parts, load), labels)
-
-
-def _by_input(arrays: Feed, specs: Sequence[InputSpec], file: Path) -> Feed:
-    """Name the array of an .npy after the model's only input."""
-    return {only_input(specs, str(file)): arrays[""]} if "" in arrays else arrays
+        with _reading(beside):
+            read_headers(beside)
+            loaded = np.load(beside, mmap_mode="r", allow_pickle=False)
+        labels = check_labels(loaded, sum(part.rows for part in parts), str(beside))
+    for part, arrays, _ in shards:
+        for name, array in arrays.items():
+            size = array.nbytes if name in part.constants else array[:1].nbytes
+            check_bytes(size, f"one sample of {name!r} in {part.origin}", "give smaller ones")
+    return Dataset(parts, partial(_read_files, parts, files, specs), labels)
 
 
-def _load(file: Path) -> Feed:
-    """The arrays of a file by name; the one of an .npy, mapped into memory, is called ""."""
+def _read_files(
+    parts: Sequence[Shard], files: Sequence[Path], specs: Sequence[InputSpec], pieces: Iterable[Piece]
+) -> Iterator[Feed]:
+    """The rows that are asked for, and no others, with one file open at a time."""
+    opened: Rows | None = None
+    opened_number = -1
+    names = {"": only_input(specs, str(files[0]))} if len(specs) == 1 else {}
+    try:
+        for number, rows in pieces:
+            part, file = parts[number], files[number]
+            if opened is None or number != opened_number:
+                if opened is not None:
+                    opened.close()
+                opened, opened_number = _opened_again(part, file, specs), number
+            constants = part.constants if file.suffix.lower() == ".npz" or not part.constants else {""}
+            with _reading(file):
+                feed = opened.take(rows, constants)
+            yield {names.get(name, name): array for name, array in feed.items()}
+    finally:
+        if opened is not None:
+            opened.close()
+
+
+def _opened_again(part: Shard, file: Path, specs: Sequence[InputSpec]) -> Rows:
+    headers = _headers(file, specs)
+    now, _, _ = examine({spec.name: headers[spec.name] for spec in specs if spec.name in headers}, specs, part.origin)
+    if now != part:
+        raise InputError(f"{part.origin} holds other shapes than when it was opened: {SAME_EACH_TIME}")
     with _reading(file):
-        loaded = np.load(file, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return dict(loaded)
+        return open_rows(file, [spec.name for spec in specs])
 
 
-def _headers(file: Path) -> Feed:
-    """The labels of a file, and stand-ins for the other arrays, whose contents are not read."""
+def _headers(file: Path, specs: Sequence[InputSpec]) -> Feed:
+    """Stand-ins for the arrays of a file; that of an .npy is named after the model's only input."""
     with _reading(file):
-        if file.suffix.lower() == ".npy":
-            return {"": _header(file.open("rb"))}
-        with zipfile.ZipFile(file) as archive:
-            headers = {name.removesuffix(".npy"): _header(archive.open(name)) for name in archive.namelist()}
-        if LABELS in headers:
-            with np.load(file, allow_pickle=False) as arrays:
-                headers[LABELS] = arrays[LABELS]
-        return headers
+        headers = read_headers(file)
+    return {only_input(specs, str(file)): headers[""]} if "" in headers else headers
 
 
-def _header(opened: IO[bytes]) -> Array:
-    with opened as content:
-        version = np.lib.format.read_magic(content)
-        reads = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = reads(content)
-    return stand_in(shape, dtype)
+def _labels(file: Path, header: Array) -> Array:
+    """The labels in an .npz, once their header shows that they can be some."""
+    if header.size > MOST_SAMPLES:
+        raise InputError(
+            f"the labels of {file} are {header.size:,} numbers, at most {MOST_SAMPLES:,} are read: give one a sample"
+        )
+    with _reading(file), np.load(file, allow_pickle=False) as arrays:
+        labels: Array = arrays[LABELS]
+        return labels
 
 
 @contextmanager
@@ -138,6 +164,8 @@ def _reading(file: Path) -> Iterator[None]:
     """Turn whatever a broken file raises into one clear error."""
     try:
         yield
+    except InputError:
+        raise
     except PermissionError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}): allow it, or give other data") from error
     except Exception as error:

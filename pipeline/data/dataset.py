@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from netsurgeon.pipeline.data.limits import check_samples
 from netsurgeon.pipeline.data.matching import Feed, Labels, Shard
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
@@ -39,6 +40,8 @@ class Dataset:
     warnings: tuple[Message, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.parts:
+            check_samples(sum(part.rows for part in self.parts), self.parts[0].origin)
         if len({part.batched for part in self.parts}) > 1:
             raise InputError(
                 "some of the data has a batch axis and some has none: give all of it with the same number of axes"

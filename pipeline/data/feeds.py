@@ -9,6 +9,7 @@ import numpy as np
 
 from netsurgeon.pipeline.data.dataset import SAME_EACH_TIME, Dataset, Piece, read_parts
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.limits import MOST_BYTES, MOST_FED_BYTES, MOST_FEEDS, in_words
 from netsurgeon.pipeline.data.matching import Feed, Labels, Shard, examine, join_labels
 from netsurgeon.pipeline.errors import InputError
 
@@ -25,8 +26,15 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
     parts: list[Shard] = []
     labels: list[Labels | None] = []
     checksums: list[int] = []
+    total = 0
     for number, item in enumerate(_iterate(function, origin)):
         part, feed, label = look(number, item)
+        total += sum(array.nbytes for array in feed.values())
+        if number >= MOST_FEEDS or total > MOST_FED_BYTES:
+            raise InputError(
+                f"{origin} gives more than {MOST_FEEDS:,} feeds or {in_words(MOST_FED_BYTES)}, of which all are read "
+                "before any is drawn: let it end, such as with itertools.islice"
+            )
         parts.append(part)
         labels.append(label)
         checksums.append(_checksum(feed, label))
@@ -50,6 +58,25 @@ def open_feeds(function: Callable[[], Any], specs: Sequence[InputSpec], origin: 
         return read_parts(parts, load, pieces)
 
     return Dataset(parts, read, join_labels(labels, origin))
+
+
+def kept_in_memory(source: Iterator[Any], origin: str) -> list[Any]:
+    """All that an iterator gives, which can be asked only once.
+
+    Raises:
+        InputError: it gives more than is kept.
+    """
+    kept: list[Any] = []
+    total = 0
+    for item in source:
+        kept.append(item)
+        total += sum(getattr(array, "nbytes", 0) for array in item.values()) if isinstance(item, Mapping) else 0
+        if len(kept) > MOST_FEEDS or total > MOST_BYTES:
+            raise InputError(
+                f"{origin} gives more than {MOST_FEEDS:,} feeds or {in_words(MOST_BYTES)}, which is the most that is "
+                "kept of an iterator: let it end, or give a function that can be called again"
+            )
+    return kept
 
 
 def _checksum(feed: Feed, labels: Labels | None) -> int:

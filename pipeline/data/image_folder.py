@@ -15,6 +15,7 @@ import numpy as np
 from netsurgeon.pipeline.data.dataset import Dataset, Piece
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions, check_fits, decode
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.limits import check_samples, open_regular, read_text
 from netsurgeon.pipeline.data.matching import Feed, Labels, examine, only_input, stand_in
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
@@ -31,6 +32,7 @@ def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], 
     through.
     """
     names, left_out = _find(root)
+    check_samples(len(names), str(root))
     labels, class_names, unlabelled = _label(root, names, classes)
     name = only_input(specs, str(root))
     shape, table = specs[0].shape, options.table(specs[0].dtype)
@@ -83,12 +85,12 @@ def _is_hidden(name: str) -> bool:
 
 def _content(root: Path, archive: zipfile.ZipFile | None, name: str) -> bytes:
     try:
-        with archive.open(name) if archive else (root / name).open("rb") as file:
+        with archive.open(name) if archive else open_regular(root / name) as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise OSError(f"more than {_MAX_BYTES >> 20} MiB")
         return content
-    except (OSError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"picture {name} of {root} cannot be read ({error}): repair or remove it") from error
 
 
@@ -139,7 +141,7 @@ def _class_folders(root: Path, names: Sequence[str]) -> list[str]:
 
 def _read_classes(path: Path) -> tuple[str, ...]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").strip().splitlines()
+        lines = read_text(Path(path)).strip().splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"the class list {path} cannot be read ({error}): expected one class a line") from error
     names = tuple((line.split() or [""])[0] for line in lines)

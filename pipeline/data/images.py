@@ -5,7 +5,9 @@ values, so that formula is a table with one row a channel, computed once in floa
 """
 
 import math
-import tomllib
+import reprlib
+import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from netsurgeon.pipeline.data.limits import check_bytes, read_toml
 from netsurgeon.pipeline.errors import InputError
 
 Array = NDArray[Any]
@@ -24,6 +27,10 @@ Layout = Literal["NCHW", "NHWC"]
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # eight bits a channel
+_MOST_SIDE = 1 << 14
+_MOST_PIXELS = 1 << 26
+_quiet = threading.Lock()
+"""Filters of warnings are the process's: one thread at a time changes them."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class PictureOptions:
             InputError: the file cannot be read, a key is unknown, or a value does not fit.
         """
         try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            values = read_toml(Path(path))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as picture options in TOML: {error}") from error
         option_names = [option.name for option in fields(cls)]
@@ -125,7 +132,11 @@ def decode(pictures: Sequence[tuple[str, bytes]], table: Array, options: Picture
     Raises:
         InputError: a picture cannot be decoded, is smaller than the crop, or differs in size from the others.
     """
-    pixels = [_pixels(content, name, options) for name, content in pictures]
+    pixels: list[NDArray[np.uint8]] = []
+    for name, content in pictures:
+        pixels.append(_pixels(content, name, options))
+        if len(pixels) == 1:
+            _check_batch(len(pictures), pixels[0], table)
     _check_same_size(pixels, [name for name, _ in pictures])
     stacked, channel = np.stack(pixels), np.arange(len(table))
     if options.layout == "NCHW":
@@ -166,9 +177,20 @@ def _advice(expected: tuple[int | None, ...], options: PictureOptions) -> str:
     return f"give --crop {pixels}, with --resize {pixels} or more if the pictures are of another size"
 
 
+def _check_batch(count: int, picture: NDArray[np.uint8], table: Array) -> None:
+    height, width = picture.shape[:2]
+    what = f"a batch of {count} pictures of {width}x{height} pixels"
+    check_bytes(
+        count * picture.size * (1 + table.itemsize), what, "give --resize and --crop, or a smaller --batch-size"
+    )
+
+
 def _check_side(name: str, value: object) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise InputError(f"picture option {name} is {value!r}: expected a positive number of pixels")
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_SIDE):
+        raise InputError(
+            f"picture option {name} is {reprlib.repr(value)}: expected a positive number of pixels, at most "
+            f"{_MOST_SIDE}"
+        )
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -177,9 +199,13 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"picture option {name} holds {value!r}: expected a finite number")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise InputError(f"picture option {name} holds {reprlib.repr(value)}: expected a finite number")
+    return number
 
 
 def _per_channel(name: str, value: object, channels: int) -> tuple[float, ...]:
@@ -194,7 +220,8 @@ def _per_channel(name: str, value: object, channels: int) -> tuple[float, ...]:
 def _pixels(content: bytes, name: str, options: PictureOptions) -> NDArray[np.uint8]:
     """Pixels of one picture, resized and cropped, (H, W, channels)."""
     try:
-        with Image.open(BytesIO(content)) as opened:
+        with _quiet, warnings.catch_warnings(), Image.open(_silently(content)) as opened:
+            _check_area(opened.size, name)
             if opened.mode not in _MODES:
                 raise InputError(
                     f"picture {name} has pixels of mode {opened.mode}: expected 8 bits a channel, convert it"
@@ -206,16 +233,32 @@ def _pixels(content: bytes, name: str, options: PictureOptions) -> NDArray[np.ui
         raise InputError(f"picture {name} cannot be decoded (of no known format): repair or remove it") from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"picture {name} cannot be decoded ({error}): repair or remove it") from error
-    pixels = np.asarray(_crop(_resize(picture, options.resize), options.crop, name))
+    pixels = np.asarray(_crop(_resize(picture, options.resize, name), options.crop, name))
     pixels = pixels.reshape(*pixels.shape[:2], options.channel_count)
     return pixels[:, :, ::-1] if options.channels == "BGR" else pixels
 
 
-def _resize(picture: Image.Image, side: int | None) -> Image.Image:
+def _silently(content: bytes) -> BytesIO:
+    """The content, whose oddities Pillow would warn about on the user's terminal; the caller restores the filters."""
+    warnings.simplefilter("ignore")
+    return BytesIO(content)
+
+
+def _check_area(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > _MOST_PIXELS:
+        raise InputError(
+            f"picture {name} has {width}x{height} pixels, at most {_MOST_PIXELS:,} are read: make it smaller, or "
+            "remove it"
+        )
+
+
+def _resize(picture: Image.Image, side: int | None, name: str) -> Image.Image:
     if side is None or min(picture.size) == side:
         return picture
     shorter = min(picture.size)
     width, height = (side * length // shorter for length in picture.size)
+    _check_area((width, height), f"{name}, resized,")
     return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.array_files import array_files, open_arrays, open_files, open_random
 from netsurgeon.pipeline.data.dataset import Dataset, Indices
-from netsurgeon.pipeline.data.feeds import open_feeds
+from netsurgeon.pipeline.data.feeds import kept_in_memory, open_feeds
 from netsurgeon.pipeline.data.image_folder import open_pictures
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.limits import MOST_SAMPLES, check_path
 from netsurgeon.pipeline.data.matching import Array, Feed, cast, only_input
 from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function
 from netsurgeon.pipeline.errors import InputError
@@ -261,9 +262,12 @@ def _as_path(source: DataSource) -> Path | None:
         return None
     if isinstance(source, str) and (re.fullmatch(r"random(:.*)?", source) or NAMED_FUNCTION.fullmatch(source)):
         return None
+    check_path(source, "the data")
     path = Path(source)
     if not path.exists():
         raise InputError(f"{path} does not exist: give a file or folder, module:function, or random")
+    if not path.is_dir() and not path.is_file():
+        raise InputError(f"{path} is a device or a pipe, which is not read as data: give a file or folder")
     return path
 
 
@@ -272,8 +276,10 @@ def _open_named(source: str, specs: Sequence[InputSpec], seed: int) -> Dataset:
     name, _, rest = source.partition(":")
     if name != "random":
         return open_feeds(import_function(source), specs, source)
-    if rest and not (rest.isascii() and rest.isdigit() and int(rest)):
+    if rest and not (rest.isascii() and rest.isdigit() and rest.strip("0")):
         raise InputError(f"{source} is not understood: expected random or random:N, as in random:64")
+    if len(rest) > len(str(MOST_SAMPLES)):
+        raise InputError(f"{source[:40]} asks for too many samples: at most {MOST_SAMPLES:,} are made up")
     return open_random(specs, int(rest or _RANDOM_COUNT), seed)
 
 
@@ -283,7 +289,7 @@ def _open_object(source: Any, specs: Sequence[InputSpec]) -> Dataset:
     if isinstance(source, Mapping):
         return open_arrays(source, specs, "the mapping")
     if isinstance(source, Iterable) and not isinstance(source, bytes):
-        again = list(source) if isinstance(source, Iterator) else source
+        again = kept_in_memory(source, "the data") if isinstance(source, Iterator) else source
         return open_feeds(lambda: again, specs, "the data")
     if callable(source):
         return open_feeds(source, specs, getattr(source, "__qualname__", "the function"))

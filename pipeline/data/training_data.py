@@ -20,13 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.pipeline.data.array_files import array_files
+from netsurgeon.pipeline.data.array_rows import read_headers
 from netsurgeon.pipeline.data.images import PictureOptions, check_fits
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.limits import in_words, open_regular
 from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
 
 MOST_BYTES = 1 << 30
 """Decoded inputs up to this size are kept in memory."""
+MOST_BYTES_OF_IDX = 1 << 30
 BATCH = 256
 IDX_PARTS = {"train": "train", "test": "t10k"}
 Labels = npt.NDArray[np.int64]
@@ -166,8 +169,7 @@ def _open(files: Sequence[Path], spec: InputSpec, pictures: PictureOptions) -> E
 
 def _names(path: Path) -> set[str]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return set(archive.files)
+        return set(read_headers(path))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an .npz ({error}): write it with numpy.savez") from error
 
@@ -197,9 +199,14 @@ def _pixels(pixels: Any, labels: Any, origin: str, spec: InputSpec, pictures: Pi
 def _read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     """An IDX file of bytes (http://yann.lecun.com/exdb/mnist): magic number 0, 0, 8, axes; sizes; values."""
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
+            content = file.read(MOST_BYTES_OF_IDX + 1)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an IDX file: {error}") from error
+    if len(content) > MOST_BYTES_OF_IDX:
+        raise InputError(
+            f"{path} holds more than {in_words(MOST_BYTES_OF_IDX)}, which no IDX file needs: give a part of it"
+        )
     start = 4 + 4 * axes
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">i4")) if len(content) >= start else ()
     if content[:4] != bytes((0, 0, 8, axes)) or len(content) - start != np.prod(shape, dtype=np.int64):

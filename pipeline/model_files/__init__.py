@@ -19,7 +19,7 @@ from netsurgeon.pipeline.model_files.loading import (
     verified,
 )
 from netsurgeon.pipeline.model_files.paths import check_outputs, path_of
-from netsurgeon.pipeline.model_files.save import save_model, write_text
+from netsurgeon.pipeline.model_files.save import save_model, text_bytes, write_text
 
 __all__ = [
     "DataFacts",
@@ -37,6 +37,7 @@ __all__ = [
     "path_of",
     "read_model",
     "save_model",
+    "text_bytes",
     "verified",
     "versions",
     "write_text",

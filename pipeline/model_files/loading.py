@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from netsurgeon.passes.rewriting import NameNodes, normal_form
-from netsurgeon.pipeline.data import InputSpec
+from netsurgeon.pipeline.data import InputSpec, check_path
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
@@ -148,6 +148,7 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
         raise InputError(
             f"the model is of type {type(model).__name__}, expected a path, a ModelProto or an onnx_ir.Model"
         )
+    check_path(model, "the model")
     path = Path(model)
     if not path.is_file():
         raise InputError(f"{path} is not a file: give the path of an ONNX model")

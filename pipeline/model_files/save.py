@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from netsurgeon.pipeline.atomic_write import replace_atomically
+from netsurgeon.pipeline.atomic_write import refuse_irregular, replace_atomically
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import IN_MEMORY_LIMIT
 
@@ -31,7 +31,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
     goal = output.parent.resolve()
     try:
         goal.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=goal) as name:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name[:40]}-", dir=goal) as name:
             folder = Path(name)
             weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
             external = f"{output.name}.data" if weights > IN_MEMORY_LIMIT else None
@@ -42,6 +42,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
                 check(folder / output.name)
             for file in files:
                 _sync(file)
+                refuse_irregular(goal / file.name)
                 file.replace(goal / file.name)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
@@ -49,7 +50,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
 
 
 def write_text(text: str, output: Path) -> None:
-    """Write a text file beside its goal and rename.
+    r"""Write a text file beside its goal and rename, as UTF-8; bytes of paths that are none stand escaped, `\udcff`.
 
     Raises:
         InputError: it cannot be written; nothing is left behind.
@@ -58,9 +59,14 @@ def write_text(text: str, output: Path) -> None:
     try:
         goal.parent.mkdir(parents=True, exist_ok=True)
         with replace_atomically(goal) as handle:
-            handle.write(text.encode("utf-8"))
+            handle.write(text_bytes(text))
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def text_bytes(text: str) -> bytes:
+    """UTF-8; what cannot be written so is escaped, in the way that JSON reads back as it was."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _sync(file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.passes.solvers import METHODS, UNCORRECTED
+from netsurgeon.pipeline.data import check_path
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals, read_goals
 from netsurgeon.pipeline.options.groups import (
@@ -29,6 +31,8 @@ VALUES = ("float32", "float16", "codebook")
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
 BEST_EFFORT_PREFIX = "up-to:"
+MOST_NUMBER, MOST_THREADS = 1 << 31, 1024
+"""What whole numbers stay below, and most threads that ONNX Runtime is asked for."""
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the steps done and the steps in all."""
 
@@ -70,9 +74,23 @@ class Options(
         for name, count in {**counts, "timed-batch": self.timed_batch}.items():
             if count is not None and count < 1:
                 raise InputError(f"{name} is {count}, expected 1 or more")
+        self._check_magnitudes()
         self._check_pattern()
         self._check_zeros()
         self._check_goals()
+
+    def _check_magnitudes(self) -> None:
+        """Refuse whole numbers that no array and no system can take, and texts that are no paths."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and abs(value) >= MOST_NUMBER:
+                raise InputError(f"{field.name} is {reprlib.repr(value)}, expected less than {MOST_NUMBER:,}")
+            if isinstance(value, Path):
+                check_path(value, field.name)
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise InputError(f"threads is {self.threads}, expected at most {MOST_THREADS}")
+        for library in self.custom_ops:
+            check_path(library, "a library of custom operators")
 
     def _check_zeros(self) -> None:
         other_choice = self.sparsity or self.pattern or self.layers or self.method in UNCORRECTED
@@ -167,7 +185,7 @@ class Options(
         """
         if self.pattern is None:
             return None
-        match = re.fullmatch(r"(\d+):(\d+)", self.pattern)
+        match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", self.pattern)
         if not match or not 0 < int(match[1]) < int(match[2]):
             raise InputError(f"pattern is {self.pattern!r}, expected N:M with 0 < N < M, such as 2:4")
         return int(match[1]), int(match[2])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from netsurgeon.pipeline.data import read_toml
 from netsurgeon.pipeline.errors import InputError
 
 Kind = Literal["flag", "whole number", "number", "text", "list", "numbers", "table"]
@@ -37,21 +38,21 @@ def read_recipe(path: Path, kinds: Mapping[str, Kind]) -> dict[str, bool | str |
     if not path.exists():
         raise InputError(f"the recipe {path} does not exist: give a TOML file")
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = read_toml(path)
     except (OSError, ValueError) as error:
         raise InputError(f"the recipe {path} cannot be read ({error}): give a TOML file") from error
     unknown = [key for key in table if key not in kinds]
     if unknown:
         close = difflib.get_close_matches(unknown[0].replace("_", "-"), kinds, 1, 0.5)
         advice = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(kinds))}"
-        raise InputError(f"the recipe {path} has the unknown key {unknown[0]!r}: {advice}")
+        raise InputError(f"the recipe {path} has the unknown key {reprlib.repr(unknown[0])}: {advice}")
     return {key: _as_given(path, key, value, kinds[key]) for key, value in table.items()}
 
 
 def _as_given(path: Path, key: str, value: Any, kind: Kind) -> bool | str | list[str]:
     if not _fits(value, kind):
         expected = _WORDS.get(kind, f"a {kind}")
-        raise InputError(f"the recipe {path} has {key} = {value!r}, expected {expected}")
+        raise InputError(f"the recipe {path} has {key} = {reprlib.repr(value)}, expected {expected}")
     if kind == "flag":
         return bool(value)
     if kind == "list":

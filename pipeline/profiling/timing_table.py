@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.pipeline.data import read_text
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling.kernel_times import node_times
 from netsurgeon.pipeline.profiling.model_profile import machine, time_models
@@ -57,9 +58,9 @@ class TimingTable:
             InputError: it holds no such table.
         """
         try:
-            document = json.loads(path.read_text("utf-8"))
+            document = json.loads(read_text(path))
             return cls.of(document["search"]["timings"] if "search" in document else document)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise InputError(
                 f"{path} holds no timing table ({type(error).__name__}): give the JSON report of a run with --speedup "
                 "or --latency"

@@ -123,6 +123,8 @@ class Runtime:
         file = Path(library)
         if file.parent != Path() and not file.exists():
             raise InputError(f"custom operator library {library!r} does not exist: give the path of a shared library")
+        if file.exists() and not file.is_file():
+            raise InputError(f"custom operator library {library!r} is no file: give the path of a shared library")
         try:
             # a name without a folder would be sought where the system keeps its libraries, not in the current folder
             options.register_custom_ops_library(str(file.resolve()) if file.exists() else library)
@@ -202,9 +204,28 @@ def serialize(model: ir.Model, folder: Path) -> bytes | Path:
 
 def _source(model: ir.Model | onnx.ModelProto | Path, folder: Path) -> bytes | str:
     if isinstance(model, Path):
-        return str(model)
+        return _named_in_utf8(model, folder)
     if isinstance(model, onnx.ModelProto):
         data: bytes = model.SerializeToString()
         return data
     source = serialize(model, folder)
     return source if isinstance(source, bytes) else str(source)
+
+
+def _named_in_utf8(path: Path, folder: Path) -> bytes | str:
+    """A path that ONNX Runtime can be given: names that are not UTF-8 it does not take, so that links lead to them."""
+    if _is_utf8(path):
+        return str(path)
+    if not _is_utf8(Path(path.name)):
+        return path.read_bytes()
+    alias = folder / "models"
+    alias.symlink_to(path.resolve().parent)
+    return str(alias / path.name)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from netsurgeon.pipeline.terminal.command_options import (
     Data,
+    FilePath,
     batch_sizes,
     classes_option,
     combine_options,
@@ -26,6 +27,7 @@ from netsurgeon.pipeline.terminal.console_training import print_export, print_re
 
 __all__ = [
     "Data",
+    "FilePath",
     "batch_sizes",
     "classes_option",
     "combine_options",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from netsurgeon.pipeline.data import PictureOptions
+from netsurgeon.pipeline.data import PictureOptions, check_path
 from netsurgeon.pipeline.options import Kind, read_recipe
 
 Command = Callable[..., None]
@@ -55,6 +55,22 @@ layer_sparsities = _named(float, "NAME=SPARSITY such as 'conv*=0.8'")
 shapes = _named(lambda sizes: tuple(int(size) for size in sizes.split("x")), "NAME=SIZES such as image=1x3x224x224")
 
 
+class FilePath(click.Path):
+    """A path; click itself fails on what cannot be one."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            InputError: it is empty, or holds a NUL.
+        """
+        check_path(value, f"--{param.name}" if isinstance(param, click.Option) else "the argument")
+        return super().convert(value, param, ctx)
+
+
 class Data(click.types.StringParamType):
     """Where inputs come from."""
 
@@ -79,7 +95,7 @@ def combine_options(*options: Callable[[Command], Command]) -> Callable[[Command
 
 
 picture_options = combine_options(
-    click.option("--pictures", type=click.Path(path_type=Path), help="TOML file with the picture options below."),
+    click.option("--pictures", type=FilePath(), help="TOML file with the picture options below."),
     click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
     click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
     click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
@@ -89,9 +105,7 @@ picture_options = combine_options(
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
 )
 """How pictures become inputs."""
-classes_option = click.option(
-    "--classes", type=click.Path(path_type=Path), help="File with one class a line, for class folders."
-)
+classes_option = click.option("--classes", type=FilePath(), help="File with one class a line, for class folders.")
 run_options = combine_options(
     click.option("--provider", default="cpu", show_default=True, help="Execution provider: cpu, cuda, tensorrt, …"),
     click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
@@ -158,7 +172,7 @@ def long_name(parameter: click.Parameter) -> str:
 
 recipe_option = click.option(
     "--recipe",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     is_eager=True,
     callback=_recipe,
     help="TOML file with any of these options; the command line wins.",

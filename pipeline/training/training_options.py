@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from netsurgeon.pipeline.data import PictureOptions
+from netsurgeon.pipeline.data import PictureOptions, read_toml
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import check_types
 
@@ -137,7 +136,7 @@ def _tables(path: Path | None) -> dict[str, dict[str, Any]]:
     if path is None:
         return {table: {} for table in TABLES}
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = read_toml(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as settings in TOML: {error}") from error
     if unknown := sorted(set(values) - set(TABLES)):

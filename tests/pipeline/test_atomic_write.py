@@ -7,7 +7,8 @@ from typing import IO
 
 import pytest
 
-from netsurgeon.pipeline.atomic_write import part_name, replace_atomically
+from netsurgeon.pipeline import atomic_write
+from netsurgeon.pipeline.atomic_write import is_part, part_name, replace_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -22,7 +23,8 @@ def test_the_file_takes_its_place_when_it_is_whole(tmp_path: Path, before: bytes
     with replace_atomically(goal) as handle:
         handle.write(b"the new ")
         handle.flush()
-        assert names(tmp_path) == sorted([part_name("report.json"), *(["report.json"] if before else [])])
+        (part,) = (name for name in names(tmp_path) if name != "report.json")
+        assert is_part(part, "report.json")
         assert before is None or goal.read_bytes() == before
         handle.write(b"content")
     assert goal.read_bytes() == b"the new content"
@@ -57,12 +59,44 @@ def test_content_that_does_not_reach_the_disk_is_not_delivered(tmp_path: Path, m
     assert names(tmp_path) == []
 
 
-def test_what_a_killed_process_has_left_is_written_over(tmp_path: Path) -> None:
-    (tmp_path / part_name("a")).write_bytes(b"half of what a killed process wanted to write")
-    with replace_atomically(tmp_path / "a") as handle:
-        handle.write(b"whole")
-    assert (tmp_path / "a").read_bytes() == b"whole"
-    assert names(tmp_path) == ["a"]
+@pytest.mark.parametrize("name", ["r.html", "n" * 250, "\udcff.json", "a\nb"])
+def test_a_part_has_a_name_that_nobody_can_foresee(name: str) -> None:
+    parts = {part_name(name) for _ in range(100)}
+    assert len(parts) == 100
+    assert all(is_part(part, name) and is_part(part) and len(os.fsencode(part)) < 255 for part in parts)
+    assert not any(is_part(part, "other.html") for part in parts)
+    assert not any(map(is_part, (name, f".{name}.part", ".part", ".b.0123456789abcdeg.part")))
+
+
+def test_a_link_in_the_place_of_the_part_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    part = part_name("a")
+    (tmp_path / part).symlink_to(tmp_path / "precious")
+    monkeypatch.setattr(atomic_write, "part_name", lambda _: part)
+    with pytest.raises(FileExistsError), replace_atomically(tmp_path / "a"):
+        pass
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert names(tmp_path) == sorted([part, "precious"])
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "before")
+    with pytest.raises(OSError, match="a device or a pipe"), replace_atomically(tmp_path / "before"):
+        pass
+    with pytest.raises(OSError, match="a device or a pipe"), replace_atomically(tmp_path / "meanwhile"):
+        os.mkfifo(tmp_path / "meanwhile")
+    assert names(tmp_path) == ["before", "meanwhile"]
+    assert all(path.is_fifo() for path in tmp_path.iterdir())
+
+
+def test_the_file_can_be_read_by_whom_the_mask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with replace_atomically(tmp_path / "a") as handle:
+            handle.write(b"content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_folder_that_is_missing_or_a_folder_in_the_way_is_an_error(tmp_path: Path) -> None:
@@ -73,8 +107,3 @@ def test_a_folder_that_is_missing_or_a_folder_in_the_way_is_an_error(tmp_path: P
         handle.write(b"content")
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").is_dir()
-
-
-def test_the_part_is_hidden_beside_its_goal() -> None:
-    assert part_name("plan.json") == ".plan.json.part"
-    assert part_name("plan.json") != part_name("plan.js")

@@ -5,9 +5,13 @@ import json
 import multiprocessing
 import multiprocessing.process
 import os
+import re
+import shutil
 import signal
+import sys
 import time
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,12 @@ import pytest
 
 import netsurgeon
 from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
+from netsurgeon.pipeline.atomic_write import part_name
+from netsurgeon.pipeline.data import import_function
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.pruning.checkpoint import load_plan
+from netsurgeon.pipeline.report import Report
 
 FAST: Any = {"method": "obs", "damping": 0.01}
 RUNS: dict[str, Any] = {
@@ -178,6 +185,130 @@ def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
         assert "c" in solved
 
 
+def damaged_copies(whole: bytes) -> Iterator[bytes]:
+    """What a disk or a hand can make of a record: lost ends, one changed bit or digit, other bytes, nothing."""
+    rng = np.random.default_rng(0)
+    yield from (b"", whole[:1], whole[:-1], whole + b" ", b"null", b"[1, 2]", b"\xff" * 40, b"[" * 100_000)
+    for at in rng.integers(0, len(whole), 20):
+        yield whole[:at] + bytes([whole[at] ^ (1 << int(rng.integers(8)))]) + whole[at + 1 :]
+    for at in [digit.start() for digit in re.finditer(rb"[0-9]", whole)][-20:]:
+        yield whole[:at] + (b"1" if whole[at : at + 1] != b"1" else b"2") + whole[at + 1 :]
+
+
+def test_a_changed_byte_of_a_judgement_is_noticed(tmp_path: Path) -> None:
+    judgement = {"drop": 0.0125, "high": 0.5, "kept": [1, 2, 3], "name": "ä", "none": None}
+    with RunFolder(tmp_path, {"model": "a"}) as work:
+        work.keep_facts("candidate", judgement)
+        whole = (tmp_path / "candidate.json").read_bytes()
+        assert json.loads(whole)["value"] == judgement
+        for damaged in damaged_copies(whole):
+            (tmp_path / "candidate.json").write_bytes(damaged)
+            assert work.facts("candidate") is None
+        (note,) = work.notes
+        assert (note.code, note.data) == ("records-damaged", {"records": ["candidate"]})
+        work.keep_facts("candidate", judgement)
+        assert work.facts("candidate") == judgement
+
+
+@pytest.mark.parametrize("kind", ["json", "npz"])
+def test_a_record_counts_only_under_its_name_and_in_its_run(kind: str, tmp_path: Path) -> None:
+    def keep(work: RunFolder, name: str) -> Path:
+        if kind == "json":
+            work.keep_facts(name, 1)
+        else:
+            work.keep_arrays(name, {"x": np.ones(2)})
+        return (work.folder or tmp_path) / f"{name}.{kind}"
+
+    def kept(work: RunFolder, name: str) -> Any:
+        return work.facts(name) if kind == "json" else work.arrays(name)
+
+    with RunFolder(tmp_path / "one", {"model": "a"}) as one, RunFolder(tmp_path / "two", {"model": "b"}) as two:
+        file = keep(one, "first")
+        shutil.copy(file, file.with_stem("second"))
+        shutil.copy(file, tmp_path / "two")
+        assert kept(one, "first") is not None
+        assert kept(one, "second") is None
+        assert kept(two, "first") is None
+        assert [work.notes[0].data["records"] for work in (one, two)] == [["second"], ["first"]]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_read(make: Callable[[Path], None], tmp_path: Path) -> None:
+    with RunFolder(tmp_path, {}) as work:
+        for name in ("a.json", "a.npz"):
+            make(tmp_path / name)
+        assert work.facts("a") is None
+        assert work.arrays("a") is None
+        assert work.notes[0].data["records"] == ["a"]
+
+
+def test_a_damaged_identity_is_made_again(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, {"model": "a"}) as work:
+        work.keep_facts("kept", 1)
+    identity = tmp_path / "work.json"
+    whole = identity.read_bytes()
+    for damaged in damaged_copies(whole):
+        identity.write_bytes(damaged)
+        with RunFolder(tmp_path, {"model": "a"}) as work:
+            assert work.facts("kept") == 1
+            assert work.notes[0].data["records"] == ["work"]
+        assert identity.read_bytes() == whole
+    identity.write_bytes(whole[:-1])
+    with RunFolder(tmp_path, {"model": "b"}) as work:  # the folder cannot tell any more, but its records can
+        assert work.facts("kept") is None
+
+
+def test_what_killed_runs_were_writing_is_cleared_away(tmp_path: Path) -> None:
+    names = [part_name("work.json"), part_name("a.json")]
+    (tmp_path / names[0]).touch()
+    with RunFolder(tmp_path, {}):
+        pass
+    (tmp_path / "whole-layers").mkdir()
+    (tmp_path / "whole-layers" / names[1]).touch()
+    (tmp_path / names[1]).symlink_to(tmp_path / "work.json")
+    with RunFolder(tmp_path, {}):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([names[1], "lock", "whole-layers", "work.json"])
+
+
+def test_a_changed_digit_of_a_judgement_does_not_reach_the_report(folder: Path, tmp_path: Path) -> None:
+    def run() -> Report:
+        return netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, **RUNS["goal"]).report
+
+    first = run()
+    for file in tmp_path.glob("*.json"):
+        if file.name != "work.json":
+            file.write_bytes(re.sub(rb"(?<=[0-9])[0-9](?=[0-9,}])", b"0", file.read_bytes()))
+    second = run()
+    assert second.search is not None
+    assert first.search == second.search
+    (note,) = (warning for warning in second.warnings if warning.code == "records-damaged")
+    assert note.data["records"]
+    assert not any(warning.code == "records-damaged" for warning in first.warnings)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_judgements_of_another_metric_are_not_taken_over(
+    is_named: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = Path("work_metric.py")
+
+    def run(content: str) -> None:
+        source.write_text(content, "utf-8")
+        sys.modules.pop("work_metric", None)
+        metric: Any = "work_metric:score" if is_named else import_function("work_metric:score")
+        netsurgeon.compress(
+            folder / "model.onnx", folder / "data.npz", work=tmp_path / "work", metric=metric, sparsity=0.5, **FAST
+        )
+
+    first = "def score(outputs, labels):\n    return float(abs(outputs['y']).mean())\n"
+    run(first)
+    run(first)
+    with pytest.raises(InputError, match=r"whose sources differ \(metric\)"):
+        run(first.replace("mean", "max"))
+
+
 def test_what_a_disk_has_garbled_counts_as_lost(tmp_path: Path) -> None:
     with RunFolder(tmp_path, {}) as work:
         work.keep_arrays("x", {"weight": np.arange(40_000.0).reshape(200, 200)})
@@ -185,7 +316,7 @@ def test_what_a_disk_has_garbled_counts_as_lost(tmp_path: Path) -> None:
         whole = file.read_bytes()
         rng = np.random.default_rng(0)
         seen: set[type[Exception]] = set()
-        for at in rng.integers(40, len(whole) - 16, 100):
+        for at in rng.integers(0, len(whole) - 16, 100):
             file.write_bytes(whole[:at] + rng.bytes(16) + whole[at + 16 :])
             assert work.arrays("x") is None
             try:
@@ -221,6 +352,7 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
     netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST)
     found = json.loads((tmp_path / "work.json").read_text("utf-8"))
+    found = found["value"]
     assert found["format"] == 6
     assert found["options"]["sparsity"] == 0.5
     assert set(found["data"]) == {"calibration", "held"}
@@ -235,6 +367,6 @@ def test_a_folder_of_an_older_format_is_refused(folder: Path, tmp_path: Path) ->
 
     run()
     identity = tmp_path / "work.json"
-    identity.write_text(json.dumps({**json.loads(identity.read_text("utf-8")), "format": 1}), "utf-8")
+    identity.write_text(json.dumps({**json.loads(identity.read_text("utf-8"))["value"], "format": 5}), "utf-8")
     with pytest.raises(netsurgeon.InputError, match="format is another"):
         run()

@@ -97,15 +97,50 @@ def test_two_results_need_two_files(other: str, tmp_path: Path) -> None:
     check_outputs([tmp_path / "model.onnx", tmp_path / "model.json"])
 
 
-def test_the_output_is_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "folder", "folder/.."])
+def test_the_output_is_no_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="is a folder: give the path of a file"):
-        check_outputs([tmp_path])
+        check_outputs([Path(name)])
 
 
 def test_the_output_is_no_device(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="is a device or a pipe: give the path of a file"):
-        check_outputs([tmp_path / "pipe"])
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(InputError, match="is a device or a pipe: give the path of a file"):
+            check_outputs([tmp_path / name])
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_the_output_is_no_link_of_the_system_even_to_a_file(is_linked: bool, tmp_path: Path) -> None:
+    """As /dev/stdout is where standard output goes to a file: a rename would take the link away."""
+    with (tmp_path / "log").open("wb") as log:
+        output = Path(f"/proc/self/fd/{log.fileno()}")
+        if is_linked:
+            (tmp_path / "out").symlink_to(output)
+            output = tmp_path / "out"
+        assert output.is_file()
+        with pytest.raises(InputError, match="is a device or a pipe"):
+            check_outputs([output])
+
+
+@pytest.mark.parametrize(
+    ("output", "work"),
+    [
+        ("work/small.onnx", "work"),
+        ("work/deep/small.onnx", "work"),
+        ("work", "work"),
+        ("small", "small/work"),
+        ("also/small.onnx", "work"),
+    ],
+)
+def test_outputs_lie_outside_the_work_folder(output: str, work: str, tmp_path: Path) -> None:
+    (tmp_path / "also").symlink_to(tmp_path / "work")
+    with pytest.raises(InputError, match="lie in each other: the work folder holds nothing but what a run keeps"):
+        check_outputs([None, tmp_path / output], work=tmp_path / work)
+    check_outputs([tmp_path / "work.onnx", tmp_path / "small.onnx"], work=tmp_path / "work")
 
 
 def test_a_folder_for_the_output_will_be_made(tmp_path: Path) -> None:
