@@ -7,6 +7,7 @@ from typing import Any
 
 CODES: Mapping[str, str] = {
     "batch-skipped": "A batch size was not timed: the model's batch is fixed to another one.",
+    "dimensions-freed": "Negative dimensions were taken for free ones.",
     "file-grew": "The compressed file is larger than the dense one.",
     "few-samples": "Layers saw fewer samples than they have inputs: their correction leans on damping.",
     "files-left-out": "Files of an image folder are no images and were left out.",
@@ -18,6 +19,7 @@ CODES: Mapping[str, str] = {
     "metric-nan": "The user's metric gives NaN for a model.",
     "more-removed": "More weights went than were asked for: units without a reader went with them.",
     "no-normal-form": "The model could not be brought into normal form and is left as it is.",
+    "nodes-sorted": "Nodes stood before what they read and were put in order.",
     "normal-form-undone": "The normal form did not give the same outputs and was undone.",
     "nothing-removed": "Nothing could be trimmed, so the weights are left as they were.",
     "opset-raised": "The opset was raised because packed weights need it.",

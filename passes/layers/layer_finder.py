@@ -96,6 +96,8 @@ def _weight_problem(node: ir.Node, index: int) -> str | None:
         return "its weight is an input of the model, which a caller can replace"
     if value.is_graph_output():
         return "its weight is an output of the model"
+    if tensor(value).size == 0:
+        return "its weight is empty"
     if tensor(value).dtype not in FLOATS:
         return f"its weight has type {tensor(value).dtype.name}, expected a float type"
     return None
@@ -107,6 +109,10 @@ def _conv(node: ir.Node) -> Layer | str:
         return problem
     shape = tuple(tensor(present(node.inputs[1])).shape.numpy())
     rank, groups = len(shape) - 2, node.attributes.get_int("group", 1)
+    if rank < 1:
+        return f"its weight has {len(shape)} dimensions, expected 3 or more"
+    if groups < 1 or shape[0] % groups:
+        return f"its weight's {shape[0]} rows do not fall into {groups} groups"
     geometry = Geometry(
         shape[2:],
         tuple(node.attributes.get_ints("strides", (1,) * rank)),
@@ -114,6 +120,10 @@ def _conv(node: ir.Node) -> Layer | str:
         tuple(node.attributes.get_ints("pads", (0,) * (2 * rank))),
         node.attributes.get_string("auto_pad", "NOTSET"),
     )
+    if (len(geometry.strides), len(geometry.dilations), len(geometry.pads)) != (rank, rank, 2 * rank):
+        return f"its strides, dilations or pads are not those of {rank} axes"
+    if min(*geometry.strides, *geometry.dilations) < 1:
+        return "its strides or dilations are below 1"
     columns, kernel = math.prod(shape[1:]), math.prod(shape[2:])
     blocks = _blocks(columns, kernel)
     return Layer(
@@ -155,6 +165,8 @@ def _gemm(node: ir.Node) -> Layer | str | None:
         return "alpha is 0: the weight has no effect"
     layer = Layer(node=node, weight_index=side, data_index=1 - side, groups=1, rows=1, columns=1)
     shape = tensor(layer.weight).shape.numpy()
+    if len(shape) != 2:
+        return f"its weight has {len(shape)} dimensions, expected 2"
     rows, columns = shape if layer.rows_first() else shape[::-1]
     return dataclasses.replace(layer, rows=rows, columns=columns, blocks=_blocks(columns, 1))
 

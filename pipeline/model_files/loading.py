@@ -17,6 +17,7 @@ from netsurgeon.pipeline.data import InputSpec
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
+from netsurgeon.pipeline.model_files.limits import checked
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
 
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
@@ -57,7 +58,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
         InputError: it cannot be read, its external data is missing or outside its folder, its opset is too old,
             or ONNX Runtime cannot load it.
     """
-    original, path, size = read_model(model)
+    original, path, size, notes = _read(model)
     opset = original.graph.opset_imports.get("", 0)
     if opset < OLDEST_OPSET:
         raise InputError(
@@ -66,7 +67,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
         )
     check_loads(original, path, runtime)
     overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
-    notes = [
+    notes += [
         Message(
             f"initializers also listed as graph inputs are constants now: {overridable}",
             "initializers-fixed",
@@ -137,12 +138,17 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
     Raises:
         InputError: it cannot be read as an ONNX model.
     """
+    return _read(model)[:3]
+
+
+def _read(model: ModelLike) -> tuple[ir.Model, Path | None, int, list[Message]]:
+    """What `read_model` gives, and what was put right on the way."""
     if isinstance(model, ir.Model):
-        mapped = _one_name_for_onnx(map_external_data(model.clone()))
-        return mapped, None, ir.to_proto(mapped).ByteSize()
+        return *_from_memory(model), []
     if isinstance(model, onnx.ModelProto):
         size = model.ByteSize() + sum(file.stat().st_size for file in external_files(model, Path("the model")))
-        return map_external_data(_deserialize(model, "the model")), None, size
+        loaded, notes = _deserialize(model, "the model")
+        return map_external_data(loaded), None, size, notes
     if not isinstance(model, str | os.PathLike):
         raise InputError(
             f"the model is of type {type(model).__name__}, expected a path, a ModelProto or an onnx_ir.Model"
@@ -159,15 +165,30 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
     size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
-    return map_external_data(_deserialize(proto, str(path)), path.resolve().parent), path, size
+    loaded, notes = _deserialize(proto, str(path))
+    return map_external_data(loaded, path.resolve().parent), path, size, notes
 
 
-def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
+def _from_memory(model: ir.Model) -> tuple[ir.Model, None, int]:
+    """A clone of a model that was made here, held to the same limits; its own nodes are not put in another order."""
+    try:
+        proto = ir.to_proto(model)
+    except Exception as error:
+        raise InputError(f"the model is not a valid ONNX model: {first_line(error)}") from error
+    if any(note.code == "nodes-sorted" for note in checked(proto, "the model")[1]):
+        raise InputError("the model has nodes before what they read: put them in order with model.graph.sort()")
+    mapped = _one_name_for_onnx(map_external_data(model.clone()))
+    return mapped, None, ir.to_proto(mapped).ByteSize()
+
+
+def _deserialize(proto: onnx.ModelProto, name: str) -> tuple[ir.Model, list[Message]]:
+    """A model within the limits, its nodes in order, and what was put right."""
     if proto.graph.sparse_initializer:
         sparse = proto.graph.sparse_initializer[0].values.name
         raise InputError(f"{name} holds {sparse!r} as a sparse initializer, which is not read: make it a dense one")
+    proto, notes = checked(proto, name)
     try:
-        return _one_name_for_onnx(ir.from_proto(proto))
+        return _one_name_for_onnx(ir.from_proto(proto)), notes
     except Exception as error:
         raise InputError(f"{name} is not a valid ONNX model: {first_line(error)}") from error
 
