@@ -24,6 +24,7 @@ _DECLINED_OPERATORS = {
     "DeformConv": "deformable convolutions are not pruned",
     "Gather": "embedding tables are not pruned",
 }
+_MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 _QUANTISED = (
     "QLinearConv",
     "QLinearMatMul",
@@ -70,8 +71,11 @@ def _inside(node: ir.Node) -> Iterator[Declined]:
 
 
 def _weights_of(node: ir.Node) -> int:
-    constants = (v.const_value for v in node.inputs if v is not None and v.const_value is not None)
-    return sum(c.size for c in constants if c.dtype in FLOATS and len(c.shape) >= 2)
+    constants = [v.const_value for v in node.inputs if v is not None and v.const_value is not None]
+    quantised = [_quantised(v) for v in node.inputs if node.op_type in LAYER_OPERATORS]
+    return sum(c.size for c in quantised if c is not None and len(c.shape) >= 2) + sum(
+        c.size for c in constants if c.dtype in FLOATS and len(c.shape) >= 2
+    )
 
 
 def _view(node: ir.Node) -> Layer | str | None:
@@ -88,8 +92,22 @@ def _view(node: ir.Node) -> Layer | str | None:
     return f"the constant of {node.op_type} is not a layer's weight" if size >= 1024 else None
 
 
+def _quantised(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The constant that a DequantizeLinear makes a weight of, which may be turned or reshaped on the way."""
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type == "DequantizeLinear" and not producer.domain:
+            constants = all(v is None or is_constant(v) for v in producer.inputs)
+            return present(producer.inputs[0]).const_value if constants else None
+        if producer.op_type not in _MOVES or not all(is_constant(v) for v in producer.inputs[1:]):
+            return None
+        value = producer.inputs[0]
+    return None
+
+
 def _weight_problem(node: ir.Node, index: int) -> str | None:
     value = node.inputs[index]
+    if _quantised(value) is not None:
+        return "its weight is a quantised constant (DequantizeLinear), which is not pruned"
     if value is None or not value.is_initializer() or value.const_value is None:
         return "its weight is computed while the model runs"
     if value.is_graph_input():
@@ -150,7 +168,9 @@ def _weight_side(node: ir.Node) -> int | str | None:
 
 
 def _comes_from_constants(value: ir.Value | None) -> bool:
-    """Whether the value is a constant that can be overridden, or one node (as DequantizeLinear) behind constants."""
+    """Whether the value is a constant that can be overridden, a quantised one, or one node behind constants."""
+    if _quantised(value) is not None:
+        return True
     if value is None or value.producer() is None:
         return value is not None and value.is_initializer()
     producer = value.producer()

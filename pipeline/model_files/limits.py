@@ -298,17 +298,22 @@ def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
         )
     field, entries = next(iter(filled.items()), ("raw_data", 0))
     usual = helper.tensor_dtype_to_field(tensor.data_type)
-    expected = needed if field == "raw_data" else -(-count * min(ir.DataType(tensor.data_type).bitwidth, 8) // 8)
-    if field == "string_data":
-        expected = count
-    elif field != "raw_data" and tensor.data_type in (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128):
-        expected = 2 * count
+    expected = _entries(tensor, field, count, needed)
     if count and (entries != expected or field not in ("raw_data", usual)):
         unit = "bytes" if field == "raw_data" else f"entries of {field}"
         raise InputError(
             f"tensor {tensor.name!r} of {name} has the dimensions {_dims(tensor)} and {entries:,} {unit}, expected "
             f"{expected:,}{'' if field in ('raw_data', usual) else f' in {usual}'}: the file is damaged, export it anew"
         )
+
+
+def _entries(tensor: onnx.TensorProto, field: str, count: int, needed: int) -> int:
+    """How many entries a field must have; small types are packed into bytes."""
+    if field == "raw_data" and tensor.data_type != onnx.TensorProto.STRING:
+        return needed
+    if tensor.data_type in (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128):
+        return 2 * count
+    return min(needed, count) if tensor.data_type != onnx.TensorProto.STRING else count
 
 
 def _dims(tensor: onnx.TensorProto) -> str:
