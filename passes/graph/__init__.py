@@ -1,6 +1,7 @@
 """Nodes, edits and traits of operators: what every other pass stands on."""
 
 from netsurgeon.passes.graph.edits import Edit, GatherBefore, Override, SetAttribute, SetConstant
+from netsurgeon.passes.graph.native import NativeError, convert_version, infer_shapes
 from netsurgeon.passes.graph.nodes import (
     FLOATS,
     bodies,
@@ -28,13 +29,16 @@ __all__ = [
     "TRAITS",
     "Edit",
     "GatherBefore",
+    "NativeError",
     "OperatorTraits",
     "Override",
     "SetAttribute",
     "SetConstant",
     "bodies",
     "canonical_domain",
+    "convert_version",
     "find_traits",
+    "infer_shapes",
     "is_constant",
     "label",
     "operator_key",

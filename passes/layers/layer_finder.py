@@ -24,6 +24,7 @@ _DECLINED_OPERATORS = {
     "DeformConv": "deformable convolutions are not pruned",
     "Gather": "embedding tables are not pruned",
 }
+_MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 _QUANTISED = (
     "QLinearConv",
     "QLinearMatMul",
@@ -77,8 +78,11 @@ def _inside(node: ir.Node) -> Iterator[Declined]:
 
 
 def _weights_of(node: ir.Node) -> int:
-    constants = (v.const_value for v in node.inputs if v is not None and v.const_value is not None)
-    return sum(c.size for c in constants if c.dtype in FLOATS and len(c.shape) >= 2)
+    constants = [v.const_value for v in node.inputs if v is not None and v.const_value is not None]
+    quantised = [_quantised(v) for v in node.inputs if node.op_type in LAYER_OPERATORS]
+    return sum(c.size for c in quantised if c is not None and len(c.shape) >= 2) + sum(
+        c.size for c in constants if c.dtype in FLOATS and len(c.shape) >= 2
+    )
 
 
 def _view(node: ir.Node) -> Layer | str | None:
@@ -95,14 +99,30 @@ def _view(node: ir.Node) -> Layer | str | None:
     return f"the constant of {node.op_type} is not a layer's weight" if size >= 1024 else None
 
 
+def _quantised(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The constant that a DequantizeLinear makes a weight of, which may be turned or reshaped on the way."""
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type == "DequantizeLinear" and not producer.domain:
+            constants = all(v is None or is_constant(v) for v in producer.inputs)
+            return present(producer.inputs[0]).const_value if constants else None
+        if producer.op_type not in _MOVES or not all(is_constant(v) for v in producer.inputs[1:]):
+            return None
+        value = producer.inputs[0]
+    return None
+
+
 def _weight_problem(node: ir.Node, index: int) -> str | None:
     value = node.inputs[index]
+    if _quantised(value) is not None:
+        return "its weight is a quantised constant (DequantizeLinear), which is not pruned"
     if value is None or not value.is_initializer() or value.const_value is None:
         return "its weight is computed while the model runs"
     if value.is_graph_input():
         return "its weight is an input of the model, which a caller can replace"
     if value.is_graph_output():
         return "its weight is an output of the model"
+    if tensor(value).size == 0:
+        return "its weight is empty"
     if tensor(value).dtype not in FLOATS:
         return f"its weight has type {tensor(value).dtype.name}, expected a float type"
     return None
@@ -114,6 +134,10 @@ def _conv(node: ir.Node) -> Layer | str:
         return problem
     shape = tuple(tensor(present(node.inputs[1])).shape.numpy())
     rank, groups = len(shape) - 2, node.attributes.get_int("group", 1)
+    if rank < 1:
+        return f"its weight has {len(shape)} dimensions, expected 3 or more"
+    if groups < 1 or shape[0] % groups:
+        return f"its weight's {shape[0]} rows do not fall into {groups} groups"
     geometry = Geometry(
         shape[2:],
         tuple(node.attributes.get_ints("strides", (1,) * rank)),
@@ -121,6 +145,10 @@ def _conv(node: ir.Node) -> Layer | str:
         tuple(node.attributes.get_ints("pads", (0,) * (2 * rank))),
         node.attributes.get_string("auto_pad", "NOTSET"),
     )
+    if (len(geometry.strides), len(geometry.dilations), len(geometry.pads)) != (rank, rank, 2 * rank):
+        return f"its strides, dilations or pads are not those of {rank} axes"
+    if min(*geometry.strides, *geometry.dilations) < 1:
+        return "its strides or dilations are below 1"
     columns, kernel = math.prod(shape[1:]), math.prod(shape[2:])
     blocks = _blocks(columns, kernel)
     return Layer(
@@ -147,7 +175,9 @@ def _weight_side(node: ir.Node) -> int | str | None:
 
 
 def _comes_from_constants(value: ir.Value | None) -> bool:
-    """Whether the value is a constant that can be overridden, or one node (as DequantizeLinear) behind constants."""
+    """Whether the value is a constant that can be overridden, a quantised one, or one node behind constants."""
+    if _quantised(value) is not None:
+        return True
     if value is None or value.producer() is None:
         return value is not None and value.is_initializer()
     producer = value.producer()
@@ -162,6 +192,8 @@ def _gemm(node: ir.Node) -> Layer | str | None:
         return "alpha is 0: the weight has no effect"
     layer = Layer(node=node, weight_index=side, data_index=1 - side, groups=1, rows=1, columns=1)
     shape = tensor(layer.weight).shape.numpy()
+    if len(shape) != 2:
+        return f"its weight has {len(shape)} dimensions, expected 2"
     rows, columns = shape if layer.rows_first() else shape[::-1]
     return dataclasses.replace(layer, rows=rows, columns=columns, blocks=_blocks(columns, 1))
 

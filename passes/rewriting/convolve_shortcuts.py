@@ -10,7 +10,15 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from netsurgeon.passes.graph import is_constant, label, optional_input, set_initializer, tensor, unused_name
+from netsurgeon.passes.graph import (
+    infer_shapes,
+    is_constant,
+    label,
+    optional_input,
+    set_initializer,
+    tensor,
+    unused_name,
+)
 
 Ints = npt.NDArray[np.int64]
 _JOINS = ("Add", "Sum")
@@ -78,8 +86,7 @@ def _shortcut(node: ir.Node) -> _Shortcut | None:
 def _channels(model: ir.Model, values: Sequence[ir.Value]) -> dict[str | None, int]:
     """Channels of those values that are known to be float32 and to have so many, by name."""
     names, result = {value.name for value in values}, {}
-    inferred = model.clone()
-    common.ShapeInferencePass(check_type=False, strict_mode=False)(inferred)
+    inferred = infer_shapes(model.clone())
     produced = (value for node in inferred.graph for value in node.outputs)
     for value in (*inferred.graph.inputs, *produced):
         if value.name in names and value.dtype == ir.DataType.FLOAT and value.shape is not None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import onnx
-import onnx.version_converter
 import onnx_ir as ir
 
+from netsurgeon.passes.graph import NativeError, convert_version
 from netsurgeon.passes.packing import Packing, PackWeights, plan_packing
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, same_bits, verify_same
@@ -57,14 +56,9 @@ def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
 def _upgraded(model: ir.Model, feed: Feed, runtime: Runtime) -> ir.Model | str:
     """The model at the opset packing needs, verified on `feed`; a reason where that does not hold."""
     try:
-        proto = onnx.version_converter.convert_version(ir.to_proto(model), PACKING_OPSET)
-        upgraded = ir.from_proto(proto)
-    except Exception as error:
+        upgraded = convert_version(model, PACKING_OPSET)
+    except NativeError as error:
         return first_line(error)
-    upgraded.metadata_props.update(model.metadata_props)
-    for before, after in zip(model.graph.outputs, upgraded.graph.outputs, strict=False):
-        if before.shape is None:  # the converter writes down what it infers
-            after.shape = None
     problem = changed_interface(model, upgraded) or verify_same(model, upgraded, feed, runtime)
     return problem or upgraded
 

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveInitializersFromInputsPass, ShapeInferencePass
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
+from netsurgeon.passes.graph import infer_shapes
 from netsurgeon.pipeline.error_bound.changes import Change, find_changes
 from netsurgeon.pipeline.error_bound.probes import Probes
 from netsurgeon.pipeline.error_bound.propagation import Error, Propagation, place
@@ -103,7 +104,7 @@ def measure_bound(
     if count < 1:
         raise InputError("the error bound needs at least one sample, found none")
     before, after = _closed(dense.clone()), _closed(pruned.clone())
-    ShapeInferencePass(check_type=False, strict_mode=False)(before)
+    infer_shapes(before)
     changes = find_changes(before.graph, after.graph)
     propagation = Propagation(after.graph, before.graph)
     propagation.ask_for_extents(name for change in changes for name in change.landings)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files.limits import bytes_needed, tensors_of
 from netsurgeon.pipeline.runtime import first_line
+
+MOST_DIGITS = 19
+"""Of an offset or length: those of 64 bits."""
 
 
 def map_external_data(model: ir.Model, folder: Path | None = None) -> ir.Model:
@@ -48,53 +51,51 @@ def external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     """
     folder = path.resolve().parent
     files: set[Path] = set()
-    for tensor in _tensors(proto):
+    for tensor in tensors_of(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        location = entries.get("location", "")
-        file = (folder / location.replace("\0", "")).resolve()
-        if not location or "\0" in location or not file.is_relative_to(folder):
+        file = _file_of(tensor, entries.get("location", ""), folder, path)
+        needed = bytes_needed(tensor)
+        offset = _count(entries.get("offset", "0"), tensor)
+        length = _count(entries.get("length", str(needed)), tensor)
+        if length < needed:
             raise InputError(
-                f"tensor {tensor.name!r} has its data at {location!r}, outside the model's folder: "
-                "move it beside the model"
+                f"tensor {tensor.name!r} has {length} bytes in {file}, its dimensions need {needed}: "
+                "the model is damaged, export it anew"
             )
-        if not file.is_file():
+        if file.stat().st_size < offset + length:
             raise InputError(
-                f"tensor {tensor.name!r} has its data in {location!r}, which is missing beside {path}: put it there"
-            )
-        needed = sum(_count(entries.get(key, "0"), tensor) for key in ("offset", "length"))
-        if file.stat().st_size < needed:
-            raise InputError(
-                f"{file} holds {file.stat().st_size} bytes, tensor {tensor.name!r} needs {needed}: it is cut off, "
-                "copy it again"
+                f"{file} holds {file.stat().st_size} bytes, tensor {tensor.name!r} needs {offset + length}: "
+                "it is cut off, copy it again"
             )
         files.add(file)
     return sorted(files)
 
 
+def _file_of(tensor: onnx.TensorProto, location: str, folder: Path, path: Path) -> Path:
+    """The file a tensor names, which lies in the model's folder."""
+    try:
+        file = (folder / location.replace("\0", "")).resolve(strict=True)
+    except FileNotFoundError:
+        file = (folder / location.replace("\0", "")).resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links, a name that is too long
+        raise InputError(
+            f"tensor {tensor.name!r} has its data at {location[:100]!r}, which leads nowhere "
+            f"({first_line(error)}): put the file beside the model"
+        ) from error
+    if not location or "\0" in location or not file.is_relative_to(folder):
+        raise InputError(
+            f"tensor {tensor.name!r} has its data at {location!r}, outside the model's folder: move it beside the model"
+        )
+    if not file.is_file():
+        raise InputError(
+            f"tensor {tensor.name!r} has its data in {location!r}, which is missing beside {path}: put it there"
+        )
+    return file
+
+
 def _count(text: str, tensor: onnx.TensorProto) -> int:
-    if not text.isdecimal():
-        raise InputError(f"tensor {tensor.name!r} has its data at {text!r} in a file, expected a number of bytes")
+    if not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS:
+        raise InputError(f"tensor {tensor.name!r} has its data at {text[:40]!r} in a file, expected a number of bytes")
     return int(text)
-
-
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from _graph_tensors(proto.graph)
-    for function in proto.functions:
-        yield from _node_tensors(function.node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from _graph_tensors(body)

@@ -12,11 +12,14 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
+from netsurgeon.passes.graph import NativeError, convert_version
 from netsurgeon.passes.rewriting import NameNodes, normal_form
 from netsurgeon.pipeline.data import InputSpec, check_path
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
+from netsurgeon.pipeline.model_files.limits import checked
+from netsurgeon.pipeline.model_files.map_types import remember_maps, without_maps
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
 
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
@@ -54,19 +57,21 @@ def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
     """Open a model and bring a clone of it into normal form.
 
     Raises:
-        InputError: it cannot be read, its external data is missing or outside its folder, its opset is too old,
-            or ONNX Runtime cannot load it.
+        InputError: it cannot be read, its external data is missing or outside its folder, its opset cannot be raised,
+            it goes beyond the limits, or ONNX Runtime cannot load it.
     """
-    original, path, size = read_model(model)
-    opset = original.graph.opset_imports.get("", 0)
-    if opset < OLDEST_OPSET:
-        raise InputError(
-            f"the model uses opset {opset}, expected {OLDEST_OPSET} or newer: "
-            "upgrade it with onnx.version_converter and check its outputs"
-        )
+    original, path, size, notes = _read(model)
+    if "" not in original.graph.opset_imports:
+        raise _foreign(original, path)
+    opset = original.graph.opset_imports[""]
     check_loads(original, path, runtime)
+    base = original
+    if opset < OLDEST_OPSET:
+        base = _raised(original)
+        text = f"opset raised from {opset} to {OLDEST_OPSET}, the oldest that is analysed"
+        notes.append(Message(text, "old-opset-raised", before=opset, after=OLDEST_OPSET))
     overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
-    notes = [
+    notes += [
         Message(
             f"initializers also listed as graph inputs are constants now: {overridable}",
             "initializers-fixed",
@@ -74,12 +79,34 @@ def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
         )
     ] * bool(overridable)
     try:
-        clone = _changed(original, normal_form())
+        clone = _changed(base, normal_form())
     except ir.passes.PassError as error:
-        clone = _changed(original, _least_form())
+        clone = _changed(base, _least_form())
         reason = first_line(_cause(error))
         notes.append(Message(f"left as it is, it has no normal form: {reason}", "no-normal-form", reason=reason))
     return LoadedModel(original=original, model=clone, path=path, bytes=size, opset=opset, notes=tuple(notes))
+
+
+def _foreign(model: ir.Model, path: Path | None) -> InputError:
+    """What to say of a model without operators of the standard: trees, say, and linear models."""
+    operators = sorted({f"{node.domain}.{node.op_type}" for node in model.graph})
+    listed = ", ".join(operators[:4]) + (", …" if len(operators) > 4 else "")
+    return InputError(
+        f"{path or 'the model'} has no operators of the ONNX standard, only {listed}: expected a neural network, "
+        "whose Conv, Gemm and MatMul have weights to prune"
+    )
+
+
+def _raised(model: ir.Model) -> ir.Model:
+    """The model at the oldest opset that is analysed."""
+    opset = model.graph.opset_imports[""]
+    try:
+        return convert_version(model, OLDEST_OPSET)
+    except NativeError as error:
+        raise InputError(
+            f"the model uses opset {opset}, expected {OLDEST_OPSET} or newer, and it cannot be raised "
+            f"({first_line(error)}): export it anew with a newer opset"
+        ) from error
 
 
 def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
@@ -93,6 +120,9 @@ def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
     except CheckFailedError as error:
         own = any(sign in str(error) for sign in UNKNOWN_OPERATOR)
         advice = "; if it uses operators of your own, name their library with --custom-ops" if own else ""
+        opset = model.graph.opset_imports.get("", OLDEST_OPSET)
+        if opset < OLDEST_OPSET:
+            advice = f"; it uses opset {opset}, of which ONNX Runtime runs a part only: export it anew with a newer one"
         raise InputError(f"{error}{advice}") from error
     except (ir.serde.SerdeError, TypeError, ValueError) as error:
         raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
@@ -126,6 +156,11 @@ def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
         raise InputError(f"{error}: check the values of the inputs, and the model itself") from error
     if problem is None:
         return source
+    if source.opset < OLDEST_OPSET:
+        raise InputError(
+            f"the model uses opset {source.opset} and gives other outputs at opset {OLDEST_OPSET} ({problem}): "
+            "export it anew with a newer opset"
+        )
     text = f"left as it is, its normal form was undone: {problem}"
     note = Message(text, "normal-form-undone", cause_of(problem), reason=str(problem))
     notes = (*source.notes, note)
@@ -138,12 +173,17 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
     Raises:
         InputError: it cannot be read as an ONNX model.
     """
+    return _read(model)[:3]
+
+
+def _read(model: ModelLike) -> tuple[ir.Model, Path | None, int, list[Message]]:
+    """What `read_model` gives, and what was put right on the way."""
     if isinstance(model, ir.Model):
-        mapped = _one_name_for_onnx(map_external_data(model.clone()))
-        return mapped, None, ir.to_proto(mapped).ByteSize()
+        return *_from_memory(model), []
     if isinstance(model, onnx.ModelProto):
         size = model.ByteSize() + sum(file.stat().st_size for file in external_files(model, Path("the model")))
-        return map_external_data(_deserialize(model, "the model")), None, size
+        loaded, notes = _deserialize(model, "the model")
+        return map_external_data(loaded), None, size, notes
     if not isinstance(model, str | os.PathLike):
         raise InputError(
             f"the model is of type {type(model).__name__}, expected a path, a ModelProto or an onnx_ir.Model"
@@ -161,17 +201,35 @@ def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
     size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
-    return map_external_data(_deserialize(proto, str(path)), path.resolve().parent), path, size
+    loaded, notes = _deserialize(proto, str(path))
+    return map_external_data(loaded, path.resolve().parent), path, size, notes
 
 
-def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
+def _from_memory(model: ir.Model) -> tuple[ir.Model, None, int]:
+    """A clone of a model that was made here, held to the same limits; its own nodes are not put in another order."""
+    try:
+        proto = ir.to_proto(model)
+    except Exception as error:
+        raise InputError(f"the model is not a valid ONNX model: {first_line(error)}") from error
+    if any(note.code == "nodes-sorted" for note in checked(proto, "the model")[1]):
+        raise InputError("the model has nodes before what they read: put them in order with model.graph.sort()")
+    mapped = _one_name_for_onnx(map_external_data(model.clone()))
+    return mapped, None, ir.to_proto(mapped).ByteSize()
+
+
+def _deserialize(proto: onnx.ModelProto, name: str) -> tuple[ir.Model, list[Message]]:
+    """A model within the limits, its nodes in order, and what was put right."""
     if proto.graph.sparse_initializer:
         sparse = proto.graph.sparse_initializer[0].values.name
         raise InputError(f"{name} holds {sparse!r} as a sparse initializer, which is not read: make it a dense one")
+    proto, notes = checked(proto, name)
+    proto, map_types = without_maps(proto, name)
     try:
-        return _one_name_for_onnx(ir.from_proto(proto))
+        model = _one_name_for_onnx(ir.from_proto(proto))
     except Exception as error:
-        raise InputError(f"{name} is not a valid ONNX model: {first_line(error)}") from error
+        raise InputError(f"{name} is not a valid ONNX model: {first_line(_cause(error))}") from error
+    remember_maps(model, map_types)
+    return model, notes
 
 
 def _one_name_for_onnx(model: ir.Model) -> ir.Model:

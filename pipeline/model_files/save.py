@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
 from netsurgeon.pipeline.atomic_write import refuse_irregular, replace_atomically
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files.map_types import has_maps, put_maps_back
 from netsurgeon.pipeline.runtime import IN_MEMORY_LIMIT
 
 
@@ -36,6 +38,8 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
             weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
             external = f"{output.name}.data" if weights > IN_MEMORY_LIMIT else None
             ir.save(model, folder / output.name, format="protobuf", external_data=external)
+            if has_maps(model):
+                _put_maps_back(folder / output.name, model)
             files = sorted(folder.iterdir(), reverse=True)
             size = sum(file.stat().st_size for file in files)
             if check is not None:
@@ -47,6 +51,12 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
     return size
+
+
+def _put_maps_back(file: Path, model: ir.Model) -> None:
+    proto = onnx.load(file, load_external_data=False, format="protobuf")
+    put_maps_back(proto, model)
+    file.write_bytes(proto.SerializeToString())
 
 
 def write_text(text: str, output: Path) -> None:

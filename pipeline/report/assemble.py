@@ -18,7 +18,7 @@ from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu
 from netsurgeon.pipeline.report.facts import layer_facts
 from netsurgeon.pipeline.report.goal_sentences import unproven_goal_warning
 from netsurgeon.pipeline.report.report import Report
-from netsurgeon.pipeline.report.user_warnings import alike, emptied, few_inputs, grown, unmeasured
+from netsurgeon.pipeline.report.user_warnings import alike, emptied, few_inputs, grown, not_measured, unmeasured
 from netsurgeon.pipeline.runtime import Runtime, peak_bytes
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.verification import Inputs, Validation
@@ -117,7 +117,14 @@ def assemble_report(record: CompressionRecord) -> Report:
         validation=record.validation,
         bound=record.bound,
         steps=(*applied.records, *stored.records),
-        notes=(*source.notes, *applied.notes, *stored.notes, *unrounded, *_more_removed_than_asked(record, sparsity)),
+        notes=(
+            *source.notes,
+            *applied.notes,
+            *stored.notes,
+            *unrounded,
+            *_more_removed_than_asked(record, sparsity),
+            *not_measured([value.name or "" for value in source.original.graph.outputs], record.validation),
+        ),
         warnings=(
             *record.examined,
             *([unproven] if unproven else []),

@@ -54,6 +54,20 @@ def few_inputs(validation: Validation) -> Iterator[Message]:
         )
 
 
+def not_measured(names: Sequence[str], validation: Validation) -> Iterator[Message]:
+    """Outputs of texts, integers or sequences, which have no error."""
+    measured_names = {output.output for output in validation.outputs}
+    others = [name for name in names if name not in measured_names]
+    if others:
+        listed = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        yield Message(
+            f"{listed}: no floating-point numbers, so that no error is measured there; what the compressed model gives "
+            "may differ",
+            "outputs-unmeasured",
+            outputs=others,
+        )
+
+
 def emptied(layers: Sequence[LayerFacts]) -> Iterator[Message]:
     """Layers that have lost every weight."""
     empty = [layer.name for layer in layers if not layer.kept]

@@ -77,14 +77,31 @@ def class_scores(
     if not samples.batched:
         return None
     count = len(feed[samples.specs[0].name])
-    for name, value in outputs.items():
+    for name, output in outputs.items():
         if names is not None and name not in names:
             continue
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim >= 2 and len(value) == count:
+        value = measurable(output)
+        if value is not None and value.dtype.kind == "f" and value.ndim >= 2 and len(value) == count:
             flat = value.reshape(count, -1)
             if flat.shape[1] >= 2 and max(value.shape[1:]) == flat.shape[1]:
                 return flat
     return None
+
+
+def measurable(value: Any) -> npt.NDArray[Any] | None:
+    """An output as an array: itself, or the rows of a sequence of maps from 0, 1, 2, … to numbers (ZipMap).
+
+    Returns:
+        None for what holds no numbers that differ by more or less: other sequences and maps, texts in maps.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if not isinstance(value, list) or not value or not all(isinstance(row, dict) for row in value):
+        return None
+    keys = list(range(len(value[0])))
+    if not keys or any(sorted(row, key=str) != sorted(keys, key=str) for row in value):
+        return None
+    return np.array([[row[key] for key in keys] for row in value], np.float32)
 
 
 def load_metric(metric: Metric | None) -> Callable[..., float] | None:

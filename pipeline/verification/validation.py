@@ -22,6 +22,7 @@ from netsurgeon.pipeline.verification.scoring import (
     class_scores,
     hits_in_top,
     load_metric,
+    measurable,
 )
 
 
@@ -221,10 +222,12 @@ class _Sums:
 
 
 def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[str, Any], count: int) -> None:
-    for name, value in dense.items():
-        other = compressed[name]
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+    for name in dense:
+        value, other = measurable(dense[name]), measurable(compressed[name])
+        if value is None or value.dtype.kind != "f":
             continue
+        if other is None:
+            raise CheckFailedError(f"output {name!r} of the compressed model is of another kind than the dense one's")
         if value.dtype != other.dtype:
             raise CheckFailedError(f"output {name!r} has type {other.dtype} after compression, {value.dtype} before")
         output_sums = sums.setdefault(name, _Sums())

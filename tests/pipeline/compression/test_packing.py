@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnx.version_converter
 import onnx_ir as ir
 import pytest
 from perceptron_models import DIGITS, FAST, UNIFORM, inputs, perceptron, run_model, top1, weights_of
 
+from netsurgeon.passes.graph import NativeError, convert_version
 from netsurgeon.passes.packing.pack_weights import PackWeights
 from netsurgeon.passes.packing.unpack_weights import packed_weights
 from netsurgeon.pipeline.compress import compress
@@ -64,18 +63,19 @@ def test_an_output_without_a_shape_is_raised_as_well() -> None:
 
 @pytest.mark.parametrize("failure", ["refuses", "changes the interface", "breaks"])
 def test_old_opset_that_cannot_be_raised_stays_unpacked(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = onnx.version_converter.convert_version
+    convert = convert_version
 
-    def fails(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    def fails(model: ir.Model, opset: int) -> ir.Model:
         if failure == "refuses":
-            raise RuntimeError("no adapter\nfor it")
-        converted = convert(model, version)
+            raise NativeError("no adapter\nfor it")
+        converted = convert(model, opset)
         if failure == "breaks":
-            converted.graph.node[0].op_type = "Nonsense"
-        converted.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "M"
+            converted.graph[0].op_type = "Nonsense"
+        else:
+            converted.graph.outputs[0].shape = ir.Shape(["M", 10])
         return converted
 
-    monkeypatch.setattr(packing.onnx.version_converter, "convert_version", fails)  # type: ignore[attr-defined]
+    monkeypatch.setattr(packing, "convert_version", fails)
     result = compress(perceptron(opset=10), inputs(), sparsity=0.9, **UNIFORM)
     assert not packed_weights(result.model)
     assert result.model.graph.opset_imports[""] == 10

@@ -63,7 +63,7 @@ def test_a_length_may_be_left_out(tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     assert_runs(open_model(path, RUNTIME).model)
     (tmp_path / "weights.bin").write_bytes(bytes(60))
-    with pytest.raises(InputError, match=r"tensor 'w' cannot be read from 'weights\.bin'") as error:
+    with pytest.raises(InputError, match=r"weights\.bin holds 60 bytes, tensor 'w' needs 128") as error:
         open_model(path, RUNTIME)
     assert_a_sentence(error)
 
@@ -144,6 +144,21 @@ def short(folder: Path) -> Path:
     return path
 
 
+def link_loop(folder: Path) -> Path:
+    path = external(folder, location="one.bin")
+    (folder / "one.bin").symlink_to(folder / "other.bin")
+    (folder / "other.bin").symlink_to(folder / "one.bin")
+    return path
+
+
+def long_dims(folder: Path) -> Path:
+    path = external(folder)
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[0].dims[0] = 2**40
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (missing, r"tensor 'w' has its data in 'gone\.bin', which is missing beside"),
     "a folder": (lambda f: external(f, location="."), "outside the model's folder|which is missing"),
@@ -158,6 +173,11 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     "offset too large": (lambda f: external(f, offset=64), "holds 128 bytes, tensor 'w' needs 192"),
     "negative offset": (lambda f: external(f, offset=-4), "tensor 'w' has its data at '-4' in a file"),
     "offset no number": (lambda f: external(f, offset="far"), "at 'far' in a file, expected a number of bytes"),
+    "offset of 5,000 digits": (lambda f: external(f, offset="9" * 5000), "at '9{40}' in a file, expected a number"),
+    "length too small": (lambda f: external(f, length=64), "tensor 'w' has 64 bytes in .*, its dimensions need 128"),
+    "dims over the file": (long_dims, "tensor 'w' has 128 bytes in .*, its dimensions need 17592186044416"),
+    "a loop of links": (link_loop, r"at 'one\.bin', which leads nowhere|which is missing|outside"),
+    "a long name": (lambda f: external(f, location="a" * 4000), "at 'a{100}', which leads nowhere"),
     "zero byte": (lambda f: external(f, location="a\0b"), "outside the model's folder"),
 }
 

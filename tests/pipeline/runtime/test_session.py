@@ -1,7 +1,10 @@
 """ONNX Runtime behind one door: what is said where it is missing, and how sessions run."""
 
+import os
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -42,6 +45,24 @@ def test_a_session_runs(optimise: bool) -> None:
     feed = {"x": np.array([2, 0]), "unknown": np.zeros(1)}
     np.testing.assert_array_equal(session.run(feed)["y"], np.array([3, 1], np.float32))
     assert session.run(feed, []) == {}
+
+
+def test_a_session_leaves_no_telemetry_behind(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model().SerializeToString())
+    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    home.mkdir()
+    scratch.mkdir()
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from pathlib import Path\n"
+        "from netsurgeon.pipeline.runtime.session import Runtime\n"
+        f"Runtime().session(Path({str(path)!r}))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": "", "TMPDIR": str(scratch), "MPLCONFIGDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-B", "-c", code], env=environment, check=True, timeout=120)
+    assert list(home.rglob("*")) == list(scratch.rglob("*")) == []
 
 
 def test_a_feed_that_fails_is_one_line() -> None:

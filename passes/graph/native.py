@@ -1,0 +1,188 @@
+"""onnx's shape inference and version conversion in a process of their own: where they abort, ours goes on.
+
+Both are C++ and end the process on some graphs (a negative dimension behind a Slice, an unexpected attribute), which no
+`except` catches. One helper process is started at the first call and serves all later ones.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+SECONDS = 300.0
+"""A call that takes longer is given up."""
+LARGE = 1000
+"""Bytes of an initializer above which the helper sees its type and shape only."""
+_CALLS = {"infer_shapes": 0, "convert_version": 1}
+
+
+class NativeError(Exception):
+    """The call failed, or its process died; the text is one sentence's worth of reason."""
+
+
+def infer_shapes(model: ir.Model) -> ir.Model:
+    """Note shapes and types on the values of a model, in place; it stays as it is where inference fails."""
+    try:
+        inferred = ir.from_proto(_HELPER.call("infer_shapes", ir.to_proto(_light(model)), 0))
+    except Exception:  # of a graph that cannot be inferred, written or read again: all that is lost are shapes
+        return model
+    for graph, other in zip(model.graphs(), inferred.graphs(), strict=False):
+        values = ir.convenience.create_value_mapping(other)
+        for name, value in ir.convenience.create_value_mapping(graph).items():
+            source = values.get(name)
+            if source is not None and source.shape is not None:
+                value.shape = source.shape
+            if source is not None and source.dtype is not None:
+                value.dtype = source.dtype
+    return model
+
+
+def convert_version(model: ir.Model, opset: int) -> ir.Model:
+    """The model at another version of the standard operators; interface, metadata and initializers are those it had.
+
+    The converter writes down the shapes that it infers; those of inputs and outputs are put back, so that what was free
+    stays free.
+
+    Raises:
+        NativeError: it cannot be converted.
+    """
+    try:
+        converted = ir.from_proto(_HELPER.call("convert_version", ir.to_proto(_light(model)), opset))
+    except NativeError:
+        raise
+    except Exception as error:
+        raise NativeError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    kept = {value.name for value in model.graph.inputs}
+    stored = converted.graph.initializers
+    for name, value in model.graph.initializers.items():
+        place = next((entry for entry in converted.graph.inputs if entry.name == name), stored.get(name))
+        if place is None:
+            continue  # read by nothing any more
+        place.const_value = value.const_value
+        converted.graph.register_initializer(place)
+        if name not in kept and place in converted.graph.inputs:
+            converted.graph.inputs.remove(place)
+    before = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
+    for value in (*converted.graph.inputs, *converted.graph.outputs):
+        if value.name in before:
+            given = before[value.name]
+            value.type, value.shape = given.type, None if given.shape is None else given.shape.copy()
+    converted.metadata_props.update(model.metadata_props)
+    converted.graph.meta.update(model.graph.meta)
+    return converted
+
+
+def _light(model: ir.Model) -> ir.Model:
+    """A clone whose large initializers are inputs, so that little is sent and protobuf's 2 GB suffice."""
+    light = model.clone()
+    for name, value in list(light.graph.initializers.items()):
+        constant = value.const_value
+        if constant is None:
+            continue
+        value.shape, value.dtype = ir.Shape(constant.shape.numpy()), constant.dtype
+        is_input = value.is_graph_input()
+        if constant.nbytes > LARGE:
+            value.const_value = None
+            light.graph.initializers.pop(name)
+        if not is_input and (constant.nbytes > LARGE or light.ir_version < 4):
+            light.graph.inputs.append(value)
+    return light
+
+
+class _Helper:
+    """The process, one call at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def call(self, name: str, proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+        """What onnx makes of a model.
+
+        Raises:
+            NativeError: it fails, dies or takes too long.
+        """
+        data = proto.SerializeToString()
+        with self._lock:
+            process = self._running()
+            timer = threading.Timer(SECONDS, process.kill)
+            timer.daemon = True
+            timer.start()
+            try:
+                status, answer = _exchange(process, struct.pack("<BQQ", _CALLS[name], opset, len(data)) + data)
+            except (OSError, struct.error) as error:
+                raise NativeError(self._obituary(name)) from error
+            finally:
+                timer.cancel()
+        if status:
+            raise NativeError(answer.decode("utf-8", "replace"))
+        result: onnx.ModelProto = onnx.ModelProto.FromString(answer)
+        return result
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._owner != os.getpid():  # after a fork it belongs to the other process
+            self._process = None
+        if self._process is None or self._process.poll() is not None:
+            self.stop()
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            script = Path(__file__).with_name("native_helper.py")
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", str(script)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                )
+            except OSError as error:
+                raise NativeError(f"no process can be started for it ({error.strerror or error})") from error
+            self._owner = os.getpid()
+        return self._process
+
+    def _obituary(self, name: str) -> str:
+        """Why the process is gone; it is cleared away."""
+        code = self.stop()
+        reason = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        return f"onnx's {name} has crashed on it ({reason})"
+
+    def stop(self) -> int:
+        """End the process; its exit code."""
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return 0
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        try:
+            return process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+
+def _exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[int, bytes]:
+    if process.stdin is None or process.stdout is None:
+        raise OSError("the helper has no pipes")
+    process.stdin.write(request)
+    process.stdin.flush()
+    status, size = struct.unpack("<BQ", process.stdout.read(9))
+    answer = process.stdout.read(size)
+    if len(answer) < size:
+        raise OSError("the helper's answer is cut off")
+    return status, answer
+
+
+_HELPER = _Helper()
+atexit.register(_HELPER.stop)
