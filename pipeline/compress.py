@@ -39,6 +39,7 @@ from netsurgeon.pipeline.model_files import (
     LoadedModel,
     ModelLike,
     check_outputs,
+    forget_inferred,
     model_digest,
     open_model,
     path_of,
@@ -177,7 +178,8 @@ class _Run:
         self._end_stage("search" if result else "prune")
         validation, bound = self._validate(context, source, applied, inputs, runtime)
         self._end_stage("validate")
-        stored = self._store(context, applied.model, source)
+        nothing_went = "nothing-removed" in [warning.code for warning in applied.warnings]
+        stored = self._store(context, source.original.clone() if nothing_went else applied.model, source)
         self._end_stage("pack")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency, applied.model) if goal_search and result else None
@@ -388,6 +390,7 @@ class _Run:
             **({"goals": str(goals)} if goals else {"sparsity": self.options.pruned_share}),
         }
         stored.metadata_props["netsurgeon"] = json.dumps(entry)
+        forget_inferred(stored, source.original)
         problem = changed_interface(source.original, stored)
         if problem:
             raise CheckFailedError(f"{problem}: please report this")

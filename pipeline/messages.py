@@ -42,6 +42,7 @@ CODES: Mapping[str, str] = {
     "step-note": "A note of a step that is not part of netsurgeon.",
     "step-undone": "A step did not hold and was undone.",
     "stored-unpacked": "The weights could not be packed and are stored as they are.",
+    "trim-fell-short": "Units save far less than was asked for at most.",
     "unread-units-stay": "Units that nothing reads any more could not be removed.",
     "weight-not-rounded": "A weight is stored as it is, not in the smaller type.",
 }

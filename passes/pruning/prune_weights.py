@@ -17,6 +17,9 @@ from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
 from netsurgeon.passes.quantization import quantize
 from netsurgeon.passes.solvers import Array, FactorizationError, Pattern, Statistics
 
+SPARSE = 0.5
+"""Share of nonzero weights below which a weight from which nothing is to be removed keeps its zeros."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PruneWeights(ir.passes.InPlacePass):
@@ -71,7 +74,7 @@ class PruneWeights(ir.passes.InPlacePass):
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
-            if plan.keep_zeros:
+            if plan.keep_zeros or _is_left_sparse(plan, weight):
                 pruned = solvers.correct(problem, weight != 0)
             else:
                 pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern, effort=plan.effort)
@@ -98,6 +101,12 @@ class PruneWeights(ir.passes.InPlacePass):
         return moments.choose_damping(
             weight, plan.removed_slices, plan.keep, np.random.default_rng(self.seed), centred=centred
         )
+
+
+def _is_left_sparse(plan: LayerPlan, weight: Array) -> bool:
+    """Whether nothing is to go from a weight of which most is zero: a correction that filled it would cost bytes."""
+    live = plan.removed_slices.live if plan.removed_slices else weight.size
+    return bool(plan.keep >= live and np.count_nonzero(weight) < SPARSE * live)
 
 
 def _kept(plan: LayerPlan, weight: Array) -> int:

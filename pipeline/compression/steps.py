@@ -29,9 +29,14 @@ from netsurgeon.pipeline.trimming import (
     proof_feeds,
     remove_units,
     require_goal,
+    saved_share,
     trim_facts,
+    why_not,
     with_unread,
 )
+
+FELL_SHORT = 0.5
+"""Share of a wish below which it is said why no more units went."""
 
 
 class ChooseUnits(StepDefaults):
@@ -75,7 +80,7 @@ class ChooseUnits(StepDefaults):
         if plan is None:
             return None
         MaskUnits(plan.units, {label(layer.node) for layer in context.selection.layers})(model)
-        return StepResult(model=model)
+        return StepResult(model=model, warnings=tuple(_fell_short(plan, context)), has_changed=bool(plan.units))
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How many units were chosen."""
@@ -205,6 +210,18 @@ class PackWeightsOnDisk(StepDefaults):
 
 
 STEPS: tuple[Step, ...] = (ChooseUnits(), PruneLayers(), RemoveUnits(), ConvolveSliceAndPad(), PackWeightsOnDisk())
+
+
+def _fell_short(plan: TrimPlan, context: StepContext) -> Iterator[Message]:
+    """A warning where a wish is far from met."""
+    options = context.options
+    if not options.trim_best_effort:
+        return
+    saved = saved_share(context.dense, plan.dependencies, plan.removed, options.save)
+    if saved < FELL_SHORT * options.trim_goal:
+        reason = why_not(plan, options)
+        text = f"units save {saved:.1%} of the {options.save}, up to {options.trim_goal:.0%} were asked for: {reason}"
+        yield Message(text, "trim-fell-short", saved=saved, asked=options.trim_goal, reason=reason)
 
 
 def _uninformative_proof_warnings(trimmed: Trimmed) -> Iterator[Message]:

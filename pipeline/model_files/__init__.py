@@ -19,7 +19,7 @@ from netsurgeon.pipeline.model_files.loading import (
     verified,
 )
 from netsurgeon.pipeline.model_files.paths import check_outputs, path_of
-from netsurgeon.pipeline.model_files.save import save_model, text_bytes, write_text
+from netsurgeon.pipeline.model_files.save import forget_inferred, save_model, text_bytes, write_text
 
 __all__ = [
     "DataFacts",
@@ -30,6 +30,7 @@ __all__ = [
     "check_loads",
     "check_outputs",
     "data_facts",
+    "forget_inferred",
     "input_specs",
     "model_digest",
     "model_facts",

@@ -59,6 +59,19 @@ def _put_maps_back(file: Path, model: ir.Model) -> None:
     file.write_bytes(proto.SerializeToString())
 
 
+def forget_inferred(model: ir.Model, original: ir.Model) -> None:
+    """Drop types and shapes of values inside the graph that the original file does not state, in place.
+
+    They were inferred on the way, every reader infers them again, and in models of many small nodes they take more
+    bytes than compression saves.
+    """
+    stated = {value.name for node in original.graph for value in node.outputs if value.shape is not None or value.type}
+    for node in model.graph:
+        for value in node.outputs:
+            if value.name not in stated and not value.is_graph_output():
+                value.shape = value.type = None
+
+
 def write_text(text: str, output: Path) -> None:
     r"""Write a text file beside its goal and rename, as UTF-8; bytes of paths that are none stand escaped, `\udcff`.
 

@@ -135,7 +135,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *unmeasured(record.validation),
             *alike(record.validation),
             *emptied(layers),
-            *grown(dense.bytes, compressed.bytes, applied.selection),
+            *grown(dense.bytes, compressed.bytes, applied.selection, record.options),
         ),
         seconds=dict(record.seconds),
         peak_bytes=peak_bytes(),

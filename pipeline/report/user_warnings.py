@@ -8,6 +8,7 @@ import numpy as np
 
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.report.report import LayerFacts
 from netsurgeon.pipeline.verification import Validation
 
@@ -81,14 +82,16 @@ def emptied(layers: Sequence[LayerFacts]) -> Iterator[Message]:
         )
 
 
-def grown(dense: int, compressed: int, selection: Selection) -> Iterator[Message]:
+def grown(dense: int, compressed: int, selection: Selection, options: Options) -> Iterator[Message]:
     """A file that has become larger."""
     if compressed > dense:
         sharing = sum(len(layer.weight.uses()) > 1 for layer in selection.layers)
         why = f": {sharing} layers share their weights and got some of their own" if sharing else ""
+        larger = "--trim" if options.trim is not None and not options.pruned_share else "--sparsity"
+        advice = "leave layers out with --exclude" + ("" if options.goals else f", or give a larger {larger}")
+        advice += "" if options.pack else ", or let weights be packed (without --no-pack)"
         yield Message(
-            f"the file has become larger, {dense:,} → {compressed:,} bytes{why}; leave layers out with --exclude, or "
-            "give a larger --sparsity",
+            f"the file has become larger, {dense:,} → {compressed:,} bytes{why}; {advice}",
             "file-grew",
             dense=dense,
             compressed=compressed,

@@ -62,7 +62,9 @@ def print_report(report: Report, console: Console) -> None:
     for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))
     source = inputs_measured(report.validation)
-    console.print(f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}")
+    console.print(
+        f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}{of_what(report)}"
+    )
     _print_fidelity(report.validation, console)
     _print_bound(report.bound, "calibration inputs", console)
     for note in report.notes:
@@ -72,6 +74,12 @@ def print_report(report: Report, console: Console) -> None:
     print_fallbacks(report.on_the_cpu, console)
     total = sum(report.seconds.values())
     console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
+
+
+def of_what(report: Report) -> str:
+    """Of how many weights a share is, where the layers that took part hold few of the model's parameters."""
+    prunable, parameters = sum(layer.weights for layer in report.layers), report.dense.parameters
+    return "" if prunable > 0.9 * parameters else f" of the {prunable:,} of {parameters:,} parameters that took part"
 
 
 def print_fallbacks(nodes: Sequence[str], console: Console) -> None:

@@ -9,6 +9,7 @@ from netsurgeon.pipeline.trimming.choose import (
     require_goal,
     why_not,
 )
+from netsurgeon.pipeline.trimming.costs import saved_share
 from netsurgeon.pipeline.trimming.facts import TrimFacts, trim_facts
 from netsurgeon.pipeline.trimming.remove import remove_units, with_unread
 from netsurgeon.pipeline.trimming.structures import Structures, find_structures, named
@@ -30,6 +31,7 @@ __all__ = [
     "proof_feeds",
     "remove_units",
     "require_goal",
+    "saved_share",
     "trim_facts",
     "why_not",
     "with_unread",

@@ -16,12 +16,12 @@ import onnx_ir as ir
 from netsurgeon.passes.dependencies import Dependencies, analyse
 from netsurgeon.passes.graph import label, optional_input
 from netsurgeon.passes.layers import Layer, find_layers
-from netsurgeon.passes.trimming import MaskUnits, select_units
+from netsurgeon.passes.trimming import MaskUnits, UnitCosts, select_units
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.runtime import Feed, observe
-from netsurgeon.pipeline.trimming.costs import Ints, Mask, saved_share, unit_axes, unit_costs
+from netsurgeon.pipeline.trimming.costs import Ints, Mask, saved_share, unit_axes, unit_costs, whole_steps
 from netsurgeon.pipeline.trimming.remove import remove_units
 from netsurgeon.pipeline.trimming.trim_plan import TrimPlan
 from netsurgeon.pipeline.trimming.unit_prices import price_units
@@ -105,9 +105,25 @@ def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: 
     progress("choosing units", 0, 1)
     goal = options.trim_goal * total
     selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
+    order = selection.order
+    if options.trim_best_effort and selection.saved > goal:
+        sizes = np.bincount(axes.of, minlength=len(axes.step)) + axes.fixed
+        order = _below(order, whole_steps(axes.of[order], sizes, axes.step), costs, goal)
     removed = np.zeros(len(dependencies.units), bool)
-    removed[candidates[selection.order]] = True
+    removed[candidates[order]] = True
     return removed
+
+
+def _below(order: Ints, cuts: Ints, costs: UnitCosts, goal: float) -> Ints:
+    """The units of an order up to the last of some cuts that saves no more than the goal: a wish is a ceiling."""
+    everything = np.ones(costs.units, bool)
+    dense = costs.total(everything)
+    for cut in cuts[::-1]:
+        remaining = everything.copy()
+        remaining[order[:cut]] = False
+        if dense - costs.total(remaining) <= goal * (1.0 + ROUNDING):
+            return order[:cut]
+    return order[:0]
 
 
 def _reaches_goal(model: ir.Model, plan: TrimPlan, options: Options) -> bool:

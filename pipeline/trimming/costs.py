@@ -99,3 +99,21 @@ def _terms(factor: float, owners: Sequence[Ints], groups: int) -> list[Term]:
         return [Term(factor, tuple(owners))]
     rows, columns = (owner_numbers.reshape(groups, -1) for owner_numbers in owners[:2])
     return [Term(factor, (row, column, *owners[2:])) for row, column in zip(rows, columns, strict=True)]
+
+
+def whole_steps(of: Ints, sizes: Ints, step: Ints) -> Ints:
+    """Places in the order of units at which every axis that has lost any has a multiple of its step left.
+
+    Args:
+        of: axis of each unit, in order, (removed,).
+        sizes: of the axes, (axes,).
+        step: of the axes, (axes,).
+    """
+    left, odd, cuts = sizes.copy(), 0, [0]
+    for place, axis in enumerate(of, start=1):
+        was_odd = left[axis] != sizes[axis] and left[axis] % step[axis] != 0
+        left[axis] -= 1
+        odd += int(left[axis] % step[axis] != 0) - int(was_odd)
+        if odd == 0:
+            cuts.append(place)
+    return np.array(cuts, np.int64)

@@ -21,7 +21,7 @@ from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.trimming.choose import give_biases, no_units, proof_feeds
-from netsurgeon.pipeline.trimming.costs import candidate_work, multiply_adds, unit_axes
+from netsurgeon.pipeline.trimming.costs import candidate_work, multiply_adds, unit_axes, whole_steps
 from netsurgeon.pipeline.trimming.remove import remove_units
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.trimming.unit_prices import price_units
@@ -123,7 +123,9 @@ def order_units(
     goal = MOST * costs.total(np.ones(len(candidates), bool))
     unit_selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
     sizes = np.bincount(axes.of, minlength=len(axes.step)) + axes.fixed
-    return Structures(base, candidates[unit_selection.order], _cuts(axes.of[unit_selection.order], sizes, axes.step))
+    return Structures(
+        base, candidates[unit_selection.order], whole_steps(axes.of[unit_selection.order], sizes, axes.step)
+    )
 
 
 def _rates(dependencies: Dependencies, milliseconds: Mapping[str, float]) -> dict[str, float]:
@@ -134,24 +136,6 @@ def _rates(dependencies: Dependencies, milliseconds: Mapping[str, float]) -> dic
     timed = [node for node in amounts if milliseconds.get(node) and amounts[node]]
     mean = sum(milliseconds[node] for node in timed) / max(sum(amounts[node] for node in timed), 1.0) or 1.0
     return {node: milliseconds[node] / amounts[node] if node in timed else mean for node in amounts}
-
-
-def _cuts(of: Ints, sizes: Ints, step: Ints) -> Ints:
-    """Places in the order of units at which every axis that has lost any has a multiple of its step left.
-
-    Args:
-        of: axis of each unit, in order, (removed,).
-        sizes: of the axes, (axes,).
-        step: of the axes, (axes,).
-    """
-    left, odd, cuts = sizes.copy(), 0, [0]
-    for place, axis in enumerate(of, start=1):
-        was_odd = left[axis] != sizes[axis] and left[axis] % step[axis] != 0
-        left[axis] -= 1
-        odd += int(left[axis] % step[axis] != 0) - int(was_odd)
-        if odd == 0:
-            cuts.append(place)
-    return np.array(cuts, np.int64)
 
 
 def named(removed: npt.NDArray[np.bool_]) -> str:

@@ -51,6 +51,22 @@ def test_outputs_keep_their_means(kind: str, method: str, bias: bool) -> None:
     assert ((after - before) ** 2).mean() < 0.5 * before.var()
 
 
+@pytest.mark.parametrize(("share", "stays"), [(0.1, True), (0.8, False)])
+def test_a_weight_that_is_mostly_zero_is_not_filled_where_nothing_is_to_go(share: float, stays: bool) -> None:
+    """A bank of filters that came with few nonzeros would take many times the bytes."""
+    model = gemm(bias=True)
+    layer = layer_of(model)
+    dense = layer.matrix()
+    sparse = np.where(np.random.default_rng(0).random(dense.shape) < share, dense, 0.0)
+    layer.write(sparse)
+    x = inputs(model)
+    removed = RemovedSlices(np.zeros((1, dense.shape[2]), bool), np.zeros((1, dense.shape[1]), bool))
+    removed.columns[0, 0] = True
+    before = nonzeros(model)
+    prune(model, x, LayerPlan(layer.size, damping=1e-3, removed_slices=removed))
+    assert (nonzeros(model) <= before) == stays
+
+
 def test_a_bias_is_created_where_there_is_none() -> None:
     for model, size in ((conv(bias=False), 6), (gemm(bias=False), 6)):
         node = layer_of(model).node

@@ -24,12 +24,28 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import save
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.model_files.paths import check_outputs
-from netsurgeon.pipeline.model_files.save import save_model, write_text
+from netsurgeon.pipeline.model_files.save import forget_inferred, save_model, write_text
 from netsurgeon.pipeline.runtime import session as session_module
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_shapes_that_were_inferred_on_the_way_are_not_written() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 4] y) {} '
+    text += "{{ a = Relu(x) b = Neg(a) y = Abs(b) }}"
+    original = ir.from_onnx_text(text.format("<float[N, 4] a>"))
+    changed = original.clone()
+    changed.graph[1].outputs[0].shape, changed.graph[1].outputs[0].type = (
+        ir.Shape(["N", 4]),
+        ir.TensorType(ir.DataType.FLOAT),
+    )
+    assert [info.name for info in ir.to_proto(changed).graph.value_info] == ["a", "b"]
+    forget_inferred(changed, original)
+    proto = ir.to_proto(changed)
+    assert [info.name for info in proto.graph.value_info] == ["a"]
+    assert proto.graph.output == ir.to_proto(original).graph.output
 
 
 def test_what_is_saved_loads(tmp_path: Path) -> None:

@@ -116,15 +116,29 @@ def test_of_many_emptied_layers_three_are_listed_and_all_are_in_the_data() -> No
 
 def test_a_file_that_grew_says_whether_shared_weights_are_why() -> None:
     plain = select(ir.from_proto(perceptron()), Options())
-    assert not list(grown(1000, 999, plain))
-    assert not list(grown(1000, 1000, plain))
-    (warning,) = grown(1000, 1234, plain)
+    assert not list(grown(1000, 999, plain, Options()))
+    assert not list(grown(1000, 1000, plain, Options()))
+    (warning,) = grown(1000, 1234, plain, Options(sparsity=0.5))
     assert warning.startswith("the file has become larger, 1,000 → 1,234 bytes; leave layers out")
     nodes = [
         onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
         onnx.helper.make_node("MatMul", ["h", "w"], ["y"], name="second"),
     ]
     sharing = select(ir.from_proto(built(nodes, {"w": random(32, 32)}, end=("N", 32))), Options())
-    (warning,) = grown(1000, 1234, sharing)
+    (warning,) = grown(1000, 1234, sharing, Options(sparsity=0.5))
     assert "bytes: 2 layers share their weights and got some of their own; leave" in warning
     assert warning.data == {"dense": 1000, "compressed": 1234, "sharing": 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"sparsity": 0.2}, "leave layers out with --exclude, or give a larger --sparsity"),
+        ({"trim": 0.2}, "leave layers out with --exclude, or give a larger --trim"),
+        ({"max_drop": "1%"}, "leave layers out with --exclude"),
+        ({"sparsity": 0.2, "pack": False}, "or give a larger --sparsity, or let weights be packed (without --no-pack)"),
+    ],
+)
+def test_the_advice_fits_the_options(options: dict[str, Any], advice: str) -> None:
+    (warning,) = grown(1000, 1234, select(ir.from_proto(perceptron()), Options()), Options(**options))
+    assert warning.endswith(advice)

@@ -64,6 +64,31 @@ def test_more_than_can_go_is_an_error_unless_it_was_a_wish() -> None:
     assert outputs(result.model, pictures(2)).shape == (2, 5)
 
 
+@pytest.mark.parametrize("round_to", [1, 4])
+@pytest.mark.parametrize("goal", [0.05, 0.11, 0.3])
+def test_a_wish_is_a_ceiling(goal: float, round_to: int) -> None:
+    trim = trimmed(compress(residual_network(), {"x": pictures()}, trim=f"up-to:{goal}", round_to=round_to, **FAST))
+    assert trim.saved <= goal * (1 + 1e-9)
+    asked = trimmed(compress(residual_network(), {"x": pictures()}, trim=goal, round_to=round_to, **FAST))
+    assert asked.saved >= goal
+
+
+def test_a_wish_that_is_far_from_met_says_why() -> None:
+    node = onnx.helper.make_node
+    nodes = [
+        node("Gemm", ["x", "w"], ["h"], "first"),
+        node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "v"], ["few"], "second"),
+        node("Gemm", ["x", "u"], ["many"], "frozen"),
+        node("Add", ["few", "many"], ["y"]),
+    ]
+    model = network_of(nodes, {"w": normal(16, 4), "v": normal(4, 5), "u": normal(16, 5)}, ["N", 16])
+    report = compress(model, {"x": normal(80, 16)}, trim="up-to:0.9", round_to=1, **FAST).report
+    (warning,) = [warning for warning in report.warnings if warning.code == "trim-fell-short"]
+    assert warning.data["saved"] < 0.5 * warning.data["asked"] == 0.45
+    assert "units may go" in warning
+
+
 def test_where_nothing_can_go_a_wish_leaves_the_model_alone(tmp_path: Path) -> None:
     node = onnx.helper.make_node
     model = network_of([node("Gemm", ["x", "w", "b"], ["y"], "only")], {"w": normal(32, 5), "b": normal(5)}, ["N", 32])
