@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,6 +78,26 @@ class Message(str):
     def to_json(self) -> dict[str, Any]:
         """The code, the data, and the sentence."""
         return {"code": self.code, **self.data, "text": str(self)}
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with control characters, invisible ones and lone surrogates written as escapes of Python.
+
+    Names come from files that anybody can have made: an escape sequence would steer the terminal, a mark of writing
+    direction would show another name than the real one.
+
+    Args:
+        text: what is to be shown.
+        keep: characters that stay, such as a line break.
+    """
+    if text.isprintable():
+        return str(text)
+    return "".join(
+        sign
+        if sign in keep or sign.isprintable() or unicodedata.category(sign) == "Zs"
+        else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )
 
 
 def codes_page() -> str:

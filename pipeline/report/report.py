@@ -127,7 +127,9 @@ def as_json(result: Any) -> str:
         values["ratio"] = result.ratio
         for layer, facts in zip(values["layers"], result.layers, strict=True):
             layer["sparsity"] = facts.sparsity
-    return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False)
+    # what no terminal and no UTF-8 file should get; JSON escapes of its own accord only what lies below a space
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text) + "\n"
 
 
 def report_schema() -> dict[str, Any]:
