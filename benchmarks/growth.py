@@ -32,7 +32,8 @@ def _model(nodes: list[onnx.NodeProto], weights: dict[str, np.typing.NDArray[np.
 
 
 def _weight(rows: int = WIDTH) -> np.typing.NDArray[np.float32]:
-    return (np.random.default_rng(rows).standard_normal((rows, WIDTH)) / np.sqrt(rows)).astype(np.float32)
+    weight = np.random.default_rng(rows).standard_normal((rows, WIDTH)) / np.sqrt(rows)
+    return np.asarray(weight, np.float32)
 
 
 def constants(count: int) -> onnx.ModelProto:

@@ -127,7 +127,9 @@ class _Helper:
                 timer.cancel()
         if status:
             raise NativeError(answer.decode("utf-8", "replace"))
-        return onnx.ModelProto.FromString(answer)
+        reply = onnx.ModelProto()
+        reply.ParseFromString(answer)
+        return reply
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._owner != os.getpid():  # after a fork it belongs to the other process

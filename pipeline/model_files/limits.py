@@ -280,7 +280,7 @@ def bytes_needed(tensor: onnx.TensorProto) -> int:
         raise InputError(
             f"tensor {tensor.name!r} has the data type {tensor.data_type}, which ONNX does not know: export it anew"
         ) from error
-    return -(-math.prod(tensor.dims) * bits // 8)
+    return -(-math.prod(int(extent) for extent in tensor.dims) * bits // 8)
 
 
 def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:

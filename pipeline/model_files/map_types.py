@@ -58,4 +58,4 @@ def put_maps_back(proto: onnx.ModelProto, model: ir.Model) -> None:
 def _has_map(kind: onnx.TypeProto) -> bool:
     while kind.WhichOneof("value") in ("sequence_type", "optional_type"):
         kind = getattr(kind, kind.WhichOneof("value") or "").elem_type
-    return kind.HasField("map_type")
+    return bool(kind.HasField("map_type"))

@@ -11,6 +11,7 @@ from hostile_models import DENSE, Array, model
 from layer_files import RUNTIME, assert_a_sentence
 from onnx import TensorProto, helper, numpy_helper
 
+from netsurgeon.passes.graph import native
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect import inspect_model
@@ -41,7 +42,7 @@ def zipmap() -> onnx.ModelProto:
         helper.make_tensor_value_info("label", TensorProto.STRING, ["n"]),
         helper.make_value_info("maps", helper.make_sequence_type_proto(map_type)),
     ]
-    names = helper.make_tensor("names", TensorProto.STRING, [4], [b"a", b"b", b"c", b"d"])
+    names = numpy_helper.from_array(np.array(["a", "b", "c", "d"], object), "names")
     constants = [numpy_helper.from_array(DENSE["w"], "w"), names, numpy_helper.from_array(np.array([-1]), "flat")]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, constants)
@@ -123,7 +124,7 @@ def test_an_old_opset_is_raised_and_verified(opset: int, batch: str | None, tmp_
 
 
 def test_a_raised_model_that_gives_other_outputs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = loading.convert_version
+    convert = native.convert_version
 
     def damaged(*arguments: Any) -> Any:
         converted = convert(*arguments)
@@ -140,7 +141,7 @@ def test_a_raised_model_that_gives_other_outputs_is_refused(monkeypatch: pytest.
 
 def test_an_opset_that_cannot_be_raised_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: object) -> None:
-        raise loading.NativeError("no adapter for it")
+        raise native.NativeError("no adapter for it")
 
     monkeypatch.setattr(loading, "convert_version", refuses)
     with pytest.raises(InputError, match=r"uses opset 8, .* and it cannot be raised \(no adapter") as error:
