@@ -299,7 +299,7 @@ def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
     field, entries = next(iter(filled.items()), ("raw_data", 0))
     usual = helper.tensor_dtype_to_field(tensor.data_type)
     expected = _entries(tensor, field, count, needed)
-    if count and (entries != expected or field not in ("raw_data", usual)):
+    if entries != expected or (count and field not in ("raw_data", usual)):
         unit = "bytes" if field == "raw_data" else f"entries of {field}"
         raise InputError(
             f"tensor {tensor.name!r} of {name} has the dimensions {_dims(tensor)} and {entries:,} {unit}, expected "
