@@ -18,7 +18,6 @@ INTERRUPTED = "interrupted: no file was left half-written"
 
 try:
     import click
-    from rich.console import Console
 
     from netsurgeon import __version__
     from netsurgeon.passes.solvers import METHODS
@@ -28,14 +27,17 @@ try:
     from netsurgeon.pipeline.errors import NetsurgeonError, after_delivery
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
+    from netsurgeon.pipeline.messages import printable
     from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, text_bytes, write_text
     from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
     from netsurgeon.pipeline.profiling import profile
     from netsurgeon.pipeline.report import Tracker, as_json
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.terminal import (
+        Console,
         Data,
         FilePath,
+        Formatter,
         batch_sizes,
         classes_option,
         combine_options,
@@ -71,7 +73,7 @@ def _log(context: click.Context, option: click.Parameter, count: int) -> None:
     del context, option
     if count:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(Formatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
         logger = logging.getLogger("netsurgeon")
         logger.handlers = [handler]
         logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
@@ -425,7 +427,7 @@ def _explain(error: BaseException) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,3 +106,23 @@ class Message(str):
 def cause_of(problem: str) -> dict[str, Any]:
     """What a message says of the problem that it wraps: its code as `cause`, and its data; nothing of a plain text."""
     return {**problem.data, "cause": problem.code} if isinstance(problem, Message) else {}
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with control characters, invisible ones and lone surrogates written as escapes of Python.
+
+    Names come from files that anybody can have made: an escape sequence would steer the terminal, a mark of writing
+    direction would show another name than the real one.
+
+    Args:
+        text: what is to be shown.
+        keep: characters that stay, such as a line break.
+    """
+    if text.isprintable():
+        return str(text)
+    return "".join(
+        sign
+        if sign in keep or sign.isprintable() or unicodedata.category(sign) == "Zs"
+        else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )

@@ -58,10 +58,16 @@ def convert_version(model: ir.Model, opset: int) -> ir.Model:
     """
     try:
         converted = ir.from_proto(_HELPER.call("convert_version", ir.to_proto(_light(model)), opset))
+        _put_back(model, converted)
     except NativeError:
         raise
     except Exception as error:
         raise NativeError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    return converted
+
+
+def _put_back(model: ir.Model, converted: ir.Model) -> None:
+    """Give a converted model the initializers, shapes of inputs and outputs, and metadata that it had."""
     kept = {value.name for value in model.graph.inputs}
     stored = converted.graph.initializers
     for name, value in model.graph.initializers.items():
@@ -79,7 +85,6 @@ def convert_version(model: ir.Model, opset: int) -> ir.Model:
             value.type, value.shape = given.type, None if given.shape is None else given.shape.copy()
     converted.metadata_props.update(model.metadata_props)
     converted.graph.meta.update(model.graph.meta)
-    return converted
 
 
 def _light(model: ir.Model) -> ir.Model:
@@ -127,8 +132,9 @@ class _Helper:
                 timer.cancel()
         if status:
             raise NativeError(answer.decode("utf-8", "replace"))
-        result: onnx.ModelProto = onnx.ModelProto.FromString(answer)
-        return result
+        reply = onnx.ModelProto()
+        reply.ParseFromString(answer)
+        return reply
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._owner != os.getpid():  # after a fork it belongs to the other process

@@ -31,6 +31,8 @@ _WEIGHT_INPUTS = {
     "Slice": (1, 2, 3, 4),
 }
 _RULES = (fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule, fuse_batchnorm_into_gemm_rule)
+_FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
+"""Where onnxscript notes on a folded value the names of all that went into it."""
 _KEPT_QUANTISED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
 
 
@@ -63,9 +65,17 @@ class FoldWeights(ir.passes.InPlacePass):
             model,
             input_size_limit=FOLDED_BYTES,
             output_size_limit=FOLDED_BYTES,
-            should_fold=lambda node: node in ancestors,
+            should_fold=lambda node: _without_history(node) in ancestors,
         )
         return ir.passes.PassResult(model, bool(result.modified))
+
+
+def _without_history(node: ir.Node) -> ir.Node:
+    """The node, whose inputs no longer know all they were folded from: along a chain that grows with its square."""
+    for value in node.inputs:
+        if value is not None:
+            value.meta.pop(_FOLDED_FROM, None)
+    return node
 
 
 def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:

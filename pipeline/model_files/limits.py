@@ -280,7 +280,7 @@ def bytes_needed(tensor: onnx.TensorProto) -> int:
         raise InputError(
             f"tensor {tensor.name!r} has the data type {tensor.data_type}, which ONNX does not know: export it anew"
         ) from error
-    return int(-(-math.prod(tensor.dims) * bits // 8))
+    return int(-(-math.prod(int(extent) for extent in tensor.dims) * bits // 8))
 
 
 def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
@@ -299,7 +299,7 @@ def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
     field, entries = next(iter(filled.items()), ("raw_data", 0))
     usual = helper.tensor_dtype_to_field(tensor.data_type)
     expected = _entries(tensor, field, count, needed)
-    if count and (entries != expected or field not in ("raw_data", usual)):
+    if entries != expected or (count and field not in ("raw_data", usual)):
         unit = "bytes" if field == "raw_data" else f"entries of {field}"
         raise InputError(
             f"tensor {tensor.name!r} of {name} has the dimensions {_dims(tensor)} and {entries:,} {unit}, expected "

@@ -12,6 +12,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from netsurgeon.pipeline.messages import printable
+
 WIDTH = 5.6
 """Inches; the page scales pictures, so that this decides how large their text is."""
 _COLOURS = {"ink": "#010101", "faint": "#020202", "accent": "#030303", "before": "#040404", "warn": "#050505"}
@@ -150,6 +152,7 @@ def _figure(height: float) -> Iterator[Figure]:
 
 
 def _short(name: str, most: int = 22) -> str:
+    name = printable(name)
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 

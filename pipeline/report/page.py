@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from netsurgeon.pipeline.messages import printable
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator
 from netsurgeon.pipeline.report.format import inputs_measured, speedup
@@ -30,7 +31,12 @@ def render(report: Report) -> str:
     """The page, as HTML."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8")
     environment = jinja2.Environment(
-        loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=folder,
+        autoescape=True,
+        finalize=_shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format, "speedup": speedup}
     return environment.get_template("report.html").render(
@@ -44,6 +50,13 @@ def render(report: Report) -> str:
         inputs_measured=inputs_measured(report.validation),
         command=command(report),
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value as the page has it: control characters of names are escaped, which autoescape leaves alone."""
+    if isinstance(value, Markup):
+        return Markup(printable(value, keep="\n"))
+    return printable(value, keep="\n") if isinstance(value, str) else value
 
 
 def command(report: Report) -> str:

@@ -126,7 +126,9 @@ JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {Report: ("ratio",), LayerFact
 def as_json(result: Any) -> str:
     """What a command found, as JSON: its fields and `schema`, the version of the form."""
     values = {"schema": SCHEMA, **_plain(result)}
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    # what no terminal and no UTF-8 file should get; JSON escapes of its own accord only what lies below a space
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -24,10 +24,13 @@ from netsurgeon.pipeline.terminal.console import (
 )
 from netsurgeon.pipeline.terminal.console_latency import print_profile
 from netsurgeon.pipeline.terminal.console_training import print_export, print_retraining, print_training
+from netsurgeon.pipeline.terminal.safe_text import Console, Formatter
 
 __all__ = [
+    "Console",
     "Data",
     "FilePath",
+    "Formatter",
     "batch_sizes",
     "classes_option",
     "combine_options",

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
-from rich.text import Text
 
 from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.error_bound import Bound
@@ -19,6 +18,7 @@ from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.model_files import ModelFacts
 from netsurgeon.pipeline.report import Report, goal_summary, inputs_measured
+from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 
@@ -98,7 +98,7 @@ def _print_trim(trim: TrimFacts, saved: str, console: Console) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for group in sorted(trim.groups, key=lambda group: -group.removed)[:LISTED]:
             operators = ", ".join(group.operators)
-            table.add_row(Text(group.node), operators, f"{group.units:,}", f"{group.removed:,}")
+            table.add_row(Text(group.node), Text(operators), f"{group.units:,}", f"{group.removed:,}")
         console.print(table)
         if len(trim.groups) > LISTED:
             console.print(f"… and {len(trim.groups) - LISTED} more groups, listed in the report")

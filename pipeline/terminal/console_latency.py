@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from netsurgeon.pipeline.profiling import Cost, Profile, by_operator
 from netsurgeon.pipeline.report import milliseconds, speedup
 from netsurgeon.pipeline.terminal.console import print_fallbacks
+from netsurgeon.pipeline.terminal.safe_text import Text
 
 LISTED = 16
 """Most nodes listed on the terminal; the JSON has all."""
@@ -80,7 +80,7 @@ def _slowest(cost: Cost) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for node in sorted(cost.nodes, key=lambda node: -node.milliseconds)[:LISTED]:
         share = node.milliseconds / total if total else 0.0
-        table.add_row(Text(node.name), node.operator, f"{node.milliseconds:.3f}", f"{share:.1%}")
+        table.add_row(Text(node.name), Text(node.operator), f"{node.milliseconds:.3f}", f"{share:.1%}")
     return table
 
 

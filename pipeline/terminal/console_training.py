@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.training import Exported, Retraining, Scores, Training
 
 

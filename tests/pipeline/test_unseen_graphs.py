@@ -11,7 +11,7 @@ from hostile_models import DENSE, Array, model
 from layer_files import RUNTIME, assert_a_sentence
 from onnx import TensorProto, helper, numpy_helper
 
-from netsurgeon.passes.graph import NativeError, convert_version
+from netsurgeon.passes.graph import native
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect import inspect_model
@@ -124,7 +124,7 @@ def test_an_old_opset_is_raised_and_verified(opset: int, batch: str | None, tmp_
 
 
 def test_a_raised_model_that_gives_other_outputs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = convert_version
+    convert = native.convert_version
 
     def damaged(*arguments: Any) -> Any:
         converted = convert(*arguments)
@@ -141,7 +141,7 @@ def test_a_raised_model_that_gives_other_outputs_is_refused(monkeypatch: pytest.
 
 def test_an_opset_that_cannot_be_raised_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: object) -> None:
-        raise NativeError("no adapter for it")
+        raise native.NativeError("no adapter for it")
 
     monkeypatch.setattr(loading, "convert_version", refuses)
     with pytest.raises(InputError, match=r"uses opset 8, .* and it cannot be raised \(no adapter") as error:

@@ -79,6 +79,13 @@ def test_conversion_keeps_weights_metadata_and_what_is_free(batch: str | int | N
         np.testing.assert_array_equal(kept.numpy(), constant.numpy())
 
 
+def test_names_that_stand_twice_are_an_error() -> None:
+    proto = old(8)
+    proto.graph.input.append(proto.graph.input[1])
+    with pytest.raises(NativeError):
+        convert_version(ir.from_proto(proto), 11)
+
+
 def test_what_has_no_adapter_is_an_error() -> None:
     proto = model([helper.make_node("Nonsense", ["x"], ["z"])], {}, z=("n", 8))
     proto.opset_import[0].version = 9

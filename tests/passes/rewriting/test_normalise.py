@@ -483,3 +483,14 @@ def test_exporter_traces_are_dropped_and_other_metadata_stays() -> None:
     model = ir.Model(graph, ir_version=10)
     normal_form()(model)
     assert dict(next(iter(model.graph)).metadata_props) == {"mine": "kept"}
+
+
+def test_a_folded_weight_does_not_list_all_that_went_into_it() -> None:
+    """Along a chain such lists would grow with its square."""
+    chain = [node("Add", [f"w{at}", "one"], [f"w{at + 1}"]) for at in range(60)]
+    model = build([*chain, node("MatMul", ["x", "w60"], ["z"])], {"w0": normal(4, 3), "one": normal(1)}, (2, 4))
+    result = normalised(model)
+    assert [entry.op_type for entry in result.graph] == ["MatMul"]
+    weight = result.graph.initializers["w60"]
+    assert sum(len(entry) for entry in weight.metadata_props.values()) < 60
+    assert_agree(model, ir.to_proto(result), normal(2, 4))

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from perceptron_models import DIGITS, FAST, UNIFORM, inputs, perceptron, run_model, top1, weights_of
 
-from netsurgeon.passes.graph import NativeError, convert_version
+from netsurgeon.passes.graph import native
 from netsurgeon.passes.packing.pack_weights import PackWeights
 from netsurgeon.passes.packing.unpack_weights import packed_weights
 from netsurgeon.pipeline.compress import compress
@@ -63,11 +63,11 @@ def test_an_output_without_a_shape_is_raised_as_well() -> None:
 
 @pytest.mark.parametrize("failure", ["refuses", "changes the interface", "breaks"])
 def test_old_opset_that_cannot_be_raised_stays_unpacked(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = convert_version
+    convert = native.convert_version
 
     def fails(model: ir.Model, opset: int) -> ir.Model:
         if failure == "refuses":
-            raise NativeError("no adapter\nfor it")
+            raise native.NativeError("no adapter\nfor it")
         converted = convert(model, opset)
         if failure == "breaks":
             converted.graph[0].op_type = "Nonsense"

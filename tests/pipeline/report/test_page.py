@@ -29,6 +29,10 @@ VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect", "line", "ci
 OPTIONS: Any = {"method": "obs", "damping": 0.01, "uniform": True, "sparsity": 0.75}
 
 
+CONTROL = "\x1b[2J\x00\x07\x9b\u202e"
+"""Clears a terminal, rings it, and turns the direction of writing."""
+
+
 def network() -> ir.Model:
     """x (N, 32) to y by a Gemm; both have nasty names; and to e by an Einsum, which is declined."""
     rng = np.random.default_rng(0)
@@ -258,3 +262,19 @@ def test_a_browser_draws_it(page: str, chromium: list[str], tmp_path: Path, widt
         assert (pixels == colour).all(axis=2).sum() > 50
     edge = pixels[:, -8:]
     assert (edge == pixels[0, 0]).all(), "something is wider than the page"
+
+
+def test_control_characters_in_names_are_shown_escaped(tmp_path: Path) -> None:
+    model = network()
+    model.graph[2].name = f"second{CONTROL}"
+    model.graph[3].name = f"declined{CONTROL}"
+    model.graph.outputs[0].name = f"out{CONTROL}"
+    ir.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((80, 32)).astype(np.float32))
+    names = [str(tmp_path / name) for name in ("model.onnx", "data.npz", "small.onnx", "report.html")]
+    arguments = ["compress", names[0], "--data", names[1], "-o", names[2], "--report", names[3]]
+    assert run([*arguments, "--sparsity", "0.5", "--method", "magnitude", "--quiet"]) == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert [sign for sign in set(page) if not sign.isprintable() and sign != "\n"] == []
+    for name in ("second", "declined", "out"):
+        assert f"{name}\\x1b[2J\\x00\\x07\\x9b\\u202e" in page

@@ -1,12 +1,16 @@
 """What a run shows of a model: the shape of every value and small integers; the model stays as it is."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.runtime.observations import MOST_INTEGERS, VALUES_AT_ONCE, observe, tapped
-from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.runtime import observations
+from netsurgeon.pipeline.runtime.observations import MOST_INTEGERS, SMALL_RUN, VALUES_AT_ONCE, observe, tapped
+from netsurgeon.pipeline.runtime.session import Runtime, Session
 
 FEED = {"x": np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)}
 EXPONENTIAL = "(float[N, 4] x) => (float[N, 4] y) { n = Shape(x)\n h = Exp(x)\n y = Reshape(h, n) }"
@@ -45,6 +49,28 @@ def test_deep_graphs_are_seen_a_part_at_a_time() -> None:
     observation = observe(model, {"x": np.ones(2, np.float32)}, Runtime())
     assert set(observation.shapes) == {"x", *(f"h{index}" for index in range(depth + 1))}
     assert set(observation.shapes.values()) == {(2,)}
+
+
+@dataclasses.dataclass(frozen=True)
+class CountingRuntime(Runtime):
+    """Notes how many sessions were made."""
+
+    sessions: list[object] = dataclasses.field(default_factory=list)
+
+    def session(self, *arguments: Any, **options: Any) -> Session:
+        self.sessions.append(arguments)
+        return super().session(*arguments, **options)
+
+
+@pytest.mark.parametrize(("small", "sessions"), [(SMALL_RUN, 3), (0, 6)])
+def test_runs_of_small_values_grow(small: int, sessions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observations, "SMALL_RUN", small)
+    depth = 6 * VALUES_AT_ONCE - 1
+    nodes = "\n".join(f"h{index + 1} = Neg(h{index})" for index in range(depth))
+    model = network(f"(float[N] x) => (float[N] h{depth}) {{ h0 = Abs(x)\n {nodes} }}")
+    runtime = CountingRuntime()
+    assert len(observe(model, {"x": np.ones(2, np.float32)}, runtime).shapes) == depth + 2
+    assert len(runtime.sessions) == sessions
 
 
 def test_a_sequence_has_no_shape() -> None:
