@@ -639,8 +639,10 @@ def test_warnings_of_libraries_do_not_reach_the_terminal(desk: Desk) -> None:
     """
     (desk.folder / "warns.py").write_text(textwrap.dedent(text), "utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "netsurgeon.cli", "compare", desk.model, desk.model, "--data", desk.data]
-        + ["--metric", "warns:score", "--quiet"],
+        [
+            *(sys.executable, "-m", "netsurgeon.cli", "compare", desk.model, desk.model),
+            *("--data", desk.data, "--metric", "warns:score", "--quiet"),
+        ],
         cwd=desk.folder,
         env={key: value for key, value in os.environ.items() if key not in ("PYTHONWARNINGS", "NETSURGEON_DEBUG")},
         capture_output=True,
