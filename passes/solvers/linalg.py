@@ -77,8 +77,11 @@ def _in_working_type(solver: Callable[[Floats, Floats], Floats], matrix: Array, 
     """``solver(matrix, rows)`` in float32 for a wide matrix, unless that fails; else in float64."""
     if len(matrix) > SINGLE_COLUMNS:
         factor = in_range(matrix)
+        single = (
+            part.astype(np.float32) if factor == 1.0 else (factor * part).astype(np.float32) for part in (matrix, rows)
+        )
         with contextlib.suppress(FactorizationError):
-            return solver((factor * matrix).astype(np.float32), (factor * rows).astype(np.float32)).astype(np.float64)
+            return solver(*single).astype(np.float64)
     return np.asarray(solver(matrix, rows), np.float64)
 
 
