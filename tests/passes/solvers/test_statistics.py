@@ -245,9 +245,10 @@ def test_what_a_branch_has_lost_may_be_large() -> None:
     x, lost = rows(1, 40, 3), rows(1, 40, 2, seed=1) * np.float32(2.0**100)
     moments = Moments(1, 3, paired=False)
     moments.update(x, None, lost)
-    found = moments.statistics(centred=False)
-    expected = np.swapaxes(lost.astype(np.float64), 1, 2) @ x.astype(np.float64) / 40
-    np.testing.assert_allclose(found.residual_cross, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    found = moments.statistics(centred=False).residual_cross
+    assert found is not None
+    expected: Array = np.swapaxes(lost.astype(np.float64), 1, 2) @ x.astype(np.float64) / 40
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])

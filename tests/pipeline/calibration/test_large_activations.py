@@ -10,6 +10,8 @@ import pytest
 import netsurgeon
 from netsurgeon.passes.solvers import DAMPINGS, Moments, Problem, choose_damping, prune, trial
 from netsurgeon.passes.solvers.quick_refit import quick_refit
+from netsurgeon.pipeline.compress import Compression
+from netsurgeon.pipeline.runtime import Runtime
 
 
 def network(exponent: int) -> onnx.ModelProto:
@@ -33,7 +35,7 @@ def inputs() -> np.ndarray:
     return np.random.default_rng(1).standard_normal((100, 4, 4, 4)).astype(np.float32)
 
 
-def compressed(exponent: int, **options: Any) -> tuple[netsurgeon.pipeline.compress.Compression, dict[str, np.ndarray]]:
+def compressed(exponent: int, **options: Any) -> tuple[Compression, dict[str, np.ndarray]]:
     result = netsurgeon.compress(network(exponent), inputs(), values="float32", pack=False, **options)
     constants = {name: value.const_value for name, value in result.model.graph.initializers.items()}
     return result, {name: constant.numpy() for name, constant in constants.items() if constant is not None}
@@ -95,6 +97,6 @@ def test_a_damping_is_chosen_where_no_error_can_be_told() -> None:
 
 
 def test_the_network_computes_the_same_at_any_scale() -> None:
-    sessions = [netsurgeon.pipeline.compress.Runtime().session(ir.from_proto(network(at))) for at in (0, 90)]
+    sessions = [Runtime().session(ir.from_proto(network(at))) for at in (0, 90)]
     one, other = (session.run({"x": inputs()})["y"] for session in sessions)
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
