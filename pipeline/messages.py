@@ -19,6 +19,7 @@ CODES: Mapping[str, str] = {
     "images-unlabelled": "All images lie in one folder, which is therefore not taken for a class.",
     "initializers-fixed": "Initializers that were graph inputs as well are constants now.",
     "layers-emptied": "Layers have lost every weight.",
+    "layers-unmeasured": "Layers whose inputs overflow were left as they are.",
     "machine-busy": "Other programs took processor time while models were timed.",
     "metric-nan": "The user's metric gives NaN for a model.",
     "model-fails": "A changed model cannot be loaded or run in ONNX Runtime.",

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import is_constant, optional_input, present, tensor
 from netsurgeon.passes.layers.layer import Layer, draw
-from netsurgeon.passes.solvers import Array, Moments, Rows
+from netsurgeon.passes.solvers import Array, Moments, Rows, needs_float64
 
 _POOLS = ("GlobalAveragePool", "AveragePool", "ReduceMean")
 _KEEP_ORDER = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
@@ -77,6 +77,8 @@ class PooledMap:
         positions = np.moveaxis(x, left[1], -1).reshape(len(x), -1, layer.columns).astype(np.float32)
         if positions.shape[1] < 2:
             return None
+        if needs_float64(positions):
+            positions = positions.astype(np.float64)
         # The spread of the map around its mean is what the mean of few inputs cannot show: it becomes the ridge.
         rows = (positions - positions.mean(axis=1, keepdims=True)).reshape(-1, layer.columns)
         if np.vdot(rows, rows) <= ROUNDING * np.vdot(positions, positions):

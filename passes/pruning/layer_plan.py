@@ -73,12 +73,14 @@ class Outcome:
         samples: rows its statistics were taken from.
         varied: whether they differed.
         seconds: time the solver took.
+        measured: whether there were statistics; a layer whose inputs overflow is left as it is.
     """
 
     damping: float
     samples: int
     varied: bool
     seconds: float
+    measured: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

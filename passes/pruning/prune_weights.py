@@ -67,10 +67,12 @@ class PruneWeights(ir.passes.InPlacePass):
         centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
         dense = layer.matrix()
         weight = plan.removed_slices.without_rows(dense) if plan.removed_slices else dense
+        statistics = moments.statistics(plan.removed_slices, centred=centred)
+        if not statistics.is_finite:
+            return _left_alone(layer, dense, plan, statistics.count)
         damping = plan.damping
         if damping is None:
             damping = self._choose_damping(weight, plan, moments, centred)
-        statistics = moments.statistics(plan.removed_slices, centred=centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
             pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
@@ -107,6 +109,14 @@ def _is_left_sparse(plan: LayerPlan, weight: Array) -> bool:
     """Whether nothing is to go from a weight of which most is zero: a correction that filled it would cost bytes."""
     live = plan.removed_slices.live if plan.removed_slices else weight.size
     return bool(plan.keep >= live and np.count_nonzero(weight) < SPARSE * live)
+
+
+def _left_alone(layer: Layer, dense: Array, plan: LayerPlan, samples: int) -> Solution:
+    """A layer of whose inputs nothing is known keeps every weight but those of inputs that are gone."""
+    removed = plan.removed_slices
+    weight = dense if removed is None else np.where(removed.columns[:, None, :], 0.0, dense)
+    layer.write(weight)
+    return Solution(weight, None, Outcome(damping=0.0, samples=samples, varied=True, seconds=0.0, measured=False))
 
 
 def _kept(plan: LayerPlan, weight: Array) -> int:

@@ -8,7 +8,7 @@ from netsurgeon.passes.solvers.masks import Pattern
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
 from netsurgeon.passes.solvers.parallel import single_threaded
 from netsurgeon.passes.solvers.problem import Problem, energy
-from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics
+from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics, needs_float64
 
 __all__ = [
     "AMPLE",
@@ -32,6 +32,7 @@ __all__ = [
     "correct",
     "curve",
     "energy",
+    "needs_float64",
     "owned",
     "prune",
     "single_threaded",

@@ -71,6 +71,7 @@ def choose_damping(weight: Array, fit: Statistics, held_out: Statistics, keep: i
             errors.append(linalg.quadratic_error(refitted, target_moments(weight, held_out), held_out.gram))
         except FactorizationError:
             errors.append(np.inf)
+    errors = [error if np.isfinite(error) else np.inf for error in errors]
     # The errors lack a constant, the energy of the dense output: the least of them is minus what a refit explains.
     explained = abs(min(errors))
     limit = min(errors) + NEAR_TIE * explained

@@ -20,6 +20,8 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.floating]
 SINGLE_COLUMNS = 2048
+RANGE = (1e-12, 1e12)
+"""Diagonals of Hessians whose squares float32 holds with room to spare."""
 BATCH_COLUMNS = 64
 """Up to this width rows are refitted in one stacked solve; wider ones row by row."""
 
@@ -74,9 +76,24 @@ def _solve_rows(matrix: Floats, rows: Floats) -> Floats:
 def _in_working_type(solver: Callable[[Floats, Floats], Floats], matrix: Array, rows: Array) -> Array:
     """``solver(matrix, rows)`` in float32 for a wide matrix, unless that fails; else in float64."""
     if len(matrix) > SINGLE_COLUMNS:
+        factor = in_range(matrix)
+        single = (
+            part.astype(np.float32) if factor == 1.0 else (factor * part).astype(np.float32) for part in (matrix, rows)
+        )
         with contextlib.suppress(FactorizationError):
-            return solver(matrix.astype(np.float32), rows.astype(np.float32)).astype(np.float64)
+            return solver(*single).astype(np.float64)
     return np.asarray(solver(matrix, rows), np.float64)
+
+
+def in_range(hessian: Array) -> float:
+    """What to multiply a Hessian and its target by so that float32 holds their products: a power of two, mostly 1.
+
+    The solution is the same, and where the factor is 1 so is every bit on the way.
+    """
+    largest = float(np.einsum("...ii->...i", hessian).max(initial=0.0))
+    if not np.isfinite(largest) or largest == 0.0 or RANGE[0] <= largest <= RANGE[1]:
+        return 1.0
+    return float(2.0 ** -np.frexp(largest)[1])
 
 
 def refit(target: Array, hessian: Array, mask: Mask) -> Array:

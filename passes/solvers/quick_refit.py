@@ -39,5 +39,7 @@ def largest_scaled(problem: Problem, keep: int) -> Mask:
 
 def iterate(problem: Problem, mask: Mask, steps: int) -> Array:
     """The weights of a mask after some steps of conjugate gradients, in float32: exact enough for a trial."""
-    target, hessian, start = (a.astype(np.float32) for a in (problem.target, problem.hessian, problem.weight))
+    factor = linalg.in_range(problem.hessian)
+    scaled = (factor * problem.target, factor * problem.hessian, problem.weight)
+    target, hessian, start = (array.astype(np.float32) for array in scaled)
     return linalg.refit_iterative(target, hessian, start, mask, steps).astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ DOUBLE_LIMIT = 2048
 """Wider Hessians are accumulated in float32: half the memory, and damping is far above the rounding."""
 ROUNDING = 1e-12
 """An input whose variance is no more than this share of its squared mean is constant."""
+LARGE, SMALL = 1e14, 1e-14
+"""Float32 holds sums of 10^10 squares of numbers between them; where a batch's largest is none, float64 takes over."""
 FEWEST_TO_TELL = 32
 """With fewer samples no input is called dead: one that fires in one sample out of ten is easily missed."""
 
@@ -52,6 +55,12 @@ class Statistics:
     varies: bool = True
     removed_inputs: npt.NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
     ridge: Array | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the layer can be measured: where numbers have overflowed nothing is known of it."""
+        moments = (self.gram, self.cross, self.residual_cross, self.dense_mean, self.current_mean, self.residual_mean)
+        return all(bool(np.isfinite(moment).all()) for moment in moments if moment is not None)
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:
@@ -128,9 +137,12 @@ class Moments:
             current: where paired, the current ones, of the same shape.
             residual: what the output misses, see `Statistics`, (groups, samples, rows); in every batch or in none.
         """
-        now = dense if current is None else current
         if dense.shape[1] == 0:
             return
+        if any(side is not None and needs_float64(side) for side in (dense, current, residual)):
+            dense, current, residual = (_widened(side) for side in (dense, current, residual))
+            self._widen()
+        now = dense if current is None else current
         if self._origin is None:
             self._origin = (dense.mean(axis=1), now.mean(axis=1))
         y = now - self._origin[1][:, None]
@@ -145,6 +157,11 @@ class Moments:
         if residual is not None:
             self._residual = _added(self._residual, (_products(residual, y), _totals(residual)))
         self.count += dense.shape[1]
+
+    def _widen(self) -> None:
+        """Go on in float64, whatever the width."""
+        self._gram = self._gram.astype(np.float64, copy=False)
+        self._cross = self._cross.astype(np.float64, copy=False) if self.paired else self._gram
 
     def merged(self, other: Moments) -> Moments:
         """The moments of both sets of samples.
@@ -212,6 +229,16 @@ class Moments:
             if not centred:
                 _add_outer(moment[g], means[0][g], means[1][g])
         return moment
+
+
+def needs_float64(rows: npt.NDArray[np.floating]) -> bool:
+    """Whether float32 cannot hold sums of the squares, because they are too large or vanish."""
+    largest = float(max(rows.max(), -rows.min())) if rows.size else 0.0
+    return largest > LARGE or 0.0 < largest < SMALL
+
+
+def _widened(rows: Any) -> Any:
+    return None if rows is None else rows.astype(np.float64)
 
 
 def _add_outer(matrix: Array, x: Array, y: Array) -> None:

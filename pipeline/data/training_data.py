@@ -23,7 +23,7 @@ from netsurgeon.pipeline.data.array_files import array_files
 from netsurgeon.pipeline.data.array_rows import read_headers
 from netsurgeon.pipeline.data.images import PictureOptions, check_fits
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.limits import in_words, open_regular
+from netsurgeon.pipeline.data.limits import check_bytes, in_words, open_regular
 from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
 
@@ -156,6 +156,8 @@ def _open(files: Sequence[Path], spec: InputSpec, pictures: PictureOptions) -> E
         return _pixels(_read_idx(files[0], 3), _read_idx(files[1], 1), str(files[0]), spec, pictures)
     (path,) = files
     if path.suffix.lower() == ".npz" and {"x", "y"} <= _names(path):
+        size = sum(header.nbytes for header in read_headers(path).values())
+        check_bytes(size, str(path), "give pictures in class folders, or a part of them")
         with np.load(path, allow_pickle=False) as archive:
             return _pixels(archive["x"], archive["y"], str(path), spec, pictures)
     decoded = not array_files(path)

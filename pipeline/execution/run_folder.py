@@ -215,8 +215,10 @@ class Solutions(MutableMapping[str, Solution]):
         arrays = self._work.arrays(self._place(layer))
         if arrays is None:
             raise KeyError(layer)
-        damping, samples, varied, seconds = arrays["outcome"].tolist()
-        outcome = Outcome(damping=damping, samples=int(samples), varied=bool(varied), seconds=seconds)
+        damping, samples, varied, seconds, measured = arrays["outcome"].tolist()
+        outcome = Outcome(
+            damping=damping, samples=int(samples), varied=bool(varied), seconds=seconds, measured=bool(measured)
+        )
         logger.debug("layer %s: solution taken from the run folder", layer)
         return Solution(arrays["weight"], arrays.get("shift"), outcome)
 
@@ -227,7 +229,7 @@ class Solutions(MutableMapping[str, Solution]):
         outcome = solution.outcome
         arrays = {
             "weight": solution.weight,
-            "outcome": np.array([outcome.damping, outcome.samples, outcome.varied, outcome.seconds]),
+            "outcome": np.array([outcome.damping, outcome.samples, outcome.varied, outcome.seconds, outcome.measured]),
         }
         arrays |= {} if solution.shift is None else {"shift": solution.shift}
         self._work.keep_arrays(self._place(layer), arrays)

@@ -99,7 +99,9 @@ def prune_segments(
         free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
         roundings += round_weights(current, free, _stored_type(options))
         round_weights(current, _own_biases(done), _stored_type(options))
-    return Pruned(outcomes, tuple(roundings), (*_too_few(dense, outcomes), *_unvaried(outcomes)))
+    return Pruned(
+        outcomes, tuple(roundings), (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
+    )
 
 
 def _own_biases(layers: Sequence[Layer]) -> list[str]:
@@ -122,6 +124,17 @@ def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[Messa
             "their correction leans on damping; more calibration inputs would help",
             "few-samples",
             layers=short,
+        )
+
+
+def _unmeasured(outcomes: Mapping[str, Outcome]) -> Iterator[Message]:
+    names = [name for name, outcome in outcomes.items() if not outcome.measured]
+    if names:
+        yield Message(
+            f"no weight was removed from {_listed(names)}: the inputs overflow once the layers before are pruned, so "
+            "that nothing can be measured there",
+            "layers-unmeasured",
+            layers=names,
         )
 
 

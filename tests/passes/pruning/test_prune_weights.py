@@ -255,3 +255,27 @@ def test_nothing_kept_leaves_the_mean() -> None:
     assert nonzeros(model) == 0
     after = run(model, x)
     np.testing.assert_allclose(after, np.broadcast_to(means(before)[:, None, None], after.shape), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_layer_whose_inputs_overflow_is_left_alone(value: float) -> None:
+    model = gemm()
+    layer, x = layer_of(model), inputs(model)
+    before, x[3, 2] = layer.matrix(), value
+    with np.errstate(invalid="ignore"):
+        surgery = PruneWeights({"layer": LayerPlan(30)}, {"layer": moments_of(layer, x)})
+        surgery(model)
+    assert not surgery.outcomes["layer"].measured
+    np.testing.assert_array_equal(layer_of(model).matrix(), before)
+    assert prune(model, inputs(model), LayerPlan(30)).outcomes["layer"].measured
+
+
+def test_a_layer_that_is_left_alone_loses_the_inputs_that_are_gone() -> None:
+    model = gemm()
+    layer, x = layer_of(model), inputs(model)
+    before, x[3, 2] = layer.matrix(), np.inf
+    gone = np.arange(layer.columns)[None] == 1
+    plan = LayerPlan(30, removed_slices=RemovedSlices(gone, np.zeros((1, layer.rows), bool)))
+    with np.errstate(invalid="ignore"):
+        PruneWeights({"layer": plan}, {"layer": moments_of(layer, x)})(model)
+    np.testing.assert_array_equal(layer_of(model).matrix(), np.where(gone[:, None], 0.0, before))

@@ -222,3 +222,39 @@ def test_what_is_gone_is_dead_whatever_the_samples_tell(count: int) -> None:
     moments.update(np.random.default_rng(0).standard_normal((1, count, 3)).astype(np.float32))
     found = moments.statistics(centred=True).without(np.array([[False, True, False]]))
     assert found.dead.tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize("exponent", [60, 100, 126])
+@pytest.mark.parametrize("limit", [0, 2048])
+@pytest.mark.parametrize("paired", [False, True])
+def test_sums_that_float32_cannot_hold_are_taken_in_float64(
+    exponent: int, limit: int, paired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of wide layers, whose sums are float32 else, and from a batch in the middle on."""
+    monkeypatch.setattr(statistics, "DOUBLE_LIMIT", limit)
+    dense, current = (rows(2, 60, 5, seed) * np.float32(2.0**-3) for seed in (1, 2))
+    dense[:, 30:] *= np.float32(2.0**exponent)
+    current[:, 30:] *= np.float32(2.0**exponent)
+    assert np.isfinite(dense).all()
+    found = stream(dense, current if paired else None, [10, 20, 40]).statistics(centred=False)
+    assert found.is_finite
+    assert_same(found, direct(dense, current if paired else dense, centred=False))
+
+
+def test_what_a_branch_has_lost_may_be_large() -> None:
+    x, lost = rows(1, 40, 3), rows(1, 40, 2, seed=1) * np.float32(2.0**100)
+    moments = Moments(1, 3, paired=False)
+    moments.update(x, None, lost)
+    found = moments.statistics(centred=False).residual_cross
+    assert found is not None
+    expected: Array = np.swapaxes(lost.astype(np.float64), 1, 2) @ x.astype(np.float64) / 40
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_numbers_that_have_overflowed_cannot_be_measured(value: float) -> None:
+    x = rows(1, 40, 3)
+    assert stream(x, None, []).statistics(centred=True).is_finite
+    x[0, 7, 1] = value
+    with np.errstate(invalid="ignore"):
+        assert not stream(x, None, []).statistics(centred=True).is_finite

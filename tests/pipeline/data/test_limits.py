@@ -280,6 +280,17 @@ def test_a_training_file_that_unpacks_to_more_is_refused(tmp_path: Path, monkeyp
         open_training_data(tmp_path, "x", (1, 28, 28), PictureOptions(channels="grey"))
 
 
+def test_training_pictures_that_memory_does_not_hold_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "train.npz", x=np.zeros((9, 28, 28), np.uint8), y=np.zeros(9, np.int64))
+    grey = PictureOptions(channels="grey")
+    assert open_training_data(tmp_path, "x", (1, 28, 28), grey).train.count == 9
+    monkeypatch.setattr(limits, "MOST_BYTES", 7000)
+    with pytest.raises(InputError, match=r"would take 7\.13 KB of memory, at most 7 KB"):
+        open_training_data(tmp_path, "x", (1, 28, 28), grey)
+
+
 def test_sizes_in_words() -> None:
     sizes = (0, 999, 1000, 3_900_000, 4 * 10**9, 12 * 10**12, 10**400)
     words = ["0 bytes", "999 bytes", "1 KB", "3.9 MB", "4 GB", "12 TB", "more than 1,000,000 TB"]

@@ -14,6 +14,7 @@ from PIL import Image
 from netsurgeon.passes import solvers
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.methods import METHODS
+from netsurgeon.passes.solvers.statistics import Statistics
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.errors import CheckFailedError
@@ -175,6 +176,18 @@ def test_a_failed_factorisation_names_layer_and_damping(monkeypatch: pytest.Monk
         CheckFailedError, match=r"layer 'first', damping [0-9.e-]+: the damped Hessian .*: give a larger"
     ):
         compress(perceptron(), inputs(), sparsity=0.5)
+
+
+def test_a_layer_that_cannot_be_measured_is_left_alone_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Statistics, "is_finite", property(lambda statistics: statistics.gram.shape[-1] != 64))
+    result = compress(perceptron(), inputs(), sparsity=0.5, keep_unread=True, values="float32", **UNIFORM)
+    weights, dense = weights_of(result.model), weights_of(ir.from_proto(perceptron()))
+    np.testing.assert_array_equal(weights["w2"], dense["w2"])
+    assert np.count_nonzero(weights["w1"]) == weights["w1"].size // 2
+    (warning,) = (warning for warning in result.report.warnings if warning.code == "layers-unmeasured")
+    assert warning.data == {"layers": ["second"]}
+    assert "no weight was removed from layer second: the inputs overflow" in warning
+    assert [layer.sparsity for layer in result.report.layers] == [0.5, 0.0]
 
 
 def test_layers_whose_input_never_varied_are_named() -> None:
