@@ -9,6 +9,7 @@ from typing import Any
 CODES: Mapping[str, str] = {
     "answers-alike": "The dense model's answers hardly vary over the inputs, so that agreement with it says little.",
     "batch-skipped": "A batch size was not timed: the model's batch is fixed to another one.",
+    "batch-unusable": "Samples are run one by one: the model cannot use the batch that it declares.",
     "bound-ends": "The error bound ends at a node for which no constant is known.",
     "dimensions-freed": "Negative dimensions were taken for free ones.",
     "file-grew": "The compressed file is larger than the dense one.",
@@ -24,6 +25,7 @@ CODES: Mapping[str, str] = {
     "metric-nan": "The user's metric gives NaN for a model.",
     "model-fails": "A changed model cannot be loaded or run in ONNX Runtime.",
     "more-removed": "More weights went than were asked for: units without a reader went with them.",
+    "no-batch-axis": "Axis 0 of the inputs is no batch: every feed is one sample.",
     "no-normal-form": "The model could not be brought into normal form and is left as it is.",
     "nodes-sorted": "Nodes stood before what they read and were put in order.",
     "normal-form-undone": "The normal form did not give the same outputs and was undone.",

@@ -10,8 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of the model: its shape has None for a dynamic axis, and is None where the rank is unknown."""
+    """One input of the model: its shape has None for a dynamic axis, and is None where the rank is unknown.
+
+    A free axis 0 counts samples, unless `has_batch` is False: then one feed is one sample, whatever its length.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...] | None
+    has_batch: bool = True

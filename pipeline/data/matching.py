@@ -103,6 +103,8 @@ def _describe(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Shard:
     roles = {spec.name: _role(shapes[spec.name], spec, origin) for spec in specs}
     if "feeds" in roles.values():
         return _enumerated(shapes, roles, origin)
+    if not any(spec.has_batch for spec in specs):
+        return _one_feed(shapes, origin)
     return _stacked(shapes, roles, specs, origin)
 
 
@@ -132,6 +134,8 @@ def _role(shape: Shape, spec: InputSpec, origin: str) -> Role:
     """How an array stands to the model: samples along axis 0, exactly one feed's worth, or one axis more."""
     if spec.shape is None:
         return "rows" if shape else "exact"
+    if not spec.has_batch and _fits(shape, spec.shape):
+        return "exact"
     if len(shape) == len(spec.shape) and _fits(shape[1:], spec.shape[1:]):
         return "exact" if shape[:1] == spec.shape[:1] else "rows"
     if shape and _fits(shape[1:], spec.shape):

@@ -1,6 +1,5 @@
 """Accuracy and equality on inputs that calibration never saw."""
 
-from netsurgeon.pipeline.verification.class_outputs import class_outputs
 from netsurgeon.pipeline.verification.confidence import (
     DropEstimate,
     expected_drop,
@@ -13,6 +12,7 @@ from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.plausibility import examine_dense_model
 from netsurgeon.pipeline.verification.samples_by_options import open_by_options
+from netsurgeon.pipeline.verification.score_outputs import class_outputs
 from netsurgeon.pipeline.verification.scoring import Answers, load_metric
 from netsurgeon.pipeline.verification.splits import Inputs, open_inputs
 from netsurgeon.pipeline.verification.validation import Validation, check_labels, validate, validate_folds

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from perceptron_models import DIGITS, inputs, perceptron
 from PIL import Image
@@ -69,3 +70,54 @@ def test_pictures_and_classes_are_read_as_the_options_say(tmp_path: Path) -> Non
 def test_data_that_does_not_fit_the_model_is_refused() -> None:
     with pytest.raises(InputError):
         open_by_options(open_model(perceptron(), Runtime()), np.zeros((4, 31), np.float32), Options())
+
+
+def graph(text: str) -> Any:
+    kernel = "<float[1, 1, 5] k = {1, 2, 3, 2, 1}, int64[3] signal = {1, 1, -1}, int64[1] flat = {-1}, "
+    kernel += "int64[2] one = {1, 4}>"
+    return open_model(
+        ir.to_proto(ir.from_onnx_text(f'<ir_version: 8, opset_import: ["" : 17]> g {text.format(kernel)}')), Runtime()
+    )
+
+
+WAVE = "(float[L] x) => (float[L] y) {} {{ s = Reshape(x, signal) c = Conv<pads = [2, 2]>(s, k) y = Reshape(c, flat) }}"
+
+
+def test_a_signal_is_fed_whole_though_its_length_is_free() -> None:
+    """Cut into pieces of 32 entries it would lose what lies across the cuts, and every figure would flatter."""
+    wave = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    samples = open_by_options(graph(WAVE), {"x": wave}, Options())
+    (feed,) = samples.batches()
+    np.testing.assert_array_equal(feed["x"], wave)
+    assert samples.count == 1
+    assert [warning.code for warning in samples.warnings] == ["no-batch-axis"]
+
+
+def test_signals_of_several_lengths_are_a_sample_each(tmp_path: Path) -> None:
+    lengths = (100, 250, 70)
+    for number, length in enumerate(lengths):
+        np.save(tmp_path / f"{number}.npy", np.random.default_rng(number).standard_normal(length).astype(np.float32))
+    samples = open_by_options(graph(WAVE), tmp_path, Options())
+    assert [len(feed["x"]) for feed in samples.batches()] == list(lengths)
+    assert samples.count == 3
+
+
+def test_a_batch_that_the_graph_cannot_use_is_run_one_by_one() -> None:
+    text = "(float[N, 4] x) => (float[N, 4] y) {} {{ r = Reshape(x, one) y = Relu(r) }}"
+    samples = open_by_options(graph(text), inputs(20)[:, :4], Options())
+    assert [len(feed["x"]) for feed in samples.batches()] == [1] * 20
+    assert [warning.code for warning in samples.warnings] == ["batch-unusable"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(float[N, 4] x) => (float[N, 4] y) {} {{ y = Relu(x) }}",
+        "(float[N, 4] x) => (float[N, 4] y, float[1] z) {} {{ y = Relu(x) z = ReduceSum<keepdims = 0>(x, flat) }}",
+        "(float[N, 4] x) => (float[N, 4] y) {} {{ r = RandomNormalLike(x) y = Add(x, r) }}",
+    ],
+)
+def test_where_one_output_has_a_row_for_each_sample_axis_0_is_the_batch(text: str) -> None:
+    samples = open_by_options(graph(text), inputs(20)[:, :4], Options())
+    assert [len(feed["x"]) for feed in samples.batches()] == [20]
+    assert samples.warnings == ()

@@ -3,7 +3,7 @@
 import onnx_ir as ir
 import pytest
 
-from netsurgeon.pipeline.verification.class_outputs import class_outputs
+from netsurgeon.pipeline.verification.score_outputs import class_outputs
 
 
 def model(text: str, outputs: str = "float[N, 8] y", inputs: str = "float[N, 8] x") -> ir.Model:
