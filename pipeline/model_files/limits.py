@@ -7,12 +7,14 @@ cannot be caught. So what a file asks for is counted here first, without doing i
 from __future__ import annotations
 
 import collections
+import functools
 import heapq
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
+import onnx.defs
 import onnx_ir as ir
 from onnx import helper
 
@@ -39,6 +41,7 @@ def checked(proto: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[Me
             dimensions, or constants that become far larger than the file.
     """
     _check_expansion(proto, name)
+    _check_lists(proto, name)
     if not proto.graph.output:
         raise InputError(f"{name} has no outputs, so that nothing of it could be compared: name some in its graph")
     stored = {tensor.name for tensor in proto.graph.initializer}
@@ -125,6 +128,31 @@ def _check_expansion(proto: onnx.ModelProto, name: str) -> None:
                 f"{name} has {count[key]:,} nodes once its functions are inlined, expected at most {MOST_NODES:,}: "
                 "split it, or export it with fewer"
             )
+
+
+def _check_lists(proto: onnx.ModelProto, name: str) -> None:
+    """Refuse nodes with a gap in a list of inputs (Sum, Concat): ONNX Runtime reads through a null pointer there."""
+    for nodes in _node_lists(proto):
+        for node in nodes:
+            if "" not in node.input:
+                continue
+            fixed = _inputs_before_list(node.domain, node.op_type)
+            if fixed is not None and "" in node.input[fixed:]:
+                raise InputError(
+                    f"node {node.name or node.op_type!r} of {name} ({node.op_type}) has an input without a name in its "
+                    "list of inputs: leave it out"
+                )
+
+
+@functools.lru_cache
+def _inputs_before_list(domain: str, operator: str) -> int | None:
+    """How many inputs an operator has before those that may be any number; None where it has no such list."""
+    try:
+        schema = onnx.defs.get_schema(operator, domain="" if domain == "ai.onnx" else domain)
+    except onnx.defs.SchemaError:
+        return None
+    is_list = schema.inputs and schema.inputs[-1].option == onnx.defs.OpSchema.FormalParameterOption.Variadic
+    return len(schema.inputs) - 1 if is_list else None
 
 
 def _called(node: onnx.NodeProto) -> _Key:

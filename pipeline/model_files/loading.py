@@ -213,8 +213,9 @@ def _from_memory(model: ir.Model) -> tuple[ir.Model, None, int]:
         raise InputError(f"the model is not a valid ONNX model: {first_line(error)}") from error
     if any(note.code == "nodes-sorted" for note in checked(proto, "the model")[1]):
         raise InputError("the model has nodes before what they read: put them in order with model.graph.sort()")
-    mapped = _one_name_for_onnx(map_external_data(model.clone()))
-    return mapped, None, ir.to_proto(mapped).ByteSize()
+    constants = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+    outside = sum(constant.nbytes for constant in constants if isinstance(constant, ir.ExternalTensor))
+    return _one_name_for_onnx(map_external_data(model.clone())), None, proto.ByteSize() + outside
 
 
 def _deserialize(proto: onnx.ModelProto, name: str) -> tuple[ir.Model, list[Message]]:

@@ -60,6 +60,10 @@ def hidden_fill() -> onnx.ModelProto:
     return model([helper.make_node("F", ["x"], ["z"], domain="own")], {}, functions=[function])
 
 
+def gap(operator: str) -> onnx.ModelProto:
+    return model([helper.make_node(operator, ["x", "", "x"], ["z"], "list", axis=1)], {}, z=("n", "m"))
+
+
 def doubled(times: int) -> onnx.ModelProto:
     """A weight that Concat doubles again and again."""
     nodes = [helper.make_node("Concat", [f"w{at}"] * 2, [f"w{at + 1}"], axis=1) for at in range(times)]
@@ -91,6 +95,8 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: outer_product(2**15),
         "'outer' makes a constant of 4,294,967,296 bytes out of 262,144",
     ),
+    "a gap in a sum": (lambda: gap("Sum"), "node 'list' of the model .Sum. has an input without a name"),
+    "a gap in a join": (lambda: gap("Concat"), "node 'list' of the model .Concat. has an input without a name"),
     "doubling": (lambda: doubled(40), "makes a constant of"),
 }
 
