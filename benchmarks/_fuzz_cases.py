@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import logging
 import os
 import random
 import resource
@@ -32,7 +33,6 @@ BAD = ("bug", "died", "hung", "memory")
 CLASSES = (*GOOD, *BAD)
 ROWS = 24
 """Inputs of a case: fewer are judged with a warning, more take longer."""
-_KNOWN_LINES = ("warning: ", "note: ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,26 +148,30 @@ def _npy(array: np.ndarray[Any, Any], rng: random.Random) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)
     content = stream.getvalue()
-    if rng.random() < 0.5:
+    if rng.random() < 0.75:
         return content
     shape = tuple(rng.choice((*INTEGERS, ROWS, 6)) for _ in range(rng.choice((0, 1, 2, 2, 3, 40))))
     kind = rng.choice(("<f4", "<f4", "<f8", "|O", "<U5", "|V8", "<M8[s]", "|S0", "", "x", [("a", "<f4")], None))
     header = {"descr": kind, "fortran_order": rng.choice((True, False, 3)), "shape": rng.choice((shape, shape, 5, "x"))}
-    text = rng.choice((repr(header), repr(header), "(" * 300, "{}", "1" * 9000, "__import__('os')")).encode()
-    size = rng.choice((len(text), len(text), 0, 65535)).to_bytes(2, "little")
-    return b"\x93NUMPY" + rng.choice((b"\1\0", b"\1\0", b"\2\0", b"\xff\0")) + size + text + array.tobytes()
+    text = rng.choice((*(repr(header),) * 8, "(" * 300, "{}", "1" * 9000, "__import__('os')")).encode()
+    size = rng.choice((*(len(text),) * 8, 0, 65535)).to_bytes(2, "little")
+    return b"\x93NUMPY" + rng.choice((*(b"\1\0",) * 8, b"\2\0", b"\xff\0")) + size + text + array.tobytes()
 
 
 def _of_arrays(mutator: str, rng: random.Random, folder: Path, zoo: Path | None) -> Case:
     del zoo
     (folder / "model.onnx").write_bytes(seed_models()["dense"].SerializeToString())
     arrays = _arrays(rng)
-    data = rng.choice(("data.npz", "data.npz", "data.npy", "data.zip"))
+    data = rng.choice((*("data.npz",) * 4, *("data.npy",) * 2, "data.zip"))
     if data == "data.npy":
         content = _npy(next(iter(arrays.values())), rng)
     else:
         stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+        with (
+            zipfile.ZipFile(stream, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # of names that are there twice
             for name, array in (*arrays.items(), *list(arrays.items())[: rng.random() < 0.1]):
                 archive.writestr(f"{name or '_'}.npy".replace("\0", "_"), _npy(array, rng))
         content = stream.getvalue()
@@ -177,91 +181,114 @@ def _of_arrays(mutator: str, rng: random.Random, folder: Path, zoo: Path | None)
     return Case(mutator, ("compress", "model.onnx", "--data", data, "-o", "out.onnx", *options), "out.onnx")
 
 
-_OPTIONS = (
-    *(
-        "sparsity",
-        "trim",
-        "damping",
-        "max-drop",
-        "speedup",
-        "latency",
-        "max-size",
-        "max-macs",
-        "limit",
-        "seed",
-        "scale",
-    ),
-    *(
-        "mean",
-        "std",
-        "resize",
-        "crop",
-        "round-to",
-        "layer",
-        "exclude",
-        "pattern",
-        "method",
-        "values",
-        "metric",
-        "classes",
-    ),
-    *(
-        "provider",
-        "custom-ops",
-        "timings",
-        "threads",
-        "timed-batch",
-        "importance",
-        "save",
-        "mirror",
-        "pack",
-        "channels",
-    ),
+_NUMBERS = (
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "1",
+    "3",
+    "0.5",
+    "0.999999",
+    "1e400",
+    "1e-300",
+    "9" * 400,
+    "1_0",
+    "0x10",
+    "",
 )
-_WORDS = (
-    *("nan", "inf", "-1", "0", "1", "0.5", "1e400", "9" * 400, "1%", "-5%", "2:4", "0:0", "99999:1", "up-to:2", "a=b"),
-    *("fc=0.5", "*=0.9", "[", "**", "1,2,3", ",", "", "x", "1KB", "1e30GB", "5ms", "module:function", "os:getcwd", "."),
-    *("/dev/zero", "\x1b[31m", "ä", "100000x100000", "-1x5", "cuda", "top1", "float16", "obs", "random:1000000000000"),
+_TEXTS = (
+    "x",
+    "",
+    "[",
+    "**",
+    "*",
+    "a=b",
+    "n*=0.9",
+    "node_1=0.3",
+    "\x1b[31m",
+    "ä",
+    ".",
+    "/dev/zero",
+    "os:getcwd",
+    "a" * 300,
 )
-_SLOW = ("--speedup", "--latency", "--max-drop", "--max-size", "--max-macs")
-"""Options that start a search; a mutated one is rarely a goal that can be met."""
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("sparsity", "damping", "limit", "seed", "round-to", "threads", "timed-batch", "batch-size"), _NUMBERS
+    ),
+    **dict.fromkeys(("exclude", "layer", "metric", "classes", "custom-ops", "timings", "test"), _TEXTS),
+    **dict.fromkeys(("scale", "mean", "std", "resize", "crop", "channels"), (*_NUMBERS, "1,2,3", "1,nan", ",", "32x0")),
+    "trim": (*_NUMBERS, "up-to:0.5", "up-to:2", "up-to:", "0.9"),
+    "pattern": ("2:4", "0:0", "1:2", "3:4", "99999:100000", "4:2", "-1:2", "2:4:8", "x"),
+    "method": ("auto", "obs", "admm", "magnitude", "x"),
+    "values": ("float32", "float16", "codebook", "x"),
+    "importance": ("obs", "apoz", "energy", "x"),
+    "save": ("parameters", "macs", "latency", "x"),
+    "provider": ("cpu", "cuda", "x", "CPUExecutionProvider"),
+    **dict.fromkeys(
+        ("max-drop", "speedup", "latency", "max-size", "max-macs"), ("1%", "-5%", "nan", "1e30", "5ms", "1KB")
+    ),
+}
+"""Options of compress, and values for them of about the right kind."""
+_FLAGS = ("--uniform", "--keep-zeros", "--keep-unread", "--no-pack", "--mirror")
+
+
+def _options(rng: random.Random) -> list[str]:
+    options = []
+    for _ in range(rng.randint(1, 3)):
+        name = rng.choice(list(_OPTIONS))
+        options += [f"--{name}", rng.choice(_OPTIONS[name])]
+    return [*options, rng.choice(_FLAGS)] if rng.random() < 0.3 else options
 
 
 def _of_options(mutator: str, rng: random.Random, folder: Path, zoo: Path | None) -> Case:
     del zoo
-    (folder / "model.onnx").write_bytes(seed_models()["dense"].SerializeToString())
-    options = [text for _ in range(rng.randint(1, 3)) for text in (f"--{rng.choice(_OPTIONS)}", rng.choice(_WORDS))]
-    data, output = rng.choice((f"random:{ROWS}",) * 6 + _WORDS), rng.choice(("out.onnx",) * 6 + _WORDS)
-    arguments = ("compress", "model.onnx", "--data", data, "-o", output, "--quiet", "--sparsity", "0.5", *options)
+    (folder / "model.onnx").write_bytes(seed_models()[rng.choice(("dense", "picture", "residual"))].SerializeToString())
+    data = rng.choice((f"random:{ROWS}",) * 12 + ("random:0", "random:1", "random:-3", "random:1000000000000", *_TEXTS))
+    output = rng.choice(("out.onnx",) * 12 + ("", ".", "a/b/out.onnx", "out.txt", "/dev/full", "a\0b", "\x1b[31m.onnx"))
+    arguments = ("compress", "model.onnx", "--data", data, "-o", output, "--quiet", "--sparsity", "0.5", *_options(rng))
     return Case(mutator, arguments, "out.onnx" if output == "out.onnx" else None)
 
 
-_RECIPE = 'sparsity = 0.5\nmethod = "obs"\ndamping = 0.01\nseed = 3\n[layers]\n"n*" = 0.25\n'
+_RECIPE = 'sparsity = 0.5\nmethod = "obs"\nseed = 3\nlayer = ["n*=0.25"]\n'
+_TOML = (
+    *(
+        "0.25",
+        "1",
+        "-1",
+        "nan",
+        "-inf",
+        "1e400",
+        "9" * 5000,
+        "0x1F",
+        "true",
+        "1979-05-27",
+        '"x"',
+        '"\\u001b[31m"',
+        "''",
+    ),
+    *("[]", "[1, [2]]", '["a=0.5", "*=0.1"]', "{a = 1}", "[" * 3000, "{a=" * 2000, '"""', "[0.5, 0.5, 0.5]"),
+)
 
 
 def _of_recipe(mutator: str, rng: random.Random, folder: Path, zoo: Path | None) -> Case:
     del zoo
     (folder / "model.onnx").write_bytes(seed_models()["dense"].SerializeToString())
-    name = rng.choice((*_OPTIONS, "layers", "work", "data", '"\\u001b[31m"', "a.b.c")).replace("-", "_")
-    numbers = (*(str(number) for number in INTEGERS), "nan", "-inf", "1e400", "true", "9" * 5000, "1979-05-27", "0x1F")
-    words = (*numbers, '"x"', '"\\u001b"', "''", "[]", "[1, [2]]", "{a = 1}", "[" * 3000, "{a=" * 2000, '"""')
-    text = rng.choice((_RECIPE, "")) + rng.choice(
-        (f"{name} = {rng.choice(words)}\n", f"[{name}]\nx = {rng.choice(words)}\n")
-    )
-    content = mutate_bytes(text.encode(), rng) if rng.random() < 0.4 else text.encode()
-    (folder / "recipe.toml").write_bytes(content)
-    arguments = (
-        "compress",
-        "model.onnx",
-        "--data",
-        f"random:{ROWS}",
-        "-o",
-        "out.onnx",
-        "--quiet",
-        "--recipe",
-        "recipe.toml",
-    )
-    return Case(mutator, arguments, "out.onnx")
+    lines = _RECIPE.splitlines()
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        name = rng.choice((*_OPTIONS, "work", "data", "uniform", "keep-zeros", "a.b", '"\\u001b[31m"'))
+        plain = rng.choice(_OPTIONS.get(name, _TEXTS))
+        value = rng.choice((*_TOML, plain or "0", f'"{plain}"', f'"{plain}"', plain or "0"))
+        lines = [line for line in lines if not line.startswith(f"{name} =")]
+        lines.insert(
+            rng.randrange(len(lines) + 1), rng.choice((f"{name} = {value}",) * 5 + (f"[{name}]\nx = {value}",))
+        )
+    content = "\n".join(lines).encode()
+    (folder / "recipe.toml").write_bytes(mutate_bytes(content, rng) if rng.random() < 0.3 else content)
+    arguments = ("compress", "model.onnx", "--data", f"random:{ROWS}", "-o", "out.onnx", "--quiet")
+    return Case(mutator, (*arguments, "--recipe", "recipe.toml"), "out.onnx")
 
 
 @functools.cache
@@ -303,14 +330,15 @@ def packed_model() -> onnx.ModelProto:
 def _of_work(mutator: str, rng: random.Random, folder: Path, zoo: Path | None) -> Case:
     """Damaged records are made again: the model that is delivered has the bytes of a run that was left alone."""
     del zoo
-    files = dict(_finished_run())
+    whole = _finished_run()
+    files = dict(whole)
     records = sorted(name for name in files if name.startswith("work/"))
     for name in rng.sample(records, rng.choice((1, 1, 2, 3))):
         match rng.randrange(5):
             case 0:
                 del files[name]
             case 1:
-                files[name] = files[rng.choice(records)]
+                files[name] = whole[rng.choice(records)]
             case _:
                 files[name] = mutate_bytes(files[name], rng)
     if rng.random() < 0.1:
@@ -358,14 +386,18 @@ def _content(path: Path) -> bytes | None:
 
 def _run(arguments: tuple[str, ...], folder: Path) -> tuple[int, str]:
     """Exit code of a command line that runs in a folder, and what it writes to standard error."""
+    quiet = logging.NullHandler()  # as main does: what libraries log is not what the user is told
     with _captured() as stream, contextlib.chdir(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        logging.getLogger().addHandler(quiet)
         try:
             code = cli.run(list(arguments))
         except SystemExit as error:
             code, _ = 99, stream.write(f"SystemExit {error}")
         except BaseException:
             code, _ = 99, stream.write(traceback.format_exc())
+        finally:
+            logging.getLogger().removeHandler(quiet)
         stream.flush()
         stream.seek(0)
         return code, stream.read()
