@@ -14,11 +14,12 @@ import shutil
 import sys
 import tempfile
 import traceback
+import unicodedata
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import onnx
@@ -167,12 +168,11 @@ def _of_arrays(mutator: str, rng: random.Random, folder: Path, zoo: Path | None)
         content = _npy(next(iter(arrays.values())), rng)
     else:
         stream = io.BytesIO()
-        with (
-            zipfile.ZipFile(stream, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive,
-            warnings.catch_warnings(),
-        ):
+        packing = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+        twice = list(arrays.items())[: rng.random() < 0.1]
+        with zipfile.ZipFile(stream, "w", packing) as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of names that are there twice
-            for name, array in (*arrays.items(), *list(arrays.items())[: rng.random() < 0.1]):
+            for name, array in (*arrays.items(), *twice):
                 archive.writestr(f"{name or '_'}.npy".replace("\0", "_"), _npy(array, rng))
         content = stream.getvalue()
     (folder / data).write_bytes(mutate_bytes(content, rng) if rng.random() < 0.3 else content)
@@ -181,55 +181,26 @@ def _of_arrays(mutator: str, rng: random.Random, folder: Path, zoo: Path | None)
     return Case(mutator, ("compress", "model.onnx", "--data", data, "-o", "out.onnx", *options), "out.onnx")
 
 
-_NUMBERS = (
-    "nan",
-    "inf",
-    "-inf",
-    "-1",
-    "0",
-    "1",
-    "3",
-    "0.5",
-    "0.999999",
-    "1e400",
-    "1e-300",
-    "9" * 400,
-    "1_0",
-    "0x10",
-    "",
-)
-_TEXTS = (
-    "x",
-    "",
-    "[",
-    "**",
-    "*",
-    "a=b",
-    "n*=0.9",
-    "node_1=0.3",
-    "\x1b[31m",
-    "ä",
-    ".",
-    "/dev/zero",
-    "os:getcwd",
-    "a" * 300,
-)
+_SHARES = ("nan", "inf", "-1", "0", "1", "0.3", "0.5", "0.9", "0.999999", "1e400", "1e-300", "9" * 400, "")
+_COUNTS = ("-1", "0", "1", "2", "3", "8", "17", "1000", str(2**31), str(2**63), "9" * 400, "0x10", "1.5")
+_TEXTS = ("x", "[", "**", "*", "a=b", "n*=0.9", "node_1=0.3", "\x1b[31m", "ä", ".", "/dev/zero", "os:getcwd", "a" * 300)
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("sparsity", "damping", "limit", "seed", "round-to", "threads", "timed-batch", "batch-size"), _NUMBERS
-    ),
-    **dict.fromkeys(("exclude", "layer", "metric", "classes", "custom-ops", "timings", "test"), _TEXTS),
-    **dict.fromkeys(("scale", "mean", "std", "resize", "crop", "channels"), (*_NUMBERS, "1,2,3", "1,nan", ",", "32x0")),
-    "trim": (*_NUMBERS, "up-to:0.5", "up-to:2", "up-to:", "0.9"),
+    **dict.fromkeys(("sparsity", "damping", "scale"), _SHARES),
+    **dict.fromkeys(("limit", "seed", "round-to", "threads", "timed-batch", "batch-size", "label-offset"), _COUNTS),
+    **dict.fromkeys(("metric", "classes", "custom-ops", "timings", "test"), _TEXTS),
+    **dict.fromkeys(("mean", "std"), (*_SHARES, "1,2,3", "1,nan", ",")),
+    **dict.fromkeys(("resize", "crop"), _COUNTS),
+    "layer": ("n*=0.9", "node_1=0.3", "*=1", "*=-1", "*=nan", "[=0.5", "*", "=", "\x1b[31m=0.5"),
+    "exclude": ("*", "[", "node_1", "\x1b[31m", "**/*"),
+    "trim": (*_SHARES, "up-to:0.5", "up-to:2", "up-to:", "0.9"),
     "pattern": ("2:4", "0:0", "1:2", "3:4", "99999:100000", "4:2", "-1:2", "2:4:8", "x"),
-    "method": ("auto", "obs", "admm", "magnitude", "x"),
+    "method": ("auto", "obs", "admm", "magnitude", "lobs", "x"),
     "values": ("float32", "float16", "codebook", "x"),
-    "importance": ("obs", "apoz", "energy", "x"),
-    "save": ("parameters", "macs", "latency", "x"),
+    "importance": ("obs", "apoz", "magnitude", "x"),
+    "save": ("parameters", "macs", "x"),
     "provider": ("cpu", "cuda", "x", "CPUExecutionProvider"),
-    **dict.fromkeys(
-        ("max-drop", "speedup", "latency", "max-size", "max-macs"), ("1%", "-5%", "nan", "1e30", "5ms", "1KB")
-    ),
+    **dict.fromkeys(("max-drop", "speedup", "latency"), ("1%", "-5%", "nan", "1e30", "5ms", "1.1")),
+    **dict.fromkeys(("max-size", "max-macs"), ("1KB", "-1KB", "1e30GB", "nan", "100", "40M")),
 }
 """Options of compress, and values for them of about the right kind."""
 _FLAGS = ("--uniform", "--keep-zeros", "--keep-unread", "--no-pack", "--mirror")
@@ -246,13 +217,15 @@ def _options(rng: random.Random) -> list[str]:
 def _of_options(mutator: str, rng: random.Random, folder: Path, zoo: Path | None) -> Case:
     del zoo
     (folder / "model.onnx").write_bytes(seed_models()[rng.choice(("dense", "picture", "residual"))].SerializeToString())
-    data = rng.choice((f"random:{ROWS}",) * 12 + ("random:0", "random:1", "random:-3", "random:1000000000000", *_TEXTS))
-    output = rng.choice(("out.onnx",) * 12 + ("", ".", "a/b/out.onnx", "out.txt", "/dev/full", "a\0b", "\x1b[31m.onnx"))
-    arguments = ("compress", "model.onnx", "--data", data, "-o", output, "--quiet", "--sparsity", "0.5", *_options(rng))
+    data = rng.choice((f"random:{ROWS}",) * 60 + ("random:0", "random:1", "random:-3", "random:1000000000000", *_TEXTS))
+    output = rng.choice(("out.onnx",) * 40 + ("", ".", "a/b/out.onnx", "out.txt", "/dev/full", "a\0b", "\x1b[31m.onnx"))
+    arguments = ("compress", "model.onnx", "--data", data, "-o", output, "--quiet", *_options(rng))
+    if not any(goal in arguments for goal in ("--max-drop", "--speedup", "--latency", "--max-size", "--max-macs")):
+        arguments += ("--sparsity", "0.5")
     return Case(mutator, arguments, "out.onnx" if output == "out.onnx" else None)
 
 
-_RECIPE = 'sparsity = 0.5\nmethod = "obs"\nseed = 3\nlayer = ["n*=0.25"]\n'
+_RECIPE = 'sparsity = 0.5\nmethod = "obs"\nseed = 3\ndamping = 0.02\nlimit = 20\n'
 _TOML = (
     *(
         "0.25",
@@ -282,9 +255,8 @@ def _of_recipe(mutator: str, rng: random.Random, folder: Path, zoo: Path | None)
         plain = rng.choice(_OPTIONS.get(name, _TEXTS))
         value = rng.choice((*_TOML, plain or "0", f'"{plain}"', f'"{plain}"', plain or "0"))
         lines = [line for line in lines if not line.startswith(f"{name} =")]
-        lines.insert(
-            rng.randrange(len(lines) + 1), rng.choice((f"{name} = {value}",) * 5 + (f"[{name}]\nx = {value}",))
-        )
+        line = rng.choice((*[f"{name} = {value}"] * 5, f"[{name}]\nx = {value}"))
+        lines.insert(rng.randrange(len(lines) + 1), line)
     content = "\n".join(lines).encode()
     (folder / "recipe.toml").write_bytes(mutate_bytes(content, rng) if rng.random() < 0.3 else content)
     arguments = ("compress", "model.onnx", "--data", f"random:{ROWS}", "-o", "out.onnx", "--quiet")
@@ -296,29 +268,14 @@ def _finished_run() -> Mapping[str, bytes]:
     """Every file that a run with --work leaves, and the model it delivers."""
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         Path("model.onnx").write_bytes(seed_models()["wide"].SerializeToString())
-        code, words = _run(_WORK_COMMAND, Path(name))
+        code, words, _ = _run(_WORK_COMMAND, Path(name))
         if code:
             raise RuntimeError(f"the run of a valid model has failed: {words}")
         return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 
-_WORK_COMMAND = tuple(
-    [
-        "compress",
-        "model.onnx",
-        "--data",
-        "random:64",
-        "-o",
-        "out.onnx",
-        "--quiet",
-        "--sparsity",
-        "0.8",
-        "--method",
-        "obs",
-        "--work",
-        "work",
-    ]
-)
+_WORK_COMMAND = ("compress", "model.onnx", "--data", "random:64", "-o", "out.onnx", "--quiet", "--sparsity", "0.8")
+_WORK_COMMAND += ("--method", "obs", "--work", "work")
 
 
 @functools.cache
@@ -373,8 +330,8 @@ def attack(seed: int, number: int, folder: Path, zoo: Path | None = None, only: 
 def judge(case: Case, folder: Path) -> Verdict:
     """Run a command line in a folder and hold it to what is promised of every input."""
     before = _content(folder / "model.onnx")
-    code, words = _run(case.arguments, folder)
-    problem = _what_is_wrong(case, folder, code, words, before)
+    code, words, tables = _run(case.arguments, folder)
+    problem = _what_is_wrong(case, folder, code, words, before) or _control_signs(words + tables)
     if problem:
         return Verdict("memory" if "MemoryError" in words or "bad_alloc" in words else "bug", problem)
     return Verdict({0: "delivered", 1: "failed check", 2: "refused"}[code], words)
@@ -384,42 +341,40 @@ def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _run(arguments: tuple[str, ...], folder: Path) -> tuple[int, str]:
-    """Exit code of a command line that runs in a folder, and what it writes to standard error."""
+def _run(arguments: tuple[str, ...], folder: Path) -> tuple[int, str, str]:
+    """Exit code of a command line that runs in a folder, and what it writes to standard error and output."""
     quiet = logging.NullHandler()  # as main does: what libraries log is not what the user is told
-    with _captured() as stream, contextlib.chdir(folder), warnings.catch_warnings():
+    with _captured(1) as tables, _captured(2) as stream, contextlib.chdir(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger().addHandler(quiet)
         try:
             code = cli.run(list(arguments))
-        except SystemExit as error:
-            code, _ = 99, stream.write(f"SystemExit {error}")
         except BaseException:
             code, _ = 99, stream.write(traceback.format_exc())
         finally:
             logging.getLogger().removeHandler(quiet)
-        stream.flush()
-        stream.seek(0)
-        return code, stream.read()
+        return code, _text_of(stream), _text_of(tables)
 
 
 @contextlib.contextmanager
-def _captured() -> Iterator[Any]:
-    """What this process writes to standard error goes into a file, and to standard output nowhere."""
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace") as stream,
-        Path(os.devnull).open("w") as sink,
-    ):
-        kept = [(number, os.dup(number)) for number in (1, 2)]
-        os.dup2(sink.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
+def _captured(number: Literal[1, 2]) -> Iterator[IO[str]]:
+    """What this process writes to standard output (1) or error (2) goes into a file."""
+    redirect = contextlib.redirect_stdout if number == 1 else contextlib.redirect_stderr
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace") as stream:
+        copy = os.dup(number)
+        os.dup2(stream.fileno(), number)
         try:
-            with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(stream):
+            with redirect(stream):
                 yield stream
         finally:
-            for number, copy in kept:
-                os.dup2(copy, number)
-                os.close(copy)
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _text_of(stream: IO[str]) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
 
 
 def _what_is_wrong(case: Case, folder: Path, code: int, words: str, before: bytes | None) -> str | None:
@@ -432,8 +387,6 @@ def _what_is_wrong(case: Case, folder: Path, code: int, words: str, before: byte
         return words.strip()
     if not code and words:
         return f"words on the terminal of a run that succeeded: {words[-500:]!r}"
-    if any(ord(sign) < 32 and sign != "\n" for sign in words):
-        return f"control characters on the terminal: {words!r}"
     if _content(folder / "model.onnx") != before:
         return "the input file was changed"
     if case.output is None:
@@ -443,6 +396,12 @@ def _what_is_wrong(case: Case, folder: Path, code: int, words: str, before: byte
     if case.same_as is not None and (folder / case.output).read_bytes() != case.same_as:
         return "the delivered model is another one than that of a run that was left alone"
     return _what_is_wrong_with(folder / case.output, folder / "model.onnx")
+
+
+def _control_signs(text: str) -> str | None:
+    """Signs that a terminal would obey rather than show."""
+    signs = {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") and sign != "\n"}
+    return f"control characters on the terminal: {sorted(signs)} in {text[:500]!r}" if signs else None
 
 
 def _what_is_wrong_with(path: Path, dense: Path) -> str | None:

@@ -5,9 +5,9 @@
     python benchmarks/fuzz.py --seed 0 --case 1234               # one case again, with its command line and all it says
     python benchmarks/fuzz.py --keep build/fuzz                  # the inputs of cases that fail stay there
 
-A case is made from its seed and number alone and runs in a child process with limits of time and memory. It must end in
-a delivered model, which ONNX Runtime loads and which gives finite outputs where the dense one does, in a refusal or in a
-check that failed, both in one sentence. Everything else is a bug, and the exit code is then 1.
+A case is made from its seed and number alone and runs in a child process with limits of time and memory. It must end
+in a delivered model, which ONNX Runtime loads and which gives finite outputs where the dense one does, in a refusal, or
+in a check that failed, the last two in one sentence. Everything else is a bug, and the exit code is then 1.
 """
 
 from __future__ import annotations
