@@ -331,7 +331,7 @@ def judge(case: Case, folder: Path) -> Verdict:
     """Run a command line in a folder and hold it to what is promised of every input."""
     before = _content(folder / "model.onnx")
     code, words, tables = _run(case.arguments, folder)
-    problem = _what_is_wrong(case, folder, code, words, before) or _control_signs(words + tables)
+    problem = _what_is_wrong(case, folder, code, words, before) or control_signs(words + tables)
     if problem:
         return Verdict("memory" if "MemoryError" in words or "bad_alloc" in words else "bug", problem)
     return Verdict({0: "delivered", 1: "failed check", 2: "refused"}[code], words)
@@ -395,16 +395,16 @@ def _what_is_wrong(case: Case, folder: Path, code: int, words: str, before: byte
         return "a model was written by a run that failed" if (folder / case.output).exists() else None
     if case.same_as is not None and (folder / case.output).read_bytes() != case.same_as:
         return "the delivered model is another one than that of a run that was left alone"
-    return _what_is_wrong_with(folder / case.output, folder / "model.onnx")
+    return fault_of_model(folder / case.output, folder / "model.onnx")
 
 
-def _control_signs(text: str) -> str | None:
+def control_signs(text: str) -> str | None:
     """Signs that a terminal would obey rather than show."""
     signs = {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") and sign != "\n"}
     return f"control characters on the terminal: {sorted(signs)} in {text[:500]!r}" if signs else None
 
 
-def _what_is_wrong_with(path: Path, dense: Path) -> str | None:
+def fault_of_model(path: Path, dense: Path) -> str | None:
     """Whether a delivered model loads in ONNX Runtime, and gives finite outputs where the dense one does."""
     try:
         small = _session(path)
