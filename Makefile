@@ -28,7 +28,7 @@ DEMO := build/demo
 WEB := onnxruntime-web@1.30.0
 WEB_STAMP := build/runtimes/.installed
 
-.PHONY: demo test test-runtimes lint types docs operators messages schema package-links clean
+.PHONY: demo test test-runtimes fuzz lint types docs operators messages schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -51,6 +51,10 @@ test: lint types docs
 # installs; onnxruntime-web (33 MB) is fetched by npm, here only. What is not there is skipped, and named.
 test-runtimes: $(DEV_STAMP) $(WEB_STAMP)
 	$(BIN)/pytest tests/passes/packing/test_runtimes.py
+
+# Mutated models, arrays, recipes, options and work folders, for two minutes: benchmarks/README.md.
+fuzz: $(DEV_STAMP)
+	$(BIN)/python benchmarks/fuzz.py --minutes 2 --seed $(or $(SEED),0) --keep build/fuzz
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check

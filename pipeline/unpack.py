@@ -18,7 +18,8 @@ def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[s
         Names of the weights that were unpacked.
 
     Raises:
-        InputError: the model cannot be read or loaded or holds no packed weights, or the output cannot be written.
+        InputError: the model cannot be read or loaded or holds no packed weights or damaged ones, or the output cannot
+            be written.
         CheckFailedError: ONNX Runtime cannot load the result; nothing was written.
     """
     output = Path(output)
@@ -31,5 +32,11 @@ def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[s
     check_loads(original, path, runtime)
     plain = original.clone()
     UnpackWeights()(plain)
+    damaged = packed_weights(plain)
+    if damaged:
+        raise InputError(
+            f"{path or 'the model'} holds the packed weight {damaged[0]!r}, which cannot be unpacked: the file is "
+            "damaged, compress the model again"
+        )
     save_model(plain, output, runtime.session)
     return names

@@ -26,15 +26,14 @@ class UnpackWeights(ir.passes.InPlacePass):
     chain's nodes and helper initializers go. A chain is a node of the main graph whose name says that it unpacks its
     own output and whose every ancestor is one of the chain's operators on initializers; how they are put together is
     not looked at, so that chains of earlier versions are unpacked, too. Anything else stays: a node that bears the mark
-    but depends on an input of the graph, or gives an output of it, is left as it is.
+    but depends on an input of the graph, or gives an output of it, is left as it is, and so is a chain whose numbers
+    are damaged, so that it gives no weight.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Unpack every packed weight of the main graph."""
-        chains = unpacking_chains(model.graph)
-        for chain in chains:
-            _unpack(model.graph, chain)
-        return ir.passes.PassResult(model, modified=bool(chains))
+        unpacked = [_unpack(model.graph, chain) for chain in unpacking_chains(model.graph)]
+        return ir.passes.PassResult(model, modified=any(unpacked))
 
 
 def packed_weights(model: ir.Model) -> list[str]:
@@ -83,9 +82,13 @@ def _is_unpacking(node: ir.Node) -> bool:
     )
 
 
-def _unpack(graph: ir.Graph, chain: Sequence[ir.Node]) -> None:
+def _unpack(graph: ir.Graph, chain: Sequence[ir.Node]) -> bool:
+    """Put a weight in place of its chain; whether there was one."""
     packed = chain[-1].outputs[0]
-    tensor = ir.tensor(_evaluate(chain), name=packed.name)
+    try:
+        tensor = ir.tensor(_evaluate(chain), name=packed.name)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return False  # NumPy's words for places beyond the weight, shapes that do not fit, attributes that are missing
     plain = ir.val(packed.name, const_value=tensor, metadata_props=dict(packed.metadata_props))
     plain.doc_string = packed.doc_string
     packed.replace_all_uses_with(plain)
@@ -99,6 +102,7 @@ def _unpack(graph: ir.Graph, chain: Sequence[ir.Node]) -> None:
             if value.is_initializer() and not value.uses() and not value.is_graph_output():
                 graph.initializers.pop(str(value.name), None)
     graph.register_initializer(plain)
+    return True
 
 
 def _evaluate(chain: Sequence[ir.Node]) -> Array:

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from packed_models import packed_before, sparse
+from packed_models import model_of, packed_before, sparse
 from plain_models import DENSE, DIGITS, TEST
 
+from netsurgeon.passes.packing.pack_weights import PackWeights
 from netsurgeon.passes.packing.unpack_weights import packed_weights
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import InputError
@@ -77,3 +78,17 @@ def test_a_file_of_an_earlier_version_is_unpacked_and_compressed_again(tmp_path:
     inputs = {"x": np.random.default_rng(0).standard_normal((60, 60)).astype(np.float32)}
     again = compress(tmp_path / "old.onnx", inputs, keep_zeros=True, values="float32").model
     assert packed_weights(again) == ["w"]
+
+
+def test_damaged_packed_weights_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    model = model_of(sparse((60, 50), 0.9), "Gemm")
+    PackWeights()(model)
+    [scatter] = [node for node in model.graph if node.op_type == "ScatterElements"]
+    size = next(node for node in model.graph if node.op_type == "ConstantOfShape").inputs[0]
+    assert size is not None
+    size.const_value = ir.tensor(np.array([7], np.int64), name=size.name)
+    assert scatter.inputs[0] is not None
+    ir.save(model, tmp_path / "damaged.onnx")
+    with pytest.raises(InputError, match=r"packed weight 'w', which cannot be unpacked: the file is damaged"):
+        unpack(tmp_path / "damaged.onnx", tmp_path / "plain.onnx")
+    assert not (tmp_path / "plain.onnx").exists()

@@ -87,7 +87,10 @@ def constant_of(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
     """The array behind an initializer or a Constant node; no feed of a session overrides it."""
     if value is None:
         return None
-    tensor = ir.convenience.get_const_tensor(value)
+    try:
+        tensor = ir.convenience.get_const_tensor(value)
+    except (ValueError, TypeError):  # a Constant node with two values, say, which ONNX Runtime runs all the same
+        return None
     return None if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.numpy()
 
 

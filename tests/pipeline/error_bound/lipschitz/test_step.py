@@ -4,7 +4,7 @@ import onnx_ir as ir
 import pytest
 from bounded_nets import Net, bound_of, damaged, only_output, values
 
-from netsurgeon.pipeline.error_bound.lipschitz.step import Extents, NoConstantError
+from netsurgeon.pipeline.error_bound.lipschitz.step import Extents, NoConstantError, constant_of
 
 
 @pytest.mark.parametrize("names", [("N", "M"), ("?", "?"), (1, "N"), (None, None)])
@@ -27,3 +27,9 @@ def test_one_error_broadcast_over_a_batch_is_counted_once_a_sample() -> None:
     model = net.model(["N", 4], net.add("Add", "x", row), opset=13)
     output = only_output(bound_of(model, damaged(model), values(9, 4)))
     assert output.bound == pytest.approx(output.measured, rel=1e-4)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"value_float": 1.0, "value_int": 2}, {"other": 1.0}])
+def test_a_constant_node_that_does_not_say_its_value_is_no_constant(attributes: dict[str, float]) -> None:
+    assert constant_of(ir.node("Constant", [], attributes).outputs[0]) is None
+    assert constant_of(ir.node("Constant", [], {"value_float": 1.5}).outputs[0]) == 1.5

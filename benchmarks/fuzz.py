@@ -1,0 +1,159 @@
+"""Attack the command line with mutated models, arrays, recipes, options and work folders.
+
+    python benchmarks/fuzz.py --minutes 2                        # what `make fuzz` runs
+    python benchmarks/fuzz.py --cases 5000 --shared ../shared    # small models of the zoo, too
+    python benchmarks/fuzz.py --seed 0 --case 1234               # one case again, with its command line and all it says
+    python benchmarks/fuzz.py --keep build/fuzz                  # the inputs of cases that fail stay there
+
+A case is made from its seed and number alone and runs in a child process with limits of time and memory. It must end
+in a delivered model, which ONNX Runtime loads and which gives finite outputs where the dense one does, in a refusal, or
+in a check that failed, the last two in one sentence. Everything else is a bug, and the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from _fuzz_cases import BAD, CLASSES, MUTATORS, Verdict, make_case, serve
+from _fuzz_process import Child, scratch_folder, serving_command
+from _tables import table, write
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "fuzz.md"
+CASES = 2000
+SECONDS = 60.0
+"""Of the processor, for one case."""
+MOST_BYTES = 3 << 30
+"""Resident, of a process that serves cases."""
+
+
+class Attack:
+    """Cases shared out among children.
+
+    Attributes:
+        counts: cases by mutator and class.
+        failures: number, mutator and verdict of those that must not be.
+    """
+
+    def __init__(self, arguments: argparse.Namespace):
+        self.arguments = arguments
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.failures: list[tuple[int, str, Verdict]] = []
+        self._numbers = self._limited()
+        self._lock = threading.Lock()
+
+    def _limited(self) -> Iterator[int]:
+        """Numbers of cases, until there are enough or time is up."""
+        end = time.monotonic() + 60 * self.arguments.minutes if self.arguments.minutes else None
+        for number in itertools.count(self.arguments.start):
+            is_late = end is not None and time.monotonic() > end
+            if is_late or (end is None and number >= self.arguments.start + self.arguments.cases):
+                return
+            yield number
+
+    def run(self) -> None:
+        """Run all cases."""
+        workers = [threading.Thread(target=self._work) for _ in range(self.arguments.jobs)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    def _next(self) -> int | None:
+        with self._lock:
+            return next(self._numbers, None)
+
+    def _work(self) -> None:
+        with scratch_folder() as name:
+            root, zoo = Path(name), self.arguments.zoo
+            child = Child(serving_command(sys.executable, HERE / "fuzz.py", root, zoo, MOST_BYTES), SECONDS, MOST_BYTES)
+            try:
+                while (number := self._next()) is not None:
+                    verdict = child.ask(f"{self.arguments.seed}\t{number}\t{self.arguments.only or ''}")
+                    self._note(number, verdict, root / "case")
+            finally:
+                child.stop()
+
+    def _note(self, number: int, verdict: Verdict, folder: Path) -> None:
+        mutator = self.arguments.only or list(MUTATORS)[number % len(MUTATORS)]
+        with self._lock:
+            self.counts[mutator, verdict.kind] += 1
+            if verdict.kind not in BAD:
+                return
+            self.failures.append((number, mutator, verdict))
+            print(f"case {number} ({mutator}): {verdict.kind}: {verdict.words[:1500]}", flush=True)
+            if self.arguments.keep is not None:
+                shutil.copytree(
+                    folder, self.arguments.keep / f"{self.arguments.seed}-{number}", symlinks=True, dirs_exist_ok=True
+                )
+
+    def page(self) -> str:
+        """Counts as a table."""
+        lines = [
+            [mutator, *(str(self.counts[mutator, kind]) for kind in CLASSES)]
+            for mutator in MUTATORS
+            if any(self.counts[mutator, kind] for kind in CLASSES)
+        ]
+        lines.append(["all", *(str(sum(self.counts[mutator, kind] for mutator in MUTATORS)) for kind in CLASSES)])
+        return table(("mutator", *CLASSES), lines)
+
+
+def once(arguments: argparse.Namespace) -> int:
+    """Run one case again, and show all there is to know about it."""
+    kept = arguments.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    folder = kept / f"{arguments.seed}-{arguments.case}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    case = make_case(arguments.seed, arguments.case, folder, arguments.zoo, arguments.only)
+    print(f"cd {folder}; netsurgeon {' '.join(map(repr, case.arguments))}")
+    with scratch_folder() as name:
+        command = serving_command(sys.executable, HERE / "fuzz.py", Path(name), arguments.zoo, MOST_BYTES)
+        child = Child(command, SECONDS, MOST_BYTES)
+        verdict = child.ask(f"{arguments.seed}\t{arguments.case}\t{arguments.only or ''}")
+        child.stop()
+    print(f"{verdict.kind}: {verdict.words}")
+    return int(verdict.kind in BAD)
+
+
+def main() -> int:
+    """Exit code of the attack."""
+    if sys.argv[1:2] == ["--serve"]:
+        root, zoo, most_bytes = sys.argv[2:]
+        serve(Path(root), Path(zoo) if zoo else None, int(most_bytes))
+        return 0
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=CASES, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="number of the first case")
+    parser.add_argument("--minutes", type=float, help="so long, in place of --cases")
+    parser.add_argument("--case", type=int, help="only this one, with all it says")
+    parser.add_argument("--only", choices=list(MUTATORS), help="cases of one mutator, numbered on their own")
+    parser.add_argument("--jobs", type=int, default=2, help="children at a time")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs of cases that fail")
+    parser.add_argument("--shared", type=Path, help="use small models of its zoo, too; other numbers mean other cases")
+    parser.add_argument("--write", action="store_true", help="write results/fuzz.md")
+    arguments = parser.parse_args()
+    arguments.zoo = None if arguments.shared is None else arguments.shared.resolve() / "zoo"
+    if arguments.case is not None:
+        return once(arguments)
+    attack = Attack(arguments)
+    attack.run()
+    page = attack.page()
+    print(f"\n{page}")
+    if arguments.write:
+        head = f"# The standing attack\n\nCases of seed {arguments.seed} by what was mutated and how they ended."
+        write(RESULTS, f"{head}\n\n{page}\n")
+    return int(bool(attack.failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
