@@ -97,10 +97,10 @@ def inspect_sensitivity(
 
 def draw_sensitivity(inspection: SensitivityInspection) -> str:
     """The losses as a picture (SVG), the layer that costs most first."""
-    from netsurgeon.pipeline.report import sensitivity_picture
+    from netsurgeon.pipeline.report import draw_sensitivities
 
     ranked = sorted(inspection.layers, key=lambda layer: -layer.losses[0])
-    return sensitivity_picture(
+    return draw_sensitivities(
         [layer.name for layer in ranked], [layer.losses for layer in ranked], inspection.sparsities
     )
 

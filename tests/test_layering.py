@@ -319,5 +319,11 @@ def test_compressing_loads_neither_torch_nor_models(tmp_path: Path) -> None:
     assert not {name for name in loaded if is_within(name, "netsurgeon.models")}
 
 
+def test_the_command_line_does_not_load_matplotlib_before_it_draws(tmp_path: Path) -> None:
+    loaded = loaded_by(["netsurgeon.cli"], tmp_path)
+    assert "rich" in loaded
+    assert "matplotlib" not in loaded
+
+
 def test_the_check_for_torch_can_fail(tmp_path: Path) -> None:
     assert "torch" in loaded_by(["netsurgeon.pipeline", "torch"], tmp_path)

@@ -1,10 +1,9 @@
 """The evidence, as data, JSON and a page; records lie where they are measured."""
 
 from netsurgeon.pipeline.report.assemble import CompressionRecord, StoredModel, assemble_report
-from netsurgeon.pipeline.report.charts import sensitivity_picture
 from netsurgeon.pipeline.report.format import inputs_measured, milliseconds, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
-from netsurgeon.pipeline.report.page import is_page, render
+from netsurgeon.pipeline.report.page import draw_sensitivities, is_page, render
 from netsurgeon.pipeline.report.report import SCHEMA, Report, as_json
 from netsurgeon.pipeline.report.schema import report_schema
 from netsurgeon.pipeline.report.tracking import Tracker
@@ -17,12 +16,12 @@ __all__ = [
     "Tracker",
     "as_json",
     "assemble_report",
+    "draw_sensitivities",
     "goal_summary",
     "inputs_measured",
     "is_page",
     "milliseconds",
     "render",
     "report_schema",
-    "sensitivity_picture",
     "speedup",
 ]

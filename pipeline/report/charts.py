@@ -120,7 +120,7 @@ def bound_chart(names: Sequence[str], measured: Sequence[float], bounds: Sequenc
         return _svg(figure, "bound")
 
 
-def sensitivity_picture(names: Sequence[str], losses: Sequence[Sequence[float]], sparsities: Sequence[float]) -> str:
+def sensitivity_chart(names: Sequence[str], losses: Sequence[Sequence[float]], sparsities: Sequence[float]) -> str:
     """A file of its own: what the outputs lose at each sparsity, one line a layer, on a logarithmic axis."""
     colours = [_COLOURS[name] for name in ("before", "accent", "warn")]
     with _figure(1.0 + 0.22 * len(names)) as figure:

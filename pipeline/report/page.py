@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +153,15 @@ def _rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
     yield "opset", str(dense.opset), str(small.opset), ""
 
 
+def draw_sensitivities(names: Sequence[str], losses: Sequence[Sequence[float]], sparsities: Sequence[float]) -> str:
+    """What pruning each layer alone would cost, as a chart (SVG) that stands alone; see `charts.sensitivity_chart`."""
+    from netsurgeon.pipeline.report import charts
+
+    return charts.sensitivity_chart(names, losses, sparsities)
+
+
 def _charts(report: Report) -> dict[str, Markup]:
-    """Pictures by name; matplotlib is loaded only here."""
+    """Charts by name; matplotlib, which takes a second to load, is loaded only for a page."""
     from netsurgeon.pipeline.report import charts
 
     layers = report.layers

@@ -14,7 +14,7 @@ CHARTS: dict[str, Callable[[], str]] = {
     "pair": lambda: charts.pair_chart(["Conv", LONG], [3.0, 0.0], [1.5, 2.0], "milliseconds", "pair"),
     "frontier": lambda: charts.frontier_chart([1000, 2000], [0.02, 0.01], [0.03, 0.01], [False, True], 0.015),
     "bound": lambda: charts.bound_chart(["y", "z"], [0.1, 0.0], [1.0, 2.0]),
-    "sensitivity": lambda: charts.sensitivity_picture(["a", "b"], [[0.0, 0.1, 0.3], [0.2, 0.5, 1.0]], [0.5, 0.8, 0.9]),
+    "sensitivity": lambda: charts.sensitivity_chart(["a", "b"], [[0.0, 0.1, 0.3], [0.2, 0.5, 1.0]], [0.5, 0.8, 0.9]),
 }
 
 
@@ -96,6 +96,6 @@ def test_a_picture_of_its_own_stands_without_a_page() -> None:
 
 
 def test_a_layer_that_loses_nothing_can_be_shown_on_a_logarithmic_axis() -> None:
-    svg = charts.sensitivity_picture(["a"], [[0.0, 0.0, 0.0]], [0.5, 0.8, 0.9])
+    svg = charts.sensitivity_chart(["a"], [[0.0, 0.0, 0.0]], [0.5, 0.8, 0.9])
     assert "nan" not in svg.lower()
     ElementTree.fromstring(svg)
