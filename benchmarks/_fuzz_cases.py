@@ -274,14 +274,18 @@ def _finished_run() -> Mapping[str, bytes]:
         return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 
-_WORK_COMMAND = ("compress", "model.onnx", "--data", "random:64", "-o", "out.onnx", "--quiet", "--sparsity", "0.8")
-_WORK_COMMAND += ("--method", "obs", "--work", "work")
+_WORK_COMMAND = (
+    *("compress", "model.onnx", "--data", "random:64", "-o", "out.onnx", "--quiet", "--sparsity", "0.8"),
+    *("--method", "obs", "--work", "work"),
+)
 
 
 @functools.cache
 def packed_model() -> onnx.ModelProto:
     """A model with packed weights."""
-    return onnx.ModelProto.FromString(_finished_run()["out.onnx"])
+    model = onnx.ModelProto()
+    model.ParseFromString(_finished_run()["out.onnx"])
+    return model
 
 
 def _of_work(mutator: str, rng: random.Random, folder: Path, zoo: Path | None) -> Case:

@@ -135,7 +135,7 @@ def _quantised() -> onnx.ModelProto:
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w1")
     integers = np.arange(48, dtype=np.uint8).reshape(8, 6)
     weight.CopyFrom(numpy_helper.from_array(integers, "w1_integers"))
-    scale = numpy_helper.from_array(np.float32(0.02), "w1_scale")
+    scale = numpy_helper.from_array(np.array(0.02, np.float32), "w1_scale")
     model.graph.initializer.append(scale)
     node = onnx.helper.make_node("DequantizeLinear", ["w1_integers", "w1_scale"], ["w1"])
     model.graph.node.insert(0, node)

@@ -147,13 +147,17 @@ def _mutate_list(entries: Any, field: FieldDescriptor, rng: random.Random) -> No
 
 # ------------------------------------------------------------------------------------------------ valid graphs
 def _node(graph: Graph, rng: random.Random) -> onnx.NodeProto:
-    return rng.choice(graph.node) if graph.node else graph.node.add(op_type="Relu", input=["x"], output=["extra"])
+    if not graph.node:
+        graph.node.add(op_type="Relu", input=["x"], output=["extra"])
+    node: onnx.NodeProto = rng.choice(graph.node)
+    return node
 
 
 def _tensor(graph: Graph, rng: random.Random) -> onnx.TensorProto:
-    if graph.initializer:
-        return rng.choice(graph.initializer)
-    return graph.initializer.add(name="extra_tensor", data_type=1, dims=[1], raw_data=bytes(4))
+    if not graph.initializer:
+        graph.initializer.add(name="extra_tensor", data_type=1, dims=[1], raw_data=bytes(4))
+    tensor: onnx.TensorProto = rng.choice(graph.initializer)
+    return tensor
 
 
 def _values_of(graph: Graph) -> list[str]:
@@ -224,12 +228,15 @@ def _declared_shape(graph: Graph, rng: random.Random) -> None:
             value.type.tensor_type.ClearField("shape")
 
 
+def _array_of(tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise ValueError("its values lie in another file")
+    return np.array(numpy_helper.to_array(tensor))
+
+
 def _weight_values(graph: Graph, rng: random.Random) -> None:
     tensor = _tensor(graph, rng)
-    try:
-        values = np.array(numpy_helper.to_array(tensor))
-    except (ValueError, TypeError):
-        return
+    values = _array_of(tensor)
     if values.dtype != np.float32 or not values.size:
         return
     match rng.randrange(5):
@@ -249,10 +256,7 @@ def _weight_values(graph: Graph, rng: random.Random) -> None:
 def _weight_form(graph: Graph, rng: random.Random) -> None:
     """Other types and dimensions, with data that fits: empty, scalar, transposed, with more axes."""
     tensor = _tensor(graph, rng)
-    try:
-        values = numpy_helper.to_array(tensor)
-    except (ValueError, TypeError):
-        return
+    values = _array_of(tensor)
     match rng.randrange(5):
         case 0:
             values = values[:0]
@@ -373,15 +377,17 @@ def mutate_structure(model: onnx.ModelProto, rng: random.Random) -> None:
     A change that does not fit what the ones before have left changes nothing, or a part.
     """
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        choice = rng.random()
-        if choice < 0.07:
-            _imports(model, rng)
-        elif choice < 0.14:
-            _functions(model, rng)
-        else:
-            bodies = [
-                attribute.g for node in model.graph.node for attribute in node.attribute if attribute.HasField("g")
-            ]
-            graph = rng.choice(bodies) if bodies and rng.random() < 0.4 else model.graph
-            with contextlib.suppress(ValueError, TypeError, IndexError, StopIteration, DecodeError):
-                rng.choice(GRAPH_CHANGES)(graph, rng)
+        with contextlib.suppress(ValueError, TypeError, IndexError, StopIteration, DecodeError):
+            _change(model, rng)
+
+
+def _change(model: onnx.ModelProto, rng: random.Random) -> None:
+    choice = rng.random()
+    if choice < 0.07:
+        _imports(model, rng)
+    elif choice < 0.14:
+        _functions(model, rng)
+    else:
+        bodies = [attribute.g for node in model.graph.node for attribute in node.attribute if attribute.HasField("g")]
+        graph = rng.choice(bodies) if bodies and rng.random() < 0.4 else model.graph
+        rng.choice(GRAPH_CHANGES)(graph, rng)

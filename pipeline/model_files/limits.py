@@ -312,6 +312,10 @@ def bytes_needed(tensor: onnx.TensorProto) -> int:
 
 
 def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
+    if tensor.HasField("segment"):
+        raise InputError(
+            f"tensor {tensor.name!r} of {name} is a segment of a larger one, which no runtime reads: export it whole"
+        )
     needed, count = bytes_needed(tensor), math.prod(tensor.dims)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return

@@ -64,6 +64,13 @@ def gap(operator: str) -> onnx.ModelProto:
     return model([helper.make_node(operator, ["x", "", "x"], ["z"], "list", axis=1)], {}, z=("n", "m"))
 
 
+def segment() -> onnx.ModelProto:
+    """A weight that says it is a part of a larger one."""
+    whole = model()
+    whole.graph.initializer[0].segment.end = 4
+    return whole
+
+
 def doubled(times: int) -> onnx.ModelProto:
     """A weight that Concat doubles again and again."""
     nodes = [helper.make_node("Concat", [f"w{at}"] * 2, [f"w{at + 1}"], axis=1) for at in range(times)]
@@ -87,6 +94,7 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "dims below zero": (lambda: with_tensor(dims=[-8, -4]), "has dimensions -8 x -4, expected none below 0"),
     "unknown type": (lambda: with_tensor(data_type=99), "has the data type 99, which ONNX does not know"),
     "data without elements": (lambda: with_tensor(dims=[0, 4]), "has the dimensions 0 x 4 and 128 bytes, expected 0"),
+    "a segment": (segment, "is a segment of a larger one"),
     "no data": (lambda: with_tensor(raw_data=b""), "has the dimensions 8 x 4 and 0 bytes, expected 128"),
     "batch of 2^40": (lambda: model(x=(2**40, 8), z=(2**40, 4)), "'x' of the model has 1099511627776 x 8 elements"),
     "a huge fill": (lambda: filled(8, 2**25), "'fill' makes a constant of 1,073,741,824 bytes out of 16"),
