@@ -713,7 +713,7 @@ def fail_with(error: Exception, *_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "stage", ["open_model", "open_inputs", "make_plan", "apply_plan", "validate", "measure_bound", "pack"]
+    "stage", ["open_model", "open_inputs", "make_plan", "apply_plan", "validate_folds", "measure_bound", "pack"]
 )
 def test_ctrl_c_in_any_stage(desk: Desk, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any, **options: Any) -> None:
