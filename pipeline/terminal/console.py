@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -241,6 +242,9 @@ def _print_fidelity(validation: Validation, console: Console) -> None:
 
 def _print_bound(bound: Bound, inputs: str, console: Console) -> None:
     for output in bound.outputs:
+        if math.isnan(output.measured) and output.ends_at is not None:  # texts and integers
+            console.print(Text(f"{output.ends_at}: it has no error bound"))
+            continue
         limit = (
             f"L-OBS bound {output.bound:.3g}"
             if output.bound is not None

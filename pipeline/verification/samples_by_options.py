@@ -71,17 +71,18 @@ def _axis_0(session: Session, samples: Samples) -> Axis0:
         together, again = session.run(together_feed), session.run(together_feed)
     except RunError:
         return "one by one"
-    grows = rows_stay = is_random = False
+    tells = grows = rows_stay = is_random = False
     for name, value in together.items():
         parts = [outputs[name] for outputs in alone]
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.ndim:
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub" or not value.ndim:
             continue
-        is_random = is_random or not np.array_equal(value, again[name], equal_nan=True)
+        tells = True
+        is_random = is_random or not np.array_equal(value, again[name], equal_nan=value.dtype.kind == "f")
         if any(part.shape != (1, *value.shape[1:]) for part in parts) or len(value) != 2:
             continue
         grows = True
         rows_stay = rows_stay or _is_close(value, np.concatenate(parts))
-    if rows_stay or is_random:
+    if rows_stay or is_random or not tells:
         return "batch"
     # outputs that do not grow, such as boxes of all pictures together, say nothing of the rows of a signal
     is_signal = all(array.ndim <= 2 for array in first.values())
@@ -89,6 +90,8 @@ def _axis_0(session: Session, samples: Samples) -> Axis0:
 
 
 def _is_close(value: Any, expected: Any) -> bool:
+    if value.dtype.kind != "f":
+        return bool(np.array_equal(value, expected))
     both = np.isfinite(value) & np.isfinite(expected)
     scale = float(np.abs(expected[both]).max(initial=0.0))
     return bool(np.all(np.abs(value[both] - expected[both]) <= SAME_ROW * scale))

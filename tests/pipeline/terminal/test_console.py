@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -182,10 +183,18 @@ def test_a_bound_that_ends_says_where(comparison: Comparison) -> None:
     outputs = (
         OutputBound(output="y", bound=2.5, measured=0.125, ends_at=None),
         OutputBound(output="[z]", bound=None, measured=0.5, ends_at=Message("cell (LSTM): it recurs", "bound-ends")),
+        OutputBound(
+            output="i",
+            bound=None,
+            measured=math.nan,
+            ends_at=Message("output 'i' is discrete (int64)", "output-discrete"),
+        ),
     )
     text = printed(print_comparison, dataclasses.replace(comparison, bound=Bound(40, (), outputs)))
     assert "output 'y' on 40 inputs: error 0.125, L-OBS bound 2.5\n" in text
     assert "output '[z]' on 40 inputs: error 0.5, not bounded: it ends at cell (LSTM): it recurs\n" in text
+    assert "output 'i' is discrete (int64): it has no error bound\n" in text
+    assert "nan" not in text
 
 
 def test_a_comparison_of_other_graphs_says_that_there_is_no_bound(comparison: Comparison) -> None:

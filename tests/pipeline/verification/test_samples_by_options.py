@@ -115,6 +115,7 @@ def test_a_batch_that_the_graph_cannot_use_is_run_one_by_one() -> None:
         "(float[N, 4] x) => (float[N, 4] y) {} {{ y = Relu(x) }}",
         "(float[N, 4] x) => (float[N, 4] y, float[1] z) {} {{ y = Relu(x) z = ReduceSum<keepdims = 0>(x, flat) }}",
         "(float[N, 4] x) => (float[N, 4] y) {} {{ r = RandomNormalLike(x) y = Add(x, r) }}",
+        "(float[N, 4] x) => (int64[N] y) {} {{ y = ArgMax<axis = 1, keepdims = 0>(x) }}",
     ],
 )
 def test_where_one_output_has_a_row_for_each_sample_axis_0_is_the_batch(text: str) -> None:
