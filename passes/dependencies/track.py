@@ -115,6 +115,8 @@ class _Node:
 
     def _moves_extents(self) -> bool:
         """Follow entries of vectors of extents through Shape, Gather, Concat and the like."""
+        if not self.node.outputs:  # all outputs of an LSTM are optional
+            return False
         output = self.node.outputs[0].name or ""
         if self.node.op_type == "Shape":
             name = self.node.inputs[0].name if self.node.inputs[0] is not None else None

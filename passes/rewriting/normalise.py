@@ -109,8 +109,10 @@ class OwnParameters(ir.passes.InPlacePass):
         """Clone shared initializers and drop an empty bias in place."""
         modified = False
         for node in model.graph:
+            if node.op_type not in ("Conv", "Gemm"):
+                continue
             users = [use.node for use in node.outputs[0].uses()]
-            if node.op_type not in ("Conv", "Gemm") or [u.op_type for u in users] != ["BatchNormalization"]:
+            if [user.op_type for user in users] != ["BatchNormalization"]:
                 continue
             if node.inputs[-1] is None:
                 node.resize_inputs(len(node.inputs) - 1)

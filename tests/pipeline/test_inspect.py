@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 from plain_models import DENSE, PLAIN, TEST, parsed
 
 from netsurgeon.pipeline.compress import Compression
@@ -69,3 +72,25 @@ def test_inspect_units_of_a_model_that_does_not_run_on_random_inputs() -> None:
     assert inspect_units(parsed(text), np.ones((2, 4), np.float32)).parameters == 16
     with pytest.raises(CheckFailedError, match="give it inputs that it accepts with --data"):
         inspect_units(parsed(text))
+
+
+def test_a_node_without_outputs_hinders_nothing() -> None:
+    """All outputs of an LSTM are optional, and ONNX Runtime runs one that has none."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> unread (float[n, 4] x) => (float[n, 4] z)
+    <int64[1] first = {0}> {
+        steps = Unsqueeze (x, first)
+        h = Gemm (x, w)
+        m = BatchNormalization (h, s, s, s, s)
+        z = Gemm (m, w)
+        unread = LSTM <hidden_size = 1> (steps, wl, rl)
+    }"""
+    proto = onnx.parser.parse_model(text)
+    shapes = {"w": (4, 4), "s": (4,), "wl": (1, 4, 4), "rl": (1, 4, 1)}
+    for name, shape in shapes.items():
+        values = np.random.default_rng(0).uniform(0.5, 1, shape).astype(np.float32)
+        proto.graph.initializer.append(numpy_helper.from_array(values, name))
+    del proto.graph.node[-1].output[:]
+    inspection = inspect_model(proto)
+    assert [layer.operator for layer in inspection.layers] == ["Gemm", "Gemm"]
+    assert not inspection.notes
+    assert len(inspect_units(proto).groups) == 1
