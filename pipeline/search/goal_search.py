@@ -135,7 +135,14 @@ class GoalSearch:
         options = self.options
         dense = self.runtime.session(self.source.original)
         names = class_outputs(self.source.original, labelled=samples.labels is not None)
-        return DropEvaluator(dense, samples, options.metric, options.label_offset, options.seed, names)
+        return DropEvaluator(
+            dense,
+            samples,
+            metric=options.metric,
+            label_offset=options.label_offset,
+            seed=options.seed,
+            class_outputs=names,
+        )
 
     def _clock(self, work: RunFolder) -> StructureTimer:
         options = self.options
