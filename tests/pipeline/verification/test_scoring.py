@@ -29,7 +29,8 @@ def test_the_drop_counts_lost_against_gained_answers_where_there_are_labels() ->
     assert (estimate.measure, estimate.samples, estimate.dense) == ("top-1", 6, 4 / 6)
     assert estimate.drop == pytest.approx(1 / 6)
     alone = Answers(OTHER.classes, None).drop_from(Answers(DENSE.classes, None))
-    assert (alone.measure, alone.dense, alone.drop) == ("agreement", 1.0, pytest.approx(3 / 6))
+    assert (alone.measure, alone.dense) == ("agreement", 1.0)
+    assert alone.drop == pytest.approx(3 / 6)
 
 
 def test_a_label_may_be_anywhere_among_the_largest_scores() -> None:
