@@ -88,10 +88,28 @@ def _command(rng: random.Random, name: str) -> tuple[tuple[str, ...], str | None
     quick = (*compress, "--sparsity", "0.5", "--method", "obs")
     if name == "packed" and rng.random() < 0.6:
         return ("unpack", "model.onnx", "-o", "out.onnx"), "out.onnx"
-    looked_at = (("inspect", "model.onnx"), ("inspect", "model.onnx", "--units"))
-    if name in ("digits", "packed") or name.startswith("zoo/") or rng.random() < 0.6:
+    looked_at = (
+        ("inspect", "model.onnx"),
+        ("inspect", "model.onnx", "--units"),
+        ("inspect", "model.onnx", "--json", "-"),
+    )
+    if name in ("digits", "packed") or name.startswith("zoo/") or rng.random() < 0.5:
         return rng.choice(looked_at), None
-    return rng.choice((quick, quick, (*compress, "--trim", "0.3"), (*quick, "--values", "codebook"))), "out.onnx"
+    if rng.random() < 0.2:
+        data = ("--data", f"random:{ROWS}")
+        compare = ("compare", "model.onnx", "model.onnx", *data)
+        return rng.choice((compare, ("inspect", "model.onnx", "--sensitivity", *data))), None
+    more = (
+        (),
+        (),
+        ("--values", "codebook"),
+        ("--report", "report.html"),
+        ("--trim", "up-to:0.3"),
+        ("--pattern", "2:4"),
+    )
+    extra = rng.choice((*more, ("--trim", "0.3")))
+    base = compress if "--pattern" in extra or extra == ("--trim", "0.3") else quick
+    return (*base, *extra), "out.onnx"
 
 
 def _of_bytes(mutator: str, rng: random.Random, folder: Path, zoo: Path | None) -> Case:
