@@ -4,6 +4,7 @@
     python benchmarks/fuzz.py --cases 5000 --shared ../shared    # small models of the zoo, too
     python benchmarks/fuzz.py --seed 0 --case 1234               # one case again, with its command line and all it says
     python benchmarks/fuzz.py --keep build/fuzz                  # the inputs of cases that fail stay there
+    python benchmarks/fuzz.py --atheris 60                       # seconds of models chosen by what they reach
 
 A case is made from its seed and number alone and runs in a child process with limits of time and memory. It must end
 in a delivered model, which ONNX Runtime loads and which gives finite outputs where the dense one does, in a refusal, or
@@ -13,6 +14,8 @@ in a check that failed, the last two in one sentence. Everything else is a bug, 
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import itertools
 import shutil
 import sys
@@ -23,9 +26,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from _fuzz_cases import BAD, CLASSES, MUTATORS, Verdict, make_case, serve
+from _fuzz_cases import BAD, CLASSES, MUTATORS, Case, Verdict, judge, make_case, serve
+from _fuzz_models import seed_models
 from _fuzz_process import Child, scratch_folder, serving_command
 from _tables import table, write
+
+from netsurgeon.pipeline.model_files import constant_sizes, external_data, limits, loading, map_types
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "fuzz.md"
@@ -124,6 +130,30 @@ def once(arguments: argparse.Namespace) -> int:
     return int(verdict.kind in BAD)
 
 
+def guided(seconds: int) -> None:
+    """Let atheris (pip install atheris) choose the bytes of models by what they reach in the code that opens them."""
+    atheris = importlib.import_module("atheris")
+    for module in (limits, constant_sizes, external_data, map_types, loading):
+        for function in list(vars(module).values()):
+            if inspect.isfunction(function) and function.__module__ == module.__name__:
+                atheris.instrument_func(function)
+    with scratch_folder() as name:
+        corpus, folder = Path(name) / "corpus", Path(name) / "case"
+        for place in (corpus, folder):
+            place.mkdir()
+        for kind, model in seed_models().items():
+            (corpus / kind).write_bytes(model.SerializeToString())
+
+        def open_bytes(data: bytes) -> None:
+            (folder / "model.onnx").write_bytes(data)
+            verdict = judge(Case("atheris", ("inspect", "model.onnx")), folder)
+            if verdict.kind in BAD:
+                raise RuntimeError(verdict.words)
+
+        atheris.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", "-rss_limit_mb=3000"], open_bytes)
+        atheris.Fuzz()
+
+
 def main() -> int:
     """Exit code of the attack."""
     if sys.argv[1:2] == ["--serve"]:
@@ -140,9 +170,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="children at a time")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of cases that fail")
     parser.add_argument("--shared", type=Path, help="use small models of its zoo, too; other numbers mean other cases")
+    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="models that atheris makes, in this process")
     parser.add_argument("--write", action="store_true", help="write results/fuzz.md")
     arguments = parser.parse_args()
     arguments.zoo = None if arguments.shared is None else arguments.shared.resolve() / "zoo"
+    if arguments.atheris is not None:
+        guided(arguments.atheris)
     if arguments.case is not None:
         return once(arguments)
     attack = Attack(arguments)

@@ -49,7 +49,7 @@ def large_constant(proto: onnx.ModelProto) -> str | None:
             made = _made(node, known)
             if made is None:
                 continue
-            source = sum(known[name].bytes for name in set(node.input) if name)
+            source = sum(known[name].bytes for name in set(node.input) if name in known)
             total += made.bytes if 2 * made.bytes > 3 * source else 0
             if max(made.bytes, total) > limit:
                 return (

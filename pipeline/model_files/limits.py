@@ -131,9 +131,17 @@ def _check_expansion(proto: onnx.ModelProto, name: str) -> None:
 
 
 def _check_lists(proto: onnx.ModelProto, name: str) -> None:
-    """Refuse nodes with a gap in a list of inputs (Sum, Concat): ONNX Runtime reads through a null pointer there."""
+    """Refuse Constant nodes with inputs, which ONNX Runtime overlooks and no clone of the graph can have.
+
+    And nodes with a gap in a list of inputs (Sum, Concat): ONNX Runtime reads through a null pointer there.
+    """
     for nodes in _node_lists(proto):
         for node in nodes:
+            if node.op_type == "Constant" and not node.domain and any(node.input):
+                raise InputError(
+                    f"{name} has the Constant node {node.name or ', '.join(node.output)!r} that reads a value, and a constant "
+                    "reads none: export it anew"
+                )
             if "" not in node.input:
                 continue
             fixed = _inputs_before_list(node.domain, node.op_type)

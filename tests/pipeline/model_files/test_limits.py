@@ -192,3 +192,12 @@ def test_a_layer_that_cannot_be_one_is_left_alone(kind: str) -> None:
     inspection = inspect_model(proto)
     assert not inspection.layers
     assert [(entry.node, entry.reason) for entry in inspection.declined] == [("layer", reason)]
+
+
+def test_a_constant_node_that_reads_a_value_is_refused_in_a_sentence() -> None:
+    hostile = model()
+    value = numpy_helper.from_array(np.ones(2, np.float32), "value")
+    hostile.graph.node.insert(0, helper.make_node("Constant", ["nowhere"], ["unread"], value=value))
+    with pytest.raises(InputError, match="the Constant node 'unread' that reads a value") as error:
+        open_model(hostile, RUNTIME)
+    assert_a_sentence(error)
