@@ -139,8 +139,8 @@ def _check_lists(proto: onnx.ModelProto, name: str) -> None:
         for node in nodes:
             if node.op_type == "Constant" and not node.domain and any(node.input):
                 raise InputError(
-                    f"{name} has the Constant node {node.name or ', '.join(node.output)!r} that reads a value, and a constant "
-                    "reads none: export it anew"
+                    f"{name} has the Constant node {node.name or ', '.join(node.output)!r} that reads a value, "
+                    "and a constant reads none: export it anew"
                 )
             if "" not in node.input:
                 continue
