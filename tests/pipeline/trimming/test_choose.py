@@ -65,12 +65,9 @@ def test_more_than_can_go_is_an_error_unless_it_was_a_wish() -> None:
 
 
 @pytest.mark.parametrize("round_to", [1, 4])
-@pytest.mark.parametrize("goal", [0.05, 0.11, 0.3])
-def test_a_wish_is_a_ceiling(goal: float, round_to: int) -> None:
-    trim = trimmed(compress(residual_network(), {"x": pictures()}, trim=f"up-to:{goal}", round_to=round_to, **FAST))
-    assert trim.saved <= goal * (1 + 1e-9)
-    asked = trimmed(compress(residual_network(), {"x": pictures()}, trim=goal, round_to=round_to, **FAST))
-    assert asked.saved >= goal
+def test_a_wish_is_a_ceiling(round_to: int) -> None:
+    trim = trimmed(compress(residual_network(), {"x": pictures()}, trim="up-to:0.11", round_to=round_to, **FAST))
+    assert 0.05 < trim.saved <= 0.11
 
 
 def test_a_wish_that_is_far_from_met_says_why() -> None:
