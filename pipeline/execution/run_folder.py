@@ -163,7 +163,7 @@ class RunFolder:
                     with np.load(handle, allow_pickle=False) as archive:
                         return {key: archive[key] for key in archive.files}
         except (OSError, ValueError):
-            pass
+            logger.info("record %s cannot be read: it is made again", name)
         self._damaged[name] = None
         return None
 

@@ -104,8 +104,11 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
     if options.pictures is None or not options.pictures.mirror:
         return divided
     axis = options.pictures.width_axis
-    folds = tuple(Fold(fold.corrected.mirrored(axis), fold.guide) for fold in divided.folds)
-    return dataclasses.replace(divided, calibration=divided.calibration.mirrored(axis), folds=folds)
+    folds, halves = (
+        tuple(Fold(fold.corrected.mirrored(axis), fold.guide) for fold in side)
+        for side in (divided.folds, divided.halves)
+    )
+    return dataclasses.replace(divided, calibration=divided.calibration.mirrored(axis), folds=folds, halves=halves)
 
 
 def _halved(inputs: Inputs, options: Options) -> Inputs:

@@ -73,7 +73,7 @@ def started(
     return process
 
 
-@pytest.mark.parametrize(("name", "kills"), [("said", 4), ("goal", 4), ("drop", 3)])
+@pytest.mark.parametrize(("name", "kills"), [("said", 7), ("goal", 7), ("drop", 6)])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     name: str, kills: int, server: Any, folder: Path, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def test_a_group_that_does_not_hold_stays_and_others_go(goal: float | str, monke
     assert trim.failed[0][1].code == "outputs-differ"
     assert "a1" not in [group.node for group in trim.groups]
     assert "a2" in [group.node for group in trim.groups]
-    assert 0.28 <= trim.saved <= 0.33
+    assert trim.saved >= 0.3 if isinstance(goal, float) else 0.28 <= trim.saved <= 0.3
     with_biases = result.report.dense.parameters + 2 * 16 + 12 + 5
     assert trim.saved == pytest.approx(1 - result.report.compressed.parameters / with_biases), (
         "what stays saves nothing"
