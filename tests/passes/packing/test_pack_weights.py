@@ -92,7 +92,8 @@ def test_slices_of_different_size_share_a_codebook(
     PackWeights()(packed)
     ir.save(packed, tmp_path / "packed.onnx")
     saved = (tmp_path / "plain.onnx").stat().st_size - (tmp_path / "packed.onnx").stat().st_size
-    assert saved == pytest.approx(packing.bytes_before - packing.bytes_after, abs=520)
+    shared = 310  # bytes of the constants that all weights of a model would share, and that the estimate leaves out
+    assert saved == pytest.approx(packing.bytes_before - packing.bytes_after - shared, abs=130)
     if dtype == "float32" or operator == "Gemm":  # ONNX Runtime has no convolution of float64
         assert_same(model_of(weight, operator), packed)
         run(packed, EXTENDED, tmp_path / "optimized.onnx")

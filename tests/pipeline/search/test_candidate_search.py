@@ -13,6 +13,8 @@ from netsurgeon.pipeline.search.candidate_search import UNPROVEN, _Descent
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Structure
 from netsurgeon.pipeline.verification.confidence import paired_proportion_ci
 
+DIGITS = Path(netsurgeon.__file__).parent / "models" / "digits"
+
 
 def test_without_a_goal_one_point_may_be_lost(report: Report) -> None:
     assert report.search is not None
@@ -25,6 +27,17 @@ def test_without_a_goal_one_point_may_be_lost(report: Report) -> None:
     smaller = [each for each in report.search.points if each.bytes and each.bytes < chosen.bytes]
     assert all(each.drop is not None and each.drop > 0.005 for each in smaller)
     assert {each.kind for each in report.search.points} == {"rehearsal", "candidate"}
+
+
+def test_the_digits_become_five_times_smaller_for_a_point() -> None:
+    """The test split is larger, so that it stands for a user's calibration set."""
+    report = netsurgeon.compress(
+        DIGITS / "digits.onnx", DIGITS / "test.npz", test=DIGITS / "calibration.npz", **FAST
+    ).report
+    assert report.search is not None
+    assert report.search.evidence.drop <= 0.005  # half of the goal: so few inputs prove nothing
+    assert report.search.folds == 2
+    assert report.ratio > 5.0
 
 
 def test_the_size_of_the_file(network: Path, guiding: Data, final: Data, tmp_path: Path) -> None:

@@ -102,6 +102,15 @@ def test_mirror_images_are_corrected_on_but_guide_nothing(tmp_path: Path) -> Non
     assert found.guide.fed == 80
 
 
+def test_halves_are_corrected_on_mirror_images_and_measured_without(tmp_path: Path) -> None:
+    for number in range(20):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    options = Options(pictures=PictureOptions(channels="grey", mirror=True), sparsity=0.5)
+    divided_inputs = open_inputs(open_model(DIGITS, Runtime()), tmp_path, None, options)
+    assert [(fold.corrected.fed, fold.guide.fed) for fold in divided_inputs.halves] == [(20, 10), (20, 10)]
+    assert divided_inputs.calibration.fed == 40
+
+
 def test_fixed_batch_of_one() -> None:
     report = compress(perceptron(batch=1), inputs(), sparsity=0.8, keep_unread=True, **UNIFORM).report
     assert report.validation.samples == 10
