@@ -81,8 +81,8 @@ def _put_back(model: ir.Model, converted: ir.Model) -> None:
     before = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
     for value in (*converted.graph.inputs, *converted.graph.outputs):
         if value.name in before:
-            given = before[value.name]
-            value.type, value.shape = given.type, None if given.shape is None else given.shape.copy()
+            original = before[value.name]
+            value.type, value.shape = original.type, None if original.shape is None else original.shape.copy()
     converted.metadata_props.update(model.metadata_props)
     converted.graph.meta.update(model.graph.meta)
 

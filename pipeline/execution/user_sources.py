@@ -73,7 +73,7 @@ def _with_imports(files: Iterable[Path]) -> set[Path]:
         if file not in reached and file.is_file():
             reached.add(file)
             names = set() if file.suffix != ".py" or _is_installed(file) else set(_imported(file))
-            waiting += [found.resolve() for name, beside in names for found in own_files(name, beside)]
+            waiting += [imported.resolve() for name, beside in names for imported in own_files(name, beside)]
     return reached
 
 

@@ -43,20 +43,20 @@ def large_constant(proto: onnx.ModelProto) -> str | None:
     limit = max(MOST_BYTES, 8 * sum(constant.bytes for constant in parts[-1][1].values()))
     total = 0
     while parts:
-        nodes, known = parts.pop()
+        nodes, constants = parts.pop()
         for node in nodes:
-            parts += [(body.node, known | _initializers(body)) for body in _bodies(node)]
-            made = _made(node, known)
-            if made is None:
+            parts += [(body.node, constants | _initializers(body)) for body in _bodies(node)]
+            constant = _made(node, constants)
+            if constant is None:
                 continue
-            source = sum(known[name].bytes for name in set(node.input) if name in known)
-            total += made.bytes if 2 * made.bytes > 3 * source else 0
-            if max(made.bytes, total) > limit:
+            source = sum(constants[name].bytes for name in set(node.input) if name in constants)
+            total += constant.bytes if 2 * constant.bytes > 3 * source else 0
+            if max(constant.bytes, total) > limit:
                 return (
-                    f"node {node.name or node.op_type!r} makes a constant of {made.bytes:,} bytes out of {source:,}, "
-                    f"and such constants may have {limit:,} together: store the weight itself, or make it smaller"
+                    f"node {node.name or node.op_type!r} makes a constant of {constant.bytes:,} bytes out of "
+                    f"{source:,}, and such constants may have {limit:,} together: store the weight itself, or make it smaller"
                 )
-            known.update(dict.fromkeys(node.output, made))
+            constants.update(dict.fromkeys(node.output, constant))
     return None
 
 

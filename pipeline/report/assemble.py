@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from netsurgeon.passes.packing import Packing
+from netsurgeon.passes.quantization import Rounding
 from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
@@ -90,17 +91,6 @@ def assemble_report(record: CompressionRecord) -> Report:
     )
     unproven = unproven_goal_warning(record.search) if record.search else None
     sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
-    unrounded = (
-        Message(
-            f"{r.name}: stored as it is, not as {r.values}: {r.reason}",
-            "weight-not-rounded",
-            weight=r.name,
-            values=r.values,
-            reason=r.reason,
-        )
-        for r in pruned.roundings
-        if r.reason
-    )
     dense, compressed = model_facts(source.original, source.path), model_facts(stored.model, record.output)
     return Report(
         versions=versions(),
@@ -121,7 +111,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *source.notes,
             *applied.notes,
             *stored.notes,
-            *unrounded,
+            *_unrounded(pruned.roundings),
             *_more_removed_than_asked(record, sparsity),
             *not_measured([value.name or "" for value in source.original.graph.outputs], record.validation),
         ),
@@ -142,6 +132,16 @@ def assemble_report(record: CompressionRecord) -> Report:
         latency=record.latency,
         on_the_cpu=left_to_the_cpu(stored.model, next(inputs.calibration.batches()), record.runtime),
     )
+
+
+def _unrounded(roundings: Sequence[Rounding]) -> Iterator[Message]:
+    """Notes on weights that the smaller type does not hold."""
+    for rounding in roundings:
+        if rounding.reason:
+            text = f"{rounding.name}: stored as it is, not as {rounding.values}: {rounding.reason}"
+            yield Message(
+                text, "weight-not-rounded", weight=rounding.name, values=rounding.values, reason=rounding.reason
+            )
 
 
 def _more_removed_than_asked(record: CompressionRecord, sparsity: float) -> Iterator[Message]:

@@ -228,7 +228,7 @@ def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: 
         made_candidates[kept] = evaluator.candidate(structure, kept)
     fitting = [candidate for candidate in made_candidates.values() if candidate.bytes <= limit]
     if not fitting:
-        least = min(made_candidates.values(), key=lambda each: each.bytes)
+        least = min(made_candidates.values(), key=lambda candidate: candidate.bytes)
         raise CheckFailedError(
             f"{goals} cannot be met: {least.bytes:,} bytes, with {least.kept:.2%} of the weights kept, is the smallest "
             "model found: give a larger --max-size, or remove units with --trim"

@@ -74,32 +74,21 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
     """
     samples = open_by_options(source, data, options, options.limit)
     warnings = _without_folder(samples.warnings, data)
+    measured = samples if test is None else open_by_options(source, test, options, None)
+    if test is not None:
+        warnings = (*warnings, *_without_folder(measured.warnings, test))
+    inputs = Inputs(
+        data=data,
+        test=test,
+        calibration=samples,
+        guide=None,
+        folds=(),
+        held=measured,
+        held_out=test is not None,
+        warnings=warnings,
+    )
     if test is None:
-        inputs = _halved(
-            Inputs(
-                data=data,
-                test=None,
-                calibration=samples,
-                guide=None,
-                folds=(),
-                held=samples,
-                held_out=False,
-                warnings=warnings,
-            ),
-            options,
-        )
-    else:
-        test_samples = open_by_options(source, test, options, None)
-        inputs = Inputs(
-            data=data,
-            test=test,
-            calibration=samples,
-            guide=None,
-            folds=(),
-            held=test_samples,
-            held_out=True,
-            warnings=(*warnings, *_without_folder(test_samples.warnings, test)),
-        )
+        inputs = _halved(inputs, options)
     divided = inputs if options.goals is None else _guided(inputs, options.goals, options)
     if options.pictures is None or not options.pictures.mirror:
         return divided

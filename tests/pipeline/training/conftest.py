@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from training_runs import fitting
 
-from netsurgeon.pipeline.training.training_run import Training, train
+from netsurgeon.pipeline.training.training_run import Training
 
 SETTINGS = """
 [recipe]
@@ -30,9 +30,4 @@ def settings(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fit(mnist: Path, settings: Path) -> Callable[..., Training]:
-    def run(out: Path, network: str = "lenet300", **options: Any) -> Training:
-        found = train(network, mnist, out, **{"settings": settings, "steps": 50, "surgery": True, **options})
-        assert found is not None
-        return found
-
-    return run
+    return fitting(mnist, settings, steps=50, surgery=True)

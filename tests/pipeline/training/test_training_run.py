@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from training_runs import fitting
 
 from netsurgeon.models.runs import load_run
 from netsurgeon.models.surgery.allocation import ALLOCATIONS
@@ -26,29 +25,6 @@ from netsurgeon.pipeline.training.training_run import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parent.parent.parent.parent
-SETTINGS = """
-[recipe]
-batch_size = 30
-learning_rate = 0.05
-log_every = 10
-shift = 1
-[surgery]
-gamma = 0.0
-stop = 40
-c = { "*" = 1.0 }
-"""
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Path:
-    path = tmp_path / "settings.toml"
-    path.write_text(SETTINGS)
-    return path
-
-
-@pytest.fixture
-def fit(mnist: Path, settings: Path) -> Callable[..., Training]:
-    return fitting(mnist, settings, steps=50, surgery=True)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
