@@ -54,7 +54,8 @@ def large_constant(proto: onnx.ModelProto) -> str | None:
             if max(constant.bytes, total) > limit:
                 return (
                     f"node {node.name or node.op_type!r} makes a constant of {constant.bytes:,} bytes out of "
-                    f"{source:,}, and such constants may have {limit:,} together: store the weight itself, or make it smaller"
+                    f"{source:,}, and such constants may have {limit:,} together: store the weight itself, or make it "
+                    "smaller"
                 )
             constants.update(dict.fromkeys(node.output, constant))
     return None
