@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -10,6 +11,9 @@ KNOWN_DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
 """Domains whose operators have no traits but those in the table; what others do is unknown."""
 
 MICROSOFT = "com.microsoft"
+
+
+ScoreRole = Literal["ranks", "projects", "pools", "scales", "entry"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,9 @@ class OperatorTraits:
         is_linear: it multiplies its inputs 0 and 1, either of which may be the weight, and adds at most a bias.
         sized_by: inputs whose values, not only their shapes, decide how much it has to do.
         may_quantize: its weight may be stored as integers with a scale.
+        score_role: what it is on the way to class scores: it "ranks" classes (normalises their scores, or chooses the
+            largest), "projects" features to scores, "pools" a map to one vector, "scales" by the other operand, or is a
+            function of each "entry"; None where what it gives are no scores.
     """
 
     is_discrete: bool = False
@@ -33,6 +40,7 @@ class OperatorTraits:
     is_linear: bool = False
     sized_by: tuple[int, ...] = ()
     may_quantize: bool = False
+    score_role: ScoreRole | None = None
 
 
 Table = dict[tuple[str, str, int], OperatorTraits]
@@ -101,8 +109,6 @@ TRAITS: Table = {}
 _VIEW = OperatorTraits(is_view=True)
 _VIEW_OF_EXTENTS = OperatorTraits(is_view=True, moves_entries=True)
 _MOVES_ENTRIES = OperatorTraits(moves_entries=True)
-_DISCRETE = OperatorTraits(is_discrete=True)
-_WEIGHT_LAYER = OperatorTraits(is_linear=True, may_quantize=True)
 _SIZED_BY_FIRST = OperatorTraits(sized_by=(0,))
 _SIZED_BY_SECOND = OperatorTraits(sized_by=(1,))
 _SIZED_BY_RANGE = OperatorTraits(sized_by=(0, 1, 2))
@@ -110,20 +116,24 @@ _SIZED_BY_RANGE = OperatorTraits(sized_by=(0, 1, 2))
 register_traits(TRAITS, _VIEW, "Transpose")
 register_traits(TRAITS, _VIEW_OF_EXTENTS, "Flatten", "Identity", "Squeeze", "Unsqueeze")
 register_traits(TRAITS, OperatorTraits(is_view=True, moves_entries=True, sized_by=(1,)), "Reshape")
-register_traits(TRAITS, _MOVES_ENTRIES, "Cast", "Concat", "Gather")
+register_traits(TRAITS, _MOVES_ENTRIES, "Concat", "Gather")
+register_traits(TRAITS, OperatorTraits(moves_entries=True, score_role="entry"), "Cast")
 register_traits(TRAITS, OperatorTraits(moves_entries=True, sized_by=(1, 2, 3, 4)), "Slice")
 
-register_traits(TRAITS, _DISCRETE, "ArgMax", "ArgMin")
-register_traits(TRAITS, OperatorTraits(is_discrete=True, sized_by=(1,)), "TopK")
+register_traits(TRAITS, OperatorTraits(is_discrete=True), "ArgMin")
+register_traits(TRAITS, OperatorTraits(is_discrete=True, score_role="ranks"), "ArgMax")
+register_traits(TRAITS, OperatorTraits(is_discrete=True, sized_by=(1,), score_role="ranks"), "TopK")
 register_traits(
     TRAITS, OperatorTraits(is_discrete=True, sized_by=(0, 1, 2, 3, 4)), "NonMaxSuppression", since_version=10
 )
 
-register_traits(TRAITS, _WEIGHT_LAYER, "Conv", "Gemm", "MatMul")
+register_traits(TRAITS, OperatorTraits(is_linear=True, may_quantize=True), "Conv")
+register_traits(TRAITS, OperatorTraits(is_linear=True, may_quantize=True, score_role="projects"), "Gemm", "MatMul")
 register_traits(TRAITS, OperatorTraits(is_linear=True), "ConvTranspose")
 register_traits(TRAITS, OperatorTraits(is_recurrent=True, sized_by=(4,)), "GRU", "LSTM", "RNN")
 # Not linear: ONNX Runtime fuses an activation into the first two, and transposes and factors into the third.
-register_traits(TRAITS, OperatorTraits(may_quantize=True), "FusedConv", "FusedGemm", "FusedMatMul", domain=MICROSOFT)
+register_traits(TRAITS, OperatorTraits(may_quantize=True), "FusedConv", "FusedGemm", domain=MICROSOFT)
+register_traits(TRAITS, OperatorTraits(may_quantize=True, score_role="projects"), "FusedMatMul", domain=MICROSOFT)
 
 register_traits(TRAITS, _SIZED_BY_FIRST, "If")
 register_traits(TRAITS, _SIZED_BY_FIRST, "ConstantOfShape", "NonZero", since_version=9)
@@ -141,3 +151,17 @@ register_traits(TRAITS, OperatorTraits(sized_by=(1, 2, 3)), "Resize", since_vers
 register_traits(TRAITS, OperatorTraits(sized_by=(1, 2)), "Col2Im", since_version=18)
 register_traits(TRAITS, _SIZED_BY_RANGE, "Range", since_version=11)
 register_traits(TRAITS, _SIZED_BY_RANGE, "Range", domain=MICROSOFT)
+
+_RANKS = OperatorTraits(score_role="ranks")
+_PROJECTS = OperatorTraits(score_role="projects")
+register_traits(TRAITS, _RANKS, "Softmax", "LogSoftmax", "Hardmax")
+for _classifier in ("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier", "ZipMap"):
+    register_traits(TRAITS, _RANKS, _classifier, domain="ai.onnx.ml")
+register_traits(TRAITS, _PROJECTS, "MatMulInteger", "QLinearMatMul", since_version=10)
+register_traits(TRAITS, _PROJECTS, "QGemm", domain=MICROSOFT)
+for _window in ("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "ReduceMean", "ReduceMax"):
+    register_traits(TRAITS, OperatorTraits(score_role="pools"), _window)
+for _arithmetic in ("Add", "Sub", "Mul", "Div"):
+    register_traits(TRAITS, OperatorTraits(score_role="scales"), _arithmetic)
+register_traits(TRAITS, OperatorTraits(score_role="entry"), "Dropout", "Sigmoid", "Clip")
+register_traits(TRAITS, OperatorTraits(score_role="entry"), "QuantizeLinear", "DequantizeLinear", since_version=10)

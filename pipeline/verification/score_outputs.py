@@ -8,15 +8,6 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import is_constant, optional_input, traits_of
 
-_SCORE_READERS = frozenset({"ArgMax", "Softmax", "LogSoftmax", "Hardmax", "TopK"})
-_NORMALISED = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
-_CLASSIFIERS = frozenset({"TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier", "ZipMap"})
-_PROJECTIONS = frozenset({"Gemm", "MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul", "QGemm"})
-_POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool"})
-_ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
-_PASSES_ON = frozenset({"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear", "Sigmoid", "Clip"})
-_ACTIVATIONS = frozenset({"Relu", "HardSwish", "Sigmoid", "HardSigmoid", "LeakyRelu", "PRelu", "Clip", "Mish", "Elu"})
-
 
 def class_outputs(model: ir.Model, *, labelled: bool) -> tuple[str, ...] | None:
     """Names of the outputs that may be class scores; None = all, because the samples are labelled with classes.
@@ -37,11 +28,17 @@ def _is_surely_scores(output: ir.Value) -> bool:
     """Whether a value on the way to the output is normalised over classes, or read by what chooses the largest."""
     for value in _way_back(output):
         producer = value.producer()
-        if producer is not None and producer.op_type in _NORMALISED | _CLASSIFIERS:
+        if producer is not None and _ranks_into_scores(producer):
             return True
-        if any(use.node.op_type in _SCORE_READERS and use.idx == 0 for use in value.uses()):
+        if any(traits_of(use.node).score_role == "ranks" and use.idx == 0 for use in value.uses()):
             return True
     return False
+
+
+def _ranks_into_scores(node: ir.Node) -> bool:
+    """Whether a node gives scores that are normalised over classes, not places of the largest ones."""
+    traits = traits_of(node)
+    return traits.score_role == "ranks" and not traits.is_discrete
 
 
 def _may_be_scores(output: ir.Value) -> bool:
@@ -50,7 +47,8 @@ def _may_be_scores(output: ir.Value) -> bool:
     producer = value.producer()
     if producer is None:
         return False
-    return producer.op_type in _PROJECTIONS | _POOLS or (producer.op_type == "Conv" and _is_pointwise(value))
+    is_scores = traits_of(producer).score_role in ("projects", "pools")
+    return is_scores or (producer.op_type == "Conv" and _is_pointwise(value))
 
 
 def _way_back(output: ir.Value) -> Iterator[ir.Value]:
@@ -61,10 +59,11 @@ def _way_back(output: ir.Value) -> Iterator[ir.Value]:
         node = value.producer()
         if node is None:
             return
-        if node.op_type in _ARITHMETIC:
+        role = traits_of(node).score_role
+        if role == "scales":
             variable = [operand for operand in node.inputs if operand is not None and not is_constant(operand)]
             value = variable[0] if len(variable) == 1 else None
-        elif node.op_type in _PASSES_ON or traits_of(node).is_view:
+        elif role == "entry" or traits_of(node).is_view:
             value = optional_input(node, 0)
         else:
             return
@@ -76,9 +75,9 @@ def _is_pointwise(value: ir.Value) -> bool:
         extents = value.shape[2:]
         if all(isinstance(extent, int) for extent in extents):
             return all(extent == 1 for extent in extents)
-    while (node := value.producer()) is not None and (node.op_type == "Conv" or node.op_type in _ACTIVATIONS):
-        source = optional_input(node, 0)
-        if source is None:
+    while (node := value.producer()) is not None and traits_of(node).score_role != "pools":
+        variable = [operand for operand in node.inputs if operand is not None and not is_constant(operand)]
+        if len(variable) != 1 or traits_of(node).sized_by or node.op_type == "ConvTranspose":  # may make positions
             return False
-        value = source
-    return node is not None and node.op_type in _POOLS
+        value = variable[0]
+    return node is not None
