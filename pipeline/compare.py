@@ -19,7 +19,7 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.profiling import left_to_the_cpu
-from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
+from netsurgeon.pipeline.runtime import attribute_to_inputs
 from netsurgeon.pipeline.verification import Validation, class_outputs, open_by_options, validate
 
 
@@ -50,7 +50,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
         CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
     settings = Options(**options)
-    runtime = Runtime(settings.custom_ops, settings.provider)
+    runtime = settings.runtime()
     first, second = open_model(model, runtime), open_model(other, runtime)
     _check_alike(first, second)
     samples = open_by_options(first, data, settings, settings.limit)

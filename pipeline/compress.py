@@ -155,7 +155,7 @@ class _Run:
         self, model: ModelLike, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
     ) -> Compression:
         self.progress("opening", 0, 1)
-        runtime = Runtime(self.options.custom_ops, self.options.provider)
+        runtime = self.options.runtime()
         load_metric(self.options.metric)
         source = open_model(model, runtime)
         self._check_paths(source, data, test, output, report)

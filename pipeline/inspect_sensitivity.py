@@ -15,7 +15,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import ModelLike, open_model, verified
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pruning import Cost, measure_costs
-from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
+from netsurgeon.pipeline.runtime import attribute_to_inputs
 from netsurgeon.pipeline.verification import open_by_options
 
 SPARSITIES = (0.5, 0.7, 0.9)
@@ -76,7 +76,7 @@ def inspect_sensitivity(
         CheckFailedError: the model cannot run on the data.
     """
     settings = Options(**options)
-    runtime = Runtime(settings.custom_ops, settings.provider)
+    runtime = settings.runtime()
     source = open_model(model, runtime)
     samples = open_by_options(source, data, settings, settings.limit)
     with attribute_to_inputs(source.original, runtime, samples):

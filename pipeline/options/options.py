@@ -25,7 +25,7 @@ from netsurgeon.pipeline.options.groups import (
     TrimOptions,
 )
 from netsurgeon.pipeline.options.type_checks import check_types
-from netsurgeon.pipeline.runtime import channel_block
+from netsurgeon.pipeline.runtime import Runtime, channel_block
 
 VALUES = ("float32", "float16", "codebook")
 IMPORTANCES = ("obs", "apoz", "magnitude")
@@ -99,6 +99,12 @@ class Options(
                 "with keep-zeros the zeros are those of the model: leave out sparsity, pattern, sparsities of layers "
                 f"and the methods {' and '.join(UNCORRECTED)}"
             )
+
+    def runtime(self, *, timed: bool = False) -> Runtime:
+        """How sessions are made; `timed` = as the model will run in production, to be timed."""
+        if timed:
+            return Runtime(self.custom_ops, self.provider, self.threads, deployed=True)
+        return Runtime(self.custom_ops, self.provider)
 
     def _check_goals(self) -> None:
         goals = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)

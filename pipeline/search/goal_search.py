@@ -146,7 +146,7 @@ class GoalSearch:
 
     def _clock(self, work: RunFolder) -> StructureTimer:
         options = self.options
-        runtime = Runtime(options.custom_ops, options.provider, options.threads, deployed=True)
+        runtime = options.runtime(timed=True)
         feed = next(self.inputs.calibration.batches())
         batches = None if options.timed_batch is None else (options.timed_batch,)
         fed = timing_feeds(self.source.original, [feed], batches, {}, options.seed)[0] if self.goals.is_timed else ()

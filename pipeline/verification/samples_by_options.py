@@ -13,7 +13,7 @@ from netsurgeon.pipeline.errors import RunError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, input_specs
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+from netsurgeon.pipeline.runtime import Feed, Session
 
 Axis0 = Literal["batch", "one by one", "no batch"]
 SAME_ROW = 1e-2
@@ -30,7 +30,7 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
     samples = _open(data, specs, options, options.batch_size, limit)
     if not samples.batched or samples.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
         return samples
-    axis0 = _axis_0(Runtime(options.custom_ops, options.provider).session(source.original), samples)
+    axis0 = _axis_0(options.runtime().session(source.original), samples)
     if axis0 == "batch":
         return samples
     if axis0 == "one by one":

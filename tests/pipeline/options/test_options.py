@@ -13,6 +13,7 @@ from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.runtime.providers import channel_block
 
 
@@ -181,3 +182,9 @@ def test_numbers_of_numpy_and_lists_are_taken() -> None:
     assert (report["options"]["sparsity"], report["options"]["layers"]) == (0.5, {"first": 0.5})
     assert report["calibration"]["samples"] == 40
     assert json.loads(result.model.metadata_props["netsurgeon"])["sparsity"] == 0.5
+
+
+def test_sessions_are_made_as_the_options_say_and_as_in_production_where_they_are_timed() -> None:
+    options = Options(provider="cpu", threads=2, custom_ops=("library.so",))
+    assert options.runtime() == Runtime(("library.so",), "cpu")
+    assert options.runtime(timed=True) == Runtime(("library.so",), "cpu", 2, deployed=True)
