@@ -80,7 +80,9 @@ def print_report(report: Report, console: Console) -> None:
 def of_what(report: Report) -> str:
     """Of how many weights a share is, where the layers that took part hold few of the model's parameters."""
     prunable, parameters = sum(layer.weights for layer in report.layers), report.dense.parameters
-    return "" if prunable > 0.9 * parameters else f" of the {prunable:,} of {parameters:,} parameters that took part"
+    return (
+        "" if prunable > 0.9 * parameters else f" of the {prunable:,} that took part, out of {parameters:,} parameters"
+    )
 
 
 def print_fallbacks(nodes: Sequence[str], console: Console) -> None:

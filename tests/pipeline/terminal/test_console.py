@@ -19,6 +19,7 @@ from netsurgeon.pipeline.error_bound.bound import Bound, OutputBound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection, inspect_model, inspect_units
 from netsurgeon.pipeline.inspect_sensitivity import LayerSensitivity, SensitivityInspection
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.model_files.fingerprint import ModelFacts
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.terminal.console import (
@@ -195,6 +196,19 @@ def test_a_bound_that_ends_says_where(comparison: Comparison) -> None:
     assert "output '[z]' on 40 inputs: error 0.5, not bounded: it ends at cell (LSTM): it recurs\n" in text
     assert "output 'i' is discrete (int64): it has no error bound\n" in text
     assert "nan" not in text
+
+
+def test_a_share_of_few_of_the_parameters_says_of_how_many(report: Report) -> None:
+    weights = sum(layer.weights for layer in report.layers)
+    assert " that took part" not in printed(
+        print_report, dataclasses.replace(report, dense=with_parameters(report, weights))
+    )
+    text = printed(print_report, dataclasses.replace(report, dense=with_parameters(report, 100 * weights)))
+    assert f"of the {weights:,} that took part, out of {100 * weights:,} parameters" in " ".join(text.split())
+
+
+def with_parameters(report: Report, count: int) -> ModelFacts:
+    return dataclasses.replace(report.dense, parameters=count)
 
 
 def test_a_comparison_of_other_graphs_says_that_there_is_no_bound(comparison: Comparison) -> None:
