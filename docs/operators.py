@@ -9,7 +9,7 @@ from netsurgeon.passes.axes import DECLARATIONS
 from netsurgeon.passes.dependencies import analyse  # noqa: F401  which registers the declarations
 from netsurgeon.passes.graph import TRAITS, operator_key
 from netsurgeon.passes.layers import LAYER_OPERATORS
-from netsurgeon.pipeline.error_bound.lipschitz.rules import RULES, SHAPE_ONLY
+from netsurgeon.pipeline.error_bound.lipschitz.rules import RULES
 
 PAGE = Path(__file__).with_suffix(".md")
 INTRODUCTION = """# Operators
@@ -34,7 +34,8 @@ operator that has no yes can be compressed, too: only what depends on that opera
 def operator_page() -> str:
     """The page, whole: standard operators first, those of other domains last."""
     quantizable = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.may_quantize}
-    columns = (set(DECLARATIONS), set(LAYER_OPERATORS), quantizable, {*RULES, *SHAPE_ONLY}, set(OPERATORS))
+    shape_only = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.reads_shape_only}
+    columns = (set(DECLARATIONS), set(LAYER_OPERATORS), quantizable, {*RULES, *shape_only}, set(OPERATORS))
     names = sorted(set().union(*columns), key=lambda name: ("." in name, name))
     rows = ([name, *("yes" if name in column else "" for column in columns)] for name in names)
     return INTRODUCTION + "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -23,6 +23,9 @@ class OperatorTraits:
     Attributes:
         is_discrete: its results jump, so models are compared at what enters it.
         is_view: it gives the entries of its first input as they are, in another shape or order of axes.
+        keeps_order: it gives the entries of its first input in the same order, in another shape at most.
+        averages: each number it gives is a mean of numbers of its first input.
+        reads_shape_only: the values of its inputs make no difference, only their shapes.
         moves_entries: applied to a vector of extents, it only moves entries.
         is_recurrent: it carries a state from step to step.
         is_linear: it multiplies its inputs 0 and 1, either of which may be the weight, and adds at most a bias.
@@ -35,6 +38,9 @@ class OperatorTraits:
 
     is_discrete: bool = False
     is_view: bool = False
+    keeps_order: bool = False
+    averages: bool = False
+    reads_shape_only: bool = False
     moves_entries: bool = False
     is_recurrent: bool = False
     is_linear: bool = False
@@ -107,7 +113,7 @@ TRAITS: Table = {}
 """(domain, operator, since_version) → traits."""
 
 _VIEW = OperatorTraits(is_view=True)
-_VIEW_OF_EXTENTS = OperatorTraits(is_view=True, moves_entries=True)
+_VIEW_OF_EXTENTS = OperatorTraits(is_view=True, keeps_order=True, moves_entries=True)
 _MOVES_ENTRIES = OperatorTraits(moves_entries=True)
 _SIZED_BY_FIRST = OperatorTraits(sized_by=(0,))
 _SIZED_BY_SECOND = OperatorTraits(sized_by=(1,))
@@ -115,7 +121,8 @@ _SIZED_BY_RANGE = OperatorTraits(sized_by=(0, 1, 2))
 
 register_traits(TRAITS, _VIEW, "Transpose")
 register_traits(TRAITS, _VIEW_OF_EXTENTS, "Flatten", "Identity", "Squeeze", "Unsqueeze")
-register_traits(TRAITS, OperatorTraits(is_view=True, moves_entries=True, sized_by=(1,)), "Reshape")
+register_traits(TRAITS, OperatorTraits(is_view=True, keeps_order=True, moves_entries=True, sized_by=(1,)), "Reshape")
+register_traits(TRAITS, OperatorTraits(reads_shape_only=True), "Shape", "Size")
 register_traits(TRAITS, _MOVES_ENTRIES, "Concat", "Gather")
 register_traits(TRAITS, OperatorTraits(moves_entries=True, score_role="entry"), "Cast")
 register_traits(TRAITS, OperatorTraits(moves_entries=True, sized_by=(1, 2, 3, 4)), "Slice")
@@ -159,9 +166,11 @@ for _classifier in ("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier
     register_traits(TRAITS, _RANKS, _classifier, domain="ai.onnx.ml")
 register_traits(TRAITS, _PROJECTS, "MatMulInteger", "QLinearMatMul", since_version=10)
 register_traits(TRAITS, _PROJECTS, "QGemm", domain=MICROSOFT)
-for _window in ("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "ReduceMean", "ReduceMax"):
-    register_traits(TRAITS, OperatorTraits(score_role="pools"), _window)
+_AVERAGES = OperatorTraits(averages=True, score_role="pools")
+register_traits(TRAITS, _AVERAGES, "GlobalAveragePool", "AveragePool", "ReduceMean")
+register_traits(TRAITS, OperatorTraits(score_role="pools"), "GlobalMaxPool", "ReduceMax")
 for _arithmetic in ("Add", "Sub", "Mul", "Div"):
     register_traits(TRAITS, OperatorTraits(score_role="scales"), _arithmetic)
-register_traits(TRAITS, OperatorTraits(score_role="entry"), "Dropout", "Sigmoid", "Clip")
+register_traits(TRAITS, OperatorTraits(keeps_order=True, score_role="entry"), "Dropout")
+register_traits(TRAITS, OperatorTraits(score_role="entry"), "Sigmoid", "Clip")
 register_traits(TRAITS, OperatorTraits(score_role="entry"), "QuantizeLinear", "DequantizeLinear", since_version=10)

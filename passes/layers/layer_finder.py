@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import FLOATS, bodies, is_constant, label, present, tensor
+from netsurgeon.passes.graph import FLOATS, bodies, is_constant, label, present, tensor, traits_of
 from netsurgeon.passes.layers.geometry import Geometry
 from netsurgeon.passes.layers.layer import Layer
 
@@ -24,7 +24,6 @@ _DECLINED_OPERATORS = {
     "DeformConv": "deformable convolutions are not pruned",
     "Gather": "embedding tables are not pruned",
 }
-_MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 _QUANTISED = (
     "QLinearConv",
     "QLinearMatMul",
@@ -105,7 +104,7 @@ def _quantised(value: ir.Value | None) -> ir.TensorProtocol | None:
         if producer.op_type == "DequantizeLinear" and not producer.domain:
             constants = all(v is None or is_constant(v) for v in producer.inputs)
             return present(producer.inputs[0]).const_value if constants else None
-        if producer.op_type not in _MOVES or not all(is_constant(v) for v in producer.inputs[1:]):
+        if not traits_of(producer).is_view or not all(is_constant(v) for v in producer.inputs[1:]):
             return None
         value = producer.inputs[0]
     return None

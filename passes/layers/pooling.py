@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import is_constant, optional_input, present, tensor
+from netsurgeon.passes.graph import is_constant, optional_input, present, tensor, traits_of
 from netsurgeon.passes.layers.layer import Layer, draw
 from netsurgeon.passes.solvers import Array, Moments, Rows, needs_float64
 
-_POOLS = ("GlobalAveragePool", "AveragePool", "ReduceMean")
-_KEEP_ORDER = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 ROUNDING = 1e-10
 """Deviations with no more than this share of a map's energy are none."""
 ISOTROPIC = 0.1
@@ -42,9 +40,9 @@ class PooledMap:
         if layer.groups * layer.blocks != 1 or layer.weight_index < layer.data_index:
             return None
         producer = layer.input.producer()
-        while producer is not None and producer.op_type in _KEEP_ORDER and not producer.domain:
+        while producer is not None and traits_of(producer).keeps_order:
             producer = present(producer.inputs[0]).producer()
-        if producer is None or producer.domain or producer.op_type not in _POOLS:
+        if producer is None or not traits_of(producer).averages:
             return None
         if producer.op_type != "ReduceMean":
             return cls(present(producer.inputs[0]), None)

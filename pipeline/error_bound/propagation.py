@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import bodies, operator_key
-from netsurgeon.pipeline.error_bound.lipschitz.rules import SHAPE_ONLY, error_after
+from netsurgeon.passes.graph import bodies, traits_of
+from netsurgeon.pipeline.error_bound.lipschitz.rules import error_after
 from netsurgeon.pipeline.error_bound.lipschitz.step import Extents, NoConstantError, Step, constant_of
 from netsurgeon.pipeline.messages import Message
 
@@ -101,7 +101,7 @@ def place(node: ir.Node, reason: str) -> Message:
 
 
 def _is_shape_only(node: ir.Node) -> bool:
-    return operator_key(node.domain, node.op_type) in SHAPE_ONLY
+    return traits_of(node).reads_shape_only
 
 
 def _captured(node: ir.Node) -> list[str]:

@@ -93,7 +93,7 @@ def value_dependence(model: ir.Model) -> str | None:
             return f"how long {node.op_type} {label(node)!r} takes may depend on the inputs' values"
         captured = (value for graph in bodies(node) for inner in graph.all_nodes() for value in inner.inputs)
         # Shape and Size pass on no values, so what depends on them is the same for every input of that shape.
-        if node.op_type not in ("Shape", "Size") and (any(fed) or any(value in carrying for value in captured)):
+        if not traits_of(node).reads_shape_only and (any(fed) or any(value in carrying for value in captured)):
             carrying.update(node.outputs)
     return None
 

@@ -17,8 +17,6 @@ from netsurgeon.passes.graph import operator_key
 from netsurgeon.pipeline.error_bound.lipschitz import combine, copies, linear, pool, unary
 from netsurgeon.pipeline.error_bound.lipschitz.step import NoConstantError, Rule, Step
 
-SHAPE_ONLY = ("Shape", "Size")
-"""Operators whose result depends on nothing but their operand's shape: no error comes through."""
 _FAMILIES = (
     unary.RULES,
     combine.RULES,
