@@ -29,7 +29,15 @@ try:
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
     from netsurgeon.pipeline.messages import printable
     from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, text_bytes, write_text
-    from netsurgeon.pipeline.options import IMPORTANCES, SAVINGS, VALUES
+    from netsurgeon.pipeline.options import (
+        IMPORTANCES,
+        PREFERENCES,
+        QUANTIZE_MODES,
+        RANGES,
+        SAVINGS,
+        TARGETS,
+        VALUES,
+    )
     from netsurgeon.pipeline.profiling import profile
     from netsurgeon.pipeline.report import Tracker, as_json
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
@@ -157,6 +165,18 @@ def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *o
 @click.option("--layer", "layers", multiple=True, callback=layer_sparsities, help="NAME=SPARSITY, name or glob.")
 @click.option("--exclude", multiple=True, help="Leave layers of this name or glob as they are.")
 @click.option("--damping", type=float, help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]")
+@click.option(
+    "--quantize",
+    type=click.Choice(QUANTIZE_MODES),
+    help="Run on integers what gains. [default: where a goal does]",
+)
+@click.option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run.")
+@click.option(
+    "--ranges", type=click.Choice(RANGES), default="error", show_default=True, help="Where activations are clipped."
+)
+@click.option(
+    "--prefer", type=click.Choice(PREFERENCES), default="speed", show_default=True, help="With --max-drop: first."
+)
 @click.option(
     "--values", type=click.Choice(VALUES), help="Type of stored weights. [default: codebook with a goal, else float16]"
 )

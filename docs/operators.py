@@ -19,7 +19,7 @@ code, and a test fails when it is stale.
 
 - **Trim**: indices of its axes can be followed, so that units in front of and behind it can vanish.
 - **Prune**: its weights can become zeros, corrected in closed form.
-- **Quantize**: by its nature, its weight may be stored as integers with a scale; no command does so yet.
+- **Quantize**: it can run on 8-bit integers, or passes them on (`--quantize`).
 - **Error bound**: a constant bounds how much of its inputs' error it lets through.
 - **Train**: a model with it can be trained as a PyTorch module.
 
@@ -33,7 +33,7 @@ operator that has no yes can be compressed, too: only what depends on that opera
 
 def operator_page() -> str:
     """The page, whole: standard operators first, those of other domains last."""
-    quantizable = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.may_quantize}
+    quantizable = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.integer_role}
     shape_only = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.reads_shape_only}
     columns = (set(DECLARATIONS), set(LAYER_OPERATORS), quantizable, {*RULES, *shape_only}, set(OPERATORS))
     names = sorted(set().union(*columns), key=lambda name: ("." in name, name))

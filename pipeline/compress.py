@@ -26,7 +26,6 @@ from netsurgeon.pipeline.compression import (
     Steps,
     apply_plan,
     apply_steps,
-    changed_interface,
     check_steps,
     plan_steps,
 )
@@ -38,6 +37,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
     ModelLike,
+    changed_interface,
     check_outputs,
     forget_inferred,
     model_digest,
@@ -49,7 +49,7 @@ from netsurgeon.pipeline.model_files import (
     write_text,
 )
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
-from netsurgeon.pipeline.profiling import Profile, TimingTable, profile
+from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.report import CompressionRecord, Report, StoredModel, assemble_report, is_page, render
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
@@ -274,9 +274,29 @@ class _Run:
             progress=self.progress,
             run_folder=run_folder,
             solutions=run_folder.solutions("whole"),
+            timer=self._timer(source, inputs, run_folder),
         )
         check_steps(self.steps, context)
         return context
+
+    def _timer(self, source: LoadedModel, inputs: Inputs, run_folder: RunFolder) -> StructureTimer:
+        """What models are timed with; times that are kept, or that the user gives, are not measured again."""
+        options = self.options
+        table = TimingTable() if options.timings is None else TimingTable.read(options.timings)
+        kept_timings = run_folder.facts("timings")
+        if kept_timings is not None and not table.models:
+            table.take(TimingTable.of(kept_timings))
+        feed = next(inputs.calibration.batches())
+        is_timed = options.integer_mode is not None or options.goals is not None
+        batches = None if options.timed_batch is None else (options.timed_batch,)
+        fed = timing_feeds(source.original, [feed], batches, {}, options.seed)[0] if is_timed else ()
+        return StructureTimer(
+            table,
+            source.model,
+            fed[0].feed if fed else feed,
+            options.runtime(timed=True),
+            lambda measured: run_folder.keep_facts("timings", dataclasses.asdict(measured)),
+        )
 
     def _apply(self, context: StepContext) -> AppliedPlan:
         """Do what was asked for."""
@@ -291,7 +311,7 @@ class _Run:
         options = self.options
         if options.goals is None or inputs.guide is None:
             return None
-        table = TimingTable() if options.timings is None else TimingTable.read(options.timings)
+        assert context.timer is not None
         return GoalSearch(
             goals=options.goals,
             source=source,
@@ -299,7 +319,7 @@ class _Run:
             guide=inputs.guide,
             options=options,
             runtime=runtime,
-            table=table,
+            clock=context.timer,
             steps=self.steps,
             step_options=self.step_options,
             size=lambda model: len(ir.to_proto(self._store(context, model, source).model).SerializeToString()),
@@ -345,6 +365,7 @@ class _Run:
                 options=self.options,
                 step_options=self.step_options,
                 progress=self.progress,
+                timer=context.timer,
             )
             try:
                 model = apply_plan(self.steps, half).model

@@ -37,9 +37,9 @@ FLOORS = {
         ("atomic_write", "errors", "messages"),
     ),
     "passes": (
-        ("trimming",),
+        ("quantization", "trimming"),
         ("dependencies", "packing", "pruning"),
-        ("axes", "layers", "quantization", "rewriting"),
+        ("axes", "codebooks", "layers", "rewriting"),
         ("graph", "solvers"),
     ),
     "models": (

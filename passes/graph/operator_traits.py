@@ -14,6 +14,7 @@ MICROSOFT = "com.microsoft"
 
 
 ScoreRole = Literal["ranks", "projects", "pools", "scales", "entry"]
+IntegerRole = Literal["weighs", "computes", "carries", "joins", "clips"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,10 @@ class OperatorTraits:
         is_recurrent: it carries a state from step to step.
         is_linear: it multiplies its inputs 0 and 1, either of which may be the weight, and adds at most a bias.
         sized_by: inputs whose values, not only their shapes, decide how much it has to do.
-        may_quantize: its weight may be stored as integers with a scale.
+        integer_role: what it is where activations are 8-bit integers with a scale: it "weighs" them by a constant,
+            "computes" a result with a scale of its own, "carries" the integers and their scale on, "joins" several
+            under one scale, or "clips" at the end of a range, which quantization does in its place; None where it
+            runs on floats.
         score_role: what it is on the way to class scores: it "ranks" classes (normalises their scores, or chooses the
             largest), "projects" features to scores, "pools" a map to one vector, "scales" by the other operand, or is a
             function of each "entry"; None where what it gives are no scores.
@@ -45,7 +49,7 @@ class OperatorTraits:
     is_recurrent: bool = False
     is_linear: bool = False
     sized_by: tuple[int, ...] = ()
-    may_quantize: bool = False
+    integer_role: IntegerRole | None = None
     score_role: ScoreRole | None = None
 
 
@@ -112,20 +116,21 @@ def traits_of(node: ir.Node) -> OperatorTraits:
 TRAITS: Table = {}
 """(domain, operator, since_version) → traits."""
 
-_VIEW = OperatorTraits(is_view=True)
-_VIEW_OF_EXTENTS = OperatorTraits(is_view=True, keeps_order=True, moves_entries=True)
 _MOVES_ENTRIES = OperatorTraits(moves_entries=True)
 _SIZED_BY_FIRST = OperatorTraits(sized_by=(0,))
 _SIZED_BY_SECOND = OperatorTraits(sized_by=(1,))
 _SIZED_BY_RANGE = OperatorTraits(sized_by=(0, 1, 2))
 
-register_traits(TRAITS, _VIEW, "Transpose")
-register_traits(TRAITS, _VIEW_OF_EXTENTS, "Flatten", "Identity", "Squeeze", "Unsqueeze")
-register_traits(TRAITS, OperatorTraits(is_view=True, keeps_order=True, moves_entries=True, sized_by=(1,)), "Reshape")
+register_traits(TRAITS, OperatorTraits(is_view=True, integer_role="carries"), "Transpose")
+_VIEW_OF_EXTENTS = OperatorTraits(is_view=True, keeps_order=True, moves_entries=True, integer_role="carries")
+register_traits(TRAITS, dataclasses.replace(_VIEW_OF_EXTENTS, integer_role=None), "Identity")
+register_traits(TRAITS, _VIEW_OF_EXTENTS, "Flatten", "Squeeze", "Unsqueeze")
+register_traits(TRAITS, dataclasses.replace(_VIEW_OF_EXTENTS, sized_by=(1,)), "Reshape")
 register_traits(TRAITS, OperatorTraits(reads_shape_only=True), "Shape", "Size")
-register_traits(TRAITS, _MOVES_ENTRIES, "Concat", "Gather")
+register_traits(TRAITS, OperatorTraits(moves_entries=True, integer_role="joins"), "Concat")
+register_traits(TRAITS, _MOVES_ENTRIES, "Gather")
 register_traits(TRAITS, OperatorTraits(moves_entries=True, score_role="entry"), "Cast")
-register_traits(TRAITS, OperatorTraits(moves_entries=True, sized_by=(1, 2, 3, 4)), "Slice")
+register_traits(TRAITS, OperatorTraits(moves_entries=True, sized_by=(1, 2, 3, 4), integer_role="carries"), "Slice")
 
 register_traits(TRAITS, OperatorTraits(is_discrete=True), "ArgMin")
 register_traits(TRAITS, OperatorTraits(is_discrete=True, score_role="ranks"), "ArgMax")
@@ -134,27 +139,27 @@ register_traits(
     TRAITS, OperatorTraits(is_discrete=True, sized_by=(0, 1, 2, 3, 4)), "NonMaxSuppression", since_version=10
 )
 
-register_traits(TRAITS, OperatorTraits(is_linear=True, may_quantize=True), "Conv")
-register_traits(TRAITS, OperatorTraits(is_linear=True, may_quantize=True, score_role="projects"), "Gemm", "MatMul")
+register_traits(TRAITS, OperatorTraits(is_linear=True, integer_role="weighs"), "Conv")
+register_traits(TRAITS, OperatorTraits(is_linear=True, integer_role="weighs", score_role="projects"), "Gemm", "MatMul")
 register_traits(TRAITS, OperatorTraits(is_linear=True), "ConvTranspose")
 register_traits(TRAITS, OperatorTraits(is_recurrent=True, sized_by=(4,)), "GRU", "LSTM", "RNN")
-# Not linear: ONNX Runtime fuses an activation into the first two, and transposes and factors into the third.
-register_traits(TRAITS, OperatorTraits(may_quantize=True), "FusedConv", "FusedGemm", domain=MICROSOFT)
-register_traits(TRAITS, OperatorTraits(may_quantize=True, score_role="projects"), "FusedMatMul", domain=MICROSOFT)
+# Not linear: ONNX Runtime puts transposes and factors into it.
+register_traits(TRAITS, OperatorTraits(score_role="projects"), "FusedMatMul", domain=MICROSOFT)
 
 register_traits(TRAITS, _SIZED_BY_FIRST, "If")
 register_traits(TRAITS, _SIZED_BY_FIRST, "ConstantOfShape", "NonZero", since_version=9)
 register_traits(TRAITS, _SIZED_BY_FIRST, "Unique", since_version=11)
 register_traits(TRAITS, _SIZED_BY_FIRST, "StringSplit", since_version=20)
 register_traits(TRAITS, _SIZED_BY_FIRST, "Unique", domain=MICROSOFT)
-register_traits(TRAITS, _SIZED_BY_SECOND, "Pad", "Split", "Tile", "Upsample")
+register_traits(TRAITS, _SIZED_BY_SECOND, "Pad", "Tile", "Upsample")
+register_traits(TRAITS, OperatorTraits(sized_by=(1,), integer_role="carries"), "Split")
 register_traits(TRAITS, _SIZED_BY_SECOND, "Expand", since_version=8)
 register_traits(TRAITS, _SIZED_BY_SECOND, "Compress", "OneHot", since_version=9)
 register_traits(TRAITS, _SIZED_BY_SECOND, "CenterCropPad", since_version=18)
 register_traits(TRAITS, _SIZED_BY_SECOND, "Pad", domain=MICROSOFT)
 register_traits(TRAITS, OperatorTraits(sized_by=(0, 1)), "Loop")
 register_traits(TRAITS, OperatorTraits(sized_by=(2,)), "MaxUnpool", since_version=9)
-register_traits(TRAITS, OperatorTraits(sized_by=(1, 2, 3)), "Resize", since_version=10)
+register_traits(TRAITS, OperatorTraits(sized_by=(1, 2, 3), integer_role="carries"), "Resize", since_version=10)
 register_traits(TRAITS, OperatorTraits(sized_by=(1, 2)), "Col2Im", since_version=18)
 register_traits(TRAITS, _SIZED_BY_RANGE, "Range", since_version=11)
 register_traits(TRAITS, _SIZED_BY_RANGE, "Range", domain=MICROSOFT)
@@ -166,11 +171,16 @@ for _classifier in ("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier
     register_traits(TRAITS, _RANKS, _classifier, domain="ai.onnx.ml")
 register_traits(TRAITS, _PROJECTS, "MatMulInteger", "QLinearMatMul", since_version=10)
 register_traits(TRAITS, _PROJECTS, "QGemm", domain=MICROSOFT)
-_AVERAGES = OperatorTraits(averages=True, score_role="pools")
-register_traits(TRAITS, _AVERAGES, "GlobalAveragePool", "AveragePool", "ReduceMean")
+_AVERAGES = OperatorTraits(averages=True, score_role="pools", integer_role="computes")
+register_traits(TRAITS, _AVERAGES, "GlobalAveragePool", "AveragePool")
+register_traits(TRAITS, dataclasses.replace(_AVERAGES, integer_role=None), "ReduceMean")
+register_traits(TRAITS, OperatorTraits(integer_role="carries"), "MaxPool")
 register_traits(TRAITS, OperatorTraits(score_role="pools"), "GlobalMaxPool", "ReduceMax")
-for _arithmetic in ("Add", "Sub", "Mul", "Div"):
-    register_traits(TRAITS, OperatorTraits(score_role="scales"), _arithmetic)
+register_traits(TRAITS, OperatorTraits(score_role="scales", integer_role="computes"), "Add", "Mul")
+register_traits(TRAITS, OperatorTraits(score_role="scales"), "Sub", "Div")
 register_traits(TRAITS, OperatorTraits(keeps_order=True, score_role="entry"), "Dropout")
-register_traits(TRAITS, OperatorTraits(score_role="entry"), "Sigmoid", "Clip")
+register_traits(TRAITS, OperatorTraits(score_role="entry", integer_role="computes"), "Sigmoid")
+register_traits(TRAITS, OperatorTraits(integer_role="computes"), "LeakyRelu")
+register_traits(TRAITS, OperatorTraits(score_role="entry", integer_role="clips"), "Clip")
+register_traits(TRAITS, OperatorTraits(integer_role="clips"), "Relu")
 register_traits(TRAITS, OperatorTraits(score_role="entry"), "QuantizeLinear", "DequantizeLinear", since_version=10)

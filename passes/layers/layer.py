@@ -106,6 +106,10 @@ class Layer:
         cut = stack.reshape(self.groups, stack.shape[1], self.blocks, -1)
         return np.ascontiguousarray(cut.transpose(0, 2, 1, 3)).reshape(self.groups * self.blocks, stack.shape[1], -1)
 
+    def of_rows(self, numbers: Array) -> Array:
+        """Numbers a row, the same in all blocks, (groups x blocks, rows), as one for each output, (groups x rows,)."""
+        return np.asarray(numbers.reshape(self.groups, self.blocks, self.rows)[:, 0].ravel())
+
     def stored(self, matrix: Array) -> npt.NDArray[np.generic]:
         """The inverse of `matrix()`: an array of the weight's own shape and type."""
         if self.blocks > 1:

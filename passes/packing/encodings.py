@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from netsurgeon.passes.quantization import split_scales
+from netsurgeon.passes.codebooks import split_scales
 
 Array: TypeAlias = NDArray[Any]
 Layout: TypeAlias = Literal["dense", "gaps", "bitmap"]

@@ -2,7 +2,7 @@
 
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, RemovedSlices, Solution
-from netsurgeon.passes.pruning.prune_weights import PruneWeights, has_scaled_rows, pattern_of
+from netsurgeon.passes.pruning.prune_weights import PruneWeights, bias_shift, has_scaled_rows, pattern_of
 
 __all__ = [
     "LayerMoments",
@@ -11,6 +11,7 @@ __all__ = [
     "PruneWeights",
     "RemovedSlices",
     "Solution",
+    "bias_shift",
     "has_scaled_rows",
     "pattern_of",
 ]

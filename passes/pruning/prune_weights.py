@@ -10,11 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
+from netsurgeon.passes.codebooks import quantize
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
-from netsurgeon.passes.quantization import quantize
 from netsurgeon.passes.solvers import Array, FactorizationError, Pattern, Statistics
 
 SPARSE = 0.5

@@ -1,13 +1,36 @@
-"""Weights in fewer bits: codebooks, scales of rows, rounding."""
+"""Run layers on integers: where, on which scales, and their weights by second-order rounding."""
 
-from netsurgeon.passes.quantization.assign_codebook import quantize
-from netsurgeon.passes.quantization.rounding import Rounding, Values, round_weights
-from netsurgeon.passes.quantization.row_scales import split_scales
+from netsurgeon.passes.quantization.clips import Bounds
+from netsurgeon.passes.quantization.equalise_channels import ChannelPair, EqualiseChannels, find_channel_pairs
+from netsurgeon.passes.quantization.insert_quantizers import (
+    OPSET,
+    InsertQuantizers,
+    SeparateInputs,
+    StoreIntegers,
+    separated,
+)
+from netsurgeon.passes.quantization.integer_weights import StoredWeight, find_integer_weights
+from netsurgeon.passes.quantization.placement import Placement, place
+from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
+from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
 
 __all__ = [
-    "Rounding",
-    "Values",
-    "quantize",
-    "round_weights",
-    "split_scales",
+    "OPSET",
+    "Bounds",
+    "ChannelPair",
+    "EqualiseChannels",
+    "InsertQuantizers",
+    "IntegerOutcome",
+    "Placement",
+    "QuantizeLayers",
+    "RangeMethod",
+    "RangeStatistics",
+    "Scale",
+    "SeparateInputs",
+    "StoreIntegers",
+    "StoredWeight",
+    "find_channel_pairs",
+    "find_integer_weights",
+    "place",
+    "separated",
 ]

@@ -3,11 +3,12 @@
 from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping
 from netsurgeon.passes.solvers.error_curve import Curve, curve, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
-from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, solve
+from netsurgeon.passes.solvers.integer_grid import IntegerWeight, nearest_integers, round_to_integers
+from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
 from netsurgeon.passes.solvers.masks import Pattern
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
 from netsurgeon.passes.solvers.parallel import single_threaded
-from netsurgeon.passes.solvers.problem import Problem, energy
+from netsurgeon.passes.solvers.problem import Problem, energy, target_moments
 from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics, needs_float64
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Curve",
     "Effort",
     "FactorizationError",
+    "IntegerWeight",
     "Mask",
     "Moments",
     "Pattern",
@@ -32,10 +34,14 @@ __all__ = [
     "correct",
     "curve",
     "energy",
+    "nearest_integers",
     "needs_float64",
     "owned",
     "prune",
+    "quadratic_error",
+    "round_to_integers",
     "single_threaded",
     "solve",
+    "target_moments",
     "trial",
 ]

@@ -1,7 +1,6 @@
 """The list of steps, and the driver that plans, applies, verifies and undoes them."""
 
 from netsurgeon.pipeline.compression.driver import AppliedPlan, apply_plan, apply_steps, check_steps, plan_steps
-from netsurgeon.pipeline.compression.packing import changed_interface
 from netsurgeon.pipeline.compression.step import (
     KeepsPlan,
     Step,
@@ -17,6 +16,7 @@ from netsurgeon.pipeline.compression.steps import (
     ConvolveSliceAndPad,
     PackWeightsOnDisk,
     PruneLayers,
+    QuantizeLayers,
     trimmed_selection,
 )
 
@@ -28,6 +28,7 @@ __all__ = [
     "KeepsPlan",
     "PackWeightsOnDisk",
     "PruneLayers",
+    "QuantizeLayers",
     "Step",
     "StepContext",
     "StepDefaults",
@@ -36,7 +37,6 @@ __all__ = [
     "Steps",
     "apply_plan",
     "apply_steps",
-    "changed_interface",
     "check_steps",
     "plan_steps",
     "trimmed_selection",

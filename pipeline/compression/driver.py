@@ -11,10 +11,11 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, Steps
-from netsurgeon.pipeline.compression.steps import PruneLayers, RemoveUnits
+from netsurgeon.pipeline.compression.steps import PruneLayers, QuantizeLayers, RemoveUnits
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.pruning import Plan, Pruned
+from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class AppliedPlan:
         plan: weights to keep in each.
         pruned: what pruning did.
         units: what became of the units; None where all were to stay.
+        integers: what runs on integers; None where all stays on floats.
         masked: the same function as `model`, all weights of the dense model still in their places.
         model: the result, not packed.
         records: what became of each step.
@@ -40,6 +42,7 @@ class AppliedPlan:
     plan: Plan
     pruned: Pruned
     units: TrimFacts | None
+    integers: IntegerFacts | None
     masked: ir.Model = dataclasses.field(repr=False)
     model: ir.Model = dataclasses.field(repr=False)
     records: tuple[StepRecord, ...] = ()
@@ -62,6 +65,7 @@ def apply_plan(steps: Steps, context: StepContext) -> AppliedPlan:
         plan=context.plans[PruneLayers.name],
         pruned=context.outcomes[PruneLayers.name],
         units=context.outcomes.get(RemoveUnits.name),
+        integers=context.outcomes.get(QuantizeLayers.name),
         masked=model if context.masked is None else context.masked,
         model=model,
         records=tuple(context.records),

@@ -6,10 +6,10 @@ import dataclasses
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import NativeError, convert_version
 from netsurgeon.passes.packing import Packing, PackWeights, plan_packing
 from netsurgeon.pipeline.messages import Message, cause_of
-from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, same_bits, verify_same
+from netsurgeon.pipeline.model_files import raised_opset
+from netsurgeon.pipeline.runtime import Feed, Runtime, same_bits
 
 PACKING_OPSET = 11
 """CumSum and ScatterElements exist from here on."""
@@ -35,7 +35,7 @@ def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
     source, notes = model, []
     opset = model.graph.opset_imports.get("", 0)
     if opset < PACKING_OPSET:
-        upgraded = _upgraded(model, feed, runtime)
+        upgraded = raised_opset(model, PACKING_OPSET, feed, runtime)
         if isinstance(upgraded, str):
             reason = f"opset {opset} cannot be raised to {PACKING_OPSET}: {upgraded}"
             note = Message(f"stored unpacked: {reason}", "stored-unpacked", cause_of(upgraded), reason=reason)
@@ -51,27 +51,3 @@ def pack(model: ir.Model, feed: Feed, runtime: Runtime) -> Packed:
         note = Message(f"stored unpacked: {problem}", "stored-unpacked", cause_of(problem), reason=str(problem))
         return Packed(model, (), (note,))
     return Packed(packed, tuple(packings), tuple(notes))
-
-
-def _upgraded(model: ir.Model, feed: Feed, runtime: Runtime) -> ir.Model | str:
-    """The model at the opset packing needs, verified on `feed`; a reason where that does not hold."""
-    try:
-        upgraded = convert_version(model, PACKING_OPSET)
-    except NativeError as error:
-        return first_line(error)
-    problem = changed_interface(model, upgraded) or verify_same(model, upgraded, feed, runtime)
-    return problem or upgraded
-
-
-def changed_interface(before: ir.Model, after: ir.Model) -> str | None:
-    """None when inputs without default and outputs keep names, types and shapes, else one sentence."""
-    for kind, old, new in (
-        ("inputs", before.graph.inputs, after.graph.inputs),
-        ("outputs", before.graph.outputs, after.graph.outputs),
-    ):
-        was, now = (
-            [(v.name, str(v.type), str(v.shape)) for v in side if not v.is_initializer()] for side in (old, new)
-        )
-        if was != now:
-            return f"the model's {kind} changed from {was} to {now}"
-    return None

@@ -12,6 +12,7 @@ from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import RunFolder, Solutions
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.profiling import StructureTimer
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -27,6 +28,7 @@ class StepContext:
         progress: called with stage, steps done and steps in all.
         run_folder: keeps plans, so that a run that was stopped goes on.
         solutions: solved layers of this very plan; None = nothing is kept.
+        timer: times models; None = no step may let times decide.
         measured: by step name, what a step has measured before any planned.
         plans: by step name; None where a step has nothing to do.
         outcomes: by step name, what the steps that were applied did.
@@ -44,6 +46,7 @@ class StepContext:
     progress: Progress
     run_folder: RunFolder = dataclasses.field(default_factory=lambda: RunFolder(None, {}))
     solutions: Solutions | None = None
+    timer: StructureTimer | None = None
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)
     plans: dict[str, Any] = dataclasses.field(default_factory=dict)
     outcomes: dict[str, Any] = dataclasses.field(default_factory=dict)

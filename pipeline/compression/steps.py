@@ -17,8 +17,9 @@ from netsurgeon.pipeline.compression.packing import pack
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Options, PruneOptions, StorageOptions, TrimOptions
+from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
+from netsurgeon.pipeline.quantization import Quantized, quantize
 from netsurgeon.pipeline.runtime import verify_same
 from netsurgeon.pipeline.trimming import (
     Trimmed,
@@ -182,6 +183,30 @@ class ConvolveSliceAndPad(StepDefaults):
         return problem.with_text(f"shortcuts stay Slice and Pad: as convolutions, {problem}") if problem else None
 
 
+class QuantizeLayers(StepDefaults):
+    """Run what gains by it on integers: activations of 8 bits, weights by second-order rounding, biases in closed form.
+
+    Its target is the float model that the steps before it have left. ONNX Runtime's own integer kernels must give what
+    the model says in float arithmetic, up to rounding.
+    """
+
+    name, stage, options_type, keeps_places = "quantize", "quantizing layers", QuantizeOptions, False
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Choose by time, put on integers, and check what ONNX Runtime makes of it."""
+        if context.options.integer_mode is None or context.timer is None:
+            return None
+        result: Quantized = quantize(model, context.options, context.calibration, context.timer, context.progress)
+        return StepResult(
+            model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
+        )
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How many layers run on integers."""
+        facts = context.outcomes[self.name]
+        return {"layers": facts.on_integers if facts else 0}
+
+
 class PackWeightsOnDisk(StepDefaults):
     """Store sparse weights packed in plain ONNX operators, equal to the last bit once ONNX Runtime has loaded them.
 
@@ -209,7 +234,14 @@ class PackWeightsOnDisk(StepDefaults):
         return {"weights": len(context.outcomes[self.name])}
 
 
-STEPS: tuple[Step, ...] = (ChooseUnits(), PruneLayers(), RemoveUnits(), ConvolveSliceAndPad(), PackWeightsOnDisk())
+STEPS: tuple[Step, ...] = (
+    ChooseUnits(),
+    PruneLayers(),
+    RemoveUnits(),
+    ConvolveSliceAndPad(),
+    QuantizeLayers(),
+    PackWeightsOnDisk(),
+)
 
 
 def _fell_short(plan: TrimPlan, context: StepContext) -> Iterator[Message]:

@@ -18,6 +18,7 @@ from netsurgeon.pipeline.model_files.loading import (
     read_model,
     verified,
 )
+from netsurgeon.pipeline.model_files.opset import changed_interface, raised_opset
 from netsurgeon.pipeline.model_files.paths import check_outputs, path_of
 from netsurgeon.pipeline.model_files.save import forget_inferred, save_model, text_bytes, write_text
 
@@ -27,6 +28,7 @@ __all__ = [
     "ModelFacts",
     "ModelLike",
     "bytes_on_disk",
+    "changed_interface",
     "check_loads",
     "check_outputs",
     "data_facts",
@@ -36,6 +38,7 @@ __all__ = [
     "model_facts",
     "open_model",
     "path_of",
+    "raised_opset",
     "read_model",
     "save_model",
     "text_bytes",

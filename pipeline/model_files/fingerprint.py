@@ -16,6 +16,7 @@ import onnx_ir as ir
 import netsurgeon
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.packing import UnpackWeights
+from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.model_files.paths import model_files, path_of
 from netsurgeon.pipeline.runtime import onnxruntime
@@ -62,6 +63,7 @@ def _count_parameters(model: ir.Model) -> tuple[int, int]:
     plain = model.clone()
     UnpackWeights()(plain)
     arrays = [constant.numpy() for constant in _constants(plain) if constant.dtype in FLOATS]
+    arrays += [weight.codes for weight in find_integer_weights(plain.graph).values()]
     return sum(array.size for array in arrays), sum(int(np.count_nonzero(array)) for array in arrays)
 
 
@@ -121,7 +123,7 @@ class ModelFacts:
         bytes: on disk, external data included.
         gzip_bytes: after gzip.
         opset: version of the default operator set.
-        parameters: elements of all float initializers.
+        parameters: elements of all float initializers, and of weights of integers.
         nonzero: those that are not zero.
     """
 

@@ -1,15 +1,36 @@
 """Everything a user can choose."""
 
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals
-from netsurgeon.pipeline.options.groups import Metric, OptionValues, PruneOptions, StorageOptions, TrimOptions
-from netsurgeon.pipeline.options.options import IMPORTANCES, SAVINGS, VALUES, Options, Progress
+from netsurgeon.pipeline.options.groups import (
+    Metric,
+    OptionValues,
+    PruneOptions,
+    QuantizeOptions,
+    StorageOptions,
+    TrimOptions,
+)
+from netsurgeon.pipeline.options.options import (
+    IMPORTANCES,
+    PREFERENCES,
+    QUANTIZE_MODES,
+    RANGES,
+    SAVINGS,
+    TARGETS,
+    VALUES,
+    Options,
+    Progress,
+)
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.type_checks import check_types
 
 __all__ = [
     "DEFAULT_DROP",
     "IMPORTANCES",
+    "PREFERENCES",
+    "QUANTIZE_MODES",
+    "RANGES",
     "SAVINGS",
+    "TARGETS",
     "VALUES",
     "Goals",
     "Kind",
@@ -18,6 +39,7 @@ __all__ = [
     "Options",
     "Progress",
     "PruneOptions",
+    "QuantizeOptions",
     "StorageOptions",
     "TrimOptions",
     "check_types",

@@ -19,6 +19,7 @@ from netsurgeon.pipeline.options.groups import (
     DataOptions,
     GoalOptions,
     PruneOptions,
+    QuantizeOptions,
     ReportOptions,
     RuntimeOptions,
     StorageOptions,
@@ -30,6 +31,10 @@ from netsurgeon.pipeline.runtime import Runtime, channel_block
 VALUES = ("float32", "float16", "codebook")
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
+QUANTIZE_MODES = ("int8", "w4a8", "none")
+TARGETS = ("cpu", "cpu-vnni")
+RANGES = ("error", "percentile", "min-max")
+PREFERENCES = ("speed", "size")
 BEST_EFFORT_PREFIX = "up-to:"
 MOST_NUMBER, MOST_THREADS = 1 << 31, 1024
 """What whole numbers stay below, and most threads that ONNX Runtime is asked for."""
@@ -39,11 +44,19 @@ Progress = Callable[[str, int, int], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(
-    ReportOptions, RuntimeOptions, DataOptions, StorageOptions, PruneOptions, TrimOptions, GoalOptions
+    ReportOptions,
+    RuntimeOptions,
+    DataOptions,
+    StorageOptions,
+    QuantizeOptions,
+    PruneOptions,
+    TrimOptions,
+    GoalOptions,
 ):  # a dataclass takes the fields of its last base first
     """Options of `compress`: all groups, and the checks that need more than one of them.
 
-    Where neither a goal nor sparsity, trim, pattern, keep_zeros or layers are given, the goal is a `max_drop` of 1 %.
+    Where neither a goal nor sparsity, trim, pattern, keep_zeros, layers or quantize are given, the goal is a `max_drop`
+    of 1 %.
     """
 
     def __post_init__(self) -> None:
@@ -68,6 +81,11 @@ class Options(
             _in_range(f"sparsity of layer {name!r}", sparsity)
         _one_of("method", self.method, METHODS)
         _one_of("values", self.stored_values, VALUES)
+        if self.quantize is not None:
+            _one_of("quantize", self.quantize, QUANTIZE_MODES)
+        _one_of("target", self.target, TARGETS)
+        _one_of("ranges", self.ranges, RANGES)
+        _one_of("prefer", self.prefer, PREFERENCES)
         if self.damping is not None and not 0.0 < self.damping <= 10.0:
             raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
         counts = {"batch size": self.batch_size, "limit": self.limit, "threads": self.threads}
@@ -133,7 +151,7 @@ class Options(
         """What the search is for; None where it is said what to do."""
         goals = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
         is_instruction = self.keep_zeros or any(
-            choice is not None for choice in (self.sparsity, self.trim, self.pattern)
+            choice is not None for choice in (self.sparsity, self.trim, self.pattern, self.integer_mode)
         )
         return goals or (None if is_instruction or self.layers else Goals(max_drop=DEFAULT_DROP))
 
@@ -143,8 +161,15 @@ class Options(
         return channel_block(self.provider) if self.round_to is None else self.round_to
 
     @property
+    def integer_mode(self) -> str | None:
+        """`quantize`, where it asks for integers."""
+        return None if self.quantize == "none" else self.quantize
+
+    @property
     def stored_values(self) -> str:
         """`values`, or what stands for it."""
+        if self.values is None and self.integer_mode is not None:
+            return "float32"  # integers are made of them
         return self.values or ("codebook" if self.goals else "float16")
 
     @property
@@ -152,7 +177,7 @@ class Options(
         """`sparsity`, or what stands for it."""
         if self.sparsity is not None:
             return self.sparsity
-        return 0.5 if self.trim is None and not self.keep_zeros else 0.0
+        return 0.5 if self.trim is None and not self.keep_zeros and self.integer_mode is None else 0.0
 
     @property
     def keep_dangling_units(self) -> bool:

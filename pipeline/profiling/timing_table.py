@@ -44,11 +44,13 @@ class TimingTable:
         machine: what they were measured on.
         nodes: milliseconds of the dense model's nodes.
         models: of structures, by their name.
+        nodes_of: milliseconds of the nodes of other models, by the model's name.
     """
 
     machine: str = ""
     nodes: dict[str, float] = dataclasses.field(default_factory=dict)
     models: dict[str, Timed] = dataclasses.field(default_factory=dict)
+    nodes_of: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> TimingTable:
@@ -59,7 +61,8 @@ class TimingTable:
         """
         try:
             document = json.loads(read_text(path))
-            return cls.of(document["search"]["timings"] if "search" in document else document)
+            section = document.get("search") or document.get("integers")
+            return cls.of(section["timings"] if section else document)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise InputError(
                 f"{path} holds no timing table ({type(error).__name__}): give the JSON report of a run with --speedup "
@@ -75,11 +78,15 @@ class TimingTable:
             TypeError: a field has another type.
         """
         models = {str(name): Timed(**times) for name, times in values["models"].items()}
-        return cls(str(values["machine"]), {str(k): float(v) for k, v in values["nodes"].items()}, models)
+        nodes, *others = (
+            {str(name): float(milliseconds) for name, milliseconds in times.items()}
+            for times in (values["nodes"], *values.get("nodes_of", {}).values())
+        )
+        return cls(str(values["machine"]), nodes, models, dict(zip(values.get("nodes_of", {}), others, strict=True)))
 
     def take(self, other: TimingTable) -> None:
         """Take over another table."""
-        self.machine, self.nodes, self.models = other.machine, other.nodes, other.models
+        self.machine, self.nodes, self.models, self.nodes_of = other.machine, other.nodes, other.models, other.nodes_of
 
 
 class StructureTimer:
@@ -90,6 +97,10 @@ class StructureTimer:
     ):
         self.table, self._dense, self._feed, self._runtime, self._keep = table, dense, feed, runtime, keep
 
+    def against(self, model: ir.Model) -> StructureTimer:
+        """One that times against another model, on the same input and into the same table."""
+        return StructureTimer(self.table, model, self._feed, self._runtime, self._keep)
+
     def nodes(self) -> dict[str, float]:
         """Milliseconds of the dense model's nodes."""
         if not self.table.nodes:
@@ -98,6 +109,14 @@ class StructureTimer:
             }
             self._kept()
         return self.table.nodes
+
+    def nodes_of(self, name: str, model: Callable[[], ir.Model]) -> dict[str, float]:
+        """Milliseconds of the nodes of another model, as ONNX Runtime names them, unless the table has them."""
+        if name not in self.table.nodes_of:
+            times = node_times(model(), self._feed, self._runtime)
+            self.table.nodes_of[name] = {node.name: node.milliseconds for node in times}
+            self._kept()
+        return self.table.nodes_of[name]
 
     def time(self, name: str, model: Callable[[], ir.Model]) -> Timed:
         """Time a model, unless the table has it; `model` is made only where it is needed."""

@@ -32,6 +32,10 @@ class Plan:
     costs: Mapping[str, budget.Cost] = dataclasses.field(repr=False)
     prices: Mapping[str, float] = dataclasses.field(default_factory=dict, repr=False)
 
+    def keeps_all(self, sizes: Mapping[str, int]) -> bool:
+        """Whether no weight is to go, of so many by layer name."""
+        return all(count >= sizes[name] for name, count in self.keep.items())
+
     def damping(self, name: str) -> float | None:
         """λ of a layer's error curve, where it has one."""
         return self.costs[name].curve.damping if name in self.costs else None

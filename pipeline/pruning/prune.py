@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
+from netsurgeon.passes.codebooks import Rounding, Values, round_weights
 from netsurgeon.passes.graph import is_constant, optional_input
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
-from netsurgeon.passes.quantization import Rounding, Values, round_weights
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, Progress
@@ -60,6 +60,8 @@ def prune_segments(
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
+    if options.integer_mode and not selection.removed_slices and plan.keeps_all(selection.sizes):
+        return Pruned({}, (), ())  # nothing to make up for: integers are corrected later, for what they do themselves
     # The damping of a wide layer's error curve is kept: choosing it again costs several factorisations of a large H.
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
     calibration = calibration if selection.effort == "full" else calibration.subsample(FAST_SHARE)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from netsurgeon.passes.codebooks import Rounding
 from netsurgeon.passes.packing import Packing
-from netsurgeon.passes.quantization import Rounding
 from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
@@ -104,6 +104,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         declined=applied.selection.declined,
         search=record.search,
         trim=applied.units,
+        integers=applied.integers,
         validation=record.validation,
         bound=record.bound,
         steps=(*applied.records, *stored.records),

@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import tensor
-from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.packing import Packing
+from netsurgeon.passes.quantization import StoredWeight, find_integer_weights
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.pruning import Plan, Pruned
@@ -20,29 +21,34 @@ def layer_facts(
     selection: Selection, plan: Plan, pruned: Pruned, model: ir.Model, packings: Sequence[Packing], bound: Bound
 ) -> tuple[LayerFacts, ...]:
     """What became of each layer of the selection; `model` is the pruned one, not packed."""
-    after = {layer.name: layer for layer in find_layers(model.graph)[0]}
+    after, integers = {layer.name: layer for layer in find_layers(model.graph)[0]}, find_integer_weights(model.graph)
     packing_of = {packing.name: packing for packing in packings}
     errors = {error.node: error.error for error in bound.layers}
     facts = []
     for layer in selection.layers:
-        now, outcome = after[layer.name], pruned.outcomes[layer.name]
-        before = tensor(layer.weight).nbytes
-        packing, cost = packing_of.get(now.weight.name or ""), plan.costs.get(layer.name)
+        outcome, cost = pruned.outcomes.get(layer.name), plan.costs.get(layer.name)
+        stored = integers.get(layer.name) or _floats(after[layer.name])
+        packing = packing_of.get(stored.name)
         facts.append(
             LayerFacts(
                 name=layer.name,
                 operator=layer.operator,
                 shape=(layer.groups, layer.rows, layer.columns),
                 weights=layer.size,
-                kept=int(np.count_nonzero(now.matrix())),
+                kept=int(np.count_nonzero(stored.codes)),
                 sensitivity=cost.sensitivity if cost else None,
-                damping=outcome.damping,
-                samples=outcome.samples,
+                damping=outcome.damping if outcome else 0.0,
+                samples=outcome.samples if outcome else 0,
                 error=errors.get(layer.name, 0.0),
                 stored=str(packing.encoding) if packing else "dense",
-                bytes_before=before,
-                bytes_after=packing.bytes_after if packing else tensor(now.weight).nbytes,
-                seconds=round(outcome.seconds, 3),
+                bytes_before=tensor(layer.weight).nbytes,
+                bytes_after=packing.bytes_after if packing else stored.bytes,
+                seconds=round(outcome.seconds, 3) if outcome else 0.0,
             )
         )
     return tuple(facts)
+
+
+def _floats(layer: Layer) -> StoredWeight:
+    weight = tensor(layer.weight)
+    return StoredWeight(name=layer.weight.name or "", codes=weight.numpy(), bytes=weight.nbytes)

@@ -14,6 +14,7 @@ from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
 from netsurgeon.pipeline.profiling import Profile
+from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
@@ -77,6 +78,7 @@ class Report:
         declined: nodes with weights that were left alone.
         search: how the goals were met; None where it was said what to do.
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
+        integers: what runs on integers; None where all stays on floats.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
         steps: what became of each step of the compression, in turn.
@@ -99,6 +101,7 @@ class Report:
     declined: tuple[Declined, ...]
     search: SearchFacts | None
     trim: TrimFacts | None
+    integers: IntegerFacts | None
     validation: Validation
     bound: Bound
     steps: tuple[StepRecord, ...]
@@ -119,7 +122,11 @@ class Report:
         return as_json(self)
 
 
-JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {Report: ("ratio",), LayerFacts: ("sparsity",)}
+JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {
+    Report: ("ratio",),
+    LayerFacts: ("sparsity",),
+    IntegerFacts: ("on_integers",),
+}
 """Properties that the JSON of a record has besides its fields."""
 
 

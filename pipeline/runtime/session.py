@@ -47,6 +47,8 @@ class Runtime:
         optimisation: of the graph, one of `OPTIMISATIONS`.
         deployed: as fast as in deployment: threads spin while they wait, and TF32 may stand for float32. Otherwise
             cores are left to the solvers, and numbers are exact.
+        integer_kernels: whether what lies between DequantizeLinear and QuantizeLinear runs on integers. False = on
+            floats, as the model is written: ONNX Runtime would make integers of weights that are floats still.
     """
 
     custom_ops: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ class Runtime:
     threads: int | None = None
     optimisation: str = "all"
     deployed: bool = False
+    integer_kernels: bool = True
 
     def __post_init__(self) -> None:
         """Check that the libraries are a tuple, and the provider's name.
@@ -103,12 +106,33 @@ class Runtime:
         )
         return Session(inference)
 
+    def optimised_graph(self, model: ir.Model) -> onnx.GraphProto:
+        """The graph that ONNX Runtime makes of a model; weights are left out.
+
+        Raises:
+            CheckFailedError: ONNX Runtime refuses the model.
+        """
+        ort = onnxruntime()
+        with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+            options, path = self._options(ort, True, None), Path(folder) / "optimised.onnx"
+            options.optimized_model_filepath = str(path)
+            key = "session.optimized_model_external_initializers_file_name"
+            options.add_session_config_entry(key, "weights.bin")
+            try:
+                providers = requested(self.provider, ort, exact=not self.deployed)
+                ort.InferenceSession(_source(model, Path(folder)), options, providers=providers)
+            except Exception as error:
+                raise CheckFailedError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+            return onnx.load(path, load_external_data=False).graph
+
     def _options(self, ort: Any, optimise: bool, trace: Path | None) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = 4
         # threads that spin while they wait would starve the solvers, or the other one of two models that are timed
         key = "force_spinning_stop" if self.deployed else "intra_op.allow_spinning"
         options.add_session_config_entry(f"session.{key}", "1" if self.deployed else "0")
+        if not self.integer_kernels:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         level = OPTIMISATIONS[self.optimisation] if optimise else OPTIMISATIONS["off"]
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
         options.intra_op_num_threads = self.threads or 0

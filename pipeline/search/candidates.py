@@ -92,6 +92,7 @@ class SearchContext:
             options=options,
             step_options=self.step_options,
             progress=self.progress,
+            timer=self.clock,
         )
 
 

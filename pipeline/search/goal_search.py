@@ -15,7 +15,7 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.model_files import LoadedModel, data_facts
 from netsurgeon.pipeline.options import Goals, Options, Progress
-from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, timing_feeds
+from netsurgeon.pipeline.profiling import Profile, StructureTimer
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Fold, SearchContext
@@ -42,7 +42,7 @@ class GoalSearch:
         guide: those of them that guide the search.
         options: as given.
         runtime: how sessions are made.
-        table: times that are known, and those that are measured.
+        clock: times structures.
         size: bytes of a model's file, packed.
         steps: what is done to each candidate.
         step_options: options of steps that are not part of netsurgeon, by step name.
@@ -54,7 +54,7 @@ class GoalSearch:
     guide: Samples
     options: Options
     runtime: Runtime
-    table: TimingTable
+    clock: StructureTimer
     size: Callable[[ir.Model], int]
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -89,7 +89,7 @@ class GoalSearch:
             selection=selection,
             folds=folds,
             calibration=calibration,
-            clock=self._clock(work),
+            clock=self.clock,
             size=self.size,
             options=candidate_options(self.options),
             progress=progress,
@@ -128,7 +128,7 @@ class GoalSearch:
             measured=measured,
             timed=result.timed,
             points=result.points,
-            timings=self.table,
+            timings=self.clock.table,
         )
 
     def _drop_evaluator(self, samples: Samples) -> DropEvaluator:
@@ -142,23 +142,6 @@ class GoalSearch:
             label_offset=options.label_offset,
             seed=options.seed,
             class_outputs=names,
-        )
-
-    def _clock(self, work: RunFolder) -> StructureTimer:
-        options = self.options
-        runtime = options.runtime(timed=True)
-        feed = next(self.inputs.calibration.batches())
-        batches = None if options.timed_batch is None else (options.timed_batch,)
-        fed = timing_feeds(self.source.original, [feed], batches, {}, options.seed)[0] if self.goals.is_timed else ()
-        kept_timings = work.facts("timings")
-        if kept_timings is not None and not self.table.models:
-            self.table.take(TimingTable.of(kept_timings))
-        return StructureTimer(
-            self.table,
-            self.source.model,
-            fed[0].feed if fed else feed,
-            runtime,
-            lambda table: work.keep_facts("timings", dataclasses.asdict(table)),
         )
 
     def _measured(self, validation: Validation, model: ir.Model) -> DropEstimate:

@@ -24,10 +24,10 @@ def test_the_standard_domain_has_two_names() -> None:
 
 
 def test_another_domain_has_traits_of_its_own() -> None:
-    assert find_traits("com.microsoft", "FusedConv", 1).may_quantize
-    assert find_traits("", "FusedConv", 1) is NO_TRAITS
+    assert find_traits("com.microsoft", "FusedMatMul", 1).score_role == "projects"
+    assert find_traits("", "FusedMatMul", 1) is NO_TRAITS
     assert find_traits("com.microsoft", "TopK", 1) is NO_TRAITS
-    assert operator_key("com.microsoft", "FusedConv") == "com.microsoft.FusedConv"
+    assert operator_key("com.microsoft", "FusedMatMul") == "com.microsoft.FusedMatMul"
 
 
 def test_the_newest_entry_up_to_the_version_holds() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from netsurgeon.passes.packing.encodings import choose_encoding, encode
-from netsurgeon.passes.quantization.row_scales import MOST_VALUES, row_scales, split_scales
+from netsurgeon.passes.codebooks.row_scales import MOST_VALUES, row_scales, split_scales
 
 Array = NDArray[Any]
 

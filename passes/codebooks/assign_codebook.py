@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 
-from netsurgeon.passes.quantization.codebooks import (
+from netsurgeon.passes.codebooks.codebooks import (
     fit_codebook,
     refit_codebook,
     replace_codebook,
     round_to_codebook,
     round_to_type,
 )
-from netsurgeon.passes.quantization.row_scales import row_scales
+from netsurgeon.passes.codebooks.row_scales import row_scales
 from netsurgeon.passes.solvers import Array, Problem
 
 BITS = {255: 8.0, 127: 64 / 9, 63: 6.0, 31: 5.0, 15: 4.0, 7: 64 / 21}

@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.codebooks.codebooks import relative_error, round_to_type, rounding_problem
 from netsurgeon.passes.graph import FLOATS
-from netsurgeon.passes.quantization.codebooks import relative_error, round_to_type, rounding_problem
 
 Values: TypeAlias = Literal["float16", "float32"]
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_weights import Array, sparse
 
-from netsurgeon.passes.quantization.codebooks import (
+from netsurgeon.passes.codebooks.codebooks import (
     fit_codebook,
     refit_codebook,
     replace_codebook,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netsurgeon.passes.quantization.assign_codebook import SHARE, SIZES, descend, quantize
-from netsurgeon.passes.quantization.codebooks import fit_codebook, round_to_codebook
-from netsurgeon.passes.quantization.row_scales import row_scales, split_scales
+from netsurgeon.passes.codebooks.assign_codebook import SHARE, SIZES, descend, quantize
+from netsurgeon.passes.codebooks.codebooks import fit_codebook, round_to_codebook
+from netsurgeon.passes.codebooks.row_scales import row_scales, split_scales
 from netsurgeon.passes.solvers.methods import prune
 from netsurgeon.passes.solvers.problem import Problem
 from netsurgeon.passes.solvers.statistics import Statistics

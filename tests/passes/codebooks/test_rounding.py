@@ -8,12 +8,12 @@ import pytest
 from sparse_weights import Array, sparse
 
 from netsurgeon.passes.packing.encodings import choose_encoding
-from netsurgeon.passes.quantization.codebooks import (
+from netsurgeon.passes.codebooks.codebooks import (
     fit_codebook,
     relative_error,
     round_to_codebook,
 )
-from netsurgeon.passes.quantization.rounding import Values, round_weights
+from netsurgeon.passes.codebooks.rounding import Values, round_weights
 
 
 def model_of(**weights: Array) -> ir.Model:

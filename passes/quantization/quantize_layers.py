@@ -1,0 +1,102 @@
+"""Put the weights of layers on integers, each corrected for the integers of the layers before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.pruning import LayerMoments, bias_shift
+from netsurgeon.passes.solvers import Array, FactorizationError, Problem, Statistics
+
+DAMPINGS = (1e-2, 1e-1, 1.0, 10.0)
+"""λ that are tried, relative to the mean diagonal of H. Where inputs are few, what they suggest a weight should be is
+less to be trusted than what it is."""
+FEWEST_TO_CHOOSE = 32
+"""With fewer samples held out the weights stay where they are, as far as integers let them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerOutcome:
+    """What became of a layer's weight.
+
+    Attributes:
+        damping: λ, relative to the mean diagonal of H.
+        error: what the layer's output loses, relative to its energy, on the inputs that it was corrected for.
+        scales: of its rows, (groups x rows,).
+    """
+
+    damping: float
+    error: float
+    scales: Array = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeLayers(ir.passes.InPlacePass):
+    """Second-order rounding of every layer that `moments` name, and its bias in closed form.
+
+    Attributes:
+        most: largest integer of a weight, by layer name.
+        moments: of the layers' inputs in the float model and in this one, by layer name.
+        outcomes: by layer name: what was done is added.
+    """
+
+    most: Mapping[str, int]
+    moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
+    outcomes: dict[str, IntegerOutcome] = dataclasses.field(default_factory=dict, repr=False)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Round in place; weights stay floats, which lie on integers times the scales of their rows.
+
+        Raises:
+            FactorizationError: a damped Hessian has no Cholesky factor; the message names layer and damping.
+        """
+        for layer in find_layers(model.graph)[0]:
+            if layer.name in self.moments:
+                self.outcomes[layer.name] = self._quantize(layer)
+        return ir.passes.PassResult(model, bool(self.moments))
+
+    def _quantize(self, layer: Layer) -> IntegerOutcome:
+        moments, most, weight = self.moments[layer.name], self.most[layer.name], layer.matrix()
+        centred = layer.bias_slot() is not None and moments.varies
+        statistics = moments.statistics(centred=centred)
+        if not statistics.is_finite or not weight.any():
+            integers = solvers.nearest_integers(weight, most, layer.blocks)
+            layer.write(integers.weight)
+            return IntegerOutcome(damping=0.0, error=0.0, scales=layer.of_rows(integers.scales))
+        damping = self._choose_damping(weight, moments, centred)
+        try:
+            problem = Problem.of(weight, statistics, damping)
+        except FactorizationError as error:
+            raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
+        integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks)
+        layer.write(integers.weight)
+        if centred:
+            layer.shift_bias(bias_shift(layer, weight, statistics))
+        lost = problem.relative(problem.excess(integers.weight))
+        return IntegerOutcome(damping=damping, error=lost, scales=layer.of_rows(integers.scales))
+
+    @staticmethod
+    def _choose_damping(weight: Array, moments: LayerMoments, centred: bool) -> float:
+        """The λ whose corrected weights, before they are rounded, are best on the rows that are held out."""
+        if moments.held_out.count < FEWEST_TO_CHOOSE:
+            return DAMPINGS[-1]
+        fit, held_out = moments.fit.statistics(centred=centred), moments.held_out.statistics(centred=centred)
+        errors = []
+        for damping in DAMPINGS:
+            try:
+                corrected = Problem.of(weight, fit, damping).weight
+            except FactorizationError:
+                errors.append(np.inf)
+                continue
+            errors.append(_missed(corrected, weight, held_out))
+        return DAMPINGS[int(np.argmin(errors))]
+
+
+def _missed(corrected: Array, weight: Array, held_out: Statistics) -> float:
+    """What corrected weights miss of the float model's output on other inputs, less what no weights could change."""
+    return solvers.quadratic_error(corrected, solvers.target_moments(weight, held_out), held_out.gram)

@@ -1,0 +1,144 @@
+"""A scale for numbers that become unsigned 8-bit integers, and where its range ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+RangeMethod: TypeAlias = Literal["error", "percentile", "min-max"]
+
+LARGEST = 255
+BINS = 2048
+ENDS = np.linspace(1.0, 0.25, 61)
+"""Shares of the observed range that are tried."""
+PERCENTILE = 99.99
+"""Share of the numbers, in percent, that a range by percentile holds on each side."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Integers q from 0 to 255 stand for step (q − zero).
+
+    Attributes:
+        step: exact in float32.
+        zero: the integer that stands for 0.
+    """
+
+    step: float
+    zero: int
+
+    @classmethod
+    def of_range(cls, low: float, high: float) -> Scale:
+        """The scale whose integers reach from `low` to `high`, widened to hold 0.
+
+        The ends lie within the range, never beyond: a Clip there has nothing left to do.
+        """
+        low, high = min(low, 0.0), max(high, 0.0)
+        if high - low < np.finfo(np.float32).tiny * LARGEST:
+            return cls(step=1.0 / LARGEST, zero=0)
+        zero = round(-low * LARGEST / (high - low))
+        step = np.float32((high - low) / LARGEST)
+        if low == 0.0:
+            while float(step) * LARGEST > high:
+                step = np.nextafter(step, np.float32(0.0))
+        return cls(step=float(step), zero=zero)
+
+    def rounded(self, numbers: Array) -> Array:
+        """What comes back of numbers that were made integers."""
+        return np.asarray((np.clip(np.rint(numbers / self.step) + self.zero, 0, LARGEST) - self.zero) * self.step)
+
+
+class RangeStatistics:
+    """Least and largest number of a value, and a histogram that widens with them; numbers are never kept."""
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+        self._counts = np.zeros(BINS)
+        self._width = 0.0
+
+    def update(self, numbers: npt.NDArray[np.floating], weights: npt.NDArray[np.floating] | None = None) -> None:
+        """Add numbers (n,); an error in them counts by `weights` (n,)."""
+        if not numbers.size:
+            return
+        self.low, self.high = min(self.low, float(numbers.min())), max(self.high, float(numbers.max()))
+        self._widen(max(abs(self.low), abs(self.high)))
+        places = np.floor(numbers / self._width + BINS // 2).astype(np.int64).clip(0, BINS - 1)
+        self._counts += np.bincount(places, weights, minlength=BINS)
+
+    def reach(self, low: float, high: float) -> None:
+        """Note the ends of a set of numbers of which only some are added."""
+        if low < self.low or high > self.high:
+            self.low, self.high = min(self.low, low), max(self.high, high)
+            self._widen(max(abs(self.low), abs(self.high)))
+
+    def _widen(self, reach: float) -> None:
+        """Let the bins, half of them below zero, reach as far as the numbers do: twice as wide until they do."""
+        if self._width == 0.0:
+            self._width = max(reach, np.finfo(np.float32).tiny) / (BINS // 2)
+            return
+        while self._width * (BINS // 2) < reach:
+            halves = self._counts.reshape(2, BINS // 4, 2).sum(axis=-1)
+            self._counts = np.concatenate([np.zeros(BINS // 4), halves[0], halves[1], np.zeros(BINS // 4)])
+            self._width *= 2.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was seen."""
+        return not self._counts.any()
+
+    def merged(self, other: RangeStatistics) -> RangeStatistics:
+        """Of both sets of numbers."""
+        if self.is_empty or other.is_empty:
+            return other if self.is_empty else self
+        result = RangeStatistics()
+        result.low, result.high = min(self.low, other.low), max(self.high, other.high)
+        wide, narrow = (self, other) if self._width >= other._width else (other, self)
+        centres = narrow._centres()
+        result._counts, result._width = wide._counts.copy(), wide._width
+        result._widen(max(abs(result.low), abs(result.high)))
+        places = np.floor(centres / result._width + BINS // 2).astype(np.int64).clip(0, BINS - 1)
+        result._counts += np.bincount(places, narrow._counts, minlength=BINS)
+        return result
+
+    def _centres(self) -> Array:
+        return np.asarray((np.arange(BINS) - BINS // 2 + 0.5) * self._width)
+
+    def scale(self, method: RangeMethod, bounds: tuple[float, float]) -> Scale:
+        """The scale for the numbers seen.
+
+        Args:
+            method: "error" ends the range where rounding and clipping together cost least, "percentile" where it holds
+                PERCENTILE of the numbers on each side, "min-max" at the least and the largest.
+            bounds: between which it must stay.
+        """
+        low, high = max(self.low, bounds[0]), min(self.high, bounds[1])
+        if self.is_empty:
+            return Scale.of_range(0.0, 1.0)
+        if method == "percentile":
+            share = np.cumsum(self._counts) / self._counts.sum()
+            edges = (np.arange(BINS) - BINS // 2) * self._width
+            tail = 1.0 - PERCENTILE / 100.0
+            first, last = np.searchsorted(share, [tail, 1.0 - tail])
+            low, high = max(low, float(edges[first])), min(high, float(edges[min(last, BINS - 1)] + self._width))
+        if method != "error":
+            return Scale.of_range(low, high)
+        return self._least_error(low, high)
+
+    def _least_error(self, low: float, high: float) -> Scale:
+        filled = self._counts > 0.0
+        numbers, counts = self._centres()[filled].clip(self.low, self.high), self._counts[filled]
+        best, least = Scale.of_range(low, high), math.inf
+        for end in ENDS:
+            scale = Scale.of_range(end * low, end * high)
+            # numbers of a bin lie anywhere in it: what rounding costs on average, and what clipping costs
+            lowest, highest = -scale.zero * scale.step, (LARGEST - scale.zero) * scale.step
+            clipped = numbers - numbers.clip(lowest, highest)
+            cost = float(counts @ (clipped**2 + (clipped == 0.0) * (numbers != 0.0) * scale.step**2 / 12.0))
+            if cost < least:
+                best, least = scale, cost
+        return best

@@ -1,0 +1,15 @@
+"""Which layers run on integers, and the run that puts them there."""
+
+from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
+from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
+from netsurgeon.pipeline.quantization.quantize import Quantized, quantize
+
+__all__ = [
+    "IntegerFacts",
+    "IntegerLayerFacts",
+    "IntegerModel",
+    "IntegerPlan",
+    "Quantized",
+    "make_integer_model",
+    "quantize",
+]

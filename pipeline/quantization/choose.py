@@ -1,0 +1,170 @@
+"""Which layers run on integers: those that make the model faster on this machine, by measurement."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.graph import label
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.quantization import (
+    InsertQuantizers,
+    Placement,
+    Scale,
+    SeparateInputs,
+    StoreIntegers,
+    place,
+    separated,
+)
+from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.profiling import StructureTimer, Timed
+
+logger = logging.getLogger(__name__)
+
+MOST_TRIED = 8
+"""Layers that may be slower on integers of which it is tried whether the model is faster with them on floats."""
+WORTH = 1.01
+"""A change that makes a model less than so many times faster is noise."""
+WORTH_INTEGERS = 1.03
+"""A model that is not so many times as fast stays on floats: its answers would change for nothing."""
+ANY_MOST = 63
+"""Largest integer of weights whose values do not matter: how long a kernel takes does not depend on them."""
+_SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
+"""What ONNX Runtime adds to the names of nodes that it replaces."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerTimes:
+    """Milliseconds of a layer's kernel, with what is fused into it; None where ONNX Runtime shows none by its name.
+
+    Attributes:
+        floats: in the float model.
+        integers: in the model with as much on integers as can be.
+    """
+
+    floats: float | None
+    integers: float | None
+
+    @property
+    def lost(self) -> float:
+        """Milliseconds that integers cost; below 0 where they are faster."""
+        return 0.0 if self.floats is None or self.integers is None else self.integers - self.floats
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerChoice:
+    """Which layers stay floats.
+
+    Attributes:
+        stay: reasons by layer name.
+        timed: the model with the others on integers, and the float model, in turn; None where nothing was timed.
+        times: of the layers that could run on integers.
+    """
+
+    stay: Mapping[str, str]
+    timed: Timed | None = None
+    times: Mapping[str, LayerTimes] = dataclasses.field(default_factory=dict, repr=False)
+
+
+def choose_integer_layers(
+    model: ir.Model, stay: Mapping[str, str], timer: StructureTimer, name: str, progress: Progress
+) -> IntegerChoice:
+    """Find the layers with which on floats the model is fastest, the others on integers.
+
+    All are put on integers first. Then those that ONNX Runtime's profiler shows to lose most go back, one after the
+    other, while the whole model becomes faster by it: what a border between both costs shows only there.
+
+    Args:
+        model: float model in normal form.
+        stay: layers that stay floats in any case, and why.
+        timer: of models, against this one.
+        name: of the model, in the table of times.
+        progress: called with stage, steps done and steps in all.
+    """
+    layers = find_layers(model.graph)[0]
+    placement = place(model.graph, layers, stay)
+    if not placement.layers:
+        return IntegerChoice(stay={**stay, **placement.floats})
+
+    def timed(floats: Mapping[str, str]) -> Timed:
+        key = f"{name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
+        return timer.time(key, lambda: skeleton(model, place(model.graph, layers, {**stay, **floats})))
+
+    progress("timing integers", 0, MOST_TRIED)
+    times = _layer_times(timer, name, model, layers, placement)
+    floats: dict[str, str] = {}
+    best = timed(floats)
+    losing = sorted((layer for layer in times if times[layer].lost > 0.0), key=lambda layer: -times[layer].lost)
+    for done, layer in enumerate(losing[:MOST_TRIED]):
+        progress("timing integers", done, MOST_TRIED)
+        change = f"{times[layer].floats:.3g} ms on floats, {times[layer].integers:.3g} ms on integers"
+        trial = {**floats, layer: f"it is faster on floats: {change}"}
+        result = timed(trial)
+        logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
+        if result.speedup > WORTH * best.speedup:
+            floats, best = trial, result
+    if best.speedup < WORTH_INTEGERS:
+        reason = f"integers make the model {best.speedup:.2f} times as fast on this machine, which is not worth it"
+        return IntegerChoice(stay={**stay, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
+    return IntegerChoice(stay={**stay, **floats}, timed=best, times=times)
+
+
+def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
+    """A model that takes as long as one on integers, whatever its numbers are: no statistics are needed."""
+    clone = model.clone()
+    SeparateInputs(placement)(clone)
+    names = {name: separated(name) if name in placement.entering else name for name in placement.values}
+    scales = {
+        names[name]: Scale(step=1.0 / 128.0, zero=0 if placement.bounds[name][0] >= 0.0 else 128)
+        for name in placement.values
+    }
+    for name, (_, high) in placement.bounds.items():
+        if np.isfinite(high):
+            scales[names[name]] = Scale.of_range(0.0 if scales[names[name]].zero == 0 else -high, high)
+    InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(clone)
+    rows: dict[str, np.ndarray] = {}
+    inputs: dict[str, Scale] = {}
+    for layer in find_layers(clone.graph)[0]:
+        if layer.name in placement.layers:
+            integers = solvers.nearest_integers(layer.matrix(), ANY_MOST, layer.blocks)
+            layer.write(integers.weight)
+            rows[layer.name] = layer.of_rows(integers.scales)
+            inputs[layer.name] = scales[layer.input.name or ""]
+    StoreIntegers(rows, inputs)(clone)
+    return clone
+
+
+def _layer_times(
+    timer: StructureTimer, name: str, model: ir.Model, layers: Sequence[Layer], placement: Placement
+) -> dict[str, LayerTimes]:
+    floats = _by_name(timer.nodes_of(f"{name} float32", lambda: model))
+    integers = _by_name(timer.nodes_of(f"{name} int8", lambda: skeleton(model, placement)))
+    return {
+        layer.name: LayerTimes(floats=_first(floats, _names(layer)), integers=_first(integers, _names(layer)))
+        for layer in layers
+        if layer.name in placement.layers
+    }
+
+
+def _by_name(nodes: Mapping[str, float]) -> dict[str, float]:
+    return {_SUFFIX.sub("", name): milliseconds for name, milliseconds in nodes.items()}
+
+
+def _names(layer: Layer) -> list[str]:
+    """Names that a layer's kernel may have: its own, or those of what is fused into it or of what that makes."""
+    names = [label(layer.node)]
+    value = layer.node.outputs[0]
+    while len(value.uses()) == 1 and (node := value.uses()[0].node).op_type in ("Relu", "Clip", "Add"):
+        value = node.outputs[0]
+        names += [label(node), value.name or ""]
+    return names
+
+
+def _first(milliseconds: Mapping[str, float], names: Iterable[str]) -> float | None:
+    return next((milliseconds[name] for name in names if name in milliseconds), None)

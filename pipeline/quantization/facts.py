@@ -1,0 +1,59 @@
+"""What the report says of integers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from netsurgeon.pipeline.profiling import Timed, TimingTable
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerLayerFacts:
+    """A layer that could run on integers.
+
+    Attributes:
+        name: of its node.
+        operator: its type.
+        bits: of a weight; None where it stays on floats.
+        kernel: what ONNX Runtime runs it as; None where it stays on floats.
+        error: what its output loses by its weight's integers, relative to its energy; None where it stays on floats.
+        floats_ms: milliseconds of its kernel on floats, with what is fused into it; None where ONNX Runtime shows none.
+        integers_ms: likewise on integers.
+        reason: why it stays on floats; None where it does not.
+    """
+
+    name: str
+    operator: str
+    bits: int | None
+    kernel: str | None
+    error: float | None
+    floats_ms: float | None
+    integers_ms: float | None
+    reason: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerFacts:
+    """What runs on integers, and what that brings.
+
+    Attributes:
+        layers: those with a weight, in graph order.
+        nodes: other nodes that run on integers.
+        values: activations that are integers.
+        timed: the model before and after, in turn; None where nothing was timed.
+        kernel_difference: of the outputs of ONNX Runtime's integer kernels from the model in float arithmetic,
+            relative to the outputs' size: rounding of another kind.
+        timings: the times that decided, to be replayed with `timings`.
+    """
+
+    layers: tuple[IntegerLayerFacts, ...]
+    nodes: int
+    values: int
+    timed: Timed | None
+    kernel_difference: float
+    timings: TimingTable
+
+    @property
+    def on_integers(self) -> int:
+        """Layers that run on integers."""
+        return sum(layer.bits is not None for layer in self.layers)

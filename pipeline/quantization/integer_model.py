@@ -1,0 +1,133 @@
+"""From a float model to one that runs on integers: ranges, scales, and the weights segment by segment."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.quantization import (
+    EqualiseChannels,
+    InsertQuantizers,
+    IntegerOutcome,
+    Placement,
+    QuantizeLayers,
+    RangeMethod,
+    RangeStatistics,
+    Scale,
+    SeparateInputs,
+    StoreIntegers,
+    find_channel_pairs,
+    place,
+    separated,
+)
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.quantization.ranges import measure_ranges, measure_reach
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerPlan:
+    """What is to run on integers, and how finely.
+
+    Attributes:
+        most: largest integer of a weight, by layer name; layers that are not named stay floats.
+        ranges: how the ends of an activation's range are chosen.
+        stay: names of nodes that stay floats, and why.
+    """
+
+    most: Mapping[str, int]
+    ranges: RangeMethod = "error"
+    stay: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerModel:
+    """A model that runs on integers.
+
+    Attributes:
+        model: its weights stored as integers.
+        placement: what was meant to run on them.
+        scales: of activations, by name of value.
+        outcomes: of the weights, by layer name.
+    """
+
+    model: ir.Model = dataclasses.field(repr=False)
+    placement: Placement
+    scales: Mapping[str, Scale] = dataclasses.field(repr=False)
+    outcomes: Mapping[str, IntegerOutcome] = dataclasses.field(repr=False)
+
+
+def make_integer_model(
+    reference: ir.Model, plan: IntegerPlan, calibration: Calibration, progress: Progress
+) -> IntegerModel:
+    """Put a model on integers; its target is what `reference` computes.
+
+    Each layer's weight is rounded on what the layers before it leave, whose weights and activations are integers
+    already, so that later layers make up for what rounding did to earlier ones.
+
+    Args:
+        reference: float model in normal form, of operator set 13 or later; not changed.
+        plan: what runs on integers.
+        calibration: inputs that ranges and corrections come from.
+        progress: called with stage, steps done and steps in all.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    stay = {
+        **plan.stay,
+        **{
+            layer.name: "it was chosen to stay float"
+            for layer in find_layers(reference.graph)[0]
+            if layer.name not in plan.most and layer.name not in plan.stay
+        },
+    }
+    placement = place(reference.graph, find_layers(reference.graph)[0], stay)
+    floats = reference.clone()
+    SeparateInputs(placement)(floats)
+    pairs = [pair.value for pair in find_channel_pairs(floats.graph) if pair.second.name in placement.layers]
+    if pairs:
+        progress("measuring ranges", 0, 1)
+        EqualiseChannels(measure_reach(floats, pairs, calibration))(floats)
+    current = floats.clone()
+    names = {name: separated(name) if name in placement.entering else name for name in placement.values}
+    statistics = measure_ranges(
+        floats, list(names.values()), calibration, lambda done, count: progress("measuring ranges", done, count)
+    )
+    scales = _scales(placement, names, statistics, plan.ranges)
+    InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(current)
+    outcomes: dict[str, IntegerOutcome] = {}
+    as_floats = dataclasses.replace(
+        calibration, runtime=dataclasses.replace(calibration.runtime, integer_kernels=False)
+    )
+    for at, count, (moments,) in as_floats.paired(floats, [current], dict.fromkeys(placement.layers, True)):
+        progress("quantizing layers", at, count)
+        QuantizeLayers(plan.most, moments, outcomes)(current)
+    layers = {layer.name: layer for layer in find_layers(current.graph)[0]}
+    inputs = {name: scales[layers[name].input.name or ""] for name in outcomes}
+    StoreIntegers({name: outcome.scales for name, outcome in outcomes.items()}, inputs)(current)
+    return IntegerModel(model=current, placement=placement, scales=scales, outcomes=outcomes)
+
+
+def _scales(
+    placement: Placement, names: Mapping[str, str], statistics: Mapping[str, RangeStatistics], method: RangeMethod
+) -> dict[str, Scale]:
+    """A scale for each value, by its name in the separated model; one for all values of a group."""
+    scales = {}
+    for group in placement.groups:
+        merged = RangeStatistics()
+        for name in group:
+            merged = merged.merged(statistics[names[name]])
+        bounds = (
+            min(placement.bounds[name][0] for name in group),
+            max(placement.bounds[name][1] for name in group),
+        )
+        scale = merged.scale(method, bounds)
+        scales.update({names[name]: scale for name in group})
+    return scales

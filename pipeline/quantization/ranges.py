@@ -1,0 +1,124 @@
+"""Between which numbers activations lie: one sweep over the calibration inputs, nothing kept but histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.quantization import RangeStatistics
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import tapped
+
+Array = npt.NDArray[np.floating]
+
+MOST_NUMBERS = 1 << 16
+"""Numbers of a value that enter its histogram from each batch, evenly from all over it."""
+BYTES_AT_ONCE = 500_000_000
+"""Values that are looked at in one run of the model take no more than this together."""
+
+
+def measure_ranges(
+    model: ir.Model, names: Sequence[str], calibration: Calibration, progress: Callable[[int, int], None]
+) -> dict[str, RangeStatistics]:
+    """Statistics of values of a model over all calibration inputs.
+
+    What an error in a channel costs the layers that take it decides how much its numbers count.
+
+    Args:
+        model: in normal form.
+        names: of the values.
+        calibration: the inputs.
+        progress: called with batches done and batches in all.
+
+    Raises:
+        InputError: a value is NaN or infinite on an input.
+    """
+    importance = _importance(model.graph)
+    statistics = {name: RangeStatistics() for name in names}
+    first = next(iter(calibration.samples.batches()))
+    for part in _parts(model, names, first, calibration):
+        session = calibration.runtime.session(tapped(model, part))
+        for done, feed in enumerate(calibration.samples.batches()):
+            progress(done, 0)
+            values = {**feed, **session.run(feed, [name for name in part if name not in feed])}
+            for name in part:
+                _update(statistics[name], name, values[name], importance.get(name))
+    return statistics
+
+
+def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibration) -> dict[str, Array]:
+    """Largest size of each channel (axis 1) of values over all calibration inputs, (channels,), by name of value.
+
+    Args:
+        model: in normal form.
+        names: of the values.
+        calibration: the inputs.
+    """
+    reach: dict[str, Array] = {}
+    first = next(iter(calibration.samples.batches()))
+    for part in _parts(model, names, first, calibration):
+        session = calibration.runtime.session(tapped(model, part))
+        for feed in calibration.samples.batches():
+            for name, value in session.run(feed, part).items():
+                axes = tuple(axis for axis in range(value.ndim) if axis != 1)
+                largest = np.maximum(value.max(axis=axes), -value.min(axis=axes)).astype(np.float64)
+                reach[name] = np.maximum(reach.get(name, largest), largest)
+    return reach
+
+
+def _parts(
+    model: ir.Model, names: Sequence[str], feed: Mapping[str, Array], calibration: Calibration
+) -> Iterator[list[str]]:
+    """The names in parts whose values fit into memory together."""
+    session = calibration.runtime.session(tapped(model, names))
+    sizes = {name: np.asarray(value).nbytes for name, value in session.run(feed, list(names)).items()}
+    part: list[str] = []
+    for name in names:
+        if part and sum(sizes[other] for other in part) + sizes[name] > BYTES_AT_ONCE:
+            yield part
+            part = []
+        part.append(name)
+    if part:
+        yield part
+
+
+def _update(statistics: RangeStatistics, name: str, value: Array, importance: tuple[int, Array] | None) -> None:
+    low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+    if not np.isfinite([low, high]).all():
+        raise InputError(
+            f"the value {name!r} is NaN or infinite on the calibration samples: check the samples' preprocessing, or "
+            "the model itself"
+        )
+    places = np.linspace(0, value.size - 1, min(value.size, MOST_NUMBERS)).astype(np.int64)
+    numbers, weights = value.reshape(-1)[places], None
+    if importance is not None and value.ndim > 1 and value.shape[importance[0]] == len(importance[1]):
+        channel_stride = int(np.prod(value.shape[importance[0] % value.ndim + 1 :], dtype=np.int64))
+        weights = importance[1][places // channel_stride % len(importance[1])]
+    statistics.update(numbers, weights)
+    # the ends are those of all numbers, not of the ones that were drawn
+    statistics.reach(low, high)
+
+
+def _importance(graph: ir.Graph) -> dict[str, tuple[int, Array]]:
+    """By name of a value that layers take: its axis of channels, and what an error in each costs them, 1 on average."""
+    sums: dict[str, tuple[int, Array]] = {}
+    for layer in find_layers(graph)[0]:
+        axis, energy = _energy_of_inputs(layer)
+        name = layer.input.name or ""
+        if name in sums and (sums[name][0] != axis or len(sums[name][1]) != len(energy)):
+            continue
+        sums[name] = (axis, energy + (sums[name][1] if name in sums else 0.0))
+    return {name: (axis, energy / energy.mean()) for name, (axis, energy) in sums.items() if energy.mean() > 0.0}
+
+
+def _energy_of_inputs(layer: Layer) -> tuple[int, Array]:
+    """The axis of a layer's input that its weight multiplies, and the energy of the weights of each index."""
+    squares = (layer.matrix() ** 2).sum(axis=1).ravel()
+    if layer.operator == "Conv":
+        return 1, squares.reshape(-1, layer.kernel_size).sum(axis=1)
+    return -1, squares
