@@ -1,6 +1,6 @@
 """Layers with a weight matrix: find them in a graph, and read and write their weights."""
 
-from netsurgeon.passes.layers.layer import Layer
+from netsurgeon.passes.layers.layer import Layer, own_biases
 from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
 
@@ -10,5 +10,6 @@ __all__ = [
     "Layer",
     "PooledMap",
     "find_layers",
+    "own_biases",
     "ridge_of",
 ]

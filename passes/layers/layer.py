@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -254,6 +255,13 @@ class Layer:
     def write(self, matrix: Array) -> None:
         """Replace the weight by `matrix` (shape of `matrix()`), rounded to the weight's own type."""
         set_initializer(self.node, self.weight_index, self.stored(matrix), self.weight.name or "weight")
+
+
+def own_biases(layers: Iterable[Layer]) -> list[str]:
+    """Names of the biases that only these layers have."""
+    slots = [slot for layer in layers if (slot := layer.bias_slot()) is not None]
+    biases = [optional_input(*slot) for slot in slots]
+    return [value.name or "" for value in biases if value is not None and is_constant(value) and len(value.uses()) == 1]
 
 
 def draw(available: int, limit: int | None, rng: np.random.Generator | None) -> npt.NDArray[np.int64] | None:

@@ -25,7 +25,12 @@ Array: TypeAlias = NDArray[Any]
 Layout: TypeAlias = Literal["dense", "gaps", "bitmap"]
 
 _CODEBOOK_SIZE = 256
-_UNSIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
+_UNSIGNED: dict[int, np.dtype[Any]] = {
+    1: np.dtype(np.uint8),
+    2: np.dtype(np.uint16),
+    4: np.dtype(np.uint32),
+    8: np.dtype(np.uint64),
+}
 _SMALLER_FIRST = (np.dtype(np.float16), np.dtype(np.float32))
 
 # What one tensor and one node of `PackWeights` add to the file beside their data, in bytes; names are short there.
@@ -232,7 +237,7 @@ def _distinct_or_all(keys: Array) -> Array:
 
 
 def _smallest_exact(values: Array) -> np.dtype[Any]:
-    """The smallest float type that holds every value to the last bit; a NaN is never converted."""
+    """The smallest float type that holds every value to the last bit; a NaN is never converted, integers stay."""
     for dtype in _SMALLER_FIRST:
         if dtype.itemsize < values.dtype.itemsize and _is_exact(values, dtype):
             return dtype

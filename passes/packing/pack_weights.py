@@ -17,6 +17,9 @@ Array = NDArray[Any]
 OPSET = 11
 """The first version of the default operator set that has CumSum and ScatterElements on every axis and type."""
 
+PACKED_TYPES = (*FLOATS, ir.DataType.INT8)
+"""Types of weights that are packed; integers are those of quantized layers, which fuse once they are unpacked."""
+
 _EXACT_FLOAT32 = 2**24
 """Up to here float32 holds every integer."""
 
@@ -73,7 +76,7 @@ class PackWeights(ir.passes.InPlacePass):
     :class:`UnpackWeights` is the inverse. -0.0 is stored as a value of its own: turn
     it into 0.0 first where its sign means nothing.
 
-    Packed are initializers of the main graph of type float32, float16 or float64 that some node uses, where that
+    Packed are initializers of the main graph of type float32, float16, float64 or int8 that some node uses, where that
     saves bytes. Left as they are: inputs and outputs of the graph, and weights with fewer than ``min_elements``.
 
     Attributes:
@@ -136,7 +139,7 @@ def _weights(graph: ir.Graph) -> Iterator[ir.Value]:
         if not value.uses() or not chains.isdisjoint(value.consumers()):
             continue
         # Unpacked indices are int32.
-        if value.const_value.dtype in FLOATS and 0 < value.const_value.size < 2**31 - 1:
+        if value.const_value.dtype in PACKED_TYPES and 0 < value.const_value.size < 2**31 - 1:
             yield value
 
 

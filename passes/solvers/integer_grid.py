@@ -80,7 +80,7 @@ def nearest_integers(weight: Array, most: int, blocks: int = 1) -> IntegerWeight
         most: largest integer.
         blocks: see `round_to_integers`.
     """
-    scales = _to_float32(_over_blocks(_largest(weight), blocks, np.max) / most)
+    scales = _to_stored(_over_blocks(_largest(weight), blocks, np.max) / most)
     return IntegerWeight(codes=_nearest(weight, scales, most).astype(np.int8), scales=scales)
 
 
@@ -93,9 +93,10 @@ def _nearest(weight: Array, scales: Array, most: int) -> Array:
     return np.asarray(np.clip(np.rint(weight / scales[..., None]), -most, most))
 
 
-def _to_float32(scales: Array) -> Array:
-    """As they will be stored."""
-    return np.maximum(scales, np.finfo(np.float32).tiny).astype(np.float32).astype(np.float64)
+def _to_stored(scales: Array) -> Array:
+    """As they will be stored: with the 11 digits of a float16, in which they are packed, and exact in float32."""
+    fraction, exponent = np.frexp(np.maximum(scales, np.finfo(np.float32).tiny))
+    return np.asarray(np.ldexp(np.rint(fraction * 2.0**11) / 2.0**11, exponent))
 
 
 def _over_blocks(numbers: Array, blocks: int, total: Callable[..., Array]) -> Array:
@@ -113,12 +114,12 @@ def _first_scales(problem: Problem, weight: Array, most: int, blocks: int) -> Ar
     diagonal = np.einsum("gii->gi", hessian)[:, None, :]
     best, least = largest / most, np.full(largest.shape, np.inf)
     for clip in CLIPS:
-        scales = _to_float32(clip * largest / most)
+        scales = _to_stored(clip * largest / most)
         error = _nearest(weight, scales, most) * scales[..., None] - weight
         weighted = error @ hessian if exact else error * diagonal
         cost = _over_blocks(np.einsum("grc,grc->gr", weighted, error), blocks, np.sum)
         best, least = np.where(cost < least, scales, best), np.minimum(cost, least)
-    return _to_float32(best)
+    return _to_stored(best)
 
 
 def _sweep_forward(problem: Problem, scales: Array, most: int, kept: Mask) -> Array:
@@ -176,4 +177,4 @@ def _refitted_scales(problem: Problem, codes: Array, scales: Array, blocks: int)
     energy = _over_blocks(np.einsum("grc,grc->gr", product, codes), blocks, np.sum)
     matching = _over_blocks(np.einsum("grc,grc->gr", product, problem.weight), blocks, np.sum)
     fitted = matching / np.where(energy > 0.0, energy, 1.0)
-    return _to_float32(np.where((energy > 0.0) & (fitted > 0.0), fitted, scales))
+    return _to_stored(np.where((energy > 0.0) & (fitted > 0.0), fitted, scales))

@@ -11,8 +11,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.codebooks import Rounding, Values, round_weights
-from netsurgeon.passes.graph import is_constant, optional_input
-from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.layers import find_layers, own_biases
 from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
 from netsurgeon.pipeline.messages import Message
@@ -100,17 +99,10 @@ def prune_segments(
         done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
         free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
         roundings += round_weights(current, free, _stored_type(options))
-        round_weights(current, _own_biases(done), _stored_type(options))
+        round_weights(current, own_biases(done), _stored_type(options))
     return Pruned(
         outcomes, tuple(roundings), (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
     )
-
-
-def _own_biases(layers: Sequence[Layer]) -> list[str]:
-    """Names of the biases that only these layers have."""
-    slots = [slot for layer in layers if (slot := layer.bias_slot()) is not None]
-    biases = [optional_input(*slot) for slot in slots]
-    return [value.name or "" for value in biases if value is not None and is_constant(value) and len(value.uses()) == 1]
 
 
 def _stored_type(options: Options) -> Values:

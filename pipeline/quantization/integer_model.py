@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.codebooks import round_weights
+from netsurgeon.passes.layers import find_layers, own_biases
 from netsurgeon.passes.quantization import (
     EqualiseChannels,
     InsertQuantizers,
@@ -110,6 +111,7 @@ def make_integer_model(
         progress("quantizing layers", at, count)
         QuantizeLayers(plan.most, moments, outcomes)(current)
     layers = {layer.name: layer for layer in find_layers(current.graph)[0]}
+    round_weights(current, own_biases([layer for layer in layers.values() if layer.operator == "Conv"]), "float16")
     inputs = {name: scales[layers[name].input.name or ""] for name in outcomes}
     StoreIntegers({name: outcome.scales for name, outcome in outcomes.items()}, inputs)(current)
     return IntegerModel(model=current, placement=placement, scales=scales, outcomes=outcomes)
