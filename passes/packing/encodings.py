@@ -25,12 +25,7 @@ Array: TypeAlias = NDArray[Any]
 Layout: TypeAlias = Literal["dense", "gaps", "bitmap"]
 
 _CODEBOOK_SIZE = 256
-_UNSIGNED: dict[int, np.dtype[Any]] = {
-    1: np.dtype(np.uint8),
-    2: np.dtype(np.uint16),
-    4: np.dtype(np.uint32),
-    8: np.dtype(np.uint64),
-}
+_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 _SMALLER_FIRST = (np.dtype(np.float16), np.dtype(np.float32))
 
 # What one tensor and one node of `PackWeights` add to the file beside their data, in bytes; names are short there.
