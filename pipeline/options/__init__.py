@@ -2,7 +2,7 @@
 
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.options.groups import Metric, OptionValues, PruneOptions, StorageOptions, TrimOptions
-from netsurgeon.pipeline.options.options import IMPORTANCES, SAVINGS, VALUES, Options, Progress
+from netsurgeon.pipeline.options.options import IMPORTANCES, SAVINGS, VALUES, Options, Progress, finer_values
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.type_checks import check_types
 
@@ -21,5 +21,6 @@ __all__ = [
     "StorageOptions",
     "TrimOptions",
     "check_types",
+    "finer_values",
     "read_recipe",
 ]
