@@ -20,7 +20,7 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.profiling import left_to_the_cpu
 from netsurgeon.pipeline.runtime import attribute_to_inputs
-from netsurgeon.pipeline.verification import Validation, class_outputs, open_by_options, validate
+from netsurgeon.pipeline.verification import Validation, find_class_outputs, open_by_options, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,15 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
     _check_alike(first, second)
     samples = open_by_options(first, data, settings, settings.limit)
     with attribute_to_inputs(first.original, runtime, samples):
+        dense, is_labelled = runtime.session(first.original), samples.labels is not None
         validation = validate(
-            runtime.session(first.original),
+            dense,
             runtime.session(second.original),
             samples,
             held_out=True,
             metric=settings.metric,
             label_offset=settings.label_offset,
-            class_outputs=class_outputs(first.original, labelled=samples.labels is not None),
+            class_outputs=find_class_outputs(first.original, dense, samples, labelled=is_labelled).names,
         )
     feed = next(samples.batches())
     on_the_cpu = left_to_the_cpu(second.original, feed, runtime)

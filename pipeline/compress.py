@@ -58,8 +58,8 @@ from netsurgeon.pipeline.verification import (
     Inputs,
     Validation,
     check_labels,
-    class_outputs,
     examine_dense_model,
+    find_class_outputs,
     load_metric,
     open_inputs,
     validate_folds,
@@ -141,6 +141,7 @@ class _Run:
         progress: called with stage, steps done and steps in all.
         steps: what is done, in order.
         step_options: options of steps of the user's own.
+        class_outputs: names of the outputs that are judged by their largest number; None = all.
         seconds: time by stage.
     """
 
@@ -148,6 +149,7 @@ class _Run:
     progress: Progress
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]]
+    class_outputs: tuple[str, ...] | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     _started: float = dataclasses.field(default_factory=time.perf_counter)
 
@@ -167,6 +169,13 @@ class _Run:
         self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
+        class_outputs = find_class_outputs(
+            source.original,
+            runtime.session(source.original),
+            inputs.guide or inputs.held,
+            labelled=any(samples.labels is not None for samples in inputs.all),
+        )
+        self.class_outputs = class_outputs.names
         examined = self._examine(source, inputs, runtime)
         with self._run_folder(source, inputs) as run_folder:
             context = self._context(source, inputs, runtime, run_folder)
@@ -201,6 +210,7 @@ class _Run:
                     search=search,
                     latency=latency,
                     examined=examined,
+                    notes=class_outputs.notes,
                     warnings=(*applied.warnings, *run_folder.notes),
                     seconds=self.seconds,
                 )
@@ -220,7 +230,7 @@ class _Run:
             deciding,
             goals=options.goals,
             label_offset=options.label_offset,
-            class_outputs=class_outputs(source.original, labelled=deciding.labels is not None),
+            class_outputs=self.class_outputs,
             has_metric=options.metric is not None,
         )
 
@@ -322,6 +332,7 @@ class _Run:
             clock=context.timer,
             steps=self.steps,
             step_options=self.step_options,
+            class_outputs=self.class_outputs,
             size=lambda model: len(ir.to_proto(self._store(context, model, source).model).SerializeToString()),
         )
 
@@ -386,7 +397,7 @@ class _Run:
             held_out=inputs.held_out or bool(halves),
             metric=self.options.metric,
             label_offset=self.options.label_offset,
-            class_outputs=class_outputs(source.original, labelled=inputs.held.labels is not None),
+            class_outputs=self.class_outputs,
         )
         self.progress("validating", 1, 2)
         most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST

@@ -19,6 +19,7 @@ from netsurgeon.pipeline.options.options import (
     VALUES,
     Options,
     Progress,
+    finer_values,
 )
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.type_checks import check_types
@@ -43,5 +44,6 @@ __all__ = [
     "StorageOptions",
     "TrimOptions",
     "check_types",
+    "finer_values",
     "read_recipe",
 ]

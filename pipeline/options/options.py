@@ -29,6 +29,7 @@ from netsurgeon.pipeline.options.type_checks import check_types
 from netsurgeon.pipeline.runtime import Runtime, channel_block
 
 VALUES = ("float32", "float16", "codebook")
+"""Types that weights are stored in, the finest first."""
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
 QUANTIZE_MODES = ("int8", "w4a8", "none")
@@ -173,6 +174,11 @@ class Options(
         return self.values or ("codebook" if self.goals else "float16")
 
     @property
+    def values_to_try(self) -> tuple[str, ...]:
+        """Finer values than `stored_values`, in turn, where the user has not chosen any: for a goal they miss."""
+        return () if self.values else finer_values(self.stored_values)
+
+    @property
     def pruned_share(self) -> float:
         """`sparsity`, or what stands for it."""
         if self.sparsity is not None:
@@ -234,6 +240,11 @@ class Options(
         if callable(self.metric):
             values["metric"] = getattr(self.metric, "__qualname__", type(self.metric).__name__)
         return values
+
+
+def finer_values(values: str) -> tuple[str, ...]:
+    """The values that lose less of a weight than these, the next finer ones first."""
+    return VALUES[: VALUES.index(values)][::-1]
 
 
 def _in_range(name: str, value: float) -> None:

@@ -62,6 +62,7 @@ class CompressionRecord:
         search: how the goals were met; None where it was said what to do.
         latency: both models timed in turn; None where that was not asked for.
         examined: what the dense model's answers on the inputs say of all figures.
+        notes: how the outputs are judged.
         warnings: what came up on the way.
         seconds: time by stage.
     """
@@ -78,6 +79,7 @@ class CompressionRecord:
     search: SearchFacts | None
     latency: Profile | None
     examined: tuple[Message, ...]
+    notes: tuple[Message, ...] = ()
     warnings: tuple[Message, ...]
     seconds: Mapping[str, float]
 
@@ -110,6 +112,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         steps=(*applied.records, *stored.records),
         notes=(
             *source.notes,
+            *record.notes,
             *applied.notes,
             *stored.notes,
             *_unrounded(pruned.roundings),

@@ -15,7 +15,8 @@ import numpy as np
 
 from netsurgeon.pipeline.compression import AppliedPlan
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.options import Goals
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import Goals, finer_values
 from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
 from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator, Structure
@@ -48,6 +49,7 @@ class SearchResult:
     Attributes:
         candidate: the one that was chosen.
         applied: its model, and how it was made.
+        values: type its weights are stored in.
         proven: whether its drop is within the goal by the confidence bound; None without such a goal.
         points: everything that was tried, in turn; what was chosen is marked.
         timed: the chosen structure's time before correction; None where no goal is timed.
@@ -55,18 +57,22 @@ class SearchResult:
 
     candidate: Candidate
     applied: AppliedPlan
+    values: str
     proven: bool | None
     points: tuple[Point, ...]
     timed: Timed | None
 
 
-def search(evaluator: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -> SearchResult:
+def search(
+    evaluator: CandidateEvaluator, goals: Goals, trim: TrimPlan | None, finer: Sequence[str] = ()
+) -> SearchResult:
     """Find a model that keeps to the goals.
 
     Args:
         evaluator: makes and judges candidates.
         goals: what is wanted.
         trim: units that go in any case, as the user has chosen.
+        finer: values that weights may be stored as, in turn, where rounding alone costs more than `goals.max_drop`.
 
     Raises:
         CheckFailedError: no model was found that keeps to them; the nearest one is described.
@@ -75,17 +81,24 @@ def search(evaluator: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -
         structures, structure = fast_enough(evaluator, goals)
     else:
         structures, structure = None, evaluator.structure(0, trim)
-    proven: bool | None = None
+    default, proven = evaluator, None
     if goals.max_drop is not None:
-        if structures is not None and evaluator.candidate(structure, 1.0).evidence.drop > goals.max_drop:
-            raise CheckFailedError(nearest_to_keep(evaluator, goals, goals.max_drop, structures, structure))
-        chosen = _smallest_within(evaluator, structure, goals, goals.max_drop)
+        evaluators = [evaluator, *map(evaluator.with_values, finer)]
+        if structures is not None:
+            while _Descent(evaluators[0], structure, goals.max_drop).whole_is_beyond():
+                *_, finest = evaluators
+                evaluators = evaluators[1:]
+                if not evaluators:
+                    raise CheckFailedError(nearest_to_keep(finest, goals, goals.max_drop, structures, structure))
+        evaluator, chosen = _smallest_within(evaluators, structure, goals, goals.max_drop)
         proven = chosen.evidence.high <= goals.max_drop
     elif goals.max_size is not None:
         chosen = _largest_within(evaluator, structure, goals, goals.max_size)
     else:
         chosen = evaluator.candidate(structure, 1.0)
     applied = evaluator.applied(chosen.structure, chosen.kept)
+    if goals.max_drop is not None and evaluator is not default:
+        applied = dataclasses.replace(applied, notes=(*applied.notes, _finer_note(default, evaluator, goals.max_drop)))
     size = evaluator.size(chosen)
     if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
         raise CheckFailedError(
@@ -95,6 +108,7 @@ def search(evaluator: CandidateEvaluator, goals: Goals, trim: TrimPlan | None) -
     return SearchResult(
         candidate=chosen,
         applied=applied,
+        values=evaluator.values,
         proven=proven,
         points=_marked(evaluator.points, chosen, size),
         timed=structure.timed,
@@ -108,8 +122,22 @@ def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Poin
     return (*points[:last], delivered, *points[last + 1 :])
 
 
-def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals: Goals, limit: float) -> Candidate:
-    """The smallest model whose drop is within the limit.
+def _finer_note(default: CandidateEvaluator, taken: CandidateEvaluator, limit: float) -> Message:
+    """Why weights are not stored as they are by default: what rounding alone has cost."""
+    points = [point for point in default.points if point.kind == "candidate" and point.values == default.values]
+    whole = max(points, key=lambda point: point.kept or 0.0)
+    drop, bound = whole.drop or 0.0, whole.bound or 0.0
+    text = (
+        f"weights are stored as {taken.values}, not as {default.values}: rounded to those the model loses {drop:.2%} "
+        f"(at most {bound:.2%}) with {whole.kept:.0%} of its weights kept, more than a --max-drop of {limit:.2%} allows"
+    )
+    return Message(text, "finer-values", values=taken.values, default=default.values, drop=drop, bound=bound)
+
+
+def _smallest_within(
+    evaluators: Sequence[CandidateEvaluator], structure: Structure, goals: Goals, limit: float
+) -> tuple[CandidateEvaluator, Candidate]:
+    """The smallest model whose drop is within the limit, and what made it: the first of `evaluators` that makes one.
 
     Where the inputs are too few to prove anything, the drop that is to be expected decides: it must be within half of
     the limit, and the drop found within the limit.
@@ -117,16 +145,22 @@ def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals:
     Raises:
         CheckFailedError: there is none.
     """
-    descent = _Descent(evaluator, structure, limit)
-    best = descent.run()
-    if best is None:
-        least = descent.candidates[max(descent.candidates)]
-        raise CheckFailedError(
-            f"{goals} cannot be met: with {least.kept:.0%} of the weights kept the drop is "
-            f"{least.evidence.drop:.2%} on {least.evidence.samples:,} inputs (at most {least.evidence.high:.2%}), "
-            f"in {least.bytes:,} bytes: give --max-drop {100.0 * least.evidence.high:.2g}% or --values float16"
-        )
-    return best
+    for at, evaluator in enumerate(evaluators):
+        is_last = at == len(evaluators) - 1
+        descent = _Descent(evaluator, structure, limit)
+        if at and not is_last and descent.whole_is_beyond():
+            continue
+        best = descent.run()
+        if best is not None:
+            return evaluator, best
+    least = descent.candidates[max(descent.candidates)]
+    finer = " or ".join(finer_values(evaluator.values))
+    raise CheckFailedError(
+        f"{goals} cannot be met: with {least.kept:.0%} of the weights kept the drop is "
+        f"{least.evidence.drop:.2%} on {least.evidence.samples:,} inputs (at most {least.evidence.high:.2%}), "
+        f"in {least.bytes:,} bytes: give --max-drop {100.0 * least.evidence.high:.2g}%"
+        + (f" or --values {finer}" if finer else "")
+    )
 
 
 class _Descent:
@@ -145,7 +179,14 @@ class _Descent:
         if best is None and self.has_enough:  # too few inputs after all
             self.has_enough = False
             best = self._descend(min(self.candidates))
+        if best is None and 1.0 not in self.candidates:  # so many steps up were not enough
+            best = self._descend(1.0)
         return best
+
+    def whole_is_beyond(self) -> bool:
+        """Whether more than the limit is lost though all weights are kept: then no share of them is within it."""
+        self.candidates[1.0] = self.evaluator.candidate(self.structure, 1.0)
+        return self.candidates[1.0].evidence.drop > self.limit
 
     def _excess(self, evidence: DropEstimate) -> float:
         if self.has_enough:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -146,13 +147,19 @@ class Pruner:
         samples = calibration.samples.subset(LOW_FIDELITY_INPUTS, np.random.default_rng(calibration.seed))
         return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples))
 
+    def with_context(self, context: SearchContext) -> Pruner:
+        """The same with other options of candidates; it shares what was measured, on which no option has a say."""
+        other = copy.copy(self)
+        other._context = context
+        return other
+
     def applied(self, structure: Structure, kept: float) -> AppliedPlan:
         """A structure pruned and corrected for real, and how."""
         context = self._context
         options = dataclasses.replace(context.options, sparsity=1.0 - kept)
         plan = self._plan(structure, kept, options)
         step_context = context.step_context(structure.selection, self._calibration, options)
-        step_context.solutions = context.work.solutions(f"{self._name}candidate-{structure.level}-{kept:.6f}")
+        step_context.solutions = context.work.solutions(f"{self._name}{_record_name(options, structure, kept)}")
         step_context.plans |= {ChooseUnits.name: structure.trim, PruneLayers.name: plan}
         return apply_plan(context.steps, step_context)
 
@@ -217,6 +224,26 @@ class CandidateEvaluator:
             for at, fold in enumerate(context.folds)
         ]
         self._applied: dict[tuple[int, float], AppliedPlan] = {}
+        self._low_fidelity_estimates: dict[int, list[DropEstimate]] = {}
+
+    def with_values(self, values: str) -> CandidateEvaluator:
+        """The same for candidates whose weights are stored as other values; `points` are those of both."""
+        other = copy.copy(self)
+        other.context = dataclasses.replace(
+            self.context, options=dataclasses.replace(self.context.options, values=values)
+        )
+        other._pruner = self._pruner.with_context(other.context)
+        other._folds = [
+            (other._pruner if pruner is self._pruner else pruner.with_context(other.context), drop_evaluator)
+            for pruner, drop_evaluator in self._folds
+        ]
+        other._applied = {}
+        return other
+
+    @property
+    def values(self) -> str:
+        """Type the weights of its candidates are stored in."""
+        return self.context.options.stored_values
 
     def structure(
         self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None
@@ -241,7 +268,9 @@ class CandidateEvaluator:
         return context.clock.time(name, model)
 
     def evaluate_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
-        """The drop at each of these shares of the weights, pruned with little effort."""
+        """The drop at each of these shares of the weights, pruned with little effort; weights are not rounded."""
+        if structure.level in self._low_fidelity_estimates:
+            return self._low_fidelity_estimates[structure.level]
         context, name = self.context, f"rehearsal-{structure.level}"
         kept_estimates = context.work.facts(name)
         if kept_estimates is None:
@@ -253,11 +282,12 @@ class CandidateEvaluator:
         evidence = [DropEstimate(**values) for values in kept_estimates]
         for kept, estimate in zip(shares, evidence, strict=True):
             self.note("rehearsal", structure, kept=kept, drop=estimate.drop, bound=estimate.high)
+        self._low_fidelity_estimates[structure.level] = evidence
         return evidence
 
     def candidate(self, structure: Structure, kept: float) -> Candidate:
         """Prune and correct for real, in each fold, and judge."""
-        work, name = self.context.work, f"candidate-{structure.level}-{kept:.6f}"
+        work, name = self.context.work, _record_name(self.context.options, structure, kept)
         kept_candidate = work.facts(name)
         if kept_candidate is None:
             evidence, sizes = [], []
@@ -276,9 +306,14 @@ class CandidateEvaluator:
         )
         drop, bound = result.evidence.drop, result.evidence.high
         logger.info(
-            "candidate: %.4f of the weights kept, drop %.4f (bound %.4f), %d bytes", kept, drop, bound, result.bytes
+            "candidate: %.4f of the weights kept as %s, drop %.4f (bound %.4f), %d bytes",
+            kept,
+            self.values,
+            drop,
+            bound,
+            result.bytes,
         )
-        self.note("candidate", structure, kept=kept, bytes=result.bytes, drop=drop, bound=bound)
+        self.note("candidate", structure, kept=kept, values=self.values, bytes=result.bytes, drop=drop, bound=bound)
         return result
 
     def applied(self, structure: Structure, kept: float) -> AppliedPlan:
@@ -321,6 +356,11 @@ class CandidateEvaluator:
             self.context.progress("judging plans", done, len(shares))
             estimates_of_folds.append(drop_evaluator.estimate_drop(self.context.calibration.runtime.session(model)))
         return estimates_of_folds
+
+
+def _record_name(options: Options, structure: Structure, kept: float) -> str:
+    """What a candidate's records in the work folder are called: one of other values is another candidate."""
+    return f"candidate-{options.stored_values}-{structure.level}-{kept:.6f}"
 
 
 def _weights(structure: Structure, kept: float) -> int:

@@ -26,7 +26,6 @@ from netsurgeon.pipeline.verification import (
     DropEvaluator,
     Inputs,
     Validation,
-    class_outputs,
     paired_proportion_ci,
 )
 
@@ -46,6 +45,7 @@ class GoalSearch:
         size: bytes of a model's file, packed.
         steps: what is done to each candidate.
         step_options: options of steps that are not part of netsurgeon, by step name.
+        class_outputs: names of the outputs that are judged by their largest number; None = all.
     """
 
     goals: Goals
@@ -58,6 +58,7 @@ class GoalSearch:
     size: Callable[[ir.Model], int]
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    class_outputs: tuple[str, ...] | None = None
 
     def search(
         self,
@@ -97,7 +98,7 @@ class GoalSearch:
             steps=self.steps,
             step_options=self.step_options,
         )
-        return search(CandidateEvaluator(context), self.goals, trim)
+        return search(CandidateEvaluator(context), self.goals, trim, self.options.values_to_try)
 
     def facts(
         self, result: SearchResult, validation: Validation, latency: Profile | None, model: ir.Model
@@ -123,6 +124,7 @@ class GoalSearch:
             guide=data_facts(self.inputs.data, self.guide),
             folds=len(self.inputs.folds),
             evidence=evidence,
+            values=result.values,
             proven=result.proven,
             needed=None if limit is None else evidence.needed(limit),
             measured=measured,
@@ -134,14 +136,13 @@ class GoalSearch:
     def _drop_evaluator(self, samples: Samples) -> DropEvaluator:
         options = self.options
         dense = self.runtime.session(self.source.original)
-        names = class_outputs(self.source.original, labelled=samples.labels is not None)
         return DropEvaluator(
             dense,
             samples,
             metric=options.metric,
             label_offset=options.label_offset,
             seed=options.seed,
-            class_outputs=names,
+            class_outputs=self.class_outputs,
         )
 
     def _measured(self, validation: Validation, model: ir.Model) -> DropEstimate:

@@ -12,13 +12,14 @@ from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.plausibility import examine_dense_model
 from netsurgeon.pipeline.verification.samples_by_options import open_by_options
-from netsurgeon.pipeline.verification.score_outputs import class_outputs
+from netsurgeon.pipeline.verification.score_outputs import ClassOutputs, find_class_outputs
 from netsurgeon.pipeline.verification.scoring import Answers, load_metric
 from netsurgeon.pipeline.verification.splits import Inputs, open_inputs
 from netsurgeon.pipeline.verification.validation import Validation, check_labels, validate, validate_folds
 
 __all__ = [
     "Answers",
+    "ClassOutputs",
     "DropEstimate",
     "DropEvaluator",
     "EquivalenceCheck",
@@ -26,9 +27,9 @@ __all__ = [
     "Validation",
     "check_equivalence",
     "check_labels",
-    "class_outputs",
     "examine_dense_model",
     "expected_drop",
+    "find_class_outputs",
     "has_enough_samples",
     "least_inputs",
     "load_metric",

@@ -1,27 +1,94 @@
-"""Which outputs of a model are class scores, by what makes them and what reads them."""
+"""Which outputs of a model are class scores: by what makes them, what reads them, and what they look like."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import is_constant, optional_input, traits_of
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.verification.score_evidence import why_no_scores
+from netsurgeon.pipeline.verification.scoring import class_scores
+
+MOST_INPUTS = 256
+"""Inputs whose outputs are looked at, at most: they tell scores from other numbers as well as all of them."""
 
 
-def class_outputs(model: ir.Model, *, labelled: bool) -> tuple[str, ...] | None:
-    """Names of the outputs that may be class scores; None = all, because the samples are labelled with classes.
+@dataclasses.dataclass(frozen=True)
+class ClassOutputs:
+    """Which outputs are judged by their largest number.
+
+    Attributes:
+        names: of those outputs; None = all, because the samples are labelled with classes.
+        notes: which others the graph would allow, and why they are judged by their error.
+    """
+
+    names: tuple[str, ...] | None
+    notes: tuple[Message, ...] = ()
+
+
+def find_class_outputs(model: ir.Model, dense: Session, samples: Samples, *, labelled: bool) -> ClassOutputs:
+    """Which outputs are class scores, by the graph and by what they look like on the inputs.
 
     A vector of numbers for each sample need not be scores: a waveform, coordinates of boxes and embeddings have the
     same shape, and the largest entry of those means nothing. Scores are normalised by Softmax or read by ArgMax; or
-    they come from a projection (Gemm, MatMul) or a global pooling, with nothing but a bias and a scale behind it.
-    Where an output is surely scores, others that only may be are not taken for them.
+    they come from a projection (Gemm, MatMul) or a global pooling, with nothing but a bias and a scale behind it, as
+    landmarks and boxes do, too: those that only may be scores are run (see `why_no_scores`). Where an output is surely
+    scores, others that only may be are not taken for them.
+
+    Args:
+        model: the dense model.
+        dense: its session.
+        samples: inputs of any kind that the model was made for.
+        labelled: whether there are labels, which say that there are classes.
     """
     if labelled:
-        return None
+        return ClassOutputs(None)
+    possible, are_sure = outputs_by_graph(model)
+    if are_sure or not possible:
+        return ClassOutputs(possible)
+    values = _values(dense, samples.subset(MOST_INPUTS, np.random.default_rng(0)), possible)
+    reasons = {name: why_no_scores(numbers, name) for name, numbers in values.items()}
+    notes = tuple(_note(name, values[name].shape[1], reason) for name, reason in reasons.items() if reason)
+    return ClassOutputs(tuple(name for name in possible if not reasons.get(name)), notes)
+
+
+def outputs_by_graph(model: ir.Model) -> tuple[tuple[str, ...], bool]:
+    """Names of the outputs that surely are class scores, and True; else of those that may be, and False."""
     outputs = [output for output in model.graph.outputs if output.name]
     surely = tuple(output.name or "" for output in outputs if _is_surely_scores(output))
-    return surely or tuple(output.name or "" for output in outputs if _may_be_scores(output))
+    return surely or tuple(output.name or "" for output in outputs if _may_be_scores(output)), bool(surely)
+
+
+def _values(dense: Session, samples: Samples, names: Sequence[str]) -> dict[str, npt.NDArray[np.floating]]:
+    """Outputs that have one vector a sample, (samples, entries) each."""
+    batches: dict[str, list[npt.NDArray[np.floating] | None]] = {name: [] for name in names}
+    for feed in samples.batches():
+        outputs = dense.run(feed)
+        for name in names:
+            batches[name].append(class_scores(outputs, feed, samples, [name]))
+    vectors = {name: [batch for batch in of_name if batch is not None] for name, of_name in batches.items()}
+    return {
+        name: np.concatenate(of_name)
+        for name, of_name in vectors.items()
+        if len(of_name) == len(batches[name]) and len({batch.shape[1] for batch in of_name}) == 1
+    }
+
+
+def _note(name: str, count: int, reason: str) -> Message:
+    return Message(
+        f"the largest of the {count} numbers of output {name!r} is not taken for an answer: {reason}. Their error "
+        "counts; labels in the data or --metric overrule this",
+        "no-class-scores",
+        output=name,
+        numbers=count,
+    )
 
 
 def _is_surely_scores(output: ir.Value) -> bool:

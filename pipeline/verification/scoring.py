@@ -72,7 +72,7 @@ def class_scores(
         outputs: of the model, by name.
         feed: what it was fed.
         samples: where that comes from.
-        names: of the outputs that may be class scores, see `class_outputs`; None = all.
+        names: of the outputs that may be class scores, see `find_class_outputs`; None = all.
     """
     if not samples.batched:
         return None

@@ -14,6 +14,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.verification.confidence import Measure
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
     Classes,
@@ -66,7 +67,9 @@ class Validation:
         samples: how many.
         held_out: whether calibration never saw them.
         outputs: one entry a float output.
-        agreement: share of samples with the same top class; None where no output looks like class scores.
+        measure: what the models are judged by: "top-1", "agreement" with the dense model, the user's "metric", or,
+            where no output is class scores, the error of the "outputs".
+        agreement: share of samples with the same top class; None where no output is class scores.
         lost: samples that the dense model gets right and the compressed one wrong; None without labels.
         gained: the reverse.
         dense: scores of the dense model.
@@ -78,6 +81,7 @@ class Validation:
     samples: int
     held_out: bool
     outputs: tuple[Fidelity, ...]
+    measure: Measure
     agreement: float | None
     lost: int | None
     gained: int | None
@@ -185,6 +189,7 @@ def validate_folds(
         samples=sum(samples.count for _, samples in folds),
         held_out=held_out,
         outputs=tuple(output_sums.fidelity(name) for name, output_sums in sums.items()),
+        measure=_measure(function is not None, both is not None, all_labels is not None),
         agreement=both[1].agreement(both[0]) if both else None,
         lost=both[0].only_right(both[1]) if both and all_labels is not None else None,
         gained=both[1].only_right(both[0]) if both and all_labels is not None else None,
@@ -192,6 +197,15 @@ def validate_folds(
         compressed=results[1],
         folds=len(folds),
     )
+
+
+def _measure(has_metric: bool, has_classes: bool, has_labels: bool) -> Measure:
+    """What the models are judged by: the same order as in `DropEvaluator`."""
+    if has_metric:
+        return "metric"
+    if not has_classes:
+        return "outputs"
+    return "top-1" if has_labels else "agreement"
 
 
 def _feeds(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session, Samples, Feed, Classes | None]]:

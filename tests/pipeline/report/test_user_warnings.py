@@ -48,6 +48,7 @@ def test_a_metric_without_a_number_is_a_warning() -> None:
 def validation(samples: int = 10, outputs: tuple[Fidelity, ...] = (), **metrics: float | None) -> Validation:
     dense, compressed = (Scores(None, None, metrics.get(name)) for name in ("dense", "compressed"))
     return Validation(
+        measure="agreement",
         samples=samples,
         held_out=True,
         outputs=outputs,
