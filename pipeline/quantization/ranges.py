@@ -18,8 +18,10 @@ Array = npt.NDArray[np.floating]
 
 MOST_NUMBERS = 1 << 16
 """Numbers of a value that enter its histogram from each batch, evenly from all over it."""
-BYTES_AT_ONCE = 500_000_000
+BYTES_AT_ONCE = 200_000_000
 """Values that are looked at in one run of the model take no more than this together."""
+VALUES_AT_ONCE = 8
+"""Values whose sizes are looked up in one run."""
 
 
 def measure_ranges(
@@ -75,8 +77,11 @@ def _parts(
     model: ir.Model, names: Sequence[str], feed: Mapping[str, Array], calibration: Calibration
 ) -> Iterator[list[str]]:
     """The names in parts whose values fit into memory together."""
-    session = calibration.runtime.session(tapped(model, names))
-    sizes = {name: np.asarray(value).nbytes for name, value in session.run(feed, list(names)).items()}
+    sizes: dict[str, int] = {}
+    for start in range(0, len(names), VALUES_AT_ONCE):
+        few = names[start : start + VALUES_AT_ONCE]
+        values = calibration.runtime.session(tapped(model, few)).run(feed, few)
+        sizes |= {name: np.asarray(value).nbytes for name, value in values.items()}
     part: list[str] = []
     for name in names:
         if part and sum(sizes[other] for other in part) + sizes[name] > BYTES_AT_ONCE:
