@@ -196,6 +196,7 @@ class _Run:
             self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
         with after_delivery(output):
+            applied = self._timed_integers(applied, stored.model, context)
             evidence = assemble_report(
                 CompressionRecord(
                     options=self.options,
@@ -432,6 +433,16 @@ class _Run:
             records=tuple(storing.records),
             notes=tuple(storing.notes),
         )
+
+    def _timed_integers(self, applied: AppliedPlan, delivered: ir.Model, context: StepContext) -> AppliedPlan:
+        """Where the model runs on integers: how fast the delivered one is beside the dense one."""
+        if applied.integers is None or context.timer is None:
+            return applied
+        self.progress("timing", 0, 1)
+        table = TimingTable.of(dataclasses.asdict(context.timer.table))
+        timed = context.timer.time("delivered", lambda: delivered)
+        integers = dataclasses.replace(applied.integers, timed=timed, timings=table)
+        return dataclasses.replace(applied, integers=integers)
 
     def _is_timed(self) -> bool:
         return self.options.profile or (self.options.goals is not None and self.options.goals.is_timed)

@@ -19,6 +19,8 @@ CODES: Mapping[str, str] = {
     "finer-values": "Weights are stored as finer values, because rounding to the default ones alone misses the goal.",
     "goal-unproven": "The drop on the inputs that guided the search does not prove the goal.",
     "images-unlabelled": "All images lie in one folder, which is therefore not taken for a class.",
+    "integers-lose": "The model stays on floats: on integers it misses the goal even with all of its weights.",
+    "integers-unfused": "Layers with integer weights are run on floats by ONNX Runtime.",
     "initializers-fixed": "Initializers that were graph inputs as well are constants now.",
     "layers-emptied": "Layers have lost every weight.",
     "layers-unmeasured": "Layers whose inputs overflow were left as they are.",

@@ -130,7 +130,9 @@ class _Placing:
         for node in reversed(list(self._integer)):
             outputs = [value for value, maker in self._made.items() if maker is node]
             read = any(use.node in self._integer for value in outputs for use in value.uses())
-            if read or (node in self._layers and node.op_type != "Gemm"):
+            # only a Gemm without a Relu behind it runs on integers where its output stays floats
+            ends_on_floats = node.op_type == "Gemm" and node.outputs[0] in outputs
+            if read or (node in self._layers and not ends_on_floats):
                 continue
             for value in outputs:
                 del self._made[value]

@@ -19,7 +19,7 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
-from netsurgeon.pipeline.quantization import Quantized, quantize
+from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize, time_integers
 from netsurgeon.pipeline.runtime import verify_same
 from netsurgeon.pipeline.trimming import (
     Trimmed,
@@ -192,11 +192,20 @@ class QuantizeLayers(StepDefaults):
 
     name, stage, options_type, keeps_places = "quantize", "quantizing layers", QuantizeOptions, False
 
-    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
-        """Choose by time, put on integers, and check what ONNX Runtime makes of it."""
+    def plan(self, context: StepContext) -> IntegerChoice | None:
+        """Choose by time, on the dense model: a search chooses once for all of its candidates."""
         if context.options.integer_mode is None or context.timer is None:
             return None
-        result: Quantized = quantize(model, context.options, context.calibration, context.timer, context.progress)
+        dense = context.dense.clone()
+        ConvolveShortcuts()(dense)
+        return time_integers(dense, context.options, context.calibration, context.timer, context.progress)
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Put on integers, and check what ONNX Runtime makes of it."""
+        choice: IntegerChoice | None = context.plans.get(self.name)
+        if context.options.integer_mode is None or choice is None:
+            return None
+        result: Quantized = quantize(model, context.options, context.calibration, choice, context.progress)
         return StepResult(
             model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
         )

@@ -37,6 +37,8 @@ TARGETS = ("cpu", "cpu-vnni")
 RANGES = ("error", "percentile", "min-max")
 PREFERENCES = ("speed", "size")
 BEST_EFFORT_PREFIX = "up-to:"
+INTEGER_CHANNELS = 8
+"""Channels that integer convolutions take at a time."""
 MOST_NUMBER, MOST_THREADS = 1 << 31, 1024
 """What whole numbers stay below, and most threads that ONNX Runtime is asked for."""
 Progress = Callable[[str, int, int], None]
@@ -159,6 +161,8 @@ class Options(
     @property
     def multiple(self) -> int:
         """`round_to`, or what stands for it."""
+        if self.round_to is None and self.integer_mode is not None:
+            return INTEGER_CHANNELS
         return channel_block(self.provider) if self.round_to is None else self.round_to
 
     @property
@@ -174,9 +178,31 @@ class Options(
         return self.values or ("codebook" if self.goals else "float16")
 
     @property
-    def values_to_try(self) -> tuple[str, ...]:
-        """Finer values than `stored_values`, in turn, where the user has not chosen any: for a goal they miss."""
-        return () if self.values else finer_values(self.stored_values)
+    def form(self) -> str:
+        """How weights are kept: as integers of `integer_mode`, or as `stored_values`."""
+        return self.integer_mode or self.stored_values
+
+    def in_form(self, form: str) -> Options:
+        """The same with weights kept in another form."""
+        if form in QUANTIZE_MODES:
+            return dataclasses.replace(self, quantize=form, values=None)
+        return dataclasses.replace(self, quantize="none", values=form)
+
+    def forms_to_try(self, gains_by_integers: bool) -> tuple[str, ...]:
+        """Forms for a goal, in turn: finer ones are for what a goal misses, and none where the user has chosen.
+
+        Args:
+            gains_by_integers: whether the model is faster on them.
+        """
+        if self.integer_mode is not None:
+            return (self.integer_mode,)
+        floats = (self.stored_values, *(() if self.values else finer_values(self.stored_values)))
+        return ("int8", *floats) if gains_by_integers and self.may_choose_integers else floats
+
+    @property
+    def may_choose_integers(self) -> bool:
+        """Whether a goal may put a model on integers by itself: the user has not said how weights are kept."""
+        return self.quantize is None and self.values is None and self.goals is not None and self.provider == "cpu"
 
     @property
     def pruned_share(self) -> float:

@@ -24,6 +24,8 @@ from netsurgeon.passes.quantization import (
 )
 from netsurgeon.pipeline.options import Progress
 from netsurgeon.pipeline.profiling import StructureTimer, Timed
+from netsurgeon.pipeline.quantization.kernels import unfused
+from netsurgeon.pipeline.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +73,20 @@ class IntegerChoice:
     timed: Timed | None = None
     times: Mapping[str, LayerTimes] = dataclasses.field(default_factory=dict, repr=False)
 
+    @property
+    def gains(self) -> bool:
+        """Whether any layer is put on integers."""
+        return self.timed is not None and self.timed.speedup >= WORTH_INTEGERS
+
 
 def choose_integer_layers(
-    model: ir.Model, stay: Mapping[str, str], timer: StructureTimer, name: str, progress: Progress
+    model: ir.Model,
+    stay: Mapping[str, str],
+    timer: StructureTimer,
+    name: str,
+    *,
+    runtime: Runtime,
+    progress: Progress,
 ) -> IntegerChoice:
     """Find the layers with which on floats the model is fastest, the others on integers.
 
@@ -85,10 +98,11 @@ def choose_integer_layers(
         stay: layers that stay floats in any case, and why.
         timer: of models, against this one.
         name: of the model, in the table of times.
+        runtime: how sessions are made.
         progress: called with stage, steps done and steps in all.
     """
     layers = find_layers(model.graph)[0]
-    placement = place(model.graph, layers, stay)
+    placement, stay = _that_fuse(model, layers, stay, runtime)
     if not placement.layers:
         return IntegerChoice(stay={**stay, **placement.floats})
 
@@ -109,10 +123,23 @@ def choose_integer_layers(
         logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result
+    _, floats = _that_fuse(model, layers, {**stay, **floats}, runtime)
     if best.speedup < WORTH_INTEGERS:
         reason = f"integers make the model {best.speedup:.2f} times as fast on this machine, which is not worth it"
         return IntegerChoice(stay={**stay, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
-    return IntegerChoice(stay={**stay, **floats}, timed=best, times=times)
+    return IntegerChoice(stay=floats, timed=best, times=times)
+
+
+def _that_fuse(
+    model: ir.Model, layers: Sequence[Layer], stay: Mapping[str, str], runtime: Runtime
+) -> tuple[Placement, dict[str, str]]:
+    """A placement of which ONNX Runtime runs every layer on integers, and the layers that stay floats for that."""
+    result = dict(stay)
+    placement = place(model.graph, layers, result)
+    while placement.layers and (reasons := unfused(skeleton(model, placement), placement.layers, runtime)):
+        result |= reasons
+        placement = place(model.graph, layers, result)
+    return placement, result
 
 
 def skeleton(model: ir.Model, placement: Placement) -> ir.Model:

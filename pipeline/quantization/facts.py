@@ -40,18 +40,18 @@ class IntegerFacts:
         layers: those with a weight, in graph order.
         nodes: other nodes that run on integers.
         values: activations that are integers.
-        timed: the model before and after, in turn; None where nothing was timed.
         kernel_difference: of the outputs of ONNX Runtime's integer kernels from the model in float arithmetic,
             relative to the outputs' size: rounding of another kind.
-        timings: the times that decided, to be replayed with `timings`.
+        timed: the dense model and the delivered one, in turn; None where that was not timed.
+        timings: the times that decided, to be replayed with `timings`; None where there were none.
     """
 
     layers: tuple[IntegerLayerFacts, ...]
     nodes: int
     values: int
-    timed: Timed | None
     kernel_difference: float
-    timings: TimingTable
+    timed: Timed | None = None
+    timings: TimingTable | None = None
 
     @property
     def on_integers(self) -> int:

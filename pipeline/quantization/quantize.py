@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 import hashlib
 import logging
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +22,7 @@ from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.quantization.choose import IntegerChoice, choose_integer_layers, skeleton
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
-from netsurgeon.pipeline.quantization.kernels import integer_kernels, unfused
+from netsurgeon.pipeline.quantization.kernels import integer_kernels
 from netsurgeon.pipeline.runtime import Feed, Runtime, observe
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Quantized:
 
 
 def quantize(
-    model: ir.Model, options: Options, calibration: Calibration, timer: StructureTimer, progress: Progress
+    model: ir.Model, options: Options, calibration: Calibration, choice: IntegerChoice, progress: Progress
 ) -> Quantized:
     """Put what gains by it on integers.
 
@@ -59,24 +60,17 @@ def quantize(
         model: float model in normal form; changed in place where the result is another one.
         options: which mode and target.
         calibration: inputs that ranges and corrections come from.
-        timer: whose table the times go to.
+        choice: which layers stay floats.
         progress: called with stage, steps done and steps in all.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
-    feed, runtime, notes = next(iter(calibration.samples.batches())), calibration.runtime, []
-    opset = model.graph.opset_imports.get("", 0)
-    if opset < OPSET:
-        raised = raised_opset(model, OPSET, feed, runtime)
-        if not isinstance(raised, ir.Model):
-            reason = f"opset {opset} cannot be raised to {OPSET}: {raised}"
-            return Quantized(model=model, facts=None, notes=(_stays(reason, cause_of(raised)),))
-        text = f"opset raised from {opset} to {OPSET}, which integers need; outputs verified"
-        model, notes = raised, [Message(text, "opset-raised", before=opset, after=OPSET)]
-    shapes = observe(model, feed, runtime).shapes
-    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2})(model)
-    choice = _chosen(model, options, timer, runtime, progress)
+    feed, runtime = next(iter(calibration.samples.batches())), calibration.runtime
+    ready = _ready(model, feed, runtime)
+    if isinstance(ready, Message):
+        return Quantized(model=model, facts=None, notes=(ready,))
+    model, notes = ready
     plan = IntegerPlan(
         most={layer.name: MOST[options.quantize or ""][options.target] for layer in find_layers(model.graph)[0]},
         ranges=options.ranges,
@@ -90,8 +84,49 @@ def quantize(
     if difference > allowed:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
         return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
-    facts = _facts(model, plan, choice, integers, difference, timer, runtime)
-    return Quantized(model=integers.model, facts=facts, notes=tuple(notes))
+    facts = _facts(model, plan, choice, integers, difference, runtime)
+    return Quantized(model=integers.model, facts=facts, notes=(*notes, *_unfused_note(facts)))
+
+
+def time_integers(
+    model: ir.Model, options: Options, calibration: Calibration, timer: StructureTimer, progress: Progress
+) -> IntegerChoice:
+    """Which layers of a model gain by integers, and how fast it is with them; nothing is corrected, nothing changed."""
+    ready = _ready(model.clone(), next(iter(calibration.samples.batches())), calibration.runtime)
+    if isinstance(ready, Message):
+        return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
+    return _chosen(ready[0], options, timer, calibration.runtime, progress)
+
+
+def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
+    """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them."""
+    ready = _ready(model, next(iter(calibration.samples.batches())), calibration.runtime)
+    if isinstance(ready, Message):
+        return model
+    return skeleton(ready[0], place(ready[0].graph, find_layers(ready[0].graph)[0], stay))
+
+
+def _ready(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
+    """The model in the form that integers need, changed in place, and what was done; or why it cannot be had."""
+    notes = []
+    opset = model.graph.opset_imports.get("", 0)
+    if opset < OPSET:
+        raised = raised_opset(model, OPSET, feed, runtime)
+        if not isinstance(raised, ir.Model):
+            return _stays(f"opset {opset} cannot be raised to {OPSET}: {raised}", cause_of(raised))
+        text = f"opset raised from {opset} to {OPSET}, which integers need; outputs verified"
+        model, notes = raised, [Message(text, "opset-raised", before=opset, after=OPSET)]
+    shapes = observe(model, feed, runtime).shapes
+    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2})(model)
+    return model, notes
+
+
+def _unfused_note(facts: IntegerFacts) -> Iterator[Message]:
+    """What ONNX Runtime does not run as the plan, made for the model before units were removed, would have it."""
+    names = [layer.name for layer in facts.layers if layer.kernel == "DequantizeLinear"]
+    if names:
+        text = f"ONNX Runtime makes floats of the integers of {', '.join(names[:3])} while the model runs"
+        yield Message(text, "integers-unfused", layers=names)
 
 
 def _stays(reason: str, cause: str | None = None) -> Message:
@@ -108,10 +143,9 @@ def _chosen(
         for layer in layers
         if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude)
     }
-    placement = place(model.graph, layers, stay)
-    if placement.layers:
-        stay |= unfused(skeleton(model, placement), placement.layers, runtime)
-    return choose_integer_layers(model, stay, timer.against(model), structure_name(model), progress)
+    return choose_integer_layers(
+        model, stay, timer.against(model), structure_name(model), runtime=runtime, progress=progress
+    )
 
 
 def structure_name(model: ir.Model) -> str:
@@ -150,7 +184,6 @@ def _facts(
     choice: IntegerChoice,
     integers: IntegerModel,
     difference: float,
-    timer: StructureTimer,
     runtime: Runtime,
 ) -> IntegerFacts:
     kernels, placement = integer_kernels(integers.model, runtime), integers.placement
@@ -173,7 +206,5 @@ def _facts(
         layers=tuple(layers),
         nodes=len(placement.nodes),
         values=len(placement.values),
-        timed=choice.timed,
         kernel_difference=difference,
-        timings=timer.table,
     )

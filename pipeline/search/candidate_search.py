@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from netsurgeon.pipeline.compression import AppliedPlan
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Goals, finer_values
+from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
 from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator, Structure
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.search.structure_search import fast_enough, nearest_to_keep
-from netsurgeon.pipeline.trimming import TrimPlan
+from netsurgeon.pipeline.trimming import Structures, TrimPlan
 from netsurgeon.pipeline.verification import DropEstimate, expected_drop, has_enough_samples
 
 LOW_FIDELITY_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
@@ -49,7 +49,7 @@ class SearchResult:
     Attributes:
         candidate: the one that was chosen.
         applied: its model, and how it was made.
-        values: type its weights are stored in.
+        form: how its weights are kept.
         proven: whether its drop is within the goal by the confidence bound; None without such a goal.
         points: everything that was tried, in turn; what was chosen is marked.
         timed: the chosen structure's time before correction; None where no goal is timed.
@@ -57,14 +57,18 @@ class SearchResult:
 
     candidate: Candidate
     applied: AppliedPlan
-    values: str
+    form: str
     proven: bool | None
     points: tuple[Point, ...]
     timed: Timed | None
 
 
 def search(
-    evaluator: CandidateEvaluator, goals: Goals, trim: TrimPlan | None, finer: Sequence[str] = ()
+    evaluator: CandidateEvaluator,
+    goals: Goals,
+    trim: TrimPlan | None,
+    forms: Sequence[str],
+    prefer: str = "speed",
 ) -> SearchResult:
     """Find a model that keeps to the goals.
 
@@ -72,72 +76,116 @@ def search(
         evaluator: makes and judges candidates.
         goals: what is wanted.
         trim: units that go in any case, as the user has chosen.
-        finer: values that weights may be stored as, in turn, where rounding alone costs more than `goals.max_drop`.
+        forms: how weights may be kept, in turn: the first in which a model is found is taken.
+        prefer: "size" = where one is found on integers, one on floats is looked for, too, and the smaller one taken.
 
     Raises:
         CheckFailedError: no model was found that keeps to them; the nearest one is described.
     """
-    if goals.is_structural:
-        structures, structure = fast_enough(evaluator, goals)
-    else:
-        structures, structure = None, evaluator.structure(0, trim)
-    default, proven = evaluator, None
-    if goals.max_drop is not None:
-        evaluators = [evaluator, *map(evaluator.with_values, finer)]
-        if structures is not None:
-            while _Descent(evaluators[0], structure, goals.max_drop).whole_is_beyond():
-                *_, finest = evaluators
-                evaluators = evaluators[1:]
-                if not evaluators:
-                    raise CheckFailedError(nearest_to_keep(finest, goals, goals.max_drop, structures, structure))
-        evaluator, chosen = _smallest_within(evaluators, structure, goals, goals.max_drop)
-        proven = chosen.evidence.high <= goals.max_drop
-    elif goals.max_size is not None:
-        chosen = _largest_within(evaluator, structure, goals, goals.max_size)
-    else:
-        chosen = evaluator.candidate(structure, 1.0)
-    applied = evaluator.applied(chosen.structure, chosen.kept)
-    if goals.max_drop is not None and evaluator is not default:
-        applied = dataclasses.replace(applied, notes=(*applied.notes, _finer_note(default, evaluator, goals.max_drop)))
-    size = evaluator.size(chosen)
+    evaluators = [evaluator.in_form(form) for form in forms]
+    ladders: _Ladders = {}
+    found: list[tuple[CandidateEvaluator, Candidate]] = []
+    problem = CheckFailedError(f"{goals} cannot be met")
+    for in_form in evaluators:
+        if found and (prefer == "speed" or in_form.is_integer == found[-1][0].is_integer):
+            break
+        try:
+            candidate = _within_goals(
+                in_form, goals, trim, ladders, is_first=in_form is evaluators[0], is_last=in_form is evaluators[-1]
+            )
+        except CheckFailedError as error:
+            problem = error
+            continue
+        if candidate is not None:
+            found.append((in_form, candidate))
+    if not found:
+        raise problem
+    taken, chosen = min(found, key=lambda pair: pair[1].bytes)
+    applied, size = taken.applied(chosen.structure, chosen.kept), taken.size(chosen)
     if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
         raise CheckFailedError(
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
             f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
         )
+    if goals.max_drop is not None and len(found) == 1 and taken.form != forms[0]:
+        applied = dataclasses.replace(applied, notes=(*applied.notes, *_form_notes(evaluators[0], taken, goals)))
     return SearchResult(
         candidate=chosen,
         applied=applied,
-        values=evaluator.values,
-        proven=proven,
-        points=_marked(evaluator.points, chosen, size),
-        timed=structure.timed,
+        form=taken.form,
+        proven=None if goals.max_drop is None else chosen.evidence.high <= goals.max_drop,
+        points=_marked(taken.points, taken.form, chosen, size),
+        timed=chosen.structure.timed,
     )
 
 
-def _marked(points: Sequence[Point], chosen: Candidate, size: int) -> tuple[Point, ...]:
+_Ladders = dict[bool, tuple[Structures, Structure]]
+"""By whether candidates are on integers: all structures, and the first that meets the goals of time and work."""
+
+
+def _within_goals(
+    evaluator: CandidateEvaluator,
+    goals: Goals,
+    trim: TrimPlan | None,
+    ladders: _Ladders,
+    *,
+    is_first: bool,
+    is_last: bool,
+) -> Candidate | None:
+    """The model in one form; None where it loses too much and there are other forms.
+
+    Raises:
+        CheckFailedError: there is none in this form.
+    """
+    structures, structure = None, evaluator.structure(0, trim)
+    if goals.is_structural:
+        if evaluator.is_integer not in ladders:
+            ladders[evaluator.is_integer] = fast_enough(evaluator, goals)
+        structures, structure = ladders[evaluator.is_integer]
+    if goals.max_drop is None:
+        if goals.max_size is not None:
+            return _largest_within(evaluator, structure, goals, goals.max_size)
+        return evaluator.candidate(structure, 1.0)
+    # what is known to be beyond the limit with all weights needs no descent, unless to say how near it comes
+    is_looked_at_whole = structures is not None or not (is_first or is_last)
+    if is_looked_at_whole and _Descent(evaluator, structure, goals.max_drop).whole_is_beyond():
+        if is_last and structures is not None:
+            raise CheckFailedError(nearest_to_keep(evaluator, goals, goals.max_drop, structures, structure))
+        return None
+    chosen = _smallest_within(evaluator, structure, goals, goals.max_drop)
+    was_put_on_integers = evaluator.applied(chosen.structure, chosen.kept).integers is not None
+    return None if evaluator.is_integer and not was_put_on_integers and not is_last else chosen
+
+
+def _marked(points: Sequence[Point], form: str, chosen: Candidate, size: int) -> tuple[Point, ...]:
     """The points, of which one was chosen, and is delivered in so many bytes."""
-    last = max(at for at, point in enumerate(points) if point.kind == "candidate" and point.kept == chosen.kept)
+    made = (at for at, point in enumerate(points) if point.kind == "candidate" and point.form == form)
+    last = max(at for at in made if points[at].kept == chosen.kept)
     delivered = dataclasses.replace(points[last], chosen=True, bytes=size)
     return (*points[:last], delivered, *points[last + 1 :])
 
 
-def _finer_note(default: CandidateEvaluator, taken: CandidateEvaluator, limit: float) -> Message:
-    """Why weights are not stored as they are by default: what rounding alone has cost."""
-    points = [point for point in default.points if point.kind == "candidate" and point.values == default.values]
+def _form_notes(default: CandidateEvaluator, taken: CandidateEvaluator, goals: Goals) -> Iterator[Message]:
+    """Why weights are not kept as they are by default: what that alone has cost."""
+    points = [point for point in default.points if point.kind == "candidate" and point.form == default.form]
+    if not points:
+        return
     whole = max(points, key=lambda point: point.kept or 0.0)
     drop, bound = whole.drop or 0.0, whole.bound or 0.0
-    text = (
-        f"weights are stored as {taken.values}, not as {default.values}: rounded to those the model loses {drop:.2%} "
-        f"(at most {bound:.2%}) with {whole.kept:.0%} of its weights kept, more than a --max-drop of {limit:.2%} allows"
+    lost = (
+        f"{drop:.2%} (at most {bound:.2%}) with {whole.kept:.0%} of its weights kept, more than a --max-drop of "
+        f"{goals.max_drop:.2%} allows"
     )
-    return Message(text, "finer-values", values=taken.values, default=default.values, drop=drop, bound=bound)
+    if default.is_integer:
+        text = f"the model stays on floats: on integers ({default.form}) it loses {lost}"
+        yield Message(text, "integers-lose", form=default.form, taken=taken.form, drop=drop, bound=bound)
+    else:
+        text = f"weights are stored as {taken.form}, not as {default.form}: rounded to those the model loses {lost}"
+        yield Message(text, "finer-values", values=taken.form, default=default.form, drop=drop, bound=bound)
 
 
-def _smallest_within(
-    evaluators: Sequence[CandidateEvaluator], structure: Structure, goals: Goals, limit: float
-) -> tuple[CandidateEvaluator, Candidate]:
-    """The smallest model whose drop is within the limit, and what made it: the first of `evaluators` that makes one.
+def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals: Goals, limit: float) -> Candidate:
+    """The smallest model whose drop is within the limit.
 
     Where the inputs are too few to prove anything, the drop that is to be expected decides: it must be within half of
     the limit, and the drop found within the limit.
@@ -145,21 +193,17 @@ def _smallest_within(
     Raises:
         CheckFailedError: there is none.
     """
-    for at, evaluator in enumerate(evaluators):
-        is_last = at == len(evaluators) - 1
-        descent = _Descent(evaluator, structure, limit)
-        if at and not is_last and descent.whole_is_beyond():
-            continue
-        best = descent.run()
-        if best is not None:
-            return evaluator, best
+    descent = _Descent(evaluator, structure, limit)
+    best = descent.run()
+    if best is not None:
+        return best
     least = descent.candidates[max(descent.candidates)]
-    finer = " or ".join(finer_values(evaluator.values))
+    advice = "--quantize none" if evaluator.is_integer else " or ".join(f"--values {v}" for v in evaluator.finer)
     raise CheckFailedError(
         f"{goals} cannot be met: with {least.kept:.0%} of the weights kept the drop is "
         f"{least.evidence.drop:.2%} on {least.evidence.samples:,} inputs (at most {least.evidence.high:.2%}), "
         f"in {least.bytes:,} bytes: give --max-drop {100.0 * least.evidence.high:.2g}%"
-        + (f" or --values {finer}" if finer else "")
+        + (f" or {advice}" if advice else "")
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from netsurgeon.pipeline.compression import (
     ChooseUnits,
     ConvolveSliceAndPad,
     PruneLayers,
+    QuantizeLayers,
     StepContext,
     Steps,
     apply_plan,
@@ -25,7 +27,7 @@ from netsurgeon.pipeline.compression import (
     trimmed_selection,
 )
 from netsurgeon.pipeline.execution import RunFolder
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options, Progress, finer_values
 from netsurgeon.pipeline.profiling import StructureTimer, Timed
 from netsurgeon.pipeline.pruning import (
     LOW_FIDELITY_INPUTS,
@@ -39,6 +41,7 @@ from netsurgeon.pipeline.pruning import (
     measure_costs,
     spread,
 )
+from netsurgeon.pipeline.quantization import IntegerChoice, stand_in
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.trimming import Structures, TrimPlan, named
 from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_folds
@@ -153,14 +156,16 @@ class Pruner:
         other._context = context
         return other
 
-    def applied(self, structure: Structure, kept: float) -> AppliedPlan:
-        """A structure pruned and corrected for real, and how."""
+    def applied(self, structure: Structure, kept: float, integers: Callable[[], IntegerChoice]) -> AppliedPlan:
+        """A structure pruned and corrected for real, and how; `integers` says what of it runs on integers."""
         context = self._context
         options = dataclasses.replace(context.options, sparsity=1.0 - kept)
         plan = self._plan(structure, kept, options)
         step_context = context.step_context(structure.selection, self._calibration, options)
         step_context.solutions = context.work.solutions(f"{self._name}{_record_name(options, structure, kept)}")
         step_context.plans |= {ChooseUnits.name: structure.trim, PruneLayers.name: plan}
+        if options.integer_mode is not None:
+            step_context.plans[QuantizeLayers.name] = integers()
         return apply_plan(context.steps, step_context)
 
     def costs(self, structure: Structure) -> Mapping[str, pruning.Cost]:
@@ -226,12 +231,10 @@ class CandidateEvaluator:
         self._applied: dict[tuple[int, float], AppliedPlan] = {}
         self._low_fidelity_estimates: dict[int, list[DropEstimate]] = {}
 
-    def with_values(self, values: str) -> CandidateEvaluator:
-        """The same for candidates whose weights are stored as other values; `points` are those of both."""
+    def in_form(self, form: str) -> CandidateEvaluator:
+        """The same for candidates whose weights are kept in another form; `points` are those of both."""
         other = copy.copy(self)
-        other.context = dataclasses.replace(
-            self.context, options=dataclasses.replace(self.context.options, values=values)
-        )
+        other.context = dataclasses.replace(self.context, options=self.context.options.in_form(form))
         other._pruner = self._pruner.with_context(other.context)
         other._folds = [
             (other._pruner if pruner is self._pruner else pruner.with_context(other.context), drop_evaluator)
@@ -241,9 +244,29 @@ class CandidateEvaluator:
         return other
 
     @property
-    def values(self) -> str:
-        """Type the weights of its candidates are stored in."""
-        return self.context.options.stored_values
+    def form(self) -> str:
+        """Form in which the weights of its candidates are kept."""
+        return self.context.options.form
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its candidates are to run on integers."""
+        return self.context.options.integer_mode is not None
+
+    @property
+    def finer(self) -> tuple[str, ...]:
+        """Values that lose less of a weight than those its candidates are stored as."""
+        return () if self.is_integer else finer_values(self.form)
+
+    @functools.cached_property
+    def integers(self) -> IntegerChoice:
+        """Which layers of the dense model stay on floats where it runs on integers, and how fast it is then."""
+        planned: IntegerChoice | None = QuantizeLayers().plan(self._plain_context())
+        assert planned is not None
+        return planned
+
+    def _plain_context(self) -> StepContext:
+        return self.context.step_context(self.context.selection, self.context.calibration, self.context.options)
 
     def structure(
         self, level: int, trim: TrimPlan | None, macs: float | None = None, timed: Timed | None = None
@@ -261,11 +284,13 @@ class CandidateEvaluator:
         name = named(structures.plan(level).removed)
 
         def model() -> ir.Model:
-            step_context = context.step_context(context.selection, context.calibration, context.options)
             trimmed = structures.trimmed(context.dense, level, context.calibration).model
-            return apply_steps([ConvolveSliceAndPad()], trimmed, step_context)
+            floats = apply_steps([ConvolveSliceAndPad()], trimmed, self._plain_context())
+            if context.options.integer_mode is None:
+                return floats
+            return stand_in(floats, self.integers.stay, context.calibration)
 
-        return context.clock.time(name, model)
+        return context.clock.time(f"{name} {context.options.integer_mode or ''}".strip(), model)
 
     def evaluate_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
         """The drop at each of these shares of the weights, pruned with little effort; weights are not rounded."""
@@ -308,12 +333,12 @@ class CandidateEvaluator:
         logger.info(
             "candidate: %.4f of the weights kept as %s, drop %.4f (bound %.4f), %d bytes",
             kept,
-            self.values,
+            self.form,
             drop,
             bound,
             result.bytes,
         )
-        self.note("candidate", structure, kept=kept, values=self.values, bytes=result.bytes, drop=drop, bound=bound)
+        self.note("candidate", structure, kept=kept, form=self.form, bytes=result.bytes, drop=drop, bound=bound)
         return result
 
     def applied(self, structure: Structure, kept: float) -> AppliedPlan:
@@ -342,10 +367,10 @@ class CandidateEvaluator:
     def _made(self, pruner: Pruner, structure: Structure, kept: float) -> AppliedPlan:
         """A pruner's candidate; those that may be delivered are held."""
         if pruner is not self._pruner:
-            return pruner.applied(structure, kept)
+            return pruner.applied(structure, kept, lambda: self.integers)
         key = (structure.level, kept)
         if key not in self._applied:
-            self._applied[key] = pruner.applied(structure, kept)
+            self._applied[key] = pruner.applied(structure, kept, lambda: self.integers)
         return self._applied[key]
 
     def _estimates_at_low_fidelity(
@@ -359,8 +384,8 @@ class CandidateEvaluator:
 
 
 def _record_name(options: Options, structure: Structure, kept: float) -> str:
-    """What a candidate's records in the work folder are called: one of other values is another candidate."""
-    return f"candidate-{options.stored_values}-{structure.level}-{kept:.6f}"
+    """What a candidate's records in the work folder are called: one in another form is another candidate."""
+    return f"candidate-{options.form}-{structure.level}-{kept:.6f}"
 
 
 def _weights(structure: Structure, kept: float) -> int:

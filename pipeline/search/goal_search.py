@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration, Selection
-from netsurgeon.pipeline.compression import Steps
+from netsurgeon.pipeline.compression import QuantizeLayers, Steps
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.execution import RunFolder
@@ -98,7 +98,13 @@ class GoalSearch:
             steps=self.steps,
             step_options=self.step_options,
         )
-        return search(CandidateEvaluator(context), self.goals, trim, self.options.values_to_try)
+        evaluator, options = CandidateEvaluator(context), self.options
+        gains = options.may_choose_integers and self._quantizes and evaluator.in_form("int8").integers.gains
+        return search(evaluator, self.goals, trim, options.forms_to_try(gains), options.prefer)
+
+    @property
+    def _quantizes(self) -> bool:
+        return any(step.name == QuantizeLayers.name for step in self.steps)
 
     def facts(
         self, result: SearchResult, validation: Validation, latency: Profile | None, model: ir.Model
@@ -124,7 +130,7 @@ class GoalSearch:
             guide=data_facts(self.inputs.data, self.guide),
             folds=len(self.inputs.folds),
             evidence=evidence,
-            values=result.values,
+            form=result.form,
             proven=result.proven,
             needed=None if limit is None else evidence.needed(limit),
             measured=measured,

@@ -21,7 +21,7 @@ class Point:
         milliseconds: of a run before correction; None where no goal is timed.
         speedup: time of the dense model over that.
         kept: share of the weights kept; None for structures.
-        values: type its weights are stored in; None where they are not rounded.
+        form: how its weights are kept: as integers (int8, w4a8) or a type of numbers; None where they are not rounded.
         bytes: of the file that is delivered, or would be, about; None where there is none.
         drop: on the guiding inputs; None for structures.
         bound: one-sided 90 % bound of the drop.
@@ -33,7 +33,7 @@ class Point:
     milliseconds: float | None
     speedup: float | None
     kept: float | None = None
-    values: str | None = None
+    form: str | None = None
     bytes: int | None = None
     drop: float | None = None
     bound: float | None = None
@@ -51,7 +51,7 @@ class SearchFacts:
             corrected on the other half, and the delivered model is corrected on both.
         evidence: of the drop on them; with two folds of the two models of halves, which are expected to lose no less
             than the delivered one.
-        values: type the weights of the delivered model are stored in: that asked for, or a finer one where the goal is
+        form: how the weights of the delivered model are kept: that asked for, or a finer one where the goal is
             missed with the default's even by the model that keeps every weight.
         proven: whether that drop is within the goal by its one-sided 90 % bound; None without such a goal.
         needed: inputs that would prove it if the drop stayed what it is; None where no number would, or without goal.
@@ -65,7 +65,7 @@ class SearchFacts:
     guide: DataFacts
     folds: int
     evidence: DropEstimate
-    values: str
+    form: str
     proven: bool | None
     needed: int | None
     measured: DropEstimate

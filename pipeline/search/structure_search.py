@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.options import Goals, finer_values
+from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Structure
 from netsurgeon.pipeline.trimming import Structures, find_structures
@@ -64,7 +64,7 @@ def nearest_to_keep(
             if evaluator.candidate(middle_structure, 1.0).evidence.drop <= limit
             else (low, middle_structure)
         )
-    finer = " or ".join(finer_values(evaluator.values))
+    finer = " or ".join(evaluator.finer)
     return (
         f"{goals} cannot be met together: with a drop of at most {limit:.2%} the nearest model found is "
         f"{_described(structures, low)}: ask for less, or give a larger --max-drop"
