@@ -30,8 +30,8 @@ _SMALLER_FIRST = (np.dtype(np.float16), np.dtype(np.float32))
 
 # What one tensor and one node of `PackWeights` add to the file beside their data, in bytes; names are short there.
 _PLAIN_OVERHEAD = 20  # and the weight's name
-_TENSOR_OVERHEAD = 24
-_NODE_OVERHEAD = 46
+_TENSOR_OVERHEAD = 16
+_NODE_OVERHEAD = 26
 _FIELD_NODES = 4  # that unpack fields of less than a byte; one more, with a tensor, cuts off what fills the last word
 _ZERO_BYTES = 20  # in a node that makes zeros of another type than float32
 _SPLIT_NODES = 2  # that put two parts of integers together

@@ -181,7 +181,7 @@ class _Builder:
     _constants: dict[tuple[str, bytes], ir.Value] = field(default_factory=dict)
 
     def tensor(self, array: Array) -> ir.Value:
-        name = self._unique("packed.{}")
+        name = self._unique("p{}")
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name))  # with a shape it would be written twice
         self.graph.register_initializer(value)
         return value
@@ -197,13 +197,13 @@ class _Builder:
         return self.constant(np.array(integers, np.int64))
 
     def node(self, operator: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
-        output = ir.Value(name=self._unique("unpacked.{}"))
+        output = ir.Value(name=self._unique("u{}"))
         self.nodes.append(ir.node(operator, inputs, attributes, outputs=[output]))
         return output
 
-    def of_type(self, array: Array, dtype: ir.DataType) -> ir.Value:
+    def of_type(self, array: Array, dtype: ir.DataType, *, is_shared: bool = False) -> ir.Value:
         """A tensor in the weight's type, stored in its own."""
-        stored = self.tensor(array)
+        stored = self.constant(array) if is_shared else self.tensor(array)
         return stored if array.dtype == dtype.numpy() else self.node("Cast", [stored], to=dtype.value)
 
     def unpacked(self, data: ir.Value, tensor: ir.TensorProtocol, weight: str, scales: Array | None) -> ir.Value:
@@ -276,9 +276,9 @@ def _int32(builder: _Builder, integers: ir.Value) -> ir.Value:
 
 def _values(builder: _Builder, encoded: Encoded, dtype: ir.DataType) -> ir.Value:
     """The stream in the weight's type."""
-    stored = builder.of_type(encoded.values, dtype)
     if encoded.indices is None:
-        return stored
+        return builder.of_type(encoded.values, dtype)
+    stored = builder.of_type(encoded.values, dtype, is_shared=True)
     return builder.node("Gather", [stored, _integers(builder, encoded.indices)])
 
 

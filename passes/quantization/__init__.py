@@ -1,6 +1,7 @@
 """Run layers on integers: where, on which scales, and their weights by second-order rounding."""
 
 from netsurgeon.passes.quantization.clips import Bounds
+from netsurgeon.passes.quantization.drop_clips import DropClips
 from netsurgeon.passes.quantization.equalise_channels import ChannelPair, EqualiseChannels, find_channel_pairs
 from netsurgeon.passes.quantization.insert_quantizers import (
     OPSET,
@@ -18,6 +19,7 @@ __all__ = [
     "OPSET",
     "Bounds",
     "ChannelPair",
+    "DropClips",
     "EqualiseChannels",
     "InsertQuantizers",
     "IntegerOutcome",

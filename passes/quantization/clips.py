@@ -21,7 +21,7 @@ def end_of_clips(value: ir.Value) -> tuple[ir.Value, Bounds]:
     low, high = EVERYTHING
     while not value.is_graph_output() and len(value.uses()) == 1:
         node = value.uses()[0].node
-        bounds = _clipped(node) if value is node.inputs[0] else None
+        bounds = clipped_at(node) if value is node.inputs[0] else None
         if bounds is None:
             break
         low, high = max(low, bounds[0]), min(high, bounds[1])
@@ -29,7 +29,7 @@ def end_of_clips(value: ir.Value) -> tuple[ir.Value, Bounds]:
     return value, (low, high)
 
 
-def _clipped(node: ir.Node) -> Bounds | None:
+def clipped_at(node: ir.Node) -> Bounds | None:
     """Where a node clips; None for one that does anything else, or clips at a number that is computed."""
     if node.domain or traits_of(node).integer_role != "clips":
         return None

@@ -14,6 +14,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import (
+    DropClips,
     InsertQuantizers,
     Placement,
     Scale,
@@ -163,6 +164,7 @@ def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
             layer.write(integers.weight)
             rows[layer.name] = layer.of_rows(integers.scales)
             inputs[layer.name] = scales[layer.input.name or ""]
+    DropClips()(clone)
     StoreIntegers(rows, inputs)(clone)
     return clone
 

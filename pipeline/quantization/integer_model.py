@@ -11,6 +11,7 @@ import onnx_ir as ir
 from netsurgeon.passes.codebooks import round_weights
 from netsurgeon.passes.layers import find_layers, own_biases
 from netsurgeon.passes.quantization import (
+    DropClips,
     EqualiseChannels,
     InsertQuantizers,
     IntegerOutcome,
@@ -113,6 +114,7 @@ def make_integer_model(
     layers = {layer.name: layer for layer in find_layers(current.graph)[0]}
     round_weights(current, own_biases([layer for layer in layers.values() if layer.operator == "Conv"]), "float16")
     inputs = {name: scales[layers[name].input.name or ""] for name in outcomes}
+    DropClips()(current)
     StoreIntegers({name: outcome.scales for name, outcome in outcomes.items()}, inputs)(current)
     return IntegerModel(model=current, placement=placement, scales=scales, outcomes=outcomes)
 

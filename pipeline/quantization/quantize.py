@@ -29,9 +29,12 @@ logger = logging.getLogger(__name__)
 
 ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
-MOST = {"int8": {"cpu": 63, "cpu-vnni": 127}, "w4a8": {"cpu": 7, "cpu-vnni": 7}}
-"""Largest integer of a weight, by mode and target. On x86 processors without VNNI sums of two products of 8 bits end at
+MOST = {"cpu": 63, "cpu-vnni": 127}
+"""Largest integer of a weight of 8 bits, by target. On x86 processors without VNNI sums of two products of 8 bits end at
 32,767: with 7 bits they never get there."""
+MOST_OF_4_BITS = 7
+FINER_SHARE = 0.2
+"""Bytes that weights of 4 bits may grow by, so that layers which lose most by 4 bits have 8."""
 LEAST_DIFFERENCE = 1e-3
 """Difference, relative to the outputs' size, that integer kernels may make by rounding in any case."""
 
@@ -72,20 +75,41 @@ def quantize(
         return Quantized(model=model, facts=None, notes=(ready,))
     model, notes = ready
     plan = IntegerPlan(
-        most={layer.name: MOST[options.quantize or ""][options.target] for layer in find_layers(model.graph)[0]},
+        most={layer.name: MOST[options.target] for layer in find_layers(model.graph)[0]},
         ranges=options.ranges,
         stay=choice.stay,
     )
     if all(name in choice.stay for name in plan.most):
         reason = next(iter(choice.stay.values()), "it has no layer that can")
         return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
-    integers = make_integer_model(model, plan, calibration.subsample(ROWS_SHARE), progress)
+    calibration = calibration.subsample(ROWS_SHARE)
+    if options.integer_mode == "w4a8":
+        plan = _with_fewer_bits(model, plan, calibration, progress)
+    integers = make_integer_model(model, plan, calibration, progress)
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
     if difference > allowed:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
         return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
     facts = _facts(model, plan, choice, integers, difference, runtime)
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *_unfused_note(facts)))
+
+
+def _with_fewer_bits(model: ir.Model, plan: IntegerPlan, calibration: Calibration, progress: Progress) -> IntegerPlan:
+    """4 bits for all but the layers that lose most by them for what 8 cost, which are small ones mostly.
+
+    What a layer loses is measured with all others on 4 bits, as a share of its output's energy.
+    """
+    layers = {layer.name: layer for layer in find_layers(model.graph)[0]}
+    coarse = dataclasses.replace(plan, most=dict.fromkeys(plan.most, MOST_OF_4_BITS))
+    outcomes = make_integer_model(model, coarse, calibration, progress).outcomes
+    room = FINER_SHARE * sum(layers[name].size for name in outcomes)
+    most = dict(coarse.most)
+    for name in sorted(outcomes, key=lambda name: -outcomes[name].error / layers[name].size):
+        room -= layers[name].size
+        if room < 0.0:
+            break
+        most[name] = plan.most[name]
+    return dataclasses.replace(plan, most=most)
 
 
 def time_integers(

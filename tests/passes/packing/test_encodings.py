@@ -61,7 +61,7 @@ def test_too_many_values_for_a_codebook() -> None:
         encode(sparse((64, 64), 0, grid=257), Encoding("dense", "float16", 0, 8))
 
 
-@pytest.mark.parametrize(("sparsity", "ratio", "shared"), [(0.9, 14, 330), (0.95, 26.5, 240), (0.99, 115, 30)])
+@pytest.mark.parametrize(("sparsity", "ratio", "shared"), [(0.9, 14, 260), (0.95, 26.5, 190), (0.99, 115, 20)])
 def test_sizes(sparsity: float, ratio: float, shared: int, tmp_path: Path) -> None:
     """The estimate leaves out the constants that all weights of a model would share."""
     model = model_of(sparse((1000, 1000), sparsity).astype(np.float16).astype(np.float32), "Gemm")

@@ -157,7 +157,7 @@ def test_helper_names_are_free_names() -> None:
     weight = sparse((60, 50), 0.9)
     taken = model_of(weight, "Gemm")
     taken.graph.initializers["w"].metadata_props["note"] = "kept"
-    for name in ("packed.7", "unpacked.9"):
+    for name in ("p7", "u9"):
         other = ir.val(name, const_value=ir.tensor(np.ones(2, np.float32), name=name))
         taken.graph.register_initializer(other)
     taken.graph[0].name = "w/unpack"
