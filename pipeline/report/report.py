@@ -16,7 +16,7 @@ from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
 from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
-from netsurgeon.pipeline.verification import Validation
+from netsurgeon.pipeline.verification import Agreement, Validation
 
 SCHEMA = 2
 
@@ -119,7 +119,11 @@ class Report:
         return as_json(self)
 
 
-JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {Report: ("ratio",), LayerFacts: ("sparsity",)}
+JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {
+    Report: ("ratio",),
+    LayerFacts: ("sparsity",),
+    Agreement: ("agreement",),
+}
 """Properties that the JSON of a record has besides its fields."""
 
 

@@ -62,8 +62,13 @@ def test_texts_and_maps_are_kept_and_what_is_measured_is_said(tmp_path: Path) ->
     assert fidelity.output == "maps"
     assert fidelity.relative_error > 0.0
     assert result.report.validation.agreement is not None
-    (note,) = [note for note in result.report.notes if note.code == "outputs-unmeasured"]
-    assert note.data["outputs"] == ["label"]
+    agreements = {(entry.output, entry.kind): entry for entry in result.report.validation.agreements}
+    assert agreements.keys() == {("label", "texts"), ("maps", "keys")}
+    assert agreements["maps", "keys"].agreement == 1.0
+    samples = result.report.validation.samples
+    assert agreements["label", "texts"].entries == samples
+    assert agreements["label", "texts"].agreement == result.report.validation.agreement
+    assert not [note for note in result.report.notes if note.code == "outputs-unmeasured"]
 
 
 def test_a_sequence_output_opens(tmp_path: Path) -> None:
@@ -75,7 +80,10 @@ def test_a_sequence_output_opens(tmp_path: Path) -> None:
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", "m"]))
     proto.graph.output[0].CopyFrom(helper.make_value_info("both", kind))
     onnx.save(proto, tmp_path / "dense.onnx")
-    compress(tmp_path / "dense.onnx", SAMPLES, sparsity=0.5, output=tmp_path / "small.onnx")
+    result = compress(tmp_path / "dense.onnx", SAMPLES, sparsity=0.5, output=tmp_path / "small.onnx")
+    (fidelity,) = result.report.validation.outputs
+    assert (fidelity.output, fidelity.alike) == ("both", 1)
+    assert 0.0 < fidelity.relative_error < 1.0
     (pair,) = run(tmp_path / "small.onnx", SAMPLES)
     np.testing.assert_array_equal(pair[1], SAMPLES)
     assert onnx.load(tmp_path / "small.onnx").graph.output == proto.graph.output
