@@ -9,6 +9,7 @@ print(result.report.ratio, result.report.validation)
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.unpack import unpack
 
 __version__ = "0.1.0"
+
+# As it is loaded, ONNX Runtime would send events, and keep a database in the user's cache and a file in TMPDIR: calls
+# come too late for that. Whoever loads it, a metric of the user's or a child, too, comes after this line.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application configures logging
 

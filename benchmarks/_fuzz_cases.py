@@ -23,11 +23,11 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from _fuzz_models import seed_models
 from _fuzz_mutations import FLOATS, INTEGERS, NAMES, mutate_bytes, mutate_field, mutate_structure
 
 from netsurgeon import cli
+from netsurgeon.pipeline.runtime import onnxruntime
 
 GOOD = ("delivered", "refused", "failed check")
 BAD = ("bug", "died", "hung", "memory")
@@ -455,10 +455,11 @@ def fault_of_model(path: Path, dense: Path) -> str | None:
 
 
 def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
+    ort = onnxruntime()
+    options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _random_input(value: Any) -> np.ndarray[Any, Any]:

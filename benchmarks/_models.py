@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 from onnx import numpy_helper
+
+from netsurgeon.pipeline.runtime import onnxruntime
 
 JITTER = 0.05
 IR_VERSION = 8
@@ -52,8 +53,9 @@ def he_model(path: Path, seed: int, *, free_batch: bool = False) -> onnx.ModelPr
     return model
 
 
-def quiet_session(model: bytes | str) -> ort.InferenceSession:
+def quiet_session(model: bytes | str) -> Any:
     """ONNX Runtime on the CPU, without its warnings about values nobody uses."""
+    ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

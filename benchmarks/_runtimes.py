@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+
+from netsurgeon.pipeline.runtime import onnxruntime
 
 HERE = Path(__file__).parent
 NODE_FOLDER = Path(os.environ.get("NETSURGEON_NODE_FOLDER", HERE.parent / "build" / "runtimes"))
@@ -91,6 +92,7 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def _load_onnx_runtime(model: bytes) -> tuple[Run, tuple[str, ...]]:
+    ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -166,7 +168,9 @@ def _answer_in_node(model: bytes, feeds: Mapping[str, NDArray[Any]], rounds: int
     return Answer(outputs, None, tuple(answer["load_ms"]), tuple(answer["run_ms"]))
 
 
-ONNX_RUNTIME = Runtime("ONNX Runtime", lambda: ort.__version__, functools.partial(_answer, _load_onnx_runtime))
+ONNX_RUNTIME = Runtime(
+    "ONNX Runtime", lambda: str(onnxruntime().__version__), functools.partial(_answer, _load_onnx_runtime)
+)
 OPENVINO = Runtime("OpenVINO", lambda: _package("openvino"), functools.partial(_answer, _load_openvino))
 WEB = Runtime("onnxruntime-web", _web_version, _answer_in_node)
 REFERENCE = Runtime("ONNX reference evaluator", lambda: _package("onnx"), functools.partial(_answer, _load_reference))

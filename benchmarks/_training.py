@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import onnxruntime as ort
 
 from netsurgeon.models.export import INPUT_NAME
 from netsurgeon.models.networks.presets import NETWORKS
 from netsurgeon.pipeline.data.training_data import TrainingData, open_training_data
+from netsurgeon.pipeline.runtime import onnxruntime
 from netsurgeon.pipeline.training.training_run import picture_options
 
 RESULTS = Path(__file__).parent / "results"
@@ -90,7 +90,7 @@ def error_of(model: Path | bytes, data: TrainingData) -> float:
     """Test error in percent, in ONNX Runtime."""
     if data.test is None or data.test.labels is None:
         raise SystemExit("the data has no test part with labels")
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     parts = np.split(np.arange(data.test.count), range(BATCH, data.test.count, BATCH))
     logits = np.concatenate([session.run(None, {name: data.test.inputs(part)})[0] for part in parts])

@@ -27,8 +27,8 @@ REPOSITORY = HERE.parent
 RESULTS = HERE / "results" / "behaviour.json"
 TIMINGS = HERE / "results" / "behaviour-timings.json"
 """Times of a search for a speedup, recorded once, so that the search ends the same way each time."""
-NOT_COMPARED = ("seconds", "peak_bytes", "latency", "versions", "schema", "steps")
-"""Fields of a report that belong to the clock, the machine or the form; `steps` is younger than the kept results."""
+NOT_COMPARED = ("seconds", "peak_bytes", "latency", "versions", "schema", "steps", "agreements")
+"""Fields of a report about the clock, the machine or the form; the last two are younger than the kept results."""
 MNIST_COUNT = 1024
 DIGITS = REPOSITORY / "models" / "digits"
 LENET5 = ["--data", "{folder}/mnist.npz"]

@@ -15,7 +15,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from netsurgeon.passes.dependencies import analyse
 from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+from netsurgeon.pipeline.model_files import open_model
+from netsurgeon.pipeline.runtime import Runtime, observe
+from netsurgeon.pipeline.trimming.costs import unit_costs
 
 WIDTH = 8
 
@@ -63,6 +67,40 @@ def residual(count: int) -> onnx.ModelProto:
     return _model(nodes, {"first": _weight(), "last": _weight(), **weights})
 
 
+def shared(count: int) -> onnx.ModelProto:
+    """Layers one behind the other, all of the same weight."""
+    nodes = []
+    for at in range(count // 2):
+        nodes.append(helper.make_node("MatMul", [f"h{at}" if at else "x", "w"], [f"m{at}"]))
+        nodes.append(helper.make_node("Tanh", [f"m{at}"], ["z" if at == count // 2 - 1 else f"h{at + 1}"]))
+    return _model(nodes, {"w": _weight()})
+
+
+def parts(count: int) -> onnx.ModelProto:
+    """Values that are cut into two and joined again the other way round, between layers."""
+    nodes, steps = [], count // 3
+    for at in range(steps):
+        nodes.append(helper.make_node("MatMul", [f"h{at}" if at else "x", f"w{at}"], [f"m{at}"]))
+        nodes.append(helper.make_node("Split", [f"m{at}"], [f"a{at}", f"b{at}"], axis=1))
+        output = "z" if at == steps - 1 else f"h{at + 1}"
+        nodes.append(helper.make_node("Concat", [f"b{at}", f"a{at}"], [output], axis=1))
+    return _model(nodes, {f"w{at}": _weight() for at in range(steps)})
+
+
+def flattened(count: int) -> onnx.ModelProto:
+    """Layers between reshapes that cut their units into heads: each is a choice of what may go."""
+    nodes, steps = [], count // 3
+    for at in range(steps):
+        nodes.append(helper.make_node("MatMul", [f"h{at}" if at else "x", f"w{at}"], [f"m{at}"]))
+        nodes.append(helper.make_node("Reshape", [f"m{at}", "cut"], [f"c{at}"]))
+        nodes.append(helper.make_node("Reshape", [f"c{at}", "flat"], ["z" if at == steps - 1 else f"h{at + 1}"]))
+    weights = {f"w{at}": _weight() for at in range(steps)}
+    model = _model(nodes, weights)
+    for name, sizes in (("cut", [0, 2, WIDTH // 2]), ("flat", [0, WIDTH])):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
+    return model
+
+
 def wide(count: int) -> onnx.ModelProto:
     """Layers beside each other, whose units are joined and read by one more."""
     branches = count // 2
@@ -75,11 +113,24 @@ def wide(count: int) -> onnx.ModelProto:
     return _model(nodes, {"last": _weight(branches * WIDTH), **{f"w{at}": _weight() for at in range(branches)}})
 
 
+def weigh_units(proto: onnx.ModelProto) -> None:
+    """What a choice of units stands on: what hangs together, and what each saves."""
+    source = open_model(proto, Runtime())
+    dependencies = analyse(source.model, observe(source.model, {"x": np.ones((2, WIDTH), np.float32)}, Runtime()))
+    costs, _ = unit_costs(source.model, dependencies, np.arange(len(dependencies.units)), "parameters")
+    costs.savings(np.ones(len(dependencies.units), bool))
+
+
 GRAPHS: dict[str, tuple[Callable[[int], onnx.ModelProto], Callable[[onnx.ModelProto], object]]] = {
     "constants": (constants, inspect_model),
     "deep": (deep, inspect_units),
     "residual": (residual, inspect_units),
+    "shared": (shared, inspect_units),
+    "parts": (parts, inspect_units),
+    "flattened": (flattened, inspect_units),
     "wide": (wide, inspect_units),
+    "deep costs": (deep, weigh_units),
+    "wide costs": (wide, weigh_units),
 }
 
 

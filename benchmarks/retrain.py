@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 from _runs import picture_options
 from _training import LENET, SURGERY, Facts, error_of, must, run_rows
 
@@ -26,6 +25,7 @@ from netsurgeon.models.networks.presets import NETWORKS
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.training_data import TrainingData, open_training_data
+from netsurgeon.pipeline.runtime import onnxruntime
 from netsurgeon.pipeline.training.exporting import export
 from netsurgeon.pipeline.training.retraining import CALIBRATION, retrain
 from netsurgeon.pipeline.training.training_run import Training, train
@@ -135,7 +135,7 @@ ROWS = (
 def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     path = arguments.shared / "data" / row.data
     dense, pictures = _dense(row, arguments.shared, folder, arguments.seed)
-    name = ort.InferenceSession(dense, providers=["CPUExecutionProvider"]).get_inputs()[0].name
+    name = onnxruntime().InferenceSession(dense, providers=["CPUExecutionProvider"]).get_inputs()[0].name
     given = open_training_data(path, name, (None, None, None), pictures)
     data = path if row.labels else _unlabelled(given, name, folder)
     options: dict[str, Any] = {"pictures": pictures} if row.labels else {}

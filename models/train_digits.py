@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -169,6 +168,8 @@ def train_network(data: Split, epochs: int, batch_size: int, seed: int) -> Digit
 
 def run_onnx(model: onnx.ModelProto, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the logits (n, 10) of ONNX Runtime on the CPU."""
+    import onnxruntime as ort  # not at the top: only once netsurgeon is loaded is its telemetry off
+
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     outputs: list[Any] = session.run([OUTPUT_NAME], {INPUT_NAME: images})
     return np.asarray(outputs[0], dtype=np.float32)

@@ -41,7 +41,7 @@ CODES: Mapping[str, str] = {
     "output-discrete": "An output has no error bound because its values are discrete.",
     "outputs-alike": "An output of the dense model is the same for most inputs of the measurement.",
     "outputs-differ": "A changed model gives other outputs than the one it was made from.",
-    "outputs-unmeasured": "Outputs hold texts, integers or sequences, whose error is not measured.",
+    "outputs-unmeasured": "Outputs are empty for all inputs of the final measurement, and nothing is compared there.",
     "proof-uninformative": "No output varies over the inputs on which the removal of units was verified.",
     "removal-fails": "Units cannot be taken out of the graph.",
     "records-damaged": "Records of the work folder were damaged and were made again.",

@@ -19,6 +19,7 @@ FORBIDDEN = {
     "models": ("netsurgeon.pipeline", "netsurgeon.passes", "netsurgeon.cli"),
     "pipeline": ("netsurgeon.cli",),
 }
+MAY_IMPORT_ONNXRUNTIME_LAZILY = ("netsurgeon.pipeline.runtime.session", "netsurgeon.models.train_digits")
 MAY_IMPORT_MODELS_LAZILY = "netsurgeon.pipeline.training"
 ONNX_LIBRARIES = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
 FLOORS = {
@@ -113,6 +114,13 @@ def walk_imports(node: ast.AST, module: str, is_package: bool, in_function: bool
         yield from walk_imports(child, module, is_package, inside)
 
 
+def runtime_complaint(module: str, name: str, in_function: bool) -> str | None:
+    """What is loaded before the package would be loaded with its telemetry on."""
+    if not is_within(name, "onnxruntime") or (in_function and module in MAY_IMPORT_ONNXRUNTIME_LAZILY):
+        return None
+    return f"{module} imports {name}: call netsurgeon.pipeline.runtime.onnxruntime()"
+
+
 def library_complaint(module: str, name: str) -> str | None:
     if is_within(name, "torch") and room_of(module) != "models":
         return f"{module} imports {name}: only models may"
@@ -137,9 +145,12 @@ def complaint(module: str, name: str, in_function: bool) -> str | None:
     room = room_of(module)
     if name.split(".")[0] in ROOMS:
         return f"{module} imports the bare name {name}"
-    if room in ("tests", "benchmarks"):
+    if room == "tests":
         return None
-    problem = library_complaint(module, name) or room_complaint(module, name, in_function)
+    problem = runtime_complaint(module, name, in_function)
+    if room == "benchmarks":
+        return problem
+    problem = problem or library_complaint(module, name) or room_complaint(module, name, in_function)
     problem = problem or folder_complaint(module, name)
     if problem:
         return problem
@@ -225,6 +236,9 @@ def test_the_walk_covers_every_room() -> None:
         ("netsurgeon.cli", "import models"),
         ("netsurgeon.pipeline.x", "from passes import prune_weights"),
         ("netsurgeon.tests.test_x", "from pipeline.errors import NetsurgeonError"),
+        ("netsurgeon.benchmarks.x", "import onnxruntime as ort"),
+        ("netsurgeon.pipeline.data.x", "def f():\n    from onnxruntime.capi import x"),
+        ("netsurgeon.models.train_digits", "import onnxruntime as ort"),
     ],
 )
 def test_an_arrow_the_wrong_way_is_found(module: str, source: str) -> None:
@@ -242,6 +256,7 @@ def test_an_arrow_the_wrong_way_is_found(module: str, source: str) -> None:
         ("netsurgeon.pipeline.training.training_run", "def f():\n    from netsurgeon.models import training"),
         ("netsurgeon.cli", "from netsurgeon.pipeline import compress"),
         ("netsurgeon.tests.test_x", "import torch\nfrom netsurgeon.models import lenet"),
+        ("netsurgeon.models.train_digits", "def f():\n    import onnxruntime as ort"),
     ],
 )
 def test_an_arrow_the_right_way_is_left_alone(module: str, source: str) -> None:

@@ -199,9 +199,12 @@ class _Choice:
     def __init__(self, splits: Sequence[Split], base: Classes, weights: npt.NDArray[np.float64]):
         self._splits, self._base = splits, base
         self._axes = [factor for split in splits for factor in split.factors]
-        self._variable = self._variables()
-        self._of = iter(self._variable)
-        self._members = [[next(self._of) for _ in split.factors] for split in splits]
+        variables = self._variables()
+        self._axes_of: dict[int, list[Axis]] = {}
+        for axis, variable in zip(self._axes, variables, strict=True):
+            self._axes_of.setdefault(variable, []).append(axis)
+        of = iter(variables)
+        self._members = [[next(of) for _ in split.factors] for split in splits]
         worth = np.asarray(np.bincount(base.of, weights, minlength=len(base.reason)), np.float64)
         self._gain, self._blocked, self._conflicts = self._rate(worth)
 
@@ -236,7 +239,7 @@ class _Choice:
 
     def labels_of(self, variable: int) -> Axis:
         """All labels of a variable's axes."""
-        return np.concatenate([a for a, v in zip(self._axes, self._variable, strict=True) if v == variable])
+        return np.concatenate(self._axes_of[variable])
 
     def best(self, blocked: set[int]) -> set[int]:
         """The variables of most worth of which no two exclude each other."""

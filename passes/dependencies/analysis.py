@@ -7,6 +7,7 @@ go with it, and the columns of the weights that consume it. Removing it from eve
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from netsurgeon.passes.dependencies.track import track
 from netsurgeon.passes.dependencies.zeroing import zeroed_slots
 from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.solvers import FIXED
 
 Ints = npt.NDArray[np.int64]
 
@@ -154,6 +156,13 @@ class Dependencies:
     classes: Classes = dataclasses.field(repr=False)
     class_of: Ints = dataclasses.field(repr=False)
     """The class of labels of each unit, (units,)."""
+
+    @functools.cached_property
+    def unit_of(self) -> Ints:
+        """The unit of each class of labels, (classes,); `FIXED` where it is none."""
+        result = np.full(len(self.classes.reason), FIXED)
+        result[self.class_of] = np.arange(len(self.class_of))
+        return result
 
 
 def analyse(model: ir.Model, observation: Observation) -> Dependencies:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+_NAMES = "netsurgeon.names"
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
@@ -83,10 +86,29 @@ def set_initializer(node: ir.Node, index: int, array: npt.NDArray[np.generic], n
 
 def unused_name(graph: ir.Graph, name: str) -> str:
     """`name`, lengthened until no value of the graph has it."""
-    taken = _names(graph)
+    kept: set[str | None] | None = graph.meta.get(_NAMES)
+    taken = _names(graph) if kept is None else kept
     while name in taken:
         name += "_own"
+    if kept is not None:
+        kept.add(name)
     return name
+
+
+@contextlib.contextmanager
+def names_read_once(graph: ir.Graph) -> Iterator[None]:
+    """Within, `unused_name` knows the names of a graph and those it gives: it need not read all of them for each.
+
+    Values that get a name in another way meanwhile are not seen.
+    """
+    outermost = _NAMES not in graph.meta
+    if outermost:
+        graph.meta[_NAMES] = _names(graph)
+    try:
+        yield
+    finally:
+        if outermost:
+            del graph.meta[_NAMES]
 
 
 def _names(graph: ir.Graph) -> set[str | None]:

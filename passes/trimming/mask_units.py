@@ -8,7 +8,7 @@ from collections.abc import Sequence, Set
 import onnx_ir as ir
 
 from netsurgeon.passes.dependencies import Part, Unit, by_group
-from netsurgeon.passes.graph import label, present, set_initializer, tensor
+from netsurgeon.passes.graph import label, names_read_once, present, set_initializer, tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +38,13 @@ class MaskUnits(ir.passes.InPlacePass):
             consumers = (consumer for consumer in unit.consumers if consumer.node not in self.corrected)
             for part in (*consumers, *unit.zeroed):
                 parts.setdefault((part.node, part.index), []).append(part)
-        for (name, index), parts_of_input in parts.items():
-            if name not in nodes:
-                raise ValueError(f"node {name!r} is not in the model: analyse it again")
-            value = present(nodes[name].inputs[index])
-            array = tensor(value).numpy().copy()
-            for part in parts_of_input:
-                by_group(array, part.groups)[part.where(array.shape)] = 0
-            set_initializer(nodes[name], index, array, value.name or "weight")
+        with names_read_once(model.graph):
+            for (name, index), parts_of_input in parts.items():
+                if name not in nodes:
+                    raise ValueError(f"node {name!r} is not in the model: analyse it again")
+                value = present(nodes[name].inputs[index])
+                array = tensor(value).numpy().copy()
+                for part in parts_of_input:
+                    by_group(array, part.groups)[part.where(array.shape)] = 0
+                set_initializer(nodes[name], index, array, value.name or "weight")
         return ir.passes.PassResult(model, bool(parts))

@@ -16,6 +16,7 @@ from netsurgeon.passes.graph import (
     Edit,
     is_constant,
     label,
+    names_read_once,
     operator_key,
     optional_input,
     present,
@@ -60,10 +61,11 @@ class TrimNeurons(ir.passes.InPlacePass):
         constants = list(self._constants(nodes, keep))
         edits = list(self._edits(model.graph, keep))
         shapes = list(self._shapes(model.graph, keep))
-        for uses, array in constants:
-            _write(uses, array)
-        for edit in edits:
-            edit.apply(nodes)
+        with names_read_once(model.graph):
+            for uses, array in constants:
+                _write(uses, array)
+            for edit in edits:
+                edit.apply(nodes)
         for value, shape in shapes:
             value.shape = shape
         RemoveUnusedNodesPass()(model)  # what computed sizes that are constants now

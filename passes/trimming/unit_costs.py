@@ -40,13 +40,16 @@ class UnitCosts:
         self._fixed = np.ones((len(terms), depth))
         owners, shares = [np.zeros((2, 0), np.int64)], [np.zeros((0, depth))]
         for t, term in enumerate(terms):
-            counts = np.zeros((units, depth))
+            # of a term's own units only: a row for each unit of the model would make it terms x units
+            members = np.unique(np.concatenate([np.zeros(0, np.int64), *term.owners]))
+            members = members[members >= 0]
+            counts = np.zeros((len(members), depth))
             for axis, owner in enumerate(term.owners):
-                counts[:, axis] = np.bincount(owner[owner >= 0], minlength=units)
+                places = np.searchsorted(members, owner[owner >= 0])
+                counts[:, axis] = np.bincount(places, minlength=len(members))
                 self._fixed[t, axis] = np.count_nonzero(owner < 0)
-            members = np.flatnonzero(counts.any(axis=1))
             owners.append(np.stack([np.full(len(members), t), members]))
-            shares.append(counts[members])
+            shares.append(counts)
         self._terms, self._members = np.concatenate(owners, axis=1)
         self._shares = np.concatenate(shares)
 

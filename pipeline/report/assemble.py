@@ -117,7 +117,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *stored.notes,
             *_unrounded(pruned.roundings),
             *_more_removed_than_asked(record, sparsity),
-            *not_measured([value.name or "" for value in source.original.graph.outputs], record.validation),
+            *not_measured(record.validation),
         ),
         warnings=(
             *record.examined,

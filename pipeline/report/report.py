@@ -17,7 +17,7 @@ from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
-from netsurgeon.pipeline.verification import Validation
+from netsurgeon.pipeline.verification import Agreement, Validation
 
 SCHEMA = 2
 
@@ -126,6 +126,7 @@ JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {
     Report: ("ratio",),
     LayerFacts: ("sparsity",),
     IntegerFacts: ("on_integers",),
+    Agreement: ("agreement",),
 }
 """Properties that the JSON of a record has besides its fields."""
 

@@ -55,17 +55,16 @@ def few_inputs(validation: Validation) -> Iterator[Message]:
         )
 
 
-def not_measured(names: Sequence[str], validation: Validation) -> Iterator[Message]:
-    """Outputs of texts, integers or sequences, which have no error."""
-    measured_names = {output.output for output in validation.outputs}
-    others = [name for name in names if name not in measured_names]
-    if others:
-        listed = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+def not_measured(validation: Validation) -> Iterator[Message]:
+    """Outputs of which nothing could be compared."""
+    empty = [agreement.output for agreement in validation.agreements if not agreement.entries]
+    if empty:
+        listed = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
         yield Message(
-            f"{listed}: no floating-point numbers, so that no error is measured there; what the compressed model gives "
-            "may differ",
+            f"{listed}: empty for all inputs of the final measurement, so that nothing is compared there; what the "
+            "compressed model gives for others may differ",
             "outputs-unmeasured",
-            outputs=others,
+            outputs=empty,
         )
 
 

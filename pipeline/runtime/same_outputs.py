@@ -44,7 +44,8 @@ def verify_same(
         difference = relative_difference(value, other)
         if difference <= tolerance:
             return None
-        text = f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
+        text = _exact_difference(name, value, other)
+        text = text or f"output {name!r} differs by {difference:.2g} of its scale, allowed {tolerance:.2g}"
         return Message(text, "outputs-differ", output=name, difference=difference, tolerance=tolerance)
 
     return _first_complaint(expected, actual, feed, runtime, complaint)
@@ -65,6 +66,15 @@ def _first_complaint(
         return Message(str(error), "model-fails")
     problems = (complaint(name, value, others[name]) for name, value in values.items())
     return next((problem for problem in problems if problem is not None), None)
+
+
+def _exact_difference(name: str, expected: object, actual: object) -> str | None:
+    """How many entries differ, of outputs that have no scale: texts, integers, truth values; None for others."""
+    if not isinstance(expected, np.ndarray) or not isinstance(actual, np.ndarray) or expected.dtype.kind in "fc":
+        return None
+    if expected.dtype != actual.dtype or expected.shape != actual.shape:
+        return None
+    return f"output {name!r} differs in {np.count_nonzero(expected != actual)} of {expected.size} entries"
 
 
 def _equal_bytes(expected: object, actual: object) -> bool:

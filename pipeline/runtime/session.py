@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
-import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -188,13 +187,11 @@ class Session:
 
 
 def onnxruntime() -> Any:
-    """The onnxruntime module.
+    """The onnxruntime module, the one way to it, whose telemetry is off (`netsurgeon/__init__.py`).
 
     Raises:
         InputError: it is not installed.
     """
-    # as it is loaded, it would make a database in the user's cache and send events: calls come too late for that
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         module = importlib.import_module("onnxruntime")
     except ImportError as error:

@@ -240,6 +240,8 @@ def _print_fidelity(validation: Validation, console: Console) -> None:
             f"output {output.output!r}: relative error {output.relative_error:.3g}, SNR {output.snr_db:.1f} dB{alike}"
         )
         console.print(Text(text))
+    for agreement in validation.agreements:
+        console.print(Text(str(agreement)))
 
 
 def _print_bound(bound: Bound, inputs: str, console: Console) -> None:

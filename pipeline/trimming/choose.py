@@ -7,6 +7,7 @@ which treats them as inputs that are dead), then all of its slices are deleted. 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.dependencies import Dependencies, analyse
-from netsurgeon.passes.graph import label, optional_input
+from netsurgeon.passes.graph import label, names_read_once, optional_input
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.trimming import MaskUnits, UnitCosts, select_units
 from netsurgeon.pipeline.calibration import Calibration
@@ -40,10 +41,14 @@ ROUNDING = 1e-9
 
 def give_biases(layers: Sequence[Layer]) -> None:
     """Give every layer that can have one a bias, so that corrections of it are known to be parts of units."""
-    for layer in layers:
-        slot = layer.bias_slot()
-        if slot is not None and optional_input(*slot) is None:
-            layer.shift_bias(np.zeros(layer.groups * layer.rows))
+    with contextlib.ExitStack() as stack:
+        for graph in {id(layer.node.graph): layer.node.graph for layer in layers}.values():
+            if isinstance(graph, ir.Graph):
+                stack.enter_context(names_read_once(graph))
+        for layer in layers:
+            slot = layer.bias_slot()
+            if slot is not None and optional_input(*slot) is None:
+                layer.shift_bias(np.zeros(layer.groups * layer.rows))
 
 
 def find_units(model: ir.Model, calibration: Calibration) -> Dependencies:

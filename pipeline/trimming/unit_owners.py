@@ -53,9 +53,7 @@ class Owners:
 
 def owners_of(labels: Ints, dependencies: Dependencies) -> Ints:
     """The unit of each index of an axis, STAYS where there is none."""
-    unit_of = np.full(len(dependencies.classes.reason), STAYS)
-    unit_of[dependencies.class_of] = np.arange(len(dependencies.class_of))
-    return np.asarray(unit_of[dependencies.classes.of[labels]])
+    return np.asarray(dependencies.unit_of[dependencies.classes.of[labels]])
 
 
 def along(array: npt.NDArray[Any], axis: int, groups: int) -> npt.NDArray[Any]:

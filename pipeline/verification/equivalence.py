@@ -200,6 +200,14 @@ def _is_half(model: ir.Model) -> bool:
 def _varies(arrays: Sequence[Any]) -> bool:
     """Whether a value differs between samples: between feeds, or along axis 0."""
     first = arrays[0]
+    if isinstance(first, list):  # element by element; a sequence of maps has one a sample
+        lengths = {len(array) for array in arrays}
+        maps = [value for array in arrays for value in array if isinstance(value, dict)]
+        return (
+            len(lengths) > 1
+            or any(value != maps[0] for value in maps)
+            or (not maps and any(map(_varies, zip(*arrays, strict=True))))
+        )
     if not isinstance(first, np.ndarray):
         return any(array != first for array in arrays[1:])
     if any(array.shape != first.shape or not np.array_equal(array, first) for array in arrays[1:]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -11,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.pipeline.data import Samples
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.confidence import Measure
+from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
     Classes,
@@ -23,25 +23,7 @@ from netsurgeon.pipeline.verification.scoring import (
     class_scores,
     hits_in_top,
     load_metric,
-    measurable,
 )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fidelity:
-    """How close one float output of the compressed model is to the dense one's.
-
-    Attributes:
-        output: its name.
-        relative_error: ‖compressed − dense‖ / ‖dense‖ over all samples; NaN where shapes differ.
-        snr_db: signal-to-noise ratio in decibels; infinite for equal outputs.
-        alike: most samples to which the dense model gives one and the same output: they say little.
-    """
-
-    output: str
-    relative_error: float
-    snr_db: float
-    alike: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +48,11 @@ class Validation:
     Attributes:
         samples: how many.
         held_out: whether calibration never saw them.
-        outputs: one entry a float output.
+        outputs: one entry an output with floating-point numbers, of a tensor, a sequence or the values of maps.
+        agreements: one entry an output and kind of what it holds besides: integers, truth values, texts, keys of maps.
         measure: what the models are judged by: "top-1", "agreement" with the dense model, the user's "metric", or,
             where no output is class scores, the error of the "outputs".
-        agreement: share of samples with the same top class; None where no output is class scores.
+        agreement: share of samples with the same top class; None where no output looks like class scores.
         lost: samples that the dense model gets right and the compressed one wrong; None without labels.
         gained: the reverse.
         dense: scores of the dense model.
@@ -81,6 +64,7 @@ class Validation:
     samples: int
     held_out: bool
     outputs: tuple[Fidelity, ...]
+    agreements: tuple[Agreement, ...]
     measure: Measure
     agreement: float | None
     lost: int | None
@@ -166,12 +150,15 @@ def validate_folds(
         InputError: a label is no class of the model, or the metric cannot be used.
     """
     function = load_metric(metric)
-    sums: dict[str, _Sums] = {}
+    comparisons: dict[str, OutputComparison] = {}
     sides = (_Side(keeps_outputs=function is not None), _Side(keeps_outputs=function is not None))
     batch_labels: list[Classes] = []
     for compressed, samples, feed, labels in _feeds(folds):
         both_outputs = (dense.run(feed), compressed.run(feed))
-        _accumulate(sums, *both_outputs, len(feed[samples.specs[0].name]) if samples.batched else 1)
+        count = len(feed[samples.specs[0].name]) if samples.batched else 1
+        for name, value in both_outputs[0].items():
+            comparison = comparisons.setdefault(name, OutputComparison(name))
+            comparison.update(value, both_outputs[1][name], count)
         scores = [class_scores(outputs, feed, samples, class_outputs) for outputs in both_outputs]
         if labels is not None:
             labels = labels + label_offset
@@ -188,7 +175,8 @@ def validate_folds(
     return Validation(
         samples=sum(samples.count for _, samples in folds),
         held_out=held_out,
-        outputs=tuple(output_sums.fidelity(name) for name, output_sums in sums.items()),
+        outputs=tuple(filter(None, (comparison.fidelity() for comparison in comparisons.values()))),
+        agreements=tuple(entry for comparison in comparisons.values() for entry in comparison.agreements()),
         measure=_measure(function is not None, both is not None, all_labels is not None),
         agreement=both[1].agreement(both[0]) if both else None,
         lost=both[0].only_right(both[1]) if both and all_labels is not None else None,
@@ -213,48 +201,6 @@ def _feeds(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session, 
     for session, samples in folds:
         for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
             yield session, samples, feed, labels
-
-
-@dataclasses.dataclass
-class _Sums:
-    """Of one output: squared error and energy, and how often each value of a sample was given."""
-
-    error: float = 0.0
-    energy: float = 0.0
-    repeats: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
-
-    def fidelity(self, name: str) -> Fidelity:
-        alike = max(self.repeats.values())
-        if np.isnan(self.error):
-            return Fidelity(output=name, relative_error=float("nan"), snr_db=float("nan"), alike=alike)
-        if self.error == 0.0:
-            return Fidelity(output=name, relative_error=0.0, snr_db=float("inf"), alike=alike)
-        if self.energy == 0.0:
-            return Fidelity(output=name, relative_error=float("inf"), snr_db=float("-inf"), alike=alike)
-        relative, decibels = np.sqrt(self.error / self.energy), 10.0 * np.log10(self.energy / self.error)
-        return Fidelity(output=name, relative_error=float(relative), snr_db=float(decibels), alike=alike)
-
-
-def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[str, Any], count: int) -> None:
-    for name in dense:
-        value, other = measurable(dense[name]), measurable(compressed[name])
-        if value is None or value.dtype.kind != "f":
-            continue
-        if other is None:
-            raise CheckFailedError(f"output {name!r} of the compressed model is of another kind than the dense one's")
-        if value.dtype != other.dtype:
-            raise CheckFailedError(f"output {name!r} has type {other.dtype} after compression, {value.dtype} before")
-        output_sums = sums.setdefault(name, _Sums())
-        output_sums.repeats.update(hash(row.tobytes()) for row in (value if value.shape[:1] == (count,) else [value]))
-        if value.shape != other.shape:
-            output_sums.error = np.nan
-            continue
-        wide, narrow = value.astype(np.float64), other.astype(np.float64)
-        usable = np.isfinite(wide)
-        if not np.isfinite(narrow[usable]).all():
-            raise CheckFailedError(f"output {name!r} of the compressed model is NaN or infinite where it was not")
-        output_sums.error += float(np.sum((narrow[usable] - wide[usable]) ** 2))
-        output_sums.energy += float(np.sum(wide[usable] ** 2))
 
 
 def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> None:

@@ -1,5 +1,6 @@
 """Graphs that exporters make and that are opened, compressed and written with the interface they had."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hostile_models import DENSE, Array, model
 from layer_files import RUNTIME, assert_a_sentence
 from onnx import TensorProto, helper, numpy_helper
+from rich.console import Console
 
 from netsurgeon.passes.graph import native
 from netsurgeon.pipeline.compress import compress
@@ -17,6 +19,8 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect import inspect_model
 from netsurgeon.pipeline.model_files import loading
 from netsurgeon.pipeline.model_files.loading import open_model, verified
+from netsurgeon.pipeline.report.page import render
+from netsurgeon.pipeline.terminal.console import print_report
 
 SAMPLES = np.random.default_rng(2).standard_normal((80, 8)).astype(np.float32)
 
@@ -62,8 +66,18 @@ def test_texts_and_maps_are_kept_and_what_is_measured_is_said(tmp_path: Path) ->
     assert fidelity.output == "maps"
     assert fidelity.relative_error > 0.0
     assert result.report.validation.agreement is not None
-    (note,) = [note for note in result.report.notes if note.code == "outputs-unmeasured"]
-    assert note.data["outputs"] == ["label"]
+    agreements = {(entry.output, entry.kind): entry for entry in result.report.validation.agreements}
+    assert agreements.keys() == {("label", "texts"), ("maps", "keys")}
+    assert agreements["maps", "keys"].agreement == 1.0
+    samples = result.report.validation.samples
+    assert agreements["label", "texts"].entries == samples
+    assert agreements["label", "texts"].agreement == result.report.validation.agreement
+    assert not [note for note in result.report.notes if note.code == "outputs-unmeasured"]
+    console = Console(file=io.StringIO(), width=200)
+    print_report(result.report, console)
+    assert str(agreements["label", "texts"]) in console.file.getvalue()  # type: ignore[attr-defined]
+    label = agreements["label", "texts"]
+    assert f"<td>{samples}</td><td>{label.equal}</td>" in render(result.report)
 
 
 def test_a_sequence_output_opens(tmp_path: Path) -> None:
@@ -75,7 +89,10 @@ def test_a_sequence_output_opens(tmp_path: Path) -> None:
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", "m"]))
     proto.graph.output[0].CopyFrom(helper.make_value_info("both", kind))
     onnx.save(proto, tmp_path / "dense.onnx")
-    compress(tmp_path / "dense.onnx", SAMPLES, sparsity=0.5, output=tmp_path / "small.onnx")
+    result = compress(tmp_path / "dense.onnx", SAMPLES, sparsity=0.5, output=tmp_path / "small.onnx")
+    (fidelity,) = result.report.validation.outputs
+    assert (fidelity.output, fidelity.alike) == ("both", 1)
+    assert 0.0 < fidelity.relative_error < 1.0
     (pair,) = run(tmp_path / "small.onnx", SAMPLES)
     np.testing.assert_array_equal(pair[1], SAMPLES)
     assert onnx.load(tmp_path / "small.onnx").graph.output == proto.graph.output

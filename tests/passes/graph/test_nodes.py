@@ -4,10 +4,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from netsurgeon.passes.graph import nodes
 from netsurgeon.passes.graph.nodes import (
     bodies,
     is_constant,
     label,
+    names_read_once,
     optional_input,
     present,
     set_initializer,
@@ -100,3 +102,27 @@ def test_what_is_missing_is_refused() -> None:
 def test_a_node_without_a_name_goes_by_its_output(name: str | None, expected: str) -> None:
     node = ir.Node("", "Neg", [ir.Value(name="x")], name=name, outputs=[ir.Value(name="h")])
     assert label(node) == expected
+
+
+@pytest.mark.parametrize("count", [8, 16])
+def test_a_block_of_edits_reads_the_names_of_the_graph_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "\n".join(f"h{at} = Mul(x, c)" for at in range(count))
+    plain, model = (model_of(f"g (float[1] x, float[1] c) => (float[1] h0) {{ {lines} }}", c=2.0) for _ in range(2))
+    read, reads = nodes._names, []
+
+    def counted(graph: ir.Graph) -> set[str | None]:
+        reads.append(graph)
+        return read(graph)
+
+    monkeypatch.setattr(nodes, "_names", counted)
+    for node in plain.graph:
+        set_initializer(node, 1, np.ones(1, np.float32), "c")
+    assert len(reads) >= count - 1
+    reads.clear()
+    with names_read_once(model.graph), names_read_once(model.graph):
+        for node in model.graph:
+            set_initializer(node, 1, np.ones(1, np.float32), "c")
+    assert len(reads) == 1
+    assert list(model.graph.initializers) == list(plain.graph.initializers)
+    assert unused_name(model.graph, "c") not in model.graph.initializers
+    assert len(reads) == 2

@@ -20,8 +20,9 @@ from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.report.report import LayerFacts
-from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, unmeasured
-from netsurgeon.pipeline.verification.validation import Fidelity, Scores, Validation
+from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, not_measured, unmeasured
+from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity
+from netsurgeon.pipeline.verification.validation import Scores, Validation
 
 
 def test_layers_that_lost_everything_are_named() -> None:
@@ -45,13 +46,19 @@ def test_a_metric_without_a_number_is_a_warning() -> None:
     assert json.loads(result.report.to_json())["validation"]["dense"]["metric"] is None
 
 
-def validation(samples: int = 10, outputs: tuple[Fidelity, ...] = (), **metrics: float | None) -> Validation:
+def validation(
+    samples: int = 10,
+    outputs: tuple[Fidelity, ...] = (),
+    agreements: tuple[Agreement, ...] = (),
+    **metrics: float | None,
+) -> Validation:
     dense, compressed = (Scores(None, None, metrics.get(name)) for name in ("dense", "compressed"))
     return Validation(
         measure="agreement",
         samples=samples,
         held_out=True,
         outputs=outputs,
+        agreements=agreements,
         agreement=None,
         lost=None,
         gained=None,
@@ -86,6 +93,15 @@ def test_outputs_that_most_inputs_share_are_named(samples: int, same: int, warne
     assert [warning.data for warning in warnings] == (
         [{"output": "dull", "alike": same, "samples": samples}] if warned else []
     )
+
+
+def test_only_outputs_of_which_nothing_was_compared_are_named() -> None:
+    counts = {"a": 0, "b": 3, "c": 0, "d": 0, "e": 0}
+    agreements = tuple(Agreement(output=name, kind="texts", entries=n, equal=0) for name, n in counts.items())
+    (note,) = not_measured(validation(agreements=agreements))
+    assert note.startswith("a, c, d, …: empty for all inputs")
+    assert note.data == {"outputs": ["a", "c", "d", "e"]}
+    assert not list(not_measured(validation(agreements=agreements[1:2])))
 
 
 def facts(name: str, kept: int) -> LayerFacts:

@@ -109,10 +109,13 @@ def test_inputs_with_one_and_the_same_output_are_counted(answers: tuple[int, ...
     assert result.is_alike(output) is (alike > 1)
 
 
-def test_integers_are_not_compared() -> None:
-    result = both(np.arange(6).reshape(2, 3), np.arange(6).reshape(2, 3))
+def test_integers_have_no_error_but_a_share_of_equal_ones() -> None:
+    numbers = np.arange(6).reshape(3, 2)
+    result = both(numbers, np.where(numbers == 4, 7, numbers))
     assert result.outputs == ()
     assert result.agreement is None
+    (integers,) = result.agreements
+    assert (integers.output, integers.kind, integers.entries, integers.equal) == ("y", "integers", 6, 5)
 
 
 # Accuracy
