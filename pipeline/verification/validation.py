@@ -14,6 +14,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
     Classes,
@@ -71,6 +72,7 @@ class Validation:
         gained: the reverse.
         dense: scores of the dense model.
         compressed: scores of the compressed model.
+        promise: what this says of other inputs like the samples.
         folds: 1 = of one compressed model; 2 = the inputs were few: each half was given to a model corrected on the
             other half, and the delivered model is corrected on both.
     """
@@ -83,6 +85,7 @@ class Validation:
     gained: int | None
     dense: Scores
     compressed: Scores
+    promise: Promise
     folds: int = 1
 
     def is_alike(self, output: Fidelity) -> bool:
@@ -130,7 +133,7 @@ def validate(
     label_offset: int = 0,
     class_outputs: Collection[str] | None = None,
 ) -> Validation:
-    """Run both models over the samples, one pass, nothing kept but sums (and outputs where `metric` wants them).
+    """Run both models over the samples, one pass; kept are sums and a number an input (and outputs for `metric`).
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
@@ -165,10 +168,13 @@ def validate_folds(
     sums: dict[str, _Sums] = {}
     sides = (_Side(keeps_outputs=function is not None), _Side(keeps_outputs=function is not None))
     batch_labels: list[Classes] = []
+    losses: list[npt.NDArray[np.float64]] = []
     for compressed, samples, feed, labels in _feeds(folds):
         both_outputs = (dense.run(feed), compressed.run(feed))
         _accumulate(sums, *both_outputs, len(feed[samples.specs[0].name]) if samples.batched else 1)
         scores = [class_scores(outputs, feed, samples, class_outputs) for outputs in both_outputs]
+        if scores[0] is not None and scores[1] is not None:
+            losses.append(margin_losses(scores[0], scores[1]))
         if labels is not None:
             labels = labels + label_offset
             batch_labels.append(labels)
@@ -181,8 +187,9 @@ def validate_folds(
     both = None if answers is None or changed_answers is None else (answers, changed_answers)
     metrics = [_metric_of_batches(function, side.outputs, all_labels) if function else None for side in sides]
     results = [side.scores(all_labels, metric) for side, metric in zip(sides, metrics, strict=True)]
+    count = sum(samples.count for _, samples in folds)
     return Validation(
-        samples=sum(samples.count for _, samples in folds),
+        samples=count,
         held_out=held_out,
         outputs=tuple(output_sums.fidelity(name) for name, output_sums in sums.items()),
         agreement=both[1].agreement(both[0]) if both else None,
@@ -190,6 +197,14 @@ def validate_folds(
         gained=both[1].only_right(both[0]) if both and all_labels is not None else None,
         dense=results[0],
         compressed=results[1],
+        promise=make_promise(
+            count,
+            held_out=held_out,
+            folds=len(folds),
+            changes={name: changes for name, output_sums in sums.items() if (changes := output_sums.changes(count))},
+            margin_losses=np.concatenate(losses) if losses else None,
+            agreeing=both[1].agreeing(both[0]) if both else None,
+        ),
         folds=len(folds),
     )
 
@@ -203,10 +218,11 @@ def _feeds(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session, 
 
 @dataclasses.dataclass
 class _Sums:
-    """Of one output: squared error and energy, and how often each value of a sample was given."""
+    """Of one output: squared error and energy, that of each input, and how often each value of a sample was given."""
 
     error: float = 0.0
     energy: float = 0.0
+    squares: list[npt.NDArray[np.float64] | None] = dataclasses.field(default_factory=list)
     repeats: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
     def fidelity(self, name: str) -> Fidelity:
@@ -219,6 +235,13 @@ class _Sums:
             return Fidelity(output=name, relative_error=float("inf"), snr_db=float("-inf"), alike=alike)
         relative, decibels = np.sqrt(self.error / self.energy), 10.0 * np.log10(self.energy / self.error)
         return Fidelity(output=name, relative_error=float(relative), snr_db=float(decibels), alike=alike)
+
+    def changes(self, count: int) -> tuple[float, npt.NDArray[np.float64]] | None:
+        """Energy, and the squared error of each of so many inputs; None where errors are not those of single inputs."""
+        squares = [part for part in self.squares if part is not None]
+        if np.isnan(self.error) or len(squares) < len(self.squares) or sum(map(len, squares)) != count:
+            return None
+        return self.energy, np.concatenate(squares)
 
 
 def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[str, Any], count: int) -> None:
@@ -239,8 +262,21 @@ def _accumulate(sums: dict[str, _Sums], dense: dict[str, Any], compressed: dict[
         usable = np.isfinite(wide)
         if not np.isfinite(narrow[usable]).all():
             raise CheckFailedError(f"output {name!r} of the compressed model is NaN or infinite where it was not")
-        output_sums.error += float(np.sum((narrow[usable] - wide[usable]) ** 2))
+        squares = (narrow[usable] - wide[usable]) ** 2
+        output_sums.error += float(np.sum(squares))
+        output_sums.squares.append(_by_input(squares, usable, count))
         output_sums.energy += float(np.sum(wide[usable] ** 2))
+
+
+def _by_input(
+    squares: npt.NDArray[np.float64], usable: npt.NDArray[np.bool_], count: int
+) -> npt.NDArray[np.float64] | None:
+    """Sums of an output's squares for each input, (count,); None where its axis 0 does not count them."""
+    if usable.shape[:1] == (count,):
+        whole = np.zeros(usable.shape)
+        whole[usable] = squares
+        return np.asarray(whole.reshape(count, -1).sum(axis=1))
+    return np.array([squares.sum()]) if count == 1 else None
 
 
 def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> None:

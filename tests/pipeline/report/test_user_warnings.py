@@ -21,6 +21,7 @@ from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.report.report import LayerFacts
 from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, unmeasured
+from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.validation import Fidelity, Scores, Validation
 
 
@@ -56,6 +57,7 @@ def validation(samples: int = 10, outputs: tuple[Fidelity, ...] = (), **metrics:
         gained=None,
         dense=dense,
         compressed=compressed,
+        promise=Promise(outputs=(), margin_loss=None, agreement=None, withheld=None),
     )
 
 
