@@ -16,7 +16,7 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator
 from netsurgeon.pipeline.report.format import inputs_measured, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
-from netsurgeon.pipeline.report.promise_sentences import at_most, promise_sentences
+from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
 from netsurgeon.pipeline.report.report import Report
 
 MOST_BARS = 12
@@ -50,7 +50,7 @@ def render(report: Report) -> str:
         operators=_operators(report),
         goal_summary=goal_summary(report),
         inputs_measured=inputs_measured(report.validation),
-        promise=promise_sentences(report.validation.promise),
+        promise=promise_summary(report.validation.promise),
         limits={limit.output: limit for limit in report.validation.promise.outputs},
         command=command(report),
     )

@@ -6,11 +6,11 @@ import math
 
 from netsurgeon.pipeline.verification import Promise
 
-NEVER_SEEN = "inputs that calibration never saw"
-GIVEN = "inputs, with which neither model may have been made"
+HELD_OUT_INPUTS = "inputs that calibration never saw"
+COMPARED_INPUTS = "inputs, with which neither model may have been made"
 
 
-def promise_sentences(promise: Promise, source: str = NEVER_SEEN) -> tuple[str, ...]:
+def promise_summary(promise: Promise, source: str = HELD_OUT_INPUTS) -> tuple[str, ...]:
     """What holds for most other inputs, a sentence each; the last one says what they rest on.
 
     Args:

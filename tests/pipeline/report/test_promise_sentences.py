@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.report.promise_sentences import GIVEN, at_most, promise_sentences
+from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, at_most, promise_summary
 from netsurgeon.pipeline.verification.promise import OutputLimit, Promise
 from netsurgeon.pipeline.verification.tolerance import ProvenShare, ToleranceLimit
 
@@ -25,7 +25,7 @@ PROMISE = Promise(
 
 
 def sentences(*source: str, **changes: Any) -> tuple[str, ...]:
-    return promise_sentences(dataclasses.replace(PROMISE, **changes), *source)
+    return promise_summary(dataclasses.replace(PROMISE, **changes), *source)
 
 
 def test_all_that_holds_is_said_and_what_it_rests_on() -> None:
@@ -41,7 +41,7 @@ def test_all_that_holds_is_said_and_what_it_rests_on() -> None:
 
 
 def test_a_comparison_says_that_its_inputs_must_be_new_to_both_models() -> None:
-    assert sentences(GIVEN)[-1].endswith("rests on 1,450 inputs, with which neither model may have been made")
+    assert sentences(COMPARED_INPUTS)[-1].endswith("rests on 1,450 inputs, with which neither model may have been made")
 
 
 @pytest.mark.parametrize("loss", [None, limit(1.0), limit(3.0), limit(math.inf)])

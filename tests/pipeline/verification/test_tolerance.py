@@ -103,9 +103,7 @@ def test_nine_in_ten_limits_hold_of_continuous_values_as_the_beta_distribution_s
     ids=["poisson", "one in ten", "just a twentieth", "just less than a twentieth"],
 )
 def test_where_values_repeat_limits_hold_at_least_as_often(distribution: Any) -> None:
-    exact = scipy.stats.beta.sf(0.95, limit_rank(60), 60 - 60 + 1)
     simulated, _ = coverage(distribution, 60)
-    assert simulated >= exact - 4.0 * np.sqrt(0.25 / DRAWS)
     assert simulated >= 0.9 - 4.0 * np.sqrt(0.09 / DRAWS)
 
 
@@ -121,14 +119,13 @@ def test_a_share_of_none_and_of_all_have_their_closed_forms() -> None:
     assert proven_share(30, 30).at_least == pytest.approx(0.1 ** (1 / 30))
 
 
-@pytest.mark.parametrize("true_share", [0.3, 0.9, 0.97, 0.999])
+@pytest.mark.parametrize("true_share", [0.3, 0.9, 0.97, 0.99])
 def test_nine_in_ten_proven_shares_hold_and_shares_that_were_found_do_not(true_share: float) -> None:
     counts = np.arange(101)
     chance = scipy.stats.binom.pmf(counts, 100, true_share)
     holds = [proven_share(int(count), 100).at_least <= true_share for count in counts]
     assert chance @ holds >= 0.9
-    assert chance @ (counts / 100 <= true_share) < 0.9 or true_share == 0.999
-    assert chance @ (counts / 100 <= true_share) < 0.95
+    assert chance @ (counts / 100 <= true_share) < 0.9
 
 
 @pytest.mark.parametrize("samples", [45, 104, 105, 450])
