@@ -42,6 +42,8 @@ CODES: Mapping[str, str] = {
     "outputs-alike": "An output of the dense model is the same for most inputs of the measurement.",
     "outputs-differ": "A changed model gives other outputs than the one it was made from.",
     "outputs-unmeasured": "Outputs are empty for all inputs of the final measurement, and nothing is compared there.",
+    "promise-few-inputs": "Too few inputs were held out for a limit on how much most others change.",
+    "promise-halves": "Halves of the inputs were measured with models of their own: no limit for others follows.",
     "proof-uninformative": "No output varies over the inputs on which the removal of units was verified.",
     "removal-fails": "Units cannot be taken out of the graph.",
     "records-damaged": "Records of the work folder were damaged and were made again.",

@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
 MOST = {"cpu": 63, "cpu-vnni": 127}
-"""Largest integer of a weight of 8 bits, by target. On x86 processors without VNNI sums of two products of 8 bits end at
-32,767: with 7 bits they never get there."""
+"""Largest integer of a weight of 8 bits, by target. On x86 processors without VNNI sums of two products of 8 bits end
+at 32,767: with 7 bits they never get there."""
 MOST_OF_4_BITS = 7
 FINER_SHARE = 0.2
 """Bytes that weights of 4 bits may grow by, so that layers which lose most by 4 bits have 8."""

@@ -4,11 +4,13 @@ from netsurgeon.pipeline.report.assemble import CompressionRecord, StoredModel, 
 from netsurgeon.pipeline.report.format import inputs_measured, milliseconds, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.page import draw_sensitivities, is_page, render
+from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, promise_summary
 from netsurgeon.pipeline.report.report import SCHEMA, Report, as_json
 from netsurgeon.pipeline.report.schema import report_schema
 from netsurgeon.pipeline.report.tracking import Tracker
 
 __all__ = [
+    "COMPARED_INPUTS",
     "SCHEMA",
     "CompressionRecord",
     "Report",
@@ -21,6 +23,7 @@ __all__ = [
     "inputs_measured",
     "is_page",
     "milliseconds",
+    "promise_summary",
     "render",
     "report_schema",
     "speedup",

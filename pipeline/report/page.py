@@ -16,6 +16,7 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator
 from netsurgeon.pipeline.report.format import inputs_measured, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
+from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
 from netsurgeon.pipeline.report.report import Report
 
 MOST_BARS = 12
@@ -38,7 +39,8 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format, "speedup": speedup}
+    environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format}
+    environment.filters |= {"speedup": speedup, "at_most": at_most}
     return environment.get_template("report.html").render(
         report=report,
         tiles=list(_tiles(report)),
@@ -48,6 +50,8 @@ def render(report: Report) -> str:
         operators=_operators(report),
         goal_summary=goal_summary(report),
         inputs_measured=inputs_measured(report.validation),
+        promise=promise_summary(report.validation.promise),
+        limits={limit.output: limit for limit in report.validation.promise.outputs},
         command=command(report),
     )
 

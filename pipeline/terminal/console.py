@@ -18,7 +18,7 @@ from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.model_files import ModelFacts
-from netsurgeon.pipeline.report import Report, goal_summary, inputs_measured
+from netsurgeon.pipeline.report import COMPARED_INPUTS, Report, goal_summary, inputs_measured, promise_summary
 from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
@@ -67,6 +67,8 @@ def print_report(report: Report, console: Console) -> None:
         f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}{of_what(report)}"
     )
     _print_fidelity(report.validation, console)
+    for sentence in promise_summary(report.validation.promise):
+        console.print(Text(sentence))
     _print_bound(report.bound, "calibration inputs", console)
     for note in report.notes:
         console.print(Text(f"note: {note}"))
@@ -119,6 +121,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print(_models(comparison.dense, comparison.compressed, comparison.validation))
     console.print(f"measured on {comparison.validation.samples:,} inputs")
     _print_fidelity(comparison.validation, console)
+    for sentence in promise_summary(comparison.validation.promise, COMPARED_INPUTS):
+        console.print(Text(sentence))
     if comparison.bound is None:
         console.print("no error bound: the graphs differ in more than their weights (the report of compress has one)")
     else:

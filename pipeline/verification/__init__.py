@@ -12,6 +12,7 @@ from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.fidelity import Agreement
 from netsurgeon.pipeline.verification.plausibility import examine_dense_model
+from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.samples_by_options import open_by_options
 from netsurgeon.pipeline.verification.score_outputs import ClassOutputs, find_class_outputs
 from netsurgeon.pipeline.verification.scoring import Answers, load_metric
@@ -26,6 +27,7 @@ __all__ = [
     "DropEvaluator",
     "EquivalenceCheck",
     "Inputs",
+    "Promise",
     "Validation",
     "check_equivalence",
     "check_labels",

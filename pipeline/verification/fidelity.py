@@ -71,6 +71,7 @@ class OutputComparison:
     def __init__(self, name: str):
         self._name = name
         self._error = self._energy = 0.0
+        self._squares: list[npt.NDArray[np.float64] | None] = []
         self._has_floats = False
         self._repeats: collections.Counter[int] = collections.Counter()
         self._entries: collections.Counter[str] = collections.Counter()
@@ -83,6 +84,7 @@ class OutputComparison:
             CheckFailedError: the compressed model's numbers are not finite where the dense one's are, or change type.
         """
         self._compare(dense, compressed)
+        self._squares.append(_squares_by_input(dense, compressed, samples))
         if self._has_floats:
             self._repeats.update(map(hash, _by_sample(dense, samples)))
 
@@ -93,6 +95,13 @@ class OutputComparison:
         alike = max(self._repeats.values())
         relative, decibels = self._ratios()
         return Fidelity(output=self._name, relative_error=relative, snr_db=decibels, alike=alike)
+
+    def changes(self, count: int) -> tuple[float, npt.NDArray[np.float64]] | None:
+        """Energy, and the squared error of each of so many inputs; None where errors are not those of single inputs."""
+        squares = [part for part in self._squares if part is not None]
+        if np.isnan(self._error) or len(squares) < len(self._squares) or sum(map(len, squares)) != count:
+            return None
+        return self._energy, np.concatenate(squares)
 
     def agreements(self) -> Iterator[Agreement]:
         """One for each kind of other entries; an empty one where there was nothing at all."""
@@ -171,6 +180,17 @@ class OutputComparison:
         if entries:
             self._entries[kind] += entries
             self._equal[kind] += equal
+
+
+def _squares_by_input(dense: Any, compressed: Any, samples: int) -> npt.NDArray[np.float64] | None:
+    """Squared error of each input, (samples,); None where it is no array of floats with the inputs on axis 0."""
+    if not (isinstance(dense, np.ndarray) and isinstance(compressed, np.ndarray) and dense.dtype.kind == "f"):
+        return None
+    if dense.shape != compressed.shape or not (dense.shape[:1] == (samples,) or samples == 1):
+        return None
+    usable = np.isfinite(dense)
+    difference = np.where(usable, compressed.astype(np.float64), 0.0) - np.where(usable, dense.astype(np.float64), 0.0)
+    return np.asarray((difference**2).reshape(samples, -1).sum(axis=1))
 
 
 def _kind(array: npt.NDArray[Any]) -> str:

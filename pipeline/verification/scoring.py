@@ -44,6 +44,10 @@ class Answers:
         """Share of samples to which both models give the same answer."""
         return float(np.mean(self.classes == other.classes))
 
+    def agreeing(self, other: Answers) -> int:
+        """Samples to which both models give the same answer."""
+        return int((self.classes == other.classes).sum())
+
     def only_right(self, other: Answers) -> int:
         """Samples that this model gets right and the other one wrong."""
         return int(((self.classes == self.labels) & (other.classes != self.labels)).sum())

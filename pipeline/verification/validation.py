@@ -15,6 +15,7 @@ from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.confidence import Measure
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
+from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
     Classes,
@@ -57,6 +58,7 @@ class Validation:
         gained: the reverse.
         dense: scores of the dense model.
         compressed: scores of the compressed model.
+        promise: what this says of other inputs like the samples.
         folds: 1 = of one compressed model; 2 = the inputs were few: each half was given to a model corrected on the
             other half, and the delivered model is corrected on both.
     """
@@ -71,6 +73,7 @@ class Validation:
     gained: int | None
     dense: Scores
     compressed: Scores
+    promise: Promise
     folds: int = 1
 
     def is_alike(self, output: Fidelity) -> bool:
@@ -118,7 +121,7 @@ def validate(
     label_offset: int = 0,
     class_outputs: Collection[str] | None = None,
 ) -> Validation:
-    """Run both models over the samples, one pass, nothing kept but sums (and outputs where `metric` wants them).
+    """Run both models over the samples, one pass; kept are sums and a number an input (and outputs for `metric`).
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
@@ -153,6 +156,7 @@ def validate_folds(
     comparisons: dict[str, OutputComparison] = {}
     sides = (_Side(keeps_outputs=function is not None), _Side(keeps_outputs=function is not None))
     batch_labels: list[Classes] = []
+    losses: list[npt.NDArray[np.float64]] = []
     for compressed, samples, feed, labels in _feeds(folds):
         both_outputs = (dense.run(feed), compressed.run(feed))
         count = len(feed[samples.specs[0].name]) if samples.batched else 1
@@ -160,6 +164,8 @@ def validate_folds(
             comparison = comparisons.setdefault(name, OutputComparison(name))
             comparison.update(value, both_outputs[1][name], count)
         scores = [class_scores(outputs, feed, samples, class_outputs) for outputs in both_outputs]
+        if scores[0] is not None and scores[1] is not None:
+            losses.append(margin_losses(scores[0], scores[1]))
         if labels is not None:
             labels = labels + label_offset
             batch_labels.append(labels)
@@ -172,8 +178,9 @@ def validate_folds(
     both = None if answers is None or changed_answers is None else (answers, changed_answers)
     metrics = [_metric_of_batches(function, side.outputs, all_labels) if function else None for side in sides]
     results = [side.scores(all_labels, metric) for side, metric in zip(sides, metrics, strict=True)]
+    count = sum(samples.count for _, samples in folds)
     return Validation(
-        samples=sum(samples.count for _, samples in folds),
+        samples=count,
         held_out=held_out,
         outputs=tuple(filter(None, (comparison.fidelity() for comparison in comparisons.values()))),
         agreements=tuple(entry for comparison in comparisons.values() for entry in comparison.agreements()),
@@ -183,6 +190,14 @@ def validate_folds(
         gained=both[1].only_right(both[0]) if both and all_labels is not None else None,
         dense=results[0],
         compressed=results[1],
+        promise=make_promise(
+            count,
+            held_out=held_out,
+            folds=len(folds),
+            changes={name: changes for name, c in comparisons.items() if (changes := c.changes(count))},
+            margin_losses=np.concatenate(losses) if losses else None,
+            agreeing=both[1].agreeing(both[0]) if both else None,
+        ),
         folds=len(folds),
     )
 

@@ -23,6 +23,8 @@ from netsurgeon.pipeline.profiling.timing import Ratio, Spread
 from netsurgeon.pipeline.report.page import command, render
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.trimming.facts import GroupFacts, TrimFacts
+from netsurgeon.pipeline.verification.promise import OutputLimit, Promise
+from netsurgeon.pipeline.verification.tolerance import ToleranceLimit
 
 NASTY = "<script>alert('$x$')</script>&\""
 VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect", "line", "circle"}
@@ -185,6 +187,24 @@ def test_everything_is_on_it(report: Report, page: str) -> None:
     assert "fell back to the CPU" in page
     assert "÷ 1.5 (1.4 to 1.6)" in page
     assert page.index("verified</h1>") < page.index("Dense against compressed")
+
+
+def promising(report: Report, *outputs: OutputLimit) -> Report:
+    promise = Promise(outputs=outputs, margin_loss=None, agreement=None, withheld=None)
+    return dataclasses.replace(report, validation=dataclasses.replace(report.validation, promise=promise))
+
+
+def test_what_holds_for_other_inputs_stands_beside_the_bound(report: Report, page: str) -> None:
+    limit = ToleranceLimit(share=0.95, confidence=0.9, samples=60, rank=60, limit=0.125)
+    output = OutputLimit(output=report.bound.outputs[0].output, scale=3.0, change=limit)
+    section = render(promising(report, output)).partition("<h2>Bound against")[2].partition("</section>")[0]
+    assert f"the {report.bound.samples} calibration inputs" in section
+    assert '<th scope="col">95% of others, at most</th>' in section
+    assert section.count("<td>0.375</td>") == 1
+    assert "change output &#39;out &lt;script&gt;" in section
+    assert "rests on 60 inputs that calibration never saw.</li>" in section
+    assert "95% of others, at most" not in page
+    assert "No limit for other inputs: 10 inputs are too few" in page
 
 
 def test_a_difference_is_claimed_only_where_the_interval_shows_one(report: Report, page: str) -> None:

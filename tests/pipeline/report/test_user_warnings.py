@@ -22,6 +22,7 @@ from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.report.report import LayerFacts
 from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, not_measured, unmeasured
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity
+from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.validation import Scores, Validation
 
 
@@ -64,6 +65,7 @@ def validation(
         gained=None,
         dense=dense,
         compressed=compressed,
+        promise=Promise(outputs=(), margin_loss=None, agreement=None, withheld=None),
     )
 
 

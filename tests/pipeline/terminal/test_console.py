@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,19 @@ def test_a_report_tells_layers_units_and_both_models(report: Report) -> None:
     assert cells(text, "bytes")[1:] == [*sizes, f"÷ {report.ratio:.2f}"]
     assert f"measured on 40 inputs that calibration never saw; weights removed {report.sparsity:.1%}" in text
     assert f"output 'y' on {report.bound.samples} calibration inputs: error " in text
+
+
+def test_what_holds_for_other_inputs_is_printed_with_what_it_rests_on(report: Report, comparison: Comparison) -> None:
+    share = report.validation.promise.agreement
+    assert share is not None
+    for show, result, basis in (
+        (print_report, report, "rests on 40 inputs that calibration never saw"),
+        (print_comparison, comparison, "rests on 40 inputs, with which neither model may have been made"),
+    ):
+        text = printed(show, result)
+        assert re.search(r"^At least \d+\.\d% of inputs like these keep their top class$", text, re.MULTILINE)
+        assert basis in text
+        assert "No limit for other inputs: 40 inputs are too few" in text
 
 
 def test_every_line_fits_a_terminal_of_80_columns(report: Report, comparison: Comparison) -> None:
