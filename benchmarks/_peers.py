@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,13 +62,13 @@ _MODELOPT = (
 )  # fmt: skip
 _QUARK = ("quark_int8.py", "quark", ("amd-quark", RUNTIME, pinned("torch")))
 PEERS = (
-    Peer("onnxruntime, per channel", *_ORT, options={"per_channel": True, "activations": "QUInt8"}),
-    Peer("onnxruntime, per channel, s8", *_ORT, options={"per_channel": True, "activations": "QInt8"}),
-    Peer("onnxruntime, per tensor", *_ORT, options={"per_channel": False, "activations": "QUInt8"}),
+    Peer("onnxruntime per channel", *_ORT, options={"per_channel": True, "activations": "QUInt8"}),
+    Peer("onnxruntime per channel s8", *_ORT, options={"per_channel": True, "activations": "QInt8"}),
+    Peer("onnxruntime per tensor", *_ORT, options={"per_channel": False, "activations": "QUInt8"}),
     Peer("nncf", *_NNCF),
     Peer("modelopt", *_MODELOPT),
     Peer("quark", *_QUARK, options={"adaround": False}),
-    Peer("quark, AdaRound", *_QUARK, options={"adaround": True}),
+    Peer("quark AdaRound", *_QUARK, options={"adaround": True}),
 )
 
 
@@ -76,13 +77,15 @@ def quantize_with(peer: Peer, model: Path, calibration: Path, output: Path) -> R
 
     Args:
         peer: who.
-        model: the dense file.
+        model: the dense file, of which it gets a copy.
         calibration: npz with the inputs by name, axis 0 the samples.
         output: where the quantized file goes.
     """
     if reason := install(peer):
         return {"status": "absent", "error": reason}
-    task = {"model": str(model), "calibration": str(calibration), "output": str(output), **peer.options}
+    copy = output.with_name("given.onnx")  # some write inferred shapes into the file they are given
+    shutil.copyfile(model, copy)
+    task = {"model": str(copy), "calibration": str(calibration), "output": str(output), **peer.options}
     # without PYTHONPATH, which belongs to this environment
     return run_task(task, f"_quantize_peers/{peer.script}", (str(_python(peer)), "-E"))
 

@@ -177,6 +177,22 @@ def test_a_package_that_does_not_install_is_named(tmp_path: Path, monkeypatch: p
     assert "does not install here" in facts["error"]
 
 
+def test_a_peer_that_writes_into_the_model_it_is_given_changes_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overwrite(task: dict[str, Any], *_: object) -> dict[str, Any]:
+        Path(task["model"]).write_bytes(b"with inferred shapes")
+        return {"status": "ok"}
+
+    monkeypatch.setattr(_peers, "install", lambda _: None)
+    monkeypatch.setattr(_peers, "run_task", overwrite)
+    dense = tmp_path / "shared" / "dense.onnx"
+    dense.parent.mkdir()
+    dense.write_bytes(b"dense")
+    _peers.quantize_with(_peers.PEERS[0], dense, tmp_path / "in.npz", tmp_path / "out.onnx")
+    assert dense.read_bytes() == b"dense"
+
+
 def test_peers_run_in_the_onnx_runtime_that_this_repository_is_tested_with() -> None:
     assert _peers.pinned("onnxruntime").startswith("onnxruntime==")
     assert _peers.pinned("no-such-package") == "no-such-package"
