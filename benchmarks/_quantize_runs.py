@@ -35,6 +35,9 @@ RESNET50_RECIPE: dict[str, Any] = {
     "std": [0.229, 0.224, 0.225],
 }
 RESNET50_PICTURES = 128
+ZOO_BATCH = 1
+NOTHING_TO_QUANTIZE = (*_runs.NOTHING_TO_DO, "no layer that can be quantized", "nothing to quantize")
+"""What the product says of graphs in which there is nothing to do."""
 
 
 def main(task_path: str, result_path: str) -> None:
@@ -56,7 +59,12 @@ def calibration(task: Task) -> Facts:
 def compress(task: Task) -> Facts:
     """Let the product write a quantized model; `test` stands aside, so that all calibration inputs are used."""
     given, test, options = _sources(task)
-    options |= {"batch_size": BATCH[task["data"]], "seed": task["seed"], "threads": THREADS, **task["options"]}
+    options |= {
+        "batch_size": BATCH.get(task["data"], ZOO_BATCH),
+        "seed": task["seed"],
+        "threads": THREADS,
+        **task["options"],
+    }
     started = time.perf_counter()
     try:
         report = netsurgeon.compress(task["model"], given, test=test, output=task["output"], **options).report
@@ -98,7 +106,7 @@ def zoo(task: Task) -> Facts:
     step = {"model": str(dense), "output": str(small), "data": "zoo", "seed": 0, "options": {"quantize": "int8"}}
     facts = compress({**step, "given": f"random:{_runs.ZOO_SAMPLES}" if by_name else feeds})
     if facts.get("status") == "refused":
-        nothing = any(text in facts["error"] for text in _runs.NOTHING_TO_DO)
+        nothing = any(text in facts["error"] for text in NOTHING_TO_QUANTIZE)
         return {**facts, "status": "declined" if nothing else "refused"}
     before, after = (_models.quiet_session(str(path)).run(None, feeds[0]) for path in (dense, small))
     usable = all(

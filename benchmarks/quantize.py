@@ -30,16 +30,16 @@ def main() -> int:
     arguments = _arguments()
     take_two_cores()
     cases = [case for case in CASES if case.model in arguments.only and case.run in arguments.rows]
-    zoo = "zoo" in arguments.rows and "zoo" in arguments.only
+    graphs = _graphs(arguments) if "zoo" in arguments.rows else []
     if not arguments.render:
         for model in DATA:
             peers = arguments.peers if model in arguments.only else []
             _run_model(arguments, model, [case for case in cases if case.model == model], peers)
-        _run_zoo(arguments, zoo_names(arguments.shared) if zoo else [])
+        _run_zoo(arguments, graphs)
     render(arguments.results)
     rows = read_rows(arguments.results)
     missed = [f"{case.name}: {miss}" for case in cases for miss in misses(rows, case)]
-    missed += zoo_misses(rows, zoo_names(arguments.shared)) if zoo else []
+    missed += zoo_misses(rows, graphs)
     print("\n".join([f"{arguments.results / 'quantize.md'}", *(f"missed: {miss}" for miss in missed)]))
     return 1 if missed else 0
 
@@ -47,7 +47,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder with models, data and zoo")
-    parser.add_argument("--only", type=_words, help=f"any of {', '.join(DATA)}, zoo, or parts of these names")
+    parser.add_argument(
+        "--only", type=_words, help=f"any of {', '.join(DATA)}, zoo, zoo/<graph>, or parts of these names"
+    )
     parser.add_argument("--rows", type=_words, help=f"any of {', '.join(RUNS)}")
     parser.add_argument(
         "--peers",
@@ -66,10 +68,11 @@ def _arguments() -> argparse.Namespace:
     arguments.rows = arguments.rows or [run for run in RUNS if run != "peers"]
     if unknown := [word for word in arguments.rows if word not in RUNS]:
         parser.error(f"unknown rows: {', '.join(unknown)}; known: {', '.join(RUNS)}")
-    arguments.only = _matching(parser, arguments.only or [""], [*DATA, "zoo"])
+    names = [*DATA, "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
+    arguments.only = _matching(parser, arguments.only or [""], names)
     words = arguments.peers or ([""] if "peers" in arguments.rows else [])
-    names = _matching(parser, words, [peer.name for peer in PEERS])
-    arguments.peers = [peer for peer in PEERS if peer.name in names]
+    chosen_peers = _matching(parser, words, [peer.name for peer in PEERS])
+    arguments.peers = [peer for peer in PEERS if peer.name in chosen_peers]
     return arguments
 
 
@@ -133,6 +136,11 @@ def _measured(made: Row, step: dict[str, Any], output: Path) -> Row:
         return made
     figures = run_task({**step, "kind": "measure", "output": str(output)}, STEPS)
     return {**made, **figures, "versions": {**made.get("versions", {}), **figures.get("versions", {})}}
+
+
+def _graphs(arguments: argparse.Namespace) -> list[str]:
+    """The graphs of the zoo that were asked for: all, or some by name."""
+    return [name for name in zoo_names(arguments.shared) if {"zoo", f"zoo/{name}"} & set(arguments.only)]
 
 
 def _run_zoo(arguments: argparse.Namespace, names: list[str]) -> None:
