@@ -19,7 +19,7 @@ class Must:
     Attributes:
         top1: in percent, at least.
         agreement: answers equal to the dense model's, in percent, at least.
-        error: ‖quantized − dense‖² / ‖dense‖² of the outputs, at most.
+        error: mean square of quantized - dense over the variance of the dense outputs, at most.
         latency: quantized over dense at batch 1, at most.
         latency32: the same at batch 32.
         ratio: how many times smaller the file must be, at least.

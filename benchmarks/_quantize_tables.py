@@ -18,8 +18,9 @@ NOISE = 1.03
 PEER = "peer "
 LEGEND = (
     "Percent of the test split, which is read once, when a file is done; agreement: same answer as the dense model. "
-    "Logit error: ‖quantized - dense‖² / ‖dense‖² over all outputs, the square of the relative error in the report of "
-    "`compress`. Calibrated on at most 4,096 pictures of MNIST, 1,024 of CIFAR, 500 of ImageNet (128 for the shape of "
+    "Logit error: mean square of quantized - dense over the variance of the dense model's outputs, all samples and "
+    "classes together. "
+    "Calibrated on at most 4,096 pictures of MNIST, 1,024 of CIFAR, 500 of ImageNet (128 for the shape of "
     "ResNet-50), without labels; rows with `--max-drop` get labels, and guide their search by a part of them. Peers "
     "get the same pictures as arrays, each in an environment of its own with its defaults; the product adds mirror "
     "images but for MNIST. Latency: quantized over dense, one thread, in turn in one process, with the 95 % interval. "

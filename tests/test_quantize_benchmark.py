@@ -5,6 +5,7 @@ from typing import Any
 
 import _kernels
 import _peers
+import _quantize_runs
 import _quantize_tables
 import numpy as np
 import onnx
@@ -12,6 +13,9 @@ import onnx.parser
 import pytest
 from _quantize_cases import CASES, Must, shortfalls
 from onnx import numpy_helper
+
+from netsurgeon.pipeline.data import InputSpec, open_samples
+from netsurgeon.pipeline.runtime import Runtime
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]> quantized'
 ROW: dict[str, Any] = {
@@ -167,6 +171,16 @@ def test_a_batch_that_the_model_rules_out_is_not_held_against_it(tmp_path: Path)
 def test_a_graph_of_the_zoo_must_run_as_meant_and_no_slower_than_dense(change: dict[str, Any], miss: str) -> None:
     rows = {"row": ROW | {"model": "zoo/yunet"} | change}
     assert _quantize_tables.zoo_misses(rows, ["yunet"]) == ([f"yunet: {miss}"] if miss else [])
+
+
+def test_the_variance_that_errors_are_measured_against_is_that_of_all_samples_and_classes() -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,2] x) => (float[N,2] y) {y = Neg (x)}'
+    )
+    inputs = np.array([[1.0, 2.0], [3.0, 6.0], [5.0, 1.0]], np.float32)
+    samples = open_samples({"x": inputs}, (InputSpec("x", np.dtype(np.float32), (None, 2)),), batch_size=2)
+    factor = _quantize_runs.energy_over_variance(Runtime().session(model), samples)
+    assert factor == {"y": pytest.approx(np.square(inputs).mean() / inputs.var())}
 
 
 def test_a_package_that_does_not_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
