@@ -27,13 +27,19 @@ def take_two_cores() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
 
 
-def run_task(task: dict[str, Any]) -> Row:
-    """Run a task in a process of its own; what it found, or how it failed."""
+def run_task(task: dict[str, Any], script: str = "_runs.py", python: tuple[str, ...] = (sys.executable,)) -> Row:
+    """Run a task in a process of its own; what it found, or how it failed.
+
+    Args:
+        task: what the script is to do.
+        script: of this folder, called with the paths of the task and of the result.
+        python: the interpreter, with its options.
+    """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "task.json", Path(folder) / "result.json"
         given.write_text(json.dumps({**task, "folder": folder}), "utf-8")
-        command = [sys.executable, str(HERE / "_runs.py"), str(given), str(found)]
+        command = [*python, str(HERE / script), str(given), str(found)]
         try:
             process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         except subprocess.TimeoutExpired:
@@ -47,11 +53,11 @@ def run_task(task: dict[str, Any]) -> Row:
     return {"status": "BROKEN", "error": f"exit code {process.returncode} after {seconds:.0f} s: {lines[-1]}"}
 
 
-def run_zoo(kind: str, path: Path, inputs: dict[str, Any]) -> Row:
+def run_zoo(kind: str, path: Path, inputs: dict[str, Any], script: str = "_runs.py") -> Row:
     """Run a task on a graph of the zoo; the `light_*` ones get He weights first."""
     if not path.name.startswith("light_"):
-        return run_task({"kind": kind, "path": str(path), "inputs": inputs})
+        return run_task({"kind": kind, "path": str(path), "inputs": inputs}, script)
     with tempfile.TemporaryDirectory() as folder:
         target = f"{folder}/{path.name}"
         made = run_task({"kind": "he", "source": str(path), "target": target, "free_batch": False})
-        return run_task({"kind": kind, "path": target, "inputs": inputs}) if made["status"] == "ok" else made
+        return run_task({"kind": kind, "path": target, "inputs": inputs}, script) if made["status"] == "ok" else made

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,13 @@ Facts = dict[str, Any]
 
 def main(task_path: str, result_path: str) -> None:
     """Run a task and write its facts."""
-    task: Task = json.loads(Path(task_path).read_text("utf-8"))
     kinds = {"he": he_weights, "accuracy": accuracy, "scale": scale, "zoo": zoo, "trim": trim, "trim_zoo": trim_zoo}
-    kinds["goals"] = goals
+    write_facts({**kinds, "goals": goals}, task_path, result_path)
+
+
+def write_facts(kinds: Mapping[str, Callable[[Task], Facts]], task_path: str, result_path: str) -> None:
+    """Run a task by what is known of its kind, and write what it found, or how it failed."""
+    task: Task = json.loads(Path(task_path).read_text("utf-8"))
     try:
         facts = {"status": "ok", **kinds[task["kind"]](task)}
     except netsurgeon.NetsurgeonError as error:
@@ -88,7 +92,7 @@ def goals(task: Task) -> Facts:
     shared, small = Path(task["shared"]), Path(task["folder"]) / "small.onnx"
     model = shared / "models" / f"{task['model']}.onnx"
     options: dict[str, Any] = {"batch_size": BATCH[task["data"]], "seed": task["seed"], "threads": task["threads"]}
-    calibration, test, more = _labelled(shared, model, task)
+    calibration, test, more = labelled(shared, model, task)
     started, busy = time.perf_counter(), time.process_time()
     report = netsurgeon.compress(
         model, calibration, test=test, output=small, **{**options, **more, **task["goals"]}
@@ -114,12 +118,12 @@ def goals(task: Task) -> Facts:
     }
 
 
-def _labelled(shared: Path, model: Path, task: Task) -> tuple[Any, Any, dict[str, Any]]:
+def labelled(shared: Path, model: Path, task: Task) -> tuple[Any, Any, dict[str, Any]]:
     """Calibration inputs with labels, the test split, and how pictures become inputs."""
     recipe = json.loads((shared / "models" / "manifest.json").read_text("utf-8"))[task["model"]]
     if task["data"] == "mnist":
-        return *_mnist(shared, model, recipe["scale"], task["seed"], task["limit"]), {}
-    calibration, test, pictures = _pictures(shared, task["data"], recipe)
+        return *mnist(shared, model, recipe["scale"], task["seed"], task["limit"]), {}
+    calibration, test, pictures = calibration_pictures(shared, task["data"], recipe)
     return calibration, test, {**pictures, "limit": task["limit"]}
 
 
@@ -148,10 +152,10 @@ def _compress(task: Task, output: Path, **goal: Any) -> Facts:
     calibration: Any
     test: Any
     if data == "mnist":
-        calibration, test = _mnist(shared, model, recipe["scale"], task["seed"])
+        calibration, test = mnist(shared, model, recipe["scale"], task["seed"])
         del calibration["labels"]
     else:
-        calibration, test, pictures = _pictures(shared, data, recipe)
+        calibration, test, pictures = calibration_pictures(shared, data, recipe)
         options |= pictures
     started = time.perf_counter()
     report = netsurgeon.compress(model, calibration, test=test, output=output, **options).report
@@ -167,7 +171,7 @@ def _compress(task: Task, output: Path, **goal: Any) -> Facts:
     }
 
 
-def _mnist(
+def mnist(
     shared: Path, model: Path, scale: float, seed: int, count: int = CALIBRATION["mnist"]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Training pictures drawn with the seed, and the test split, both with labels."""
@@ -184,7 +188,7 @@ def _mnist(
         return given, {name: inputs(test["x"]), "labels": test["y"].astype(np.int64)}
 
 
-def _pictures(shared: Path, data: str, recipe: dict[str, Any]) -> tuple[Path, Path, dict[str, Any]]:
+def calibration_pictures(shared: Path, data: str, recipe: dict[str, Any]) -> tuple[Path, Path, dict[str, Any]]:
     """Calibration pictures, test pictures, and the options that make inputs of them; labels only count in the test."""
     folder = shared / "data" / data
     pictures = dataclasses.replace(picture_options(recipe), mirror=True)
@@ -245,7 +249,7 @@ def zoo(task: Task) -> Facts:
 def trim_zoo(task: Task) -> Facts:
     """Inspect and trim a graph, and run what came out."""
     facts = _zoo(task, trim="up-to:0.5", round_to=1)
-    feed = _feeds(task["inputs"])[0]
+    feed = random_feeds(task["inputs"])[0]
     return {"products": [_multiplied(path, feed) for path in (task["path"], f"{task['folder']}/small.onnx")], **facts}
 
 
@@ -274,8 +278,8 @@ def _zoo(task: Task, **goal: Any) -> Facts:
         "inspected": len(found.layers),
         "declined": _reasons((each.operator, each.reason) for each in found.declined),
     }
-    feeds = _feeds(task["inputs"])
-    by_name = _is_static(path, task["inputs"])
+    feeds = random_feeds(task["inputs"])
+    by_name = is_static(path, task["inputs"])
     started = time.perf_counter()
     try:
         report = netsurgeon.compress(path, f"random:{ZOO_SAMPLES}" if by_name else feeds, output=output, **goal).report
@@ -322,7 +326,7 @@ def _frozen(frozen: Iterable[Any]) -> list[list[Any]]:
     return [[count, *each] for each, count in sizes.most_common()]
 
 
-def _feeds(inputs: dict[str, Any]) -> list[dict[str, Any]]:
+def random_feeds(inputs: dict[str, Any]) -> list[dict[str, Any]]:
     """Seeded random feeds; inputs with a fixed value get that."""
     rng = np.random.default_rng(0)
     return [{name: _random(spec, rng) for name, spec in inputs.items()} for _ in range(ZOO_SAMPLES)]
@@ -337,7 +341,7 @@ def _random(spec: dict[str, Any], rng: np.random.Generator) -> Any:
     return rng.integers(0, 256, spec["shape"]).astype(dtype)
 
 
-def _is_static(path: str, inputs: dict[str, Any]) -> bool:
+def is_static(path: str, inputs: dict[str, Any]) -> bool:
     """Whether random inputs can be asked for by name: floats, no fixed values, no dynamic axis but the batch."""
     graph = onnx.load(path, load_external_data=False).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in graph.input if value.name in inputs}

@@ -1,0 +1,216 @@
+"""The rows of `quantize.py`, kept as JSON and shown as Markdown beside what they must reach."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from _kernels import conversions, float_layers, integer_layers
+from _peers import PEERS
+from _process import Row
+from _quantize_cases import CASES, DATA, RESNET50, Case, Must, shortfalls
+from _tables import table, write
+
+NOISE = 1.03
+"""How much slower than dense the interval of a graph of the zoo may lie."""
+PEER = "peer "
+LEGEND = (
+    "Percent of the test split, which is read once, when a file is done; agreement: same answer as the dense model. "
+    "Logit error: mean square of quantized - dense over the variance of the dense model's outputs, all samples and "
+    "classes together. "
+    "Calibrated on at most 4,096 pictures of MNIST, 1,024 of CIFAR, 500 of ImageNet (128 for the shape of "
+    "ResNet-50), without labels; rows with `--max-drop` get labels, and guide their search by a part of them. Peers "
+    "get the same pictures as arrays, each in an environment of its own with its defaults; the product adds mirror "
+    "images but for MNIST. Latency: quantized over dense, one thread, in turn in one process, with the 95 % interval. "
+    "Layers in integers: counted in the graph that ONNX Runtime runs once it has optimised the file, of those that the "
+    "file means to run so; layers left in floats, and steps between the two, beside them. Seconds (the product: the "
+    "whole command on one thread, test split and all; peers: their quantizer) and peak memory (resident) on a machine "
+    "that other programs used, too. A file's goal is for processors with VNNI; `portable` runs on all and may have 1.5 "
+    "times the error and half a point less agreement. With more than one seed: medians, latency of the first."
+)
+TITLES = (
+    "run", "top-1", "agreement", "logit error", "latency batch 1", "latency batch 32", "file ÷", "layers in integers",
+    "in floats", "Q/DQ", "seconds", "peak MiB", "reached",
+)  # fmt: skip
+
+
+def read_rows(folder: Path) -> dict[str, Row]:
+    """The rows kept so far, by model, run and seed."""
+    path = folder / "quantize.json"
+    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return rows
+
+
+def keep_row(folder: Path, row: Row) -> None:
+    """Put a row in the place of an older one of the same run, and show all anew."""
+    rows = read_rows(folder)
+    rows[f"{row['model']}/{row['run']}/{row['seed']}"] = row
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({key: rows[key] for key in sorted(rows)}, indent=1, ensure_ascii=False)
+    write(folder / "quantize.json", text + "\n")
+    render(folder)
+
+
+def render(folder: Path) -> None:
+    """Write quantize.md from the rows kept."""
+    rows = list(read_rows(folder).values())
+    parts = ["# Quantization of real models", LEGEND, _machines(rows), *(_model(rows, model) for model in DATA)]
+    write(folder / "quantize.md", "\n\n".join(part for part in [*parts, _zoo(rows)] if part) + "\n")
+
+
+def misses(rows: dict[str, Row], case: Case) -> list[str]:
+    """What a row of the product falls short of; a run that failed misses everything."""
+    same = _of(list(rows.values()), case.model, case.what)
+    failed = [str(row["error"]) for row in same if row["status"] != "ok"]
+    if failed or not same:
+        return failed[:1] or ["not run"]
+    return list(shortfalls(figures(same), _owed(case.must, same)).values())
+
+
+def zoo_misses(rows: dict[str, Row], names: Sequence[str]) -> list[str]:
+    """What the zoo falls short of."""
+    found = {name: next(iter(_of(list(rows.values()), f"zoo/{name}", "int8")), None) for name in names}
+    return [f"{name}: {miss}" for name, row in found.items() if (miss := _graph_miss(row))]
+
+
+def figures(rows: list[Row]) -> dict[str, float | None]:
+    """What is compared with goals: medians over the seeds, and times and size of the first."""
+    told: dict[str, float | None] = {}
+    for name in ("top1", "agreement", "error"):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        told[name] = statistics.median(values) if values else None
+    if rows[0]["model"] == RESNET50:
+        told["top1"] = None
+    by_batch = {timing["batch"]: timing["ratio"] for timing in rows[0]["latency"]}
+    return told | {"latency": by_batch.get(1), "latency32": by_batch.get(32), "ratio": rows[0]["ratio"]}
+
+
+def _owed(must: Must, rows: list[Row]) -> Must:
+    """Without what cannot be measured: a batch that the model's own rules out."""
+    fixed = any("skipped" in note for note in rows[0]["notes"])
+    return Must(must.top1, must.agreement, must.error, must.latency, None, must.ratio) if fixed else must
+
+
+def _of(rows: list[Row], model: str, run: str) -> list[Row]:
+    return sorted((row for row in rows if (row["model"], row["run"]) == (model, run)), key=lambda row: row["seed"])
+
+
+def _machines(rows: list[Row]) -> str:
+    """Where the rows come from."""
+    measured = [row for row in rows if "machine" in row]
+    machines = sorted({row["machine"] for row in measured})
+    versions = sorted({row["versions"]["onnxruntime"] for row in measured})
+    return f"Measured in ONNX Runtime {', '.join(versions)} on {'; '.join(machines)}." if measured else ""
+
+
+def _model(rows: list[Row], model: str) -> str:
+    """The table of one model: what it is, what the product makes of it, and what others do."""
+    lines = [_line(case.what, _of(rows, model, case.what), case.must) for case in CASES if case.model == model]
+    lines += [_line(peer.name, _of(rows, model, PEER + peer.name), Must()) for peer in PEERS]
+    lines = [line for line in lines if line]
+    if not lines:
+        return ""
+    done = next((row for row in rows if row["model"] == model and row["status"] == "ok"), None)
+    dense = f"{done['bytes_dense']:,} bytes" if done else "not measured"
+    if done and model != RESNET50:
+        dense = f"top-1 {done['top1_dense']:.2f} of {done['test_samples']:,}, {dense}"
+    return f"## {model}\n\nDense: {dense}.\n\n{table(TITLES, lines)}"
+
+
+def _line(name: str, rows: list[Row], must: Must) -> list[str]:
+    """One run; empty where it has not been made."""
+    if not rows:
+        return []
+    failed = next((row for row in rows if row["status"] != "ok"), None)
+    if failed:
+        reason = " ".join(str(failed["error"]).split()).replace("|", "\\|")
+        return [name, *[""] * (len(TITLES) - 2), f"{failed['status']}: {reason[:240]}"]
+    found, owed = figures(rows), _owed(must, rows)
+    missed = shortfalls(found, owed)
+    seeds = f" ({len(rows)} seeds)" if len(rows) > 1 else ""
+    row = rows[0]
+    counts = row["kernels"]
+    return [
+        name + seeds,
+        _cell(found["top1"], ".2f", "≥", owed.top1),
+        _cell(found["agreement"], ".2f", "≥", owed.agreement),
+        _cell(found["error"], ".2g", "≤", owed.error),
+        _time(row, 1, owed.latency, must.stretch),
+        _time(row, 32, owed.latency32, None),
+        _cell(found["ratio"], ".2f", "≥", owed.ratio),
+        f"{integer_layers(counts)} of {row['intended']}",
+        str(float_layers(counts)),
+        str(conversions(counts)),
+        f"{statistics.median(each['seconds'] for each in rows):.0f}",
+        f"{max(each['peak_bytes'] for each in rows) / 2**20:.0f}",
+        ("short" if missed else "yes") if owed != Must() else "",
+    ]
+
+
+def _cell(figure: float | None, style: str, sign: str, bound: float | None) -> str:
+    """A figure, and whether it is good enough."""
+    if figure is None:
+        return ""
+    text = format(figure, style)
+    return text if bound is None else f"{text} ({sign} {bound:.3g} {_verdict(figure, sign, bound)})"
+
+
+def _verdict(figure: float, sign: str, bound: float) -> str:
+    return "ok" if (figure >= bound - 1e-9 if sign == "≥" else figure <= bound + 1e-9) else "short"
+
+
+def _time(row: Row, batch: int, bound: float | None, stretch: float | None) -> str:
+    """Quantized over dense, its interval, and whether it is good enough."""
+    timing = next((timing for timing in row["latency"] if timing["batch"] == batch), None)
+    if timing is None:
+        return ""
+    text = f"{timing['ratio']:.2f}, {timing['interval'][0]:.2f} to {timing['interval'][1]:.2f}"
+    text += f" (≤ {bound:.3g} {_verdict(timing['ratio'], '≤', bound)})" if bound is not None else ""
+    return text + (f" (stretch {stretch:.3g} {_verdict(timing['ratio'], '≤', stretch)})" if stretch else "")
+
+
+def _zoo(rows: list[Row]) -> str:
+    """The graphs of the zoo."""
+    graphs = [row for row in rows if row["model"].startswith("zoo/")]
+    if not graphs:
+        return ""
+    words = (
+        "int8 for the default target, 16 random inputs, `light_*` with He weights. Every graph has to run, no slower "
+        f"than dense beyond noise (the interval reaches down to {NOISE:g}), and what its file means to run in integers "
+        f"has to. {sum(not _graph_miss(row) for row in graphs)} of {len(graphs)} do."
+    )
+    titles = ("graph", "status", "latency", "file ÷", "layers in integers", "in floats", "Q/DQ", "seconds", "why not")
+    return f"## Zoo\n\n{words}\n\n{table(titles, [_zoo_line(row) for row in graphs])}"
+
+
+def _zoo_line(row: Row) -> list[str]:
+    name, miss = row["model"].removeprefix("zoo/"), _graph_miss(row)
+    reason = " ".join((miss or str(row.get("error", ""))).split()).replace("|", "\\|")[:240]
+    if row["status"] != "ok":
+        return [name, row["status"], *[""] * 6, reason]
+    (timing, *_), counts = row["latency"], row["kernels"]
+    return [
+        name,
+        row["status"],
+        f"{timing['ratio']:.2f}, {timing['interval'][0]:.2f} to {timing['interval'][1]:.2f}",
+        f"{row['ratio']:.2f}",
+        f"{integer_layers(counts)} of {row['intended']}",
+        str(float_layers(counts)),
+        str(conversions(counts)),
+        f"{row['seconds']:.0f}",
+        reason,
+    ]
+
+
+def _graph_miss(row: Row | None) -> str:
+    """What a graph of the zoo falls short of; one in which there is nothing to quantize is not amiss."""
+    if row is None:
+        return "not run"
+    if row["status"] != "ok":
+        return "" if row["status"] == "declined" else str(row["error"])
+    if row["latency"][0]["interval"][0] > NOISE:
+        return f"{row['latency'][0]['ratio']:.2f} times the time of dense"
+    fused = integer_layers(row["kernels"])
+    return "" if fused >= row["intended"] else f"{fused} layers run in integers, {row['intended']} are meant to"
