@@ -57,9 +57,19 @@ def is_constant(value: ir.Value | None) -> bool:
     return value is not None and value.is_initializer() and value.const_value is not None and not value.is_graph_input()
 
 
-def set_initializer(node: ir.Node, index: int, array: npt.NDArray[np.generic], name: str) -> None:
-    """Make input `index` of `node` the constant `array`; a shared initializer is cloned first, never changed."""
-    graph = node.graph
+def set_initializer(
+    node: ir.Node, index: int, array: npt.NDArray[np.generic], name: str, graph: ir.Graph | None = None
+) -> None:
+    """Make input `index` of `node` the constant `array`; a shared initializer is cloned first, never changed.
+
+    Args:
+        node: whose input it becomes.
+        index: of the input.
+        array: its value.
+        name: of a new initializer, where it needs one; lengthened where it is taken.
+        graph: that a new initializer belongs to, one around the node's; None = the node's own.
+    """
+    graph = graph or node.graph
     if not isinstance(graph, ir.Graph):
         raise ValueError(f"node {node.name!r} is not in a graph")
     current_input = optional_input(node, index)

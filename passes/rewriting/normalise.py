@@ -1,7 +1,8 @@
 """The normal form that surgery works on; onnx_ir and onnxscript do nearly all of it.
 
-Functions inlined, constants and constant-foldable weights as initializers, BatchNormalization
-folded into the Conv or Gemm before it, every node named. Nodes that survive keep their names.
+Functions inlined, constants and constant-foldable weights as initializers, branches that are decided beforehand
+in line, BatchNormalization folded into the Conv or Gemm before it, every node named. Nodes that survive keep their
+names.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from onnxscript.rewriter.rules.common import (
 )
 
 from netsurgeon.passes.graph import set_initializer, tensor
+from netsurgeon.passes.rewriting.branches import InlineDecidedBranches, LiftBodyWeights
 
 FOLDED_BYTES = 2**31 - 1
 _WEIGHT_INPUTS = {
@@ -29,6 +31,7 @@ _WEIGHT_INPUTS = {
     "BatchNormalization": (1, 2, 3, 4),
     "Pad": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
+    "If": (0,),
 }
 _RULES = (fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule, fuse_batchnorm_into_gemm_rule)
 _FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
@@ -44,6 +47,9 @@ def normal_form() -> ir.passes.PassBase:
         common.RemoveInitializersFromInputsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         FoldWeights(),
+        InlineDecidedBranches(),
+        FoldWeights(),  # of the branches that are in line now
+        LiftBodyWeights(),
         OwnParameters(),
         FoldBatchNormalization(),
         common.RemoveUnusedNodesPass(),
@@ -81,16 +87,17 @@ def _without_history(node: ir.Node) -> ir.Node:
 def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:
     """Nodes with constant inputs only, from which a layer's weight is computed."""
     constant: set[ir.Node] = set()
-    for node in graph:
+    for node in graph.all_nodes():
         if node.op_type in _KEPT_QUANTISED or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
             continue
         if node.op_type.startswith("Random") or node.op_type in ("Multinomial", "Bernoulli"):
             continue
-        if all(v is None or v.const_value is not None or v.producer() in constant for v in node.inputs):
+        constants = (v is None or v.const_value is not None or v.producer() in constant for v in node.inputs)
+        if _is_fixed_shape(node) or all(constants):
             constant.add(node)
     # Only what a weight hangs on is folded: folding all constants would blow small files up, a ConstantOfShape say.
     ancestors: set[ir.Node] = set()
-    for node in graph:
+    for node in graph.all_nodes():
         for index in _WEIGHT_INPUTS.get(node.op_type, ()):
             value = node.inputs[index] if index < len(node.inputs) else None
             stack = [value.producer()] if value is not None and node not in constant else []
@@ -100,6 +107,12 @@ def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:
                     ancestors.add(producer)
                     stack.extend(v.producer() for v in producer.inputs if v is not None)
     return ancestors
+
+
+def _is_fixed_shape(node: ir.Node) -> bool:
+    """Whether it reads the shape of a model's input that has no free axis; shapes noted further in may be wrong."""
+    value = node.inputs[0] if node.op_type == "Shape" and not node.domain else None
+    return value is not None and value.is_graph_input() and value.shape is not None and value.shape.is_static()
 
 
 class OwnParameters(ir.passes.InPlacePass):
