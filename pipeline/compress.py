@@ -157,7 +157,7 @@ class _Run:
         self.progress("opening", 0, 1)
         runtime = self.options.runtime()
         load_metric(self.options.metric)
-        source = open_model(model, runtime)
+        source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)
         with attribute_to_inputs(source.original, runtime, *inputs.all):

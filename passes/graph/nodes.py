@@ -57,6 +57,20 @@ def is_constant(value: ir.Value | None) -> bool:
     return value is not None and value.is_initializer() and value.const_value is not None and not value.is_graph_input()
 
 
+def is_generated(value: ir.Value | None) -> bool:
+    """Whether a ConstantOfShape makes the value, and nothing of it is stored but integers, such as shapes."""
+    waiting, has_generator = [value], False
+    while waiting:
+        part = waiting.pop()
+        producer = None if part is None else part.producer()
+        if producer is not None:
+            has_generator |= producer.op_type == "ConstantOfShape" and not producer.domain
+            waiting.extend(producer.inputs)
+        elif part is not None and (part.const_value is None or part.const_value.dtype in FLOATS):
+            return False
+    return has_generator
+
+
 def set_initializer(
     node: ir.Node, index: int, array: npt.NDArray[np.generic], name: str, graph: ir.Graph | None = None
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import FLOATS, bodies, is_constant, label, present, tensor, traits_of
+from netsurgeon.passes.graph import FLOATS, bodies, is_constant, is_generated, label, present, tensor, traits_of
 from netsurgeon.passes.layers.geometry import Geometry
 from netsurgeon.passes.layers.layer import Layer
 
@@ -150,6 +150,8 @@ def _weight_problem(node: ir.Node, index: int) -> str | None:
     value = node.inputs[index]
     if _quantised(value) is not None:
         return "its weight is a quantised constant (DequantizeLinear), which is not pruned"
+    if is_generated(value):
+        return "its weight is made by ConstantOfShape, of values that are alike: stored it would make the file larger"
     if value is None or not value.is_initializer() or value.const_value is None:
         return "its weight is computed while the model runs"
     if value.is_graph_input():
@@ -211,7 +213,7 @@ def _weight_side(node: ir.Node) -> int | str | None:
 
 def _comes_from_constants(value: ir.Value | None) -> bool:
     """Whether the value is a constant that can be overridden, a quantised one, or one node behind constants."""
-    if _quantised(value) is not None:
+    if _quantised(value) is not None or is_generated(value):
         return True
     if value is None or value.producer() is None:
         return value is not None and value.is_initializer()
