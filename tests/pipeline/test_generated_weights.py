@@ -57,7 +57,7 @@ def test_a_generated_weight_whose_layer_is_named_is_pruned() -> None:
 
 
 def test_a_model_of_generated_weights_alone_has_no_layer_that_can_be_pruned() -> None:
-    with pytest.raises(InputError, match="the model has no layer that can be pruned .*made by ConstantOfShape"):
+    with pytest.raises(InputError, match=r"the model has no layer that can be pruned .*made by ConstantOfShape"):
         netsurgeon.compress(generated(first_is_stored=False), random(64, 32), sparsity=0.5)
 
 
