@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 import netsurgeon
 from netsurgeon.passes.solvers import FactorizationError
-from netsurgeon.pipeline.calibration import Calibration, select
+from netsurgeon.pipeline.calibration import Calibration, select, unobserved_layers
 from netsurgeon.pipeline.compression import (
     STEPS,
     AppliedPlan,
@@ -31,7 +31,7 @@ from netsurgeon.pipeline.compression import (
 )
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
-from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder, file_digest, source_digest
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
@@ -159,7 +159,7 @@ class _Run:
         self.progress("opening", 0, 1)
         runtime = self.options.runtime()
         load_metric(self.options.metric)
-        source = open_model(model, runtime)
+        source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)
         with attribute_to_inputs(source.original, runtime, *inputs.all):
@@ -278,7 +278,7 @@ class _Run:
         """What the steps share, after their names and options were checked."""
         context = StepContext(
             dense=source.model,
-            selection=select(source.model, self.options),
+            selection=select(source.model, self.options, unobserved_layers(source.model, inputs.calibration, runtime)),
             calibration=Calibration(inputs.calibration, runtime, self.options.seed),
             options=self.options,
             step_options=self.step_options,
@@ -370,18 +370,19 @@ class _Run:
             return []
         measured = []
         for fold in inputs.halves:
-            half = StepContext(
-                dense=context.dense,
-                selection=select(context.dense, self.options),
-                calibration=dataclasses.replace(context.calibration, samples=fold.corrected),
-                options=self.options,
-                step_options=self.step_options,
-                progress=self.progress,
-                timer=context.timer,
-            )
+            unobserved = unobserved_layers(context.dense, fold.corrected, context.calibration.runtime)
             try:
+                half = StepContext(
+                    dense=context.dense,
+                    selection=select(context.dense, self.options, unobserved),
+                    calibration=dataclasses.replace(context.calibration, samples=fold.corrected),
+                    options=self.options,
+                    step_options=self.step_options,
+                    progress=self.progress,
+                    timer=context.timer,
+                )
                 model = apply_plan(self.steps, half).model
-            except CheckFailedError as error:
+            except (CheckFailedError, InputError) as error:  # a half may show nothing of the only layers in bodies
                 logger.info("half of the inputs is too little to measure by: %s", error)
                 return []
             measured.append((context.calibration.runtime.session(model), fold.guide))

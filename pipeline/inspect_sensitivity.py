@@ -9,7 +9,7 @@ from typing import Unpack
 import numpy as np
 
 from netsurgeon.passes.solvers import FactorizationError
-from netsurgeon.pipeline.calibration import Calibration, select
+from netsurgeon.pipeline.calibration import Calibration, select, unobserved_layers
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import ModelLike, open_model, verified
@@ -81,7 +81,7 @@ def inspect_sensitivity(
     samples = open_by_options(source, data, settings, settings.limit)
     with attribute_to_inputs(source.original, runtime, samples):
         source = verified(source, next(samples.batches()), runtime)
-        selection = select(source.model, settings)
+        selection = select(source.model, settings, unobserved_layers(source.model, samples, runtime))
         calibration = Calibration(samples, runtime, settings.seed)
         try:
             costs = measure_costs(source.model, selection, calibration, progress or _silent, 1.0 - SPARSITIES[0])

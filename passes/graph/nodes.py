@@ -60,9 +60,33 @@ def is_constant(value: ir.Value | None) -> bool:
     return value is not None and value.is_initializer() and value.const_value is not None and not value.is_graph_input()
 
 
-def set_initializer(node: ir.Node, index: int, array: npt.NDArray[np.generic], name: str) -> None:
-    """Make input `index` of `node` the constant `array`; a shared initializer is cloned first, never changed."""
-    graph = node.graph
+def is_generated(value: ir.Value | None) -> bool:
+    """Whether a ConstantOfShape makes the value, and nothing of it is stored but integers, such as shapes."""
+    waiting, has_generator = [value], False
+    while waiting:
+        part = waiting.pop()
+        producer = None if part is None else part.producer()
+        if producer is not None:
+            has_generator |= producer.op_type == "ConstantOfShape" and not producer.domain
+            waiting.extend(producer.inputs)
+        elif part is not None and (part.const_value is None or part.const_value.dtype in FLOATS):
+            return False
+    return has_generator
+
+
+def set_initializer(
+    node: ir.Node, index: int, array: npt.NDArray[np.generic], name: str, graph: ir.Graph | None = None
+) -> None:
+    """Make input `index` of `node` the constant `array`; a shared initializer is cloned first, never changed.
+
+    Args:
+        node: whose input it becomes.
+        index: of the input.
+        array: its value.
+        name: of a new initializer, where it needs one; lengthened where it is taken.
+        graph: that a new initializer belongs to, one around the node's; None = the node's own.
+    """
+    graph = graph or node.graph
     if not isinstance(graph, ir.Graph):
         raise ValueError(f"node {node.name!r} is not in a graph")
     current_input = optional_input(node, index)

@@ -1,6 +1,7 @@
 """Layers with a weight matrix: find them in a graph, and read and write their weights."""
 
-from netsurgeon.passes.layers.layer import Layer, own_biases
+from netsurgeon.passes.layers.exposed import expose
+from netsurgeon.passes.layers.layer import Layer, exposed_name, own_biases
 from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
 
@@ -9,6 +10,8 @@ __all__ = [
     "Declined",
     "Layer",
     "PooledMap",
+    "expose",
+    "exposed_name",
     "find_layers",
     "own_biases",
     "ridge_of",

@@ -38,6 +38,7 @@ class Layer:
         blocks: column blocks each group is cut into (1 unless the layer is very wide).
         adder: the Add node behind a MatMul that carries its bias, if any.
         kernel_size: columns that belong to one input channel.
+        host: the If or Loop in one of whose bodies the node lies; None = it lies in the graph itself.
     """
 
     node: ir.Node
@@ -50,6 +51,7 @@ class Layer:
     blocks: int = 1
     bias_add: ir.Node | None = None
     kernel_size: int = 1
+    host: ir.Node | None = None
 
     @property
     def name(self) -> str:
@@ -70,6 +72,11 @@ class Layer:
     def input(self) -> ir.Value:
         """The activation that enters the layer."""
         return present(self.node.inputs[self.data_index])
+
+    @property
+    def input_name(self) -> str:
+        """Under which name a run shows the activation that enters the layer."""
+        return self.input.name or "" if self.host is None else exposed_name(self.node)
 
     @property
     def size(self) -> int:
@@ -129,26 +136,36 @@ class Layer:
         """Rows of the layer's input as a new float32 array (groups x blocks, samples, columns / blocks).
 
         Args:
-            x: a batch of the layer's input, with the shape the graph gives it.
+            x: a batch of the layer's input, with the shape the graph gives it. Of a layer in a body, what its host
+                shows of it: one after the other for the iterations of a Loop, nothing for a branch that is not taken.
             limit: keep at most this many rows, drawn by `rng`, in order.
             rng: draws the rows; the same state draws the same rows for an input of the same shape.
 
         Raises:
             ValueError: there is a limit, but no `rng`.
         """
+        parts = self.groups * self.blocks
+        if self.host is not None and x.size == 0:
+            return np.zeros((parts, 0, self.columns // self.blocks), np.float32)
+        x = self._over_iterations(x)
         rows = self._patch_rows(x, limit, rng) if self.geometry else self._matrix_rows(x, limit, rng)
         axis = rows.ndim - 1 - (len(self.geometry.kernel) if self.geometry else 0)
-        parts = self.groups * self.blocks
         shape = (*rows.shape[:axis], parts, rows.shape[axis] // parts, *rows.shape[axis + 1 :])
         stack = np.array(np.moveaxis(rows.reshape(shape), axis, 0), dtype=np.float32, order="C")
         return stack.reshape(parts, -1, self.columns // self.blocks)
+
+    def _over_iterations(self, x: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Samples of all iterations of a Loop as one batch; a matrix may have further axes in front as it is."""
+        if self.host is None or self.host.op_type != "Loop" or self.geometry is None:
+            return x
+        return x.reshape(-1, *x.shape[2:])
 
     @property
     def branch(self) -> ir.Value | None:
         """What is added to the layer's output, if nothing else uses that output: the other branch of a residual sum."""
         output = (self.bias_add or self.node).outputs[0]
         uses = list(output.uses())
-        if self.blocks > 1 or len(uses) != 1 or output.is_graph_output():
+        if self.host is not None or self.blocks > 1 or len(uses) != 1 or output.is_graph_output():
             return None
         node = uses[0].node
         others = [value for value in node.inputs if value is not output and value is not None]
@@ -176,8 +193,9 @@ class Layer:
 
     def positions(self, x: npt.NDArray[np.generic]) -> int:
         """How many rows `samples` finds in x without a limit."""
-        if self.geometry is None:
+        if self.geometry is None or x.size == 0:
             return int(x.size) // self.columns
+        x = self._over_iterations(x)
         rank = len(self.geometry.kernel)
         return int(x.shape[0]) * math.prod(self.geometry.patches(x[:1, :1]).shape[2 : 2 + rank])
 
@@ -250,11 +268,22 @@ class Layer:
         delta = (shift / beta).reshape(old.shape if node is self.bias_add else (-1,))
         new = (old.astype(np.float64) + delta).astype(old.dtype)
         name = value.name if value is not None and value.name else f"{self.weight.name}_bias"
-        set_initializer(node, index, new, name)
+        set_initializer(node, index, new, name, self._home)
 
     def write(self, matrix: Array) -> None:
         """Replace the weight by `matrix` (shape of `matrix()`), rounded to the weight's own type."""
-        set_initializer(self.node, self.weight_index, self.stored(matrix), self.weight.name or "weight")
+        set_initializer(self.node, self.weight_index, self.stored(matrix), self.weight.name or "weight", self._home)
+
+    @property
+    def _home(self) -> ir.Graph | None:
+        """Where its constants belong: those of a body, too, lie in the graph, where every pass looks for them."""
+        graph = None if self.host is None else self.host.graph
+        return graph if isinstance(graph, ir.Graph) else None
+
+
+def exposed_name(node: ir.Node) -> str:
+    """Name of the output by which the host of a layer in a body shows what enters the layer."""
+    return f"input of {label(node)}"
 
 
 def own_biases(layers: Iterable[Layer]) -> list[str]:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import FLOATS, bodies, is_constant, label, present, tensor, traits_of
+from netsurgeon.passes.graph import FLOATS, bodies, is_constant, is_generated, label, present, tensor, traits_of
 from netsurgeon.passes.layers.geometry import Geometry
 from netsurgeon.passes.layers.layer import Layer
 
+HOSTS = ("If", "Loop")
+"""Operators in whose bodies layers are pruned."""
 MAX_COLUMNS = 6144
 """Wider layers are solved in column blocks of whole channels (a block-diagonal Hessian)."""
 
@@ -53,7 +55,10 @@ class Declined:
 
 
 def find_layers(graph: ir.Graph) -> tuple[list[Layer], list[Declined]]:
-    """Every layer that can be pruned, in graph order, and every other node that holds weights, with its reason."""
+    """Every layer that can be pruned, in graph order, and every other node that holds weights, with its reason.
+
+    Layers in a body of an If or Loop of the graph are among them, those in bodies further in are not.
+    """
     layers: list[Layer] = []
     declined: list[Declined] = []
     for node in graph:
@@ -62,18 +67,49 @@ def find_layers(graph: ir.Graph) -> tuple[list[Layer], list[Declined]]:
             layers.append(view)
         elif view is not None:
             declined.append(Declined(label(node), node.op_type, view, _weights_of(node)))
-        declined.extend(_inside(node))
+        for inner in _inside(node):
+            if isinstance(inner, Layer):
+                layers.append(inner)
+            else:
+                declined.append(inner)
     return layers, declined
 
 
-def _inside(node: ir.Node) -> Iterator[Declined]:
+def _inside(host: ir.Node) -> Iterator[Layer | Declined]:
+    """Layers and others with weights in the bodies of a node of the graph."""
+    for body in bodies(host):
+        for node in body:
+            size = _weights_of(node)
+            if size and (node.op_type in LAYER_OPERATORS or node.op_type in _DECLINED_OPERATORS):
+                view = _view(node)
+                reason = _body_problem(view, host) if isinstance(view, Layer) else view
+                if isinstance(view, Layer) and reason is None:
+                    yield dataclasses.replace(view, host=host)
+                elif reason is not None:
+                    yield Declined(label(node), node.op_type, reason, size)
+            yield from _deeper(node)
+
+
+def _body_problem(layer: Layer, host: ir.Node) -> str | None:
+    """Why a layer in a body cannot be measured there, or pruned; None where it can."""
+    if host.domain or host.op_type not in HOSTS:
+        return f"it lies inside a body of {host.op_type} {label(host)!r}"
+    if layer.weight.graph is not host.graph:
+        return f"its weight is stored inside a body of {host.op_type} {label(host)!r}"
+    if host.op_type == "Loop" and layer.weight_index < layer.data_index:
+        return f"its weight is the first operand, inside a body of Loop {label(host)!r}"
+    return None
+
+
+def _deeper(node: ir.Node) -> Iterator[Declined]:
+    """What lies in a body inside a body: no output of the host can show what enters it."""
     for body in bodies(node):
         for inner in body:
             size = _weights_of(inner)
             if size and (inner.op_type in LAYER_OPERATORS or inner.op_type in _DECLINED_OPERATORS):
-                reason = f"it lies inside a body of {node.op_type} {label(node)!r}"
+                reason = f"it lies inside a body of {node.op_type} {label(node)!r}, which lies inside one itself"
                 yield Declined(label(inner), inner.op_type, reason, size)
-            yield from _inside(inner)
+            yield from _deeper(inner)
 
 
 def _weights_of(node: ir.Node) -> int:
@@ -114,6 +150,8 @@ def _weight_problem(node: ir.Node, index: int) -> str | None:
     value = node.inputs[index]
     if _quantised(value) is not None:
         return "its weight is a quantised constant (DequantizeLinear), which is not pruned"
+    if is_generated(value):
+        return "its weight is made by ConstantOfShape, of values that are alike: stored it would make the file larger"
     if value is None or not value.is_initializer() or value.const_value is None:
         return "its weight is computed while the model runs"
     if value.is_graph_input():
@@ -175,7 +213,7 @@ def _weight_side(node: ir.Node) -> int | str | None:
 
 def _comes_from_constants(value: ir.Value | None) -> bool:
     """Whether the value is a constant that can be overridden, a quantised one, or one node behind constants."""
-    if _quantised(value) is not None:
+    if _quantised(value) is not None or is_generated(value):
         return True
     if value is None or value.producer() is None:
         return value is not None and value.is_initializer()
@@ -224,6 +262,8 @@ def _adder(layer: Layer) -> ir.Node | None:
     output = layer.node.outputs[0]
     users = [use.node for use in output.uses()]
     if len(users) != 1 or output.is_graph_output() or users[0].op_type != "Add" or users[0].domain:
+        return None
+    if users[0].graph is not layer.node.graph:
         return None
     other = next(v for v in users[0].inputs if v is not output)
     if not is_constant(other):

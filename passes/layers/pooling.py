@@ -37,7 +37,7 @@ class PooledMap:
     @classmethod
     def of(cls, layer: Layer) -> PooledMap | None:
         """What an average in front of the layer reads; `deviations` tells whether all of it is averaged."""
-        if layer.groups * layer.blocks != 1 or layer.weight_index < layer.data_index:
+        if layer.host is not None or layer.groups * layer.blocks != 1 or layer.weight_index < layer.data_index:
             return None
         producer = layer.input.producer()
         while producer is not None and traits_of(producer).keeps_order:

@@ -67,6 +67,8 @@ class PruneWeights(ir.passes.InPlacePass):
         centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
         dense = layer.matrix()
         weight = plan.removed_slices.without_rows(dense) if plan.removed_slices else dense
+        if moments.fit.count == 0:  # a layer in a body that none of these inputs passes through
+            return _left_alone(layer, dense, plan, 0)
         statistics = moments.statistics(plan.removed_slices, centred=centred)
         if not statistics.is_finite:
             return _left_alone(layer, dense, plan, statistics.count)

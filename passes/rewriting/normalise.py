@@ -1,10 +1,15 @@
 """The normal form that surgery works on; onnx_ir and onnxscript do nearly all of it.
 
-Functions inlined, constants and constant-foldable weights as initializers, BatchNormalization
-folded into the Conv or Gemm before it, every node named. Nodes that survive keep their names.
+Functions inlined, constants and constant-foldable weights as initializers, branches that are decided beforehand
+in line, BatchNormalization folded into the Conv or Gemm before it, every node named. Nodes that survive keep their
+names.
 """
 
 from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -17,7 +22,8 @@ from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_gemm_rule,
 )
 
-from netsurgeon.passes.graph import set_initializer, tensor
+from netsurgeon.passes.graph import is_generated, label, set_initializer, tensor
+from netsurgeon.passes.rewriting.branches import InlineDecidedBranches, LiftBodyWeights
 
 FOLDED_BYTES = 2**31 - 1
 _WEIGHT_INPUTS = {
@@ -29,21 +35,31 @@ _WEIGHT_INPUTS = {
     "BatchNormalization": (1, 2, 3, 4),
     "Pad": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
+    "If": (0,),
 }
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_WITH_PARAMETERS = (*_LAYERS, "Add", "BatchNormalization")
 _RULES = (fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule, fuse_batchnorm_into_gemm_rule)
 _FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
 """Where onnxscript notes on a folded value the names of all that went into it."""
 _KEPT_QUANTISED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
 
 
-def normal_form() -> ir.passes.PassBase:
-    """The whole sequence, as one pass that works in place."""
+def normal_form(stored: Sequence[str] = ()) -> ir.passes.PassBase:
+    """The whole sequence, as one pass that works in place.
+
+    Args:
+        stored: globs of layers whose weights are stored even where a ConstantOfShape makes them, which costs bytes.
+    """
     passes: tuple[ir.passes.PassBase, ...] = (
         common.InlinePass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveInitializersFromInputsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        FoldWeights(),
+        FoldWeights(stored),
+        InlineDecidedBranches(),
+        FoldWeights(stored),  # of the branches that are in line now
+        LiftBodyWeights(),
         OwnParameters(),
         FoldBatchNormalization(),
         common.RemoveUnusedNodesPass(),
@@ -53,20 +69,34 @@ def normal_form() -> ir.passes.PassBase:
     return ir.passes.Sequential(*passes)
 
 
+@dataclasses.dataclass(frozen=True)
 class FoldWeights(ir.passes.InPlacePass):
-    """Evaluate the constant sub-graphs that weights hang on, and only those."""
+    """Evaluate the constant sub-graphs that weights hang on, and only those.
+
+    A weight that a ConstantOfShape makes stays as it is: it costs nothing in the file, stored it would.
+
+    Attributes:
+        stored: globs of layers for which that does not hold.
+    """
+
+    stored: Sequence[str] = ()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold in place."""
-        ancestors = _weight_ancestors(model.graph)
+        ancestors = _weight_ancestors(model.graph, self.stored)
         if not ancestors:
             return ir.passes.PassResult(model, False)
+        choices = [node for node in model.graph.all_nodes() if node.op_type == "If" and not node.domain]
+        for node in choices:
+            node.domain = "kept"  # put in line by it, branches would bring names along that others have
         result = fold_constants(
             model,
             input_size_limit=FOLDED_BYTES,
             output_size_limit=FOLDED_BYTES,
             should_fold=lambda node: _without_history(node) in ancestors,
         )
+        for node in choices:
+            node.domain = ""
         return ir.passes.PassResult(model, bool(result.modified))
 
 
@@ -78,28 +108,54 @@ def _without_history(node: ir.Node) -> ir.Node:
     return node
 
 
-def _weight_ancestors(graph: ir.Graph) -> set[ir.Node]:
+def _weight_ancestors(graph: ir.Graph, stored: Sequence[str]) -> set[ir.Node]:
     """Nodes with constant inputs only, from which a layer's weight is computed."""
     constant: set[ir.Node] = set()
-    for node in graph:
+    for node in graph.all_nodes():
         if node.op_type in _KEPT_QUANTISED or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
             continue
         if node.op_type.startswith("Random") or node.op_type in ("Multinomial", "Bernoulli"):
             continue
-        if all(v is None or v.const_value is not None or v.producer() in constant for v in node.inputs):
+        constants = (v is None or v.const_value is not None or v.producer() in constant for v in node.inputs)
+        if _is_fixed_shape(node) or all(constants):
             constant.add(node)
     # Only what a weight hangs on is folded: folding all constants would blow small files up, a ConstantOfShape say.
     ancestors: set[ir.Node] = set()
-    for node in graph:
+    for node in graph.all_nodes():
         for index in _WEIGHT_INPUTS.get(node.op_type, ()):
             value = node.inputs[index] if index < len(node.inputs) else None
-            stack = [value.producer()] if value is not None and node not in constant else []
+            is_wanted = value is not None and node not in constant and _pays(node, value, stored)
+            stack = [value.producer()] if value is not None and is_wanted else []
             while stack:
                 producer = stack.pop()
                 if producer is not None and producer in constant and producer not in ancestors:
                     ancestors.add(producer)
                     stack.extend(v.producer() for v in producer.inputs if v is not None)
     return ancestors
+
+
+def _pays(node: ir.Node, value: ir.Value, stored: Sequence[str]) -> bool:
+    """Whether a constant is worth its bytes: not one made by ConstantOfShape, unless it belongs to a stored weight."""
+    if node.op_type not in _WITH_PARAMETERS or not is_generated(value):
+        return True
+    if node.op_type in ("Add", "BatchNormalization"):
+        makers = (other.producer() for other in node.inputs if other is not None)
+        layers = [maker for maker in makers if maker is not None and maker.op_type in _LAYERS]
+    else:
+        layers = [node]
+    return any(_has_stored_weight(layer, stored) for layer in layers)
+
+
+def _has_stored_weight(layer: ir.Node, stored: Sequence[str]) -> bool:
+    operands = layer.inputs[:2] if layer.op_type in ("Gemm", "MatMul") else layer.inputs[1:2]
+    is_named = any(fnmatch.fnmatchcase(label(layer), glob) for glob in stored)
+    return is_named or not any(is_generated(operand) for operand in operands)
+
+
+def _is_fixed_shape(node: ir.Node) -> bool:
+    """Whether it reads the shape of a model's input that has no free axis; shapes noted further in may be wrong."""
+    value = node.inputs[0] if node.op_type == "Shape" and not node.domain else None
+    return value is not None and value.is_graph_input() and value.shape is not None and value.shape.is_static()
 
 
 class OwnParameters(ir.passes.InPlacePass):

@@ -1,5 +1,6 @@
 """Statistics of activations, streamed over the calibration inputs."""
 
+from netsurgeon.pipeline.calibration.body_layers import unobserved_layers
 from netsurgeon.pipeline.calibration.segments import cut
 from netsurgeon.pipeline.calibration.selection import Selection, has_finite_weight, select
 from netsurgeon.pipeline.calibration.sweep import Calibration
@@ -10,4 +11,5 @@ __all__ = [
     "cut",
     "has_finite_weight",
     "select",
+    "unobserved_layers",
 ]

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import bodies
+from netsurgeon.passes.graph import bodies, label
+from netsurgeon.passes.layers import expose, exposed_name
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
@@ -35,12 +36,14 @@ class Segment:
         inputs: values that enter it.
         outputs: values it makes that later segments or `layers` need.
         expired: values nobody needs any more once it has run and its layers have been looked at.
+        exposed: those of its outputs that show what enters layers in bodies.
     """
 
     layers: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     expired: tuple[str, ...]
+    exposed: tuple[str, ...] = ()
 
 
 def cut(
@@ -49,7 +52,8 @@ def cut(
     """Cut a graph right before its layers: layers at the same depth share a segment.
 
     What depends on no graph input is recomputed where it is used, and a layer that does is in no segment; what feeds no
-    layer is not run at all.
+    layer is not run at all. An If or Loop with layers in its bodies is run by the segments of those layers to show what
+    enters them, one after the other as they lie in the body, and behind them once more to go on.
 
     Args:
         graph: to be cut.
@@ -57,45 +61,71 @@ def cut(
         also_capture: for some of them a value further up that is looked at together with their input.
     """
     layer_nodes = set(layers)
-    levels = _levels(graph, layer_nodes)[1]
+    stages = {node: _stages(node, layer_nodes) for node in graph}
+    levels = _levels(graph, stages)[1]
     # A layer whose input is constant is in no segment; the levels are then counted again over the others alone.
-    behind_inputs = {node for node in layer_nodes if any(value in levels for value in used_values(node))}
-    level, levels = _levels(graph, behind_inputs)
-    count = max((level[node] for node in behind_inputs), default=0)
+    stages = {node: at for node, at in stages.items() if at and any(value in levels for value in used_values(node))}
+    level, levels = _levels(graph, stages)
+    first = {node: at - max(stages.get(node, {}).values(), default=0) for node, at in level.items()}
+    looked_at = {inner: first[node] + at - 1 for node, inside in stages.items() for inner, at in inside.items()}
+    count = max((level[node] for node in stages), default=0)
     entering: list[set[str]] = [set() for _ in range(count)]
     observed: list[set[str]] = [set() for _ in range(count)]
-    ready: list[list[str]] = [[] for _ in range(count)]
     for node in graph:
-        if node in behind_inputs:
-            ready[level[node] - 1].append(node.name or "")
-        for value in used_values(node):
-            if value in levels and levels[value] < level[node] < count:
-                entering[level[node]].add(_name(value))
-            if value in levels and node in behind_inputs:
-                observed[level[node] - 1].add(_name(value))
-        if node in behind_inputs and also_capture is not None and (further := also_capture.get(node)) in levels:
-            observed[level[node] - 1].add(_name(further))
+        # Layers in its bodies are looked at by running it, from `first` on; a layer of the graph runs once.
+        runs = range(level[node] if node in layer_nodes else first[node], min(level[node] + 1, count))
+        for value in (value for value in used_values(node) if value in levels):
+            for at in (at for at in runs if levels[value] < at):
+                entering[at].add(_name(value))
+            if node in looked_at:
+                observed[looked_at[node]].add(_name(value))
+        if node in looked_at and also_capture is not None and (further := also_capture.get(node)) in levels:
+            observed[looked_at[node]].add(_name(further))
+    exposed = {exposed_name(node): at for node, at in looked_at.items() if node not in stages}
+    for name, at in exposed.items():
+        observed[at].add(name)
+    born = {value.name: at for value, at in levels.items() if value.name} | exposed  # outputs left out have none
     # Segments are visited in order, so what is written last is the last segment that needs a value.
     last_use = {name: at for at in range(count) for name in entering[at] | observed[at]}
-    born = {value.name: at for value, at in levels.items() if value.name}  # outputs left out have none
     return [
         Segment(
-            tuple(ready[at]),
+            tuple(label(node) for node, when in looked_at.items() if when == at),
             tuple(sorted(entering[at])),
             tuple(sorted(name for name in last_use if born[name] == at)),
             tuple(sorted(name for name, end in last_use.items() if end == at)),
+            tuple(name for name, when in exposed.items() if when == at),
         )
         for at in range(count)
     ]
 
 
-def _levels(graph: ir.Graph, layers: set[ir.Node]) -> tuple[dict[ir.Node, int], dict[ir.Value, int]]:
+Stages = dict[ir.Node, int]
+"""Layers that are looked at before a node may run, itself or those in its bodies, and how many segments that takes."""
+
+
+def _stages(node: ir.Node, layers: set[ir.Node]) -> Stages:
+    if node in layers:
+        return {node: 1}
+    stages: Stages = {}
+    for body in bodies(node):
+        if layers.isdisjoint(body):
+            continue
+        depth: dict[ir.Value, int] = {}
+        for inner in body:
+            stage = max((depth.get(value, 0) for value in used_values(inner)), default=0) + (inner in layers)
+            depth.update(dict.fromkeys(inner.outputs, stage))
+            if inner in layers:
+                stages[inner] = stage
+    return stages
+
+
+def _levels(graph: ir.Graph, stages: Mapping[ir.Node, Stages]) -> tuple[dict[ir.Node, int], dict[ir.Value, int]]:
     """Segment in which each node runs, and in which each value that depends on an input is made (inputs: -1)."""
     level_of: dict[ir.Value, int] = dict.fromkeys(graph.inputs, -1)
     level: dict[ir.Node, int] = {}
     for node in graph:
         depths = [level_of[value] for value in used_values(node) if value in level_of]
-        level[node] = max(0, *depths, 0) + (1 if node in layers else 0)
+        level[node] = max(0, *depths, 0) + max(stages.get(node, {}).values(), default=0)
         if depths:
             level_of.update(dict.fromkeys(node.outputs, level[node]))
     return level, level_of
@@ -259,7 +289,8 @@ class Walk:
         self.store.drop(self.segments[at].expired, self.batches)
 
     def _session(self, segment: Segment, feed: Feed) -> Session:
-        graph = ir.convenience.extract(self.model.graph, segment.inputs, segment.outputs)
+        model = expose(self.model, segment.exposed) if segment.exposed else self.model
+        graph = ir.convenience.extract(model.graph, segment.inputs, segment.outputs)
         for value in graph.inputs:
             array = feed[value.name or ""]
             value.shape = None

@@ -60,8 +60,13 @@ class Selection:
         }
 
 
-def select(model: ir.Model, options: Options) -> Selection:
+def select(model: ir.Model, options: Options, unobserved: Mapping[str, str] | None = None) -> Selection:
     """Choose the layers that take part.
+
+    Args:
+        model: in normal form.
+        options: what the user says of layers.
+        unobserved: layers in bodies of which calibration shows nothing, and why.
 
     Raises:
         InputError: no layer can be pruned, or a name or glob of the user's matches none.
@@ -77,7 +82,7 @@ def select(model: ir.Model, options: Options) -> Selection:
     taken = []
     driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
     for layer in layers:
-        reason = _reason_to_leave(layer, options, driven)
+        reason = (unobserved or {}).get(layer.name) or _reason_to_leave(layer, options, driven)
         if reason:
             declined.append(Declined(layer.name, layer.operator, reason, layer.size))
             continue

@@ -138,13 +138,15 @@ class Calibration:
             branch_before = None if known_branch is None else draw(layer.output_samples, dense, known_branch)
             for current, branch in zip(pruned_models, branches, strict=True):
                 now = None if current is None else draw(layer.samples, current, source)
+                # The current model may take another branch, or iterate less: what it would see there is not known.
+                now = before if now is not None and now.shape != before.shape and layer.host is not None else now
                 residual = None
                 if current is not None and branch is not None and branch_before is not None:
                     residual = branch_before - draw(layer.output_samples, current, branch)
                 result.append((before, now, residual))
             return result
 
-        source = layer.input.name or ""
+        source = layer.input_name
         for sides in prefetch(drawn, dense.batches):
             for (before, now, residual), buffer in zip(sides, buffers, strict=True):
                 if weight is None or now is None:
@@ -152,9 +154,15 @@ class Calibration:
                 else:
                     at_outputs = np.asarray((before - now) @ weight, np.float32)
                     buffer.add(now, None, at_outputs if residual is None else at_outputs + residual)
-        positions = dense.batches * layer.positions(dense.value(source, 0))
+        positions = self._positions(layer, dense)
         ridge = self._ridge(layer, dense, limit)
         return [dataclasses.replace(buffer.moments(), positions=positions, ridge=ridge) for buffer in buffers]
+
+    def _positions(self, layer: Layer, dense: Walk) -> int:
+        """Rows that a layer sees in all; in a body, as often as it is run."""
+        if layer.host is None:
+            return dense.batches * layer.positions(dense.value(layer.input_name, 0))
+        return sum(layer.positions(dense.value(layer.input_name, batch)) for batch in range(dense.batches))
 
     def _ridge(self, layer: Layer, dense: Walk, limit: int) -> Array | None:
         """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
@@ -202,9 +210,13 @@ class _RowBuffer:
         self._held_out_moments: Moments | None = None
         self._waiting: list[tuple[Rows, Rows | None, Rows | None]] = []
         self._count = 0
+        self._is_fed = False
 
     def add(self, dense: Rows, current: Rows | None, residual: Rows | None) -> None:
-        """What `Moments.update` takes."""
+        """What `Moments.update` takes; no rows of a branch that is not taken."""
+        self._is_fed = True
+        if dense.shape[1] == 0:
+            return
         self._waiting.append((dense, current, residual))
         self._count += dense.shape[1]
         if self._count >= BUFFERED_ROWS:
@@ -218,9 +230,9 @@ class _RowBuffer:
         """
         if self._waiting:
             self._empty()
-        if self._held_out_moments is None:
+        if not self._is_fed:
             raise InputError("no calibration samples were given")
-        return LayerMoments(self._fit, self._held_out_moments)
+        return LayerMoments(self._fit, self._held_out_moments or self._fit.like())
 
     def _empty(self) -> None:
         held_out = _held_out(self._count)

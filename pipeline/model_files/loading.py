@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import google.protobuf.message
@@ -53,8 +54,13 @@ class LoadedModel:
     notes: tuple[Message, ...]
 
 
-def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
+def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -> LoadedModel:
     """Open a model and bring a clone of it into normal form.
+
+    Args:
+        model: the model.
+        runtime: how it is loaded.
+        stored: globs of layers whose weights are stored even where a ConstantOfShape makes them.
 
     Raises:
         InputError: it cannot be read, its external data is missing or outside its folder, its opset cannot be raised,
@@ -79,7 +85,7 @@ def open_model(model: ModelLike, runtime: Runtime) -> LoadedModel:
         )
     ] * bool(overridable)
     try:
-        clone = _changed(base, normal_form())
+        clone = _changed(base, normal_form(stored))
     except ir.passes.PassError as error:
         clone = _changed(base, _least_form())
         reason = first_line(_cause(error))

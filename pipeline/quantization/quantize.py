@@ -32,8 +32,9 @@ ROWS_SHARE = 0.25
 MOST = {"cpu": 63, "cpu-vnni": 127}
 """Largest integer of a weight of 8 bits, by target. On x86 processors without VNNI sums of two products of 8 bits end
 at 32,767: with 7 bits they never get there."""
+IN_A_BODY = "it lies inside a body of an If or Loop"
 MOST_OF_4_BITS = 7
-FINER_SHARE = 0.2
+FINER_SHARE = 0.4
 """Bytes that weights of 4 bits may grow by, so that layers which lose most by 4 bits have 8."""
 LEAST_DIFFERENCE = 1e-3
 """Difference, relative to the outputs' size, that integer kernels may make by rounding in any case."""
@@ -223,7 +224,7 @@ def _facts(
                 error=outcome.error if outcome else None,
                 floats_ms=times.floats if times else None,
                 integers_ms=times.integers if times else None,
-                reason=None if outcome else placement.floats.get(layer.name, choice.stay.get(layer.name)),
+                reason=None if outcome else placement.floats.get(layer.name, IN_A_BODY),
             )
         )
     return IntegerFacts(

@@ -157,14 +157,50 @@ def body_with(node: onnx.NodeProto, weight: Numbers) -> onnx.GraphProto:
     return helper.make_graph([node], "body", [], [onnx.ValueInfoProto(name=node.output[0])], constants)
 
 
-def test_layers_inside_bodies_are_declined() -> None:
+def test_layers_two_bodies_deep_are_declined() -> None:
     product = helper.make_node("MatMul", ["x", "inner"], ["p"])
     relu = helper.make_node("Relu", ["x"], ["r"])
     inner = body_with(helper.make_node("If", ["yes"], ["q"], then_branch=body_with(product, normal(5, 3)),
                                        else_branch=body_with(relu, normal(1))), normal(1))  # fmt: skip
     outer = helper.make_node("If", ["yes"], ["z"], then_branch=inner, else_branch=body_with(relu, normal(1)))
     found = only_declined(build([outer], (4, 5), {"yes": np.array(True)}))
-    assert found == Declined("p", "MatMul", "it lies inside a body of If 'q'", 15)
+    assert found == Declined("p", "MatMul", "it lies inside a body of If 'q', which lies inside one itself", 15)
+
+
+def test_a_weight_that_is_stored_in_a_body_is_declined() -> None:
+    product = body_with(helper.make_node("MatMul", ["x", "inner"], ["p"]), normal(5, 3))
+    choice = helper.make_node("If", ["yes"], ["z"], then_branch=product, else_branch=product)
+    found = find_layers(build([choice], (4, 5), {"yes": np.array(True)}).graph)[1]
+    assert found[0] == Declined("p", "MatMul", "its weight is stored inside a body of If 'z'", 15)
+
+
+def test_layers_in_other_bodies_than_those_of_if_and_loop_are_declined() -> None:
+    product = helper.make_node("MatMul", ["row", "w"], ["p"])
+    row, out = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("row", "p"))
+    body = helper.make_graph([product], "body", [row], [out])
+    scan = helper.make_node("Scan", ["x"], ["z"], "scan", body=body, num_scan_inputs=1)
+    found = only_declined(build([scan], (4, 5), {"w": normal(5, 3)}))
+    assert found == Declined("p", "MatMul", "it lies inside a body of Scan 'scan'", 15)
+
+
+@pytest.mark.parametrize(("operands", "reason"), [
+    (["state", "w"], None),
+    (["w", "state"], "its weight is the first operand, inside a body of Loop 'loop'"),
+])  # fmt: skip
+def test_layers_in_the_body_of_a_loop(operands: list[str], reason: str | None) -> None:
+    typed = [
+        ("at", onnx.TensorProto.INT64, []),
+        ("go", onnx.TensorProto.BOOL, []),
+        ("state", onnx.TensorProto.FLOAT, None),
+    ]
+    ends = [("on", onnx.TensorProto.BOOL, []), ("p", onnx.TensorProto.FLOAT, None)]
+    nodes = [helper.make_node("MatMul", operands, ["p"]), helper.make_node("Identity", ["go"], ["on"])]
+    infos = ([helper.make_tensor_value_info(*info) for info in side] for side in (typed, ends))
+    body = helper.make_graph(nodes, "body", *infos)
+    loop = helper.make_node("Loop", ["count", "", "x"], ["z"], "loop", body=body)
+    layers, declined = find_layers(build([loop], (4, 4), {"w": normal(4, 4), "count": np.array(2)}).graph)
+    assert [layer.host.name for layer in layers if layer.host] == ([] if reason else ["loop"])
+    assert [entry.reason for entry in declined] == ([reason] if reason else [])
 
 
 def layer_with_weight(operator: str, weight: str, first: Sequence[onnx.NodeProto] = ()) -> list[onnx.NodeProto]:

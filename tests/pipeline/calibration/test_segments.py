@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Layer
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.pipeline.calibration import segments as segments_module
@@ -201,18 +202,19 @@ def segments_of(model: ir.Model) -> list[Segment]:
 
 def true_inputs(model: ir.Model, feeds: Feeds) -> list[dict[str, Array]]:
     """Each layer's input by the layer's name, from a copy of the model that exposes these values, batch by batch."""
-    exposed = model.clone()
+    exposed = expose(model, [layer.input_name for layer in layers_of(model)])
     layers = layers_of(exposed)
     names = {value.name for value in exposed.graph.outputs}
+    values = {value.name: value for node in exposed.graph for value in node.outputs}
     for layer in layers:
-        if layer.input.name not in names and not layer.input.is_graph_input():
-            exposed.graph.outputs.append(layer.input)
-            names.add(layer.input.name)
+        if layer.input_name not in names and layer.input_name in values:
+            exposed.graph.outputs.append(values[layer.input_name])
+            names.add(layer.input_name)
     session = RUNTIME.session(exposed, optimise=False)
     result = []
     for feed in feeds:
         values = {**feed, **session.run(feed)}
-        result.append({layer.name: values[str(layer.input.name)] for layer in layers})
+        result.append({layer.name: values[layer.input_name] for layer in layers})
     return result
 
 
@@ -231,7 +233,7 @@ def test_every_layer_sees_its_true_input(name: str, spill: Path, open_files: Any
             for layer in segment.layers:
                 seen.append(layer)
                 for batch in range(3):
-                    found = walk.value(str(layers[layer].input.name), batch)
+                    found = walk.value(layers[layer].input_name, batch)
                     np.testing.assert_allclose(found, expected[batch][layer], rtol=1e-4, atol=1e-5)
             walk.release(at)
         left = [name for segment in segments for name in segment.expired if walk.holds(name)]
@@ -371,7 +373,7 @@ def test_pruning_between_segments_is_seen_downstream(name: str) -> None:
         for at, segment in enumerate(segments):
             walk.run(at)
             for layer in segment.layers:
-                seen[layer] = walk.value(str(layers[layer].input.name), 1)
+                seen[layer] = walk.value(layers[layer].input_name, 1)
             for layer in segment.layers:
                 matrix = layers[layer].matrix()
                 layers[layer].write(np.where(np.abs(matrix) > 0.3, matrix, 0.0))
