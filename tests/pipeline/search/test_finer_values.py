@@ -17,7 +17,7 @@ FOR_FLOAT16, FOR_FLOAT32 = 0.02, 0.001
 
 
 def network_of_differences(share: float) -> ir.Model:
-    """Scores are differences between neurons whose weights are all but the same: nothing but rounding tells them apart."""
+    """Scores are differences between neurons whose weights are all but the same, which rounding cannot tell apart."""
     rng = np.random.default_rng(0)
     same, apart, read = (rng.standard_normal(shape) for shape in ((24, 64), (24, 64), (64, 6)))
     model = ir.from_onnx_text(
