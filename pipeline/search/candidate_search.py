@@ -81,7 +81,8 @@ def search(
         structures, structure = fast_enough(evaluator, goals)
     else:
         structures, structure = None, evaluator.structure(0, trim)
-    default, proven = evaluator, None
+    default = evaluator
+    proven: bool | None = None
     if goals.max_drop is not None:
         evaluators = [evaluator, *map(evaluator.with_values, finer)]
         if structures is not None:
@@ -126,10 +127,10 @@ def _finer_note(default: CandidateEvaluator, taken: CandidateEvaluator, limit: f
     """Why weights are not stored as they are by default: what rounding alone has cost."""
     points = [point for point in default.points if point.kind == "candidate" and point.values == default.values]
     whole = max(points, key=lambda point: point.kept or 0.0)
-    drop, bound = whole.drop or 0.0, whole.bound or 0.0
+    kept, drop, bound = whole.kept or 0.0, whole.drop or 0.0, whole.bound or 0.0
     text = (
         f"weights are stored as {taken.values}, not as {default.values}: rounded to those the model loses {drop:.2%} "
-        f"(at most {bound:.2%}) with {whole.kept:.0%} of its weights kept, more than a --max-drop of {limit:.2%} allows"
+        f"(at most {bound:.2%}) with {kept:.0%} of its weights kept, more than a --max-drop of {limit:.2%} allows"
     )
     return Message(text, "finer-values", values=taken.values, default=default.values, drop=drop, bound=bound)
 
