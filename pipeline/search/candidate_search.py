@@ -171,9 +171,9 @@ def _form_notes(default: CandidateEvaluator, taken: CandidateEvaluator, goals: G
     if not points:
         return
     whole = max(points, key=lambda point: point.kept or 0.0)
-    drop, bound = whole.drop or 0.0, whole.bound or 0.0
+    kept, drop, bound = whole.kept or 0.0, whole.drop or 0.0, whole.bound or 0.0
     lost = (
-        f"{drop:.2%} (at most {bound:.2%}) with {whole.kept:.0%} of its weights kept, more than a --max-drop of "
+        f"{drop:.2%} (at most {bound:.2%}) with {kept:.0%} of its weights kept, more than a --max-drop of "
         f"{goals.max_drop:.2%} allows"
     )
     if default.is_integer:

@@ -21,6 +21,8 @@ class classifiers have as much order as landmarks, and skewness tells them apart
 FEW = 4
 """Numbers of which a mean that is free is sign enough: scores of so few classes, also those trained one by one, share
 what one of them gains (freedom up to 0.2), and boxes need not be ordered."""
+CONSTANT = 1e-12
+"""Numbers whose variance is no more than this share of their mean square are the same for every input."""
 FEWEST_INPUTS = 32
 """Inputs below which the numbers themselves say nothing."""
 SCORE_WORDS = {
@@ -73,7 +75,8 @@ def score_figures(values: npt.NDArray[np.floating]) -> ScoreFigures | None:
     varying = float(np.mean(np.var(wide, axis=0)))
     centred = wide - wide.mean(axis=1, keepdims=True)
     pattern, rest = float(np.var(centred.mean(axis=0))), float(np.mean(np.var(centred, axis=0)))
-    if varying <= 0.0 or pattern + rest <= 0.0:
+    least = CONSTANT * float(np.mean(wide**2))
+    if varying <= least or pattern + rest <= least:
         return None
     scales = np.maximum(centred.std(axis=1, keepdims=True), np.finfo(float).tiny)
     return ScoreFigures(
