@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from _fuzz_cases import Verdict
+from _fuzz_verdicts import Verdict
 
 SERVES = 300
 """Cases after which a child is replaced, so that what leaks is not counted against a later case."""
@@ -131,6 +131,6 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True)
 
 
-def serving_command(python: str, script: Path, root: Path, zoo: Path | None, most_bytes: int) -> list[str]:
+def serving_command(python: str, script: Path, root: Path, shared: Path | None, most_bytes: int) -> list[str]:
     """The command line of a child."""
-    return [python, str(script), "--serve", str(root), str(zoo or ""), str(most_bytes)]
+    return [python, str(script), "--serve", str(root), str(shared or ""), str(most_bytes)]

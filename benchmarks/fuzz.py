@@ -1,7 +1,7 @@
 """Attack the command line with mutated models, arrays, recipes, options and work folders.
 
     python benchmarks/fuzz.py --minutes 2                        # what `make fuzz` runs
-    python benchmarks/fuzz.py --cases 5000 --shared ../shared    # small models of the zoo, too
+    python benchmarks/fuzz.py --cases 5000 --shared ../shared    # models of the zoo, too
     python benchmarks/fuzz.py --seed 0 --case 1234               # one case again, with its command line and all it says
     python benchmarks/fuzz.py --keep build/fuzz                  # the inputs of cases that fail stay there
     python benchmarks/fuzz.py --atheris 60                       # seconds of models chosen by what they reach
@@ -14,6 +14,7 @@ in a check that failed, the last two in one sentence. Everything else is a bug, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import inspect
 import itertools
@@ -26,9 +27,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from _fuzz_cases import BAD, CLASSES, MUTATORS, Case, Verdict, judge, make_case, serve
+from _fuzz_cases import MUTATORS, make_case, serve
 from _fuzz_models import seed_models
 from _fuzz_process import Child, scratch_folder, serving_command
+from _fuzz_verdicts import BAD, CLASSES, Case, Verdict, judge
 from _tables import table, write
 
 from netsurgeon.pipeline.model_files import constant_sizes, external_data, limits, loading, map_types
@@ -36,6 +38,8 @@ from netsurgeon.pipeline.model_files import constant_sizes, external_data, limit
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "fuzz.md"
 CASES = 2000
+TELL = 500
+"""Cases after which a line says how far it is."""
 SECONDS = 60.0
 """Of the processor, for one case."""
 MOST_BYTES = 3 << 30
@@ -59,10 +63,12 @@ class Attack:
 
     def _limited(self) -> Iterator[int]:
         """Numbers of cases, until there are enough or time is up."""
-        end = time.monotonic() + 60 * self.arguments.minutes if self.arguments.minutes else None
+        minutes, cases = self.arguments.minutes, self.arguments.cases
+        end = time.monotonic() + 60 * minutes if minutes else None
+        most = cases or (CASES if minutes is None else None)
         for number in itertools.count(self.arguments.start):
             is_late = end is not None and time.monotonic() > end
-            if is_late or (end is None and number >= self.arguments.start + self.arguments.cases):
+            if is_late or (most is not None and number >= self.arguments.start + most):
                 return
             yield number
 
@@ -80,8 +86,9 @@ class Attack:
 
     def _work(self) -> None:
         with scratch_folder() as name:
-            root, zoo = Path(name), self.arguments.zoo
-            child = Child(serving_command(sys.executable, HERE / "fuzz.py", root, zoo, MOST_BYTES), SECONDS, MOST_BYTES)
+            root, shared = Path(name), self.arguments.shared
+            command = serving_command(sys.executable, HERE / "fuzz.py", root, shared, MOST_BYTES)
+            child = Child(command, SECONDS, MOST_BYTES)
             try:
                 while (number := self._next()) is not None:
                     verdict = child.ask(f"{self.arguments.seed}\t{number}\t{self.arguments.only or ''}")
@@ -93,14 +100,22 @@ class Attack:
         mutator = self.arguments.only or list(MUTATORS)[number % len(MUTATORS)]
         with self._lock:
             self.counts[mutator, verdict.kind] += 1
+            if self.counts.total() % TELL == 0:
+                print(f"{self.counts.total()} cases, {len(self.failures)} findings", flush=True)
             if verdict.kind not in BAD:
                 return
             self.failures.append((number, mutator, verdict))
             print(f"case {number} ({mutator}): {verdict.kind}: {verdict.words[:1500]}", flush=True)
             if self.arguments.keep is not None:
-                shutil.copytree(
-                    folder, self.arguments.keep / f"{self.arguments.seed}-{number}", symlinks=True, dirs_exist_ok=True
-                )
+                goal = self.arguments.keep / f"{self.arguments.seed}-{number}"
+                with contextlib.suppress(OSError):  # of pipes, which are part of some cases
+                    shutil.copytree(folder, goal, symlinks=True, dirs_exist_ok=True)
+
+    def summary(self) -> str:
+        """How many cases there were, and the numbers of those that must not be."""
+        numbers = sorted(number for number, _, _ in self.failures)
+        found = f"findings in {len(numbers)}, numbers {', '.join(map(str, numbers))}" if numbers else "no finding"
+        return f"{self.counts.total()} cases in a row with seed {self.arguments.seed}: {found}"
 
     def page(self) -> str:
         """Counts as a table."""
@@ -119,10 +134,10 @@ def once(arguments: argparse.Namespace) -> int:
     folder = kept / f"{arguments.seed}-{arguments.case}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    case = make_case(arguments.seed, arguments.case, folder, arguments.zoo, arguments.only)
+    case = make_case(arguments.seed, arguments.case, folder, arguments.shared, arguments.only)
     print(f"cd {folder}; netsurgeon {' '.join(map(repr, case.arguments))}")
     with scratch_folder() as name:
-        command = serving_command(sys.executable, HERE / "fuzz.py", Path(name), arguments.zoo, MOST_BYTES)
+        command = serving_command(sys.executable, HERE / "fuzz.py", Path(name), arguments.shared, MOST_BYTES)
         child = Child(command, SECONDS, MOST_BYTES)
         verdict = child.ask(f"{arguments.seed}\t{arguments.case}\t{arguments.only or ''}")
         child.stop()
@@ -157,23 +172,23 @@ def guided(seconds: int) -> None:
 def main() -> int:
     """Exit code of the attack."""
     if sys.argv[1:2] == ["--serve"]:
-        root, zoo, most_bytes = sys.argv[2:]
-        serve(Path(root), Path(zoo) if zoo else None, int(most_bytes))
+        root, shared, most_bytes = sys.argv[2:]
+        serve(Path(root), Path(shared) if shared else None, int(most_bytes))
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=CASES, help="how many")
+    parser.add_argument("--cases", type=int, help=f"how many; {CASES} where --minutes does not say how long")
     parser.add_argument("--start", type=int, default=0, help="number of the first case")
-    parser.add_argument("--minutes", type=float, help="so long, in place of --cases")
+    parser.add_argument("--minutes", type=float, help="so long at most")
     parser.add_argument("--case", type=int, help="only this one, with all it says")
     parser.add_argument("--only", choices=list(MUTATORS), help="cases of one mutator, numbered on their own")
     parser.add_argument("--jobs", type=int, default=2, help="children at a time")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of cases that fail")
-    parser.add_argument("--shared", type=Path, help="use small models of its zoo, too; other numbers mean other cases")
+    parser.add_argument("--shared", type=Path, help="use its models, too; the same numbers then mean other cases")
     parser.add_argument("--atheris", type=int, metavar="SECONDS", help="models that atheris makes, in this process")
     parser.add_argument("--write", action="store_true", help="write results/fuzz.md")
     arguments = parser.parse_args()
-    arguments.zoo = None if arguments.shared is None else arguments.shared.resolve() / "zoo"
+    arguments.shared = None if arguments.shared is None else arguments.shared.resolve()
     if arguments.atheris is not None:
         guided(arguments.atheris)
     if arguments.case is not None:
@@ -181,9 +196,10 @@ def main() -> int:
     attack = Attack(arguments)
     attack.run()
     page = attack.page()
-    print(f"\n{page}")
+    print(f"\n{page}\n{attack.summary()}")
     if arguments.write:
-        head = f"# The standing attack\n\nCases of seed {arguments.seed} by what was mutated and how they ended."
+        with_shared = "" if arguments.shared is None else ", models of the shared folder among them"
+        head = f"# The standing attack\n\n{attack.summary()}. By what was mutated{with_shared}, and how they ended:"
         write(RESULTS, f"{head}\n\n{page}\n")
     return int(bool(attack.failures))
 
