@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import inspect
 import itertools
 import shutil
 import sys
@@ -28,12 +26,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from _fuzz_cases import MUTATORS, make_case, serve
-from _fuzz_models import seed_models
+from _fuzz_guided import guide, guided
 from _fuzz_process import Child, scratch_folder, serving_command
-from _fuzz_verdicts import BAD, CLASSES, Case, Verdict, judge
+from _fuzz_verdicts import BAD, CLASSES, Verdict
 from _tables import table, write
-
-from netsurgeon.pipeline.model_files import constant_sizes, external_data, limits, loading, map_types
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "fuzz.md"
@@ -145,35 +141,14 @@ def once(arguments: argparse.Namespace) -> int:
     return int(verdict.kind in BAD)
 
 
-def guided(seconds: int) -> None:
-    """Let atheris (pip install atheris) choose the bytes of models by what they reach in the code that opens them."""
-    atheris = importlib.import_module("atheris")
-    for module in (limits, constant_sizes, external_data, map_types, loading):
-        for function in list(vars(module).values()):
-            if inspect.isfunction(function) and function.__module__ == module.__name__:
-                atheris.instrument_func(function)
-    with scratch_folder() as name:
-        corpus, folder = Path(name) / "corpus", Path(name) / "case"
-        for place in (corpus, folder):
-            place.mkdir()
-        for kind, model in seed_models().items():
-            (corpus / kind).write_bytes(model.SerializeToString())
-
-        def open_bytes(data: bytes) -> None:
-            (folder / "model.onnx").write_bytes(data)
-            verdict = judge(Case("atheris", ("inspect", "model.onnx")), folder)
-            if verdict.kind in BAD:
-                raise RuntimeError(verdict.words)
-
-        atheris.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", "-rss_limit_mb=3000"], open_bytes)
-        atheris.Fuzz()
-
-
 def main() -> int:
     """Exit code of the attack."""
     if sys.argv[1:2] == ["--serve"]:
         root, shared, most_bytes = sys.argv[2:]
         serve(Path(root), Path(shared) if shared else None, int(most_bytes))
+        return 0
+    if sys.argv[1:2] == ["--guide"]:
+        guide(Path(sys.argv[2]), sys.argv[3:])
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
@@ -185,12 +160,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="children at a time")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of cases that fail")
     parser.add_argument("--shared", type=Path, help="use its models, too; the same numbers then mean other cases")
-    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="models that atheris makes, in this process")
+    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="only models that atheris makes")
     parser.add_argument("--write", action="store_true", help="write results/fuzz.md")
     arguments = parser.parse_args()
     arguments.shared = None if arguments.shared is None else arguments.shared.resolve()
     if arguments.atheris is not None:
-        guided(arguments.atheris)
+        return guided(arguments.atheris, arguments.seed, HERE / "fuzz.py")
     if arguments.case is not None:
         return once(arguments)
     attack = Attack(arguments)
