@@ -17,7 +17,8 @@ from _fuzz_verdicts import Verdict
 
 SERVES = 300
 """Cases after which a child is replaced, so that what leaks is not counted against a later case."""
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.25
+"""Between looks at memory and time: each of them reads what the system knows of every process."""
 WALL = 8.0
 """Times the limit of processor seconds that may pass on the clock: other programs use the machine, too."""
 

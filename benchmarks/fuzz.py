@@ -3,6 +3,7 @@
     python benchmarks/fuzz.py --minutes 2                        # what `make fuzz` runs
     python benchmarks/fuzz.py --cases 5000 --shared ../shared    # models of the zoo, too
     python benchmarks/fuzz.py --seed 0 --case 1234               # one case again, with its command line and all it says
+    python benchmarks/fuzz.py --state build/fuzz.json            # goes on where it was stopped, by Ctrl-C or SIGTERM
     python benchmarks/fuzz.py --keep build/fuzz                  # the inputs of cases that fail stay there
     python benchmarks/fuzz.py --atheris 60                       # seconds of models chosen by what they reach
 
@@ -16,7 +17,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -47,26 +50,55 @@ class Attack:
 
     Attributes:
         counts: cases by mutator and class.
-        failures: number, mutator and verdict of those that must not be.
+        failures: numbers of those that must not be.
+        next: number of the first case that has not run.
     """
 
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.failures: list[tuple[int, str, Verdict]] = []
-        self._numbers = self._limited()
+        self.failures: list[int] = []
+        self.next: int = arguments.start
+        self._is_stopped = threading.Event()
         self._lock = threading.Lock()
+        self._go_on()
+        self._numbers = self._limited()
 
     def _limited(self) -> Iterator[int]:
         """Numbers of cases, until there are enough or time is up."""
         minutes, cases = self.arguments.minutes, self.arguments.cases
         end = time.monotonic() + 60 * minutes if minutes else None
         most = cases or (CASES if minutes is None else None)
-        for number in itertools.count(self.arguments.start):
+        for number in itertools.count(self.next):
             is_late = end is not None and time.monotonic() > end
-            if is_late or (most is not None and number >= self.arguments.start + most):
+            if is_late or self._is_stopped.is_set() or (most is not None and number >= self.arguments.start + most):
                 return
+            self.next = number + 1
             yield number
+
+    def stop(self, *_: object) -> None:
+        """Begin no further case."""
+        self._is_stopped.set()
+
+    def _go_on(self) -> None:
+        """Take up what an earlier run has counted."""
+        path = self.arguments.state
+        if path is None or not path.exists():
+            return
+        state = json.loads(path.read_text("utf-8"))
+        if state["seed"] != self.arguments.seed or state["start"] != self.arguments.start:
+            raise SystemExit(
+                f"{path} is about seed {state['seed']} from case {state['start']}: give these, or another file"
+            )
+        self.next, self.failures = state["next"], state["failures"]
+        self.counts.update({(mutator, kind): count for mutator, kind, count in state["counts"]})
+
+    def keep(self) -> None:
+        """Write down what has been counted, for a run that goes on."""
+        if self.arguments.state is not None:
+            counts = [(*key, count) for key, count in self.counts.items()]
+            numbers = {"seed": self.arguments.seed, "start": self.arguments.start, "next": self.next}
+            write(self.arguments.state, json.dumps({**numbers, "failures": self.failures, "counts": counts}) + "\n")
 
     def run(self) -> None:
         """Run all cases."""
@@ -100,7 +132,7 @@ class Attack:
                 print(f"{self.counts.total()} cases, {len(self.failures)} findings", flush=True)
             if verdict.kind not in BAD:
                 return
-            self.failures.append((number, mutator, verdict))
+            self.failures.append(number)
             print(f"case {number} ({mutator}): {verdict.kind}: {verdict.words[:1500]}", flush=True)
             if self.arguments.keep is not None:
                 goal = self.arguments.keep / f"{self.arguments.seed}-{number}"
@@ -109,7 +141,7 @@ class Attack:
 
     def summary(self) -> str:
         """How many cases there were, and the numbers of those that must not be."""
-        numbers = sorted(number for number, _, _ in self.failures)
+        numbers = sorted(self.failures)
         found = f"findings in {len(numbers)}, numbers {', '.join(map(str, numbers))}" if numbers else "no finding"
         return f"{self.counts.total()} cases in a row with seed {self.arguments.seed}: {found}"
 
@@ -159,6 +191,7 @@ def main() -> int:
     parser.add_argument("--only", choices=list(MUTATORS), help="cases of one mutator, numbered on their own")
     parser.add_argument("--jobs", type=int, default=2, help="children at a time")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of cases that fail")
+    parser.add_argument("--state", type=Path, help="file of counts: a run that was stopped goes on")
     parser.add_argument("--shared", type=Path, help="use its models, too; the same numbers then mean other cases")
     parser.add_argument("--atheris", type=int, metavar="SECONDS", help="only models that atheris makes")
     parser.add_argument("--write", action="store_true", help="write results/fuzz.md")
@@ -169,7 +202,10 @@ def main() -> int:
     if arguments.case is not None:
         return once(arguments)
     attack = Attack(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, attack.stop)
     attack.run()
+    attack.keep()
     page = attack.page()
     print(f"\n{page}\n{attack.summary()}")
     if arguments.write:
