@@ -17,6 +17,7 @@ OTHER_RUNTIME := $(if $(filter gpu,$(RUNTIME)),onnxruntime,onnxruntime-gpu)
 # Installed once; again when the dependencies or the runtime change.
 RUNTIME_STAMP := $(VENV)/.installed-$(RUNTIME)
 DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
+ATHERIS_STAMP := $(VENV)/.installed-$(RUNTIME)-fuzz
 
 # mypy and mkdocstrings find packages by their folder's name: this folder of links gives the repository the name netsurgeon.
 TYPED := build/typing/netsurgeon
@@ -44,17 +45,21 @@ demo: $(RUNTIME_STAMP)
 	@echo "The compressed network: $(DEMO)/digits-small.onnx"
 	@echo "The report:             $(DEMO)/report.html"
 
-test: lint types docs
+# The runtime of browsers (33 MB) is fetched where npm is there; the attack ends it all, and fails it on a finding.
+test: lint types docs $(WEB_STAMP)
 	$(BIN)/pytest
+	$(MAKE) fuzz
 
-# Packed models in the runtimes of docs/runtimes.md. OpenVINO (59 MB) is part of the development environment where it
-# installs; onnxruntime-web (33 MB) is fetched by npm, here only. What is not there is skipped, and named.
+# Packed models in the runtimes of docs/runtimes.md, as in make test, and nothing else. OpenVINO (59 MB) is part of the
+# development environment where it installs; onnxruntime-web is fetched by npm. What is not there is skipped, and named.
 test-runtimes: $(DEV_STAMP) $(WEB_STAMP)
 	$(BIN)/pytest tests/passes/packing/test_runtimes.py
 
-# Mutated models, arrays, recipes, options and work folders, for two minutes: benchmarks/README.md.
-fuzz: $(DEV_STAMP)
+# Mutated models, data, recipes, options and folders, for two minutes, and twenty seconds of models that atheris (35 MB)
+# makes, where it installs: benchmarks/README.md.
+fuzz: $(DEV_STAMP) $(ATHERIS_STAMP)
 	$(BIN)/python benchmarks/fuzz.py --minutes 2 --seed $(or $(SEED),0) --keep build/fuzz
+	$(BIN)/python benchmarks/fuzz.py --atheris 20 --seed $(or $(SEED),0)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check
@@ -106,8 +111,12 @@ $(DEV_STAMP): $(RUNTIME_STAMP)
 	@$(INSTALL) -e '.[$(RUNTIME),runtimes]' || echo "OpenVINO does not install here: its tests will be skipped"
 	@touch $@
 
+$(ATHERIS_STAMP): $(DEV_STAMP)
+	@$(INSTALL) -e '.[$(RUNTIME),fuzz]' || echo "atheris does not install here: no models will be guided by what they reach"
+	@touch $@
+
+# Tried again each time where it does not install: quickly, without npm's own waiting for a network.
 $(WEB_STAMP): Makefile
 	@mkdir -p $(@D)
-	@npm install --prefix $(@D) --no-save --no-audit --no-fund --ignore-scripts --silent $(WEB) || \
-	    echo "npm is not here or cannot install $(WEB): its tests will be skipped"
-	@touch $@
+	@if npm install --prefix $(@D) --no-save --no-audit --no-fund --ignore-scripts --silent --fetch-retries=0 $(WEB); \
+	    then touch $@; else echo "npm is not here or cannot install $(WEB): its tests will be skipped"; fi

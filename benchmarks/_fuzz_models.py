@@ -12,8 +12,10 @@ import onnx.parser
 from onnx import numpy_helper
 
 DIGITS = Path(__file__).parent.parent / "models" / "digits"
-LARGEST_OF_ZOO = 1 << 20
-"""Bytes of a file of the zoo up to which it is used: larger ones take seconds a case."""
+ROWS = 24
+"""Inputs of a case: fewer are judged with a warning, more take longer."""
+SMALL, LARGEST = 1 << 20, 30 << 20
+"""Bytes of a shared model up to which it is one of many, and up to which it is used at all: large ones take seconds."""
 _HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 _DENSE = {"w1": (8, 6), "b1": (8,), "w2": (8, 4), "b2": (4,)}
 _PICTURE = {"w1": (6, 2, 3, 3), "b1": (6,), "wd": (6, 1, 3, 3), "w2": (96, 4), "b2": (4,)}
@@ -47,6 +49,15 @@ _TEXTS: dict[str, tuple[str, Mapping[str, tuple[int, ...]]]] = {
             y = Gemm (f, w2, b2)
         }}""",
         {**_PICTURE, **_NORM},
+    ),
+    "photo": (
+        f"""{_HEAD} photo (float[n, 3, 8, 8] x) => (float[n, 3] y) {{
+            c = Conv <strides = [2, 2]> (x, w1, b1)
+            r = Relu (c)
+            f = Flatten (r)
+            y = Gemm (f, w2, b2)
+        }}""",
+        {"w1": (6, 3, 3, 3), "b1": (6,), "w2": (54, 3), "b2": (3,)},
     ),
     "residual": (
         f"""{_HEAD} residual (float[n, 2, 6, 6] x) => (float[n, 4] y) {{
@@ -152,12 +163,21 @@ def _with_constants() -> onnx.ModelProto:
 
 
 @functools.cache
-def seed_models(zoo: Path | None = None) -> Mapping[str, onnx.ModelProto]:
-    """Models by name, the small ones of a folder among them."""
+def seed_models(shared: Path | None = None) -> Mapping[str, onnx.ModelProto]:
+    """Models by name, the small ones of the shared folder among them."""
     models = {name: _parsed(name) for name in _TEXTS}
     models |= {"quantised": _quantised(), "constants": _with_constants()}
     models["digits"] = onnx.load(DIGITS / "digits.onnx")
-    for path in sorted(zoo.glob("*.onnx") if zoo else ()):
-        if path.stat().st_size <= LARGEST_OF_ZOO:
-            models[f"zoo/{path.stem}"] = onnx.load(path)
-    return models
+    return models | _shared_models(shared, 0, SMALL)
+
+
+@functools.cache
+def large_models(shared: Path | None) -> Mapping[str, onnx.ModelProto]:
+    """The larger ones of the shared folder."""
+    return _shared_models(shared, SMALL, LARGEST)
+
+
+def _shared_models(shared: Path | None, above: int, to: int) -> dict[str, onnx.ModelProto]:
+    paths = [path for name in ("zoo", "models") for path in sorted((shared / name).glob("*.onnx"))] if shared else []
+    sizes = {path: path.stat().st_size for path in paths}
+    return {f"{path.parent.name}/{path.stem}": onnx.load(path) for path in paths if above < sizes[path] <= to}

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from _fuzz_cases import Verdict
+from _fuzz_verdicts import Verdict
 
 SERVES = 300
 """Cases after which a child is replaced, so that what leaks is not counted against a later case."""
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.25
+"""Between looks at memory and time: each of them reads what the system knows of every process."""
 WALL = 8.0
 """Times the limit of processor seconds that may pass on the clock: other programs use the machine, too."""
 
@@ -131,6 +132,6 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True)
 
 
-def serving_command(python: str, script: Path, root: Path, zoo: Path | None, most_bytes: int) -> list[str]:
+def serving_command(python: str, script: Path, root: Path, shared: Path | None, most_bytes: int) -> list[str]:
     """The command line of a child."""
-    return [python, str(script), "--serve", str(root), str(zoo or ""), str(most_bytes)]
+    return [python, str(script), "--serve", str(root), str(shared or ""), str(most_bytes)]

@@ -1,8 +1,9 @@
 """Attack the command line with mutated models, arrays, recipes, options and work folders.
 
     python benchmarks/fuzz.py --minutes 2                        # what `make fuzz` runs
-    python benchmarks/fuzz.py --cases 5000 --shared ../shared    # small models of the zoo, too
+    python benchmarks/fuzz.py --cases 5000 --shared ../shared    # models of the zoo, too
     python benchmarks/fuzz.py --seed 0 --case 1234               # one case again, with its command line and all it says
+    python benchmarks/fuzz.py --state build/fuzz.json            # goes on where it was stopped, by Ctrl-C or SIGTERM
     python benchmarks/fuzz.py --keep build/fuzz                  # the inputs of cases that fail stay there
     python benchmarks/fuzz.py --atheris 60                       # seconds of models chosen by what they reach
 
@@ -14,10 +15,11 @@ in a check that failed, the last two in one sentence. Everything else is a bug, 
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
+import contextlib
 import itertools
+import json
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -26,16 +28,17 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from _fuzz_cases import BAD, CLASSES, MUTATORS, Case, Verdict, judge, make_case, serve
-from _fuzz_models import seed_models
+from _fuzz_cases import MUTATORS, make_case, serve
+from _fuzz_guided import guide, guided
 from _fuzz_process import Child, scratch_folder, serving_command
+from _fuzz_verdicts import BAD, CLASSES, Verdict
 from _tables import table, write
-
-from netsurgeon.pipeline.model_files import constant_sizes, external_data, limits, loading, map_types
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "fuzz.md"
 CASES = 2000
+TELL = 500
+"""Cases after which a line says how far it is."""
 SECONDS = 60.0
 """Of the processor, for one case."""
 MOST_BYTES = 3 << 30
@@ -47,24 +50,55 @@ class Attack:
 
     Attributes:
         counts: cases by mutator and class.
-        failures: number, mutator and verdict of those that must not be.
+        failures: numbers of those that must not be.
+        next: number of the first case that has not run.
     """
 
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.failures: list[tuple[int, str, Verdict]] = []
-        self._numbers = self._limited()
+        self.failures: list[int] = []
+        self.next: int = arguments.start
+        self._is_stopped = threading.Event()
         self._lock = threading.Lock()
+        self._go_on()
+        self._numbers = self._limited()
 
     def _limited(self) -> Iterator[int]:
         """Numbers of cases, until there are enough or time is up."""
-        end = time.monotonic() + 60 * self.arguments.minutes if self.arguments.minutes else None
-        for number in itertools.count(self.arguments.start):
+        minutes, cases = self.arguments.minutes, self.arguments.cases
+        end = time.monotonic() + 60 * minutes if minutes else None
+        most = cases or (CASES if minutes is None else None)
+        for number in itertools.count(self.next):
             is_late = end is not None and time.monotonic() > end
-            if is_late or (end is None and number >= self.arguments.start + self.arguments.cases):
+            if is_late or self._is_stopped.is_set() or (most is not None and number >= self.arguments.start + most):
                 return
+            self.next = number + 1
             yield number
+
+    def stop(self, *_: object) -> None:
+        """Begin no further case."""
+        self._is_stopped.set()
+
+    def _go_on(self) -> None:
+        """Take up what an earlier run has counted."""
+        path = self.arguments.state
+        if path is None or not path.exists():
+            return
+        state = json.loads(path.read_text("utf-8"))
+        if state["seed"] != self.arguments.seed or state["start"] != self.arguments.start:
+            raise SystemExit(
+                f"{path} is about seed {state['seed']} from case {state['start']}: give these, or another file"
+            )
+        self.next, self.failures = state["next"], state["failures"]
+        self.counts.update({(mutator, kind): count for mutator, kind, count in state["counts"]})
+
+    def keep(self) -> None:
+        """Write down what has been counted, for a run that goes on."""
+        if self.arguments.state is not None:
+            counts = [(*key, count) for key, count in self.counts.items()]
+            numbers = {"seed": self.arguments.seed, "start": self.arguments.start, "next": self.next}
+            write(self.arguments.state, json.dumps({**numbers, "failures": self.failures, "counts": counts}) + "\n")
 
     def run(self) -> None:
         """Run all cases."""
@@ -80,8 +114,9 @@ class Attack:
 
     def _work(self) -> None:
         with scratch_folder() as name:
-            root, zoo = Path(name), self.arguments.zoo
-            child = Child(serving_command(sys.executable, HERE / "fuzz.py", root, zoo, MOST_BYTES), SECONDS, MOST_BYTES)
+            root, shared = Path(name), self.arguments.shared
+            command = serving_command(sys.executable, HERE / "fuzz.py", root, shared, MOST_BYTES)
+            child = Child(command, SECONDS, MOST_BYTES)
             try:
                 while (number := self._next()) is not None:
                     verdict = child.ask(f"{self.arguments.seed}\t{number}\t{self.arguments.only or ''}")
@@ -93,14 +128,22 @@ class Attack:
         mutator = self.arguments.only or list(MUTATORS)[number % len(MUTATORS)]
         with self._lock:
             self.counts[mutator, verdict.kind] += 1
+            if self.counts.total() % TELL == 0:
+                print(f"{self.counts.total()} cases, {len(self.failures)} findings", flush=True)
             if verdict.kind not in BAD:
                 return
-            self.failures.append((number, mutator, verdict))
+            self.failures.append(number)
             print(f"case {number} ({mutator}): {verdict.kind}: {verdict.words[:1500]}", flush=True)
             if self.arguments.keep is not None:
-                shutil.copytree(
-                    folder, self.arguments.keep / f"{self.arguments.seed}-{number}", symlinks=True, dirs_exist_ok=True
-                )
+                goal = self.arguments.keep / f"{self.arguments.seed}-{number}"
+                with contextlib.suppress(OSError):  # of pipes, which are part of some cases
+                    shutil.copytree(folder, goal, symlinks=True, dirs_exist_ok=True)
+
+    def summary(self) -> str:
+        """How many cases there were, and the numbers of those that must not be."""
+        numbers = sorted(self.failures)
+        found = f"findings in {len(numbers)}, numbers {', '.join(map(str, numbers))}" if numbers else "no finding"
+        return f"{self.counts.total()} cases in a row with seed {self.arguments.seed}: {found}"
 
     def page(self) -> str:
         """Counts as a table."""
@@ -119,10 +162,10 @@ def once(arguments: argparse.Namespace) -> int:
     folder = kept / f"{arguments.seed}-{arguments.case}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    case = make_case(arguments.seed, arguments.case, folder, arguments.zoo, arguments.only)
+    case = make_case(arguments.seed, arguments.case, folder, arguments.shared, arguments.only)
     print(f"cd {folder}; netsurgeon {' '.join(map(repr, case.arguments))}")
     with scratch_folder() as name:
-        command = serving_command(sys.executable, HERE / "fuzz.py", Path(name), arguments.zoo, MOST_BYTES)
+        command = serving_command(sys.executable, HERE / "fuzz.py", Path(name), arguments.shared, MOST_BYTES)
         child = Child(command, SECONDS, MOST_BYTES)
         verdict = child.ask(f"{arguments.seed}\t{arguments.case}\t{arguments.only or ''}")
         child.stop()
@@ -130,60 +173,44 @@ def once(arguments: argparse.Namespace) -> int:
     return int(verdict.kind in BAD)
 
 
-def guided(seconds: int) -> None:
-    """Let atheris (pip install atheris) choose the bytes of models by what they reach in the code that opens them."""
-    atheris = importlib.import_module("atheris")
-    for module in (limits, constant_sizes, external_data, map_types, loading):
-        for function in list(vars(module).values()):
-            if inspect.isfunction(function) and function.__module__ == module.__name__:
-                atheris.instrument_func(function)
-    with scratch_folder() as name:
-        corpus, folder = Path(name) / "corpus", Path(name) / "case"
-        for place in (corpus, folder):
-            place.mkdir()
-        for kind, model in seed_models().items():
-            (corpus / kind).write_bytes(model.SerializeToString())
-
-        def open_bytes(data: bytes) -> None:
-            (folder / "model.onnx").write_bytes(data)
-            verdict = judge(Case("atheris", ("inspect", "model.onnx")), folder)
-            if verdict.kind in BAD:
-                raise RuntimeError(verdict.words)
-
-        atheris.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", "-rss_limit_mb=3000"], open_bytes)
-        atheris.Fuzz()
-
-
 def main() -> int:
     """Exit code of the attack."""
     if sys.argv[1:2] == ["--serve"]:
-        root, zoo, most_bytes = sys.argv[2:]
-        serve(Path(root), Path(zoo) if zoo else None, int(most_bytes))
+        root, shared, most_bytes = sys.argv[2:]
+        serve(Path(root), Path(shared) if shared else None, int(most_bytes))
+        return 0
+    if sys.argv[1:2] == ["--guide"]:
+        guide(Path(sys.argv[2]), sys.argv[3:])
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=CASES, help="how many")
+    parser.add_argument("--cases", type=int, help=f"how many; {CASES} where --minutes does not say how long")
     parser.add_argument("--start", type=int, default=0, help="number of the first case")
-    parser.add_argument("--minutes", type=float, help="so long, in place of --cases")
+    parser.add_argument("--minutes", type=float, help="so long at most")
     parser.add_argument("--case", type=int, help="only this one, with all it says")
     parser.add_argument("--only", choices=list(MUTATORS), help="cases of one mutator, numbered on their own")
     parser.add_argument("--jobs", type=int, default=2, help="children at a time")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of cases that fail")
-    parser.add_argument("--shared", type=Path, help="use small models of its zoo, too; other numbers mean other cases")
-    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="models that atheris makes, in this process")
+    parser.add_argument("--state", type=Path, help="file of counts: a run that was stopped goes on")
+    parser.add_argument("--shared", type=Path, help="use its models, too; the same numbers then mean other cases")
+    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="only models that atheris makes")
     parser.add_argument("--write", action="store_true", help="write results/fuzz.md")
     arguments = parser.parse_args()
-    arguments.zoo = None if arguments.shared is None else arguments.shared.resolve() / "zoo"
+    arguments.shared = None if arguments.shared is None else arguments.shared.resolve()
     if arguments.atheris is not None:
-        guided(arguments.atheris)
+        return guided(arguments.atheris, arguments.seed, HERE / "fuzz.py")
     if arguments.case is not None:
         return once(arguments)
     attack = Attack(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, attack.stop)
     attack.run()
+    attack.keep()
     page = attack.page()
-    print(f"\n{page}")
+    print(f"\n{page}\n{attack.summary()}")
     if arguments.write:
-        head = f"# The standing attack\n\nCases of seed {arguments.seed} by what was mutated and how they ended."
+        with_shared = "" if arguments.shared is None else ", models of the shared folder among them"
+        head = f"# The standing attack\n\n{attack.summary()}. By what was mutated{with_shared}, and how they ended:"
         write(RESULTS, f"{head}\n\n{page}\n")
     return int(bool(attack.failures))
 

@@ -5,16 +5,18 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import _fuzz_verdicts
 import numpy as np
 import onnx
 import pytest
-from _fuzz_cases import BAD, MUTATORS, control_signs, fault_of_model, judge, make_case
+from _fuzz_cases import MUTATORS, make_case
 from _fuzz_models import seed_models
 from _fuzz_process import Child, serving_command
+from _fuzz_verdicts import BAD, Case, Verdict, contents, control_signs, fault_of_model, judge
 from onnx import numpy_helper
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "fuzz.py"
-SEED, CASES = 0, 5 * len(MUTATORS)
+SEED, CASES = 0, 4 * len(MUTATORS)
 GIGABYTE = 1 << 30
 
 
@@ -32,16 +34,16 @@ def test_mutated_inputs_end_in_a_model_or_in_one_sentence(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("mutator", MUTATORS)
 def test_a_number_always_makes_the_same_case(mutator: str, tmp_path: Path) -> None:
-    contents = []
+    cases = []
     for name in ("first", "second"):
         folder = tmp_path / name
         folder.mkdir()
         case = make_case(7, 3, folder, only=mutator)
-        files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        contents.append((case, files))
-    assert contents[0] == contents[1]
+        links = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_fifo()}
+        cases.append((case, contents(folder), links))
+    assert cases[0] == cases[1]
     (tmp_path / "other").mkdir()
-    assert contents[0][0].mutator == make_case(8, 3, tmp_path / "other", only=mutator).mutator == mutator
+    assert cases[0][0].mutator == make_case(8, 3, tmp_path / "other", only=mutator).mutator == mutator
 
 
 @pytest.mark.parametrize(
@@ -100,3 +102,20 @@ def test_another_model_from_a_damaged_folder_is_a_bug(tmp_path: Path) -> None:
     verdict = judge(dataclasses.replace(clean, same_as=b"other bytes"), tmp_path)
     assert verdict.kind == "bug"
     assert "another one" in verdict.words
+
+
+def test_files_that_are_changed_or_left_behind_are_bugs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.onnx").write_bytes(seed_models()["dense"].SerializeToString())
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    case = Case("fields", ("inspect", "model.onnx"))
+    assert judge(case, tmp_path).kind == "delivered"
+
+    def writing_to(name: str) -> None:
+        monkeypatch.setattr(
+            _fuzz_verdicts, "run_command", lambda arguments, folder: ((folder / name).write_bytes(b""), (0, "", ""))[1]
+        )
+
+    writing_to("weights.bin")
+    assert judge(case, tmp_path) == Verdict("bug", "the input 'weights.bin' was changed")
+    writing_to("left.part")
+    assert judge(case, tmp_path) == Verdict("bug", "'left.part' was left behind")

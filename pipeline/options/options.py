@@ -26,7 +26,7 @@ from netsurgeon.pipeline.options.groups import (
     TrimOptions,
 )
 from netsurgeon.pipeline.options.type_checks import check_types
-from netsurgeon.pipeline.runtime import Runtime, channel_block
+from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, channel_block
 
 VALUES = ("float32", "float16", "codebook")
 """Types that weights are stored in, the finest first."""
@@ -39,8 +39,8 @@ PREFERENCES = ("speed", "size")
 BEST_EFFORT_PREFIX = "up-to:"
 INTEGER_CHANNELS = 8
 """Channels that integer convolutions take at a time."""
-MOST_NUMBER, MOST_THREADS = 1 << 31, 1024
-"""What whole numbers stay below, and most threads that ONNX Runtime is asked for."""
+MOST_NUMBER = 1 << 31
+"""What whole numbers stay below."""
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the steps done and the steps in all."""
 

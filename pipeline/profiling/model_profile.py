@@ -42,6 +42,8 @@ BUDGET = 10.0
 """Seconds that the rounds of one batch size take where their number is not given."""
 ROUNDS = (3, 21)
 """Fewest and most rounds of a sitting where their number is not given."""
+MOST_ROUNDS = 1_000_000
+"""Most measurements that can be asked for: their times are kept."""
 DISTURBED = 0.1
 """Share of the processors from which on other programs are said to have disturbed the measurement."""
 TRACE_SECONDS, TRACE_RUNS = 5.0, (5, 50)
@@ -146,8 +148,8 @@ def profile(
         data: what it is fed; None = made up, where the time cannot depend on the values.
         batches: numbers of samples a run; None = the model's own, or 1.
         shapes: shapes of made-up inputs by name, for axes that the model leaves open.
-        rounds: measurements in all, rounded up to a multiple of `SITTINGS`; None = as many as fit into 10 seconds, 15
-            to 105.
+        rounds: measurements in all, at most `MOST_ROUNDS`, rounded up to a multiple of `SITTINGS`; None = as many as
+            fit into 10 seconds, 15 to 105.
         per_operator: time every node as well.
         provider: execution provider, such as "cpu" or "cuda".
         threads: of one operator on the CPU; None = one a core.
@@ -336,6 +338,8 @@ def _check_numbers(batches: Sequence[int] | None, rounds: int | None) -> None:
         raise InputError(f"batch is {', '.join(map(str, batches)) or 'empty'}, expected sizes of 1 or more")
     if rounds is not None and rounds < 3:
         raise InputError(f"runs is {rounds}, expected 3 or more: a median of fewer says nothing")
+    if rounds is not None and rounds > MOST_ROUNDS:
+        raise InputError(f"runs is {rounds}, expected at most {MOST_ROUNDS:,}")
 
 
 def _check_same_inputs(models: Sequence[ir.Model]) -> None:

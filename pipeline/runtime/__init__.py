@@ -7,6 +7,7 @@ from netsurgeon.pipeline.runtime.providers import CPU, channel_block, full_name
 from netsurgeon.pipeline.runtime.same_outputs import TOLERANCE, relative_difference, same_bits, verify_same
 from netsurgeon.pipeline.runtime.session import (
     IN_MEMORY_LIMIT,
+    MOST_THREADS,
     OPTIMISATIONS,
     Feed,
     Runtime,
@@ -18,6 +19,7 @@ from netsurgeon.pipeline.runtime.session import (
 __all__ = [
     "CPU",
     "IN_MEMORY_LIMIT",
+    "MOST_THREADS",
     "OPTIMISATIONS",
     "TOLERANCE",
     "Feed",

@@ -31,6 +31,8 @@ OPTIMISATIONS = {
     "all": "ORT_ENABLE_ALL",
 }
 """Levels of graph optimisation, and what ONNX Runtime calls them."""
+MOST_THREADS = 1024
+"""Of one operator: ONNX Runtime takes minutes to start some thousands, and fails where the system has no more."""
 _CPP = re.compile(r"/\S+\.(?:h|cc):\d+ .+?\) (?=[A-Z])")
 """File, line and signature of a function of ONNX Runtime, as its errors name them."""
 
@@ -69,6 +71,8 @@ class Runtime:
             raise InputError(f"optimisation is {self.optimisation!r}, expected one of {', '.join(OPTIMISATIONS)}")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}, expected 1 or more")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise InputError(f"threads is {self.threads}, expected at most {MOST_THREADS}")
         if isinstance(self.custom_ops, str):
             raise InputError(f"custom_ops is {self.custom_ops!r}, expected a tuple of strings: ({self.custom_ops!r},)")
 

@@ -67,7 +67,7 @@ class FilePath(click.Path):
         Raises:
             InputError: it is empty, or holds a NUL.
         """
-        check_path(value, f"--{param.name}" if isinstance(param, click.Option) else "the argument")
+        check_path(value, param.opts[-1] if isinstance(param, click.Option) else "the argument")
         return super().convert(value, param, ctx)
 
 

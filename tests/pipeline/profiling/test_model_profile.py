@@ -63,7 +63,9 @@ def test_models_with_other_inputs_are_not_compared() -> None:
     [
         ({"batches": (0,)}, "batch is 0, expected sizes of 1 or more"),
         ({"rounds": 2}, "runs is 2, expected 3 or more"),
+        ({"rounds": 10**18}, "runs is 1000000000000000000, expected at most 1,000,000"),
         ({"threads": 0}, "threads is 0, expected 1 or more"),
+        ({"threads": 1 << 31}, "threads is 2147483648, expected at most 1024"),
         ({"optimisation": "most"}, "optimisation is 'most', expected one of off, basic, extended, all"),
     ],
 )

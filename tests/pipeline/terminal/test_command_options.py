@@ -17,6 +17,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.terminal import command_options
 from netsurgeon.pipeline.terminal.command_options import (
     Data,
+    FilePath,
     batch_sizes,
     combine_options,
     data_options,
@@ -87,6 +88,15 @@ def test_values_that_cannot_be_read(option: str, value: str, message: str) -> No
     values, result = called(option, value, options=LISTS)
     assert (values, result.exit_code) == ({}, 2)
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"), [("", "is an empty path"), ("a\0b", "is 'a\\x00b', and no path holds a NUL")]
+)
+def test_what_no_path_can_be_is_refused_under_the_option_s_name(value: str, problem: str) -> None:
+    options = combine_options(click.option("--json", "json_file", type=FilePath()), click.argument("model"))
+    _, result = called("model.onnx", "--json", value, options=options)
+    assert str(result.exception).startswith(f"--json {problem}")
 
 
 def test_picture_options_become_one_object() -> None:
