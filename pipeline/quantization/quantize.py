@@ -34,8 +34,10 @@ MOST = {"cpu": 63, "cpu-vnni": 127}
 at 32,767: with 7 bits they never get there."""
 IN_A_BODY = "it lies inside a body of an If or Loop"
 MOST_OF_4_BITS = 7
+FINER_ERROR = 0.01
+"""A layer whose output loses more of its energy than this by weights of 4 bits is to have 8, as far as there is room."""
 FINER_SHARE = 0.4
-"""Bytes that weights of 4 bits may grow by, so that layers which lose most by 4 bits have 8."""
+"""Share of the weights that may have 8 bits for that: the file grows by about as much."""
 LEAST_DIFFERENCE = 1e-3
 """Difference, relative to the outputs' size, that integer kernels may make by rounding in any case."""
 
@@ -105,11 +107,11 @@ def _with_fewer_bits(model: ir.Model, plan: IntegerPlan, calibration: Calibratio
     outcomes = make_integer_model(model, coarse, calibration, progress).outcomes
     room = FINER_SHARE * sum(layers[name].size for name in outcomes)
     most = dict(coarse.most)
-    for name in sorted(outcomes, key=lambda name: -outcomes[name].error / layers[name].size):
-        room -= layers[name].size
-        if room < 0.0:
-            break
-        most[name] = plan.most[name]
+    losing = [name for name, outcome in outcomes.items() if outcome.error > FINER_ERROR]
+    for name in sorted(losing, key=lambda name: -outcomes[name].error / layers[name].size):
+        if layers[name].size <= room:
+            room -= layers[name].size
+            most[name] = plan.most[name]
     return dataclasses.replace(plan, most=most)
 
 
