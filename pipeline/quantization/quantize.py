@@ -35,7 +35,7 @@ at 32,767: with 7 bits they never get there."""
 IN_A_BODY = "it lies inside a body of an If or Loop"
 MOST_OF_4_BITS = 7
 FINER_ERROR = 0.01
-"""A layer whose output loses more of its energy than this by weights of 4 bits is to have 8, as far as there is room."""
+"""A layer whose output loses more of its energy than this by 4 bits a weight has 8, as far as there is room."""
 FINER_SHARE = 0.4
 """Share of the weights that may have 8 bits for that: the file grows by about as much."""
 LEAST_DIFFERENCE = 1e-3
