@@ -70,6 +70,9 @@ def forget_inferred(model: ir.Model, original: ir.Model) -> None:
         for value in node.outputs:
             if value.name not in stated and not value.is_graph_output():
                 value.shape = value.type = None
+    for value in model.graph.initializers.values():
+        if not value.is_graph_input() and not value.is_graph_output():
+            value.shape = value.type = None  # the tensor says both
 
 
 def write_text(text: str, output: Path) -> None:
