@@ -86,7 +86,7 @@ class InsertQuantizers(ir.passes.InPlacePass):
             producer = value.producer()
             assert producer is not None
             # ONNX Runtime takes integers through no Reshape, Split or Gemm whose zero point is left out
-            parameters = [constants.value(np.float32(scale.step)), constants.value(np.uint8(scale.zero))]
+            parameters = [constants.value(np.float32(scale.step)), constants.value(scale.zero_point)]
             source = present(producer.inputs[0]) if name in self.entering else value
             made_by = _spread(parameters, source, value, constants) if name in self.entering else parameters
             integers = ir.node("QuantizeLinear", [source, *made_by], name=constants.unused("quantize"))
@@ -136,7 +136,7 @@ def _take(node: ir.Node, index: int, integers: ir.Value, floats: ir.Value, scale
         return
     parameters = [
         constants.value(np.full(channels, scale.step, np.float32)),
-        constants.value(np.full(channels, scale.zero, np.uint8)),
+        constants.value(np.full(channels, scale.zero_point)),
     ]
     restored = ir.node("DequantizeLinear", [integers, *parameters], name=constants.unused("restore"))
     restored.outputs[0].name, restored.outputs[0].type = constants.unused("floats"), floats.type

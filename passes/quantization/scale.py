@@ -22,23 +22,39 @@ PERCENTILE = 99.99
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Integers q from 0 to 255 stand for step (q − zero).
+    """Integers q from 0 to 255, or from −128 to 127, stand for step (q − zero).
 
     Attributes:
         step: exact in float32.
         zero: the integer that stands for 0.
+        signed: whether integers are from −128 to 127.
     """
 
     step: float
     zero: int
+    signed: bool = False
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Least and largest integer."""
+        return (-128, 127) if self.signed else (0, LARGEST)
+
+    @property
+    def zero_point(self) -> npt.NDArray[np.generic]:
+        """`zero` in the type of the integers, as an array of no axes."""
+        return np.array(self.zero, np.int8 if self.signed else np.uint8)
 
     @classmethod
-    def of_range(cls, low: float, high: float) -> Scale:
+    def of_range(cls, low: float, high: float, *, symmetric: bool = False) -> Scale:
         """The scale whose integers reach from `low` to `high`, widened to hold 0.
 
-        The ends lie within the range, never beyond: a Clip there has nothing left to do.
+        The ends lie within the range, never beyond: a Clip there has nothing left to do. Symmetric ones reach as far
+        on both sides, and are signed.
         """
         low, high = min(low, 0.0), max(high, 0.0)
+        if symmetric:
+            reach = max(-low, high, float(np.finfo(np.float32).tiny) * LARGEST)
+            return cls(step=float(np.float32(reach / 127.0)), zero=0, signed=True)
         if high - low < np.finfo(np.float32).tiny * LARGEST:
             return cls(step=1.0 / LARGEST, zero=0)
         zero = round(-low * LARGEST / (high - low))
@@ -50,7 +66,7 @@ class Scale:
 
     def rounded(self, numbers: Array) -> Array:
         """What comes back of numbers that were made integers."""
-        return np.asarray((np.clip(np.rint(numbers / self.step) + self.zero, 0, LARGEST) - self.zero) * self.step)
+        return np.asarray((np.clip(np.rint(numbers / self.step) + self.zero, *self.ends) - self.zero) * self.step)
 
 
 class RangeStatistics:
@@ -108,17 +124,18 @@ class RangeStatistics:
     def _centres(self) -> Array:
         return np.asarray((np.arange(BINS) - BINS // 2 + 0.5) * self._width)
 
-    def scale(self, method: RangeMethod, bounds: tuple[float, float]) -> Scale:
+    def scale(self, method: RangeMethod, bounds: tuple[float, float], *, symmetric: bool = False) -> Scale:
         """The scale for the numbers seen.
 
         Args:
             method: "error" ends the range where rounding and clipping together cost least, "percentile" where it holds
                 PERCENTILE of the numbers on each side, "min-max" at the least and the largest.
             bounds: between which it must stay.
+            symmetric: whether integers are signed, and 0 stands for 0.
         """
         low, high = max(self.low, bounds[0]), min(self.high, bounds[1])
         if self.is_empty:
-            return Scale.of_range(0.0, 1.0)
+            return Scale.of_range(0.0, 1.0, symmetric=symmetric)
         if method == "percentile":
             share = np.cumsum(self._counts) / self._counts.sum()
             edges = (np.arange(BINS) - BINS // 2) * self._width
@@ -126,17 +143,17 @@ class RangeStatistics:
             first, last = np.searchsorted(share, [tail, 1.0 - tail])
             low, high = max(low, float(edges[first])), min(high, float(edges[min(last, BINS - 1)] + self._width))
         if method != "error":
-            return Scale.of_range(low, high)
-        return self._least_error(low, high)
+            return Scale.of_range(low, high, symmetric=symmetric)
+        return self._least_error(low, high, symmetric)
 
-    def _least_error(self, low: float, high: float) -> Scale:
+    def _least_error(self, low: float, high: float, symmetric: bool) -> Scale:
         filled = self._counts > 0.0
         numbers, counts = self._centres()[filled].clip(self.low, self.high), self._counts[filled]
-        best, least = Scale.of_range(low, high), math.inf
+        best, least = Scale.of_range(low, high, symmetric=symmetric), math.inf
         for end in ENDS:
-            scale = Scale.of_range(end * low, end * high)
+            scale = Scale.of_range(end * low, end * high, symmetric=symmetric)
             # numbers of a bin lie anywhere in it: what rounding costs on average, and what clipping costs
-            lowest, highest = -scale.zero * scale.step, (LARGEST - scale.zero) * scale.step
+            lowest, highest = (scale.step * (integer - scale.zero) for integer in scale.ends)
             clipped = numbers - numbers.clip(lowest, highest)
             cost = float(counts @ (clipped**2 + (clipped == 0.0) * (numbers != 0.0) * scale.step**2 / 12.0))
             if cost < least:

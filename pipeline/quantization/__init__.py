@@ -4,14 +4,17 @@ from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.quantize import Quantized, quantize, stand_in, time_integers
+from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
+    "TARGETS",
     "IntegerChoice",
     "IntegerFacts",
     "IntegerLayerFacts",
     "IntegerModel",
     "IntegerPlan",
     "Quantized",
+    "Target",
     "make_integer_model",
     "quantize",
     "stand_in",

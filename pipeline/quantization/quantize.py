@@ -23,15 +23,13 @@ from netsurgeon.pipeline.quantization.choose import IntegerChoice, choose_intege
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
+from netsurgeon.pipeline.quantization.targets import TARGETS
 from netsurgeon.pipeline.runtime import Feed, Runtime, observe
 
 logger = logging.getLogger(__name__)
 
 ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
-MOST = {"cpu": 63, "cpu-vnni": 127}
-"""Largest integer of a weight of 8 bits, by target. On x86 processors without VNNI sums of two products of 8 bits end
-at 32,767: with 7 bits they never get there."""
 IN_A_BODY = "it lies inside a body of an If or Loop"
 MOST_OF_4_BITS = 7
 ENOUGH = 0.02
@@ -77,9 +75,11 @@ def quantize(
     if isinstance(ready, Message):
         return Quantized(model=model, facts=None, notes=(ready,))
     model, notes = ready
+    target = TARGETS[options.target]
     plan = IntegerPlan(
-        most={layer.name: MOST[options.target] for layer in find_layers(model.graph)[0]},
+        most={layer.name: target.most for layer in find_layers(model.graph)[0]},
         ranges=options.ranges,
+        symmetric=target.symmetric,
         stay=choice.stay,
     )
     if all(name in choice.stay for name in plan.most):
@@ -90,11 +90,12 @@ def quantize(
         plan = _with_fewer_bits(model, plan, calibration, progress)
     integers = make_integer_model(model, plan, calibration, progress)
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
-    if difference > allowed:
+    if difference > allowed and target.is_measured:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
         return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
     facts = _facts(model, plan, choice, integers, difference, runtime)
-    return Quantized(model=integers.model, facts=facts, notes=(*notes, *_unfused_note(facts)))
+    unfused = _unfused_note(facts) if target.is_measured else ()
+    return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
 
 
 def _with_fewer_bits(model: ir.Model, plan: IntegerPlan, calibration: Calibration, progress: Progress) -> IntegerPlan:
@@ -179,6 +180,8 @@ def _chosen(
         for layer in layers
         if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude)
     }
+    if not TARGETS[options.target].is_measured:
+        return IntegerChoice(stay=stay)
     return choose_integer_layers(
         model, stay, timer.against(model), structure_name(model), runtime=runtime, progress=progress
     )
