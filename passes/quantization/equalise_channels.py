@@ -71,7 +71,7 @@ class EqualiseChannels(ir.passes.InPlacePass):
         reach: largest size of each channel of the values between pairs, (channels,), by name of value.
     """
 
-    reach: Mapping[str, Array] = dataclasses.field(repr=False)
+    reach: Mapping[str, npt.NDArray[np.floating]] = dataclasses.field(repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rescale in place; the model computes the same, up to rounding."""
@@ -85,7 +85,7 @@ class EqualiseChannels(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
-def _factors(pair: ChannelPair, reach: Array) -> Array:
+def _factors(pair: ChannelPair, reach: npt.NDArray[np.floating]) -> Array:
     """What the channels are divided by, (channels,); powers of two, which change no digit of a weight."""
     second = pair.second
     largest = _by_channel(second).max(axis=(1, 2))

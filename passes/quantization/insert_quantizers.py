@@ -120,7 +120,7 @@ def _spread(parameters: list[ir.Value], source: ir.Value, value: ir.Value, const
     channels = [_input_channels(use.node) for use in value.uses() if use.idx == 0]
     if not channels or channels[0] is None or any(use.node.op_type != "Conv" for use in value.uses()):
         return parameters
-    numbers = [present(parameter.const_value).numpy() for parameter in parameters]
+    numbers = [tensor(parameter).numpy() for parameter in parameters]
     return [constants.value(np.full(channels[0], number)) for number in numbers]
 
 
@@ -214,7 +214,7 @@ class StoreIntegers(ir.passes.InPlacePass):
             if layer.name not in self.scales:
                 continue
             scales = self.scales[layer.name]
-            weight = present(layer.weight.const_value).numpy()
+            weight = tensor(layer.weight).numpy()
             axis = 0 if layer.rows_first() else weight.ndim - 1
             along = scales.reshape([-1 if at == axis else 1 for at in range(weight.ndim)])
             codes = np.rint(weight / along)
@@ -224,7 +224,7 @@ class StoreIntegers(ir.passes.InPlacePass):
             bias = optional_input(layer.node, 2)
             if layer.operator == "Gemm" and bias is not None:
                 sums = scales * self.inputs[layer.name].step
-                numbers = np.broadcast_to(present(bias.const_value).numpy().reshape(-1), (len(sums),)) / sums
+                numbers = np.broadcast_to(tensor(bias).numpy().reshape(-1), (len(sums),)) / sums
                 whole = np.rint(numbers).clip(-(2**31) + 1, 2**31 - 1).astype(np.int32)
                 self._dequantize(layer.node, 2, constants, whole, sums, 0)
         return ir.passes.PassResult(model, bool(self.scales))

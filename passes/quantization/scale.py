@@ -95,7 +95,7 @@ class RangeStatistics:
     def _widen(self, reach: float) -> None:
         """Let the bins, half of them below zero, reach as far as the numbers do: twice as wide until they do."""
         if self._width == 0.0:
-            self._width = max(reach, np.finfo(np.float32).tiny) / (BINS // 2)
+            self._width = max(reach, float(np.finfo(np.float32).tiny)) / (BINS // 2)
             return
         while self._width * (BINS // 2) < reach:
             halves = self._counts.reshape(2, BINS // 4, 2).sum(axis=-1)

@@ -189,7 +189,11 @@ def _names(layer: Layer) -> list[str]:
     """Names that a layer's kernel may have: its own, or those of what is fused into it or of what that makes."""
     names = [label(layer.node)]
     value = layer.node.outputs[0]
-    while len(value.uses()) == 1 and (node := value.uses()[0].node).op_type in ("Relu", "Clip", "Add"):
+    while len(value.uses()) == 1:
+        (use,) = value.uses()
+        node = use.node
+        if node.op_type not in ("Relu", "Clip", "Add"):
+            break
         value = node.outputs[0]
         names += [label(node), value.name or ""]
     return names

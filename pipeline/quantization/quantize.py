@@ -7,12 +7,13 @@ import fnmatch
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import find_layers
-from netsurgeon.passes.quantization import OPSET, place
+from netsurgeon.passes.quantization import OPSET, RangeMethod, place
 from netsurgeon.passes.rewriting import MatMulToGemm
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message, cause_of
@@ -78,7 +79,7 @@ def quantize(
     target = TARGETS[options.target]
     plan = IntegerPlan(
         most={layer.name: target.most for layer in find_layers(model.graph)[0]},
-        ranges=options.ranges,
+        ranges=cast(RangeMethod, options.ranges),
         symmetric=target.symmetric,
         stay=choice.stay,
     )
@@ -166,7 +167,7 @@ def _unfused_note(facts: IntegerFacts) -> Iterator[Message]:
         yield Message(text, "integers-unfused", layers=names)
 
 
-def _stays(reason: str, cause: str | None = None) -> Message:
+def _stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:
     return Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
 
 
@@ -214,7 +215,9 @@ def _kernel_difference(floats: ir.Model, integers: ir.Model, feed: Feed, runtime
 
 def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
     size = float(np.sqrt(np.mean(np.square(scale, dtype=np.float64))))
-    return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64)))) / max(size, np.finfo(np.float32).tiny)
+    return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64)))) / max(
+        size, float(np.finfo(np.float32).tiny)
+    )
 
 
 def _facts(
