@@ -14,6 +14,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import (
+    Bounds,
     InsertQuantizers,
     Placement,
     Scale,
@@ -89,8 +90,9 @@ def choose_integer_layers(
     """
     layers = find_layers(model.graph)[0]
     placement = place(model.graph, layers, stay)
+    never = {**stay, **placement.floats}
     if not placement.layers:
-        return IntegerChoice(stay={**stay, **placement.floats})
+        return IntegerChoice(stay=never)
 
     def timed(floats: Mapping[str, str]) -> Timed:
         key = f"{name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
@@ -111,8 +113,8 @@ def choose_integer_layers(
             floats, best = trial, result
     if best.speedup < WORTH_INTEGERS:
         reason = f"integers make the model {best.speedup:.2f} times as fast on this machine, which is not worth it"
-        return IntegerChoice(stay={**stay, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
-    return IntegerChoice(stay={**stay, **floats}, timed=best, times=times)
+        return IntegerChoice(stay={**never, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
+    return IntegerChoice(stay={**never, **floats}, timed=best, times=times)
 
 
 def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
@@ -120,13 +122,7 @@ def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
     clone = model.clone()
     SeparateInputs(placement)(clone)
     names = {name: separated(name) if name in placement.entering else name for name in placement.values}
-    scales = {
-        names[name]: Scale(step=1.0 / 128.0, zero=0 if placement.bounds[name][0] >= 0.0 else 128)
-        for name in placement.values
-    }
-    for name, (_, high) in placement.bounds.items():
-        if np.isfinite(high):
-            scales[names[name]] = Scale.of_range(0.0 if scales[names[name]].zero == 0 else -high, high)
+    scales = {names[name]: _any_scale(bounds) for name, bounds in placement.bounds.items()}
     InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(clone)
     rows: dict[str, np.ndarray] = {}
     inputs: dict[str, Scale] = {}
@@ -138,6 +134,11 @@ def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
             inputs[layer.name] = scales[layer.input.name or ""]
     StoreIntegers(rows, inputs)(clone)
     return clone
+
+
+def _any_scale(bounds: Bounds) -> Scale:
+    low, high = (bound if np.isfinite(bound) else other for bound, other in zip(bounds, (-1.0, 1.0), strict=True))
+    return Scale.of_range(low, high, bounds)
 
 
 def _layer_times(

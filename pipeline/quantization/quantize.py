@@ -56,7 +56,7 @@ def quantize(
     """Put what gains by it on integers.
 
     Args:
-        model: float model in normal form; changed in place where the result is another one.
+        model: float model in normal form; not changed.
         options: which mode and target.
         calibration: inputs that ranges and corrections come from.
         timer: whose table the times go to.
@@ -66,14 +66,16 @@ def quantize(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     feed, runtime, notes = next(iter(calibration.samples.batches())), calibration.runtime, []
-    opset = model.graph.opset_imports.get("", 0)
+    original, opset = model, model.graph.opset_imports.get("", 0)
     if opset < OPSET:
         raised = raised_opset(model, OPSET, feed, runtime)
         if not isinstance(raised, ir.Model):
             reason = f"opset {opset} cannot be raised to {OPSET}: {raised}"
-            return Quantized(model=model, facts=None, notes=(_stays(reason, cause_of(raised)),))
+            return _stays(original, reason, cause_of(raised))
         text = f"opset raised from {opset} to {OPSET}, which integers need; outputs verified"
         model, notes = raised, [Message(text, "opset-raised", before=opset, after=OPSET)]
+    else:
+        model = model.clone()
     shapes = observe(model, feed, runtime).shapes
     MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2})(model)
     choice = _chosen(model, options, timer, runtime, progress)
@@ -84,18 +86,19 @@ def quantize(
     )
     if all(name in choice.stay for name in plan.most):
         reason = next(iter(choice.stay.values()), "it has no layer that can")
-        return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
+        return _stays(original, reason)
     integers = make_integer_model(model, plan, calibration.subsample(ROWS_SHARE), progress)
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
     if difference > allowed:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
-        return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
+        return _stays(original, reason)
     facts = _facts(model, plan, choice, integers, difference, timer, runtime)
     return Quantized(model=integers.model, facts=facts, notes=tuple(notes))
 
 
-def _stays(reason: str, cause: str | None = None) -> Message:
-    return Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
+def _stays(model: ir.Model, reason: str, cause: str | None = None) -> Quantized:
+    note = Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
+    return Quantized(model=model, facts=None, notes=(note,))
 
 
 def _chosen(
