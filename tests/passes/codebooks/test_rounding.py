@@ -7,13 +7,13 @@ import onnx_ir as ir
 import pytest
 from sparse_weights import Array, sparse
 
-from netsurgeon.passes.packing.encodings import choose_encoding
 from netsurgeon.passes.codebooks.codebooks import (
     fit_codebook,
     relative_error,
     round_to_codebook,
 )
 from netsurgeon.passes.codebooks.rounding import Values, round_weights
+from netsurgeon.passes.packing.encodings import choose_encoding
 
 
 def model_of(**weights: Array) -> ir.Model:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from netsurgeon.passes.packing.encodings import choose_encoding, encode
 from netsurgeon.passes.codebooks.row_scales import MOST_VALUES, row_scales, split_scales
+from netsurgeon.passes.packing.encodings import choose_encoding, encode
 
 Array = NDArray[Any]
 
