@@ -117,7 +117,9 @@ def _scale_rows(layer: Layer, factors: Array) -> None:
     bias = optional_input(layer.node, 2)
     if bias is not None:
         old = np.broadcast_to(tensor(bias).numpy().reshape(-1), factors.shape).astype(np.float64)
-        layer.shift_bias(old * (factors - 1.0))
+        # beta multiplies what is stored, and is taken out of the shift again
+        beta = layer.node.attributes.get_float("beta", 1.0) if layer.operator == "Gemm" else 1.0
+        layer.shift_bias(beta * old * (factors - 1.0))
 
 
 def _scale_columns(layer: Layer, factors: Array) -> None:

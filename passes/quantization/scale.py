@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 RangeMethod: TypeAlias = Literal["error", "percentile", "min-max"]
 
+EVERYTHING = (-math.inf, math.inf)
 LARGEST = 255
 BINS = 2048
 ENDS = np.linspace(1.0, 0.25, 61)
@@ -45,23 +46,27 @@ class Scale:
         return np.array(self.zero, np.int8 if self.signed else np.uint8)
 
     @classmethod
-    def of_range(cls, low: float, high: float, *, symmetric: bool = False) -> Scale:
-        """The scale whose integers reach from `low` to `high`, widened to hold 0.
+    def of_range(
+        cls, low: float, high: float, bounds: tuple[float, float] = EVERYTHING, *, symmetric: bool = False
+    ) -> Scale:
+        """The scale whose integers reach from `low` to `high`, widened to hold 0, up to half a step.
 
-        The ends lie within the range, never beyond: a Clip there has nothing left to do. Symmetric ones reach as far
-        on both sides, and are signed.
+        No integer stands for a number beyond `bounds`: a Clip there has nothing left to do, and ONNX Runtime leaves it
+        out only then. Symmetric ones are signed and reach as far on both sides, whatever the bounds.
         """
         low, high = min(low, 0.0), max(high, 0.0)
         if symmetric:
             reach = max(-low, high, float(np.finfo(np.float32).tiny) * LARGEST)
             return cls(step=float(np.float32(reach / 127.0)), zero=0, signed=True)
         if high - low < np.finfo(np.float32).tiny * LARGEST:
-            return cls(step=1.0 / LARGEST, zero=0)
+            low, high = 0.0, min(1.0, bounds[1])
         zero = round(-low * LARGEST / (high - low))
-        step = np.float32((high - low) / LARGEST)
-        if low == 0.0:
-            while float(step) * LARGEST > high:
-                step = np.nextafter(step, np.float32(0.0))
+        width = (high - low) / LARGEST
+        for room, steps in ((-bounds[0], zero), (bounds[1], LARGEST - zero)):
+            width = min(width, room / steps) if steps else width
+        step = np.float32(width)
+        while float(step) * zero > -bounds[0] or float(step) * (LARGEST - zero) > bounds[1]:
+            step = np.nextafter(step, np.float32(0.0))
         return cls(step=float(step), zero=zero)
 
     def rounded(self, numbers: Array) -> Array:
@@ -76,6 +81,7 @@ class RangeStatistics:
         self.low, self.high = math.inf, -math.inf
         self._counts = np.zeros(BINS)
         self._width = 0.0
+        self._zeros = 0.0
 
     def update(self, numbers: npt.NDArray[np.floating], weights: npt.NDArray[np.floating] | None = None) -> None:
         """Add numbers (n,); an error in them counts by `weights` (n,)."""
@@ -85,6 +91,7 @@ class RangeStatistics:
         self._widen(max(abs(self.low), abs(self.high)))
         places = np.floor(numbers / self._width + BINS // 2).astype(np.int64).clip(0, BINS - 1)
         self._counts += np.bincount(places, weights, minlength=BINS)
+        self._zeros += np.count_nonzero(numbers == 0.0) if weights is None else float(weights[numbers == 0.0].sum())
 
     def reach(self, low: float, high: float) -> None:
         """Note the ends of a set of numbers of which only some are added."""
@@ -119,6 +126,7 @@ class RangeStatistics:
         result._widen(max(abs(result.low), abs(result.high)))
         places = np.floor(centres / result._width + BINS // 2).astype(np.int64).clip(0, BINS - 1)
         result._counts += np.bincount(places, narrow._counts, minlength=BINS)
+        result._zeros = self._zeros + other._zeros
         return result
 
     def _centres(self) -> Array:
@@ -135,7 +143,7 @@ class RangeStatistics:
         """
         low, high = max(self.low, bounds[0]), min(self.high, bounds[1])
         if self.is_empty:
-            return Scale.of_range(0.0, 1.0, symmetric=symmetric)
+            return Scale.of_range(0.0, 0.0, bounds, symmetric=symmetric)
         if method == "percentile":
             share = np.cumsum(self._counts) / self._counts.sum()
             edges = (np.arange(BINS) - BINS // 2) * self._width
@@ -143,19 +151,21 @@ class RangeStatistics:
             first, last = np.searchsorted(share, [tail, 1.0 - tail])
             low, high = max(low, float(edges[first])), min(high, float(edges[min(last, BINS - 1)] + self._width))
         if method != "error":
-            return Scale.of_range(low, high, symmetric=symmetric)
-        return self._least_error(low, high, symmetric)
+            return Scale.of_range(low, high, bounds, symmetric=symmetric)
+        return self._least_error(low, high, bounds, symmetric)
 
-    def _least_error(self, low: float, high: float, symmetric: bool) -> Scale:
-        filled = self._counts > 0.0
-        numbers, counts = self._centres()[filled].clip(self.low, self.high), self._counts[filled]
-        best, least = Scale.of_range(low, high, symmetric=symmetric), math.inf
+    def _least_error(self, low: float, high: float, bounds: tuple[float, float], symmetric: bool) -> Scale:
+        rounded = self._counts.copy()
+        rounded[BINS // 2] -= self._zeros  # whatever the scale, an integer stands for 0
+        filled = rounded > 0.0
+        numbers, counts = self._centres()[filled].clip(self.low, self.high), rounded[filled]
+        best, least = Scale.of_range(low, high, bounds, symmetric=symmetric), math.inf
         for end in ENDS:
-            scale = Scale.of_range(end * low, end * high, symmetric=symmetric)
+            scale = Scale.of_range(end * low, end * high, bounds, symmetric=symmetric)
             # numbers of a bin lie anywhere in it: what rounding costs on average, and what clipping costs
             lowest, highest = (scale.step * (integer - scale.zero) for integer in scale.ends)
             clipped = numbers - numbers.clip(lowest, highest)
-            cost = float(counts @ (clipped**2 + (clipped == 0.0) * (numbers != 0.0) * scale.step**2 / 12.0))
+            cost = float(counts @ (clipped**2 + (clipped == 0.0) * scale.step**2 / 12.0))
             if cost < least:
                 best, least = scale, cost
         return best

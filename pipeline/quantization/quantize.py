@@ -62,7 +62,7 @@ def quantize(
     """Put what gains by it on integers.
 
     Args:
-        model: float model in normal form; changed in place where the result is another one.
+        model: float model in normal form; not changed.
         options: which mode and target.
         calibration: inputs that ranges and corrections come from.
         choice: which layers stay floats.
@@ -72,9 +72,9 @@ def quantize(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     feed, runtime = next(iter(calibration.samples.batches())), calibration.runtime
-    ready = _ready(model, feed, runtime)
+    original, ready = model, _ready(model.clone(), feed, runtime)
     if isinstance(ready, Message):
-        return Quantized(model=model, facts=None, notes=(ready,))
+        return Quantized(model=original, facts=None, notes=(ready,))
     model, notes = ready
     target = TARGETS[options.target]
     plan = IntegerPlan(
@@ -85,7 +85,7 @@ def quantize(
     )
     if all(name in choice.stay for name in plan.most):
         reason = next(iter(choice.stay.values()), "it has no layer that can")
-        return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
+        return Quantized(model=original, facts=None, notes=(_stays(reason),))
     calibration = calibration.subsample(ROWS_SHARE)
     if options.integer_mode == "w4a8":
         plan = _with_fewer_bits(model, plan, calibration, progress)
@@ -93,7 +93,7 @@ def quantize(
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
     if difference > allowed and target.is_measured:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
-        return Quantized(model=model, facts=None, notes=(*notes, _stays(reason)))
+        return Quantized(model=original, facts=None, notes=(_stays(reason),))
     facts = _facts(model, plan, choice, integers, difference, runtime)
     unfused = _unfused_note(facts) if target.is_measured else ()
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
