@@ -50,6 +50,7 @@ CODES: Mapping[str, str] = {
     "same-input": "Layers saw the same input in every sample.",
     "samples-dropped": "Samples that do not fill the model's fixed batch were dropped.",
     "shortcuts-convolved": "Shortcuts of Slice and Pad are strided convolutions now.",
+    "shuffles-dissolved": "Shuffles of channels became an order of weights in a model on integers.",
     "step-note": "A note of a step that is not part of netsurgeon.",
     "step-undone": "A step did not hold and was undone.",
     "stored-unpacked": "The weights could not be packed and are stored as they are.",

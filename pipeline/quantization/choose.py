@@ -98,7 +98,7 @@ def choose_integer_layers(
     Args:
         model: float model in normal form.
         stay: layers that stay floats in any case, and why.
-        timer: of models, against this one.
+        timer: of models, against the one that would be delivered on floats.
         name: of the model, in the table of times.
         runtime: how sessions are made.
         progress: called with stage, steps done and steps in all.
