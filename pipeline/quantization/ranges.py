@@ -76,7 +76,8 @@ def _parts(
 ) -> Iterator[list[str]]:
     """The names in parts whose values fit into memory together."""
     session = calibration.runtime.session(tapped(model, names))
-    sizes = {name: np.asarray(value).nbytes for name, value in session.run(feed, list(names)).items()}
+    values = {**feed, **session.run(feed, [name for name in names if name not in feed])}
+    sizes = {name: np.asarray(values[name]).nbytes for name in names}
     part: list[str] = []
     for name in names:
         if part and sum(sizes[other] for other in part) + sizes[name] > BYTES_AT_ONCE:
