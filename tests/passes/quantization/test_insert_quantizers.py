@@ -10,7 +10,6 @@ import pytest
 from quantized_models import (
     AS_FLOATS,
     PADDED,
-    Array,
     classifier,
     conv_net,
     distance,
