@@ -31,7 +31,7 @@ FLOORS = {
         ("report", "run_identity"),
         ("search",),
         ("compression",),
-        ("compare", "inspect", "pruning", "trimming"),
+        ("compare", "inspect", "pruning", "quantization", "trimming"),
         ("calibration", "profiling", "unpack", "verification"),
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),
