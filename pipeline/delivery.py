@@ -24,6 +24,8 @@ from netsurgeon.pipeline.run_identity import are_own
 from netsurgeon.pipeline.trimming import why_not
 
 NOTHING_REMOVED = "nothing-removed"
+REASONS_FOR_FLOATS = ("not-quantized", "integers-lose")
+"""Codes of notes that hold for the model as it came as well."""
 
 
 def deliver(
@@ -105,7 +107,7 @@ def _as_it_came(
         applied,
         masked=context.dense,
         model=context.dense.clone(),
-        notes=(),
+        notes=tuple(note for note in applied.notes if note.code in REASONS_FOR_FLOATS),
         warnings=(*applied.warnings, warning),
     )
     model = source.original.clone()
