@@ -26,11 +26,11 @@ FLOORS = {
     "pipeline": (
         ("terminal",),
         ("training",),
-        ("compress", "inspect_sensitivity"),
+        ("compress", "inspect_quantization", "inspect_sensitivity"),
         ("report",),
         ("search",),
         ("compression",),
-        ("compare", "inspect", "pruning", "trimming"),
+        ("compare", "inspect", "pruning", "quantization", "trimming"),
         ("calibration", "profiling", "unpack", "verification"),
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),

@@ -48,6 +48,16 @@ class Scale:
                 step = np.nextafter(step, np.float32(0.0))
         return cls(step=float(step), zero=zero)
 
+    @property
+    def low(self) -> float:
+        """The least number that an integer stands for."""
+        return -self.zero * self.step
+
+    @property
+    def high(self) -> float:
+        """The largest one."""
+        return (LARGEST - self.zero) * self.step
+
     def rounded(self, numbers: Array) -> Array:
         """What comes back of numbers that were made integers."""
         return np.asarray((np.clip(np.rint(numbers / self.step) + self.zero, 0, LARGEST) - self.zero) * self.step)
@@ -136,8 +146,7 @@ class RangeStatistics:
         for end in ENDS:
             scale = Scale.of_range(end * low, end * high)
             # numbers of a bin lie anywhere in it: what rounding costs on average, and what clipping costs
-            lowest, highest = -scale.zero * scale.step, (LARGEST - scale.zero) * scale.step
-            clipped = numbers - numbers.clip(lowest, highest)
+            clipped = numbers - numbers.clip(scale.low, scale.high)
             cost = float(counts @ (clipped**2 + (clipped == 0.0) * (numbers != 0.0) * scale.step**2 / 12.0))
             if cost < least:
                 best, least = scale, cost
