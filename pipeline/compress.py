@@ -91,6 +91,9 @@ def compress(
 ) -> Compression:
     """Trim a model's units, prune its weights, correct the rest, verify it in ONNX Runtime, and pack it.
 
+    With `quantize="int8"` or `"w4a8"` what is faster on integers runs on them, and nothing is pruned unless `sparsity`,
+    a goal or the like asks for it; `report.integers` says what does, and is None where all stays on floats.
+
     Args:
         model: path of an ONNX file, a ModelProto or an `onnx_ir.Model`; never changed.
         data: calibration inputs: path of an npz, npy, folder or zip of pictures, arrays, feeds, "module:function"

@@ -9,7 +9,7 @@ from netsurgeon.passes.dependencies import Frozen, Group, analyse
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.layers import Declined, find_layers
 from netsurgeon.pipeline.calibration import has_finite_weight
-from netsurgeon.pipeline.data import DataSource, open_samples, random_samples
+from netsurgeon.pipeline.data import DataSource, Samples, open_samples, random_samples
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model
@@ -138,9 +138,21 @@ def inspect_units(model: ModelLike, data: DataSource | None = None, custom_ops: 
 
 
 def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime) -> Observation:
-    specs = input_specs(source.original)
-    if data is not None:
-        return observe(source.model, next(open_samples(data, specs, batch_size=2).batches()), runtime)
+    if data is None:
+        samples = made_up_samples(source, runtime)
+    else:
+        samples = open_samples(data, input_specs(source.original), batch_size=2)
+    return observe(source.model, next(samples.batches()), runtime)
+
+
+def made_up_samples(source: LoadedModel, runtime: Runtime) -> Samples:
+    """Two random inputs that a model runs on: sides that it leaves open are the first of SIDES that it takes.
+
+    Raises:
+        InputError: an input has an unknown rank or no numeric type.
+        CheckFailedError: it runs on none.
+    """
+    specs, session = input_specs(source.original), runtime.session(source.model)
     problem: CheckFailedError | None = None
     for size in SIDES:
         filled = [
@@ -148,7 +160,9 @@ def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime)
             for s in specs
         ]
         try:
-            return observe(source.model, next(random_samples(filled, 2, batch_size=2).batches()), runtime)
+            samples = random_samples(filled, 2, batch_size=2)
+            session.run(next(samples.batches()))
+            return samples
         except CheckFailedError as error:
             problem = error
     raise CheckFailedError(f"{problem}: give it inputs that it accepts with --data") from problem

@@ -26,7 +26,7 @@ FLOORS = {
     "pipeline": (
         ("terminal",),
         ("training",),
-        ("compress", "inspect_sensitivity"),
+        ("compress", "inspect_quantization", "inspect_sensitivity"),
         ("delivery",),
         ("report", "run_identity"),
         ("search",),

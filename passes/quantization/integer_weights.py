@@ -19,11 +19,13 @@ class StoredWeight:
         name: of the initializer that holds it.
         codes: its integers, or numbers, of the weight's shape.
         bytes: of these, not packed.
+        form: what it is stored as: a type of integers, or "dense".
     """
 
     name: str
     codes: npt.NDArray[np.generic] = dataclasses.field(repr=False)
     bytes: int
+    form: str
 
 
 def find_integer_weights(graph: ir.Graph) -> dict[str, StoredWeight]:
@@ -39,5 +41,7 @@ def find_integer_weights(graph: ir.Graph) -> dict[str, StoredWeight]:
         if stored is None or not is_constant(stored):
             continue
         codes = tensor(stored)
-        weights[label(node)] = StoredWeight(name=stored.name or "", codes=codes.numpy(), bytes=codes.nbytes)
+        weights[label(node)] = StoredWeight(
+            name=stored.name or "", codes=codes.numpy(), bytes=codes.nbytes, form=codes.dtype.name.lower()
+        )
     return weights

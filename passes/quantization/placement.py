@@ -37,6 +37,11 @@ class Placement:
     entering: tuple[str, ...]
     floats: Mapping[str, str]
 
+    @classmethod
+    def none(cls, floats: Mapping[str, str]) -> Placement:
+        """The one with nothing on integers, for the reasons given."""
+        return cls(layers=(), nodes=(), groups=(), bounds={}, entering=(), floats=floats)
+
     @property
     def integer(self) -> frozenset[str]:
         """Names of all nodes that run on integers."""

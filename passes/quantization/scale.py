@@ -69,6 +69,16 @@ class Scale:
             step = np.nextafter(step, np.float32(0.0))
         return cls(step=float(step), zero=zero)
 
+    @property
+    def low(self) -> float:
+        """The least number that an integer stands for."""
+        return (self.ends[0] - self.zero) * self.step
+
+    @property
+    def high(self) -> float:
+        """The largest one."""
+        return (self.ends[1] - self.zero) * self.step
+
     def rounded(self, numbers: Array) -> Array:
         """What comes back of numbers that were made integers."""
         return np.asarray((np.clip(np.rint(numbers / self.step) + self.zero, *self.ends) - self.zero) * self.step)
@@ -163,8 +173,7 @@ class RangeStatistics:
         for end in ENDS:
             scale = Scale.of_range(end * low, end * high, bounds, symmetric=symmetric)
             # numbers of a bin lie anywhere in it: what rounding costs on average, and what clipping costs
-            lowest, highest = (scale.step * (integer - scale.zero) for integer in scale.ends)
-            clipped = numbers - numbers.clip(lowest, highest)
+            clipped = numbers - numbers.clip(scale.low, scale.high)
             cost = float(counts @ (clipped**2 + (clipped == 0.0) * scale.step**2 / 12.0))
             if cost < least:
                 best, least = scale, cost

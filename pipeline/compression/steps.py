@@ -19,7 +19,7 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
-from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize, time_integers
+from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize_model, time_integers
 from netsurgeon.pipeline.runtime import verify_same
 from netsurgeon.pipeline.trimming import (
     Trimmed,
@@ -205,7 +205,7 @@ class QuantizeLayers(StepDefaults):
         choice: IntegerChoice | None = context.plans.get(self.name)
         if context.options.integer_mode is None or choice is None:
             return None
-        result: Quantized = quantize(model, context.options, context.calibration, choice, context.progress)
+        result: Quantized = quantize_model(model, context.options, context.calibration, choice, context.progress)
         return StepResult(
             model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
         )

@@ -104,7 +104,7 @@ def choose_integer_layers(
         progress: called with stage, steps done and steps in all.
     """
     layers = find_layers(model.graph)[0]
-    placement, never = _that_fuse(model, layers, stay, runtime)
+    placement, never = that_fuse(model, layers, stay, runtime)
     never = {**never, **placement.floats}
     if not placement.layers:
         return IntegerChoice(stay=never)
@@ -126,17 +126,24 @@ def choose_integer_layers(
         logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result
-    _, floats = _that_fuse(model, layers, {**stay, **floats}, runtime)
+    _, floats = that_fuse(model, layers, {**stay, **floats}, runtime)
     if best.speedup < WORTH_INTEGERS:
         reason = f"integers make the model {best.speedup:.2f} times as fast on this machine, which is not worth it"
         return IntegerChoice(stay={**never, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
     return IntegerChoice(stay={**never, **floats}, timed=best, times=times)
 
 
-def _that_fuse(
+def that_fuse(
     model: ir.Model, layers: Sequence[Layer], stay: Mapping[str, str], runtime: Runtime
 ) -> tuple[Placement, dict[str, str]]:
-    """A placement of which ONNX Runtime runs every layer on integers, and the layers that stay floats for that."""
+    """A placement of which ONNX Runtime runs every layer on integers, and the layers that stay floats for that.
+
+    Args:
+        model: float model in the form that integers need.
+        layers: of its graph.
+        stay: layers that stay floats in any case, and why.
+        runtime: how sessions are made.
+    """
     result = dict(stay)
     placement = place(model.graph, layers, result)
     while placement.layers and (reasons := unfused(skeleton(model, placement), placement.layers, runtime)):

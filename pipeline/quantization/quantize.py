@@ -56,7 +56,7 @@ class Quantized:
     notes: tuple[Message, ...] = ()
 
 
-def quantize(
+def quantize_model(
     model: ir.Model, options: Options, calibration: Calibration, choice: IntegerChoice, progress: Progress
 ) -> Quantized:
     """Put what gains by it on integers.
@@ -72,7 +72,7 @@ def quantize(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     feed, runtime = next(iter(calibration.samples.batches())), calibration.runtime
-    original, ready = model, _ready(model.clone(), feed, runtime)
+    original, ready = model, integer_form(model.clone(), feed, runtime)
     if isinstance(ready, Message):
         return Quantized(model=original, facts=None, notes=(ready,))
     model, notes = ready
@@ -133,7 +133,7 @@ def time_integers(
 
     The times are against the model as it is, not in the form that integers need.
     """
-    ready = _ready(model.clone(), next(iter(calibration.samples.batches())), calibration.runtime)
+    ready = integer_form(model.clone(), next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
     return _chosen(ready[0], options, timer.against(model), calibration.runtime, progress)
@@ -141,14 +141,20 @@ def time_integers(
 
 def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
     """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them."""
-    ready = _ready(model, next(iter(calibration.samples.batches())), calibration.runtime)
+    ready = integer_form(model, next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return model
     return skeleton(ready[0], place(ready[0].graph, find_layers(ready[0].graph)[0], stay))
 
 
-def _ready(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
-    """The model in the form that integers need, changed in place, and what was done; or why it cannot be had."""
+def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
+    """The model in the form that integers need, changed in place, and what was done; or why it cannot be had.
+
+    Args:
+        model: float model in normal form.
+        feed: an input of it, on which another operator set is verified.
+        runtime: how sessions are made.
+    """
     notes = []
     opset = model.graph.opset_imports.get("", 0)
     if opset < OPSET:
@@ -193,15 +199,24 @@ def _chosen(
     model: ir.Model, options: Options, timer: StructureTimer, runtime: Runtime, progress: Progress
 ) -> IntegerChoice:
     """The layers that gain, of those that ONNX Runtime runs on integers as they are meant to."""
-    layers = find_layers(model.graph)[0]
-    stay = {
-        layer.name: "excluded by the user"
-        for layer in layers
-        if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude)
-    }
+    stay = excluded(model, options)
     if not TARGETS[options.target].is_measured:
         return IntegerChoice(stay=stay)
     return choose_integer_layers(model, stay, timer, structure_name(model), runtime=runtime, progress=progress)
+
+
+def excluded(model: ir.Model, options: Options) -> dict[str, str]:
+    """Layers that the user keeps on floats, and the reason for the report."""
+    return {
+        layer.name: "excluded by the user"
+        for layer in find_layers(model.graph)[0]
+        if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude)
+    }
+
+
+def bits_of(most: int) -> int:
+    """Bits of a weight whose largest integer this is."""
+    return int(np.log2(most + 1)) + 1
 
 
 def structure_name(model: ir.Model) -> str:
@@ -252,7 +267,7 @@ def _facts(
             IntegerLayerFacts(
                 name=layer.name,
                 operator=layer.operator,
-                bits=int(np.log2(plan.most[layer.name] + 1)) + 1 if outcome else None,
+                bits=bits_of(plan.most[layer.name]) if outcome else None,
                 kernel=kernels.get(layer.name) if outcome else None,
                 error=outcome.error if outcome else None,
                 floats_ms=times.floats if times else None,

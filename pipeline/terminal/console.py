@@ -18,7 +18,15 @@ from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.model_files import ModelFacts
-from netsurgeon.pipeline.report import COMPARED_INPUTS, Report, goal_summary, inputs_measured, promise_summary
+from netsurgeon.pipeline.report import (
+    BOUND_OF_PRUNING,
+    COMPARED_INPUTS,
+    Report,
+    goal_summary,
+    inputs_measured,
+    integer_summary,
+    promise_summary,
+)
 from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
@@ -62,6 +70,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_models(report.dense, report.compressed, report.validation))
     for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))
+    for sentence in integer_summary(report.integers):
+        console.print(Text(sentence))
     source = inputs_measured(report.validation)
     console.print(
         f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}{of_what(report)}"
@@ -70,6 +80,8 @@ def print_report(report: Report, console: Console) -> None:
     for sentence in promise_summary(report.validation.promise):
         console.print(Text(sentence))
     _print_bound(report.bound, "calibration inputs", console)
+    if report.integers is not None:
+        console.print(Text(BOUND_OF_PRUNING))
     for note in report.notes:
         console.print(Text(f"note: {note}"))
     for warning in report.warnings:
