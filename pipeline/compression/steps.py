@@ -12,6 +12,7 @@ from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Declined
 from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.passes.trimming import MaskUnits
+from netsurgeon.pipeline import quantization
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.packing import pack
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepDefaults, StepResult
@@ -19,7 +20,7 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
-from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize, time_integers
+from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, time_integers
 from netsurgeon.pipeline.runtime import verify_same
 from netsurgeon.pipeline.trimming import (
     Trimmed,
@@ -205,7 +206,7 @@ class QuantizeLayers(StepDefaults):
         choice: IntegerChoice | None = context.plans.get(self.name)
         if context.options.integer_mode is None or choice is None:
             return None
-        result: Quantized = quantize(model, context.options, context.calibration, choice, context.progress)
+        result: Quantized = quantization.quantize(model, context.options, context.calibration, choice, context.progress)
         return StepResult(
             model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
         )
