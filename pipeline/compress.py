@@ -180,6 +180,7 @@ class _Run:
         applied, stored = deliver(self.steps, context, applied, source)
         if is_as_it_came(applied):
             self.options = dataclasses.replace(self.options, values="float32", pack=False)
+            result = result and result.delivered_in(model_size(stored.model, None))
         self._end_stage("pack")
         validation, bound = self._validate(context, source, applied, inputs, runtime)
         self._end_stage("validate")
