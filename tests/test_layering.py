@@ -30,7 +30,7 @@ FLOORS = {
         ("report",),
         ("search",),
         ("compression",),
-        ("compare", "inspect", "pruning", "trimming"),
+        ("compare", "inspect", "pruning", "quantization", "trimming"),
         ("calibration", "profiling", "unpack", "verification"),
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),

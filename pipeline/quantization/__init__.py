@@ -2,6 +2,7 @@
 
 from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
+from netsurgeon.pipeline.quantization.incoming import integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.quantize import Quantized, quantize, stand_in, time_integers
 
@@ -12,7 +13,9 @@ __all__ = [
     "IntegerModel",
     "IntegerPlan",
     "Quantized",
+    "integer_notes",
     "make_integer_model",
+    "options_for_integers",
     "quantize",
     "stand_in",
     "time_integers",
