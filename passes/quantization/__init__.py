@@ -11,28 +11,42 @@ from netsurgeon.passes.quantization.insert_quantizers import (
     separated,
 )
 from netsurgeon.passes.quantization.integer_weights import StoredWeight, find_integer_weights
+from netsurgeon.passes.quantization.matrix_placement import place_matrices, span_of
 from netsurgeon.passes.quantization.placement import Placement, place
 from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
+from netsurgeon.passes.quantization.quantize_while_running import (
+    OPSET_OF_RANGES,
+    MeasureWhileRunning,
+    MultiplyIntegers,
+)
 from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
+from netsurgeon.passes.quantization.store_blocks import OPSET_OF_BLOCKS, StoreBlocks
 
 __all__ = [
     "OPSET",
+    "OPSET_OF_BLOCKS",
+    "OPSET_OF_RANGES",
     "Bounds",
     "ChannelPair",
     "DropClips",
     "EqualiseChannels",
     "InsertQuantizers",
     "IntegerOutcome",
+    "MeasureWhileRunning",
+    "MultiplyIntegers",
     "Placement",
     "QuantizeLayers",
     "RangeMethod",
     "RangeStatistics",
     "Scale",
     "SeparateInputs",
+    "StoreBlocks",
     "StoreIntegers",
     "StoredWeight",
     "find_channel_pairs",
     "find_integer_weights",
     "place",
+    "place_matrices",
     "separated",
+    "span_of",
 ]

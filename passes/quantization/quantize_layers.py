@@ -43,14 +43,15 @@ class QuantizeLayers(ir.passes.InPlacePass):
         most: largest integer of a weight, by layer name.
         moments: of the layers' inputs in the float model and in this one, by layer name.
         outcomes: by layer name: what was done is added.
-        spans: columns that share a scale, by layer name; a layer that is not named has one a row. Those that are take
-            one integer more below zero than above it, and have one group.
+        spans: columns that share a scale, by layer name, of layers of one group; one that is not named has one a row.
+        lopsided: whether integers reach one further below zero than above it; scales may be negative then.
     """
 
     most: Mapping[str, int]
     moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
     outcomes: dict[str, IntegerOutcome] = dataclasses.field(default_factory=dict, repr=False)
     spans: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    lopsided: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round in place; weights stay floats, which lie on integers times the scales of their rows.
@@ -66,7 +67,7 @@ class QuantizeLayers(ir.passes.InPlacePass):
     def _quantize(self, layer: Layer) -> IntegerOutcome:
         moments, most, weight = self.moments[layer.name], self.most[layer.name], layer.matrix()
         span = self.spans.get(layer.name)
-        least = None if span is None else -most - 1
+        least = -most - 1 if self.lopsided else None
         centred = layer.bias_slot() is not None and moments.varies
         statistics = moments.statistics(centred=centred)
         if not statistics.is_finite or not weight.any():

@@ -3,7 +3,7 @@
 from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping
 from netsurgeon.passes.solvers.error_curve import Curve, curve, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
-from netsurgeon.passes.solvers.integer_grid import IntegerWeight, nearest_integers, round_to_integers
+from netsurgeon.passes.solvers.integer_grid import IntegerWeight, nearest_integers, round_to_integers, steps_of
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
 from netsurgeon.passes.solvers.masks import Pattern
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
@@ -42,6 +42,7 @@ __all__ = [
     "round_to_integers",
     "single_threaded",
     "solve",
+    "steps_of",
     "target_moments",
     "trial",
 ]

@@ -191,10 +191,8 @@ def _costs(error: Array, hessian: Array, grid: _Grid) -> Array:
     costs = []
     for columns in grid.slices(error.shape[-1]):
         part, inner = error[..., columns], hessian[:, columns, columns]
-        if part.shape[-1] <= EXACT_COLUMNS:
-            weighted = part @ inner
-        else:
-            weighted = part * np.einsum("gii->gi", inner)[:, None, :]
+        exact = part.shape[-1] <= EXACT_COLUMNS
+        weighted = part @ inner if exact else part * np.einsum("gii->gi", inner)[:, None, :]
         costs.append(_over_blocks(np.einsum("grc,grc->gr", weighted, part), grid.blocks, np.sum))
     return np.stack(costs, axis=-1)
 

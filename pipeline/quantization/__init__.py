@@ -3,7 +3,8 @@
 from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
-from netsurgeon.pipeline.quantization.quantize import Quantized, quantize, stand_in, time_integers
+from netsurgeon.pipeline.quantization.modes import quantize, stand_in, time_integers
+from netsurgeon.pipeline.quantization.quantize import Quantized
 
 __all__ = [
     "IntegerChoice",
