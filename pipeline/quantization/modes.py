@@ -9,7 +9,8 @@ import onnx_ir as ir
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.profiling import StructureTimer
-from netsurgeon.pipeline.quantization import matrices, quantize as static
+from netsurgeon.pipeline.quantization import matrices
+from netsurgeon.pipeline.quantization import quantize as static
 from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.quantization.quantize import Quantized
 

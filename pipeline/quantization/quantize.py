@@ -142,9 +142,7 @@ def _ready(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, lis
     return model, notes
 
 
-def with_opset(
-    model: ir.Model, least: int, feed: Feed, runtime: Runtime
-) -> tuple[ir.Model, list[Message]] | Message:
+def with_opset(model: ir.Model, least: int, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
     """The model at an operator set that is late enough, and what was done for it; or why it cannot be had."""
     opset = model.graph.opset_imports.get("", 0)
     if opset >= least:
@@ -165,6 +163,7 @@ def unfused_note(facts: IntegerFacts) -> Iterator[Message]:
 
 
 def stays(reason: str, cause: str | None = None) -> Message:
+    """The note that says why a model is not on integers."""
     return Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
 
 
@@ -223,12 +222,12 @@ def kernel_difference(
         least: what is allowed in any case.
     """
     pairs = [(name, np.asarray(value)) for name, value in as_said.items() if np.asarray(value).dtype.kind == "f"]
-    kernel = max((distance(on_kernels[name], value, value) for name, value in pairs), default=0.0)
-    meant = max((distance(value, dense[name], value) for name, value in pairs), default=0.0)
+    kernel = max((_distance(on_kernels[name], value, value) for name, value in pairs), default=0.0)
+    meant = max((_distance(value, dense[name], value) for name, value in pairs), default=0.0)
     return kernel, max(meant, least)
 
 
-def distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
+def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
     size = float(np.sqrt(np.mean(np.square(scale, dtype=np.float64))))
     return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64)))) / max(size, np.finfo(np.float32).tiny)
 
@@ -241,6 +240,7 @@ def integer_facts(
     difference: float,
     runtime: Runtime,
 ) -> IntegerFacts:
+    """What the report says of a model on integers: of all layers of the float model, kernels by the optimised graph."""
     kernels, placement = integer_kernels(integers.model, runtime), integers.placement
     layers = []
     for layer in find_layers(model.graph)[0]:
