@@ -108,11 +108,12 @@ def test_the_integers_of_a_stored_layer_are_found_by_its_name(bits: int, standar
     model = network(GRAPHS["MatMul and Add"])
     (layer,) = find_layers(model.graph)[0]
     scales = on_integers(model, 32, bits)
+    rounded = np.concatenate(layer.matrix(), axis=-1)
     StoreBlocks(scales, {layer.name: 32}, bits, standard)(model)
     weight = find_integer_weights(model.graph)[layer.name]
     rows = weight.codes if not standard else weight.codes.T
     steps = np.repeat(scales[layer.name], 32, axis=1)[:, :40]
-    np.testing.assert_allclose(rows.astype(np.float64) * steps, np.concatenate(layer.matrix(), axis=-1), atol=1e-6)
+    np.testing.assert_allclose(rows.astype(np.float64) * steps, rounded, atol=1e-6)
     assert weight.bytes == 24 * (64 if not standard else 40) * bits // 8
 
 
@@ -164,7 +165,8 @@ REFUSED = {
 @pytest.mark.parametrize(("nodes", "reason"), REFUSED.items())
 def test_what_is_no_plain_matrix_product_stays_on_floats_with_a_reason(nodes: str, reason: str) -> None:
     shape = (4, 3, 1, 1) if "Conv" in nodes else (4, 4)
-    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> net (float x) => (float y) {{ {nodes} }}')
+    interface = f"net (float[{'N, 3, H, W' if 'Conv' in nodes else '4, 4'}] x) => (float y)"
+    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {interface} {{ {nodes} }}')
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), "w"))
     model = ir.from_proto(proto)
     normal_form()(model)
