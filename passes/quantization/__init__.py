@@ -14,6 +14,7 @@ from netsurgeon.passes.quantization.integer_weights import StoredWeight, find_in
 from netsurgeon.passes.quantization.matrix_placement import place_matrices, span_of
 from netsurgeon.passes.quantization.placement import Placement, place
 from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
+from netsurgeon.passes.quantization.quantize_tables import RoundTables, StoreTables, find_tables
 from netsurgeon.passes.quantization.quantize_while_running import (
     OPSET_OF_RANGES,
     MeasureWhileRunning,
@@ -38,13 +39,16 @@ __all__ = [
     "QuantizeLayers",
     "RangeMethod",
     "RangeStatistics",
+    "RoundTables",
     "Scale",
     "SeparateInputs",
     "StoreBlocks",
     "StoreIntegers",
+    "StoreTables",
     "StoredWeight",
     "find_channel_pairs",
     "find_integer_weights",
+    "find_tables",
     "place",
     "place_matrices",
     "separated",

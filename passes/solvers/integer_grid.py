@@ -211,7 +211,8 @@ def _sweep_forward(problem: Problem, scales: Array, grid: _Grid, kept: Mask) -> 
         upper = np.swapaxes(np.linalg.cholesky(inverse(hessian)), 1, 2)
     except (np.linalg.LinAlgError, FactorizationError):
         return np.where(kept, grid.nearest(problem.weight / steps), 0.0)
-    left, mask, steps = (np.take_along_axis(array, order[:, None, :], 2) for array in (problem.weight, kept, steps))
+    left, steps = (np.take_along_axis(numbers, order[:, None, :], 2) for numbers in (problem.weight, steps))
+    mask = np.take_along_axis(kept, order[:, None, :], 2)
     codes = np.zeros_like(left)
     for start in range(0, columns, BLOCK):
         block = slice(start, min(start + BLOCK, columns))

@@ -7,10 +7,12 @@ import fnmatch
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import OPSET, place
 from netsurgeon.passes.rewriting import MatMulToGemm
@@ -162,7 +164,7 @@ def unfused_note(facts: IntegerFacts) -> Iterator[Message]:
         yield Message(text, "integers-unfused", layers=names)
 
 
-def stays(reason: str, cause: str | None = None) -> Message:
+def stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:
     """The note that says why a model is not on integers."""
     return Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
 
@@ -178,11 +180,12 @@ def choose_for(
 
 
 def excluded(model: ir.Model, options: Options) -> dict[str, str]:
-    """Layers that the user leaves on floats, and the reason that is given."""
+    """Layers and other nodes that the user leaves on floats, and the reason that is given."""
+    names = {*(layer.name for layer in find_layers(model.graph)[0]), *(label(node) for node in model.graph)}
     return {
-        layer.name: "excluded by the user"
-        for layer in find_layers(model.graph)[0]
-        if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude)
+        name: "excluded by the user"
+        for name in sorted(names)
+        if any(fnmatch.fnmatchcase(name, glob) for glob in options.exclude)
     }
 
 

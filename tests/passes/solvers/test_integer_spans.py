@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from layer_problems import normal, problem_of
 
-from netsurgeon.passes.solvers import IntegerWeight, Problem, nearest_integers, round_to_integers, steps_of
-from netsurgeon.passes.solvers.linalg import Array
+from netsurgeon.passes.solvers import IntegerWeight, Mask, Problem, nearest_integers, round_to_integers, steps_of
 
 
-def everything(problem: Problem) -> Array:
+def everything(problem: Problem) -> Mask:
     return np.ones(problem.weight.shape, bool)
 
 
