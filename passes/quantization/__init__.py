@@ -12,13 +12,23 @@ from netsurgeon.passes.quantization.insert_quantizers import (
     separated,
 )
 from netsurgeon.passes.quantization.integer_weights import StoredWeight, find_integer_weights
+from netsurgeon.passes.quantization.matrix_placement import place_matrices, span_of
 from netsurgeon.passes.quantization.placement import Placement, place
 from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
+from netsurgeon.passes.quantization.quantize_tables import RoundTables, StoreTables, find_tables
+from netsurgeon.passes.quantization.quantize_while_running import (
+    OPSET_OF_RANGES,
+    MeasureWhileRunning,
+    MultiplyIntegers,
+)
 from netsurgeon.passes.quantization.quantized_layers import QuantizedLayer, find_quantized_layers, summary
 from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
+from netsurgeon.passes.quantization.store_blocks import OPSET_OF_BLOCKS, StoreBlocks
 
 __all__ = [
     "OPSET",
+    "OPSET_OF_BLOCKS",
+    "OPSET_OF_RANGES",
     "Bounds",
     "ChannelPair",
     "DropClips",
@@ -26,21 +36,29 @@ __all__ = [
     "FloatWeights",
     "InsertQuantizers",
     "IntegerOutcome",
+    "MeasureWhileRunning",
+    "MultiplyIntegers",
     "Placement",
     "QuantizeLayers",
     "QuantizedLayer",
     "RangeMethod",
     "RangeStatistics",
     "RestoreIntegers",
+    "RoundTables",
     "Scale",
     "SeparateInputs",
+    "StoreBlocks",
     "StoreIntegers",
+    "StoreTables",
     "StoredWeight",
     "WeightGrid",
     "find_channel_pairs",
     "find_integer_weights",
     "find_quantized_layers",
+    "find_tables",
     "place",
+    "place_matrices",
     "separated",
+    "span_of",
     "summary",
 ]

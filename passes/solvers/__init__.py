@@ -9,6 +9,7 @@ from netsurgeon.passes.solvers.integer_grid import (
     nearest_integers,
     round_to_grid,
     round_to_integers,
+    steps_of,
 )
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
 from netsurgeon.passes.solvers.masks import Pattern
@@ -50,6 +51,7 @@ __all__ = [
     "round_to_integers",
     "single_threaded",
     "solve",
+    "steps_of",
     "target_moments",
     "trial",
 ]

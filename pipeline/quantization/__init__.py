@@ -5,7 +5,8 @@ from netsurgeon.pipeline.quantization.examine import Examination, examine_intege
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.incoming import integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
-from netsurgeon.pipeline.quantization.quantize import Quantized, quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.quantize import Quantized
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [

@@ -288,7 +288,7 @@ class CandidateEvaluator:
             floats = apply_steps([ConvolveSliceAndPad()], trimmed, self._plain_context())
             if context.options.integer_mode is None:
                 return floats
-            return stand_in(floats, self.integers.stay, context.calibration)
+            return stand_in(floats, context.options, self.integers.stay, context.calibration)
 
         return context.clock.time(f"{name} {context.options.integer_mode or ''}".strip(), model)
 
