@@ -77,7 +77,7 @@ class OnnxModule(nn.Module):
         self.places = {name: f"value_{number}" for number, name in enumerate(plain)}
         """The attribute that holds each initializer that no integers stand for: a parameter or a buffer."""
         self._floats = [name for name in plain if name in _trained(graph, plain)]
-        codes = {stored.codes for stored in (*integers.weights, *integers.biases)}
+        codes = {stored.codes for stored in integers.weights} | {stored.codes for stored in integers.biases}
         self.trained = [name for name in arrays if name in codes or name in self._floats]
         if not self.trained:
             raise ValueError("no weight of the model can be trained")

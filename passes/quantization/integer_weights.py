@@ -53,7 +53,7 @@ def find_integer_weights(graph: ir.Graph) -> dict[str, StoredWeight]:
     for node in graph:
         stored = _stored(node)
         if stored is not None and is_constant(stored):
-            codes, maker = _codes(node, stored), stored.uses()[0].node
+            codes, maker = _codes(node, stored), next(iter(stored.uses())).node
             numbers = whole_numbers(maker) if maker.op_type == "DequantizeLinear" else codes
             weights[label(node)] = StoredWeight(
                 name=stored.name or "",

@@ -39,7 +39,7 @@ def torch_distance(session: Session, network: Any, inputs: npt.NDArray[Any]) -> 
     """
     expected, actual = (np.asarray(outputs, np.float64) for outputs in _outputs(session, network, inputs))
     size = float(np.sqrt(np.mean(np.square(expected))))
-    return float(np.sqrt(np.mean(np.square(actual - expected)))) / max(size, np.finfo(np.float32).tiny)
+    return float(np.sqrt(np.mean(np.square(actual - expected)))) / max(size, float(np.finfo(np.float32).tiny))
 
 
 def _outputs(session: Session, network: Any, inputs: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
