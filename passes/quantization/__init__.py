@@ -14,6 +14,7 @@ from netsurgeon.passes.quantization.integer_weights import StoredWeight, find_in
 from netsurgeon.passes.quantization.placement import Placement, place
 from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
 from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
+from netsurgeon.passes.quantization.scale_norms import ScaledNorm, ScaleNorms, find_scaled_norms
 
 __all__ = [
     "OPSET",
@@ -28,11 +29,14 @@ __all__ = [
     "RangeMethod",
     "RangeStatistics",
     "Scale",
+    "ScaleNorms",
+    "ScaledNorm",
     "SeparateInputs",
     "StoreIntegers",
     "StoredWeight",
     "find_channel_pairs",
     "find_integer_weights",
+    "find_scaled_norms",
     "place",
     "separated",
 ]

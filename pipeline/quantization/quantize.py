@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.graph import infer_shapes
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import OPSET, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
@@ -145,9 +146,17 @@ def _ready(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, lis
         text = f"opset raised from {opset} to {OPSET}, which integers need; outputs verified"
         model, notes = raised, [Message(text, "opset-raised", before=opset, after=OPSET)]
     shapes = observe(model, feed, runtime).shapes
-    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2})(model)
+    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2}, _fixed(model, shapes))(model)
     model, note = _without_shuffles(model, shapes, feed, runtime)
     return model, [*notes, *note]
+
+
+def _fixed(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Extents of the values of which all are known whatever the inputs are, and are those that a run has shown."""
+    inferred = infer_shapes(model.clone())
+    values = (*inferred.graph.inputs, *(value for node in inferred.graph for value in node.outputs))
+    known = {value.name or "": tuple(value.shape) for value in values if value.shape is not None}
+    return {name: shapes[name] for name, shape in known.items() if shapes.get(name) == shape}
 
 
 def _without_shuffles(
