@@ -23,6 +23,7 @@ from netsurgeon.passes.quantization.quantize_while_running import (
 )
 from netsurgeon.passes.quantization.quantized_layers import QuantizedLayer, find_quantized_layers, summary
 from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
+from netsurgeon.passes.quantization.scale_norms import ScaledNorm, ScaleNorms, find_scaled_norms
 from netsurgeon.passes.quantization.store_blocks import OPSET_OF_BLOCKS, StoreBlocks
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "RestoreIntegers",
     "RoundTables",
     "Scale",
+    "ScaleNorms",
+    "ScaledNorm",
     "SeparateInputs",
     "StoreBlocks",
     "StoreIntegers",
@@ -55,6 +58,7 @@ __all__ = [
     "find_channel_pairs",
     "find_integer_weights",
     "find_quantized_layers",
+    "find_scaled_norms",
     "find_tables",
     "place",
     "place_matrices",

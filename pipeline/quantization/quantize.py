@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import label
+from netsurgeon.passes.graph import infer_shapes, label
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import OPSET, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
@@ -161,9 +161,17 @@ def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Mode
         return ready
     model, notes = ready
     shapes = observe(model, feed, runtime).shapes
-    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2})(model)
+    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2}, _fixed(model, shapes))(model)
     model, note = _without_shuffles(model, shapes, feed, runtime)
     return model, [*notes, *note]
+
+
+def _fixed(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Extents of the values of which all are known whatever the inputs are, and are those that a run has shown."""
+    inferred = infer_shapes(model.clone())
+    values = (*inferred.graph.inputs, *(value for node in inferred.graph for value in node.outputs))
+    known = {value.name or "": tuple(value.shape) for value in values if value.shape is not None}
+    return {name: shapes[name] for name, shape in known.items() if shapes.get(name) == shape}
 
 
 def _without_shuffles(
