@@ -1,11 +1,13 @@
 """Rewrite a graph into an equivalent one: normal form, shortcuts as convolutions."""
 
 from netsurgeon.passes.rewriting.convolve_shortcuts import ConvolveShortcuts
+from netsurgeon.passes.rewriting.dissolve_shuffles import DissolveShuffles
 from netsurgeon.passes.rewriting.gemm_of_matmul import MatMulToGemm
 from netsurgeon.passes.rewriting.normalise import NameNodes, normal_form
 
 __all__ = [
     "ConvolveShortcuts",
+    "DissolveShuffles",
     "MatMulToGemm",
     "NameNodes",
     "normal_form",

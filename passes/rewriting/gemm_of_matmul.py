@@ -56,7 +56,8 @@ def _added_bias(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
     output = node.outputs[0]
     if len(output.uses()) != 1 or output.is_graph_output():
         return None
-    add = output.uses()[0].node
+    (use,) = output.uses()
+    add = use.node
     if add.op_type != "Add" or add.domain:
         return None
     bias = present(add.inputs[1 if add.inputs[0] is output else 0])

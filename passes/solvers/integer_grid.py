@@ -80,12 +80,13 @@ def nearest_integers(weight: Array, most: int, blocks: int = 1) -> IntegerWeight
         most: largest integer.
         blocks: see `round_to_integers`.
     """
-    scales = _to_stored(_over_blocks(_largest(weight), blocks, np.max) / most)
+    scales = _to_stored(_largest(weight, blocks) / most)
     return IntegerWeight(codes=_nearest(weight, scales, most).astype(np.int8), scales=scales)
 
 
-def _largest(weight: Array) -> Array:
-    largest = np.abs(weight).max(axis=-1, initial=0.0)
+def _largest(weight: Array, blocks: int) -> Array:
+    """Largest size in each row over its blocks, (groups x blocks, rows); 1 in a row of zeros."""
+    largest = _over_blocks(np.abs(weight).max(axis=-1, initial=0.0), blocks, np.max)
     return np.asarray(np.where(largest > 0.0, largest, 1.0))
 
 
@@ -109,7 +110,7 @@ def _over_blocks(numbers: Array, blocks: int, total: Callable[..., Array]) -> Ar
 
 def _first_scales(problem: Problem, weight: Array, most: int, blocks: int) -> Array:
     """Where the grid of each row ends: the best of CLIPS for rounding to the nearest."""
-    largest, hessian = _over_blocks(_largest(weight), blocks, np.max), problem.hessian
+    largest, hessian = _largest(weight, blocks), problem.hessian
     exact = weight.shape[-1] <= EXACT_COLUMNS
     diagonal = np.einsum("gii->gi", hessian)[:, None, :]
     best, least = largest / most, np.full(largest.shape, np.inf)

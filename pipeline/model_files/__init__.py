@@ -7,6 +7,7 @@ from netsurgeon.pipeline.model_files.fingerprint import (
     data_facts,
     model_digest,
     model_facts,
+    model_size,
     versions,
 )
 from netsurgeon.pipeline.model_files.loading import (
@@ -36,6 +37,7 @@ __all__ = [
     "input_specs",
     "model_digest",
     "model_facts",
+    "model_size",
     "open_model",
     "path_of",
     "raised_opset",

@@ -45,6 +45,13 @@ def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
     )
 
 
+def model_size(model: ir.Model, path: Path | None) -> int:
+    """Bytes of a model's files; of the serialised model where there is no file."""
+    if path is None:
+        return len(ir.to_proto(model).SerializeToString())
+    return sum(file.stat().st_size for file in model_files(path))
+
+
 def model_digest(model: ir.Model, path: Path | None) -> str:
     """The sha256 (hex) of a model's files; of the serialised model where there is no file."""
     digest = hashlib.sha256()

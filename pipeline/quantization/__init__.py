@@ -5,8 +5,10 @@ from netsurgeon.pipeline.quantization.examine import Examination, examine_intege
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.quantize import Quantized, quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
+    "TARGETS",
     "Examination",
     "IntegerChoice",
     "IntegerFacts",
@@ -14,6 +16,7 @@ __all__ = [
     "IntegerModel",
     "IntegerPlan",
     "Quantized",
+    "Target",
     "examine_integers",
     "integers_of_bits",
     "make_integer_model",

@@ -17,13 +17,13 @@ from netsurgeon.pipeline.quantization.integer_model import IntegerModel, Integer
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
 from netsurgeon.pipeline.quantization.quantize import (
     IN_A_BODY,
-    MOST,
     MOST_OF_4_BITS,
     ROWS_SHARE,
     bits_of,
     excluded,
     integer_form,
 )
+from netsurgeon.pipeline.quantization.targets import TARGETS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,4 +90,4 @@ def examine_integers(model: ir.Model, options: Options, calibration: Calibration
 
 def integers_of_bits(options: Options) -> dict[int, int]:
     """Bits of weights, fine and coarse, and the largest integer of each."""
-    return {bits_of(most): most for most in (MOST[options.target], MOST_OF_4_BITS)}
+    return {bits_of(most): most for most in (TARGETS[options.target].most, MOST_OF_4_BITS)}

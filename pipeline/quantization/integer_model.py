@@ -40,11 +40,13 @@ class IntegerPlan:
     Attributes:
         most: largest integer of a weight, by layer name; layers that are not named stay floats.
         ranges: how the ends of an activation's range are chosen.
+        symmetric: whether activations are signed, and 0 stands for 0.
         stay: names of nodes that stay floats, and why.
     """
 
     most: Mapping[str, int]
     ranges: RangeMethod = "error"
+    symmetric: bool = False
     stay: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -102,7 +104,7 @@ def make_integer_model(
     statistics = measure_ranges(
         floats, list(names.values()), calibration, lambda done, count: progress("measuring ranges", done, count)
     )
-    scales = _scales(placement, names, statistics, plan.ranges)
+    scales = _scales(placement, names, statistics, plan)
     InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(current)
     outcomes: dict[str, IntegerOutcome] = {}
     as_floats = dataclasses.replace(
@@ -120,7 +122,7 @@ def make_integer_model(
 
 
 def _scales(
-    placement: Placement, names: Mapping[str, str], statistics: Mapping[str, RangeStatistics], method: RangeMethod
+    placement: Placement, names: Mapping[str, str], statistics: Mapping[str, RangeStatistics], plan: IntegerPlan
 ) -> dict[str, Scale]:
     """A scale for each value, by its name in the separated model; one for all values of a group."""
     scales = {}
@@ -132,6 +134,6 @@ def _scales(
             min(placement.bounds[name][0] for name in group),
             max(placement.bounds[name][1] for name in group),
         )
-        scale = merged.scale(method, bounds)
+        scale = merged.scale(plan.ranges, bounds, symmetric=plan.symmetric)
         scales.update({names[name]: scale for name in group})
     return scales

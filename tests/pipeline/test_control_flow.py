@@ -58,7 +58,7 @@ def test_layers_in_bodies_are_pruned_to_the_sparsity_and_corrected(make: Callabl
 def test_correcting_layers_in_bodies_pays_beyond_that_of_the_layers_around() -> None:
     """The same zeros in the bodies and everything else dense: the corrections in the bodies are what is compared."""
     dense, errors = choosing(), {}
-    around = {"layers": {"first": 0.0, "last": 0.0}}
+    around: Any = {"layers": {"first": 0.0, "last": 0.0}}
     for method in ("obs", "magnitude"):
         errors[method] = error_of(compressed(dense, method=method, pack=False, **around).model, dense)
     assert errors["obs"] < 0.5 * errors["magnitude"]

@@ -166,7 +166,7 @@ def test_why_a_model_stays_on_floats_is_a_note_like_others(report: Report) -> No
 def test_a_report_without_trimming_or_held_out_inputs(report: Report) -> None:
     validation = dataclasses.replace(report.validation, held_out=False)
     text = printed(print_report, dataclasses.replace(report, trim=None, validation=validation, declined=()))
-    assert "measured on 40 calibration inputs: too few to hold any out" in text
+    assert "measured on 40 calibration inputs: none were held out" in text
     for title in ("units removed", "masked against", "left alone"):
         assert title not in text
 
