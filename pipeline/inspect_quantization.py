@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Unpack
 
+import onnx_ir as ir
+
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import Scale
 from netsurgeon.passes.rewriting import ConvolveShortcuts
@@ -110,16 +112,19 @@ def inspect_quantization(
     samples = (
         made_up_samples(source, runtime) if data is None else open_by_options(source, data, settings, settings.limit)
     )
-    attribution = contextlib.nullcontext() if data is None else attribute_to_inputs(source.original, runtime, samples)
+    attribution: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if data is not None:
+        attribution = attribute_to_inputs(source.original, runtime, samples)
     with attribution:
         source = verified(source, next(samples.batches()), runtime)
-        ConvolveShortcuts()(source.model)
+        dense = source.model.clone()
+        ConvolveShortcuts()(dense)
         calibration = Calibration(samples, runtime, settings.seed)
-        examined = examine_integers(source.model, settings, calibration)
+        examined = examine_integers(dense, settings, calibration)
         untimed = _why_untimed(source) if data is None else None
         if not examined.placement.layers:
             untimed = "no layer can run on integers"
-        choice = None if untimed else _timed(source, settings, calibration, data is not None, advance)
+        choice = None if untimed else _timed(source.original, dense, settings, calibration, data is not None, advance)
         bits = integers_of_bits(settings)
         integers = [] if data is None else _on_integers(examined, settings, calibration, advance)
     return QuantizationInspection(
@@ -143,14 +148,14 @@ def _why_untimed(source: LoadedModel) -> str | None:
 
 
 def _timed(
-    source: LoadedModel, options: Options, calibration: Calibration, is_real: bool, progress: Progress
+    original: ir.Model, dense: ir.Model, options: Options, calibration: Calibration, is_real: bool, progress: Progress
 ) -> IntegerChoice:
     """The choice that `compress` would make, by the times of the dense model with layers on integers."""
     data = [next(calibration.samples.batches())] if is_real else None
     batches = None if options.timed_batch is None else (options.timed_batch,)
-    fed, _ = timing_feeds(source.original, data, batches, {}, options.seed)
-    timer = StructureTimer(TimingTable(), source.model, fed[0].feed, options.runtime(timed=True), lambda table: None)
-    return time_integers(source.model, options, calibration, timer, progress)
+    fed, _ = timing_feeds(original, data, batches, {}, options.seed)
+    timer = StructureTimer(TimingTable(), dense, fed[0].feed, options.runtime(timed=True), lambda table: None)
+    return time_integers(dense, options, calibration, timer, progress)
 
 
 def _on_integers(
