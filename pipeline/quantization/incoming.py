@@ -51,3 +51,16 @@ def integer_notes(integers: IntegerWeights) -> tuple[Message, ...]:
     ]
     text = f"the model came with integers ({summary(integers.layers)}): {', '.join(parts)}"
     return (Message(text, "came-quantized", pruned=pruned, left=rest),)
+
+
+def check_trainable(integers: IntegerWeights) -> None:
+    """Refuse to train integers.
+
+    Raises:
+        InputError: a model came with some.
+    """
+    if integers.layers:
+        raise InputError(
+            f"the model is quantized already ({summary(integers.layers)}), and integers cannot be trained: retrain the "
+            "float model that it was made from, then compress that with --quantize int8"
+        )

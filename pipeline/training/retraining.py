@@ -30,6 +30,7 @@ from netsurgeon.pipeline.model_files import (
     verified,
 )
 from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.quantization import check_trainable
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.training.scores import Reference, Scores, check_same, scores
 from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
@@ -173,6 +174,7 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     plain = read_model(path)[0].clone()
     UnpackWeights()(plain)
     source = open_model(plain, runtime)
+    check_trainable(source.integers)
     spec = _only_input(source)
     examples = open_training_data(data, spec.name, (spec.shape or (None,))[1:], options.pictures or _pictures(spec))
     teacher = None if options.dense is None else Reference(options.dense, spec.name, runtime)
