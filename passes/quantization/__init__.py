@@ -21,7 +21,7 @@ from netsurgeon.passes.quantization.quantize_while_running import (
     MeasureWhileRunning,
     MultiplyIntegers,
 )
-from netsurgeon.passes.quantization.quantized_layers import QuantizedLayer, find_quantized_layers, summary
+from netsurgeon.passes.quantization.quantized_layers import QDQ, QuantizedLayer, find_quantized_layers, summary
 from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
 from netsurgeon.passes.quantization.scale_norms import ScaledNorm, ScaleNorms, find_scaled_norms
 from netsurgeon.passes.quantization.store_blocks import OPSET_OF_BLOCKS, StoreBlocks
@@ -30,6 +30,7 @@ __all__ = [
     "OPSET",
     "OPSET_OF_BLOCKS",
     "OPSET_OF_RANGES",
+    "QDQ",
     "Bounds",
     "ChannelPair",
     "DropClips",

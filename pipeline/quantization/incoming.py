@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from netsurgeon.passes.quantization import summary
+from netsurgeon.passes.quantization import QDQ, summary
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import IntegerWeights
@@ -51,3 +51,16 @@ def integer_notes(integers: IntegerWeights) -> tuple[Message, ...]:
     ]
     text = f"the model came with integers ({summary(integers.layers)}): {', '.join(parts)}"
     return (Message(text, "came-quantized", pruned=pruned, left=rest),)
+
+
+def check_trainable(integers: IntegerWeights) -> None:
+    """Refuse to train integers, but those in front of which a DequantizeLinear makes floats.
+
+    Raises:
+        InputError: a model came with some.
+    """
+    if any(layer.form != QDQ for layer in integers.layers):
+        raise InputError(
+            f"the model is quantized already ({summary(integers.layers)}), and integers cannot be trained: retrain the "
+            "float model that it was made from, then compress that with --quantize int8"
+        )

@@ -30,6 +30,7 @@ from netsurgeon.pipeline.model_files import (
     verified,
 )
 from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.quantization import check_trainable
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.training.compressing import Pattern, integer_patterns, on_integers, pruned, require_floats
 from netsurgeon.pipeline.training.retrain_options import RetrainOptions
@@ -131,6 +132,7 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     plain = read_model(path)[0].clone()
     UnpackWeights()(plain)
     source = open_model(plain, runtime)
+    check_trainable(source.integers)
     require_floats(source.model, options.sparsity, options.quantize)
     spec = _only_input(source)
     examples = open_training_data(data, spec.name, (spec.shape or (None,))[1:], options.pictures or _pictures(spec))

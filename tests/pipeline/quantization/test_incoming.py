@@ -1,5 +1,7 @@
 """A model that comes quantized is pruned on its integers, or left with a reason and a way out."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -16,6 +18,7 @@ from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+from netsurgeon.pipeline.training.retraining import retrain
 
 X = {"x": np.random.default_rng(5).normal(size=(200, 20)).astype(np.float32)}
 
@@ -96,6 +99,15 @@ def test_inspect_lists_integers_that_are_left() -> None:
     assert not inspection.layers
     assert [left.node for left in inspection.declined] == [layer.name for layer in inspection.quantized]
     assert "8 can only be pruned in the float model" in inspection.notes[0]
+
+
+@pytest.mark.parametrize("form", ["QOperator", "dynamic"])
+def test_integers_are_not_trained_and_the_way_out_is_told(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "quantized.onnx"
+    path.write_bytes(quantized_digits(form).SerializeToString())
+    with pytest.raises(InputError, match=r"integers cannot be trained: retrain the float model"):
+        retrain(path, DATA, tmp_path / "out.onnx", steps=1)
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_inspect_units_says_why_there_are_none() -> None:
