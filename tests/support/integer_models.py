@@ -2,7 +2,9 @@
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnx_ir as ir
+from onnx import numpy_helper
 
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.pipeline.calibration import Calibration
@@ -33,7 +35,7 @@ def pictures(count: int, seed: int = 0) -> Floats:
 
 def float_net(zeros: float = 0.0) -> ir.Model:
     """The network, with a share of the weights of each layer at zero."""
-    rng, model = np.random.default_rng(1), ir.from_onnx_text(TEXT)
+    rng, model = np.random.default_rng(1), onnx.parser.parse_model(TEXT)
     shapes = {"first": (8, 3, 3, 3), "second": (8, 8, 3, 3), "third": (8, 8), "last": (4, 8)}
     arrays = {"low": np.float32(0.0), "high": np.float32(CEILING)}
     for name, shape in shapes.items():
@@ -41,14 +43,10 @@ def float_net(zeros: float = 0.0) -> ir.Model:
         weight = (rng.standard_normal(shape) * spread).astype(np.float32)
         arrays[name] = weight * (rng.random(shape) >= zeros).astype(np.float32)
         arrays[f"{name}_bias"] = (0.3 * rng.random(shape[0])).astype(np.float32)
-    operators = [node.op_type for node in model.graph]
-    for number, (node, operator) in enumerate(zip(model.graph, operators, strict=True)):
-        node.name = f"{operator}_{number}"
-        for value in node.inputs:
-            if value is not None and value.name in arrays and value.const_value is None:
-                value.const_value = ir.tensor(arrays[value.name], name=value.name)
-                model.graph.register_initializer(value)
-    return model
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items())
+    return ir.from_proto(model)
 
 
 def integer_net(model: ir.Model, most: int = 7) -> ir.Model:

