@@ -38,7 +38,7 @@ def test_a_model_in_qdq_form_is_pruned_on_the_integers_it_has(method: str) -> No
         assert np.count_nonzero(new_codes) <= codes.size // 2
         assert new_codes.min() >= codes.min()
         assert new_codes.max() <= codes.max()
-        changed += np.count_nonzero((new_codes != codes) & (new_codes != 0))
+        changed += int(np.count_nonzero((new_codes != codes) & (new_codes != 0)))
     assert bool(changed) == (method == "obs")
     assert result.report.sparsity == pytest.approx(0.5, abs=0.01)
     (note,) = [note for note in result.report.notes if note.code == "came-quantized"]
