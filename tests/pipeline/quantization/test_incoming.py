@@ -58,6 +58,17 @@ def test_correction_on_the_integers_loses_less_than_leaving_weights_out() -> Non
     assert errors[0] < 0.8 * errors[1]
 
 
+def test_a_goal_is_met_on_the_integers_that_are_there() -> None:
+    model = quantized_perceptron()
+    result = compress(model, X, max_drop="5%", method="obs", damping=0.01)
+    before, after = weight_codes(model), weight_codes(ir.to_proto(result.model))
+    assert result.report.search is not None
+    assert result.report.search.evidence.high <= 0.05
+    assert result.report.sparsity > 0.1
+    for name, (_, scale, _) in before.items():
+        np.testing.assert_array_equal(after[name][1], scale)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
