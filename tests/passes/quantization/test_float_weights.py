@@ -1,5 +1,7 @@
 """Integers of a model as floats while they are pruned, and back on the same grid."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -8,6 +10,7 @@ import pytest
 from incoming_models import DATA, QDQ, quantized_digits, weight_codes
 from onnx import helper, numpy_helper
 
+from netsurgeon.passes.graph import present
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import FloatWeights, RestoreIntegers
 from netsurgeon.passes.rewriting import normal_form
@@ -26,7 +29,10 @@ def qdq_gemm(
     codes: np.ndarray, scale: np.ndarray, axis: int | None = None, alpha: float = 1.0, block_size: int = 0
 ) -> onnx.ModelProto:
     """A Gemm whose weight (outputs, inputs) is codes behind a DequantizeLinear."""
-    attributes = {**({} if axis is None else {"axis": axis}), **({"block_size": block_size} if block_size else {})}
+    attributes: dict[str, Any] = {
+        **({} if axis is None else {"axis": axis}),
+        **({"block_size": block_size} if block_size else {}),
+    }
     nodes = [
         helper.make_node("DequantizeLinear", ["w", "s"], ["v"], "restore", **attributes),
         helper.make_node("Gemm", ["x", "v"], ["y"], "gemm", transB=1, alpha=alpha),
@@ -47,7 +53,7 @@ def test_floats_compute_the_same_and_go_back_to_the_same_integers(form: str) -> 
     with np.load(DATA) as archive:
         feed = {"image": archive["image"][:8]}
     logits = [Runtime().on_floats().session(model).run(feed)["logits"] for model in (integers, floats)]
-    np.testing.assert_allclose(*logits, atol=1e-5)
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
     RestoreIntegers(pass_.grids)(floats)
     before, after = (weight_codes(ir.to_proto(model)) for model in (integers, floats))
     assert before.keys() == after.keys()
@@ -64,7 +70,7 @@ def test_what_is_written_to_a_weight_goes_on_its_integers_and_the_bias_follows()
     layer = next(layer for layer in find_layers(model.graph)[0] if layer.operator == "Gemm")
     scale, zero = floats.grids[layer.name].weight.scale, floats.grids[layer.name].weight.zero
     codes = RNG.integers(-30, 30, size=layer.matrix().shape)
-    layer.write(codes * float(scale.item()))
+    layer.write(np.asarray(codes * float(scale.item()), np.float64))
     layer.shift_bias(np.ones(layer.rows))
     RestoreIntegers(floats.grids)(model)
     written, _, kept_zero = weight_codes(ir.to_proto(model))[layer.name]
@@ -72,8 +78,9 @@ def test_what_is_written_to_a_weight_goes_on_its_integers_and_the_bias_follows()
     np.testing.assert_array_equal(kept_zero, zero)
     stored = written if layer.rows_first() else written.T
     np.testing.assert_array_equal(stored.astype(int) - int(zero.item()), codes[0])
-    bias = layer.node.inputs[2].producer()
-    assert (bias.op_type, bias.inputs[0].dtype) == ("DequantizeLinear", ir.DataType.INT32)
+    bias = present(layer.node.inputs[2]).producer()
+    assert bias is not None
+    assert (bias.op_type, present(bias.inputs[0]).dtype) == ("DequantizeLinear", ir.DataType.INT32)
 
 
 def test_a_weight_off_its_grid_is_refused() -> None:

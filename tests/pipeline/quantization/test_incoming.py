@@ -38,7 +38,7 @@ def test_a_model_in_qdq_form_is_pruned_on_the_integers_it_has(method: str) -> No
         assert np.count_nonzero(new_codes) <= codes.size // 2
         assert new_codes.min() >= codes.min()
         assert new_codes.max() <= codes.max()
-        changed += np.count_nonzero((new_codes != codes) & (new_codes != 0))
+        changed += int(np.count_nonzero((new_codes != codes) & (new_codes != 0)))
     assert bool(changed) == (method == "obs")
     assert result.report.sparsity == pytest.approx(0.5, abs=0.01)
     (note,) = [note for note in result.report.notes if note.code == "came-quantized"]
@@ -56,6 +56,17 @@ def test_correction_on_the_integers_loses_less_than_leaving_weights_out() -> Non
         for method in ("obs", "magnitude")
     ]
     assert errors[0] < 0.8 * errors[1]
+
+
+def test_a_goal_is_met_on_the_integers_that_are_there() -> None:
+    model = quantized_perceptron()
+    result = compress(model, X, max_drop="5%", method="obs", damping=0.01)
+    before, after = weight_codes(model), weight_codes(ir.to_proto(result.model))
+    assert result.report.search is not None
+    assert result.report.search.evidence.high <= 0.05
+    assert result.report.sparsity > 0.1
+    for name, (_, scale, _) in before.items():
+        np.testing.assert_array_equal(after[name][1], scale)
 
 
 @pytest.mark.parametrize(
