@@ -9,7 +9,14 @@ from quantized_models import RUNTIME, classifier, conv_net, kernels, node, norma
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization.placement import place
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
-from netsurgeon.pipeline.quantization.choose import IntegerChoice, choose_integer_layers, skeleton
+from netsurgeon.pipeline.quantization.choose import (
+    _SUFFIX,
+    IntegerChoice,
+    LayerTimes,
+    _names,
+    choose_integer_layers,
+    skeleton,
+)
 from netsurgeon.pipeline.quantization.kernels import unfused
 
 
@@ -103,3 +110,31 @@ def test_a_skeleton_runs_on_the_kernels_of_the_real_model(make: Any) -> None:
     assert kernels(made).count("QLinearConv") == len(layers) - 1
     RUNTIME.session(made).run({"x": pictures(2)})
     assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_nothing_gains_where_every_layer_is_back_on_floats() -> None:
+    times = {"first": LayerTimes(floats=1.0, integers=2.0)}
+    noise = Timed(dense=1.0, model=0.9, speedup=1.1)
+    assert not IntegerChoice(stay={"first": "it is faster on floats"}, timed=noise, times=times).gains
+    assert IntegerChoice(stay={}, timed=noise, times=times).gains
+
+
+def test_float_kernels_are_known_by_a_name_of_their_layer() -> None:
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,8,12,12] x, float[16,8,3,3] w, float[16,16,3,3] v, '
+        "float[64,32] u, float[32] b, float[32,4] t, float[4] a) => (float[N,4] y) "
+        "{ c = Conv(x, w) p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c) d = Conv(p, v) r = Relu(d) "
+        "q = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(r) f = Flatten(q) h = Gemm(f, u, b) s = Relu(h) "
+        "y = Gemm(s, t, a) }"
+    )
+    for value in list(model.graph.inputs)[1:]:
+        assert value.shape is not None
+        value.const_value = ir.tensor(normal(*value.shape.numpy()), name=value.name)
+        model.graph.register_initializer(value)
+    del model.graph.inputs[1:]
+    for at in (0, 2, 6, 8):
+        model.graph[at].name = f"layer {at}"
+    kernels_of_floats = {_SUFFIX.sub("", kernel.name) for kernel in RUNTIME.optimised_graph(model).node}
+    layers = find_layers(model.graph)[0]
+    assert len(layers) == 4
+    assert [layer.name for layer in layers if not kernels_of_floats & set(_names(layer))] == []
