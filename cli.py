@@ -62,7 +62,7 @@ try:
         shapes,
         with_pictures,
     )
-    from netsurgeon.pipeline.training import VALIDATION, export, retrain, train
+    from netsurgeon.pipeline.training import RETRAIN_MODES, VALIDATION, export, retrain, train
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -372,6 +372,9 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @click.option("--dense", type=FilePath(), help="Model whose outputs are learnt; no labels are needed.")
 @click.option("--sparsity", type=float, help="Prune first: share of the weights that is removed.")
 @click.option("--rounds", type=int, default=1, show_default=True, help="Prune and retrain in so many rounds.")
+@click.option("--quantize", type=click.Choice(RETRAIN_MODES), help="Put what gains on integers, then retrain it so.")
+@click.option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run.")
+@click.option("--timings", type=FilePath(), help="With --quantize: replay the times of this JSON report.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Updates of the weights in a round.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Examples a step.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of the first step.")
@@ -384,6 +387,8 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @picture_options
 def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
     """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first.
+
+    A model on integers is trained as such, with their scales; --quantize puts it on them first.
 
     Also runs under torchrun.
     """

@@ -39,11 +39,12 @@ from netsurgeon.pipeline.model_files import (
     open_model,
     save_model,
     verified,
+    with_float_weights,
     write_text,
 )
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
-from netsurgeon.pipeline.quantization import TARGETS
+from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
 from netsurgeon.pipeline.report import CompressionRecord, Report, assemble_report, is_page, render
 from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
@@ -170,6 +171,8 @@ class _Run:
             labelled=any(samples.labels is not None for samples in inputs.all),
         )
         self.class_outputs = class_outputs.names
+        source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
+        self.options = options_for_integers(source.integers, self.options)
         examined = self._examine(source, inputs, runtime)
         with self._run_folder(source, inputs) as run_folder:
             context = self._context(source, inputs, runtime, run_folder)
@@ -181,6 +184,7 @@ class _Run:
         applied, stored = deliver(self.steps, context, applied, source)
         if is_as_it_came(applied):
             self.options = dataclasses.replace(self.options, values="float32", pack=False)
+            result = result and result.delivered_in(model_size(stored.model, None))
         self._end_stage("pack")
         validation, bound = self._validate(context, source, applied, inputs, runtime)
         self._end_stage("validate")
@@ -205,7 +209,7 @@ class _Run:
                     search=search,
                     latency=latency,
                     examined=examined,
-                    notes=class_outputs.notes,
+                    notes=(*class_outputs.notes, *integer_notes(source.integers)),
                     warnings=(*applied.warnings, *run_folder.notes),
                     seconds=self.seconds,
                 )
@@ -244,9 +248,12 @@ class _Run:
 
     def _context(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, run_folder: RunFolder) -> StepContext:
         """What the steps share, after their names and options were checked."""
+        # float weights between integer activations: ONNX Runtime would make integers of them by a grid of its own
+        runtime = runtime.on_floats() if source.integers.grids else runtime
+        unobserved = unobserved_layers(source.model, inputs.calibration, runtime)
         context = StepContext(
             dense=source.model,
-            selection=select(source.model, self.options, unobserved_layers(source.model, inputs.calibration, runtime)),
+            selection=select(source.model, self.options, unobserved, source.integers),
             calibration=Calibration(inputs.calibration, runtime, self.options.seed),
             options=self.options,
             step_options=self.step_options,
@@ -320,7 +327,7 @@ class _Run:
             try:
                 half = StepContext(
                     dense=context.dense,
-                    selection=select(context.dense, self.options, unobserved),
+                    selection=select(context.dense, self.options, unobserved, context.selection.integers),
                     calibration=dataclasses.replace(context.calibration, samples=fold.corrected),
                     options=self.options,
                     step_options=self.step_options,
@@ -331,7 +338,7 @@ class _Run:
             except (CheckFailedError, InputError) as error:  # a half may show nothing of the only layers in bodies
                 logger.info("half of the inputs is too little to measure by: %s", error)
                 return []
-            measured.append((context.calibration.runtime.session(model), fold.guide))
+            measured.append((context.calibration.runtime.on_integers().session(model), fold.guide))
         return measured
 
     def _validate(
@@ -351,7 +358,8 @@ class _Run:
         most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
         count = min(most, inputs.calibration.count)
         samples = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
-        return validation, measure_bound(source.model, applied.masked, samples.batches(), samples.fed, runtime)
+        bound = measure_bound(source.model, applied.masked, samples.batches(), samples.fed, context.calibration.runtime)
+        return validation, bound
 
     def _timed_integers(self, applied: AppliedPlan, delivered: ir.Model, context: StepContext) -> AppliedPlan:
         """Where the model runs on integers on this machine: how fast the delivered one is beside the dense one."""

@@ -80,31 +80,41 @@ class EqualiseChannels(ir.passes.InPlacePass):
             if pair.value in self.reach:
                 factors = _factors(pair, self.reach[pair.value])
                 _scale_rows(pair.first, 1.0 / factors)
-                _scale_columns(pair.second, factors)
+                scale_columns(pair.second, factors)
                 modified = True
         return ir.passes.PassResult(model, modified)
 
 
 def _factors(pair: ChannelPair, reach: npt.NDArray[np.floating]) -> Array:
-    """What the channels are divided by, (channels,); powers of two, which change no digit of a weight."""
+    """What the channels are divided by, (channels,)."""
     second = pair.second
-    largest = _by_channel(second).max(axis=(1, 2))
-    usable = (reach > 0.0) & (largest > 0.0)
-    if not usable.any():
-        return np.ones(len(reach))
     # a depthwise layer has a scale of its own for the weights of each channel: the activations decide alone
     balance = 1.0 if second.columns == second.kernel_size else BALANCE
-    logarithms = np.zeros(len(reach))
-    logarithms[usable] = balance * np.log2(reach[usable]) - (1.0 - balance) * np.log2(largest[usable])
-    logarithms[usable] -= logarithms[usable].mean()
-    steps = np.rint(np.clip(logarithms, -math.log2(MOST_FACTOR), math.log2(MOST_FACTOR)))
-    factors = np.where(usable, 2.0**steps, 1.0)
+    factors = balanced_factors(reach, columns_of(second).max(axis=(1, 2)), balance)
     # channels that reach the clip, or would once they are larger, stay: scaled, they would be clipped elsewhere
     clipped = reach * np.maximum(1.0, 1.0 / factors) >= pair.ceiling
     return np.asarray(np.where(clipped, 1.0, factors))
 
 
-def _by_channel(layer: Layer) -> Array:
+def balanced_factors(reach: Array, largest: Array, balance: float) -> Array:
+    """What channels are divided by, (channels,); powers of two, which change no digit of a weight.
+
+    Args:
+        reach: largest size of each channel.
+        largest: of the weights that take it.
+        balance: exponent of `reach`; that of `largest` is what is missing to 1.
+    """
+    usable = (reach > 0.0) & (largest > 0.0)
+    if not usable.any():
+        return np.ones(len(reach))
+    logarithms = np.zeros(len(reach))
+    logarithms[usable] = balance * np.log2(reach[usable]) - (1.0 - balance) * np.log2(largest[usable])
+    logarithms[usable] -= logarithms[usable].mean()
+    steps = np.rint(np.clip(logarithms, -math.log2(MOST_FACTOR), math.log2(MOST_FACTOR)))
+    return np.asarray(np.where(usable, 2.0**steps, 1.0))
+
+
+def columns_of(layer: Layer) -> Array:
     """Sizes of a layer's weights by input channel, (channels, rows of its group, kernel)."""
     matrix = np.abs(layer.matrix()).reshape(layer.groups, layer.blocks, layer.rows, -1, layer.kernel_size)
     return np.asarray(matrix.transpose(0, 1, 3, 2, 4).reshape(-1, layer.rows, layer.kernel_size))
@@ -122,7 +132,8 @@ def _scale_rows(layer: Layer, factors: Array) -> None:
         layer.shift_bias(beta * old * (factors - 1.0))
 
 
-def _scale_columns(layer: Layer, factors: Array) -> None:
+def scale_columns(layer: Layer, factors: Array) -> None:
+    """Multiply the weights that take each channel, (channels,), by a factor."""
     matrix = layer.matrix()
     stacked = matrix.reshape(layer.groups * layer.blocks, layer.rows, -1, layer.kernel_size)
     by_column = factors.reshape(layer.groups * layer.blocks, 1, -1, 1)

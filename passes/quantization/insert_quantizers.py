@@ -84,7 +84,7 @@ class InsertQuantizers(ir.passes.InPlacePass):
         """Insert in place."""
         graph = model.graph
         values = {value.name: value for node in graph for value in node.outputs}
-        constants = _Constants(graph)
+        constants = Constants(graph)
         for name, scale in self.scales.items():
             value = values[name]
             producer = value.producer()
@@ -112,7 +112,7 @@ class InsertQuantizers(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, bool(self.scales))
 
 
-def _spread(parameters: list[ir.Value], source: ir.Value, value: ir.Value, constants: _Constants) -> list[ir.Value]:
+def _spread(parameters: list[ir.Value], source: ir.Value, value: ir.Value, constants: Constants) -> list[ir.Value]:
     """Scale and zero point of each channel, all alike, where one for all would move in front of what makes the value.
 
     ONNX Runtime moves a QuantizeLinear of one scale above a MaxPool, which on integers in this layout is 28 times
@@ -128,7 +128,7 @@ def _spread(parameters: list[ir.Value], source: ir.Value, value: ir.Value, const
     return [constants.value(np.full(channels[0], number)) for number in numbers]
 
 
-def _take(node: ir.Node, index: int, integers: ir.Value, floats: ir.Value, scale: Scale, constants: _Constants) -> None:
+def _take(node: ir.Node, index: int, integers: ir.Value, floats: ir.Value, scale: Scale, constants: Constants) -> None:
     """Let a node take what comes back from integers.
 
     Where a Conv or Gemm has float weights ONNX Runtime would make integers of them by itself, with one scale for all
@@ -160,7 +160,7 @@ def _input_channels(node: ir.Node) -> int | None:
     return int(shape[0]) if node.op_type == "ConvTranspose" else int(shape[1]) * node.attributes.get_int("group", 1)
 
 
-class _Constants:
+class Constants:
     """New initializers of a graph, one for equal numbers, and new names, short ones: they are repeated in the file."""
 
     def __init__(self, graph: ir.Graph):
@@ -185,6 +185,16 @@ class _Constants:
         if key not in self._values:
             self._values[key] = self.own(array, self.unused("scale"))
         return self._values[key]
+
+    def freed(self, node: ir.Node, index: int) -> str:
+        """The name for what takes the place of a constant input: its own, where no other node needs that."""
+        graph, old = node.graph, present(node.inputs[index])
+        assert isinstance(graph, ir.Graph)
+        name = old.name or ""
+        if len(old.uses()) > 1 or old.is_graph_output() or graph is not self._graph:
+            return self.unused(name)
+        del graph.initializers[name]
+        return name
 
     def own(self, array: npt.NDArray[np.generic], name: str) -> ir.Value:
         """An initializer of this name."""
@@ -213,7 +223,7 @@ class StoreIntegers(ir.passes.InPlacePass):
             ValueError: a weight does not lie on its scales.
         """
         graph = model.graph
-        constants = _Constants(graph)
+        constants = Constants(graph)
         for layer in find_layers(graph)[0]:
             if layer.name not in self.scales:
                 continue
@@ -239,19 +249,15 @@ class StoreIntegers(ir.passes.InPlacePass):
     def _dequantize(
         node: ir.Node,
         index: int,
-        constants: _Constants,
+        constants: Constants,
         codes: npt.NDArray[np.generic],
         scales: Array,
         axis: int,
     ) -> None:
         """Put integers in the place of a constant; they take its name where no other node needs it."""
-        graph, old = node.graph, present(node.inputs[index])
+        graph = node.graph
         assert isinstance(graph, ir.Graph)
-        name = old.name or ""
-        if len(old.uses()) == 1:
-            del graph.initializers[name]
-        else:
-            name = constants.unused(name)
+        name = constants.freed(node, index)
         inputs = [constants.own(codes, name), constants.value(scales.astype(np.float32))]
         if codes.dtype == np.int8 and node.op_type in NEED_ZERO_POINTS:
             inputs.append(constants.value(np.zeros(len(scales), np.int8)))

@@ -27,7 +27,7 @@ class IntegerOutcome:
     Attributes:
         damping: λ, relative to the mean diagonal of H.
         error: what the layer's output loses, relative to its energy, on the inputs that it was corrected for.
-        scales: of its rows, (groups x rows,).
+        scales: of its rows, (groups x rows,), or of spans of their columns, (rows, spans).
     """
 
     damping: float
@@ -43,11 +43,15 @@ class QuantizeLayers(ir.passes.InPlacePass):
         most: largest integer of a weight, by layer name.
         moments: of the layers' inputs in the float model and in this one, by layer name.
         outcomes: by layer name: what was done is added.
+        spans: columns that share a scale, by layer name, of layers of one group; one that is not named has one a row.
+        lopsided: whether integers reach one further below zero than above it; scales may be negative then.
     """
 
     most: Mapping[str, int]
     moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
     outcomes: dict[str, IntegerOutcome] = dataclasses.field(default_factory=dict, repr=False)
+    spans: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    lopsided: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round in place; weights stay floats, which lie on integers times the scales of their rows.
@@ -62,23 +66,25 @@ class QuantizeLayers(ir.passes.InPlacePass):
 
     def _quantize(self, layer: Layer) -> IntegerOutcome:
         moments, most, weight = self.moments[layer.name], self.most[layer.name], layer.matrix()
+        span = self.spans.get(layer.name)
+        least = -most - 1 if self.lopsided else None
         centred = layer.bias_slot() is not None and moments.varies
         statistics = moments.statistics(centred=centred)
         if not statistics.is_finite or not weight.any():
-            integers = solvers.nearest_integers(weight, most, layer.blocks)
+            integers = solvers.nearest_integers(weight, most, layer.blocks, span=span, least=least)
             layer.write(integers.weight)
-            return IntegerOutcome(damping=0.0, error=0.0, scales=layer.of_rows(integers.scales))
+            return IntegerOutcome(damping=0.0, error=0.0, scales=_scales(layer, integers))
         damping = self._choose_damping(weight, moments, centred)
         try:
             problem = Problem.of(weight, statistics, damping)
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
-        integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks)
+        integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks, span=span, least=least)
         layer.write(integers.weight)
         if centred:
             layer.shift_bias(bias_shift(layer, weight, statistics))
         lost = problem.relative(problem.excess(integers.weight))
-        return IntegerOutcome(damping=damping, error=lost, scales=layer.of_rows(integers.scales))
+        return IntegerOutcome(damping=damping, error=lost, scales=_scales(layer, integers))
 
     @staticmethod
     def _choose_damping(weight: Array, moments: LayerMoments, centred: bool) -> float:
@@ -95,6 +101,11 @@ class QuantizeLayers(ir.passes.InPlacePass):
                 continue
             errors.append(_missed(corrected, weight, held_out))
         return DAMPINGS[int(np.argmin(errors))]
+
+
+def _scales(layer: Layer, integers: solvers.IntegerWeight) -> Array:
+    """Scales of a layer's rows, (groups x rows,), or of all spans of them, (rows, spans), whatever its blocks."""
+    return layer.of_rows(integers.scales) if integers.span is None else np.concatenate(integers.scales, axis=-1)
 
 
 def _missed(corrected: Array, weight: Array, held_out: Statistics) -> float:

@@ -1,13 +1,14 @@
-"""Turn MatMuls of matrices into Gemms: ONNX Runtime runs a Gemm with its bias on integers, a MatMul and an Add not."""
+"""Turn MatMuls into Gemms: ONNX Runtime runs a Gemm with its bias on integers, a MatMul and an Add not."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import is_constant, label, present, tensor
+from netsurgeon.passes.graph import is_constant, label, present, set_initializer, tensor, unused_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,39 +17,73 @@ class MatMulToGemm(ir.passes.InPlacePass):
 
     Attributes:
         matrices: names of the values that are known to have two axes.
+        fixed: extents of values with more axes, where none of them varies, by name. ONNX Runtime makes a Gemm of a
+            MatMul and an Add itself there, before it looks for integers, and runs it on floats.
     """
 
     matrices: Collection[str]
+    fixed: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict, repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite what matches in place."""
         graph, modified = model.graph, False
+        rows: dict[ir.Value, ir.Value] = {}
         for node in list(graph):
-            if node.op_type != "MatMul" or node.domain or present(node.inputs[0]).name not in self.matrices:
+            if node.op_type != "MatMul" or node.domain:
                 continue
-            weight = node.inputs[1]
+            value, weight = present(node.inputs[0]), node.inputs[1]
             if not is_constant(weight) or len(tensor(present(weight)).shape) != 2:
                 continue
-            self._rewrite(graph, node)
-            modified = True
+            if value.name in self.matrices:
+                _rewrite(graph, node, _added_bias(node))
+                modified = True
+            elif value.name in self.fixed and (added := _added_bias(node)) is not None:
+                if value not in rows:
+                    rows[value] = _reshape(graph, node, value, (-1, self.fixed[value.name][-1]))
+                extents = (*self.fixed[value.name][:-1], tensor(present(weight)).shape.numpy()[1])
+                node.replace_input_with(0, rows[value])
+                _shape_again(graph, _rewrite(graph, node, added), extents)
+                modified = True
         return ir.passes.PassResult(model, modified)
 
-    @staticmethod
-    def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
-        last, inputs = node, list(node.inputs)
-        added = _added_bias(node)
-        if added is not None:
-            last, bias = added
-            inputs.append(bias)
-        old = last.outputs[0]
-        gemm = ir.node("Gemm", inputs, name=label(node))
-        gemm.outputs[0].type, gemm.outputs[0].shape = old.type, old.shape
-        graph.insert_before(node, gemm)
-        ir.convenience.replace_all_uses_with(old, gemm.outputs[0], replace_graph_outputs=True)
-        name = old.name
-        for gone in dict.fromkeys((last, node)):
-            graph.remove(gone, safe=True)
-        gemm.outputs[0].name = name
+
+def _rewrite(graph: ir.Graph, node: ir.Node, added: tuple[ir.Node, ir.Value] | None) -> ir.Node:
+    """The Gemm that takes the place of a MatMul and of what is added to it, if anything is."""
+    last, inputs = node, list(node.inputs)
+    if added is not None:
+        last, bias = added
+        inputs.append(bias)
+    old = last.outputs[0]
+    gemm = ir.node("Gemm", inputs, name=label(node))
+    gemm.outputs[0].type, gemm.outputs[0].shape = old.type, old.shape
+    graph.insert_before(node, gemm)
+    ir.convenience.replace_all_uses_with(old, gemm.outputs[0], replace_graph_outputs=True)
+    name = old.name
+    for gone in dict.fromkeys((last, node)):
+        graph.remove(gone, safe=True)
+    gemm.outputs[0].name = name
+    return gemm
+
+
+def _reshape(graph: ir.Graph, before: ir.Node, value: ir.Value, extents: tuple[int, ...]) -> ir.Value:
+    """A value in another shape, made in front of a node."""
+    name = unused_name(graph, f"{value.name}_rows")
+    output = ir.Value(name=name, type=value.type)
+    node = ir.node("Reshape", [value], outputs=[output], name=name)
+    graph.insert_before(before, node)
+    set_initializer(node, 1, np.array(extents, np.int64), f"{name}_shape")
+    return output
+
+
+def _shape_again(graph: ir.Graph, gemm: ir.Node, extents: tuple[int, ...]) -> None:
+    """Give a Gemm's readers, and the caller, its output in the shape that the MatMul's had; it keeps its name."""
+    rows, name = gemm.outputs[0], gemm.outputs[0].name or ""
+    rows.name, rows.shape = unused_name(graph, f"{name}_rows"), None
+    shaped = ir.Value(name=name, type=rows.type, shape=ir.Shape(extents))
+    ir.convenience.replace_all_uses_with(rows, shaped, replace_graph_outputs=True)
+    node = ir.node("Reshape", [rows], outputs=[shaped], name=unused_name(graph, f"{label(gemm)}_shape"))
+    graph.insert_after(gemm, node)
+    set_initializer(node, 1, np.array(extents, np.int64), f"{node.name}_extents")
 
 
 def _added_bias(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:

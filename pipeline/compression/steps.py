@@ -140,7 +140,8 @@ class RemoveUnits(StepDefaults):
         """
         options, calibration = context.options, context.calibration
         trim: TrimPlan | None = context.plans.get(ChooseUnits.name)
-        if trim is None and options.keep_dangling_units:
+        # the integers that a model came with have their places: units of it stay
+        if trim is None and (options.keep_dangling_units or context.selection.integers.grids):
             return None
         try:
             units = trim or no_units(model, context.selection.layers, calibration)
@@ -230,7 +231,7 @@ class PackWeightsOnDisk(StepDefaults):
         if not context.options.pack:
             return None
         feed = next(context.calibration.samples.batches())
-        packed = pack(model, feed, dataclasses.replace(context.calibration.runtime, provider="cpu"))
+        packed = pack(model, feed, context.calibration.runtime.on_integers(provider="cpu"))
         return StepResult(
             model=packed.model,
             outcome=packed.packings,

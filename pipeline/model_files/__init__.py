@@ -10,6 +10,7 @@ from netsurgeon.pipeline.model_files.fingerprint import (
     model_size,
     versions,
 )
+from netsurgeon.pipeline.model_files.integer_weights import IntegerWeights, weights_to_floats, weights_to_integers
 from netsurgeon.pipeline.model_files.loading import (
     LoadedModel,
     ModelLike,
@@ -18,6 +19,7 @@ from netsurgeon.pipeline.model_files.loading import (
     open_model,
     read_model,
     verified,
+    with_float_weights,
 )
 from netsurgeon.pipeline.model_files.opset import changed_interface, raised_opset
 from netsurgeon.pipeline.model_files.paths import check_outputs, path_of
@@ -25,6 +27,7 @@ from netsurgeon.pipeline.model_files.save import forget_inferred, save_model, te
 
 __all__ = [
     "DataFacts",
+    "IntegerWeights",
     "LoadedModel",
     "ModelFacts",
     "ModelLike",
@@ -46,5 +49,8 @@ __all__ = [
     "text_bytes",
     "verified",
     "versions",
+    "weights_to_floats",
+    "weights_to_integers",
+    "with_float_weights",
     "write_text",
 ]

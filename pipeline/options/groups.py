@@ -84,10 +84,13 @@ class QuantizeOptions:
     """What runs on integers.
 
     Attributes:
-        quantize: "int8" = weights and activations of 8 bits, "w4a8" = weights of 4 bits and activations of 8; "none" =
-            all stays on floats; None = what a goal finds to be faster, else "none".
+        quantize: "int8" = weights and activations of 8 bits, "w4a8" = weights of 4 bits and activations of 8;
+            "dynamic" = both of 8, ranges measured while the model runs, in matrix products alone; "w8", "w4" = weights
+            of 8 or 4 bits, in matrix products alone; "none" = all stays on floats; None = what a goal finds to be
+            faster, else "none".
         target: where the model will run: "cpu", "cpu-vnni" where every processor has VNNI, which takes weights of 8
-            bits in place of 7, "cuda", "tensorrt", "openvino" or "qnn", for which nothing is timed.
+            bits in place of 7, "onnx" = as on "cpu", but in operators of the ONNX standard alone, or "cuda",
+            "tensorrt", "openvino" or "qnn", for which nothing is timed.
         ranges: how the ends of an activation's range are chosen: by "error", "percentile" or "min-max".
         prefer: what a goal of `max_drop` makes as good as can be first: "speed" or "size".
     """

@@ -32,8 +32,8 @@ VALUES = ("float32", "float16", "codebook")
 """Types that weights are stored in, the finest first."""
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
-QUANTIZE_MODES = ("int8", "w4a8", "none")
-TARGETS = ("cpu", "cpu-vnni", "cuda", "tensorrt", "openvino", "qnn")
+QUANTIZE_MODES = ("int8", "w4a8", "dynamic", "w8", "w4", "none")
+TARGETS = ("cpu", "cpu-vnni", "onnx", "cuda", "tensorrt", "openvino", "qnn")
 RANGES = ("error", "percentile", "min-max")
 PREFERENCES = ("speed", "size")
 BEST_EFFORT_PREFIX = "up-to:"

@@ -3,8 +3,10 @@
 from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.quantization.examine import Examination, examine_integers, integers_of_bits
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
+from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
-from netsurgeon.pipeline.quantization.quantize import Quantized, quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.quantize import Quantized
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
@@ -17,9 +19,12 @@ __all__ = [
     "IntegerPlan",
     "Quantized",
     "Target",
+    "check_trainable",
     "examine_integers",
+    "integer_notes",
     "integers_of_bits",
     "make_integer_model",
+    "options_for_integers",
     "quantize_model",
     "stand_in",
     "time_integers",

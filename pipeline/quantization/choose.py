@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -82,11 +82,25 @@ class IntegerChoice:
         return is_any and self.timed is not None and self.timed.speedup >= WORTH_INTEGERS
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What it means to put layers on integers.
+
+    Attributes:
+        place: which of the layers can, all but those that stay floats, for which there are reasons.
+        skeleton: a model that takes as long as one on integers, whatever its numbers are.
+    """
+
+    place: Callable[[ir.Graph, Sequence[Layer], Mapping[str, str]], Placement]
+    skeleton: Callable[[ir.Model, Placement], ir.Model]
+
+
 def choose_integer_layers(
     model: ir.Model,
     stay: Mapping[str, str],
     timer: StructureTimer,
     name: str,
+    form: Form,
     *,
     runtime: Runtime,
     progress: Progress,
@@ -100,22 +114,23 @@ def choose_integer_layers(
         model: float model in normal form.
         stay: layers that stay floats in any case, and why.
         timer: of models, against the one that would be delivered on floats.
-        name: of the model, in the table of times.
+        name: of the model and the form, in the table of times.
+        form: what it means to run on integers.
         runtime: how sessions are made.
         progress: called with stage, steps done and steps in all.
     """
     layers = find_layers(model.graph)[0]
-    placement, never = that_fuse(model, layers, stay, runtime)
+    placement, never = that_fuse(model, layers, stay, form, runtime)
     never = {**never, **placement.floats}
     if not placement.layers:
         return IntegerChoice(stay=never)
 
     def timed(floats: Mapping[str, str]) -> Timed:
         key = f"{name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
-        return timer.time(key, lambda: skeleton(model, place(model.graph, layers, {**stay, **floats})))
+        return timer.time(key, lambda: form.skeleton(model, form.place(model.graph, layers, {**stay, **floats})))
 
     progress("timing integers", 0, MOST_TRIED)
-    times = _layer_times(timer, name, model, layers, placement)
+    times = _layer_times(timer, name, model, layers, placement, form)
     floats: dict[str, str] = {}
     best = timed(floats)
     losing = sorted((layer for layer in times if times[layer].lost > 0.0), key=lambda layer: -times[layer].lost)
@@ -127,7 +142,7 @@ def choose_integer_layers(
         logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result
-    _, floats = that_fuse(model, layers, {**stay, **floats}, runtime)
+    _, floats = that_fuse(model, layers, {**stay, **floats}, form, runtime)
     if best.speedup < WORTH_INTEGERS:
         reason = f"integers make the model {best.speedup:.2f} times as fast on this machine, which is not worth it"
         return IntegerChoice(stay={**never, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
@@ -135,7 +150,7 @@ def choose_integer_layers(
 
 
 def that_fuse(
-    model: ir.Model, layers: Sequence[Layer], stay: Mapping[str, str], runtime: Runtime
+    model: ir.Model, layers: Sequence[Layer], stay: Mapping[str, str], form: Form, runtime: Runtime
 ) -> tuple[Placement, dict[str, str]]:
     """A placement of which ONNX Runtime runs every layer on integers, and the layers that stay floats for that.
 
@@ -143,13 +158,14 @@ def that_fuse(
         model: float model in the form that integers need.
         layers: of its graph.
         stay: layers that stay floats in any case, and why.
+        form: what it means to run on integers.
         runtime: how sessions are made.
     """
     result = dict(stay)
-    placement = place(model.graph, layers, result)
-    while placement.layers and (reasons := unfused(skeleton(model, placement), placement.layers, runtime)):
+    placement = form.place(model.graph, layers, result)
+    while placement.layers and (reasons := unfused(form.skeleton(model, placement), placement.layers, runtime)):
         result |= reasons
-        placement = place(model.graph, layers, result)
+        placement = form.place(model.graph, layers, result)
     return placement, result
 
 
@@ -178,11 +194,15 @@ def _any_scale(bounds: Bounds) -> Scale:
     return Scale.of_range(low, high, bounds)
 
 
+STATIC = Form(place, skeleton)
+"""Activations on integers from layer to layer, of ranges that were measured."""
+
+
 def _layer_times(
-    timer: StructureTimer, name: str, model: ir.Model, layers: Sequence[Layer], placement: Placement
+    timer: StructureTimer, name: str, model: ir.Model, layers: Sequence[Layer], placement: Placement, form: Form
 ) -> dict[str, LayerTimes]:
     floats = _by_name(timer.nodes_of(f"{name} float32", lambda: model))
-    integers = _by_name(timer.nodes_of(f"{name} int8", lambda: skeleton(model, placement)))
+    integers = _by_name(timer.nodes_of(f"{name} int8", lambda: form.skeleton(model, placement)))
     return {
         layer.name: LayerTimes(floats=_first(floats, _names(layer)), integers=_first(integers, _names(layer)))
         for layer in layers

@@ -13,7 +13,7 @@ from netsurgeon.passes.quantization import Placement, RangeMethod, separated
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, Progress
-from netsurgeon.pipeline.quantization.choose import skeleton, that_fuse
+from netsurgeon.pipeline.quantization.choose import STATIC, skeleton, that_fuse
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
 from netsurgeon.pipeline.quantization.quantize import (
@@ -87,7 +87,7 @@ def examine_integers(model: ir.Model, options: Options, calibration: Calibration
         stay = {layer.name: str(ready) for layer in find_layers(model.graph)[0]}
         return Examination(model=model, placement=Placement.none(stay), kernels={}, notes=(ready,))
     clone, notes = ready
-    placement, _ = that_fuse(clone, find_layers(clone.graph)[0], excluded(clone, options), runtime)
+    placement, _ = that_fuse(clone, find_layers(clone.graph)[0], excluded(clone, options), STATIC, runtime)
     kernels = integer_kernels(skeleton(clone, placement), runtime) if placement.layers else {}
     return Examination(model=clone, placement=placement, kernels=kernels, notes=tuple(notes))
 

@@ -20,9 +20,11 @@ from netsurgeon.passes.quantization import (
     RangeMethod,
     RangeStatistics,
     Scale,
+    ScaleNorms,
     SeparateInputs,
     StoreIntegers,
     find_channel_pairs,
+    find_scaled_norms,
     place,
     separated,
 )
@@ -95,10 +97,7 @@ def make_integer_model(
     placement = place(reference.graph, find_layers(reference.graph)[0], stay)
     floats = reference.clone()
     SeparateInputs(placement)(floats)
-    pairs = [pair.value for pair in find_channel_pairs(floats.graph) if pair.second.name in placement.layers]
-    if pairs:
-        progress("measuring ranges", 0, 1)
-        EqualiseChannels(measure_reach(floats, pairs, calibration))(floats)
+    _balance_channels(floats, placement, calibration, progress)
     current = floats.clone()
     names = {name: separated(name) if name in placement.entering else name for name in placement.values}
     statistics = measure_ranges(
@@ -119,6 +118,21 @@ def make_integer_model(
     DropClips()(current)
     StoreIntegers({name: outcome.scales for name, outcome in outcomes.items()}, inputs)(current)
     return IntegerModel(model=current, placement=placement, scales=scales, outcomes=outcomes)
+
+
+def _balance_channels(model: ir.Model, placement: Placement, calibration: Calibration, progress: Progress) -> None:
+    """Move scale between layers, and from norms into layers, in place; what the model computes stays the same."""
+    pairs = [pair.value for pair in find_channel_pairs(model.graph) if pair.second.name in placement.layers]
+    norms = [
+        norm.value
+        for norm in find_scaled_norms(model.graph)
+        if any(reader.name in placement.layers for reader in norm.readers)
+    ]
+    progress("measuring ranges", 0, 1)
+    if norms:
+        ScaleNorms(measure_reach(model, norms, calibration, axis=-1))(model)
+    if pairs:
+        EqualiseChannels(measure_reach(model, pairs, calibration))(model)
 
 
 def _scales(

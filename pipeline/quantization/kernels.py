@@ -9,6 +9,8 @@ import onnx_ir as ir
 from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.runtime import Runtime
 
+TURNED = "_T"
+
 
 def integer_kernels(model: ir.Model, runtime: Runtime) -> dict[str, str]:
     """The operator that takes each layer's integers, by layer name; DequantizeLinear where floats are made of them.
@@ -19,8 +21,10 @@ def integer_kernels(model: ir.Model, runtime: Runtime) -> dict[str, str]:
     readers: dict[str, str] = {}
     for node in graph.node:
         readers.update(dict.fromkeys(node.input, node.op_type))
-    weights = find_integer_weights(model.graph)
-    return {name: readers[weight.name] for name, weight in weights.items() if weight.name in readers}
+    weights = find_integer_weights(model.graph).items()
+    # a weight that ONNX Runtime turns to fuse it has another name then
+    names = {layer: (weight.name, f"{weight.name}{TURNED}") for layer, weight in weights}
+    return {layer: readers[name] for layer, both in names.items() for name in both if name in readers}
 
 
 def unfused(model: ir.Model, layers: Collection[str], runtime: Runtime) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.graph import infer_shapes, label
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import OPSET, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
@@ -20,7 +21,7 @@ from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files import raised_opset
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.profiling import StructureTimer
-from netsurgeon.pipeline.quantization.choose import IntegerChoice, choose_integer_layers, skeleton
+from netsurgeon.pipeline.quantization.choose import STATIC, Form, IntegerChoice, choose_integer_layers, skeleton
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
@@ -85,7 +86,7 @@ def quantize_model(
     )
     if all(name in choice.stay for name in plan.most):
         reason = next(iter(choice.stay.values()), "it has no layer that can")
-        return Quantized(model=original, facts=None, notes=(_stays(reason),))
+        return Quantized(model=original, facts=None, notes=(stays(reason),))
     calibration = calibration.subsample(ROWS_SHARE)
     if options.integer_mode == "w4a8":
         plan = _with_fewer_bits(model, plan, calibration, progress)
@@ -93,9 +94,9 @@ def quantize_model(
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
     if difference > allowed and target.is_measured:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
-        return Quantized(model=original, facts=None, notes=(_stays(reason),))
-    facts = _facts(model, plan, choice, integers, difference, runtime)
-    unfused = _unfused_note(facts) if target.is_measured else ()
+        return Quantized(model=original, facts=None, notes=(stays(reason),))
+    facts = integer_facts(model, plan, choice, integers, difference, runtime)
+    unfused = unfused_note(facts) if target.is_measured else ()
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
 
 
@@ -136,7 +137,7 @@ def time_integers(
     ready = integer_form(model.clone(), next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
-    return _chosen(ready[0], options, timer.against(model), calibration.runtime, progress)
+    return choose_for(ready[0], options, timer.against(model), calibration.runtime, progress, STATIC)
 
 
 def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
@@ -155,18 +156,22 @@ def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Mode
         feed: an input of it, on which another operator set is verified.
         runtime: how sessions are made.
     """
-    notes = []
-    opset = model.graph.opset_imports.get("", 0)
-    if opset < OPSET:
-        raised = raised_opset(model, OPSET, feed, runtime)
-        if not isinstance(raised, ir.Model):
-            return _stays(f"opset {opset} cannot be raised to {OPSET}: {raised}", cause_of(raised))
-        text = f"opset raised from {opset} to {OPSET}, which integers need; outputs verified"
-        model, notes = raised, [Message(text, "opset-raised", before=opset, after=OPSET)]
+    ready = with_opset(model, OPSET, feed, runtime)
+    if isinstance(ready, Message):
+        return ready
+    model, notes = ready
     shapes = observe(model, feed, runtime).shapes
-    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2})(model)
+    MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2}, _fixed(model, shapes))(model)
     model, note = _without_shuffles(model, shapes, feed, runtime)
     return model, [*notes, *note]
+
+
+def _fixed(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Extents of the values of which all are known whatever the inputs are, and are those that a run has shown."""
+    inferred = infer_shapes(model.clone())
+    values = (*inferred.graph.inputs, *(value for node in inferred.graph for value in node.outputs))
+    known = {value.name or "": tuple(value.shape) for value in values if value.shape is not None}
+    return {name: shapes[name] for name, shape in known.items() if shapes.get(name) == shape}
 
 
 def _without_shuffles(
@@ -183,7 +188,19 @@ def _without_shuffles(
     return without, [Message(text, "shuffles-dissolved")]
 
 
-def _unfused_note(facts: IntegerFacts) -> Iterator[Message]:
+def with_opset(model: ir.Model, least: int, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
+    """The model at an operator set that is late enough, and what was done for it; or why it cannot be had."""
+    opset = model.graph.opset_imports.get("", 0)
+    if opset >= least:
+        return model, []
+    raised = raised_opset(model, least, feed, runtime)
+    if not isinstance(raised, ir.Model):
+        return stays(f"opset {opset} cannot be raised to {least}: {raised}", cause_of(raised))
+    text = f"opset raised from {opset} to {least}, which integers need; outputs verified"
+    return raised, [Message(text, "opset-raised", before=opset, after=least)]
+
+
+def unfused_note(facts: IntegerFacts) -> Iterator[Message]:
     """What ONNX Runtime does not run as the plan, made for the model before units were removed, would have it."""
     names = [layer.name for layer in facts.layers if layer.kernel == "DequantizeLinear"]
     if names:
@@ -191,26 +208,29 @@ def _unfused_note(facts: IntegerFacts) -> Iterator[Message]:
         yield Message(text, "integers-unfused", layers=names)
 
 
-def _stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:
+def stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:
+    """The note that says why a model is not on integers."""
     return Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
 
 
-def _chosen(
-    model: ir.Model, options: Options, timer: StructureTimer, runtime: Runtime, progress: Progress
+def choose_for(
+    model: ir.Model, options: Options, timer: StructureTimer, runtime: Runtime, progress: Progress, form: Form
 ) -> IntegerChoice:
     """The layers that gain, of those that ONNX Runtime runs on integers as they are meant to."""
     stay = excluded(model, options)
     if not TARGETS[options.target].is_measured:
         return IntegerChoice(stay=stay)
-    return choose_integer_layers(model, stay, timer, structure_name(model), runtime=runtime, progress=progress)
+    name = structure_name(model) if form is STATIC else f"{structure_name(model)} {options.integer_mode}"
+    return choose_integer_layers(model, stay, timer, name, form, runtime=runtime, progress=progress)
 
 
 def excluded(model: ir.Model, options: Options) -> dict[str, str]:
-    """Layers that the user keeps on floats, and the reason for the report."""
+    """Layers and other nodes that the user leaves on floats, and the reason that is given."""
+    names = {*(layer.name for layer in find_layers(model.graph)[0]), *(label(node) for node in model.graph)}
     return {
-        layer.name: "excluded by the user"
-        for layer in find_layers(model.graph)[0]
-        if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude)
+        name: "excluded by the user"
+        for name in sorted(names)
+        if any(fnmatch.fnmatchcase(name, glob) for glob in options.exclude)
     }
 
 
@@ -237,11 +257,27 @@ def _kernel_difference(floats: ir.Model, integers: ir.Model, feed: Feed, runtime
     must not cost more than the integers themselves do; it would where sums saturate.
     """
     as_said = dataclasses.replace(runtime, integer_kernels=False).session(integers).run(feed)
-    on_kernels, dense = runtime.session(integers).run(feed), runtime.session(floats).run(feed)
+    return kernel_difference(as_said, runtime.session(integers).run(feed), runtime.session(floats).run(feed))
+
+
+def kernel_difference(
+    as_said: Mapping[str, np.ndarray],
+    on_kernels: Mapping[str, np.ndarray],
+    dense: Mapping[str, np.ndarray],
+    least: float = LEAST_DIFFERENCE,
+) -> tuple[float, float]:
+    """How far outputs of kernels are from those of float arithmetic, as a share of their size, and how far they may be.
+
+    Args:
+        as_said: outputs of the model with integers in float arithmetic.
+        on_kernels: its outputs on the kernels that run.
+        dense: outputs of the float model: the integers may not cost more on the kernels than they do anyway.
+        least: what is allowed in any case.
+    """
     pairs = [(name, np.asarray(value)) for name, value in as_said.items() if np.asarray(value).dtype.kind == "f"]
     kernel = max((_distance(on_kernels[name], value, value) for name, value in pairs), default=0.0)
     meant = max((_distance(value, dense[name], value) for name, value in pairs), default=0.0)
-    return kernel, max(meant, LEAST_DIFFERENCE)
+    return kernel, max(meant, least)
 
 
 def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
@@ -251,7 +287,7 @@ def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
     )
 
 
-def _facts(
+def integer_facts(
     model: ir.Model,
     plan: IntegerPlan,
     choice: IntegerChoice,
@@ -259,6 +295,7 @@ def _facts(
     difference: float,
     runtime: Runtime,
 ) -> IntegerFacts:
+    """What the report says of a model on integers: of all layers of the float model, kernels by the optimised graph."""
     kernels, placement = integer_kernels(integers.model, runtime), integers.placement
     layers = []
     for layer in find_layers(model.graph)[0]:

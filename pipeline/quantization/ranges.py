@@ -53,13 +53,14 @@ def measure_ranges(
     return statistics
 
 
-def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibration) -> dict[str, Array]:
-    """Largest size of each channel (axis 1) of values over all calibration inputs, (channels,), by name of value.
+def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibration, axis: int = 1) -> dict[str, Array]:
+    """Largest size of each channel of values over all calibration inputs, (channels,), by name of value.
 
     Args:
         model: in normal form.
         names: of the values.
         calibration: the inputs.
+        axis: of the channels.
     """
     reach: dict[str, Array] = {}
     first = next(iter(calibration.samples.batches()))
@@ -67,7 +68,7 @@ def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibratio
         session = calibration.runtime.session(tapped(model, part))
         for feed in calibration.samples.batches():
             for name, value in session.run(feed, part).items():
-                axes = tuple(axis for axis in range(value.ndim) if axis != 1)
+                axes = tuple(other for other in range(value.ndim) if other != axis % value.ndim)
                 largest = np.maximum(value.max(axis=axes), -value.min(axis=axes)).astype(np.float64)
                 reach[name] = np.maximum(reach.get(name, largest), largest)
     return reach

@@ -35,7 +35,7 @@ def layer_facts(
                 operator=layer.operator,
                 shape=(layer.groups, layer.rows, layer.columns),
                 weights=layer.size,
-                kept=int(np.count_nonzero(stored.codes)),
+                kept=stored.nonzero,
                 sensitivity=cost.sensitivity if cost else None,
                 damping=outcome.damping if outcome else 0.0,
                 samples=outcome.samples if outcome else 0,
@@ -51,4 +51,11 @@ def layer_facts(
 
 def _floats(layer: Layer) -> StoredWeight:
     weight = tensor(layer.weight)
-    return StoredWeight(name=layer.weight.name or "", codes=weight.numpy(), bytes=weight.nbytes, form="dense")
+    numbers = weight.numpy()
+    return StoredWeight(
+        name=layer.weight.name or "",
+        codes=numbers,
+        bytes=weight.nbytes,
+        form="dense",
+        nonzero=int(np.count_nonzero(numbers)),
+    )

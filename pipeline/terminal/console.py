@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from netsurgeon.passes.quantization import QuantizedLayer
 from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
@@ -160,9 +161,24 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         table.add_row(Text(layer.name), *cells)
     table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", style="bold")
     console.print(table)
+    _print_quantized(inspection.quantized, console)
     _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
     for note in inspection.notes:
         console.print(Text(f"note: {note}"))
+
+
+def _print_quantized(layers: Sequence[QuantizedLayer], console: Console) -> None:
+    """Weights that are integers, where a model has some."""
+    if not layers:
+        return
+    table = Table(title="weights that are integers", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    for name in ("form", "bits", "scales", "weights", "zeros"):
+        table.add_column(name, justify="left" if name in ("form", "scales") else "right", no_wrap=name != "scales")
+    for layer in layers:
+        cells = (layer.form, str(layer.bits), layer.scheme, f"{layer.weights:,}", f"{layer.zeros / layer.weights:.1%}")
+        table.add_row(Text(layer.name), *cells)
+    console.print(table)
 
 
 def print_units(found: UnitInspection, console: Console) -> None:
@@ -177,6 +193,8 @@ def print_units(found: UnitInspection, console: Console) -> None:
         row = (", ".join(group.operators), f"{len(group.units):,}", f"{group.parameters:,}")
         table.add_row(Text(group.node), *map(Text, row))
     console.print(table)
+    for note in found.notes:
+        console.print(Text(f"note: {note}"))
     if not found.frozen:
         return
     table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)

@@ -214,7 +214,13 @@ def test_a_quantised_weight_is_a_constant(operator: str, turned: bool) -> None:
         nodes.append(helper.make_node("Transpose", ["v"], ["w"], "turn"))
     nodes.append(helper.make_node(operator, ["x", "w"], ["z"], "layer"))
     proto = model(nodes, {"q": stored, "scale": np.array(0.1, np.float32), "zero": np.array(0, np.int8)})
-    (declined,) = inspect_model(proto).declined
+    inspection = inspect_model(proto)
+    if not turned:
+        (layer,) = inspection.layers
+        assert (layer.name, layer.weights, layer.zeros, layer.dtype) == ("layer", 32, 1, "INT8")
+        assert not inspection.declined
+        return
+    (declined,) = inspection.declined
     assert (declined.node, declined.parameters) == ("layer", 32)
     assert declined.reason == "its weight is a quantised constant (DequantizeLinear), which is not pruned"
 

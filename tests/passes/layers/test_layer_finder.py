@@ -130,13 +130,18 @@ def test_other_operators_with_weights_are_declined(operator: str, reason: str) -
 
 
 @pytest.mark.parametrize(
-    ("operator", "domain"),
-    [("QLinearConv", ""), ("QLinearMatMul", ""), ("MatMulInteger", ""), ("MatMulNBits", "com.microsoft")],
+    ("operator", "domain", "form"),
+    [
+        ("QLinearConv", "", "QOperator form"),
+        ("QLinearMatMul", "", "QOperator form"),
+        ("MatMulInteger", "", "dynamic quantization"),
+        ("MatMulNBits", "com.microsoft", "blocks of a few bits"),
+    ],
 )
-def test_quantised_operators_are_declined(operator: str, domain: str) -> None:
+def test_quantised_operators_are_declined(operator: str, domain: str, form: str) -> None:
     node = helper.make_node(operator, ["x", "w"], ["z"], domain=domain)
     model = build([node], (4, 5), {"w": np.ones((5, 3), np.uint8)}, domains=["", domain][: 2 if domain else 1])
-    assert only_declined(model).reason == "quantised operators are not pruned"
+    assert only_declined(model).reason == f"its weight is integers ({form}), which are left as they are"
 
 
 def test_an_operator_of_another_domain_is_declined() -> None:

@@ -12,6 +12,7 @@ from netsurgeon.passes.packing.pack_weights import PackWeights
 from netsurgeon.passes.packing.unpack_weights import packed_weights
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.compression import packing
+from netsurgeon.pipeline.model_files import opset
 
 
 def test_float16_values_are_exact_in_float16() -> None:
@@ -75,7 +76,7 @@ def test_old_opset_that_cannot_be_raised_stays_unpacked(failure: str, monkeypatc
             converted.graph.outputs[0].shape = ir.Shape(["M", 10])
         return converted
 
-    monkeypatch.setattr(packing, "convert_version", fails)
+    monkeypatch.setattr(opset, "convert_version", fails)
     result = compress(perceptron(opset=10), inputs(), sparsity=0.9, **UNIFORM)
     assert not packed_weights(result.model)
     assert result.model.graph.opset_imports[""] == 10

@@ -124,7 +124,7 @@ def test_float_kernels_are_known_by_a_name_of_their_layer() -> None:
         '<ir_version: 8, opset_import: ["" : 17]> g (float[N,8,12,12] x, float[16,8,3,3] w, float[16,16,3,3] v, '
         "float[64,32] u, float[32] b, float[32,4] t, float[4] a) => (float[N,4] y) "
         "{ c = Conv(x, w) p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c) d = Conv(p, v) r = Relu(d) "
-        "q = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(r) f = Flatten(q) h = Gemm(f, u, b) s = Relu(h) "
+        "q = MaxPool<kernel_shape = [2, 2], strides = [1, 1]>(r) f = Flatten(q) h = Gemm(f, u, b) s = Relu(h) "
         "y = Gemm(s, t, a) }"
     )
     for value in list(model.graph.inputs)[1:]:

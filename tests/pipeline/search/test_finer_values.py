@@ -56,7 +56,7 @@ def test_the_next_finer_values_that_keep_to_the_goal_are_taken_and_that_is_said(
 
 @pytest.mark.parametrize(
     ("share", "values", "advice"),
-    [(FOR_FLOAT16, "codebook", "float16 or float32"), (FOR_FLOAT32, "float16", "float32")],
+    [(FOR_FLOAT16, "codebook", "float16 or --values float32"), (FOR_FLOAT32, "float16", "float32")],
 )
 def test_values_that_the_user_has_chosen_stay_and_finer_ones_are_advised(
     share: float, values: str, advice: str

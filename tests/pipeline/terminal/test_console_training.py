@@ -110,6 +110,18 @@ def test_rounds_of_pruning_and_retraining_stand_side_by_side() -> None:
     assert cells(text, "squared distance to its outputs")[1:] == ["0.00%", "30.00%", "20.00%", "50.00%", "62.50%"]
 
 
+def test_a_model_that_was_put_on_integers_has_columns_for_what_that_cost() -> None:
+    original, coarse, trained = (
+        Scores(None, share, distance) for share, distance in ((1.0, 0.0), (0.8, 0.3), (0.9, 0.2))
+    )
+    last = Round(sparsity=None, before=coarse, after=trained, taken=True, quantize="w4a8")
+    result = Retraining(steps=6, trained=12, zeros=34, before=original, after=trained, rounds=(last,), test=None)
+    text = printed(print_retraining, result, Path("small.onnx"))
+    names = ["held out, as given", "on integers, w4a8", "retrained", "test"]
+    assert cells(text, names[0]) == names
+    assert cells(text, "same class as the dense model")[1:] == ["100.00%", "80.00%", "90.00%"]
+
+
 def test_an_export_tells_what_was_written_and_how_well_it_agrees() -> None:
     text = printed(
         print_export,

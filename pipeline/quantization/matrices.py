@@ -1,0 +1,282 @@
+"""Integer weights of matrix products, of 4 or 8 bits, with activations that are floats or integers as they come.
+
+Tables that rows are looked up in have 8 bits a number in all of these modes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.graph import label
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.quantization import (
+    OPSET,
+    OPSET_OF_BLOCKS,
+    OPSET_OF_RANGES,
+    IntegerOutcome,
+    MeasureWhileRunning,
+    MultiplyIntegers,
+    Placement,
+    QuantizeLayers,
+    RoundTables,
+    SeparateInputs,
+    StoreBlocks,
+    StoreTables,
+    find_tables,
+    place_matrices,
+    span_of,
+)
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.profiling import StructureTimer
+from netsurgeon.pipeline.quantization.choose import Form, IntegerChoice
+from netsurgeon.pipeline.quantization.facts import IntegerLayerFacts
+from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan
+from netsurgeon.pipeline.quantization.quantize import (
+    LEAST_DIFFERENCE,
+    ROWS_SHARE,
+    Quantized,
+    choose_for,
+    excluded,
+    integer_facts,
+    kernel_difference,
+    stays,
+    unfused_note,
+    with_opset,
+)
+from netsurgeon.pipeline.quantization.targets import TARGETS
+
+MODES = ("dynamic", "w8", "w4")
+SPANS = {4: (32, 16), 8: (128, 64, 32, 16)}
+"""Columns that may share a scale, by bits of a weight."""
+UNFIT = "the blocks of columns that it is corrected in do not end with a scale's"
+ROUNDED_INPUTS = 0.05
+"""Difference, as a share of the outputs' size, that kernels may make which round what enters them to 8 bits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrices:
+    """What a mode makes of matrix products.
+
+    Attributes:
+        mode: one of MODES.
+        target: one of the options' targets.
+    """
+
+    mode: str
+    target: str
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether activations become integers while the model runs."""
+        return self.mode == "dynamic"
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether no operators but those of the ONNX standard are used."""
+        return self.is_dynamic or self.target == "onnx"
+
+    @property
+    def bits(self) -> int:
+        """Of a weight in the file."""
+        return 4 if self.mode == "w4" else 8
+
+    @property
+    def most(self) -> int:
+        """The largest integer of a weight."""
+        return TARGETS[self.target].most if self.is_dynamic else 2 ** (self.bits - 1) - 1
+
+    @property
+    def opset(self) -> int:
+        """The operator set that is needed, at least."""
+        if self.is_dynamic:
+            return OPSET_OF_RANGES
+        if self.is_standard:
+            return OPSET_OF_BLOCKS if self.bits == 4 else OPSET
+        return 1
+
+    @property
+    def form(self) -> Form:
+        """For a choice by time."""
+        return Form(self.place, self.skeleton)
+
+    def place(self, graph: ir.Graph, layers: Sequence[Layer], stay: Mapping[str, str]) -> Placement:
+        """Which layers take part, and why the others do not."""
+        unfit = {layer.name: UNFIT for layer in layers if self._span(layer) is None and not self._has_row_scales}
+        return place_matrices(graph, layers, {**unfit, **stay})
+
+    @property
+    def _has_row_scales(self) -> bool:
+        """Whether all columns of a row share a scale: weights of 8 bits lose little by it, and older opsets have it."""
+        return self.is_dynamic or (self.is_standard and self.bits == 8)
+
+    def _span(self, layer: Layer) -> int | None:
+        return span_of(layer, self.bits, SPANS[self.bits])
+
+    def spans(self, layers: Sequence[Layer]) -> dict[str, int]:
+        """Columns that share a scale, by layer name; of layers that are not named all do."""
+        spans = {} if self._has_row_scales else {layer.name: self._span(layer) for layer in layers}
+        return {name: span for name, span in spans.items() if span is not None}
+
+    def separated(self, model: ir.Model, placement: Placement) -> tuple[ir.Model, ir.Model]:
+        """Two clones: the float model, and the one whose layers take what they will; their nodes are alike."""
+        floats = model.clone()
+        if self.is_dynamic:
+            SeparateInputs(placement)(floats)
+        current = floats.clone()
+        if self.is_dynamic:
+            MeasureWhileRunning(placement.entering)(current)
+        return floats, current
+
+    def store(self, model: ir.Model, layers: Sequence[Layer], scales: Mapping[str, solvers.Array]) -> None:
+        """Put integers in the place of weights that lie on them."""
+        if self.is_dynamic:
+            MultiplyIntegers(scales)(model)
+            return
+        columns = {layer.name: layer.columns for layer in layers if layer.name in scales}
+        spanned = {name: numbers.reshape(len(numbers), -1) for name, numbers in scales.items()}
+        StoreBlocks(spanned, {**columns, **self.spans(layers)}, self.bits, self.is_standard)(model)
+
+    def skeleton(self, model: ir.Model, placement: Placement) -> ir.Model:
+        """A model that takes as long as one on integers, whatever its numbers are: no statistics are needed."""
+        _, current = self.separated(model, placement)
+        layers = [layer for layer in find_layers(current.graph)[0] if layer.name in placement.layers]
+        spans, scales = self.spans(layers), {}
+        for layer in layers:
+            span = spans.get(layer.name)
+            integers = solvers.nearest_integers(layer.matrix(), self.most, layer.blocks, span=span)
+            layer.write(integers.weight)
+            scales[layer.name] = layer.of_rows(integers.scales) if span is None else np.concatenate(integers.scales, -1)
+        self.store(current, layers, scales)
+        tables = RoundTables(frozenset(label(node) for node in find_tables(current.graph, placement.floats)))
+        tables(current)
+        StoreTables(tables.scales)(current)
+        return current
+
+
+def quantize(
+    model: ir.Model, options: Options, calibration: Calibration, choice: IntegerChoice, progress: Progress
+) -> Quantized:
+    """Make integers of the weights of matrix products, and check what ONNX Runtime computes with them.
+
+    Args:
+        model: float model in normal form; changed in place where the result is another one.
+        options: which mode and target.
+        calibration: inputs that corrections come from.
+        choice: which layers stay floats.
+        progress: called with stage, steps done and steps in all.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    feed, runtime = next(iter(calibration.samples.batches())), calibration.runtime
+    matrices = _matrices(options)
+    ready = with_opset(model, matrices.opset, feed, runtime)
+    if isinstance(ready, Message):
+        return Quantized(model=model, facts=None, notes=(ready,))
+    model, notes = ready
+    layers = find_layers(model.graph)[0]
+    placement = matrices.place(model.graph, layers, choice.stay)
+    if not placement.layers:
+        reason = next(iter(placement.floats.values()), "it has no layer that can")
+        return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
+    tables = RoundTables(frozenset(label(node) for node in find_tables(model.graph, choice.stay)))
+    fewer = calibration.subsample(ROWS_SHARE)
+    integers, emulated = make_matrix_model(model, matrices, placement, tables, fewer, progress)
+    as_said, on_kernels, dense = (runtime.session(one).run(feed) for one in (emulated, integers.model, model))
+    least = LEAST_DIFFERENCE if matrices.is_dynamic else ROUNDED_INPUTS
+    difference, allowed = kernel_difference(as_said, on_kernels, dense, least)
+    if not difference <= allowed:
+        reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
+        return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
+    plan = IntegerPlan(most={layer.name: matrices.most for layer in layers}, stay=choice.stay)
+    facts = integer_facts(model, plan, choice, integers, difference, runtime)
+    facts = dataclasses.replace(
+        facts,
+        layers=(*_of_tables(tables), *facts.layers),
+        values=len(placement.entering) if matrices.is_dynamic else 0,
+    )
+    return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused_note(facts)))
+
+
+def make_matrix_model(
+    reference: ir.Model,
+    matrices: Matrices,
+    placement: Placement,
+    tables: RoundTables,
+    calibration: Calibration,
+    progress: Progress,
+) -> tuple[IntegerModel, ir.Model]:
+    """The model with integer weights, and one of the same function whose weights are floats that lie on them.
+
+    Each layer's weight is rounded on what the layers before it leave, whose weights are integers already.
+
+    Args:
+        reference: float model in normal form, of the operator set that is needed; not changed.
+        matrices: what becomes of matrix products.
+        placement: which of them take part.
+        tables: what becomes of tables, before anything else does.
+        calibration: inputs that corrections come from.
+        progress: called with stage, steps done and steps in all.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    floats, current = matrices.separated(reference, placement)
+    tables(current)
+    layers = [layer for layer in find_layers(floats.graph)[0] if layer.name in placement.layers]
+    most, spans = dict.fromkeys(placement.layers, matrices.most), matrices.spans(layers)
+    outcomes: dict[str, IntegerOutcome] = {}
+    for at, count, (moments,) in calibration.paired(floats, [current], dict.fromkeys(placement.layers, True)):
+        progress("quantizing layers", at, count)
+        QuantizeLayers(most, moments, outcomes, spans, lopsided=not matrices.is_standard)(current)
+    stored = current.clone()
+    matrices.store(stored, layers, {name: outcome.scales for name, outcome in outcomes.items()})
+    StoreTables(tables.scales)(stored)
+    return IntegerModel(model=stored, placement=placement, scales={}, outcomes=outcomes), current
+
+
+def _of_tables(tables: RoundTables) -> Iterator[IntegerLayerFacts]:
+    for name, error in tables.errors.items():
+        yield IntegerLayerFacts(
+            name=name,
+            operator="Gather",
+            bits=8,
+            kernel="Gather",
+            error=error,
+            floats_ms=None,
+            integers_ms=None,
+            reason=None,
+        )
+
+
+def choose(
+    model: ir.Model, options: Options, calibration: Calibration, timer: StructureTimer, progress: Progress
+) -> IntegerChoice:
+    """Which layers stay floats: with integers while the model runs those that are faster so, else none for its time."""
+    matrices, feed = _matrices(options), next(iter(calibration.samples.batches()))
+    if not matrices.is_dynamic:
+        return IntegerChoice(stay=excluded(model, options))
+    ready = with_opset(model.clone(), matrices.opset, feed, calibration.runtime)
+    if isinstance(ready, Message):
+        return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
+    return choose_for(ready[0], options, timer, calibration.runtime, progress, matrices.form)
+
+
+def stand_in(model: ir.Model, options: Options, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
+    """A model that takes as long as `model` does with integers; `model` itself where it cannot have them."""
+    matrices, feed = _matrices(options), next(iter(calibration.samples.batches()))
+    ready = with_opset(model, matrices.opset, feed, calibration.runtime)
+    if isinstance(ready, Message):
+        return model
+    return matrices.skeleton(ready[0], matrices.place(ready[0].graph, find_layers(ready[0].graph)[0], stay))
+
+
+def _matrices(options: Options) -> Matrices:
+    return Matrices(options.integer_mode or "", options.target)
