@@ -4,13 +4,14 @@ from typing import Any
 
 import onnx_ir as ir
 import pytest
-from quantized_models import RUNTIME, classifier, conv_net, kernels, node, normal, pictures
+from quantized_models import RUNTIME, classifier, conv_net, kernels, network_of, node, normal, pictures
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization.placement import place
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization.choose import (
     _SUFFIX,
+    STATIC,
     IntegerChoice,
     LayerTimes,
     _names,
@@ -36,7 +37,7 @@ def choice_of(
     models = {f"net int8 but {names or 'nothing'}": timed(speedup) for names, speedup in speedups.items()}
     table = TimingTable("a machine", {}, models, {"net float32": floats or {}, "net int8": integers or {}})
     timer = StructureTimer(table, model, {}, RUNTIME, lambda _: pytest.fail("nothing is to be measured"))
-    return choose_integer_layers(model, stay or {}, timer, "net", lambda *_: None)
+    return choose_integer_layers(model, stay or {}, timer, "net", STATIC, runtime=RUNTIME, progress=lambda *_: None)
 
 
 def test_all_layers_run_on_integers_where_none_is_faster_on_floats() -> None:
@@ -120,21 +121,20 @@ def test_nothing_gains_where_every_layer_is_back_on_floats() -> None:
 
 
 def test_float_kernels_are_known_by_a_name_of_their_layer() -> None:
-    model = ir.from_onnx_text(
-        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,8,12,12] x, float[16,8,3,3] w, float[16,16,3,3] v, '
-        "float[64,32] u, float[32] b, float[32,4] t, float[4] a) => (float[N,4] y) "
-        "{ c = Conv(x, w) p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c) d = Conv(p, v) r = Relu(d) "
-        "q = MaxPool<kernel_shape = [2, 2], strides = [1, 1]>(r) f = Flatten(q) h = Gemm(f, u, b) s = Relu(h) "
-        "y = Gemm(s, t, a) }"
-    )
-    for value in list(model.graph.inputs)[1:]:
-        assert value.shape is not None
-        value.const_value = ir.tensor(normal(*value.shape.numpy()), name=value.name)
-        model.graph.register_initializer(value)
-    del model.graph.inputs[1:]
-    for at in (0, 2, 6, 8):
-        model.graph[at].name = f"layer {at}"
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], "plain"),
+        node("MaxPool", ["c"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["p", "v"], ["d"], "with Relu"),
+        node("Relu", ["d"], ["r"], "act1"),
+        node("Flatten", ["r"], ["f"], "flatten"),
+        node("Gemm", ["f", "u", "b"], ["h"], "Gemm with Relu"),
+        node("Relu", ["h"], ["s"], "act2"),
+        node("Gemm", ["s", "t", "a"], ["y"], "last"),
+    ]
+    shapes = {"w": (16, 8, 3, 3), "v": (16, 16, 3, 3), "u": (144, 32), "b": (32,), "t": (32, 4), "a": (4,)}
+    weights = {name: normal(*shape) for name, shape in shapes.items()}
+    model = network_of(nodes, weights, entry=("N", 8, 12, 12))
     kernels_of_floats = {_SUFFIX.sub("", kernel.name) for kernel in RUNTIME.optimised_graph(model).node}
     layers = find_layers(model.graph)[0]
-    assert len(layers) == 4
+    assert [layer.name for layer in layers] == ["plain", "with Relu", "Gemm with Relu", "last"]
     assert [layer.name for layer in layers if not kernels_of_floats & set(_names(layer))] == []
