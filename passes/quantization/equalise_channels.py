@@ -71,7 +71,7 @@ class EqualiseChannels(ir.passes.InPlacePass):
         reach: largest size of each channel of the values between pairs, (channels,), by name of value.
     """
 
-    reach: Mapping[str, npt.NDArray[np.floating]] = dataclasses.field(repr=False)
+    reach: Mapping[str, Array] = dataclasses.field(repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rescale in place; the model computes the same, up to rounding."""
@@ -85,7 +85,7 @@ class EqualiseChannels(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
-def _factors(pair: ChannelPair, reach: npt.NDArray[np.floating]) -> Array:
+def _factors(pair: ChannelPair, reach: Array) -> Array:
     """What the channels are divided by, (channels,)."""
     second = pair.second
     # a depthwise layer has a scale of its own for the weights of each channel: the activations decide alone

@@ -37,10 +37,10 @@ class MatMulToGemm(ir.passes.InPlacePass):
             if value.name in self.matrices:
                 _rewrite(graph, node, _added_bias(node))
                 modified = True
-            elif value.name in self.fixed and (added := _added_bias(node)) is not None:
+            elif (shape := self.fixed.get(value.name or "")) and (added := _added_bias(node)) is not None:
                 if value not in rows:
-                    rows[value] = _reshape(graph, node, value, (-1, self.fixed[value.name][-1]))
-                extents = (*self.fixed[value.name][:-1], tensor(present(weight)).shape.numpy()[1])
+                    rows[value] = _reshape(graph, node, value, (-1, shape[-1]))
+                extents = (*shape[:-1], tensor(present(weight)).shape.numpy()[1])
                 node.replace_input_with(0, rows[value])
                 _shape_again(graph, _rewrite(graph, node, added), extents)
                 modified = True

@@ -15,6 +15,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import tapped
 
 Array = npt.NDArray[np.floating]
+Wide = npt.NDArray[np.float64]
 
 MOST_NUMBERS = 1 << 16
 """Numbers of a value that enter its histogram from each batch, evenly from all over it."""
@@ -53,7 +54,7 @@ def measure_ranges(
     return statistics
 
 
-def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibration, axis: int = 1) -> dict[str, Array]:
+def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibration, axis: int = 1) -> dict[str, Wide]:
     """Largest size of each channel of values over all calibration inputs, (channels,), by name of value.
 
     Args:
@@ -62,7 +63,7 @@ def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibratio
         calibration: the inputs.
         axis: of the channels.
     """
-    reach: dict[str, Array] = {}
+    reach: dict[str, Wide] = {}
     first = next(iter(calibration.samples.batches()))
     for part in _parts(model, names, first, calibration):
         session = calibration.runtime.session(tapped(model, part))
