@@ -44,7 +44,7 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
-from netsurgeon.pipeline.quantization import integer_notes, options_for_integers
+from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
 from netsurgeon.pipeline.report import CompressionRecord, Report, assemble_report, is_page, render
 from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
@@ -362,8 +362,8 @@ class _Run:
         return validation, bound
 
     def _timed_integers(self, applied: AppliedPlan, delivered: ir.Model, context: StepContext) -> AppliedPlan:
-        """Where the model runs on integers: how fast the delivered one is beside the dense one."""
-        if applied.integers is None or context.timer is None:
+        """Where the model runs on integers on this machine: how fast the delivered one is beside the dense one."""
+        if applied.integers is None or context.timer is None or not TARGETS[self.options.target].is_measured:
             return applied
         self.progress("timing", 0, 1)
         table = TimingTable.of(dataclasses.asdict(context.timer.table))

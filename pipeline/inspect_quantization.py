@@ -22,6 +22,7 @@ from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs,
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable, timing_feeds, value_dependence
 from netsurgeon.pipeline.quantization import (
+    TARGETS,
     Examination,
     IntegerChoice,
     IntegerModel,
@@ -122,6 +123,8 @@ def inspect_quantization(
         calibration = Calibration(samples, runtime, settings.seed)
         examined = examine_integers(dense, settings, calibration)
         untimed = _why_untimed(source) if data is None else None
+        if not TARGETS[settings.target].is_measured:
+            untimed = f"what is fast on {settings.target!r} cannot be told here"
         if not examined.placement.layers:
             untimed = "no layer can run on integers"
         choice = None if untimed else _timed(source.original, dense, settings, calibration, data is not None, advance)

@@ -78,7 +78,8 @@ class IntegerChoice:
     @property
     def gains(self) -> bool:
         """Whether any layer is put on integers."""
-        return self.timed is not None and self.timed.speedup >= WORTH_INTEGERS
+        is_any = any(name not in self.stay for name in self.times)
+        return is_any and self.timed is not None and self.timed.speedup >= WORTH_INTEGERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,8 +216,9 @@ def _by_name(nodes: Mapping[str, float]) -> dict[str, float]:
 
 def _names(layer: Layer) -> list[str]:
     """Names that a layer's kernel may have: its own, or those of what is fused into it or of what that makes."""
-    names = [label(layer.node)]
     value = layer.node.outputs[0]
+    # a convolution in blocks of channels has the name of what it makes, a Gemm with a Relu is "fused" and its own
+    names = [label(layer.node), value.name or "", f"fused {label(layer.node)}"]
     while len(value.uses()) == 1:
         (use,) = value.uses()
         node = use.node

@@ -57,7 +57,7 @@ class Examination:
 
         Args:
             most: largest integer of a weight.
-            options: how ranges end.
+            options: how ranges end, and what the target wants.
             calibration: inputs that ranges and corrections come from.
             progress: called with stage, steps done and steps in all.
 
@@ -67,6 +67,7 @@ class Examination:
         plan = IntegerPlan(
             most=dict.fromkeys(self.placement.layers, most),
             ranges=cast(RangeMethod, options.ranges),
+            symmetric=TARGETS[options.target].symmetric,
             stay=self.placement.floats,
         )
         return make_integer_model(self.model, plan, calibration.subsample(ROWS_SHARE), progress)

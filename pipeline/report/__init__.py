@@ -5,10 +5,9 @@ from netsurgeon.pipeline.report.format import inputs_measured, milliseconds, spe
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.integer_sentences import (
     BOUND_OF_PRUNING,
+    compared_speed,
     integer_summary,
-    old_and_new,
     stay_summary,
-    times_as_fast,
 )
 from netsurgeon.pipeline.report.page import draw_sensitivities, is_page, render
 from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, promise_summary
@@ -26,17 +25,16 @@ __all__ = [
     "Tracker",
     "as_json",
     "assemble_report",
+    "compared_speed",
     "draw_sensitivities",
     "goal_summary",
     "inputs_measured",
     "integer_summary",
     "is_page",
     "milliseconds",
-    "old_and_new",
     "promise_summary",
     "render",
     "report_schema",
     "speedup",
     "stay_summary",
-    "times_as_fast",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Sequence
 
-from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.profiling import Profile, Timed
 from netsurgeon.pipeline.quantization import IntegerFacts
 
 BOUND_OF_PRUNING = (
@@ -16,19 +16,20 @@ MOST_NAMES = 4
 """Layers that a sentence names; the page has all in a table."""
 
 
-def integer_summary(integers: IntegerFacts | None) -> tuple[str, ...]:
+def integer_summary(integers: IntegerFacts | None, latency: Profile | None = None) -> tuple[str, ...]:
     """What runs on integers, how fast that is, what stays on floats and why, and how exact the kernels are.
 
     Args:
         integers: facts of the delivered model; None where all of it stays on floats, which says nothing.
+        latency: both models timed in turn, with an interval; what was timed on the way counts where there is none.
     """
     if integers is None:
         return ()
     count = f"{integers.on_integers} of {len(integers.layers)} layers run on integers"
     bits = [layer.bits for layer in integers.layers if layer.bits is not None]
     first = f"{count} ({weight_bits(bits)}, 8-bit activations)"
-    timed = integers.timed
-    first += f": {times_as_fast(timed)} as the dense model ({old_and_new(timed)})" if timed else ""
+    speed = speed_on_integers(integers, latency)
+    first += f": {speed}" if speed else ""
     stay = ((layer.name, layer.reason) for layer in integers.layers if layer.reason is not None)
     return (first, *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
 
@@ -46,14 +47,23 @@ def weight_bits(bits: Sequence[int]) -> str:
     return ", ".join((*(f"{number}-bit weights" for number, _ in counts[:1]), *others))
 
 
-def times_as_fast(timed: Timed) -> str:
-    """How a model's speed compares, without the word that the other one follows."""
-    return f"{timed.speedup:.2f} times as fast"
+def speed_on_integers(integers: IntegerFacts, latency: Profile | None) -> str | None:
+    """How fast the delivered model is beside the dense one; None where neither was timed."""
+    timing = latency.timings[0] if latency else None
+    if timing is None or timing.other is None or timing.speedup is None:
+        return compared_speed(integers.timed) if integers.timed else None
+    times = f"{timing.model.median:.3g} ms → {timing.other.median:.3g} ms"
+    if timing.speedup.low <= 1.0 <= timing.speedup.high:
+        return f"no difference in speed from the dense model is shown ({times})"
+    return f"{timing.speedup.value:.2f} times as fast as the dense model ({times})"
 
 
-def old_and_new(timed: Timed) -> str:
-    """Milliseconds of the dense model and of the other one."""
-    return f"{timed.dense:.3g} ms → {timed.model:.3g} ms"
+def compared_speed(timed: Timed) -> str:
+    """How fast a model is beside the dense one; nothing is claimed where the medians and the pairs of runs disagree."""
+    times = f"{timed.dense:.3g} ms → {timed.model:.3g} ms"
+    if (timed.speedup > 1.0) != (timed.dense > timed.model):
+        return f"no difference in speed from the dense model is shown ({times}, in pairs {timed.speedup:.2f} times)"
+    return f"{timed.speedup:.2f} times as fast as the dense model ({times})"
 
 
 def stay_summary(reasons: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -77,8 +87,8 @@ def stay_summary(reasons: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 
 def _kernel_sentence(difference: float) -> str:
     if difference == 0.0:
-        return "ONNX Runtime's integer kernels gave the outputs of the same file in float arithmetic, to the last digit"
+        return "On this machine integer kernels gave the outputs of the same file in float arithmetic, to the last bit"
     return (
-        "ONNX Runtime's integer kernels changed the outputs of the same file in float arithmetic by "
+        "On this machine integer kernels changed the outputs of the same file in float arithmetic by "
         f"{difference:.2%} of their size, because they round at other places"
     )

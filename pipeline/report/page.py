@@ -18,10 +18,9 @@ from netsurgeon.pipeline.report.format import inputs_measured, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.integer_sentences import (
     BOUND_OF_PRUNING,
+    compared_speed,
     form_name,
     integer_summary,
-    old_and_new,
-    times_as_fast,
 )
 from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
 from netsurgeon.pipeline.report.report import Report
@@ -56,7 +55,7 @@ def render(report: Report) -> str:
         declined=_declined(report),
         operators=_operators(report),
         goal_summary=goal_summary(report),
-        integer_summary=integer_summary(report.integers),
+        integer_summary=integer_summary(report.integers, report.latency),
         integers_timed=_timed_in_words(report),
         bound_of_pruning=BOUND_OF_PRUNING,
         is_packed=any(", " in layer.stored for layer in report.layers),
@@ -106,7 +105,7 @@ def _flag(name: str, value: Any) -> list[str]:
 def _timed_in_words(report: Report) -> str | None:
     """How fast integers have made the model, where that was timed."""
     timed = report.integers.timed if report.integers else None
-    return f"{times_as_fast(timed)} as the dense model ({old_and_new(timed)}), both in turn" if timed else None
+    return f"Timed in turn with the dense model: {compared_speed(timed)}" if timed else None
 
 
 def _operators(report: Report) -> dict[str, tuple[tuple[float, int], ...]]:
@@ -140,7 +139,11 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
         detail += ", no difference shown" if ratio.low <= 1.0 <= ratio.high else ""
         yield {"figure": f"÷ {ratio.value:.2f}", "name": "latency", "detail": detail}
     elif report.integers and (timed := report.integers.timed):
-        yield {"figure": f"÷ {timed.speedup:.2f}", "name": "latency", "detail": old_and_new(timed)}
+        yield {
+            "figure": f"÷ {timed.speedup:.2f}",
+            "name": "latency",
+            "detail": f"{timed.dense:.3g} → {timed.model:.3g} ms",
+        }
     if report.trim and report.trim.macs < report.trim.macs_dense:
         share = report.trim.macs / report.trim.macs_dense
         detail = f"{_size(report.trim.macs_dense, '')} → {_size(report.trim.macs, '')}"

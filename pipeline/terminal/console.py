@@ -71,7 +71,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_models(report.dense, report.compressed, report.validation))
     for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))
-    for sentence in integer_summary(report.integers):
+    for sentence in integer_summary(report.integers, report.latency):
         console.print(Text(sentence))
     source = inputs_measured(report.validation)
     console.print(

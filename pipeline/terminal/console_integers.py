@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from netsurgeon.pipeline.inspect_quantization import LayerQuantization, QuantizationInspection
-from netsurgeon.pipeline.report import old_and_new, stay_summary, times_as_fast
+from netsurgeon.pipeline.report import compared_speed, stay_summary
 from netsurgeon.pipeline.terminal.safe_text import Text
 
 
@@ -65,8 +65,8 @@ def _whole_model(inspection: QuantizationInspection) -> tuple[str, ...]:
         remedy = ": give inputs with --data" if able and not inspection.samples else ""
         can = f"{able} of {count} layers can run on integers"
         return (can, f"not timed: {inspection.untimed}{remedy}") if inspection.untimed else (can,)
-    best = f"the whole model is {times_as_fast(timed)} on integers ({old_and_new(timed)})"
+    best = f"the whole model on integers: {compared_speed(timed)}"
     if not inspection.gains:
-        return (f"{best}: --quantize would leave it on floats",)
+        return (f"{best}; --quantize would leave it on floats",)
     on_integers = sum(layer.reason is None for layer in inspection.layers)
-    return (f"{best}: --quantize would put {on_integers} of {count} layers on them",)
+    return (f"{best}; --quantize would put {on_integers} of {count} layers on them",)

@@ -104,6 +104,14 @@ def test_without_inputs_there_is_no_range_and_no_error() -> None:
     assert (second.kernel, second.reason) == (None, "excluded by the user")
 
 
+def test_for_a_target_that_is_not_here_nothing_is_timed_and_integers_are_as_it_wants_them() -> None:
+    inspection = inspect_quantization(network(), inputs(), target="cuda", ranges="min-max")
+    assert (inspection.timed, inspection.untimed) == (None, "what is fast on 'cuda' cannot be told here")
+    first = inspection.layers[0]
+    assert (first.zero_point, inspection.bits) == (0, (8, 4))
+    assert (first.low, first.high) == pytest.approx((-3.0 * 128 / 127, 3.0), rel=0.01)
+
+
 def test_made_up_inputs_are_not_timed_where_that_says_nothing() -> None:
     free = inspect_quantization(network(side="S"))
     assert free.untimed == "the input 'x' leaves more than its batch open"

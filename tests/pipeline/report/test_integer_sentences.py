@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
+from netsurgeon.pipeline.profiling.timing import Ratio, Spread
 from netsurgeon.pipeline.quantization import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.report.integer_sentences import form_name, integer_summary, stay_summary, weight_bits
 
@@ -33,8 +35,35 @@ def test_nothing_is_said_of_speed_that_was_not_timed_nor_of_a_model_on_floats() 
     assert integer_summary(None) == ()
 
 
+def test_no_speed_is_claimed_where_medians_and_pairs_of_runs_disagree() -> None:
+    noisy = integer_summary(dataclasses.replace(FACTS, timed=Timed(dense=0.9, model=0.6, speedup=0.52)))[0]
+    assert noisy.endswith(
+        ": no difference in speed from the dense model is shown (0.9 ms → 0.6 ms, in pairs 0.52 times)"
+    )
+    assert "times as fast" not in noisy
+
+
+@pytest.mark.parametrize(
+    ("ratio", "speed"),
+    [
+        (Ratio(1.82, 1.65, 2.01), "1.82 times as fast as the dense model (2 ms → 1.1 ms)"),
+        (Ratio(1.1, 0.9, 1.3), "no difference in speed from the dense model is shown (2 ms → 1.1 ms)"),
+    ],
+)
+def test_what_profile_has_measured_counts_before_what_was_timed_on_the_way(ratio: Ratio, speed: str) -> None:
+    spreads = {"model": Spread(2.0, 1.9, 2.2), "other": Spread(1.1, 1.0, 1.2)}
+    timing = Timing(batch=1, fed="the first of the data", rounds=15, speedup=ratio, **spreads)
+    cost = Cost("model.onnx", 10, Spread(1.0, 1.0, 1.0), 1000, 2000, (), ())
+    latency = Profile(
+        versions={}, machine="", provider="cpu", threads=1, optimisation="all", model=cost, other=cost,
+        timings=(timing,), notes=(),
+    )  # fmt: skip
+    facts = dataclasses.replace(FACTS, timed=Timed(dense=0.9, model=1.8, speedup=0.5))
+    assert integer_summary(facts, latency)[0].endswith(f": {speed}")
+
+
 def test_kernels_that_change_nothing_are_said_to() -> None:
-    assert integer_summary(dataclasses.replace(FACTS, kernel_difference=0.0))[-1].endswith("to the last digit")
+    assert integer_summary(dataclasses.replace(FACTS, kernel_difference=0.0))[-1].endswith("to the last bit")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_layer_has_its_range_errors_times_and_kernel() -> None:
     assert " ".join(row) == f"{LAYER.name} Conv -0.5 to 2.05 50 0.00012 0.034 0.25 0.125 QLinearConv"
     assert "slow stays on floats: it is faster on floats: 0.1 ms on floats, 0.2 ms on integers" in text
     assert "last stays on floats: its weight stands in front of its input" in text
-    assert "the whole model is 2.50 times as fast on integers (3.5 ms → 1.4 ms): --quantize would put 1 of 3" in text
+    assert "2.50 times as fast as the dense model (3.5 ms → 1.4 ms); --quantize would put 1 of 3 layers on" in text
     assert "note: opset raised from 11 to 13" in text
     runs_as = {line.split()[0]: line.split()[-1] for line in text.splitlines() if line.startswith((" slow ", " last "))}
     assert runs_as == {"slow": "floats", "last": "floats"}
@@ -62,7 +62,7 @@ def test_a_layer_has_its_range_errors_times_and_kernel() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"gains": False}, "(3.5 ms → 1.4 ms): --quantize would leave it on floats"),
+        ({"gains": False}, "(3.5 ms → 1.4 ms); --quantize would leave it on floats"),
         (
             {"timed": None, "gains": None, "samples": 0, "untimed": "the input 'x' holds INT64"},
             "not timed: the input 'x' holds INT64: give inputs with --data",
