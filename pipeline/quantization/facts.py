@@ -9,13 +9,13 @@ from netsurgeon.pipeline.profiling import Timed, TimingTable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IntegerLayerFacts:
-    """A layer that could run on integers.
+    """A layer that could run on integers, or a table that could be stored as such.
 
     Attributes:
         name: of its node.
         operator: its type.
         bits: of a weight; None where it stays on floats.
-        kernel: what ONNX Runtime runs it as; None where it stays on floats.
+        kernel: what ONNX Runtime runs it as, by its optimised graph; None where it stays on floats.
         error: what its output loses by its weight's integers, relative to its energy; None where it stays on floats.
         floats_ms: milliseconds of its kernel on floats, with what is fused into it; None where ONNX Runtime shows none.
         integers_ms: likewise on integers.
@@ -37,11 +37,11 @@ class IntegerFacts:
     """What runs on integers, and what that brings.
 
     Attributes:
-        layers: those with a weight, in graph order.
+        layers: tables whose rows are looked up, and all with a weight, in graph order.
         nodes: other nodes that run on integers.
-        values: activations that are integers.
+        values: activations that are integers; none where only weights are.
         kernel_difference: of the outputs of ONNX Runtime's integer kernels from the model in float arithmetic,
-            relative to the outputs' size: rounding of another kind.
+            relative to the outputs' size: rounding of another kind, such as that of what enters a MatMulNBits.
         timed: the dense model and the delivered one, in turn; None where that was not timed.
         timings: the times that decided, to be replayed with `timings`; None where there were none.
     """
