@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.data import PictureOptions
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
+    from netsurgeon.pipeline.inspect_quantization import QuantizationInspection, inspect_quantization
     from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection, inspect_sensitivity
     from netsurgeon.pipeline.options import Options
     from netsurgeon.pipeline.profiling import Profile, profile
@@ -42,6 +43,8 @@ _HOMES = {
     "NetsurgeonError": "errors",
     "Inspection": "inspect",
     "inspect_model": "inspect",
+    "QuantizationInspection": "inspect_quantization",
+    "inspect_quantization": "inspect_quantization",
     "SensitivityInspection": "inspect_sensitivity",
     "inspect_sensitivity": "inspect_sensitivity",
     "Profile": "profiling",
@@ -61,11 +64,13 @@ __all__ = [
     "Options",
     "PictureOptions",
     "Profile",
+    "QuantizationInspection",
     "SensitivityInspection",
     "__version__",
     "compare",
     "compress",
     "inspect_model",
+    "inspect_quantization",
     "inspect_sensitivity",
     "profile",
     "report_schema",

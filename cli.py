@@ -26,6 +26,7 @@ try:
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.errors import NetsurgeonError, after_delivery
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+    from netsurgeon.pipeline.inspect_quantization import inspect_quantization
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
     from netsurgeon.pipeline.messages import printable
     from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, text_bytes, write_text
@@ -61,7 +62,7 @@ try:
         shapes,
         with_pictures,
     )
-    from netsurgeon.pipeline.training import VALIDATION, export, retrain, train
+    from netsurgeon.pipeline.training import RETRAIN_MODES, VALIDATION, export, retrain, train
     from netsurgeon.pipeline.unpack import unpack
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
@@ -221,8 +222,10 @@ def compress_command(
 @click.argument("model", type=FilePath())
 @click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
 @click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data.")
-@click.option("--data", help="Inputs: for --sensitivity, and for --units where MODEL does not run on random ones.")
+@click.option("--quantization", is_flag=True, help="Show what integers do to each layer: range, error, time, kernel.")
+@click.option("--data", help="Inputs: for --sensitivity and --quantization, for --units where it needs real ones.")
 @click.option("--picture", type=FilePath(), help="With --sensitivity: draw it into this .svg.")
+@click.option("--threads", type=int, help="With --quantization: threads of one operator. [default: one a core]")
 @click.option("--limit", type=int, help="Most inputs used, drawn at random.")
 @picture_options
 @classes_option
@@ -232,6 +235,7 @@ def inspect_command(
     model: Path,
     units: bool,
     sensitivity: bool,
+    quantization: bool,
     data: str | None,
     picture: Path | None,
     json_file: Path | None,
@@ -240,10 +244,18 @@ def inspect_command(
 ) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
     _check_outputs({**options, "data": data}, [model], json_file, picture)
+    modes = {"--units": units, "--sensitivity": sensitivity, "--quantization": quantization}
+    given = [name for name, is_given in modes.items() if is_given]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} are two views of a model: give one of them")
+    if options["threads"] is not None and not quantization:
+        raise click.UsageError("--threads is for the times that --quantization measures: give both")
     if picture is not None and not sensitivity:
         raise click.UsageError("--picture draws what --sensitivity measures: give both")
     if sensitivity:
         _inspect_sensitivity(model, data, picture, json_file, quiet, **with_pictures(options))
+    elif quantization:
+        _inspect_quantization(model, data, json_file, quiet, **with_pictures(options))
     elif units:
         _show(inspect_units(model, data, options["custom_ops"]), terminal.print_units, json_file, quiet)
     else:
@@ -261,6 +273,12 @@ def _inspect_sensitivity(
     if picture is not None:
         write_text(draw_sensitivity(found), picture)
     _show(found, terminal.print_sensitivity, json_file, quiet)
+
+
+def _inspect_quantization(model: Path, data: str | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
+    with terminal.progress(Console(stderr=True, quiet=quiet)) as advance:
+        inspection = inspect_quantization(model, data, advance, **options)
+    _show(inspection, terminal.print_quantization, json_file, quiet)
 
 
 @cli.command("compare")
@@ -354,6 +372,9 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @click.option("--dense", type=FilePath(), help="Model whose outputs are learnt; no labels are needed.")
 @click.option("--sparsity", type=float, help="Prune first: share of the weights that is removed.")
 @click.option("--rounds", type=int, default=1, show_default=True, help="Prune and retrain in so many rounds.")
+@click.option("--quantize", type=click.Choice(RETRAIN_MODES), help="Put what gains on integers, then retrain it so.")
+@click.option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run.")
+@click.option("--timings", type=FilePath(), help="With --quantize: replay the times of this JSON report.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Updates of the weights in a round.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Examples a step.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of the first step.")
@@ -366,6 +387,8 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @picture_options
 def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
     """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first.
+
+    A model on integers is trained as such, with their scales; --quantize puts it on them first.
 
     Also runs under torchrun.
     """

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
-import onnxruntime
 
 from netsurgeon import cli
+from netsurgeon.pipeline.runtime import onnxruntime
 
 GOOD = ("delivered", "refused", "failed check")
 BAD = ("bug", "died", "hung", "memory")
@@ -165,10 +165,11 @@ def fault_of_model(path: Path, dense: Path) -> str | None:
 
 
 def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
+    ort = onnxruntime()
+    options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _random_input(value: Any) -> np.ndarray[Any, Any]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort
+
+from netsurgeon.pipeline.runtime import onnxruntime
 
 INTEGER_LAYERS = (
     "QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat",
@@ -24,6 +25,7 @@ VIEWS = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", 
 
 def kernels(model: Path) -> dict[str, int]:
     """Operators that ONNX Runtime's CPU provider runs once it has optimised the model, and how many of each."""
+    ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 4
     with tempfile.TemporaryDirectory() as folder:

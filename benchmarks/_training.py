@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from netsurgeon.models.export import INPUT_NAME
 from netsurgeon.models.networks.presets import NETWORKS
@@ -90,11 +91,17 @@ def error_of(model: Path | bytes, data: TrainingData) -> float:
     """Test error in percent, in ONNX Runtime."""
     if data.test is None or data.test.labels is None:
         raise SystemExit("the data has no test part with labels")
+    return round(100 * float(np.mean(answers(model, data) != data.test.labels)), 4)
+
+
+def answers(model: Path | bytes, data: TrainingData) -> npt.NDArray[np.int64]:
+    """The class that a model gives each test picture, (pictures,)."""
+    assert data.test is not None
     session = onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     parts = np.split(np.arange(data.test.count), range(BATCH, data.test.count, BATCH))
     logits = np.concatenate([session.run(None, {name: data.test.inputs(part)})[0] for part in parts])
-    return round(100 * float(np.mean(logits.argmax(1) != data.test.labels)), 4)
+    return np.asarray(logits.argmax(1), np.int64)
 
 
 def _keep_row(name: str, row: str, facts: Facts, page: Callable[[dict[str, Facts]], str]) -> None:

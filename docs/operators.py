@@ -19,7 +19,8 @@ code, and a test fails when it is stale.
 
 - **Trim**: indices of its axes can be followed, so that units in front of and behind it can vanish.
 - **Prune**: its weights can become zeros, corrected in closed form.
-- **Quantize**: it can run on 8-bit integers, or passes them on (`--quantize`).
+- **Quantize**: what it does where activations are 8-bit integers ([quantization.md](quantization.md)): a layer weighs
+  them, others compute with them, carry them on, join several under one scale, or clip them, which their range does.
 - **Error bound**: a constant bounds how much of its inputs' error it lets through.
 - **Train**: a model with it can be trained as a PyTorch module.
 
@@ -29,15 +30,22 @@ operator that has no yes can be compressed, too: only what depends on that opera
 | Operator | Trim | Prune | Quantize | Error bound | Train |
 |---|---|---|---|---|---|
 """
+QUANTIZE = 3
+"""Its column."""
+ROLES = {"weighs": "layer", "computes": "computes", "carries": "carries", "joins": "joins", "clips": "clips"}
+"""What the page calls an operator's `integer_role`."""
 
 
 def operator_page() -> str:
     """The page, whole: standard operators first, those of other domains last."""
-    quantizable = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.integer_role}
+    roles = {operator_key(domain, name): traits.integer_role for (domain, name, _), traits in TRAITS.items()}
+    quantizable = {name for name, role in roles.items() if role}
     shape_only = {operator_key(domain, name) for (domain, name, _), traits in TRAITS.items() if traits.reads_shape_only}
     columns = (set(DECLARATIONS), set(LAYER_OPERATORS), quantizable, {*RULES, *shape_only}, set(OPERATORS))
     names = sorted(set().union(*columns), key=lambda name: ("." in name, name))
-    rows = ([name, *("yes" if name in column else "" for column in columns)] for name in names)
+    rows = [[name, *("yes" if name in column else "" for column in columns)] for name in names]
+    for row in rows:
+        row[QUANTIZE] = ROLES.get(roles.get(row[0]), "")
     return INTRODUCTION + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

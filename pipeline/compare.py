@@ -16,6 +16,7 @@ from netsurgeon.pipeline.model_files import (
     model_facts,
     open_model,
     verified,
+    with_float_weights,
 )
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.profiling import left_to_the_cpu
@@ -68,6 +69,8 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
     feed = next(samples.batches())
     on_the_cpu = left_to_the_cpu(second.original, feed, runtime)
     first, second = verified(first, feed, runtime), verified(second, feed, runtime)
+    first, second = (with_float_weights(source, feed, runtime.on_floats()) for source in (first, second))
+    runtime = runtime.on_floats() if first.integers.grids else runtime
     try:
         bound = measure_bound(first.model, second.model, samples.batches(), samples.count, runtime)
     except InputError:

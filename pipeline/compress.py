@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import time
@@ -14,46 +13,42 @@ from typing import Any, Unpack
 import numpy as np
 import onnx_ir as ir
 
-import netsurgeon
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, select, unobserved_layers
 from netsurgeon.pipeline.compression import (
     STEPS,
     AppliedPlan,
     ChooseUnits,
-    PackWeightsOnDisk,
     StepContext,
     Steps,
     apply_plan,
-    apply_steps,
     check_steps,
     plan_steps,
 )
 from netsurgeon.pipeline.data import DataSource, Samples
+from netsurgeon.pipeline.delivery import deliver, is_as_it_came, store
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, after_delivery
-from netsurgeon.pipeline.execution import RunFolder, file_digest, source_digest
+from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
     ModelLike,
-    changed_interface,
     check_outputs,
-    forget_inferred,
-    model_digest,
+    model_size,
     open_model,
-    path_of,
     save_model,
     verified,
-    versions,
+    with_float_weights,
     write_text,
 )
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
-from netsurgeon.pipeline.report import CompressionRecord, Report, StoredModel, assemble_report, is_page, render
+from netsurgeon.pipeline.quantization import integer_notes, options_for_integers
+from netsurgeon.pipeline.report import CompressionRecord, Report, assemble_report, is_page, render
+from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
-from netsurgeon.pipeline.trimming import why_not
 from netsurgeon.pipeline.verification import (
     Inputs,
     Validation,
@@ -69,9 +64,6 @@ logger = logging.getLogger(__name__)
 
 BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
 """Most inputs on which the bound is measured; the second where there is no time for full effort."""
-
-OWN_MODULES = "netsurgeon.pipeline."
-"""Code in these is identified by the version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +92,9 @@ def compress(
     **options: Unpack[OptionValues],
 ) -> Compression:
     """Trim a model's units, prune its weights, correct the rest, verify it in ONNX Runtime, and pack it.
+
+    With `quantize="int8"` or `"w4a8"` what is faster on integers runs on them, and nothing is pruned unless `sparsity`,
+    a goal or the like asks for it; `report.integers` says what does, and is None where all stays on floats.
 
     Args:
         model: path of an ONNX file, a ModelProto or an `onnx_ir.Model`; never changed.
@@ -137,7 +132,7 @@ class _Run:
     """One compression of one model.
 
     Attributes:
-        options: as given; changed where nothing could be trimmed and nothing else was asked for.
+        options: as given; changed where the model is delivered as it came.
         progress: called with stage, steps done and steps in all.
         steps: what is done, in order.
         step_options: options of steps of the user's own.
@@ -176,6 +171,8 @@ class _Run:
             labelled=any(samples.labels is not None for samples in inputs.all),
         )
         self.class_outputs = class_outputs.names
+        source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
+        self.options = options_for_integers(source.integers, self.options)
         examined = self._examine(source, inputs, runtime)
         with self._run_folder(source, inputs) as run_folder:
             context = self._context(source, inputs, runtime, run_folder)
@@ -183,13 +180,14 @@ class _Run:
             goal_search = self._goal_search(context, source, inputs, runtime)
             result = self._search(goal_search, context) if goal_search else None
             applied = result.applied if result else self._apply(context)
-            applied = self._unless_nothing_went(context, applied)
         self._end_stage("search" if result else "prune")
+        applied, stored = deliver(self.steps, context, applied, source)
+        if is_as_it_came(applied):
+            self.options = dataclasses.replace(self.options, values="float32", pack=False)
+            result = result and result.delivered_in(model_size(stored.model, None))
+        self._end_stage("pack")
         validation, bound = self._validate(context, source, applied, inputs, runtime)
         self._end_stage("validate")
-        nothing_went = "nothing-removed" in [warning.code for warning in applied.warnings]
-        stored = self._store(context, source.original.clone() if nothing_went else applied.model, source)
-        self._end_stage("pack")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency, applied.model) if goal_search and result else None
         if output is not None:
@@ -211,7 +209,7 @@ class _Run:
                     search=search,
                     latency=latency,
                     examined=examined,
-                    notes=class_outputs.notes,
+                    notes=(*class_outputs.notes, *integer_notes(source.integers)),
                     warnings=(*applied.warnings, *run_folder.notes),
                     seconds=self.seconds,
                 )
@@ -244,41 +242,18 @@ class _Run:
 
     def _run_folder(self, source: LoadedModel, inputs: Inputs) -> RunFolder:
         """The folder that keeps what is done, for this very run."""
-        folder = self.options.work
-        if folder is None:
-            return RunFolder(None, {})
-        self.progress("reading the work folder", 0, 1)
-        names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
-        identity = {
-            "model": model_digest(source.original, source.path),
-            "options": self.options.described(),
-            "steps": {step.name: str(self.step_options.get(step.name, {})) for step in self.steps},
-            "data": {name: samples.digest() for name, samples in zip(names, inputs.all, strict=True)},
-            "files": self._file_digests(),
-            "sources": self._source_digests(),
-            "versions": versions(),
-        }
-        return RunFolder(folder, identity)
-
-    def _file_digests(self) -> dict[str, str]:
-        """Of the files that options name, and that decide what is done."""
-        options = self.options
-        named = {f"custom-ops {Path(library).name}": library for library in options.custom_ops}
-        named |= {} if options.timings is None else {"timings": str(options.timings)}
-        files = {name: path_of(file) for name, file in named.items()}
-        return {name: file_digest(file) for name, file in files.items() if file is not None and file.is_file()}
-
-    def _source_digests(self) -> dict[str, str]:
-        """Of the user's own code: of a function that gives the inputs, all that counts is the inputs."""
-        steps = {step.name: type(step) for step in self.steps if not type(step).__module__.startswith(OWN_MODULES)}
-        functions = {**({} if self.options.metric is None else {"metric": self.options.metric}), **steps}
-        return {name: source_digest(function) for name, function in functions.items()}
+        if self.options.work is not None:
+            self.progress("reading the work folder", 0, 1)
+        return open_run_folder(source, inputs, self.options, self.steps, self.step_options)
 
     def _context(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, run_folder: RunFolder) -> StepContext:
         """What the steps share, after their names and options were checked."""
+        # float weights between integer activations: ONNX Runtime would make integers of them by a grid of its own
+        runtime = runtime.on_floats() if source.integers.grids else runtime
+        unobserved = unobserved_layers(source.model, inputs.calibration, runtime)
         context = StepContext(
             dense=source.model,
-            selection=select(source.model, self.options, unobserved_layers(source.model, inputs.calibration, runtime)),
+            selection=select(source.model, self.options, unobserved, source.integers),
             calibration=Calibration(inputs.calibration, runtime, self.options.seed),
             options=self.options,
             step_options=self.step_options,
@@ -293,16 +268,12 @@ class _Run:
     def _timer(self, source: LoadedModel, inputs: Inputs, run_folder: RunFolder) -> StructureTimer:
         """What models are timed with; times that are kept, or that the user gives, are not measured again."""
         options = self.options
-        table = TimingTable() if options.timings is None else TimingTable.read(options.timings)
-        kept_timings = run_folder.facts("timings")
-        if kept_timings is not None and not table.models:
-            table.take(TimingTable.of(kept_timings))
         feed = next(inputs.calibration.batches())
-        is_timed = options.integer_mode is not None or options.goals is not None
         batches = None if options.timed_batch is None else (options.timed_batch,)
+        is_timed = options.integer_mode is not None or options.goals is not None
         fed = timing_feeds(source.original, [feed], batches, {}, options.seed)[0] if is_timed else ()
         return StructureTimer(
-            table,
+            TimingTable.first_of(options.timings, run_folder.facts("timings")),
             source.model,
             fed[0].feed if fed else feed,
             options.runtime(timed=True),
@@ -334,7 +305,7 @@ class _Run:
             steps=self.steps,
             step_options=self.step_options,
             class_outputs=self.class_outputs,
-            size=lambda model: len(ir.to_proto(self._store(context, model, source).model).SerializeToString()),
+            size=lambda model: model_size(store(self.steps, context, model, source).model, None),
         )
 
     def _search(self, goal_search: GoalSearch, context: StepContext) -> SearchResult:
@@ -344,29 +315,11 @@ class _Run:
         trim = context.plans.get(ChooseUnits.name)
         return goal_search.search(selection, context.calibration, trim, self.progress, context.run_folder)
 
-    def _unless_nothing_went(self, context: StepContext, applied: AppliedPlan) -> AppliedPlan:
-        """Where nothing could be trimmed and nothing else was asked for the model is neither rounded nor packed."""
-        trim = context.plans.get(ChooseUnits.name)
-        nothing_went = applied.units is not None and not applied.units.groups
-        if trim is None or not nothing_went or not self.options.only_trims_best_effort:
-            return applied
-        reason = why_not(trim, self.options)
-        text = f"nothing was removed, the weights are left as they were: {reason}"
-        warning = Message(text, "nothing-removed", reason=reason)
-        self.options = dataclasses.replace(self.options, values="float32", pack=False)
-        return dataclasses.replace(
-            applied,
-            masked=context.dense,
-            model=context.dense.clone(),
-            notes=(),
-            warnings=(*applied.warnings, warning),
-        )
-
     def _apply_by_halves(
         self, context: StepContext, applied: AppliedPlan, inputs: Inputs
     ) -> list[tuple[Session, Samples]]:
         """Where inputs are few: models corrected on each half, and the other half that shows how good they are."""
-        if "nothing-removed" in [warning.code for warning in applied.warnings]:
+        if is_as_it_came(applied):
             return []
         measured = []
         for fold in inputs.halves:
@@ -374,7 +327,7 @@ class _Run:
             try:
                 half = StepContext(
                     dense=context.dense,
-                    selection=select(context.dense, self.options, unobserved),
+                    selection=select(context.dense, self.options, unobserved, context.selection.integers),
                     calibration=dataclasses.replace(context.calibration, samples=fold.corrected),
                     options=self.options,
                     step_options=self.step_options,
@@ -385,7 +338,7 @@ class _Run:
             except (CheckFailedError, InputError) as error:  # a half may show nothing of the only layers in bodies
                 logger.info("half of the inputs is too little to measure by: %s", error)
                 return []
-            measured.append((context.calibration.runtime.session(model), fold.guide))
+            measured.append((context.calibration.runtime.on_integers().session(model), fold.guide))
         return measured
 
     def _validate(
@@ -405,35 +358,8 @@ class _Run:
         most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
         count = min(most, inputs.calibration.count)
         samples = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
-        return validation, measure_bound(source.model, applied.masked, samples.batches(), samples.fed, runtime)
-
-    def _store(self, context: StepContext, model: ir.Model, source: LoadedModel) -> StoredModel:
-        """The model in the form that is written, with the entry that says how it was made.
-
-        Raises:
-            CheckFailedError: its inputs or outputs are not those of the dense model any more.
-        """
-        storing = dataclasses.replace(
-            context, options=self.options, outcomes={}, records=[], notes=[], warnings=[], masked=None
-        )
-        stored = apply_steps([step for step in self.steps if step.is_storage], model, storing)
-        goals = self.options.goals
-        entry = {
-            "version": netsurgeon.__version__,
-            "method": self.options.method,
-            **({"goals": str(goals)} if goals else {"sparsity": self.options.pruned_share}),
-        }
-        stored.metadata_props["netsurgeon"] = json.dumps(entry)
-        forget_inferred(stored, source.original)
-        problem = changed_interface(source.original, stored)
-        if problem:
-            raise CheckFailedError(f"{problem}: please report this")
-        return StoredModel(
-            model=stored,
-            packings=storing.outcomes.get(PackWeightsOnDisk.name, ()),
-            records=tuple(storing.records),
-            notes=tuple(storing.notes),
-        )
+        bound = measure_bound(source.model, applied.masked, samples.batches(), samples.fed, context.calibration.runtime)
+        return validation, bound
 
     def _timed_integers(self, applied: AppliedPlan, delivered: ir.Model, context: StepContext) -> AppliedPlan:
         """Where the model runs on integers: how fast the delivered one is beside the dense one."""

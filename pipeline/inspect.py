@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from netsurgeon.passes.axes import Observation
 from netsurgeon.passes.dependencies import Frozen, Group, analyse
-from netsurgeon.passes.graph import FLOATS
+from netsurgeon.passes.graph import FLOATS, tensor
 from netsurgeon.passes.layers import Declined, find_layers
+from netsurgeon.passes.quantization import QuantizedLayer, summary
 from netsurgeon.pipeline.calibration import has_finite_weight
-from netsurgeon.pipeline.data import DataSource, open_samples, random_samples
+from netsurgeon.pipeline.data import DataSource, Samples, open_samples, random_samples
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model
+from netsurgeon.pipeline.model_files import (
+    IntegerWeights,
+    LoadedModel,
+    ModelLike,
+    input_specs,
+    open_model,
+    weights_to_floats,
+)
 from netsurgeon.pipeline.runtime import Runtime, observe
 
 SIDES = (64, 512, 1)
@@ -43,6 +52,7 @@ class Inspection:
         outputs: the same of each output.
         layers: what can be pruned.
         declined: every other node with weights, and why it is left alone.
+        quantized: of both, those whose weights are integers.
         notes: what normal form did.
     """
 
@@ -53,6 +63,7 @@ class Inspection:
     outputs: tuple[str, ...]
     layers: tuple[LayerEntry, ...]
     declined: tuple[Declined, ...]
+    quantized: tuple[QuantizedLayer, ...]
     notes: tuple[Message, ...]
 
 
@@ -63,14 +74,17 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
         InputError: it cannot be opened.
     """
     source = open_model(model, Runtime(custom_ops))
-    layers, declined = find_layers(source.model.graph)
+    model, integers = weights_to_floats(source.model)
+    layers, declined = find_layers(model.graph)
+    declined = [dataclasses.replace(left, reason=integers.reasons.get(left.node, left.reason)) for left in declined]
     entries = []
     for layer in layers:
         if not has_finite_weight(layer):
             declined.append(Declined(layer.name, layer.operator, "its weight holds NaN or Inf", layer.size))
             continue
         matrix = layer.matrix()
-        dtype = layer.weight.const_value.dtype.name if layer.weight.const_value is not None else ""
+        grid = integers.grids.get(layer.name)
+        dtype = tensor(layer.weight).dtype.name if grid is None else grid.weight.dtype.name
         shape = (layer.groups, layer.rows, layer.columns)
         entries.append(
             LayerEntry(
@@ -91,8 +105,31 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
         outputs=tuple(f"{v.name}: {v.dtype} {v.shape}" for v in graph.outputs),
         layers=tuple(entries),
         declined=tuple(declined),
-        notes=source.notes,
+        quantized=integers.layers,
+        notes=(*source.notes, *_what_can_be_done(integers)),
     )
+
+
+def _what_can_be_done(integers: IntegerWeights) -> Iterator[Message]:
+    """A note where a model is quantized already."""
+    if not integers.layers:
+        return
+    left = len(integers.layers) - len(integers.grids)
+    parts = [
+        *([f"--sparsity prunes {len(integers.grids)} of them on their integers"] if integers.grids else []),
+        *([f"{left} can only be pruned in the float model that they were made from"] if left else []),
+    ]
+    text = f"the model is quantized already ({summary(integers.layers)}): {', and '.join(parts)}"
+    yield Message(text, "came-quantized", pruned=sorted(integers.grids), left=left)
+
+
+def _units_stay(integers: IntegerWeights) -> Iterator[Message]:
+    if integers.layers:
+        text = (
+            f"the model is quantized already ({summary(integers.layers)}), and units of integer layers are not "
+            "trimmed: give the float model that it was made from"
+        )
+        yield Message(text, "came-quantized", pruned=[], left=len(integers.layers))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,14 +170,30 @@ def inspect_units(model: ModelLike, data: DataSource | None = None, custom_ops: 
     parameters = sum(weight.size for weight in weights if weight is not None and weight.dtype in FLOATS)
     name = source.path.name if source.path else ""
     return UnitInspection(
-        name=name, parameters=parameters, groups=dependencies.groups, frozen=dependencies.frozen, notes=source.notes
+        name=name,
+        parameters=parameters + sum(layer.weights for layer in source.integers.layers),
+        groups=dependencies.groups,
+        frozen=dependencies.frozen,
+        notes=(*source.notes, *_units_stay(source.integers)),
     )
 
 
 def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime) -> Observation:
-    specs = input_specs(source.original)
-    if data is not None:
-        return observe(source.model, next(open_samples(data, specs, batch_size=2).batches()), runtime)
+    if data is None:
+        samples = made_up_samples(source, runtime)
+    else:
+        samples = open_samples(data, input_specs(source.original), batch_size=2)
+    return observe(source.model, next(samples.batches()), runtime)
+
+
+def made_up_samples(source: LoadedModel, runtime: Runtime) -> Samples:
+    """Two random inputs that a model runs on: sides that it leaves open are the first of SIDES that it takes.
+
+    Raises:
+        InputError: an input has an unknown rank or no numeric type.
+        CheckFailedError: it runs on none.
+    """
+    specs, session = input_specs(source.original), runtime.session(source.model)
     problem: CheckFailedError | None = None
     for size in SIDES:
         filled = [
@@ -148,7 +201,9 @@ def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime)
             for s in specs
         ]
         try:
-            return observe(source.model, next(random_samples(filled, 2, batch_size=2).batches()), runtime)
+            samples = random_samples(filled, 2, batch_size=2)
+            session.run(next(samples.batches()))
+            return samples
         except CheckFailedError as error:
             problem = error
     raise CheckFailedError(f"{problem}: give it inputs that it accepts with --data") from problem

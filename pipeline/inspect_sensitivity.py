@@ -12,7 +12,7 @@ from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, select, unobserved_layers
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.model_files import ModelLike, open_model, verified
+from netsurgeon.pipeline.model_files import ModelLike, open_model, verified, with_float_weights
 from netsurgeon.pipeline.options import Options, OptionValues, Progress
 from netsurgeon.pipeline.pruning import Cost, measure_costs
 from netsurgeon.pipeline.runtime import attribute_to_inputs
@@ -81,7 +81,10 @@ def inspect_sensitivity(
     samples = open_by_options(source, data, settings, settings.limit)
     with attribute_to_inputs(source.original, runtime, samples):
         source = verified(source, next(samples.batches()), runtime)
-        selection = select(source.model, settings, unobserved_layers(source.model, samples, runtime))
+        source = with_float_weights(source, next(samples.batches()), runtime.on_floats())
+        runtime = runtime.on_floats() if source.integers.grids else runtime
+        unobserved = unobserved_layers(source.model, samples, runtime)
+        selection = select(source.model, settings, unobserved, source.integers)
         calibration = Calibration(samples, runtime, settings.seed)
         try:
             costs = measure_costs(source.model, selection, calibration, progress or _silent, 1.0 - SPARSITIES[0])

@@ -26,11 +26,12 @@ FLOORS = {
     "pipeline": (
         ("terminal",),
         ("training",),
-        ("compress", "inspect_sensitivity"),
-        ("report",),
+        ("compress", "inspect_quantization", "inspect_sensitivity"),
+        ("delivery",),
+        ("report", "run_identity"),
         ("search",),
         ("compression",),
-        ("compare", "inspect", "pruning", "trimming"),
+        ("compare", "inspect", "pruning", "quantization", "trimming"),
         ("calibration", "profiling", "unpack", "verification"),
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),
@@ -74,7 +75,9 @@ def package_files() -> list[Path]:
 
 
 def script_files() -> list[Path]:
-    return sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
+    """Tests and benchmarks; the scripts of peers run in environments of their own, which know nothing of netsurgeon."""
+    benchmarks = [path for path in (ROOT / "benchmarks").rglob("*.py") if path.parent.name != "_quantize_peers"]
+    return sorted((ROOT / "tests").rglob("*.py")) + sorted(benchmarks)
 
 
 def room_of(module: str) -> str:

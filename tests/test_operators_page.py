@@ -20,8 +20,9 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_rows_tell_what_the_registries_know() -> None:
     rows = write_page().splitlines()
-    assert "| Conv | yes | yes | yes | yes | yes |" in rows
-    assert "| com.microsoft.FusedConv |  |  | yes |  |  |" in rows
+    assert "| Conv | yes | yes | layer | yes | yes |" in rows
+    assert "| Concat | yes |  | joins | yes | yes |" in rows
+    assert "| Tanh | yes |  |  | yes | yes |" in rows
 
 
 def test_a_new_rule_makes_the_page_stale(monkeypatch: pytest.MonkeyPatch) -> None:

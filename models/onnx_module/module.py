@@ -1,6 +1,7 @@
 """An ONNX graph as a PyTorch module whose weights can be trained and written back: the graph itself stays.
 
-Masks hold: what is 0 in a weight of two axes or more stays 0. BatchNormalization keeps its statistics.
+Masks hold: what is 0 in a weight of two axes or more stays 0. BatchNormalization keeps its statistics. Weights that are
+stored as integers are trained behind their rounding, with their scales and those of activations.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from netsurgeon.models.onnx_module.latent import Latent, Short, find_integers
 from netsurgeon.models.onnx_module.operators import OPERATORS
 from netsurgeon.models.surgery import Mask
 
@@ -49,12 +51,14 @@ class OnnxModule(nn.Module):
 
     Args:
         model: with one input, and without subgraphs or functions.
+        patterns: by name of an initializer with a weight's integers: where False stands, it is 0 and stays so. Of those
+            that are not named all integers that are 0 stay so.
 
     Raises:
         ValueError: an operator is none that can be trained, or nothing can be.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, patterns: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> None:
         super().__init__()
         graph = model.graph
         version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -67,19 +71,26 @@ class OnnxModule(nn.Module):
             raise ValueError(f"the model has the inputs {', '.join(fed) or 'none'}, one is expected")
         self.input, self.outputs = fed[0], [value.name for value in graph.output]
         self.steps = [_step(node, version) for node in graph.node]
-        self.places = {name: f"value_{number}" for number, name in enumerate(arrays)}
-        """The attribute that holds each initializer: a parameter or a buffer."""
-        self.trained = [name for name in arrays if name in _trained(graph, arrays)]
+        integers = find_integers(graph, arrays)
+        self.latent = Latent(integers, arrays, patterns or {})
+        plain = {name: array for name, array in arrays.items() if name not in integers.learnt}
+        self.places = {name: f"value_{number}" for number, name in enumerate(plain)}
+        """The attribute that holds each initializer that no integers stand for: a parameter or a buffer."""
+        self._floats = [name for name in plain if name in _trained(graph, plain)]
+        codes = {stored.codes for stored in (*integers.weights, *integers.biases)}
+        self.trained = [name for name in arrays if name in codes or name in self._floats]
         if not self.trained:
             raise ValueError("no weight of the model can be trained")
         self.integers: dict[str, Tensor] = {}
-        for name, array in arrays.items():
+        for name, array in plain.items():
             value = torch.from_numpy(np.array(array))
-            if name in self.trained:
+            if name in self._floats:
                 self.register_parameter(self.places[name], nn.Parameter(value))
                 if value.ndim > 1:
                     parametrize.register_parametrization(self, self.places[name], Mask(value != 0))
-            elif value.is_floating_point():
+                elif name in integers.short and (value.half() == value).all():
+                    parametrize.register_parametrization(self, self.places[name], Short())
+            elif value.is_floating_point() or name in integers.constants:
                 self.register_buffer(self.places[name], value, persistent=False)
             else:
                 self.integers[name] = value  # shapes and places, which stay on the CPU
@@ -88,6 +99,7 @@ class OnnxModule(nn.Module):
         """The outputs of the graph; the only one where there is one."""
         values: dict[str, Tensor | None] = {"": None, self.input: x, **self.integers}
         values |= {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
+        values |= self.latent()
         for step in self.steps:
             try:
                 results = OPERATORS[step.operator]([values[name] for name in step.inputs], step.attributes)
@@ -98,9 +110,10 @@ class OnnxModule(nn.Module):
         outputs = [value for name in self.outputs if (value := values[name]) is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The trained initializers by name, masks multiplied in."""
-        return {name: getattr(self, self.places[name]).detach().cpu().numpy().copy() for name in self.trained}
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The trained initializers by name, masks multiplied in, as they are stored; with the scales of integers."""
+        floats = {name: getattr(self, self.places[name]).detach().cpu().numpy().copy() for name in self._floats}
+        return floats | self.latent.arrays()
 
 
 def _full_name(node: onnx.NodeProto) -> str:

@@ -26,15 +26,14 @@ _DECLINED_OPERATORS = {
     "DeformConv": "deformable convolutions are not pruned",
     "Gather": "embedding tables are not pruned",
 }
-_QUANTISED = (
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-    "QGemm",
-    "MatMulNBits",
-    "QAttention",
-)
+_QUANTISED = {
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm", "QAttention"), "QOperator form"),
+    **dict.fromkeys(
+        ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"), "dynamic quantization"
+    ),
+    "MatMulNBits": "blocks of a few bits",
+}
+"""Operators whose weights are integers, and what that form is called."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _view(node: ir.Node) -> Layer | str | None:
     if not node.domain and node.op_type in LAYER_OPERATORS:
         return LAYER_OPERATORS[node.op_type](node)
     if node.op_type in _QUANTISED:
-        return "quantised operators are not pruned"
+        return f"its weight is integers ({_QUANTISED[node.op_type]}), which are left as they are"
     size = _weights_of(node)
     if node.domain:
         return f"operator {node.domain}.{node.op_type} is not known" if size else None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.packing.encodings import Encoded, Encoding, PackedIntegers, choose_encoding, encode, plain_bytes
+from netsurgeon.passes.packing.shared_streams import Packing, concatenated, share_streams
 from netsurgeon.passes.packing.unpack_weights import unpacking_chains, unpacking_node_name
 
 Array = NDArray[Any]
@@ -28,23 +29,6 @@ class OpsetTooLowError(ir.passes.PreconditionError, ValueError):
     """The model's operator set is older than the operators that unpack a weight."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Packing:
-    """How one weight is packed.
-
-    Attributes:
-        name: The initializer's name, which the unpacked value keeps.
-        encoding: Its layout and value encoding.
-        bytes_before: Bytes of the plain initializer in the file.
-        bytes_after: Estimated bytes of the packed one, with the nodes that unpack it.
-    """
-
-    name: str
-    encoding: Encoding
-    bytes_before: int
-    bytes_after: int
-
-
 @dataclass(frozen=True)
 class PackWeights(ir.passes.InPlacePass):
     """Replace each weight by the smallest stored form that gives back its values to the last bit.
@@ -60,6 +44,7 @@ class PackWeights(ir.passes.InPlacePass):
         bitmap   = Gather(values, CumSum(bits) * bits -> Cast) -> Reshape(shape), bits = integers(bitmap), values[0] = 0
 
     and behind any of them -> Mul(scales -> Cast) where the slices along an axis share a codebook up to powers of two.
+    Small weights of integers lie in one stream, from which -> Slice(start, end) cuts each in front of its Reshape.
 
     The types are those that runtimes compute rightly and fold (tests/passes/packing/test_runtimes.py): fields lie in
     words of 32 or 64 bits, not in bytes, which OpenVINO shifts wrongly; and sums are float32, for OpenVINO folds no
@@ -104,8 +89,14 @@ class PackWeights(ir.passes.InPlacePass):
         missing = [packing.name for packing in plan if packing.name not in weights]
         if missing:
             raise ValueError(f"not weights that can be packed: {', '.join(missing)}; plan the packing again")
+        streams: dict[int, list[Packing]] = {}
         for packing in plan:
-            _pack(builder, weights[packing.name], packing.encoding)
+            if packing.stream is None:
+                _pack(builder, weights[packing.name], packing.encoding)
+            else:
+                streams.setdefault(packing.stream, []).append(packing)
+        for packings in streams.values():
+            _pack_together(builder, [weights[packing.name] for packing in packings], packings[0].encoding)
         return ir.passes.PassResult(model, modified=bool(plan))
 
 
@@ -118,8 +109,10 @@ def plan_packing(model: ir.Model, min_elements: int = 64) -> list[Packing]:
         OpsetTooLowError: If the default operator set is older than 11.
     """
     _require_opset(model)
-    packings = (_plan(value) for value in _weights(model.graph) if _tensor(value).size >= min_elements)
-    return [packing for packing in packings if packing.bytes_after < packing.bytes_before]
+    weights = {str(value.name): value for value in _weights(model.graph) if _tensor(value).size >= min_elements}
+    packings = map(_plan, weights.values())
+    smaller = [packing for packing in packings if packing.bytes_after < packing.bytes_before]
+    return share_streams(smaller, {name: _tensor(value) for name, value in weights.items()})
 
 
 def _require_opset(model: ir.Model) -> None:
@@ -228,42 +221,57 @@ class _Builder:
 
 def _pack(builder: _Builder, weight: ir.Value, encoding: Encoding) -> None:
     """Replace an initializer by stored tensors and the nodes that unpack them, at the start of the graph."""
-    tensor, graph = _tensor(weight), builder.graph
+    tensor = _tensor(weight)
     encoded = encode(tensor.numpy(), encoding)
     _release(tensor)
-    unpacked = _unpacked(builder, encoded, encoding, tensor, str(weight.name))
+    data = _elements(builder, encoded, encoding, tensor.dtype, tensor.size)
+    _replace(builder, weight, builder.unpacked(data, tensor, str(weight.name), encoded.scales))
+    _insert(builder)
+
+
+def _pack_together(builder: _Builder, weights: Sequence[ir.Value], encoding: Encoding) -> None:
+    """The same for several weights that lie one behind the other in one stream."""
+    flat = concatenated(map(_tensor, weights))
+    data = _elements(builder, encode(flat, encoding), encoding, _tensor(weights[0]).dtype, flat.size)
+    end = 0
+    for weight in weights:
+        tensor = _tensor(weight)
+        start, end = end, end + tensor.size
+        part = builder.node("Slice", [data, builder.integers(start), builder.integers(end)])
+        _replace(builder, weight, builder.unpacked(part, tensor, str(weight.name), None))
+    _insert(builder)
+
+
+def _replace(builder: _Builder, weight: ir.Value, unpacked: ir.Value) -> None:
     unpacked.metadata_props.update(weight.metadata_props)
     unpacked.doc_string = weight.doc_string
-    del graph.initializers[str(weight.name)]
+    del builder.graph.initializers[str(weight.name)]
     weight.replace_all_uses_with(unpacked)
-    graph.insert_before(graph[0], builder.nodes)
-    for node in builder.nodes[:-1]:
-        node.name = None  # the graph has given it one
+
+
+def _insert(builder: _Builder) -> None:
+    """Put what has been built at the start of the graph, under no names but those that mark weights."""
+    marks = {id(node) for node in builder.nodes if node.name}
+    builder.graph.insert_before(builder.graph[0], builder.nodes)
+    for node in builder.nodes:
+        if id(node) not in marks:
+            node.name = None  # the graph has given it one
     builder.nodes.clear()
 
 
-def _unpacked(
-    builder: _Builder, encoded: Encoded, encoding: Encoding, tensor: ir.TensorProtocol, weight: str
-) -> ir.Value:
-    """Build the whole chain; its output has the weight's name, type and shape."""
-    values = _values(builder, encoded, tensor.dtype)
+def _elements(builder: _Builder, encoded: Encoded, encoding: Encoding, dtype: ir.DataType, size: int) -> ir.Value:
+    """All elements in row-major order, (size,), not scaled yet."""
+    values = _values(builder, encoded, dtype)
     if encoded.places is None:
-        return builder.unpacked(values, tensor, weight, encoded.scales)
+        return values
+    sums = ir.DataType.FLOAT if size <= _EXACT_FLOAT32 else ir.DataType.INT32
+    places = _integers(builder, encoded.places, sums)
     if encoding.layout == "bitmap":
-        bits = _integers(builder, encoded.places, _sum_type(tensor))
-        ranks = builder.node("Mul", [_summed(builder, bits), bits])
-        return builder.unpacked(
-            builder.node("Gather", [values, _int32(builder, ranks)]), tensor, weight, encoded.scales
-        )
-    places = _int32(builder, _summed(builder, _integers(builder, encoded.places, _sum_type(tensor))))
-    zero = {} if tensor.dtype == ir.DataType.FLOAT else {"value": ir.tensor(np.zeros(1, tensor.dtype.numpy()))}
-    zeros = builder.node("ConstantOfShape", [builder.integers(tensor.size)], **zero)
-    return builder.unpacked(builder.node("ScatterElements", [zeros, places, values]), tensor, weight, encoded.scales)
-
-
-def _sum_type(tensor: ir.TensorProtocol) -> ir.DataType:
-    """The type in which places in a tensor are summed up."""
-    return ir.DataType.FLOAT if tensor.size <= _EXACT_FLOAT32 else ir.DataType.INT32
+        ranks = builder.node("Mul", [_summed(builder, places), places])
+        return builder.node("Gather", [values, _int32(builder, ranks)])
+    zero = {} if dtype == ir.DataType.FLOAT else {"value": ir.tensor(np.zeros(1, dtype.numpy()))}
+    zeros = builder.node("ConstantOfShape", [builder.integers(size)], **zero)
+    return builder.node("ScatterElements", [zeros, _int32(builder, _summed(builder, places)), values])
 
 
 def _summed(builder: _Builder, integers: ir.Value) -> ir.Value:

@@ -32,7 +32,8 @@ class UnpackWeights(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Unpack every packed weight of the main graph."""
-        unpacked = [_unpack(model.graph, chain) for chain in unpacking_chains(model.graph)]
+        arrays: dict[ir.Value, Array] = {}
+        unpacked = [_unpack(model.graph, chain, arrays) for chain in unpacking_chains(model.graph)]
         return ir.passes.PassResult(model, modified=any(unpacked))
 
 
@@ -82,11 +83,11 @@ def _is_unpacking(node: ir.Node) -> bool:
     )
 
 
-def _unpack(graph: ir.Graph, chain: Sequence[ir.Node]) -> bool:
-    """Put a weight in place of its chain; whether there was one."""
+def _unpack(graph: ir.Graph, chain: Sequence[ir.Node], arrays: dict[ir.Value, Array]) -> bool:
+    """Put a weight in place of its chain; whether there was one. `arrays` keeps what several chains have in common."""
     packed = chain[-1].outputs[0]
     try:
-        tensor = ir.tensor(_evaluate(chain), name=packed.name)
+        tensor = ir.tensor(_evaluate(packed, arrays), name=packed.name)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return False  # NumPy's words for places beyond the weight, shapes that do not fit, attributes that are missing
     plain = ir.val(packed.name, const_value=tensor, metadata_props=dict(packed.metadata_props))
@@ -105,20 +106,18 @@ def _unpack(graph: ir.Graph, chain: Sequence[ir.Node]) -> bool:
     return True
 
 
-def _evaluate(chain: Sequence[ir.Node]) -> Array:
-    """The output of the chain's last node."""
-    arrays: dict[ir.Value, Array] = {}
-    for node in chain:
-        inputs = [_array(value, arrays) for value in node.inputs if value is not None]
-        arrays[node.outputs[0]] = _OPERATORS[node.op_type](node, *inputs)
-    return arrays[chain[-1].outputs[0]]
-
-
-def _array(value: ir.Value, arrays: dict[ir.Value, Array]) -> Array:
+def _evaluate(value: ir.Value, arrays: dict[ir.Value, Array]) -> Array:
+    """What a chain gives; `arrays` keeps what other chains take as well."""
     if value in arrays:
         return arrays[value]
-    assert value.const_value is not None  # _is_unpacking has seen it
-    return value.const_value.numpy()
+    node = value.producer()
+    if node is None:
+        assert value.const_value is not None  # _is_unpacking has seen it
+        return value.const_value.numpy()
+    array = _OPERATORS[node.op_type](node, *(_evaluate(entry, arrays) for entry in node.inputs if entry is not None))
+    if len(value.uses()) > 1:
+        arrays[value] = array
+    return array
 
 
 def _cast(node: ir.Node, data: Array) -> Array:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.passes.solvers import Array, Effort
+from netsurgeon.passes.solvers import Array, Effort, IntegerGrid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class LayerPlan:
         keep_zeros: the support is what is not zero now, and neither `keep` nor `method` choose it.
         effort: how long the method may take.
         price: error, relative to the energy of the layer's output, that one weight less is worth; None = not known.
+        grid: integers that the weight lies on, and stays on; None where it is free.
     """
 
     keep: int
@@ -36,6 +37,7 @@ class LayerPlan:
     keep_zeros: bool = False
     effort: Effort = "full"
     price: float | None = None
+    grid: IntegerGrid | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,9 @@ class PruneWeights(ir.passes.InPlacePass):
                 pruned = solvers.correct(problem, weight != 0)
             else:
                 pruned = solvers.prune(problem, _kept(plan, weight), plan.method, pattern, effort=plan.effort)
-            if plan.values == "codebook":
+            if plan.grid is not None and plan.method not in solvers.UNCORRECTED:
+                pruned = solvers.round_to_grid(problem, pruned, plan.grid)
+            elif plan.grid is None and plan.values == "codebook":
                 pruned = quantize(pruned, problem, plan.price, scaled=has_scaled_rows(layer, plan.values))
         except FactorizationError as error:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error

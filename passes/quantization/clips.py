@@ -20,7 +20,8 @@ def end_of_clips(value: ir.Value) -> tuple[ir.Value, Bounds]:
     """
     low, high = EVERYTHING
     while not value.is_graph_output() and len(value.uses()) == 1:
-        node = value.uses()[0].node
+        (use,) = value.uses()
+        node = use.node
         bounds = clipped_at(node) if value is node.inputs[0] else None
         if bounds is None:
             break

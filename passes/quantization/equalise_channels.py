@@ -71,7 +71,7 @@ class EqualiseChannels(ir.passes.InPlacePass):
         reach: largest size of each channel of the values between pairs, (channels,), by name of value.
     """
 
-    reach: Mapping[str, Array] = dataclasses.field(repr=False)
+    reach: Mapping[str, npt.NDArray[np.floating]] = dataclasses.field(repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rescale in place; the model computes the same, up to rounding."""
@@ -85,7 +85,7 @@ class EqualiseChannels(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
-def _factors(pair: ChannelPair, reach: Array) -> Array:
+def _factors(pair: ChannelPair, reach: npt.NDArray[np.floating]) -> Array:
     """What the channels are divided by, (channels,)."""
     second = pair.second
     # a depthwise layer has a scale of its own for the weights of each channel: the activations decide alone
@@ -96,7 +96,7 @@ def _factors(pair: ChannelPair, reach: Array) -> Array:
     return np.asarray(np.where(clipped, 1.0, factors))
 
 
-def balanced_factors(reach: Array, largest: Array, balance: float) -> Array:
+def balanced_factors(reach: npt.NDArray[np.floating], largest: Array, balance: float) -> Array:
     """What channels are divided by, (channels,); powers of two, which change no digit of a weight.
 
     Args:
@@ -127,7 +127,9 @@ def _scale_rows(layer: Layer, factors: Array) -> None:
     bias = optional_input(layer.node, 2)
     if bias is not None:
         old = np.broadcast_to(tensor(bias).numpy().reshape(-1), factors.shape).astype(np.float64)
-        layer.shift_bias(old * (factors - 1.0))
+        # beta multiplies what is stored, and is taken out of the shift again
+        beta = layer.node.attributes.get_float("beta", 1.0) if layer.operator == "Gemm" else 1.0
+        layer.shift_bias(beta * old * (factors - 1.0))
 
 
 def scale_columns(layer: Layer, factors: Array) -> None:

@@ -14,12 +14,16 @@ from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization.placement import Placement
 from netsurgeon.passes.quantization.scale import Scale
 
+Array = npt.NDArray[np.float64]
+
 MADE_INTEGER_BY_ITSELF = ("Conv", "ConvTranspose", "Gemm")
 """Operators whose float weights ONNX Runtime makes integers where their input comes from integers of one scale."""
 OPSET = 13
 """DequantizeLinear has an axis from here on, which scales of rows need."""
 SEPARATED = "_taken"
 """Ends the name of a value that integers are made of, where others go on with the floats."""
+MOST_BIAS = 2.0**30
+"""Largest bias in units of its sum: it leaves as much again for the sum."""
 NEED_ZERO_POINTS = ("Gemm",)
 """Operators that ONNX Runtime fuses only where the zero points of their weights are written out, though they are 0."""
 
@@ -86,7 +90,7 @@ class InsertQuantizers(ir.passes.InPlacePass):
             producer = value.producer()
             assert producer is not None
             # ONNX Runtime takes integers through no Reshape, Split or Gemm whose zero point is left out
-            parameters = [constants.value(np.float32(scale.step)), constants.value(np.uint8(scale.zero))]
+            parameters = [constants.value(np.float32(scale.step)), constants.value(scale.zero_point)]
             source = present(producer.inputs[0]) if name in self.entering else value
             made_by = _spread(parameters, source, value, constants) if name in self.entering else parameters
             integers = ir.node("QuantizeLinear", [source, *made_by], name=constants.unused("quantize"))
@@ -120,7 +124,7 @@ def _spread(parameters: list[ir.Value], source: ir.Value, value: ir.Value, const
     channels = [_input_channels(use.node) for use in value.uses() if use.idx == 0]
     if not channels or channels[0] is None or any(use.node.op_type != "Conv" for use in value.uses()):
         return parameters
-    numbers = [present(parameter.const_value).numpy() for parameter in parameters]
+    numbers = [tensor(parameter).numpy() for parameter in parameters]
     return [constants.value(np.full(channels[0], number)) for number in numbers]
 
 
@@ -136,7 +140,7 @@ def _take(node: ir.Node, index: int, integers: ir.Value, floats: ir.Value, scale
         return
     parameters = [
         constants.value(np.full(channels, scale.step, np.float32)),
-        constants.value(np.full(channels, scale.zero, np.uint8)),
+        constants.value(np.full(channels, scale.zero_point)),
     ]
     restored = ir.node("DequantizeLinear", [integers, *parameters], name=constants.unused("restore"))
     restored.outputs[0].name, restored.outputs[0].type = constants.unused("floats"), floats.type
@@ -199,7 +203,7 @@ class StoreIntegers(ir.passes.InPlacePass):
         inputs: scale of each layer's input, by layer name.
     """
 
-    scales: Mapping[str, npt.NDArray[np.float64]] = dataclasses.field(repr=False)
+    scales: Mapping[str, Array] = dataclasses.field(repr=False)
     inputs: Mapping[str, Scale] = dataclasses.field(repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -213,19 +217,21 @@ class StoreIntegers(ir.passes.InPlacePass):
         for layer in find_layers(graph)[0]:
             if layer.name not in self.scales:
                 continue
+            bias = optional_input(layer.node, 2)
             scales = self.scales[layer.name]
-            weight = present(layer.weight.const_value).numpy()
+            if bias is not None:
+                scales = _with_room(scales, tensor(bias).numpy(), self.inputs[layer.name])
+            weight = tensor(layer.weight).numpy()
             axis = 0 if layer.rows_first() else weight.ndim - 1
             along = scales.reshape([-1 if at == axis else 1 for at in range(weight.ndim)])
             codes = np.rint(weight / along)
             if np.abs(codes * along - weight).max(initial=0.0) > 1e-3 * scales.max() or np.abs(codes).max() > 127:
                 raise ValueError(f"the weight of {layer.name!r} is not on integers")
             self._dequantize(layer.node, layer.weight_index, constants, codes.astype(np.int8), scales, axis)
-            bias = optional_input(layer.node, 2)
             if layer.operator == "Gemm" and bias is not None:
                 sums = scales * self.inputs[layer.name].step
-                numbers = np.broadcast_to(present(bias.const_value).numpy().reshape(-1), (len(sums),)) / sums
-                whole = np.rint(numbers).clip(-(2**31) + 1, 2**31 - 1).astype(np.int32)
+                numbers = np.broadcast_to(tensor(bias).numpy().reshape(-1), (len(sums),)) / sums
+                whole = np.rint(numbers).astype(np.int32)
                 self._dequantize(layer.node, 2, constants, whole, sums, 0)
         return ir.passes.PassResult(model, bool(self.scales))
 
@@ -235,7 +241,7 @@ class StoreIntegers(ir.passes.InPlacePass):
         index: int,
         constants: _Constants,
         codes: npt.NDArray[np.generic],
-        scales: npt.NDArray[np.float64],
+        scales: Array,
         axis: int,
     ) -> None:
         """Put integers in the place of a constant; they take its name where no other node needs it."""
@@ -254,3 +260,15 @@ class StoreIntegers(ir.passes.InPlacePass):
         restored.outputs[0].name = constants.unused("floats")
         graph.insert_before(node, restored)
         node.replace_input_with(index, restored.outputs[0])
+
+
+def _with_room(scales: Array, bias: npt.NDArray[np.generic], entry: Scale) -> Array:
+    """Scales (rows,) of which each is large enough for the row's bias to be a sum of 32 bits.
+
+    Where a row's weights are all but zero, as those of channels that training has given up, its bias would be clipped,
+    though it is all that the row has to say.
+    """
+    size = np.abs(np.broadcast_to(bias.reshape(-1), scales.shape).astype(np.float64))
+    least = size / (MOST_BIAS * entry.step)
+    # a power of two has few digits, as all scales
+    return np.asarray(np.where(scales < least, 2.0 ** np.ceil(np.log2(np.maximum(least, scales))), scales))

@@ -19,11 +19,31 @@ class StoredWeight:
         name: of the initializer that holds it.
         codes: its integers, or numbers, of the weight's shape.
         bytes: of these, not packed.
+        form: what it is stored as: a type of integers, or "dense".
+        nonzero: how many of them do not stand for 0.
     """
 
     name: str
     codes: npt.NDArray[np.generic] = dataclasses.field(repr=False)
     bytes: int
+    form: str
+    nonzero: int
+
+
+def whole_numbers(dequantize: ir.Node) -> npt.NDArray[np.int64]:
+    """What a DequantizeLinear of constants multiplies by its scale: codes less their zero points.
+
+    Zero points of blocks are not subtracted.
+    """
+    codes = tensor(present(dequantize.inputs[0])).numpy().astype(np.int64)
+    zero = optional_input(dequantize, 2)
+    if zero is None or not is_constant(zero) or "block_size" in dequantize.attributes:
+        return codes
+    zeros = tensor(zero).numpy().astype(np.int64)
+    axis = dequantize.attributes.get_int("axis", 1)
+    if zeros.size == 1:
+        return codes - zeros.reshape(())
+    return codes - zeros.reshape([-1 if at == axis % codes.ndim else 1 for at in range(codes.ndim)])
 
 
 def find_integer_weights(graph: ir.Graph) -> dict[str, StoredWeight]:
@@ -39,5 +59,11 @@ def find_integer_weights(graph: ir.Graph) -> dict[str, StoredWeight]:
         if stored is None or not is_constant(stored):
             continue
         codes = tensor(stored)
-        weights[label(node)] = StoredWeight(name=stored.name or "", codes=codes.numpy(), bytes=codes.nbytes)
+        weights[label(node)] = StoredWeight(
+            name=stored.name or "",
+            codes=codes.numpy(),
+            bytes=codes.nbytes,
+            form=codes.dtype.name.lower(),
+            nonzero=int((whole_numbers(maker) != 0).sum()),
+        )
     return weights

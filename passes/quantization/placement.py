@@ -37,6 +37,11 @@ class Placement:
     entering: tuple[str, ...]
     floats: Mapping[str, str]
 
+    @classmethod
+    def none(cls, floats: Mapping[str, str]) -> Placement:
+        """The one with nothing on integers, for the reasons given."""
+        return cls(layers=(), nodes=(), groups=(), bounds={}, entering=(), floats=floats)
+
     @property
     def integer(self) -> frozenset[str]:
         """Names of all nodes that run on integers."""
@@ -161,8 +166,8 @@ class _Placing:
         for value in values:
             if value is None or value not in group_of or group_of[value] is group_of[first]:
                 continue
-            # a range that reaches below zero would not do the Relu of the other
-            if (self._bounds[value][0] >= 0.0) == (self._bounds[first][0] >= 0.0):
+            # a range that reaches farther would not do the Relu or Clip of the other
+            if self._bounds[value] == self._bounds[first]:
                 group_of[first] += group_of[value]
                 group_of.update(dict.fromkeys(group_of[value], group_of[first]))
 

@@ -33,6 +33,7 @@ _WEIGHT_INPUTS = {
     "MatMul": (0, 1),
     "Add": (0, 1),
     "BatchNormalization": (1, 2, 3, 4),
+    "DequantizeLinear": (0, 1, 2),
     "Pad": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
     "If": (0,),

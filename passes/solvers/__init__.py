@@ -3,7 +3,13 @@
 from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping
 from netsurgeon.passes.solvers.error_curve import Curve, curve, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
-from netsurgeon.passes.solvers.integer_grid import IntegerWeight, nearest_integers, round_to_integers
+from netsurgeon.passes.solvers.integer_grid import (
+    IntegerGrid,
+    IntegerWeight,
+    nearest_integers,
+    round_to_grid,
+    round_to_integers,
+)
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
 from netsurgeon.passes.solvers.masks import Pattern
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
@@ -23,6 +29,7 @@ __all__ = [
     "Curve",
     "Effort",
     "FactorizationError",
+    "IntegerGrid",
     "IntegerWeight",
     "Mask",
     "Moments",
@@ -39,6 +46,7 @@ __all__ = [
     "owned",
     "prune",
     "quadratic_error",
+    "round_to_grid",
     "round_to_integers",
     "single_threaded",
     "solve",

@@ -4,6 +4,8 @@ A row w of the layer becomes s c, with integers c of at most `most` in size. Wha
 error by which weights are pruned: the integers are found by the second-order sweep of GPTQ (arXiv 2210.17323, the OBS
 update of every later weight for the rounding of this one), then improved by coordinate descent (COMQ, arXiv
 2403.07134), with the scale in closed form between two sweeps. Zeros stay, so that what was pruned is kept.
+
+Where a grid is there already (`IntegerGrid`), its scales stay and the integers alone are looked for.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, in
 from netsurgeon.passes.solvers.problem import Problem
 
 Codes = npt.NDArray[np.int8]
+Limits = tuple[Array | float, Array | float]
+"""Least and largest integer: of all rows, or of each, (groups, rows)."""
 
 CLIPS = np.linspace(1.0, 0.4, 25)
 """Shares of a row's largest weight at which the grid may end; beyond it weights are clipped."""
@@ -49,6 +53,48 @@ class IntegerWeight:
         return np.asarray(self.codes * self.scales[..., None])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerGrid:
+    """The numbers that a weight may be: integers times the scale of their row; zero is among them.
+
+    Attributes:
+        scales: positive, (groups x blocks, rows).
+        least: smallest integer, 0 or below, (groups x blocks, rows).
+        most: largest integer, 0 or above, (groups x blocks, rows).
+    """
+
+    scales: Array = dataclasses.field(repr=False)
+    least: Array = dataclasses.field(repr=False)
+    most: Array = dataclasses.field(repr=False)
+
+
+def round_to_grid(problem: Problem, pruned: Array, grid: IntegerGrid) -> Array:
+    """Put a pruned weight on a grid whose scales stay, by the same error by which it was pruned.
+
+    Both the nearest integers of what correction has left and those of the sweep are improved by coordinate descent;
+    each row takes the better. So a weight that is on the grid and from which nothing has gone keeps its integers.
+
+    Args:
+        problem: of the layer.
+        pruned: its weight after correction, (groups x blocks, rows, columns); its zeros stay.
+        grid: where the result lies.
+
+    Returns:
+        The weight, (groups x blocks, rows, columns).
+    """
+    kept, limits = pruned != 0.0, (grid.least, grid.most)
+    best, least = np.zeros_like(pruned), np.full(grid.scales.shape, np.inf)
+    for codes in (_nearest(pruned, grid.scales, limits), _sweep_forward(problem, grid.scales, limits, kept)):
+        for _ in range(SWEEPS):
+            codes = _descend(problem, codes, grid.scales, limits, kept)
+        weight = codes * grid.scales[..., None]
+        difference = weight - problem.weight
+        error = np.einsum("grc,grc->gr", difference @ problem.hessian, difference)
+        best = np.where((error < least)[..., None], weight, best)
+        least = np.minimum(error, least)
+    return best
+
+
 def round_to_integers(problem: Problem, kept: Mask, most: int, blocks: int = 1) -> IntegerWeight:
     """Put a layer's best weight on integers from −most to most times a scale a row.
 
@@ -63,12 +109,13 @@ def round_to_integers(problem: Problem, kept: Mask, most: int, blocks: int = 1) 
     """
     weight = np.where(kept, problem.weight, 0.0)
     scales = _first_scales(problem, weight, most, blocks)
-    codes = _sweep_forward(problem, scales, most, kept)
+    limits = (-most, most)
+    codes = _sweep_forward(problem, scales, limits, kept)
     for _ in range(SWEEPS):
-        codes = _descend(problem, codes, scales, most, kept)
+        codes = _descend(problem, codes, scales, limits, kept)
     for _ in range(ROUNDS):
         scales = _refitted_scales(problem, codes, scales, blocks)
-        codes = _descend(problem, codes, scales, most, kept)
+        codes = _descend(problem, codes, scales, limits, kept)
     return IntegerWeight(codes=codes.astype(np.int8), scales=scales)
 
 
@@ -80,17 +127,19 @@ def nearest_integers(weight: Array, most: int, blocks: int = 1) -> IntegerWeight
         most: largest integer.
         blocks: see `round_to_integers`.
     """
-    scales = _to_stored(_over_blocks(_largest(weight), blocks, np.max) / most)
-    return IntegerWeight(codes=_nearest(weight, scales, most).astype(np.int8), scales=scales)
+    scales = _to_stored(_largest(weight, blocks) / most)
+    return IntegerWeight(codes=_nearest(weight, scales, (-most, most)).astype(np.int8), scales=scales)
 
 
-def _largest(weight: Array) -> Array:
-    largest = np.abs(weight).max(axis=-1, initial=0.0)
+def _largest(weight: Array, blocks: int) -> Array:
+    """Largest size in each row over its blocks, (groups x blocks, rows); 1 in a row of zeros."""
+    largest = _over_blocks(np.abs(weight).max(axis=-1, initial=0.0), blocks, np.max)
     return np.asarray(np.where(largest > 0.0, largest, 1.0))
 
 
-def _nearest(weight: Array, scales: Array, most: int) -> Array:
-    return np.asarray(np.clip(np.rint(weight / scales[..., None]), -most, most))
+def _nearest(weight: Array, scales: Array, limits: Limits) -> Array:
+    least, most = (np.expand_dims(np.asarray(limit), -1) for limit in limits)
+    return np.asarray(np.clip(np.rint(weight / scales[..., None]), least, most))
 
 
 def _to_stored(scales: Array) -> Array:
@@ -109,20 +158,20 @@ def _over_blocks(numbers: Array, blocks: int, total: Callable[..., Array]) -> Ar
 
 def _first_scales(problem: Problem, weight: Array, most: int, blocks: int) -> Array:
     """Where the grid of each row ends: the best of CLIPS for rounding to the nearest."""
-    largest, hessian = _over_blocks(_largest(weight), blocks, np.max), problem.hessian
+    largest, hessian = _largest(weight, blocks), problem.hessian
     exact = weight.shape[-1] <= EXACT_COLUMNS
     diagonal = np.einsum("gii->gi", hessian)[:, None, :]
     best, least = largest / most, np.full(largest.shape, np.inf)
     for clip in CLIPS:
         scales = _to_stored(clip * largest / most)
-        error = _nearest(weight, scales, most) * scales[..., None] - weight
+        error = _nearest(weight, scales, (-most, most)) * scales[..., None] - weight
         weighted = error @ hessian if exact else error * diagonal
         cost = _over_blocks(np.einsum("grc,grc->gr", weighted, error), blocks, np.sum)
         best, least = np.where(cost < least, scales, best), np.minimum(cost, least)
     return _to_stored(best)
 
 
-def _sweep_forward(problem: Problem, scales: Array, most: int, kept: Mask) -> Array:
+def _sweep_forward(problem: Problem, scales: Array, limits: Limits, kept: Mask) -> Array:
     """GPTQ: column after column to the nearest integer, and every later column makes up for it.
 
     Columns of large energy come first: their errors cost most, and the others are still free to make up for them.
@@ -133,7 +182,7 @@ def _sweep_forward(problem: Problem, scales: Array, most: int, kept: Mask) -> Ar
         # the rows of the upper factor of H⁻¹ hold what each column hands on to those behind it
         upper = np.swapaxes(np.linalg.cholesky(inverse(hessian)), 1, 2)
     except (np.linalg.LinAlgError, FactorizationError):
-        return np.where(kept, _nearest(problem.weight, scales, most), 0.0)
+        return np.where(kept, _nearest(problem.weight, scales, limits), 0.0)
     left = np.take_along_axis(problem.weight, order[:, None, :], 2)
     mask = np.take_along_axis(kept, order[:, None, :], 2)
     codes = np.zeros_like(left)
@@ -142,7 +191,7 @@ def _sweep_forward(problem: Problem, scales: Array, most: int, kept: Mask) -> Ar
         block = slice(start, min(start + BLOCK, columns))
         errors = np.zeros((*left.shape[:2], block.stop - start))
         for at in range(start, block.stop):
-            code = np.where(mask[:, :, at], np.clip(np.rint(left[:, :, at] / scales), -most, most), 0.0)
+            code = np.where(mask[:, :, at], np.clip(np.rint(left[:, :, at] / scales), *limits), 0.0)
             error = (left[:, :, at] - code * scales) / upper[:, None, at, at]
             codes[:, :, at], errors[:, :, at - start] = code, error
             left[:, :, at + 1 : block.stop] -= error[:, :, None] * upper[:, None, at, at + 1 : block.stop]
@@ -150,7 +199,7 @@ def _sweep_forward(problem: Problem, scales: Array, most: int, kept: Mask) -> Ar
     return np.take_along_axis(codes, np.argsort(order, axis=-1)[:, None, :], 2)
 
 
-def _descend(problem: Problem, codes: Array, scales: Array, most: int, kept: Mask) -> Array:
+def _descend(problem: Problem, codes: Array, scales: Array, limits: Limits, kept: Mask) -> Array:
     """One sweep of coordinate descent: each column takes the integers that are best while all others stay.
 
     The error never grows. Within a block only its own gradient is kept up to date; the rest follows in one product.
@@ -164,7 +213,7 @@ def _descend(problem: Problem, codes: Array, scales: Array, most: int, kept: Mas
         before, now = codes[:, :, block].copy(), codes[:, :, block]
         for at in range(now.shape[-1]):
             best = now[:, :, at] - local[:, :, at] / (inner[:, None, at, at] * scales)
-            code = np.where(kept[:, :, start + at], np.clip(np.rint(best), -most, most), 0.0)
+            code = np.where(kept[:, :, start + at], np.clip(np.rint(best), *limits), 0.0)
             local += ((code - now[:, :, at]) * scales)[:, :, None] * inner[:, None, at, :]
             now[:, :, at] = code
         gradient += ((now - before) * step) @ hessian[:, block, :]

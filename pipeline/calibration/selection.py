@@ -12,9 +12,11 @@ import onnx_ir as ir
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import Declined, Layer, find_layers
 from netsurgeon.passes.pruning import RemovedSlices, pattern_of
+from netsurgeon.passes.quantization import summary
 from netsurgeon.passes.solvers import Effort
 from netsurgeon.pipeline.calibration.segments import cut
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files import IntegerWeights
 from netsurgeon.pipeline.options import Options
 
 FULL_EFFORT_WORK = 2e10
@@ -31,12 +33,14 @@ class Selection:
         declined: every other node that holds weights, and why.
         sparsities: of layers whose sparsity the user has given.
         removed_slices: what layers lose to trimming.
+        integers: what the model came with of weights that are integers.
     """
 
     layers: tuple[Layer, ...]
     declined: tuple[Declined, ...]
     sparsities: Mapping[str, float]
     removed_slices: Mapping[str, RemovedSlices] = dataclasses.field(default_factory=dict, repr=False)
+    integers: IntegerWeights = dataclasses.field(default_factory=IntegerWeights, repr=False)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -60,18 +64,28 @@ class Selection:
         }
 
 
-def select(model: ir.Model, options: Options, unobserved: Mapping[str, str] | None = None) -> Selection:
+def select(
+    model: ir.Model,
+    options: Options,
+    unobserved: Mapping[str, str] | None = None,
+    integers: IntegerWeights | None = None,
+) -> Selection:
     """Choose the layers that take part.
 
     Args:
         model: in normal form.
         options: what the user says of layers.
         unobserved: layers in bodies of which calibration shows nothing, and why.
+        integers: what the model came with of weights that are integers.
 
     Raises:
         InputError: no layer can be pruned, or a name or glob of the user's matches none.
     """
     layers, declined = find_layers(model.graph)
+    integers = integers or IntegerWeights()
+    declined = [dataclasses.replace(left, reason=integers.reasons.get(left.node, left.reason)) for left in declined]
+    if not layers and integers.layers:
+        raise InputError(_only_integers(integers))
     if not layers:
         reasons = "; ".join(f"{d.operator} {d.node!r}: {d.reason}" for d in declined[:3])
         raise InputError(f"the model has no layer that can be pruned ({reasons or 'no Conv, Gemm or MatMul weights'})")
@@ -94,7 +108,19 @@ def select(model: ir.Model, options: Options, unobserved: Mapping[str, str] | No
     if not taken:
         why = "; ".join(sorted({declined_layer.reason for declined_layer in declined[-len(layers) :]}))
         raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
-    return Selection(tuple(taken), tuple(declined), _given_sparsities([layer.name for layer in taken], options))
+    sparsities = _given_sparsities([layer.name for layer in taken], options)
+    return Selection(tuple(taken), tuple(declined), sparsities, integers=integers)
+
+
+def _only_integers(integers: IntegerWeights) -> str:
+    """What to say of a model with nothing to prune but integers that are left as they are."""
+    reasons = dict.fromkeys(integers.reasons.get(layer.name, "") for layer in integers.layers)
+    why = "; ".join(reason for reason in reasons if reason) or "integers of that form are left as they are"
+    return (
+        f"the model is quantized already ({summary(integers.layers)}), and it has no other layer that can be pruned "
+        f"({why}): give the float model that it was made from, with --quantize int8 for integers; in QDQ form, with a "
+        "scale a row or one in all, --sparsity prunes the integers"
+    )
 
 
 def _given_sparsities(names: Sequence[str], options: Options) -> dict[str, float]:

@@ -14,6 +14,7 @@ from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, 
 from netsurgeon.pipeline.compression.steps import PruneLayers, QuantizeLayers, RemoveUnits
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message, cause_of
+from netsurgeon.pipeline.model_files import weights_to_integers
 from netsurgeon.pipeline.pruning import Plan, Pruned
 from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.trimming import TrimFacts
@@ -60,13 +61,15 @@ def apply_plan(steps: Steps, context: StepContext) -> AppliedPlan:
     steps = [step for step in steps if not step.is_storage]
     plan_steps(steps, context)
     model = apply_steps(steps, context.dense, context)
+    masked = model if context.masked is None else context.masked
+    model = weights_to_integers(model, context.selection.integers)
     return AppliedPlan(
         selection=context.selection,
         plan=context.plans[PruneLayers.name],
         pruned=context.outcomes[PruneLayers.name],
         units=context.outcomes.get(RemoveUnits.name),
         integers=context.outcomes.get(QuantizeLayers.name),
-        masked=model if context.masked is None else context.masked,
+        masked=masked,
         model=model,
         records=tuple(context.records),
         warnings=tuple(context.warnings),

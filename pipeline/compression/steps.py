@@ -19,7 +19,7 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
-from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize, time_integers
+from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize_model, time_integers
 from netsurgeon.pipeline.runtime import verify_same
 from netsurgeon.pipeline.trimming import (
     Trimmed,
@@ -140,7 +140,8 @@ class RemoveUnits(StepDefaults):
         """
         options, calibration = context.options, context.calibration
         trim: TrimPlan | None = context.plans.get(ChooseUnits.name)
-        if trim is None and options.keep_dangling_units:
+        # the integers that a model came with have their places: units of it stay
+        if trim is None and (options.keep_dangling_units or context.selection.integers.grids):
             return None
         try:
             units = trim or no_units(model, context.selection.layers, calibration)
@@ -205,7 +206,7 @@ class QuantizeLayers(StepDefaults):
         choice: IntegerChoice | None = context.plans.get(self.name)
         if context.options.integer_mode is None or choice is None:
             return None
-        result: Quantized = quantize(model, context.options, context.calibration, choice, context.progress)
+        result: Quantized = quantize_model(model, context.options, context.calibration, choice, context.progress)
         return StepResult(
             model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
         )
@@ -230,7 +231,7 @@ class PackWeightsOnDisk(StepDefaults):
         if not context.options.pack:
             return None
         feed = next(context.calibration.samples.batches())
-        packed = pack(model, feed, dataclasses.replace(context.calibration.runtime, provider="cpu"))
+        packed = pack(model, feed, context.calibration.runtime.on_integers(provider="cpu"))
         return StepResult(
             model=packed.model,
             outcome=packed.packings,

@@ -7,8 +7,10 @@ from netsurgeon.pipeline.model_files.fingerprint import (
     data_facts,
     model_digest,
     model_facts,
+    model_size,
     versions,
 )
+from netsurgeon.pipeline.model_files.integer_weights import IntegerWeights, weights_to_floats, weights_to_integers
 from netsurgeon.pipeline.model_files.loading import (
     LoadedModel,
     ModelLike,
@@ -17,6 +19,7 @@ from netsurgeon.pipeline.model_files.loading import (
     open_model,
     read_model,
     verified,
+    with_float_weights,
 )
 from netsurgeon.pipeline.model_files.opset import changed_interface, raised_opset
 from netsurgeon.pipeline.model_files.paths import check_outputs, path_of
@@ -24,6 +27,7 @@ from netsurgeon.pipeline.model_files.save import forget_inferred, save_model, te
 
 __all__ = [
     "DataFacts",
+    "IntegerWeights",
     "LoadedModel",
     "ModelFacts",
     "ModelLike",
@@ -36,6 +40,7 @@ __all__ = [
     "input_specs",
     "model_digest",
     "model_facts",
+    "model_size",
     "open_model",
     "path_of",
     "raised_opset",
@@ -44,5 +49,8 @@ __all__ = [
     "text_bytes",
     "verified",
     "versions",
+    "weights_to_floats",
+    "weights_to_integers",
+    "with_float_weights",
     "write_text",
 ]

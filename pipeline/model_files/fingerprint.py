@@ -16,7 +16,7 @@ import onnx_ir as ir
 import netsurgeon
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.packing import UnpackWeights
-from netsurgeon.passes.quantization import find_integer_weights
+from netsurgeon.passes.quantization import find_quantized_layers
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.model_files.paths import model_files, path_of
 from netsurgeon.pipeline.runtime import onnxruntime
@@ -45,6 +45,13 @@ def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
     )
 
 
+def model_size(model: ir.Model, path: Path | None) -> int:
+    """Bytes of a model's files; of the serialised model where there is no file."""
+    if path is None:
+        return len(ir.to_proto(model).SerializeToString())
+    return sum(file.stat().st_size for file in model_files(path))
+
+
 def model_digest(model: ir.Model, path: Path | None) -> str:
     """The sha256 (hex) of a model's files; of the serialised model where there is no file."""
     digest = hashlib.sha256()
@@ -63,8 +70,10 @@ def _count_parameters(model: ir.Model) -> tuple[int, int]:
     plain = model.clone()
     UnpackWeights()(plain)
     arrays = [constant.numpy() for constant in _constants(plain) if constant.dtype in FLOATS]
-    arrays += [weight.codes for weight in find_integer_weights(plain.graph).values()]
-    return sum(array.size for array in arrays), sum(int(np.count_nonzero(array)) for array in arrays)
+    integers = find_quantized_layers(plain.graph)
+    count = sum(array.size for array in arrays) + sum(layer.weights for layer in integers)
+    nonzero = sum(int(np.count_nonzero(array)) for array in arrays)
+    return count, nonzero + sum(layer.weights - layer.zeros for layer in integers)
 
 
 def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:

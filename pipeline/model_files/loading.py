@@ -19,6 +19,7 @@ from netsurgeon.pipeline.data import InputSpec, check_path
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
+from netsurgeon.pipeline.model_files.integer_weights import IntegerWeights, find_integers, weights_to_floats
 from netsurgeon.pipeline.model_files.limits import checked
 from netsurgeon.pipeline.model_files.map_types import remember_maps, without_maps
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
@@ -44,6 +45,7 @@ class LoadedModel:
         bytes: size on disk, external data included (serialised size where there is no file).
         opset: version of the default operator set.
         notes: what was done to it on the way.
+        integers: what it came with of weights that are integers.
     """
 
     original: ir.Model = dataclasses.field(repr=False)
@@ -52,6 +54,7 @@ class LoadedModel:
     bytes: int
     opset: int
     notes: tuple[Message, ...]
+    integers: IntegerWeights = dataclasses.field(default_factory=IntegerWeights, repr=False)
 
 
 def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -> LoadedModel:
@@ -90,7 +93,15 @@ def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -
         clone = _changed(base, _least_form())
         reason = first_line(_cause(error))
         notes.append(Message(f"left as it is, it has no normal form: {reason}", "no-normal-form", reason=reason))
-    return LoadedModel(original=original, model=clone, path=path, bytes=size, opset=opset, notes=tuple(notes))
+    return LoadedModel(
+        original=original,
+        model=clone,
+        path=path,
+        bytes=size,
+        opset=opset,
+        notes=tuple(notes),
+        integers=find_integers(clone),
+    )
 
 
 def _foreign(model: ir.Model, path: Path | None) -> InputError:
@@ -171,6 +182,24 @@ def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
     note = Message(text, "normal-form-undone", cause_of(problem), reason=str(problem))
     notes = (*source.notes, note)
     return dataclasses.replace(source, model=_changed(source.original, _least_form()), notes=notes)
+
+
+def with_float_weights(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
+    """The source, weights that are integers as floats where they can be pruned, proven equal on `feed`.
+
+    Args:
+        source: what was opened.
+        feed: an input of it.
+        runtime: which leaves the model on floats: ONNX Runtime would make integers of its weights again.
+    """
+    model, integers = weights_to_floats(source.model)
+    if not integers.grids:
+        return dataclasses.replace(source, integers=integers)
+    problem = verify_same(source.model, model, feed, runtime)
+    if problem is not None:
+        reasons = {**integers.reasons, **dict.fromkeys(integers.grids, f"its integers stay: {problem}")}
+        return dataclasses.replace(source, integers=IntegerWeights(layers=integers.layers, reasons=reasons))
+    return dataclasses.replace(source, model=model, integers=integers)
 
 
 def read_model(model: ModelLike) -> tuple[ir.Model, Path | None, int]:

@@ -60,16 +60,23 @@ def _put_maps_back(file: Path, model: ir.Model) -> None:
 
 
 def forget_inferred(model: ir.Model, original: ir.Model) -> None:
-    """Drop types and shapes of values inside the graph that the original file does not state, in place.
+    """Drop what the original file does not state, in place: types and shapes inside the graph, names of nodes.
 
     They were inferred on the way, every reader infers them again, and in models of many small nodes they take more
-    bytes than compression saves.
+    bytes than compression saves. A node without a name goes by that of its first output, which is the one it was given.
     """
     stated = {value.name for node in original.graph for value in node.outputs if value.shape is not None or value.type}
     for node in model.graph:
         for value in node.outputs:
             if value.name not in stated and not value.is_graph_output():
                 value.shape = value.type = None
+    for value in model.graph.initializers.values():
+        if not value.is_graph_input() and not value.is_graph_output():
+            value.shape = value.type = None  # the tensor says both
+    names = {node.name for node in original.graph.all_nodes()}
+    for node in model.graph.all_nodes():
+        if node.name not in names and node.name == node.outputs[0].name:
+            node.name = ""
 
 
 def write_text(text: str, output: Path) -> None:

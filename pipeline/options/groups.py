@@ -86,8 +86,8 @@ class QuantizeOptions:
     Attributes:
         quantize: "int8" = weights and activations of 8 bits, "w4a8" = weights of 4 bits and activations of 8; "none" =
             all stays on floats; None = what a goal finds to be faster, else "none".
-        target: where the model will run: "cpu", or "cpu-vnni" where every processor has VNNI, which takes weights of 8
-            bits in place of 7.
+        target: where the model will run: "cpu", "cpu-vnni" where every processor has VNNI, which takes weights of 8
+            bits in place of 7, "cuda", "tensorrt", "openvino" or "qnn", for which nothing is timed.
         ranges: how the ends of an activation's range are chosen: by "error", "percentile" or "min-max".
         prefer: what a goal of `max_drop` makes as good as can be first: "speed" or "size".
     """

@@ -3,7 +3,7 @@
 from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, by_operator, profile
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
-from netsurgeon.pipeline.profiling.timing_inputs import timing_feeds
+from netsurgeon.pipeline.profiling.timing_inputs import timing_feeds, value_dependence
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "left_to_the_cpu",
     "profile",
     "timing_feeds",
+    "value_dependence",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ class TimingTable:
     nodes: dict[str, float] = dataclasses.field(default_factory=dict)
     models: dict[str, Timed] = dataclasses.field(default_factory=dict)
     nodes_of: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def first_of(cls, path: Path | None, kept: Mapping[str, Any] | None) -> TimingTable:
+        """The user's own, from a file, or else what a work folder has kept, or else an empty one.
+
+        Raises:
+            InputError: the file holds no such table.
+        """
+        table = cls() if path is None else cls.read(path)
+        if kept is not None and not table.models:
+            table.take(cls.of(kept))
+        return table
 
     @classmethod
     def read(cls, path: Path) -> TimingTable:

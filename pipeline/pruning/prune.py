@@ -65,6 +65,8 @@ def prune_segments(
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
     calibration = calibration if selection.effort == "full" else calibration.subsample(FAST_SHARE)
     corrected = options.method not in solvers.UNCORRECTED
+    grids = selection.integers.grids
+    by_name = {layer.name: layer for layer in selection.layers}
     layers = {
         name: LayerPlan(
             keep=keep,
@@ -76,6 +78,7 @@ def prune_segments(
             keep_zeros=options.keep_zeros,
             effort=selection.effort,
             price=plan.prices.get(name),
+            grid=grids[name].of(by_name[name]) if name in grids else None,
         )
         for name, keep in plan.keep.items()
     }
@@ -96,7 +99,7 @@ def prune_segments(
         for name, outcome in prune.outcomes.items():
             logger.debug("layer %s: %s, damping %g, %.3f s", name, options.method, outcome.damping, outcome.seconds)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
-        done = [layer for layer in find_layers(current.graph)[0] if layer.name in names]
+        done = [layer for layer in find_layers(current.graph)[0] if layer.name in names and layer.name not in grids]
         free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
         roundings += round_weights(current, free, _stored_type(options))
         round_weights(current, own_biases(done), _stored_type(options))

@@ -1,19 +1,29 @@
 """Which layers run on integers, and the run that puts them there."""
 
 from netsurgeon.pipeline.quantization.choose import IntegerChoice
+from netsurgeon.pipeline.quantization.examine import Examination, examine_integers, integers_of_bits
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
+from netsurgeon.pipeline.quantization.incoming import integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
-from netsurgeon.pipeline.quantization.quantize import Quantized, quantize, stand_in, time_integers
+from netsurgeon.pipeline.quantization.quantize import Quantized, quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
+    "TARGETS",
+    "Examination",
     "IntegerChoice",
     "IntegerFacts",
     "IntegerLayerFacts",
     "IntegerModel",
     "IntegerPlan",
     "Quantized",
+    "Target",
+    "examine_integers",
+    "integer_notes",
+    "integers_of_bits",
     "make_integer_model",
-    "quantize",
+    "options_for_integers",
+    "quantize_model",
     "stand_in",
     "time_integers",
 ]

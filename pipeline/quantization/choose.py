@@ -14,6 +14,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import (
+    Bounds,
     DropClips,
     InsertQuantizers,
     Placement,
@@ -103,9 +104,10 @@ def choose_integer_layers(
         progress: called with stage, steps done and steps in all.
     """
     layers = find_layers(model.graph)[0]
-    placement, stay = _that_fuse(model, layers, stay, runtime)
+    placement, never = that_fuse(model, layers, stay, runtime)
+    never = {**never, **placement.floats}
     if not placement.layers:
-        return IntegerChoice(stay={**stay, **placement.floats})
+        return IntegerChoice(stay=never)
 
     def timed(floats: Mapping[str, str]) -> Timed:
         key = f"{name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
@@ -124,17 +126,24 @@ def choose_integer_layers(
         logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result
-    _, floats = _that_fuse(model, layers, {**stay, **floats}, runtime)
+    _, floats = that_fuse(model, layers, {**stay, **floats}, runtime)
     if best.speedup < WORTH_INTEGERS:
         reason = f"integers make the model {best.speedup:.2f} times as fast on this machine, which is not worth it"
-        return IntegerChoice(stay={**stay, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
-    return IntegerChoice(stay=floats, timed=best, times=times)
+        return IntegerChoice(stay={**never, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
+    return IntegerChoice(stay={**never, **floats}, timed=best, times=times)
 
 
-def _that_fuse(
+def that_fuse(
     model: ir.Model, layers: Sequence[Layer], stay: Mapping[str, str], runtime: Runtime
 ) -> tuple[Placement, dict[str, str]]:
-    """A placement of which ONNX Runtime runs every layer on integers, and the layers that stay floats for that."""
+    """A placement of which ONNX Runtime runs every layer on integers, and the layers that stay floats for that.
+
+    Args:
+        model: float model in the form that integers need.
+        layers: of its graph.
+        stay: layers that stay floats in any case, and why.
+        runtime: how sessions are made.
+    """
     result = dict(stay)
     placement = place(model.graph, layers, result)
     while placement.layers and (reasons := unfused(skeleton(model, placement), placement.layers, runtime)):
@@ -148,13 +157,7 @@ def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
     clone = model.clone()
     SeparateInputs(placement)(clone)
     names = {name: separated(name) if name in placement.entering else name for name in placement.values}
-    scales = {
-        names[name]: Scale(step=1.0 / 128.0, zero=0 if placement.bounds[name][0] >= 0.0 else 128)
-        for name in placement.values
-    }
-    for name, (_, high) in placement.bounds.items():
-        if np.isfinite(high):
-            scales[names[name]] = Scale.of_range(0.0 if scales[names[name]].zero == 0 else -high, high)
+    scales = {names[name]: _any_scale(bounds) for name, bounds in placement.bounds.items()}
     InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(clone)
     rows: dict[str, np.ndarray] = {}
     inputs: dict[str, Scale] = {}
@@ -167,6 +170,11 @@ def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
     DropClips()(clone)
     StoreIntegers(rows, inputs)(clone)
     return clone
+
+
+def _any_scale(bounds: Bounds) -> Scale:
+    low, high = (bound if np.isfinite(bound) else other for bound, other in zip(bounds, (-1.0, 1.0), strict=True))
+    return Scale.of_range(low, high, bounds)
 
 
 def _layer_times(
@@ -189,7 +197,11 @@ def _names(layer: Layer) -> list[str]:
     """Names that a layer's kernel may have: its own, or those of what is fused into it or of what that makes."""
     names = [label(layer.node)]
     value = layer.node.outputs[0]
-    while len(value.uses()) == 1 and (node := value.uses()[0].node).op_type in ("Relu", "Clip", "Add"):
+    while len(value.uses()) == 1:
+        (use,) = value.uses()
+        node = use.node
+        if node.op_type not in ("Relu", "Clip", "Add"):
+            break
         value = node.outputs[0]
         names += [label(node), value.name or ""]
     return names

@@ -42,11 +42,13 @@ class IntegerPlan:
     Attributes:
         most: largest integer of a weight, by layer name; layers that are not named stay floats.
         ranges: how the ends of an activation's range are chosen.
+        symmetric: whether activations are signed, and 0 stands for 0.
         stay: names of nodes that stay floats, and why.
     """
 
     most: Mapping[str, int]
     ranges: RangeMethod = "error"
+    symmetric: bool = False
     stay: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -101,7 +103,7 @@ def make_integer_model(
     statistics = measure_ranges(
         floats, list(names.values()), calibration, lambda done, count: progress("measuring ranges", done, count)
     )
-    scales = _scales(placement, names, statistics, plan.ranges)
+    scales = _scales(placement, names, statistics, plan)
     InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(current)
     outcomes: dict[str, IntegerOutcome] = {}
     as_floats = dataclasses.replace(
@@ -134,7 +136,7 @@ def _balance_channels(model: ir.Model, placement: Placement, calibration: Calibr
 
 
 def _scales(
-    placement: Placement, names: Mapping[str, str], statistics: Mapping[str, RangeStatistics], method: RangeMethod
+    placement: Placement, names: Mapping[str, str], statistics: Mapping[str, RangeStatistics], plan: IntegerPlan
 ) -> dict[str, Scale]:
     """A scale for each value, by its name in the separated model; one for all values of a group."""
     scales = {}
@@ -146,6 +148,6 @@ def _scales(
             min(placement.bounds[name][0] for name in group),
             max(placement.bounds[name][1] for name in group),
         )
-        scale = merged.scale(method, bounds)
+        scale = merged.scale(plan.ranges, bounds, symmetric=plan.symmetric)
         scales.update({names[name]: scale for name in group})
     return scales

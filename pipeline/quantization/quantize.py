@@ -7,13 +7,14 @@ import fnmatch
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes
 from netsurgeon.passes.layers import find_layers
-from netsurgeon.passes.quantization import OPSET, place
+from netsurgeon.passes.quantization import OPSET, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message, cause_of
@@ -24,19 +25,19 @@ from netsurgeon.pipeline.quantization.choose import IntegerChoice, choose_intege
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
+from netsurgeon.pipeline.quantization.targets import TARGETS
 from netsurgeon.pipeline.runtime import Feed, Runtime, observe, verify_same
 
 logger = logging.getLogger(__name__)
 
 ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
-MOST = {"cpu": 63, "cpu-vnni": 127}
-"""Largest integer of a weight of 8 bits, by target. On x86 processors without VNNI sums of two products of 8 bits end
-at 32,767: with 7 bits they never get there."""
 IN_A_BODY = "it lies inside a body of an If or Loop"
 MOST_OF_4_BITS = 7
+ENOUGH = 0.02
+"""A model whose outputs lose less of their energy than this by 4 bits a weight has them in all layers."""
 FINER_SHARE = 0.4
-"""Bytes that weights of 4 bits may grow by, so that layers which lose most by 4 bits have 8."""
+"""Share of the weights that have 8 bits where it loses more: the file grows by about as much."""
 LEAST_DIFFERENCE = 1e-3
 """Difference, relative to the outputs' size, that integer kernels may make by rounding in any case."""
 
@@ -56,7 +57,7 @@ class Quantized:
     notes: tuple[Message, ...] = ()
 
 
-def quantize(
+def quantize_model(
     model: ir.Model, options: Options, calibration: Calibration, choice: IntegerChoice, progress: Progress
 ) -> Quantized:
     """Put what gains by it on integers.
@@ -72,28 +73,31 @@ def quantize(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     feed, runtime = next(iter(calibration.samples.batches())), calibration.runtime
-    ready = _ready(model.clone(), feed, runtime)
+    original, ready = model, integer_form(model.clone(), feed, runtime)
     if isinstance(ready, Message):
-        return Quantized(model=model, facts=None, notes=(ready,))
-    given, (model, notes) = model, ready
+        return Quantized(model=original, facts=None, notes=(ready,))
+    model, notes = ready
+    target = TARGETS[options.target]
     plan = IntegerPlan(
-        most={layer.name: MOST[options.target] for layer in find_layers(model.graph)[0]},
-        ranges=options.ranges,
+        most={layer.name: target.most for layer in find_layers(model.graph)[0]},
+        ranges=cast(RangeMethod, options.ranges),
+        symmetric=target.symmetric,
         stay=choice.stay,
     )
     if all(name in choice.stay for name in plan.most):
         reason = next(iter(choice.stay.values()), "it has no layer that can")
-        return Quantized(model=given, facts=None, notes=(_stays(reason),))
+        return Quantized(model=original, facts=None, notes=(_stays(reason),))
     calibration = calibration.subsample(ROWS_SHARE)
     if options.integer_mode == "w4a8":
         plan = _with_fewer_bits(model, plan, calibration, progress)
     integers = make_integer_model(model, plan, calibration, progress)
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
-    if difference > allowed:
+    if difference > allowed and target.is_measured:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
-        return Quantized(model=given, facts=None, notes=(_stays(reason),))
+        return Quantized(model=original, facts=None, notes=(_stays(reason),))
     facts = _facts(model, plan, choice, integers, difference, runtime)
-    return Quantized(model=integers.model, facts=facts, notes=(*notes, *_unfused_note(facts)))
+    unfused = _unfused_note(facts) if target.is_measured else ()
+    return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
 
 
 def _with_fewer_bits(model: ir.Model, plan: IntegerPlan, calibration: Calibration, progress: Progress) -> IntegerPlan:
@@ -103,15 +107,24 @@ def _with_fewer_bits(model: ir.Model, plan: IntegerPlan, calibration: Calibratio
     """
     layers = {layer.name: layer for layer in find_layers(model.graph)[0]}
     coarse = dataclasses.replace(plan, most=dict.fromkeys(plan.most, MOST_OF_4_BITS))
-    outcomes = make_integer_model(model, coarse, calibration, progress).outcomes
+    integers, feed = make_integer_model(model, coarse, calibration, progress), next(iter(calibration.samples.batches()))
+    if _lost(model, integers.model, feed, calibration.runtime) <= ENOUGH:
+        return coarse
+    outcomes = integers.outcomes
     room = FINER_SHARE * sum(layers[name].size for name in outcomes)
     most = dict(coarse.most)
     for name in sorted(outcomes, key=lambda name: -outcomes[name].error / layers[name].size):
-        room -= layers[name].size
-        if room < 0.0:
-            break
-        most[name] = plan.most[name]
+        if layers[name].size <= room:
+            room -= layers[name].size
+            most[name] = plan.most[name]
     return dataclasses.replace(plan, most=most)
+
+
+def _lost(floats: ir.Model, integers: ir.Model, feed: Feed, runtime: Runtime) -> float:
+    """Share of their energy that the float outputs lose by integers, of the output that loses most."""
+    dense, changed = runtime.session(floats).run(feed), runtime.session(integers).run(feed)
+    pairs = [(np.asarray(value), changed[name]) for name, value in dense.items()]
+    return max((_distance(other, value, value) ** 2 for value, other in pairs if value.dtype.kind == "f"), default=0.0)
 
 
 def time_integers(
@@ -121,7 +134,7 @@ def time_integers(
 
     The times are against the model as it is, not in the form that integers need.
     """
-    ready = _ready(model.clone(), next(iter(calibration.samples.batches())), calibration.runtime)
+    ready = integer_form(model.clone(), next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
     return _chosen(ready[0], options, timer.against(model), calibration.runtime, progress)
@@ -129,14 +142,20 @@ def time_integers(
 
 def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
     """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them."""
-    ready = _ready(model, next(iter(calibration.samples.batches())), calibration.runtime)
+    ready = integer_form(model, next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return model
     return skeleton(ready[0], place(ready[0].graph, find_layers(ready[0].graph)[0], stay))
 
 
-def _ready(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
-    """The model in the form that integers need, changed in place, and what was done; or why it cannot be had."""
+def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
+    """The model in the form that integers need, changed in place, and what was done; or why it cannot be had.
+
+    Args:
+        model: float model in normal form.
+        feed: an input of it, on which another operator set is verified.
+        runtime: how sessions are made.
+    """
     notes = []
     opset = model.graph.opset_imports.get("", 0)
     if opset < OPSET:
@@ -153,6 +172,8 @@ def _ready(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, lis
 
 def _fixed(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Extents of the values of which all are known whatever the inputs are, and are those that a run has shown."""
+    if all(node.op_type != "MatMul" for node in model.graph):
+        return {}
     inferred = infer_shapes(model.clone())
     values = (*inferred.graph.inputs, *(value for node in inferred.graph for value in node.outputs))
     known = {value.name or "": tuple(value.shape) for value in values if value.shape is not None}
@@ -181,7 +202,7 @@ def _unfused_note(facts: IntegerFacts) -> Iterator[Message]:
         yield Message(text, "integers-unfused", layers=names)
 
 
-def _stays(reason: str, cause: str | None = None) -> Message:
+def _stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:
     return Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
 
 
@@ -189,13 +210,24 @@ def _chosen(
     model: ir.Model, options: Options, timer: StructureTimer, runtime: Runtime, progress: Progress
 ) -> IntegerChoice:
     """The layers that gain, of those that ONNX Runtime runs on integers as they are meant to."""
-    layers = find_layers(model.graph)[0]
-    stay = {
+    stay = excluded(model, options)
+    if not TARGETS[options.target].is_measured:
+        return IntegerChoice(stay=stay)
+    return choose_integer_layers(model, stay, timer, structure_name(model), runtime=runtime, progress=progress)
+
+
+def excluded(model: ir.Model, options: Options) -> dict[str, str]:
+    """Layers that the user keeps on floats, and the reason for the report."""
+    return {
         layer.name: "excluded by the user"
-        for layer in layers
+        for layer in find_layers(model.graph)[0]
         if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude)
     }
-    return choose_integer_layers(model, stay, timer, structure_name(model), runtime=runtime, progress=progress)
+
+
+def bits_of(most: int) -> int:
+    """Bits of a weight whose largest integer this is."""
+    return int(np.log2(most + 1)) + 1
 
 
 def structure_name(model: ir.Model) -> str:
@@ -225,7 +257,9 @@ def _kernel_difference(floats: ir.Model, integers: ir.Model, feed: Feed, runtime
 
 def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
     size = float(np.sqrt(np.mean(np.square(scale, dtype=np.float64))))
-    return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64)))) / max(size, np.finfo(np.float32).tiny)
+    return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64)))) / max(
+        size, float(np.finfo(np.float32).tiny)
+    )
 
 
 def _facts(
@@ -244,7 +278,7 @@ def _facts(
             IntegerLayerFacts(
                 name=layer.name,
                 operator=layer.operator,
-                bits=int(np.log2(plan.most[layer.name] + 1)) + 1 if outcome else None,
+                bits=bits_of(plan.most[layer.name]) if outcome else None,
                 kernel=kernels.get(layer.name) if outcome else None,
                 error=outcome.error if outcome else None,
                 floats_ms=times.floats if times else None,

@@ -78,9 +78,10 @@ def _parts(
     model: ir.Model, names: Sequence[str], feed: Mapping[str, Array], calibration: Calibration
 ) -> Iterator[list[str]]:
     """The names in parts whose values fit into memory together."""
-    sizes: dict[str, int] = {}
-    for start in range(0, len(names), VALUES_AT_ONCE):
-        few = names[start : start + VALUES_AT_ONCE]
+    sizes = {name: np.asarray(feed[name]).nbytes for name in names if name in feed}
+    inner = [name for name in names if name not in feed]
+    for start in range(0, len(inner), VALUES_AT_ONCE):
+        few = inner[start : start + VALUES_AT_ONCE]
         values = calibration.runtime.session(tapped(model, few)).run(feed, few)
         sizes |= {name: np.asarray(value).nbytes for name, value in values.items()}
     part: list[str] = []

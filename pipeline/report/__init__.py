@@ -3,6 +3,13 @@
 from netsurgeon.pipeline.report.assemble import CompressionRecord, StoredModel, assemble_report
 from netsurgeon.pipeline.report.format import inputs_measured, milliseconds, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
+from netsurgeon.pipeline.report.integer_sentences import (
+    BOUND_OF_PRUNING,
+    integer_summary,
+    old_and_new,
+    stay_summary,
+    times_as_fast,
+)
 from netsurgeon.pipeline.report.page import draw_sensitivities, is_page, render
 from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, promise_summary
 from netsurgeon.pipeline.report.report import SCHEMA, Report, as_json
@@ -10,6 +17,7 @@ from netsurgeon.pipeline.report.schema import report_schema
 from netsurgeon.pipeline.report.tracking import Tracker
 
 __all__ = [
+    "BOUND_OF_PRUNING",
     "COMPARED_INPUTS",
     "SCHEMA",
     "CompressionRecord",
@@ -21,10 +29,14 @@ __all__ = [
     "draw_sensitivities",
     "goal_summary",
     "inputs_measured",
+    "integer_summary",
     "is_page",
     "milliseconds",
+    "old_and_new",
     "promise_summary",
     "render",
     "report_schema",
     "speedup",
+    "stay_summary",
+    "times_as_fast",
 ]

@@ -154,7 +154,7 @@ def _more_removed_than_asked(record: CompressionRecord, sparsity: float) -> Iter
     sizes, unread = applied.selection.sizes, applied.units.unread if applied.units else 0
     asked = 1.0 - sum(applied.plan.keep.values()) / sum(sizes.values())
     is_asked_for = options.goals is None and options.trim is None and not options.keep_zeros
-    if is_asked_for and unread and sparsity > asked + WORTH_MENTION:
+    if is_asked_for and applied.integers is None and unread and sparsity > asked + WORTH_MENTION:
         yield Message(
             f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
             "without a reader or without inputs; --keep-unread leaves them in place",

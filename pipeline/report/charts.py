@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ _COLOURS = {"ink": "#010101", "faint": "#020202", "accent": "#030303", "before":
 """Stand-ins that become variables of the page's style, which knows light from dark."""
 _LIGHT = {"ink": "#20242a", "faint": "#c9cdd3", "accent": "#0f766e", "before": "#8fa3b5", "warn": "#c2410c"}
 """The colours of pictures that stand alone."""
+_SHAPES = "osD^v"
+"""Of points, one a form of weights."""
 LEAST_LOSS = 1e-6
 """Smaller ones are shown as this."""
 _STYLE: Any = {
@@ -76,24 +79,37 @@ def pair_chart(names: Sequence[str], before: Sequence[float], after: Sequence[fl
 
 
 def frontier_chart(
-    sizes: Sequence[float], drops: Sequence[float], bounds: Sequence[float], chosen: Sequence[bool], limit: float | None
+    sizes: Sequence[float],
+    drops: Sequence[float],
+    bounds: Sequence[float],
+    chosen: Sequence[bool],
+    forms: Sequence[str],
+    limit: float | None,
 ) -> str:
-    """Drop of each candidate and its bound, in points, over the bytes of its file; the goal as a line."""
+    """Drop of each candidate and its bound, in points, over the bytes of its file; the goal as a line.
+
+    Each form in which weights are kept has a shape of its own, which the legend names where there are several.
+    """
     with _figure(3.2) as figure:
         axes = figure.subplots()
         places = [size / 1000.0 for size in sizes]
         points, reach = ([100.0 * share for share in side] for side in (drops, bounds))
         axes.vlines(places, points, reach, color=_COLOURS["faint"], lw=2, zorder=1, label="to the 90 % bound")
+        shapes = dict(zip(dict.fromkeys(forms), itertools.cycle(_SHAPES), strict=False))
         for picked, colour, label in ((False, "before", "tried"), (True, "accent", "chosen")):
-            at = [number for number, is_chosen in enumerate(chosen) if is_chosen == picked]
-            if at:
-                xs, ys = [places[number] for number in at], [points[number] for number in at]
-                axes.plot(xs, ys, "o", color=_COLOURS[colour], ms=7, label=label)
+            for form, shape in shapes.items():
+                at = [
+                    number for number, is_chosen in enumerate(chosen) if is_chosen == picked and forms[number] == form
+                ]
+                if at:
+                    xs, ys = [places[number] for number in at], [points[number] for number in at]
+                    name = label if len(shapes) == 1 else f"{label}: {form}"
+                    axes.plot(xs, ys, shape, color=_COLOURS[colour], ms=7, label=name)
         if limit is not None:
             axes.axhline(100.0 * limit, color=_COLOURS["warn"], lw=1.2, label="goal")
         axes.set_xlabel("file, kB")
         axes.set_ylabel("drop, points")
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4)
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4 if len(shapes) == 1 else 3)
         return _svg(figure, "frontier")
 
 

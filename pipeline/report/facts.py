@@ -35,12 +35,12 @@ def layer_facts(
                 operator=layer.operator,
                 shape=(layer.groups, layer.rows, layer.columns),
                 weights=layer.size,
-                kept=int(np.count_nonzero(stored.codes)),
+                kept=stored.nonzero,
                 sensitivity=cost.sensitivity if cost else None,
                 damping=outcome.damping if outcome else 0.0,
                 samples=outcome.samples if outcome else 0,
                 error=errors.get(layer.name, 0.0),
-                stored=str(packing.encoding) if packing else "dense",
+                stored=str(packing.encoding) if packing else stored.form,
                 bytes_before=tensor(layer.weight).nbytes,
                 bytes_after=packing.bytes_after if packing else stored.bytes,
                 seconds=round(outcome.seconds, 3) if outcome else 0.0,
@@ -51,4 +51,11 @@ def layer_facts(
 
 def _floats(layer: Layer) -> StoredWeight:
     weight = tensor(layer.weight)
-    return StoredWeight(name=layer.weight.name or "", codes=weight.numpy(), bytes=weight.nbytes)
+    numbers = weight.numpy()
+    return StoredWeight(
+        name=layer.weight.name or "",
+        codes=numbers,
+        bytes=weight.nbytes,
+        form="dense",
+        nonzero=int(np.count_nonzero(numbers)),
+    )

@@ -10,7 +10,7 @@ def inputs_measured(validation: Validation) -> str:
     """What kind of inputs the figures are of, in words."""
     if validation.folds > 1:
         return "inputs, each half by a model corrected on the other half; the delivered model is corrected on both"
-    return "inputs that calibration never saw" if validation.held_out else "calibration inputs: too few to hold any out"
+    return "inputs that calibration never saw" if validation.held_out else "calibration inputs: none were held out"
 
 
 def milliseconds(spread: Spread) -> str:

@@ -16,6 +16,13 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator
 from netsurgeon.pipeline.report.format import inputs_measured, speedup
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
+from netsurgeon.pipeline.report.integer_sentences import (
+    BOUND_OF_PRUNING,
+    form_name,
+    integer_summary,
+    old_and_new,
+    times_as_fast,
+)
 from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
 from netsurgeon.pipeline.report.report import Report
 
@@ -39,7 +46,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format}
+    environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format, "form": form_name}
     environment.filters |= {"speedup": speedup, "at_most": at_most}
     return environment.get_template("report.html").render(
         report=report,
@@ -49,6 +56,10 @@ def render(report: Report) -> str:
         declined=_declined(report),
         operators=_operators(report),
         goal_summary=goal_summary(report),
+        integer_summary=integer_summary(report.integers),
+        integers_timed=_timed_in_words(report),
+        bound_of_pruning=BOUND_OF_PRUNING,
+        is_packed=any(", " in layer.stored for layer in report.layers),
         inputs_measured=inputs_measured(report.validation),
         promise=promise_summary(report.validation.promise),
         limits={limit.output: limit for limit in report.validation.promise.outputs},
@@ -92,6 +103,12 @@ def _flag(name: str, value: Any) -> list[str]:
     return [flag, str(value)]
 
 
+def _timed_in_words(report: Report) -> str | None:
+    """How fast integers have made the model, where that was timed."""
+    timed = report.integers.timed if report.integers else None
+    return timed and f"{times_as_fast(timed)} as the dense model ({old_and_new(timed)}), both in turn"
+
+
 def _operators(report: Report) -> dict[str, tuple[tuple[float, int], ...]]:
     """Milliseconds and nodes of each operator, dense and compressed; none where that was not measured."""
     if report.latency is None or report.latency.other is None:
@@ -122,6 +139,8 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
         detail = f"{timing.model.median:.3g} → {other.median:.3g} ms, 95 %: ÷ {ratio.low:.2f} to {ratio.high:.2f}"
         detail += ", no difference shown" if ratio.low <= 1.0 <= ratio.high else ""
         yield {"figure": f"÷ {ratio.value:.2f}", "name": "latency", "detail": detail}
+    elif report.integers and (timed := report.integers.timed):
+        yield {"figure": f"÷ {timed.speedup:.2f}", "name": "latency", "detail": old_and_new(timed)}
     if report.trim and report.trim.macs < report.trim.macs_dense:
         share = report.trim.macs / report.trim.macs_dense
         detail = f"{_size(report.trim.macs_dense, '')} → {_size(report.trim.macs, '')}"
@@ -181,6 +200,7 @@ def _charts(report: Report) -> dict[str, Markup]:
             [point.drop or 0.0 for point in candidates],
             [point.bound or 0.0 for point in candidates],
             [point.chosen for point in candidates],
+            [form_name(point.form) for point in candidates],
             report.search.goals.max_drop,
         )
     outputs = [output for output in report.bound.outputs if output.bound][:MOST_BARS]

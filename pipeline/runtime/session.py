@@ -76,6 +76,14 @@ class Runtime:
         if isinstance(self.custom_ops, str):
             raise InputError(f"custom_ops is {self.custom_ops!r}, expected a tuple of strings: ({self.custom_ops!r},)")
 
+    def on_integers(self, **changes: Any) -> Runtime:
+        """The same, with what lies between DequantizeLinear and QuantizeLinear on integers, as in deployment."""
+        return dataclasses.replace(self, integer_kernels=True, **changes)
+
+    def on_floats(self) -> Runtime:
+        """The same with the arithmetic that the model is written in."""
+        return dataclasses.replace(self, integer_kernels=False)
+
     def session(
         self, model: ir.Model | onnx.ModelProto | Path, *, optimise: bool = True, trace: Path | None = None
     ) -> Session:

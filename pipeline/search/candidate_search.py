@@ -62,6 +62,11 @@ class SearchResult:
     points: tuple[Point, ...]
     timed: Timed | None
 
+    def delivered_in(self, size: int) -> SearchResult:
+        """The same, the chosen point in so many bytes."""
+        points = (dataclasses.replace(point, bytes=size) if point.chosen else point for point in self.points)
+        return dataclasses.replace(self, points=tuple(points))
+
 
 def search(
     evaluator: CandidateEvaluator,

@@ -319,7 +319,9 @@ class CandidateEvaluator:
             for pruner, drop_evaluator in self._folds:
                 model = self._made(pruner, structure, kept).model
                 self.context.progress("judging", 0, 1)
-                evidence.append(drop_evaluator.estimate_drop(self.context.calibration.runtime.session(model)))
+                evidence.append(
+                    drop_evaluator.estimate_drop(self.context.calibration.runtime.on_integers().session(model))
+                )
                 sizes.append(self.context.size(model))
             kept_candidate = {"evidence": dataclasses.asdict(pool_folds(evidence)), "bytes": round(np.mean(sizes))}
             work.keep_facts(name, kept_candidate)

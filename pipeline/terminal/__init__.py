@@ -22,6 +22,7 @@ from netsurgeon.pipeline.terminal.console import (
     print_units,
     progress,
 )
+from netsurgeon.pipeline.terminal.console_integers import print_quantization
 from netsurgeon.pipeline.terminal.console_latency import print_profile
 from netsurgeon.pipeline.terminal.console_training import print_export, print_retraining, print_training
 from netsurgeon.pipeline.terminal.safe_text import Console, Formatter
@@ -41,6 +42,7 @@ __all__ = [
     "print_export",
     "print_inspection",
     "print_profile",
+    "print_quantization",
     "print_report",
     "print_retraining",
     "print_sensitivity",

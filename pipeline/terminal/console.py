@@ -13,12 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from netsurgeon.passes.quantization import QuantizedLayer
 from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.model_files import ModelFacts
-from netsurgeon.pipeline.report import COMPARED_INPUTS, Report, goal_summary, inputs_measured, promise_summary
+from netsurgeon.pipeline.report import (
+    BOUND_OF_PRUNING,
+    COMPARED_INPUTS,
+    Report,
+    goal_summary,
+    inputs_measured,
+    integer_summary,
+    promise_summary,
+)
 from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
@@ -62,6 +71,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_models(report.dense, report.compressed, report.validation))
     for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))
+    for sentence in integer_summary(report.integers):
+        console.print(Text(sentence))
     source = inputs_measured(report.validation)
     console.print(
         f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}{of_what(report)}"
@@ -70,6 +81,8 @@ def print_report(report: Report, console: Console) -> None:
     for sentence in promise_summary(report.validation.promise):
         console.print(Text(sentence))
     _print_bound(report.bound, "calibration inputs", console)
+    if report.integers is not None:
+        console.print(Text(BOUND_OF_PRUNING))
     for note in report.notes:
         console.print(Text(f"note: {note}"))
     for warning in report.warnings:
@@ -148,9 +161,24 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         table.add_row(Text(layer.name), *cells)
     table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", style="bold")
     console.print(table)
+    _print_quantized(inspection.quantized, console)
     _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
     for note in inspection.notes:
         console.print(Text(f"note: {note}"))
+
+
+def _print_quantized(layers: Sequence[QuantizedLayer], console: Console) -> None:
+    """Weights that are integers, where a model has some."""
+    if not layers:
+        return
+    table = Table(title="weights that are integers", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    for name in ("form", "bits", "scales", "weights", "zeros"):
+        table.add_column(name, justify="left" if name in ("form", "scales") else "right", no_wrap=name != "scales")
+    for layer in layers:
+        cells = (layer.form, str(layer.bits), layer.scheme, f"{layer.weights:,}", f"{layer.zeros / layer.weights:.1%}")
+        table.add_row(Text(layer.name), *cells)
+    console.print(table)
 
 
 def print_units(found: UnitInspection, console: Console) -> None:
@@ -165,6 +193,8 @@ def print_units(found: UnitInspection, console: Console) -> None:
         row = (", ".join(group.operators), f"{len(group.units):,}", f"{group.parameters:,}")
         table.add_row(Text(group.node), *map(Text, row))
     console.print(table)
+    for note in found.notes:
+        console.print(Text(f"note: {note}"))
     if not found.frozen:
         return
     table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)

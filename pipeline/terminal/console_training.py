@@ -65,11 +65,12 @@ def print_retraining(result: Retraining, output: Path, console: Console) -> None
     """The result of `retrain`: the measures held out, round by round, and of the test part."""
     table = Table(title=f"after {result.steps:,} steps", title_justify="left", box=SIMPLE_HEAD)
     columns: list[tuple[str, Scores | None]] = []
-    if result.rounds[0].sparsity is not None:
+    if not result.rounds[0].is_as_given:
         columns.append(("held out, as given", result.before))
     for training_round in result.rounds:
         before = "held out, before" if training_round.sparsity is None else f"{training_round.sparsity:.2%} removed"
-        after = "held out, after" if training_round.sparsity is None else "retrained"
+        before = before if training_round.quantize is None else f"on integers, {training_round.quantize}"
+        after = "held out, after" if training_round.is_as_given else "retrained"
         columns += [
             (before, training_round.before),
             (after if training_round.taken else f"{after}: undone", training_round.after),

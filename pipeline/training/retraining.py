@@ -1,6 +1,7 @@
 """Retrain a pruned ONNX model for a few hundred steps: its zeros stay, its graph stays, its other weights recover.
 
 With a sparsity, the model is pruned first, and retrained, in rounds: L-OBS with light retraining (arXiv 1705.07565).
+With integers, it is put on them at last, and retrained behind their rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import onnx
 import onnx_ir as ir
 
 from netsurgeon.passes.packing import UnpackWeights
-from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data import InputSpec, PictureOptions, open_training_data
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import (
@@ -31,62 +31,13 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.options import Progress
 from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.training.compressing import Pattern, integer_patterns, on_integers, pruned, require_floats
+from netsurgeon.pipeline.training.retrain_options import RetrainOptions
 from netsurgeon.pipeline.training.scores import Reference, Scores, check_same, scores
 from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
-from netsurgeon.pipeline.training.training_options import TrainingOptions
 from netsurgeon.pipeline.training.training_run import silent
 
 PARITY_INPUTS = 32
-CALIBRATION = 4096
-"""Training inputs on which the model is pruned, at most."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrainOptions(TrainingOptions):
-    """Options of `retrain`.
-
-    Attributes:
-        dense: the model whose outputs are to be given; needed where the data has no labels.
-        sparsity: share of all prunable weights that is removed; None = none but what is 0 already.
-        rounds: of pruning and retraining; the share of weights kept falls by the same factor in each.
-        steps: updates of the weights in a round.
-        batch_size: examples a step.
-        learning_rate: of the first step of a round, for Adam; it falls to 0 as a cosine.
-        shift: pixels that a picture is moved at most, in each direction.
-        flip: mirror half of the pictures left to right.
-    """
-
-    dense: Path | None = None
-    sparsity: float | None = None
-    rounds: int = 1
-    steps: int = 500
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    shift: int = 0
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sparsity is not None and not 0.0 < self.sparsity < 1.0:
-            raise InputError(f"sparsity is {self.sparsity}, expected a share above 0 and below 1")
-        if self.rounds < 1 or (self.rounds > 1 and self.sparsity is None):
-            raise InputError(f"rounds is {self.rounds}: it is 1 or more with a sparsity, and 1 without")
-
-        if self.shift < 0:
-            raise InputError(f"shift is {self.shift}, expected 0 pixels or more")
-
-    @property
-    def augmented(self) -> bool:
-        """Whether the inputs of a step are other than those of the data."""
-        return bool(self.shift) or self.flip
-
-    @property
-    def sparsities(self) -> list[float | None]:
-        """That of each round."""
-        if self.sparsity is None:
-            return [None]
-        kept = 1.0 - self.sparsity
-        return [1.0 - kept ** (number / self.rounds) for number in range(1, self.rounds + 1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +46,7 @@ class Round:
 
     Attributes:
         sparsity: to which the model was pruned; None where it was not.
+        quantize: the integers on which it was put; None where it was not.
         before: as it was then.
         after: as it is retrained.
         taken: whether it went on as retrained; the last round has only pruned where retraining made it worse.
@@ -104,6 +56,12 @@ class Round:
     before: Scores
     after: Scores
     taken: bool
+    quantize: str | None = None
+
+    @property
+    def is_as_given(self) -> bool:
+        """Whether the model was retrained as it came."""
+        return self.sparsity is None and self.quantize is None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,9 +95,10 @@ def retrain(
     progress: Progress | None = None,
     **options: Any,
 ) -> Retraining | None:
-    """Retrain what is not 0 in a model, pruned first where a sparsity is given.
+    """Retrain what is not 0 in a model, pruned first where a sparsity is given, and put on integers where these are.
 
-    It learns labels, the outputs of the dense model, or both.
+    It learns labels, the outputs of the dense model, or both. A model that runs on integers, as `compress` with
+    `quantize` makes it, is retrained as such: its graph stays, its integers and their scales are learnt.
 
     Args:
         model: ONNX file; packed weights are unpacked first, and the result is not packed: `compress --keep-zeros`
@@ -166,13 +125,13 @@ def retrain(
 
 
 def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, progress: Progress) -> Retraining | None:
-    from netsurgeon.models.onnx_module import OnnxModule
-    from netsurgeon.models.training import Job, process_group, split
+    from netsurgeon.models.training import process_group, split
 
     runtime = Runtime()
     plain = read_model(path)[0].clone()
     UnpackWeights()(plain)
     source = open_model(plain, runtime)
+    require_floats(source.model, options.sparsity, options.quantize)
     spec = _only_input(source)
     examples = open_training_data(data, spec.name, (spec.shape or (None,))[1:], options.pictures or _pictures(spec))
     teacher = None if options.dense is None else Reference(options.dense, spec.name, runtime)
@@ -183,66 +142,105 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     model = verified(source, {spec.name: probes}, runtime).model
     if options.augmented and probes.ndim != 4:
         raise InputError(f"only pictures can be moved or mirrored, but an input has {probes.ndim - 1} axes")
-    first_scores = before = scores(model, held_out, teacher, runtime)
-    rounds = []
+    first_scores = scores(model, held_out, teacher, runtime)
+    rounds: list[Round] = []
     with process_group(options.device) as process:
         progress = progress if process.is_main_process else silent
         objective = _objective(rows, teacher, probes, options=options, process=process, progress=progress)
-        for number, sparsity in enumerate(options.sparsities, 1):
-            if sparsity is not None:
-                progress(f"pruning, round {number}", 0, 1)
-                model = _shared(
-                    process, functools.partial(_pruned, model, spec.name, rows=rows, sparsity=sparsity, options=options)
-                )
-                before = process.broadcast_from_main(functools.partial(scores, model, held_out, teacher, runtime))
-            module = OnnxModule(ir.to_proto(model))
-            check_same(model, module, probes, runtime)
-            module.to(process.device)
-            stage = "retraining" if options.rounds == 1 else f"retraining, round {number}"
-            Job(
-                module,
-                rows,
-                objective,
-                _recipe(options),
-                seed=options.seed,
-                process=process,
-                report=functools.partial(progress, stage),
-            ).run()
-            module.to("cpu")
-            trained = _shared(process, functools.partial(_with_arrays, model, module.arrays()))
-            check_same(trained, module, probes, runtime)
-            after = process.broadcast_from_main(functools.partial(scores, trained, held_out, teacher, runtime))
-            rounds.append(_judged(sparsity, before, after, number < options.rounds))
-            model = trained if rounds[-1].taken else model
+        work = _Work(spec.name, rows, held_out, teacher, probes, objective, options, runtime, process, progress)
+        for number in range(1, len(options.plan) + 1):
+            model, training_round, trained = work.round(model, number)
+            rounds.append(training_round)
         if not process.is_main_process:
             return None
     test = None if examples.test is None else scores(model, examples.test, teacher, runtime)
     save_model(model, output, runtime.session)
-    steps, zeros = len(rounds) * options.steps, _zeros(model, module.trained)
-    after = rounds[-1].after if rounds[-1].taken else rounds[-1].before
     return Retraining(
-        steps=steps,
-        trained=len(module.trained),
-        zeros=zeros,
+        steps=len(rounds) * options.steps,
+        trained=len(trained),
+        zeros=_zeros(model, trained),
         before=first_scores,
-        after=after,
+        after=rounds[-1].after if rounds[-1].taken else rounds[-1].before,
         rounds=tuple(rounds),
         test=test,
     )
 
 
-def _pruned(model: ir.Model, name: str, rows: Any, sparsity: float, options: RetrainOptions) -> ir.Model:
-    """The model with a share of its weights removed, by `compress`; every tensor keeps its shape."""
-    calibration_rows = np.random.default_rng(options.seed).permutation(rows.count)[:CALIBRATION]
-    return compress(
-        model,
-        {name: rows.inputs(np.sort(calibration_rows))},
-        sparsity=sparsity,
-        keep_unread=True,
-        values="float32",
-        pack=False,
-        seed=options.seed,
-    ).model
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What a model is retrained on and with.
+
+    Attributes:
+        name: of the input.
+        rows: what it is trained on.
+        held_out: what choices are made on.
+        teacher: the dense model.
+        probes: inputs on which PyTorch and ONNX Runtime are compared.
+        objective: the loss.
+        options: the user's.
+        runtime: of sessions.
+        process: who we are.
+        progress: called with the stage, the steps done and the steps in all.
+    """
+
+    name: str
+    rows: Any
+    held_out: Any
+    teacher: Reference | None
+    probes: npt.NDArray[np.float32]
+    objective: Any
+    options: RetrainOptions
+    runtime: Runtime
+    process: Any
+    progress: Progress
+
+    def round(self, model: ir.Model, number: int) -> tuple[ir.Model, Round, list[str]]:
+        """One round: the model it goes on with, what happened, and the initializers that were trained."""
+        from netsurgeon.models.onnx_module import OnnxModule
+        from netsurgeon.models.training import Job
+
+        sparsity, quantize = self.options.plan[number - 1]
+        model, patterns = self._compressed(model, number)
+        before = self._scores(model)
+        module = OnnxModule(ir.to_proto(model), patterns)
+        check_same(model, module, self.probes, self.runtime)
+        module.to(self.process.device)
+        stage = "retraining" if len(self.options.plan) == 1 else f"retraining, round {number}"
+        Job(
+            module,
+            self.rows,
+            self.objective,
+            _recipe(self.options),
+            seed=self.options.seed,
+            process=self.process,
+            report=functools.partial(self.progress, stage),
+        ).run()
+        module.to("cpu")
+        trained = _shared(self.process, functools.partial(_with_arrays, model, module.arrays(), patterns))
+        check_same(trained, module, self.probes, self.runtime)
+        goes_on = number < len(self.options.plan)
+        result = _judged(sparsity, quantize, before, self._scores(trained), goes_on)
+        return trained if result.taken else model, result, module.trained
+
+    def _compressed(self, model: ir.Model, number: int) -> tuple[ir.Model, Mapping[str, Pattern]]:
+        """The model as the round trains it, and which of its integers are not to stay 0."""
+        options = self.options
+        sparsity, quantize = options.plan[number - 1]
+        if sparsity is not None:
+            self.progress(f"pruning, round {number}", 0, 1)
+            make = functools.partial(pruned, model, self.name, self.rows, sparsity, options.seed)
+            return _shared(self.process, make), {}
+        if quantize is None:
+            return model, {}
+        self.progress("putting layers on integers", 0, 1)
+        how = (quantize, options.target, options.timings, options.seed)
+        integers = _shared(self.process, functools.partial(on_integers, model, self.name, self.rows, *how))
+        return integers, integer_patterns(model, integers)
+
+    def _scores(self, model: ir.Model) -> Scores:
+        measure = functools.partial(scores, model, self.held_out, self.teacher, self.runtime)
+        measured: Scores = self.process.broadcast_from_main(measure)
+        return measured
 
 
 def _recipe(options: RetrainOptions) -> Any:
@@ -274,7 +272,7 @@ def _objective(
     return imitated if labelled is None else both(labelled, imitated)
 
 
-def _judged(sparsity: float | None, before: Scores, after: Scores, goes_on: bool) -> Round:
+def _judged(sparsity: float | None, quantize: str | None, before: Scores, after: Scores, goes_on: bool) -> Round:
     """Labels decide where there are any, the distance to the dense outputs otherwise.
 
     Raises:
@@ -282,12 +280,13 @@ def _judged(sparsity: float | None, before: Scores, after: Scores, goes_on: bool
     """
     name = "distance" if before.error is None else "error"
     was, now = getattr(before, name), getattr(after, name)
-    if not now <= was and sparsity is None:
+    result = Round(sparsity=sparsity, quantize=quantize, before=before, after=after, taken=goes_on or now <= was)
+    if not now <= was and result.is_as_given:
         raise CheckFailedError(
             f"retraining made the model worse on the held-out part ({name} {was:.4g}, now {now:.4g}): more data, a "
             f"smaller --learning-rate or more --steps may help"
         )
-    return Round(sparsity=sparsity, before=before, after=after, taken=goes_on or now <= was)
+    return result
 
 
 def _only_input(source: LoadedModel) -> InputSpec:
@@ -306,8 +305,13 @@ def _pictures(spec: InputSpec) -> PictureOptions:
     return PictureOptions(channels="grey" if grey else "RGB")
 
 
-def _with_arrays(model: ir.Model, arrays: Mapping[str, npt.NDArray[np.float32]]) -> ir.Model:
+def _with_arrays(model: ir.Model, arrays: Mapping[str, npt.NDArray[Any]], patterns: Mapping[str, Pattern]) -> ir.Model:
     """A copy that holds these arrays.
+
+    Args:
+        model: not changed.
+        arrays: by name of an initializer.
+        patterns: by name: where False stands, it must be 0; None = where it was 0.
 
     Raises:
         CheckFailedError: a weight that was 0 is not any more.
@@ -315,7 +319,7 @@ def _with_arrays(model: ir.Model, arrays: Mapping[str, npt.NDArray[np.float32]])
     trained = model.clone()
     for name, array in arrays.items():
         value = trained.graph.initializers[name]
-        if array.ndim > 1 and array[_empty(value)].any():
+        if array.ndim > 1 and array[~patterns.get(name, ~_empty(value))].any():
             raise CheckFailedError(f"zeros of {name!r} were lost: please report this")
         value.const_value = ir.Tensor(array, name=name)
     return trained

@@ -13,7 +13,14 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification.confidence import DropEstimate, bootstrap_ci, student_ci
-from netsurgeon.pipeline.verification.scoring import Answers, Outputs, apply_metric, class_scores, load_metric
+from netsurgeon.pipeline.verification.scoring import (
+    Answers,
+    Outputs,
+    apply_metric,
+    class_scores,
+    load_metric,
+    measurable,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -106,9 +113,10 @@ class DropEvaluator:
         for feed in self._samples.batches():
             before, after = self._dense.run(feed), candidate.run(feed)
             counts.append(len(feed[self._samples.specs[0].name]) if self._samples.batched else 1)
-            for name, value in before.items():
-                if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == after[name].shape:
-                    error, energy = _squares(value.astype(np.float64), after[name].astype(np.float64))
+            for name in before:
+                dense, now = measurable(before[name]), measurable(after[name])
+                if dense is not None and now is not None and dense.dtype.kind == "f" and dense.shape == now.shape:
+                    error, energy = _squares(dense.astype(np.float64), now.astype(np.float64))
                     errors.setdefault(name, []).append(error)
                     energies.setdefault(name, []).append(energy)
         if not errors:

@@ -38,7 +38,7 @@ class Inputs:
 
     Attributes:
         data: the calibration inputs as given.
-        test: the test inputs as given, if they were.
+        test: the test inputs as given, if they were; where they are the calibration inputs nothing is held out.
         calibration: inputs that the delivered model is corrected on.
         guide: inputs that guide a search, those of all folds; None where there is none.
         folds: of a search. One is corrected on `calibration`. Where half of the inputs tell too little there are two:
@@ -84,7 +84,7 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         guide=None,
         folds=(),
         held=measured,
-        held_out=test is not None,
+        held_out=test is not None and not _are_same(samples, measured),
         warnings=warnings,
     )
     if test is None:
@@ -98,6 +98,11 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         for side in (divided.folds, divided.halves)
     )
     return dataclasses.replace(divided, calibration=divided.calibration.mirrored(axis), folds=folds, halves=halves)
+
+
+def _are_same(samples: Samples, measured: Samples) -> bool:
+    """Whether the test inputs are the calibration inputs once more, be it in a file of another name."""
+    return samples.count == measured.count and samples.digest() == measured.digest()
 
 
 def _halved(inputs: Inputs, options: Options) -> Inputs:
@@ -124,7 +129,8 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
         InputError: there are too few.
     """
     samples = inputs.calibration
-    if not inputs.held_out or samples.count < FEWEST_TO_SPLIT // 2:
+    is_short = inputs.test is None and not inputs.held_out
+    if is_short or samples.count < FEWEST_TO_SPLIT // 2:
         raise InputError(
             f"{samples.count} inputs are too few for {goals}, which needs some to correct on, others to guide it "
             f"and others to report: give {FEWEST_TO_SPLIT} or more, or --sparsity or --trim in place of a goal"

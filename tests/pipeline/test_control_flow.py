@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from control_flow_models import Array, choosing, inputs, looping
 
 import netsurgeon
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.rewriting import normal_form
 from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.tests.support.control_flow_models import Array, choosing, inputs, looping
 
 FAST: dict[str, Any] = {"method": "obs", "damping": 0.01, "sparsity": 0.5, "uniform": True}
 
@@ -58,7 +58,7 @@ def test_layers_in_bodies_are_pruned_to_the_sparsity_and_corrected(make: Callabl
 def test_correcting_layers_in_bodies_pays_beyond_that_of_the_layers_around() -> None:
     """The same zeros in the bodies and everything else dense: the corrections in the bodies are what is compared."""
     dense, errors = choosing(), {}
-    around = {"layers": {"first": 0.0, "last": 0.0}}
+    around: Any = {"layers": {"first": 0.0, "last": 0.0}}
     for method in ("obs", "magnitude"):
         errors[method] = error_of(compressed(dense, method=method, pack=False, **around).model, dense)
     assert errors["obs"] < 0.5 * errors["magnitude"]

@@ -1,19 +1,20 @@
 """Weights that ConstantOfShape makes cost nothing in a file: they are left alone, unless the user names their layer."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from perceptron_models import ROOT, Array, built, random
 
 import netsurgeon
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.tests.support.perceptron_models import ROOT, Array, built, random
 
 REASON = "its weight is made by ConstantOfShape, of values that are alike: stored it would make the file larger"
 ZOO = ROOT.parent / "shared" / "zoo"
-FEW = {"method": "obs", "damping": 0.01, "uniform": True}
+FEW: Any = {"method": "obs", "damping": 0.01, "uniform": True}
 
 
 def filled(name: str, value: float = 0.02) -> onnx.NodeProto:

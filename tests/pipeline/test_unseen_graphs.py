@@ -31,17 +31,22 @@ def run(path: Path, feed: Array) -> list[Any]:
     return results
 
 
-def zipmap() -> onnx.ModelProto:
-    """What a scikit-learn classifier is exported as: the class as a text, and a map from classes to probabilities."""
+def zipmap(*, named: bool = False) -> onnx.ModelProto:
+    """What a scikit-learn classifier is exported as: the class as a text, and a map from classes to probabilities.
+
+    named: classes are texts in the map, too.
+    """
+    keys: Any = {"classlabels_strings": ["a", "b", "c", "d"]} if named else {"classlabels_int64s": [0, 1, 2, 3]}
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["scores"], "layer"),
         helper.make_node("Softmax", ["scores"], ["shares"], "soft"),
-        helper.make_node("ZipMap", ["shares"], ["maps"], "zip", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3]),
+        helper.make_node("ZipMap", ["shares"], ["maps"], "zip", domain="ai.onnx.ml", **keys),
         helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
         helper.make_node("ArrayFeatureExtractor", ["names", "best"], ["row"], domain="ai.onnx.ml"),
         helper.make_node("Reshape", ["row", "flat"], ["label"]),
     ]
-    map_type = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    key_type = TensorProto.STRING if named else TensorProto.INT64
+    map_type = helper.make_map_type_proto(key_type, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
     outputs = [
         helper.make_tensor_value_info("label", TensorProto.STRING, ["n"]),
         helper.make_value_info("maps", helper.make_sequence_type_proto(map_type)),
@@ -78,6 +83,20 @@ def test_texts_and_maps_are_kept_and_what_is_measured_is_said(tmp_path: Path) ->
     assert str(agreements["label", "texts"]) in console.file.getvalue()  # type: ignore[attr-defined]
     label = agreements["label", "texts"]
     assert f"<td>{samples}</td><td>{label.equal}</td>" in render(result.report)
+
+
+def test_a_goal_on_maps_of_probabilities_counts_the_same_classes() -> None:
+    report = compress(zipmap(), SAMPLES, max_drop="20%", quantize="none", method="obs", damping=0.01).report
+    assert report.search is not None
+    assert report.search.evidence.measure == "agreement"
+    assert report.search.evidence.drop <= 0.2
+    assert report.sparsity > 0.0
+
+
+def test_a_goal_on_maps_from_texts_is_refused_in_one_sentence() -> None:
+    with pytest.raises(InputError, match="no float output to compare: give --sparsity or --trim") as error:
+        compress(zipmap(named=True), SAMPLES, max_drop="20%", quantize="none", method="obs", damping=0.01)
+    assert_a_sentence(error)
 
 
 def test_a_sequence_output_opens(tmp_path: Path) -> None:
@@ -195,7 +214,13 @@ def test_a_quantised_weight_is_a_constant(operator: str, turned: bool) -> None:
         nodes.append(helper.make_node("Transpose", ["v"], ["w"], "turn"))
     nodes.append(helper.make_node(operator, ["x", "w"], ["z"], "layer"))
     proto = model(nodes, {"q": stored, "scale": np.array(0.1, np.float32), "zero": np.array(0, np.int8)})
-    (declined,) = inspect_model(proto).declined
+    inspection = inspect_model(proto)
+    if not turned:
+        (layer,) = inspection.layers
+        assert (layer.name, layer.weights, layer.zeros, layer.dtype) == ("layer", 32, 1, "INT8")
+        assert not inspection.declined
+        return
+    (declined,) = inspection.declined
     assert (declined.node, declined.parameters) == ("layer", 32)
     assert declined.reason == "its weight is a quantised constant (DequantizeLinear), which is not pruned"
 

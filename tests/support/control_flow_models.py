@@ -16,7 +16,8 @@ FLOAT, BOOL, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL, onnx.TensorP
 def weight(*shape: int, seed: int = 0) -> Array:
     """Normal numbers that keep the size of what they multiply."""
     rng = np.random.default_rng([seed, *shape])
-    return (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+    numbers: Array = rng.standard_normal(shape) / np.sqrt(shape[0])
+    return numbers.astype(np.float32)
 
 
 def stored(**arrays: Array) -> list[onnx.TensorProto]:
@@ -70,7 +71,7 @@ def choosing() -> onnx.ModelProto:
         node("Gemm", ["q", "w2"], ["y"], "last"),
     ]
     constants = {"w1": weight(WIDTH, HIDDEN, seed=6), "w2": weight(HIDDEN, CLASSES, seed=7)}
-    return model_of(nodes, stored(**constants, zero=np.array(0), threshold=np.float32(0.0)))
+    return model_of(nodes, stored(**constants, zero=np.array(0), threshold=np.array(0.0, np.float32)))
 
 
 def looping(*, iterations: int | None = 3) -> onnx.ModelProto:

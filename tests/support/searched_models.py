@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.runtime.session import Runtime
 
-FAST: Any = {"method": "obs", "damping": 0.01}
+FAST: Any = {"method": "obs", "damping": 0.01, "quantize": "none"}
 Data = dict[str, np.ndarray]
 
 

@@ -130,13 +130,18 @@ def test_other_operators_with_weights_are_declined(operator: str, reason: str) -
 
 
 @pytest.mark.parametrize(
-    ("operator", "domain"),
-    [("QLinearConv", ""), ("QLinearMatMul", ""), ("MatMulInteger", ""), ("MatMulNBits", "com.microsoft")],
+    ("operator", "domain", "form"),
+    [
+        ("QLinearConv", "", "QOperator form"),
+        ("QLinearMatMul", "", "QOperator form"),
+        ("MatMulInteger", "", "dynamic quantization"),
+        ("MatMulNBits", "com.microsoft", "blocks of a few bits"),
+    ],
 )
-def test_quantised_operators_are_declined(operator: str, domain: str) -> None:
+def test_quantised_operators_are_declined(operator: str, domain: str, form: str) -> None:
     node = helper.make_node(operator, ["x", "w"], ["z"], domain=domain)
     model = build([node], (4, 5), {"w": np.ones((5, 3), np.uint8)}, domains=["", domain][: 2 if domain else 1])
-    assert only_declined(model).reason == "quantised operators are not pruned"
+    assert only_declined(model).reason == f"its weight is integers ({form}), which are left as they are"
 
 
 def test_an_operator_of_another_domain_is_declined() -> None:
@@ -188,15 +193,18 @@ def test_layers_in_other_bodies_than_those_of_if_and_loop_are_declined() -> None
     (["w", "state"], "its weight is the first operand, inside a body of Loop 'loop'"),
 ])  # fmt: skip
 def test_layers_in_the_body_of_a_loop(operands: list[str], reason: str | None) -> None:
-    typed = [
+    typed: list[tuple[str, int, list[str] | None]] = [
         ("at", onnx.TensorProto.INT64, []),
         ("go", onnx.TensorProto.BOOL, []),
         ("state", onnx.TensorProto.FLOAT, None),
     ]
-    ends = [("on", onnx.TensorProto.BOOL, []), ("p", onnx.TensorProto.FLOAT, None)]
+    ends: list[tuple[str, int, list[str] | None]] = [
+        ("on", onnx.TensorProto.BOOL, []),
+        ("p", onnx.TensorProto.FLOAT, None),
+    ]
     nodes = [helper.make_node("MatMul", operands, ["p"]), helper.make_node("Identity", ["go"], ["on"])]
-    infos = ([helper.make_tensor_value_info(*info) for info in side] for side in (typed, ends))
-    body = helper.make_graph(nodes, "body", *infos)
+    starts, results = ([helper.make_tensor_value_info(*info) for info in side] for side in (typed, ends))
+    body = helper.make_graph(nodes, "body", starts, results)
     loop = helper.make_node("Loop", ["count", "", "x"], ["z"], "loop", body=body)
     layers, declined = find_layers(build([loop], (4, 4), {"w": normal(4, 4), "count": np.array(2)}).graph)
     assert [layer.host.name for layer in layers if layer.host] == ([] if reason else ["loop"])

@@ -238,3 +238,27 @@ def test_a_plan_that_no_longer_fits_is_refused() -> None:
     with pytest.raises(ValueError, match="float16 does not hold"):
         PackWeights(plan)(model)
     assert plain(model) == before
+
+
+@pytest.mark.parametrize(("sparsity", "most"), [(0.0, 7), (0.5, 63), (0.9, 63), (0.95, 127)])
+def test_integers_are_packed_and_unfold_in_front_of_their_dequantizer(sparsity: float, most: int) -> None:
+    rng = np.random.default_rng(3)
+    codes = np.where(rng.random((60, 50)) < sparsity, 0, rng.integers(-most, most + 1, (60, 50))).astype(np.int8)
+    weight = ir.val("w", const_value=ir.tensor(codes, name="w"))
+    scale = ir.val("s", const_value=ir.tensor(np.float32(0.1), name="s"))
+    x = ir.val("x", ir.DataType.FLOAT, [3, 60])
+    floats = ir.node("DequantizeLinear", [weight, scale], name="floats")
+    layer = ir.node("MatMul", [x, floats.outputs[0]], outputs=[ir.val("y", ir.DataType.FLOAT, [3, 50])], name="layer")
+    graph = ir.Graph(
+        [x], layer.outputs, nodes=[floats, layer], initializers=[weight, scale], opset_imports={"": 13}, name="g"
+    )
+    model = ir.Model(graph, ir_version=7)
+    packed = model.clone()
+    [packing] = plan_packing(packed)
+    assert packing.bytes_after < 0.9 * packing.bytes_before
+    PackWeights()(packed)
+    onnx.checker.check_model(ir.to_proto(packed), full_check=True)
+    assert_same(model, packed)
+    restored = unpacked_weight(packed)
+    assert restored.dtype == np.int8
+    assert restored.tobytes() == codes.tobytes()

@@ -100,7 +100,9 @@ def test_a_decided_if_inside_a_decided_branch_goes_as_well_and_outputs_keep_name
 
 def test_results_that_are_constants_or_stand_twice_keep_a_value_each() -> None:
     ends = [helper.make_tensor_value_info(name, FLOAT, None) for name in ("r", "r", "k")]
-    then = helper.make_graph([node("Gemm", ["x", "w"], ["r"], "yes")], "then", [], ends, stored(k=np.float32(3)))
+    then = helper.make_graph(
+        [node("Gemm", ["x", "w"], ["r"], "yes")], "then", [], ends, stored(k=np.array(3.0, np.float32))
+    )
     choice = node("If", ["c"], ["a", "b", "k_out"], "choice", then_branch=then, else_branch=then)
     nodes = [choice, node("Add", ["a", "b"], ["s"]), node("Mul", ["s", "k_out"], ["y"])]
     model = ir.from_proto(model_of(nodes, stored(c=np.array(True), w=weight(WIDTH, CLASSES))))

@@ -1,4 +1,4 @@
-"""Shuffles of channels go where only convolutions take their channels, and stay where something else reads them."""
+"""Shuffles of channels go where convolutions take channels in any order, and stay where something else reads them."""
 
 import numpy as np
 import onnx

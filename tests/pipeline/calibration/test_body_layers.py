@@ -1,6 +1,7 @@
 """Layers in bodies that calibration shows nothing of: found beforehand, and left alone where a part shows none."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -18,7 +19,7 @@ from netsurgeon.tests.support.control_flow_models import HIDDEN, choosing, input
 THEN, ELSE = ["then_wide", "then_narrow"], ["else_wide"]
 
 
-def normal(proto: object) -> ir.Model:
+def normal(proto: onnx.ModelProto) -> ir.Model:
     return normal_form()(ir.from_proto(proto)).model
 
 

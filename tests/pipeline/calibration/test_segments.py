@@ -213,8 +213,8 @@ def true_inputs(model: ir.Model, feeds: Feeds) -> list[dict[str, Array]]:
     session = RUNTIME.session(exposed, optimise=False)
     result = []
     for feed in feeds:
-        values = {**feed, **session.run(feed)}
-        result.append({layer.name: values[layer.input_name] for layer in layers})
+        arrays = {**feed, **session.run(feed)}
+        result.append({layer.name: arrays[layer.input_name] for layer in layers})
     return result
 
 

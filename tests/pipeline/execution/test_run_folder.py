@@ -28,7 +28,7 @@ from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.pruning.checkpoint import load_plan
 from netsurgeon.pipeline.report import Report
 
-FAST: Any = {"method": "obs", "damping": 0.01}
+FAST: Any = {"method": "obs", "damping": 0.01, "quantize": "none"}
 RUNS: dict[str, Any] = {
     "said": {**FAST, "sparsity": 0.8, "trim": 0.2, "round_to": 1},
     "goal": {**FAST, "max_size": 2500, "uniform": True},

@@ -85,7 +85,7 @@ def test_a_normal_form_that_fails_is_undone(failure: str, monkeypatch: pytest.Mo
             bias.const_value = ir.tensor(np.ones(64 if failure == "changes an output" else 63, np.float32), name="b1")
             return ir.passes.PassResult(model, True)
 
-    monkeypatch.setattr(loading, "normal_form", lambda: ir.passes.Sequential(Damages()))
+    monkeypatch.setattr(loading, "normal_form", lambda stored: ir.passes.Sequential(Damages()))
     model = perceptron()
     model.graph.node[0].ClearField("name")
     result = compress(model, inputs(), sparsity=0.0, values="float32", **UNIFORM)

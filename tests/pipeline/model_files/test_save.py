@@ -48,6 +48,22 @@ def test_shapes_that_were_inferred_on_the_way_are_not_written() -> None:
     assert proto.graph.output == ir.to_proto(original).graph.output
 
 
+def test_names_that_nodes_were_given_and_shapes_of_weights_are_not_written() -> None:
+    original = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 4] y) '
+        "<float[4] w = {1, 2, 3, 4}> { a = Add(x, w) [kept] b = Neg(a) y = Abs(b) }"
+    )
+    changed = original.clone()
+    for node in (changed.graph[0], changed.graph[2]):
+        node.name = node.outputs[0].name
+    changed.graph.initializers["w"].shape = ir.Shape([4])
+    forget_inferred(changed, original)
+    proto = ir.to_proto(changed)
+    assert [node.name for node in proto.graph.node] == ["", "kept", ""]
+    assert not proto.graph.value_info
+    assert [tensor.name for tensor in proto.graph.initializer] == ["w"]
+
+
 def test_what_is_saved_loads(tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     assert save_model(model_in_memory(), output) == output.stat().st_size

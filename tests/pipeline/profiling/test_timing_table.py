@@ -97,3 +97,24 @@ def test_what_is_measured_once_is_kept_and_replayed(monkeypatch: pytest.MonkeyPa
     assert len(kept) == 2
     again = TimingTable.of(json.loads(json.dumps(kept[-1])))
     assert StructureTimer(again, graph("y = Unheard(x)"), {}, runtime, lambda _: None).time("abs", never) == timed
+
+
+def test_nodes_of_other_models_are_measured_once_and_read_back(tmp_path: Path) -> None:
+    own, kept = TimingTable(), list[TimingTable]()
+    feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}
+    timer = StructureTimer(own, graph("y = Relu(x)"), feed, Runtime(deployed=True), kept.append)
+    other = timer.against(graph("y = Exp(x)"))
+    nodes = other.nodes_of("abs", lambda: graph("[here] y = Abs(x)"))
+    assert list(nodes) == ["here"]
+    assert timer.nodes_of("abs", never) == nodes, "one table for both"
+    assert len(kept) == 1
+    document = {"search": None, "integers": {"timings": dataclasses.asdict(own)}}
+    (tmp_path / "report.json").write_text(json.dumps(document), "utf-8")
+    assert TimingTable.read(tmp_path / "report.json") == own
+
+
+def test_a_table_of_an_earlier_version_has_no_nodes_of_other_models(tmp_path: Path) -> None:
+    values = dataclasses.asdict(table())
+    del values["nodes_of"]
+    (tmp_path / "table.json").write_text(json.dumps(values), "utf-8")
+    assert TimingTable.read(tmp_path / "table.json") == table()

@@ -12,7 +12,9 @@ LONG = "model/layer1/block2/very_long_name/Conv_output_0"
 CHARTS: dict[str, Callable[[], str]] = {
     "layers": lambda: charts.layer_chart([0.5, 0.0, 1.0], [0.1, None, 0.0]),
     "pair": lambda: charts.pair_chart(["Conv", LONG], [3.0, 0.0], [1.5, 2.0], "milliseconds", "pair"),
-    "frontier": lambda: charts.frontier_chart([1000, 2000], [0.02, 0.01], [0.03, 0.01], [False, True], 0.015),
+    "frontier": lambda: charts.frontier_chart(
+        [1000, 2000], [0.02, 0.01], [0.03, 0.01], [False, True], ["floats", "integers"], 0.015
+    ),
     "bound": lambda: charts.bound_chart(["y", "z"], [0.1, 0.0], [1.0, 2.0]),
     "sensitivity": lambda: charts.sensitivity_chart(["a", "b"], [[0.0, 0.1, 0.3], [0.2, 0.5, 1.0]], [0.5, 0.8, 0.9]),
 }
@@ -75,9 +77,19 @@ def test_layers_without_an_error_have_no_point() -> None:
 
 @pytest.mark.parametrize("limit", [None, 0.01])
 def test_a_goal_is_a_line_only_where_there_is_one(limit: float | None) -> None:
-    svg = charts.frontier_chart([1000], [0.005], [0.02], [True], limit)
+    svg = charts.frontier_chart([1000], [0.005], [0.02], [True], ["floats"], limit)
     assert ("goal" in texts(svg)) == (limit is not None)
     assert "tried" not in texts(svg), "all that was tried was chosen"
+
+
+def test_candidates_on_integers_and_on_floats_are_told_apart() -> None:
+    forms = ["integers", "floats (codebook)", "floats (codebook)"]
+    svg = charts.frontier_chart([1000, 2000, 3000], [0.01] * 3, [0.02] * 3, [False, False, True], forms, None)
+    legend = {"tried: integers", "tried: floats (codebook)", "chosen: floats (codebook)"}
+    assert legend <= set(texts(svg))
+    assert "chosen: integers" not in texts(svg)
+    alike = charts.frontier_chart([1000, 2000], [0.01] * 2, [0.02] * 2, [False, True], ["integers"] * 2, None)
+    assert {"tried", "chosen"} <= set(texts(alike)), "one form needs no name"
 
 
 def test_an_output_without_an_error_still_has_its_bound() -> None:

@@ -17,9 +17,11 @@ import pytest
 import netsurgeon
 from netsurgeon.cli import run
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
+from netsurgeon.pipeline.quantization import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.report.page import command, render
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.trimming.facts import GroupFacts, TrimFacts
@@ -205,6 +207,47 @@ def test_what_holds_for_other_inputs_stands_beside_the_bound(report: Report, pag
     assert "rests on 60 inputs that calibration never saw.</li>" in section
     assert "95% of others, at most" not in page
     assert "No limit for other inputs: 10 inputs are too few" in page
+
+
+def on_integers(report: Report) -> Report:
+    """The report with one layer on integers and one on floats, timed without --profile."""
+    runs = IntegerLayerFacts(
+        name="first",
+        operator="Gemm",
+        bits=7,
+        kernel="QGemm",
+        error=0.0125,
+        floats_ms=0.25,
+        integers_ms=0.5,
+        reason=None,
+    )
+    stays = dataclasses.replace(runs, name=NASTY, bits=None, kernel=None, error=None, reason=f"it is {NASTY}")
+    timed = Timed(dense=3.5, model=1.75, speedup=2.0)
+    facts = IntegerFacts(layers=(runs, stays), nodes=2, values=3, kernel_difference=0.01, timed=timed)
+    layers = tuple(dataclasses.replace(layer, stored="int8") for layer in report.layers)
+    return dataclasses.replace(report, integers=facts, latency=None, layers=layers)
+
+
+def test_what_runs_on_integers_has_a_section(report: Report, page: str) -> None:
+    integers = render(on_integers(report))
+    section = integers.partition("<h2>On integers")[2].partition("</section>")[0]
+    assert "1 of 2 layers run on integers (7-bit weights, 8-bit activations): 2.00 times as fast" in section
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in section.split("<tr>")[2:]]
+    assert rows[0] == ["first", "Gemm", "7", "QGemm", "0.0125", "0.25", "0.5", ""]
+    assert rows[1][2:5] == ["", "floats", ""]
+    assert rows[1][-1] == f"it is {rows[1][0]}"
+    assert "<script" not in integers
+    assert "<li><b>÷ 2.00</b><span>latency</span><small>3.5 ms → 1.75 ms</small></li>" in integers
+    assert "(3.5 ms → 1.75 ms), both in turn" in integers
+    assert "are those of pruning alone" in integers
+    for text in ("On integers</h2>", "pruning alone", "run on integers"):
+        assert text not in page
+
+
+def test_integers_that_are_not_packed_are_not_said_to_be(report: Report, page: str) -> None:
+    claim = "Its packed weights give the same outputs"
+    assert claim in page
+    assert claim not in render(on_integers(report))
 
 
 def test_a_difference_is_claimed_only_where_the_interval_shows_one(report: Report, page: str) -> None:

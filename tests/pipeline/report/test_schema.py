@@ -55,7 +55,7 @@ def search_facts(report: Report) -> SearchFacts:
         guide=report.calibration,
         folds=1,
         evidence=drop,
-        values="codebook",
+        form="codebook",
         proven=True,
         needed=None,
         measured=drop,

@@ -75,3 +75,50 @@ def test_first_line() -> None:
     assert first_line(ValueError("\n one\ntwo")) == "one"
     assert first_line(ValueError()) == "ValueError"
     assert len(first_line(ValueError("x" * 10_000))) == 400
+
+
+def quantized_model() -> onnx.ModelProto:
+    """A convolution between quantizers, its weight integers."""
+    node = helper.make_node
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "zero"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "zero"], ["d"]),
+        node("DequantizeLinear", ["w", "s"], ["v"]),
+        node("Conv", ["d", "v"], ["c"], "layer"),
+        node("QuantizeLinear", ["c", "s", "zero"], ["r"]),
+        node("DequantizeLinear", ["r", "s", "zero"], ["y"]),
+    ]
+    weight = np.random.default_rng(0).integers(-60, 60, (8, 8, 1, 1)).astype(np.int8)
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 8, 4, 4])],
+        [
+            helper.make_tensor("s", TensorProto.FLOAT, [], [0.05]),
+            helper.make_tensor("zero", TensorProto.UINT8, [], [128]),
+            onnx.numpy_helper.from_array(weight, "w"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_integer_kernels_are_seen_in_the_optimised_graph_and_can_be_left_out() -> None:
+    operators = [
+        {node.op_type for node in Runtime(integer_kernels=kept).optimised_graph(quantized_model()).node}  # type: ignore[arg-type]
+        for kept in (True, False)
+    ]
+    assert "QLinearConv" in operators[0]
+    assert "QLinearConv" not in operators[1]
+    x = np.random.default_rng(1).standard_normal((2, 8, 4, 4)).astype(np.float32)
+    on_kernels, as_said = (
+        Runtime(integer_kernels=kept).session(quantized_model()).run({"x": x})["y"] for kept in (True, False)
+    )
+    assert np.abs(on_kernels - as_said).max() < 0.0501, "at most the integer next to it"
+
+
+def test_a_model_that_is_refused_has_no_optimised_graph() -> None:
+    broken = model()
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(CheckFailedError, match="ONNX Runtime cannot load the model"):
+        Runtime().optimised_graph(broken)  # type: ignore[arg-type]

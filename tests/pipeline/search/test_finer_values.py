@@ -43,20 +43,20 @@ def compressed(share: float, **options: Any) -> Report:
 def test_the_next_finer_values_that_keep_to_the_goal_are_taken_and_that_is_said(share: float, values: str) -> None:
     report = compressed(share)
     assert report.search is not None
-    assert report.search.values == values
+    assert report.search.form == values
     assert report.search.evidence.drop <= 0.1
     (note,) = [note for note in report.notes if note.code == "finer-values"]
     whole = next(point for point in report.search.points if point.kept == 1.0)
-    assert whole.values == "codebook"
+    assert whole.form == "codebook"
     assert note.data == {"values": values, "default": "codebook", "drop": whole.drop, "bound": whole.bound}
     assert f"stored as {values}, not as codebook" in note
     (chosen,) = [point for point in report.search.points if point.chosen]
-    assert (chosen.values, chosen.bytes) == (values, report.compressed.bytes)
+    assert (chosen.form, chosen.bytes) == (values, report.compressed.bytes)
 
 
 @pytest.mark.parametrize(
     ("share", "values", "advice"),
-    [(FOR_FLOAT16, "codebook", "float16 or float32"), (FOR_FLOAT32, "float16", "float32")],
+    [(FOR_FLOAT16, "codebook", "float16 or --values float32"), (FOR_FLOAT32, "float16", "float32")],
 )
 def test_values_that_the_user_has_chosen_stay_and_finer_ones_are_advised(
     share: float, values: str, advice: str
@@ -67,9 +67,9 @@ def test_values_that_the_user_has_chosen_stay_and_finer_ones_are_advised(
 
 def test_a_goal_that_the_default_values_meet_is_met_with_them(report: Report) -> None:
     assert report.search is not None
-    assert report.search.values == "codebook"
+    assert report.search.form == "codebook"
     assert "finer-values" not in [note.code for note in report.notes]
-    assert {point.values for point in report.search.points} == {None, "codebook"}
+    assert {point.form for point in report.search.points} == {None, "codebook"}
 
 
 def share_right(outputs: Any, labels: Any) -> float:
@@ -79,7 +79,7 @@ def share_right(outputs: Any, labels: Any) -> float:
 def test_finer_values_for_a_structure_and_a_metric_of_ones_own() -> None:
     report = compressed(FOR_FLOAT16, metric=share_right, max_macs=1e6)
     assert report.search is not None
-    assert (report.search.values, report.search.evidence.measure) == ("float16", "metric")
+    assert (report.search.form, report.search.evidence.measure) == ("float16", "metric")
 
 
 def test_a_run_that_goes_on_takes_no_candidate_for_one_of_other_values(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from netsurgeon.pipeline.inspect import Inspection, UnitInspection, inspect_mode
 from netsurgeon.pipeline.inspect_sensitivity import LayerSensitivity, SensitivityInspection
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files.fingerprint import ModelFacts
+from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.quantization import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.terminal.console import (
@@ -133,10 +135,38 @@ def test_notes_and_warnings_are_printed_as_they_are(report: Report) -> None:
     assert f"warning: {warning}\n" in text
 
 
+def test_a_report_says_what_runs_on_integers_and_that_the_bound_is_not_about_them(report: Report) -> None:
+    first = IntegerLayerFacts(
+        name=FIRST, operator="Gemm", bits=7, kernel="QGemm", error=0.01, floats_ms=0.2, integers_ms=0.1, reason=None
+    )
+    second = dataclasses.replace(first, name=SECOND, bits=None, kernel=None, error=None, reason="it is [bold]slow[/]")
+    facts = IntegerFacts(
+        layers=(first, second),
+        nodes=1,
+        values=3,
+        kernel_difference=0.01,
+        timed=Timed(dense=2.0, model=1.6, speedup=1.25),
+    )
+    text = printed(print_report, dataclasses.replace(report, integers=facts))
+    speed = "1.25 times as fast as the dense model (2 ms → 1.6 ms)"
+    assert f"1 of 2 layers run on integers (7-bit weights, 8-bit activations): {speed}\n" in text
+    assert f"{SECOND} stays on floats: it is [bold]slow[/]\n" in text
+    assert "integer kernels changed the outputs of the same file in float arithmetic by 1.00% of their size" in text
+    assert "The bound and the error beside it are those of pruning alone" in text
+    on_floats = printed(print_report, report)
+    assert "integers" not in on_floats
+    assert "pruning alone" not in on_floats
+
+
+def test_why_a_model_stays_on_floats_is_a_note_like_others(report: Report) -> None:
+    note = Message("the model stays on floats: integers make it 0.9 times as fast", "not-quantized")
+    assert f"note: {note}\n" in printed(print_report, dataclasses.replace(report, notes=(note,)))
+
+
 def test_a_report_without_trimming_or_held_out_inputs(report: Report) -> None:
     validation = dataclasses.replace(report.validation, held_out=False)
     text = printed(print_report, dataclasses.replace(report, trim=None, validation=validation, declined=()))
-    assert "measured on 40 calibration inputs: too few to hold any out" in text
+    assert "measured on 40 calibration inputs: none were held out" in text
     for title in ("units removed", "masked against", "left alone"):
         assert title not in text
 

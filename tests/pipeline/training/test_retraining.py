@@ -145,9 +145,9 @@ def test_two_processes_retrain_what_one_of_them_prunes(
     main.write_text(
         "import os\n"
         "from netsurgeon import cli\n"
-        "from netsurgeon.pipeline.training import retraining\n"
+        "from netsurgeon.pipeline.training import compressing, retraining\n"
         "if os.environ['RANK'] != '0':\n"
-        "    retraining.compress = retraining.save_model = None  # only the process that leads prunes and writes\n"
+        "    compressing.compress = retraining.save_model = None  # only the process that leads prunes and writes\n"
         "cli.main()\n"
     )
     arguments = ["retrain", DENSE, "--data", unlabelled, "--dense", DENSE, "-o", tmp_path / "two.onnx"]

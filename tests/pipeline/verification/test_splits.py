@@ -23,10 +23,12 @@ DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits" / "dig
 
 
 def divided(count: int, *, test: bool = True, **options: Any) -> Inputs:
-    """Images of which all numbers are the image's own."""
+    """Images of which all numbers are the image's own; the test images are the same, backwards."""
     images = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None, None], (count, 1, 8, 8))
     given = Options(**options)
-    return open_inputs(open_model(DIGITS, Runtime()), {"image": images}, {"image": images} if test else None, given)
+    return open_inputs(
+        open_model(DIGITS, Runtime()), {"image": images}, {"image": images[::-1]} if test else None, given
+    )
 
 
 def numbers(samples: Samples) -> set[int]:
@@ -41,6 +43,26 @@ def test_few_inputs_take_turns() -> None:
     assert numbers(first.corrected).isdisjoint(numbers(first.guide))
     assert found.guide is not None
     assert numbers(found.calibration) == numbers(found.guide) == set(range(100))
+
+
+@pytest.mark.parametrize(("shift", "held_out"), [(0.0, False), (1.0, True)])
+def test_test_inputs_that_are_the_calibration_inputs_under_another_name_are_not_held_out(
+    tmp_path: Path, shift: float, held_out: bool
+) -> None:
+    images = np.random.default_rng(0).standard_normal((80, 1, 8, 8)).astype(np.float32)
+    for name, numbers_of_file in (("data", images), ("test", images + np.float32(shift))):
+        np.savez(tmp_path / f"{name}.npz", image=numbers_of_file)
+    data, test = tmp_path / "data.npz", tmp_path / "test.npz"
+    for options in (Options(sparsity=0.5), Options(max_drop=0.1)):
+        inputs_of_options = open_inputs(open_model(DIGITS, Runtime()), data, test, options)
+        assert inputs_of_options.held_out == held_out
+        assert inputs_of_options.held.count == 80
+
+
+def test_a_measurement_on_the_calibration_inputs_is_warned_of() -> None:
+    report = compress(perceptron(), inputs(), test=inputs(), sparsity=0.8, **UNIFORM).report
+    assert not report.validation.held_out
+    assert "not-held-out" in [warning.code for warning in report.warnings]
 
 
 def test_what_is_held_out_guides_nothing() -> None:

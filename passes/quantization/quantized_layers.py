@@ -1,0 +1,186 @@
+"""What a model that came quantized is made of: its layers with integer weights, in whatever form they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import is_constant, label, optional_input, tensor
+from netsurgeon.passes.layers import LAYER_OPERATORS
+
+Array = npt.NDArray[np.generic]
+Whole = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """Form of an operator with integer weights, and which of its inputs hold them, their scale and their zero point."""
+
+    form: str
+    weight: int
+    scale: int | None
+    zero: int
+
+
+QDQ = "QDQ"
+_OPERATORS = {
+    ("", "QLinearConv"): _Inputs("QOperator", 3, 4, 5),
+    ("", "QLinearMatMul"): _Inputs("QOperator", 3, 4, 5),
+    ("com.microsoft", "QGemm"): _Inputs("QOperator", 3, 4, 5),
+    ("com.microsoft", "QAttention"): _Inputs("QOperator", 1, 4, 7),
+    ("", "ConvInteger"): _Inputs("dynamic", 1, None, 3),
+    ("", "MatMulInteger"): _Inputs("dynamic", 1, None, 3),
+    ("com.microsoft", "MatMulIntegerToFloat"): _Inputs("dynamic", 1, 3, 5),
+    ("com.microsoft", "DynamicQuantizeMatMul"): _Inputs("dynamic", 1, 2, 3),
+    ("com.microsoft", "MatMulNBits"): _Inputs("MatMulNBits", 1, 2, 3),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedLayer:
+    """A node whose weight is integers.
+
+    Attributes:
+        name: of the node.
+        operator: its type.
+        form: "QDQ" (DequantizeLinear in front of it), "QOperator", "dynamic" or "MatMulNBits".
+        bits: of an integer, as many as those that are there need.
+        scheme: how many scales there are, and whether zero is the middle.
+        weights: how many.
+        zeros: of them 0.
+    """
+
+    name: str
+    operator: str
+    form: str
+    bits: int
+    scheme: str
+    weights: int
+    zeros: int
+
+
+def find_quantized_layers(graph: ir.Graph) -> list[QuantizedLayer]:
+    """Every node of the graph whose weight is a constant of integers, in graph order."""
+    views = (_quantized(node) for node in graph)
+    return [view for view in views if view is not None]
+
+
+def summary(layers: Sequence[QuantizedLayer]) -> str:
+    """Of layers, in a few words: how many of each operator, and their forms."""
+    counts = Counter(layer.operator for layer in layers)
+    forms = dict.fromkeys(layer.form for layer in layers)
+    return f"{', '.join(f'{count} {operator}' for operator, count in counts.items())}; form: {' and '.join(forms)}"
+
+
+def _quantized(node: ir.Node) -> QuantizedLayer | None:
+    if (node.domain, node.op_type) in _OPERATORS:
+        inputs = _OPERATORS[node.domain, node.op_type]
+        weight = optional_input(node, inputs.weight)
+        if weight is None or not is_constant(weight):
+            return None
+        codes = tensor(weight).numpy()
+        scale = None if inputs.scale is None else _numbers(node, inputs.scale)
+        zero = _numbers(node, inputs.zero)
+        if inputs.form == "MatMulNBits":
+            return _of_blocks(node, codes, zero)
+        return _described(node, inputs.form, codes, tensor(weight).dtype, scale, zero, None)
+    if node.domain or node.op_type not in LAYER_OPERATORS:
+        return None
+    for index in (1,) if node.op_type == "Conv" else (1, 0):
+        value = optional_input(node, index)
+        maker = None if value is None else value.producer()
+        if maker is None or maker.op_type != "DequantizeLinear" or not is_constant(maker.inputs[0]):
+            continue
+        constant = maker.inputs[0]
+        assert constant is not None
+        scale, zero = _numbers(maker, 1), _numbers(maker, 2)
+        axis = maker.attributes.get_int("axis", 1)
+        blocked = maker.attributes.get_int("block_size", 0)
+        codes, dtype = tensor(constant).numpy(), tensor(constant).dtype
+        return _described(node, QDQ, codes, dtype, scale, zero, axis, blocked)
+    return None
+
+
+def _numbers(node: ir.Node, index: int) -> Array | None:
+    value = optional_input(node, index)
+    return tensor(value).numpy() if value is not None and is_constant(value) else None
+
+
+def _described(
+    node: ir.Node,
+    form: str,
+    codes: Array,
+    dtype: ir.DataType,
+    scale: Array | None,
+    zero: Array | None,
+    axis: int | None,
+    block: int = 0,
+) -> QuantizedLayer:
+    numbers = codes.astype(np.int64)
+    if zero is not None and not block:
+        numbers = numbers - _along(zero, codes, axis)
+    symmetric = zero is None or _is_middle(zero, dtype)
+    parameters = zero if scale is None else scale
+    parts = 1 if parameters is None else parameters.size
+    per = f"a scale for {block} weights" if block else ("per tensor" if parts == 1 else "per channel")
+    largest = int(np.abs(numbers).max(initial=0))
+    needed = math.ceil(math.log2(largest + 1)) + 1 if symmetric and largest else dtype.bitwidth
+    return QuantizedLayer(
+        name=label(node),
+        operator=node.op_type,
+        form=form,
+        bits=min(needed, dtype.bitwidth),
+        scheme=f"{per}, {'symmetric' if symmetric else 'asymmetric'}",
+        weights=codes.size,
+        zeros=int((numbers == 0).sum()),
+    )
+
+
+def _is_middle(zero: Array, dtype: ir.DataType) -> bool:
+    signed = dtype.name.startswith("INT")
+    return bool((zero.astype(np.int64) == (0 if signed else 1 << (dtype.bitwidth - 1))).all())
+
+
+def _along(zero: Array, codes: Array, axis: int | None) -> Whole:
+    """Zero points in a shape that spreads over the codes: along `axis`, or the first one that fits."""
+    if zero.size == 1:
+        return zero.astype(np.int64).reshape(())
+    fitting = [at for at, size in enumerate(codes.shape) if size == zero.size]
+    if axis is not None and codes.shape[axis % codes.ndim] == zero.size:
+        fitting = [axis % codes.ndim]
+    if not fitting:
+        return np.zeros((), np.int64)
+    return zero.astype(np.int64).reshape([-1 if at == fitting[0] else 1 for at in range(codes.ndim)])
+
+
+def _of_blocks(node: ir.Node, packed: Array, zero: Array | None) -> QuantizedLayer:
+    """Of MatMulNBits: codes of a few bits in bytes, (rows, blocks, bytes of a block), the lowest bits first."""
+    bits, block = node.attributes.get_int("bits", 4), node.attributes.get_int("block_size", 32)
+    columns, rows = node.attributes.get_int("K", 0), node.attributes.get_int("N", 0)
+    middle = 1 << (bits - 1)
+    whole: Whole = np.zeros(0, np.int64)
+    if 8 % bits == 0 and (zero is None or zero.dtype == np.uint8):
+        whole = _unpacked(packed, bits).reshape(rows, -1)[:, :columns]
+        blocks = -(-columns // block)
+        zeros = np.full((rows, blocks), middle) if zero is None else _unpacked(zero, bits).reshape(rows, -1)[:, :blocks]
+        whole = whole - np.repeat(zeros, block, axis=1)[:, :columns]
+    return QuantizedLayer(
+        name=label(node),
+        operator=node.op_type,
+        form="MatMulNBits",
+        bits=bits,
+        scheme=f"a scale for {block} weights, {'symmetric' if zero is None else 'asymmetric'}",
+        weights=rows * columns,
+        zeros=int((whole == 0).sum()),
+    )
+
+
+def _unpacked(packed: Array, bits: int) -> Whole:
+    shifts = np.arange(0, 8, bits)
+    return np.asarray((packed.astype(np.int64)[..., None] >> shifts) & ((1 << bits) - 1))

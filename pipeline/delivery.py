@@ -1,0 +1,114 @@
+"""What is delivered: the compressed model in the form that is written, or the one that came where nothing is gained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import onnx_ir as ir
+
+import netsurgeon
+from netsurgeon.pipeline.compression import (
+    AppliedPlan,
+    ChooseUnits,
+    PackWeightsOnDisk,
+    StepContext,
+    Steps,
+    apply_steps,
+)
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.model_files import LoadedModel, changed_interface, forget_inferred, model_size
+from netsurgeon.pipeline.report import StoredModel
+from netsurgeon.pipeline.run_identity import are_own
+from netsurgeon.pipeline.trimming import why_not
+
+REASONS_FOR_FLOATS = ("not-quantized", "integers-lose", "finer-values")
+"""Codes of notes that hold for the model as it came as well."""
+
+
+def deliver(
+    steps: Steps, context: StepContext, applied: AppliedPlan, source: LoadedModel
+) -> tuple[AppliedPlan, StoredModel]:
+    """What is delivered: where nothing went and no byte is saved, the model as it came, and it is said why.
+
+    Raises:
+        CheckFailedError: inputs or outputs of the compressed model are not those of the dense model any more.
+    """
+    options = context.options
+    if _trims_nothing(context, applied):
+        return _as_it_came(context, applied, source, why_not(context.plans[ChooseUnits.name], options))
+    stored = store(steps, context, applied.model, source)
+    if _keeps_everything(steps, applied):
+        growth = model_size(stored.model, None) - model_size(source.original, source.path)
+        if growth > 0:
+            reason = f"stored as {options.stored_values} they would make the file {growth:,} bytes larger"
+            return _as_it_came(context, applied, source, reason)
+    return applied, stored
+
+
+def is_as_it_came(applied: AppliedPlan) -> bool:
+    """Whether the model that came in is delivered."""
+    return "nothing-removed" in [warning.code for warning in applied.warnings]
+
+
+def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedModel) -> StoredModel:
+    """The model in the form that is written, with the entry that says how it was made.
+
+    Raises:
+        CheckFailedError: its inputs or outputs are not those of the dense model any more.
+    """
+    options = context.options
+    storing = dataclasses.replace(context, outcomes={}, records=[], notes=[], warnings=[], masked=None)
+    stored = apply_steps([step for step in steps if step.is_storage], model, storing)
+    entry = {
+        "version": netsurgeon.__version__,
+        "method": options.method,
+        **({"goals": str(options.goals)} if options.goals else {"sparsity": options.pruned_share}),
+    }
+    stored.metadata_props["netsurgeon"] = json.dumps(entry)
+    forget_inferred(stored, source.original)
+    problem = changed_interface(source.original, stored)
+    if problem:
+        raise CheckFailedError(f"{problem}: please report this")
+    return StoredModel(
+        model=stored,
+        packings=storing.outcomes.get(PackWeightsOnDisk.name, ()),
+        records=tuple(storing.records),
+        notes=tuple(storing.notes),
+    )
+
+
+def _trims_nothing(context: StepContext, applied: AppliedPlan) -> bool:
+    """Whether no unit went though nothing else was asked for."""
+    nothing_went = applied.units is not None and not applied.units.groups
+    is_planned = context.plans.get(ChooseUnits.name) is not None
+    return is_planned and nothing_went and context.options.only_trims_best_effort
+
+
+def _keeps_everything(steps: Steps, applied: AppliedPlan) -> bool:
+    """Whether all weights and units are there, as floats, and no step of the user's own has had its way."""
+    return (
+        applied.plan.keeps_all(applied.selection.sizes)
+        and (applied.units is None or not applied.units.groups)
+        and applied.integers is None
+        and are_own(steps)
+    )
+
+
+def _as_it_came(
+    context: StepContext, applied: AppliedPlan, source: LoadedModel, reason: str
+) -> tuple[AppliedPlan, StoredModel]:
+    """The model that came in, neither rounded nor packed."""
+    text = f"nothing was removed, the weights are left as they were: {reason}"
+    warning = Message(text, "nothing-removed", reason=reason)
+    applied = dataclasses.replace(
+        applied,
+        masked=context.dense,
+        model=context.dense.clone(),
+        notes=tuple(note for note in applied.notes if note.code in REASONS_FOR_FLOATS),
+        warnings=(*applied.warnings, warning),
+    )
+    model = source.original.clone()
+    forget_inferred(model, source.original)
+    return applied, StoredModel(model=model, packings=(), records=(), notes=())

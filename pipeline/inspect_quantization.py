@@ -1,0 +1,199 @@
+"""What integers would do to each layer: the range of its input, its error, its time, and what runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Unpack
+
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.quantization import Scale
+from netsurgeon.passes.rewriting import ConvolveShortcuts
+from netsurgeon.passes.solvers import FactorizationError
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.data import DataSource
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.inspect import made_up_samples
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model, verified
+from netsurgeon.pipeline.options import Options, OptionValues, Progress
+from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable, timing_feeds, value_dependence
+from netsurgeon.pipeline.quantization import (
+    Examination,
+    IntegerChoice,
+    IntegerModel,
+    examine_integers,
+    integers_of_bits,
+    time_integers,
+)
+from netsurgeon.pipeline.runtime import attribute_to_inputs
+from netsurgeon.pipeline.verification import open_by_options
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerQuantization:
+    """A layer, and what would become of it on integers.
+
+    Attributes:
+        name: of its node.
+        operator: its type.
+        low: least number that the integers of its input stand for; None without inputs, or where it cannot be had.
+        high: the largest one.
+        zero_point: the integer that stands for 0.
+        errors: what its output loses by its weight's integers, relative to its energy, at each number of bits.
+        floats_ms: milliseconds of its kernel on floats, with what is fused into it; None where ONNX Runtime shows none.
+        integers_ms: likewise on integers.
+        kernel: what ONNX Runtime runs its integers as; None where it cannot be put on them.
+        reason: why it would stay on floats; None where it would not.
+    """
+
+    name: str
+    operator: str
+    low: float | None
+    high: float | None
+    zero_point: int | None
+    errors: tuple[float, ...]
+    floats_ms: float | None
+    integers_ms: float | None
+    kernel: str | None
+    reason: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizationInspection:
+    """What integers would do to a model.
+
+    Attributes:
+        name: file name of the model; empty where it came from memory.
+        samples: inputs that ranges and errors were measured on; 0 where there are none.
+        bits: of weights, at which errors are told.
+        layers: in the order of the graph.
+        timed: the model on floats, and the fastest one found with layers on integers, in turn; None where not timed.
+        untimed: why nothing was timed; None where it was.
+        gains: whether `compress` would put any layer on integers: the faster model is worth it; None where not timed.
+        notes: what was done to the graph, or why nothing can be put on integers.
+    """
+
+    name: str
+    samples: int
+    bits: tuple[int, ...]
+    layers: tuple[LayerQuantization, ...]
+    timed: Timed | None
+    untimed: str | None
+    gains: bool | None
+    notes: tuple[Message, ...]
+
+
+def inspect_quantization(
+    model: ModelLike, data: DataSource | None = None, progress: Progress | None = None, **options: Unpack[OptionValues]
+) -> QuantizationInspection:
+    """Look at what integers would do to a model, without changing it.
+
+    Args:
+        model: the model.
+        data: calibration inputs; where there are none ranges and errors are left out, and times are of made-up inputs,
+            if they cannot depend on their values.
+        progress: called with stage, steps done and steps in all.
+        **options: fields of `Options`; those that say how data becomes inputs, `exclude`, `target`, `ranges`, and how
+            models are timed.
+
+    Raises:
+        InputError: the model or the data cannot be used, or another provider than the CPU is asked for.
+        CheckFailedError: the model cannot run on the inputs.
+    """
+    settings, advance = Options(**options), progress or _silent
+    if settings.provider != "cpu":
+        raise InputError(f"integers run on the CPU, not on {settings.provider!r}: leave the provider out")
+    runtime = settings.runtime()
+    source = open_model(model, runtime)
+    samples = (
+        made_up_samples(source, runtime) if data is None else open_by_options(source, data, settings, settings.limit)
+    )
+    attribution = contextlib.nullcontext() if data is None else attribute_to_inputs(source.original, runtime, samples)
+    with attribution:
+        source = verified(source, next(samples.batches()), runtime)
+        ConvolveShortcuts()(source.model)
+        calibration = Calibration(samples, runtime, settings.seed)
+        examined = examine_integers(source.model, settings, calibration)
+        untimed = _why_untimed(source) if data is None else None
+        if not examined.placement.layers:
+            untimed = "no layer can run on integers"
+        choice = None if untimed else _timed(source, settings, calibration, data is not None, advance)
+        bits = integers_of_bits(settings)
+        integers = [] if data is None else _on_integers(examined, settings, calibration, advance)
+    return QuantizationInspection(
+        name=source.path.name if source.path else "",
+        samples=0 if data is None else samples.count,
+        bits=tuple(bits),
+        layers=tuple(_entry(layer, examined, choice, integers) for layer in find_layers(examined.model.graph)[0]),
+        timed=choice.timed if choice else None,
+        untimed=untimed,
+        gains=choice.gains if choice else None,
+        notes=(*source.notes, *examined.notes),
+    )
+
+
+def _why_untimed(source: LoadedModel) -> str | None:
+    """Why times of made-up inputs would say nothing of real ones, if so."""
+    for spec in input_specs(source.original):
+        if spec.shape is None or None in spec.shape[1:]:
+            return f"the input {spec.name!r} leaves more than its batch open"
+    return value_dependence(source.original)
+
+
+def _timed(
+    source: LoadedModel, options: Options, calibration: Calibration, is_real: bool, progress: Progress
+) -> IntegerChoice:
+    """The choice that `compress` would make, by the times of the dense model with layers on integers."""
+    data = [next(calibration.samples.batches())] if is_real else None
+    batches = None if options.timed_batch is None else (options.timed_batch,)
+    fed, _ = timing_feeds(source.original, data, batches, {}, options.seed)
+    timer = StructureTimer(TimingTable(), source.model, fed[0].feed, options.runtime(timed=True), lambda table: None)
+    return time_integers(source.model, options, calibration, timer, progress)
+
+
+def _on_integers(
+    examined: Examination, options: Options, calibration: Calibration, progress: Progress
+) -> list[IntegerModel]:
+    """The model with all that can be on integers, once for each number of bits.
+
+    Raises:
+        CheckFailedError: a damped Hessian has no Cholesky factor.
+    """
+    if not examined.placement.layers:
+        return []
+    try:
+        return [
+            examined.on_integers(most, options, calibration, progress) for most in integers_of_bits(options).values()
+        ]
+    except FactorizationError as error:
+        raise CheckFailedError(str(error)) from error
+
+
+def _entry(
+    layer: Layer, examined: Examination, choice: IntegerChoice | None, integers: list[IntegerModel]
+) -> LayerQuantization:
+    times = choice.times.get(layer.name) if choice else None
+    reason = examined.reason(layer.name) or (choice.stay.get(layer.name) if choice else None)
+    scale = _input_scale(layer, examined, integers[0].scales) if integers else None
+    return LayerQuantization(
+        name=layer.name,
+        operator=layer.operator,
+        low=scale.low if scale else None,
+        high=scale.high if scale else None,
+        zero_point=scale.zero if scale else None,
+        errors=tuple(model.outcomes[layer.name].error for model in integers if layer.name in model.outcomes),
+        floats_ms=times.floats if times else None,
+        integers_ms=times.integers if times else None,
+        kernel=examined.kernels.get(layer.name),
+        reason=reason,
+    )
+
+
+def _input_scale(layer: Layer, examined: Examination, scales: Mapping[str, Scale]) -> Scale | None:
+    return scales.get(examined.value_of(layer)) if layer.name in examined.placement.layers else None
+
+
+def _silent(stage: str, done: int, count: int) -> None:
+    del stage, done, count

@@ -1,0 +1,93 @@
+"""What of a model can run on integers, and what ONNX Runtime makes of it; no choice by time, nothing delivered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.quantization import Placement, separated
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.quantization.choose import skeleton, that_fuse
+from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
+from netsurgeon.pipeline.quantization.kernels import integer_kernels
+from netsurgeon.pipeline.quantization.quantize import (
+    IN_A_BODY,
+    MOST_OF_4_BITS,
+    ROWS_SHARE,
+    bits_of,
+    excluded,
+    integer_form,
+)
+from netsurgeon.pipeline.quantization.targets import TARGETS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What could run on integers.
+
+    Attributes:
+        model: float model in the form that integers need; as it was where that cannot be had.
+        placement: with as much on integers as ONNX Runtime runs so.
+        kernels: what it runs the integers of each of these layers as.
+        notes: what was done to the graph, or why nothing can be put on integers.
+    """
+
+    model: ir.Model = dataclasses.field(repr=False)
+    placement: Placement
+    kernels: Mapping[str, str]
+    notes: tuple[Message, ...] = ()
+
+    def reason(self, layer: str) -> str | None:
+        """Why a layer cannot run on integers; None where it can."""
+        return None if layer in self.placement.layers else self.placement.floats.get(layer, IN_A_BODY)
+
+    def value_of(self, layer: Layer) -> str:
+        """The name of a layer's input where integers are made of it, by which `IntegerModel.scales` knows it."""
+        name = layer.input.name or ""
+        return separated(name) if name in self.placement.entering else name
+
+    def on_integers(self, most: int, options: Options, calibration: Calibration, progress: Progress) -> IntegerModel:
+        """The model with all of this on integers.
+
+        Args:
+            most: largest integer of a weight.
+            options: how ranges end.
+            calibration: inputs that ranges and corrections come from.
+            progress: called with stage, steps done and steps in all.
+
+        Raises:
+            FactorizationError: a damped Hessian has no Cholesky factor.
+        """
+        plan = IntegerPlan(
+            most=dict.fromkeys(self.placement.layers, most), ranges=options.ranges, stay=self.placement.floats
+        )
+        return make_integer_model(self.model, plan, calibration.subsample(ROWS_SHARE), progress)
+
+
+def examine_integers(model: ir.Model, options: Options, calibration: Calibration) -> Examination:
+    """Find what of a model can run on integers, and what ONNX Runtime makes of it.
+
+    Args:
+        model: float model in normal form; not changed.
+        options: which layers are excluded.
+        calibration: one batch of its inputs shows shapes.
+    """
+    clone, runtime = model.clone(), calibration.runtime
+    ready = integer_form(clone, next(iter(calibration.samples.batches())), runtime)
+    if isinstance(ready, Message):
+        stay = {layer.name: str(ready) for layer in find_layers(model.graph)[0]}
+        return Examination(model=model, placement=Placement.none(stay), kernels={}, notes=(ready,))
+    clone, notes = ready
+    placement, _ = that_fuse(clone, find_layers(clone.graph)[0], excluded(clone, options), runtime)
+    kernels = integer_kernels(skeleton(clone, placement), runtime) if placement.layers else {}
+    return Examination(model=clone, placement=placement, kernels=kernels, notes=tuple(notes))
+
+
+def integers_of_bits(options: Options) -> dict[int, int]:
+    """Bits of weights, fine and coarse, and the largest integer of each."""
+    return {bits_of(most): most for most in (TARGETS[options.target].most, MOST_OF_4_BITS)}

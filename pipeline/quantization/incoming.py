@@ -1,0 +1,53 @@
+"""What can be asked for of a model that came quantized."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from netsurgeon.passes.quantization import summary
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.model_files import IntegerWeights
+from netsurgeon.pipeline.options import Options
+
+
+def options_for_integers(integers: IntegerWeights, options: Options) -> Options:
+    """The options for a model that came with integers: no goal makes further ones of it.
+
+    Raises:
+        InputError: something is asked for that is not done to integers.
+    """
+    if not integers.layers:
+        return options
+    is_so = f"the model is quantized already ({summary(integers.layers)})"
+    if options.integer_mode is not None:
+        way_out = "--sparsity prunes its integers as they are, or give" if integers.grids else "give"
+        raise InputError(
+            f"{is_so}, and --quantize makes integers of floats: leave it out, or {way_out} the float model that it was "
+            "made from"
+        )
+    if integers.grids and options.trim is not None:
+        raise InputError(
+            f"{is_so}, and units of it are not trimmed: --sparsity prunes its integers as they are, or trim the float "
+            "model that it was made from, with --quantize int8 for integers"
+        )
+    if integers.grids and options.goals is not None and options.goals.is_structural:
+        raise InputError(
+            f"{is_so}, and units of it are not trimmed, which {options.goals} asks for: give the float model that it "
+            "was made from, with --quantize int8 for integers"
+        )
+    return dataclasses.replace(options, quantize="none")
+
+
+def integer_notes(integers: IntegerWeights) -> tuple[Message, ...]:
+    """What the report says of a model that came with integers."""
+    if not integers.layers:
+        return ()
+    pruned = [layer.name for layer in integers.layers if layer.name in integers.grids]
+    rest = len(integers.layers) - len(pruned)
+    parts = [
+        *([f"{len(pruned)} weights are pruned on them, with the scales and zero points they have"] if pruned else []),
+        *([f"{rest} weights are left as they are"] if rest else []),
+    ]
+    text = f"the model came with integers ({summary(integers.layers)}): {', '.join(parts)}"
+    return (Message(text, "came-quantized", pruned=pruned, left=rest),)

@@ -1,0 +1,40 @@
+"""Where a model on integers is to run, and what that place wants of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a place where models run wants.
+
+    Attributes:
+        most: largest integer of a weight of 8 bits.
+        symmetric: activations are signed and 0 stands for 0.
+        is_measured: ONNX Runtime's CPU provider on this machine tells what is faster there; otherwise all layers that
+            can go on integers, and nothing is said of time.
+        wants: a phrase for the docs.
+    """
+
+    most: int
+    symmetric: bool
+    is_measured: bool
+    wants: str
+
+
+TARGETS: Mapping[str, Target] = {
+    "cpu": Target(
+        most=63,
+        symmetric=False,
+        is_measured=True,
+        wants="weights of 7 bits: sums of two products never saturate on x86 processors without VNNI",
+    ),
+    "cpu-vnni": Target(most=127, symmetric=False, is_measured=True, wants="weights of 8 bits"),
+    "cuda": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),
+    "tensorrt": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),
+    "openvino": Target(most=127, symmetric=False, is_measured=False, wants="weights of 8 bits"),
+    "qnn": Target(most=127, symmetric=False, is_measured=False, wants="weights of 8 bits"),
+}
+"""By the name that users give; `pipeline.options.TARGETS` lists the same names."""

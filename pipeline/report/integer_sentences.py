@@ -1,0 +1,84 @@
+"""What runs on integers and what that brings, in sentences."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+
+from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.quantization import IntegerFacts
+
+BOUND_OF_PRUNING = (
+    "The bound and the error beside it are those of pruning alone: integers come after it, and what they change is "
+    "part of the relative error of the outputs"
+)
+MOST_NAMES = 4
+"""Layers that a sentence names; the page has all in a table."""
+
+
+def integer_summary(integers: IntegerFacts | None) -> tuple[str, ...]:
+    """What runs on integers, how fast that is, what stays on floats and why, and how exact the kernels are.
+
+    Args:
+        integers: facts of the delivered model; None where all of it stays on floats, which says nothing.
+    """
+    if integers is None:
+        return ()
+    count = f"{integers.on_integers} of {len(integers.layers)} layers run on integers"
+    bits = [layer.bits for layer in integers.layers if layer.bits is not None]
+    first = f"{count} ({weight_bits(bits)}, 8-bit activations)"
+    timed = integers.timed
+    first += f": {times_as_fast(timed)} as the dense model ({old_and_new(timed)})" if timed else ""
+    stay = ((layer.name, layer.reason) for layer in integers.layers if layer.reason is not None)
+    return (first, *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
+
+
+def form_name(form: str | None) -> str:
+    """How weights are kept, as people read it: which forms are integers, and which are floats."""
+    names = {"int8": "integers", "w4a8": "integers (4 bit)", "codebook": "floats (codebook)"}
+    return names.get(form, f"floats ({form})") if form else "not rounded"
+
+
+def weight_bits(bits: Sequence[int]) -> str:
+    """`7-bit weights`, or `4-bit weights, 7-bit ones in 3 layers`: the most frequent first."""
+    counts = collections.Counter(bits).most_common()
+    others = (f"{number}-bit ones in {count} layer{'s' if count > 1 else ''}" for number, count in counts[1:])
+    return ", ".join((*(f"{number}-bit weights" for number, _ in counts[:1]), *others))
+
+
+def times_as_fast(timed: Timed) -> str:
+    """How a model's speed compares, without the word that the other one follows."""
+    return f"{timed.speedup:.2f} times as fast"
+
+
+def old_and_new(timed: Timed) -> str:
+    """Milliseconds of the dense model and of the other one."""
+    return f"{timed.dense:.3g} ms → {timed.model:.3g} ms"
+
+
+def stay_summary(reasons: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Layers that stay on floats, a sentence for each reason; figures of single layers are left to the tables.
+
+    Args:
+        reasons: name and reason of each layer.
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, reason in reasons:
+        groups.setdefault(reason.partition(": ")[0], []).append((name, reason))
+    sentences = []
+    for short, layers in groups.items():
+        names = ", ".join(name for name, _ in layers[:MOST_NAMES])
+        more = f" and {len(layers) - MOST_NAMES} more" if len(layers) > MOST_NAMES else ""
+        whole = {reason for _, reason in layers}
+        reason = next(iter(whole)) if len(whole) == 1 else short
+        sentences.append(f"{names}{more} stay{'s' if len(layers) == 1 else ''} on floats: {reason}")
+    return tuple(sentences)
+
+
+def _kernel_sentence(difference: float) -> str:
+    if difference == 0.0:
+        return "ONNX Runtime's integer kernels gave the outputs of the same file in float arithmetic, to the last digit"
+    return (
+        "ONNX Runtime's integer kernels changed the outputs of the same file in float arithmetic by "
+        f"{difference:.2%} of their size, because they round at other places"
+    )

@@ -1,0 +1,105 @@
+"""Times decide what runs on integers: replayed ones, so that nothing is measured here."""
+
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+from quantized_models import RUNTIME, classifier, conv_net, kernels, node, normal, pictures
+
+from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.passes.quantization.placement import place
+from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
+from netsurgeon.pipeline.quantization.choose import IntegerChoice, choose_integer_layers, skeleton
+from netsurgeon.pipeline.quantization.kernels import unfused
+
+
+def timed(speedup: float) -> Timed:
+    return Timed(speedup, 1.0, speedup)
+
+
+def choice_of(
+    speedups: dict[str, float],
+    floats: dict[str, float] | None = None,
+    integers: dict[str, float] | None = None,
+    model: ir.Model | None = None,
+    stay: dict[str, str] | None = None,
+) -> IntegerChoice:
+    """The choice by these times: of models, by the layers that stay floats, and of kernels."""
+    model = model or conv_net()
+    models = {f"net int8 but {names or 'nothing'}": timed(speedup) for names, speedup in speedups.items()}
+    table = TimingTable("a machine", {}, models, {"net float32": floats or {}, "net int8": integers or {}})
+    timer = StructureTimer(table, model, {}, RUNTIME, lambda _: pytest.fail("nothing is to be measured"))
+    return choose_integer_layers(model, stay or {}, timer, "net", lambda *_: None)
+
+
+def test_all_layers_run_on_integers_where_none_is_faster_on_floats() -> None:
+    choice = choice_of({"": 2.0}, {"first": 1.0, "second": 1.0}, {"first": 0.5, "second": 0.4})
+    assert choice.stay == {}
+    assert choice.timed == timed(2.0)
+    assert (choice.times["second"].floats, choice.times["second"].integers) == (1.0, 0.4)
+    assert choice.times["head"].lost == 0.0, "ONNX Runtime shows no kernel of it"
+
+
+def test_a_layer_goes_back_where_the_model_becomes_faster() -> None:
+    floats, integers = {"first": 1.0, "second": 1.0}, {"first": 2.0, "second": 3.0}
+    choice = choice_of({"": 1.2, "second": 1.5, "first, second": 1.3}, floats, integers)
+    assert choice.stay == {"second": "it is faster on floats: 1 ms on floats, 3 ms on integers"}
+    assert choice.timed == timed(1.5)
+
+
+def test_layers_that_lose_most_are_tried_first_and_stay_back_together() -> None:
+    floats, integers = {"first": 1.0, "second": 1.0}, {"first": 3.0, "second": 2.0}
+    choice = choice_of({"": 1.2, "first": 1.5, "first, second": 1.8}, floats, integers)
+    assert set(choice.stay) == {"first", "second"}
+
+
+def test_a_gain_that_is_noise_is_none() -> None:
+    choice = choice_of({"": 1.5, "first": 1.51}, {"first": 1.0}, {"first": 2.0})
+    assert choice.stay == {}
+
+
+@pytest.mark.parametrize("speedup", [0.7, 1.02])
+def test_all_stays_on_floats_where_integers_do_not_gain(speedup: float) -> None:
+    choice = choice_of({"": speedup})
+    reason = f"integers make the model {speedup:.2f} times as fast on this machine, which is not worth it"
+    assert choice.stay == dict.fromkeys(("first", "second", "head"), reason)
+    assert choice.timed == timed(speedup)
+
+
+@pytest.mark.parametrize("speedup", [0.7, 2.0])
+def test_layers_that_never_can_are_among_those_that_stay(speedup: float) -> None:
+    model = classifier(node("Relu", ["c"], ["r"], "relu"), last="r", outputs=("y", "c"))
+    choice = choice_of({"": speedup}, model=model, stay={})
+    assert choice.stay["first"] == "its output is an output of the model"
+    assert ("head" in choice.stay) == (speedup < 1.0)
+
+
+def test_nothing_is_timed_where_nothing_can() -> None:
+    stay = dict.fromkeys(("first", "second", "head"), "excluded by the user")
+    choice = choice_of({}, stay=stay)
+    assert (choice.stay, choice.timed) == (stay, None)
+
+
+def test_kernels_are_known_by_the_names_that_onnx_runtime_gives_them() -> None:
+    floats = {"first_nchwc": 1.0, "act2": 2.0}
+    choice = choice_of({"": 2.0}, floats, {"first_nhwc_token_12": 0.5, "s": 0.7})
+    assert (choice.times["first"].floats, choice.times["first"].integers) == (1.0, 0.5)
+    assert (choice.times["second"].floats, choice.times["second"].integers) == (2.0, 0.7)
+
+
+def hard_tanh() -> ir.Model:
+    nodes = [node("Clip", ["c", "low", "high"], ["s"], "clip")]
+    return classifier(*nodes, last="s", low=normal(1)[0] * 0 - 1, high=normal(1)[0] * 0 + 1)
+
+
+@pytest.mark.parametrize("make", [conv_net, lambda: conv_net("Clip"), hard_tanh], ids=["relu", "relu6", "hard tanh"])
+def test_a_skeleton_runs_on_the_kernels_of_the_real_model(make: Any) -> None:
+    model = make()
+    before = ir.to_proto(model).SerializeToString()
+    layers = find_layers(model.graph)[0]
+    placement = place(model.graph, layers, {})
+    made = skeleton(model, placement)
+    assert unfused(made, placement.layers, RUNTIME) == {}
+    assert kernels(made).count("QLinearConv") == len(layers) - 1
+    RUNTIME.session(made).run({"x": pictures(2)})
+    assert ir.to_proto(model).SerializeToString() == before

@@ -1,0 +1,117 @@
+"""compress on integers from end to end: the file, the report, and what goes with it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from plain_models import DENSE, DIGITS, TEST
+from quantized_models import distance, kernels, run
+
+from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
+from netsurgeon.passes.quantization.integer_weights import find_integer_weights
+from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.profiling import timing_table
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Nothing is measured: every model on integers is twice as fast. The measurements asked for."""
+    asked: list[int] = []
+
+    def twice(models: Any, *_: Any) -> Any:
+        asked.append(len(models))
+        return None, [np.tile([2e-3, 1e-3], (2, 3, 1))]
+
+    monkeypatch.setattr(timing_table, "time_models", twice)
+    monkeypatch.setattr(timing_table, "node_times", lambda *_: [])
+    return asked
+
+
+def on_integers(output: Path, **options: Any) -> Compression:
+    with np.load(DIGITS / "calibration.npz") as archive:
+        images = archive["image"][:80]
+    return compress(DENSE, {"image": images}, output=output, **{"quantize": "int8", **options})
+
+
+def pictures() -> Any:
+    with np.load(TEST) as archive:
+        return archive["image"]
+
+
+@pytest.mark.parametrize("sparsity", [None])
+def test_digits_run_on_integers_from_a_smaller_file(sparsity: float | None, tmp_path: Path, times: list[int]) -> None:
+    result = on_integers(tmp_path / "small.onnx", report=tmp_path / "report.json", sparsity=sparsity)
+    facts = result.report.integers
+    assert facts is not None
+    assert facts.on_integers == len(facts.layers) > 3
+    assert {layer.kernel for layer in facts.layers} == {"QLinearConv", "QGemm"}
+    proto = onnx.load(tmp_path / "small.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    written, dense = ir.from_proto(proto), ir.load(DENSE)
+    assert [(v.name, str(v.type), str(v.shape)) for v in written.graph.outputs] == [
+        (v.name, str(v.type), str(v.shape)) for v in dense.graph.outputs
+    ]
+    assert distance(run(written, pictures()), run(dense, pictures())) < (0.03 if sparsity is None else 0.3)
+    assert kernels(written).count("QLinearConv") + kernels(written).count("QGemm") == facts.on_integers
+    assert (tmp_path / "small.onnx").stat().st_size < DENSE.stat().st_size / (3.0 if sparsity is None else 4.0)
+
+    plain = written.clone()
+    UnpackWeights()(plain)
+    assert packed_weights(plain) == []
+    assert bool(packed_weights(written)) or sparsity is None
+    np.testing.assert_array_equal(run(plain, pictures()), run(written, pictures()))
+    stored = find_integer_weights(plain.graph)
+    zeros = sum(int((weight.codes == 0).sum()) for weight in stored.values())
+    size = sum(weight.codes.size for weight in stored.values())
+    assert zeros / size > (sparsity or 0.0)
+    assert {layer.name: layer.kept for layer in result.report.layers} == {
+        name: int(np.count_nonzero(weight.codes)) for name, weight in stored.items()
+    }
+
+    document = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert document["integers"]["on_integers"] == facts.on_integers
+    if sparsity is None:
+        times.clear()
+        on_integers(tmp_path / "again.onnx", timings=tmp_path / "report.json")
+        assert times == [], "times are replayed"
+        assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "small.onnx").read_bytes()
+
+
+def test_pruned_weights_stay_zero(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"sparsity": 0.5, "values": "float32", "method": "magnitude", "uniform": True}
+    floats = on_integers(tmp_path / "floats.onnx", **options, quantize="none", pack=False)
+    integers = on_integers(tmp_path / "small.onnx", **options, pack=False)
+    assert floats.report.integers is None
+    for name, weight in find_integer_weights(integers.model.graph).items():
+        (layer,) = [part for part in floats.model.graph if part.name == name]
+        pruned = layer.inputs[1]
+        assert pruned is not None
+        assert not weight.codes[tensor(pruned).numpy() == 0.0].any()
+
+
+def test_none_leaves_floats_and_times_nothing(tmp_path: Path, times: list[int]) -> None:
+    result = on_integers(tmp_path / "small.onnx", quantize="none", sparsity=0.3, damping=0.01)
+    assert result.report.integers is None
+    assert times == []
+    assert find_integer_weights(result.model.graph) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quantize": "int4"}, "quantize is 'int4', expected one of int8, w4a8, none"),
+        ({"target": "tpu"}, "target is 'tpu', expected one of cpu, cpu-vnni"),
+        ({"ranges": "mean"}, "ranges is 'mean', expected one of error, percentile, min-max"),
+        ({"prefer": "looks"}, "prefer is 'looks', expected one of speed, size"),
+    ],
+)
+def test_other_values_are_refused_in_a_sentence(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        on_integers(tmp_path / "small.onnx", **options)
+    assert not (tmp_path / "small.onnx").exists()

@@ -1,0 +1,180 @@
+"""A model is put on integers, or stays as it was and says why."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from quantized_models import (
+    RUNTIME,
+    calibration_of,
+    classifier,
+    conv_net,
+    distance,
+    kernels,
+    network_of,
+    node,
+    normal,
+    on_integers,
+    pictures,
+    run,
+)
+
+from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.passes.quantization.placement import place
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
+from netsurgeon.pipeline.quantization.choose import skeleton
+from netsurgeon.pipeline.quantization.kernels import integer_kernels, unfused
+from netsurgeon.pipeline.quantization.quantize import (
+    Quantized,
+    _distance,
+    _kernel_difference,
+    quantize,
+    structure_name,
+)
+
+
+class SameTimes(StructureTimer):
+    """Every model is so many times as fast as the dense one."""
+
+    def __init__(self, speedup: float):
+        super().__init__(TimingTable(), conv_net(), {}, RUNTIME, lambda _: None)
+        self.speedup, self.names = speedup, list[str]()
+
+    def against(self, model: ir.Model) -> StructureTimer:
+        return self
+
+    def nodes_of(self, name: str, model: Callable[[], ir.Model]) -> dict[str, float]:
+        return {"second": 1.0 if name.endswith("float32") else 0.5}
+
+    def time(self, name: str, model: Callable[[], ir.Model]) -> Timed:
+        self.names.append(name)
+        return Timed(self.speedup, 1.0, self.speedup)
+
+
+def quantized(model: ir.Model, speedup: float = 2.0, x: Any = None, **options: Any) -> Quantized:
+    options = {"quantize": "int8", **options}
+    x = pictures() if x is None else x
+    return quantize(model, Options(**options), calibration_of(model, x), SameTimes(speedup), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "bits"),
+    [({}, 7), ({"target": "cpu-vnni"}, 8), ({"quantize": "w4a8"}, 4), ({"ranges": "min-max"}, 7)],
+)
+def test_what_gains_runs_on_integers_of_the_mode_s_bits(options: dict[str, Any], bits: int) -> None:
+    model = conv_net()
+    result = quantized(model, **options)
+    assert result.facts is not None
+    assert [layer.bits for layer in result.facts.layers] == [bits] * 3
+    assert [layer.kernel for layer in result.facts.layers] == ["QLinearConv", "QLinearConv", "QGemm"]
+    assert all(layer.reason is None and (layer.error or 0.0) > 0.0 for layer in result.facts.layers)
+    assert result.facts.on_integers == 3
+    assert (result.facts.nodes, result.facts.values) == (2, 5)
+    assert result.facts.timed == Timed(2.0, 1.0, 2.0)
+    assert (result.facts.layers[1].floats_ms, result.facts.layers[1].integers_ms) == (1.0, 0.5)
+    assert 0.0 < result.facts.kernel_difference < 0.01
+    assert result.notes == ()
+    assert distance(run(result.model, pictures()), run(model, pictures())) < 0.1
+
+
+def test_layers_that_are_excluded_stay_floats() -> None:
+    result = quantized(conv_net(), exclude=("sec*",))
+    assert result.facts is not None
+    assert [layer.reason for layer in result.facts.layers] == [None, "excluded by the user", None]
+    assert result.facts.layers[1].bits is result.facts.layers[1].kernel is None
+    assert {"Conv", "FusedConv"} & set(kernels(result.model))
+
+
+@pytest.mark.parametrize("opset", [11, 12])
+def test_an_older_operator_set_is_raised(opset: int) -> None:
+    model = conv_net()
+    model.graph.opset_imports[""] = opset
+    result = quantized(model)
+    assert result.facts is not None
+    assert result.model.graph.opset_imports[""] == 13
+    (note,) = result.notes
+    assert (note.code, note.data["before"], note.data["after"]) == ("opset-raised", opset, 13)
+    onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
+    assert kernels(result.model).count("QLinearConv") == 2
+
+
+@pytest.mark.parametrize("case", ["not worth it", "excluded", "no layer", "kernels differ", "never can", "old opset"])
+def test_a_model_that_stays_is_the_one_that_came_and_says_why(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, speedup = conv_net(), pictures(), 2.0
+    options: dict[str, Any] = {}
+    reason = "integers make the model 1.00 times as fast on this machine, which is not worth it"
+    if case in ("not worth it", "never can", "old opset"):
+        speedup = 1.0
+    if case == "excluded":
+        options, reason = {"exclude": ("*",)}, "excluded by the user"
+    if case == "no layer":
+        model, reason = network_of([node("Relu", ["x"], ["y"])], {}), "it has no layer that can"
+    if case == "never can":
+        model = classifier(node("Relu", ["c"], ["r"]), last="r", outputs=("y", "c"))
+        reason = "its output is an output of the model"
+    if case == "old opset":
+        model.graph.opset_imports[""] = 11
+    if case == "kernels differ":
+        monkeypatch.setitem(quantize.__globals__, "_kernel_difference", lambda *_: (0.3, 0.01))
+        reason = "integer kernels of this machine change the outputs by 0.3, allowed 0.01"
+    before = ir.to_proto(model).SerializeToString()
+    result = quantized(model, speedup, x, **options)
+    assert result.facts is None
+    assert ir.to_proto(result.model).SerializeToString() == before
+    (note,) = result.notes
+    assert note.code == "not-quantized"
+    assert str(note) == f"the model stays on floats: {reason}"
+
+
+def test_products_with_an_added_bias_run_as_gemms_on_integers() -> None:
+    nodes = [
+        node("MatMul", ["x", "v"], ["h"], "one"),
+        node("Add", ["h", "b"], ["k"], "adds"),
+        node("Relu", ["k"], ["r"], "relu"),
+        node("MatMul", ["r", "w"], ["y"], "two"),
+    ]
+    model = network_of(nodes, {"v": normal(12, 16), "b": normal(16), "w": normal(16, 5)}, ("N", 12))
+    result = quantized(model, x=normal(60, 12))
+    assert result.facts is not None
+    assert [(layer.name, layer.kernel) for layer in result.facts.layers] == [("one", "QGemm"), ("two", "QGemm")]
+    assert [part.op_type for part in model.graph] == ["MatMul", "Add", "Relu", "MatMul"], "the model that came stays"
+
+
+def test_saturating_kernels_would_be_noticed() -> None:
+    """What the kernels give is compared with the model in float arithmetic: here another model's outputs."""
+    model = conv_net()
+    feed = {"x": pictures()}
+    integers = on_integers(model, pictures()).model
+    difference, allowed = _kernel_difference(model, integers, feed, RUNTIME)
+    assert 0.0 < difference < allowed
+    coarse = dataclasses.replace(RUNTIME, integer_kernels=False).session(integers).run(feed)["y"]
+    assert _distance(coarse * 1.01, coarse, coarse) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_layers_whose_integers_are_made_floats_while_the_model_runs_are_named() -> None:
+    model = conv_net()
+    placement = place(model.graph, find_layers(model.graph)[0], {})
+    made = skeleton(model, placement)
+    (convolution,) = [part for part in made.graph if part.name == "second"]
+    tanh = ir.node("Tanh", [convolution.outputs[0]], name="tanh")
+    made.graph.insert_after(convolution, tanh)
+    for use in list(convolution.outputs[0].uses()):
+        if use.node is not tanh:
+            use.node.replace_input_with(use.idx, tanh.outputs[0])
+    assert unfused(made, placement.layers, RUNTIME) == {
+        "second": "ONNX Runtime makes floats of its integers while the model runs"
+    }
+    assert integer_kernels(made, RUNTIME)["first"] == "QLinearConv"
+
+
+def test_a_structure_s_name_tells_shapes_and_nodes_apart_but_not_values() -> None:
+    other_values = conv_net(second_w=normal(16, 16, 3, 3, seed=9))
+    other_shape = conv_net(second_w=normal(16, 16, 5, 5))
+    assert structure_name(conv_net()) == structure_name(other_values)
+    assert len({structure_name(conv_net()), structure_name(other_shape), structure_name(conv_net("LeakyRelu"))}) == 3
+    assert np.all([len(structure_name(model)) == 12 for model in (other_values, other_shape)])

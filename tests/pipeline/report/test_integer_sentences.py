@@ -1,0 +1,68 @@
+"""What runs on integers, in sentences: how many layers, on which bits, how fast, and why others stay on floats."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.quantization import IntegerFacts, IntegerLayerFacts
+from netsurgeon.pipeline.report.integer_sentences import form_name, integer_summary, stay_summary, weight_bits
+
+LAYER = IntegerLayerFacts(
+    name="conv", operator="Conv", bits=7, kernel="QLinearConv", error=0.001, floats_ms=0.2, integers_ms=0.1, reason=None
+)
+STAYING: dict[str, Any] = {"bits": None, "kernel": None, "error": None}
+FLOAT = dataclasses.replace(LAYER, name="first", **STAYING, reason="its output is an output of the model")
+FACTS = IntegerFacts(layers=(FLOAT, *[LAYER] * 25), nodes=4, values=30, kernel_difference=0.00123)
+
+
+def test_the_first_sentence_tells_layers_bits_and_speed() -> None:
+    facts = dataclasses.replace(FACTS, timed=Timed(dense=3.664, model=1.449, speedup=2.543))
+    first, stays, kernels = integer_summary(facts)
+    assert first == (
+        "25 of 26 layers run on integers (7-bit weights, 8-bit activations): 2.54 times as fast as the dense model "
+        "(3.66 ms → 1.45 ms)"
+    )
+    assert stays == "first stays on floats: its output is an output of the model"
+    assert "by 0.12% of their size" in kernels
+
+
+def test_nothing_is_said_of_speed_that_was_not_timed_nor_of_a_model_on_floats() -> None:
+    assert integer_summary(FACTS)[0] == "25 of 26 layers run on integers (7-bit weights, 8-bit activations)"
+    assert integer_summary(None) == ()
+
+
+def test_kernels_that_change_nothing_are_said_to() -> None:
+    assert integer_summary(dataclasses.replace(FACTS, kernel_difference=0.0))[-1].endswith("to the last digit")
+
+
+@pytest.mark.parametrize(
+    ("bits", "sentence"),
+    [
+        ([8, 8], "8-bit weights"),
+        ([7, 4, 4, 4], "4-bit weights, 7-bit ones in 1 layer"),
+        ([7, 4, 4, 7, 4], "4-bit weights, 7-bit ones in 2 layers"),
+    ],
+)
+def test_mixed_bits_are_told_the_most_frequent_first(bits: list[int], sentence: str) -> None:
+    assert weight_bits(bits) == sentence
+
+
+def test_layers_with_one_reason_share_a_sentence() -> None:
+    slower = [(f"conv {at}", f"it is faster on floats: 0.{at} ms on floats, 0.9 ms on integers") for at in range(1, 7)]
+    assert stay_summary([*slower, ("last", "its input is transposed"), ("end", "its input is transposed")]) == (
+        "conv 1, conv 2, conv 3, conv 4 and 2 more stay on floats: it is faster on floats",
+        "last, end stay on floats: its input is transposed",
+    )
+    assert stay_summary(slower[:1]) == (f"conv 1 stays on floats: {slower[0][1]}",)
+    assert stay_summary([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("int8", "integers"), ("w4a8", "integers (4 bit)"), ("codebook", "floats (codebook)"),
+     ("float16", "floats (float16)"), (None, "not rounded")],
+)  # fmt: skip
+def test_a_form_says_whether_weights_are_integers(form: str | None, name: str) -> None:
+    assert form_name(form) == name

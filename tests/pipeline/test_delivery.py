@@ -1,0 +1,121 @@
+"""A run that removes nothing and would save no byte delivers the model that came in, and says so."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+from perceptron_models import UNIFORM, Array, built, inputs, perceptron, random
+
+from netsurgeon.passes.graph import tensor
+from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.compression import STEPS, StepContext, StepDefaults, StepResult
+
+WIDTH = 4
+
+
+def small() -> onnx.ModelProto:
+    """Two weights of 16 numbers, which nodes that unpack them outweigh."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1"], ["h"], "first"),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+        helper.make_node("Gemm", ["r", "w2"], ["y"], "second"),
+    ]
+    return built(nodes, {"w1": random(32, WIDTH), "w2": random(WIDTH, 10)})
+
+
+def half_precision() -> onnx.ModelProto:
+    """Weights that are stored as float16 already."""
+    nodes = [
+        helper.make_node("Cast", ["w16"], ["w"], "cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node("Gemm", ["x", "w"], ["y"], "only"),
+    ]
+    return built(nodes, {"w16": random(32, 10).astype(np.float16)})
+
+
+def unnamed(count: int) -> onnx.ModelProto:
+    """Layers with so many nodes between them, none of which has a name."""
+    nodes = [helper.make_node("MatMul", ["x", "w1"], ["h0"])]
+    nodes += [helper.make_node("Neg" if at % 2 else "Abs", [f"h{at}"], [f"h{at + 1}"]) for at in range(count)]
+    nodes.append(helper.make_node("MatMul", [f"h{count}", "w2"], ["y"]))
+    return built(nodes, {"w1": random(32, 16), "w2": random(16, 10)})
+
+
+def codes(result: Compression) -> list[str]:
+    return [warning.code for warning in result.report.warnings]
+
+
+def weights(model: onnx.ModelProto | ir.Model) -> dict[str, Array]:
+    proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+
+
+@pytest.mark.parametrize(("dense", "options"), [
+    (small(), {}),
+    (small(), {"values": "codebook"}),
+    (half_precision(), {"values": "float32", "pack": False}),
+])  # fmt: skip
+def test_where_nothing_goes_and_the_file_would_grow_the_model_is_delivered_as_it_came(
+    tmp_path: Path, dense: onnx.ModelProto, options: dict[str, Any]
+) -> None:
+    source, output = tmp_path / "dense.onnx", tmp_path / "small.onnx"
+    onnx.save(dense, source)
+    result = compress(source, inputs(), sparsity=0.0, output=output, **UNIFORM, **options)
+    assert "nothing-removed" in codes(result)
+    assert "file-grew" not in codes(result)
+    delivered, came = weights(onnx.load(output)), weights(dense)
+    assert delivered.keys() == came.keys()
+    for name, weight in came.items():
+        np.testing.assert_array_equal(delivered[name], weight)
+    assert result.report.compressed.bytes <= source.stat().st_size
+    assert all(output.relative_error == 0.0 for output in result.report.validation.outputs)
+
+
+@pytest.mark.parametrize("model", [small(), unnamed(300)])
+def test_where_weights_go_the_compressed_model_is_delivered(model: onnx.ModelProto) -> None:
+    result = compress(model, inputs(), sparsity=0.5, **UNIFORM)
+    assert "nothing-removed" not in codes(result)
+    assert result.report.sparsity == pytest.approx(0.5, abs=0.02)
+
+
+def test_packing_alone_is_delivered_where_it_saves_bytes() -> None:
+    result = compress(perceptron(), inputs(), sparsity=0.0, **UNIFORM)
+    assert "nothing-removed" not in codes(result)
+    assert result.report.compressed.bytes < result.report.dense.bytes
+
+
+def test_nodes_without_a_name_are_given_none_so_that_models_of_many_do_not_grow() -> None:
+    model = unnamed(1200)
+    result = compress(model, inputs(), sparsity=0.5, **UNIFORM)
+    assert "file-grew" not in codes(result)
+    assert result.report.compressed.bytes < len(model.SerializeToString())
+    named = {node.name for node in result.model.graph if node.name}
+    assert named == {name for name in named if name.endswith("unpack")}
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Of a step that has none."""
+
+
+class DoubleTheLastWeight(StepDefaults):
+    """A step of the user's own."""
+
+    name, stage, options_type = "double", "doubling a weight", NoOptions
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult:
+        """In place."""
+        del context
+        weight = model.graph.initializers["w2"]
+        weight.const_value = ir.tensor(2.0 * tensor(weight).numpy(), name="w2")
+        return StepResult(model=model)
+
+
+def test_what_a_step_of_the_users_own_did_is_not_undone() -> None:
+    result = compress(small(), inputs(), sparsity=0.0, steps=(*STEPS, DoubleTheLastWeight()), **UNIFORM)
+    assert "nothing-removed" not in codes(result)
+    assert result.report.validation.outputs[0].relative_error > 0.5

@@ -1,0 +1,59 @@
+"""A small network and what `compress --quantize` makes of it, but for the choice of layers by time."""
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.data import InputSpec, open_samples
+from netsurgeon.pipeline.quantization import IntegerPlan, make_integer_model
+from netsurgeon.pipeline.runtime import Runtime
+
+Floats = npt.NDArray[np.float32]
+SHAPE = (3, 6, 6)
+CEILING = 2.0
+"""At which the first layer is clipped."""
+TEXT = """<ir_version: 8, opset_import: ["" : 17]> net (float[N,3,6,6] x) => (float[N,4] y) {
+    a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, first, first_bias)
+    b = Clip (a, low, high)
+    c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (b, second, second_bias)
+    d = Relu (c)
+    e = GlobalAveragePool (d)
+    f = Flatten (e)
+    g = Gemm <transB = 1> (f, third, third_bias)
+    h = Relu (g)
+    y = Gemm <transB = 1> (h, last, last_bias)
+}"""
+
+
+def pictures(count: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal((count, *SHAPE), dtype=np.float32)
+
+
+def float_net(zeros: float = 0.0) -> ir.Model:
+    """The network, with a share of the weights of each layer at zero."""
+    rng, model = np.random.default_rng(1), ir.from_onnx_text(TEXT)
+    shapes = {"first": (8, 3, 3, 3), "second": (8, 8, 3, 3), "third": (8, 8), "last": (4, 8)}
+    arrays = {"low": np.float32(0.0), "high": np.float32(CEILING)}
+    for name, shape in shapes.items():
+        spread = (2.0 / np.prod(shape[1:])) ** 0.5
+        weight = (rng.standard_normal(shape) * spread).astype(np.float32)
+        arrays[name] = weight * (rng.random(shape) >= zeros).astype(np.float32)
+        arrays[f"{name}_bias"] = (0.3 * rng.random(shape[0])).astype(np.float32)
+    operators = [node.op_type for node in model.graph]
+    for number, (node, operator) in enumerate(zip(model.graph, operators, strict=True)):
+        node.name = f"{operator}_{number}"
+        for value in node.inputs:
+            if value is not None and value.name in arrays and value.const_value is None:
+                value.const_value = ir.tensor(arrays[value.name], name=value.name)
+                model.graph.register_initializer(value)
+    return model
+
+
+def integer_net(model: ir.Model, most: int = 7) -> ir.Model:
+    """The same on integers, all its layers, corrected on a few pictures."""
+    spec = InputSpec("x", np.dtype(np.float32), (None, *SHAPE))
+    calibration = Calibration(open_samples({"x": pictures(64)}, (spec,), batch_size=32), Runtime())
+    plan = IntegerPlan(most={layer.name: most for layer in find_layers(model.graph)[0]})
+    return make_integer_model(model, plan, calibration, lambda stage, done, count: None).model
