@@ -96,7 +96,7 @@ def _factors(pair: ChannelPair, reach: Array) -> Array:
     return np.asarray(np.where(clipped, 1.0, factors))
 
 
-def balanced_factors(reach: Array, largest: Array, balance: float) -> Array:
+def balanced_factors(reach: npt.NDArray[np.floating], largest: Array, balance: float) -> Array:
     """What channels are divided by, (channels,); powers of two, which change no digit of a weight.
 
     Args:

@@ -69,7 +69,7 @@ class ScaleNorms(ir.passes.InPlacePass):
         reach: largest size of each channel of the norms' outputs, (channels,), by name of value.
     """
 
-    reach: Mapping[str, Array] = dataclasses.field(repr=False)
+    reach: Mapping[str, npt.NDArray[np.floating]] = dataclasses.field(repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rescale in place; factors are powers of two, and the model computes the same to the last bit but overflow."""

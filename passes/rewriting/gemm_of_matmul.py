@@ -79,7 +79,9 @@ def _shape_again(graph: ir.Graph, gemm: ir.Node, extents: tuple[int, ...]) -> No
     """Give a Gemm's readers, and the caller, its output in the shape that the MatMul's had; it keeps its name."""
     rows, name = gemm.outputs[0], gemm.outputs[0].name or ""
     rows.name, rows.shape = unused_name(graph, f"{name}_rows"), None
-    shaped = ir.Value(name=name, type=rows.type, shape=ir.Shape(extents))
+    # a shape without a type cannot be written
+    kind = rows.type or ir.TensorType(tensor(present(gemm.inputs[1])).dtype)
+    shaped = ir.Value(name=name, type=kind, shape=ir.Shape(extents))
     ir.convenience.replace_all_uses_with(rows, shaped, replace_graph_outputs=True)
     node = ir.node("Reshape", [rows], outputs=[shaped], name=unused_name(graph, f"{label(gemm)}_shape"))
     graph.insert_after(gemm, node)

@@ -168,6 +168,8 @@ def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Mode
 
 def _fixed(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Extents of the values of which all are known whatever the inputs are, and are those that a run has shown."""
+    if all(node.op_type != "MatMul" for node in model.graph):
+        return {}
     inferred = infer_shapes(model.clone())
     values = (*inferred.graph.inputs, *(value for node in inferred.graph for value in node.outputs))
     known = {value.name or "": tuple(value.shape) for value in values if value.shape is not None}
