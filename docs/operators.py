@@ -45,7 +45,7 @@ def operator_page() -> str:
     names = sorted(set().union(*columns), key=lambda name: ("." in name, name))
     rows = [[name, *("yes" if name in column else "" for column in columns)] for name in names]
     for row in rows:
-        row[QUANTIZE] = ROLES.get(roles.get(row[0]), "")
+        row[QUANTIZE] = ROLES.get(roles.get(row[0]) or "", "")
     return INTRODUCTION + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

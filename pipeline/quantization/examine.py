@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import cast
 
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import Layer, find_layers
-from netsurgeon.passes.quantization import Placement, separated
+from netsurgeon.passes.quantization import Placement, RangeMethod, separated
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, Progress
@@ -64,7 +65,9 @@ class Examination:
             FactorizationError: a damped Hessian has no Cholesky factor.
         """
         plan = IntegerPlan(
-            most=dict.fromkeys(self.placement.layers, most), ranges=options.ranges, stay=self.placement.floats
+            most=dict.fromkeys(self.placement.layers, most),
+            ranges=cast(RangeMethod, options.ranges),
+            stay=self.placement.floats,
         )
         return make_integer_model(self.model, plan, calibration.subsample(ROWS_SHARE), progress)
 

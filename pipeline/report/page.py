@@ -106,7 +106,7 @@ def _flag(name: str, value: Any) -> list[str]:
 def _timed_in_words(report: Report) -> str | None:
     """How fast integers have made the model, where that was timed."""
     timed = report.integers.timed if report.integers else None
-    return timed and f"{times_as_fast(timed)} as the dense model ({old_and_new(timed)}), both in turn"
+    return f"{times_as_fast(timed)} as the dense model ({old_and_new(timed)}), both in turn" if timed else None
 
 
 def _operators(report: Report) -> dict[str, tuple[tuple[float, int], ...]]:

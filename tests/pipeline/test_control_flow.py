@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from control_flow_models import Array, choosing, inputs, looping
 
 import netsurgeon
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.rewriting import normal_form
 from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.tests.support.control_flow_models import Array, choosing, inputs, looping
 
 FAST: dict[str, Any] = {"method": "obs", "damping": 0.01, "sparsity": 0.5, "uniform": True}
 

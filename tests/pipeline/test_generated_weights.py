@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from perceptron_models import ROOT, Array, built, random
 
 import netsurgeon
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.tests.support.perceptron_models import ROOT, Array, built, random
 
 REASON = "its weight is made by ConstantOfShape, of values that are alike: stored it would make the file larger"
 ZOO = ROOT.parent / "shared" / "zoo"

@@ -29,7 +29,7 @@ def choice_of(
     models = {f"net int8 but {names or 'nothing'}": timed(speedup) for names, speedup in speedups.items()}
     table = TimingTable("a machine", {}, models, {"net float32": floats or {}, "net int8": integers or {}})
     timer = StructureTimer(table, model, {}, RUNTIME, lambda _: pytest.fail("nothing is to be measured"))
-    return choose_integer_layers(model, stay or {}, timer, "net", lambda *_: None)
+    return choose_integer_layers(model, stay or {}, timer, "net", runtime=RUNTIME, progress=lambda *_: None)
 
 
 def test_all_layers_run_on_integers_where_none_is_faster_on_floats() -> None:
