@@ -12,7 +12,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from netsurgeon.passes.packing.encodings import Encoding
-from netsurgeon.passes.packing.pack_weights import Packing, PackWeights
+from netsurgeon.passes.packing.pack_weights import PackWeights
+from netsurgeon.passes.packing.shared_streams import Packing
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights
 
 Array = NDArray[Any]

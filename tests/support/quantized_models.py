@@ -32,7 +32,7 @@ def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> Array:
 
 def network_of(
     nodes: Sequence[onnx.NodeProto],
-    weights: Mapping[str, Array],
+    weights: Mapping[str, Any],
     entry: Sequence[int | str] = ("N", 3, 8, 8),
     outputs: Sequence[str] = ("y",),
     opset: int = 17,
@@ -52,7 +52,7 @@ def network_of(
 
 
 def classifier(
-    *between: onnx.NodeProto, last: str, channels: int = 16, outputs: Sequence[str] = ("y",), **weights: Array
+    *between: onnx.NodeProto, last: str, channels: int = 16, outputs: Sequence[str] = ("y",), **weights: Any
 ) -> ir.Model:
     """Conv `first` (3 to 16 channels, its output is c), `between` to the value `last`, pooling, and Gemm `head`."""
     nodes = [
@@ -71,7 +71,7 @@ def classifier(
     return network_of(nodes, own | weights, outputs=outputs)
 
 
-def conv_net(activation: str = "Relu", **weights: Array) -> ir.Model:
+def conv_net(activation: str = "Relu", **weights: Any) -> ir.Model:
     """first → activation → second (16 to 16) → activation → pooling → head."""
     ends = ["zero", "six"] if activation == "Clip" else []
     nodes = [
@@ -79,8 +79,8 @@ def conv_net(activation: str = "Relu", **weights: Array) -> ir.Model:
         node("Conv", ["r", "second_w", "second_b"], ["d"], "second", **PADDED),
         node(activation, ["d", *ends], ["s"], "act2"),
     ]
-    own = {"second_w": normal(16, 16, 3, 3, scale=0.1), "second_b": normal(16, seed=2)}
-    limits = {"zero": np.float32(0.0), "six": np.float32(6.0)} if ends else {}
+    own: dict[str, Any] = {"second_w": normal(16, 16, 3, 3, scale=0.1), "second_b": normal(16, seed=2)}
+    limits: dict[str, Any] = {"zero": np.float32(0.0), "six": np.float32(6.0)} if ends else {}
     return classifier(*nodes, last="s", **(own | limits | weights))
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
+from control_flow_models import HIDDEN, Array, choosing, inputs, looping, weight
 
 from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Layer
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.rewriting import normal_form
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.tests.support.control_flow_models import HIDDEN, Array, choosing, inputs, looping, weight
 
 
 def layers_in_bodies(model: ir.Model) -> dict[str, Layer]:

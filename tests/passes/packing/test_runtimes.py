@@ -9,7 +9,8 @@ from packed_models import model_of, packed_before, sparse
 
 from netsurgeon.passes.packing import pack_weights
 from netsurgeon.passes.packing.encodings import Encoding, Layout
-from netsurgeon.passes.packing.pack_weights import Packing, PackWeights
+from netsurgeon.passes.packing.pack_weights import PackWeights
+from netsurgeon.passes.packing.shared_streams import Packing
 
 Array = NDArray[np.floating]
 

@@ -23,7 +23,7 @@ def pair(
     ends: tuple[float, ...] = (),
 ) -> ir.Model:
     """Two convolutions whose channels between differ in size a thousand times."""
-    limits = {f"end{at}": np.float32(end) for at, end in enumerate(ends)}
+    limits: dict[str, Any] = {f"end{at}": np.float32(end) for at, end in enumerate(ends)}
     nodes = [
         node("Conv", ["x", "v", "b"], ["c"], "one", **(first or PADDED)),
         *([node(between, ["c", *limits], ["r"], "act")] if between else []),
@@ -78,7 +78,7 @@ def reach_of(model: ir.Model, value: str, x: Array) -> Array:
         pair(second={"group": 2}, shapes=((8, 3, 3, 3), (6, 4, 1, 1))),
         pair(second={"strides": [2, 2]}),
         dense_pair(),
-        dense_pair(bias=np.float32(0.7)),
+        dense_pair(bias=np.asarray(0.7, np.float32)),
         dense_pair(beta=2.0),
     ],
     ids=["relu", "nothing between", "clip far away", "depthwise", "groups", "strides", "gemm", "one bias", "beta"],
@@ -145,7 +145,7 @@ def test_what_lies_between_must_let_scale_through(case: str) -> None:
         nodes += [node("Conv", ["r", "v" if case == "shared" else "w"], ["y" if case != "read twice" else "t"], "two")]
     if case == "read twice":
         nodes += [node("Add", ["t", "r"], ["y"])]
-    weights: dict[str, Array] = {"v": normal(3, 3, 1, 1), "w": normal(3, 3, 1, 1), "b": normal(3), "u": normal(192, 4)}
+    weights: dict[str, Any] = {"v": normal(3, 3, 1, 1), "w": normal(3, 3, 1, 1), "b": normal(3), "u": normal(192, 4)}
     weights |= {"low": np.float32(-1.0), "high": np.float32(1.0)} if ends else {}
     used = {name for part in nodes for name in part.input}
     model = network_of(

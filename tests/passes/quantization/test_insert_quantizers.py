@@ -48,7 +48,7 @@ def perceptron(bias: bool = True) -> ir.Model:
         node("Relu", ["h"], ["r"], "relu"),
         node("Gemm", ["r", "w"], ["y"], "two"),
     ]
-    weights = {"v": normal(16, 12), "w": normal(16, 5)} | ({"b": normal(16)} if bias else {})
+    weights: dict[str, Any] = {"v": normal(16, 12), "w": normal(16, 5)} | ({"b": normal(16)} if bias else {})
     return network_of(nodes, weights, ("N", 12))
 
 
@@ -69,7 +69,7 @@ def two_clips_net() -> ir.Model:
         node("Relu", ["a"], ["p"], "relu"),
         node("Concat", ["r", "p"], ["both"], "join", axis=1),
     ]
-    limits = {"zero": np.float32(0.0), "six": np.float32(6.0)}
+    limits: dict[str, Any] = {"zero": np.float32(0.0), "six": np.float32(6.0)}
     return classifier(*nodes, last="both", channels=32, a_w=normal(16, 16, 1, 1, scale=3.0), **limits)
 
 
@@ -112,7 +112,7 @@ def test_onnx_runtime_runs_every_layer_on_integers_as_the_model_says(name: str) 
 
 def test_weights_are_integers_along_their_rows_and_only_gemms_have_integer_biases() -> None:
     integers = on_integers(conv_net(), pictures()).model
-    makers = {part.name: [value and value.producer() for value in part.inputs] for part in integers.graph}
+    makers = {part.name: [value.producer() if value else None for value in part.inputs] for part in integers.graph}
     for name, axis in (("first", 0), ("second", 0), ("head", 1)):
         stored = makers[name][1]
         assert stored is not None
@@ -234,7 +234,7 @@ def test_an_output_in_the_middle_keeps_its_name_and_is_what_integers_say() -> No
         node("Add", ["a", "r"], ["s"], "add"),
         node("Conv", ["s", "b_w"], ["b"], "b"),
     ]
-    weights = {"a_w": normal(16, 16, 1, 1), "b_w": normal(16, 16, 1, 1)}
+    weights: dict[str, Any] = {"a_w": normal(16, 16, 1, 1), "b_w": normal(16, 16, 1, 1)}
     model = classifier(*nodes, last="b", outputs=("s", "y"), **weights)
     integers = on_integers(model, pictures()).model
     assert [value.name for value in integers.graph.outputs] == ["s", "y"]
@@ -260,8 +260,8 @@ def test_a_row_whose_weights_are_all_but_zero_keeps_its_bias(layer: str) -> None
 
 def test_names_that_are_taken_are_not_given_again() -> None:
     model = conv_net()
-    for number, value in enumerate(model.graph.initializers.copy().values()):
-        del model.graph.initializers[value.name]
+    for number, (name, value) in enumerate(list(model.graph.initializers.items())):
+        del model.graph.initializers[name]
         value.name = f"{'qrsif'[number % 5]}{number}"
         model.graph.register_initializer(value)
     integers = on_integers(model, pictures()).model

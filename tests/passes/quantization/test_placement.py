@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_models import PADDED, Array, classifier, conv_net, network_of, node, normal, placed
+from quantized_models import PADDED, classifier, conv_net, network_of, node, normal, placed
 
 RELU = (0.0, math.inf)
 EVERYTHING = (-math.inf, math.inf)
 
 
-def conv(source: str, target: str, name: str, channels: int = 16) -> tuple[Any, dict[str, Array]]:
+def conv(source: str, target: str, name: str, channels: int = 16) -> tuple[Any, dict[str, Any]]:
     weight = f"{name}_w"
     return node("Conv", [source, weight], [target], name), {weight: normal(16, channels, 1, 1, scale=0.2)}
 
@@ -30,7 +30,7 @@ def test_a_chain_of_layers_runs_on_integers_up_to_its_logits() -> None:
 
 
 def test_a_residual_sum_runs_on_integers_and_carries_its_relu() -> None:
-    weights = {"a_w": normal(16, 16, 1, 1)}
+    weights: dict[str, Any] = {"a_w": normal(16, 16, 1, 1)}
     nodes = [
         node("Relu", ["c"], ["r"], "relu"),
         node("Conv", ["r", "a_w"], ["a"], "a"),
@@ -47,7 +47,7 @@ def test_a_residual_sum_runs_on_integers_and_carries_its_relu() -> None:
 
 @pytest.mark.parametrize("stays", ["first", "a"])
 def test_a_sum_of_integers_and_floats_runs_on_floats(stays: str) -> None:
-    weights = {"a_w": normal(16, 16, 1, 1), "b_w": normal(16, 16, 1, 1)}
+    weights: dict[str, Any] = {"a_w": normal(16, 16, 1, 1), "b_w": normal(16, 16, 1, 1)}
     nodes = [
         node("Relu", ["c"], ["r"], "relu"),
         node("Conv", ["r", "a_w"], ["a"], "a"),
@@ -100,7 +100,7 @@ def test_what_is_clipped_elsewhere_has_a_scale_of_its_own(second: str) -> None:
         node("Concat", ["a", "q" if second == "plain" else "b"], ["both"], "join", axis=1),
         three,
     ]
-    limits = {"zero": np.float32(0.0), "three": np.float32(3.0), "six": np.float32(6.0)}
+    limits: dict[str, Any] = {"zero": np.float32(0.0), "three": np.float32(3.0), "six": np.float32(6.0)}
     placement = placed(classifier(*nodes, last="t", **one_w, **two_w, **three_w, **limits))
     assert "join" in placement.nodes
     assert placement.bounds["a"] == (0.0, 6.0)
@@ -110,7 +110,7 @@ def test_what_is_clipped_elsewhere_has_a_scale_of_its_own(second: str) -> None:
 
 @pytest.mark.parametrize("between", ["MaxPool", "Reshape", "Transpose", "Slice", "Resize"])
 def test_what_moves_numbers_carries_their_scale(between: str) -> None:
-    constants: dict[str, dict[str, Array]] = {
+    constants: dict[str, dict[str, Any]] = {
         "Reshape": {"shape": np.array([-1, 16, 8, 8])},
         "Slice": {"starts": np.array([0]), "ends": np.array([4]), "axes": np.array([2])},
         "Resize": {"roi": np.zeros(0, np.float32), "factors": np.array([1, 1, 2, 2], np.float32)},
@@ -144,7 +144,7 @@ def test_what_moves_numbers_carries_their_scale(between: str) -> None:
 def test_what_onnx_runtime_runs_on_floats_is_an_island_between_integers(
     operator: str, attributes: dict[str, Any]
 ) -> None:
-    own: dict[str, dict[str, Array]] = {
+    own: dict[str, dict[str, Any]] = {
         "Resize": {"roi": np.zeros(0, np.float32), "factors": np.array([1, 1, 2, 2], np.float32)},
         "Sub": {"constant": np.float32(2.0)},
         "Mul": {"constant": np.float32(2.0)},
@@ -164,8 +164,9 @@ def test_what_onnx_runtime_runs_on_floats_is_an_island_between_integers(
     ("low", "high", "bounds"), [(0.0, 6.0, (0.0, 6.0)), (-1.0, 1.0, (-1.0, 1.0)), (1.0, 6.0, None), (-2.0, 0.0, None)]
 )
 def test_a_clip_whose_range_holds_zero_ends_the_range(how: str, low: float, high: float, bounds: Any) -> None:
-    ends = {"low": np.float32(low), "high": np.float32(high)} if how == "inputs" else {}
-    clip = node("Clip", ["c", *ends], ["r"], "clip", **({} if ends else {"min": low, "max": high}))
+    ends: dict[str, Any] = {"low": np.float32(low), "high": np.float32(high)} if how == "inputs" else {}
+    attributes: dict[str, Any] = {} if ends else {"min": low, "max": high}
+    clip = node("Clip", ["c", *ends], ["r"], "clip", **attributes)
     model = classifier(clip, last="r", **ends)
     if not ends:
         model.graph.opset_imports[""] = 6
@@ -236,7 +237,7 @@ def test_an_input_that_two_layers_take_becomes_integers_once() -> None:
         node("Flatten", ["g"], ["f"], "flatten"),
         node("Gemm", ["f", "u"], ["y"], "head"),
     ]
-    weights = {"v": normal(8, 3, 3, 3), "w": normal(8, 3, 3, 3), "u": normal(8, 5)}
+    weights: dict[str, Any] = {"v": normal(8, 3, 3, 3), "w": normal(8, 3, 3, 3), "u": normal(8, 5)}
     placement = placed(network_of(nodes, weights))
     assert placement.values.count("x") == 1
     assert placement.entering == ("x",)

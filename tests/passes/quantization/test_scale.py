@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from netsurgeon.passes.quantization.scale import BINS, EVERYTHING, RangeStatistics, Scale
+from netsurgeon.passes.quantization.scale import BINS, EVERYTHING, RangeMethod, RangeStatistics, Scale
 
 RELU = (0.0, float("inf"))
-METHODS = ("error", "percentile", "min-max")
+METHODS: tuple[RangeMethod, ...] = ("error", "percentile", "min-max")
 Floats = NDArray[np.float32]
 
 
@@ -111,12 +111,12 @@ def test_the_ends_are_those_of_all_numbers() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_merged_statistics_give_the_scale_of_both_together(method: str) -> None:
+def test_merged_statistics_give_the_scale_of_both_together(method: RangeMethod) -> None:
     small, large = normal(4000, scale=0.1), normal(4000, seed=1, scale=3.0)
-    together = statistics_of(small, large).scale(method, EVERYTHING)  # type: ignore[arg-type]
+    together = statistics_of(small, large).scale(method, EVERYTHING)
     for first, second in ((small, large), (large, small)):
         merged = statistics_of(first).merged(statistics_of(second))
-        scale = merged.scale(method, EVERYTHING)  # type: ignore[arg-type]
+        scale = merged.scale(method, EVERYTHING)
         assert scale.step == pytest.approx(together.step, rel=0.02)
         assert scale.zero == pytest.approx(together.zero, abs=2)
 
@@ -144,15 +144,15 @@ def test_on_heavy_tails_the_error_is_least_where_it_decides() -> None:
 def test_a_percentile_clips_few_numbers_and_min_max_none() -> None:
     numbers = heavy_tailed(100_000)
     statistics = statistics_of(numbers)
-    for method, most in (("percentile", 40), ("min-max", 0)):
-        scale = statistics.scale(method, EVERYTHING)  # type: ignore[arg-type]
+    for method, most in zip(METHODS[1:], (40, 0), strict=True):
+        scale = statistics.scale(method, EVERYTHING)
         least, largest = ends(scale)
         outside = np.count_nonzero((numbers < least - scale.step) | (numbers > largest + scale.step))
         assert outside <= most
 
 
 def test_what_counts_for_nothing_is_clipped() -> None:
-    numbers = np.append(normal(2000), np.repeat(np.float32([-30.0, 30.0]), 10))
+    numbers = np.append(normal(2000), np.repeat(np.array([-30.0, 30.0], np.float32), 10))
     ignored, counted = RangeStatistics(), RangeStatistics()
     ignored.update(numbers, np.where(np.abs(numbers) > 20.0, 0.0, 1.0))
     counted.update(numbers, np.where(np.abs(numbers) > 20.0, 5.0, 1.0))

@@ -6,13 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import helper
-from onnx.helper import make_node as node
-
-from netsurgeon.passes.layers.layer_finder import find_layers
-from netsurgeon.passes.rewriting import normal_form
-from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.tests.support.control_flow_models import (
+from control_flow_models import (
     CLASSES,
     FLOAT,
     WIDTH,
@@ -24,6 +18,12 @@ from netsurgeon.tests.support.control_flow_models import (
     stored,
     weight,
 )
+from onnx import helper
+from onnx.helper import make_node as node
+
+from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.passes.rewriting import normal_form
+from netsurgeon.pipeline.runtime.session import Runtime
 
 
 def outputs_of(model: ir.Model | onnx.ModelProto) -> Array:

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from control_flow_models import HIDDEN, choosing, inputs, looping
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.pruning.layer_plan import LayerPlan
@@ -14,7 +15,6 @@ from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.tests.support.control_flow_models import HIDDEN, choosing, inputs, looping
 
 THEN, ELSE = ["then_wide", "then_narrow"], ["else_wide"]
 

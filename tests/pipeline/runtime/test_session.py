@@ -105,7 +105,7 @@ def quantized_model() -> onnx.ModelProto:
 
 def test_integer_kernels_are_seen_in_the_optimised_graph_and_can_be_left_out() -> None:
     operators = [
-        {node.op_type for node in Runtime(integer_kernels=kept).optimised_graph(quantized_model()).node}  # type: ignore[arg-type]
+        {node.op_type for node in Runtime(integer_kernels=kept).optimised_graph(quantized_model()).node}
         for kept in (True, False)
     ]
     assert "QLinearConv" in operators[0]
@@ -121,4 +121,4 @@ def test_a_model_that_is_refused_has_no_optimised_graph() -> None:
     broken = model()
     broken.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(CheckFailedError, match="ONNX Runtime cannot load the model"):
-        Runtime().optimised_graph(broken)  # type: ignore[arg-type]
+        Runtime().optimised_graph(broken)
