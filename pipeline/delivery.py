@@ -23,7 +23,6 @@ from netsurgeon.pipeline.report import StoredModel
 from netsurgeon.pipeline.run_identity import are_own
 from netsurgeon.pipeline.trimming import why_not
 
-NOTHING_REMOVED = "nothing-removed"
 REASONS_FOR_FLOATS = ("not-quantized", "integers-lose")
 """Codes of notes that hold for the model as it came as well."""
 
@@ -50,7 +49,7 @@ def deliver(
 
 def is_as_it_came(applied: AppliedPlan) -> bool:
     """Whether the model that came in is delivered."""
-    return NOTHING_REMOVED in [warning.code for warning in applied.warnings]
+    return "nothing-removed" in [warning.code for warning in applied.warnings]
 
 
 def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedModel) -> StoredModel:
@@ -102,7 +101,7 @@ def _as_it_came(
 ) -> tuple[AppliedPlan, StoredModel]:
     """The model that came in, neither rounded nor packed."""
     text = f"nothing was removed, the weights are left as they were: {reason}"
-    warning = Message(text, NOTHING_REMOVED, reason=reason)
+    warning = Message(text, "nothing-removed", reason=reason)
     applied = dataclasses.replace(
         applied,
         masked=context.dense,
