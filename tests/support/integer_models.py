@@ -1,5 +1,7 @@
 """A small network and what `compress --quantize` makes of it, but for the choice of layers by time."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -37,7 +39,7 @@ def float_net(zeros: float = 0.0) -> ir.Model:
     """The network, with a share of the weights of each layer at zero."""
     rng, model = np.random.default_rng(1), onnx.parser.parse_model(TEXT)
     shapes = {"first": (8, 3, 3, 3), "second": (8, 8, 3, 3), "third": (8, 8), "last": (4, 8)}
-    arrays = {"low": np.float32(0.0), "high": np.float32(CEILING)}
+    arrays: dict[str, Any] = {"low": np.float32(0.0), "high": np.float32(CEILING)}
     for name, shape in shapes.items():
         spread = (2.0 / np.prod(shape[1:])) ** 0.5
         weight = (rng.standard_normal(shape) * spread).astype(np.float32)

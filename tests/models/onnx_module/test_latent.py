@@ -84,7 +84,7 @@ def test_what_rounding_alone_made_zero_grows_where_it_may(proto: onnx.ModelProto
 
 def test_a_range_never_reaches_beyond_the_clip_in_front_of_it(proto: onnx.ModelProto) -> None:
     module = OnnxModule(proto)
-    bounded = [part for part in module.latent.modules() if np.isfinite(getattr(part, "largest", np.inf))]
+    bounded: list[Any] = [part for part in module.latent.modules() if np.isfinite(getattr(part, "largest", np.inf))]
     assert len(bounded) == 1
     with torch.no_grad():
         bounded[0].logarithm += 1.0

@@ -1,6 +1,7 @@
 """Weights on integers: never worse than the nearest ones, zeros kept, scales that can be stored, close to the best."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,10 +83,11 @@ def test_coordinate_descent_never_makes_the_error_larger() -> None:
     problem = problem_of(groups=2, rows=5, columns=90, seed=2)
     kept = np.random.default_rng(0).random(problem.weight.shape) > 0.3
     scales = nearest_integers(problem.weight, 7).scales
+    grid = integer_grid._grid(problem.weight, 7, 1, None, None)
     codes = np.where(kept, np.random.default_rng(1).integers(-7, 8, problem.weight.shape), 0).astype(float)
     errors = [problem.error(codes * scales[..., None])]
     for _ in range(4):
-        codes = integer_grid._descend(problem, codes, scales, 7, kept)
+        codes = integer_grid._descend(problem, codes, scales[..., None], grid, kept)
         errors.append(problem.error(codes * scales[..., None]))
     assert (np.diff(errors) <= 1e-9 * errors[0]).all()
     assert errors[-1] < 0.1 * errors[0]
@@ -94,9 +96,14 @@ def test_coordinate_descent_never_makes_the_error_larger() -> None:
 def test_refitted_scales_never_make_the_error_larger() -> None:
     problem = problem_of(rows=8, columns=20, seed=3)
     first = nearest_integers(problem.weight, 7)
-    scales = integer_grid._refitted_scales(problem, first.codes.astype(float), 1.3 * first.scales, 1)
+    grid = integer_grid._grid(problem.weight, 7, 1, None, None)
+
+    def refitted(codes: Any, scales: Any) -> Any:
+        return integer_grid._refitted_scales(problem, codes.astype(float), scales[..., None], grid)[..., 0]
+
+    scales = refitted(first.codes, 1.3 * first.scales)
     assert problem.error(first.codes * scales[..., None]) < problem.error(1.3 * first.weight)
-    opposed = integer_grid._refitted_scales(problem, -first.codes.astype(float), first.scales, 1)
+    opposed = refitted(-first.codes, first.scales)
     np.testing.assert_array_equal(opposed, first.scales, "no scale below zero")
 
 

@@ -105,7 +105,7 @@ def test_none_leaves_floats_and_times_nothing(tmp_path: Path, times: list[int]) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quantize": "int4"}, "quantize is 'int4', expected one of int8, w4a8, none"),
+        ({"quantize": "int4"}, "quantize is 'int4', expected one of int8, w4a8, dynamic, w8, w4, none"),
         ({"target": "tpu"}, "target is 'tpu', expected one of cpu, cpu-vnni"),
         ({"ranges": "mean"}, "ranges is 'mean', expected one of error, percentile, min-max"),
         ({"prefer": "looks"}, "prefer is 'looks', expected one of speed, size"),

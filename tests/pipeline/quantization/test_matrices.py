@@ -19,7 +19,7 @@ from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, matrices, quantize, stand_in
+from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, matrices, quantize_model, stand_in
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -77,7 +77,7 @@ def quantized(mode: str, target: str = "cpu", stay: dict[str, str] | None = None
     model = in_normal_form()
     options = Options(quantize=mode, target=target)
     choice = IntegerChoice(stay=stay or {})
-    return quantize(model, options, calibration(model), choice, lambda stage, done, count: None)
+    return quantize_model(model, options, calibration(model), choice, lambda stage, done, count: None)
 
 
 def outputs(model: ir.Model | onnx.ModelProto, x: Array) -> Array:

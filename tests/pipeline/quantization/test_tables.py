@@ -10,7 +10,7 @@ from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize
+from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize_model
 from netsurgeon.pipeline.quantization.quantize import excluded
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -35,7 +35,7 @@ def quantized(model: ir.Model, options: Options) -> Quantized:
     ids = np.random.default_rng(1).integers(0, 2048, (64, 6))
     calibration = Calibration(open_samples({"ids": ids}, input_specs(model)), Runtime(threads=1))
     choice = IntegerChoice(stay=excluded(model, options))
-    return quantize(model, options, calibration, choice, lambda stage, done, count: None)
+    return quantize_model(model, options, calibration, choice, lambda stage, done, count: None)
 
 
 @pytest.mark.parametrize("mode", ["w4", "w8", "dynamic"])
