@@ -22,7 +22,7 @@ def facts(result: Compression) -> TrimFacts:
 
 
 def widths(result: Compression) -> dict[str, int]:
-    shapes = {name: value.shape for name, value in result.model.graph.initializers.items()}
+    shapes = {name: value.const_value.shape if value.const_value is not None else None for name, value in result.model.graph.initializers.items()}
     rows = {name: shapes[name] for name in ("stem", "a1", "a2")}
     return {name: shape.numpy()[0] for name, shape in rows.items() if shape is not None}
 
