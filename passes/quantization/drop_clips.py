@@ -21,8 +21,12 @@ class DropClips(ir.passes.InPlacePass):
             while _is_done_by(node):
                 clip = present(node.inputs[0]).producer()
                 assert clip is not None
+                ends = [value for value in clip.inputs[1:] if value is not None]
                 node.replace_input_with(0, clip.inputs[0])
                 model.graph.remove(clip, safe=True)
+                for end in ends:
+                    if is_constant(end) and not end.uses() and not end.is_graph_output():
+                        del model.graph.initializers[end.name or ""]
                 modified = True
         return ir.passes.PassResult(model, modified)
 

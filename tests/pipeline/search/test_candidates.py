@@ -32,7 +32,8 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(estimate_drop=estimate_drop)))
 
     def calibration(name: str) -> Calibration:
-        return cast(Calibration, SimpleNamespace(samples=name, runtime=SimpleNamespace(session=str)))
+        runtime = SimpleNamespace(session=str, on_integers=lambda: SimpleNamespace(session=str))
+        return cast(Calibration, SimpleNamespace(samples=name, runtime=runtime))
 
     monkeypatch.setattr(candidates, "apply_plan", apply_plan)
     monkeypatch.setattr(candidates, "make_plan", lambda *_: None)

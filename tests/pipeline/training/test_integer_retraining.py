@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every layer that can runs on integers, whatever this machine's clock says of so small a model."""
     module = __import__("netsurgeon.pipeline.quantization.quantize", fromlist=["quantize"])
-    monkeypatch.setattr(module, "choose_integer_layers", lambda model, stay, *rest: IntegerChoice(stay=stay))
+    monkeypatch.setattr(module, "choose_integer_layers", lambda model, stay, *_, **__: IntegerChoice(stay=stay))
 
 
 def retrained(folder: Path, model: str, output: Path, **options: Any) -> Retraining:
@@ -158,7 +158,7 @@ def test_a_model_that_stays_on_floats_is_not_retrained_as_if_it_were_on_integers
     slow = "integers make the model 0.70 times as fast on this machine, which is not worth it"
     layers = ("Conv_0", "Conv_2", "Gemm_6", "Gemm_8")
     monkeypatch.setattr(
-        module, "choose_integer_layers", lambda *arguments: IntegerChoice(stay=dict.fromkeys(layers, slow))
+        module, "choose_integer_layers", lambda *_, **__: IntegerChoice(stay=dict.fromkeys(layers, slow))
     )
     from netsurgeon.pipeline.data import Arrays
 

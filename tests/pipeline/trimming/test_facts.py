@@ -22,9 +22,10 @@ def facts(result: Compression) -> TrimFacts:
 
 
 def widths(result: Compression) -> dict[str, int]:
-    shapes = {name: value.const_value.shape if value.const_value is not None else None for name, value in result.model.graph.initializers.items()}
+    constants = {name: value.const_value for name, value in result.model.graph.initializers.items()}
+    shapes = {name: constant.shape for name, constant in constants.items() if constant is not None}
     rows = {name: shapes[name] for name in ("stem", "a1", "a2")}
-    return {name: shape.numpy()[0] for name, shape in rows.items() if shape is not None}
+    return {name: int(shape.numpy()[0]) for name, shape in rows.items()}
 
 
 def test_the_groups_are_those_whose_tensors_became_narrower(result: Compression, facts: TrimFacts) -> None:
