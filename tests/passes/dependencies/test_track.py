@@ -40,7 +40,7 @@ def refuse_captured(net: Net) -> Any:
         )
         for kind in ("Relu", "Exp")
     ]
-    condition = net.op("Greater", net.op("ReduceSum", hidden, keepdims=0), net.const(0.0, np.float32))
+    condition = net.op("Greater", net.op("ReduceSum", X, keepdims=0), net.const(0.0, np.float32))
     branch = net.op("If", condition, then_branch=body[0], else_branch=body[1])
     return net.conv(branch, 8, 3)
 
