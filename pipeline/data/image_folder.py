@@ -3,6 +3,7 @@
 Class folders give labels. A zip is read in place: nothing is ever extracted.
 """
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -90,7 +91,7 @@ def _content(root: Path, archive: zipfile.ZipFile | None, name: str) -> bytes:
         if len(content) > _MAX_BYTES:
             raise OSError(f"more than {_MAX_BYTES >> 20} MiB")
         return content
-    except (OSError, ValueError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"picture {name} of {root} cannot be read ({error}): repair or remove it") from error
 
 

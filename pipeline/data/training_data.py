@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import lzma
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -203,7 +204,7 @@ def _read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     try:
         with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             content = file.read(MOST_BYTES_OF_IDX + 1)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} cannot be read as an IDX file: {error}") from error
     if len(content) > MOST_BYTES_OF_IDX:
         raise InputError(

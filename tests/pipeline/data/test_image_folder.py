@@ -1,5 +1,6 @@
 """Folders and zips of pictures: their order, the labels of class folders, and nothing extracted."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,13 @@ def test_broken_zips(tmp_path: Path) -> None:
     (tmp_path / "b.zip").write_bytes(content.replace(b"IDAT", b"XXXX"))
     with pytest.raises(InputError, match=r"a.png of .* cannot be read"):
         open_samples(tmp_path / "b.zip", PICTURE)
+    with zipfile.ZipFile(tmp_path / "lzma.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", picture_bytes(3))
+    damaged = bytearray((tmp_path / "lzma.zip").read_bytes())
+    damaged[50:70] = b"\xff" * 20
+    (tmp_path / "lzma.zip").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"a.png of .* cannot be read"):
+        open_samples(tmp_path / "lzma.zip", PICTURE)
     with pytest.raises(InputError, match="holds no data"):
         open_samples(write_zip(tmp_path / "c.zip", {"a.txt": b""}), PICTURE)
 
