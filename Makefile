@@ -58,7 +58,7 @@ test-runtimes: $(DEV_STAMP) $(WEB_STAMP)
 # Mutated models, data, recipes, options and folders, for two minutes, and twenty seconds of models that atheris (35 MB)
 # makes, where it installs: benchmarks/README.md.
 fuzz: $(DEV_STAMP) $(ATHERIS_STAMP)
-	$(BIN)/python benchmarks/fuzz.py --minutes 2 --seed $(or $(SEED),0) --keep build/fuzz
+	$(BIN)/python benchmarks/fuzz.py --minutes 2 --cases 2500 --seed $(or $(SEED),0) --keep build/fuzz
 	$(BIN)/python benchmarks/fuzz.py --atheris 20 --seed $(or $(SEED),0)
 
 lint: $(DEV_STAMP)
