@@ -82,8 +82,8 @@ def _parts(
     sizes = {name: np.asarray(feed[name]).nbytes for name in names if name in feed}
     inner = [name for name in names if name not in feed]
     for start in range(0, len(inner), VALUES_AT_ONCE):
-        few = inner[start : start + VALUES_AT_ONCE]
-        values = calibration.runtime.session(tapped(model, few)).run(feed, few)
+        names_at_once = inner[start : start + VALUES_AT_ONCE]
+        values = calibration.runtime.session(tapped(model, names_at_once)).run(feed, names_at_once)
         sizes |= {name: np.asarray(value).nbytes for name, value in values.items()}
     part: list[str] = []
     for name in names:

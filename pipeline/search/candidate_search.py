@@ -89,10 +89,10 @@ def search(
     """
     evaluators = [evaluator.in_form(form) for form in forms]
     ladders: _Ladders = {}
-    found: list[tuple[CandidateEvaluator, Candidate]] = []
+    within_goals: list[tuple[CandidateEvaluator, Candidate]] = []
     problem = CheckFailedError(f"{goals} cannot be met")
     for in_form in evaluators:
-        if found and (prefer == "speed" or in_form.is_integer == found[-1][0].is_integer):
+        if within_goals and (prefer == "speed" or in_form.is_integer == within_goals[-1][0].is_integer):
             break
         try:
             candidate = _within_goals(
@@ -102,17 +102,17 @@ def search(
             problem = error
             continue
         if candidate is not None:
-            found.append((in_form, candidate))
-    if not found:
+            within_goals.append((in_form, candidate))
+    if not within_goals:
         raise problem
-    taken, chosen = min(found, key=lambda pair: pair[1].bytes)
+    taken, chosen = min(within_goals, key=lambda pair: pair[1].bytes)
     applied, size = taken.applied(chosen.structure, chosen.kept), taken.size(chosen)
     if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
         raise CheckFailedError(
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
             f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
         )
-    if goals.max_drop is not None and len(found) == 1 and taken.form != forms[0]:
+    if goals.max_drop is not None and len(within_goals) == 1 and taken.form != forms[0]:
         applied = dataclasses.replace(applied, notes=(*applied.notes, *_form_notes(evaluators[0], taken, goals)))
     return SearchResult(
         candidate=chosen,
