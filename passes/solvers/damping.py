@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from netsurgeon.passes.solvers import linalg
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError
+from netsurgeon.passes.solvers.methods import OBS_COLUMNS, quick_refit
 from netsurgeon.passes.solvers.problem import Problem, target_moments
-from netsurgeon.passes.solvers.quick_refit import OBS_COLUMNS, quick_refit
 from netsurgeon.passes.solvers.statistics import Statistics
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import numpy as np
 from netsurgeon.passes.solvers import linalg, obs
 from netsurgeon.passes.solvers.damping import DAMPINGS, sample_rows
 from netsurgeon.passes.solvers.linalg import Array
+from netsurgeon.passes.solvers.methods import OBS_COLUMNS, QUICK_STEPS, iterate, largest_scaled, refit_columns
 from netsurgeon.passes.solvers.problem import Problem
-from netsurgeon.passes.solvers.quick_refit import OBS_COLUMNS, QUICK_STEPS, iterate, largest_scaled, refit_columns
 
 TRIAL_COLUMNS, TRIAL_STEPS = 256, 5
 """The same for a trial: its error is measured, so it need not be the least."""

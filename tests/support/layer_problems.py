@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netsurgeon.passes.solvers import admm, error_curve, methods, quick_refit
+from netsurgeon.passes.solvers import admm, error_curve, methods
 from netsurgeon.passes.solvers import damping as damping_module
 from netsurgeon.passes.solvers.masks import Pattern
 from netsurgeon.passes.solvers.problem import Problem
@@ -66,7 +66,7 @@ def oracle(problem: Problem, mask: Array) -> Array:
 
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Move every limit of width below the layers of these tests."""
-    for module in (methods, damping_module, error_curve, quick_refit):
+    for module in (methods, damping_module, error_curve):
         for name in [name for name in vars(module) if name.endswith("_COLUMNS")]:
             monkeypatch.setattr(module, name, 8)
     monkeypatch.setattr(admm, "FLOAT32_COLUMNS", 8)

@@ -8,10 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_problems import Array, normal, oracle, pattern_2_of_4, problem_of, samples, statistics_of, wide
 
-from netsurgeon.passes.solvers import linalg, methods, quick_refit
+from netsurgeon.passes.solvers import linalg, methods
 from netsurgeon.passes.solvers import obs as obs_module
 from netsurgeon.passes.solvers.linalg import FactorizationError
-from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, prune
+from netsurgeon.passes.solvers.methods import (
+    FAST_METHOD,
+    METHODS,
+    UNCORRECTED,
+    iterate,
+    largest_scaled,
+    prune,
+    quick_refit,
+    refit_columns,
+)
 from netsurgeon.passes.solvers.problem import Problem
 
 CORRECTED = tuple(method for method in METHODS if method not in UNCORRECTED)
@@ -102,10 +111,9 @@ def test_haste_is_auto_without_patience_but_for_wide_layers(monkeypatch: pytest.
     problem = problem_of(rows=16, columns=60, seed=seed)
     hasty = prune(problem, 300, FAST_METHOD)
     np.testing.assert_array_equal(hasty, prune(problem, 300, "auto", effort="fast"))
-    for module in (methods, quick_refit):
-        monkeypatch.setattr(module, "OBS_COLUMNS", 59)
+    monkeypatch.setattr(methods, "OBS_COLUMNS", 59)
     largest = prune(problem, 300, FAST_METHOD)
-    np.testing.assert_array_equal(largest != 0, quick_refit.largest_scaled(problem, 300))
+    np.testing.assert_array_equal(largest != 0, largest_scaled(problem, 300))
     assert problem.error(hasty) < problem.error(largest)
 
 
@@ -159,3 +167,28 @@ def test_a_wide_layer_is_pruned_by_few_steps(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_same_problem_has_the_same_solution(function: Callable[..., Array]) -> None:
     first, second = (function(problem_of(rows=70, columns=24), 300, "auto") for _ in range(2))
     assert first.tobytes() == second.tobytes()
+
+
+def test_scores_are_weights_times_the_root_of_their_inputs_energy() -> None:
+    problem = problem_of(groups=2, rows=3, columns=10)
+    scores = np.abs(problem.weight) * np.sqrt(np.diagonal(problem.hessian, axis1=1, axis2=2))[:, None, :]
+    mask = largest_scaled(problem, 25)
+    assert mask.sum() == 25
+    assert scores[mask].min() > scores[~mask].max()
+
+
+@pytest.mark.parametrize("keep", [1, 20, 47])
+def test_a_narrow_layer_is_refitted_exactly(keep: int) -> None:
+    problem = problem_of(rows=4, columns=12)
+    refitted = quick_refit(problem, keep)
+    np.testing.assert_allclose(refitted, oracle(problem, largest_scaled(problem, keep)), rtol=1e-7, atol=1e-8)
+
+
+def test_a_wide_layer_comes_near_it_and_nearer_with_every_step() -> None:
+    problem = problem_of(rows=4, columns=30)
+    mask = largest_scaled(problem, 60)
+    exact = oracle(problem, mask)
+    distances = [np.abs(refit_columns(problem, 60, 1, steps) - exact).max() for steps in (0, 4, 40)]
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[2] < 1e-3 * np.abs(exact).max()
+    assert not iterate(problem, mask, 4)[~mask].any()

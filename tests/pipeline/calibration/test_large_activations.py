@@ -9,7 +9,7 @@ import pytest
 
 import netsurgeon
 from netsurgeon.passes.solvers import DAMPINGS, Moments, Problem, choose_damping, prune, trial
-from netsurgeon.passes.solvers.quick_refit import quick_refit
+from netsurgeon.passes.solvers.methods import quick_refit
 from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.runtime import Runtime
 
