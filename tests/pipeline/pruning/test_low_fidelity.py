@@ -26,7 +26,7 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
 )
 from netsurgeon.pipeline.pruning.plan import EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.verification.splits import open_inputs
+from netsurgeon.pipeline.verification.inputs import open_inputs
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
 

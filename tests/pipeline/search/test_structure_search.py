@@ -25,7 +25,7 @@ from netsurgeon.pipeline.search.candidates import CandidateEvaluator, SearchCont
 from netsurgeon.pipeline.search.goal_search import candidate_options
 from netsurgeon.pipeline.search.structure_search import RESERVE, fast_enough
 from netsurgeon.pipeline.trimming.structures import Structures, named, order_units
-from netsurgeon.pipeline.verification.splits import open_inputs
+from netsurgeon.pipeline.verification.inputs import open_inputs
 
 
 def test_multiply_adds_and_a_drop(network: Path, guiding: Data, final: Data) -> None:
