@@ -166,11 +166,7 @@ def profile(
     _check_numbers(batches, rounds)
     runtime = Runtime(custom_ops, provider, threads, optimisation, deployed=True)
     with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
-        opened = [
-            _open(given_model, Path(folder) / f"{at}.onnx", runtime)
-            for at, given_model in enumerate(_given(model, against))
-        ]
-        _check_same_inputs([opened_model.model for opened_model in opened])
+        opened = _open_both(model, against, Path(folder), runtime)
         read = partial(open_samples, pictures=pictures, classes=classes)
         feeds, notes = timing_feeds(opened[0].model, data, batches, shapes=shapes or {}, seed=seed, read=read)
         timings, costs, disturbed = _measure(opened, feeds, runtime, rounds=rounds, per_operator=per_operator)
@@ -242,8 +238,16 @@ class _Opened:
     name: str
 
 
-def _given(model: ModelLike, against: ModelLike | None) -> tuple[ModelLike, ...]:
-    return (model,) if against is None else (model, against)
+def _open_both(model: ModelLike, against: ModelLike | None, folder: Path, runtime: Runtime) -> list[_Opened]:
+    """The model, and the other one where there is one; what came from memory is written to `folder`.
+
+    Raises:
+        InputError: one cannot be used, or they differ in their inputs.
+    """
+    models = (model,) if against is None else (model, against)
+    opened = [_open(entry, folder / f"{at}.onnx", runtime) for at, entry in enumerate(models)]
+    _check_same_inputs([entry.model for entry in opened])
+    return opened
 
 
 def _open(model: ModelLike, spare: Path, runtime: Runtime) -> _Opened:

@@ -61,27 +61,9 @@ def prune_segments(
     """
     if options.integer_mode and not selection.removed_slices and plan.keeps_all(selection.sizes):
         return Pruned({}, (), ())  # nothing to make up for: integers are corrected later, for what they do themselves
-    # The damping of a wide layer's error curve is kept: choosing it again costs several factorisations of a large H.
-    wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
     calibration = calibration if selection.effort == "full" else calibration.subsample(FAST_SHARE)
     corrected = options.method not in solvers.UNCORRECTED
-    grids = selection.integers.grids
-    by_name = {layer.name: layer for layer in selection.layers}
-    layers = {
-        name: LayerPlan(
-            keep=keep,
-            method=options.method,
-            damping=plan.damping(name) if options.damping is None and corrected and name in wide else options.damping,
-            pattern=options.pattern_numbers(),
-            values=options.stored_values,
-            removed_slices=selection.removed_slices.get(name),
-            keep_zeros=options.keep_zeros,
-            effort=selection.effort,
-            price=plan.prices.get(name),
-            grid=grids[name].of(by_name[name]) if name in grids else None,
-        )
-        for name, keep in plan.keep.items()
-    }
+    layers = _layer_plans(selection, plan, options, corrected=corrected)
     already_solved = {} if solved is None else {name: solved[name] for name in layers if name in solved}
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
     outcomes: dict[str, Outcome] = {}
@@ -99,17 +81,46 @@ def prune_segments(
         for name, outcome in prune.outcomes.items():
             logger.debug("layer %s: %s, damping %g, %.3f s", name, options.method, outcome.damping, outcome.seconds)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
-        done = [layer for layer in find_layers(current.graph)[0] if layer.name in names and layer.name not in grids]
-        free = [layer.weight.name or "" for layer in done if not has_scaled_rows(layer, options.stored_values)]
-        roundings += round_weights(current, free, _stored_type(options))
-        round_weights(current, own_biases(done), _stored_type(options))
+        roundings += _round_to_stored(
+            current, [name for name in names if name not in selection.integers.grids], options
+        )
     return Pruned(
         outcomes, tuple(roundings), (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
     )
 
 
-def _stored_type(options: Options) -> Values:
-    return "float32" if options.stored_values == "float32" else "float16"
+def _layer_plans(selection: Selection, plan: Plan, options: Options, *, corrected: bool) -> dict[str, LayerPlan]:
+    """What is done to each layer of the plan, by name."""
+    by_name = {layer.name: layer for layer in selection.layers}
+    # The damping of a wide layer's error curve is kept: choosing it again costs several factorisations of a large H.
+    wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
+    keeps_damping = wide if options.damping is None and corrected else set()
+    grids = selection.integers.grids
+    return {
+        name: LayerPlan(
+            keep=keep,
+            method=options.method,
+            damping=plan.damping(name) if name in keeps_damping else options.damping,
+            pattern=options.pattern_numbers(),
+            values=options.stored_values,
+            removed_slices=selection.removed_slices.get(name),
+            keep_zeros=options.keep_zeros,
+            effort=selection.effort,
+            price=plan.prices.get(name),
+            grid=grids[name].of(by_name[name]) if name in grids else None,
+        )
+        for name, keep in plan.keep.items()
+    }
+
+
+def _round_to_stored(model: ir.Model, names: Sequence[str], options: Options) -> list[Rounding]:
+    """Round the weights and biases of layers, in place, to the type that they are stored in; how the weights were."""
+    stored_type: Values = "float32" if options.stored_values == "float32" else "float16"
+    layers = [layer for layer in find_layers(model.graph)[0] if layer.name in names]
+    free = [layer.weight.name or "" for layer in layers if not has_scaled_rows(layer, options.stored_values)]
+    roundings = round_weights(model, free, stored_type)
+    round_weights(model, own_biases(layers), stored_type)
+    return roundings
 
 
 def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[Message]:

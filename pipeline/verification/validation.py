@@ -111,6 +111,57 @@ class _Side:
         return Scores(answers.top1, top5, metric)
 
 
+class _BothModels:
+    """What both models say on the same inputs, batch by batch.
+
+    Attributes:
+        dense: what the dense model says.
+        compressed: what the compressed one says.
+        comparisons: of their outputs, by name.
+        margin_losses: of each batch with class scores, (samples,) each.
+    """
+
+    def __init__(self, *, keeps_outputs: bool, label_offset: int, class_outputs: Collection[str] | None):
+        self.dense, self.compressed = _Side(keeps_outputs=keeps_outputs), _Side(keeps_outputs=keeps_outputs)
+        self.comparisons: dict[str, OutputComparison] = {}
+        self.margin_losses: list[npt.NDArray[np.float64]] = []
+        self._labels: list[Classes] = []
+        self._label_offset, self._class_outputs = label_offset, class_outputs
+
+    def update(self, outputs: tuple[Outputs, Outputs], feed: Feed, samples: Samples, labels: Classes | None) -> None:
+        dense, compressed = outputs
+        count = len(feed[samples.specs[0].name]) if samples.batched else 1
+        for name, value in dense.items():
+            self.comparisons.setdefault(name, OutputComparison(name)).update(value, compressed[name], count)
+        scores = [class_scores(of_model, feed, samples, self._class_outputs) for of_model in outputs]
+        if scores[0] is not None and scores[1] is not None:
+            self.margin_losses.append(margin_losses(scores[0], scores[1]))
+        if labels is not None:
+            labels = labels + self._label_offset
+            self._labels.append(labels)
+            if scores[0] is not None:
+                _check_labels(labels, scores[0].shape[1], self._label_offset)
+        self.dense.update(dense, scores[0], labels)
+        self.compressed.update(compressed, scores[1], labels)
+
+    @property
+    def labels(self) -> Classes | None:
+        """Of all samples, with the offset; None where there are none."""
+        return np.concatenate(self._labels) if self._labels else None
+
+    def answers(self) -> tuple[Answers, Answers] | None:
+        """Of the dense and of the compressed model; None where one gives no class scores."""
+        dense, compressed = self.dense.answers(self.labels), self.compressed.answers(self.labels)
+        return None if dense is None or compressed is None else (dense, compressed)
+
+    def scores(self, function: Callable[..., float] | None) -> tuple[Scores, Scores]:
+        """Of the dense and of the compressed model; with the user's metric where there is one."""
+        sides, labels = (self.dense, self.compressed), self.labels
+        metrics = [_metric_of_batches(function, side.outputs, labels) if function else None for side in sides]
+        dense, compressed = (side.scores(labels, metric) for side, metric in zip(sides, metrics, strict=True))
+        return dense, compressed
+
+
 def validate(
     dense: Session,
     compressed: Session,
@@ -153,50 +204,33 @@ def validate_folds(
         InputError: a label is no class of the model, or the metric cannot be used.
     """
     function = load_metric(metric)
-    comparisons: dict[str, OutputComparison] = {}
-    sides = (_Side(keeps_outputs=function is not None), _Side(keeps_outputs=function is not None))
-    batch_labels: list[Classes] = []
-    losses: list[npt.NDArray[np.float64]] = []
+    models = _BothModels(keeps_outputs=function is not None, label_offset=label_offset, class_outputs=class_outputs)
     for compressed, samples, feed, labels in _feeds(folds):
-        both_outputs = (dense.run(feed), compressed.run(feed))
-        count = len(feed[samples.specs[0].name]) if samples.batched else 1
-        for name, value in both_outputs[0].items():
-            comparison = comparisons.setdefault(name, OutputComparison(name))
-            comparison.update(value, both_outputs[1][name], count)
-        scores = [class_scores(outputs, feed, samples, class_outputs) for outputs in both_outputs]
-        if scores[0] is not None and scores[1] is not None:
-            losses.append(margin_losses(scores[0], scores[1]))
-        if labels is not None:
-            labels = labels + label_offset
-            batch_labels.append(labels)
-            if scores[0] is not None:
-                _check_labels(labels, scores[0].shape[1], label_offset)
-        for side, outputs, scores_of_side in zip(sides, both_outputs, scores, strict=True):
-            side.update(outputs, scores_of_side, labels)
-    all_labels = np.concatenate(batch_labels) if batch_labels else None
-    answers, changed_answers = (side.answers(all_labels) for side in sides)
-    both = None if answers is None or changed_answers is None else (answers, changed_answers)
-    metrics = [_metric_of_batches(function, side.outputs, all_labels) if function else None for side in sides]
-    results = [side.scores(all_labels, metric) for side, metric in zip(sides, metrics, strict=True)]
+        models.update((dense.run(feed), compressed.run(feed)), feed, samples, labels)
+    answers, has_labels = models.answers(), models.labels is not None
+    scores = models.scores(function)
+    comparisons, losses = models.comparisons, models.margin_losses
     count = sum(samples.count for _, samples in folds)
     return Validation(
         samples=count,
         held_out=held_out,
         outputs=tuple(filter(None, (comparison.fidelity() for comparison in comparisons.values()))),
         agreements=tuple(entry for comparison in comparisons.values() for entry in comparison.agreements()),
-        measure=_measure(function is not None, both is not None, all_labels is not None),
-        agreement=both[1].agreement(both[0]) if both else None,
-        lost=both[0].only_right(both[1]) if both and all_labels is not None else None,
-        gained=both[1].only_right(both[0]) if both and all_labels is not None else None,
-        dense=results[0],
-        compressed=results[1],
+        measure=_measure(function is not None, answers is not None, has_labels),
+        agreement=answers[1].agreement(answers[0]) if answers else None,
+        lost=answers[0].only_right(answers[1]) if answers and has_labels else None,
+        gained=answers[1].only_right(answers[0]) if answers and has_labels else None,
+        dense=scores[0],
+        compressed=scores[1],
         promise=make_promise(
             count,
             held_out=held_out,
             folds=len(folds),
-            changes={name: changes for name, c in comparisons.items() if (changes := c.changes(count))},
+            changes={
+                name: changes for name, comparison in comparisons.items() if (changes := comparison.changes(count))
+            },
             margin_losses=np.concatenate(losses) if losses else None,
-            agreeing=both[1].agreeing(both[0]) if both else None,
+            agreeing=answers[1].agreeing(answers[0]) if answers else None,
         ),
         folds=len(folds),
     )
