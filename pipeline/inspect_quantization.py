@@ -127,7 +127,11 @@ def inspect_quantization(
             untimed = f"what is fast on {settings.target!r} cannot be told here"
         if not examined.placement.layers:
             untimed = "no layer can run on integers"
-        choice = None if untimed else _timed(source.original, dense, settings, calibration, data is not None, advance)
+        choice = None
+        if not untimed:
+            choice = _timed(
+                source.original, dense, settings, calibration=calibration, is_real=data is not None, progress=advance
+            )
         bits = integers_of_bits(settings)
         integers = [] if data is None else _on_integers(examined, settings, calibration, advance)
     return QuantizationInspection(
@@ -151,7 +155,13 @@ def _why_untimed(source: LoadedModel) -> str | None:
 
 
 def _timed(
-    original: ir.Model, dense: ir.Model, options: Options, calibration: Calibration, is_real: bool, progress: Progress
+    original: ir.Model,
+    dense: ir.Model,
+    options: Options,
+    *,
+    calibration: Calibration,
+    is_real: bool,
+    progress: Progress,
 ) -> IntegerChoice:
     """The choice that `compress` would make, by the times of the dense model with layers on integers."""
     data = [next(calibration.samples.batches())] if is_real else None

@@ -79,6 +79,7 @@ def pair_chart(names: Sequence[str], before: Sequence[float], after: Sequence[fl
 
 
 def frontier_chart(
+    *,
     sizes: Sequence[float],
     drops: Sequence[float],
     bounds: Sequence[float],

@@ -199,19 +199,19 @@ def _charts(report: Report) -> dict[str, Markup]:
     candidates = [point for point in report.search.points if point.kind == "candidate"] if report.search else []
     if report.search and candidates:
         charts_by_name["frontier"] = charts.frontier_chart(
-            [point.bytes or 0 for point in candidates],
-            [point.drop or 0.0 for point in candidates],
-            [point.bound or 0.0 for point in candidates],
-            [point.chosen for point in candidates],
-            [form_name(point.form) for point in candidates],
-            report.search.goals.max_drop,
+            sizes=[point.bytes or 0 for point in candidates],
+            drops=[point.drop or 0.0 for point in candidates],
+            bounds=[point.bound or 0.0 for point in candidates],
+            chosen=[point.chosen for point in candidates],
+            forms=[form_name(point.form) for point in candidates],
+            limit=report.search.goals.max_drop,
         )
     outputs = [output for output in report.bound.outputs if output.bound][:MOST_BARS]
     if outputs:
         columns = (
             [output.output for output in outputs],
             [output.measured for output in outputs],
-            [e.bound for e in outputs],
+            [output.bound for output in outputs],
         )
         charts_by_name["bound"] = charts.bound_chart(*columns)
     if report.trim and report.trim.groups:

@@ -94,14 +94,18 @@ def combine_options(*options: Callable[[Command], Command]) -> Callable[[Command
     return decorate
 
 
-picture_options = combine_options(
-    click.option("--pictures", type=FilePath(), help="TOML file with the picture options below."),
-    click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
-    click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
+_pixel_options = combine_options(
     click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
     click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),
     click.option("--mean", callback=numbers, help="Pictures: then minus this, e.g. 0.485,0.456,0.406."),
     click.option("--std", callback=numbers, help="Pictures: then divided by this."),
+)
+"""How pixels become numbers."""
+picture_options = combine_options(
+    click.option("--pictures", type=FilePath(), help="TOML file with the picture options below."),
+    click.option("--resize", type=int, help="Pictures: shorter side to this many pixels."),
+    click.option("--crop", type=int, help="Pictures: centre crop to a square of this many pixels."),
+    _pixel_options,
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Pictures: order of axes."),
 )
 """How pictures become inputs."""
@@ -112,15 +116,17 @@ run_options = combine_options(
     click.option("--custom-ops", multiple=True, help="Shared library with operators of your own."),
 )
 """How the model is run."""
-data_options = combine_options(
-    picture_options,
-    classes_option,
+_scoring_options = combine_options(
     click.option("--label-offset", type=int, default=0, help="Added to labels: 1 where output 0 is background."),
     click.option("--metric", help="module:function(outputs, labels) -> float, higher is better."),
+)
+"""How answers are judged."""
+_sampling_options = combine_options(
     click.option("--limit", type=int, help="Most inputs used, drawn at random."),
     click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
-    run_options,
 )
+"""How many inputs are used, and how many at once."""
+data_options = combine_options(picture_options, classes_option, _scoring_options, _sampling_options, run_options)
 """How data becomes inputs, and how they are run: shared by the commands that measure accuracy."""
 
 

@@ -149,7 +149,18 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     with process_group(options.device) as process:
         progress = progress if process.is_main_process else silent
         objective = _objective(rows, teacher, probes, options=options, process=process, progress=progress)
-        work = _Work(spec.name, rows, held_out, teacher, probes, objective, options, runtime, process, progress)
+        work = _Work(
+            name=spec.name,
+            rows=rows,
+            held_out=held_out,
+            teacher=teacher,
+            probes=probes,
+            objective=objective,
+            options=options,
+            runtime=runtime,
+            process=process,
+            progress=progress,
+        )
         for number in range(1, len(options.plan) + 1):
             model, training_round, trained = work.round(model, number)
             rounds.append(training_round)
@@ -230,7 +241,7 @@ class _Work:
         sparsity, quantize = options.plan[number - 1]
         if sparsity is not None:
             self.progress(f"pruning, round {number}", 0, 1)
-            make = functools.partial(pruned, model, self.name, self.rows, sparsity, options.seed)
+            make = functools.partial(pruned, model, self.name, self.rows, sparsity=sparsity, seed=options.seed)
             return _shared(self.process, make), {}
         if quantize is None:
             return model, {}

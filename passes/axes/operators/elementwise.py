@@ -38,7 +38,7 @@ def _unary(scope: NodeAxes) -> None:
     scope.emit(scope.axes(0))
 
 
-@operator("Add", "Sub", "Sum", "Max", "Min", "Mean", zero="all")
+@operator(*("Add", "Sub", "Sum", "Max", "Min", "Mean"), zero="all")
 def _sums(scope: NodeAxes) -> None:
     _elementwise(scope)
 

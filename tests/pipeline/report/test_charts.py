@@ -13,7 +13,12 @@ CHARTS: dict[str, Callable[[], str]] = {
     "layers": lambda: charts.layer_chart([0.5, 0.0, 1.0], [0.1, None, 0.0]),
     "pair": lambda: charts.pair_chart(["Conv", LONG], [3.0, 0.0], [1.5, 2.0], "milliseconds", "pair"),
     "frontier": lambda: charts.frontier_chart(
-        [1000, 2000], [0.02, 0.01], [0.03, 0.01], [False, True], ["floats", "integers"], 0.015
+        sizes=[1000, 2000],
+        drops=[0.02, 0.01],
+        bounds=[0.03, 0.01],
+        chosen=[False, True],
+        forms=["floats", "integers"],
+        limit=0.015,
     ),
     "bound": lambda: charts.bound_chart(["y", "z"], [0.1, 0.0], [1.0, 2.0]),
     "sensitivity": lambda: charts.sensitivity_chart(["a", "b"], [[0.0, 0.1, 0.3], [0.2, 0.5, 1.0]], [0.5, 0.8, 0.9]),
@@ -77,18 +82,34 @@ def test_layers_without_an_error_have_no_point() -> None:
 
 @pytest.mark.parametrize("limit", [None, 0.01])
 def test_a_goal_is_a_line_only_where_there_is_one(limit: float | None) -> None:
-    svg = charts.frontier_chart([1000], [0.005], [0.02], [True], ["floats"], limit)
+    svg = charts.frontier_chart(
+        sizes=[1000], drops=[0.005], bounds=[0.02], chosen=[True], forms=["floats"], limit=limit
+    )
     assert ("goal" in texts(svg)) == (limit is not None)
     assert "tried" not in texts(svg), "all that was tried was chosen"
 
 
 def test_candidates_on_integers_and_on_floats_are_told_apart() -> None:
     forms = ["integers", "floats (codebook)", "floats (codebook)"]
-    svg = charts.frontier_chart([1000, 2000, 3000], [0.01] * 3, [0.02] * 3, [False, False, True], forms, None)
+    svg = charts.frontier_chart(
+        sizes=[1000, 2000, 3000],
+        drops=[0.01] * 3,
+        bounds=[0.02] * 3,
+        chosen=[False, False, True],
+        forms=forms,
+        limit=None,
+    )
     legend = {"tried: integers", "tried: floats (codebook)", "chosen: floats (codebook)"}
     assert legend <= set(texts(svg))
     assert "chosen: integers" not in texts(svg)
-    alike = charts.frontier_chart([1000, 2000], [0.01] * 2, [0.02] * 2, [False, True], ["integers"] * 2, None)
+    alike = charts.frontier_chart(
+        sizes=[1000, 2000],
+        drops=[0.01] * 2,
+        bounds=[0.02] * 2,
+        chosen=[False, True],
+        forms=["integers"] * 2,
+        limit=None,
+    )
     assert {"tried", "chosen"} <= set(texts(alike)), "one form needs no name"
 
 
