@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import io
-import itertools
 import logging
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-INTERRUPTED = "interrupted: no file was left half-written"
+from netsurgeon.pipeline.errors import INTERRUPTED
 
 try:
     import click
@@ -24,12 +20,11 @@ try:
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
-    from netsurgeon.pipeline.errors import NetsurgeonError, after_delivery
+    from netsurgeon.pipeline.errors import after_delivery
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_quantization import inspect_quantization
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
-    from netsurgeon.pipeline.messages import printable
-    from netsurgeon.pipeline.model_files import bytes_on_disk, check_outputs, text_bytes, write_text
+    from netsurgeon.pipeline.model_files import bytes_on_disk, write_text
     from netsurgeon.pipeline.options import (
         IMPORTANCES,
         PREFERENCES,
@@ -40,18 +35,19 @@ try:
         VALUES,
     )
     from netsurgeon.pipeline.profiling import profile
-    from netsurgeon.pipeline.report import Tracker, as_json
+    from netsurgeon.pipeline.report import Tracker
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.terminal import (
         Console,
         Data,
         FilePath,
-        Formatter,
         batch_sizes,
+        check_files,
         classes_option,
-        combine_options,
         data_options,
+        explain,
         layer_sparsities,
+        output_options,
         picture_options,
         print_export,
         print_profile,
@@ -60,6 +56,9 @@ try:
         recipe_option,
         run_options,
         shapes,
+        show_result,
+        stop_at_signals,
+        verbose_option,
         with_pictures,
     )
     from netsurgeon.pipeline.training import RETRAIN_MODES, VALIDATION, export, retrain, train
@@ -68,35 +67,6 @@ except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
     sys.exit(130)
 
-_received: list[int] = []
-"""Signals that asked this process to stop."""
-LOCKING_MODULES = ("threading", "queue", "concurrent.futures.thread", "concurrent.futures._base")
-"""Modules in whose Python code a lock is taken in one instruction and released in another."""
-RETRY_SECONDS, MOST_RETRIES = 0.02, 100
-"""How soon a stop that came amid such code is tried again, and how often: whoever is there longer only waits."""
-_retries = itertools.count()
-
-
-def _log(context: click.Context, option: click.Parameter, count: int) -> None:
-    """Write to standard error what netsurgeon's loggers say: stages and steps with -v, choices of solvers with -vv."""
-    del context, option
-    if count:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(Formatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
-        logger = logging.getLogger("netsurgeon")
-        logger.handlers = [handler]
-        logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
-
-
-_verbose_option = click.option(
-    "-v",
-    "--verbose",
-    count=True,
-    callback=_log,
-    expose_value=False,
-    help="Log to standard error: -v stages and steps, -vv choices of the solvers and sessions as well.",
-)
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netsurgeon")
@@ -104,34 +74,8 @@ def cli() -> None:
     """Compress a trained ONNX model with a few hundred of its inputs, verified in ONNX Runtime."""
 
 
-_output_options = combine_options(
-    click.option("--json", "json_file", type=FilePath(), help="Write the result as JSON; - prints it."),
-    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-)
-"""What becomes of the result."""
-Printer = Callable[[Any, Console], None]
-
-
-def _show(result: Any, printer: Printer, json_file: Path | None, quiet: bool) -> None:
-    """Print a result as tables, and write it as JSON where that was asked for."""
-    if json_file == Path("-"):
-        click.echo(text_bytes(as_json(result)), nl=False)
-    elif json_file is not None:
-        write_text(as_json(result), json_file)
-    if not quiet and json_file != Path("-"):
-        printer(result, Console())
-
-
-def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *outputs: Path | None) -> None:
-    """`check_outputs` for a command that reads models and what its options name; "-" is no file."""
-    names = ("data", "test", "recipe", "metric", "classes", "pictures", "timings")
-    read = [*(options.get(name) for name in names), *options.get("custom_ops", ())]
-    written = [output for output in outputs if output != Path("-")]
-    check_outputs(written, *read, models=models, work=options.get("work"))
-
-
 @cli.command("compress")
-@_verbose_option
+@verbose_option
 @click.argument("model", type=FilePath())
 @click.option(
     "--data",
@@ -191,7 +135,7 @@ def _check_outputs(options: Mapping[str, Any], models: Sequence[Path | None], *o
 @click.option("--mirror", is_flag=True, default=None, help="Pictures: correct weights on mirror images, too.")
 @data_options
 @recipe_option
-@_output_options
+@output_options
 def compress_command(
     model: Path,
     data: str,
@@ -205,20 +149,20 @@ def compress_command(
     **options: Any,
 ) -> None:
     """Prune MODEL, correct what is left, verify it, and write it packed."""
-    _check_outputs({**options, "data": data, "test": test, "recipe": recipe}, [model], json_file, output, report)
+    check_files({**options, "data": data, "test": test, "recipe": recipe}, [model], json_file, output, report)
     tracker = None if mlflow is None else Tracker(mlflow)
     with terminal.progress(Console(stderr=True, quiet=quiet)) as advance:
         result = compress(
             model, data, test=test, output=output, report=report, progress=advance, **with_pictures(options)
         )
     with after_delivery(output):
-        _show(result.report, terminal.print_report, json_file, quiet)
+        show_result(result.report, terminal.print_report, json_file, quiet)
         if tracker is not None:
             tracker.log(result.report)
 
 
 @cli.command("inspect")
-@_verbose_option
+@verbose_option
 @click.argument("model", type=FilePath())
 @click.option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why.")
 @click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data.")
@@ -230,7 +174,7 @@ def compress_command(
 @picture_options
 @classes_option
 @run_options
-@_output_options
+@output_options
 def inspect_command(
     model: Path,
     units: bool,
@@ -243,7 +187,7 @@ def inspect_command(
     **options: Any,
 ) -> None:
     """Show the layers of MODEL: what can be pruned, what cannot and why."""
-    _check_outputs({**options, "data": data}, [model], json_file, picture)
+    check_files({**options, "data": data}, [model], json_file, picture)
     modes = {"--units": units, "--sensitivity": sensitivity, "--quantization": quantization}
     given = [name for name, is_given in modes.items() if is_given]
     if len(given) > 1:
@@ -257,9 +201,9 @@ def inspect_command(
     elif quantization:
         _inspect_quantization(model, data, json_file, quiet, **with_pictures(options))
     elif units:
-        _show(inspect_units(model, data, options["custom_ops"]), terminal.print_units, json_file, quiet)
+        show_result(inspect_units(model, data, options["custom_ops"]), terminal.print_units, json_file, quiet)
     else:
-        _show(inspect_model(model, options["custom_ops"]), terminal.print_inspection, json_file, quiet)
+        show_result(inspect_model(model, options["custom_ops"]), terminal.print_inspection, json_file, quiet)
 
 
 def _inspect_sensitivity(
@@ -272,32 +216,32 @@ def _inspect_sensitivity(
         found = inspect_sensitivity(model, data, advance, **options)
     if picture is not None:
         write_text(draw_sensitivity(found), picture)
-    _show(found, terminal.print_sensitivity, json_file, quiet)
+    show_result(found, terminal.print_sensitivity, json_file, quiet)
 
 
 def _inspect_quantization(model: Path, data: str | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
     with terminal.progress(Console(stderr=True, quiet=quiet)) as advance:
         inspection = inspect_quantization(model, data, advance, **options)
-    _show(inspection, terminal.print_quantization, json_file, quiet)
+    show_result(inspection, terminal.print_quantization, json_file, quiet)
 
 
 @cli.command("compare")
-@_verbose_option
+@verbose_option
 @click.argument("model", type=FilePath())
 @click.argument("other", type=FilePath())
 @click.option(
     "--data", type=Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
 )
 @data_options
-@_output_options
+@output_options
 def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
-    _check_outputs({**options, "data": data}, [model, other], json_file)
-    _show(compare(model, other, data, **with_pictures(options)), terminal.print_comparison, json_file, quiet)
+    check_files({**options, "data": data}, [model, other], json_file)
+    show_result(compare(model, other, data, **with_pictures(options)), terminal.print_comparison, json_file, quiet)
 
 
 @cli.command("profile")
-@_verbose_option
+@verbose_option
 @click.argument("model", type=FilePath())
 @click.option("--against", type=FilePath(), help="Another model, timed in turn with MODEL.")
 @click.option("--data", help="Inputs. [default: made up, where the time cannot depend on their values]")
@@ -316,15 +260,15 @@ def compare_command(model: Path, other: Path, data: str, json_file: Path | None,
 @picture_options
 @classes_option
 @run_options
-@_output_options
+@output_options
 def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
     """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
-    _check_outputs(options, [model, against], json_file)
-    _show(profile(model, against, **with_pictures(options)), print_profile, json_file, quiet)
+    check_files(options, [model, against], json_file)
+    show_result(profile(model, against, **with_pictures(options)), print_profile, json_file, quiet)
 
 
 @cli.command("unpack")
-@_verbose_option
+@verbose_option
 @click.argument("model", type=FilePath())
 @click.option("-o", "--output", required=True, type=FilePath(), help="Where the plain model goes.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
@@ -337,7 +281,7 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
 
 
 @cli.command("train")
-@_verbose_option
+@verbose_option
 @click.argument("network")
 @click.option("--data", type=FilePath(), required=True, help="Labelled data: see docs/training.md.")
 @click.option("--out", type=FilePath(), required=True, help="Folder of the run; goes on where it was.")
@@ -365,7 +309,7 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 
 
 @cli.command("retrain")
-@_verbose_option
+@verbose_option
 @click.argument("model", type=FilePath())
 @click.option("--data", type=FilePath(), required=True, help="Labelled or not: see docs/training.md.")
 @click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
@@ -392,7 +336,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
     Also runs under torchrun.
     """
-    _check_outputs({**options, "data": data}, [model, options["dense"]], output)
+    check_files({**options, "data": data}, [model, options["dense"]], output)
     with terminal.progress(Console(stderr=True)) as advance:
         result = retrain(model, data, output, progress=advance, **with_pictures(options))
     if result is not None:
@@ -400,7 +344,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
 
 @cli.command("export")
-@_verbose_option
+@verbose_option
 @click.argument("run", type=FilePath())
 @click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
 def export_command(run: Path, output: Path) -> None:
@@ -415,31 +359,8 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not what the user is told
     if not os.environ.get("NETSURGEON_DEBUG") and not sys.warnoptions:
         warnings.simplefilter("ignore")  # nor is what they warn of while we call them
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+    stop_at_signals()
     sys.exit(run(sys.argv[1:]))
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Unwind the run, so that nothing spilled or half-written stays; note why: libraries may raise something else."""
-    _received.append(number)
-    _unwind(number, frame)
-
-
-def _unwind(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but not amid the interpreter's own lock code.
-
-    An exception between taking and releasing a lock leaves it taken: the worker threads that the unwinding waits for
-    would wait for that lock, and the process would hang for ever.
-    """
-    del number
-    amid_lock_code = frame is not None and frame.f_globals.get("__name__") in LOCKING_MODULES
-    if amid_lock_code and hasattr(signal, "setitimer") and next(_retries) < MOST_RETRIES:
-        signal.signal(signal.SIGALRM, _unwind)
-        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
-        return
-    raise KeyboardInterrupt
 
 
 def run(arguments: list[str]) -> int:
@@ -447,31 +368,8 @@ def run(arguments: list[str]) -> int:
     try:
         cli(arguments, prog_name="netsurgeon", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
-        return _explain(error)
+        return explain(error)
     return 0
-
-
-def _explain(error: BaseException) -> int:
-    if _received or isinstance(error, KeyboardInterrupt | click.Abort):
-        return _fail(INTERRUPTED, 128 + (_received or [signal.SIGINT])[0])
-    if isinstance(error, NetsurgeonError):
-        return _fail(str(error), error.exit_code)
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-        return error.exit_code
-    if isinstance(error, click.UsageError):
-        help_at = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        return _fail(error.format_message().rstrip(".") + help_at, error.exit_code)
-    if isinstance(error, OSError):
-        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
-    if os.environ.get("NETSURGEON_DEBUG"):
-        raise error
-    return _fail(f"unexpected {type(error).__name__}: {error} (a bug: NETSURGEON_DEBUG=1 shows where)", 1)
-
-
-def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
-    return code
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+INTERRUPTED = "interrupted: no file was left half-written"
+"""What a run that was stopped ends with."""
+
 
 class NetsurgeonError(Exception):
     """Base of all errors meant for the user; the message is one clear sentence.

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import itertools
 import json
 import logging
 import os
@@ -10,12 +9,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,6 +29,7 @@ from netsurgeon.pipeline.calibration import segments
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.terminal import exits, results
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "models" / "digits"
@@ -700,7 +698,7 @@ def test_what_fails_once_the_model_is_written_does_not_say_that_nothing_was_deli
 
 
 def test_json_that_cannot_be_written_says_where_the_model_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "write_text", functools.partial(fail_with, InputError("no room")))
+    monkeypatch.setattr(results, "write_text", functools.partial(fail_with, InputError("no room")))
     assert run(desk.compress("--json", desk.out / "result.json")) == 2
     assert f"no room; the model is at {desk.out / 'small.onnx'}" in desk.capsys.readouterr().err
 
@@ -735,7 +733,7 @@ def test_ctrl_c_deep_inside(desk: Desk, name: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def restored_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(cli, "_received", [])
+    monkeypatch.setattr(exits, "_received", [])
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     yield
@@ -761,34 +759,6 @@ def test_a_signal_that_a_library_makes_an_error_of(
     assert ended.value.code == code
     assert desk.capsys.readouterr().err == "error: interrupted: no file was left half-written\n"
     assert not list(desk.out.iterdir())
-
-
-@pytest.mark.usefixtures("restored_signals")
-def test_a_signal_amid_the_interpreters_lock_code_leaves_no_lock_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that waits for such a lock would keep the process from ever ending."""
-    monkeypatch.setattr(cli, "_retries", itertools.count())
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
-    released: list[bool] = []
-    interrupting = SimpleNamespace(
-        acquire=lambda: True,
-        release=lambda: None,
-        __enter__=functools.partial(signal.raise_signal, signal.SIGINT),
-        __exit__=lambda *_: released.append(True),
-    )
-
-    def use_lock() -> None:
-        with threading.Condition(cast(Any, interrupting)):
-            pass
-        time.sleep(10)
-
-    signal.signal(signal.SIGINT, cli._stop)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            use_lock()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    assert released == [True]
 
 
 def test_a_bug_is_one_line_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,18 @@
-"""Tables, progress and options of the command line."""
+"""Tables, progress, options and exit codes of the command line."""
 
 from netsurgeon.pipeline.terminal.command_options import (
     Data,
     FilePath,
     batch_sizes,
     classes_option,
-    combine_options,
     data_options,
     layer_sparsities,
+    output_options,
     picture_options,
     recipe_option,
     run_options,
     shapes,
+    verbose_option,
     with_pictures,
 )
 from netsurgeon.pipeline.terminal.console import (
@@ -25,18 +26,21 @@ from netsurgeon.pipeline.terminal.console import (
 from netsurgeon.pipeline.terminal.console_integers import print_quantization
 from netsurgeon.pipeline.terminal.console_latency import print_profile
 from netsurgeon.pipeline.terminal.console_training import print_export, print_retraining, print_training
-from netsurgeon.pipeline.terminal.safe_text import Console, Formatter
+from netsurgeon.pipeline.terminal.exits import explain, stop_at_signals
+from netsurgeon.pipeline.terminal.results import check_files, show_result
+from netsurgeon.pipeline.terminal.safe_text import Console
 
 __all__ = [
     "Console",
     "Data",
     "FilePath",
-    "Formatter",
     "batch_sizes",
+    "check_files",
     "classes_option",
-    "combine_options",
     "data_options",
+    "explain",
     "layer_sparsities",
+    "output_options",
     "picture_options",
     "print_comparison",
     "print_export",
@@ -52,5 +56,8 @@ __all__ = [
     "recipe_option",
     "run_options",
     "shapes",
+    "show_result",
+    "stop_at_signals",
+    "verbose_option",
     "with_pictures",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +13,7 @@ import click
 
 from netsurgeon.pipeline.data import PictureOptions, check_path
 from netsurgeon.pipeline.options import Kind, read_recipe
+from netsurgeon.pipeline.terminal.safe_text import Formatter
 
 Command = Callable[..., None]
 Number = TypeVar("Number", int, float)
@@ -94,6 +97,30 @@ def combine_options(*options: Callable[[Command], Command]) -> Callable[[Command
     return decorate
 
 
+def _log(context: click.Context, option: click.Parameter, count: int) -> None:
+    """Write to standard error what netsurgeon's loggers say: stages and steps with -v, choices of solvers with -vv."""
+    del context, option
+    if count:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Formatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
+        logger = logging.getLogger("netsurgeon")
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
+
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    callback=_log,
+    expose_value=False,
+    help="Log to standard error: -v stages and steps, -vv choices of the solvers and sessions as well.",
+)
+output_options = combine_options(
+    click.option("--json", "json_file", type=FilePath(), help="Write the result as JSON; - prints it."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+)
+"""What becomes of the result."""
 _pixel_options = combine_options(
     click.option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Pictures: channel order."),
     click.option("--scale", type=float, help="Pictures: pixel values times this. [default: 1/255]"),

@@ -13,8 +13,7 @@ from rich.table import Table
 
 from netsurgeon.cli import run
 from netsurgeon.pipeline.messages import printable
-from netsurgeon.pipeline.terminal import Console, Formatter
-from netsurgeon.pipeline.terminal.safe_text import Text
+from netsurgeon.pipeline.terminal.safe_text import Console, Formatter, Text
 
 CONTROL = "\x1b[2J\x00\x07\x9b\u202e"
 SHOWN = r"\x1b[2J\x00\x07\x9b\u202e"

@@ -1,0 +1,38 @@
+"""What becomes of a command's result: tables, JSON, and files that are none of those it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from netsurgeon.pipeline.model_files import check_outputs, text_bytes, write_text
+from netsurgeon.pipeline.report import as_json
+from netsurgeon.pipeline.terminal.safe_text import Console
+
+Printer = Callable[[Any, Console], None]
+STANDARD_OUTPUT = Path("-")
+
+
+def show_result(result: Any, printer: Printer, json_file: Path | None, quiet: bool) -> None:
+    """Print a result as tables, and write it as JSON where that was asked for."""
+    if json_file == STANDARD_OUTPUT:
+        click.echo(text_bytes(as_json(result)), nl=False)
+    elif json_file is not None:
+        write_text(as_json(result), json_file)
+    if not quiet and json_file != STANDARD_OUTPUT:
+        printer(result, Console())
+
+
+def check_files(options: Mapping[str, Any], models: Sequence[Path | None], *outputs: Path | None) -> None:
+    """Check the outputs of a command that reads models and what its options name; "-" is no file.
+
+    Raises:
+        InputError: an output cannot be written, or is a file that is read.
+    """
+    names = ("data", "test", "recipe", "metric", "classes", "pictures", "timings")
+    read = [*(options.get(name) for name in names), *options.get("custom_ops", ())]
+    written = [output for output in outputs if output != STANDARD_OUTPUT]
+    check_outputs(written, *read, models=models, work=options.get("work"))
