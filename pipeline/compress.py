@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.solvers import FactorizationError
@@ -25,11 +24,11 @@ from netsurgeon.pipeline.compression import (
     check_steps,
     plan_steps,
 )
-from netsurgeon.pipeline.data import DataSource, Samples
+from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.delivery import deliver, is_as_it_came, store
-from netsurgeon.pipeline.error_bound import Bound, measure_bound
-from netsurgeon.pipeline.errors import CheckFailedError, InputError, after_delivery
+from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.final_validation import validate_applied
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
@@ -47,23 +46,18 @@ from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, 
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
 from netsurgeon.pipeline.report import CompressionRecord, Report, assemble_report, is_page, render
 from netsurgeon.pipeline.run_identity import open_run_folder
-from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
+from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.verification import (
     Inputs,
-    Validation,
     check_labels,
     examine_dense_model,
     find_class_outputs,
     load_metric,
     open_inputs,
-    validate_folds,
 )
 
 logger = logging.getLogger(__name__)
-
-BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
-"""Most inputs on which the bound is measured; the second where there is no time for full effort."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +180,15 @@ class _Run:
             self.options = dataclasses.replace(self.options, values="float32", pack=False)
             result = result and result.delivered_in(model_size(stored.model, None))
         self._end_stage("pack")
-        validation, bound = self._validate(context, source, applied, inputs, runtime)
+        validation, bound = validate_applied(
+            applied,
+            context,
+            steps=self.steps,
+            source=source,
+            inputs=inputs,
+            runtime=runtime,
+            class_outputs=self.class_outputs,
+        )
         self._end_stage("validate")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency, applied.model) if goal_search and result else None
@@ -314,52 +316,6 @@ class _Run:
         plan_steps([step for step in self.steps if step.name == ChooseUnits.name], context)
         trim = context.plans.get(ChooseUnits.name)
         return goal_search.search(selection, context.calibration, trim, self.progress, context.run_folder)
-
-    def _apply_by_halves(
-        self, context: StepContext, applied: AppliedPlan, inputs: Inputs
-    ) -> list[tuple[Session, Samples]]:
-        """Where inputs are few: models corrected on each half, and the other half that shows how good they are."""
-        if is_as_it_came(applied):
-            return []
-        measured = []
-        for fold in inputs.halves:
-            unobserved = unobserved_layers(context.dense, fold.corrected, context.calibration.runtime)
-            try:
-                half = StepContext(
-                    dense=context.dense,
-                    selection=select(context.dense, self.options, unobserved, context.selection.integers),
-                    calibration=dataclasses.replace(context.calibration, samples=fold.corrected),
-                    options=self.options,
-                    step_options=self.step_options,
-                    progress=self.progress,
-                    timer=context.timer,
-                )
-                model = apply_plan(self.steps, half).model
-            except (CheckFailedError, InputError) as error:  # a half may show nothing of the only layers in bodies
-                logger.info("half of the inputs is too little to measure by: %s", error)
-                return []
-            measured.append((context.calibration.runtime.on_integers().session(model), fold.guide))
-        return measured
-
-    def _validate(
-        self, context: StepContext, source: LoadedModel, applied: AppliedPlan, inputs: Inputs, runtime: Runtime
-    ) -> tuple[Validation, Bound]:
-        self.progress("validating", 0, 2)
-        halves = self._apply_by_halves(context, applied, inputs)
-        validation = validate_folds(
-            runtime.session(source.original),
-            halves or [(runtime.session(applied.model), inputs.held)],
-            held_out=inputs.held_out or bool(halves),
-            metric=self.options.metric,
-            label_offset=self.options.label_offset,
-            class_outputs=self.class_outputs,
-        )
-        self.progress("validating", 1, 2)
-        most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
-        count = min(most, inputs.calibration.count)
-        samples = inputs.calibration.subset(count, np.random.default_rng(self.options.seed))
-        bound = measure_bound(source.model, applied.masked, samples.batches(), samples.fed, context.calibration.runtime)
-        return validation, bound
 
     def _timed_integers(self, applied: AppliedPlan, delivered: ir.Model, context: StepContext) -> AppliedPlan:
         """Where the model runs on integers on this machine: how fast the delivered one is beside the dense one."""

@@ -25,6 +25,7 @@ from onnx import TensorProto
 from netsurgeon import __version__, cli
 from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compress_module
+from netsurgeon.pipeline import final_validation
 from netsurgeon.pipeline.calibration import segments
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
@@ -717,7 +718,8 @@ def test_ctrl_c_in_any_stage(desk: Desk, stage: str, monkeypatch: pytest.MonkeyP
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps if hasattr(steps, stage) else compress_module, stage, interrupted)
+    for module in (steps, compress_module, final_validation):
+        monkeypatch.setattr(module, stage, interrupted, raising=False)
     assert "interrupted" in desk.refused(desk.compress(), 130)
 
 

@@ -27,6 +27,7 @@ FLOORS = {
         ("terminal",),
         ("training",),
         ("compress", "inspect_quantization", "inspect_sensitivity"),
+        ("final_validation",),
         ("delivery",),
         ("report", "run_identity"),
         ("search",),

@@ -32,7 +32,6 @@ from perceptron_models import (
 
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.pipeline import compress as compress_module
-from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.verification.validation import Scores
@@ -223,26 +222,6 @@ def test_a_hessian_without_factor_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         compress(perceptron(), inputs(), sparsity=0.5, **UNIFORM)
 
 
-def test_a_part_is_held_out_where_there_is_no_test() -> None:
-    report = compress(perceptron(), inputs(64), sparsity=0.5, **UNIFORM).report
-    assert (report.calibration.samples, report.validation.samples) == (56, 8)
-    assert report.validation.held_out
-    assert report.test is None
-
-
-def test_of_few_inputs_each_half_is_measured_by_a_model_corrected_on_the_other() -> None:
-    """The error on the inputs of the corrections says little: on others it is many times as large."""
-    few, many = inputs(30), {"x": random(500, 32, seed=9)}
-    result = compress(perceptron(), few, sparsity=0.5, **UNIFORM)
-    report = result.report
-    assert (report.calibration.samples, report.validation.samples, report.validation.folds) == (30, 30, 2)
-    assert report.validation.held_out
-    (reported,) = report.validation.outputs
-    (flattered,) = compare(perceptron(), result.model, few).validation.outputs
-    (true,) = compare(perceptron(), result.model, many).validation.outputs
-    assert flattered.relative_error < 0.7 * true.relative_error < reported.relative_error
-
-
 @pytest.mark.parametrize(("count", "codes"), [(1, {"few-inputs", "not-held-out"}), (15, {"few-inputs"}), (16, set())])
 def test_what_rests_on_hardly_any_inputs_says_so(count: int, codes: set[str]) -> None:
     warnings = compress(perceptron(), inputs(count), sparsity=0.5, **UNIFORM).report.warnings
@@ -255,13 +234,6 @@ def test_inputs_of_one_class_prove_nothing() -> None:
         compress(perceptron(), alike, **FAST)
     warning = compress(perceptron(), alike, sparsity=0.5, **UNIFORM).report.warnings[0]
     assert warning.code == "answers-alike"
-
-
-def test_test_inputs_are_held_out() -> None:
-    report = compress(perceptron(), inputs(40), test=random(9, 32, seed=5), sparsity=0.5, **UNIFORM).report
-    assert report.validation.held_out
-    assert report.test is not None
-    assert (report.test.samples, report.validation.samples) == (9, 9)
 
 
 def test_digits_stay_accurate_without_nine_of_ten_weights(delivered: tuple[Path, Compression]) -> None:

@@ -13,7 +13,7 @@ from perceptron_models import FAST, UNIFORM, built, inputs, perceptron, proto_by
 
 import netsurgeon
 from netsurgeon.cli import run
-from netsurgeon.pipeline import compress as compress_module
+from netsurgeon.pipeline import final_validation
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, RunError
 from netsurgeon.pipeline.model_files import loading
@@ -100,7 +100,7 @@ def test_a_changed_model_that_cannot_run_is_a_failed_check(tmp_path: Path, monke
     def fails(*arguments: Any, **options: Any) -> None:
         raise RunError("the model cannot run on this input")
 
-    monkeypatch.setattr(compress_module, "validate_folds", fails)
+    monkeypatch.setattr(final_validation, "validate_folds", fails)
     with pytest.raises(CheckFailedError, match="cannot run on this input"):
         compress(perceptron(), inputs(), output=tmp_path / "small.onnx", sparsity=0.5, **UNIFORM)
     assert not list(tmp_path.iterdir())
@@ -114,7 +114,7 @@ def test_failed_validation_writes_nothing(
 
     onnx.save(perceptron(), tmp_path / "model.onnx")
     np.savez(tmp_path / "data.npz", x=inputs())
-    monkeypatch.setattr(compress_module, "validate_folds", fails)
+    monkeypatch.setattr(final_validation, "validate_folds", fails)
     output, report = f"{tmp_path}/small.onnx", f"{tmp_path}/report.json"
     command = ["compress", f"{tmp_path}/model.onnx", "--data", f"{tmp_path}/data.npz", "-o", output, "--report", report]
     code = run([*command, "--sparsity", "0.5"])

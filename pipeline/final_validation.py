@@ -1,0 +1,91 @@
+"""The last measurement: the compressed model beside the dense one on inputs held out, and the error bound."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection
+
+import numpy as np
+
+from netsurgeon.pipeline.calibration import select, unobserved_layers
+from netsurgeon.pipeline.compression import AppliedPlan, StepContext, Steps, apply_plan
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.delivery import is_as_it_came
+from netsurgeon.pipeline.error_bound import Bound, measure_bound
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.model_files import LoadedModel
+from netsurgeon.pipeline.runtime import Runtime, Session
+from netsurgeon.pipeline.verification import Inputs, Validation, validate_folds
+
+logger = logging.getLogger(__name__)
+
+BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
+"""Most inputs on which the bound is measured; the second where there is no time for full effort."""
+
+
+def validate_applied(
+    applied: AppliedPlan,
+    context: StepContext,
+    *,
+    steps: Steps,
+    source: LoadedModel,
+    inputs: Inputs,
+    runtime: Runtime,
+    class_outputs: Collection[str] | None,
+) -> tuple[Validation, Bound]:
+    """Measure what is delivered: its accuracy on the inputs held out, and the bound on those it was corrected on.
+
+    Args:
+        applied: what is delivered, not packed.
+        context: that the steps were applied in.
+        steps: that were applied; where inputs are few they are applied again, to be measured on each half.
+        source: the model as it came.
+        inputs: what the model is run on.
+        runtime: how the delivered model is run; the bound is of the floats, in `context`'s.
+        class_outputs: names of the outputs that are judged by their largest number; None = all.
+
+    Raises:
+        CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
+        InputError: a label is no class of the model, or the metric cannot be used.
+    """
+    options = context.options
+    context.progress("validating", 0, 2)
+    halves = [] if is_as_it_came(applied) else _apply_by_halves(steps, context, inputs)
+    validation = validate_folds(
+        runtime.session(source.original),
+        halves or [(runtime.session(applied.model), inputs.held)],
+        held_out=inputs.held_out or bool(halves),
+        metric=options.metric,
+        label_offset=options.label_offset,
+        class_outputs=class_outputs,
+    )
+    context.progress("validating", 1, 2)
+    most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
+    count = min(most, inputs.calibration.count)
+    samples = inputs.calibration.subset(count, np.random.default_rng(options.seed))
+    bound = measure_bound(source.model, applied.masked, samples.batches(), samples.fed, context.calibration.runtime)
+    return validation, bound
+
+
+def _apply_by_halves(steps: Steps, context: StepContext, inputs: Inputs) -> list[tuple[Session, Samples]]:
+    """Where inputs are few: models corrected on each half, and the other half that shows how good they are."""
+    measured = []
+    for fold in inputs.halves:
+        unobserved = unobserved_layers(context.dense, fold.corrected, context.calibration.runtime)
+        try:
+            half = StepContext(
+                dense=context.dense,
+                selection=select(context.dense, context.options, unobserved, context.selection.integers),
+                calibration=dataclasses.replace(context.calibration, samples=fold.corrected),
+                options=context.options,
+                step_options=context.step_options,
+                progress=context.progress,
+                timer=context.timer,
+            )
+            model = apply_plan(steps, half).model
+        except (CheckFailedError, InputError) as error:  # a half may show nothing of the only layers in bodies
+            logger.info("half of the inputs is too little to measure by: %s", error)
+            return []
+        measured.append((context.calibration.runtime.on_integers().session(model), fold.guide))
+    return measured
