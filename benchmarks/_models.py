@@ -99,8 +99,8 @@ def _replace(model: onnx.ModelProto, drawn: dict[str, Array]) -> None:
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name not in drawn and tensor.name in used]
     fed = [value for value in graph.input if value.name not in {tensor.name for tensor in graph.initializer}]
-    made = [numpy_helper.from_array(array, name) for name, array in drawn.items()]
-    for field, values in ((graph.node, nodes), (graph.initializer, [*kept, *made]), (graph.input, fed)):
+    drawn_tensors = [numpy_helper.from_array(array, name) for name, array in drawn.items()]
+    for field, values in ((graph.node, nodes), (graph.initializer, [*kept, *drawn_tensors]), (graph.input, fed)):
         _set(field, values)
     model.ir_version = max(model.ir_version, IR_VERSION)
 
@@ -118,11 +118,11 @@ def _settle(model: onnx.ModelProto, rng: np.random.Generator) -> None:
     """
     probe = onnx.ModelProto.FromString(model.SerializeToString())
     outputs: dict[str, str] = {}
-    _set(probe.graph.node, [each for node in model.graph.node for each in _probe(node, outputs)])
+    _set(probe.graph.node, [replacement for node in model.graph.node for replacement in _probe(node, outputs)])
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in outputs)
     session = quiet_session(probe.SerializeToString())
-    found = session.run(list(outputs), _feed(model.graph, rng)) if outputs else []
-    values = {outputs[name]: array for name, array in zip(outputs, found, strict=True)}
+    statistics = session.run(list(outputs), _feed(model.graph, rng)) if outputs else []
+    values = {outputs[name]: array for name, array in zip(outputs, statistics, strict=True)}
     for tensor in model.graph.initializer:
         if tensor.name in values:
             tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
@@ -133,7 +133,7 @@ def _probe(node: onnx.NodeProto, outputs: dict[str, str]) -> list[onnx.NodeProto
     if node.op_type != "BatchNormalization":
         return [node]
     data, scale, shift, mean, variance = node.input
-    names = [f"{node.output[0]}__{each}" for each in ("mean", "centre", "spread", "square", "variance")]
+    names = [f"{node.output[0]}__{step}" for step in ("mean", "centre", "spread", "square", "variance")]
     outputs |= {names[0]: mean, names[4]: variance}
     make = onnx.helper.make_node
     return [

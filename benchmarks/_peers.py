@@ -93,8 +93,8 @@ def quantize_with(peer: Peer, model: Path, calibration: Path, output: Path) -> R
 def install(peer: Peer) -> str | None:
     """Make a peer's environment where it is not there yet; why it cannot be made, if so."""
     stamp = ENVIRONMENTS / peer.environment / STAMP
-    wanted = "\n".join(peer.packages)
-    if stamp.exists() and stamp.read_text("utf-8") == wanted:
+    requirements = "\n".join(peer.packages)
+    if stamp.exists() and stamp.read_text("utf-8") == requirements:
         return None
     print(f"installing {', '.join(peer.packages)} into build/peers/{peer.environment}", flush=True)
     pip = [str(_python(peer)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.packages]
@@ -106,7 +106,7 @@ def install(peer: Peer) -> str | None:
         if done.returncode:
             errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
             return f"does not install here: {(errors or ['no reason given'])[-1].removeprefix('ERROR: ')[:200]}"
-    stamp.write_text(wanted, "utf-8")
+    stamp.write_text(requirements, "utf-8")
     return None
 
 

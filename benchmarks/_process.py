@@ -37,15 +37,15 @@ def run_task(task: dict[str, Any], script: str = "_runs.py", python: tuple[str, 
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder) / "task.json", Path(folder) / "result.json"
-        given.write_text(json.dumps({**task, "folder": folder}), "utf-8")
-        command = [*python, str(HERE / script), str(given), str(found)]
+        task_file, result_file = Path(folder) / "task.json", Path(folder) / "result.json"
+        task_file.write_text(json.dumps({**task, "folder": folder}), "utf-8")
+        command = [*python, str(HERE / script), str(task_file), str(result_file)]
         try:
             process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         except subprocess.TimeoutExpired:
             return {"status": "BROKEN", "error": f"not done after {TIMEOUT:g} s"}
-        if process.returncode == 0 and found.exists():
-            facts: Row = json.loads(found.read_text("utf-8"))
+        if process.returncode == 0 and result_file.exists():
+            facts: Row = json.loads(result_file.read_text("utf-8"))
             return facts
     print(process.stderr, file=sys.stderr)
     lines = process.stderr.strip().splitlines() or ["nothing on stderr"]
@@ -59,5 +59,7 @@ def run_zoo(kind: str, path: Path, inputs: dict[str, Any], script: str = "_runs.
         return run_task({"kind": kind, "path": str(path), "inputs": inputs}, script)
     with tempfile.TemporaryDirectory() as folder:
         target = f"{folder}/{path.name}"
-        made = run_task({"kind": "he", "source": str(path), "target": target, "free_batch": False})
-        return run_task({"kind": kind, "path": target, "inputs": inputs}, script) if made["status"] == "ok" else made
+        weighted = run_task({"kind": "he", "source": str(path), "target": target, "free_batch": False})
+        if weighted["status"] != "ok":
+            return weighted
+        return run_task({"kind": kind, "path": target, "inputs": inputs}, script)

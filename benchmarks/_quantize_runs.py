@@ -48,8 +48,8 @@ def main(task_path: str, result_path: str) -> None:
 
 def calibration(task: Task) -> Facts:
     """Write the calibration inputs that everybody gets as arrays, without labels, for the peers."""
-    given, _, options = _sources(task)
-    samples = _open(task, given, options, options.get("limit"))
+    inputs, _, options = _sources(task)
+    samples = _open(task, inputs, options, options.get("limit"))
     name = samples.specs[0].name
     arrays: dict[str, Any] = {name: np.concatenate([feed[name] for feed in samples.batches()])}
     np.savez(task["output"], **arrays)
@@ -58,7 +58,7 @@ def calibration(task: Task) -> Facts:
 
 def compress(task: Task) -> Facts:
     """Let the product write a quantized model; `test` stands aside, so that all calibration inputs are used."""
-    given, test, options = _sources(task)
+    inputs, test, options = _sources(task)
     options |= {
         "batch_size": BATCH.get(task["data"], ZOO_BATCH),
         "seed": task["seed"],
@@ -67,7 +67,7 @@ def compress(task: Task) -> Facts:
     }
     started = time.perf_counter()
     try:
-        report = netsurgeon.compress(task["model"], given, test=test, output=task["output"], **options).report
+        report = netsurgeon.compress(task["model"], inputs, test=test, output=task["output"], **options).report
     except (TypeError, netsurgeon.NetsurgeonError) as error:
         if isinstance(error, TypeError) and "unexpected keyword argument" not in str(error):
             raise
@@ -86,16 +86,16 @@ def measure(task: Task) -> Facts:
     _, test, options = _sources(task)
     samples = _open(task, test, options, None)
     session = Runtime().session(dense)
-    found = validate(session, Runtime().session(small), samples, held_out=True)
+    validation = validate(session, Runtime().session(small), samples, held_out=True)
     spread = energy_over_variance(session, samples)
-    squares = {output.output: output.relative_error**2 for output in found.outputs}
+    squares = {output.output: output.relative_error**2 for output in validation.outputs}
     return {
-        "top1_dense": _percent(found.dense.top1),
-        "top1": _percent(found.compressed.top1),
-        "agreement": _percent(found.agreement),
+        "top1_dense": _percent(validation.dense.top1),
+        "top1": _percent(validation.compressed.top1),
+        "agreement": _percent(validation.agreement),
         "error": max(square * spread[name] for name, square in squares.items()),
         "energy_error": max(squares.values()),
-        "test_samples": found.samples,
+        "test_samples": validation.samples,
         **_file_facts(dense, small),
         **_times(profile(dense, small, data="random", batches=task["batches"], threads=THREADS)),
     }
@@ -143,10 +143,10 @@ def _sources(task: Task) -> tuple[Any, Any, dict[str, Any]]:
     recipe = RESNET50_RECIPE if task["name"] == RESNET50 else manifest[task["name"]]
     if data == "mnist":
         count = limit or _runs.CALIBRATION["mnist"]
-        given, test = _runs.mnist(shared, Path(task["model"]), recipe["scale"], task["seed"], count)
+        inputs, test = _runs.mnist(shared, Path(task["model"]), recipe["scale"], task["seed"], count)
         if not limit:
-            del given["labels"]
-        return given, test, {}
+            del inputs["labels"]
+        return inputs, test, {}
     pictures, test_pictures, options = _runs.calibration_pictures(shared, data, recipe)
     if task["name"] == RESNET50:
         options["limit"] = RESNET50_PICTURES

@@ -71,8 +71,8 @@ def misses(rows: dict[str, Row], case: Case) -> list[str]:
 
 def zoo_misses(rows: dict[str, Row], names: Sequence[str]) -> list[str]:
     """What the zoo falls short of."""
-    found = {name: next(iter(_of(list(rows.values()), f"zoo/{name}", "int8")), None) for name in names}
-    return [f"{name}: {miss}" for name, row in found.items() if (miss := _graph_miss(row))]
+    row_of = {name: next(iter(_of(list(rows.values()), f"zoo/{name}", "int8")), None) for name in names}
+    return [f"{name}: {miss}" for name, row in row_of.items() if (miss := _graph_miss(row))]
 
 
 def figures(rows: list[Row]) -> dict[str, float | None]:
@@ -127,24 +127,24 @@ def _line(name: str, rows: list[Row], must: Must) -> list[str]:
     if failed:
         reason = " ".join(str(failed["error"]).split()).replace("|", "\\|")
         return [name, *[""] * (len(TITLES) - 2), f"{failed['status']}: {reason[:240]}"]
-    found, owed = figures(rows), _owed(must, rows)
-    missed = shortfalls(found, owed)
+    measured, owed = figures(rows), _owed(must, rows)
+    missed = shortfalls(measured, owed)
     seeds = f" ({len(rows)} seeds)" if len(rows) > 1 else ""
     row = rows[0]
     counts = row["kernels"]
     return [
         name + seeds,
-        _cell(found["top1"], ".2f", "≥", owed.top1),
-        _cell(found["agreement"], ".2f", "≥", owed.agreement),
-        _cell(found["error"], ".2g", "≤", owed.error),
+        _cell(measured["top1"], ".2f", "≥", owed.top1),
+        _cell(measured["agreement"], ".2f", "≥", owed.agreement),
+        _cell(measured["error"], ".2g", "≤", owed.error),
         _time(row, 1, owed.latency, must.stretch),
         _time(row, 32, owed.latency32, None),
-        _cell(found["ratio"], ".2f", "≥", owed.ratio),
+        _cell(measured["ratio"], ".2f", "≥", owed.ratio),
         f"{integer_layers(counts)} of {row['intended']}",
         str(float_layers(counts)),
         str(conversions(counts)),
-        f"{statistics.median(each['seconds'] for each in rows):.0f}",
-        f"{max(each['peak_bytes'] for each in rows) / 2**20:.0f}",
+        f"{statistics.median(run['seconds'] for run in rows):.0f}",
+        f"{max(run['peak_bytes'] for run in rows) / 2**20:.0f}",
         ("short" if missed else "yes") if owed != Must() else "",
     ]
 

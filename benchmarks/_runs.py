@@ -97,21 +97,21 @@ def goals(task: Task) -> Facts:
     report = netsurgeon.compress(
         model, calibration, test=test, output=small, **{**options, **more, **task["goals"]}
     ).report
-    seconds, busy, found = time.perf_counter() - started, time.process_time() - busy, report.search
-    if found is None:
+    seconds, busy, search = time.perf_counter() - started, time.process_time() - busy, report.search
+    if search is None:
         raise netsurgeon.CheckFailedError("the report has no search")
     return {
         **_common(report, seconds),
-        "goals": dataclasses.asdict(found.goals),
-        "guide": dataclasses.asdict(found.evidence),
-        "test": dataclasses.asdict(found.measured),
-        "proven": found.proven,
-        "needed": found.needed,
+        "goals": dataclasses.asdict(search.goals),
+        "guide": dataclasses.asdict(search.evidence),
+        "test": dataclasses.asdict(search.measured),
+        "proven": search.proven,
+        "needed": search.needed,
         "corrected": report.calibration.samples,
         "cpu_seconds": round(busy, 1),
-        "tried": sum(point.kind == "candidate" for point in found.points),
-        "points": [dataclasses.asdict(point) for point in found.points],
-        "predicted_ms": found.timed.model if found.timed else None,
+        "tried": sum(point.kind == "candidate" for point in search.points),
+        "points": [dataclasses.asdict(point) for point in search.points],
+        "predicted_ms": search.timed.model if search.timed else None,
         "ratio_same_type": round((report.dense.bytes - 2 * report.dense.parameters) / report.compressed.bytes, 3),
         "threads": task["threads"],
         "latency": _latency(model, small, [1], task["threads"])[0],
@@ -129,17 +129,17 @@ def labelled(shared: Path, model: Path, task: Task) -> tuple[Any, Any, dict[str,
 
 def _latency(dense: Path, small: Path, batches: list[int], threads: int = THREADS) -> list[Facts]:
     """Both models in turn on random pictures, one entry a batch size."""
-    found = profile(dense, small, data="random", batches=batches, threads=threads, rounds=ROUNDS)
+    profiled = profile(dense, small, data="random", batches=batches, threads=threads, rounds=ROUNDS)
     timed = {
-        each.batch: {
-            "batch": each.batch,
-            "dense_ms": round(each.model.median, 3),
-            "small_ms": round(each.other.median, 3),
-            "ratio": round(each.speedup.value, 3),
-            "interval": [round(each.speedup.low, 3), round(each.speedup.high, 3)],
+        timing.batch: {
+            "batch": timing.batch,
+            "dense_ms": round(timing.model.median, 3),
+            "small_ms": round(timing.other.median, 3),
+            "ratio": round(timing.speedup.value, 3),
+            "interval": [round(timing.speedup.low, 3), round(timing.speedup.high, 3)],
         }
-        for each in found.timings
-        if each.other and each.speedup
+        for timing in profiled.timings
+        if timing.other and timing.speedup
     }
     return [timed.get(batch, {"batch": batch, "skipped": "its batch is fixed"}) for batch in batches]
 
@@ -184,8 +184,8 @@ def mnist(
         pixels, labels = train["x"], train["y"].astype(np.int64)
     drawn = np.random.default_rng(seed).permutation(len(pixels))[:count]
     with np.load(shared / "data" / "mnist" / "test.npz") as test:
-        given = {name: inputs(pixels[drawn]), "labels": labels[drawn]}
-        return given, {name: inputs(test["x"]), "labels": test["y"].astype(np.int64)}
+        calibration = {name: inputs(pixels[drawn]), "labels": labels[drawn]}
+        return calibration, {name: inputs(test["x"]), "labels": test["y"].astype(np.int64)}
 
 
 def calibration_pictures(shared: Path, data: str, recipe: dict[str, Any]) -> tuple[Path, Path, dict[str, Any]]:
@@ -264,19 +264,19 @@ def _multiplied(path: str, feed: dict[str, Any]) -> int:
             entering += node.input
     if not entering:
         return 0
-    made, held = sorted({*entering} - {*feed}), {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in held)
-    values = _models.quiet_session(model.SerializeToString()).run(made, feed)
-    sizes = {name: value.size for name, value in (*feed.items(), *zip(made, values, strict=True))}
+    names, outputs = sorted({*entering} - {*feed}), {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
+    values = _models.quiet_session(model.SerializeToString()).run(names, feed)
+    sizes = {name: value.size for name, value in (*feed.items(), *zip(names, values, strict=True))}
     return sum(sizes[name] for name in entering)
 
 
 def _zoo(task: Task, **goal: Any) -> Facts:
     path, output = task["path"], Path(task["folder"]) / "small.onnx"
-    found = netsurgeon.inspect_model(path)
+    inspection = netsurgeon.inspect_model(path)
     facts: Facts = {
-        "inspected": len(found.layers),
-        "declined": _reasons((each.operator, each.reason) for each in found.declined),
+        "inspected": len(inspection.layers),
+        "declined": _reasons((entry.operator, entry.reason) for entry in inspection.declined),
     }
     feeds = random_feeds(task["inputs"])
     by_name = is_static(path, task["inputs"])
@@ -291,10 +291,10 @@ def _zoo(task: Task, **goal: Any) -> Facts:
     facts["data"] = f"random:{ZOO_SAMPLES}" if by_name else "feeds"
     facts["layers"] = len(report.layers)
     facts["pruned"] = sum(layer.kept < layer.weights for layer in report.layers)
-    listed = {layer.name for layer in report.layers} | {each.node for each in report.declined}
-    facts["declined"] = _reasons((each.operator, each.reason) for each in report.declined)
+    listed = {layer.name for layer in report.layers} | {entry.node for entry in report.declined}
+    facts["declined"] = _reasons((entry.operator, entry.reason) for entry in report.declined)
     facts["relative_error"] = _compare(path, output, feeds[:4])
-    missing = sorted({layer.name for layer in found.layers} - listed)
+    missing = sorted({layer.name for layer in inspection.layers} - listed)
     if missing:
         facts |= {"status": "BROKEN", "error": f"neither pruned nor declined: {', '.join(missing[:3])}"}
     if facts["relative_error"] is None:
@@ -304,7 +304,7 @@ def _zoo(task: Task, **goal: Any) -> Facts:
 
 def _reasons(declined: Iterable[tuple[str, str]]) -> list[list[Any]]:
     """How often each operator was declined for each reason."""
-    return [[count, *each] for each, count in collections.Counter(declined).most_common()]
+    return [[count, *reason] for reason, count in collections.Counter(declined).most_common()]
 
 
 def _trim_facts(trim: Any) -> Facts:
@@ -321,9 +321,9 @@ def _trim_facts(trim: Any) -> Facts:
 def _frozen(frozen: Iterable[Any]) -> list[list[Any]]:
     """Parameters that each operator freezes for each reason, the most first."""
     sizes: collections.Counter[tuple[str, str]] = collections.Counter()
-    for each in frozen:
-        sizes[each.operator, each.reason] += each.parameters
-    return [[count, *each] for each, count in sizes.most_common()]
+    for group in frozen:
+        sizes[group.operator, group.reason] += group.parameters
+    return [[count, *group] for group, count in sizes.most_common()]
 
 
 def random_feeds(inputs: dict[str, Any]) -> list[dict[str, Any]]:

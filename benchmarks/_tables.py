@@ -35,7 +35,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 def keep_row(folder: Path, row: Row) -> None:
     """Put a row in the place of an older one of the same run, and show all rows anew."""
-    rows = {_key(each): each for each in read_rows(folder)}
+    rows = {_key(kept_row): kept_row for kept_row in read_rows(folder)}
     rows[_key(row)] = row
     text = json.dumps({"rows": [rows[key] for key in sorted(rows)]}, indent=1, ensure_ascii=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,28 +52,28 @@ def render(folder: Path) -> None:
 
 def misses(rows: list[Row], goal: Goal) -> list[str]:
     """What a row of the table falls short of, as far as it was measured."""
-    figure, found = _figure(rows, goal, DEFAULT), []
+    figure, shortfalls = _figure(rows, goal, DEFAULT), []
     runs = _runs(rows, goal, DEFAULT)
     broken = [row for method in METHODS for row in _of(rows, goal, method) if row["status"] != "ok"]
-    found += [f"{row['method']} with seed {row['seed']} failed: {row['error']}" for row in broken]
+    shortfalls += [f"{row['method']} with seed {row['seed']} failed: {row['error']}" for row in broken]
     if figure is not None and not goal.reached(figure):
-        found.append(f"{goal.measure} {figure:.2f}, must reach {goal.must}")
+        shortfalls.append(f"{goal.measure} {figure:.2f}, must reach {goal.must}")
     if any(row["kept_measured"] > goal.kept + KEPT_TOLERANCE for row in runs):
-        found.append(f"keeps {max(row['kept_measured'] for row in runs):.2f} % of the weights")
+        shortfalls.append(f"keeps {max(row['kept_measured'] for row in runs):.2f} % of the weights")
     if goal.ratio and runs and min(row["ratio"] for row in runs) < goal.ratio:
-        found.append(f"{min(row['ratio'] for row in runs):.1f} times smaller, must be {goal.ratio:g}")
+        shortfalls.append(f"{min(row['ratio'] for row in runs):.1f} times smaller, must be {goal.ratio:g}")
     if best := _better_method(rows, goal):
-        found.append(f"{best} is better than {DEFAULT}")
-    return found
+        shortfalls.append(f"{best} is better than {DEFAULT}")
+    return shortfalls
 
 
 def scale_misses(row: Row) -> list[str]:
     """What the run at scale falls short of."""
     if row["status"] != "ok":
         return [row["error"]]
-    found = [] if row["complete"] else [f"{row['layers']} layers, {row['calibration_samples']} pictures"]
-    found += [f"{row['seconds']} s, at most {SCALE_SECONDS:g}"] if row["seconds"] > SCALE_SECONDS else []
-    return found + ([f"{_mib(row['peak_bytes'])} MiB"] if row["peak_bytes"] > SCALE_BYTES else [])
+    shortfalls = [] if row["complete"] else [f"{row['layers']} layers, {row['calibration_samples']} pictures"]
+    shortfalls += [f"{row['seconds']} s, at most {SCALE_SECONDS:g}"] if row["seconds"] > SCALE_SECONDS else []
+    return shortfalls + ([f"{_mib(row['peak_bytes'])} MiB"] if row["peak_bytes"] > SCALE_BYTES else [])
 
 
 def own_figure(row: Row, goal: Goal) -> float:
@@ -90,14 +90,14 @@ def _key(row: Row) -> tuple[str, str, float, int, int]:
 def default_sparsities(rows: list[Row], row: Row) -> dict[str, float]:
     """Layers' sparsities in the default method's run of the same row; none where it has not been run."""
     same = ("part", "model", "kept", "seed")
-    runs = [each for each in rows if each["method"] == DEFAULT and all(each.get(key) == row[key] for key in same)]
-    found: dict[str, float] = runs[0].get("sparsities", {}) if runs else {}
-    return found
+    runs = [run for run in rows if run["method"] == DEFAULT and all(run.get(key) == row[key] for key in same)]
+    sparsities: dict[str, float] = runs[0].get("sparsities", {}) if runs else {}
+    return sparsities
 
 
 def _of(rows: list[Row], goal: Goal, method: str) -> list[Row]:
-    wanted = ("accuracy", goal.model, goal.kept, method)
-    return [row for row in rows if (row["part"], row["model"], row.get("kept"), row.get("method")) == wanted]
+    key = ("accuracy", goal.model, goal.kept, method)
+    return [row for row in rows if (row["part"], row["model"], row.get("kept"), row.get("method")) == key]
 
 
 def _runs(rows: list[Row], goal: Goal, method: str) -> list[Row]:
@@ -138,7 +138,7 @@ def _difference(pairs: Pairs) -> Difference:
     The test inputs are the same in every draw: they, not the answers, are the independent samples of the error.
     """
     gained = [[int(a) - int(b) for a, b in zip(*map(_right, pair), strict=True)] for pair in pairs]
-    mean = [statistics.fmean(each) for each in zip(*gained, strict=True)]
+    mean = [statistics.fmean(gains) for gains in zip(*gained, strict=True)]
     return 100 * statistics.fmean(mean), 100 * statistics.stdev(mean) / math.sqrt(len(mean))
 
 
@@ -161,7 +161,7 @@ def _is_compared(rows: list[Row], goal: Goal, method: str) -> bool:
 def _accuracy(rows: list[Row]) -> str:
     titles: tuple[str, ...] = ("model", "kept", "must reach", *METHODS, "rival onnxsim SparseGPT", "reached")
     titles += ("seconds auto", "peak MiB auto", "bytes", "bytes ÷")
-    lines = [_accuracy_line(rows, goal) for goal in GOALS if any(_of(rows, goal, each) for each in METHODS)]
+    lines = [_accuracy_line(rows, goal) for goal in GOALS if any(_of(rows, goal, method) for method in METHODS)]
     if not lines:
         return ""
     legend = (
@@ -239,19 +239,19 @@ def _verdict(rows: list[Row], goal: Goal) -> str:
     figure = _figure(rows, goal, DEFAULT)
     if figure is None:
         return "no: failed" if _of(rows, goal, DEFAULT) else ""
-    found = misses(rows, goal)
-    if found:
-        return "no: " + "; ".join(_plain(each) for each in found)
+    shortfalls = misses(rows, goal)
+    if shortfalls:
+        return "no: " + "; ".join(_plain(miss) for miss in shortfalls)
     if goal.must is None:
         return "reported"
     return f"within {TOLERANCE[goal.measure]}" if goal.is_close(figure) else "yes"
 
 
 def _scale(rows: list[Row]) -> str:
-    found = [row for row in rows if row["part"] == "scale"]
-    if not found:
+    scale_rows = [row for row in rows if row["part"] == "scale"]
+    if not scale_rows:
         return ""
-    row, head = found[0], "## Scale: the shape of ResNet-50, sparsity 0.8, 128 pictures of 224²"
+    row, head = scale_rows[0], "## Scale: the shape of ResNet-50, sparsity 0.8, 128 pictures of 224²"
     if row["status"] != "ok":
         return f"{head}\n\nFailed: {_plain(row['error'])}"
     missed = scale_misses(row)
@@ -269,16 +269,16 @@ def _scale(rows: list[Row]) -> str:
 
 
 def _zoo(rows: list[Row]) -> str:
-    found = [row for row in rows if row["part"] == "zoo"]
-    if not found:
+    graphs = [row for row in rows if row["part"] == "zoo"]
+    if not graphs:
         return ""
     titles = ("graph", "status", "layers", "pruned", "declined", "why", "bytes ÷", "relative error", "seconds")
     words = (
         "Sparsity 0.5, 16 random inputs (`random:16`, or feeds where the graph has free axes, integers or fixed "
-        f"values). {sum(row['status'] != 'BROKEN' for row in found)} of {len(found)} not broken; `light_*` with He "
+        f"values). {sum(row['status'] != 'BROKEN' for row in graphs)} of {len(graphs)} not broken; `light_*` with He "
         "weights. Relative error: of the written file against the dense one, worst float output, 4 random feeds."
     )
-    return f"## Zoo\n\n{words}\n\n{table(titles, [_zoo_line(row) for row in found])}"
+    return f"## Zoo\n\n{words}\n\n{table(titles, [_zoo_line(row) for row in graphs])}"
 
 
 def _zoo_line(row: Row) -> list[str]:

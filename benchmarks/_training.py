@@ -66,14 +66,14 @@ def run_rows(
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, help="keep the run folders here")
     arguments = parser.parse_args()
-    chosen = [row for row in rows if not arguments.only or row.name in arguments.only.split(",")]
-    if not chosen:
+    requested = [row for row in rows if not arguments.only or row.name in arguments.only.split(",")]
+    if not requested:
         parser.error(f"--only takes {', '.join(row.name for row in rows)}")
     missed = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.runs or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        for row in chosen:
+        for row in requested:
             facts = run(row, arguments, folder)
             _keep_row(benchmark, row.name, facts, page)
             print(json.dumps({"row": row.name, **facts}), flush=True)

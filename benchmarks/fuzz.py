@@ -142,8 +142,8 @@ class Attack:
     def summary(self) -> str:
         """How many cases there were, and the numbers of those that must not be."""
         numbers = sorted(self.failures)
-        found = f"findings in {len(numbers)}, numbers {', '.join(map(str, numbers))}" if numbers else "no finding"
-        return f"{self.counts.total()} cases in a row with seed {self.arguments.seed}: {found}"
+        findings = f"findings in {len(numbers)}, numbers {', '.join(map(str, numbers))}" if numbers else "no finding"
+        return f"{self.counts.total()} cases in a row with seed {self.arguments.seed}: {findings}"
 
     def page(self) -> str:
         """Counts as a table."""

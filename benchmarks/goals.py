@@ -80,13 +80,14 @@ def main() -> int:
     take_two_cores()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else CORES
     rows = _read(arguments.results)
-    for case in (each for each in CASES if each.name in arguments.only and not arguments.render):
+    requested = [case for case in CASES if case.name in arguments.only]
+    for case in [] if arguments.render else requested:
         task = {"kind": "goals", "shared": str(arguments.shared), "data": case.data, "model": case.model}
         rows[case.name] = run_task({**task, "seed": 0, "goals": case.goals, "limit": case.limit, "threads": threads})
         _keep(arguments.results, rows, case.name)
     _render(arguments.results, rows)
-    missed = [f"{case.name}: {each}" for case in CASES if case.name in arguments.only for each in _misses(rows, case)]
-    print("\n".join([f"{arguments.results / 'goals.md'}", *(f"missed: {each}" for each in missed)]))
+    missed = [f"{case.name}: {miss}" for case in requested for miss in _misses(rows, case)]
+    print("\n".join([f"{arguments.results / 'goals.md'}", *(f"missed: {miss}" for miss in missed)]))
     return 1 if missed else 0
 
 
@@ -99,10 +100,10 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.shared = arguments.shared.resolve()
     names = [case.name for case in CASES]
-    wanted = arguments.only or [""]
-    if unknown := [word for word in wanted if not any(word in name for name in names)]:
+    words = arguments.only or [""]
+    if unknown := [word for word in words if not any(word in name for name in names)]:
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(names)}")
-    arguments.only = [name for name in names if any(word in name for word in wanted)]
+    arguments.only = [name for name in names if any(word in name for word in words)]
     return arguments
 
 
@@ -125,16 +126,16 @@ def _misses(rows: dict[str, Row], case: Case) -> list[str]:
         return ["not run"]
     if row["status"] != "ok":
         return [] if _nearest(row, case) else [row["error"]]
-    limit, found = row["goals"]["max_drop"], []
+    limit, shortfalls = row["goals"]["max_drop"], []
     if row["test"]["low"] > limit:
-        found.append(f"drop {row['test']['drop']:.2%} on the test split, at least {row['test']['low']:.2%}")
+        shortfalls.append(f"drop {row['test']['drop']:.2%} on the test split, at least {row['test']['low']:.2%}")
     if case.ratio and row["ratio"] < case.ratio:
-        found.append(f"file ÷ {row['ratio']:.1f}, must be {case.ratio:g}")
+        shortfalls.append(f"file ÷ {row['ratio']:.1f}, must be {case.ratio:g}")
     if case.same_type and case.ratio and row["ratio_same_type"] < case.ratio:
-        found.append(f"file ÷ {row['ratio_same_type']:.2f} of the dense one in float16, must be {case.ratio:g}")
+        shortfalls.append(f"file ÷ {row['ratio_same_type']:.2f} of the dense one in float16, must be {case.ratio:g}")
     if case.quick and row["stages"]["search"] > SECONDS:
-        found.append(f"search of {row['stages']['search']:.0f} s, at most {SECONDS:g}")
-    return found + _slow(row, case)
+        shortfalls.append(f"search of {row['stages']['search']:.0f} s, at most {SECONDS:g}")
+    return shortfalls + _slow(row, case)
 
 
 def _nearest(row: Row, case: Case) -> bool:
@@ -143,15 +144,15 @@ def _nearest(row: Row, case: Case) -> bool:
 
 
 def _slow(row: Row, case: Case) -> list[str]:
-    timed, found = row["latency"], []
+    timed, shortfalls = row["latency"], []
     if 1.0 / timed["interval"][1] > AS_FAST:
-        found.append(f"slower than the dense model: ÷ {timed['ratio']:.2f}")
+        shortfalls.append(f"slower than the dense model: ÷ {timed['ratio']:.2f}")
     if case.speedup and timed["interval"][1] < case.speedup:
-        found.append(f"latency ÷ {timed['ratio']:.2f}, must be {case.speedup:g}")
+        shortfalls.append(f"latency ÷ {timed['ratio']:.2f}, must be {case.speedup:g}")
     predicted = row.get("predicted_ms")
     if predicted and abs(timed["small_ms"] / predicted - 1.0) > PREDICTED:
-        found.append(f"{timed['small_ms']:.3g} ms, predicted {predicted:.3g}")
-    return found
+        shortfalls.append(f"{timed['small_ms']:.3g} ms, predicted {predicted:.3g}")
+    return shortfalls
 
 
 def _render(folder: Path, rows: dict[str, Row]) -> None:

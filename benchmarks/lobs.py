@@ -32,8 +32,8 @@ def main() -> int:
         missed += _zoo(arguments)
     render(arguments.results)
     print(f"\n{arguments.results / 'lobs.md'}")
-    for each in missed:
-        print(f"missed: {each}")
+    for miss in missed:
+        print(f"missed: {miss}")
     return 1 if missed else 0
 
 
@@ -48,10 +48,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--render", action="store_true", help="only write lobs.md anew")
     arguments = parser.parse_args()
     arguments.shared = arguments.shared.resolve()
-    known = [*MODELS, "scale", "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
+    names = [*MODELS, "scale", "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
     arguments.only = arguments.only or [*MODELS, "scale", "zoo"]
-    for given, allowed in ((arguments.only, known), (arguments.methods, METHODS)):
-        if unknown := [word for word in given if word not in allowed]:
+    for words, allowed in ((arguments.only, names), (arguments.methods, METHODS)):
+        if unknown := [word for word in words if word not in allowed]:
             parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(allowed)}")
     return arguments
 
@@ -92,9 +92,9 @@ def _accuracy_row(arguments: argparse.Namespace, goal: Goal, method: str, seed: 
 def _scale(arguments: argparse.Namespace) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/light_resnet50.onnx"
-        made = run_task({"kind": "he", "source": "", "target": path, "free_batch": True})
+        weighted = run_task({"kind": "he", "source": "", "target": path, "free_batch": True})
         task = {"kind": "scale", "shared": str(arguments.shared), "path": path}
-        facts = run_task(task) if made["status"] == "ok" else made
+        facts = run_task(task) if weighted["status"] == "ok" else weighted
     row = {"part": "scale", "model": "light_resnet50", "kept": 20.0, "method": DEFAULT, "seed": 0, **facts}
     row["reached"] = not scale_misses(row)
     _keep(arguments, row)

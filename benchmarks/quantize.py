@@ -115,8 +115,8 @@ def _product_row(folder: Path, step: dict[str, Any]) -> Row:
     """Quantize with netsurgeon, and measure the file."""
     output = folder / "small.onnx"
     output.unlink(missing_ok=True)
-    made = run_task({**step, "kind": "compress", "output": str(output)}, STEPS)
-    return _measured(made, {**step, "limit": None}, output)
+    product = run_task({**step, "kind": "compress", "output": str(output)}, STEPS)
+    return _measured(product, {**step, "limit": None}, output)
 
 
 def _peer_rows(folder: Path, step: dict[str, Any], peers: list[Peer]) -> Any:
@@ -130,12 +130,12 @@ def _peer_rows(folder: Path, step: dict[str, Any], peers: list[Peer]) -> Any:
         yield peer.name, _measured(quantize_with(peer, Path(step["model"]), calibration, output), step, output)
 
 
-def _measured(made: Row, step: dict[str, Any], output: Path) -> Row:
+def _measured(product: Row, step: dict[str, Any], output: Path) -> Row:
     """What it took, and what came out."""
-    if made["status"] != "ok":
-        return made
+    if product["status"] != "ok":
+        return product
     figures = run_task({**step, "kind": "measure", "output": str(output)}, STEPS)
-    return {**made, **figures, "versions": {**made.get("versions", {}), **figures.get("versions", {})}}
+    return {**product, **figures, "versions": {**product.get("versions", {}), **figures.get("versions", {})}}
 
 
 def _graphs(arguments: argparse.Namespace) -> list[str]:

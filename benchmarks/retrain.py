@@ -159,8 +159,8 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
     path = arguments.shared / "data" / row.data
     dense, pictures = _dense(row, arguments.shared, folder, arguments.seed)
     name = onnxruntime().InferenceSession(dense, providers=["CPUExecutionProvider"]).get_inputs()[0].name
-    given = open_training_data(path, name, (None, None, None), pictures)
-    data = path if row.labels else _unlabelled(given, name, folder, row.pictures)
+    examples = open_training_data(path, name, (None, None, None), pictures)
+    data = path if row.labels else _unlabelled(examples, name, folder, row.pictures)
     options: dict[str, Any] = {"pictures": pictures} if row.labels else {}
     small = folder / f"{row.name.replace('/', '-')}.onnx"
     started = time.perf_counter()
@@ -180,10 +180,10 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
         operated = _operated(row, row.surgery, small, path, arguments.seed)
         small = operated.folder / "model.onnx"
     seconds = round(time.perf_counter() - started)
-    dense_error, error = (error_of(model, given) for model in (dense, small))
+    dense_error, error = (error_of(model, examples) for model in (dense, small))
     one_shot = None if row.labels else _one_shot(row, dense, data, name, arguments.seed)
-    one_shot_error = None if one_shot is None else error_of(one_shot, given)
-    asked = None if one_shot is None else [answers(model, given) for model in (dense, one_shot, small)]
+    one_shot_error = None if one_shot is None else error_of(one_shot, examples)
+    asked = None if one_shot is None else [answers(model, examples) for model in (dense, one_shot, small)]
     most = row.must if row.residual is None else round(dense_error + row.residual, 4)
     return {
         "dense_error": dense_error,
@@ -206,7 +206,7 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
         "zeros": result.zeros,
         "seed": arguments.seed,
         "seconds": seconds,
-        "rounds": [dataclasses.asdict(each) for each in result.rounds],
+        "rounds": [dataclasses.asdict(training_round) for training_round in result.rounds],
     }
 
 
@@ -214,9 +214,9 @@ def _one_shot(row: Row, dense: Path, data: Path, name: str, seed: int) -> bytes:
     """The dense model pruned as far, or on the same integers, and not retrained."""
     with np.load(data) as archive:
         rows = archive[name]
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:CALIBRATION])
+    sampled = np.sort(np.random.default_rng(seed).permutation(len(rows))[:CALIBRATION])
     how: dict[str, Any] = {"sparsity": 1 - row.kept / 100} if row.quantize is None else {"quantize": row.quantize}
-    model = compress(dense, {name: rows[chosen]}, seed=seed, **how).model
+    model = compress(dense, {name: rows[sampled]}, seed=seed, **how).model
     return bytes(ir.to_proto(model).SerializeToString())
 
 
@@ -276,25 +276,26 @@ def _page(rows: dict[str, Facts]) -> str:
         "pruned → retrained, round by round |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, each in rows.items():
-        measure = "error" if each["labels"] else "distance"
+    for name, row in rows.items():
+        measure = "error" if row["labels"] else "distance"
         rounds = ", ".join(
-            f"{100 * found['before'][measure]:.2f} → {100 * found['after'][measure]:.2f}" for found in each["rounds"]
+            f"{100 * training_round['before'][measure]:.2f} → {100 * training_round['after'][measure]:.2f}"
+            for training_round in row["rounds"]
         )
-        agreement = each.get("agreement") is not None
-        learns = ["labels"] * each["labels"] + ["outputs of the dense model"] * each.get("outputs", False)
-        one_shot = "-" if each.get("one_shot_error") is None else f"{each['one_shot_error']:.2f}"
-        one_shot += f" (same answers {each['one_shot_agreement']:.2f})" if agreement else ""
-        error = f"{each['error']:.2f}" + (f" (same answers {each['agreement']:.2f})" if agreement else "")
-        surgery, steps = each.get("surgery"), f"{each['steps']:,}"
+        agreement = row.get("agreement") is not None
+        learns = ["labels"] * row["labels"] + ["outputs of the dense model"] * row.get("outputs", False)
+        one_shot = "-" if row.get("one_shot_error") is None else f"{row['one_shot_error']:.2f}"
+        one_shot += f" (same answers {row['one_shot_agreement']:.2f})" if agreement else ""
+        error = f"{row['error']:.2f}" + (f" (same answers {row['agreement']:.2f})" if agreement else "")
+        surgery, steps = row.get("surgery"), f"{row['steps']:,}"
         if surgery:
-            steps += f" at {surgery['start']:g} %, then {surgery['steps']:,} of surgery to {each['kept']:,} parameters"
+            steps += f" at {surgery['start']:g} %, then {surgery['steps']:,} of surgery to {row['kept']:,} parameters"
         lines.append(
-            f"| {name} | {', '.join(learns)} | {each['dense_error']:.2f} | "
-            f"{one_shot} | {error} | {must(each)} | {steps} | {each['paper_steps'] or '-'} | {rounds} |"
+            f"| {name} | {', '.join(learns)} | {row['dense_error']:.2f} | "
+            f"{one_shot} | {error} | {must(row)} | {steps} | {row['paper_steps'] or '-'} | {rounds} |"
         )
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(run_rows("retrain", __doc__, ROWS, _run, _page))
+    sys.exit(run_rows("retrain", about=__doc__, rows=ROWS, run=_run, page=_page))

@@ -140,17 +140,17 @@ def _page(rows: dict[str, Facts]) -> str:
         "bytes | packed, error |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, each in rows.items():
-        start = f"L-OBS, {each['start']:g} %" if each.get("start") else "dense"
+    for name, row in rows.items():
+        start = f"L-OBS, {row['start']:g} %" if row.get("start") else "dense"
         lines.append(
-            f"| {name} | {start} | {each['steps']:,} | {each['kept']:,} of {each['parameters']:,} | {each['ratio']} | "
-            f"{each['dense_error']:.2f} | {each['error']:.2f} | {must(each)} | {each['validation_error']:.2f} | "
-            f"{each['allocation'].get('allocation', '-')} | {each['bytes_dense']:,} | "
-            f"{each['bytes_packed']:,} (÷ {each['bytes_dense'] / each['bytes_packed']:.0f}), "
-            f"{each['error_packed']:.2f} |"
+            f"| {name} | {start} | {row['steps']:,} | {row['kept']:,} of {row['parameters']:,} | {row['ratio']} | "
+            f"{row['dense_error']:.2f} | {row['error']:.2f} | {must(row)} | {row['validation_error']:.2f} | "
+            f"{row['allocation'].get('allocation', '-')} | {row['bytes_dense']:,} | "
+            f"{row['bytes_packed']:,} (÷ {row['bytes_dense'] / row['bytes_packed']:.0f}), "
+            f"{row['error_packed']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(run_rows("surgery", __doc__, ROWS, _run, _page, STEPS))
+    sys.exit(run_rows("surgery", about=__doc__, rows=ROWS, run=_run, page=_page, steps=STEPS))

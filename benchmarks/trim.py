@@ -110,8 +110,8 @@ def main() -> int:
     arguments = _arguments()
     take_two_cores()
     rows = _read(arguments.results)
-    chosen = [each for each in CASES if each.words & set(arguments.only)]
-    for case in () if arguments.render else chosen:
+    requested = [case for case in CASES if case.words & set(arguments.only)]
+    for case in [] if arguments.render else requested:
         for seed in case.goal.seeds:
             key = f"{case.name}/{seed}"
             rows[key] = {"case": case.name, "seed": seed, **_case_row(arguments.shared, case, seed)}
@@ -119,9 +119,9 @@ def main() -> int:
     if not arguments.render:
         _zoo(arguments, rows)
     _render(arguments.results, rows)
-    missed = [f"{case.name}: {miss}" for case in chosen for miss in _misses(rows, case)]
+    missed = [f"{case.name}: {miss}" for case in requested for miss in _misses(rows, case)]
     missed += _zoo_misses(rows, zoo_names(arguments.shared)) if "zoo" in arguments.only else []
-    print("\n".join([f"{arguments.results / 'trim.md'}", *(f"missed: {each}" for each in missed)]))
+    print("\n".join([f"{arguments.results / 'trim.md'}", *(f"missed: {miss}" for miss in missed)]))
     return 1 if missed else 0
 
 
@@ -135,10 +135,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--render", action="store_true", help="only write trim.md anew")
     arguments = parser.parse_args()
     arguments.shared = arguments.shared.resolve()
-    known = [*MODELS, "fast", "pruned", "zoo", *(f"zoo/{name}" for name in _graphs(arguments.shared))]
+    names = [*MODELS, "fast", "pruned", "zoo", *(f"zoo/{name}" for name in _graphs(arguments.shared))]
     arguments.only = arguments.only or [*MODELS, "zoo"]
-    if unknown := [word for word in arguments.only if word not in known]:
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+    if unknown := [word for word in arguments.only if word not in names]:
+        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(names)}")
     return arguments
 
 
@@ -193,17 +193,17 @@ def _figure(rows: list[Row], goal: Goal) -> float:
 def _misses(rows: dict[str, Row], case: Case) -> list[str]:
     """What a row falls short of, as far as it was measured."""
     broken = [row["error"] for row in rows.values() if row["case"] == case.name and row["status"] != "ok"]
-    found = _of(rows, case)
-    if not found:
+    runs = _of(rows, case)
+    if not runs:
         return broken
-    figure = _figure(found, case.goal)
+    figure = _figure(runs, case.goal)
     if not case.goal.reached(figure):
         broken.append(f"{case.goal.measure} {figure:.2f}, must reach {case.goal.must}")
-    single = next((each for row in found for each in row["latency"] if each["batch"] == 1), None)
+    single = next((timing for row in runs for timing in row["latency"] if timing["batch"] == 1), None)
     if case.fast and (single is None or single["ratio"] < FASTER or single["interval"][0] < AT_LEAST):
         broken.append(f"latency ÷ {single and single['ratio']} {single and single['interval']}, must be {FASTER}")
-    if case.fast and 100 * (1 - _residual(found[0])) > case.goal.kept:
-        broken.append(f"{100 * _residual(found[0]):.1f} % of the parameters lost, must be {100 - case.goal.kept:g} %")
+    if case.fast and 100 * (1 - _residual(runs[0])) > case.goal.kept:
+        broken.append(f"{100 * _residual(runs[0]):.1f} % of the parameters lost, must be {100 - case.goal.kept:g} %")
     return broken
 
 
@@ -214,11 +214,13 @@ def _residual(row: Row) -> float:
 
 def _zoo_misses(rows: dict[str, Row], names: list[str]) -> list[str]:
     """What the zoo falls short of; `names` are its graphs, of which WIDE_SHAPES need not be."""
-    found = {name: rows.get(f"zoo/{name}", {"status": "BROKEN", "error": "not run"}) for name in (*names, *WIDE_SHAPES)}
-    missed = [f"zoo/{name}: {miss}" for name, row in found.items() if (miss := _graph_miss(name, row))]
-    residual = [_residual(found[name]) for name in names]
-    if sum(each >= ZOO_LEAST for each in residual) < ZOO_COUNT:
-        missed.append(f"zoo: {sum(each >= ZOO_LEAST for each in residual)} graphs lose a tenth, must be {ZOO_COUNT}")
+    row_of = {
+        name: rows.get(f"zoo/{name}", {"status": "BROKEN", "error": "not run"}) for name in (*names, *WIDE_SHAPES)
+    }
+    missed = [f"zoo/{name}: {miss}" for name, row in row_of.items() if (miss := _graph_miss(name, row))]
+    residual = [_residual(row_of[name]) for name in names]
+    if sum(share >= ZOO_LEAST for share in residual) < ZOO_COUNT:
+        missed.append(f"zoo: {sum(share >= ZOO_LEAST for share in residual)} graphs lose a tenth, must be {ZOO_COUNT}")
     if statistics.median(residual) < ZOO_MEDIAN:
         missed.append(f"zoo: median {statistics.median(residual):.1%}, must be {ZOO_MEDIAN:.0%}")
     return missed
@@ -239,8 +241,8 @@ def _graph_miss(name: str, row: Row) -> str:
 def _is_proven(proof: Row) -> bool:
     """Whether the trimmed graph ran, gave what the masked one gives, and that says something."""
     outputs = proof["outputs"]
-    equal = all(each["difference"] <= proof["tolerance"] for each in outputs)
-    return equal and not proof["failure"] and any(each["varies"] for each in outputs)
+    equal = all(output["difference"] <= proof["tolerance"] for output in outputs)
+    return equal and not proof["failure"] and any(output["varies"] for output in outputs)
 
 
 def _render(folder: Path, rows: dict[str, Row]) -> None:
@@ -278,13 +280,13 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
 
 
 def _line(rows: dict[str, Row], case: Case) -> list[str]:
-    found = _of(rows, case)
-    row = next((each for each in found if each["latency"]), found[0])
+    runs = _of(rows, case)
+    row = next((run for run in runs if run["latency"]), runs[0])
     missed = _misses(rows, case)
     return [
         f"{case.name} ({own_figure({'top1': row['top1_dense']}, case.goal):.2f})",
         "report" if case.goal.must is None else f"{case.goal.must:g}",
-        f"{_figure(found, case.goal):.2f}" + (f" ({len(found)} seeds)" if len(case.goal.seeds) > 1 else ""),
+        f"{_figure(runs, case.goal):.2f}" + (f" ({len(runs)} seeds)" if len(case.goal.seeds) > 1 else ""),
         "-" if case.goal.rival is None else f"{case.goal.rival:g}",
         "no: " + "; ".join(missed) if missed else "yes",
         f"÷ {row['parameters_dense'] / row['parameters']:.2f}",
@@ -296,11 +298,11 @@ def _line(rows: dict[str, Row], case: Case) -> list[str]:
 
 
 def _latency(row: Row, batch: int) -> str:
-    found = next((each for each in row["latency"] if each["batch"] == batch), None)
-    if found is None or "skipped" in found:
-        return found["skipped"] if found else ""
-    low, high = found["interval"]
-    return f"{found['dense_ms']:.2f} → {found['small_ms']:.2f} (÷ {found['ratio']:.2f}, {low:.2f} to {high:.2f})"
+    timing = next((entry for entry in row["latency"] if entry["batch"] == batch), None)
+    if timing is None or "skipped" in timing:
+        return timing["skipped"] if timing else ""
+    low, high = timing["interval"]
+    return f"{timing['dense_ms']:.2f} → {timing['small_ms']:.2f} (÷ {timing['ratio']:.2f}, {low:.2f} to {high:.2f})"
 
 
 def _zoo_line(name: str, row: Row) -> list[str]:
@@ -321,8 +323,8 @@ def _zoo_line(name: str, row: Row) -> list[str]:
 
 def _proof(proof: Row) -> str:
     outputs = proof["outputs"]
-    worst = max((each["difference"] for each in outputs), default=0.0)
-    return f"{worst:.1e}" + ("" if any(each["varies"] for each in outputs) else " (constant outputs)")
+    worst = max((output["difference"] for output in outputs), default=0.0)
+    return f"{worst:.1e}" + ("" if any(output["varies"] for output in outputs) else " (constant outputs)")
 
 
 if __name__ == "__main__":

@@ -84,10 +84,10 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
 def _facts(result: Training) -> Facts:
     rounds: dict[int, Facts] = {}
     for width in result.widths:
-        found = rounds.setdefault(
+        entry = rounds.setdefault(
             width.round, {"widths": [], "parameters": width.parameters, "validation": round(100 * width.error, 2)}
         )
-        found["widths"].append(width.units)
+        entry["widths"].append(width.units)
     dense = rounds[0]["parameters"]
     return {
         "dense": dense,
@@ -111,24 +111,24 @@ def _page(rows: dict[str, Facts]) -> str:
         "| row | steps a round | parameters | ratio | validation error | test error | at most |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, each in rows.items():
+    for name, row in rows.items():
         lines.append(
-            f"| {name} | {each['steps']:,} | {each['parameters']:,} of {each['dense']:,} | {each['ratio']:.2f} | "
-            f"{each['validation_error']:.2f} | {each['error']:.2f} | {must(each)} |"
+            f"| {name} | {row['steps']:,} | {row['parameters']:,} of {row['dense']:,} | {row['ratio']:.2f} | "
+            f"{row['validation_error']:.2f} | {row['error']:.2f} | {must(row)} |"
         )
-    for name, each in rows.items():
+    for name, row in rows.items():
         lines += [
             "",
             f"| {name}: round | conv1-conv2-ip1 | parameters | ratio | validation error |",
             "|---|---|---|---|---|",
         ]
-        for number, found in enumerate(each["rounds"]):
+        for number, training_round in enumerate(row["rounds"]):
             lines.append(
-                f"| {number} | {'-'.join(map(str, found['widths']))} | {found['parameters']:,} | "
-                f"{each['dense'] / found['parameters']:.2f} | {found['validation']:.2f} |"
+                f"| {number} | {'-'.join(map(str, training_round['widths']))} | {training_round['parameters']:,} | "
+                f"{row['dense'] / training_round['parameters']:.2f} | {training_round['validation']:.2f} |"
             )
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(run_rows("trimming", __doc__, ROWS, _run, _page, STEPS))
+    sys.exit(run_rows("trimming", about=__doc__, rows=ROWS, run=_run, page=_page, steps=STEPS))
