@@ -8,6 +8,7 @@ from typing import Unpack
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
     ModelFacts,
@@ -20,8 +21,16 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.options import Options, OptionValues
 from netsurgeon.pipeline.profiling import left_to_the_cpu
+from netsurgeon.pipeline.report import few_inputs
 from netsurgeon.pipeline.runtime import attribute_to_inputs
-from netsurgeon.pipeline.verification import Validation, find_class_outputs, open_by_options, validate
+from netsurgeon.pipeline.verification import (
+    Validation,
+    examine_dense_model,
+    find_class_outputs,
+    open_by_options,
+    validate,
+    withhold_promise,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,7 @@ class Comparison:
         dense: the reference.
         compressed: the other one.
         validation: on the given inputs.
+        warnings: what the user should know of the inputs.
         bound: the L-OBS bound and the error on the same inputs; None where the graphs differ in more than weights.
         on_the_cpu: nodes of the other model that the CPU runs though another execution provider was asked for.
     """
@@ -39,6 +49,7 @@ class Comparison:
     dense: ModelFacts
     compressed: ModelFacts
     validation: Validation
+    warnings: tuple[Message, ...]
     bound: Bound | None
     on_the_cpu: tuple[str, ...]
 
@@ -47,7 +58,8 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
     """Run both models on the same inputs in ONNX Runtime.
 
     Raises:
-        InputError: a model or the data cannot be used, or the models do not take and give the same values.
+        InputError: a model or the data cannot be used, the models do not take and give the same values, or the
+            reference's answers are no better than chance by the labels.
         CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
     settings = Options(**options)
@@ -57,6 +69,15 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
     samples = open_by_options(first, data, settings, settings.limit)
     with attribute_to_inputs(first.original, runtime, samples):
         dense, is_labelled = runtime.session(first.original), samples.labels is not None
+        class_outputs = find_class_outputs(first.original, dense, samples, labelled=is_labelled).names
+        examined = examine_dense_model(
+            dense,
+            samples,
+            goals=None,
+            label_offset=settings.label_offset,
+            class_outputs=class_outputs,
+            has_metric=settings.metric is not None,
+        )
         validation = validate(
             dense,
             runtime.session(second.original),
@@ -64,7 +85,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
             held_out=True,
             metric=settings.metric,
             label_offset=settings.label_offset,
-            class_outputs=find_class_outputs(first.original, dense, samples, labelled=is_labelled).names,
+            class_outputs=class_outputs,
         )
     feed = next(samples.batches())
     on_the_cpu = left_to_the_cpu(second.original, feed, runtime)
@@ -76,7 +97,14 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
     except InputError:
         bound = None
     facts = [model_facts(source.original, source.path) for source in (first, second)]
-    return Comparison(dense=facts[0], compressed=facts[1], validation=validation, bound=bound, on_the_cpu=on_the_cpu)
+    return Comparison(
+        dense=facts[0],
+        compressed=facts[1],
+        validation=withhold_promise(validation, examined),
+        warnings=(*examined, *few_inputs(validation)),
+        bound=bound,
+        on_the_cpu=on_the_cpu,
+    )
 
 
 def _check_alike(first: LoadedModel, second: LoadedModel) -> None:

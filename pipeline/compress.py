@@ -55,6 +55,7 @@ from netsurgeon.pipeline.verification import (
     find_class_outputs,
     load_metric,
     open_inputs,
+    withhold_promise,
 )
 
 logger = logging.getLogger(__name__)
@@ -206,7 +207,7 @@ class _Run:
                     applied=applied,
                     stored=stored,
                     output=output,
-                    validation=validation,
+                    validation=withhold_promise(validation, examined),
                     bound=bound,
                     search=search,
                     latency=latency,

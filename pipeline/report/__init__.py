@@ -14,6 +14,7 @@ from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, promis
 from netsurgeon.pipeline.report.report import SCHEMA, Report, as_json
 from netsurgeon.pipeline.report.schema import report_schema
 from netsurgeon.pipeline.report.tracking import Tracker
+from netsurgeon.pipeline.report.user_warnings import few_inputs
 
 __all__ = [
     "BOUND_OF_PRUNING",
@@ -27,6 +28,7 @@ __all__ = [
     "assemble_report",
     "compared_speed",
     "draw_sensitivities",
+    "few_inputs",
     "goal_summary",
     "inputs_measured",
     "integer_summary",

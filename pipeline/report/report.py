@@ -17,7 +17,7 @@ from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
-from netsurgeon.pipeline.verification import Agreement, Validation
+from netsurgeon.pipeline.verification import ANSWERS_ALIKE, Agreement, Validation
 
 SCHEMA = 2
 
@@ -116,6 +116,11 @@ class Report:
     def ratio(self) -> float:
         """How many times smaller the file is."""
         return self.dense.bytes / self.compressed.bytes
+
+    @property
+    def doubts(self) -> tuple[Message, ...]:
+        """Warnings that every figure has to be read with, and that therefore stand before them all."""
+        return tuple(warning for warning in self.warnings if warning.code == ANSWERS_ALIKE)
 
     def to_json(self) -> str:
         """Everything, as JSON; numbers that are not finite become null."""

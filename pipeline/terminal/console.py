@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
@@ -18,6 +18,7 @@ from netsurgeon.pipeline.compare import Comparison
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelFacts
 from netsurgeon.pipeline.report import (
     BOUND_OF_PRUNING,
@@ -62,6 +63,7 @@ def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
 
 def print_report(report: Report, console: Console) -> None:
     """The result of `compress`."""
+    _print_warnings(report.doubts, console)
     console.print(_layers(report))
     if len(report.layers) > LISTED:
         console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
@@ -85,11 +87,15 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(BOUND_OF_PRUNING))
     for note in report.notes:
         console.print(Text(f"note: {note}"))
-    for warning in report.warnings:
-        console.print(Text(f"warning: {warning}", style="yellow"))
+    _print_warnings([warning for warning in report.warnings if warning not in report.doubts], console)
     print_fallbacks(report.on_the_cpu, console)
     total = sum(report.seconds.values())
     console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
+
+
+def _print_warnings(warnings: Iterable[Message], console: Console) -> None:
+    for warning in warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
 
 
 def of_what(report: Report) -> str:
@@ -131,6 +137,7 @@ def _print_trim(trim: TrimFacts, saved: str, console: Console) -> None:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """The result of `compare`."""
+    _print_warnings(comparison.warnings, console)
     console.print(_models(comparison.dense, comparison.compressed, comparison.validation))
     console.print(f"measured on {comparison.validation.samples:,} inputs")
     _print_fidelity(comparison.validation, console)

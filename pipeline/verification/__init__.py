@@ -12,13 +12,20 @@ from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.fidelity import Agreement
 from netsurgeon.pipeline.verification.inputs import Inputs, open_by_options, open_inputs
-from netsurgeon.pipeline.verification.plausibility import examine_dense_model
+from netsurgeon.pipeline.verification.plausibility import ANSWERS_ALIKE, examine_dense_model
 from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.score_outputs import ClassOutputs, find_class_outputs
 from netsurgeon.pipeline.verification.scoring import Answers, load_metric
-from netsurgeon.pipeline.verification.validation import Validation, check_labels, validate, validate_folds
+from netsurgeon.pipeline.verification.validation import (
+    Validation,
+    check_labels,
+    validate,
+    validate_folds,
+    withhold_promise,
+)
 
 __all__ = [
+    "ANSWERS_ALIKE",
     "Agreement",
     "Answers",
     "ClassOutputs",
@@ -42,4 +49,5 @@ __all__ = [
     "pool_folds",
     "validate",
     "validate_folds",
+    "withhold_promise",
 ]

@@ -20,6 +20,9 @@ from netsurgeon.pipeline.verification.confidence import has_enough_samples
 Axis0 = Literal["batch", "one by one", "no batch"]
 SAME_ROW = 1e-2
 """Largest difference, relative to the output's scale, of a sample's output alone and in a batch: kernels differ."""
+CUTS, CUT_ROW = 5, 5e-2
+"""Places where runs of samples are cut, and the largest difference there: numbers rounded together, as those of a batch
+that is quantized while it runs, differ more than between two kernels."""
 HELD_OUT = 0.125
 """Share of the calibration inputs kept for validation where no test inputs are given."""
 FEWEST_TO_SPLIT = 64
@@ -74,14 +77,17 @@ class Inputs:
 def open_by_options(source: LoadedModel, data: DataSource, options: Options, limit: int | None = None) -> Samples:
     """Open inputs for a model as the options say; at most `limit` of them, drawn at random.
 
-    Where the model leaves axis 0 free, running two samples together and each alone shows whether that axis is a batch:
-    it may as well be the length of a signal, which must not be cut into pieces.
+    Where the model leaves axis 0 free, running samples together and apart shows whether that axis is a batch: it may as
+    well be the length of a signal, which must not be cut into pieces.
     """
     specs = input_specs(source.original)
     samples = _open(data, specs, options, options.batch_size, limit)
     if not samples.batched or samples.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
         return samples
-    axis0 = _axis_0(options.runtime().session(source.original), samples)
+    session = options.runtime().session(source.original)
+    axis0 = _axis_0(session, samples)
+    if axis0 == "batch" and not _can_be_cut(session, samples, options.batch_size):
+        axis0 = "no batch"
     if axis0 == "batch":
         return samples
     if axis0 == "one by one":
@@ -140,12 +146,52 @@ def _axis_0(session: Session, samples: Samples) -> Axis0:
     return "no batch" if grows or is_signal else "one by one"
 
 
-def _is_close(value: Any, expected: Any) -> bool:
+def _can_be_cut(session: Session, samples: Samples, batch_size: int) -> bool:
+    """Whether runs of samples give the same rows whole and cut into two.
+
+    Two samples do not settle what axis 0 is: the first entries of a recording are silence, of which neither shows in
+    the other, and a dilated filter skips neighbours. Runs as long as the batches to come are therefore cut at several
+    places. A cut between rows of the outputs that are alike shows nothing; where none shows anything, scalars are taken
+    for those of a signal.
+    """
+    first = next(samples.take([0]).batches())
+    half = min(batch_size, samples.count) // 2
+    length = 2 * half
+    if not half or not any(array.dtype.kind == "f" and array.ndim <= 2 for array in first.values()):
+        return True
+    is_shown = False
+    for start in np.unique(np.linspace(0, samples.count - length, CUTS, dtype=np.int64)):
+        ranges = (
+            (start, start + length),
+            (start, start + length),
+            (start, start + half),
+            (start + half, start + length),
+        )
+        try:
+            whole, again, *parts = (session.run(next(samples.take(np.arange(*range_)).batches())) for range_ in ranges)
+        except RunError:  # which the run itself will report
+            return True
+        rows = {name: value for name, value in whole.items() if _has_rows(value, length)}
+        cut = {name: np.concatenate([part[name] for part in parts]) for name in rows}
+        if not any(len(cut[name]) == length and _is_close(rows[name], again[name]) for name in rows):
+            return True  # drawn anew in each run, or not as many rows as samples: there is nothing to see
+        if not any(_is_close(rows[name], cut[name], CUT_ROW) for name in rows if len(cut[name]) == length):
+            return False
+        is_shown = is_shown or any(not _is_close(value[half - 1], value[half]) for value in rows.values())
+    return is_shown or any(array.ndim > 1 for array in first.values())
+
+
+def _has_rows(value: Any, count: int) -> bool:
+    """Whether an output has a row of numbers for each sample."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.ndim > 0 and len(value) == count
+
+
+def _is_close(value: Any, expected: Any, tolerance: float = SAME_ROW) -> bool:
     if value.dtype.kind != "f":
         return bool(np.array_equal(value, expected))
     both = np.isfinite(value) & np.isfinite(expected)
     scale = float(np.abs(expected[both]).max(initial=0.0))
-    return bool(np.all(np.abs(value[both] - expected[both]) <= SAME_ROW * scale))
+    return bool(np.all(np.abs(value[both] - expected[both]) <= tolerance * scale))
 
 
 def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, options: Options) -> Inputs:

@@ -46,14 +46,19 @@ class Promise:
         margin_loss: limit of the share of its margin over the runner-up that the dense model's top class loses: 0 = it
             keeps all, below 1 = it stays on top; None where no output looks like class scores.
         agreement: share of the inputs that keep their top class; None where no output looks like class scores.
-        withheld: why there are no limits: not-held-out, promise-halves or promise-few-inputs; None where the samples
-            allow them.
+        withheld: why there are no limits: not-held-out, promise-halves, promise-few-inputs or answers-alike; None where
+            the samples allow them.
     """
 
     outputs: tuple[OutputLimit, ...]
     margin_loss: ToleranceLimit | None
     agreement: ProvenShare | None
     withheld: Message | None
+
+    @classmethod
+    def none(cls, withheld: Message | None) -> Promise:
+        """No limits, for a reason."""
+        return cls(outputs=(), margin_loss=None, agreement=None, withheld=withheld)
 
 
 def make_promise(
@@ -77,7 +82,7 @@ def make_promise(
     """
     withheld = _withheld(samples, held_out, folds)
     if not held_out or folds > 1:
-        return Promise(outputs=(), margin_loss=None, agreement=None, withheld=withheld)
+        return Promise.none(withheld)
     limits = (_output_limit(name, np.sqrt(energy / samples), squares) for name, (energy, squares) in changes.items())
     return Promise(
         outputs=tuple(limit for limit in limits if limit is not None),

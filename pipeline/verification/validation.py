@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.confidence import Measure
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
+from netsurgeon.pipeline.verification.plausibility import ANSWERS_ALIKE
 from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
@@ -79,6 +81,20 @@ class Validation:
     def is_alike(self, output: Fidelity) -> bool:
         """Whether the dense model gives one and the same output to most of the samples."""
         return 2 * output.alike > self.samples > 1
+
+
+def withhold_promise(validation: Validation, examined: Sequence[Message]) -> Validation:
+    """The same without a word about other inputs, where the dense model was found to give hardly varying answers.
+
+    Args:
+        validation: what was measured.
+        examined: what `examine_dense_model` has to say.
+    """
+    if not any(message.code == ANSWERS_ALIKE for message in examined):
+        return validation
+    text = "the dense model's answers hardly vary over the inputs measured: others may be nothing like them"
+    withheld = Message(text, ANSWERS_ALIKE, samples=validation.samples)
+    return dataclasses.replace(validation, promise=Promise.none(withheld))
 
 
 class _Side:

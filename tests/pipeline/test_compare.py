@@ -36,6 +36,26 @@ def test_compare_measures_what_compress_has_reported(small: tuple[Path, Compress
     assert result.compressed == written.report.compressed
 
 
+def test_answers_of_one_class_promise_nothing(small: tuple[Path, Compression]) -> None:
+    image = np.load(TEST, allow_pickle=False)["image"][:1]
+    result = compare(DENSE, small[0], np.repeat(image, 100, axis=0))
+    assert [warning.code for warning in result.warnings] == ["answers-alike"]
+    assert result.validation.promise.withheld is not None
+    assert result.validation.promise.withheld.code == "answers-alike"
+    assert not result.validation.promise.outputs
+
+
+def test_labels_at_chance_are_refused(small: tuple[Path, Compression]) -> None:
+    with np.load(TEST, allow_pickle=False) as arrays:
+        shuffled = {**arrays, "labels": np.random.default_rng(0).permutation(arrays["labels"])}
+    with pytest.raises(InputError, match="no more than chance"):
+        compare(DENSE, small[0], shuffled)
+
+
+def test_few_inputs_are_told(small: tuple[Path, Compression]) -> None:
+    assert [warning.code for warning in compare(DENSE, small[0], TEST, limit=8).warnings] == ["few-inputs"]
+
+
 def test_compare_bounds_the_error_of_a_packed_model(small: tuple[Path, Compression]) -> None:
     bound = compare(DENSE, small[0], TEST, limit=64).bound
     assert bound is not None

@@ -232,8 +232,12 @@ def test_inputs_of_one_class_prove_nothing() -> None:
     alike = {"x": np.tile(random(1, 32, seed=3), (200, 1)) + 1e-3 * random(200, 32, seed=4)}
     with pytest.raises(InputError, match=r"one and the same class to .* check how the inputs are prepared"):
         compress(perceptron(), alike, **FAST)
-    warning = compress(perceptron(), alike, sparsity=0.5, **UNIFORM).report.warnings[0]
-    assert warning.code == "answers-alike"
+    report = compress(perceptron(), alike, sparsity=0.5, **UNIFORM).report
+    assert report.warnings[0].code == "answers-alike"
+    promise = report.validation.promise
+    assert (promise.outputs, promise.margin_loss, promise.agreement) == ((), None, None)
+    assert promise.withheld is not None
+    assert promise.withheld.code == "answers-alike"
 
 
 def test_digits_stay_accurate_without_nine_of_ten_weights(delivered: tuple[Path, Compression]) -> None:

@@ -228,6 +228,13 @@ def on_integers(report: Report) -> Report:
     return dataclasses.replace(report, integers=facts, latency=None, layers=layers)
 
 
+def test_a_doubt_about_all_figures_stands_before_them(report: Report) -> None:
+    doubt, warning = Message("answers alike", "answers-alike"), Message("lost everything", "layers-emptied")
+    page = render(dataclasses.replace(report, warnings=(warning, doubt)))
+    assert page.count('<p class="warning">answers alike</p>') == 1
+    assert page.index("answers alike") < page.index('class="tiles"') < page.index("lost everything")
+
+
 def test_what_runs_on_integers_has_a_section(report: Report, page: str) -> None:
     integers = render(on_integers(report))
     section = integers.partition("<h2>On integers")[2].partition("</section>")[0]

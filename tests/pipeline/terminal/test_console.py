@@ -127,6 +127,15 @@ def test_every_line_fits_a_terminal_of_80_columns(report: Report, comparison: Co
         assert max(map(len, printed(show, result, width=80).splitlines())) <= 80
 
 
+def test_a_doubt_about_all_figures_comes_first_and_once(report: Report, comparison: Comparison) -> None:
+    doubt, warning = Message("answers alike", "answers-alike"), Message("a layer lost everything", "layers-emptied")
+    text = printed(print_report, dataclasses.replace(report, warnings=(warning, doubt)))
+    assert text.startswith("warning: answers alike\n")
+    assert text.count("warning: ") == 2
+    assert text.rindex("warning: a layer lost everything") > text.index("measured on 40 inputs")
+    assert printed(print_comparison, dataclasses.replace(comparison, warnings=(doubt,))).startswith("warning: answers")
+
+
 def test_notes_and_warnings_are_printed_as_they_are(report: Report) -> None:
     note = Message("step [bold]prune[/] undone", "step-undone")
     warning = Message("layers lost everything: [/x]", "layers-emptied")

@@ -81,7 +81,7 @@ def test_data_that_does_not_fit_the_model_is_refused() -> None:
 
 def graph(text: str) -> Any:
     kernel = "<float[1, 1, 5] k = {1, 2, 3, 2, 1}, int64[3] signal = {1, 1, -1}, int64[1] flat = {-1}, "
-    kernel += "int64[2] one = {1, 4}>"
+    kernel += "int64[2] one = {1, 4}, int64[3] columns = {4, 1, -1}, int64[2] rows = {4, -1}>"
     return open_model(
         ir.to_proto(ir.from_onnx_text(f'<ir_version: 8, opset_import: ["" : 17]> g {text.format(kernel)}')), Runtime()
     )
@@ -95,6 +95,45 @@ def test_a_signal_is_fed_whole_though_its_length_is_free() -> None:
     np.testing.assert_array_equal(feed["x"], wave)
     assert samples.count == 1
     assert [warning.code for warning in samples.warnings] == ["no-batch-axis"]
+
+
+def silence(before: int, sound: int) -> np.ndarray:
+    return np.concatenate([np.zeros(before), np.random.default_rng(0).standard_normal(sound)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("wave", [silence(500, 500), silence(990, 10), silence(1000, 0)], ids=["half", "most", "all"])
+def test_a_signal_that_begins_with_silence_is_fed_whole(wave: np.ndarray) -> None:
+    """Where two entries are zero neither shows in the other, as if axis 0 were a batch."""
+    samples = open_by_options(graph(WAVE), {"x": wave}, Options())
+    assert samples.count == 1
+    assert [warning.code for warning in samples.warnings] == ["no-batch-axis"]
+
+
+def test_a_filter_that_skips_neighbours_is_seen() -> None:
+    dilated = WAVE.replace("pads = [2, 2]", "pads = [8, 8], dilations = [4]")
+    samples = open_by_options(graph(dilated), {"x": silence(0, 1000)}, Options())
+    assert samples.count == 1
+
+
+FRAMES = (
+    "(float[T, 4] x) => (float[T, 4] y) {} "
+    "{{ a = Transpose<perm = [1, 0]>(x) s = Reshape(a, columns) c = Conv<pads = [2, 2]>(s, k) "
+    "f = Reshape(c, rows) y = Transpose<perm = [1, 0]>(f) }}"
+)
+
+
+def test_frames_that_begin_with_silence_are_fed_whole() -> None:
+    frames = np.concatenate([np.zeros((300, 4)), np.random.default_rng(0).standard_normal((700, 4))])
+    samples = open_by_options(graph(FRAMES), {"x": frames.astype(np.float32)}, Options())
+    assert samples.count == 1
+
+
+@pytest.mark.parametrize("rows", [inputs(100)[:, :4], np.ones((100, 4), np.float32)], ids=["different", "the same"])
+def test_rows_of_a_table_stay_samples(rows: np.ndarray) -> None:
+    text = "(float[N, 4] x) => (float[N, 4] y) {} {{ y = Softmax(x) }}"
+    samples = open_by_options(graph(text), rows, Options())
+    assert samples.count == 100
+    assert samples.warnings == ()
 
 
 def test_signals_of_several_lengths_are_a_sample_each(tmp_path: Path) -> None:
