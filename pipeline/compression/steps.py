@@ -24,6 +24,7 @@ from netsurgeon.pipeline.runtime import verify_same
 from netsurgeon.pipeline.trimming import (
     Trimmed,
     TrimPlan,
+    below_ceiling,
     choose_units,
     give_biases,
     no_units,
@@ -150,6 +151,8 @@ class RemoveUnits(StepDefaults):
             warning = Message(text, "unread-units-stay", reason=str(error), cause=error.code)
             return StepResult(model=model, warnings=(warning,), has_changed=False)
         removed = units.removed if options.keep_dangling_units else with_unread(model, units, options.multiple)
+        if options.only_trims_best_effort:
+            removed = below_ceiling(model, units, removed, options)
         trimmed = remove_units(model, units.dependencies, removed, proof_feeds(calibration), calibration.runtime)
         if trim:
             require_goal(model, trim.after(trimmed), options)
@@ -262,7 +265,7 @@ def _fell_short(plan: TrimPlan, context: StepContext) -> Iterator[Message]:
     saved = saved_share(context.dense, plan.dependencies, plan.removed, options.save)
     if saved < FELL_SHORT * options.trim_goal:
         reason = why_not(plan, options)
-        text = f"units save {saved:.1%} of the {options.save}, up to {options.trim_goal:.0%} were asked for: {reason}"
+        text = f"units chosen save {saved:.1%} of the {options.save}, up to {options.trim_goal:.0%} were asked for: {reason}"
         yield Message(text, "trim-fell-short", saved=saved, asked=options.trim_goal, reason=reason)
 
 

@@ -113,7 +113,7 @@ def print_fallbacks(nodes: Sequence[str], console: Console) -> None:
         console.print(Text(f"{len(nodes)} nodes fell back to the CPU: {listed}", style="yellow"))
 
 
-def _print_trim(trim: TrimFacts, saved: str, console: Console) -> None:
+def _print_trim(trim: TrimFacts, save: str, console: Console) -> None:
     if trim.groups:
         table = Table(title="units removed", title_justify="left", box=SIMPLE_HEAD)
         table.add_column("made by", overflow="fold")
@@ -126,8 +126,8 @@ def _print_trim(trim: TrimFacts, saved: str, console: Console) -> None:
         console.print(table)
         if len(trim.groups) > LISTED:
             console.print(f"… and {len(trim.groups) - LISTED} more groups, listed in the report")
-    if trim.asked is not None:
-        console.print(f"units saved {trim.saved:.1%} of the {saved}, {trim.asked:.1%} were asked for")
+    if trim.asked is not None or trim.groups:
+        console.print(trim.summary(save))
     for group_name, reason in trim.failed:
         console.print(Text(f"units of {group_name} stay: {reason}", style="yellow"))
     if trim.proof is not None:

@@ -11,7 +11,7 @@ from netsurgeon.pipeline.trimming.choose import (
 )
 from netsurgeon.pipeline.trimming.costs import saved_share
 from netsurgeon.pipeline.trimming.facts import TrimFacts, trim_facts
-from netsurgeon.pipeline.trimming.remove import remove_units, with_unread
+from netsurgeon.pipeline.trimming.remove import below_ceiling, remove_units, with_unread
 from netsurgeon.pipeline.trimming.structures import Structures, find_structures, named
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.trimming.unit_prices import count_zeros
@@ -21,6 +21,7 @@ __all__ = [
     "TrimFacts",
     "TrimPlan",
     "Trimmed",
+    "below_ceiling",
     "choose_units",
     "count_zeros",
     "find_structures",

@@ -164,6 +164,8 @@ def why_not(plan: TrimPlan, options: Options) -> str:
     failed = [f"those of {group.node!r} stay: {reason}" for group, reason in plan.failed[:3]]
     frozen = "; ".join(text for text, _ in sizes.most_common(3))
     count = f"{len(plan.candidates)} units may go"
+    if plan.candidates.size and options.trim_best_effort and options.multiple > 1:
+        count += f", up to {options.multiple} at a time (--round-to)"
     count += ", of them only those that are idle by apoz" if options.importance == "apoz" else ""
     return "; ".join([count, *failed, *([f"frozen: {frozen}"] if frozen else [])])
 

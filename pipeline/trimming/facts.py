@@ -28,7 +28,9 @@ def trim_facts(masked: ir.Model, plan: TrimPlan, trimmed: Trimmed, options: Opti
     macs = multiply_adds(dependencies)
     return TrimFacts(
         asked=None if options.trim is None else options.trim_goal,
+        is_ceiling=options.trim_best_effort,
         saved=saved_share(masked, dependencies, removed, options.save),
+        saved_by_choice=saved_share(masked, dependencies, removed & plan.removed, options.save),
         macs_dense=macs.total(np.ones_like(removed)),
         macs=macs.total(~removed),
         unread=int((removed & ~plan.removed).sum()),
@@ -62,7 +64,9 @@ class TrimFacts:
 
     Attributes:
         asked: share of the parameters or multiply-adds to be saved; None where no units were to be trimmed.
+        is_ceiling: whether that is the most that may be chosen.
         saved: share that all units that went save.
+        saved_by_choice: share that those save that were chosen; nothing read the others any more.
         unread: units that went because pruning had left nobody to read them.
         groups: those that lost units.
         frozen: axes of weights that no unit owns.
@@ -73,7 +77,9 @@ class TrimFacts:
     """
 
     asked: float | None
+    is_ceiling: bool
     saved: float
+    saved_by_choice: float
     macs_dense: float
     macs: float
     unread: int
@@ -81,3 +87,15 @@ class TrimFacts:
     frozen: tuple[Frozen, ...]
     failed: tuple[tuple[str, Message], ...]
     proof: EquivalenceCheck | None
+
+    def summary(self, save: str) -> str:
+        """What was saved beside what was asked for, in a sentence; `save` is "parameters" or "macs"."""
+        amount = "multiply-adds" if save == "macs" else "parameters"
+        others = self.saved - self.saved_by_choice
+        if self.asked is None:
+            return f"pruning left units that nothing reads, which went as well: they saved {others:.1%} of the {amount}"
+        asked = f"{'up to ' if self.is_ceiling else ''}{self.asked:.1%} were asked for"
+        text = f"units saved {self.saved_by_choice:.1%} of the {amount}, {asked}"
+        if self.unread:
+            text += f"; another {others:.1%} went because nothing reads it any more ({self.unread} units)"
+        return text

@@ -12,8 +12,9 @@ from netsurgeon.passes.graph import label, present, tensor
 from netsurgeon.passes.trimming import TrimNeurons
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.runtime import Feed, Runtime
-from netsurgeon.pipeline.trimming.costs import Mask, rounding_step
+from netsurgeon.pipeline.trimming.costs import Mask, rounding_step, saved_share
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.trimming.unit_owners import along
 from netsurgeon.pipeline.verification import EquivalenceCheck, check_equivalence
@@ -83,6 +84,21 @@ def with_unread(model: ir.Model, plan: TrimPlan, round_to: int) -> Mask:
         stay = max(1 - left, -left % rounding_step(len(numbers), round_to) if left else 1)
         going[unread[:stay]] = False
     return going
+
+
+def below_ceiling(model: ir.Model, plan: TrimPlan, going: Mask, options: Options) -> Mask:
+    """Units that go by the plan, and of the others that would, whole groups that the goal leaves room for, (units,).
+
+    Where nothing else is asked for than to trim, what loses its reader loses it through trimming, by corrections that
+    rest on what the calibration inputs show: a ceiling holds for it, too.
+    """
+    removed = plan.removed.copy()
+    for group in plan.dependencies.groups:
+        wider = removed.copy()
+        wider[list(group.units)] = going[list(group.units)]
+        if (wider > removed).any() and saved_share(model, plan.dependencies, wider, options.save) <= options.trim_goal:
+            removed = wider
+    return removed
 
 
 class _Read:

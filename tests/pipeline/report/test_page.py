@@ -98,7 +98,9 @@ def report(folder: Path) -> Report:
     )
     trim = TrimFacts(
         asked=0.3,
+        is_ceiling=False,
         saved=0.31,
+        saved_by_choice=0.3,
         macs_dense=1000.0,
         macs=600.0,
         unread=1,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from trimmable_models import FAST, idle_network, normal, pictures, residual_network
@@ -62,3 +63,26 @@ def test_units_that_were_left_unread_are_counted_apart() -> None:
     assert facts.unread == 12
     assert [(group.node, group.units, group.removed) for group in facts.groups] == [("first", 32, 12)]
     assert facts.macs / facts.macs_dense == pytest.approx(20 / 32)
+    assert facts.saved_by_choice == 0.0
+    assert facts.summary("parameters") == (
+        f"pruning left units that nothing reads, which went as well: they saved {facts.saved:.1%} of the parameters"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "units saved 30.0% of the multiply-adds, 30.0% were asked for"),
+        ({"is_ceiling": True}, "units saved 30.0% of the multiply-adds, up to 30.0% were asked for"),
+        (
+            {"saved": 0.5, "unread": 7},
+            "units saved 30.0% of the multiply-adds, 30.0% were asked for; another 20.0% went because nothing reads it "
+            "any more (7 units)",
+        ),
+    ],
+)
+def test_what_was_chosen_and_what_nothing_reads_stand_apart(
+    facts: TrimFacts, changes: dict[str, Any], sentence: str
+) -> None:
+    plain = {"asked": 0.3, "is_ceiling": False, "saved": 0.3, "saved_by_choice": 0.3, "unread": 0}
+    assert dataclasses.replace(facts, **{**plain, **changes}).summary("macs") == sentence

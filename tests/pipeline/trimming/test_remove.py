@@ -1,5 +1,7 @@
 """Units go from every tensor, chosen or left without a reader by pruning, and the outputs stay."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from trimmable_models import (
     trimmed,
 )
 
+from netsurgeon.cli import run
 from netsurgeon.pipeline.compress import Compression, compress
 
 
@@ -114,3 +117,36 @@ def test_units_that_are_constant_become_a_part_of_the_next_bias() -> None:
     assert sum(group.removed for group in trimmed(result).groups) == 6
     before = outputs(model, x)
     np.testing.assert_allclose(outputs(result.model, x), before, atol=1e-4 * np.abs(before).max())
+
+
+@pytest.mark.parametrize(("goal", "left"), [("up-to:0.1", 29), ("up-to:0.5", 16), (0.1, 20)])
+def test_what_trimming_alone_leaves_unread_goes_below_a_ceiling(goal: str | float, left: int) -> None:
+    """Twelve of 32 units are silent, so that corrections read them no more: all go, unless that is above a ceiling."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["h"], "first"),
+        node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "v", "c"], ["y"], "second"),
+    ]
+    bias = np.where(np.arange(32) < 12, np.float32(-1e3), normal(32))
+    model = network_of(nodes, {"w": normal(16, 32), "b": bias, "v": normal(32, 5), "c": normal(5)}, ["N", 16])
+    result = compress(model, {"x": normal(80, 16)}, trim=goal, round_to=1, **FAST)
+    weight = result.model.graph.initializers["w"].const_value
+    assert weight is not None
+    assert weight.shape.numpy() == (16, left)
+    assert isinstance(goal, float) or trimmed(result).saved <= float(goal.removeprefix("up-to:"))
+
+
+def test_what_pruning_leaves_unread_is_told_apart_from_what_a_ceiling_allows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data, report = str(DIGITS / "digits.onnx"), str(DIGITS / "calibration.npz"), tmp_path / "report.json"
+    given = [model, "--data", data, "-o", str(tmp_path / "small.onnx"), "--report", str(report)]
+    assert run(["compress", *given, "--trim", "up-to:0.05", "--sparsity", "0.95", "--damping", "0.01"]) == 0
+    trim = json.loads(report.read_text())["trim"]
+    assert trim["saved_by_choice"] <= 0.05 < trim["saved"]
+    chosen, others = f"{trim['saved_by_choice']:.1%}", f"{trim['saved'] - trim['saved_by_choice']:.1%}"
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"units saved {chosen} of the parameters, up to 5.0% were asked for; another {others} went because" in printed
+    assert f"units chosen save {chosen} of the parameters, up to 5% were asked for" in printed
+    assert f"nothing reads it any more ({trim['unread']} units)" in printed
