@@ -265,7 +265,8 @@ def _fell_short(plan: TrimPlan, context: StepContext) -> Iterator[Message]:
     saved = saved_share(context.dense, plan.dependencies, plan.removed, options.save)
     if saved < FELL_SHORT * options.trim_goal:
         reason = why_not(plan, options)
-        text = f"units chosen save {saved:.1%} of the {options.save}, up to {options.trim_goal:.0%} were asked for: {reason}"
+        amount = f"{saved:.1%} of the {options.save}"
+        text = f"units chosen save {amount}, up to {options.trim_goal:.0%} were asked for: {reason}"
         yield Message(text, "trim-fell-short", saved=saved, asked=options.trim_goal, reason=reason)
 
 
