@@ -1,7 +1,13 @@
 """Nodes, edits and traits of operators: what every other pass stands on."""
 
 from netsurgeon.passes.graph.edits import Edit, GatherBefore, Override, SetAttribute, SetConstant
-from netsurgeon.passes.graph.native import NativeError, convert_version, infer_shapes
+from netsurgeon.passes.graph.native import (
+    NativeCrashError,
+    NativeError,
+    compute_constants,
+    convert_version,
+    infer_shapes,
+)
 from netsurgeon.passes.graph.nodes import (
     FLOATS,
     bodies,
@@ -31,6 +37,7 @@ __all__ = [
     "TRAITS",
     "Edit",
     "GatherBefore",
+    "NativeCrashError",
     "NativeError",
     "OperatorTraits",
     "Override",
@@ -38,6 +45,7 @@ __all__ = [
     "SetConstant",
     "bodies",
     "canonical_domain",
+    "compute_constants",
     "convert_version",
     "find_traits",
     "infer_shapes",

@@ -1,7 +1,8 @@
-"""onnx's shape inference and version conversion in a process of their own: where they abort, ours goes on.
+"""onnx's shape inference and version conversion, and constants, in a process of their own: where it dies, ours goes on.
 
-Both are C++ and end the process on some graphs (a negative dimension behind a Slice, an unexpected attribute), which no
-`except` catches. One helper process is started at the first call and serves all later ones.
+The first two are C++ and end the process on some graphs (a negative dimension behind a Slice, an unexpected attribute),
+which no `except` catches; constants may take all memory. One helper process is started at the first call and serves all
+later ones.
 """
 
 from __future__ import annotations
@@ -23,17 +24,23 @@ SECONDS = 300.0
 """A call that takes longer is given up."""
 LARGE = 1000
 """Bytes of an initializer above which the helper sees its type and shape only."""
-_CALLS = {"infer_shapes": 0, "convert_version": 1}
+SECONDS_OF_CONSTANTS = 60.0
+"""The same for constants: loops may have no end."""
+_CALLS = {"infer_shapes": 0, "convert_version": 1, "compute_constants": 2}
 
 
 class NativeError(Exception):
     """The call failed, or its process died; the text is one sentence's worth of reason."""
 
 
+class NativeCrashError(NativeError):
+    """The process died, or took too long."""
+
+
 def infer_shapes(model: ir.Model) -> ir.Model:
     """Note shapes and types on the values of a model, in place; it stays as it is where inference fails."""
     try:
-        inferred = ir.from_proto(_HELPER.call("infer_shapes", ir.to_proto(_light(model)), 0))
+        inferred = _parsed(_HELPER.call("infer_shapes", ir.to_proto(_light(model)), 0))
     except Exception:  # of a graph that cannot be inferred, written or read again: all that is lost are shapes
         return model
     for graph, other in zip(model.graphs(), inferred.graphs(), strict=False):
@@ -57,13 +64,36 @@ def convert_version(model: ir.Model, opset: int) -> ir.Model:
         NativeError: it cannot be converted.
     """
     try:
-        converted = ir.from_proto(_HELPER.call("convert_version", ir.to_proto(_light(model)), opset))
+        converted = _parsed(_HELPER.call("convert_version", ir.to_proto(_light(model)), opset))
         _put_back(model, converted)
     except NativeError:
         raise
     except Exception as error:
         raise NativeError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
     return converted
+
+
+def compute_constants(proto: onnx.ModelProto, limit: int) -> int:
+    """Compute the outputs of a model without inputs in ONNX Runtime, and tell how many bytes they have.
+
+    Args:
+        proto: the model; it holds all of its weights.
+        limit: bytes that may be taken on the way.
+
+    Raises:
+        MemoryError: it takes more than `limit`; the text names the node, where ONNX Runtime does.
+        NativeError: it cannot be computed, or has no end.
+    """
+    (size,) = struct.unpack_from("<q", answer := _HELPER.call("compute_constants", proto, limit, SECONDS_OF_CONSTANTS))
+    if size < 0:
+        raise MemoryError(answer[8:].decode("utf-8", "replace"))
+    return int(size)
+
+
+def _parsed(answer: bytes) -> ir.Model:
+    proto = onnx.ModelProto()
+    proto.ParseFromString(answer)
+    return ir.from_proto(proto)
 
 
 def _put_back(model: ir.Model, converted: ir.Model) -> None:
@@ -112,8 +142,8 @@ class _Helper:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
-    def call(self, name: str, proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-        """What onnx makes of a model.
+    def call(self, name: str, proto: onnx.ModelProto, number: int, seconds: float = SECONDS) -> bytes:
+        """What becomes of a model; `number` is what the call takes besides it.
 
         Raises:
             NativeError: it fails, dies or takes too long.
@@ -121,20 +151,18 @@ class _Helper:
         data = proto.SerializeToString()
         with self._lock:
             process = self._running()
-            timer = threading.Timer(SECONDS, process.kill)
+            timer = threading.Timer(seconds, process.kill)
             timer.daemon = True
             timer.start()
             try:
-                status, answer = _exchange(process, struct.pack("<BQQ", _CALLS[name], opset, len(data)) + data)
+                status, answer = _exchange(process, struct.pack("<BQQ", _CALLS[name], number, len(data)) + data)
             except (OSError, struct.error) as error:
-                raise NativeError(self._obituary(name)) from error
+                raise NativeCrashError(self._obituary(name)) from error
             finally:
                 timer.cancel()
         if status:
             raise NativeError(answer.decode("utf-8", "replace"))
-        reply = onnx.ModelProto()
-        reply.ParseFromString(answer)
-        return reply
+        return answer
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._owner != os.getpid():  # after a fork it belongs to the other process
@@ -160,6 +188,8 @@ class _Helper:
         """Why the process is gone; it is cleared away."""
         code = self.stop()
         reason = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        if name == "compute_constants":
+            return f"computing constants has ended the process ({reason})"
         return f"onnx's {name} has crashed on it ({reason})"
 
     def stop(self) -> int:

@@ -1,14 +1,22 @@
-"""How large the constants of a graph become once they are computed: by rules for shapes, without computing them."""
+"""How large the constants of a graph become once they are computed: by rules for shapes, without computing them.
+
+What no rule tells is computed in a process of its own that may take so much memory and no more.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from netsurgeon.passes.graph import NativeCrashError, NativeError, compute_constants
+from netsurgeon.pipeline.model_files.constant_graph import Source, bodies_of, constant_graph, reads_of
 
 MOST_BYTES = 2**29
 """Bytes that constant nodes may make out of less: ONNX Runtime folds them while it loads a model, and we again."""
@@ -18,11 +26,21 @@ MOST_KNOWN = 64
 
 @dataclasses.dataclass(frozen=True)
 class _Constant:
-    """A value computed from constants alone: its shape, bytes of an element, and entries where they may be a shape."""
+    """A value computed from constants alone.
+
+    Attributes:
+        shape: its extents.
+        width: bytes of an element.
+        entries: where they may be a shape.
+        is_known: whether shape and width are; where no rule tells them, they count for nothing.
+        source: what makes it.
+    """
 
     shape: tuple[int, ...]
     width: int = 4
     entries: tuple[int, ...] | None = None
+    is_known: bool = True
+    source: Source | None = dataclasses.field(default=None, compare=False)
 
     @property
     def bytes(self) -> int:
@@ -30,25 +48,32 @@ class _Constant:
 
 
 _Inputs = Sequence[_Constant]
+_Known = dict[str, _Constant]
+_UNKNOWN = _Constant((), 0, is_known=False)
+_FAILED = re.compile(r"running (\w+) node\. Name:'([^']*)'")
+"""How ONNX Runtime names the node that failed."""
 
 
-def large_constant(proto: onnx.ModelProto) -> str | None:
+def large_constant(proto: onnx.ModelProto, folder: Path | None = None) -> str | None:
     """A sentence where nodes with constant inputs make far more out of them than the file holds; None else.
 
     Args:
         proto: a model with its nodes in order; functions are looked at on their own.
+        folder: of its external data.
     """
-    parts: list[tuple[Sequence[onnx.NodeProto], dict[str, _Constant]]] = [(f.node, {}) for f in proto.functions]
-    parts.append((proto.graph.node, _initializers(proto.graph)))
+    parts: list[tuple[Sequence[onnx.NodeProto], _Known]] = [(f.node, {}) for f in proto.functions]
+    parts.append((proto.graph.node, _initializers(proto.graph) | _static_shapes(proto.graph)))
     limit = max(MOST_BYTES, 8 * sum(constant.bytes for constant in parts[-1][1].values()))
     total = 0
     while parts:
         nodes, constants = parts.pop()
+        unknown = []
         for node in nodes:
-            parts += [(body.node, constants | _initializers(body)) for body in _bodies(node)]
+            parts += [(body.node, constants | _initializers(body)) for body in bodies_of(node)]
             constant = _made(node, constants)
             if constant is None:
                 continue
+            unknown += [] if constant.is_known else [node]
             source = sum(constants[name].bytes for name in set(node.input) if name in constants)
             total += constant.bytes if 2 * constant.bytes > 3 * source else 0
             if max(constant.bytes, total) > limit:
@@ -57,16 +82,60 @@ def large_constant(proto: onnx.ModelProto) -> str | None:
                     f"{source:,}, and such constants may have {limit:,} together: store the weight itself, or make it "
                     "smaller"
                 )
-            constants.update(dict.fromkeys(node.output, constant))
+            constant = dataclasses.replace(constant, source=node)
+            constants.update((name, constant) for name in node.output if name)
+        if unknown:
+            try:
+                total += _compute(proto, unknown, constants, limit - total, folder)
+            except MemoryError as error:
+                return (
+                    f"{error}, and such constants may have {limit:,} bytes together: store the weight itself, or make "
+                    "it smaller"
+                )
     return None
 
 
-def _bodies(node: onnx.NodeProto) -> Sequence[onnx.GraphProto]:
-    return [
-        body
-        for attribute in node.attribute
-        for body in ([attribute.g] if attribute.HasField("g") else attribute.graphs)
-    ]
+def _compute(
+    proto: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], known: _Known, left: int, folder: Path | None
+) -> int:
+    """Bytes that constant nodes make whose size no rule tells, up to `left`.
+
+    Raises:
+        MemoryError: they make more, or never end; the text is the first half of a sentence.
+    """
+    sources = {name: constant.source for name, constant in known.items() if constant.source is not None}
+    model, stored = constant_graph(proto, nodes, sources, folder)
+    try:
+        # Not all that is computed on the way is a result: as much again may be there at the same time.
+        size = compute_constants(model, 2 * (left + stored))
+    except MemoryError as error:
+        failed = _FAILED.search(str(error))
+        size, name = left + 1, (failed[2] or failed[1]) if failed else nodes[-1].name or nodes[-1].op_type
+    except NativeError as error:
+        if not isinstance(error, NativeCrashError):
+            return 0  # ONNX Runtime says itself what is wrong when it loads the model
+        names = ", ".join(repr(node.name or node.op_type) for node in nodes[:3])
+        raise MemoryError(f"constants of nodes {names} cannot be computed beforehand ({error})") from error
+    else:
+        name = nodes[-1].name or nodes[-1].op_type
+    if size > left:
+        raise MemoryError(f"node {name!r} makes a constant of more than {left:,} bytes out of {stored:,}")
+    return size if 2 * size > 3 * stored else 0
+
+
+def _static_shapes(graph: onnx.GraphProto) -> _Known:
+    """What Shape nodes give of inputs without a free dimension, by the name of what they give."""
+    shapes = {}
+    for value in graph.input:
+        extents = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(extent.HasField("dim_value") for extent in extents):
+            shapes[value.name] = np.array([extent.dim_value for extent in extents], np.int64)
+    return {
+        name: _stored(numpy_helper.from_array(shapes[node.input[0]], name))
+        for node in graph.node
+        if node.op_type == "Shape" and not node.domain and not node.attribute and node.input[0] in shapes
+        for name in node.output
+    }
 
 
 def _initializers(graph: onnx.GraphProto) -> dict[str, _Constant]:
@@ -84,22 +153,26 @@ def _stored(tensor: onnx.TensorProto) -> _Constant:
     integers = tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
     if integers and math.prod(shape) <= MOST_KNOWN and tensor.data_location != onnx.TensorProto.EXTERNAL:
         entries = tuple(int(entry) for entry in numpy_helper.to_array(tensor).ravel())
-    return _Constant(shape, width, entries)
+    return _Constant(shape, width, entries, source=tensor)
 
 
-def _made(node: onnx.NodeProto, known: dict[str, _Constant]) -> _Constant | None:
-    """What a node makes; None where it is no constant or its rule is not known."""
-    if node.domain not in ("", "ai.onnx") or not node.output:
+def _made(node: onnx.NodeProto, known: Mapping[str, _Constant]) -> _Constant | None:
+    """What a node makes, `_UNKNOWN` where no rule tells it; None where it is no constant."""
+    if not any(node.output) or any(name not in known for name in reads_of(node) if name):
         return None
-    if node.op_type == "Constant":
+    is_standard = node.domain in ("", "ai.onnx")
+    if node.op_type == "Constant" and is_standard:
         return _constant_node(node)
-    rule = _RULES.get(node.op_type)
-    if rule is None or not node.input or any(name and name not in known for name in node.input):
-        return None
+    if any(attribute.ref_attr_name for attribute in node.attribute):
+        return None  # whoever calls the function says what it makes
+    rule = _RULES.get(node.op_type) if is_standard else None
+    inputs = [known[name] for name in node.input if name]
+    if rule is None or not inputs or not all(constant.is_known for constant in inputs):
+        return _UNKNOWN
     try:
-        return rule(node, [known[name] for name in node.input if name])
+        return rule(node, inputs)
     except (IndexError, ValueError, OverflowError):
-        return None
+        return _UNKNOWN
 
 
 def _constant_node(node: onnx.NodeProto) -> _Constant | None:
@@ -113,6 +186,8 @@ def _constant_node(node: onnx.NodeProto) -> _Constant | None:
             return _Constant((), 8, (attribute.i,))
         if attribute.name in ("value_float", "value_floats"):
             return _Constant((len(attribute.floats),) if attribute.name == "value_floats" else ())
+        if attribute.name in ("value_string", "value_strings"):
+            return _Constant((len(attribute.strings),) if attribute.name == "value_strings" else (), 1)
     return None
 
 

@@ -12,14 +12,17 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import onnx
 import onnx.defs
 import onnx_ir as ir
 from onnx import helper
 
+from netsurgeon.passes.graph import infer_shapes
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.model_files.constant_graph import bodies_of, reads_of
 from netsurgeon.pipeline.model_files.constant_sizes import large_constant
 
 DEEPEST = 100
@@ -27,13 +30,20 @@ DEEPEST = 100
 MOST_NODES = 250_000
 """Nodes once every call of a function is replaced by its nodes."""
 MOST_ELEMENTS = 2**30
-"""Elements of an input or output whose fixed dimensions are multiplied."""
+"""Elements of a value whose fixed dimensions are multiplied."""
+_GROWING = ("Expand", "Tile", "Pad", "Resize", "Upsample", "OneHot")
+"""Operators that make far more of a value than they read where a constant tells them to."""
 _LISTS = ("float_data", "int32_data", "int64_data", "uint64_data", "double_data", "string_data")
 _Key = tuple[str, str, str]
 
 
-def checked(proto: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[Message]]:
+def checked(proto: onnx.ModelProto, name: str, folder: Path | None = None) -> tuple[onnx.ModelProto, list[Message]]:
     """The model, its nodes in order and without negative dimensions, and what was put right; itself where nothing was.
+
+    Args:
+        proto: the model.
+        name: what the user calls it.
+        folder: of its external data, all of which is there.
 
     Raises:
         InputError: nobody could run it, or it would take the process with it: it nests too deep or expands to too much,
@@ -52,7 +62,7 @@ def checked(proto: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[Me
     for tensor in tensors_of(proto):
         _check_tensor(tensor, name)
     proto, notes = _put_right(proto, name)
-    problem = large_constant(proto)
+    problem = large_constant(proto, folder)
     if problem is not None:
         raise InputError(f"{name} cannot be opened: {problem}")
     return proto, notes
@@ -80,14 +90,6 @@ def _put_right(proto: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list
 
 
 # ------------------------------------------------------------------------------------------------ nesting
-def bodies_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs inside a node."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
 def _walk(nodes: Iterable[onnx.NodeProto], name: str) -> Iterator[tuple[onnx.NodeProto, int]]:
     """All nodes, those of bodies too, and how many bodies each lies in."""
     stack = [(node, 0) for node in nodes]
@@ -208,7 +210,7 @@ def order_of(nodes: Sequence[onnx.NodeProto], name: str) -> list[int] | None:
         InputError: there is none.
     """
     producer = {output: at for at, node in enumerate(nodes) for output in node.output if output}
-    sources = [{producer[value] for value in _reads(node) if value in producer} for node in nodes]
+    sources = [{producer[value] for value in reads_of(node) if value in producer} for node in nodes]
     if all(source < at for at, read in enumerate(sources) for source in read):
         return None
     readers: list[list[int]] = [[] for _ in nodes]
@@ -232,16 +234,6 @@ def order_of(nodes: Sequence[onnx.NodeProto], name: str) -> list[int] | None:
             "a graph of ONNX has no circles, export it anew"
         )
     return order
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Names of what a node and its bodies read; what a body makes itself hides a name outside."""
-    yield from node.input
-    for body in bodies_of(node):
-        own = {output for inner in body.node for output in inner.output}
-        own.update(value.name for value in itertools.chain(body.input, body.initializer))
-        read = itertools.chain((value.name for value in body.output), *(_reads(inner) for inner in body.node))
-        yield from (name for name in read if name not in own)
 
 
 def _sort(nodes: Sequence[onnx.NodeProto], name: str) -> None:
@@ -282,6 +274,24 @@ def _check_extent(kind: str, value: onnx.ValueInfoProto, name: str) -> None:
             f"{kind} {value.name!r} of {name} has {' x '.join(map(str, extents))} elements, expected at most "
             f"{MOST_ELEMENTS:,}: leave the batch free, or fix it to a size that fits into memory"
         )
+
+
+def check_values(model: ir.Model, name: str) -> None:
+    """Check that no value between inputs and outputs is larger than any run could hold, where shapes can be inferred.
+
+    Raises:
+        InputError: one is.
+    """
+    if not any(node.op_type in _GROWING for node in model.graph.all_nodes()):
+        return
+    for node in infer_shapes(model.clone()).graph.all_nodes():
+        for value in node.outputs:
+            extents = [extent for extent in value.shape or () if isinstance(extent, int) and extent > 0]
+            if math.prod(extents) > MOST_ELEMENTS:
+                raise InputError(
+                    f"node {node.name or node.op_type!r} of {name} makes {' x '.join(map(str, extents))} elements, "
+                    f"expected at most {MOST_ELEMENTS:,}: no run of it would fit into memory"
+                )
 
 
 # ------------------------------------------------------------------------------------------------ tensors

@@ -20,7 +20,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
 from netsurgeon.pipeline.model_files.integer_weights import IntegerWeights, find_integers, weights_to_floats
-from netsurgeon.pipeline.model_files.limits import checked
+from netsurgeon.pipeline.model_files.limits import check_values, checked
 from netsurgeon.pipeline.model_files.map_types import remember_maps, without_maps
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
 
@@ -73,6 +73,7 @@ def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -
     if "" not in original.graph.opset_imports:
         raise _foreign(original, path)
     opset = original.graph.opset_imports[""]
+    check_values(original, str(path or "the model"))
     check_loads(original, path, runtime)
     base = original
     if opset < OLDEST_OPSET:
@@ -217,7 +218,7 @@ def _read(model: ModelLike) -> tuple[ir.Model, Path | None, int, list[Message]]:
         return *_from_memory(model), []
     if isinstance(model, onnx.ModelProto):
         size = model.ByteSize() + sum(file.stat().st_size for file in external_files(model, Path("the model")))
-        loaded, notes = _deserialize(model, "the model")
+        loaded, notes = _deserialize(model, "the model", Path())
         return map_external_data(loaded), None, size, notes
     if not isinstance(model, str | os.PathLike):
         raise InputError(
@@ -236,7 +237,7 @@ def _read(model: ModelLike) -> tuple[ir.Model, Path | None, int, list[Message]]:
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
     size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
-    loaded, notes = _deserialize(proto, str(path))
+    loaded, notes = _deserialize(proto, str(path), path.resolve().parent)
     return map_external_data(loaded, path.resolve().parent), path, size, notes
 
 
@@ -253,12 +254,12 @@ def _from_memory(model: ir.Model) -> tuple[ir.Model, None, int]:
     return _one_name_for_onnx(map_external_data(model.clone())), None, proto.ByteSize() + outside
 
 
-def _deserialize(proto: onnx.ModelProto, name: str) -> tuple[ir.Model, list[Message]]:
+def _deserialize(proto: onnx.ModelProto, name: str, folder: Path) -> tuple[ir.Model, list[Message]]:
     """A model within the limits, its nodes in order, and what was put right."""
     if proto.graph.sparse_initializer:
         sparse = proto.graph.sparse_initializer[0].values.name
         raise InputError(f"{name} holds {sparse!r} as a sparse initializer, which is not read: make it a dense one")
-    proto, notes = checked(proto, name)
+    proto, notes = checked(proto, name, folder)
     proto, map_types = without_maps(proto, name)
     try:
         model = _one_name_for_onnx(ir.from_proto(proto))

@@ -7,7 +7,7 @@ import pytest
 from hostile_models import model, sliced
 from onnx import TensorProto, helper, numpy_helper
 
-from netsurgeon.passes.graph import NativeError, convert_version, infer_shapes
+from netsurgeon.passes.graph import NativeCrashError, NativeError, compute_constants, convert_version, infer_shapes
 
 
 def shapes(model: ir.Model) -> dict[str | None, list[int | str | None]]:
@@ -91,3 +91,29 @@ def test_what_has_no_adapter_is_an_error() -> None:
     proto.opset_import[0].version = 9
     with pytest.raises(NativeError):
         convert_version(ir.from_proto(proto), 11)
+
+
+def constants(node: onnx.NodeProto, **values: object) -> onnx.ModelProto:
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+    graph = helper.make_graph([node], "constants", [], [onnx.ValueInfoProto(name="y")], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def filled(count: int) -> onnx.ModelProto:
+    return constants(helper.make_node("ConstantOfShape", ["shape"], ["y"], "fill"), shape=np.array([count]))
+
+
+def test_constants_are_computed_up_to_a_limit_and_the_limit_is_lifted_again() -> None:
+    assert compute_constants(filled(2**24), 2**27) == 2**26
+    with pytest.raises(MemoryError, match=r"running ConstantOfShape node\. Name:'fill'"):
+        compute_constants(filled(2**26), 2**27)
+    assert compute_constants(filled(2**26), 2**29) == 2**28
+
+
+def test_constants_that_cannot_be_computed_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NativeError, match="Own") as error:
+        compute_constants(constants(helper.make_node("Own", ["x"], ["y"]), x=np.ones(2)), 2**20)
+    assert not isinstance(error.value, NativeCrashError)
+    monkeypatch.setattr("netsurgeon.passes.graph.native.SECONDS_OF_CONSTANTS", 0.0)
+    with pytest.raises(NativeCrashError, match="computing constants has ended the process"):
+        compute_constants(filled(2**24), 2**27)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect import inspect_model
+from netsurgeon.pipeline.model_files.constant_graph import reads_of
 from netsurgeon.pipeline.model_files.loading import open_model
 
 
@@ -78,6 +80,97 @@ def doubled(times: int) -> onnx.ModelProto:
     return model(nodes, {"w0": DENSE["w"]}, z=("n", "m"))
 
 
+def generated(*nodes: onnx.NodeProto, shape: tuple[int, ...] = (8, 2**28)) -> onnx.ModelProto:
+    """A weight that nodes make of a column of ones, of integers, and of numbers."""
+    constants: dict[str, np.ndarray] = {
+        "ones": np.ones((8, 1), np.float32),
+        "shape": np.array(shape),
+        "half": np.array([8, 2**14]),
+        "twice": np.array([1, 2**14]),
+        "zero": np.array(0.0, np.float32),
+        "count": np.array(8.0 * 2**28, np.float32),
+        "one": np.array(1.0, np.float32),
+        "times": np.array(40),
+        "zero_times": np.array(0),
+        "endless": np.array(2**40),
+        "true": np.array(True),
+        "first": np.array([0]),
+        "long": np.array(2**31 - 1),
+    }
+    read = {name for node in nodes for name in reads_of(node)}
+    weights = {name: array for name, array in constants.items() if name in read}
+    return model([*nodes, helper.make_node("MatMul", ["x", "w"], ["z"], "layer")], weights, z=("n", "m"))
+
+
+def loop(operator: str, times: str) -> onnx.NodeProto:
+    """So many times Concat of a value with itself, or another operator that reads it twice."""
+    attributes: dict[str, Any] = {"axis": 1} if operator == "Concat" else {}
+    nodes = [
+        helper.make_node(operator, ["before", "before"], ["after"], "inside", **attributes),
+        helper.make_node("Identity", ["is_on"], ["goes_on"]),
+    ]
+    values = {
+        name: helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (
+            ("at", TensorProto.INT64, []),
+            ("is_on", TensorProto.BOOL, []),
+            ("before", TensorProto.FLOAT, None),
+            ("goes_on", TensorProto.BOOL, []),
+            ("after", TensorProto.FLOAT, None),
+        )
+    }
+    body = helper.make_graph(
+        nodes, "body", [values["at"], values["is_on"], values["before"]], [values["goes_on"], values["after"]]
+    )
+    return helper.make_node("Loop", [times, "true", "ones"], ["w"], "grow", body=body)
+
+
+def expanded_activation() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"], "layer"),
+        helper.make_node("Expand", ["y", "shape"], ["z"], "wide"),
+    ]
+    return model(nodes, {"w": DENSE["w"], "shape": np.array([2**30, 1, 1])}, z=("m", "n", 4))
+
+
+def uses_function() -> onnx.ModelProto:
+    """A function that is given constants, and makes a huge weight of them."""
+    node = helper.make_node("Resize", ["a", "", "", "b"], ["c"])
+    function = helper.make_function("own", "Grow", ["a", "b"], ["c"], [node], [helper.make_opsetid("", 17)])
+    made = generated(helper.make_node("Grow", ["ones", "shape"], ["w"], "call", domain="own"))
+    made.functions.append(function)
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    return made
+
+
+NODE = helper.make_node
+GENERATED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
+    "a range of floats": (
+        lambda: generated(
+            NODE("Range", ["zero", "count", "one"], ["r"], "fill"), NODE("Reshape", ["r", "shape"], ["w"])
+        ),
+        "'fill' makes a constant of more than",
+    ),
+    "random numbers": (
+        lambda: generated(NODE("RandomUniform", [], ["w"], "fill", shape=[8, 2**28])),
+        "'fill' makes a constant of more than",
+    ),
+    "a resized weight": (
+        lambda: generated(NODE("Resize", ["ones", "", "", "shape"], ["w"], "grow")),
+        "'grow' makes a constant of more than",
+    ),
+    "a window": (
+        lambda: generated(NODE("HannWindow", ["long"], ["r"], "window"), NODE("Unsqueeze", ["r", "first"], ["w"])),
+        "'window' makes a constant of more than",
+    ),
+    "a weight that grows in a loop": (lambda: generated(loop("Concat", "times")), "makes a constant of more than"),
+    "a computed shape": (
+        lambda: generated(NODE("Mul", ["half", "twice"], ["s"]), NODE("Expand", ["ones", "s"], ["w"], "grow")),
+        "'grow' makes a constant of more than",
+    ),
+    "a function of constants": (uses_function, "makes a constant of more than"),
+    "an activation beyond all memory": (expanded_activation, "node 'wide' .* makes 1073741824 x 4 elements"),
+}
 HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "deep functions": (lambda: nested_functions(3000), "nests functions or bodies more than 100 deep"),
     "functions without end": (
@@ -106,6 +199,7 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a gap in a sum": (lambda: gap("Sum"), "node 'list' of the model .Sum. has an input without a name"),
     "a gap in a join": (lambda: gap("Concat"), "node 'list' of the model .Concat. has an input without a name"),
     "doubling": (lambda: doubled(40), "makes a constant of"),
+    **GENERATED,
 }
 
 
@@ -115,6 +209,29 @@ def test_a_hostile_model_is_refused_in_a_sentence(kind: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         open_model(make(), RUNTIME)
     assert_a_sentence(error)
+
+
+def test_constants_that_are_never_done_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netsurgeon.passes.graph.native.SECONDS_OF_CONSTANTS", 1.0)
+    with pytest.raises(InputError, match="constants of nodes 'grow' cannot be computed beforehand") as error:
+        open_model(generated(loop("Add", "endless")), RUNTIME)
+    assert_a_sentence(error)
+    monkeypatch.undo()
+    assert open_model(generated(loop("Add", "times")), RUNTIME).notes == ()
+
+
+def test_a_shape_beside_the_model_is_read(tmp_path: Path) -> None:
+    """The extents of a weight lie in a file, and are computed with before they are used."""
+    for twice, message in ((2**14, "'grow' makes a constant of more than"), (2, None)):
+        made = generated(NODE("Mul", ["half", "twice"], ["s"]), NODE("Expand", ["ones", "s"], ["w"], "grow"))
+        next(t for t in made.graph.initializer if t.name == "twice").raw_data = np.array([1, twice]).tobytes()
+        onnx.save(made, tmp_path / "model.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+        if message is None:
+            assert open_model(tmp_path / "model.onnx", RUNTIME).notes == ()
+            continue
+        with pytest.raises(InputError, match=message):
+            open_model(tmp_path / "model.onnx", RUNTIME)
+        (tmp_path / "weights").unlink()
 
 
 def test_a_hostile_model_in_memory_is_refused_too() -> None:
@@ -133,6 +250,9 @@ def test_a_hostile_model_in_memory_is_refused_too() -> None:
         lambda: filled(8, 4096),
         lambda: outer_product(64),
         lambda: doubled(8),
+        lambda: generated(NODE("RandomUniform", [], ["w"], "fill", shape=[8, 64])),
+        lambda: generated(NODE("Resize", ["ones", "", "", "shape"], ["w"], "grow"), shape=(8, 64)),
+        lambda: generated(loop("Concat", "zero_times")),
         lambda: with_tensor(raw_data=None, float_data=DENSE["w"].ravel().tolist()),
     ],
 )
