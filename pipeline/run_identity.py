@@ -49,7 +49,9 @@ def are_own(steps: Steps) -> bool:
 
 def _file_digests(options: Options) -> dict[str, str]:
     """Of the files that options name, and that decide what is done."""
-    named = {f"custom-ops {path.name}": path for path in map(path_of, options.custom_ops) if path is not None}
+    # libraries in two folders may go by one name
+    libraries = enumerate(map(path_of, options.custom_ops), start=1)
+    named = {f"custom-ops {number} {path.name}": path for number, path in libraries if path is not None}
     timings = path_of(options.timings)
     named |= {} if timings is None else {"timings": timings}
     return {name: file_digest(file) for name, file in named.items() if file.is_file()}
@@ -57,6 +59,6 @@ def _file_digests(options: Options) -> dict[str, str]:
 
 def _source_digests(options: Options, steps: Steps) -> dict[str, str]:
     """Of the user's own code: of a function that gives the inputs, all that counts is the inputs."""
-    own_steps = {step.name: type(step) for step in steps if not are_own((step,))}
+    own_steps = {f"step {step.name}": type(step) for step in steps if not are_own((step,))}
     functions = {**({} if options.metric is None else {"metric": options.metric}), **own_steps}
     return {name: source_digest(function) for name, function in functions.items()}

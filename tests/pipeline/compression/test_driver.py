@@ -135,6 +135,22 @@ def test_the_plan_is_kept_in_the_run_folder(tmp_path: Path) -> None:
         rounded(step, work=tmp_path / "work", step_options={"round": {"to": 0.5}})
 
 
+def zero_of(outputs: Any, labels: Any) -> float:
+    return 0.0
+
+
+def one_of(outputs: Any, labels: Any) -> float:
+    return 1.0
+
+
+def test_a_step_that_is_called_metric_does_not_hide_the_metric(tmp_path: Path) -> None:
+    step = RoundOneWeight()
+    step.name = "metric"
+    rounded(step, work=tmp_path, metric=zero_of)
+    with pytest.raises(InputError, match=r"whose options differ \(metric\) and sources differ \(metric\)"):
+        rounded(step, work=tmp_path, metric=one_of)
+
+
 def test_a_search_for_a_goal_does_it_to_every_candidate() -> None:
     result = compress(
         MODEL,

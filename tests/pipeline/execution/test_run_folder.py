@@ -27,6 +27,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.pruning.checkpoint import load_plan
 from netsurgeon.pipeline.report import Report
+from netsurgeon.pipeline.runtime import Runtime
 
 FAST: Any = {"method": "obs", "damping": 0.01, "quantize": "none"}
 RUNS: dict[str, Any] = {
@@ -307,6 +308,33 @@ def test_judgements_of_another_metric_are_not_taken_over(
     run(first)
     with pytest.raises(InputError, match=r"whose sources differ \(metric\)"):
         run(first.replace("mean", "max"))
+
+
+@pytest.mark.parametrize("changed", ["a", "b"])
+def test_judgements_with_another_library_of_the_same_name_are_not_taken_over(
+    changed: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runtime, "_register", lambda *_: None)  # libraries without operators
+    libraries = [tmp_path / name / "ops.so" for name in ("a", "b")]
+    for library in libraries:
+        library.parent.mkdir()
+        library.write_text(f"library {library.parent.name}", "utf-8")
+
+    def run() -> None:
+        netsurgeon.compress(
+            folder / "model.onnx",
+            folder / "data.npz",
+            work=tmp_path / "work",
+            custom_ops=tuple(map(str, libraries)),
+            sparsity=0.5,
+            **FAST,
+        )
+
+    run()
+    run()
+    (tmp_path / changed / "ops.so").write_text("another", "utf-8")
+    with pytest.raises(InputError, match=rf"whose files differ \(custom-ops {'ab'.index(changed) + 1} ops\.so\)"):
+        run()
 
 
 def test_what_a_disk_has_garbled_counts_as_lost(tmp_path: Path) -> None:
