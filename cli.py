@@ -170,7 +170,7 @@ def compress_command(
 @click.option("--data", help="Inputs: for --sensitivity and --quantization, for --units where it needs real ones.")
 @click.option("--picture", type=FilePath(), help="With --sensitivity: draw it into this .svg.")
 @click.option("--threads", type=int, help="With --quantization: threads of one operator. [default: one a core]")
-@click.option("--limit", type=int, help="Most inputs used, drawn at random.")
+@click.option("--limit", type=int, help="Most inputs used, drawn at random; a generator's first.")
 @picture_options
 @classes_option
 @run_options

@@ -106,7 +106,8 @@ def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) ->
         for name, array in arrays.items():
             size = array.nbytes if name in part.constants else array[:1].nbytes
             check_bytes(size, f"one sample of {name!r} in {part.origin}", "give smaller ones")
-    return Dataset(parts, partial(_read_files, parts, files, specs), labels)
+    is_packed = any(file.suffix.lower() == ".npz" for file in files)
+    return Dataset(parts, partial(_read_files, parts, files, specs), labels, is_packed=is_packed)
 
 
 def _read_files(

@@ -1,9 +1,10 @@
 """An opened source: what its parts hold, the plan of batches made from that, and how the parts are read for it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import islice
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,10 @@ from netsurgeon.pipeline.messages import Message
 Indices: TypeAlias = NDArray[np.intp]
 Piece: TypeAlias = tuple[int, Indices]
 """A part's number and rows in it."""
+MOST_KEPT_BYTES = 1 << 30
+"""Rows that a limit has drawn are kept in memory up to this size, and read again each time beyond it."""
+_WIDEST = 8
+"""Bytes of the widest numbers that are common: a file may hold wider ones than the model takes."""
 SAME_EACH_TIME = "data must be the same each time it is read, which happens several times"
 """What is asked of a source."""
 
@@ -31,6 +36,8 @@ class Dataset:
         labels: the class of each sample, or None.
         class_names: the names of the classes, for pictures in class folders.
         warnings: what was left out and why.
+        is_packed: whether a row is found only by unpacking others.
+        taken: how many of its first samples a limit has taken, where the count of all is unknown; None = all.
     """
 
     parts: Sequence[Shard]
@@ -38,6 +45,8 @@ class Dataset:
     labels: Labels | None = None
     class_names: tuple[str, ...] | None = None
     warnings: tuple[Message, ...] = ()
+    is_packed: bool = False
+    taken: int | None = None
 
     def __post_init__(self) -> None:
         if self.parts:
@@ -85,6 +94,24 @@ class Dataset:
             else:
                 yield {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
 
+    def keeping(self, indices: Indices) -> "Dataset":
+        """The source with these samples in memory, after one reading that ends with the last; others cannot be read.
+
+        It stays as it is where rows are quick to find anyway, or these are too many for memory.
+        """
+        pieces = self._pieces(np.unique(indices))
+        numbers = sum(len(rows) * prod(shape) for at, rows in pieces for _, shape in self.parts[at].row_shapes)
+        if not self.is_packed or numbers * _WIDEST > MOST_KEPT_BYTES:
+            return self
+        kept: dict[int, tuple[Indices, Feed]] = {}
+        left = MOST_KEPT_BYTES
+        for (number, rows), feed in zip(pieces, self.read(pieces), strict=True):
+            left -= sum(array.nbytes for array in feed.values())
+            if left < 0:  # constants, which lie in every file anew
+                return self
+            kept[number] = rows, {name: array.copy() for name, array in feed.items()}  # not a view of the whole file
+        return replace(self, read=partial(_read_kept, self.parts, kept))
+
     @cached_property
     def _stacks(self) -> Indices:
         """A number for each part; parts with the same one can share a feed."""
@@ -118,6 +145,16 @@ def read_parts(
             loaded_number = number
         selection: Any = slice(rows[0], rows[-1] + 1) if np.all(np.diff(rows) == 1) else rows
         yield {name: array if name in parts[number].constants else array[selection] for name, array in arrays.items()}
+
+
+def _read_kept(
+    parts: Sequence[Shard], kept: Mapping[int, tuple[Indices, Feed]], pieces: Iterable[Piece]
+) -> Iterator[Feed]:
+    """Rows out of those kept of each part, which lie in rising order."""
+    for number, rows in pieces:
+        kept_rows, arrays = kept[number]
+        places = np.searchsorted(kept_rows, rows)
+        yield {name: array if name in parts[number].constants else array[places] for name, array in arrays.items()}
 
 
 def _runs(values: Indices, keys: Indices) -> list[Indices]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.array_files import array_files, open_arrays, open_files, open_random
 from netsurgeon.pipeline.data.dataset import Dataset, Indices
-from netsurgeon.pipeline.data.feeds import kept_in_memory, open_feeds
+from netsurgeon.pipeline.data.feeds import Replayed, open_feeds
 from netsurgeon.pipeline.data.image_folder import open_pictures
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
@@ -136,6 +136,12 @@ class Samples:
         count = max(count, self._fixed_batch or 0)
         return self if count >= self.count else self.take(self._draw(count, rng))
 
+    def limited(self, count: int, seed: int) -> "Samples":
+        """A random subset of at most `count` samples, in memory where each reading would unpack the whole source."""
+        limited = self.subset(count, np.random.default_rng(seed))
+        limited._opened = limited._opened.keeping(limited._indices)
+        return limited
+
     def split(self, fraction: float, rng: np.random.Generator) -> tuple["Samples", "Samples"]:
         """Split at random into `fraction` of the samples and the rest, both in the order of the source.
 
@@ -205,7 +211,8 @@ def open_samples(
         pictures: how a picture becomes an input; only for pictures.
         batch_size: samples a feed where the model leaves it open. Feeds given as dicts are batched anew only if
             axis 0 of every input is dynamic.
-        limit: keep a random subset of this many samples.
+        limit: keep a random subset of this many samples; of a function or an iterator that does not say how many it
+            gives, the first ones, and no more are asked for.
         seed: for `limit` and for random inputs.
         classes: a file with one class a line; labels are then line numbers from 0; only for pictures.
 
@@ -213,11 +220,11 @@ def open_samples(
         InputError: the source cannot be read or does not fit the model.
     """
     _check_arguments(specs, batch_size, limit, seed)
-    opened = _open(source, specs, pictures, classes, seed)
+    opened = _open(source, specs, pictures, classes, seed, limit)
     if not opened.offsets[-1]:
         raise InputError(f"{opened.parts[0].origin} holds no samples: give at least one")
-    samples = Samples(opened, specs, np.arange(opened.offsets[-1]), batch_size)
-    return samples if limit is None else samples.subset(limit, np.random.default_rng(seed))
+    samples = Samples(opened, specs, np.arange(opened.offsets[-1])[: opened.taken], batch_size)
+    return samples if limit is None else samples.limited(limit, seed)
 
 
 def random_samples(
@@ -242,6 +249,7 @@ def _open(
     pictures: PictureOptions | None,
     classes: Path | None,
     seed: int,
+    limit: int | None,
 ) -> Dataset:
     path = _as_path(source)
     files = array_files(path) if path else []
@@ -252,8 +260,8 @@ def _open(
     if path:
         return open_files(path, files, specs)
     if isinstance(source, str):
-        return _open_named(source, specs, seed)
-    return _open_object(source, specs)
+        return _open_named(source, specs, seed, limit)
+    return _open_object(source, specs, limit)
 
 
 def _as_path(source: DataSource) -> Path | None:
@@ -271,11 +279,11 @@ def _as_path(source: DataSource) -> Path | None:
     return path
 
 
-def _open_named(source: str, specs: Sequence[InputSpec], seed: int) -> Dataset:
+def _open_named(source: str, specs: Sequence[InputSpec], seed: int, limit: int | None) -> Dataset:
     """A string that is no path: "random", "random:N" or "module:function"."""
     name, _, rest = source.partition(":")
     if name != "random":
-        return open_feeds(import_function(source), specs, source)
+        return open_feeds(import_function(source), specs, source, limit)
     if rest and not (rest.isascii() and rest.isdigit() and rest.strip("0")):
         raise InputError(f"{source} is not understood: expected random or random:N, as in random:64")
     if len(rest) > len(str(MOST_SAMPLES)):
@@ -283,16 +291,16 @@ def _open_named(source: str, specs: Sequence[InputSpec], seed: int) -> Dataset:
     return open_random(specs, int(rest or _RANDOM_COUNT), seed)
 
 
-def _open_object(source: Any, specs: Sequence[InputSpec]) -> Dataset:
+def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None) -> Dataset:
     if isinstance(source, np.ndarray):
         return open_arrays({only_input(specs, "an array"): source}, specs, "the array")
     if isinstance(source, Mapping):
         return open_arrays(source, specs, "the mapping")
     if isinstance(source, Iterable) and not isinstance(source, bytes):
-        again = kept_in_memory(source, "the data") if isinstance(source, Iterator) else source
-        return open_feeds(lambda: again, specs, "the data")
+        again = Replayed(source, "the data") if isinstance(source, Iterator) else source
+        return open_feeds(lambda: again, specs, "the data", limit)
     if callable(source):
-        return open_feeds(source, specs, getattr(source, "__qualname__", "the function"))
+        return open_feeds(source, specs, getattr(source, "__qualname__", "the function"), limit)
     raise InputError(
         f"data of type {type(source).__name__} is not understood: give a path, an array, a mapping of arrays, an "
         f"iterable of dicts or a function"

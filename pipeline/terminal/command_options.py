@@ -149,7 +149,7 @@ _scoring_options = combine_options(
 )
 """How answers are judged."""
 _sampling_options = combine_options(
-    click.option("--limit", type=int, help="Most inputs used, drawn at random."),
+    click.option("--limit", type=int, help="Most inputs used, drawn at random; a generator's first."),
     click.option("--batch-size", type=int, default=32, show_default=True, help="Inputs run at once."),
 )
 """How many inputs are used, and how many at once."""

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sample_sources import F32, PICTURE, TWO, X, picture_bytes, rows, stacked, write_zip
+from sample_sources import F32, PICTURE, TWO, X4, X, picture_bytes, rows, stacked, write_zip
 
-from netsurgeon.pipeline.data import array_files, array_rows, feeds, limits, training_data
+from netsurgeon.pipeline.data import array_files, array_rows, dataset, feeds, limits, training_data
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.samples import open_samples
@@ -83,6 +83,55 @@ def test_a_large_npz_is_streamed_and_the_limit_bounds_what_is_held(
     assert peak < values.nbytes / 8
 
 
+@pytest.fixture
+def unpacked_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each reading of an archive's member asks for."""
+    sizes: list[int] = []
+    read = zipfile.ZipExtFile.read
+
+    def counting(member: zipfile.ZipExtFile, n: int | None = -1) -> bytes:
+        content = read(member, n)
+        sizes.append(len(content))
+        return content
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counting)
+    return sizes
+
+
+@pytest.mark.parametrize("held_bytes", [1000, 1 << 28])
+def test_what_a_limit_draws_is_unpacked_once_and_not_beyond_the_last_row(
+    held_bytes: int, unpacked_bytes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_rows, "HELD_BYTES", held_bytes)
+    values = rows(20_000)
+    np.savez_compressed(tmp_path / "data.npz", x=values, labels=np.arange(20_000))
+    samples = open_samples(tmp_path / "data.npz", X, limit=4, batch_size=3)
+    assert samples.labels is not None
+    assert samples.labels[-1] < 19_000
+    if held_bytes == 1000:  # labels, a few headers, and the stream up to the last row
+        assert sum(unpacked_bytes) < 20_000 * 8 + 4 * 2**16 + samples.labels[-1] * 12 + 1000
+    unpacked_bytes.clear()
+    for order in ([0, 1, 2, 3], [3, 0], [2, 2, 1]):
+        np.testing.assert_array_equal(stacked(samples.take(order)), values[samples.labels[order]])
+    assert samples.digest() == open_samples({"x": stacked(samples), "labels": samples.labels}, X).digest()
+    assert not unpacked_bytes
+
+
+def test_what_a_limit_draws_has_a_limit_in_memory(
+    unpacked_bytes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = (InputSpec("x", F32, (None, 3)), InputSpec("keep", F32, (50, 50)))
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", x=rows(300), keep=np.ones((50, 50), np.float32))
+    kept = stacked(open_samples(tmp_path, specs, limit=40))
+    for most in (40 * 3 * 8 - 1, 19_000):  # less than the rows drawn, less than the constants of two files
+        monkeypatch.setattr(dataset, "MOST_KEPT_BYTES", most)
+        samples = open_samples(tmp_path, specs, limit=40)
+        unpacked_bytes.clear()
+        np.testing.assert_array_equal(stacked(samples), kept)
+        assert unpacked_bytes
+
+
 def test_what_is_streamed_is_what_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = (InputSpec("x", F32, (None, 3)), InputSpec("keep", F32, (2, 2)))
     for name in ("a", "b"):
@@ -139,13 +188,51 @@ def endless() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("source", "advice"), [(endless, "let it end"), (endless(), "or give a function")])
-@pytest.mark.parametrize("limit", [None, 5])
-def test_a_source_without_an_end_is_refused(
-    source: Any, advice: str, limit: int | None, monkeypatch: pytest.MonkeyPatch
+def test_a_source_without_an_end_is_refused(source: Any, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "MOST_FEEDS", 50)
+    with pytest.raises(InputError, match=f"gives more than 50 feeds .*{advice}.* a limit"):
+        open_samples(source, X)
+
+
+@pytest.mark.parametrize("kind", ["function", "iterator", "iterable"])
+@pytest.mark.parametrize(
+    ("specs", "feed_rows", "limit", "taken", "feeds_asked"),
+    [(X, 1, 5, 5, 5), (X, 4, 5, 5, 2), (X4, 4, 5, 4, 1), (X4, 4, 3, 4, 1), (X4, 1, 10, 8, 8)],
+)
+def test_a_limit_takes_the_first_samples_of_a_source_without_an_end(
+    kind: str,
+    specs: tuple[InputSpec, ...],
+    feed_rows: int,
+    limit: int,
+    taken: int,
+    feeds_asked: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feeds, "MOST_FEEDS", 50)
-    with pytest.raises(InputError, match=f"gives more than 50 feeds .*{advice}"):
-        open_samples(source, X, limit=limit)
+    asked = []
+
+    class Endless:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            for at in itertools.count():
+                asked.append(at)
+                yield {"x": rows(feed_rows, start=at * feed_rows)}
+
+    sources = {"function": lambda: iter(Endless()), "iterator": iter(Endless()), "iterable": Endless()}
+    samples = open_samples(sources[kind], specs, limit=limit, batch_size=2)
+    assert (samples.count, samples.warnings) == (taken, ())
+    for _ in range(2):
+        np.testing.assert_array_equal(stacked(samples), rows(taken))
+    np.testing.assert_array_equal(stacked(samples.take(np.arange(taken)[::-1])), rows(taken)[::-1])
+    assert max(asked) == feeds_asked - 1
+
+
+@pytest.mark.parametrize("is_function", [True, False])
+def test_a_limit_draws_from_all_of_a_source_with_a_length(is_function: bool) -> None:
+    whole = [{"x": rows(1, start=at)} for at in range(100)]
+    samples = open_samples((lambda: whole) if is_function else whole, X, limit=5)
+    places = np.sort(np.random.default_rng(0).permutation(100)[:5])
+    np.testing.assert_array_equal(stacked(samples), rows(100)[places])
+    assert places[-1] > 5
 
 
 @pytest.mark.parametrize(("source", "name"), [(endless, "MOST_FED_BYTES"), (endless(), "MOST_BYTES")])
