@@ -20,7 +20,7 @@ try:
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.compare import compare
     from netsurgeon.pipeline.compress import compress
-    from netsurgeon.pipeline.errors import after_delivery
+    from netsurgeon.pipeline.errors import InputError, after_delivery
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_quantization import inspect_quantization
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
@@ -38,6 +38,7 @@ try:
     from netsurgeon.pipeline.report import Tracker
     from netsurgeon.pipeline.runtime import OPTIMISATIONS
     from netsurgeon.pipeline.terminal import (
+        STANDARD_OUTPUT,
         Console,
         Data,
         FilePath,
@@ -47,6 +48,7 @@ try:
         data_options,
         explain,
         layer_sparsities,
+        model_file,
         output_options,
         picture_options,
         print_export,
@@ -84,8 +86,8 @@ def cli() -> None:
     help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].",
 )
 @click.option("--test", help="Inputs of the final measurement. [default: a held-out part of --data]")
-@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
-@click.option("--report", type=FilePath(), help="Where the report goes: .html or .json.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes; - for stdout.")
+@click.option("--report", type=FilePath(), help="Where the report goes: .html or .json; - prints JSON.")
 @click.option("--max-drop", help="Goal: metric lost at most, e.g. 1%. [default: 1% without goal, --sparsity, --trim …]")
 @click.option("--speedup", help="Goal: times as fast at least, e.g. 2.")
 @click.option("--latency", help="Goal: time of a run at most, e.g. 5ms.")
@@ -151,14 +153,18 @@ def compress_command(
     """Prune MODEL, correct what is left, verify it, and write it packed."""
     check_files({**options, "data": data, "test": test, "recipe": recipe}, [model], json_file, output, report)
     tracker = None if mlflow is None else Tracker(mlflow)
-    with terminal.progress(Console(stderr=True, quiet=quiet)) as advance:
-        result = compress(
-            model, data, test=test, output=output, report=report, progress=advance, **with_pictures(options)
-        )
-    with after_delivery(output):
-        show_result(result.report, terminal.print_report, json_file, quiet)
-        if tracker is not None:
-            tracker.log(result.report)
+    printed, file = (report, None) if report == STANDARD_OUTPUT else (None, report)
+    with model_file(output) as goal:
+        with terminal.progress(Console(stderr=True, quiet=quiet)) as advance:
+            result = compress(
+                model, data, test=test, output=goal, report=file, progress=advance, **with_pictures(options)
+            )
+        with after_delivery(goal):
+            show_result(result.report, terminal.print_report, json_file, quiet or printed is not None)
+            if printed is not None:
+                show_result(result.report, terminal.print_report, printed, quiet)
+            if tracker is not None:
+                tracker.log(result.report)
 
 
 @cli.command("inspect")
@@ -270,14 +276,15 @@ def profile_command(model: Path, against: Path | None, json_file: Path | None, q
 @cli.command("unpack")
 @verbose_option
 @click.argument("model", type=FilePath())
-@click.option("-o", "--output", required=True, type=FilePath(), help="Where the plain model goes.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the plain model goes; - for stdout.")
 @click.option("--custom-ops", multiple=True, help="Shared library with operators of your own.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet: bool) -> None:
     """Turn the packed weights of MODEL into plain ones, equal to the last bit."""
-    names = unpack(model, output, custom_ops)
-    if not quiet:
-        click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(output):,} bytes written to {output}")
+    with model_file(output) as goal:
+        names = unpack(model, goal, custom_ops)
+        if not quiet:
+            click.echo(f"weights unpacked: {len(names)}; {bytes_on_disk(goal):,} bytes written to {output}")
 
 
 @cli.command("train")
@@ -302,6 +309,8 @@ def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet
 @picture_options
 def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
     """Train NETWORK; a run that was stopped goes on where it was. Also runs under torchrun."""
+    if out == STANDARD_OUTPUT:
+        raise InputError("--out - is no folder, which a run needs to go on in: give a folder, and export the network")
     with terminal.progress(Console(stderr=True)) as advance:
         result = train(network, data, out, init=init, progress=advance, **with_pictures(options))
     if result is not None:
@@ -312,7 +321,7 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 @verbose_option
 @click.argument("model", type=FilePath())
 @click.option("--data", type=FilePath(), required=True, help="Labelled or not: see docs/training.md.")
-@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes; - for stdout.")
 @click.option("--dense", type=FilePath(), help="Model whose outputs are learnt; no labels are needed.")
 @click.option("--sparsity", type=float, help="Prune first: share of the weights that is removed.")
 @click.option("--rounds", type=int, default=1, show_default=True, help="Prune and retrain in so many rounds.")
@@ -337,19 +346,21 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
     Also runs under torchrun.
     """
     check_files({**options, "data": data}, [model, options["dense"]], output)
-    with terminal.progress(Console(stderr=True)) as advance:
-        result = retrain(model, data, output, progress=advance, **with_pictures(options))
-    if result is not None:
-        print_retraining(result, output, Console())
+    with model_file(output) as goal:
+        with terminal.progress(Console(stderr=True)) as advance:
+            result = retrain(model, data, goal, progress=advance, **with_pictures(options))
+        if result is not None:
+            print_retraining(result, output, Console())
 
 
 @cli.command("export")
 @verbose_option
 @click.argument("run", type=FilePath())
-@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Where the model goes; - for stdout.")
 def export_command(run: Path, output: Path) -> None:
     """Write the network that the folder RUN holds as ONNX, proven in ONNX Runtime."""
-    print_export(export(run, output), output, Console())
+    with model_file(output) as goal:
+        print_export(export(run, goal), output, Console())
 
 
 def main() -> None:

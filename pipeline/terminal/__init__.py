@@ -29,8 +29,10 @@ from netsurgeon.pipeline.terminal.console_training import print_export, print_re
 from netsurgeon.pipeline.terminal.exits import explain, stop_at_signals
 from netsurgeon.pipeline.terminal.results import check_files, show_result
 from netsurgeon.pipeline.terminal.safe_text import Console
+from netsurgeon.pipeline.terminal.standard_output import STANDARD_OUTPUT, model_file
 
 __all__ = [
+    "STANDARD_OUTPUT",
     "Console",
     "Data",
     "FilePath",
@@ -40,6 +42,7 @@ __all__ = [
     "data_options",
     "explain",
     "layer_sparsities",
+    "model_file",
     "output_options",
     "picture_options",
     "print_comparison",

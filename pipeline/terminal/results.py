@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import check_outputs, text_bytes, write_text
 from netsurgeon.pipeline.report import as_json
 from netsurgeon.pipeline.terminal.safe_text import Console
+from netsurgeon.pipeline.terminal.standard_output import STANDARD_OUTPUT
 
 Printer = Callable[[Any, Console], None]
-STANDARD_OUTPUT = Path("-")
 
 
 def show_result(result: Any, printer: Printer, json_file: Path | None, quiet: bool) -> None:
@@ -30,9 +31,11 @@ def check_files(options: Mapping[str, Any], models: Sequence[Path | None], *outp
     """Check the outputs of a command that reads models and what its options name; "-" is no file.
 
     Raises:
-        InputError: an output cannot be written, or is a file that is read.
+        InputError: an output cannot be written, or is a file that is read, or two are standard output.
     """
     names = ("data", "test", "recipe", "metric", "classes", "pictures", "timings")
     read = [*(options.get(name) for name in names), *options.get("custom_ops", ())]
     written = [output for output in outputs if output != STANDARD_OUTPUT]
+    if len(outputs) > len(written) + 1:
+        raise InputError("two results would both go to standard output: give one of them a path")
     check_outputs(written, *read, models=models, work=options.get("work"))

@@ -52,10 +52,15 @@ def test_the_trained_network_is_exported_and_compressed(
 
 
 def test_an_export_that_is_not_the_network_is_not_delivered(
-    fit: Callable[..., Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Callable[..., Training],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     fit(tmp_path / "run")
     export(tmp_path / "run", tmp_path / "right.onnx")
+    assert cli.run(["export", str(tmp_path / "run"), "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out == (tmp_path / "right.onnx").read_bytes()
     _, network = load_network(tmp_path / "run")
     zeros = [int((parameter == 0).sum()) for parameter in network.parameters() if parameter.ndim > 1]
     check_zeros(read_model(tmp_path / "right.onnx")[0], zeros)
