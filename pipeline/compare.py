@@ -96,7 +96,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
         bound = measure_bound(first.model, second.model, samples.batches(), samples.count, runtime)
     except InputError:
         bound = None
-    facts = [model_facts(source.original, source.path) for source in (first, second)]
+    facts = [model_facts(source.given, source.path) for source in (first, second)]
     return Comparison(
         dense=facts[0],
         compressed=facts[1],

@@ -335,7 +335,7 @@ class _Run:
         """Dense and compressed model in turn on the first calibration inputs."""
         self.progress("timing", 0, 1)
         latency = profile(
-            source.path or source.original,
+            source.runs_as,
             compressed,
             data=[next(inputs.calibration.batches())],
             batches=None if self.options.timed_batch is None else (self.options.timed_batch,),

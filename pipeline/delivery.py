@@ -40,7 +40,7 @@ def deliver(
         return _as_it_came(context, applied, source, why_not(context.plans[ChooseUnits.name], options))
     stored = store(steps, context, applied.model, source)
     if _keeps_everything(steps, applied):
-        growth = model_size(stored.model, None) - model_size(source.original, source.path)
+        growth = model_size(stored.model, None) - model_size(source.given, source.path)
         if growth > 0:
             reason = f"stored as {options.stored_values} they would make the file {growth:,} bytes larger"
             return _as_it_came(context, applied, source, reason)

@@ -37,6 +37,7 @@ CODES: Mapping[str, str] = {
     "not-held-out": "The error was measured on the inputs that the weights were corrected on.",
     "not-quantized": "The model stays on floats: integers gain nothing, or do not run as they should.",
     "nothing-removed": "Nothing was removed and no byte saved, so the weights are left as they were.",
+    "old-opset-checked": "ONNX Runtime runs no such model: the raised one was checked with ONNX's reference evaluator.",
     "old-opset-raised": "The opset was older than what can be analysed and was raised.",
     "opset-raised": "The opset was raised because packed weights or integers need it.",
     "output-discrete": "An output has no error bound because its values are discrete.",

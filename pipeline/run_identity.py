@@ -31,7 +31,7 @@ def open_run_folder(
         return RunFolder(None, {})
     names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
     identity = {
-        "model": model_digest(source.original, source.path),
+        "model": model_digest(source.given, source.path),
         "options": options.described(),
         "steps": {step.name: str(step_options.get(step.name, {})) for step in steps},
         "data": {name: samples.digest() for name, samples in zip(names, inputs.all, strict=True)},

@@ -22,6 +22,11 @@ import onnx_ir as ir
 
 SECONDS = 300.0
 """A call that takes longer is given up."""
+SELF_BROADCASTING_OPSET, INFERRED_OPSET = 7, 6
+"""From the first on Add and others broadcast by themselves: older ones have adapters that want a number for every size.
+From the second on Relu and others have shape inference, on which these adapters rest."""
+_ANY_SIZE = 512
+"""What a free size is to such an adapter: large enough for kernels and strides, and none that is fed by chance."""
 LARGE = 1000
 """Bytes of an initializer above which the helper sees its type and shape only."""
 SECONDS_OF_CONSTANTS = 60.0
@@ -63,9 +68,17 @@ def convert_version(model: ir.Model, opset: int) -> ir.Model:
     Raises:
         NativeError: it cannot be converted.
     """
+    before = model.graph.opset_imports.get("", opset)
+    if before < INFERRED_OPSET < opset:
+        model = convert_version(model, INFERRED_OPSET)
     try:
-        converted = _parsed(_HELPER.call("convert_version", ir.to_proto(_light(model)), opset))
+        light = _light(model)
+        if before < SELF_BROADCASTING_OPSET:
+            _number_sizes(light)
+        converted = _parsed(_HELPER.call("convert_version", ir.to_proto(light), opset))
         _put_back(model, converted)
+        if before < SELF_BROADCASTING_OPSET:
+            _forget_shapes(converted)
     except NativeError:
         raise
     except Exception as error:
@@ -94,6 +107,22 @@ def _parsed(answer: bytes) -> ir.Model:
     proto = onnx.ModelProto()
     proto.ParseFromString(answer)
     return ir.from_proto(proto)
+
+
+def _number_sizes(model: ir.Model) -> None:
+    """Put a number for every free size, in place."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is not None:
+            value.shape = ir.Shape([size if isinstance(size, int) else _ANY_SIZE for size in value.shape])
+    _forget_shapes(model)
+
+
+def _forget_shapes(model: ir.Model) -> None:
+    """Drop the shapes inside the graph, in place."""
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
 
 
 def _put_back(model: ir.Model, converted: ir.Model) -> None:

@@ -16,18 +16,23 @@ from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 from netsurgeon.passes.graph import NativeError, convert_version
 from netsurgeon.passes.rewriting import NameNodes, normal_form
 from netsurgeon.pipeline.data import InputSpec, check_path
-from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
 from netsurgeon.pipeline.model_files.integer_weights import IntegerWeights, find_integers, weights_to_floats
 from netsurgeon.pipeline.model_files.limits import check_values, checked
 from netsurgeon.pipeline.model_files.map_types import remember_maps, without_maps
-from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
+from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, reference_outputs, verify_outputs, verify_same
 
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 
 
 OLDEST_OPSET = 9
+
+
+OLDEST_RUN_OPSET = 7
+"""The oldest that ONNX Runtime runs as a whole; of older ones it runs a few operators."""
+_EXPORT_ANEW = "export it anew with a newer opset"
 
 
 UNKNOWN_OPERATOR = ("No Op registered", "is not a registered", "No opset import")
@@ -39,7 +44,8 @@ class LoadedModel:
     """An opened model.
 
     Attributes:
-        original: the model as given.
+        given: the model as given.
+        original: the same, or where ONNX Runtime does not run it for its age, the model at an opset that it runs.
         model: a clone in normal form, which passes may change.
         path: where it was read from, if it was a file.
         bytes: size on disk, external data included (serialised size where there is no file).
@@ -48,6 +54,7 @@ class LoadedModel:
         integers: what it came with of weights that are integers.
     """
 
+    given: ir.Model = dataclasses.field(repr=False)
     original: ir.Model = dataclasses.field(repr=False)
     model: ir.Model = dataclasses.field(repr=False)
     path: Path | None
@@ -55,6 +62,11 @@ class LoadedModel:
     opset: int
     notes: tuple[Message, ...]
     integers: IntegerWeights = dataclasses.field(default_factory=IntegerWeights, repr=False)
+
+    @property
+    def runs_as(self) -> Path | ir.Model:
+        """What ONNX Runtime loads: the file, where there is one and it can."""
+        return self.original if self.path is None or self.original is not self.given else self.path
 
 
 def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -> LoadedModel:
@@ -69,15 +81,15 @@ def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -
         InputError: it cannot be read, its external data is missing or outside its folder, its opset cannot be raised,
             it goes beyond the limits, or ONNX Runtime cannot load it.
     """
-    original, path, size, notes = _read(model)
-    if "" not in original.graph.opset_imports:
-        raise _foreign(original, path)
-    opset = original.graph.opset_imports[""]
-    check_values(original, str(path or "the model"))
-    check_loads(original, path, runtime)
+    given, path, size, notes = _read(model)
+    if "" not in given.graph.opset_imports:
+        raise _foreign(given, path)
+    opset = given.graph.opset_imports[""]
+    check_values(given, str(path or "the model"))
+    original = _runnable(given, path, runtime)
     base = original
     if opset < OLDEST_OPSET:
-        base = _raised(original)
+        base = original if original is not given else _raised(given)
         text = f"opset raised from {opset} to {OLDEST_OPSET}, the oldest that is analysed"
         notes.append(Message(text, "old-opset-raised", before=opset, after=OLDEST_OPSET))
     overridable = sum(1 for value in original.graph.inputs if value.is_initializer())
@@ -95,6 +107,7 @@ def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -
         reason = first_line(_cause(error))
         notes.append(Message(f"left as it is, it has no normal form: {reason}", "no-normal-form", reason=reason))
     return LoadedModel(
+        given=given,
         original=original,
         model=clone,
         path=path,
@@ -123,8 +136,21 @@ def _raised(model: ir.Model) -> ir.Model:
     except NativeError as error:
         raise InputError(
             f"the model uses opset {opset}, expected {OLDEST_OPSET} or newer, and it cannot be raised "
-            f"({first_line(error)}): export it anew with a newer opset"
+            f"({first_line(error)}): {_EXPORT_ANEW}"
         ) from error
+
+
+def _runnable(model: ir.Model, path: Path | None, runtime: Runtime) -> ir.Model:
+    """A model as it is, or raised where it is so old that ONNX Runtime does not load it."""
+    try:
+        check_loads(model, path, runtime)
+    except InputError:
+        if model.graph.opset_imports[""] >= OLDEST_RUN_OPSET:
+            raise
+        raised = _raised(model)
+        check_loads(raised, path, runtime)
+        return raised
+    return model
 
 
 def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
@@ -140,7 +166,7 @@ def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
         advice = "; if it uses operators of your own, name their library with --custom-ops" if own else ""
         opset = model.graph.opset_imports.get("", OLDEST_OPSET)
         if opset < OLDEST_OPSET:
-            advice = f"; it uses opset {opset}, of which ONNX Runtime runs a part only: export it anew with a newer one"
+            advice = f"; it uses opset {opset}, of which ONNX Runtime runs a part only: {_EXPORT_ANEW}"
         raise InputError(f"{error}{advice}") from error
     except (ir.serde.SerdeError, TypeError, ValueError) as error:
         raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
@@ -166,8 +192,10 @@ def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
     """The source, its normal form proven equal on `feed`; hardly changed from what was given where it is not.
 
     Raises:
-        InputError: the model as given cannot run on `feed`.
+        InputError: the model as given cannot run on `feed`, or gives other outputs at a newer opset.
     """
+    if source.original is not source.given:
+        source = _checked_by_reference(source, feed, runtime)
     try:
         problem = verify_same(source.original, source.model, feed, runtime)
     except CheckFailedError as error:
@@ -175,14 +203,32 @@ def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
     if problem is None:
         return source
     if source.opset < OLDEST_OPSET:
-        raise InputError(
-            f"the model uses opset {source.opset} and gives other outputs at opset {OLDEST_OPSET} ({problem}): "
-            "export it anew with a newer opset"
-        )
+        raise _other_outputs(source, problem)
     text = f"left as it is, its normal form was undone: {problem}"
     note = Message(text, "normal-form-undone", cause_of(problem), reason=str(problem))
     notes = (*source.notes, note)
     return dataclasses.replace(source, model=_changed(source.original, _least_form()), notes=notes)
+
+
+def _checked_by_reference(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
+    """The source, what ONNX Runtime runs in place of the model given proven equal to it on `feed`."""
+    try:
+        expected = reference_outputs(source.given, feed)
+    except RunError as error:
+        raise InputError(
+            f"the model uses opset {source.opset}, which ONNX Runtime does not run, so that its form at opset "
+            f"{OLDEST_OPSET} cannot be checked ({error}): {_EXPORT_ANEW}"
+        ) from error
+    problem = verify_outputs(expected, source.original, feed, runtime)
+    if problem is not None:
+        raise _other_outputs(source, problem)
+    text = f"ONNX Runtime does not run opset {source.opset}: compared with ONNX's reference evaluator"
+    return dataclasses.replace(source, notes=(*source.notes, Message(text, "old-opset-checked", before=source.opset)))
+
+
+def _other_outputs(source: LoadedModel, problem: Message) -> InputError:
+    change = f"the model uses opset {source.opset} and gives other outputs at opset {OLDEST_OPSET}"
+    return InputError(f"{change} ({problem}): {_EXPORT_ANEW}")
 
 
 def with_float_weights(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:

@@ -93,7 +93,7 @@ def assemble_report(record: CompressionRecord) -> Report:
     )
     unproven = unproven_goal_warning(record.search) if record.search else None
     sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
-    dense, compressed = model_facts(source.original, source.path), model_facts(stored.model, record.output)
+    dense, compressed = model_facts(source.given, source.path), model_facts(stored.model, record.output)
     return Report(
         versions=versions(),
         options=record.options.described(),

@@ -4,7 +4,14 @@ from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
 from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
 from netsurgeon.pipeline.runtime.providers import CPU, channel_block, full_name
-from netsurgeon.pipeline.runtime.same_outputs import TOLERANCE, relative_difference, same_bits, verify_same
+from netsurgeon.pipeline.runtime.reference import reference_outputs
+from netsurgeon.pipeline.runtime.same_outputs import (
+    TOLERANCE,
+    relative_difference,
+    same_bits,
+    verify_outputs,
+    verify_same,
+)
 from netsurgeon.pipeline.runtime.session import (
     IN_MEMORY_LIMIT,
     MOST_THREADS,
@@ -32,8 +39,10 @@ __all__ = [
     "observe",
     "onnxruntime",
     "peak_bytes",
+    "reference_outputs",
     "relative_difference",
     "same_bits",
     "tapped",
+    "verify_outputs",
     "verify_same",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -28,7 +28,7 @@ def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime
         text = f"output {name!r} of the packed model is not equal to the unpacked one to the last bit"
         return Message(text, "outputs-differ", output=name, difference=relative_difference(value, other), tolerance=0.0)
 
-    return _first_complaint(expected, actual, feed, runtime, complaint)
+    return _first_complaint(runtime.session(expected).run(feed), actual, feed, runtime, complaint)
 
 
 def verify_same(
@@ -39,6 +39,13 @@ def verify_same(
     Raises:
         CheckFailedError: `expected` cannot run on `feed`.
     """
+    return verify_outputs(runtime.session(expected).run(feed), actual, feed, runtime, tolerance)
+
+
+def verify_outputs(
+    expected: Mapping[str, object], actual: ir.Model, feed: Feed, runtime: Runtime, tolerance: float = TOLERANCE
+) -> Message | None:
+    """None when a model gives the expected outputs on `feed`; else outputs-differ, or model-fails."""
 
     def complaint(name: str, value: object, other: object) -> Message | None:
         difference = relative_difference(value, other)
@@ -52,19 +59,18 @@ def verify_same(
 
 
 def _first_complaint(
-    expected: ir.Model,
+    expected: Mapping[str, object],
     actual: ir.Model,
     feed: Feed,
     runtime: Runtime,
     complaint: Callable[[str, object, object], Message | None],
 ) -> Message | None:
-    """Run both models and compare output by output; a model that cannot run is the complaint."""
-    values = runtime.session(expected).run(feed)
+    """Run a model and compare output by output; a model that cannot run is the complaint."""
     try:
         others = runtime.session(actual).run(feed)
     except CheckFailedError as error:
         return Message(str(error), "model-fails")
-    problems = (complaint(name, value, others[name]) for name, value in values.items())
+    problems = (complaint(name, value, others[name]) for name, value in expected.items())
     return next((problem for problem in problems if problem is not None), None)
 
 

@@ -11,9 +11,11 @@ import pytest
 from hostile_models import DENSE, Array, model
 from layer_files import RUNTIME, assert_a_sentence
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from rich.console import Console
 
 from netsurgeon.passes.graph import native
+from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect import inspect_model
@@ -185,12 +187,73 @@ def test_an_opset_that_cannot_be_raised_is_refused(monkeypatch: pytest.MonkeyPat
     assert_a_sentence(error)
 
 
-def test_an_opset_that_onnx_runtime_does_not_run_is_named() -> None:
-    proto = model([helper.make_node("Sum", ["x", "x"], ["z"])], {}, z=("n", 8))
-    del proto.opset_import[1:]
-    proto.opset_import[0].version = 1
-    with pytest.raises(InputError, match="it uses opset 1, of which ONNX Runtime runs a part only"):
-        open_model(proto, RUNTIME)
+def older(opset: int, batch: str | int | None, *more: onnx.NodeProto) -> onnx.ModelProto:
+    """A layer, a bias along the last axis, and a shortcut, as they were written before operators broadcast."""
+    proto = old(opset, batch)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"], "layer"),
+        helper.make_node("Add", ["y", "one"], ["b"], "bias", axis=1, broadcast=1),
+        helper.make_node("Relu", ["b"], ["r"], "relu"),
+        helper.make_node("Add", ["r", "b"], ["s"], "shortcut"),
+        *more,
+        helper.make_node("Softmax", [more[-1].output[0] if more else "s"], ["z"], "soft"),
+    ]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
+
+
+@pytest.mark.parametrize(("opset", "batch"), [(1, "n"), (2, None), (3, "n"), (4, 16), (5, "n"), (6, "n"), (6, 16)])
+def test_an_opset_that_only_the_reference_evaluator_runs_is_raised(
+    opset: int, batch: str | int | None, tmp_path: Path
+) -> None:
+    given = older(opset, batch)
+    onnx.save(given, tmp_path / "dense.onnx")
+    source = open_model(tmp_path / "dense.onnx", RUNTIME)
+    assert source.runs_as is source.original  # not the file, where models are timed
+    result = compress(tmp_path / "dense.onnx", SAMPLES, sparsity=0.25, values="float32", output=tmp_path / "small.onnx")
+    codes = [note.code for note in result.report.notes]
+    assert {"old-opset-raised", "old-opset-checked"} <= set(codes)
+    assert result.report.dense.opset == opset
+    assert result.report.dense.bytes == (tmp_path / "dense.onnx").stat().st_size
+    small = onnx.load(tmp_path / "small.onnx")
+    assert (small.graph.input[0], small.graph.output) == (given.graph.input[0], given.graph.output)
+    feed = SAMPLES[:16]
+    (before,) = ReferenceEvaluator(given).run(None, {"x": feed})
+    (after,) = run(tmp_path / "small.onnx", feed)
+    assert before.shape == after.shape == (16, 4)
+    assert 0 < np.abs(before - after).max() < 0.5
+    comparison = compare(tmp_path / "dense.onnx", tmp_path / "small.onnx", SAMPLES)
+    assert (comparison.dense.opset, comparison.compressed.opset) == (opset, small.opset_import[0].version)
+
+
+def test_what_the_reference_evaluator_contradicts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    convert = native.convert_version
+
+    def damaged(*arguments: Any) -> Any:
+        converted = convert(*arguments)
+        next(node for node in converted.graph if node.op_type == "Relu").op_type = "Neg"
+        return converted
+
+    monkeypatch.setattr(loading, "convert_version", damaged)
+    source = open_model(older(6, "n"), RUNTIME)
+    with pytest.raises(InputError, match="uses opset 6 and gives other outputs at opset 9") as error:
+        verified(source, {"x": SAMPLES}, RUNTIME)
+    assert_a_sentence(error)
+
+
+def test_an_opset_that_nothing_runs_is_refused() -> None:
+    dropout = helper.make_node("Dropout", ["s"], ["d"], "drop", is_test=1)
+    source = open_model(older(6, "n", dropout), RUNTIME)
+    with pytest.raises(InputError, match=r"opset 6, which ONNX Runtime does not run, .* cannot be checked \(.*Dropout"):
+        verified(source, {"x": SAMPLES}, RUNTIME)
+
+
+def test_an_opset_that_neither_runs_nor_can_be_raised_is_refused() -> None:
+    unknown = helper.make_node("GRUUnit", ["s", "s", "s", "s"], ["d"], "unit")
+    with pytest.raises(InputError, match=r"uses opset 6, expected 9 or newer, and it cannot be raised") as error:
+        open_model(older(6, "n", unknown), RUNTIME)
+    assert_a_sentence(error)
 
 
 def test_a_model_of_trees_and_lines_is_named_as_what_it_is() -> None:

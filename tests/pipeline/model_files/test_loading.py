@@ -131,7 +131,6 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "garbage": (written(bytes(range(255, 0, -1)) * 9), "is not an ONNX file, or it is truncated"),
     "zip": (written(b"PK\x03\x04" + bytes(300)), "is not an ONNX file, or it is truncated"),
     "truncated": (written(proto().SerializeToString()[:-60]), "is not an ONNX file, or it is truncated"),
-    "opset 1": (written(proto(opset=1).SerializeToString()), "uses opset 1, of which ONNX Runtime runs a part only"),
     "unknown operator": (written(unknown("")), "ONNX Runtime cannot load the model: .*Frobnicate.*--custom-ops"),
     "own operator": (written(unknown("mine")), "ONNX Runtime cannot load the model: .*Frobnicate.*--custom-ops"),
     "sparse initializer": (written(sparse()), "holds 'w' as a sparse initializer, which is not read"),
