@@ -219,7 +219,8 @@ def test_an_opset_that_only_the_reference_evaluator_runs_is_raised(
     small = onnx.load(tmp_path / "small.onnx")
     assert (small.graph.input[0], small.graph.output) == (given.graph.input[0], given.graph.output)
     feed = SAMPLES[:16]
-    (before,) = ReferenceEvaluator(given).run(None, {"x": feed})
+    outputs: Any = ReferenceEvaluator(given).run(None, {"x": feed})
+    before = outputs[0]
     (after,) = run(tmp_path / "small.onnx", feed)
     assert before.shape == after.shape == (16, 4)
     assert 0 < np.abs(before - after).max() < 0.5

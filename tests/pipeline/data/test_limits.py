@@ -217,7 +217,7 @@ def test_a_limit_takes_the_first_samples_of_a_source_without_an_end(
                 asked.append(at)
                 yield {"x": rows(feed_rows, start=at * feed_rows)}
 
-    sources = {"function": lambda: iter(Endless()), "iterator": iter(Endless()), "iterable": Endless()}
+    sources: dict[str, Any] = {"function": lambda: iter(Endless()), "iterator": iter(Endless()), "iterable": Endless()}
     samples = open_samples(sources[kind], specs, limit=limit, batch_size=2)
     assert (samples.count, samples.warnings) == (taken, ())
     for _ in range(2):

@@ -29,7 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     model = small_network()
     ir.save(model, "model.onnx")
-    np.savez("data.npz", **labelled(model, 96, seed=1))
+    data: dict[str, Any] = labelled(model, 96, seed=1)
+    np.savez("data.npz", **data)
     return tmp_path
 
 
