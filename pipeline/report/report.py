@@ -17,7 +17,7 @@ from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
-from netsurgeon.pipeline.verification import ANSWERS_ALIKE, Agreement, Validation
+from netsurgeon.pipeline.verification import Agreement, Validation
 
 SCHEMA = 2
 
@@ -120,7 +120,7 @@ class Report:
     @property
     def doubts(self) -> tuple[Message, ...]:
         """Warnings that every figure has to be read with, and that therefore stand before them all."""
-        return tuple(warning for warning in self.warnings if warning.code == ANSWERS_ALIKE)
+        return tuple(warning for warning in self.warnings if warning.code == "answers-alike")
 
     def to_json(self) -> str:
         """Everything, as JSON; numbers that are not finite become null."""

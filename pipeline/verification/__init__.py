@@ -12,7 +12,7 @@ from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.fidelity import Agreement
 from netsurgeon.pipeline.verification.inputs import Inputs, open_by_options, open_inputs
-from netsurgeon.pipeline.verification.plausibility import ANSWERS_ALIKE, examine_dense_model
+from netsurgeon.pipeline.verification.plausibility import examine_dense_model
 from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.score_outputs import ClassOutputs, find_class_outputs
 from netsurgeon.pipeline.verification.scoring import Answers, load_metric
@@ -25,7 +25,6 @@ from netsurgeon.pipeline.verification.validation import (
 )
 
 __all__ = [
-    "ANSWERS_ALIKE",
     "Agreement",
     "Answers",
     "ClassOutputs",

@@ -23,8 +23,6 @@ LEAST_FACTOR, LEAST_FACTOR_WITHOUT_LABELS = 1.0, 5.0
 answers that hardly vary are then the only sign of inputs that were not prepared as the model wants them."""
 ENOUGH = 0.25
 """Loss of such a model that is enough for every goal below it."""
-ANSWERS_ALIKE = "answers-alike"
-"""Code of the warning that the dense model's answers hardly vary."""
 _PREPARE = "check how the inputs are prepared (--scale, --mean, --std, --channels, --layout)"
 
 
@@ -82,7 +80,7 @@ def examine_dense_model(
             "inputs of all kinds, or --sparsity or --trim in place of a goal"
         )
     text = f"{what}: how well the compressed model agrees with it on such inputs says little; {_PREPARE}"
-    return (Message(text, ANSWERS_ALIKE, loss=loss, samples=samples.count),)
+    return (Message(text, "answers-alike", loss=loss, samples=samples.count),)
 
 
 def _answers(

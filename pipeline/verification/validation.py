@@ -16,7 +16,6 @@ from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.confidence import Measure
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
-from netsurgeon.pipeline.verification.plausibility import ANSWERS_ALIKE
 from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
@@ -90,10 +89,10 @@ def withhold_promise(validation: Validation, examined: Sequence[Message]) -> Val
         validation: what was measured.
         examined: what `examine_dense_model` has to say.
     """
-    if not any(message.code == ANSWERS_ALIKE for message in examined):
+    if not any(message.code == "answers-alike" for message in examined):
         return validation
     text = "the dense model's answers hardly vary over the inputs measured: others may be nothing like them"
-    withheld = Message(text, ANSWERS_ALIKE, samples=validation.samples)
+    withheld = Message(text, "answers-alike", samples=validation.samples)
     return dataclasses.replace(validation, promise=Promise.none(withheld))
 
 
