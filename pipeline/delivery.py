@@ -8,6 +8,7 @@ import json
 import onnx_ir as ir
 
 import netsurgeon
+from netsurgeon.passes.packing import WriteLean
 from netsurgeon.pipeline.compression import (
     AppliedPlan,
     ChooseUnits,
@@ -68,6 +69,9 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
     }
     stored.metadata_props["netsurgeon"] = json.dumps(entry)
     forget_inferred(stored, source.original)
+    if _runs_on_integers(stored) and not _runs_on_integers(source.original):
+        nodes = {node.name or "" for node in source.original.graph.all_nodes()}
+        WriteLean(nodes)(stored)
     problem = changed_interface(source.original, stored)
     if problem:
         raise CheckFailedError(f"{problem}: please report this")
@@ -77,6 +81,10 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
         records=tuple(storing.records),
         notes=tuple(storing.notes),
     )
+
+
+def _runs_on_integers(model: ir.Model) -> bool:
+    return any(node.op_type == "DequantizeLinear" for node in model.graph)
 
 
 def _trims_nothing(context: StepContext, applied: AppliedPlan) -> bool:

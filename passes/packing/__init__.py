@@ -3,11 +3,13 @@
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
+from netsurgeon.passes.packing.write_lean import WriteLean
 
 __all__ = [
     "PackWeights",
     "Packing",
     "UnpackWeights",
+    "WriteLean",
     "packed_weights",
     "plan_packing",
 ]

@@ -13,29 +13,36 @@ here compares bit patterns: ``-0.0`` is a value unlike ``0.0``, and a NaN keeps 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netsurgeon.passes.codebooks import split_scales
+from netsurgeon.passes.packing.indices import IndexCode, Integers, choose_code
+from netsurgeon.passes.packing.packed_integers import (
+    NODE_OVERHEAD,
+    TENSOR_OVERHEAD,
+    PackedIntegers,
+    integer_bytes,
+    pack_integers,
+)
 
 Array: TypeAlias = NDArray[Any]
 Layout: TypeAlias = Literal["dense", "gaps", "bitmap"]
 
+MOST_LEVELS = 4
+"""Of indices; a fifth saves less than a hundredth of what is left."""
+
 _CODEBOOK_SIZE = 256
 _UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+_LARGEST_POWER = 15  # of float16
+_MOST_POWER = 100  # well within float32
 _SMALLER_FIRST = (np.dtype(np.float16), np.dtype(np.float32))
 
-# What one tensor and one node of `PackWeights` add to the file beside their data, in bytes; names are short there.
-_PLAIN_OVERHEAD = 20  # and the weight's name
-_TENSOR_OVERHEAD = 16
-_NODE_OVERHEAD = 26
-_FIELD_NODES = 4  # that unpack fields of less than a byte; one more, with a tensor, cuts off what fills the last word
+_PLAIN_OVERHEAD = 20  # of a plain initializer in the file, in bytes, and its name
 _ZERO_BYTES = 20  # in a node that makes zeros of another type than float32
-_SPLIT_NODES = 2  # that put two parts of integers together
-_LOW_BITS = 4
 
 
 @dataclass(frozen=True)
@@ -46,50 +53,23 @@ class Encoding:
         layout: ``dense``, ``gaps`` or ``bitmap``.
         dtype: Float type (NumPy name) of the stored values or of the codebook's entries.
         gap_bits: Width of a gap's field, 2 to 8; 0 without gaps.
-        index_bits: Width of an index into the codebook, 1 to 8; 0 without a codebook.
+        index: How indices into the codebook are written, whose most frequent values come first; None without one.
         scaled_axis: Axis along which each slice has a scale; None without scales.
+        power: Stored values, or entries, are those of the weight times two to this power.
     """
 
     layout: Layout
     dtype: str
     gap_bits: int = 0
-    index_bits: int = 0
+    index: IndexCode | None = None
     scaled_axis: int | None = None
+    power: int = 0
 
     def __str__(self) -> str:
         """Name it for a report, e.g. ``gaps (8 bit), scaled codebook of float16 (7 bit)``."""
         place = f"gaps ({self.gap_bits} bit)" if self.layout == "gaps" else self.layout
         book = "codebook" if self.scaled_axis is None else "scaled codebook"
-        return f"{place}, " + (f"{book} of {self.dtype} ({self.index_bits} bit)" if self.index_bits else self.dtype)
-
-
-@dataclass(frozen=True)
-class PackedIntegers:
-    """``count`` unsigned integers of ``bits`` bits each, in words of shape (m, 1), or (count,) bytes for 8 bits.
-
-    Where integers of 5 or 6 bits are many, these are the lower 4, and ``high`` holds the others: both fill words, which
-    5 and 6 bits do not.
-
-    Words have 32 bits where integers fill them, else 64. Bytes would do for 1, 2 and 4 bits, but OpenVINO (2026.4)
-    makes a shift a division, and gets that of bytes wrong. A Cast in front of the shift, or a division of int32, would
-    be right, too, but costs a node for each weight (a table of all bytes: 2 KB), where longer words cost none.
-    """
-
-    words: Array
-    bits: int
-    count: int
-    high: "PackedIntegers | None" = None
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether the last word has room for more than the last integer."""
-        return self.bits < 8 and self.count < self.words.size * _fields(self.bits)
-
-    @property
-    def shifts(self) -> Array:
-        """Right shifts (fields,) that bring each field of a word down to its lowest bits."""
-        shifts: Array = np.arange(_fields(self.bits)) * self.bits
-        return shifts.astype(self.words.dtype)
+        return f"{place}, " + (f"{book} of {self.dtype} ({self.index})" if self.index else self.dtype)
 
 
 @dataclass(frozen=True)
@@ -99,22 +79,24 @@ class Encoded:
     Attributes:
         places: Gaps (stream length) or bits (weight size); None for a dense layout.
         values: The stream, or the codebook's entries.
-        indices: Indices of the stream in ``values``; None without a codebook.
+        indices: The stream's indices in ``values``: their levels, and last their lowest bits where these are apart;
+            none without a codebook.
         scales: What the weight is multiplied with in the end, of its rank; None without scales.
     """
 
     places: PackedIntegers | None
     values: Array
-    indices: PackedIntegers | None
+    indices: tuple[PackedIntegers, ...] = ()
     scales: Array | None = None
 
 
-def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
-    """Find the smallest exact encoding of ``weight`` (any shape, float).
+def choose_encoding(weight: Array, name_length: int, most_levels: int = MOST_LEVELS) -> tuple[Encoding, int]:
+    """Find the smallest exact encoding of ``weight`` (any shape, float or int8).
 
     Args:
         weight: The values to keep to the last bit.
         name_length: Length of the weight's name.
+        most_levels: Of indices.
 
     Returns:
         The encoding, and the bytes that it takes in the file. An encoding ``dense`` in the weight's own type and
@@ -124,31 +106,32 @@ def choose_encoding(weight: Array, name_length: int) -> tuple[Encoding, int]:
     positions = _nonzero_positions(keys)
     plain = Encoding("dense", weight.dtype.name), plain_bytes(weight.nbytes, name_length)
     best = plain
-    for axis, distinct, extra in _value_sets(weight, keys[positions]):
-        dtype = _smallest_exact(distinct.view(weight.dtype))
-        for layout, gap_bits, length, with_zero in _streams(keys.size, positions):
-            entries = distinct.size + int(with_zero and distinct[0] != 0)
-            for index_bits in _index_widths(entries, axis is not None):
-                encoding = Encoding(layout, dtype.name, gap_bits, index_bits, axis)
-                size = _bytes(encoding, weight, length, entries) + extra + 2 * name_length
+    for axis, distinct, counts, extra in _value_sets(weight, keys[positions]):
+        dtype, power = smallest_exact(distinct.view(weight.dtype))
+        for layout, gap_bits, length, zeros in _streams(keys.size, positions):
+            of_entries = _with_zeros(distinct, counts, zeros)
+            for index in _index_codes(of_entries, axis is not None, most_levels):
+                encoding = Encoding(layout, dtype.name, gap_bits, index, axis, power)
+                size = _bytes(encoding, weight, length, of_entries) + extra + 2 * name_length
                 if encoding != plain[0] and size < best[1]:
                     best = encoding, size
     return best
 
 
-def _value_sets(weight: Array, nonzero: Array) -> Iterator[tuple[int | None, Array, int]]:
-    """What a weight can be made of: the axis of its scales, ascending bit patterns (m,), bytes the scales add.
+def _value_sets(weight: Array, nonzero: Array) -> Iterator[tuple[int | None, Array, Integers, int]]:
+    """What a weight can be made of: the axis of its scales, bit patterns, how often each occurs, bytes of the scales.
 
     Those it has as it is, and those it has when slices along an axis are scaled, where that leaves few. ONNX Runtime
     multiplies no float16 while it loads a model, so those are not scaled.
     """
-    yield None, _distinct_or_all(nonzero), 0
+    yield None, *_distinct_or_all(nonzero), 0
     if weight.dtype.itemsize > 2 and weight.ndim > 1:
         for axis in (0, 1) if weight.ndim == 2 else (0,):  # outputs of a layer
             scaled = split_scales(weight, axis)
             if scaled is not None and scaled.values.size < _CODEBOOK_SIZE:
-                more = scaled.scales.nbytes + 8 * weight.ndim + _TENSOR_OVERHEAD + 2 * _NODE_OVERHEAD
-                yield axis, np.sort(_keys(scaled.values)), more
+                more = scaled.scales.nbytes + 8 * weight.ndim + TENSOR_OVERHEAD + 2 * NODE_OVERHEAD
+                keys = _keys(scaled.weight)
+                yield axis, *_distinct(keys[_nonzero_positions(keys)]), more
 
 
 def encode(weight: Array, encoding: Encoding) -> Encoded:
@@ -165,44 +148,20 @@ def encode(weight: Array, encoding: Encoding) -> Encoded:
         weight, scales = scaled.weight, scaled.scales
     places, keys = _split(_keys(weight), encoding)
     stream = keys.view(weight.dtype)
-    if not encoding.index_bits:
-        return Encoded(places, _exact(stream, encoding.dtype), None)
-    codebook, indices = _codebook(stream, encoding)
-    return Encoded(places, codebook, pack_integers(indices, encoding.index_bits), scales)
-
-
-def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
-    """Put integers (n,), each below ``2**bits``, side by side in words, the first in the lowest bits."""
-    if bits == 8:
-        return PackedIntegers(integers, bits, integers.size)
-    if _is_split(bits, integers.size):
-        high = pack_integers((integers >> _LOW_BITS).astype(np.uint8), bits - _LOW_BITS)
-        return replace(pack_integers(integers % 2**_LOW_BITS, _LOW_BITS), high=high)
-    fields, word = _fields(bits), _word(bits)
-    padded = np.zeros((-(-integers.size // fields), fields), np.uint8)
-    padded.reshape(-1)[: integers.size] = integers
-    words = np.zeros(padded.shape[0], word)
-    for field in range(fields):
-        words |= padded[:, field].astype(word) << word.type(field * bits)
-    return PackedIntegers(words[:, None], bits, integers.size)
+    if encoding.index is None:
+        return Encoded(places, _exact(stream, encoding.dtype, encoding.power))
+    code = encoding.index
+    codebook, indices = _codebook(_exact(stream, encoding.dtype, encoding.power), code)
+    # all fields of a byte are looked up at once, also those that no index has
+    codebook = np.pad(codebook, (0, _stored_entries(code, codebook.size) - codebook.size), mode="edge")
+    widths = (*code.levels, code.low) if code.low else code.levels
+    fields = zip(code.split(indices), widths, strict=True)
+    return Encoded(places, codebook, tuple(pack_integers(numbers, bits) for numbers, bits in fields), scales)
 
 
 def plain_bytes(data: int, name_length: int) -> int:
     """Bytes in the file of an initializer with ``data`` bytes of values."""
     return data + _PLAIN_OVERHEAD + name_length
-
-
-def _is_split(bits: int, count: int) -> bool:
-    """Whether integers take fewer bytes in two parts."""
-    return bits in (5, 6) and _part_bytes(bits, count) > _split_bytes(bits, count)
-
-
-def _word(bits: int) -> np.dtype[Any]:
-    return np.dtype(np.uint32 if 32 % bits == 0 else np.uint64)
-
-
-def _fields(bits: int) -> int:
-    return _word(bits).itemsize * 8 // bits
 
 
 def _keys(weight: Array) -> Array:
@@ -217,52 +176,76 @@ def _nonzero_positions(keys: Array) -> NDArray[np.int64]:
     return positions if positions.size else np.zeros(1, np.int64)
 
 
-def _distinct(keys: Array) -> Array:
-    """Ascending distinct integers; where most differ, a sort is far quicker than the hash table of ``np.unique``."""
+def _distinct(keys: Array) -> tuple[Array, Integers]:
+    """Ascending distinct integers and their counts; where most differ, a sort is far quicker than a hash table."""
     ascending = np.sort(keys)
     first = np.ones(keys.size, bool)
     np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
-    return np.asarray(ascending[first])
+    return np.asarray(ascending[first]), np.diff(np.flatnonzero(first), append=keys.size)
 
 
-def _distinct_or_all(keys: Array) -> Array:
+def _distinct_or_all(keys: Array) -> tuple[Array, Integers]:
     """Distinct integers, or all of them where a sample shows that a codebook cannot hold them: that saves the sort."""
     sample = keys[:: max(1, keys.size // (16 * _CODEBOOK_SIZE))]
-    return keys if np.unique(sample).size > _CODEBOOK_SIZE else _distinct(keys)
+    is_hopeless = np.unique(sample).size > _CODEBOOK_SIZE
+    return (keys, np.ones(keys.size, np.int64)) if is_hopeless else _distinct(keys)
 
 
-def _smallest_exact(values: Array) -> np.dtype[Any]:
-    """The smallest float type that holds every value to the last bit; a NaN is never converted, integers stay."""
+def _with_zeros(distinct: Array, counts: Integers, zeros: int) -> Integers:
+    """How often each entry of a codebook occurs in a stream with some zeros more, most frequent first."""
+    if zeros and distinct[0] == 0:
+        counts = np.append(counts[1:], counts[0] + zeros)
+    elif zeros:
+        counts = np.append(counts, zeros)
+    return -np.sort(-counts) if counts.size <= _CODEBOOK_SIZE else counts
+
+
+def smallest_exact(values: Array) -> tuple[np.dtype[Any], int]:
+    """The smallest float type that holds every value, times a power of two, to the last bit, and that power.
+
+    A NaN is never converted, integers stay.
+    """
     for dtype in _SMALLER_FIRST:
-        if dtype.itemsize < values.dtype.itemsize and _is_exact(values, dtype):
-            return dtype
-    return values.dtype
+        if dtype.itemsize < values.dtype.itemsize:
+            for power in (0, _room(values)):
+                if _is_exact(values, dtype, power):
+                    return dtype, power
+    return values.dtype, 0
 
 
-def _is_exact(values: Array, dtype: np.dtype[Any]) -> bool:
+def _room(values: Array) -> int:
+    """The power of two that brings the largest value to the upper end of what float16 holds."""
+    largest = np.abs(values).max(initial=0.0)
+    power = _LARGEST_POWER - int(np.frexp(largest)[1]) if 0 < largest < np.inf else 0
+    return power if abs(power) <= _MOST_POWER else 0
+
+
+def _is_exact(values: Array, dtype: np.dtype[Any], power: int) -> bool:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        back = values.astype(dtype).astype(values.dtype)
+        back = np.ldexp(np.ldexp(values, power).astype(dtype).astype(values.dtype), -power)
     return not np.isnan(values).any() and np.array_equal(_keys(back), _keys(values))
 
 
-def _exact(values: Array, dtype: str) -> Array:
+def _exact(values: Array, dtype: str, power: int) -> Array:
     target = np.dtype(dtype)
-    if target != values.dtype and not _is_exact(values, target):
+    if target == values.dtype:
+        return values
+    if not _is_exact(values, target, power):
         raise ValueError(f"{dtype} does not hold the weight's values exactly; plan the packing again")
-    return values.astype(target)
+    return np.ldexp(values, power).astype(target)
 
 
-def _streams(size: int, positions: NDArray[np.int64]) -> list[tuple[Layout, int, int, bool]]:
-    """Every layout: its name, width of a gap, length of its stream, and whether the stream holds a zero."""
+def _streams(size: int, positions: NDArray[np.int64]) -> list[tuple[Layout, int, int, int]]:
+    """Every layout: its name, width of a gap, length of its stream, and zeros in it beside what is at `positions`."""
     count = positions.size
-    streams: list[tuple[Layout, int, int, bool]] = [
-        ("dense", 0, size, count < size),
-        ("bitmap", 0, count + 1, True),
+    streams: list[tuple[Layout, int, int, int]] = [
+        ("dense", 0, size, size - count),
+        ("bitmap", 0, count + 1, 1),
     ]
     steps, counts = np.unique(_bridgeable(positions), return_counts=True)
     for bits in range(8, 1, -1):
         bridges = int(np.dot(counts, steps // (2**bits - 1)))
-        streams.append(("gaps", bits, count + bridges, bridges > 0))
+        streams.append(("gaps", bits, count + bridges, bridges))
     return streams
 
 
@@ -272,43 +255,32 @@ def _bridgeable(positions: NDArray[np.int64]) -> NDArray[np.int64]:
     return bridgeable
 
 
-def _index_widths(entries: int, scaled: bool) -> list[int]:
-    """No codebook, or one of ``entries`` values with indices of whole bytes or as narrow as they can be."""
-    widths = [8, max(1, (entries - 1).bit_length())] if entries <= _CODEBOOK_SIZE else []
-    return widths if scaled else [0, *widths]
+def _index_codes(counts: Integers, scaled: bool, most_levels: int) -> Iterator[IndexCode | None]:
+    """No codebook; or one, and how its indices take the fewest bytes."""
+    if not scaled:
+        yield None
+    if counts.size <= _CODEBOOK_SIZE:
+        yield choose_code(counts, most_levels)
 
 
-def _bytes(encoding: Encoding, weight: Array, length: int, entries: int) -> int:
+def _bytes(encoding: Encoding, weight: Array, length: int, counts: Integers) -> int:
     """Bytes of an encoding in the file: data, and the tensors and nodes that unpack it (see ``PackWeights``)."""
     tensors, nodes = {"dense": (2, 1), "bitmap": (2, 5), "gaps": (3, 5)}[encoding.layout]
-    nodes += (encoding.dtype != weight.dtype.name) + (encoding.index_bits > 0)
-    stored = entries if encoding.index_bits else length
+    nodes += (encoding.dtype != weight.dtype.name) + (encoding.index is not None) + (encoding.power != 0)
+    stored = _stored_entries(encoding.index, counts.size) if encoding.index else length
     data = stored * np.dtype(encoding.dtype).itemsize + 8 * (weight.ndim + tensors)
     if encoding.layout == "bitmap":
-        data += _integer_bytes(1, weight.size)
+        data += integer_bytes(1, weight.size)
     if encoding.layout == "gaps":
-        data += _integer_bytes(encoding.gap_bits, length) + (weight.dtype != np.float32) * _ZERO_BYTES
-    if encoding.index_bits:
-        data += _integer_bytes(encoding.index_bits, length)
-    return data + tensors * _TENSOR_OVERHEAD + nodes * _NODE_OVERHEAD
+        data += integer_bytes(encoding.gap_bits, length) + (weight.dtype != np.float32) * _ZERO_BYTES
+    if encoding.index:
+        data += encoding.index.bytes(counts)
+    return data + tensors * TENSOR_OVERHEAD + nodes * NODE_OVERHEAD
 
 
-def _integer_bytes(bits: int, count: int) -> int:
-    """Bytes of ``count`` packed integers in the file, with what unpacks them."""
-    if bits == 8:
-        return count + _TENSOR_OVERHEAD + _NODE_OVERHEAD
-    return _split_bytes(bits, count) if _is_split(bits, count) else _part_bytes(bits, count)
-
-
-def _part_bytes(bits: int, count: int) -> int:
-    words = -(-count // _fields(bits)) * _word(bits).itemsize
-    cut = _NODE_OVERHEAD + _TENSOR_OVERHEAD + 8 if count % _fields(bits) else 0
-    return words + _TENSOR_OVERHEAD + _FIELD_NODES * _NODE_OVERHEAD + cut
-
-
-def _split_bytes(bits: int, count: int) -> int:
-    parts = _part_bytes(_LOW_BITS, count) + _part_bytes(bits - _LOW_BITS, count)
-    return parts + _TENSOR_OVERHEAD + _SPLIT_NODES * _NODE_OVERHEAD
+def _stored_entries(code: IndexCode, entries: int) -> int:
+    """Entries of the stored codebook."""
+    return code.entries if code.levels in ((1,), (2,), (4,)) and not code.low else entries
 
 
 def _split(keys: Array, encoding: Encoding) -> tuple[PackedIntegers | None, Array]:
@@ -333,15 +305,18 @@ def _bridge(keys: Array, positions: NDArray[np.int64], widest: int) -> tuple[NDA
     return gaps, stream
 
 
-def _codebook(stream: Array, encoding: Encoding) -> tuple[Array, NDArray[np.uint8]]:
-    """The distinct values (m,) of a stream (n,) in the encoding's type, and the index (n,) of each element."""
-    narrow = _exact(stream, encoding.dtype)
-    keys = _keys(narrow)
-    distinct = _distinct(keys)
-    if distinct.size > 2**encoding.index_bits:
+def _codebook(stream: Array, code: IndexCode) -> tuple[Array, Integers]:
+    """The distinct values (m,) of a stream (n,), and the index (n,) of each element."""
+    keys = _keys(stream)
+    distinct, counts = _distinct(keys)
+    if distinct.size > code.entries:
         raise ValueError(f"the weight has {distinct.size} distinct values; plan the packing again")
-    if keys.dtype == np.uint16:  # a table is ten times as fast as a search
-        table = np.zeros(2**16, np.uint8)
-        table[distinct] = np.arange(distinct.size)
-        return distinct.view(narrow.dtype), table[keys]
-    return distinct.view(narrow.dtype), np.searchsorted(distinct, keys).astype(np.uint8)
+    order = np.argsort(-counts, kind="stable")
+    indices = np.empty(order.size, np.int64)
+    indices[order] = np.arange(order.size)
+    codebook = distinct[order].view(stream.dtype)
+    if keys.itemsize <= 2:  # a table is ten times as fast as a search
+        table = np.zeros(1 << (8 * keys.itemsize), np.int64)
+        table[distinct] = indices
+        return codebook, table[keys]
+    return codebook, indices[np.searchsorted(distinct, keys)]

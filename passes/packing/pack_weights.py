@@ -9,9 +9,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from netsurgeon.passes.graph import FLOATS
-from netsurgeon.passes.packing.encodings import Encoded, Encoding, PackedIntegers, choose_encoding, encode, plain_bytes
+from netsurgeon.passes.packing.chain_builder import ChainBuilder
+from netsurgeon.passes.packing.encodings import MOST_LEVELS, Encoded, Encoding, choose_encoding, encode, plain_bytes
+from netsurgeon.passes.packing.indices import IndexCode
+from netsurgeon.passes.packing.packed_integers import PackedIntegers
 from netsurgeon.passes.packing.shared_streams import Packing, concatenated, share_streams
-from netsurgeon.passes.packing.unpack_weights import unpacking_chains, unpacking_node_name
+from netsurgeon.passes.packing.unpack_weights import unpacking_chains
 
 Array = NDArray[Any]
 
@@ -21,6 +24,11 @@ OPSET = 11
 PACKED_TYPES = (*FLOATS, ir.DataType.INT8)
 """Types of weights that are packed; integers are those of quantized layers, which fuse once they are unpacked."""
 
+MOST_FOR_LEVELS = 1 << 21
+"""Elements of all weights up to which indices may have several levels: unpacking takes memory while a session loads."""
+
+_SHARED_BYTES = 400
+"""What all chains have in common takes in the file, about."""
 _EXACT_FLOAT32 = 2**24
 """Up to here float32 holds every integer."""
 
@@ -84,7 +92,7 @@ class PackWeights(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Pack the weights of the main graph."""
         plan = plan_packing(model, self.min_elements) if self.plan is None else self.plan
-        builder = _Builder(model.graph, _names(model.graph))
+        builder = ChainBuilder(model.graph, _names(model.graph))
         weights = {value.name: value for value in _weights(model.graph)}
         missing = [packing.name for packing in plan if packing.name not in weights]
         if missing:
@@ -97,6 +105,7 @@ class PackWeights(ir.passes.InPlacePass):
                 streams.setdefault(packing.stream, []).append(packing)
         for packings in streams.values():
             _pack_together(builder, [weights[packing.name] for packing in packings], packings[0].encoding)
+        builder.insert()
         return ir.passes.PassResult(model, modified=bool(plan))
 
 
@@ -109,10 +118,14 @@ def plan_packing(model: ir.Model, min_elements: int = 64) -> list[Packing]:
         OpsetTooLowError: If the default operator set is older than 11.
     """
     _require_opset(model)
-    weights = {str(value.name): value for value in _weights(model.graph) if _tensor(value).size >= min_elements}
-    packings = map(_plan, weights.values())
-    smaller = [packing for packing in packings if packing.bytes_after < packing.bytes_before]
-    return share_streams(smaller, {name: _tensor(value) for name, value in weights.items()})
+    weights = {str(value.name): value for value in _weights(model.graph)}
+    arrays = {name: _tensor(value) for name, value in weights.items()}
+    levels = MOST_LEVELS if sum(array.size for array in arrays.values()) <= MOST_FOR_LEVELS else 1
+    packings = [_plan(value, min_elements, levels) for value in weights.values()]
+    shared = share_streams(packings, arrays, levels)
+    smaller = [packing for packing in shared if packing.bytes_after < packing.bytes_before]
+    saved = sum(packing.bytes_before - packing.bytes_after for packing in smaller)
+    return smaller if saved > _SHARED_BYTES else []
 
 
 def _require_opset(model: ir.Model) -> None:
@@ -125,7 +138,7 @@ def _require_opset(model: ir.Model) -> None:
 
 def _weights(graph: ir.Graph) -> Iterator[ir.Value]:
     """Initializers that may be packed: none of those that already serve to unpack another."""
-    chains = {node for chain in unpacking_chains(graph) for node in chain}
+    chains = {node for chain in unpacking_chains(graph) for node in chain.nodes}
     for value in graph.initializers.values():
         if value.is_graph_input() or value.is_graph_output() or value.const_value is None:
             continue
@@ -141,11 +154,15 @@ def _tensor(value: ir.Value) -> ir.TensorProtocol:
     return value.const_value
 
 
-def _plan(value: ir.Value) -> Packing:
+def _plan(value: ir.Value, min_elements: int, most_levels: int) -> Packing:
+    """What is best for a weight by itself: packed, or plain."""
     tensor, name = _tensor(value), str(value.name)
-    encoding, size = choose_encoding(tensor.numpy(), len(name))
-    _release(tensor)
-    return Packing(name=name, encoding=encoding, bytes_before=plain_bytes(tensor.nbytes, len(name)), bytes_after=size)
+    before = plain_bytes(tensor.nbytes, len(name))
+    encoding, after = Encoding("dense", tensor.dtype.numpy().name), before
+    if tensor.size >= min_elements:
+        encoding, after = choose_encoding(tensor.numpy(), len(name), most_levels)
+        _release(tensor)
+    return Packing(name=name, encoding=encoding, bytes_before=before, bytes_after=after)
 
 
 def _release(tensor: ir.TensorProtocol) -> None:
@@ -164,143 +181,95 @@ def _names(graph: ir.Graph) -> set[str]:
     return names
 
 
-@dataclass(frozen=True)
-class _Builder:
-    """Helper tensors and nodes, with short names, for they are repeated in the file; equal small tensors are one."""
-
-    graph: ir.Graph
-    names: set[str]
-    nodes: list[ir.Node] = field(default_factory=list)
-    _constants: dict[tuple[str, bytes], ir.Value] = field(default_factory=dict)
-
-    def tensor(self, array: Array) -> ir.Value:
-        name = self._unique("p{}")
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))  # with a shape it would be written twice
-        self.graph.register_initializer(value)
-        return value
-
-    def constant(self, array: Array) -> ir.Value:
-        """A tensor that others may have, too."""
-        key = (f"{array.dtype}{array.shape}", array.tobytes())
-        if key not in self._constants:
-            self._constants[key] = self.tensor(array)
-        return self._constants[key]
-
-    def integers(self, *integers: int) -> ir.Value:
-        return self.constant(np.array(integers, np.int64))
-
-    def node(self, operator: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
-        output = ir.Value(name=self._unique("u{}"))
-        self.nodes.append(ir.node(operator, inputs, attributes, outputs=[output]))
-        return output
-
-    def of_type(self, array: Array, dtype: ir.DataType, *, is_shared: bool = False) -> ir.Value:
-        """A tensor in the weight's type, stored in its own."""
-        stored = self.constant(array) if is_shared else self.tensor(array)
-        return stored if array.dtype == dtype.numpy() else self.node("Cast", [stored], to=dtype.value)
-
-    def unpacked(self, data: ir.Value, tensor: ir.TensorProtocol, weight: str, scales: Array | None) -> ir.Value:
-        """The nodes that give the weight its shape and scales; the last one's name marks the chain."""
-        operator, inputs = "Reshape", [data, self.integers(*tensor.shape.numpy())]
-        if scales is not None:
-            operator, inputs = "Mul", [self.node(operator, inputs), self.of_type(scales, tensor.dtype)]
-        output = ir.val(weight, tensor.dtype, tensor.shape.numpy())
-        mark = unpacking_node_name(weight)
-        name = mark if mark not in self.names else self._unique(mark + "_{}")
-        self.names.add(name)
-        self.nodes.append(ir.node(operator, inputs, outputs=[output], name=name))
-        return output
-
-    def _unique(self, pattern: str) -> str:
-        number = len(self.names)
-        while (name := pattern.format(number)) in self.names:
-            number += 1
-        self.names.add(name)
-        return name
-
-
-def _pack(builder: _Builder, weight: ir.Value, encoding: Encoding) -> None:
-    """Replace an initializer by stored tensors and the nodes that unpack them, at the start of the graph."""
+def _pack(builder: ChainBuilder, weight: ir.Value, encoding: Encoding) -> None:
+    """Replace an initializer by stored tensors and the nodes that unpack them."""
     tensor = _tensor(weight)
     encoded = encode(tensor.numpy(), encoding)
     _release(tensor)
     data = _elements(builder, encoded, encoding, tensor.dtype, tensor.size)
     _replace(builder, weight, builder.unpacked(data, tensor, str(weight.name), encoded.scales))
-    _insert(builder)
 
 
-def _pack_together(builder: _Builder, weights: Sequence[ir.Value], encoding: Encoding) -> None:
-    """The same for several weights that lie one behind the other in one stream."""
-    flat = concatenated(map(_tensor, weights))
-    data = _elements(builder, encode(flat, encoding), encoding, _tensor(weights[0]).dtype, flat.size)
-    end = 0
+def _pack_together(builder: ChainBuilder, weights: Sequence[ir.Value], encoding: Encoding) -> None:
+    """The same for several weights that lie one behind the other in one stream.
+
+    Those that differ in nothing but the extent of their first axis get their shape together, and are cut along it.
+    """
+    alike: dict[tuple[int, ...], list[ir.Value]] = {}
     for weight in weights:
-        tensor = _tensor(weight)
-        start, end = end, end + tensor.size
-        part = builder.node("Slice", [data, builder.integers(start), builder.integers(end)])
-        _replace(builder, weight, builder.unpacked(part, tensor, str(weight.name), None))
-    _insert(builder)
+        alike.setdefault(_tensor(weight).shape.numpy()[1:], []).append(weight)
+    flat = concatenated(_tensor(weight) for group in alike.values() for weight in group)
+    data = _elements(builder, encode(flat, encoding), encoding, _tensor(weights[0]).dtype, flat.size)
+    parts = builder.cut(data, [sum(_tensor(weight).size for weight in group) for group in alike.values()])
+    for part, (tail, group) in zip(parts, alike.items(), strict=True):
+        names, tensors = [str(weight.name) for weight in group], [_tensor(weight) for weight in group]
+        if len(group) == 1:
+            unpacked = [builder.unpacked(part, tensors[0], names[0], None)]
+        else:
+            rows = builder.node("Reshape", [part, builder.integers(-1, *tail)]) if tail else part
+            unpacked = builder.cut(rows, [tensor.shape.numpy()[0] for tensor in tensors], names)
+        for weight, value in zip(group, unpacked, strict=True):
+            _replace(builder, weight, value)
 
 
-def _replace(builder: _Builder, weight: ir.Value, unpacked: ir.Value) -> None:
+def _replace(builder: ChainBuilder, weight: ir.Value, unpacked: ir.Value) -> None:
     unpacked.metadata_props.update(weight.metadata_props)
     unpacked.doc_string = weight.doc_string
     del builder.graph.initializers[str(weight.name)]
     weight.replace_all_uses_with(unpacked)
 
 
-def _insert(builder: _Builder) -> None:
-    """Put what has been built at the start of the graph, under no names but those that mark weights."""
-    marks = {id(node) for node in builder.nodes if node.name}
-    builder.graph.insert_before(builder.graph[0], builder.nodes)
-    for node in builder.nodes:
-        if id(node) not in marks:
-            node.name = None  # the graph has given it one
-    builder.nodes.clear()
-
-
-def _elements(builder: _Builder, encoded: Encoded, encoding: Encoding, dtype: ir.DataType, size: int) -> ir.Value:
+def _elements(builder: ChainBuilder, encoded: Encoded, encoding: Encoding, dtype: ir.DataType, size: int) -> ir.Value:
     """All elements in row-major order, (size,), not scaled yet."""
-    values = _values(builder, encoded, dtype)
+    values = _values(builder, encoded, encoding, dtype)
     if encoded.places is None:
-        return values
+        return builder.first(values, size) if encoded.indices and encoded.indices[0].is_padded else values
     sums = ir.DataType.FLOAT if size <= _EXACT_FLOAT32 else ir.DataType.INT32
-    places = _integers(builder, encoded.places, sums)
+    places = builder.fields(encoded.places, sums)
     if encoding.layout == "bitmap":
         ranks = builder.node("Mul", [_summed(builder, places), places])
-        return builder.node("Gather", [values, _int32(builder, ranks)])
+        elements = builder.node("Gather", [values, builder.cast(ranks, ir.DataType.INT32)])
+        return builder.first(elements, size) if encoded.places.is_padded else elements
+    ends = builder.cast(_summed(builder, places), ir.DataType.INT32)
+    if encoded.places.is_padded:
+        ends = builder.first(ends, encoded.places.count)
+        values = builder.first(values, encoded.places.count) if encoded.indices else values
     zero = {} if dtype == ir.DataType.FLOAT else {"value": ir.tensor(np.zeros(1, dtype.numpy()))}
     zeros = builder.node("ConstantOfShape", [builder.integers(size)], **zero)
-    return builder.node("ScatterElements", [zeros, _int32(builder, _summed(builder, places)), values])
+    return builder.node("ScatterElements", [zeros, ends, values])
 
 
-def _summed(builder: _Builder, integers: ir.Value) -> ir.Value:
+def _summed(builder: ChainBuilder, integers: ir.Value) -> ir.Value:
     return builder.node("CumSum", [integers, builder.constant(np.array(0, np.int64))])
 
 
-def _int32(builder: _Builder, integers: ir.Value) -> ir.Value:
-    return builder.node("Cast", [integers], to=ir.DataType.INT32.value)
+def _values(builder: ChainBuilder, encoded: Encoded, encoding: Encoding, dtype: ir.DataType) -> ir.Value:
+    """The stream in the weight's type; with a codebook, a few values more."""
+    code = encoding.index
+    stored = builder.of_type(encoded.values, dtype, is_shared=code is not None)
+    if encoding.power:
+        power = builder.constant(np.ldexp(dtype.numpy().type(1), -encoding.power))
+        stored = builder.node("Mul", [stored, power])
+    if code is None:
+        return stored
+    if len(code.levels) == 1 and not code.low:
+        return builder.looked_up(encoded.indices[0], stored)[0]
+    indices = builder.cast(_numbers(builder, encoded.indices, code), ir.DataType.INT32)
+    if code.low:
+        indices = builder.node("Add", [indices, builder.fields(encoded.indices[-1], ir.DataType.INT32)])
+    return builder.node("Gather", [stored, indices])
 
 
-def _values(builder: _Builder, encoded: Encoded, dtype: ir.DataType) -> ir.Value:
-    """The stream in the weight's type."""
-    if encoded.indices is None:
-        return builder.of_type(encoded.values, dtype)
-    stored = builder.of_type(encoded.values, dtype, is_shared=True)
-    return builder.node("Gather", [stored, _integers(builder, encoded.indices)])
-
-
-def _integers(builder: _Builder, packed: PackedIntegers, dtype: ir.DataType = ir.DataType.INT32) -> ir.Value:
-    """Packed integers (count,) in a type."""
-    fields = builder.tensor(packed.words)
-    if packed.bits < 8:
-        fields = builder.node("BitShift", [fields, builder.constant(packed.shifts)], direction="RIGHT")
-        fields = builder.node("Mod", [fields, builder.constant(np.array(2**packed.bits, packed.words.dtype))])
-        fields = builder.node("Reshape", [fields, builder.integers(-1)])
-    if packed.is_padded:
-        fields = builder.node("Slice", [fields, builder.integers(0), builder.integers(packed.count)])
-    integers = builder.node("Cast", [fields], to=dtype.value)
-    if packed.high is None:
-        return integers
-    step = builder.constant(np.array(2**packed.bits, dtype.numpy()))
-    return builder.node("Add", [integers, builder.node("Mul", [_integers(builder, packed.high, dtype), step])])
+def _numbers(builder: ChainBuilder, levels: Sequence[PackedIntegers], code: IndexCode, level: int = 0) -> ir.Value:
+    """Indices without their lowest bits, from a level on, see ``indices.py``."""
+    width, start = code.levels[level], code.starts()[level]
+    meant = (np.arange(start, start + (1 << width)) << code.low).astype(np.uint8)  # what follows an escape is unused
+    tables = [builder.constant(meant)]
+    if level + 1 == len(code.levels):
+        return builder.looked_up(levels[level], *tables)[0]
+    tables.append(builder.constant(np.arange(1 << width) == (1 << width) - 1))
+    numbers, escapes = builder.looked_up(levels[level], *tables)
+    sums = ir.DataType.FLOAT if levels[level].count <= _EXACT_FLOAT32 else ir.DataType.INT32
+    ranks = builder.cast(_summed(builder, builder.cast(escapes, sums)), ir.DataType.INT32)
+    rest = builder.node("Gather", [_numbers(builder, levels, code, level + 1), ranks])
+    return builder.node("Where", [escapes, rest, numbers])

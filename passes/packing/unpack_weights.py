@@ -1,5 +1,6 @@
 """Turn packed weights back into plain initializers."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,25 @@ from netsurgeon.passes.graph import operator_key
 Array = NDArray[Any]
 
 
-def unpacking_node_name(weight: str) -> str:
-    """The name of the node that produces a packed weight, the mark by which it is found again after a save."""
-    return f"{weight}/unpack"
+MARK = "unpack"
+"""Begins the name of the node that gives packed weights, by which it is found again after a save; a number ends it.
+
+Earlier versions named it after the weight, which is longer: ``w/unpack``, or ``w/unpack_2`` where that was taken.
+"""
+_NUMBERED_MARK = re.compile(rf"{MARK}\d+")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A packed weight.
+
+    Attributes:
+        weight: what is unpacked.
+        nodes: all that it depends on, in order; other chains may have some of them in common.
+    """
+
+    weight: ir.Value
+    nodes: Sequence[ir.Node]
 
 
 @dataclass(frozen=True)
@@ -39,23 +56,31 @@ class UnpackWeights(ir.passes.InPlacePass):
 
 def packed_weights(model: ir.Model) -> list[str]:
     """Names of the packed weights of the main graph, in order."""
-    return [str(chain[-1].outputs[0].name) for chain in unpacking_chains(model.graph)]
+    return [str(chain.weight.name) for chain in unpacking_chains(model.graph)]
 
 
-def unpacking_chains(graph: ir.Graph) -> list[list[ir.Node]]:
-    """The nodes of every chain in ``graph``, in order; the last one gives the weight."""
+def unpacking_chains(graph: ir.Graph) -> list[Chain]:
+    """Every packed weight in ``graph``, in order."""
     order = {node: place for place, node in enumerate(graph)}
-    cones = [_ancestry(node) for node in order if _is_marked(node)]
-    chains = [cone for cone in cones if all(node in order and _is_unpacking(node) for node in cone)]
-    return [sorted(chain, key=order.__getitem__) for chain in chains]
+    chains = []
+    for node in order:
+        weights = _marked(node)
+        cone = _ancestry(node) if weights else set()
+        if cone and all(part in order and _is_unpacking(part) for part in cone):
+            nodes = sorted(cone, key=order.__getitem__)
+            chains += [Chain(weight, nodes) for weight in weights]
+    return chains
 
 
-def _is_marked(node: ir.Node) -> bool:
-    if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
-        return False
+def _marked(node: ir.Node) -> Sequence[ir.Value]:
+    """The weights that a node gives by its name."""
+    if any(value.is_graph_output() for value in node.outputs):
+        return ()
+    if _NUMBERED_MARK.fullmatch(node.name or ""):
+        return node.outputs
     name, _, number = (node.name or "").rpartition("_")
-    marked = unpacking_node_name(str(node.outputs[0].name))
-    return marked == node.name or (marked == name and number.isdigit())
+    mark = f"{node.outputs[0].name}/{MARK}" if len(node.outputs) == 1 else None
+    return node.outputs if mark and (mark == node.name or (mark == name and number.isdigit())) else ()
 
 
 def _ancestry(last: ir.Node) -> set[ir.Node]:
@@ -83,9 +108,9 @@ def _is_unpacking(node: ir.Node) -> bool:
     )
 
 
-def _unpack(graph: ir.Graph, chain: Sequence[ir.Node], arrays: dict[ir.Value, Array]) -> bool:
+def _unpack(graph: ir.Graph, chain: Chain, arrays: dict[ir.Value, Array]) -> bool:
     """Put a weight in place of its chain; whether there was one. `arrays` keeps what several chains have in common."""
-    packed = chain[-1].outputs[0]
+    packed = chain.weight
     try:
         tensor = ir.tensor(_evaluate(packed, arrays), name=packed.name)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
@@ -93,9 +118,9 @@ def _unpack(graph: ir.Graph, chain: Sequence[ir.Node], arrays: dict[ir.Value, Ar
     plain = ir.val(packed.name, const_value=tensor, metadata_props=dict(packed.metadata_props))
     plain.doc_string = packed.doc_string
     packed.replace_all_uses_with(plain)
-    for node in reversed(chain):
-        # Another tool may have merged equal nodes or tensors of two chains: only what nobody uses goes.
-        if node.outputs[0].uses():
+    for node in reversed(chain.nodes):
+        # Other chains may use some of them, or another tool has merged equal ones: only what nobody uses goes.
+        if node.graph is None or any(value.uses() for value in node.outputs):
             continue
         inputs = [value for value in node.inputs if value is not None]
         graph.remove(node, safe=True)
@@ -115,9 +140,19 @@ def _evaluate(value: ir.Value, arrays: dict[ir.Value, Array]) -> Array:
         assert value.const_value is not None  # _is_unpacking has seen it
         return value.const_value.numpy()
     array = _OPERATORS[node.op_type](node, *(_evaluate(entry, arrays) for entry in node.inputs if entry is not None))
+    if isinstance(array, list):
+        arrays.update(zip(node.outputs, array, strict=True))
+        return arrays[value]
     if len(value.uses()) > 1:
         arrays[value] = array
     return array
+
+
+def _split(node: ir.Node, data: Array, sizes: Array | None = None) -> list[Array]:
+    sizes = np.array(node.attributes["split"].as_ints()) if sizes is None else sizes
+    if sizes.sum() != len(data) or sizes.min() < 0:
+        raise ValueError("the parts are not the whole")
+    return np.split(data, np.cumsum(sizes)[:-1])
 
 
 def _cast(node: ir.Node, data: Array) -> Array:
@@ -139,17 +174,21 @@ def _cumsum(_: ir.Node, data: Array, axis: Array) -> Array:
     return np.cumsum(data, axis=int(axis), dtype=data.dtype)
 
 
-_OPERATORS: dict[str, Callable[..., Array]] = {
+_OPERATORS: dict[str, Callable[..., Any]] = {
     "Add": lambda _, left, right: left + right,
     "BitShift": lambda _, words, shifts: np.right_shift(words, shifts),
     "Cast": _cast,
     "ConstantOfShape": _constant_of_shape,
     "CumSum": _cumsum,
+    "Div": lambda _, dividend, divisor: dividend // divisor,
     "Gather": lambda _, data, indices: data[indices],
     "Mod": lambda _, data, divisor: data % divisor,
     "Mul": lambda _, left, right: left * right,
+    "Range": lambda _, start, limit, step: np.arange(start, limit, step, dtype=start.dtype),
     "Reshape": lambda _, data, shape: data.reshape(tuple(shape)),
     "ScatterElements": _scatter,
     "Slice": lambda _, data, start, end: data[int(start[0]) : int(end[0])],
+    "Split": _split,
+    "Where": lambda _, condition, one, other: np.where(condition, one, other),
 }
 """The chain's operators in NumPy, for the attributes and ranks that a chain has."""

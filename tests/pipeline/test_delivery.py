@@ -94,7 +94,7 @@ def test_nodes_without_a_name_are_given_none_so_that_models_of_many_do_not_grow(
     assert "file-grew" not in codes(result)
     assert result.report.compressed.bytes < len(model.SerializeToString())
     named = {node.name for node in result.model.graph if node.name}
-    assert named == {name for name in named if name.endswith("unpack")}
+    assert named == {name for name in named if name.startswith("unpack")}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,13 +9,15 @@ from packed_models import model_of, packed_before, sparse
 
 from netsurgeon.passes.packing import pack_weights
 from netsurgeon.passes.packing.encodings import Encoding, Layout
+from netsurgeon.passes.packing.indices import IndexCode
 from netsurgeon.passes.packing.pack_weights import PackWeights
 from netsurgeon.passes.packing.shared_streams import Packing
 
 Array = NDArray[np.floating]
 
 SHAPE = (37, 23)  # fills no word
-LARGE = (128, 96)  # fills words, and has integers of 5 and 6 bits in two parts
+LARGE = (128, 96)  # fills words
+LEVELS = (IndexCode((1, 2, 4, 8)), IndexCode((2, 1, 3), low=3), IndexCode((4, 4), low=1))
 LAYOUTS: list[tuple[Layout, int]] = [("dense", 0), ("bitmap", 0), *(("gaps", bits) for bits in range(2, 9))]
 SCALE = np.array([3], np.float32)
 UNPACKING = {"BitShift", "CumSum", "Gather", "Mod", "Reshape", "ScatterElements", "ScatterElementsUpdate", "Slice"}
@@ -26,15 +28,14 @@ def encoded_weights(dtype: str) -> dict[str, tuple[Array, Encoding]]:
     """A weight for each encoding, by the encoding's name; a codebook has as many values as its indices can tell."""
     weights = {}
     for layout, gap_bits in LAYOUTS:
-        for index_bits in (0, *range(3, 9)):
-            shape = LARGE if index_bits in (5, 6) and layout != "gaps" else SHAPE
-            weight = sparse(shape, 0.7, dtype, grid=2**index_bits - 1 if index_bits else 300)
-            encoding = Encoding(layout, "float16", gap_bits, index_bits)
+        for index in (None, *(IndexCode((bits,)) for bits in range(1, 9)), *LEVELS):
+            weight = sparse(SHAPE, 0.7, dtype, grid=index.entries - 1 if index else 300)
+            encoding = Encoding(layout, "float16", gap_bits, index)
             weights[str(encoding)] = weight, encoding
         for axis in (0, 1) if dtype != "float16" else ():
             along = [size if place == axis else 1 for place, size in enumerate(LARGE)]
             powers = 2.0 ** np.random.default_rng(2).integers(-9, 3, along)
-            encoding = Encoding(layout, "float16", gap_bits, 4, axis)
+            encoding = Encoding(layout, "float16", gap_bits, IndexCode((4,)), axis)
             weights[f"{encoding} along {axis}"] = (sparse(LARGE, 0.5, dtype, grid=15) * powers).astype(dtype), encoding
     weights["a bitmap that fills its words"] = sparse(LARGE, 0.5, dtype), Encoding("bitmap", dtype)
     weights["nothing but zeros"] = np.zeros(SHAPE, dtype), Encoding("gaps", dtype, 8)

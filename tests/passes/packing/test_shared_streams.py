@@ -9,6 +9,7 @@ import pytest
 from packed_models import Array, assert_same, plain
 
 from netsurgeon.passes.packing import shared_streams
+from netsurgeon.passes.packing.encodings import choose_encoding
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights
@@ -68,20 +69,17 @@ def test_one_stream_is_smaller_than_each_weight_by_itself(sparsity: float) -> No
     plan = plan_packing(model)
     assert set(streams_of(plan)) == {"w0", "w1", "w2", "w3"}
     assert len(set(streams_of(plan).values()) - {None}) == 1
-    alone = [packing for name in streams_of(plan) for packing in plan_packing(model_with_only(model, name))]
+    alone = [packed_alone(model, name) for name in streams_of(plan)]
     assert sum(packing.bytes_after for packing in plan) < sum(packing.bytes_after for packing in alone)
     assert size_of(packed_and_back(model)) < size_of(packed_and_back(model, alone)) < size_of(model)
 
 
-def model_with_only(model: ir.Model, name: str) -> ir.Model:
-    """A model whose one weight that can be packed is this one."""
+def packed_alone(model: ir.Model, name: str) -> Packing:
+    """How a weight is packed that shares no stream."""
     tensor = model.graph.initializers[name].const_value
     assert tensor is not None
-    array = tensor.numpy()
-    value = ir.val(name, const_value=ir.tensor(array, name=name))
-    entry = ir.val("x", ir.DataType.FLOAT, [3, array.shape[0]])
-    node = ir.node("MatMulInteger", [ir.val("i", ir.DataType.INT8, [3, array.shape[0]]), value])
-    return ir.Model(ir.Graph([entry], [], nodes=[node], initializers=[value], opset_imports={"": 13}), ir_version=7)
+    encoding, size = choose_encoding(tensor.numpy(), len(name))
+    return Packing(name=name, encoding=encoding, bytes_before=tensor.nbytes, bytes_after=size)
 
 
 def test_weights_of_4_and_of_7_bits_lie_in_streams_of_their_own() -> None:
@@ -125,3 +123,28 @@ def test_float_weights_share_no_stream() -> None:
     graph = ir.Graph([entry], [value], nodes=nodes, initializers=values, opset_imports={"": 13}, name="g")
     plan = plan_packing(ir.Model(graph, ir_version=7))
     assert streams_of(plan) == {"w0": None, "w1": None, "w2": None}
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_vectors_of_float16_share_a_stream_and_keep_their_shape(opset: int) -> None:
+    """Biases, and scales of rows, those of rows that are next to nothing among them."""
+    rng = np.random.default_rng(0)
+    vectors = [rng.standard_normal(size).astype(np.float16).astype(np.float32) for size in (140, 130, 116, 140)]
+    vectors += [np.ldexp(vector, -22) for vector in vectors]
+    vectors.append(rng.standard_normal(40).astype(np.float32))
+    entry, nodes, outputs = ir.val("x", ir.DataType.FLOAT, [1]), list[ir.Node](), list[ir.Value]()
+    values = [ir.val(f"v{at}", const_value=ir.tensor(vector, name=f"v{at}")) for at, vector in enumerate(vectors)]
+    for value, vector in zip(values, vectors, strict=True):
+        nodes.append(
+            ir.node("Mul", [value, entry], outputs=[ir.val(f"of_{value.name}", ir.DataType.FLOAT, [vector.size])])
+        )
+        outputs += nodes[-1].outputs
+    graph = ir.Graph([entry], outputs, nodes=nodes, initializers=values, opset_imports={"": opset}, name="g")
+    model = ir.Model(graph, ir_version=7)
+    streams = streams_of(plan_packing(model))
+    assert streams["v0"] == streams["v1"] == streams["v2"] == streams["v3"]
+    assert streams["v4"] == streams["v5"] == streams["v6"] == streams["v7"] != streams["v0"]
+    assert "v8" not in streams
+    packed = packed_and_back(model)
+    assert sum(node.op_type == "Split" for node in packed.graph) == 2
+    assert size_of(packed) < size_of(model)
