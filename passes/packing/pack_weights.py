@@ -234,9 +234,14 @@ def _elements(builder: ChainBuilder, encoded: Encoded, encoding: Encoding, dtype
     if encoded.places.is_padded:
         ends = builder.first(ends, encoded.places.count)
         values = builder.first(values, encoded.places.count) if encoded.indices else values
-    zero = {} if dtype == ir.DataType.FLOAT else {"value": ir.tensor(np.zeros(1, dtype.numpy()))}
+    # OpenVINO folds no ScatterElements of the integers that a DequantizeLinear takes
+    kind = ir.DataType.FLOAT if dtype == ir.DataType.INT8 else dtype
+    zero = {} if kind == ir.DataType.FLOAT else {"value": ir.tensor(np.zeros(1, kind.numpy()))}
     zeros = builder.node("ConstantOfShape", [builder.integers(size)], **zero)
-    return builder.node("ScatterElements", [zeros, ends, values])
+    if kind != dtype:
+        values = builder.cast(values, kind)
+    scattered = builder.node("ScatterElements", [zeros, ends, values])
+    return scattered if kind == dtype else builder.cast(scattered, dtype)
 
 
 def _summed(builder: ChainBuilder, integers: ir.Value) -> ir.Value:

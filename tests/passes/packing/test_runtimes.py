@@ -10,7 +10,7 @@ from packed_models import model_of, packed_before, sparse
 from netsurgeon.passes.packing import pack_weights
 from netsurgeon.passes.packing.encodings import Encoding, Layout
 from netsurgeon.passes.packing.indices import IndexCode
-from netsurgeon.passes.packing.pack_weights import PackWeights
+from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
 
 Array = NDArray[np.floating]
@@ -111,6 +111,44 @@ def test_layers_answer_as_with_plain_weights(runtime: Runtime, operator: str, sh
     assert entry.shape is not None
     x = np.random.default_rng(7).standard_normal(entry.shape.numpy()).astype(np.float32)
     expected, actual = (answer(runtime, model, x=x) for model in (plain, packed))
+    assert actual.outputs["y"].tobytes() == expected.outputs["y"].tobytes()
+    assert actual.operators == expected.operators
+
+
+def integer_layers(sparsity: float) -> ir.Model:
+    """A row of convolutions on 8-bit integers: weights that share a stream, scales of rows that share another."""
+    rng = np.random.default_rng(3)
+    entry = value = ir.val("x", ir.DataType.FLOAT, [1, 16, 8, 8])
+    step = ir.val("step", const_value=ir.tensor(np.float32(0.05), name="step"))
+    zero = ir.val("zero", const_value=ir.tensor(np.array(128, np.uint8), name="zero"))
+    nodes, constants = list[ir.Node](), [step, zero]
+    for at, shape in enumerate([(32, 16, 3, 3), (32, 32, 3, 3), (16, 32, 1, 1)]):
+        codes = np.clip(np.rint(rng.standard_normal(shape) * 2.5), -7, 7) * (rng.random(shape) >= sparsity)
+        scales = rng.random(shape[0]).astype(np.float16).astype(np.float32)
+        weight = ir.val(f"w{at}", const_value=ir.tensor(codes.astype(np.int8), name=f"w{at}"))
+        scale = ir.val(f"s{at}", const_value=ir.tensor(scales, name=f"s{at}"))
+        constants += [weight, scale]
+        integers = ir.node("QuantizeLinear", [value, step, zero])
+        floats = ir.node("DequantizeLinear", [integers.outputs[0], step, zero])
+        weights = ir.node("DequantizeLinear", [weight, scale], {"axis": 0})
+        layer = ir.node("Conv", [floats.outputs[0], weights.outputs[0]], name=f"layer{at}")
+        nodes += [integers, floats, weights, layer]
+        value = layer.outputs[0]
+    value.name, value.type, value.shape = "y", ir.TensorType(ir.DataType.FLOAT), ir.Shape([1, 16, 4, 4])
+    graph = ir.Graph([entry], [value], nodes=nodes, initializers=constants, opset_imports={"": 13}, name="g")
+    return ir.Model(graph, ir_version=7)
+
+
+@pytest.mark.parametrize(("sparsity", "layout"), [(0.0, "dense"), (0.5, "bitmap"), (0.98, "gaps")])
+@pytest.mark.parametrize("runtime", [ONNX_RUNTIME, OPENVINO, WEB], ids=lambda runtime: runtime.name)
+def test_layers_on_integers_answer_as_with_plain_weights(runtime: Runtime, sparsity: float, layout: str) -> None:
+    plain, packed = integer_layers(sparsity), integer_layers(sparsity)
+    plan = [packing for packing in plan_packing(packed) if packing.name.startswith("w")]
+    assert {(packing.encoding.layout, packing.stream) for packing in plan} == {(layout, plan[0].stream)}
+    PackWeights()(packed)
+    x = np.random.default_rng(7).standard_normal((1, 16, 8, 8)).astype(np.float32)
+    expected, actual = (answer(runtime, model, x=x) for model in (plain, packed))
+    assert np.abs(expected.outputs["y"]).max() > 0
     assert actual.outputs["y"].tobytes() == expected.outputs["y"].tobytes()
     assert actual.operators == expected.operators
 
