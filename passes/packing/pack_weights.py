@@ -41,24 +41,26 @@ class OpsetTooLowError(ir.passes.PreconditionError, ValueError):
 class PackWeights(ir.passes.InPlacePass):
     """Replace each weight by the smallest stored form that gives back its values to the last bit.
 
-    With ``integers(words)`` the unsigned fields of a few bits in ``words``::
+    With ``table(b)`` the fields of b bits of all 256 bytes, (256, 8 / b), once in the file::
 
-        integers = words -> BitShift(shifts) -> Mod(2^bits) -> Reshape(-1) -> Slice(count) -> Cast
-                   (of 8 bits: Cast alone; of 5 and 6 bits: integers(the lower 4) + 16 integers(the others);
-                   without Slice where they fill the last word)
-        values   = stored -> Cast, or Gather(codebook -> Cast, integers(indices))
+        table(b) = Range(256) -> Reshape(256, 1) -> Div(1, 2^b, ...) -> Mod(2^b)
+        integers = bytes -> Cast -> Gather(table(b)) -> Reshape(-1)
+                   (of 8 bits: Cast alone; of 3, 5, 6 and 7 bits: the sum of parts of 4, 2 and 1)
+        indices  = integers, or of several levels, see indices.py:
+                   Where(escapes, Gather(indices of the next level, CumSum(escapes) -> Cast), integers)
+        values   = stored -> Cast, or Gather(codebook -> Cast, indices)
         dense    = values -> Reshape(shape)
         gaps     = ScatterElements(ConstantOfShape(0), CumSum(integers(gaps)) -> Cast, values) -> Reshape(shape)
         bitmap   = Gather(values, CumSum(bits) * bits -> Cast) -> Reshape(shape), bits = integers(bitmap), values[0] = 0
 
     and behind any of them -> Mul(scales -> Cast) where the slices along an axis share a codebook up to powers of two.
-    Small weights of integers lie in one stream, from which -> Slice(start, end) cuts each in front of its Reshape.
+    Small weights of integers lie in one stream, biases and scales in another, which Split cuts.
 
-    The types are those that runtimes compute rightly and fold (tests/passes/packing/test_runtimes.py): fields lie in
-    words of 32 or 64 bits, not in bytes, which OpenVINO shifts wrongly; and sums are float32, for OpenVINO folds no
-    CumSum of another type but runs it each time the model runs. Where a weight has more than 2^24 elements, which
-    float32 could not count, they are int32. Every shape is fixed: with NonZero in place of the sum OpenVINO takes
-    seconds to load what takes it a tenth.
+    The types are those that runtimes compute rightly and fold (tests/passes/packing/test_runtimes.py): bytes are looked
+    up, not shifted, for OpenVINO shifts them wrongly; and sums are float32, for OpenVINO folds no CumSum of another
+    type but runs it each time the model runs. Where a weight has more than 2^24 elements, which float32 could not
+    count, they are int32. Every shape is fixed: with NonZero in place of the sum OpenVINO takes seconds to load what
+    takes it a tenth.
 
     ONNX Runtime folds the chain away while a session loads, and outputs are those of the plain model to the last bit.
     With optimisation off the chain runs each time. The weights are the same, but ONNX Runtime rearranges ahead only
@@ -197,7 +199,7 @@ def _pack_together(builder: ChainBuilder, weights: Sequence[ir.Value], encoding:
     """
     alike: dict[tuple[int, ...], list[ir.Value]] = {}
     for weight in weights:
-        alike.setdefault(_tensor(weight).shape.numpy()[1:], []).append(weight)
+        alike.setdefault(tuple(_tensor(weight).shape.numpy()[1:]), []).append(weight)
     flat = concatenated(_tensor(weight) for group in alike.values() for weight in group)
     data = _elements(builder, encode(flat, encoding), encoding, _tensor(weights[0]).dtype, flat.size)
     parts = builder.cut(data, [sum(_tensor(weight).size for weight in group) for group in alike.values()])

@@ -139,13 +139,13 @@ def _evaluate(value: ir.Value, arrays: dict[ir.Value, Array]) -> Array:
     if node is None:
         assert value.const_value is not None  # _is_unpacking has seen it
         return value.const_value.numpy()
-    array = _OPERATORS[node.op_type](node, *(_evaluate(entry, arrays) for entry in node.inputs if entry is not None))
-    if isinstance(array, list):
-        arrays.update(zip(node.outputs, array, strict=True))
+    result = _OPERATORS[node.op_type](node, *(_evaluate(entry, arrays) for entry in node.inputs if entry is not None))
+    if isinstance(result, list):
+        arrays.update(zip(node.outputs, result, strict=True))
         return arrays[value]
     if len(value.uses()) > 1:
-        arrays[value] = array
-    return array
+        arrays[value] = result
+    return result
 
 
 def _split(node: ir.Node, data: Array, sizes: Array | None = None) -> list[Array]:
@@ -153,6 +153,10 @@ def _split(node: ir.Node, data: Array, sizes: Array | None = None) -> list[Array
     if sizes.sum() != len(data) or sizes.min() < 0:
         raise ValueError("the parts are not the whole")
     return np.split(data, np.cumsum(sizes)[:-1])
+
+
+def _where(_: ir.Node, condition: Array, one: Array, other: Array) -> Array:
+    return np.where(condition, one, other)
 
 
 def _cast(node: ir.Node, data: Array) -> Array:
@@ -174,7 +178,7 @@ def _cumsum(_: ir.Node, data: Array, axis: Array) -> Array:
     return np.cumsum(data, axis=int(axis), dtype=data.dtype)
 
 
-_OPERATORS: dict[str, Callable[..., Any]] = {
+_OPERATORS: dict[str, Callable[..., Array | list[Array]]] = {
     "Add": lambda _, left, right: left + right,
     "BitShift": lambda _, words, shifts: np.right_shift(words, shifts),
     "Cast": _cast,
@@ -189,6 +193,6 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "ScatterElements": _scatter,
     "Slice": lambda _, data, start, end: data[int(start[0]) : int(end[0])],
     "Split": _split,
-    "Where": lambda _, condition, one, other: np.where(condition, one, other),
+    "Where": _where,
 }
 """The chain's operators in NumPy, for the attributes and ranks that a chain has."""

@@ -247,7 +247,7 @@ def _layers(report: Report) -> Table:
 
 def _short(stored: str) -> str:
     """`gaps (8 bit), codebook of float16 (7 bit)` as `gaps, codebook`: how wide the fields are is in the report."""
-    return re.sub(r" \(\d+ bit\)| of \w+", "", stored)
+    return re.sub(r" \([\d+and ]+ bit\)| of \w+", "", stored)
 
 
 def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -> Table:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from packed_models import Array, assert_same, plain
 
-from netsurgeon.passes.packing import shared_streams
+from netsurgeon.passes.packing import pack_weights, shared_streams
 from netsurgeon.passes.packing.encodings import choose_encoding
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
@@ -148,3 +148,17 @@ def test_vectors_of_float16_share_a_stream_and_keep_their_shape(opset: int) -> N
     packed = packed_and_back(model)
     assert sum(node.op_type == "Split" for node in packed.graph) == 2
     assert size_of(packed) < size_of(model)
+
+
+def test_where_weights_are_many_indices_have_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of different length take memory while a session loads."""
+    rng = np.random.default_rng(0)
+    weights = [np.clip(np.rint(rng.standard_normal((80, 80)) * 2.5), -7, 7).astype(np.int8) for _ in range(3)]
+    model = chain_of(weights)
+    levels = {packing.encoding.index.levels for packing in plan_packing(model) if packing.encoding.index}
+    assert all(len(level) > 1 for level in levels)
+    packed_and_back(model)
+    monkeypatch.setattr(pack_weights, "MOST_FOR_LEVELS", 3 * 80 * 80 - 1)
+    levels = {packing.encoding.index.levels for packing in plan_packing(model) if packing.encoding.index}
+    assert levels == {(4,)}
+    packed_and_back(model)
