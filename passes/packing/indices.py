@@ -12,8 +12,9 @@ read one index after the other. A bitmap of zeros is the case of one bit: number
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,23 +70,38 @@ class IndexCode:
 
     def bytes(self, counts: Integers) -> int:
         """Bytes in the file of indices that occur so often (entries,), with what unpacks them."""
+        return self.bytes_of(_remaining(counts))
+
+    def bytes_of(self, remaining: Sequence[int]) -> int:
+        """The same, by how often the indices from each one on occur (entries,)."""
         size = (len(self.levels) > 1) * 2 * NODE_OVERHEAD
-        size += integer_bytes(self.low, int(counts.sum())) + NODE_OVERHEAD if self.low else 0
+        size += integer_bytes(self.low, remaining[0]) + NODE_OVERHEAD if self.low else 0
         for level, (width, start) in enumerate(zip(self.levels, self.starts(), strict=True)):
-            count = int(counts[start << self.low :].sum()) + (level > 0)
+            first = start << self.low
+            count = (remaining[first] if first < len(remaining) else 0) + (level > 0)
             size += integer_bytes(width, count) + (level > 0) * (LEVEL_BYTES + (1 << width))
         return size
 
 
 def choose_code(counts: Integers, most_levels: int) -> IndexCode:
     """The code that takes the fewest bytes for indices that occur so often, the most frequent first (1 to 256,)."""
-    levels = most_levels if counts.sum() >= FEWEST_FOR_LEVELS else 1
-    return min(_codes(counts.size, levels), key=lambda code: code.bytes(counts))
+    remaining = _remaining(counts)
+    levels = most_levels if remaining[0] >= FEWEST_FOR_LEVELS else 1
+    return min(_codes(counts.size, levels), key=lambda code: code.bytes_of(remaining))
 
 
-def _codes(entries: int, most_levels: int) -> Iterator[IndexCode]:
+def _remaining(counts: Integers) -> list[int]:
+    totals: list[int] = np.cumsum(counts[::-1])[::-1].tolist()
+    return totals
+
+
+@functools.cache
+def _codes(entries: int, most_levels: int) -> tuple[IndexCode, ...]:
     """Codes of so many entries: of one level, as narrow as it can be or of whole bytes, and of several."""
-    yield from (IndexCode((WIDEST,)), IndexCode((_narrowest(entries),)))
+    return (IndexCode((WIDEST,)), IndexCode((_narrowest(entries),)), *_codes_of_levels(entries, most_levels))
+
+
+def _codes_of_levels(entries: int, most_levels: int) -> Iterator[IndexCode]:
     for low, depth in itertools.product(range(WIDEST - 1), range(1, most_levels)):
         high = (entries - 1 >> low) + 1
         for widths in itertools.product(LEVEL_WIDTHS, repeat=depth):

@@ -1,6 +1,7 @@
 """Small unsigned integers side by side in bytes, and the bytes that they take in a file. Arrays only."""
 
-from collections.abc import Iterator
+import functools
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +57,13 @@ def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
 
 def integer_bytes(bits: int, count: int) -> int:
     """Bytes of ``count`` packed integers in the file, with what unpacks them."""
-    blocks, parts = -(-count // _BLOCK), list(_parts(bits))
+    blocks, parts = -(-count // _BLOCK), _parts(bits)
     nodes = sum(_FIELD_NODES if width < 8 else 1 for width, _ in parts) + len(parts) - 1
     return blocks * bits + len(parts) * TENSOR_OVERHEAD + nodes * NODE_OVERHEAD
 
 
-def _parts(bits: int) -> Iterator[tuple[int, int]]:
+@functools.cache
+def _parts(bits: int) -> tuple[tuple[int, int], ...]:
     """Width of each part, and the bits below it."""
-    shift = 0
-    for width in (8, 4, 2, 1):
-        if bits & width:
-            yield width, shift
-            shift += width
+    widths = [width for width in (8, 4, 2, 1) if bits & width]
+    return tuple(zip(widths, itertools.accumulate([0, *widths[:-1]]), strict=True))
