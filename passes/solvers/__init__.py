@@ -1,7 +1,7 @@
 """The numerics of pruning: arrays in, arrays out, no ONNX."""
 
 from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping
-from netsurgeon.passes.solvers.error_curve import Curve, curve, trial
+from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost, curve, rounding_costs, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
 from netsurgeon.passes.solvers.integer_grid import (
     IntegerGrid,
@@ -36,6 +36,7 @@ __all__ = [
     "Moments",
     "Pattern",
     "Problem",
+    "RoundingCost",
     "Rows",
     "Statistics",
     "choose_damping",
@@ -49,6 +50,7 @@ __all__ = [
     "quadratic_error",
     "round_to_grid",
     "round_to_integers",
+    "rounding_costs",
     "single_threaded",
     "solve",
     "steps_of",

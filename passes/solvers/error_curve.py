@@ -1,19 +1,25 @@
-"""What removing a share of a layer's weights costs it, at several shares."""
+"""What removing a share of a layer's weights costs it, and what rounding the others to integers adds."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from netsurgeon.passes.solvers import linalg, obs
 from netsurgeon.passes.solvers.damping import DAMPINGS, sample_rows
+from netsurgeon.passes.solvers.integer_grid import round_to_integers
 from netsurgeon.passes.solvers.linalg import Array
 from netsurgeon.passes.solvers.methods import OBS_COLUMNS, QUICK_STEPS, iterate, largest_scaled, refit_columns
 from netsurgeon.passes.solvers.problem import Problem
 
 TRIAL_COLUMNS, TRIAL_STEPS = 256, 5
 """The same for a trial: its error is measured, so it need not be the least."""
+ROUNDED_KEPT = (0.15, 0.4, 1.0)
+"""Shares of weights kept at which a layer is rounded; between them what that costs is nearly straight."""
+ROUNDED_ROWS = 16
+"""Rows that stand for a layer: an error that adds up over so many columns differs little from row to row."""
 
 
 def trial(problem: Problem, keep: int) -> tuple[Array, float]:
@@ -62,15 +68,15 @@ def curve(problem: Problem, rng: np.random.Generator) -> Curve:
     """
     row_numbers = sample_rows(problem.weight, rng)
     sampled = problem.rows(row_numbers)
-    whole, part = (float(np.sum(problem_part.target * problem_part.weight)) for problem_part in (problem, sampled))
-    share = whole / max(part, np.finfo(float).tiny)
     kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(84)])
     if problem.weight.shape[-1] <= OBS_COLUMNS:
         exact = obs.sweep(sampled.weight, linalg.inverse(sampled.hessian)).errors()
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
     else:
         errors = _wide_errors(sampled, kept)
-    return Curve(kept, np.maximum.accumulate(errors) * problem.relative(share), problem.damping)
+    return Curve(
+        kept, np.maximum.accumulate(errors) * problem.relative(_times_sampled(problem, sampled)), problem.damping
+    )
 
 
 def _wide_errors(problem: Problem, kept: Array) -> Array:
@@ -85,3 +91,63 @@ def _wide_errors(problem: Problem, kept: Array) -> Array:
     y = np.concatenate([[0.25 * errors[0]], errors, [problem.error(np.zeros_like(problem.weight))]])
     result = np.exp(np.interp(-kept, -x, np.log(np.maximum(y, np.finfo(float).tiny))))
     return np.where(kept >= 1.0, 0.0, result)
+
+
+def _times_sampled(problem: Problem, sampled: Problem) -> float:
+    """How many times the energy of sampled rows that of all is."""
+    whole, part = (float(np.sum(rows.target * rows.weight)) for rows in (problem, sampled))
+    return whole / max(part, np.finfo(float).tiny)
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundingCost:
+    """What integers up to one size cost a layer, at each of ROUNDED_KEPT.
+
+    Attributes:
+        errors: what they add to the error of pruning, relative to the energy of the layer's output, (points,).
+        nonzero: share of the weights kept that do not become 0, (points,).
+    """
+
+    errors: Array
+    nonzero: Array
+
+    def error_at(self, kept: Array) -> Array:
+        """What is added with these shares of the weights kept."""
+        return np.asarray(np.interp(kept, (0.0, *ROUNDED_KEPT), (0.0, *self.errors)))
+
+    def nonzero_at(self, kept: Array) -> Array:
+        """Share of all weights that is not 0 in the end."""
+        return np.asarray(kept * np.interp(kept, ROUNDED_KEPT, self.nonzero))
+
+
+def rounding_costs(
+    problem: Problem, sizes: Sequence[int], rng: np.random.Generator, blocks: int = 1
+) -> dict[int, RoundingCost]:
+    """The costs by largest integer, from up to ROUNDED_ROWS of a dense layer's rows a group.
+
+    Pruning leaves each row at the least error of its support, so that what rounding adds is ‖s c − w‖_H, with w the
+    pruned row: the two errors add up.
+
+    Args:
+        problem: of the layer.
+        sizes: largest integers.
+        rng: draws the rows.
+        blocks: see `round_to_integers`.
+
+    Raises:
+        FactorizationError: the damped Hessian has no Cholesky factor.
+    """
+    rows = sample_rows(problem.weight, rng)
+    sampled = problem.rows(rows[:: max(1, len(rows) // ROUNDED_ROWS)])
+    unit = problem.relative(_times_sampled(problem, sampled))
+    present = np.count_nonzero(sampled.weight)
+    errors, nonzero = (np.zeros((len(sizes), len(ROUNDED_KEPT))) for _ in range(2))
+    for at, share in enumerate(ROUNDED_KEPT):
+        keep = max(1, round(share * present))
+        pruned = sampled.weight if share == 1.0 else refit_columns(sampled, keep, TRIAL_COLUMNS, TRIAL_STEPS)
+        left = dataclasses.replace(sampled, weight=pruned, target=pruned @ sampled.hessian)
+        for row, most in enumerate(sizes):
+            integers = round_to_integers(left, pruned != 0.0, most, blocks)
+            errors[row, at] = unit * left.excess(integers.weight)
+            nonzero[row, at] = np.count_nonzero(integers.codes) / max(int(np.count_nonzero(pruned)), 1)
+    return {most: RoundingCost(errors[row], nonzero[row]) for row, most in enumerate(sizes)}

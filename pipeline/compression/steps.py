@@ -18,7 +18,7 @@ from netsurgeon.pipeline.compression.step import Step, StepContext, StepDefaults
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
-from netsurgeon.pipeline.pruning import keep_plan, load_plan, make_plan, prune_segments
+from netsurgeon.pipeline.pruning import Plan, keep_plan, load_plan, make_plan, prune_segments
 from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize_model, time_integers
 from netsurgeon.pipeline.runtime import verify_same
 from netsurgeon.pipeline.trimming import (
@@ -209,7 +209,15 @@ class QuantizeLayers(StepDefaults):
         choice: IntegerChoice | None = context.plans.get(self.name)
         if context.options.integer_mode is None or choice is None:
             return None
-        result: Quantized = quantize_model(model, context.options, context.calibration, choice, context.progress)
+        plan: Plan | None = context.plans.get(PruneLayers.name)
+        result: Quantized = quantize_model(
+            model,
+            context.options,
+            context.calibration,
+            choice,
+            progress=context.progress,
+            most=plan.most if plan else {},
+        )
         return StepResult(
             model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
         )

@@ -197,7 +197,7 @@ class Options(
         if self.integer_mode is not None:
             return (self.integer_mode,)
         floats = (self.stored_values, *(() if self.values else finer_values(self.stored_values)))
-        return ("int8", *floats) if gains_by_integers and self.may_choose_integers else floats
+        return ("w4a8", *floats) if gains_by_integers and self.may_choose_integers else floats
 
     @property
     def may_choose_integers(self) -> bool:

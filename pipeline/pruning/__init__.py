@@ -9,12 +9,13 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
     choose_sensitivity_scaling,
     evaluate_at_low_fidelity,
 )
-from netsurgeon.pipeline.pruning.plan import Plan, SensitivityScaling, spread
+from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.planning import make_plan
 from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments
 
 __all__ = [
     "LOW_FIDELITY_INPUTS",
+    "ByteBudget",
     "Cost",
     "Plan",
     "Pruned",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.passes.solvers import Curve
+from netsurgeon.passes.solvers import Curve, RoundingCost
+from netsurgeon.pipeline.pruning.byte_prices import bytes_a_weight
 
 Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 LEAST_SPARSITY = 0.05
 """A layer that would lose a smaller share of its weights stays dense: zeros this sparse save nothing."""
 
@@ -24,11 +26,64 @@ class Cost:
         curve: error of the layer against the weights it keeps.
         size: weights of the layer.
         sensitivity: error of the model's outputs per error of the layer.
+        roundings: what integers add to that error, by the largest one; empty where that was not measured.
     """
 
     curve: Curve
     size: int
     sensitivity: float
+    roundings: Mapping[int, RoundingCost] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What a layer can become, each with its price: weights kept, and how fine the integers are that they become.
+
+    Attributes:
+        kept: weights, (choices,).
+        most: largest integer, 0 = they stay floats, (choices,).
+        bytes: in the file, about, (choices,).
+        errors: of the model's outputs, (choices,).
+    """
+
+    kept: Ints = dataclasses.field(repr=False)
+    most: Ints = dataclasses.field(repr=False)
+    bytes: Array = dataclasses.field(repr=False)
+    errors: Array = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, cost: Cost, sizes: Sequence[int]) -> Table:
+        """A layer's table; the first choice keeps every weight, as fine as can be.
+
+        Args:
+            cost: of the layer.
+            sizes: largest integers, the finest first; none = the layer stays on floats.
+        """
+        shares = cost.curve.kept[np.round(cost.curve.kept * cost.size) >= 1]
+        kept = np.round(shares * cost.size).astype(np.int64)
+        errors = cost.curve.errors[: len(shares)]
+        rows = []
+        for most in sizes or (0,):
+            rounding = cost.roundings.get(most)
+            density = shares if rounding is None else rounding.nonzero_at(shares)
+            added = 0.0 if rounding is None else rounding.error_at(shares)
+            price = cost.size * bytes_a_weight(density, most or None)
+            rows.append((kept, np.full(len(kept), most), price, cost.sensitivity * (errors + added)))
+        return cls(*map(np.concatenate, zip(*rows, strict=True)))
+
+    def cheapest_within(self, most_bytes: float) -> int:
+        """The choice that costs least of those with no more bytes."""
+        return int(np.argmin(np.where(self.bytes <= most_bytes, self.errors, np.inf)))
+
+    def steps(self) -> list[tuple[float, float, int]]:
+        """(cost per byte, bytes saved, choice) of each step down the lower convex hull, dearer from step to step."""
+        saved = self.bytes[0] - self.bytes
+        order = np.lexsort((self.errors, saved))
+        hull = _lower_hull(saved, self.errors, [0, *(int(at) for at in order if saved[at] > 0.0)])
+        return [
+            (float((self.errors[b] - self.errors[a]) / (saved[b] - saved[a])), float(saved[b] - saved[a]), b)
+            for a, b in itertools.pairwise(hull)
+        ]
 
 
 def uniform(sizes: Mapping[str, int], sparsity: float) -> dict[str, int]:
@@ -53,6 +108,22 @@ def allocate(costs: Mapping[str, Cost], keep: int) -> dict[str, int]:
         open_ = {name: cost for name, cost in open_.items() if name not in grazed}
     kept = {name: cost.size - taken.get(name, 0) for name, cost in costs.items()}
     return kept if sum(kept.values()) <= keep else _scaled(kept, keep)
+
+
+def allocate_bytes(tables: Mapping[str, Table], share: float) -> dict[str, int]:
+    """The choice for each layer, by which all together take this share of the bytes of their first choices.
+
+    As `allocate`, of bytes in place of weights: the steps over all tables that cost least for each byte they save.
+    """
+    wanted = (1.0 - share) * sum(float(table.bytes[0]) for table in tables.values())
+    choices = dict.fromkeys(tables, 0)
+    steps = [(slope, name, saved, choice) for name, table in tables.items() for slope, saved, choice in table.steps()]
+    for _, name, saved, choice in sorted(steps):
+        if saved >= wanted:  # the last step: no further than is asked
+            choices[name] = tables[name].cheapest_within(tables[name].bytes[choices[name]] - wanted)
+            break
+        choices[name], wanted = choice, wanted - saved
+    return choices
 
 
 def prices(costs: Mapping[str, Cost], kept: Mapping[str, int]) -> dict[str, float]:
@@ -100,16 +171,22 @@ def _steps(cost: Cost) -> list[tuple[float, int]]:
     removed = np.round((1.0 - cost.curve.kept) * cost.size)
     open_ = removed < cost.size  # a layer keeps one weight at least: without any it would cut the network
     removed, errors = removed[open_], cost.curve.errors[open_] * cost.sensitivity
-    hull: list[int] = []
-    for point in range(len(removed)):
-        while len(hull) >= 2 and _above(removed, errors, hull[-2], hull[-1], point):
-            hull.pop()
-        if not hull or removed[point] > removed[hull[-1]]:
-            hull.append(point)
+    hull = _lower_hull(removed, errors, range(len(removed)))
     return [
         (float((errors[b] - errors[a]) / (removed[b] - removed[a])), int(removed[b] - removed[a]))
         for a, b in itertools.pairwise(hull)
     ]
+
+
+def _lower_hull(x: Array, y: Array, points: Iterable[int]) -> list[int]:
+    """Those of some points, in the order of x, that lie on the lower convex hull."""
+    hull: list[int] = []
+    for point in points:
+        while len(hull) >= 2 and _above(x, y, hull[-2], hull[-1], point):
+            hull.pop()
+        if not hull or x[point] > x[hull[-1]]:
+            hull.append(point)
+    return hull
 
 
 def _above(x: Array, y: Array, first: int, middle: int, last: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.passes.solvers import Curve
+from netsurgeon.passes.solvers import Curve, RoundingCost
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.plan import Plan
@@ -32,6 +32,8 @@ def costs_to_arrays(costs: Mapping[str, budget.Cost]) -> dict[str, npt.NDArray[A
     for at, cost in enumerate(costs.values()):
         arrays[f"{at}.curve"] = np.stack([cost.curve.kept, cost.curve.errors])
         arrays[f"{at}.numbers"] = np.array([cost.curve.damping, cost.size, cost.sensitivity])
+        arrays[f"{at}.integers"] = np.array(list(cost.roundings), np.int64)
+        arrays[f"{at}.roundings"] = np.array([[each.errors, each.nonzero] for each in cost.roundings.values()])
     return arrays
 
 
@@ -41,5 +43,7 @@ def costs_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, budge
     for at, name in enumerate(arrays["names"].tolist()):
         kept, errors = np.asarray(arrays[f"{at}.curve"], np.float64)
         damping, size, sensitivity = arrays[f"{at}.numbers"].tolist()
-        result[str(name)] = budget.Cost(Curve(kept, errors, damping), int(size), sensitivity)
+        sizes, roundings = arrays[f"{at}.integers"].tolist(), arrays[f"{at}.roundings"]
+        by_size = {most: RoundingCost(*rounding) for most, rounding in zip(sizes, roundings, strict=True)}
+        result[str(name)] = budget.Cost(Curve(kept, errors, damping), int(size), sensitivity, by_size)
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -31,33 +33,53 @@ PROBE_WORK = 1e12
 
 
 def measure_costs(
-    model: ir.Model, selection: Selection, calibration: Calibration, progress: Progress, kept: float
+    model: ir.Model,
+    selection: Selection,
+    calibration: Calibration,
+    progress: Progress,
+    kept: float,
+    sizes: Sequence[int] = (),
 ) -> dict[str, budget.Cost]:
-    """Error curve and sensitivity of each layer without a given sparsity, from one dense sweep and a probe a layer."""
+    """Error curve and sensitivity of each layer without a given sparsity, from one dense sweep and a probe a layer.
+
+    Args:
+        model: the dense model.
+        selection: layers that take part.
+        calibration: inputs that are swept over.
+        progress: called with stage, steps done and steps in all.
+        kept: share of the weights about which sensitivities are measured.
+        sizes: largest integers that weights may be rounded to, of which the cost is measured, too.
+    """
     layers = [layer for layer in selection.layers if layer.name not in selection.sparsities]
-    sizes = selection.sizes
     rng = np.random.default_rng(calibration.seed)
-    curves, trials, work = {}, {}, 0
+    curves, trials, roundings, work = {}, {}, {}, 0
     fewer = calibration.subsample(MEASURED if selection.effort == "full" else MEASURED_FAST)
     for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
         work += layer.size * moments.positions
-        curves[layer.name], trials[layer.name] = _cost(
-            layer, moments, selection.removed_slices.get(layer.name), min(kept, 0.5), rng
+        curves[layer.name], trials[layer.name], roundings[layer.name] = _cost(
+            layer, moments, selection.removed_slices.get(layer.name), kept=min(kept, 0.5), sizes=sizes, rng=rng
         )
     probed = int(np.clip(PROBE_WORK * calibration.samples.count / (len(layers) * work), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     progress("measuring sensitivities", 0, 1)
     sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
     return {
-        layer.name: budget.Cost(curves[layer.name], sizes[layer.name], sensitivities[layer.name]) for layer in layers
+        name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name])
+        for name, curve in curves.items()
     }
 
 
 def _cost(
-    layer: Layer, moments: LayerMoments, removed_slices: RemovedSlices | None, kept: float, rng: np.random.Generator
-) -> tuple[solvers.Curve, Trial]:
-    """A layer's error curve, over what trimming leaves of it, and a trial of the whole layer.
+    layer: Layer,
+    moments: LayerMoments,
+    removed_slices: RemovedSlices | None,
+    *,
+    kept: float,
+    sizes: Sequence[int],
+    rng: np.random.Generator,
+) -> tuple[solvers.Curve, Trial, dict[int, solvers.RoundingCost]]:
+    """A layer's error curve and what integers cost it, over what trimming leaves, and a trial of the whole layer.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor; the message names layer and damping.
@@ -69,14 +91,15 @@ def _cost(
     try:
         problem = solvers.Problem.of(weight, statistics, damping)
         if removed_slices is None:
-            curve = solvers.curve(problem, rng)
+            left, curve = problem, solvers.curve(problem, rng)
         else:
             left = solvers.Problem.of(
                 removed_slices.without_rows(weight), statistics.without(removed_slices.columns), damping
             )
             curve = solvers.curve(left, rng).of_part(removed_slices.live / weight.size)
+        roundings = solvers.rounding_costs(left, sizes, rng, layer.blocks) if sizes else {}
         kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
         pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)))
     except FactorizationError as failure:
         raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {failure}") from failure
-    return curve, Trial(layer.stored(pruned), error)
+    return curve, Trial(layer.stored(pruned), error), roundings

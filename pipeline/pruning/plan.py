@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,10 @@ DEPTH_BIASES = (0.0, -1.0, 1.0)
 """Logarithms of how much more an error in the last layer is made to count than one in the first; also tried."""
 
 
+HALVINGS = 10
+"""Of the share of bytes that costs as much as a plan."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Weights to keep in each layer, and what led to it.
@@ -26,15 +30,21 @@ class Plan:
         keep: by layer name.
         costs: error curve and sensitivity by layer name; empty where no budget was needed.
         prices: error of a layer, relative to its output's energy, that one weight less is worth; empty likewise.
+        most: largest integer of the weights that are to run on integers; empty = one for all.
     """
 
     keep: Mapping[str, int]
     costs: Mapping[str, budget.Cost] = dataclasses.field(repr=False)
     prices: Mapping[str, float] = dataclasses.field(default_factory=dict, repr=False)
+    most: Mapping[str, int] = dataclasses.field(default_factory=dict, repr=False)
 
     def keeps_all(self, sizes: Mapping[str, int]) -> bool:
         """Whether no weight is to go, of so many by layer name."""
         return all(count >= sizes[name] for name, count in self.keep.items())
+
+    def kept_share(self, sizes: Mapping[str, int]) -> float:
+        """Share of the weights that is kept, of so many by layer name."""
+        return sum(self.keep.values()) / sum(sizes.values())
 
     def damping(self, name: str) -> float | None:
         """λ of a layer's error curve, where it has one."""
@@ -67,3 +77,47 @@ def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, sc
     scaled = scaling.of(costs)
     kept = budget.allocate(scaled, keep)
     return Plan({**kept, **selection.fixed}, costs, budget.prices(scaled, kept))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ByteBudget:
+    """Zeros and bits of one model that pay for each other: bytes of the file, of which each layer has its share.
+
+    Attributes:
+        costs: error curves, sensitivities and costs of rounding, by layer name.
+        sizes: largest integers of a weight, the finest first.
+        floats: layers that stay on floats.
+    """
+
+    costs: Mapping[str, budget.Cost] = dataclasses.field(repr=False)
+    sizes: Sequence[int]
+    floats: Collection[str]
+
+    def spread(self, share: float, selection: Selection, scaling: SensitivityScaling) -> Plan:
+        """The plan whose weights take this share of the bytes that they take at their finest, none of them removed."""
+        tables = self._tables(scaling)
+        choices = budget.allocate_bytes(tables, share)
+        keep = {name: int(tables[name].kept[choice]) for name, choice in choices.items()}
+        most = {name: int(tables[name].most[choice]) for name, choice in choices.items() if name not in self.floats}
+        return Plan({**keep, **selection.fixed}, self.costs, most=most)
+
+    def share_of(self, plan: Plan, scaling: SensitivityScaling) -> float:
+        """The share of bytes whose plan costs the outputs about as much as a plan that removes weights alone."""
+        tables, scaled = self._tables(scaling), scaling.of(self.costs)
+        allowed = sum(
+            cost.sensitivity * float(np.interp(-plan.keep[name] / cost.size, -cost.curve.kept, cost.curve.errors))
+            for name, cost in scaled.items()
+        )
+        low, high = 0.0, 1.0
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            choices = budget.allocate_bytes(tables, middle)
+            is_dearer = sum(float(tables[name].errors[choice]) for name, choice in choices.items()) > allowed
+            low, high = (middle, high) if is_dearer else (low, middle)
+        return high
+
+    def _tables(self, scaling: SensitivityScaling) -> dict[str, budget.Table]:
+        return {
+            name: budget.Table.of(cost, () if name in self.floats else self.sizes)
+            for name, cost in scaling.of(self.costs).items()
+        }

@@ -6,7 +6,7 @@ from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFac
 from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
-from netsurgeon.pipeline.quantization.quantize import Quantized
+from netsurgeon.pipeline.quantization.quantize import Quantized, integers_of_a_weight
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_trainable",
     "examine_integers",
     "integer_notes",
+    "integers_of_a_weight",
     "integers_of_bits",
     "make_integer_model",
     "options_for_integers",

@@ -16,7 +16,12 @@ from netsurgeon.pipeline.quantization.quantize import Quantized
 
 
 def quantize_model(
-    model: ir.Model, options: Options, calibration: Calibration, choice: IntegerChoice, progress: Progress
+    model: ir.Model,
+    options: Options,
+    calibration: Calibration,
+    choice: IntegerChoice,
+    progress: Progress,
+    most: Mapping[str, int] | None = None,
 ) -> Quantized:
     """Put what gains by it on integers.
 
@@ -26,13 +31,14 @@ def quantize_model(
         calibration: inputs that ranges and corrections come from.
         choice: which layers stay floats.
         progress: called with stage, steps done and steps in all.
+        most: largest integer of a weight, by layer name; None or empty = the mode says how many bits they have.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     if options.integer_mode in matrices.MODES:
         return matrices.quantize(model, options, calibration, choice, progress)
-    return static.quantize_model(model, options, calibration, choice, progress)
+    return static.quantize_model(model, options, calibration, choice, progress, most or {})
 
 
 def time_integers(

@@ -34,6 +34,8 @@ ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
 IN_A_BODY = "it lies inside a body of an If or Loop"
 MOST_OF_4_BITS = 7
+COARSER = (31, 15, MOST_OF_4_BITS, 3, 1)
+"""Largest integers of 6, 5, 4, 3 and 2 bits: which of them is worth its bytes is for each layer to say."""
 ENOUGH = 0.02
 """A model whose outputs lose less of their energy than this by 4 bits a weight has them in all layers."""
 FINER_SHARE = 0.4
@@ -58,7 +60,12 @@ class Quantized:
 
 
 def quantize_model(
-    model: ir.Model, options: Options, calibration: Calibration, choice: IntegerChoice, progress: Progress
+    model: ir.Model,
+    options: Options,
+    calibration: Calibration,
+    choice: IntegerChoice,
+    progress: Progress,
+    most: Mapping[str, int],
 ) -> Quantized:
     """Put what gains by it on integers.
 
@@ -68,6 +75,7 @@ def quantize_model(
         calibration: inputs that ranges and corrections come from.
         choice: which layers stay floats.
         progress: called with stage, steps done and steps in all.
+        most: largest integer of a weight, by layer name, where a budget says it.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
@@ -79,7 +87,7 @@ def quantize_model(
     model, notes = ready
     target = TARGETS[options.target]
     plan = IntegerPlan(
-        most={layer.name: target.most for layer in find_layers(model.graph)[0]},
+        most={layer.name: most.get(layer.name, target.most) for layer in find_layers(model.graph)[0]},
         ranges=cast(RangeMethod, options.ranges),
         symmetric=target.symmetric,
         stay=choice.stay,
@@ -88,7 +96,7 @@ def quantize_model(
         reason = next(iter(choice.stay.values()), "it has no layer that can")
         return Quantized(model=original, facts=None, notes=(stays(reason),))
     calibration = calibration.subsample(ROWS_SHARE)
-    if options.integer_mode == "w4a8":
+    if options.integer_mode == "w4a8" and not most:
         plan = _with_fewer_bits(model, plan, calibration, progress)
     integers = make_integer_model(model, plan, calibration, progress)
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
@@ -234,6 +242,13 @@ def excluded(model: ir.Model, options: Options) -> dict[str, str]:
         for name in sorted(names)
         if any(fnmatch.fnmatchcase(name, glob) for glob in options.exclude)
     }
+
+
+def integers_of_a_weight(options: Options) -> tuple[int, ...]:
+    """Largest integers that a budget of bytes may give the weights of a layer, the finest first; none on floats."""
+    if options.integer_mode not in ("int8", "w4a8"):
+        return ()
+    return (TARGETS[options.target].most, *(COARSER if options.integer_mode == "w4a8" else ()))
 
 
 def bits_of(most: int) -> int:

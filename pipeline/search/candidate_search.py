@@ -19,9 +19,10 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
-from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator, Structure
+from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator
+from netsurgeon.pipeline.search.pruner import Structure
 from netsurgeon.pipeline.search.record import Point
-from netsurgeon.pipeline.search.structure_search import fast_enough, nearest_to_keep
+from netsurgeon.pipeline.search.structure_search import fast_enough, faster_within, nearest_to_keep
 from netsurgeon.pipeline.trimming import Structures, TrimPlan
 from netsurgeon.pipeline.verification import DropEstimate, expected_drop, has_enough_samples
 
@@ -96,7 +97,13 @@ def search(
             break
         try:
             candidate = _within_goals(
-                in_form, goals, trim, ladders, is_first=in_form is evaluators[0], is_last=in_form is evaluators[-1]
+                in_form,
+                goals,
+                trim,
+                ladders,
+                is_first=in_form is evaluators[0],
+                is_last=in_form is evaluators[-1],
+                tries_units=prefer == "speed" and in_form.is_integer and trim is None,
             )
         except CheckFailedError as error:
             problem = error
@@ -105,8 +112,11 @@ def search(
             within_goals.append((in_form, candidate))
     if not within_goals:
         raise problem
-    taken, chosen = min(within_goals, key=lambda pair: pair[1].bytes)
-    applied, size = taken.applied(chosen.structure, chosen.kept), taken.size(chosen)
+    is_as_small_as_can_be = goals.max_drop is not None
+    taken, chosen = min(
+        within_goals, key=lambda pair: pair[1].bytes if is_as_small_as_can_be else pair[1].evidence.drop
+    )
+    applied, size = taken.applied(chosen.structure, chosen.share), taken.size(chosen)
     if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
         raise CheckFailedError(
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
@@ -136,6 +146,7 @@ def _within_goals(
     *,
     is_first: bool,
     is_last: bool,
+    tries_units: bool,
 ) -> Candidate | None:
     """The model in one form; None where it loses too much and there are other forms.
 
@@ -157,15 +168,18 @@ def _within_goals(
         if is_last and structures is not None:
             raise CheckFailedError(nearest_to_keep(evaluator, goals, goals.max_drop, structures, structure))
         return None
+    if tries_units and not goals.is_structural and evaluator.can_try_units:
+        structure = faster_within(evaluator, goals.max_drop)
     chosen = _smallest_within(evaluator, structure, goals, goals.max_drop)
-    was_put_on_integers = evaluator.applied(chosen.structure, chosen.kept).integers is not None
+    was_put_on_integers = evaluator.applied(chosen.structure, chosen.share).integers is not None
     return None if evaluator.is_integer and not was_put_on_integers and not is_last else chosen
 
 
 def _marked(points: Sequence[Point], form: str, chosen: Candidate, size: int) -> tuple[Point, ...]:
     """The points, of which one was chosen, and is delivered in so many bytes."""
     made = (at for at, point in enumerate(points) if point.kind == "candidate" and point.form == form)
-    last = max(at for at in made if points[at].kept == chosen.kept)
+    figures = (chosen.kept, chosen.bits, chosen.bytes)
+    last = max(at for at in made if (points[at].kept, points[at].bits, points[at].bytes) == figures)
     delivered = dataclasses.replace(points[last], chosen=True, bytes=size)
     return (*points[:last], delivered, *points[last + 1 :])
 
@@ -256,9 +270,11 @@ class _Descent:
             kept for kept, estimate in zip(LOW_FIDELITY_SHARES, estimates, strict=True) if self._excess(estimate) <= 0.0
         ]
         if not within:
-            return LOW_FIDELITY_SHARES[0]
+            return evaluator.share_like(structure, LOW_FIDELITY_SHARES[0])
         place = LOW_FIDELITY_SHARES.index(min(within))
-        return math.sqrt(LOW_FIDELITY_SHARES[place] * LOW_FIDELITY_SHARES[min(place + 1, len(LOW_FIDELITY_SHARES) - 1)])
+        next_place = min(place + 1, len(LOW_FIDELITY_SHARES) - 1)
+        kept = math.sqrt(LOW_FIDELITY_SHARES[place] * LOW_FIDELITY_SHARES[next_place])
+        return evaluator.share_like(structure, kept)
 
     def _descend(self, kept: float) -> Candidate | None:
         step = STEP
@@ -323,7 +339,7 @@ def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: 
             f"{goals} cannot be met: {least.bytes:,} bytes, with {least.kept:.2%} of the weights kept, is the smallest "
             "model found: give a larger --max-size, or remove units with --trim"
         )
-    return max(fitting, key=lambda each: each.kept)
+    return max(fitting, key=lambda each: each.share)
 
 
 def _for_size(candidates: Mapping[float, Candidate], limit: int, low: float, high: float) -> float:

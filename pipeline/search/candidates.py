@@ -6,42 +6,24 @@ import copy
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.pipeline import pruning
-from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.compression import (
     AppliedPlan,
-    ChooseUnits,
     ConvolveSliceAndPad,
-    PruneLayers,
     QuantizeLayers,
     StepContext,
-    Steps,
-    apply_plan,
     apply_steps,
     trimmed_selection,
 )
-from netsurgeon.pipeline.execution import RunFolder
-from netsurgeon.pipeline.options import Options, Progress, finer_values
-from netsurgeon.pipeline.profiling import StructureTimer, Timed
-from netsurgeon.pipeline.pruning import (
-    LOW_FIDELITY_INPUTS,
-    Plan,
-    SensitivityScaling,
-    choose_sensitivity_scaling,
-    costs_from_arrays,
-    costs_to_arrays,
-    evaluate_at_low_fidelity,
-    make_plan,
-    measure_costs,
-    spread,
-)
-from netsurgeon.pipeline.quantization import IntegerChoice, stand_in
+from netsurgeon.pipeline.options import finer_values
+from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight, stand_in
+from netsurgeon.pipeline.search.pruner import Pruner, SearchContext, Structure, record_name
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.trimming import Structures, TrimPlan, named
 from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_folds
@@ -49,168 +31,25 @@ from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_f
 logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Fold:
-    """Inputs that candidates are corrected on, and other inputs that show their drop."""
-
-    calibration: Calibration
-    drop_evaluator: DropEvaluator
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchContext:
-    """What candidates are made and judged with.
-
-    Attributes:
-        dense: the model in normal form.
-        selection: layers that take part.
-        folds: by which candidates are made and judged.
-        calibration: inputs that the delivered model is corrected on: those of the only fold, or of all folds together.
-        clock: times structures.
-        size: bytes of a model's file, packed.
-        options: how layers are solved and units chosen.
-        progress: called with stage, steps done and steps in all.
-        work: what is kept for a run that goes on.
-        steps: what is done to each candidate.
-        step_options: options of steps that are not part of netsurgeon, by step name.
-    """
-
-    dense: ir.Model = dataclasses.field(repr=False)
-    selection: Selection
-    folds: tuple[Fold, ...]
-    calibration: Calibration
-    clock: StructureTimer
-    size: Callable[[ir.Model], int]
-    options: Options
-    progress: Progress
-    work: RunFolder
-    steps: Steps
-    step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-
-    def step_context(self, selection: Selection, calibration: Calibration, options: Options) -> StepContext:
-        """What the steps of one candidate share; plans that are made for a candidate are not kept."""
-        return StepContext(
-            dense=self.dense,
-            selection=selection,
-            calibration=calibration,
-            options=options,
-            step_options=self.step_options,
-            progress=self.progress,
-            timer=self.clock,
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Structure:
-    """A structure to be pruned.
-
-    Attributes:
-        level: on the ladder of structures; 0 = the dense one.
-        trim: which units go; None = none by choice.
-        selection: layers that take part, and what they lose.
-        macs: multiply-adds of one sample; None where units were not looked at.
-        timed: its time before correction; None where no goal is timed.
-    """
-
-    level: int
-    trim: TrimPlan | None
-    selection: Selection
-    macs: float | None = None
-    timed: Timed | None = None
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A model that was made for real: the share of weights kept, its estimated drop, and bytes of its file.
+    """A model that was made for real; where there are several folds it stands for the models of all, with their means.
 
-    Where there are several folds it stands for the models of all: bytes are their mean.
+    Attributes:
+        structure: the units it has.
+        share: by which it was asked for, see `Pruner.applied`.
+        evidence: its estimated drop.
+        kept: share of the weights kept.
+        bits: of a weight that is kept, on average over those on integers; None where none are.
+        bytes: of its file.
     """
 
     structure: Structure
-    kept: float
+    share: float
     evidence: DropEstimate
+    kept: float
+    bits: float | None
     bytes: int
-
-
-class Pruner:
-    """Prunes structures on one sweep's inputs, from error curves to corrected weights; measures each once."""
-
-    def __init__(self, context: SearchContext, calibration: Calibration, name: str = ""):
-        """`name`: begins the names of what is kept in the work folder."""
-        self._context, self._calibration, self._name = context, calibration, name
-        self._costs: dict[int, Mapping[str, pruning.Cost]] = {}
-        self._scalings: dict[int, SensitivityScaling] = {}
-
-    def pruned_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[ir.Model]:
-        """The model pruned to each of these shares of the weights, with little effort and side by side."""
-        context, calibration = self._context, self._calibration
-        costs = self.costs(structure)
-        plans = [spread(costs, _weights(structure, kept), structure.selection, SensitivityScaling()) for kept in shares]
-        context.progress("trying plans", 0, 1)
-        samples = calibration.samples.subset(LOW_FIDELITY_INPUTS, np.random.default_rng(calibration.seed))
-        return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples))
-
-    def with_context(self, context: SearchContext) -> Pruner:
-        """The same with other options of candidates; it shares what was measured, on which no option has a say."""
-        other = copy.copy(self)
-        other._context = context
-        return other
-
-    def applied(self, structure: Structure, kept: float, integers: Callable[[], IntegerChoice]) -> AppliedPlan:
-        """A structure pruned and corrected for real, and how; `integers` says what of it runs on integers."""
-        context = self._context
-        options = dataclasses.replace(context.options, sparsity=1.0 - kept)
-        plan = self._plan(structure, kept, options)
-        step_context = context.step_context(structure.selection, self._calibration, options)
-        step_context.solutions = context.work.solutions(f"{self._name}{_record_name(options, structure, kept)}")
-        step_context.plans |= {ChooseUnits.name: structure.trim, PruneLayers.name: plan}
-        if options.integer_mode is not None:
-            step_context.plans[QuantizeLayers.name] = integers()
-        return apply_plan(context.steps, step_context)
-
-    def costs(self, structure: Structure) -> Mapping[str, pruning.Cost]:
-        """Error curves and sensitivities of a structure's layers."""
-        if structure.level not in self._costs:
-            context, name = self._context, f"{self._name}costs-{structure.level}"
-            arrays = context.work.arrays(name)
-            if arrays is None:
-                arrays = costs_to_arrays(
-                    measure_costs(context.dense, structure.selection, self._calibration, context.progress, 0.5)
-                )
-                context.work.keep_arrays(name, arrays)
-            self._costs[structure.level] = costs_from_arrays(arrays)
-        return self._costs[structure.level]
-
-    def _plan(self, structure: Structure, kept: float, options: Options) -> Plan:
-        context = self._context
-        if kept >= 1.0 or options.uniform:
-            return make_plan(context.dense, structure.selection, self._calibration, options, context.progress)
-        costs = self.costs(structure)
-        return spread(
-            costs, _weights(structure, kept), structure.selection, self._sensitivity_scaling(structure, kept, costs)
-        )
-
-    def _sensitivity_scaling(
-        self, structure: Structure, kept: float, costs: Mapping[str, pruning.Cost]
-    ) -> SensitivityScaling:
-        """How a structure's sensitivities are tempered: chosen once, at the first share that is tried."""
-        if structure.level not in self._scalings:
-            context, name = self._context, f"{self._name}scaling-{structure.level}"
-            kept_scaling = context.work.facts(name)
-            if kept_scaling is None:
-                keep = _weights(structure, kept)
-                scaling = choose_sensitivity_scaling(
-                    context.dense,
-                    costs,
-                    keep,
-                    selection=structure.selection,
-                    calibration=self._calibration,
-                    progress=context.progress,
-                )
-                kept_scaling = dataclasses.asdict(scaling)
-                context.work.keep_facts(name, kept_scaling)
-            self._scalings[structure.level] = SensitivityScaling(**kept_scaling)
-        return self._scalings[structure.level]
 
 
 class CandidateEvaluator:
@@ -228,8 +67,9 @@ class CandidateEvaluator:
             )
             for at, fold in enumerate(context.folds)
         ]
-        self._applied: dict[tuple[int, float], AppliedPlan] = {}
-        self._low_fidelity_estimates: dict[int, list[DropEstimate]] = {}
+        self._applied: dict[tuple[str, float], AppliedPlan] = {}
+        self._candidates: dict[tuple[str, float], Candidate] = {}
+        self._low_fidelity_estimates: dict[str, list[DropEstimate]] = {}
 
     def in_form(self, form: str) -> CandidateEvaluator:
         """The same for candidates whose weights are kept in another form; `points` are those of both."""
@@ -240,7 +80,7 @@ class CandidateEvaluator:
             (other._pruner if pruner is self._pruner else pruner.with_context(other.context), drop_evaluator)
             for pruner, drop_evaluator in self._folds
         ]
-        other._applied = {}
+        other._applied, other._candidates = {}, {}
         return other
 
     @property
@@ -257,6 +97,11 @@ class CandidateEvaluator:
     def finer(self) -> tuple[str, ...]:
         """Values that lose less of a weight than those its candidates are stored as."""
         return () if self.is_integer else finer_values(self.form)
+
+    @property
+    def can_try_units(self) -> bool:
+        """Whether units may be chosen by guiding inputs: not where halves take turns, of which it would see both."""
+        return not self._is_cross_validated
 
     @functools.cached_property
     def integers(self) -> IntegerChoice:
@@ -290,13 +135,26 @@ class CandidateEvaluator:
                 return floats
             return stand_in(floats, context.options, self.integers.stay, context.calibration)
 
-        return context.clock.time(f"{name} {context.options.integer_mode or ''}".strip(), model)
+        # bits of a weight make no difference to the kernel
+        kernels = "int8" if integers_of_a_weight(context.options) else context.options.integer_mode or ""
+        return context.clock.time(f"{name} {kernels}".strip(), model)
+
+    def milliseconds(self) -> dict[str, float]:
+        """What the dense model's nodes take, layers each on the kernel that will run it; those that are known."""
+        nodes = dict(self.context.clock.nodes())
+        times = self.integers.times if self.is_integer else {}
+        for name, of_layer in times.items():
+            nodes.pop(name, None)
+            taken = of_layer.floats if name in self.integers.stay else of_layer.integers
+            if taken is not None:
+                nodes[name] = taken
+        return nodes
 
     def evaluate_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
         """The drop at each of these shares of the weights, pruned with little effort; weights are not rounded."""
-        if structure.level in self._low_fidelity_estimates:
-            return self._low_fidelity_estimates[structure.level]
-        context, name = self.context, f"rehearsal-{structure.level}"
+        if structure.key in self._low_fidelity_estimates:
+            return self._low_fidelity_estimates[structure.key]
+        context, name = self.context, f"rehearsal-{structure.key}"
         kept_estimates = context.work.facts(name)
         if kept_estimates is None:
             estimates_of_folds = [self._estimates_at_low_fidelity(*fold, structure, shares) for fold in self._folds]
@@ -307,50 +165,74 @@ class CandidateEvaluator:
         evidence = [DropEstimate(**values) for values in kept_estimates]
         for kept, estimate in zip(shares, evidence, strict=True):
             self.note("rehearsal", structure, kept=kept, drop=estimate.drop, bound=estimate.high)
-        self._low_fidelity_estimates[structure.level] = evidence
+        self._low_fidelity_estimates[structure.key] = evidence
         return evidence
 
-    def candidate(self, structure: Structure, kept: float) -> Candidate:
+    def candidate(self, structure: Structure, share: float) -> Candidate:
         """Prune and correct for real, in each fold, and judge."""
-        work, name = self.context.work, _record_name(self.context.options, structure, kept)
-        kept_candidate = work.facts(name)
-        if kept_candidate is None:
-            evidence, sizes = [], []
+        key = (structure.key, share)
+        if key not in self._candidates:
+            self._candidates[key] = self._judged(structure, share)
+        return self._candidates[key]
+
+    def _judged(self, structure: Structure, share: float) -> Candidate:
+        work, name = self.context.work, record_name(self.context.options, structure, share)
+        facts = work.facts(name)
+        if facts is None:
+            evidence, figures = [], []
             for pruner, drop_evaluator in self._folds:
-                model = self._made(pruner, structure, kept).model
+                applied = self._made(pruner, structure, share)
                 self.context.progress("judging", 0, 1)
-                evidence.append(
-                    drop_evaluator.estimate_drop(self.context.calibration.runtime.on_integers().session(model))
-                )
-                sizes.append(self.context.size(model))
-            kept_candidate = {"evidence": dataclasses.asdict(pool_folds(evidence)), "bytes": round(np.mean(sizes))}
-            work.keep_facts(name, kept_candidate)
-        result = Candidate(
-            structure=structure,
-            kept=kept,
-            evidence=DropEstimate(**kept_candidate["evidence"]),
-            bytes=kept_candidate["bytes"],
-        )
+                session = self.context.calibration.runtime.on_integers().session(applied.model)
+                evidence.append(drop_evaluator.estimate_drop(session))
+                kept = applied.plan.kept_share(structure.selection.sizes)
+                figures.append((kept, _mean_bits(applied) or np.nan, self.context.size(applied.model)))
+            kept, bits, size = np.mean(figures, axis=0).tolist()
+            facts = {
+                "evidence": dataclasses.asdict(pool_folds(evidence)),
+                "kept": kept,
+                "bits": None if np.isnan(bits) else bits,
+                "bytes": round(size),
+            }
+            work.keep_facts(name, facts)
+        result = Candidate(structure=structure, share=share, **{**facts, "evidence": DropEstimate(**facts["evidence"])})
         drop, bound = result.evidence.drop, result.evidence.high
         logger.info(
-            "candidate: %.4f of the weights kept as %s, drop %.4f (bound %.4f), %d bytes",
-            kept,
+            "candidate: %.4f of the weights kept as %s (%s bits), drop %.4f (bound %.4f), %d bytes",
+            result.kept,
             self.form,
+            result.bits,
             drop,
             bound,
             result.bytes,
         )
-        self.note("candidate", structure, kept=kept, form=self.form, bytes=result.bytes, drop=drop, bound=bound)
+        self.note(
+            "candidate",
+            structure,
+            kept=result.kept,
+            bits=result.bits,
+            form=self.form,
+            bytes=result.bytes,
+            drop=drop,
+            bound=bound,
+        )
         return result
 
-    def applied(self, structure: Structure, kept: float) -> AppliedPlan:
+    def share_like(self, structure: Structure, kept: float) -> float:
+        """What a candidate is asked for by that should lose what one on floats loses that keeps so many weights."""
+        if not self.is_integer or not integers_of_a_weight(self.context.options):
+            return kept
+        pruner, _ = self._folds[0]
+        return pruner.share_like(structure, kept, self.integers)
+
+    def applied(self, structure: Structure, share: float) -> AppliedPlan:
         """What is delivered of a candidate, and how it was made."""
-        return self._made(self._pruner, structure, kept)
+        return self._made(self._pruner, structure, share)
 
     def size(self, candidate: Candidate) -> int:
         """Bytes of the file that is delivered."""
         if self._is_cross_validated:
-            return self.context.size(self.applied(candidate.structure, candidate.kept).model)
+            return self.context.size(self.applied(candidate.structure, candidate.share).model)
         return candidate.bytes
 
     def note(self, kind: str, structure: Structure, **result: Any) -> None:
@@ -366,13 +248,13 @@ class CandidateEvaluator:
             )
         )
 
-    def _made(self, pruner: Pruner, structure: Structure, kept: float) -> AppliedPlan:
+    def _made(self, pruner: Pruner, structure: Structure, share: float) -> AppliedPlan:
         """A pruner's candidate; those that may be delivered are held."""
         if pruner is not self._pruner:
-            return pruner.applied(structure, kept, lambda: self.integers)
-        key = (structure.level, kept)
+            return pruner.applied(structure, share, lambda: self.integers)
+        key = (structure.key, share)
         if key not in self._applied:
-            self._applied[key] = pruner.applied(structure, kept, lambda: self.integers)
+            self._applied[key] = pruner.applied(structure, share, lambda: self.integers)
         return self._applied[key]
 
     def _estimates_at_low_fidelity(
@@ -385,10 +267,9 @@ class CandidateEvaluator:
         return estimates_of_folds
 
 
-def _record_name(options: Options, structure: Structure, kept: float) -> str:
-    """What a candidate's records in the work folder are called: one in another form is another candidate."""
-    return f"candidate-{options.form}-{structure.level}-{kept:.6f}"
-
-
-def _weights(structure: Structure, kept: float) -> int:
-    return max(1, round(kept * sum(structure.selection.sizes.values())))
+def _mean_bits(applied: AppliedPlan) -> float | None:
+    """Bits of a weight that is kept, on average over the layers that run on integers."""
+    layers = applied.integers.layers if applied.integers else ()
+    kept = [(applied.plan.keep.get(layer.name, 0), layer.bits) for layer in layers if layer.bits is not None]
+    total = sum(count for count, _ in kept)
+    return sum(count * bits for count, bits in kept) / total if total else None

@@ -16,9 +16,11 @@ from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.model_files import LoadedModel, data_facts
 from netsurgeon.pipeline.options import Goals, Options, Progress
 from netsurgeon.pipeline.profiling import Profile, StructureTimer
+from netsurgeon.pipeline.quantization import integers_of_a_weight
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.search.candidate_search import SearchResult, search
-from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Fold, SearchContext
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator
+from netsurgeon.pipeline.search.pruner import Fold, SearchContext
 from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.trimming import TrimPlan
 from netsurgeon.pipeline.verification import (
@@ -85,6 +87,7 @@ class GoalSearch:
             Fold(dataclasses.replace(calibration, samples=fold.corrected), self._drop_evaluator(fold.guide))
             for fold in self.inputs.folds
         )
+        options = candidate_options(self.options)
         context = SearchContext(
             dense=self.source.model,
             selection=selection,
@@ -92,15 +95,18 @@ class GoalSearch:
             calibration=calibration,
             clock=self.clock,
             size=self.size,
-            options=candidate_options(self.options),
+            options=options,
             progress=progress,
             work=work,
             steps=self.steps,
             step_options=self.step_options,
         )
-        evaluator, options = CandidateEvaluator(context), self.options
-        gains = options.may_choose_integers and self._quantizes and evaluator.in_form("int8").integers.gains
-        return search(evaluator, self.goals, trim, options.forms_to_try(gains), options.prefer)
+        evaluator = CandidateEvaluator(context)
+        gains = self.options.may_choose_integers and self._quantizes and evaluator.in_form("w4a8").integers.gains
+        forms = self.options.forms_to_try(gains)
+        sizes = next((sizes for form in forms if (sizes := integers_of_a_weight(options.in_form(form)))), ())
+        evaluator = CandidateEvaluator(dataclasses.replace(context, integers_of_a_weight=sizes))
+        return search(evaluator, self.goals, trim, forms, self.options.prefer)
 
     @property
     def _quantizes(self) -> bool:

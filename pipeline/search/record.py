@@ -21,6 +21,7 @@ class Point:
         milliseconds: of a run before correction; None where no goal is timed.
         speedup: time of the dense model over that.
         kept: share of the weights kept; None for structures.
+        bits: of a weight that is kept, on average over the layers on integers; None where none are, or for structures.
         form: how its weights are kept: as integers (int8, w4a8) or a type of numbers; None where they are not rounded.
         bytes: of the file that is delivered, or would be, about; None where there is none.
         drop: on the guiding inputs; None for structures.
@@ -33,6 +34,7 @@ class Point:
     milliseconds: float | None
     speedup: float | None
     kept: float | None = None
+    bits: float | None = None
     form: str | None = None
     bytes: int | None = None
     drop: float | None = None

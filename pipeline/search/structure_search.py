@@ -1,11 +1,12 @@
-"""How many units must go until a model is as fast, or does as little work, as it should."""
+"""How many units go: until a model is as fast or does as little work as it should, or as long as that costs little."""
 
 from __future__ import annotations
 
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
-from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Structure
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator
+from netsurgeon.pipeline.search.pruner import Structure
 from netsurgeon.pipeline.trimming import Structures, find_structures
 
 RESERVE = 1.02
@@ -14,6 +15,12 @@ APART = 0.01
 """Two structures whose multiply-adds differ by less than this share of the dense model's are taken for the same."""
 TRIES = 4
 """Most candidates that are made to find the fastest one within a drop."""
+RUNGS = (0.85, 0.7, 0.5)
+"""Shares of the multiply-adds at which a model that need not be faster is tried, as long as it may."""
+SPARED = 0.5
+"""Share of the drop allowed that units may take there: the rest is for zeros and bits, which save more for it."""
+WORTH = 1.03
+"""A structure must be so many times as fast as the one with more units."""
 
 
 def fast_enough(evaluator: CandidateEvaluator, goals: Goals) -> tuple[Structures, Structure]:
@@ -22,17 +29,7 @@ def fast_enough(evaluator: CandidateEvaluator, goals: Goals) -> tuple[Structures
     Raises:
         CheckFailedError: there is none.
     """
-    context = evaluator.context
-    nodes = context.clock.nodes() if goals.is_timed else None
-    structures = find_structures(
-        context.dense,
-        context.selection,
-        context.calibration,
-        options=context.options,
-        progress=context.progress,
-        milliseconds=nodes,
-        work=context.work,
-    )
+    structures = _ladder(evaluator, is_timed=goals.is_timed)
     first = _timed_structure(evaluator, goals, structures, 0)
     if _meets(goals, first):
         return structures, first
@@ -47,6 +44,51 @@ def fast_enough(evaluator: CandidateEvaluator, goals: Goals) -> tuple[Structures
         structure = _timed_structure(evaluator, goals, structures, middle)
         low, high = (low, structure) if _meets(goals, structure) else (structure, high)
     return structures, high
+
+
+def faster_within(evaluator: CandidateEvaluator, limit: float) -> Structure:
+    """The fastest structure that leaves enough of a drop allowed to zeros and bits; the dense one where none is faster.
+
+    Units cost more than what else makes a model small: where not even the whole model's drop is sure to be within what
+    they may take, none is tried, and no time is spent on them.
+    """
+    best = evaluator.structure(0, None)
+    if evaluator.candidate(best, 1.0).evidence.high > SPARED * limit:
+        return best
+    structures, goals = _ladder(evaluator, is_timed=True), Goals(speedup=1.0)
+    best = _timed_structure(evaluator, goals, structures, 0)
+    for share in RUNGS:
+        level = _level_at(structures, share, best.level)
+        if level is None:
+            break
+        structure = _timed_structure(evaluator, goals, structures, level)
+        assert structure.timed is not None
+        assert best.timed is not None
+        is_faster = structure.timed.speedup >= WORTH * best.timed.speedup
+        if not is_faster or evaluator.candidate(structure, 1.0).evidence.high > SPARED * limit:
+            break
+        best = structure
+    return best
+
+
+def _ladder(evaluator: CandidateEvaluator, *, is_timed: bool) -> Structures:
+    """Structures that lose units in the order of what they cost for what they save, on the kernels that will run."""
+    context = evaluator.context
+    return find_structures(
+        context.dense,
+        context.selection,
+        context.calibration,
+        options=context.options,
+        progress=context.progress,
+        milliseconds=evaluator.milliseconds() if is_timed else None,
+        work=context.work,
+    )
+
+
+def _level_at(structures: Structures, share: float, above: int) -> int | None:
+    """The first level above another one that does no more than a share of the multiply-adds; None where none does."""
+    most = share * structures.macs(0)
+    return next((level for level in range(above + 1, structures.top + 1) if structures.macs(level) <= most), None)
 
 
 def nearest_to_keep(

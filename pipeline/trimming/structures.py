@@ -83,12 +83,13 @@ def find_structures(
     work: RunFolder,
 ) -> Structures:
     """As `order_units`, unless the work folder has it."""
-    arrays = work.arrays("structures")
+    name = f"structures-{options.integer_mode or 'floats'}"
+    arrays = work.arrays(name)
     if arrays is None:
         structures = order_units(
             model, selection, calibration, options=options, progress=progress, milliseconds=milliseconds
         )
-        work.keep_arrays("structures", {"order": structures.order, "cuts": structures.cuts})
+        work.keep_arrays(name, {"order": structures.order, "cuts": structures.cuts})
         return structures
     give_biases(selection.layers)
     return Structures(no_units(model, selection.layers, calibration), arrays["order"], arrays["cuts"])

@@ -1,5 +1,7 @@
 """The error curve of a layer is what pruning it costs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from layer_problems import normal, samples, statistics_of, wide
@@ -7,9 +9,11 @@ from layer_problems import normal, samples, statistics_of, wide
 from netsurgeon.passes.solvers import damping as damping_module
 from netsurgeon.passes.solvers import problem as problem_module
 from netsurgeon.passes.solvers.damping import choose_damping
-from netsurgeon.passes.solvers.error_curve import curve
+from netsurgeon.passes.solvers.error_curve import ROUNDED_KEPT, curve, rounding_costs
+from netsurgeon.passes.solvers.integer_grid import round_to_integers
 from netsurgeon.passes.solvers.methods import prune
 from netsurgeon.passes.solvers.problem import Problem
+from netsurgeon.passes.solvers.quick_refit import refit_columns
 
 
 def check_curve(columns: int, rows: int, tolerance: float) -> None:
@@ -69,3 +73,31 @@ def test_the_curve_of_a_layer_with_few_samples_is_not_too_good_to_be_true() -> N
     careless, worse = promised_and_found(min(damping_module.DAMPINGS))
     assert careless < 0.2 * worse
     assert found < worse
+
+
+@pytest.mark.parametrize("most", [63, 7, 1])
+def test_what_rounding_adds_to_pruning_is_the_error_of_both_less_that_of_pruning(most: int) -> None:
+    weight, statistics = normal(2, 8, 30), statistics_of(samples(2, 30, 300))
+    problem = Problem.of(weight, statistics, 1e-2)
+    cost = rounding_costs(problem, (most,), np.random.default_rng(0))[most]
+    for at, share in enumerate(ROUNDED_KEPT):
+        pruned = refit_columns(problem, round(share * weight.size), 30, 5)
+        integers = round_to_integers(
+            dataclasses.replace(problem, weight=pruned, target=pruned @ problem.hessian), pruned != 0.0, most
+        )
+        both, alone = (problem.relative(problem.excess(part)) for part in (integers.weight, pruned))
+        assert cost.errors[at] == pytest.approx(both - alone, rel=0.1, abs=1e-5)
+        assert cost.nonzero[at] == np.count_nonzero(integers.codes) / np.count_nonzero(pruned)
+
+
+def test_fewer_bits_cost_more_and_fewer_weights_less() -> None:
+    problem = Problem.of(normal(1, 40, 30), statistics_of(samples(1, 30, 300)), 1e-2)
+    costs = rounding_costs(problem, (63, 7, 3, 1), np.random.default_rng(0))
+    assert list(costs) == [63, 7, 3, 1]
+    errors = np.stack([cost.error_at(np.array([0.0, 0.1, 0.5, 1.0])) for cost in costs.values()])
+    assert (errors[:, 0] == 0.0).all()
+    assert (np.diff(errors[:, 1:], axis=0) > 0.0).all()
+    assert (errors[:, 1] < errors[:, 2]).all()
+    assert errors[1, -1] / errors[0, -1] == pytest.approx(64.0, rel=0.5), "four times for each bit"
+    density = costs[1].nonzero_at(np.array([0.1, 1.0]))
+    assert (density <= [0.1, 1.0]).all()

@@ -1,5 +1,6 @@
 """The budget is met exactly and spent where it costs least."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netsurgeon.passes.solvers.error_curve import Curve
+from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost
 from netsurgeon.pipeline.pruning import budget
-from netsurgeon.pipeline.pruning.budget import LEAST_SPARSITY, Cost, allocate, uniform
+from netsurgeon.pipeline.pruning.budget import LEAST_SPARSITY, Cost, Table, allocate, allocate_bytes, uniform
 
 
 def convex(size: int, seed: int, sensitivity: float = 1.0) -> Cost:
@@ -181,3 +182,59 @@ def test_what_does_not_show_has_no_price() -> None:
 def test_nothing_removed_has_no_price() -> None:
     costs = {"a": power(100), "b": power(50)}
     assert budget.prices(costs, {"a": 100, "b": 50}) == {"a": 0.0, "b": 0.0}
+
+
+def table(size: int, seed: int, sensitivity: float = 1.0) -> Table:
+    """Of a layer whose weights go by a smooth curve, and become integers of three sizes."""
+    rng = np.random.default_rng(seed)
+    added = {most: 0.3 * rng.random() * 4.0 ** -(bits_of(most)) for most in (63, 7, 3)}
+    roundings = {
+        most: RoundingCost(error * np.array([0.2, 0.5, 1.0]), np.array([1.0, 1.0, 0.9]))
+        for most, error in added.items()
+    }
+    cost = dataclasses.replace(power(size, sensitivity), roundings=roundings)
+    return Table.of(cost, (63, 7, 3))
+
+
+def bits_of(most: int) -> int:
+    return int(np.log2(most + 1)) + 1
+
+
+def taken(tables: dict[str, Table], choices: dict[str, int]) -> tuple[float, float]:
+    """Bytes and errors of all layers."""
+    parts = [(tables[name].bytes[at], tables[name].errors[at]) for name, at in choices.items()]
+    return sum(float(size) for size, _ in parts), sum(float(error) for _, error in parts)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.3, 0.1])
+def test_no_other_choices_in_as_many_bytes_cost_less(share: float) -> None:
+    tables = {"one": table(900, 1), "two": table(1500, 2, 5.0)}
+    whole = sum(float(each.bytes[0]) for each in tables.values())
+    size, error = taken(tables, allocate_bytes(tables, share))
+    assert size <= share * whole
+    one, two = tables.values()
+    least = min(
+        float(two.errors[two.bytes <= share * whole - spent].min(initial=np.inf)) + of_one
+        for spent, of_one in zip(one.bytes.tolist(), one.errors.tolist(), strict=True)
+    )
+    assert error <= 1.05 * least, "but for the last step, which ends between two corners of a hull"
+
+
+def test_all_bytes_keep_every_weight_at_its_finest() -> None:
+    tables = {"one": table(900, 1), "two": table(1500, 2)}
+    choices = allocate_bytes(tables, 1.0)
+    assert [(tables[name].kept[at], tables[name].most[at]) for name, at in choices.items()] == [(900, 63), (1500, 63)]
+
+
+def test_bits_go_before_weights_where_they_are_cheaper_and_layers_differ() -> None:
+    tables = {"robust": table(1000, 1, 0.1), "sensitive": table(1000, 1, 10.0)}
+    choices = allocate_bytes(tables, 0.75)
+    most = {name: int(tables[name].most[at]) for name, at in choices.items()}
+    assert most["robust"] < most["sensitive"]
+
+
+def test_layers_on_floats_lose_weights_alone() -> None:
+    floats = Table.of(power(1000), ())
+    choices = allocate_bytes({"floats": floats}, 0.4)
+    assert floats.most[choices["floats"]] == 0
+    assert floats.kept[choices["floats"]] < 500

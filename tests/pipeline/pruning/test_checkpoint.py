@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netsurgeon.passes.solvers.error_curve import Curve
+from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost
 from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.checkpoint import costs_from_arrays, costs_to_arrays, keep_plan, load_plan
@@ -18,7 +18,12 @@ NAMES = ("first", "a/b.c:0", "ünï cödé", "", "0.curve", "names")
 def costs() -> dict[str, Cost]:
     rng = np.random.default_rng(0)
     return {
-        name: Cost(Curve(np.linspace(1.0, 0.1, 3 + at), np.sort(rng.random(3 + at)), 10.0**-at), 7 + at, rng.random())
+        name: Cost(
+            Curve(np.linspace(1.0, 0.1, 3 + at), np.sort(rng.random(3 + at)), 10.0**-at),
+            7 + at,
+            rng.random(),
+            {most: RoundingCost(rng.random(3), rng.random(3)) for most in (63, 7)[:at]},
+        )
         for at, name in enumerate(NAMES)
     }
 
@@ -28,6 +33,11 @@ def same(one: dict[str, Cost], other: dict[str, Cost]) -> bool:
         (a.size, a.sensitivity, a.curve.damping) == (b.size, b.sensitivity, b.curve.damping)
         and a.curve.kept.tobytes() == b.curve.kept.tobytes()
         and a.curve.errors.tobytes() == b.curve.errors.tobytes()
+        and list(a.roundings) == list(b.roundings)
+        and all(
+            (x.errors.tobytes(), x.nonzero.tobytes()) == (y.errors.tobytes(), y.nonzero.tobytes())
+            for x, y in zip(a.roundings.values(), b.roundings.values(), strict=True)
+        )
         for a, b in zip(one.values(), other.values(), strict=True)
     )
 

@@ -1,15 +1,18 @@
 """How many weights layers keep: sensitivities are tempered, and weights spread by them."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 from perceptron_models import perceptron
 
-from netsurgeon.passes.solvers.error_curve import Curve
+from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning.budget import Cost
-from netsurgeon.pipeline.pruning.plan import Plan, SensitivityScaling, spread
+from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
 
 
 def test_temper_raises_to_a_power_and_tilts_from_the_first_layer_to_the_last() -> None:
@@ -50,3 +53,61 @@ def test_layers_with_a_sparsity_of_their_own_are_beside_the_budget() -> None:
     assert plan.damping("first") == 0.25
     assert plan.damping("second") is None
     assert Plan({"first": 1}, {}).damping("first") is None
+
+
+def byte_budget(*floats: str) -> ByteBudget:
+    """The layers of `measured_costs`, of which the second loses ten times as much by integers, too."""
+    costs = {
+        name: dataclasses.replace(
+            cost,
+            roundings={
+                most: RoundingCost(steepness * np.array([0.2, 0.5, 1.0]) * error, np.ones(3))
+                for most, error in ((63, 1e-4), (7, 6e-3), (3, 3e-2))
+            },
+        )
+        for (name, cost), steepness in zip(measured_costs("first", "second").items(), (0.1, 1.0), strict=True)
+    }
+    return ByteBudget(costs=costs, sizes=(63, 7, 3), floats=floats)
+
+
+def test_zeros_and_bits_pay_for_bytes_together() -> None:
+    selection = select(ir.from_proto(perceptron()), Options())
+    plans = [byte_budget().spread(share, selection, SensitivityScaling()) for share in (1.0, 0.75, 0.4, 0.1)]
+    assert plans[0].keep == {"first": 2048, "second": 640}
+    assert plans[0].most == {"first": 63, "second": 63}
+    assert plans[1].most["first"] < 63, "the layer that loses least gets fewer bits first"
+    assert plans[1].most["second"] == 63
+    kept = [plan.kept_share(selection.sizes) for plan in plans]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[2] > 0.5, "bits are the cheaper half"
+    assert kept[3] < 0.5, "and zeros are needed for more"
+
+
+def test_layers_on_floats_have_no_bits() -> None:
+    selection = select(ir.from_proto(perceptron()), Options())
+    plan = byte_budget("second").spread(0.3, selection, SensitivityScaling())
+    assert set(plan.keep) == {"first", "second"}
+    assert set(plan.most) == {"first"}
+    assert plan.keep["second"] < 640
+
+
+@pytest.mark.parametrize("keep", [2000, 1500, 1000])
+def test_a_share_of_bytes_costs_as_much_as_the_plan_it_stands_for(keep: int) -> None:
+    selection, scaling, joint = select(ir.from_proto(perceptron()), Options()), SensitivityScaling(), byte_budget()
+    plan = spread(joint.costs, keep, selection, scaling)
+    share = joint.share_of(plan, scaling)
+
+    def cost(keep: Mapping[str, int], most: Mapping[str, int]) -> float:
+        total = 0.0
+        for name, of_layer in scaling.of(joint.costs).items():
+            shares = np.array([keep[name] / of_layer.size])
+            error = np.interp(-shares, -of_layer.curve.kept, of_layer.curve.errors)
+            error += of_layer.roundings[most[name]].error_at(shares) if most else 0.0
+            total += of_layer.sensitivity * float(error[0])
+        return total
+
+    like = joint.spread(share, selection, scaling)
+    assert share < keep / 2688, "bits make the bytes fewer for the same loss"
+    assert cost(like.keep, like.most) <= 1.01 * cost(plan.keep, {})
+    finer = joint.spread(0.9 * share, selection, scaling)
+    assert cost(finer.keep, finer.most) > cost(plan.keep, {})

@@ -2,15 +2,20 @@
 
 import dataclasses
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from quantized_models import Array, calibration_of, conv_net, distance, on_integers, pictures, run
 
 from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.passes.quantization.integer_weights import find_integer_weights
+from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.quantization import (
+    IntegerChoice,
     IntegerFacts,
     IntegerLayerFacts,
     IntegerPlan,
+    integers_of_a_weight,
     make_integer_model,
     quantize,
 )
@@ -82,3 +87,29 @@ def test_facts_count_the_layers_that_have_bits() -> None:
     facts = IntegerFacts(layers=(layer, floats, layer), nodes=2, values=5, kernel_difference=0.001)
     assert facts.on_integers == 2
     assert (facts.timed, facts.timings) == (None, None), "nothing was timed unless somebody says so"
+
+
+def test_a_budget_of_bytes_says_the_bits_of_each_layer() -> None:
+    model, x = conv_net(), pictures(60)
+    most = {"first": 31, "second": 3, "head": 1}
+    options = Options(quantize="w4a8", target="onnx")
+    choice = IntegerChoice(stay={})
+    result = quantize.quantize_model(model, options, calibration_of(model, x), choice, lambda *_: None, most)
+    assert result.facts is not None
+    assert {layer.name: layer.bits for layer in result.facts.layers} == {"first": 6, "second": 3, "head": 2}
+    codes = {name: stored.codes for name, stored in find_integer_weights(result.model.graph).items()}
+    assert {name: int(np.abs(code).max()) for name, code in codes.items()} == most
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"quantize": "int8"}, (63,)),
+        ({"quantize": "int8", "target": "cpu-vnni"}, (127,)),
+        ({"quantize": "w4a8"}, (63, 31, 15, 7, 3, 1)),
+        ({"quantize": "dynamic"}, ()),
+        ({"quantize": "none"}, ()),
+    ],
+)
+def test_which_integers_a_budget_may_give(options: dict[str, str], sizes: tuple[int, ...]) -> None:
+    assert integers_of_a_weight(Options(**options)) == sizes

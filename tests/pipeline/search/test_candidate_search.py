@@ -10,7 +10,8 @@ import netsurgeon
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search.candidate_search import UNPROVEN, _Descent
-from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Structure
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator
+from netsurgeon.pipeline.search.pruner import Structure
 from netsurgeon.pipeline.verification.confidence import paired_proportion_ci
 
 DIGITS = Path(netsurgeon.__file__).parent / "models" / "digits"

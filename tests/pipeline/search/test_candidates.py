@@ -10,8 +10,10 @@ from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compression import StepContext
 from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.options.options import Options
-from netsurgeon.pipeline.search import candidates
-from netsurgeon.pipeline.search.candidates import CandidateEvaluator, Fold, SearchContext
+from netsurgeon.pipeline.pruning.plan import Plan
+from netsurgeon.pipeline.search import pruner
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator
+from netsurgeon.pipeline.search.pruner import Fold, SearchContext
 from netsurgeon.pipeline.verification.confidence import DropEstimate, paired_proportion_ci
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 
@@ -22,7 +24,8 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
 
     def apply_plan(steps: Any, context: StepContext) -> Any:
         done.append(f"corrected on {context.calibration.samples}")
-        return SimpleNamespace(model=context.calibration.samples)
+        plan = SimpleNamespace(kept_share=lambda sizes: 0.5)
+        return SimpleNamespace(model=context.calibration.samples, plan=plan, integers=None)
 
     def fold(corrected: str, guide: str) -> Fold:
         def estimate_drop(model: str) -> DropEstimate:
@@ -35,8 +38,8 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         runtime = SimpleNamespace(session=str, on_integers=lambda: SimpleNamespace(session=str))
         return cast(Calibration, SimpleNamespace(samples=name, runtime=runtime))
 
-    monkeypatch.setattr(candidates, "apply_plan", apply_plan)
-    monkeypatch.setattr(candidates, "make_plan", lambda *_: None)
+    monkeypatch.setattr(pruner, "apply_plan", apply_plan)
+    monkeypatch.setattr(pruner, "make_plan", lambda *_: Plan({"a": 5}, {}))
     search_context = SearchContext(
         dense=cast(Any, None),
         selection=cast(Any, SimpleNamespace(sizes={"a": 10})),
@@ -53,7 +56,7 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     candidate = evaluator.candidate(evaluator.structure(0, None), 0.5)
     assert done == ["corrected on 100", "100 judged on 300", "corrected on 300", "300 judged on 100"]
     assert candidate.evidence == paired_proportion_ci("top-1", 20, 18, 2, 1)
-    assert candidate.bytes == 200
+    assert (candidate.kept, candidate.bits, candidate.bytes) == (0.5, None, 200)
     assert evaluator.size(candidate) == 999
     assert done[4:] == ["corrected on 999"]
     alone = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("999", "300"),)))

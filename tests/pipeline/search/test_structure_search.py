@@ -21,8 +21,9 @@ from netsurgeon.pipeline.profiling import model_profile
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.report.report import as_json
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.search.candidates import CandidateEvaluator, SearchContext
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.goal_search import candidate_options
+from netsurgeon.pipeline.search.pruner import SearchContext
 from netsurgeon.pipeline.search.structure_search import RESERVE, fast_enough
 from netsurgeon.pipeline.trimming.structures import Structures, named, order_units
 from netsurgeon.pipeline.verification.inputs import open_inputs

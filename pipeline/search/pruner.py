@@ -1,0 +1,243 @@
+"""Prune one structure of a model so far: what a search asks of the inputs of one sweep."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline import pruning
+from netsurgeon.pipeline.calibration import Calibration, Selection
+from netsurgeon.pipeline.compression import (
+    AppliedPlan,
+    ChooseUnits,
+    PruneLayers,
+    QuantizeLayers,
+    StepContext,
+    Steps,
+    apply_plan,
+)
+from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.profiling import StructureTimer, Timed
+from netsurgeon.pipeline.pruning import (
+    LOW_FIDELITY_INPUTS,
+    ByteBudget,
+    Plan,
+    SensitivityScaling,
+    choose_sensitivity_scaling,
+    costs_from_arrays,
+    costs_to_arrays,
+    evaluate_at_low_fidelity,
+    make_plan,
+    measure_costs,
+    spread,
+)
+from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight
+from netsurgeon.pipeline.trimming import TrimPlan, named
+from netsurgeon.pipeline.verification import DropEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """Inputs that candidates are corrected on, and other inputs that show their drop."""
+
+    calibration: Calibration
+    drop_evaluator: DropEvaluator
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchContext:
+    """What candidates are made and judged with.
+
+    Attributes:
+        dense: the model in normal form.
+        selection: layers that take part.
+        folds: by which candidates are made and judged.
+        calibration: inputs that the delivered model is corrected on: those of the only fold, or of all folds together.
+        clock: times structures.
+        size: bytes of a model's file, packed.
+        options: how layers are solved and units chosen.
+        progress: called with stage, steps done and steps in all.
+        work: what is kept for a run that goes on.
+        steps: what is done to each candidate.
+        step_options: options of steps that are not part of netsurgeon, by step name.
+        integers_of_a_weight: largest integers of which the cost is measured, for the forms that are on integers.
+    """
+
+    dense: ir.Model = dataclasses.field(repr=False)
+    selection: Selection
+    folds: tuple[Fold, ...]
+    calibration: Calibration
+    clock: StructureTimer
+    size: Callable[[ir.Model], int]
+    options: Options
+    progress: Progress
+    work: RunFolder
+    steps: Steps
+    step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    integers_of_a_weight: tuple[int, ...] = ()
+
+    def step_context(self, selection: Selection, calibration: Calibration, options: Options) -> StepContext:
+        """What the steps of one candidate share; plans that are made for a candidate are not kept."""
+        return StepContext(
+            dense=self.dense,
+            selection=selection,
+            calibration=calibration,
+            options=options,
+            step_options=self.step_options,
+            progress=self.progress,
+            timer=self.clock,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Structure:
+    """A structure to be pruned.
+
+    Attributes:
+        level: on its ladder of structures; 0 = the dense one.
+        trim: which units go; None = none by choice.
+        selection: layers that take part, and what they lose.
+        macs: multiply-adds of one sample; None where units were not looked at.
+        timed: its time before correction; None where no goal is timed.
+    """
+
+    level: int
+    trim: TrimPlan | None
+    selection: Selection
+    macs: float | None = None
+    timed: Timed | None = None
+
+    @property
+    def key(self) -> str:
+        """A name for what it has lost, whichever ladder it stands on."""
+        return "whole" if self.trim is None else named(self.trim.removed)
+
+
+class Pruner:
+    """Prunes structures on one sweep's inputs, from error curves to corrected weights; measures each once.
+
+    A candidate is asked for by one number: the share of the weights that it keeps or, on integers, the share of the
+    bytes that they take at their finest, which zeros and bits pay for together.
+    """
+
+    def __init__(self, context: SearchContext, calibration: Calibration, name: str = ""):
+        """`name`: begins the names of what is kept in the work folder."""
+        self._context, self._calibration, self._name = context, calibration, name
+        self._costs: dict[str, Mapping[str, pruning.Cost]] = {}
+        self._scalings: dict[str, SensitivityScaling] = {}
+
+    def pruned_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[ir.Model]:
+        """The model pruned to each of these shares of the weights, with little effort and side by side."""
+        context, calibration = self._context, self._calibration
+        costs = self.costs(structure)
+        plans = [spread(costs, _weights(structure, kept), structure.selection, SensitivityScaling()) for kept in shares]
+        context.progress("trying plans", 0, 1)
+        samples = calibration.samples.subset(LOW_FIDELITY_INPUTS, np.random.default_rng(calibration.seed))
+        return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples))
+
+    def with_context(self, context: SearchContext) -> Pruner:
+        """The same with other options of candidates; it shares what was measured, on which no option has a say."""
+        other = copy.copy(self)
+        other._context = context
+        return other
+
+    def applied(self, structure: Structure, share: float, integers: Callable[[], IntegerChoice]) -> AppliedPlan:
+        """A structure pruned and corrected for real, and how; `integers` says what of it runs on integers."""
+        context = self._context
+        options = context.options
+        choice = integers() if options.integer_mode is not None else None
+        plan = self._plan(structure, share, choice)
+        options = dataclasses.replace(options, sparsity=1.0 - plan.kept_share(structure.selection.sizes))
+        step_context = context.step_context(structure.selection, self._calibration, options)
+        step_context.solutions = context.work.solutions(f"{self._name}{record_name(options, structure, share)}")
+        step_context.plans |= {ChooseUnits.name: structure.trim, PruneLayers.name: plan}
+        if choice is not None:
+            step_context.plans[QuantizeLayers.name] = choice
+        return apply_plan(context.steps, step_context)
+
+    def share_like(self, structure: Structure, kept: float, choice: IntegerChoice) -> float:
+        """The share of bytes by which a model on integers should lose about what one loses that keeps so many weights.
+
+        Args:
+            structure: of both.
+            kept: share of the weights.
+            choice: what of it runs on integers.
+        """
+        scaling = SensitivityScaling()
+        plan = spread(self.costs(structure), _weights(structure, kept), structure.selection, scaling)
+        return self._byte_budget(structure, choice).share_of(plan, scaling)
+
+    def costs(self, structure: Structure) -> Mapping[str, pruning.Cost]:
+        """Error curves and sensitivities of a structure's layers, and what integers cost them."""
+        if structure.key not in self._costs:
+            context, name = self._context, f"{self._name}costs-{structure.key}"
+            arrays = context.work.arrays(name)
+            if arrays is None:
+                measured = measure_costs(
+                    context.dense,
+                    structure.selection,
+                    self._calibration,
+                    context.progress,
+                    kept=0.5,
+                    sizes=context.integers_of_a_weight,
+                )
+                arrays = costs_to_arrays(measured)
+                context.work.keep_arrays(name, arrays)
+            self._costs[structure.key] = costs_from_arrays(arrays)
+        return self._costs[structure.key]
+
+    def _plan(self, structure: Structure, share: float, choice: IntegerChoice | None) -> Plan:
+        context, selection = self._context, structure.selection
+        sizes = integers_of_a_weight(context.options)
+        if share >= 1.0 or context.options.uniform:
+            options = dataclasses.replace(context.options, sparsity=1.0 - share)
+            plan = make_plan(context.dense, selection, self._calibration, options, context.progress)
+            return dataclasses.replace(plan, most=dict.fromkeys(plan.keep, sizes[0]) if sizes else {})
+        if choice is None or not sizes:
+            costs, keep = self.costs(structure), _weights(structure, share)
+            return spread(costs, keep, selection, self._sensitivity_scaling(structure, keep))
+        byte_budget = self._byte_budget(structure, choice)
+        keep = sum(byte_budget.spread(share, selection, SensitivityScaling()).keep.values())
+        return byte_budget.spread(share, selection, self._sensitivity_scaling(structure, keep))
+
+    def _byte_budget(self, structure: Structure, choice: IntegerChoice) -> ByteBudget:
+        return ByteBudget(
+            costs=self.costs(structure), sizes=integers_of_a_weight(self._context.options), floats=set(choice.stay)
+        )
+
+    def _sensitivity_scaling(self, structure: Structure, keep: int) -> SensitivityScaling:
+        """How a structure's sensitivities are tempered: chosen once, for the weights kept where that is first asked."""
+        if structure.key not in self._scalings:
+            context, name = self._context, f"{self._name}scaling-{structure.key}"
+            kept_scaling = context.work.facts(name)
+            if kept_scaling is None:
+                scaling = choose_sensitivity_scaling(
+                    context.dense,
+                    self.costs(structure),
+                    keep,
+                    selection=structure.selection,
+                    calibration=self._calibration,
+                    progress=context.progress,
+                )
+                kept_scaling = dataclasses.asdict(scaling)
+                context.work.keep_facts(name, kept_scaling)
+            self._scalings[structure.key] = SensitivityScaling(**kept_scaling)
+        return self._scalings[structure.key]
+
+
+def record_name(options: Options, structure: Structure, share: float) -> str:
+    """What a candidate's records in the work folder are called: one in another form is another candidate."""
+    return f"candidate-{options.form}-{structure.key}-{share:.6f}"
+
+
+def _weights(structure: Structure, kept: float) -> int:
+    return max(1, round(kept * sum(structure.selection.sizes.values())))

@@ -1,0 +1,45 @@
+"""A weight's price is what packing writes."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from netsurgeon.passes.packing.pack_weights import PackWeights
+from netsurgeon.pipeline.pruning.byte_prices import bytes_a_weight
+
+SIZE = 40_000
+
+
+def file_bytes(values: np.ndarray) -> int:
+    """Of a packed model that holds these values, less those of one that holds next to none."""
+
+    def written(array: np.ndarray) -> int:
+        weight = ir.Value(name="w", const_value=ir.tensor(array, name="w"))
+        node = ir.node("Identity", [weight])
+        graph = ir.Graph([], node.outputs, nodes=[node], initializers=[weight], opset_imports={"": 13})
+        model = ir.Model(graph, ir_version=8)
+        PackWeights()(model)
+        return len(ir.to_proto(model).SerializeToString())
+
+    return written(values) - written(values[:1])
+
+
+@pytest.mark.parametrize("density", [1.0, 0.62, 0.5, 0.2, 0.04])
+@pytest.mark.parametrize("most", [127, 63, 7, 1, None])
+def test_the_price_is_what_the_file_holds(density: float, most: int | None) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=SIZE).astype(np.float32)
+    if most is not None:
+        values = (rng.integers(1, most, SIZE, endpoint=True) * rng.choice([-1, 1], SIZE)).astype(np.int8)
+    values[rng.permutation(SIZE)[round(density * SIZE) :]] = 0
+    (price,) = bytes_a_weight(np.array([density]), most)
+    assert price * SIZE == pytest.approx(file_bytes(values), rel=0.05)
+
+
+def test_fewer_weights_and_fewer_bits_are_cheaper() -> None:
+    density = np.linspace(0.0, 0.9, 40)
+    prices = np.stack([bytes_a_weight(density, most) for most in (None, 127, 31, 15, 7, 3)])
+    assert (np.diff(prices, axis=1) >= -1e-9).all()
+    assert (np.diff(prices, axis=0) <= 0.0).all()
+    assert (np.diff(prices[:, 20:], axis=0) < 0.0).all()
+    assert (prices[:, 0] == 0.0).all()
