@@ -86,10 +86,12 @@ def frontier_chart(
     chosen: Sequence[bool],
     forms: Sequence[str],
     limit: float | None,
+    labels: Sequence[str] = (),
 ) -> str:
     """Drop of each candidate and its bound, in points, over the bytes of its file; the goal as a line.
 
-    Each form in which weights are kept has a shape of its own, which the legend names where there are several.
+    Each form in which weights are kept has a shape of its own, which the legend names where there are several; `labels`
+    stand beside the points.
     """
     with _figure(3.2) as figure:
         axes = figure.subplots()
@@ -106,6 +108,8 @@ def frontier_chart(
                     xs, ys = [places[number] for number in at], [points[number] for number in at]
                     name = label if len(shapes) == 1 else f"{label}: {form}"
                     axes.plot(xs, ys, shape, color=_COLOURS[colour], ms=7, label=name)
+        for x, y, label in zip(places, points, labels, strict=bool(labels)):
+            axes.annotate(label, (x, y), (5, 4), textcoords="offset points", fontsize=7)
         if limit is not None:
             axes.axhline(100.0 * limit, color=_COLOURS["warn"], lw=1.2, label="goal")
         axes.set_xlabel("file, kB")

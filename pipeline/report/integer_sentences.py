@@ -36,7 +36,7 @@ def integer_summary(integers: IntegerFacts | None, latency: Profile | None = Non
 
 def form_name(form: str | None) -> str:
     """How weights are kept, as people read it: which forms are integers, and which are floats."""
-    names = {"int8": "integers", "w4a8": "integers (4 bit)", "codebook": "floats (codebook)"}
+    names = {"int8": "integers", "w4a8": "integers (mixed bits)", "codebook": "floats (codebook)"}
     return names.get(form, f"floats ({form})") if form else "not rounded"
 
 

@@ -24,6 +24,7 @@ from netsurgeon.pipeline.report.integer_sentences import (
 )
 from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.search import Point
 
 MOST_BARS = 12
 """Most operators and outputs in a picture; the tables have all."""
@@ -205,6 +206,7 @@ def _charts(report: Report) -> dict[str, Markup]:
             chosen=[point.chosen for point in candidates],
             forms=[form_name(point.form) for point in candidates],
             limit=report.search.goals.max_drop,
+            labels=[_what_is_left(point, candidates) for point in candidates],
         )
     outputs = [output for output in report.bound.outputs if output.bound][:MOST_BARS]
     if outputs:
@@ -226,6 +228,15 @@ def _charts(report: Report) -> dict[str, Markup]:
         names = [operator for operator, _ in operators]
         charts_by_name["operators"] = charts.pair_chart(names, before, after, "milliseconds a run", "operators")
     return {name: Markup(svg) for name, svg in charts_by_name.items()}
+
+
+def _what_is_left(point: Point, candidates: Sequence[Point]) -> str:
+    """Bits of a weight, weights kept and, where candidates differ in them, multiply-adds: what a candidate gave up."""
+    most = max((other.macs or 0.0 for other in candidates), default=0.0)
+    parts = [] if point.bits is None else [f"{point.bits:.1f} bits"]
+    parts += [] if point.kept is None else [f"{point.kept:.0%} of weights"]
+    parts += [f"{point.macs / most:.0%} of work"] if point.macs is not None and point.macs < most else []
+    return ", ".join(parts)
 
 
 def _declined(report: Report) -> list[tuple[str, str, int, list[str]]]:

@@ -2,10 +2,11 @@
 
 from netsurgeon.pipeline.search.candidate_search import SearchResult
 from netsurgeon.pipeline.search.goal_search import GoalSearch
-from netsurgeon.pipeline.search.record import SearchFacts
+from netsurgeon.pipeline.search.record import Point, SearchFacts
 
 __all__ = [
     "GoalSearch",
+    "Point",
     "SearchFacts",
     "SearchResult",
 ]

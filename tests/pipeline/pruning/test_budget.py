@@ -189,7 +189,7 @@ def table(size: int, seed: int, sensitivity: float = 1.0) -> Table:
     rng = np.random.default_rng(seed)
     added = {most: 0.3 * rng.random() * 4.0 ** -(bits_of(most)) for most in (63, 7, 3)}
     roundings = {
-        most: RoundingCost(error * np.array([0.2, 0.5, 1.0]), np.array([1.0, 1.0, 0.9]))
+        most: RoundingCost(error * np.array([0.1, 0.2, 0.5, 1.0]), np.array([1.0, 1.0, 1.0, 0.9]))
         for most, error in added.items()
     }
     cost = dataclasses.replace(power(size, sensitivity), roundings=roundings)

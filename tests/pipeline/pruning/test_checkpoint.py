@@ -22,7 +22,7 @@ def costs() -> dict[str, Cost]:
             Curve(np.linspace(1.0, 0.1, 3 + at), np.sort(rng.random(3 + at)), 10.0**-at),
             7 + at,
             rng.random(),
-            {most: RoundingCost(rng.random(3), rng.random(3)) for most in (63, 7)[:at]},
+            {most: RoundingCost(rng.random(4), rng.random(4)) for most in (63, 7)[:at]},
         )
         for at, name in enumerate(NAMES)
     }

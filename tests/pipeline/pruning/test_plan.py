@@ -61,7 +61,7 @@ def byte_budget(*floats: str) -> ByteBudget:
         name: dataclasses.replace(
             cost,
             roundings={
-                most: RoundingCost(steepness * np.array([0.2, 0.5, 1.0]) * error, np.ones(3))
+                most: RoundingCost(steepness * np.array([0.1, 0.2, 0.5, 1.0]) * error, np.ones(4))
                 for most, error in ((63, 1e-4), (7, 6e-3), (3, 3e-2))
             },
         )

@@ -113,6 +113,12 @@ def test_candidates_on_integers_and_on_floats_are_told_apart() -> None:
     assert {"tried", "chosen"} <= set(texts(alike)), "one form needs no name"
 
 
+def test_candidates_say_what_they_gave_up() -> None:
+    labels = ["4.1 bits, 71% of weights", "3.4 bits, 59% of weights, 85% of work"]
+    svg = charts.frontier_chart([1000, 2000], [0.01] * 2, [0.02] * 2, [False, True], ["floats"] * 2, None, labels)
+    assert set(labels) <= set(texts(svg))
+
+
 def test_an_output_without_an_error_still_has_its_bound() -> None:
     shown = charts.bound_chart(["y", "z"], [0.0, 1e-3], [1e-2, 1.0])
     assert {"y", "z", "measured", "bound"} <= set(texts(shown))

@@ -90,7 +90,7 @@ def test_layers_with_one_reason_share_a_sentence() -> None:
 
 @pytest.mark.parametrize(
     ("form", "name"),
-    [("int8", "integers"), ("w4a8", "integers (4 bit)"), ("codebook", "floats (codebook)"),
+    [("int8", "integers"), ("w4a8", "integers (mixed bits)"), ("codebook", "floats (codebook)"),
      ("float16", "floats (float16)"), (None, "not rounded")],
 )  # fmt: skip
 def test_a_form_says_whether_weights_are_integers(form: str | None, name: str) -> None:

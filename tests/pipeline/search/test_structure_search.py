@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -19,12 +21,14 @@ from netsurgeon.pipeline.options.goals import Goals
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.profiling import model_profile
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
+from netsurgeon.pipeline.quantization.choose import IntegerChoice, LayerTimes
 from netsurgeon.pipeline.report.report import as_json
 from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.search import structure_search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.goal_search import candidate_options
-from netsurgeon.pipeline.search.pruner import SearchContext
-from netsurgeon.pipeline.search.structure_search import RESERVE, fast_enough
+from netsurgeon.pipeline.search.pruner import SearchContext, Structure
+from netsurgeon.pipeline.search.structure_search import RESERVE, RUNGS, fast_enough, faster_within
 from netsurgeon.pipeline.trimming.structures import Structures, named, order_units
 from netsurgeon.pipeline.verification.inputs import open_inputs
 
@@ -187,3 +191,70 @@ def test_time_and_work_must_both_be_met(network: Path, guiding: Data, ladder: St
     _, slower = fast_enough(evaluator(network, guiding, timed(ladder)), Goals(speedup=1.5))
     assert slower.level < structure.level
     assert dataclasses.astuple(Goals(speedup=1.5)) != dataclasses.astuple(Goals(speedup=1.5, max_macs=limit))
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, bounds: Callable[[float], float], dense: float) -> list[float]:
+    """Candidates whose bound depends on the share of the work that is left; the shares that were asked for."""
+    asked: list[float] = []
+
+    def candidate(self: CandidateEvaluator, structure: Structure, share: float) -> Any:
+        assert share == 1.0, "every weight stays while units are looked at"
+        asked.append((structure.macs or dense) / dense)
+        return SimpleNamespace(evidence=SimpleNamespace(high=bounds(asked[-1])))
+
+    monkeypatch.setattr(CandidateEvaluator, "candidate", candidate)
+    return asked
+
+
+@pytest.mark.parametrize(("needs", "rungs"), [(0.8, 1), (0.6, 2), (0.3, 3)])
+def test_units_go_for_speed_as_long_as_they_take_no_more_than_their_share_of_the_drop(
+    needs: float, rungs: int, network: Path, guiding: Data, ladder: Structures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = judged(monkeypatch, lambda left: 0.001 if left >= needs else 0.008, ladder.macs(0))
+    search_context = evaluator(network, guiding, timed(ladder))
+    structure = faster_within(search_context, 0.01)
+    assert structure.macs is not None
+    assert structure.macs <= RUNGS[rungs - 1] * ladder.macs(0)
+    assert structure.macs > 0.9 * RUNGS[rungs - 1] * ladder.macs(0), "no more than the rung asks for"
+    assert len(asked) == min(rungs + 2, len(RUNGS) + 1), "the dense model, each rung, and one that costs too much"
+
+
+def test_no_ladder_is_built_where_nothing_of_the_drop_is_left(
+    network: Path, guiding: Data, ladder: Structures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = judged(monkeypatch, lambda _: 0.006, ladder.macs(0))
+    monkeypatch.setattr(structure_search, "find_structures", None)
+    assert faster_within(evaluator(network, guiding), 0.01).trim is None
+    assert asked == [1.0]
+
+
+def test_units_that_make_nothing_faster_stay(
+    network: Path, guiding: Data, ladder: Structures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = judged(monkeypatch, lambda _: 0.0, ladder.macs(0))
+    table = timed(ladder)
+    table.models = {name: Timed(100.0, 100.0, 1.0) for name in table.models}
+    assert faster_within(evaluator(network, guiding, table), 0.01).trim is None
+    assert asked == [1.0], "a structure that is no faster is not made"
+
+
+def test_units_are_priced_on_the_kernels_that_will_run(network: Path, guiding: Data) -> None:
+    names = [layer.name for layer in evaluator(network, guiding).context.selection.layers]
+    first, second = names
+    on_floats = evaluator(network, guiding, TimingTable("made up", {first: 1.0, second: 2.0, "other": 3.0}))
+    assert on_floats.milliseconds() == {first: 1.0, second: 2.0, "other": 3.0}
+    on_integers = on_floats.in_form("int8")
+    times = {first: LayerTimes(floats=1.0, integers=0.25), second: LayerTimes(floats=2.0, integers=9.0)}
+    on_integers.__dict__["integers"] = IntegerChoice(stay={second: "it is faster on floats"}, times=times)
+    assert on_integers.milliseconds() == {first: 0.25, second: 2.0, "other": 3.0}
+    unknown = {first: LayerTimes(floats=1.0, integers=None), second: times[second]}
+    on_integers.__dict__["integers"] = IntegerChoice(stay={}, times=unknown)
+    assert on_integers.milliseconds() == {second: 9.0, "other": 3.0}, "no time of another kernel stands for it"
+
+
+def test_two_ladders_do_not_share_what_was_measured(network: Path, guiding: Data, ladder: Structures) -> None:
+    search_context = evaluator(network, guiding)
+    lower, higher = (search_context.structure(1, ladder.plan(level)) for level in (1, 2))
+    assert lower.key != higher.key, "the same step of two ladders may be another structure"
+    assert lower.key == search_context.structure(7, ladder.plan(1)).key
+    assert search_context.structure(0, None).key == "whole"
