@@ -69,6 +69,7 @@ CASES = (
     Case("shufflenet_v2_imagenet", "imagenet", DROP, 500, ratio=2.5, same_type=True),
     Case("resnet56_cifar10", "cifar10", FASTER, 4096, speedup=1.5),
     Case("squeezenet1_1_imagenet", "imagenet", FASTER, 500, speedup=1.5),
+    Case("resnet56_cifar10", "cifar10", {"speedup": 2.2, "max_drop": "3%"}, 4096, speedup=2.2),
     Case("resnet56_cifar10", "cifar10", FEASIBLE, 4096, speedup=1.2),
     Case("lenet5_dense", "mnist", {"speedup": 2.0, "max_drop": "1%"}, 6000, speedup=2.0),
 )
