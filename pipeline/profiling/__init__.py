@@ -1,6 +1,6 @@
 """Measure latency and memory of models in ONNX Runtime."""
 
-from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu
+from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu, times_of_layers
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, by_operator, profile
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
 from netsurgeon.pipeline.profiling.timing_inputs import timing_feeds, value_dependence
@@ -17,6 +17,7 @@ __all__ = [
     "by_operator",
     "left_to_the_cpu",
     "profile",
+    "times_of_layers",
     "timing_feeds",
     "value_dependence",
 ]

@@ -5,18 +5,23 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.graph import label
+from netsurgeon.passes.layers import Layer
 from netsurgeon.pipeline.runtime import CPU, Runtime, full_name
 
 WARM_UP = 3
 _SUFFIX = "_kernel_time"
+_ADDED = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
+"""What ONNX Runtime adds to the names of nodes that it replaces."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,3 +83,30 @@ def _medians(events: list[dict[str, Any]], runs: int) -> tuple[NodeTime, ...]:
             name = event["name"].removesuffix(_SUFFIX) or f"#{arguments.get('node_index', '')}"
             totals[name, arguments["op_name"], arguments.get("provider", "")][number] += event["dur"]
     return tuple(NodeTime(*key, float(np.median(micros)) / 1000.0) for key, micros in totals.items())
+
+
+def times_of_layers(nodes: Mapping[str, float], layers: Sequence[Layer]) -> dict[str, float]:
+    """Milliseconds of layers by name, with what is fused into them, but for those that ONNX Runtime shows none of.
+
+    Args:
+        nodes: milliseconds by the names that nodes have in the graph as ONNX Runtime has optimised it.
+        layers: of the model that it was given.
+    """
+    named = {_ADDED.sub("", name): milliseconds for name, milliseconds in nodes.items()}
+    kernels = {layer.name: next((name for name in _names(layer) if name in named), None) for layer in layers}
+    return {layer: named[kernel] for layer, kernel in kernels.items() if kernel is not None}
+
+
+def _names(layer: Layer) -> list[str]:
+    """Names that a layer's kernel may have: its own, or those of what is fused into it or of what that makes."""
+    value = layer.node.outputs[0]
+    # a convolution in blocks of channels has the name of what it makes, a Gemm with a Relu is "fused" and its own
+    names = [label(layer.node), value.name or "", f"fused {label(layer.node)}"]
+    while len(value.uses()) == 1:
+        (use,) = value.uses()
+        node = use.node
+        if node.op_type not in ("Relu", "Clip", "Add"):
+            break
+        value = node.outputs[0]
+        names += [label(node), value.name or ""]
+    return names

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import (
     Bounds,
@@ -25,7 +23,7 @@ from netsurgeon.passes.quantization import (
     separated,
 )
 from netsurgeon.pipeline.options import Progress
-from netsurgeon.pipeline.profiling import StructureTimer, Timed
+from netsurgeon.pipeline.profiling import StructureTimer, Timed, times_of_layers
 from netsurgeon.pipeline.quantization.kernels import unfused
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -39,8 +37,6 @@ WORTH_INTEGERS = 1.03
 """A model that is not so many times as fast stays on floats: its answers would change for nothing."""
 ANY_MOST = 63
 """Largest integer of weights whose values do not matter: how long a kernel takes does not depend on them."""
-_SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
-"""What ONNX Runtime adds to the names of nodes that it replaces."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,33 +197,9 @@ STATIC = Form(place, skeleton)
 def _layer_times(
     timer: StructureTimer, name: str, model: ir.Model, layers: Sequence[Layer], placement: Placement, form: Form
 ) -> dict[str, LayerTimes]:
-    floats = _by_name(timer.nodes_of(f"{name} float32", lambda: model))
-    integers = _by_name(timer.nodes_of(f"{name} int8", lambda: form.skeleton(model, placement)))
+    placed = [layer for layer in layers if layer.name in placement.layers]
+    floats = times_of_layers(timer.nodes_of(f"{name} float32", lambda: model), placed)
+    integers = times_of_layers(timer.nodes_of(f"{name} int8", lambda: form.skeleton(model, placement)), placed)
     return {
-        layer.name: LayerTimes(floats=_first(floats, _names(layer)), integers=_first(integers, _names(layer)))
-        for layer in layers
-        if layer.name in placement.layers
+        layer.name: LayerTimes(floats=floats.get(layer.name), integers=integers.get(layer.name)) for layer in placed
     }
-
-
-def _by_name(nodes: Mapping[str, float]) -> dict[str, float]:
-    return {_SUFFIX.sub("", name): milliseconds for name, milliseconds in nodes.items()}
-
-
-def _names(layer: Layer) -> list[str]:
-    """Names that a layer's kernel may have: its own, or those of what is fused into it or of what that makes."""
-    value = layer.node.outputs[0]
-    # a convolution in blocks of channels has the name of what it makes, a Gemm with a Relu is "fused" and its own
-    names = [label(layer.node), value.name or "", f"fused {label(layer.node)}"]
-    while len(value.uses()) == 1:
-        (use,) = value.uses()
-        node = use.node
-        if node.op_type not in ("Relu", "Clip", "Add"):
-            break
-        value = node.outputs[0]
-        names += [label(node), value.name or ""]
-    return names
-
-
-def _first(milliseconds: Mapping[str, float], names: Iterable[str]) -> float | None:
-    return next((milliseconds[name] for name in names if name in milliseconds), None)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.layers import find_layers
 from netsurgeon.pipeline.compression import (
     AppliedPlan,
     ConvolveSliceAndPad,
@@ -21,7 +22,7 @@ from netsurgeon.pipeline.compression import (
     trimmed_selection,
 )
 from netsurgeon.pipeline.options import finer_values
-from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.profiling import Timed, times_of_layers
 from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight, stand_in
 from netsurgeon.pipeline.search.pruner import Pruner, SearchContext, Structure, record_name
 from netsurgeon.pipeline.search.record import Point
@@ -142,10 +143,10 @@ class CandidateEvaluator:
     def milliseconds(self) -> dict[str, float]:
         """What the dense model's nodes take, layers each on the kernel that will run it; those that are known."""
         nodes = dict(self.context.clock.nodes())
-        times = self.integers.times if self.is_integer else {}
-        for name, of_layer in times.items():
+        nodes |= times_of_layers(nodes, find_layers(self.context.dense.graph)[0])
+        for name, times in (self.integers.times if self.is_integer else {}).items():
             nodes.pop(name, None)
-            taken = of_layer.floats if name in self.integers.stay else of_layer.integers
+            taken = times.floats if name in self.integers.stay else times.integers
             if taken is not None:
                 nodes[name] = taken
         return nodes

@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quantized_models import network_of, node, normal
 from timed_models import graph
 
+from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.profiling import kernel_times
-from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times
+from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times, times_of_layers
 from netsurgeon.pipeline.runtime.session import Runtime
 
 
@@ -81,3 +83,22 @@ def test_nodes_without_names_are_told_apart_by_their_numbers() -> None:
         ("#0", 0.01),
         ("#1", 0.011),
     ]
+
+
+def test_float_kernels_are_known_by_a_name_of_their_layer() -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], "plain"),
+        node("MaxPool", ["c"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["p", "v"], ["d"], "with Relu"),
+        node("Relu", ["d"], ["r"], "act1"),
+        node("Flatten", ["r"], ["f"], "flatten"),
+        node("Gemm", ["f", "u", "b"], ["h"], "Gemm with Relu"),
+        node("Relu", ["h"], ["s"], "act2"),
+        node("Gemm", ["s", "t", "a"], ["y"], "last"),
+    ]
+    shapes = {"w": (16, 8, 3, 3), "v": (16, 16, 3, 3), "u": (144, 32), "b": (32,), "t": (32, 4), "a": (4,)}
+    weights = {name: normal(*shape) for name, shape in shapes.items()}
+    model = network_of(nodes, weights, entry=("N", 8, 12, 12))
+    kernels = {kernel.name: 1.0 for kernel in Runtime().optimised_graph(model).node}
+    layers = find_layers(model.graph)[0]
+    assert list(times_of_layers(kernels, layers)) == ["plain", "with Relu", "Gemm with Relu", "last"]

@@ -4,17 +4,15 @@ from typing import Any
 
 import onnx_ir as ir
 import pytest
-from quantized_models import RUNTIME, classifier, conv_net, kernels, network_of, node, normal, pictures
+from quantized_models import RUNTIME, classifier, conv_net, kernels, node, normal, pictures
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization.placement import place
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization.choose import (
-    _SUFFIX,
     STATIC,
     IntegerChoice,
     LayerTimes,
-    _names,
     choose_integer_layers,
     skeleton,
 )
@@ -118,23 +116,3 @@ def test_nothing_gains_where_every_layer_is_back_on_floats() -> None:
     noise = Timed(dense=1.0, model=0.9, speedup=1.1)
     assert not IntegerChoice(stay={"first": "it is faster on floats"}, timed=noise, times=times).gains
     assert IntegerChoice(stay={}, timed=noise, times=times).gains
-
-
-def test_float_kernels_are_known_by_a_name_of_their_layer() -> None:
-    nodes = [
-        node("Conv", ["x", "w"], ["c"], "plain"),
-        node("MaxPool", ["c"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
-        node("Conv", ["p", "v"], ["d"], "with Relu"),
-        node("Relu", ["d"], ["r"], "act1"),
-        node("Flatten", ["r"], ["f"], "flatten"),
-        node("Gemm", ["f", "u", "b"], ["h"], "Gemm with Relu"),
-        node("Relu", ["h"], ["s"], "act2"),
-        node("Gemm", ["s", "t", "a"], ["y"], "last"),
-    ]
-    shapes = {"w": (16, 8, 3, 3), "v": (16, 16, 3, 3), "u": (144, 32), "b": (32,), "t": (32, 4), "a": (4,)}
-    weights = {name: normal(*shape) for name, shape in shapes.items()}
-    model = network_of(nodes, weights, entry=("N", 8, 12, 12))
-    kernels_of_floats = {_SUFFIX.sub("", kernel.name) for kernel in RUNTIME.optimised_graph(model).node}
-    layers = find_layers(model.graph)[0]
-    assert [layer.name for layer in layers] == ["plain", "with Relu", "Gemm with Relu", "last"]
-    assert [layer.name for layer in layers if not kernels_of_floats & set(_names(layer))] == []

@@ -241,15 +241,16 @@ def test_units_that_make_nothing_faster_stay(
 def test_units_are_priced_on_the_kernels_that_will_run(network: Path, guiding: Data) -> None:
     names = [layer.name for layer in evaluator(network, guiding).context.selection.layers]
     first, second = names
-    on_floats = evaluator(network, guiding, TimingTable("made up", {first: 1.0, second: 2.0, "other": 3.0}))
-    assert on_floats.milliseconds() == {first: 1.0, second: 2.0, "other": 3.0}
+    kernels = {f"fused {first}": 1.0, second: 2.0, "other": 3.0}
+    on_floats = evaluator(network, guiding, TimingTable("made up", kernels))
+    assert on_floats.milliseconds() == {**kernels, first: 1.0}, "a layer has the time of what it is fused into"
     on_integers = on_floats.in_form("int8")
     times = {first: LayerTimes(floats=1.0, integers=0.25), second: LayerTimes(floats=2.0, integers=9.0)}
     on_integers.__dict__["integers"] = IntegerChoice(stay={second: "it is faster on floats"}, times=times)
-    assert on_integers.milliseconds() == {first: 0.25, second: 2.0, "other": 3.0}
+    assert on_integers.milliseconds() == {**kernels, first: 0.25}
     unknown = {first: LayerTimes(floats=1.0, integers=None), second: times[second]}
     on_integers.__dict__["integers"] = IntegerChoice(stay={}, times=unknown)
-    assert on_integers.milliseconds() == {second: 9.0, "other": 3.0}, "no time of another kernel stands for it"
+    assert on_integers.milliseconds() == {**kernels, second: 9.0}, "no time of another kernel stands for it"
 
 
 def test_two_ladders_do_not_share_what_was_measured(network: Path, guiding: Data, ladder: Structures) -> None:
