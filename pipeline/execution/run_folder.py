@@ -29,7 +29,7 @@ from netsurgeon.pipeline.messages import Message
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 6
+FORMAT = 7
 
 
 _IDENTITY, _LOCK = "work", "lock"

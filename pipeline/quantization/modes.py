@@ -38,7 +38,7 @@ def quantize_model(
     """
     if options.integer_mode in matrices.MODES:
         return matrices.quantize(model, options, calibration, choice, progress)
-    return static.quantize_model(model, options, calibration, choice, progress, most or {})
+    return static.quantize_model(model, options, calibration, choice, progress, most)
 
 
 def time_integers(

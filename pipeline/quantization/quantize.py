@@ -65,7 +65,7 @@ def quantize_model(
     calibration: Calibration,
     choice: IntegerChoice,
     progress: Progress,
-    most: Mapping[str, int],
+    most: Mapping[str, int] | None = None,
 ) -> Quantized:
     """Put what gains by it on integers.
 
@@ -75,7 +75,7 @@ def quantize_model(
         calibration: inputs that ranges and corrections come from.
         choice: which layers stay floats.
         progress: called with stage, steps done and steps in all.
-        most: largest integer of a weight, by layer name, where a budget says it.
+        most: largest integer of a weight, by layer name; None or empty = the mode says how many bits they have.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
@@ -85,7 +85,7 @@ def quantize_model(
     if isinstance(ready, Message):
         return Quantized(model=original, facts=None, notes=(ready,))
     model, notes = ready
-    target = TARGETS[options.target]
+    target, most = TARGETS[options.target], most or {}
     plan = IntegerPlan(
         most={layer.name: most.get(layer.name, target.most) for layer in find_layers(model.graph)[0]},
         ranges=cast(RangeMethod, options.ranges),
