@@ -14,6 +14,8 @@ SAMPLE = 1 << 15
 """Weights that are packed to see what one takes; beside so many, what unpacks them hardly counts."""
 DENSITIES = np.concatenate([np.geomspace(0.003, 0.25, 12), np.linspace(0.3, 1.0, 15)])
 """Shares of weights that are not 0 of which the price is asked."""
+END = 0.99
+"""Share of the weights kept that are not clipped."""
 OPSET = 13
 
 
@@ -29,13 +31,17 @@ def bytes_a_weight(density: Array, most: int | None) -> Array:
 
 @functools.cache
 def _sampled(most: int | None) -> tuple[float, ...]:
-    """Bytes a weight at each of DENSITIES; which weights are 0, and what the others are, does not matter to them."""
-    rng = np.random.default_rng(0)
-    order = rng.permutation(SAMPLE)
-    values = rng.normal(size=SAMPLE).astype(np.float32)
-    if most is not None:
-        values = (rng.integers(1, most, SAMPLE, endpoint=True) * rng.choice((-1, 1), SAMPLE)).astype(np.int8)
-    return tuple(_packed_bytes(np.where(order < density * SAMPLE, values, 0)) / SAMPLE for density in DENSITIES)
+    """Bytes a weight at each of DENSITIES, of normal weights: the largest stay, and the grid ends at END of them."""
+    weights = np.random.default_rng(0).normal(size=SAMPLE).astype(np.float32)
+    prices = []
+    for density in DENSITIES:
+        kept = np.abs(weights) >= np.quantile(np.abs(weights), 1.0 - density)
+        values = weights
+        if most is not None:
+            sizes = np.abs(weights) / np.quantile(np.abs(weights[kept]), END)
+            values = (np.sign(weights) * np.clip(np.rint(most * sizes), 1, most)).astype(np.int8)
+        prices.append(_packed_bytes(np.where(kept, values, 0).astype(values.dtype)) / SAMPLE)
+    return tuple(prices)
 
 
 def _packed_bytes(values: np.ndarray) -> int:

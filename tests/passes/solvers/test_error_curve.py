@@ -11,9 +11,8 @@ from netsurgeon.passes.solvers import problem as problem_module
 from netsurgeon.passes.solvers.damping import choose_damping
 from netsurgeon.passes.solvers.error_curve import ROUNDED_KEPT, curve, rounding_costs
 from netsurgeon.passes.solvers.integer_grid import round_to_integers
-from netsurgeon.passes.solvers.methods import prune
+from netsurgeon.passes.solvers.methods import prune, refit_columns
 from netsurgeon.passes.solvers.problem import Problem
-from netsurgeon.passes.solvers.quick_refit import refit_columns
 
 
 def check_curve(columns: int, rows: int, tolerance: float) -> None:

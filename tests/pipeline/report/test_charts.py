@@ -115,7 +115,15 @@ def test_candidates_on_integers_and_on_floats_are_told_apart() -> None:
 
 def test_candidates_say_what_they_gave_up() -> None:
     labels = ["4.1 bits, 71% of weights", "3.4 bits, 59% of weights, 85% of work"]
-    svg = charts.frontier_chart([1000, 2000], [0.01] * 2, [0.02] * 2, [False, True], ["floats"] * 2, None, labels)
+    svg = charts.frontier_chart(
+        sizes=[1000, 2000],
+        drops=[0.01] * 2,
+        bounds=[0.02] * 2,
+        chosen=[False, True],
+        forms=["floats"] * 2,
+        limit=None,
+        labels=labels,
+    )
     assert set(labels) <= set(texts(svg))
 
 
