@@ -1,0 +1,50 @@
+"""Goals on integers from end to end: bytes are saved by zeros and bits together."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from plain_models import DENSE, DIGITS, TEST
+
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.profiling import timing_table
+from netsurgeon.pipeline.report.report import Report
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured: every model on integers is twice as fast."""
+    monkeypatch.setattr(timing_table, "time_models", lambda *_: (None, [np.tile([2e-3, 1e-3], (2, 3, 1))]))
+    monkeypatch.setattr(timing_table, "node_times", lambda *_: [])
+
+
+def searched(**options: Any) -> Report:
+    given: Any = {"method": "obs", "damping": 0.01, **options}
+    return compress(DENSE, DIGITS / "calibration.npz", test=TEST, **given).report
+
+
+def test_a_size_is_met_by_fewer_bits_and_fewer_weights() -> None:
+    limit = DENSE.stat().st_size // 8
+    report = searched(max_size=limit)
+    assert report.search is not None
+    assert report.integers is not None
+    assert 0.9 * limit < report.compressed.bytes <= limit
+    (chosen,) = (point for point in report.search.points if point.chosen)
+    (whole,) = (point for point in report.search.points if point.kept == 1.0)
+    assert (chosen.form, whole.bits) == ("w4a8", 7.0)
+    assert chosen.bits is not None
+    assert chosen.kept is not None
+    assert chosen.bits < 6.0
+    assert chosen.kept < 1.0
+    bits = {layer.name: layer.bits for layer in report.integers.layers}
+    assert len(set(bits.values())) > 1, "each layer has its own"
+
+
+def test_integers_of_one_size_leave_zeros_alone_to_save_bytes() -> None:
+    report = searched(max_size=DENSE.stat().st_size // 6, quantize="int8")
+    assert report.search is not None
+    bits = {point.bits for point in report.search.points if point.kind == "candidate"}
+    assert bits == {7.0}
+    (chosen,) = (point for point in report.search.points if point.chosen)
+    assert chosen.kept is not None
+    assert chosen.kept < 0.7
