@@ -117,7 +117,7 @@ def test_what_is_there_is_not_done_again(folder: Path, tmp_path: Path) -> None:
     assert {"measuring layers", "measuring sensitivities", "trying plans"} <= set(first)
     assert {"measuring layers", "measuring sensitivities", "trying plans"}.isdisjoint(second)
     assert first.count("pruning layers") > second.count("pruning layers")  # only what was chosen is made again
-    curves = [np.load(tmp_path / "work" / f"{name}costs-0.npz")["0.curve"] for name in ("fold-0-", "fold-1-", "")]
+    curves = [np.load(tmp_path / "work" / f"{name}costs-whole.npz")["0.curve"] for name in ("fold-0-", "fold-1-", "")]
     assert all(not np.array_equal(one, other) for one, other in itertools.combinations(curves, 2))
 
 
@@ -381,7 +381,7 @@ def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
     netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST)
     found = json.loads((tmp_path / "work.json").read_text("utf-8"))
     found = found["value"]
-    assert found["format"] == 6
+    assert found["format"] == 7
     assert found["options"]["sparsity"] == 0.5
     assert set(found["data"]) == {"calibration", "held"}
     assert str(tmp_path) not in json.dumps(found)
