@@ -76,6 +76,17 @@ class Consumer:
         """What all removals so far cost the rows that are left, times `scale`."""
         return self.scale * sum(float(block.losses.sum()) for block in self._blocks)
 
+    @property
+    def members(self) -> Indices:
+        """Units that own columns or rows, ascending."""
+        members = set().union(*(block.members for block in self._blocks))
+        return np.array(sorted(unit for unit in members if unit >= 0), np.int64)
+
+    @property
+    def priced(self) -> list[Indices]:
+        """Units that own columns of each group, ascending."""
+        return [np.unique(block.owners[block.owners >= 0]) for block in self._blocks]
+
     def prices(self) -> Iterator[tuple[Indices, Array]]:
         """Units and the price of removing each next, group by group: a unit's prices add.
 
@@ -104,9 +115,7 @@ class Consumer:
 
     def restricted(self, units: Indices) -> Consumer:
         """A copy that knows only the columns of some units: prices and removals of these are the same."""
-        members = set(units.tolist())
-        touched = [block for block in self._blocks if not block.members.isdisjoint(members)]
-        return Consumer([block.restricted(units) for block in touched], self.scale)
+        return Consumer([block.restricted(units) for block in self._blocks], self.scale)
 
 
 def _goes_as_a_whole(columns: Indices, rows: Indices) -> bool:

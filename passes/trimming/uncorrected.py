@@ -29,6 +29,16 @@ class Uncorrected:
         self._units, self._energy = units, energy
         self._shared = np.zeros(len(units)) if shared is None else shared
 
+    @property
+    def members(self) -> Indices:
+        """Units that add to the sum."""
+        return self._units
+
+    @property
+    def priced(self) -> list[Indices]:
+        """The same: the sum is one part."""
+        return [self._units]
+
     def prices(self) -> Iterator[tuple[Indices, Array]]:
         """Units and the price of removing each next; terms that make up for others cost nothing."""
         yield self._units, np.maximum(np.diag(self._energy) + self._shared, 0.0)

@@ -2,7 +2,8 @@
 
 Prices of all units are renewed after every batch. Inside a batch, those of the cheapest units of every axis (the
 pool) are renewed after every single removal, on copies that know only the pool: of two units that carry the same
-signal each is cheap, and both are not.
+signal each is cheap, and both are not. What a removal does not change is not looked at again: of a deep network it
+changes two layers.
 """
 
 from __future__ import annotations
@@ -46,20 +47,28 @@ class Axes:
 
     def blocks(self, remaining: Mask) -> Indices:
         """How many units each axis loses next, (axes,): down to a multiple of its step; 0 where none may go."""
-        free = self._free(remaining)
-        count = free + self.fixed
-        block = np.where(count % self.step, count % self.step, self.step)
-        return np.where((block <= free) & (block < count), block, 0)
+        return _block(self.free(remaining), self.fixed, self.step)
+
+    def block(self, axis: int, free: int) -> int:
+        """The same of one axis, of which so many units are left."""
+        return int(_block(np.array(free), self.fixed[axis], self.step[axis]))
 
     def pools(self, remaining: Mask) -> tuple[Indices, Indices]:
         """Units of each axis that are watched closely, and how many of them may go before all are priced anew."""
-        free = self._free(remaining)
+        free = self.free(remaining)
         share = np.ceil(POOL_SHARE * free).astype(np.int64)
         pool = np.minimum(free, np.maximum.reduce([np.full_like(free, POOL), share, 2 * self.step]))
         return pool, np.where(pool < free, pool // 2, pool)
 
-    def _free(self, remaining: Mask) -> Indices:
+    def free(self, remaining: Mask) -> Indices:
+        """Units left on each axis, (axes,)."""
         return np.bincount(self.of[remaining], minlength=len(self.step))
+
+
+def _block(free: Indices, fixed: Indices, step: Indices) -> Indices:
+    count = free + fixed
+    block = np.where(count % step, count % step, step)
+    return np.where((block <= free) & (block < count), block, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,17 +133,19 @@ class _Batch:
     """The next units to go, each chosen with the prices that those before it leave."""
 
     def __init__(self, importance: Importance, savings: Array, axes: Axes, remaining: Mask, per_saving: bool):
-        self._savings, self._axes, self._remaining, self._per_saving = savings, axes, remaining, per_saving
+        self._savings, self._axes, self._per_saving = savings, axes, per_saving
         self._worth = np.where(savings > 0.0, savings if per_saving else 1.0, 0.0)
         pools, self._most = axes.pools(remaining)
-        prices = importance.prices()
-        units, axis, position = self._ranked(prices, np.flatnonzero(remaining))
+        units, axis, position = self._ranked(importance, np.flatnonzero(remaining))
         inside = position < pools[axis]
-        self._pool = np.sort(units[inside])
         # the cheapest unit outside: dearer ones in the pool wait until it is priced anew
-        outside = self._ratio(prices)[units[~inside]]
-        self._limit = float(outside.min(initial=np.inf))
-        self._trial = importance.restricted(self._pool)
+        self._limit = float(self._ratio(importance, units[~inside]).min(initial=np.inf))
+        pool = np.sort(units[inside])
+        self._trial = importance.restricted(pool)
+        self._pools = _by_axis(pool, axes)
+        self._free, self._blocks = axes.free(remaining), axes.blocks(remaining)
+        self._block_price, self._block_worth = np.zeros(len(axes.step)), np.zeros(len(axes.step))
+        self._rate(np.arange(len(axes.step)))
 
     def choose(self, budget: float, need: float) -> Indices:
         """Units to go, in order; they save about `budget` of the `need`."""
@@ -142,50 +153,66 @@ class _Batch:
         picked: list[int] = []
         spent = 0.0
         while spent < budget:
-            blocks = self._axes.blocks(self._remaining)
-            axis, ratio = self._cheapest(blocks, need - spent)
-            if axis < 0 or (picked and (ratio > self._limit or taken[axis] + blocks[axis] > self._most[axis])):
+            axis, ratio = self._cheapest(need - spent)
+            block = self._blocks[axis] if axis >= 0 else 0
+            if axis < 0 or (picked and (ratio > self._limit or taken[axis] + block > self._most[axis])):
                 break
-            for _ in range(blocks[axis]):
+            renewed = [np.array([axis])]
+            for _ in range(block):
                 unit = self._take(axis)
+                renewed.append(self._axes.of[self._trial.renewed()])
                 picked.append(unit)
                 spent += float(self._savings[unit])
-            taken[axis] += blocks[axis]
+            taken[axis] += block
+            self._blocks[axis] = self._axes.block(axis, self._free[axis])
+            self._rate(np.unique(np.concatenate(renewed)))
         return np.array(picked, np.int64)
 
-    def _cheapest(self, blocks: Indices, need: float) -> tuple[int, float]:
+    def _rate(self, axes: Indices) -> None:
+        """Price the next block of some axes, by the cheapest units of their pools."""
+        units = np.concatenate([np.zeros(0, np.int64), *(self._pools[axis] for axis in axes)])
+        units, axis, position = self._ranked(self._trial, units)
+        member = position < self._blocks[axis]
+        units, axis = units[member], axis[member]
+        for total, values in ((self._block_price, self._trial.prices(units)), (self._block_worth, self._worth[units])):
+            total[axes] = 0.0
+            np.add.at(total, axis, values)
+
+    def _cheapest(self, need: float) -> tuple[int, float]:
         """Axis with the cheapest next block, and its price per worth; −1 where none may go.
 
         What a block saves beyond the need is worth nothing, lest a large last block miss the goal by far.
         """
-        prices = self._trial.prices()
-        units, axis, position = self._ranked(prices, self._pool[self._remaining[self._pool]])
-        member = position < blocks[axis]
-        total = np.bincount(axis[member], prices[units[member]], minlength=len(blocks))
-        worth = np.bincount(axis[member], self._worth[units[member]], minlength=len(blocks))
-        if self._per_saving:
-            worth = np.minimum(worth, need)
-        ratio = np.divide(total, worth, out=np.full(len(blocks), np.inf), where=worth > 0.0)
+        worth = np.minimum(self._block_worth, need) if self._per_saving else self._block_worth
+        ratio = np.divide(self._block_price, worth, out=np.full(len(worth), np.inf), where=worth > 0.0)
         if not np.isfinite(ratio).any():
             return -1, np.inf
         return int(ratio.argmin()), float(ratio.min())
 
     def _take(self, axis: int) -> int:
         """Remove the cheapest unit of an axis from the copies."""
-        left = self._pool[self._remaining[self._pool] & (self._axes.of[self._pool] == axis)]
-        unit = left[self._ratio(self._trial.prices())[left].argmin()]
+        pool = self._pools[axis]
+        unit = int(pool[self._ratio(self._trial, pool).argmin()])
         self._trial.remove(np.array([unit]))
-        self._remaining[unit] = False
-        return int(unit)
+        self._pools[axis] = pool[pool != unit]
+        self._free[axis] -= 1
+        return unit
 
-    def _ranked(self, prices: Array, units: Indices) -> tuple[Indices, Indices, Indices]:
+    def _ranked(self, importance: Importance, units: Indices) -> tuple[Indices, Indices, Indices]:
         """Units sorted by axis and price per worth, the axis of each, and its position on that axis."""
         of = self._axes.of[units]
-        order = np.lexsort((self._ratio(prices)[units], of))
+        order = np.lexsort((self._ratio(importance, units), of))
         units, of = units[order], of[order]
         return units, of, np.arange(len(units)) - np.searchsorted(of, of)
 
-    def _ratio(self, prices: Array) -> Array:
-        ratio = np.full(len(prices), np.inf)
-        np.divide(prices, self._worth, out=ratio, where=self._worth > 0.0)
-        return ratio
+    def _ratio(self, importance: Importance, units: Indices) -> Array:
+        """Price per worth of some units; infinite where they are worth nothing."""
+        prices, worth = importance.prices(units), self._worth[units]
+        return np.divide(prices, worth, out=np.full(len(units), np.inf), where=worth > 0.0)
+
+
+def _by_axis(units: Indices, axes: Axes) -> list[Indices]:
+    """Units of each axis, in their order."""
+    of = axes.of[units]
+    ends = np.cumsum(np.bincount(of, minlength=len(axes.step)))
+    return np.split(units[np.argsort(of, kind="stable")], ends[:-1]) if len(ends) else []
