@@ -2,7 +2,7 @@
 
 from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Layer, exposed_name, own_biases
-from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers
+from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers, layers_by_name
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "expose",
     "exposed_name",
     "find_layers",
+    "layers_by_name",
     "own_biases",
     "ridge_of",
 ]

@@ -74,6 +74,11 @@ def find_layers(graph: ir.Graph) -> tuple[list[Layer], list[Declined]]:
     return layers, declined
 
 
+def layers_by_name(graph: ir.Graph) -> dict[str, Layer]:
+    """Every layer that can be pruned, in graph order, by its name."""
+    return {layer.name: layer for layer in find_layers(graph)[0]}
+
+
 def _inside(host: ir.Node) -> Iterator[Layer | Declined]:
     """Layers and others with weights in the bodies of a node of the graph."""
     for body in bodies(host):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -30,12 +30,14 @@ class PruneWeights(ir.passes.InPlacePass):
         moments: by layer name.
         seed: of the rows sampled to choose the damping.
         solutions: by layer name: those that are known are written without moments, those that are found are added.
+        layers: of the model, to look at; None = all. Who prunes a deep model part by part finds them once.
     """
 
     plan: Mapping[str, LayerPlan]
     moments: Mapping[str, LayerMoments] = dataclasses.field(repr=False)
     seed: int = 0
     solutions: dict[str, Solution] = dataclasses.field(default_factory=dict, repr=False)
+    layers: Sequence[Layer] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -48,8 +50,8 @@ class PruneWeights(ir.passes.InPlacePass):
         Raises:
             FactorizationError: a damped Hessian has no Cholesky factor; the message names layer and damping.
         """
-        layers = [layer for layer in find_layers(model.graph)[0] if layer.name in self.plan]
-        for layer in layers:
+        layers = find_layers(model.graph)[0] if self.layers is None else self.layers
+        for layer in (layer for layer in layers if layer.name in self.plan):
             if layer.name in self.solutions:
                 solution = self.solutions[layer.name]
                 layer.write(solution.weight)

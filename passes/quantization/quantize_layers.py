@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -45,6 +45,7 @@ class QuantizeLayers(ir.passes.InPlacePass):
         outcomes: by layer name: what was done is added.
         spans: columns that share a scale, by layer name, of layers of one group; one that is not named has one a row.
         lopsided: whether integers reach one further below zero than above it; scales may be negative then.
+        layers: of the model, to look at; None = all. Who rounds a deep model part by part finds them once.
     """
 
     most: Mapping[str, int]
@@ -52,6 +53,7 @@ class QuantizeLayers(ir.passes.InPlacePass):
     outcomes: dict[str, IntegerOutcome] = dataclasses.field(default_factory=dict, repr=False)
     spans: Mapping[str, int] = dataclasses.field(default_factory=dict)
     lopsided: bool = False
+    layers: Sequence[Layer] | None = dataclasses.field(default=None, repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round in place; weights stay floats, which lie on integers times the scales of their rows.
@@ -59,7 +61,7 @@ class QuantizeLayers(ir.passes.InPlacePass):
         Raises:
             FactorizationError: a damped Hessian has no Cholesky factor; the message names layer and damping.
         """
-        for layer in find_layers(model.graph)[0]:
+        for layer in find_layers(model.graph)[0] if self.layers is None else self.layers:
             if layer.name in self.moments:
                 self.outcomes[layer.name] = self._quantize(layer)
         return ir.passes.PassResult(model, bool(self.moments))

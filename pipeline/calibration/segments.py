@@ -25,6 +25,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +88,27 @@ def cut(
     born = {value.name: at for value, at in levels.items() if value.name} | exposed  # outputs left out have none
     # Segments are visited in order, so what is written last is the last segment that needs a value.
     last_use = {name: at for at in range(count) for name in entering[at] | observed[at]}
+    seen, made = _by_segment(looked_at, count), _by_segment({name: born[name] for name in last_use}, count)
+    expired, shown = _by_segment(last_use, count), _by_segment(exposed, count)
     return [
         Segment(
-            tuple(label(node) for node, when in looked_at.items() if when == at),
+            tuple(label(node) for node in seen[at]),
             tuple(sorted(entering[at])),
-            tuple(sorted(name for name in last_use if born[name] == at)),
-            tuple(sorted(name for name, end in last_use.items() if end == at)),
-            tuple(name for name, when in exposed.items() if when == at),
+            tuple(sorted(made[at])),
+            tuple(sorted(expired[at])),
+            tuple(shown[at]),
         )
         for at in range(count)
     ]
+
+
+def _by_segment(segment_of: Mapping[K, int], count: int) -> list[list[K]]:
+    """What each of so many segments has, in order."""
+    result: list[list[K]] = [[] for _ in range(count)]
+    for item, at in segment_of.items():
+        if 0 <= at < count:  # inputs of the graph are made by no segment
+            result[at].append(item)
+    return result
 
 
 Stages = dict[ir.Node, int]
@@ -242,6 +254,7 @@ class Walk:
 
     def __init__(self, model: ir.Model, segments: Sequence[Segment], feeds: Iterable[Feed], runtime: Runtime):
         self.model, self.segments, self.runtime = model, segments, runtime
+        self._extractor = _Extractor(model.graph)
         self.store = Store()
         self.batches = 0
         used = {name for segment in segments for name in segment.expired}
@@ -289,8 +302,10 @@ class Walk:
         self.store.drop(self.segments[at].expired, self.batches)
 
     def _session(self, segment: Segment, feed: Feed) -> Session:
-        model = expose(self.model, segment.exposed) if segment.exposed else self.model
-        graph = ir.convenience.extract(model.graph, segment.inputs, segment.outputs)
+        if segment.exposed:
+            graph = _Extractor(expose(self.model, segment.exposed).graph).extract(segment.inputs, segment.outputs)
+        else:
+            graph = self._extractor.extract(segment.inputs, segment.outputs)
         for value in graph.inputs:
             array = feed[value.name or ""]
             value.shape = None
@@ -299,6 +314,46 @@ class Walk:
         for value in graph.outputs:
             value.shape = None
         return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
+
+
+class _Extractor:
+    """Takes parts out of a graph; what is not in a part is not looked at, because a deep graph has thousands of them.
+
+    Constants may change between two parts, nodes and their outputs not.
+    """
+
+    def __init__(self, graph: ir.Graph):
+        self._graph = graph
+        self._order = {node: at for at, node in enumerate(graph)}
+        values = (*graph.inputs, *(value for node in graph for value in node.outputs))
+        self._values = {value.name: value for value in values}
+
+    def extract(self, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Graph:
+        """A new graph of the nodes between values, given by name; constants are shared with the old one."""
+        entering, leaving = [self._values[name] for name in inputs], [self._values[name] for name in outputs]
+        nodes: set[ir.Node] = set()
+        initializers: dict[ir.Value, None] = {}
+        known, waiting = set(entering), list(leaving)
+        while waiting:
+            value = waiting.pop()
+            if value in known:
+                continue
+            known.add(value)
+            if value.is_initializer():
+                initializers[value] = None
+            node = value.producer()
+            if node is not None and node not in nodes:
+                nodes.add(node)
+                waiting.extend(used_values(node))
+        view = ir.GraphView(
+            entering,
+            leaving,
+            nodes=sorted(nodes, key=self._order.__getitem__),
+            initializers=tuple(initializers),
+            opset_imports=self._graph.opset_imports,
+            name=self._graph.name,
+        )
+        return view.clone()
 
 
 def prefetch(make: Callable[[int], T], count: int) -> Iterator[T]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from netsurgeon.passes.graph import names_read_once
 from netsurgeon.passes.layers import Layer, PooledMap, find_layers, ridge_of
 from netsurgeon.passes.pruning import LayerMoments
 from netsurgeon.passes.solvers import AMPLE, Array, Moments, Rows
@@ -101,6 +102,8 @@ class Calibration:
                 stack.enter_context(Walk(model, parts, self.samples.batches(), self.runtime))
                 for model, parts in ((dense, richer), *((current, segments) for current in pruned_models))
             )
+            for current in pruned_models:  # layers get weights and biases of their own
+                stack.enter_context(names_read_once(current.graph))
             for at, segment in enumerate(segments):
                 for walk in (reference, *walks):
                     walk.run(at)

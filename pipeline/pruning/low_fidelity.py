@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.layers import find_layers, layers_by_name
 from netsurgeon.passes.pruning import LayerPlan, PruneWeights
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.data import Samples
@@ -114,10 +114,12 @@ def evaluate_at_low_fidelity(
         }
         for plan in plans
     ]
+    found = [layers_by_name(pruned_model.graph) for pruned_model in pruned_models]
     small = dataclasses.replace(calibration, max_elements=6_000_000, rows_per_column=16)
     for _, _, moments in small.paired(model, pruned_models, dict.fromkeys(layers[0], True)):
-        for pruned_model, planned, model_moments in zip(pruned_models, layers, moments, strict=True):
-            PruneWeights(planned, model_moments, calibration.seed)(pruned_model)
+        for pruned_model, planned, by_name, model_moments in zip(pruned_models, layers, found, moments, strict=True):
+            segment = [by_name[name] for name in model_moments]
+            PruneWeights(planned, model_moments, calibration.seed, layers=segment)(pruned_model)
     return pruned_models
 
 

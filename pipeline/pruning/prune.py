@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.codebooks import Rounding, Values, round_weights
-from netsurgeon.passes.layers import find_layers, own_biases
+from netsurgeon.passes.layers import Layer, find_layers, layers_by_name, own_biases
 from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
 from netsurgeon.pipeline.messages import Message
@@ -66,13 +66,20 @@ def prune_segments(
     layers = _layer_plans(selection, plan, options, corrected=corrected)
     already_solved = {} if solved is None else {name: solved[name] for name in layers if name in solved}
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
+    # found once: a deep model has as many segments as layers
+    found = layers_by_name(current.graph)
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
     for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), already_solved):
         progress("pruning layers", at, count)
         names = segments[at].layers
+        segment = [found[name] for name in names]
         prune = PruneWeights(
-            layers, moments, calibration.seed, {name: already_solved[name] for name in names if name in already_solved}
+            layers,
+            moments,
+            seed=calibration.seed,
+            solutions={name: already_solved[name] for name in names if name in already_solved},
+            layers=segment,
         )
         prune(current)
         if solved is not None:
@@ -81,9 +88,8 @@ def prune_segments(
         for name, outcome in prune.outcomes.items():
             logger.debug("layer %s: %s, damping %g, %.3f s", name, options.method, outcome.damping, outcome.seconds)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
-        roundings += _round_to_stored(
-            current, [name for name in names if name not in selection.integers.grids], options
-        )
+        rounded = [layer for layer in segment if layer.name not in selection.integers.grids]
+        roundings += _round_to_stored(current, rounded, options)
     return Pruned(
         outcomes, tuple(roundings), (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
     )
@@ -113,10 +119,9 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
     }
 
 
-def _round_to_stored(model: ir.Model, names: Sequence[str], options: Options) -> list[Rounding]:
+def _round_to_stored(model: ir.Model, layers: Sequence[Layer], options: Options) -> list[Rounding]:
     """Round the weights and biases of layers, in place, to the type that they are stored in; how the weights were."""
     stored_type: Values = "float32" if options.stored_values == "float32" else "float16"
-    layers = [layer for layer in find_layers(model.graph)[0] if layer.name in names]
     free = [layer.weight.name or "" for layer in layers if not has_scaled_rows(layer, options.stored_values)]
     roundings = round_weights(model, free, stored_type)
     round_weights(model, own_biases(layers), stored_type)

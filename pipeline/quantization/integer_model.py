@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from netsurgeon.passes.codebooks import round_weights
-from netsurgeon.passes.layers import find_layers, own_biases
+from netsurgeon.passes.layers import find_layers, layers_by_name, own_biases
 from netsurgeon.passes.quantization import (
     DropClips,
     EqualiseChannels,
@@ -109,10 +109,10 @@ def make_integer_model(
     as_floats = dataclasses.replace(
         calibration, runtime=dataclasses.replace(calibration.runtime, integer_kernels=False)
     )
+    layers = layers_by_name(current.graph)
     for at, count, (moments,) in as_floats.paired(floats, [current], dict.fromkeys(placement.layers, True)):
         progress("quantizing layers", at, count)
-        QuantizeLayers(plan.most, moments, outcomes)(current)
-    layers = {layer.name: layer for layer in find_layers(current.graph)[0]}
+        QuantizeLayers(plan.most, moments, outcomes, layers=[layers[name] for name in moments])(current)
     round_weights(current, own_biases([layer for layer in layers.values() if layer.operator == "Conv"]), "float16")
     inputs = {name: scales[layers[name].input.name or ""] for name in outcomes}
     DropClips()(current)

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.graph import label
-from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.layers import Layer, find_layers, layers_by_name
 from netsurgeon.passes.quantization import (
     OPSET,
     OPSET_OF_BLOCKS,
@@ -233,9 +233,11 @@ def make_matrix_model(
     layers = [layer for layer in find_layers(floats.graph)[0] if layer.name in placement.layers]
     most, spans = dict.fromkeys(placement.layers, matrices.most), matrices.spans(layers)
     outcomes: dict[str, IntegerOutcome] = {}
+    found, lopsided = layers_by_name(current.graph), not matrices.is_standard
     for at, count, (moments,) in calibration.paired(floats, [current], dict.fromkeys(placement.layers, True)):
         progress("quantizing layers", at, count)
-        QuantizeLayers(most, moments, outcomes, spans, lopsided=not matrices.is_standard)(current)
+        segment = [found[name] for name in moments]
+        QuantizeLayers(most, moments, outcomes, spans, lopsided=lopsided, layers=segment)(current)
     stored = current.clone()
     matrices.store(stored, layers, {name: outcome.scales for name, outcome in outcomes.items()})
     StoreTables(tables.scales)(stored)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
-from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.layers import find_layers, layers_by_name
 from netsurgeon.passes.quantization import OPSET, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
 from netsurgeon.pipeline.calibration import Calibration
@@ -113,7 +113,7 @@ def _with_fewer_bits(model: ir.Model, plan: IntegerPlan, calibration: Calibratio
 
     What a layer loses is measured with all others on 4 bits, as a share of its output's energy.
     """
-    layers = {layer.name: layer for layer in find_layers(model.graph)[0]}
+    layers = layers_by_name(model.graph)
     coarse = dataclasses.replace(plan, most=dict.fromkeys(plan.most, MOST_OF_4_BITS))
     integers, feed = make_integer_model(model, coarse, calibration, progress), next(iter(calibration.samples.batches()))
     if _lost(model, integers.model, feed, calibration.runtime) <= ENOUGH:

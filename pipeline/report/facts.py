@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import tensor
-from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.layers import Layer, layers_by_name
 from netsurgeon.passes.packing import Packing
 from netsurgeon.passes.quantization import StoredWeight, find_integer_weights
 from netsurgeon.pipeline.calibration import Selection
@@ -21,7 +21,7 @@ def layer_facts(
     selection: Selection, plan: Plan, pruned: Pruned, model: ir.Model, packings: Sequence[Packing], bound: Bound
 ) -> tuple[LayerFacts, ...]:
     """What became of each layer of the selection; `model` is the pruned one, not packed."""
-    after, integers = {layer.name: layer for layer in find_layers(model.graph)[0]}, find_integer_weights(model.graph)
+    after, integers = layers_by_name(model.graph), find_integer_weights(model.graph)
     packing_of = {packing.name: packing for packing in packings}
     errors = {error.node: error.error for error in bound.layers}
     facts = []
