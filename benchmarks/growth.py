@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/growth.py            # a table, and how many times as long each doubling takes
     OMP_NUM_THREADS=1 python benchmarks/growth.py --write    # the same, kept in results/growth.md
 
-`--nodes 1000,2000` and `--only deep,"deep --trim"` run a part. Seconds are the user's CPU time of the process: what else
-runs on the machine matters less so, but caches are shared, and a factor is good to a few tenths.
+`--nodes 1000,2000` and `--only deep,"deep --trim"` run a part. Seconds are the user's CPU time of the process: what
+else runs on the machine matters less so, but caches are shared, and a factor is good to a few tenths.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def rendered(rows: Sequence[tuple[str, list[float]]], sizes: Sequence[int]) -> s
         "Seconds of the user's CPU time on one thread, by nodes of the graph, and how many times as long each",
         "doubling takes: 2 is linear, 4 is the square. The factors are what counts. Other programs shared the machine,",
         "so that they are good to a few tenths, and those of stages below a second to less. Rows without options are",
-        "`inspect --units` (`constants`: `inspect`; costs: what a choice of units stands on); what the graphs are is in",
+        "`inspect --units` (`constants`: `inspect`; costs: what a choice of units stands on); the graphs are in",
         "`_growing_graphs.py`.",
         "",
         "Two things grow faster: ONNX Runtime's own loading of a value that thousands of nodes read (`wide`), and the",

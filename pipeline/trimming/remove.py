@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes.dependencies import Dependencies, Group, Part
+from netsurgeon.passes.dependencies import Dependencies, Part
 from netsurgeon.passes.graph import label, present, tensor
 from netsurgeon.passes.trimming import TrimNeurons
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.runtime import Feed, Runtime
-from netsurgeon.pipeline.trimming.costs import Mask, rounding_step, saved_share
+from netsurgeon.pipeline.trimming.costs import Ints, Mask, rounding_step, saved_share
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.trimming.unit_owners import along
 from netsurgeon.pipeline.verification import EquivalenceCheck, check_equivalence
@@ -38,12 +38,13 @@ def remove_units(
     if not isinstance(whole, Message):
         return Trimmed(model=whole[0], removed=removed, failed=(), proof=whole[1])
     of = np.array([unit.group for unit in dependencies.units])
-    failed: list[tuple[Group, Message]] = []
-    for group in np.unique(of[removed]):
-        alone = _attempt(masked, dependencies, removed & (of == group), feeds, runtime)
-        if isinstance(alone, Message):
-            failed.append((dependencies.groups[group], alone))
-            removed = removed & (of != group)
+
+    def attempt(groups: Ints) -> tuple[ir.Model, EquivalenceCheck] | Message:
+        return _attempt(masked, dependencies, removed & np.isin(of, groups), feeds, runtime)
+
+    failing = _failing(np.unique(of[removed]), whole, attempt)
+    failed = [(dependencies.groups[group], reason) for group, reason in failing]
+    removed = removed & ~np.isin(of, [group for group, _ in failing])
     if not removed.any():
         return Trimmed(model=masked, removed=removed, failed=tuple(failed), proof=None)
     rest = _attempt(masked, dependencies, removed, feeds, runtime)
@@ -51,6 +52,20 @@ def remove_units(
         return Trimmed(model=rest[0], removed=removed, failed=tuple(failed), proof=rest[1])
     failed += [(dependencies.groups[group], rest) for group in np.unique(of[removed])]
     return Trimmed(model=masked, removed=np.zeros_like(removed), failed=tuple(failed), proof=None)
+
+
+def _failing(
+    groups: Ints, problem: Message, attempt: Callable[[Ints], tuple[ir.Model, EquivalenceCheck] | Message]
+) -> list[tuple[int, Message]]:
+    """Of groups that fail together those that fail alone, and why: by halves, because each attempt runs the model."""
+    if len(groups) == 1:
+        return [(int(groups[0]), problem)]
+    failing: list[tuple[int, Message]] = []
+    for half in np.array_split(groups, 2):
+        outcome = attempt(half)
+        if isinstance(outcome, Message):
+            failing += _failing(half, outcome, attempt)
+    return failing
 
 
 def _attempt(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from operation_counts import count_calls, operations
 
 from netsurgeon.passes.solvers import linalg
 from netsurgeon.passes.solvers.group_obs import Consumer, owned
@@ -262,3 +263,58 @@ def test_the_same_network_loses_the_same_units() -> None:
         return select_units(importance, equal_costs(30), one_axis(30), 15).prices.tobytes()
 
     assert found() == found()
+
+
+# ------------------------------------------------------------------------------------------------ how much is done
+
+
+def chain_of_layers(count: int) -> tuple[ObsImportance, UnitCosts, Axes]:
+    """Layers one behind the other, each of whose four inputs are the outputs of the one before."""
+    owners = [np.arange(4 * i, 4 * i + 4)[None] for i in range(count)]
+    outputs = [*owners[1:], np.full((1, 4), -1)]
+    consumers = [Consumer.of(problem_of(4, 4, i), owners[i], outputs[i]) for i in range(count)]
+    terms = [Term(1.0, (columns[0], rows[0])) for columns, rows in zip(owners, outputs, strict=True)]
+    return ObsImportance(consumers, 4 * count), UnitCosts(terms, 4 * count), Axes.rounded(np.arange(4 * count) // 4)
+
+
+@pytest.mark.parametrize("method", ["prices", "remove", "restricted"])
+def test_a_removal_looks_at_the_readers_of_its_unit_alone(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit is read by one layer and made by another; it is tried on copies, then removed from both."""
+    importance, costs, axes = chain_of_layers(100)
+    calls = count_calls(monkeypatch, Consumer, method)
+    selection = select_units(importance, costs, axes, 0.3 * costs.total(np.ones(400, bool)))
+    assert len(selection.order) > 50
+    assert calls[0] <= 100 + 4 * len(selection.order)
+
+
+def test_twice_the_layers_take_twice_the_operations() -> None:
+    def count(layers: int) -> int:
+        importance, costs, axes = chain_of_layers(layers)
+        goal = 0.2 * costs.total(np.ones(4 * layers, bool))
+        return operations(lambda: select_units(importance, costs, axes, goal))
+
+    assert count(200) < 2.5 * count(100)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_prices_that_are_renewed_are_those_of_all_readers(restricted: bool) -> None:
+    """After each removal, prices are the sums over all readers, to the last bit."""
+
+    def readers() -> list[Consumer]:
+        shared = [Consumer.of(problem_of(4, 6, i), np.array([[0, 1, 2, 3, i + 4, i + 4]])) for i in range(3)]
+        return [*shared, Consumer.of(problem_of(6, 3, 5), np.array([[4, 5, 6]]), np.arange(6)[None])]
+
+    consumers, extra = readers(), np.random.default_rng(0).random(7)
+    importance = ObsImportance(readers(), 7, extra)
+    importance = importance.restricted(np.arange(7)) if restricted else importance
+    for unit in (1, 5, 3):
+        paid = extra[unit]
+        for consumer in consumers:
+            paid += consumer.remove(np.array([unit]))[0]
+        assert importance.remove(np.array([unit])) == paid
+        expected = extra.copy()
+        for consumer in consumers:
+            for units, prices in consumer.prices():
+                expected[units] += prices
+        left = np.setdiff1d(np.arange(7), [1, 5, 3])
+        np.testing.assert_array_equal(importance.prices()[left], expected[left])

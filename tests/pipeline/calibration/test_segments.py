@@ -1,6 +1,7 @@
 """The walk hands every layer its true input, whatever the graph looks like, and leaves nothing behind."""
 
 import errno
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from operation_counts import count_visits, operations
 
 from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Layer
@@ -492,3 +494,29 @@ def test_one_is_made_ahead_and_all_come_in_order() -> None:
     with pytest.raises(InputError, match="the third"):
         list(prefetch(make, 5))
     assert made == [0, 1, 2, 0, 1, 2, 3], "nothing is made behind a failure"
+
+
+# ------------------------------------------------------------------------------------------------ how much is done
+
+
+def long_chain(count: int) -> ir.Model:
+    net = Net({"x": ["n", 2]})
+    for at in range(count):
+        net.add("Tanh", net.gemm(f"h{at}" if at else "x", 2, 2, f"a{at}"), to=f"h{at + 1}")
+    return net.model(f"h{count}")
+
+
+def test_a_walk_looks_at_each_node_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are as many segments as layers: going through the graph for each would grow with the square."""
+    model = long_chain(30)
+    segments, feeds = segments_of(model), feeds_of(model, 1)
+    visits = count_visits(monkeypatch, model.graph)
+    with Walk(model, segments, feeds, RUNTIME) as walk:
+        for at in range(len(segments)):
+            walk.run(at)
+    assert visits[0] <= 3 * 60
+
+
+def test_twice_the_layers_take_twice_the_operations_to_cut() -> None:
+    one, other = (operations(functools.partial(segments_of, long_chain(count))) for count in (100, 200))
+    assert other < 2.2 * one

@@ -8,10 +8,13 @@ import onnx
 import onnx.helper
 import onnx_ir as ir
 import pytest
+from operation_counts import count_calls
 from perceptron_models import DIGITS, FAST, UNIFORM, Array, built, inputs, perceptron, random, run_model, weights_of
 from PIL import Image
 
 from netsurgeon.passes import solvers
+from netsurgeon.passes.graph import nodes as graph_nodes
+from netsurgeon.passes.layers import layer_finder
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.methods import METHODS
 from netsurgeon.passes.solvers.statistics import Statistics
@@ -201,3 +204,35 @@ def test_layers_whose_input_never_varied_are_named() -> None:
     )
     one = compress(perceptron(), inputs(40), sparsity=0.5, **UNIFORM).report.warnings
     assert [warning.data for warning in one if warning.code == "few-samples"] == [{"layers": ["second"]}]
+
+
+# ------------------------------------------------------------------------------------------------ how much is done
+
+
+def deep_network(layers: int) -> onnx.ModelProto:
+    """Layers one behind the other, none with a bias."""
+    nodes = []
+    for at in range(layers):
+        output = "y" if at == layers - 1 else f"h{at + 1}"
+        nodes.append(onnx.helper.make_node("Gemm", [f"h{at}" if at else "x", f"w{at}"], [f"a{at}"], f"layer {at}"))
+        nodes.append(onnx.helper.make_node("Tanh", [f"a{at}"], [output]))
+    weights = {f"w{at}": random(4, 4, seed=at) for at in range(layers)}
+    return built(nodes, weights, entry=("N", 4), end=("N", 4))
+
+
+@pytest.mark.parametrize(
+    ("owner", "function", "growth"),
+    [(layer_finder, "_view", 2.1), (graph_nodes, "_names", 1.1)],
+    ids=["layers", "names"],
+)
+def test_the_whole_graph_is_not_read_for_each_layer(
+    owner: Any, function: str, growth: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice the layers: twice the nodes are looked at for layers, and names are read as often."""
+    data, counts = {"x": random(64, 4, seed=99)}, []
+    for layers in (12, 24):
+        with monkeypatch.context() as patch:
+            calls = count_calls(patch, owner, function)
+            compress(deep_network(layers), data, sparsity=0.5, **FAST)
+            counts.append(calls[0])
+    assert counts[1] <= growth * counts[0]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,13 @@ from trimmable_models import (
 )
 
 from netsurgeon.cli import run
+from netsurgeon.passes.dependencies import Group
 from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.trimming import remove
+from netsurgeon.pipeline.trimming.remove import remove_units
+from netsurgeon.pipeline.verification import EquivalenceCheck
 
 
 def run_all(model: ir.Model, feed: dict[str, Array]) -> list[Array]:
@@ -150,3 +157,30 @@ def test_what_pruning_leaves_unread_is_told_apart_from_what_a_ceiling_allows(
     assert f"units saved {chosen} of the parameters, up to 5.0% were asked for; another {others} went" in printed
     assert f"units chosen save {chosen} of the parameters, up to 5% were asked for" in printed
     assert f"nothing reads it any more ({trim['unread']} units)" in printed
+
+
+def test_what_fails_is_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt clones the model and runs it: not one a group."""
+    groups = tuple(
+        Group(node=f"layer {at}", operators=("Conv",), units=(2 * at, 2 * at + 1), parameters=1) for at in range(64)
+    )
+    units = tuple(SimpleNamespace(group=number // 2) for number in range(128))
+    dependencies: Any = SimpleNamespace(units=units, groups=groups)
+    removed, tried = np.arange(128) % 2 == 0, list[Array]()
+    proof = EquivalenceCheck((), 1e-4)
+
+    def attempt(masked: ir.Model, _: Any, removed: Array, *__: Any) -> Any:
+        tried.append(removed)
+        failing = [group for group in (10, 41) if removed[2 * group]]
+        return Message(f"{failing} fails", "outputs-differ") if failing else (masked, proof)
+
+    monkeypatch.setattr(remove, "_attempt", attempt)
+    masked = ir.from_proto(idle_network())
+    result = remove_units(masked, dependencies, removed, [], Runtime())
+    assert [(group.node, str(reason)) for group, reason in result.failed] == [
+        ("layer 10", "[10] fails"),
+        ("layer 41", "[41] fails"),
+    ]
+    np.testing.assert_array_equal(np.flatnonzero(removed & ~result.removed), [20, 82])
+    assert result.proof is proof
+    assert len(tried) <= 2 + 2 * 2 * 6
