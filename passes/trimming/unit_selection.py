@@ -208,7 +208,7 @@ class _Batch:
     def _ratio(self, importance: Importance, units: Indices) -> Array:
         """Price per worth of some units; infinite where they are worth nothing."""
         prices, worth = importance.prices(units), self._worth[units]
-        return np.divide(prices, worth, out=np.full(len(units), np.inf), where=worth > 0.0)
+        return np.asarray(np.divide(prices, worth, out=np.full(len(units), np.inf), where=worth > 0.0))
 
 
 def _by_axis(units: Indices, axes: Axes) -> list[Indices]:
