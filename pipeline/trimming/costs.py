@@ -70,8 +70,15 @@ def _candidate_owners(dependencies: Dependencies, candidates: Ints) -> Callable[
 
 def saved_share(model: ir.Model, dependencies: Dependencies, removed: Mask, save: str) -> float:
     """Share of the parameters or multiply-adds that removing units (units,) saves."""
-    costs, total = unit_costs(model, dependencies, np.arange(len(removed)), save)
-    return (costs.total(np.ones_like(removed)) - costs.total(~removed)) / total
+    return shares_saved(model, dependencies, save)(removed)
+
+
+def shares_saved(model: ir.Model, dependencies: Dependencies, save: str) -> Callable[[Mask], float]:
+    """`saved_share` of any number of choices: the model is weighed once."""
+    units = len(dependencies.units)
+    costs, total = unit_costs(model, dependencies, np.arange(units), save)
+    dense = costs.total(np.ones(units, bool))
+    return lambda removed: (dense - costs.total(~removed)) / total
 
 
 def multiply_adds(dependencies: Dependencies) -> UnitCosts:

@@ -14,7 +14,7 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.runtime import Feed, Runtime
-from netsurgeon.pipeline.trimming.costs import Ints, Mask, rounding_step, saved_share
+from netsurgeon.pipeline.trimming.costs import Ints, Mask, rounding_step, shares_saved
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
 from netsurgeon.pipeline.trimming.unit_owners import along
 from netsurgeon.pipeline.verification import EquivalenceCheck, check_equivalence
@@ -107,11 +107,11 @@ def below_ceiling(model: ir.Model, plan: TrimPlan, going: Mask, options: Options
     Where nothing else is asked for than to trim, what loses its reader loses it through trimming, by corrections that
     rest on what the calibration inputs show: a ceiling holds for it, too.
     """
-    removed = plan.removed.copy()
+    removed, saved_share = plan.removed.copy(), shares_saved(model, plan.dependencies, options.save)
     for group in plan.dependencies.groups:
         wider = removed.copy()
         wider[list(group.units)] = going[list(group.units)]
-        if (wider > removed).any() and saved_share(model, plan.dependencies, wider, options.save) <= options.trim_goal:
+        if (wider > removed).any() and saved_share(wider) <= options.trim_goal:
             removed = wider
     return removed
 

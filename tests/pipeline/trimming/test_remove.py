@@ -11,6 +11,7 @@ import onnx.helper
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from operation_counts import count_calls
 from trimmable_models import (
     DIGITS,
     FAST,
@@ -19,16 +20,18 @@ from trimmable_models import (
     network_of,
     normal,
     outputs,
+    residual_network,
     trimmed,
 )
 
 from netsurgeon.cli import run
-from netsurgeon.passes.dependencies import Group
+from netsurgeon.passes.dependencies import Group, analyse
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.trimming import remove
-from netsurgeon.pipeline.trimming.remove import remove_units
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.runtime import Runtime, observe
+from netsurgeon.pipeline.trimming import TrimPlan, costs, remove
+from netsurgeon.pipeline.trimming.remove import below_ceiling, remove_units
 from netsurgeon.pipeline.verification import EquivalenceCheck
 
 
@@ -184,3 +187,16 @@ def test_what_fails_is_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(np.flatnonzero(removed & ~result.removed), [20, 82])
     assert result.proof is proof
     assert len(tried) <= 2 + 2 * 2 * 6
+
+
+def test_the_model_is_weighed_once_for_a_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each group that loses its readers."""
+    model = ir.from_proto(residual_network())
+    dependencies = analyse(model, observe(model, {"x": normal(2, 3, 6, 6)}, Runtime()))
+    nothing, going = np.zeros(len(dependencies.units), bool), np.zeros(len(dependencies.units), bool)
+    going[[group.units[0] for group in dependencies.groups]] = True
+    plan = TrimPlan(dependencies=dependencies, layers=(), candidates=np.arange(len(going)), removed=nothing)
+    calls = count_calls(monkeypatch, costs, "unit_costs")
+    np.testing.assert_array_equal(below_ceiling(model, plan, going, Options(trim="up-to:0.9")), going)
+    assert (calls[0], going.sum()) == (1, len(dependencies.groups))
+    assert len(dependencies.groups) > 2
