@@ -1,6 +1,7 @@
 """Nodes, edits and traits of operators: what every other pass stands on."""
 
 from netsurgeon.passes.graph.edits import Edit, GatherBefore, Override, SetAttribute, SetConstant
+from netsurgeon.passes.graph.helper_process import HelperDiedError, HelperError, HelperProcess
 from netsurgeon.passes.graph.native import (
     NativeCrashError,
     NativeError,
@@ -8,6 +9,7 @@ from netsurgeon.passes.graph.native import (
     convert_version,
     infer_shapes,
 )
+from netsurgeon.passes.graph.native_helper import serve
 from netsurgeon.passes.graph.nodes import (
     FLOATS,
     bodies,
@@ -37,6 +39,9 @@ __all__ = [
     "TRAITS",
     "Edit",
     "GatherBefore",
+    "HelperDiedError",
+    "HelperError",
+    "HelperProcess",
     "NativeCrashError",
     "NativeError",
     "OperatorTraits",
@@ -56,6 +61,7 @@ __all__ = [
     "operator_key",
     "optional_input",
     "present",
+    "serve",
     "set_initializer",
     "tensor",
     "traits_of",

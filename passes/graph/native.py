@@ -7,21 +7,14 @@ later ones.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import os
-import signal
 import struct
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
-SECONDS = 300.0
-"""A call that takes longer is given up."""
+from netsurgeon.passes.graph.helper_process import SECONDS, HelperDiedError, HelperError, HelperProcess
+
 SELF_BROADCASTING_OPSET, INFERRED_OPSET = 7, 6
 """From the first on Add and others broadcast by themselves: older ones have adapters that want a number for every size.
 From the second on Relu and others have shape inference, on which these adapters rest."""
@@ -30,7 +23,7 @@ _ANY_SIZE = 512
 LARGE = 1000
 """Bytes of an initializer above which the helper sees its type and shape only."""
 SECONDS_OF_CONSTANTS = 60.0
-"""The same for constants: loops may have no end."""
+"""For constants in place of `SECONDS`: loops may have no end."""
 _CALLS = {"infer_shapes": 0, "convert_version": 1, "compute_constants": 2}
 
 
@@ -45,7 +38,7 @@ class NativeCrashError(NativeError):
 def infer_shapes(model: ir.Model) -> ir.Model:
     """Note shapes and types on the values of a model, in place; it stays as it is where inference fails."""
     try:
-        inferred = _parsed(_HELPER.call("infer_shapes", ir.to_proto(_light(model)), 0))
+        inferred = _parsed(_call("infer_shapes", ir.to_proto(_light(model)), 0))
     except Exception:  # of a graph that cannot be inferred, written or read again: all that is lost are shapes
         return model
     for graph, other in zip(model.graphs(), inferred.graphs(), strict=False):
@@ -75,7 +68,7 @@ def convert_version(model: ir.Model, opset: int) -> ir.Model:
         light = _light(model)
         if before < SELF_BROADCASTING_OPSET:
             _number_sizes(light)
-        converted = _parsed(_HELPER.call("convert_version", ir.to_proto(light), opset))
+        converted = _parsed(_call("convert_version", ir.to_proto(light), opset))
         _put_back(model, converted)
         if before < SELF_BROADCASTING_OPSET:
             _forget_shapes(converted)
@@ -97,7 +90,7 @@ def compute_constants(proto: onnx.ModelProto, limit: int) -> int:
         MemoryError: it takes more than `limit`; the text names the node, where ONNX Runtime does.
         NativeError: it cannot be computed, or has no end.
     """
-    (size,) = struct.unpack_from("<q", answer := _HELPER.call("compute_constants", proto, limit, SECONDS_OF_CONSTANTS))
+    (size,) = struct.unpack_from("<q", answer := _call("compute_constants", proto, limit, SECONDS_OF_CONSTANTS))
     if size < 0:
         raise MemoryError(answer[8:].decode("utf-8", "replace"))
     return int(size)
@@ -163,91 +156,20 @@ def _light(model: ir.Model) -> ir.Model:
     return light
 
 
-class _Helper:
-    """The process, one call at a time."""
+def _call(name: str, proto: onnx.ModelProto, number: int, seconds: float = SECONDS) -> bytes:
+    """What becomes of a model; `number` is what the call takes besides it.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
-
-    def call(self, name: str, proto: onnx.ModelProto, number: int, seconds: float = SECONDS) -> bytes:
-        """What becomes of a model; `number` is what the call takes besides it.
-
-        Raises:
-            NativeError: it fails, dies or takes too long.
-        """
-        data = proto.SerializeToString()
-        with self._lock:
-            process = self._running()
-            timer = threading.Timer(seconds, process.kill)
-            timer.daemon = True
-            timer.start()
-            try:
-                status, answer = _exchange(process, struct.pack("<BQQ", _CALLS[name], number, len(data)) + data)
-            except (OSError, struct.error) as error:
-                raise NativeCrashError(self._obituary(name)) from error
-            finally:
-                timer.cancel()
-        if status:
-            raise NativeError(answer.decode("utf-8", "replace"))
-        return answer
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._owner != os.getpid():  # after a fork it belongs to the other process
-            self._process = None
-        if self._process is None or self._process.poll() is not None:
-            self.stop()
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            script = Path(__file__).with_name("native_helper.py")
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", str(script)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env=environment,
-                )
-            except OSError as error:
-                raise NativeError(f"no process can be started for it ({error.strerror or error})") from error
-            self._owner = os.getpid()
-        return self._process
-
-    def _obituary(self, name: str) -> str:
-        """Why the process is gone; it is cleared away."""
-        code = self.stop()
-        reason = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    Raises:
+        NativeError: it fails, dies or takes too long.
+    """
+    try:
+        return _HELPER.call(struct.pack("<BQ", _CALLS[name], number) + proto.SerializeToString(), seconds)
+    except HelperDiedError as error:
         if name == "compute_constants":
-            return f"computing constants has ended the process ({reason})"
-        return f"onnx's {name} has crashed on it ({reason})"
-
-    def stop(self) -> int:
-        """End the process; its exit code."""
-        process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
-            return 0
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        try:
-            return process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+            raise NativeCrashError(f"computing constants has ended the process ({error})") from error
+        raise NativeCrashError(f"onnx's {name} has crashed on it ({error})") from error
+    except HelperError as error:
+        raise NativeError(str(error)) from error
 
 
-def _exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[int, bytes]:
-    if process.stdin is None or process.stdout is None:
-        raise OSError("the helper has no pipes")
-    process.stdin.write(request)
-    process.stdin.flush()
-    status, size = struct.unpack("<BQ", process.stdout.read(9))
-    answer = process.stdout.read(size)
-    if len(answer) < size:
-        raise OSError("the helper's answer is cut off")
-    return status, answer
-
-
-_HELPER = _Helper()
-atexit.register(_HELPER.stop)
+_HELPER = HelperProcess(Path(__file__).with_name("native_helper.py"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import onnx.shape_inference
 import onnx.version_converter
@@ -15,8 +15,10 @@ OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "bytes, which exceeds
 """What ONNX Runtime says of a tensor that does not fit."""
 
 
-def answer(call: int, number: int, data: bytes) -> bytes:
+def answer(request: bytes) -> bytes:
     """The model with shapes inferred (call 0) or converted to an opset (call 1), or its outputs' bytes (call 2)."""
+    call, number = struct.unpack_from("<BQ", request)
+    data = request[9:]
     if call == 0:
         proto = onnx.shape_inference.infer_shapes(
             onnx.ModelProto.FromString(data), check_type=False, strict_mode=False, data_prop=True
@@ -74,12 +76,13 @@ class _AtMost:
             resource.setrlimit(resource.RLIMIT_DATA, self._before)
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until there are no more requests."""
-    while len(header := requests.read(17)) == 17:
-        call, number, size = struct.unpack("<BQQ", header)
+def serve(answer: Callable[[bytes], bytes]) -> None:
+    """Answer requests on standard input until there are no more: those of a `HelperProcess`."""
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what C++ prints must not come between the answers
+    while len(header := requests.read(8)) == 8:
         try:
-            status, data = 0, answer(call, number, requests.read(size))
+            status, data = 0, answer(requests.read(*struct.unpack("<Q", header)))
         except Exception as error:
             status, data = 1, (str(error).strip().partition("\n")[0] or type(error).__name__).encode()[:400]
         answers.write(struct.pack("<BQ", status, len(data)) + data)
@@ -87,6 +90,4 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what C++ prints must not come between the answers
-    serve(sys.stdin.buffer, answers)
+    serve(answer)

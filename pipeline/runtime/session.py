@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.runtime.providers import full_name, inactive, load_libraries, missing_library, requested
+from netsurgeon.pipeline.runtime.trial import Trial, operators_that_crash
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,12 @@ class Runtime:
         return dataclasses.replace(self, integer_kernels=False)
 
     def session(
-        self, model: ir.Model | onnx.ModelProto | Path, *, optimise: bool = True, trace: Path | None = None
+        self,
+        model: ir.Model | onnx.ModelProto | Path,
+        *,
+        optimise: bool = True,
+        trace: Path | None = None,
+        is_tried: bool = False,
     ) -> Session:
         """Load a model.
 
@@ -93,17 +99,22 @@ class Runtime:
             model: what to load.
             optimise: False = without graph optimisation.
             trace: where ONNX Runtime's profiler writes: the file's name starts like this.
+            is_tried: whether this process may die of it, so that no other one has to try it first.
 
         Raises:
-            CheckFailedError: ONNX Runtime refuses the model.
+            CheckFailedError: ONNX Runtime refuses the model, or crashes on it.
             InputError: the execution provider is not active.
         """
         ort = onnxruntime()
+        operators = () if is_tried else operators_that_crash(model)
         options = self._options(ort, optimise, trace)
         providers = requested(self.provider, ort, exact=not self.deployed)
         load_libraries(self.provider, ort)
         with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
             source = _source(model, Path(folder))
+            trial = self._trial(model, source, operators, optimise)
+            if trial and (crash := trial.crash()):
+                raise CheckFailedError(f"ONNX Runtime cannot load the model: it crashes ({crash})")
             try:
                 inference = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
             except Exception as error:
@@ -115,7 +126,15 @@ class Runtime:
         logger.debug(
             "session made: provider %s, optimise %s, %d inputs", self.provider, optimise, len(inference.get_inputs())
         )
-        return Session(inference)
+        return Session(inference, trial)
+
+    def _trial(self, model: object, source: bytes | str, operators: tuple[str, ...], optimise: bool) -> Trial | None:
+        """What tries a model that may crash; a file that was written for this session alone is gone afterwards."""
+        tried = model.resolve() if isinstance(model, Path) else source
+        if not operators or isinstance(tried, str):
+            return None
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Trial(tried, operators, {**fields, "optimise": optimise})
 
     def optimised_graph(self, model: ir.Model) -> onnx.GraphProto:
         """The graph that ONNX Runtime makes of a model; weights are left out.
@@ -169,10 +188,15 @@ class Runtime:
 
 
 class Session:
-    """A loaded model: arrays in, arrays out."""
+    """A loaded model: arrays in, arrays out.
 
-    def __init__(self, inference: Any):
-        self._inference = inference
+    Args:
+        inference: ONNX Runtime's session.
+        trial: runs a model that may crash before this process does.
+    """
+
+    def __init__(self, inference: Any, trial: Trial | None = None):
+        self._inference, self._trial = inference, trial
         self.inputs: list[str] = [value.name for value in inference.get_inputs()]
         overridable = [value.name for value in inference.get_overridable_initializers()]
         self._accepted = frozenset((*self.inputs, *overridable))
@@ -187,8 +211,14 @@ class Session:
         names = list(outputs) if outputs is not None else self.outputs
         if not names:
             return {}
+        accepted = {name: feed[name] for name in feed if name in self._accepted}
+        if self._trial and (crash := self._trial.crash(accepted)):
+            raise RunError(
+                f"the model cannot run on this input: ONNX Runtime crashes ({crash}), as it does where an LSTM or GRU "
+                "gets an empty batch or sequence"
+            )
         try:
-            values = self._inference.run(names, {name: feed[name] for name in feed if name in self._accepted})
+            values = self._inference.run(names, accepted)
         except Exception as error:
             raise RunError(f"the model cannot run on this input: {first_line(error)}") from error
         return dict(zip(names, values, strict=True))
