@@ -11,10 +11,12 @@ from typing import Any, Literal
 from netsurgeon.pipeline.data import read_toml
 from netsurgeon.pipeline.errors import InputError
 
-Kind = Literal["flag", "whole number", "number", "text", "list", "numbers", "table"]
-"""What an option takes: "text" is a string or a number, "list" are several of them, "table" names with numbers."""
+Kind = Literal["flag", "whole number", "number", "path", "text", "list", "numbers", "table"]
+"""What an option takes: "text" is a string or a number, "list" are several of them, "table" names with numbers. A path
+is no number: `work = 1e400` would make a folder "inf"."""
 _WORDS = {
     "flag": "true or false",
+    "path": "a string",
     "text": "a string",
     "list": "a list of strings",
     "numbers": "a list of numbers",
@@ -70,6 +72,8 @@ def _fits(value: Any, kind: Kind) -> bool:
         return number and isinstance(value, int)
     if kind == "number":
         return number
+    if kind == "path":
+        return isinstance(value, str)
     if kind == "text":
         return number or isinstance(value, str)
     if kind == "table":

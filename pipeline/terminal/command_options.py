@@ -176,6 +176,8 @@ def kind(option: click.Parameter) -> Kind:
         return "flag"
     if option.multiple:
         return "list"
+    if isinstance(option.type, FilePath | Data):
+        return "path"
     if option.type is click.INT:
         return "whole number"
     return "number" if option.type is click.FLOAT else "text"

@@ -10,7 +10,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 
 KINDS: dict[str, Kind] = {
-    "sparsity": "number", "seed": "whole number", "uniform": "flag", "trim": "text",
+    "sparsity": "number", "seed": "whole number", "uniform": "flag", "trim": "text", "work": "path",
     "exclude": "list", "mean": "numbers", "layer": "table",
 }  # fmt: skip
 
@@ -44,6 +44,7 @@ def test_values_are_what_the_command_line_would_give(write: Callable[[str], Path
         ("seed = 1.5", "has seed = 1.5, expected a whole number"),
         ("uniform = 1", "has uniform = 1, expected true or false"),
         ("exclude = 'a'", "has exclude = 'a', expected a list of strings"),
+        ("work = 1e400", "has work = inf, expected a string"),
         ("mean = ['a']", "expected a list of numbers"),
         ("layer = {a = 'b'}", "expected a table of names and numbers"),
         ("sparsity = ", "recipe.toml cannot be read"),

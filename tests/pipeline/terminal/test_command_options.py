@@ -193,8 +193,8 @@ def test_every_option_of_compress_can_be_given(call: Values, write: Callable[[st
     values: dict[str, Any] = {}
     for parameter in params:
         name = command_options.long_name(parameter)
-        by_kind = {"flag": name != "pack", "whole number": 7, "number": 0.125, "list": ["q"], "text": f"the-{name}"}
-        values[name] = texts.get(name, by_kind.get(command_options.kind(parameter)))
+        by_kind = {"flag": name != "pack", "whole number": 7, "number": 0.125, "list": ["q"]}
+        values[name] = texts.get(name, by_kind.get(command_options.kind(parameter), f"the-{name}"))
     lines = [f"{name} = {_toml(value)}" for name, value in values.items() if value is not None]
     assert cli.run(["compress", "--recipe", str(write("\n".join(lines)))]) == 2
     pictures = call.pop("pictures")
