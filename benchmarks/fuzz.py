@@ -8,8 +8,8 @@
     python benchmarks/fuzz.py --atheris 60                       # seconds of models chosen by what they reach
 
 A case is made from its seed and number alone and runs in a child process with limits of time and memory. It must end
-in a delivered model, which ONNX Runtime loads and which gives finite outputs where the dense one does, in a refusal, or
-in a check that failed, the last two in one sentence. Everything else is a bug, and the exit code is then 1.
+in a delivered model, which ONNX Runtime loads and whose outputs are finite if the dense one's always are, in a refusal,
+or in a check that failed, the last two in one sentence. Everything else is a bug, and the exit code is then 1.
 """
 
 from __future__ import annotations

@@ -87,6 +87,23 @@ def test_models_that_are_wrong_where_the_dense_one_is_right_are_seen(tmp_path: P
     assert "not finite" in str(fault_of_model(tmp_path / "wrong.onnx", tmp_path / "dense.onnx"))
 
 
+def test_models_are_finite_only_if_the_dense_one_always_is(tmp_path: Path) -> None:
+    """Which inputs overflow changes with every weight: only one that overflows for none is held to that."""
+
+    def scaled(name: str, factor: float) -> Path:
+        model = onnx.ModelProto.FromString(seed_models()["dense"].SerializeToString())
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w2")
+        values = np.array(numpy_helper.to_array(weight))
+        values[0] *= np.float32(factor)  # behind a unit that is off for a part of the inputs
+        weight.CopyFrom(numpy_helper.from_array(values, "w2"))
+        (tmp_path / name).write_bytes(model.SerializeToString())
+        return tmp_path / name
+
+    small = scaled("small.onnx", 3e38)
+    assert fault_of_model(small, scaled("edge.onnx", 2.5e38)) is None
+    assert "not finite" in str(fault_of_model(small, scaled("sane.onnx", 1e6)))
+
+
 def test_signs_that_steer_a_terminal_are_seen() -> None:
     assert control_signs("\x1b[31m") is not None
     assert control_signs("a\u202eb") is not None
