@@ -16,7 +16,7 @@ from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import LoadedModel
 from netsurgeon.pipeline.runtime import Runtime, Session
-from netsurgeon.pipeline.verification import Inputs, Validation, validate_folds
+from netsurgeon.pipeline.verification import Inputs, Validation, check_finite, validate_folds
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,10 @@ def validate_applied(
     options = context.options
     context.progress("validating", 0, 2)
     halves = [] if is_as_it_came(applied) else _apply_by_halves(steps, context, inputs)
+    dense, compressed = runtime.session(source.original), runtime.session(applied.model)
     validation = validate_folds(
-        runtime.session(source.original),
-        halves or [(runtime.session(applied.model), inputs.held)],
+        dense,
+        halves or [(compressed, inputs.held)],
         held_out=inputs.held_out or bool(halves),
         metric=options.metric,
         label_offset=options.label_offset,
@@ -64,6 +65,7 @@ def validate_applied(
     most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
     count = min(most, inputs.calibration.count)
     samples = inputs.calibration.subset(count, np.random.default_rng(options.seed))
+    check_finite(dense, compressed, samples)
     bound = measure_bound(source.model, applied.masked, samples.batches(), samples.fed, context.calibration.runtime)
     return validation, bound
 

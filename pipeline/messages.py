@@ -43,6 +43,7 @@ CODES: Mapping[str, str] = {
     "output-discrete": "An output has no error bound because its values are discrete.",
     "outputs-alike": "An output of the dense model is the same for most inputs of the measurement.",
     "outputs-differ": "A changed model gives other outputs than the one it was made from.",
+    "outputs-not-finite": "An output of the dense model is NaN or infinite for some inputs of the measurement.",
     "outputs-unmeasured": "Outputs are empty for all inputs of the final measurement, and nothing is compared there.",
     "promise-few-inputs": "Too few inputs were held out for a limit on how much most others change.",
     "promise-halves": "Halves of the inputs were measured with models of their own: no limit for others follows.",

@@ -139,7 +139,8 @@ def _pivot_block(
     pivots, losses = np.empty((rows, count), np.int64), np.empty((rows, count))
     removed = np.zeros((rows, columns), bool)
     for step in range(count):
-        score = weight * weight / diagonal
+        with np.errstate(over="ignore"):  # of weights about 1e38, where a rounding error is left of a removed one
+            score = weight * weight / diagonal
         score[removed] = np.inf
         if room is not None:
             score[room.closed(alive)] = np.inf

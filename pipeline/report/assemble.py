@@ -19,7 +19,15 @@ from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu
 from netsurgeon.pipeline.report.facts import layer_facts
 from netsurgeon.pipeline.report.goal_sentences import unproven_goal_warning
 from netsurgeon.pipeline.report.report import Report
-from netsurgeon.pipeline.report.user_warnings import alike, emptied, few_inputs, grown, not_measured, unmeasured
+from netsurgeon.pipeline.report.user_warnings import (
+    alike,
+    emptied,
+    few_inputs,
+    grown,
+    not_finite,
+    not_measured,
+    unmeasured,
+)
 from netsurgeon.pipeline.runtime import Runtime, peak_bytes
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.verification import Inputs, Validation
@@ -128,6 +136,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *few_inputs(record.validation),
             *unmeasured(record.validation),
             *alike(record.validation),
+            *not_finite(record.validation),
             *emptied(layers),
             *grown(dense.bytes, compressed.bytes, applied.selection, record.options),
         ),

@@ -24,6 +24,21 @@ def unmeasured(validation: Validation) -> Iterator[Message]:
             yield Message(text, "metric-nan", model=name)
 
 
+def not_finite(validation: Validation) -> Iterator[Message]:
+    """Outputs of the dense model that overflow for some inputs: with other weights, they do for other inputs."""
+    for output in validation.outputs:
+        if 0 < output.not_finite < validation.samples:
+            yield Message(
+                f"the dense model's output {output.output!r} is NaN or infinite for {output.not_finite} of "
+                f"{validation.samples} inputs of the final measurement: the compressed model's may be so for others; "
+                "look for weights or inputs that are too large",
+                "outputs-not-finite",
+                output=output.output,
+                inputs=output.not_finite,
+                samples=validation.samples,
+            )
+
+
 def alike(validation: Validation) -> Iterator[Message]:
     """Outputs that most inputs of the measurement share."""
     for output in filter(validation.is_alike, validation.outputs):

@@ -18,6 +18,7 @@ from netsurgeon.pipeline.verification.score_outputs import ClassOutputs, find_cl
 from netsurgeon.pipeline.verification.scoring import Answers, load_metric
 from netsurgeon.pipeline.verification.validation import (
     Validation,
+    check_finite,
     check_labels,
     validate,
     validate_folds,
@@ -35,6 +36,7 @@ __all__ = [
     "Promise",
     "Validation",
     "check_equivalence",
+    "check_finite",
     "check_labels",
     "examine_dense_model",
     "expected_drop",

@@ -25,12 +25,14 @@ class Fidelity:
         relative_error: ‖compressed − dense‖ / ‖dense‖ over all samples; NaN where shapes differ.
         snr_db: signal-to-noise ratio in decibels; infinite for equal outputs.
         alike: most samples to which the dense model gives one and the same output: they say little.
+        not_finite: samples for which the dense model gives NaN or an infinite number, which no error is measured of.
     """
 
     output: str
     relative_error: float
     snr_db: float
     alike: int
+    not_finite: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ class OutputComparison:
         self._error = self._energy = 0.0
         self._squares: list[npt.NDArray[np.float64] | None] = []
         self._has_floats = False
+        self._not_finite = 0
         self._repeats: collections.Counter[int] = collections.Counter()
         self._entries: collections.Counter[str] = collections.Counter()
         self._equal: collections.Counter[str] = collections.Counter()
@@ -87,6 +90,7 @@ class OutputComparison:
         self._squares.append(_squares_by_input(dense, compressed, samples))
         if self._has_floats:
             self._repeats.update(map(hash, _by_sample(dense, samples)))
+            self._not_finite += _count_not_finite(dense, samples)
 
     def fidelity(self) -> Fidelity | None:
         """The error; None where the output has no floating-point numbers."""
@@ -94,7 +98,13 @@ class OutputComparison:
             return None
         alike = max(self._repeats.values())
         relative, decibels = self._ratios()
-        return Fidelity(output=self._name, relative_error=relative, snr_db=decibels, alike=alike)
+        return Fidelity(
+            output=self._name,
+            relative_error=relative,
+            snr_db=decibels,
+            alike=alike,
+            not_finite=self._not_finite,
+        )
 
     def changes(self, count: int) -> tuple[float, npt.NDArray[np.float64]] | None:
         """Energy, and the squared error of each of so many inputs; None where errors are not those of single inputs."""
@@ -191,6 +201,14 @@ def _squares_by_input(dense: Any, compressed: Any, samples: int) -> npt.NDArray[
     usable = np.isfinite(dense)
     difference = np.where(usable, compressed.astype(np.float64), 0.0) - np.where(usable, dense.astype(np.float64), 0.0)
     return np.asarray((difference**2).reshape(samples, -1).sum(axis=1))
+
+
+def _count_not_finite(value: Any, samples: int) -> int:
+    """Samples with an entry that is NaN or infinite; at most one where axis 0 does not tell samples apart."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.size:
+        return 0
+    rows = value.reshape(samples if value.shape[:1] == (samples,) else 1, -1)
+    return int(np.count_nonzero(~np.isfinite(rows).all(axis=1)))
 
 
 def _kind(array: npt.NDArray[Any]) -> str:

@@ -267,6 +267,20 @@ def _feeds(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session, 
             yield session, samples, feed, labels
 
 
+def check_finite(dense: Session, compressed: Session, samples: Samples) -> None:
+    """Check that no output of the compressed model is NaN or infinite where the dense one's is finite.
+
+    For a model that `validate_folds` does not run: the one corrected on all inputs, where each half had its own.
+
+    Raises:
+        CheckFailedError: one is.
+    """
+    for feed in samples.batches():
+        expected, actual = dense.run(feed), compressed.run(feed)
+        for name, value in expected.items():
+            OutputComparison(name).update(value, actual[name], samples=1)
+
+
 def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> None:
     """Check all labels against the classes that the model tells apart on the first batch; a look before long work.
 

@@ -1,9 +1,14 @@
 """The last measurement: on inputs that corrections never saw, or by halves where they are few, and the error bound."""
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
 from perceptron_models import UNIFORM, inputs, perceptron, random
 
 from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.errors import CheckFailedError
 
 
 def test_a_part_is_held_out_where_there_is_no_test() -> None:
@@ -31,3 +36,27 @@ def test_test_inputs_are_held_out() -> None:
     assert report.validation.held_out
     assert report.test is not None
     assert (report.test.samples, report.validation.samples) == (9, 9)
+
+
+def overflowing(unit: int) -> onnx.ModelProto:
+    """A perceptron whose first output is infinite for inputs that one unit answers to by more than 2."""
+    model = perceptron()
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == "w2")
+    values = np.array(onnx.numpy_helper.to_array(weight))
+    values[unit, 0] = 1.5e38
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, "w2"))
+    return model
+
+
+def test_what_is_delivered_must_be_finite_where_the_dense_model_is_for_each_half_of_few_inputs() -> None:
+    """Models corrected on halves were finite, and the delivered one, which no half shows, overflowed for one input."""
+    with pytest.raises(CheckFailedError, match="'y' of the compressed model is NaN or infinite where it was not"):
+        compress(overflowing(50), {"x": random(16, 32, seed=3)}, sparsity=0.3, **UNIFORM)
+
+
+def test_a_dense_model_that_is_infinite_for_a_part_of_the_inputs_is_named() -> None:
+    report = compress(overflowing(4), {"x": random(16, 32, seed=3)}, sparsity=0.3, **UNIFORM).report
+    (warning,) = (warning for warning in report.warnings if warning.code == "outputs-not-finite")
+    assert warning.data == {"output": "y", "inputs": 5, "samples": 16}
+    (output,) = report.bound.outputs
+    assert np.isfinite(output.measured), "the error is that of inputs for which there is one"

@@ -58,6 +58,16 @@ def test_the_frobenius_norm_of_the_kernel_is_not_a_bound() -> None:
     assert_holds(bound)
 
 
+def test_no_error_is_measured_where_the_dense_model_overflows() -> None:
+    net = Net()
+    model = net.model(
+        ["N", 1], net.add("Mul", net.add("MatMul", "x", net.constant(np.ones((1, 1)))), net.constant([2.0]))
+    )
+    bound = bound_of(model, damaged(model), np.array([[3e38], [1.0]], np.float32))
+    expected = bound_of(model, damaged(model), np.array([[0.0], [1.0]], np.float32))
+    assert only_output(bound).measured == pytest.approx(only_output(expected).measured)
+
+
 def test_no_samples_is_an_error() -> None:
     model = random_net(0)
     with pytest.raises(InputError, match="at least one sample"):

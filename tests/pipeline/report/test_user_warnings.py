@@ -20,7 +20,7 @@ from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.report.report import LayerFacts
-from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, not_measured, unmeasured
+from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, not_finite, not_measured, unmeasured
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity
 from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.validation import Scores, Validation
@@ -88,12 +88,21 @@ def test_a_metric_that_is_no_number_names_the_model(metrics: dict[str, Any], nam
 @pytest.mark.parametrize(("samples", "same", "warned"), [(10, 5, False), (10, 6, True), (1, 1, False), (2, 2, True)])
 def test_outputs_that_most_inputs_share_are_named(samples: int, same: int, warned: bool) -> None:
     outputs = (
-        Fidelity(output="fine", relative_error=0.1, snr_db=20.0, alike=1 if samples > 2 else 0),
-        Fidelity(output="dull", relative_error=0.1, snr_db=20.0, alike=same),
+        Fidelity(output="fine", relative_error=0.1, snr_db=20.0, alike=1 if samples > 2 else 0, not_finite=0),
+        Fidelity(output="dull", relative_error=0.1, snr_db=20.0, alike=same, not_finite=0),
     )
     warnings = list(alike(validation(samples, outputs)))
     assert [warning.data for warning in warnings] == (
         [{"output": "dull", "alike": same, "samples": samples}] if warned else []
+    )
+
+
+@pytest.mark.parametrize(("count", "warned"), [(0, False), (3, True), (10, False)])
+def test_outputs_that_are_finite_for_a_part_of_the_inputs_are_named(count: int, warned: bool) -> None:
+    """Where they never are it is by design: scores that a mask makes infinite."""
+    outputs = (Fidelity(output="y", relative_error=0.1, snr_db=20.0, alike=0, not_finite=count),)
+    assert [warning.data for warning in not_finite(validation(10, outputs))] == (
+        [{"output": "y", "inputs": 3, "samples": 10}] if warned else []
     )
 
 

@@ -83,6 +83,22 @@ def test_values_of_maps_may_be_texts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (np.ones((2, 3)), 0),
+        (np.array([[1.0, np.inf, np.nan], [1.0, 2.0, 3.0]]), 1),
+        (np.array([np.nan, np.inf]), 2),
+        (np.full((3, 2), np.nan), 1),  # 3 rows of 2 samples: which is whose is not known
+        ([{1: np.inf}, {1: 0.5}], 0),
+    ],
+)
+def test_samples_for_which_the_dense_model_is_not_finite_are_counted(value: Any, count: int) -> None:
+    fidelity, _ = compared(value, value)
+    assert fidelity is not None
+    assert fidelity.not_finite == count
+
+
+@pytest.mark.parametrize(
     ("value", "alike"),
     [
         ([{1: 0.5}, {1: 0.5}, {1: 0.25}], 2),
