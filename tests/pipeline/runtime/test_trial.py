@@ -124,3 +124,12 @@ def test_commands_end_in_one_sentence(
     name, *options = command.split()
     assert cli.run([name, "model.onnx", *options]) in (1, 2)
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_name_between_two_chunks_of_a_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "CHUNK", 7)
+    path = tmp_path / "model.onnx"
+    for model, count in ((recurrent(), 2), (recurrent("GRU"), 2), (onnx.ModelProto(), 0)):
+        path.write_bytes(model.SerializeToString())
+        assert len(trial.operators_that_crash(path)) == count
+    assert trial.operators_that_crash(tmp_path / "missing.onnx") == ()
