@@ -219,6 +219,16 @@ def test_the_command_line_wins(call: Values, write: Callable[[str], Path]) -> No
     assert call["seed"] == 0
 
 
+@pytest.mark.parametrize("name", ["work", "output", "report", "data", "model"])
+def test_no_number_is_a_path(
+    name: str, call: Values, write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A work folder "inf" was made."""
+    assert cli.run(["compress", "--recipe", str(write(f"{name} = 1e400"))]) == 2
+    assert f"has {name} = inf, expected a string" in capsys.readouterr().err
+    assert not call
+
+
 def test_the_recipe_of_the_guide_is_read() -> None:
     text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
     (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
