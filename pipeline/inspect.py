@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 from netsurgeon.passes.axes import Observation
@@ -26,6 +27,8 @@ from netsurgeon.pipeline.runtime import Runtime, observe
 
 SIDES = (64, 512, 1)
 """Sizes tried for axes that the model leaves open, until it runs."""
+MOST_NUMBERS = 1 << 22
+"""In inputs that are made up, where an open axis can be smaller: long signals or a cube of 512 take gigabytes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,6 +192,8 @@ def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime)
 def made_up_samples(source: LoadedModel, runtime: Runtime) -> Samples:
     """Two random inputs that a model runs on: sides that it leaves open are the first of SIDES that it takes.
 
+    Sides with which the inputs hold more than MOST_NUMBERS are left out, but for the smallest one.
+
     Raises:
         InputError: an input has an unknown rank or no numeric type.
         CheckFailedError: it runs on none.
@@ -200,6 +205,9 @@ def made_up_samples(source: LoadedModel, runtime: Runtime) -> Samples:
             dataclasses.replace(s, shape=s.shape and (s.shape[0], *(size if n is None else n for n in s.shape[1:])))
             for s in specs
         ]
+        numbers = sum(math.prod((s.shape[0] or 2, *map(int, s.shape[1:]))) for s in filled if s.shape)
+        if numbers > MOST_NUMBERS and size > min(SIDES):
+            continue
         try:
             samples = random_samples(filled, 2, batch_size=2)
             session.run(next(samples.batches()))

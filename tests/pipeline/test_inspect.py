@@ -12,7 +12,11 @@ from plain_models import DENSE, PLAIN, TEST, parsed
 
 from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+from netsurgeon.pipeline.inspect import MOST_NUMBERS, inspect_model, inspect_units, made_up_samples
+from netsurgeon.pipeline.model_files import open_model
+from netsurgeon.pipeline.runtime import Runtime
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 
 
 def test_inspect_lists_layers() -> None:
@@ -72,6 +76,24 @@ def test_inspect_units_of_a_model_that_does_not_run_on_random_inputs() -> None:
     assert inspect_units(parsed(text), np.ones((2, 4), np.float32)).parameters == 16
     with pytest.raises(CheckFailedError, match="give it inputs that it accepts with --data"):
         inspect_units(parsed(text))
+
+
+@pytest.mark.parametrize(
+    ("shape", "side"), [("n, 3, h, w", 64), ("n, 43844, c", 1), ("n, 1, d, h, w", 64), ("n, 1, 256, 256, w", 1)]
+)
+def test_open_axes_are_made_up_so_that_inputs_stay_small(shape: str, side: int) -> None:
+    """64 channels of a signal of 43,844 values, which the model has one of, took more than 3 GB in its convolutions."""
+    proto = parsed(f"{HEAD} network (float[{shape}] x) => (float[{shape}] y) {{ y = Relu (x) }}")
+    samples = made_up_samples(open_model(proto, Runtime()), Runtime())
+    (feed,) = samples.batches()
+    assert feed["x"].shape[-1] == side
+    assert feed["x"].size <= MOST_NUMBERS
+
+
+def test_inputs_that_are_large_as_they_are_declared_are_made_up() -> None:
+    proto = parsed(f"{HEAD} network (float[n, 2, 3000000] x) => (float[n, 2, 3000000] y) {{ y = Relu (x) }}")
+    samples = made_up_samples(open_model(proto, Runtime()), Runtime())
+    assert next(samples.batches())["x"].shape == (2, 2, 3_000_000)
 
 
 def test_a_node_without_outputs_hinders_nothing() -> None:
