@@ -205,7 +205,7 @@ def made_up_samples(source: LoadedModel, runtime: Runtime) -> Samples:
             dataclasses.replace(s, shape=s.shape and (s.shape[0], *(size if n is None else n for n in s.shape[1:])))
             for s in specs
         ]
-        numbers = sum(math.prod((s.shape[0] or 2, *map(int, s.shape[1:]))) for s in filled if s.shape)
+        numbers = sum(math.prod([2 if n is None else n for n in s.shape]) for s in filled if s.shape)
         if numbers > MOST_NUMBERS and size > min(SIDES):
             continue
         try:
