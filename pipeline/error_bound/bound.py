@@ -117,7 +117,7 @@ def measure_bound(
     roots = {
         name: math.sqrt(tally.energies[probe] / count) for probes in energies.values() for name, probe in probes.items()
     }
-    errors = propagation.errors(roots | _unmeasured(changes, energies))
+    errors = propagation.errors(roots | _unmeasured(changes, energies, roots))
     layers = [_layer_error(change, roots, propagation) for change in changes if energies[change]]
     return Bound(count, tuple(layers), tuple(_output_bound(name, errors, tally, count) for name in outputs))
 
@@ -179,11 +179,20 @@ def _compare(tally: _Tally, name: str, first: Any, second: Any) -> None:
         tally.differences[name] += float(np.vdot(gap, gap))
 
 
-def _unmeasured(changes: list[Change], energies: Mapping[Change, Mapping[str, str]]) -> dict[str, Error]:
-    lost = [change for change in changes if not energies[change]]
-    return {
-        name: place(change.before, "constants inside its bodies differ") for change in lost for name in change.landings
-    }
+def _unmeasured(
+    changes: list[Change], energies: Mapping[Change, Mapping[str, str]], roots: Mapping[str, float]
+) -> dict[str, Error]:
+    """What ends a bound where a change lands, because its own error is not a number."""
+    ended: dict[str, Error] = {}
+    for change in changes:
+        if not energies[change]:
+            reason = "constants inside its bodies differ"
+        elif not all(math.isfinite(roots[name]) for name in change.landings):
+            reason = "constants that differ make NaN or infinite numbers"
+        else:
+            continue
+        ended |= {name: place(change.before, reason) for name in change.landings}
+    return ended
 
 
 def _layer_error(change: Change, roots: Mapping[str, float], propagation: Propagation) -> LayerError:

@@ -15,11 +15,18 @@ EXACT_SIZE = 256
 
 
 def spectral_norm(stack: Array) -> float:
-    """The largest singular value in a stack of matrices (..., rows, columns), or at most 1e-6 of it more."""
+    """The largest singular value in a stack of matrices (..., rows, columns), or at most 1e-6 of it more.
+
+    Raises:
+        NoConstantError: there is none, because numbers are NaN or infinite, or their squares are.
+    """
     if not stack.size:
         return 0.0
     turned = np.swapaxes(stack, -1, -2)
-    grams = stack @ turned if stack.shape[-2] <= stack.shape[-1] else turned @ stack
+    with np.errstate(over="ignore", invalid="ignore"):
+        grams = stack @ turned if stack.shape[-2] <= stack.shape[-1] else turned @ stack
+    if not np.isfinite(grams).all():
+        raise NoConstantError("its weight has numbers that are NaN, infinite or too large")
     if grams.shape[-1] <= EXACT_SIZE:
         return math.sqrt(max(float(np.linalg.eigvalsh(grams)[..., -1].max()), 0.0))
     return math.sqrt(max(_top_eigenvalue(gram) for gram in grams.reshape(-1, *grams.shape[-2:])))
@@ -75,7 +82,7 @@ def _matmul(step: Step) -> float:
         raise NoConstantError("it is a product of two activations")
     weight = step.needed(1 - wrong[0])
     if weight.ndim < 2:
-        return float(np.linalg.norm(weight)) * step.errors[wrong[0]]
+        return spectral_norm(weight[np.newaxis]) * step.errors[wrong[0]]
     result = step.norm(lambda: spectral_norm(weight)) * step.errors[wrong[0]]
     if math.prod(weight.shape[:-2]) == 1:
         return result

@@ -68,6 +68,18 @@ def test_no_error_is_measured_where_the_dense_model_overflows() -> None:
     assert only_output(bound).measured == pytest.approx(only_output(expected).measured)
 
 
+def test_it_ends_where_the_changed_weight_is_not_finite() -> None:
+    """The bound was NaN."""
+    net = Net()
+    weight = np.ones((4, 4))
+    weight[-1] = np.nan
+    stop = net.add("MatMul", "x", net.constant(weight))
+    model = net.model(["N", 4], stop)
+    output = only_output(bound_of(model, damaged(model), np.ones((2, 4), np.float32)))
+    assert output.bound is None
+    assert output.ends_at == f"{stop} (MatMul): constants that differ make NaN or infinite numbers"
+
+
 def test_no_samples_is_an_error() -> None:
     model = random_net(0)
     with pytest.raises(InputError, match="at least one sample"):

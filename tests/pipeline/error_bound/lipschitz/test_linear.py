@@ -7,6 +7,7 @@ import pytest
 from bounded_nets import PICTURE, Case, Net, assert_constant_holds, bound_of, damaged, draw, ended, only_output, values
 
 from netsurgeon.pipeline.error_bound.lipschitz.linear import spectral_norm
+from netsurgeon.pipeline.error_bound.lipschitz.step import NoConstantError
 
 CASES = [
     Case("MatMul", (3, 6), (draw(6, 4),)),
@@ -39,6 +40,27 @@ def test_large_spectral_norms_are_proven_from_above() -> None:
     for weight in (rng.standard_normal((300, 500)), rng.standard_normal((400, 300)), np.eye(300), np.zeros((300, 300))):
         exact = float(np.linalg.norm(weight, 2))
         assert exact * (1 - 1e-12) <= spectral_norm(weight) <= exact * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+@pytest.mark.parametrize("shape", [(4, 4), (300, 400), (5, 4, 6)])
+def test_weights_that_have_no_spectral_norm(shape: tuple[int, ...], value: float) -> None:
+    weight = np.ones(shape)
+    weight[-1] = value
+    with pytest.raises(NoConstantError, match="NaN, infinite or too large"):
+        spectral_norm(weight)
+
+
+@pytest.mark.parametrize("shape", [(64, 10), (300, 400), (64,)])
+def test_it_ends_at_a_weight_with_nan(shape: tuple[int, ...]) -> None:
+    """No eigenvalues were found, which ended `compare` in a traceback."""
+    net = Net()
+    weight = np.ones(shape)
+    weight[-1] = np.nan
+    stop = net.add("MatMul", net.add("MatMul", "x", net.draw(4, shape[0])), net.constant(weight))
+    model = net.model(["N", 4], stop)
+    output = only_output(bound_of(model, damaged(model), values(2, 4)))
+    assert output.ends_at == f"{stop} (MatMul): its weight has numbers that are NaN, infinite or too large"
 
 
 def test_an_old_gemm_that_adds_an_activation() -> None:
