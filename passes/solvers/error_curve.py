@@ -142,13 +142,18 @@ def rounding_costs(
     sampled = problem.rows(rows[:: max(1, len(rows) // ROUNDED_ROWS)])
     unit = problem.relative(_times_sampled(problem, sampled))
     present = np.count_nonzero(sampled.weight)
+    keeps = [max(1, round(share * present)) for share in ROUNDED_KEPT[:-1]]
+    pruned = [*(refit_columns(sampled, keep, TRIAL_COLUMNS, TRIAL_STEPS) for keep in keeps), sampled.weight]
+    # rows are rounded each by itself, column after column: those of all shares together take as long as those of one
+    weight = np.concatenate(pruned, axis=1)
+    left = dataclasses.replace(sampled, weight=weight, target=weight @ sampled.hessian)
+    parts = np.arange(weight.shape[1]).reshape(len(ROUNDED_KEPT), -1)
     errors, nonzero = (np.zeros((len(sizes), len(ROUNDED_KEPT))) for _ in range(2))
-    for at, share in enumerate(ROUNDED_KEPT):
-        keep = max(1, round(share * present))
-        pruned = sampled.weight if share == 1.0 else refit_columns(sampled, keep, TRIAL_COLUMNS, TRIAL_STEPS)
-        left = dataclasses.replace(sampled, weight=pruned, target=pruned @ sampled.hessian)
-        for row, most in enumerate(sizes):
-            integers = round_to_integers(left, pruned != 0.0, most, blocks)
-            errors[row, at] = unit * left.excess(integers.weight)
-            nonzero[row, at] = np.count_nonzero(integers.codes) / max(int(np.count_nonzero(pruned)), 1)
+    for row, most in enumerate(sizes):
+        integers = round_to_integers(left, weight != 0.0, most, blocks)
+        rounded = integers.weight
+        for at, part in enumerate(parts):
+            errors[row, at] = unit * left.rows(part).excess(rounded[:, part])
+            present = np.count_nonzero(weight[:, part])
+            nonzero[row, at] = np.count_nonzero(integers.codes[:, part]) / max(int(present), 1)
     return {most: RoundingCost(errors[row], nonzero[row]) for row, most in enumerate(sizes)}
