@@ -73,6 +73,18 @@ def segment() -> onnx.ModelProto:
     return whole
 
 
+def reads_nothing_in_a_body() -> onnx.ModelProto:
+    """An If whose body reads a value that nobody makes, beside a Pad."""
+    body = helper.make_graph(
+        [helper.make_node("Relu", ["nobody"], ["inner"])], "body", [], [helper.make_empty_tensor_value_info("inner")]
+    )
+    nodes = [
+        helper.make_node("If", ["yes"], ["y"], then_branch=body, else_branch=body),
+        helper.make_node("Pad", ["y", "pads"], ["z"]),
+    ]
+    return model(nodes, {"yes": np.array(True), "pads": np.array([0, 0, 0, 0])})
+
+
 def doubled(times: int) -> onnx.ModelProto:
     """A weight that Concat doubles again and again."""
     nodes = [helper.make_node("Concat", [f"w{at}"] * 2, [f"w{at + 1}"], axis=1) for at in range(times)]
@@ -199,6 +211,11 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a gap in a sum": (lambda: gap("Sum"), "node 'list' of the model .Sum. has an input without a name"),
     "a gap in a join": (lambda: gap("Concat"), "node 'list' of the model .Concat. has an input without a name"),
     "doubling": (lambda: doubled(40), "makes a constant of"),
+    "a value that nobody makes": (
+        lambda: model([helper.make_node("Expand", ["nobody", "shape"], ["z"])], {"shape": np.array([8])}),
+        "Invalid model. Node input 'nobody' is not a graph input",
+    ),
+    "a value that nobody makes, in a body": (reads_nothing_in_a_body, "nobody"),
     **GENERATED,
 }
 
