@@ -143,7 +143,8 @@ class Attack:
         """How many cases there were, and the numbers of those that must not be."""
         numbers = sorted(self.failures)
         findings = f"findings in {len(numbers)}, numbers {', '.join(map(str, numbers))}" if numbers else "no finding"
-        return f"{self.counts.total()} cases in a row with seed {self.arguments.seed}: {findings}"
+        cases = f"{self.counts.total()} cases in a row with seed {self.arguments.seed} from case {self.arguments.start}"
+        return f"{cases}: {findings}"
 
     def page(self) -> str:
         """Counts as a table."""
