@@ -195,7 +195,7 @@ def test_unpack_counts_the_bytes_of_external_data(desk: Desk, monkeypatch: pytes
     desk.capsys.readouterr()
     assert run(["unpack", str(small), "-o", str(plain)]) == 0
     size = plain.stat().st_size + (desk.out / "plain.onnx.data").stat().st_size
-    assert f"weights unpacked: 3; {size:,} bytes written to {plain}" in desk.capsys.readouterr().out
+    assert f"weights unpacked: 4; {size:,} bytes written to {plain}" in desk.capsys.readouterr().out
 
 
 def test_every_line_fits_the_terminal(desk: Desk) -> None:

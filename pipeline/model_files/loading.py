@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from netsurgeon.passes.graph import NativeError, convert_version
+from netsurgeon.passes.packing import UnpackWeights
 from netsurgeon.passes.rewriting import NameNodes, normal_form
 from netsurgeon.pipeline.data import InputSpec, check_path
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
@@ -101,7 +102,7 @@ def open_model(model: ModelLike, runtime: Runtime, stored: Sequence[str] = ()) -
         )
     ] * bool(overridable)
     try:
-        clone = _changed(base, normal_form(stored))
+        clone = _changed(base, ir.passes.Sequential(UnpackWeights(), normal_form(stored)))
     except ir.passes.PassError as error:
         clone = _changed(base, _least_form())
         reason = first_line(_cause(error))

@@ -64,7 +64,7 @@ def test_models_go_to_standard_output_and_all_else_to_standard_error(
     assert run(["unpack", "small.onnx", "-o", "plain.onnx"]) == 0
     assert streamed.out == Path("plain.onnx").read_bytes()
     size = len(streamed.out)
-    assert streamed.err.splitlines()[-1].decode() == f"weights unpacked: 2; {size:,} bytes written to -"
+    assert streamed.err.splitlines()[-1].decode() == f"weights unpacked: 3; {size:,} bytes written to -"
 
 
 def test_what_the_users_code_prints_stays_out_of_the_model(folder: Path) -> None:

@@ -52,10 +52,16 @@ def retrained(folder: Path, model: str, output: Path, **options: Any) -> Retrain
 
 
 def form(path: Path) -> list[Any]:
-    """All of a graph but the numbers in it."""
+    """All of a graph but the numbers in it and the names of values, which stand in the order they are met."""
     graph = onnx.load(path).graph
-    nodes = [(node.op_type, node.name, list(node.input), list(node.output)) for node in graph.node]
-    return [nodes, sorted((tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer)]
+    tensors = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
+    met: dict[str, int] = {}
+    nodes = []
+    for node in graph.node:
+        name = "" if node.op_type in ("QuantizeLinear", "DequantizeLinear") else node.name
+        values = [(met.setdefault(value, len(met)), tensors.get(value)) for value in (*node.input, *node.output)]
+        nodes.append((node.op_type, name, values))
+    return nodes
 
 
 def codes(path: Path) -> dict[str, Any]:

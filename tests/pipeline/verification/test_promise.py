@@ -16,7 +16,7 @@ from netsurgeon.pipeline.model_files import input_specs, open_model
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.verification.promise import margin_losses
 from netsurgeon.pipeline.verification.tolerance import limit_rank, proven_share
-from netsurgeon.pipeline.verification.validation import Validation, validate_folds
+from netsurgeon.pipeline.verification.validation import Validation, validate, validate_folds
 
 SUMS = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -141,7 +141,9 @@ def test_feeds_of_one_input_count_as_inputs() -> None:
 def test_an_output_that_was_zero_has_no_size_to_compare_with(weights: str, limit: float) -> None:
     zero = SUMS.replace("{1,2,3,4,5,6,7,8,9,10,11,12}", "{0,0,0,0,0,0,0,0,0,0,0,0}")
     x = np.ones((50, 4), np.float32)
-    output = compare(parsed(zero), parsed(zero.replace("{0,0", weights)), x).validation.promise.outputs[0]
+    dense, other = (Runtime().session(parsed(model)) for model in (zero, zero.replace("{0,0", weights)))
+    samples = open_samples({"x": x}, input_specs(open_model(parsed(zero), Runtime()).original))
+    output = validate(dense, other, samples, held_out=True).promise.outputs[0]
     assert (output.scale, output.change.limit) == (0.0, limit)
 
 
