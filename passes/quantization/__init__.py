@@ -1,7 +1,6 @@
 """Run layers on integers: where, on which scales, and their weights by second-order rounding."""
 
-from netsurgeon.passes.quantization.clips import Bounds
-from netsurgeon.passes.quantization.drop_clips import DropClips
+from netsurgeon.passes.quantization.clips import Bounds, DropClips
 from netsurgeon.passes.quantization.equalise_channels import ChannelPair, EqualiseChannels, find_channel_pairs
 from netsurgeon.passes.quantization.float_weights import FloatWeights, RestoreIntegers, WeightGrid
 from netsurgeon.passes.quantization.insert_quantizers import (
@@ -11,9 +10,7 @@ from netsurgeon.passes.quantization.insert_quantizers import (
     StoreIntegers,
     separated,
 )
-from netsurgeon.passes.quantization.integer_weights import StoredWeight, find_integer_weights
-from netsurgeon.passes.quantization.matrix_placement import place_matrices, span_of
-from netsurgeon.passes.quantization.placement import Placement, place
+from netsurgeon.passes.quantization.placement import Placement, place, place_matrices, span_of
 from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
 from netsurgeon.passes.quantization.quantize_tables import RoundTables, StoreTables, find_tables
 from netsurgeon.passes.quantization.quantize_while_running import (
@@ -21,7 +18,14 @@ from netsurgeon.passes.quantization.quantize_while_running import (
     MeasureWhileRunning,
     MultiplyIntegers,
 )
-from netsurgeon.passes.quantization.quantized_layers import QDQ, QuantizedLayer, find_quantized_layers, summary
+from netsurgeon.passes.quantization.quantized_layers import (
+    QDQ,
+    QuantizedLayer,
+    StoredWeight,
+    find_integer_weights,
+    find_quantized_layers,
+    summary,
+)
 from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
 from netsurgeon.passes.quantization.scale_norms import ScaledNorm, ScaleNorms, find_scaled_norms
 from netsurgeon.passes.quantization.store_blocks import OPSET_OF_BLOCKS, StoreBlocks

@@ -26,7 +26,7 @@ from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization import insert_quantizers
 from netsurgeon.passes.quantization.insert_quantizers import StoreIntegers
-from netsurgeon.passes.quantization.integer_weights import find_integer_weights
+from netsurgeon.passes.quantization.quantized_layers import find_integer_weights
 from netsurgeon.passes.quantization.scale import Scale
 
 

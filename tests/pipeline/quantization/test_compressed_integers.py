@@ -13,7 +13,7 @@ from quantized_models import distance, kernels, run
 
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
-from netsurgeon.passes.quantization.integer_weights import find_integer_weights
+from netsurgeon.passes.quantization.quantized_layers import find_integer_weights
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling import timing_table

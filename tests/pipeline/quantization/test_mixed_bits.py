@@ -9,7 +9,7 @@ import pytest
 from quantized_models import Array, calibration_of, conv_net, distance, on_integers, pictures, run
 
 from netsurgeon.passes.layers.layer_finder import find_layers
-from netsurgeon.passes.quantization.integer_weights import find_integer_weights
+from netsurgeon.passes.quantization.quantized_layers import find_integer_weights
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.quantization import (
     IntegerChoice,

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from quantized_models import AS_FLOATS, Array, network_of, node, normal, run
 
-from netsurgeon.passes.quantization.drop_clips import DropClips
+from netsurgeon.passes.quantization.clips import DropClips
 
 STEP = 0.02
 ZERO_TO_SIX: dict[str, Any] = {"least": 0.0, "most": 6.0}
