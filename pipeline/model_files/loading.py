@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import google.protobuf.message
@@ -170,7 +171,7 @@ def check_loads(model: ir.Model, path: Path | None, runtime: Runtime) -> None:
             advice = f"; it uses opset {opset}, of which ONNX Runtime runs a part only: {_EXPORT_ANEW}"
         raise InputError(f"{error}{advice}") from error
     except (ir.serde.SerdeError, TypeError, ValueError) as error:
-        raise InputError(f"{path or 'the model'} is not a valid ONNX model: {first_line(error)}") from error
+        raise InputError(f"{path or 'the model'} is not a valid ONNX model: {_why_invalid(error)}") from error
 
 
 def _changed(model: ir.Model, change: ir.passes.PassBase) -> ir.Model:
@@ -187,6 +188,14 @@ def _least_form() -> ir.passes.PassBase:
 
 def _cause(error: BaseException) -> BaseException:
     return _cause(error.__cause__) if error.__cause__ is not None else error
+
+
+def _why_invalid(error: BaseException) -> str:
+    """What is wrong with a model that cannot be read or written: half a sentence."""
+    cause = _cause(error)
+    if isinstance(cause, UnicodeDecodeError):
+        return f"the name {cause.object[:100]!r} in it is not UTF-8"
+    return first_line(cause)
 
 
 def verified(source: LoadedModel, feed: Feed, runtime: Runtime) -> LoadedModel:
@@ -283,7 +292,8 @@ def _read(model: ModelLike) -> tuple[ir.Model, Path | None, int, list[Message]]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
-    size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
+    with _names_as_utf8(str(path)):
+        size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
     loaded, notes = _deserialize(proto, str(path), path.resolve().parent)
     return map_external_data(loaded, path.resolve().parent), path, size, notes
 
@@ -303,17 +313,27 @@ def _from_memory(model: ir.Model) -> tuple[ir.Model, None, int]:
 
 def _deserialize(proto: onnx.ModelProto, name: str, folder: Path) -> tuple[ir.Model, list[Message]]:
     """A model within the limits, its nodes in order, and what was put right."""
-    if proto.graph.sparse_initializer:
-        sparse = proto.graph.sparse_initializer[0].values.name
-        raise InputError(f"{name} holds {sparse!r} as a sparse initializer, which is not read: make it a dense one")
-    proto, notes = checked(proto, name, folder)
-    proto, map_types = without_maps(proto, name)
+    with _names_as_utf8(name):
+        if proto.graph.sparse_initializer:
+            sparse = proto.graph.sparse_initializer[0].values.name
+            raise InputError(f"{name} holds {sparse!r} as a sparse initializer, which is not read: make it a dense one")
+        proto, notes = checked(proto, name, folder)
+        proto, map_types = without_maps(proto, name)
     try:
         model = _one_name_for_onnx(ir.from_proto(proto))
     except Exception as error:
-        raise InputError(f"{name} is not a valid ONNX model: {first_line(_cause(error))}") from error
+        raise InputError(f"{name} is not a valid ONNX model: {_why_invalid(error)}") from error
     remember_maps(model, map_types)
     return model, notes
+
+
+@contextmanager
+def _names_as_utf8(name: str) -> Iterator[None]:
+    """Refuse a model with a name that is no UTF-8: protobuf reads the file, and fails where the name is looked at."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not a valid ONNX model: {_why_invalid(error)}") from error
 
 
 def _one_name_for_onnx(model: ir.Model) -> ir.Model:

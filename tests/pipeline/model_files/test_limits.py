@@ -228,6 +228,21 @@ def test_a_hostile_model_is_refused_in_a_sentence(kind: str) -> None:
     assert_a_sentence(error)
 
 
+@pytest.mark.parametrize("old", [b"\x0a\x01x", b"\x12\x05first", b"\x12\x01z"], ids=["input", "constant", "output"])
+def test_a_name_that_is_not_utf8_is_refused(old: bytes, tmp_path: Path) -> None:
+    node = helper.make_node("RandomNormal", [], ["first"], "made", shape=[2, 2])
+    graph = helper.make_graph([node, helper.make_node("Add", ["x", "first"], ["z"])], "g", [], [])
+    graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2]))
+    graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [2, 2]))
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    damaged = old[:-1] + b"\xf0"
+    assert old in data
+    (tmp_path / "model.onnx").write_bytes(data.replace(old, damaged))
+    with pytest.raises(InputError, match="is not UTF-8") as error:
+        open_model(tmp_path / "model.onnx", RUNTIME)
+    assert_a_sentence(error)
+
+
 def test_constants_that_are_never_done_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netsurgeon.passes.graph.native.SECONDS_OF_CONSTANTS", 1.0)
     with pytest.raises(InputError, match="constants of nodes 'grow' cannot be computed beforehand") as error:
