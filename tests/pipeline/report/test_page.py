@@ -235,6 +235,7 @@ def test_a_doubt_about_all_figures_stands_before_them(report: Report) -> None:
     page = render(dataclasses.replace(report, warnings=(warning, doubt)))
     assert page.count('<p class="warning">answers alike</p>') == 1
     assert page.index("answers alike") < page.index('class="tiles"') < page.index("lost everything")
+    assert "hardly verified</h1>" in page
 
 
 def test_what_runs_on_integers_has_a_section(report: Report, page: str) -> None:
