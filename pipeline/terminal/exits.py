@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import traceback
 from types import FrameType
 
 import click
@@ -14,6 +15,8 @@ from netsurgeon.pipeline.messages import printable
 
 LOCKING_MODULES = ("threading", "queue", "concurrent.futures.thread", "concurrent.futures._base")
 """Modules in whose Python code a lock is taken in one instruction and released in another."""
+CLEARING_MODULES = ("tempfile", "shutil")
+"""Modules that make a folder before anyone can remove it, and remove it after nobody else would."""
 RETRY_SECONDS, MOST_RETRIES = 0.02, 100
 """How soon a stop that came amid such code is tried again, and how often: whoever is there longer only waits."""
 _retries = itertools.count()
@@ -35,14 +38,15 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but not amid the interpreter's own lock code.
+    """Raise KeyboardInterrupt, but not amid the interpreter's lock code, nor while a temporary folder comes or goes.
 
     An exception between taking and releasing a lock leaves it taken: the worker threads that the unwinding waits for
     would wait for that lock, and the process would hang for ever.
     """
     del number
     amid_lock_code = frame is not None and frame.f_globals.get("__name__") in LOCKING_MODULES
-    if amid_lock_code and hasattr(signal, "setitimer") and next(_retries) < MOST_RETRIES:
+    amid_clearing = any(outer.f_globals.get("__name__") in CLEARING_MODULES for outer, _ in traceback.walk_stack(frame))
+    if (amid_lock_code or amid_clearing) and hasattr(signal, "setitimer") and next(_retries) < MOST_RETRIES:
         signal.signal(signal.SIGALRM, _unwind)
         signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
         return

@@ -95,3 +95,14 @@ def test_a_signal_amid_the_interpreters_lock_code_leaves_no_lock_taken(monkeypat
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert released == [True]
+
+
+def test_a_temporary_folder_comes_and_goes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped amid its removal, or before anyone knows its name, it would stay."""
+    planned: list[float] = []
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "setitimer", lambda _, seconds: planned.append(seconds))
+    removing = SimpleNamespace(f_globals={"__name__": "shutil"}, f_back=None, f_lineno=1)
+    inner = SimpleNamespace(f_globals={"__name__": "posixpath"}, f_back=removing, f_lineno=1)
+    exits._unwind(signal.SIGINT, cast(Any, inner))
+    assert planned == [exits.RETRY_SECONDS]
