@@ -52,9 +52,8 @@ def mutated_arrays(rng: random.Random) -> Mapping[str, np.ndarray[Any, Any]]:
 def _npy(array: np.ndarray[Any, Any], rng: random.Random) -> bytes:
     """A file whose header lies, half of the time."""
     stream = io.BytesIO()
-    np.save(
-        stream, array, allow_pickle=True
-    )  # a pickle is one of the attacks: it must be refused, and is never loaded here
+    # a pickle is one of the attacks: it is written to be refused, and never loaded here
+    np.save(stream, array, allow_pickle=True)
     content = stream.getvalue()
     if rng.random() < 0.75:
         return content

@@ -49,6 +49,7 @@ from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.verification import (
+    ClassOutputs,
     Inputs,
     check_labels,
     examine_dense_model,
@@ -118,6 +119,16 @@ def _path(path: str | os.PathLike[str] | None) -> Path | None:
     return None if path is None else Path(path)
 
 
+def _class_outputs(source: LoadedModel, inputs: Inputs, runtime: Runtime) -> ClassOutputs:
+    """Which outputs of the dense model are class scores, by the inputs that decide."""
+    return find_class_outputs(
+        source.original,
+        runtime.session(source.original),
+        inputs.guide or inputs.held,
+        labelled=any(samples.labels is not None for samples in inputs.all),
+    )
+
+
 def _silent(stage: str, done: int, count: int) -> None:
     del stage, done, count
 
@@ -159,12 +170,7 @@ class _Run:
         self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
-        class_outputs = find_class_outputs(
-            source.original,
-            runtime.session(source.original),
-            inputs.guide or inputs.held,
-            labelled=any(samples.labels is not None for samples in inputs.all),
-        )
+        class_outputs = _class_outputs(source, inputs, runtime)
         self.class_outputs = class_outputs.names
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
         self.options = options_for_integers(source.integers, self.options)

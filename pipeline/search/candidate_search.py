@@ -117,11 +117,7 @@ def search(
         within_goals, key=lambda pair: pair[1].bytes if is_as_small_as_can_be else pair[1].evidence.drop
     )
     applied, size = taken.applied(chosen.structure, chosen.share), taken.size(chosen)
-    if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
-        raise CheckFailedError(
-            f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
-            f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
-        )
+    _check_size(goals, size)
     if goals.max_drop is not None and len(within_goals) == 1 and taken.form != forms[0]:
         applied = dataclasses.replace(applied, notes=(*applied.notes, *_form_notes(evaluators[0], taken, goals)))
     return SearchResult(
@@ -132,6 +128,19 @@ def search(
         points=_marked(taken.points, taken.form, chosen, size),
         timed=chosen.structure.timed,
     )
+
+
+def _check_size(goals: Goals, size: int) -> None:
+    """Check the smallest model within the drop against the size that is wanted.
+
+    Raises:
+        CheckFailedError: it is larger.
+    """
+    if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
+        raise CheckFailedError(
+            f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
+            f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
+        )
 
 
 _Ladders = dict[bool, tuple[Structures, Structure]]
