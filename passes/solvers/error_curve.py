@@ -144,16 +144,16 @@ def rounding_costs(
     present = np.count_nonzero(sampled.weight)
     keeps = [max(1, round(share * present)) for share in ROUNDED_KEPT[:-1]]
     pruned = [*(refit_columns(sampled, keep, TRIAL_COLUMNS, TRIAL_STEPS) for keep in keeps), sampled.weight]
-    # rows are rounded each by itself, column after column: those of all shares together take as long as those of one
-    weight = np.concatenate(pruned, axis=1)
+    # rows are rounded each by itself, column after column: those of all shares and sizes take little longer than one's
+    weight = np.concatenate(pruned * len(sizes), axis=1)
     left = dataclasses.replace(sampled, weight=weight, target=weight @ sampled.hessian)
-    parts = np.arange(weight.shape[1]).reshape(len(ROUNDED_KEPT), -1)
-    errors, nonzero = (np.zeros((len(sizes), len(ROUNDED_KEPT))) for _ in range(2))
-    for row, most in enumerate(sizes):
-        integers = round_to_integers(left, weight != 0.0, most, blocks)
-        rounded = integers.weight
-        for at, part in enumerate(parts):
-            errors[row, at] = unit * left.rows(part).excess(rounded[:, part])
-            present = np.count_nonzero(weight[:, part])
-            nonzero[row, at] = np.count_nonzero(integers.codes[:, part]) / max(int(present), 1)
-    return {most: RoundingCost(errors[row], nonzero[row]) for row, most in enumerate(sizes)}
+    choices = (len(sizes), len(ROUNDED_KEPT), -1)
+    most = np.empty(weight.shape[:2])
+    most.reshape(len(weight), *choices)[:] = np.reshape(sizes, (-1, 1, 1))
+    integers = round_to_integers(left, weight != 0.0, most, blocks)
+    errors = unit * np.maximum(left.row_excess(integers.weight).reshape(choices).sum(axis=-1), 0.0)
+    nonzero, present = (
+        np.count_nonzero(numbers, axis=(0, 2)).reshape(choices).sum(axis=-1) for numbers in (integers.codes, weight)
+    )
+    shares = nonzero / np.maximum(present, 1)
+    return {size: RoundingCost(errors[at], shares[at]) for at, size in enumerate(sizes)}

@@ -91,12 +91,16 @@ class _Grid:
         return [slice(start, min(start + self.span, columns)) for start in range(0, columns, self.span)]
 
     def nearest(self, numbers: Array) -> Array:
-        limits = (np.asarray(limit) for limit in (self.least, self.most))
-        least, most = (limit[..., None] if 0 < limit.ndim < numbers.ndim else limit for limit in limits)
+        least, most = (_of_rows(limit) if numbers.ndim > 2 else limit for limit in (self.least, self.most))
         return np.asarray(np.clip(np.rint(numbers), least, most))
 
     def steps(self, scales: Array, columns: int) -> Array:
         return steps_of(scales, self.span, columns)
+
+
+def _of_rows(limit: int | Array) -> int | Array:
+    """A limit of all rows, or one a row, beside numbers of (groups, rows, columns)."""
+    return limit if isinstance(limit, int) else limit[..., None]
 
 
 def steps_of(scales: Array, span: int, columns: int) -> Array:
@@ -135,14 +139,20 @@ def round_to_grid(problem: Problem, pruned: Array, grid: IntegerGrid) -> Array:
 
 
 def round_to_integers(
-    problem: Problem, kept: Mask, most: int, blocks: int = 1, *, span: int | None = None, least: int | None = None
+    problem: Problem,
+    kept: Mask,
+    most: int | Array,
+    blocks: int = 1,
+    *,
+    span: int | None = None,
+    least: int | None = None,
 ) -> IntegerWeight:
     """Put a layer's best weight on integers from −most to most times a scale.
 
     Args:
         problem: of the layer: its weight is what is rounded, its error what is to stay small.
         kept: False = this weight is zero and stays so, (groups x blocks, rows, columns).
-        most: largest integer: 127, 63 or 7 for 8, 7 and 4 bits.
+        most: largest integer: 127, 63 or 7 for 8, 7 and 4 bits; or that of each row, (groups x blocks, rows).
         blocks: so many matrices in a row hold the columns of the same rows, which share their scales.
         span: columns that share a scale, from the first on; None = a row has one. Blocks share none then.
         least: smallest integer; None = −most. With −most − 1 scales may be negative.
@@ -179,7 +189,7 @@ def nearest_integers(
     return _as_integers(grid.nearest(weight / grid.steps(scales, weight.shape[-1])), scales, span)
 
 
-def _grid(weight: Array, most: int, blocks: int, span: int | None, least: int | None) -> _Grid:
+def _grid(weight: Array, most: int | Array, blocks: int, span: int | None, least: int | None) -> _Grid:
     return _Grid(
         least=-most if least is None else least,
         most=most,
@@ -195,15 +205,16 @@ def _as_integers(codes: Array, scales: Array, span: int | None) -> IntegerWeight
 def _widest(weight: Array, grid: _Grid) -> Array:
     """Scales with which no weight is clipped, (groups, rows, spans)."""
     ends = []
+    least, most = (_of_rows(limit) for limit in (grid.least, grid.most))
     for columns in grid.slices(weight.shape[-1]):
         part = weight[..., columns]
         at = np.abs(part).argmax(axis=-1, keepdims=True)
         largest = np.take_along_axis(part, at, -1)
-        ends.append(largest / grid.least if grid.is_lopsided else np.abs(largest) / grid.most)
+        ends.append(largest / least if grid.is_lopsided else np.abs(largest) / most)
     widest = np.concatenate(ends, axis=-1)
     if grid.blocks > 1:
         widest = _over_blocks(widest[..., 0], grid.blocks, np.max)[..., None]
-    return np.asarray(np.where(widest == 0.0, 1.0 / grid.most, widest))
+    return np.asarray(np.where(widest == 0.0, 1.0 / most, widest))
 
 
 def _to_stored(scales: Array) -> Array:

@@ -63,7 +63,7 @@ class Problem:
     def energy(self) -> float:
         """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; 0 where the rest is rounding."""
         damped = float(np.sum(self.target * self.weight))
-        residual = damped - self._damped(self.weight)
+        residual = damped - float(np.sum(self._damped(self.weight)))
         return residual if residual > math.sqrt(np.finfo(self.hessian.dtype).eps) * damped else 0.0
 
     def relative(self, error: float) -> float:
@@ -73,12 +73,16 @@ class Problem:
 
     def excess(self, weight: Array) -> float:
         """δE of another weight, per sample: its error without the damping; at least 0."""
-        return max(self.error(weight) - self._damped(weight - self.weight), 0.0)
+        return max(float(np.sum(self.row_excess(weight))), 0.0)
 
-    def _damped(self, difference: Array) -> float:
-        """The part of ‖difference‖²_H that is damping."""
+    def row_excess(self, weight: Array) -> Array:
+        """The same of each row, over all groups, (rows,); what is 0 may be rounded below it."""
+        return np.asarray(self.row_errors(weight) - self._damped(weight - self.weight))
+
+    def _damped(self, difference: Array) -> Array:
+        """The part of ‖difference‖²_H that is damping, of each row, (rows,)."""
         ridged = difference if self.ridge is None else difference @ self.ridge
-        return float(self.absolute @ np.einsum("gij,gij->g", ridged, difference))
+        return np.asarray(np.einsum("g,grc,grc->r", self.absolute, ridged, difference))
 
     def rows(self, selected: npt.NDArray[np.int64]) -> Problem:
         """The same problem for some of the rows."""
