@@ -4,17 +4,16 @@ from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.checkpoint import costs_from_arrays, costs_to_arrays, keep_plan, load_plan
 from netsurgeon.pipeline.pruning.costs import measure_costs
 from netsurgeon.pipeline.pruning.low_fidelity import (
-    LOW_FIDELITY_INPUTS,
     can_evaluate_at_low_fidelity,
     choose_sensitivity_scaling,
     evaluate_at_low_fidelity,
+    low_fidelity_inputs,
 )
 from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.planning import make_plan
 from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments
 
 __all__ = [
-    "LOW_FIDELITY_INPUTS",
     "ByteBudget",
     "Cost",
     "Plan",
@@ -27,6 +26,7 @@ __all__ = [
     "evaluate_at_low_fidelity",
     "keep_plan",
     "load_plan",
+    "low_fidelity_inputs",
     "make_plan",
     "measure_costs",
     "prune_segments",

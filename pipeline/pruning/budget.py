@@ -27,12 +27,33 @@ class Cost:
         size: weights of the layer.
         sensitivity: error of the model's outputs per error of the layer.
         roundings: what integers add to that error, by the largest one; empty where that was not measured.
+        positions: rows that the layer sees of one input.
     """
 
     curve: Curve
     size: int
     sensitivity: float
     roundings: Mapping[int, RoundingCost] = dataclasses.field(default_factory=dict)
+    positions: float = 1.0
+
+    @classmethod
+    def mean_of(cls, costs: Sequence[Cost]) -> Cost:
+        """What several parts of the inputs say of the same layer, together."""
+        curves = [cost.curve for cost in costs]
+        curve = Curve(
+            curves[0].kept,
+            np.mean([part.errors for part in curves], axis=0),
+            float(np.exp(np.mean(np.log([part.damping for part in curves])))),
+        )
+        roundings = {
+            most: RoundingCost(
+                np.mean([cost.roundings[most].errors for cost in costs], axis=0),
+                np.mean([cost.roundings[most].nonzero for cost in costs], axis=0),
+            )
+            for most in costs[0].roundings
+        }
+        sensitivity, positions = np.mean([(cost.sensitivity, cost.positions) for cost in costs], axis=0).tolist()
+        return cls(curve, costs[0].size, sensitivity, roundings, positions)
 
 
 @dataclasses.dataclass(frozen=True)

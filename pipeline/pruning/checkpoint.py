@@ -31,7 +31,7 @@ def costs_to_arrays(costs: Mapping[str, budget.Cost]) -> dict[str, npt.NDArray[A
     arrays: dict[str, npt.NDArray[Any]] = {"names": np.array(list(costs))}
     for at, cost in enumerate(costs.values()):
         arrays[f"{at}.curve"] = np.stack([cost.curve.kept, cost.curve.errors])
-        arrays[f"{at}.numbers"] = np.array([cost.curve.damping, cost.size, cost.sensitivity])
+        arrays[f"{at}.numbers"] = np.array([cost.curve.damping, cost.size, cost.sensitivity, cost.positions])
         arrays[f"{at}.integers"] = np.array(list(cost.roundings), np.int64)
         arrays[f"{at}.roundings"] = np.array([[each.errors, each.nonzero] for each in cost.roundings.values()])
     return arrays
@@ -42,8 +42,8 @@ def costs_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, budge
     result = {}
     for at, name in enumerate(arrays["names"].tolist()):
         kept, errors = np.asarray(arrays[f"{at}.curve"], np.float64)
-        damping, size, sensitivity = arrays[f"{at}.numbers"].tolist()
+        damping, size, sensitivity, positions = arrays[f"{at}.numbers"].tolist()
         sizes, roundings = arrays[f"{at}.integers"].tolist(), arrays[f"{at}.roundings"]
         by_size = {most: RoundingCost(*rounding) for most, rounding in zip(sizes, roundings, strict=True)}
-        result[str(name)] = budget.Cost(Curve(kept, errors, damping), int(size), sensitivity, by_size)
+        result[str(name)] = budget.Cost(Curve(kept, errors, damping), int(size), sensitivity, by_size, positions)
     return result

@@ -52,20 +52,21 @@ def measure_costs(
     """
     layers = [layer for layer in selection.layers if layer.name not in selection.sparsities]
     rng = np.random.default_rng(calibration.seed)
-    curves, trials, roundings, work = {}, {}, {}, 0
+    curves, trials, roundings, positions = {}, {}, {}, {}
     fewer = calibration.subsample(MEASURED if selection.effort == "full" else MEASURED_FAST)
     for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
         progress("measuring layers", done, len(layers))
-        work += layer.size * moments.positions
+        positions[layer.name] = moments.positions / calibration.samples.fed
         curves[layer.name], trials[layer.name], roundings[layer.name] = _cost(
             layer, moments, selection.removed_slices.get(layer.name), kept=min(kept, 0.5), sizes=sizes, rng=rng
         )
-    probed = int(np.clip(PROBE_WORK * calibration.samples.count / (len(layers) * work), *PROBED_INPUTS))
+    work = sum(layer.size * positions[layer.name] for layer in layers)
+    probed = int(np.clip(PROBE_WORK / (len(layers) * work), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     progress("measuring sensitivities", 0, 1)
     sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
     return {
-        name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name])
+        name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name], positions[name])
         for name, curve in curves.items()
     }
 

@@ -23,9 +23,13 @@ WORTH_A_DEPTH_BIAS = 1.05
 """An exponent is tried with depth biases, too, where without one it diverges up to so many times as far as the best."""
 
 
-FEWEST_LOW_FIDELITY_INPUTS, LOW_FIDELITY_INPUTS = 48, 512
-"""Inputs that plans are tried on, and as many others that they are compared on: with fewer none is, and with more
-it would take too long. Where there are fewer than twice the most, the two parts take turns."""
+LOW_FIDELITY_INPUTS = (48, 512)
+"""Fewest and most inputs that plans are tried on, and as many others that they are compared on. Where there are fewer
+than twice the most, the two parts take turns."""
+
+
+LOW_FIDELITY_WORK = 1e10
+"""Multiply-adds of a model on the inputs that plans are tried on, where the fewest need less and the most need more."""
 
 
 COMPARED_NUMBERS = 5_000_000
@@ -52,7 +56,8 @@ def choose_sensitivity_scaling(
     How far sensitivities can be trusted differs between networks: they are measured one layer at a time, but later
     layers make up for errors of earlier ones. Plans are tried on a part of the inputs and compared on others.
     """
-    parts = _evaluation_parts(calibration) if can_evaluate_at_low_fidelity(model, selection.sizes) else []
+    can = can_evaluate_at_low_fidelity(model, selection.sizes)
+    parts = _evaluation_parts(calibration, low_fidelity_inputs(costs)) if can else []
     if not parts:
         return SensitivityScaling()
     divergences: dict[SensitivityScaling, float] = {}
@@ -77,18 +82,24 @@ def choose_sensitivity_scaling(
     return min(divergences, key=lambda scaling: divergences[scaling])
 
 
-def _evaluation_parts(calibration: Calibration) -> list[tuple[Samples, Samples]]:
-    """Inputs to try plans on, and others to compare them on; none where there are too few."""
+def low_fidelity_inputs(costs: Mapping[str, budget.Cost]) -> int:
+    """How many inputs plans are tried on: fewer where each is more work, for more positions stand in each."""
+    work = sum(cost.size * cost.positions for cost in costs.values())
+    return int(np.clip(LOW_FIDELITY_WORK / max(work, 1.0), *LOW_FIDELITY_INPUTS))
+
+
+def _evaluation_parts(calibration: Calibration, most: int) -> list[tuple[Samples, Samples]]:
+    """At most so many inputs to try plans on, and others to compare them on; none where there are too few."""
     samples, rng = calibration.samples, np.random.default_rng(calibration.seed)
     try:
-        one, other = samples.split(min(0.5, LOW_FIDELITY_INPUTS / samples.count), rng)
+        one, other = samples.split(min(0.5, most / samples.count), rng)
     except InputError:  # of a large fixed batch not even one a part
         return []
-    if min(one.count, other.count) < FEWEST_LOW_FIDELITY_INPUTS:
+    if min(one.count, other.count) < LOW_FIDELITY_INPUTS[0]:
         return []
-    if samples.count < 2 * LOW_FIDELITY_INPUTS:
+    if samples.count < 2 * most:
         return [(one, other), (other, one)]
-    return [(one, other.subset(LOW_FIDELITY_INPUTS, rng))]
+    return [(one, other.subset(most, rng))]
 
 
 def can_evaluate_at_low_fidelity(model: ir.Model, names: Iterable[str]) -> bool:

@@ -63,6 +63,11 @@ class SensitivityScaling:
     exponent: float = EXPONENTS[0]
     depth_bias: float = DEPTH_BIASES[0]
 
+    @classmethod
+    def mean_of(cls, scalings: Sequence[SensitivityScaling]) -> SensitivityScaling:
+        """What several parts of the inputs have chosen, together."""
+        return cls(*np.mean([dataclasses.astuple(scaling) for scaling in scalings], axis=0).tolist())
+
     def of(self, costs: Mapping[str, budget.Cost]) -> dict[str, budget.Cost]:
         """The costs, in graph order, with tempered sensitivities."""
         factors = np.exp(self.depth_bias * np.linspace(0.0, 1.0, len(costs)))

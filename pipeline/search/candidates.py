@@ -60,14 +60,12 @@ class CandidateEvaluator:
         self.context = context
         self.points: list[Point] = []
         self._is_cross_validated = len(context.folds) > 1
-        self._pruner = Pruner(context, context.calibration)
-        self._folds = [
-            (
-                Pruner(context, fold.calibration, f"fold-{at}-") if self._is_cross_validated else self._pruner,
-                fold.drop_evaluator,
-            )
+        pruners = [
+            Pruner(context, fold.calibration, f"fold-{at}-" if self._is_cross_validated else "")
             for at, fold in enumerate(context.folds)
         ]
+        self._folds = [(pruner, fold.drop_evaluator) for pruner, fold in zip(pruners, context.folds, strict=True)]
+        self._pruner = pruners[0] if len(pruners) == 1 else Pruner(context, context.calibration, parts=pruners)
         self._applied: dict[tuple[str, float], AppliedPlan] = {}
         self._candidates: dict[tuple[str, float], Candidate] = {}
         self._low_fidelity_estimates: dict[str, list[DropEstimate]] = {}
@@ -188,6 +186,8 @@ class CandidateEvaluator:
                 evidence.append(drop_evaluator.estimate_drop(session))
                 kept = applied.plan.kept_share(structure.selection.sizes)
                 figures.append((kept, _mean_bits(applied) or np.nan, self.context.size(applied.model)))
+                if self._is_beyond(evidence):
+                    break
             kept, bits, size = np.mean(figures, axis=0).tolist()
             facts = {
                 "evidence": dataclasses.asdict(pool_folds(evidence)),
@@ -218,6 +218,11 @@ class CandidateEvaluator:
             bound=bound,
         )
         return result
+
+    def _is_beyond(self, evidence: Sequence[DropEstimate]) -> bool:
+        """Whether a candidate loses more than it may even if it loses nothing in the folds that are left."""
+        limit = self.context.max_drop
+        return limit is not None and sum(estimate.drop for estimate in evidence) > limit * len(self._folds)
 
     def share_like(self, structure: Structure, kept: float) -> float:
         """What a candidate is asked for by that should lose what one on floats loses that keeps so many weights."""

@@ -100,6 +100,7 @@ class GoalSearch:
             work=work,
             steps=self.steps,
             step_options=self.step_options,
+            max_drop=self.goals.max_drop,
         )
         evaluator = CandidateEvaluator(context)
         gains = self.options.may_choose_integers and self._quantizes and evaluator.in_form("w4a8").integers.gains

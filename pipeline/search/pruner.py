@@ -26,7 +26,6 @@ from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options, Progress
 from netsurgeon.pipeline.profiling import StructureTimer, Timed
 from netsurgeon.pipeline.pruning import (
-    LOW_FIDELITY_INPUTS,
     ByteBudget,
     Plan,
     SensitivityScaling,
@@ -34,6 +33,7 @@ from netsurgeon.pipeline.pruning import (
     costs_from_arrays,
     costs_to_arrays,
     evaluate_at_low_fidelity,
+    low_fidelity_inputs,
     make_plan,
     measure_costs,
     spread,
@@ -70,6 +70,7 @@ class SearchContext:
         steps: what is done to each candidate.
         step_options: options of steps that are not part of netsurgeon, by step name.
         integers_of_a_weight: largest integers of which the cost is measured, for the forms that are on integers.
+        max_drop: drop beyond which a candidate need not be judged to the end; None = all are.
     """
 
     dense: ir.Model = dataclasses.field(repr=False)
@@ -84,6 +85,7 @@ class SearchContext:
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     integers_of_a_weight: tuple[int, ...] = ()
+    max_drop: float | None = None
 
     def step_context(self, selection: Selection, calibration: Calibration, options: Options) -> StepContext:
         """What the steps of one candidate share; plans that are made for a candidate are not kept."""
@@ -129,9 +131,16 @@ class Pruner:
     bytes that they take at their finest, which zeros and bits pay for together.
     """
 
-    def __init__(self, context: SearchContext, calibration: Calibration, name: str = ""):
-        """`name`: begins the names of what is kept in the work folder."""
-        self._context, self._calibration, self._name = context, calibration, name
+    def __init__(self, context: SearchContext, calibration: Calibration, name: str = "", parts: Sequence[Pruner] = ()):
+        """Keep what it is asked with.
+
+        Args:
+            context: what candidates are made with.
+            calibration: inputs that they are corrected on.
+            name: begins the names of what is kept in the work folder.
+            parts: pruners on parts of these inputs: what they have measured is not measured again, its mean is taken.
+        """
+        self._context, self._calibration, self._name, self._parts = context, calibration, name, tuple(parts)
         self._costs: dict[str, Mapping[str, pruning.Cost]] = {}
         self._scalings: dict[str, SensitivityScaling] = {}
 
@@ -141,7 +150,7 @@ class Pruner:
         costs = self.costs(structure)
         plans = [spread(costs, _weights(structure, kept), structure.selection, SensitivityScaling()) for kept in shares]
         context.progress("trying plans", 0, 1)
-        samples = calibration.samples.subset(LOW_FIDELITY_INPUTS, np.random.default_rng(calibration.seed))
+        samples = calibration.samples.subset(low_fidelity_inputs(costs), np.random.default_rng(calibration.seed))
         return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples))
 
     def with_context(self, context: SearchContext) -> Pruner:
@@ -178,6 +187,9 @@ class Pruner:
 
     def costs(self, structure: Structure) -> Mapping[str, pruning.Cost]:
         """Error curves and sensitivities of a structure's layers, and what integers cost them."""
+        if self._parts:
+            of_parts = [part.costs(structure) for part in self._parts]
+            return {name: pruning.Cost.mean_of([costs[name] for costs in of_parts]) for name in of_parts[0]}
         if structure.key not in self._costs:
             context, name = self._context, f"{self._name}costs-{structure.key}"
             arrays = context.work.arrays(name)
@@ -216,6 +228,8 @@ class Pruner:
 
     def _sensitivity_scaling(self, structure: Structure, keep: int) -> SensitivityScaling:
         """How a structure's sensitivities are tempered: chosen once, for the weights kept where that is first asked."""
+        if self._parts:
+            return SensitivityScaling.mean_of([part._sensitivity_scaling(structure, keep) for part in self._parts])
         if structure.key not in self._scalings:
             context, name = self._context, f"{self._name}scaling-{structure.key}"
             kept_scaling = context.work.facts(name)

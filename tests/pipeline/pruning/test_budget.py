@@ -26,6 +26,21 @@ def power(size: int, sensitivity: float = 1.0, exponent: float = 2.0) -> Cost:
     return Cost(Curve(kept, (1.0 - kept) ** exponent), size, sensitivity)
 
 
+def test_costs_of_parts_of_the_inputs_have_a_mean() -> None:
+    kept = np.array([1.0, 0.5, 0.0])
+
+    def measured(error: float, damping: float) -> Cost:
+        rounding = RoundingCost(np.array([error, 2.0 * error]), np.array([0.5, 1.0]))
+        return Cost(Curve(kept, error * (1.0 - kept), damping), 8, 10.0 * error, {7: rounding}, 4.0)
+
+    mean = Cost.mean_of([measured(0.1, 0.01), measured(0.3, 1.0)])
+    np.testing.assert_allclose(mean.curve.errors, [0.0, 0.1, 0.2])
+    np.testing.assert_allclose(mean.roundings[7].errors, [0.2, 0.4])
+    np.testing.assert_allclose(mean.roundings[7].nonzero, [0.5, 1.0])
+    assert (mean.size, mean.positions) == (8, 4.0)
+    assert (mean.sensitivity, mean.curve.damping) == (pytest.approx(2.0), pytest.approx(0.1))
+
+
 def price(costs: dict[str, Cost], kept: dict[str, int]) -> float:
     """The summed cost of an allocation, read off the curves."""
     return sum(

@@ -23,6 +23,7 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
     can_evaluate_at_low_fidelity,
     choose_sensitivity_scaling,
     evaluate_at_low_fidelity,
+    low_fidelity_inputs,
 )
 from netsurgeon.pipeline.pruning.plan import EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.runtime.session import Runtime
@@ -77,11 +78,19 @@ def test_parts_take_turns_where_inputs_are_few(count: int, batch: int | None, si
     samples = open_samples({"x": np.arange(count, dtype=np.float32)[:, None]}, specs)
     parts = [
         tuple({value for feed in part.batches() for value in feed["x"].ravel().tolist()} for part in pair)
-        for pair in low_fidelity._evaluation_parts(Calibration(samples, Runtime()))
+        for pair in low_fidelity._evaluation_parts(Calibration(samples, Runtime()), 512)
     ]
     assert [(len(one), len(other)) for one, other in parts] == sizes
     assert all(one.isdisjoint(other) for one, other in parts)
     assert parts[1:] == [pair[::-1] for pair in parts[:1]][: len(parts) - 1]
+
+
+def test_fewer_inputs_are_tried_where_each_is_more_work() -> None:
+    curve = Curve(np.array([1.0, 0.5]), np.array([0.0, 1.0]))
+    few, most = low_fidelity.LOW_FIDELITY_INPUTS
+    for positions, expected in ((1.0, most), (100.0, 100), (1e6, few)):
+        cost = Cost(curve, round(low_fidelity.LOW_FIDELITY_WORK / 1e4), 1.0, positions=positions)
+        assert low_fidelity_inputs({"layer": cost}) == expected
 
 
 @pytest.mark.parametrize(

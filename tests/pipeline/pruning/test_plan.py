@@ -24,6 +24,12 @@ def test_temper_raises_to_a_power_and_tilts_from_the_first_layer_to_the_last() -
     assert [cost.sensitivity for cost in SensitivityScaling(1.0).of(costs).values()] == [4.0, 4.0, 4.0]
 
 
+def test_scalings_of_parts_of_the_inputs_have_a_mean() -> None:
+    assert SensitivityScaling.mean_of(
+        [SensitivityScaling(0.5, 1.0), SensitivityScaling(1.0, 0.0)]
+    ) == SensitivityScaling(0.75, 0.5)
+
+
 def measured_costs(*names: str) -> dict[str, Cost]:
     """Two layers of a perceptron, of which the second loses ten times as much."""
     kept = np.linspace(1.0, 0.0, 21)

@@ -62,3 +62,8 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     alone = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("999", "300"),)))
     assert alone.size(alone.candidate(alone.structure(0, None), 0.5)) == 999
     assert done[5:] == ["corrected on 999", "999 judged on 300"]
+    done.clear()
+    hopeless = dataclasses.replace(search_context, folds=search_context.folds[::-1], max_drop=0.05)
+    evaluator = CandidateEvaluator(hopeless)
+    assert evaluator.candidate(evaluator.structure(0, None), 0.5).evidence == paired_proportion_ci("top-1", 10, 9, 2, 0)
+    assert done == ["corrected on 300", "300 judged on 100"], "with 20 % lost in one half no other half mends it"
