@@ -78,6 +78,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """The public names: what completion should show, though nothing of it is loaded yet."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import public names when they are first used: `import netsurgeon` stays light."""
     if name not in _HOMES:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from netsurgeon.pipeline.report import SCHEMA, report_schema
+from netsurgeon.pipeline.report import report_schema
+from netsurgeon.pipeline.result import SCHEMA
 
 FILE = Path(__file__).parent.parent / "pipeline" / "report" / "schemas" / f"report-{SCHEMA}.json"
 

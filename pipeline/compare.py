@@ -19,9 +19,10 @@ from netsurgeon.pipeline.model_files import (
     verified,
     with_float_weights,
 )
-from netsurgeon.pipeline.options import Options, OptionValues
+from netsurgeon.pipeline.options import DataOptions, Options, OptionValues, RuntimeOptions, takes_options
 from netsurgeon.pipeline.profiling import left_to_the_cpu
-from netsurgeon.pipeline.report import few_inputs
+from netsurgeon.pipeline.report import comparison_rows, few_inputs
+from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import attribute_to_inputs
 from netsurgeon.pipeline.verification import (
     Validation,
@@ -33,8 +34,8 @@ from netsurgeon.pipeline.verification import (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Result):
     """Facts of both models, the second measured against the first.
 
     Attributes:
@@ -53,9 +54,31 @@ class Comparison:
     bound: Bound | None
     on_the_cpu: tuple[str, ...]
 
+    def overview(self) -> Overview:
+        """How far the second model is off, and both side by side."""
+        validation, ratio = self.validation, self.dense.bytes / self.compressed.bytes
+        names = f"{self.compressed.name or 'the other model'} beside {self.dense.name or 'the first'}"
+        smaller = f"{ratio:.1f} times smaller" if ratio >= 1.05 else "no smaller"
+        errors = (
+            f"output {output.output!r}: relative error {output.relative_error:.3g}" for output in validation.outputs
+        )
+        return Overview(
+            headline=f"{names}: {smaller}, compared on {validation.samples:,} inputs",
+            sentences=(*errors, *map(str, validation.agreements), *(f"warning: {text}" for text in self.warnings)),
+            titles=("", "first", "other", ""),
+            rows=tuple(comparison_rows(self.dense, self.compressed, validation)),
+        )
 
+
+@takes_options(DataOptions, RuntimeOptions)
 def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unpack[OptionValues]) -> Comparison:
     """Run both models on the same inputs in ONNX Runtime.
+
+    Args:
+        model: the reference: path of an ONNX file, a ModelProto or an `onnx_ir.Model`.
+        other: the one that is measured against it.
+        data: inputs, as for `compress`.
+        **options: fields of `Options`; those that say how inputs are read and models are run.
 
     Raises:
         InputError: a model or the data cannot be used, the models do not take and give the same values, or the

@@ -26,7 +26,7 @@ from netsurgeon.pipeline.compression import (
 )
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.delivery import deliver, is_as_it_came, store
-from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.final_validation import validate_applied
 from netsurgeon.pipeline.messages import Message
@@ -41,10 +41,24 @@ from netsurgeon.pipeline.model_files import (
     with_float_weights,
     write_text,
 )
-from netsurgeon.pipeline.options import Options, OptionValues, Progress
+from netsurgeon.pipeline.options import (
+    DataOptions,
+    GoalOptions,
+    Options,
+    OptionValues,
+    Progress,
+    PruneOptions,
+    QuantizeOptions,
+    ReportOptions,
+    RuntimeOptions,
+    StorageOptions,
+    TrimOptions,
+    takes_options,
+)
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
 from netsurgeon.pipeline.report import CompressionRecord, Report, assemble_report, is_page, render
+from netsurgeon.pipeline.result import PAGES, Overview, Result
 from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
@@ -62,19 +76,59 @@ from netsurgeon.pipeline.verification import (
 logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Compression:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Compression(Result):
     """The result of `compress`.
 
     Attributes:
         model: the compressed model.
         report: the evidence.
+        source: path of the dense model, which is never written to; None where it came from memory.
+        runtime: how the model was run.
     """
 
-    model: ir.Model = dataclasses.field(repr=False)
+    model: ir.Model
     report: Report
+    source: Path | None = None
+    runtime: Runtime = dataclasses.field(default_factory=Runtime)
+
+    def overview(self) -> Overview:
+        """That of the report."""
+        return self.report.overview()
+
+    def to_json(self) -> str:
+        """The report, as JSON."""
+        return self.report.to_json()
+
+    def to_html(self) -> str:
+        """The report page."""
+        return self.report.to_html()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, once ONNX Runtime has loaded the file; `report.save` writes the report.
+
+        Raises:
+            InputError: it cannot be written there, or the name is one of a report.
+        """
+        file = Path(path)
+        if file.suffix.lower() in (*PAGES, ".json"):
+            raise InputError(
+                f"{file} is no name for a model: let it end in .onnx, and write the report with report.save"
+            )
+        check_outputs([file], models=[self.source])
+        save_model(self.model, file, self.runtime.session)
 
 
+@takes_options(
+    GoalOptions,
+    PruneOptions,
+    TrimOptions,
+    QuantizeOptions,
+    StorageOptions,
+    DataOptions,
+    RuntimeOptions,
+    ReportOptions,
+)
 def compress(
     model: ModelLike,
     data: DataSource,
@@ -225,7 +279,7 @@ class _Run:
             )
             if report is not None:
                 write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
-        return Compression(stored.model, evidence)
+        return Compression(stored.model, evidence, source.path, runtime)
 
     def _examine(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> tuple[Message, ...]:
         """Check labels and the dense model's answers on the inputs that decide, before long work."""

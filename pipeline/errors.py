@@ -29,6 +29,12 @@ class InputError(NetsurgeonError):
     exit_code = 2
 
 
+class OptionNameError(InputError, TypeError):
+    """A function was called with an option that it does not have (exit code 2)."""
+
+    code = "option-unknown"
+
+
 class CheckFailedError(NetsurgeonError):
     """A result did not pass verification and was not delivered (exit code 1)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from netsurgeon.pipeline.model_files import (
     open_model,
     weights_to_floats,
 )
+from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Runtime, observe
 
 SIDES = (64, 512, 1)
@@ -42,9 +44,14 @@ class LayerEntry:
     zeros: int
     dtype: str
 
+    def cells(self) -> tuple[str, ...]:
+        """Its row of a table."""
+        share, shape = f"{self.zeros / self.weights:.1%}", " x ".join(map(str, self.shape))
+        return self.name, self.operator, shape, f"{self.weights:,}", share, self.dtype
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Inspection:
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Inspection(Result):
     """The layers of a model.
 
     Attributes:
@@ -68,6 +75,20 @@ class Inspection:
     declined: tuple[Declined, ...]
     quantized: tuple[QuantizedLayer, ...]
     notes: tuple[Message, ...]
+
+    def overview(self) -> Overview:
+        """What can be pruned, and why the rest cannot."""
+        weights, zeros = (sum(getattr(layer, name) for layer in self.layers) for name in ("weights", "zeros"))
+        reasons = collections.Counter((node.operator, node.reason) for node in self.declined)
+        left = (f"{count} x {operator} left alone: {reason}" for (operator, reason), count in reasons.items())
+        already = f", {zeros / weights:.1%} of them zero" if zeros else ""
+        can = f"{len(self.layers)} layers can be pruned, {weights:,} weights{already}"
+        return Overview(
+            headline=f"{self.name or 'The model'}: {can}",
+            sentences=(*left, *(f"note: {note}" for note in self.notes)),
+            titles=("layer", "operator", "groups x rows x columns", "weights", "zeros", "type"),
+            rows=tuple(layer.cells() for layer in self.layers),
+        )
 
 
 def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspection:

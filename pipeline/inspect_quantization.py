@@ -19,7 +19,17 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.inspect import made_up_samples
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model, verified
-from netsurgeon.pipeline.options import Options, OptionValues, Progress
+from netsurgeon.pipeline.options import (
+    DataOptions,
+    Options,
+    OptionValues,
+    Progress,
+    PruneOptions,
+    QuantizeOptions,
+    ReportOptions,
+    RuntimeOptions,
+    takes_options,
+)
 from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable, timing_feeds, value_dependence
 from netsurgeon.pipeline.quantization import (
     TARGETS,
@@ -30,6 +40,8 @@ from netsurgeon.pipeline.quantization import (
     integers_of_bits,
     time_integers,
 )
+from netsurgeon.pipeline.report import compared_speed, stay_summary
+from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import attribute_to_inputs
 from netsurgeon.pipeline.verification import open_by_options
 
@@ -62,9 +74,18 @@ class LayerQuantization:
     kernel: str | None
     reason: str | None
 
+    def cells(self, sizes: int) -> tuple[str, ...]:
+        """Its row of a table, with a column for each of so many numbers of bits."""
+        input_range = "" if self.low is None else f"{_figure(self.low)} to {_figure(self.high)}"
+        zero = "" if self.zero_point is None else str(self.zero_point)
+        errors = [f"{error:.2g}" for error in self.errors] or [""] * sizes
+        runs_as = (self.kernel or "floats") if self.reason is None else "floats"
+        times = (_figure(self.floats_ms), _figure(self.integers_ms))
+        return (self.name, self.operator, input_range, zero, *errors, *times, runs_as)
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizationInspection:
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class QuantizationInspection(Result):
     """What integers would do to a model.
 
     Attributes:
@@ -87,7 +108,39 @@ class QuantizationInspection:
     gains: bool | None
     notes: tuple[Message, ...]
 
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """The model's times, and what `compress --quantize` would choose, a sentence each."""
+        count, timed = len(self.layers), self.timed
+        if timed is None:
+            able = sum(layer.kernel is not None for layer in self.layers)
+            remedy = ": give inputs with --data" if able and not self.samples else ""
+            can = f"{able} of {count} layers can run on integers"
+            return (can, f"not timed: {self.untimed}{remedy}") if self.untimed else (can,)
+        best = f"the whole model on integers: {compared_speed(timed)}"
+        if not self.gains:
+            return (f"{best}; --quantize would leave it on floats",)
+        on_integers = sum(layer.reason is None for layer in self.layers)
+        return (f"{best}; --quantize would put {on_integers} of {count} layers on them",)
 
+    @property
+    def staying(self) -> tuple[str, ...]:
+        """Which layers stay on floats and why, a sentence a reason."""
+        return stay_summary((layer.name, layer.reason) for layer in self.layers if layer.reason is not None)
+
+    def overview(self) -> Overview:
+        """What can run on integers, how fast that is, and each layer."""
+        first, *others = self.verdict
+        errors = (f"error, {number} bits" for number in self.bits)
+        return Overview(
+            headline=f"{self.name or 'The model'}: {first}",
+            sentences=(*others, *self.staying, *(f"note: {note}" for note in self.notes)),
+            titles=("layer", "operator", "input", "zero", *errors, "float, ms", "int8, ms", "runs as"),
+            rows=tuple(layer.cells(len(self.bits)) for layer in self.layers),
+        )
+
+
+@takes_options(QuantizeOptions, DataOptions, RuntimeOptions, PruneOptions, ReportOptions)
 def inspect_quantization(
     model: ModelLike, data: DataSource | None = None, progress: Progress | None = None, **options: Unpack[OptionValues]
 ) -> QuantizationInspection:
@@ -211,6 +264,10 @@ def _entry(
 
 def _input_scale(layer: Layer, examined: Examination, scales: Mapping[str, Scale]) -> Scale | None:
     return scales.get(examined.value_of(layer)) if layer.name in examined.placement.layers else None
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _silent(stage: str, done: int, count: int) -> None:

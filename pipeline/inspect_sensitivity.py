@@ -13,8 +13,17 @@ from netsurgeon.pipeline.calibration import Calibration, select, unobserved_laye
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import ModelLike, open_model, verified, with_float_weights
-from netsurgeon.pipeline.options import Options, OptionValues, Progress
+from netsurgeon.pipeline.options import (
+    DataOptions,
+    Options,
+    OptionValues,
+    Progress,
+    PruneOptions,
+    RuntimeOptions,
+    takes_options,
+)
 from netsurgeon.pipeline.pruning import Cost, measure_costs
+from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import attribute_to_inputs
 from netsurgeon.pipeline.verification import open_by_options
 
@@ -43,8 +52,8 @@ class LayerSensitivity:
     losses: tuple[float, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SensitivityInspection:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class SensitivityInspection(Result):
     """What each layer costs.
 
     Attributes:
@@ -59,7 +68,27 @@ class SensitivityInspection:
     sparsities: tuple[float, ...]
     layers: tuple[LayerSensitivity, ...]
 
+    def overview(self) -> Overview:
+        """What is lost where each layer alone is pruned, the layer that costs most first."""
+        ranked = sorted(self.layers, key=lambda layer: -layer.losses[0])
+        rows = (
+            (
+                *(layer.name, layer.operator, f"{layer.weights:,}", f"{layer.sensitivity:.3g}"),
+                *(f"{100.0 * loss:.2g}%" for loss in layer.losses),
+            )
+            for layer in ranked
+        )
+        most = f"; {ranked[0].name} costs most" if ranked else ""
+        measured = f"{len(ranked)} layers pruned one at a time, {self.samples:,} inputs{most}"
+        return Overview(
+            headline=f"{self.name or 'The model'}: {measured}",
+            sentences=("Share of what the outputs tell that is lost, where one layer alone is pruned and corrected:",),
+            titles=("layer", "operator", "weights", "sensitivity", *(f"at {share:.0%}" for share in self.sparsities)),
+            rows=tuple(rows),
+        )
 
+
+@takes_options(DataOptions, RuntimeOptions, PruneOptions)
 def inspect_sensitivity(
     model: ModelLike, data: DataSource, progress: Progress | None = None, **options: Unpack[OptionValues]
 ) -> SensitivityInspection:

@@ -38,6 +38,7 @@ FLOORS = {
         ("compression",),
         ("inspect", "pruning", "quantization", "trimming"),
         ("calibration", "profiling", "unpack", "verification"),
+        ("result",),
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),
         ("data",),

@@ -179,6 +179,10 @@ class StepDefaults:
     keeps_places: bool = True
     is_storage: bool = False
 
+    def __repr__(self) -> str:
+        """Its class, for signatures."""
+        return f"{type(self).__name__}()"
+
     def measure(self, context: StepContext) -> Any:
         """Nothing."""
         del context

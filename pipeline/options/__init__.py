@@ -2,10 +2,14 @@
 
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.options.groups import (
+    DataOptions,
+    GoalOptions,
     Metric,
     OptionValues,
     PruneOptions,
     QuantizeOptions,
+    ReportOptions,
+    RuntimeOptions,
     StorageOptions,
     TrimOptions,
 )
@@ -22,6 +26,7 @@ from netsurgeon.pipeline.options.options import (
     finer_values,
 )
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
+from netsurgeon.pipeline.options.signature import attribute_texts, takes_options
 from netsurgeon.pipeline.options.type_checks import check_types
 
 __all__ = [
@@ -33,6 +38,8 @@ __all__ = [
     "SAVINGS",
     "TARGETS",
     "VALUES",
+    "DataOptions",
+    "GoalOptions",
     "Goals",
     "Kind",
     "Metric",
@@ -41,9 +48,13 @@ __all__ = [
     "Progress",
     "PruneOptions",
     "QuantizeOptions",
+    "ReportOptions",
+    "RuntimeOptions",
     "StorageOptions",
     "TrimOptions",
+    "attribute_texts",
     "check_types",
     "finer_values",
     "read_recipe",
+    "takes_options",
 ]

@@ -2,7 +2,7 @@
 
 from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu, times_of_layers
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, by_operator, profile
-from netsurgeon.pipeline.profiling.timing import Ratio, Spread
+from netsurgeon.pipeline.profiling.timing import Ratio, Spread, milliseconds, speedup
 from netsurgeon.pipeline.profiling.timing_inputs import timing_feeds, value_dependence
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 
@@ -16,7 +16,9 @@ __all__ = [
     "TimingTable",
     "by_operator",
     "left_to_the_cpu",
+    "milliseconds",
     "profile",
+    "speedup",
     "times_of_layers",
     "timing_feeds",
     "value_dependence",

@@ -29,11 +29,14 @@ from netsurgeon.pipeline.profiling.timing import (
     Spread,
     alternate,
     busy_seconds,
+    milliseconds,
     paired_ratio,
+    speedup,
     spread,
     warm_up,
 )
 from netsurgeon.pipeline.profiling.timing_inputs import Fed, timing_feeds
+from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Runtime, Session, full_name
 
 SITTINGS = 5
@@ -70,6 +73,11 @@ class Timing:
     other: Spread | None
     speedup: Ratio | None
 
+    def cells(self) -> tuple[str, ...]:
+        """Its row of a table; columns of the other model only where there is one."""
+        beside = (milliseconds(self.other), speedup(self.speedup)) if self.other and self.speedup else ()
+        return (str(self.batch or "as given"), milliseconds(self.model), *beside, str(self.rounds))
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -94,8 +102,8 @@ class Cost:
     nodes: tuple[NodeTime, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Profile:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Profile(Result):
     """What `profile` measured.
 
     Attributes:
@@ -119,6 +127,25 @@ class Profile:
     other: Cost | None
     timings: tuple[Timing, ...]
     notes: tuple[Message, ...]
+
+    def overview(self) -> Overview:
+        """How long a run takes, whole and beside the other model."""
+        names, first = [cost.name or "model" for cost in (self.model, self.other) if cost], self.timings[0]
+        headline = f"{names[0]}: {milliseconds(first.model)} ms a run"
+        if first.other and first.speedup:
+            headline += f", {names[1]} {milliseconds(first.other)} ms: {speedup(first.speedup)}"
+        threads = "one thread a core" if self.threads is None else f"{self.threads} threads"
+        compared = ("faster (95 % interval)",) if self.other else ()
+        return Overview(
+            headline=headline,
+            sentences=(
+                f"{self.machine}; {self.provider}, {threads}, graph optimisation {self.optimisation}; milliseconds are "
+                "medians (first to last decile)",
+                *(f"note: {note}" for note in self.notes),
+            ),
+            titles=("batch", *(f"{name}, ms" for name in names), *compared, "rounds"),
+            rows=tuple(timing.cells() for timing in self.timings),
+        )
 
 
 def profile(

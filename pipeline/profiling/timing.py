@@ -49,6 +49,16 @@ class Ratio:
     high: float
 
 
+def milliseconds(spread: Spread) -> str:
+    """`4.21 (4.10 to 4.77)`: median, first and last decile."""
+    return f"{spread.median:.4g} ({spread.low:.4g} to {spread.high:.4g})"
+
+
+def speedup(ratio: Ratio) -> str:
+    """`÷ 1.84 (1.80 to 1.88)`: how many times less, with its 95 % interval."""
+    return f"÷ {ratio.value:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
+
+
 def alternate(calls: Sequence[Callable[[], object]], rounds: int) -> Seconds:
     """Seconds a call, (rounds, calls): all of them in turn each round, forwards and backwards by turns.
 

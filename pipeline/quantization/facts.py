@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from netsurgeon.pipeline.profiling import Timed, TimingTable
 
@@ -45,6 +46,8 @@ class IntegerFacts:
         timed: the dense model and the delivered one, in turn; None where that was not timed.
         timings: the times that decided, to be replayed with `timings`; None where there were none.
     """
+
+    json_properties: ClassVar[tuple[str, ...]] = ("on_integers",)
 
     layers: tuple[IntegerLayerFacts, ...]
     nodes: int

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from netsurgeon.pipeline.messages import printable
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.profiling import by_operator
-from netsurgeon.pipeline.report.format import inputs_measured, speedup
+from netsurgeon.pipeline.profiling import by_operator, speedup
+from netsurgeon.pipeline.report.format import inputs_measured
 from netsurgeon.pipeline.report.goal_sentences import goal_summary
 from netsurgeon.pipeline.report.integer_sentences import (
     BOUND_OF_PRUNING,
@@ -24,6 +24,7 @@ from netsurgeon.pipeline.report.integer_sentences import (
 )
 from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.result import PAGES
 from netsurgeon.pipeline.search import Point
 
 MOST_BARS = 12
@@ -32,7 +33,7 @@ MOST_BARS = 12
 
 def is_page(path: Path) -> bool:
     """Whether a report of that name is a page."""
-    return path.suffix.lower() in (".html", ".htm")
+    return path.suffix.lower() in PAGES
 
 
 def render(report: Report) -> str:
@@ -51,7 +52,7 @@ def render(report: Report) -> str:
     return environment.get_template("report.html").render(
         report=report,
         tiles=list(_tiles(report)),
-        rows=list(_rows(report)),
+        rows=report.overview().rows,
         charts=_charts(report),
         declined=_declined(report),
         operators=_operators(report),
@@ -151,33 +152,6 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
         yield {"figure": f"÷ {1.0 / max(share, 1e-9):.2f}", "name": "multiply-adds", "detail": detail}
     detail = f"{dense.nonzero:,} → {small.nonzero:,} not zero"
     yield {"figure": f"÷ {dense.nonzero / max(small.nonzero, 1):.1f}", "name": "parameters", "detail": detail}
-
-
-def _rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
-    """Dense against compressed: what, before, after, how they compare."""
-    before, after = report.validation.dense, report.validation.compressed
-    for name, old, new in (("top-1", before.top1, after.top1), ("top-5", before.top5, after.top5)):
-        if old is not None and new is not None:
-            yield name, f"{old:.2%}", f"{new:.2%}", f"{100 * (new - old):+.2f} points"
-    if before.metric is not None and after.metric is not None:
-        yield "metric", f"{before.metric:.4g}", f"{after.metric:.4g}", f"{after.metric - before.metric:+.4g}"
-    if report.validation.agreement is not None:
-        yield "same top class", "", f"{report.validation.agreement:.2%}", ""
-    for timing in report.latency.timings if report.latency else ():
-        if timing.other and timing.speedup:
-            batch = "" if timing.batch is None else f", batch {timing.batch}"
-            times = f"{timing.model.median:.3g} ms", f"{timing.other.median:.3g} ms"
-            yield (f"latency{batch}", *times, speedup(timing.speedup))
-    dense, small = report.dense, report.compressed
-    for name, was, now in (
-        ("file, bytes", dense.bytes, small.bytes),
-        ("file after gzip, bytes", dense.gzip_bytes, small.gzip_bytes),
-        ("parameters", dense.parameters, small.parameters),
-        ("parameters not zero", dense.nonzero, small.nonzero),
-        *((("multiply-adds", round(report.trim.macs_dense), round(report.trim.macs)),) if report.trim else ()),
-    ):
-        yield name, f"{was:,}", f"{now:,}", f"÷ {was / max(now, 1):.2f}"
-    yield "opset", str(dense.opset), str(small.opset), ""
 
 
 def draw_sensitivities(names: Sequence[str], losses: Sequence[Sequence[float]], sparsities: Sequence[float]) -> str:

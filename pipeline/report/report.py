@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from netsurgeon.passes.layers import Declined
 from netsurgeon.pipeline.compression import StepRecord
@@ -15,11 +12,11 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
 from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.quantization import IntegerFacts
+from netsurgeon.pipeline.report.format import comparison_rows, inputs_measured
+from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
-from netsurgeon.pipeline.verification import Agreement, Validation
-
-SCHEMA = 2
+from netsurgeon.pipeline.verification import Validation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +39,8 @@ class LayerFacts:
         seconds: time the solver took.
     """
 
+    json_properties: ClassVar[tuple[str, ...]] = ("sparsity",)
+
     name: str
     operator: str
     shape: tuple[int, int, int]
@@ -62,8 +61,8 @@ class LayerFacts:
         return 1.0 - self.kept / self.weights
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Report(Result):
     """The evidence.
 
     Attributes:
@@ -89,6 +88,8 @@ class Report:
         latency: both models timed in turn; None where that was not asked for.
         on_the_cpu: nodes of the compressed model that the CPU runs though another execution provider was asked for.
     """
+
+    json_properties: ClassVar[tuple[str, ...]] = ("ratio",)
 
     versions: dict[str, str]
     options: dict[str, Any]
@@ -122,38 +123,33 @@ class Report:
         """Warnings that every figure has to be read with, and that therefore stand before them all."""
         return tuple(warning for warning in self.warnings if warning.code == "answers-alike")
 
-    def to_json(self) -> str:
-        """Everything, as JSON; numbers that are not finite become null."""
-        return as_json(self)
+    @property
+    def headline(self) -> str:
+        """The verdict, in one line."""
+        name, hardly = self.dense.name or "The model", bool(self.doubts)
+        if self.ratio >= 1.05:
+            return f"{name} is {self.ratio:.1f} times smaller, {'but hardly' if hardly else 'and'} verified"
+        return f"{name} is {'hardly ' if hardly else ''}verified"
 
+    def overview(self) -> Overview:
+        """The verdict, what became of the goals, and dense against compressed."""
+        from netsurgeon.pipeline.report.goal_sentences import goal_summary  # which imports this module
+        from netsurgeon.pipeline.report.integer_sentences import integer_summary
 
-JSON_PROPERTIES: Mapping[type, tuple[str, ...]] = {
-    Report: ("ratio",),
-    LayerFacts: ("sparsity",),
-    IntegerFacts: ("on_integers",),
-    Agreement: ("agreement",),
-}
-"""Properties that the JSON of a record has besides its fields."""
+        measured = f"Measured on {self.validation.samples:,} {inputs_measured(self.validation)}"
+        warnings = (*self.doubts, *(warning for warning in self.warnings if warning not in self.doubts))
+        sentences = (*goal_summary(self), *integer_summary(self.integers, self.latency)[:1], measured)
+        macs = (self.trim.macs_dense, self.trim.macs) if self.trim else None
+        rows = comparison_rows(self.dense, self.compressed, self.validation, latency=self.latency, macs=macs)
+        return Overview(
+            headline=self.headline,
+            sentences=(*sentences, *(f"warning: {warning}" for warning in warnings)),
+            titles=("", "dense", "compressed", ""),
+            rows=tuple(rows),
+        )
 
+    def to_html(self) -> str:
+        """The report page, which needs nothing else."""
+        from netsurgeon.pipeline.report.page import render  # which imports this module
 
-def as_json(result: Any) -> str:
-    """What a command found, as JSON: its fields and `schema`, the version of the form."""
-    values = {"schema": SCHEMA, **_plain(result)}
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    # what no terminal and no UTF-8 file should get; JSON escapes of its own accord only what lies below a space
-    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return _plain(value.to_json())
-    if dataclasses.is_dataclass(value):
-        names = (*(field.name for field in dataclasses.fields(value)), *JSON_PROPERTIES.get(type(value), ()))
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, str | int | bool) or value is None else str(value)
+        return render(self)

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.report.report import JSON_PROPERTIES, SCHEMA, Report
+from netsurgeon.pipeline.options import attribute_texts
+from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.result import SCHEMA
 
 Schema = dict[str, Any]
 
@@ -70,10 +72,10 @@ class _Definitions:
         """An object with the fields of a dataclass and the properties that its JSON has besides, all of them there."""
         hints, texts = get_type_hints(record), attribute_texts(record)
         properties = {
-            field.name: _with_text(self.of(hints[field.name]), texts.get(field.name, ""))
+            field.name: _with_text(self.of(hints[field.name]), _in_json(texts.get(field.name, "")))
             for field in dataclasses.fields(record)
         }
-        for name in JSON_PROPERTIES.get(record, ()):
+        for name in getattr(record, "json_properties", ()):
             getter = getattr(record, name).fget
             properties[name] = _with_text(self.of(get_type_hints(getter)["return"]), _summary(getter))
         described = _with_text({"type": "object"}, _summary(record))
@@ -112,22 +114,6 @@ class _Definitions:
             self.schemas[name] = {}  # known from here on: a record may hold others of its kind
             self.schemas[name] = _MESSAGE if record is Message else self.record(record)
         return {"$ref": f"#/$defs/{name}"}
-
-
-def attribute_texts(record: type) -> dict[str, str]:
-    """What a docstring says of each attribute, lines that continue joined, by name; in words of JSON."""
-    texts: dict[str, str] = {}
-    name = ""
-    section = (inspect.getdoc(record) or "").partition("\nAttributes:\n")[2]
-    for line in section.splitlines():
-        entry = re.match(r" {4}(\w+): (.*)", line)
-        if entry:
-            name, texts[entry[1]] = entry[1], entry[2]
-        elif line.startswith(" " * 5) and name:
-            texts[name] += f" {line.strip()}"
-        elif line.strip():  # another section
-            break
-    return {name: _in_json(text) for name, text in texts.items()}
 
 
 def _summary(documented: Any) -> str:

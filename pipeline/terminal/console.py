@@ -162,10 +162,7 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=name != "groups x rows x columns")
     table.add_column("type", no_wrap=True)
     for layer in inspection.layers:
-        shape = " x ".join(map(str, layer.shape))
-        share = f"{layer.zeros / layer.weights:.1%}"
-        cells = (layer.operator, shape, f"{layer.weights:,}", share, layer.dtype)
-        table.add_row(Text(layer.name), *cells)
+        table.add_row(*map(Text, layer.cells()))
     table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", style="bold")
     console.print(table)
     _print_quantized(inspection.quantized, console)

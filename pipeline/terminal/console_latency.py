@@ -6,8 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from netsurgeon.pipeline.profiling import Cost, Profile, by_operator
-from netsurgeon.pipeline.report import milliseconds, speedup
+from netsurgeon.pipeline.profiling import Cost, Profile, by_operator, milliseconds
 from netsurgeon.pipeline.terminal.console import print_fallbacks
 from netsurgeon.pipeline.terminal.safe_text import Text
 
@@ -41,10 +40,7 @@ def _timings(profile: Profile) -> Table:
     table.add_column("rounds", justify="right", no_wrap=True)
     table.add_column("fed", overflow="fold")
     for timing in profile.timings:
-        cells = [str(timing.batch or "as given"), milliseconds(timing.model)]
-        if timing.other and timing.speedup:
-            cells += [milliseconds(timing.other), speedup(timing.speedup)]
-        table.add_row(*cells, str(timing.rounds), Text(timing.fed))
+        table.add_row(*timing.cells(), Text(timing.fed))
     return table
 
 

@@ -10,7 +10,7 @@ import click
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import check_outputs, text_bytes, write_text
-from netsurgeon.pipeline.report import as_json
+from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.terminal.safe_text import Console
 from netsurgeon.pipeline.terminal.standard_output import STANDARD_OUTPUT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class Agreement:
         entries: how many, over all samples; 0 = the output was empty for all of them, and nothing was compared.
         equal: how many of them are the same.
     """
+
+    json_properties: ClassVar[tuple[str, ...]] = ("agreement",)
 
     output: str
     kind: str

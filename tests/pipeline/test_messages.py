@@ -12,7 +12,7 @@ import pytest
 import netsurgeon
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
 from netsurgeon.pipeline.messages import CODES, Message, cause_of
-from netsurgeon.pipeline.report import as_json
+from netsurgeon.pipeline.result import as_json
 
 ROOT = Path(netsurgeon.__file__).parent
 

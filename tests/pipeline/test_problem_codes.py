@@ -15,7 +15,7 @@ from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.error_bound.bound import OutputBound, measure_bound
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.report import as_json
+from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.runtime import Feed, Runtime, observe, same_bits, verify_same
 from netsurgeon.pipeline.trimming.remove import remove_units
 from netsurgeon.pipeline.trimming.trim_plan import TrimPlan

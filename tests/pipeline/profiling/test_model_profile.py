@@ -11,7 +11,7 @@ from timed_models import graph
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.profiling.model_profile import SITTINGS, _disturbed, by_operator, profile, time_models
-from netsurgeon.pipeline.report.report import as_json
+from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.runtime.session import Runtime
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"

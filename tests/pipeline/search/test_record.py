@@ -8,7 +8,8 @@ import pytest
 
 import netsurgeon
 from netsurgeon.pipeline.profiling.timing_table import TimingTable
-from netsurgeon.pipeline.report.report import Report, as_json
+from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.result import as_json
 
 
 def test_the_report_keeps_to_the_schema_and_the_page_shows_what_was_tried(report: Report, page: Path) -> None:

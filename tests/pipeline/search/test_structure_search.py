@@ -22,7 +22,7 @@ from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.profiling import model_profile
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization.choose import IntegerChoice, LayerTimes
-from netsurgeon.pipeline.report.report import as_json
+from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.search import structure_search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
