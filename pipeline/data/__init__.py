@@ -5,6 +5,7 @@ from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import check_path, read_text, read_toml
 from netsurgeon.pipeline.data.named_functions import import_function, module_files
+from netsurgeon.pipeline.data.objects import Dataset, rereadable
 from netsurgeon.pipeline.data.samples import DataSource, Samples, open_samples, random_samples
 from netsurgeon.pipeline.data.training_data import Arrays, Examples, open_training_data
 
@@ -12,6 +13,7 @@ __all__ = [
     "SUFFIXES",
     "Arrays",
     "DataSource",
+    "Dataset",
     "Examples",
     "InputSpec",
     "PictureOptions",
@@ -25,4 +27,5 @@ __all__ = [
     "random_samples",
     "read_text",
     "read_toml",
+    "rereadable",
 ]

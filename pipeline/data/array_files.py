@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.pipeline.data.array_rows import Rows, open_rows, read_headers
-from netsurgeon.pipeline.data.dataset import SAME_EACH_TIME, Dataset, Piece, read_parts
 from netsurgeon.pipeline.data.images import SUFFIXES
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import MOST_SAMPLES, check_bytes, check_samples
@@ -26,17 +25,19 @@ from netsurgeon.pipeline.data.matching import (
     is_whole,
     join_labels,
     only_input,
+    with_batch_axis,
 )
+from netsurgeon.pipeline.data.opened import SAME_EACH_TIME, OpenedData, Piece, read_parts
 from netsurgeon.pipeline.errors import InputError
 
 
-def open_arrays(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> Dataset:
+def open_arrays(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> OpenedData:
     """Open arrays in memory, one for each input, and perhaps labels."""
     part, arrays, labels = examine(source, specs, origin)
-    return Dataset([part], partial(read_parts, [part], lambda _: (part, arrays)), labels)
+    return OpenedData([part], partial(read_parts, [part], lambda _: (part, arrays)), labels)
 
 
-def open_random(specs: Sequence[InputSpec], count: int, seed: int) -> Dataset:
+def open_random(specs: Sequence[InputSpec], count: int, seed: int) -> OpenedData:
     """Make up samples, as many as give whole feeds."""
     shapes = {spec.name: _filled(spec) for spec in specs}
     first = {spec.shape[0] for spec in specs if spec.shape}
@@ -83,7 +84,7 @@ def array_files(path: Path) -> list[Path]:
     return arrays
 
 
-def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> Dataset:
+def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> OpenedData:
     """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder."""
     has_labels = all(spec.name != LABELS for spec in specs)
     shards = []
@@ -107,7 +108,7 @@ def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) ->
             size = array.nbytes if name in part.constants else array[:1].nbytes
             check_bytes(size, f"one sample of {name!r} in {part.origin}", "give smaller ones")
     is_packed = any(file.suffix.lower() == ".npz" for file in files)
-    return Dataset(parts, partial(_read_files, parts, files, specs), labels, is_packed=is_packed)
+    return OpenedData(parts, partial(_read_files, parts, files, specs), labels, is_packed=is_packed)
 
 
 def _read_files(
@@ -117,29 +118,35 @@ def _read_files(
     opened: Rows | None = None
     opened_number = -1
     names = {"": only_input(specs, str(files[0]))} if len(specs) == 1 else {}
+    lacking: set[str] = set()
     try:
         for number, rows in pieces:
             part, file = parts[number], files[number]
             if opened is None or number != opened_number:
                 if opened is not None:
                     opened.close()
-                opened, opened_number = _opened_again(part, file, specs), number
-            constants = part.constants if file.suffix.lower() == ".npz" or not part.constants else {""}
+                opened, lacking = _opened_again(part, file, specs)
+                opened_number = number
+            # an array with one axis less is one sample: it is taken whole, and gets its axis now
+            whole = set(part.constants).union(lacking)
             with _reading(file):
-                feed = opened.take(rows, constants)
-            yield {names.get(name, name): array for name, array in feed.items()}
+                feed = opened.take(rows, whole if file.suffix.lower() == ".npz" or not whole else {""})
+            arrays = {names.get(name, name): array for name, array in feed.items()}
+            yield {spec.name: with_batch_axis(arrays[spec.name], spec) for spec in specs}
     finally:
         if opened is not None:
             opened.close()
 
 
-def _opened_again(part: Shard, file: Path, specs: Sequence[InputSpec]) -> Rows:
+def _opened_again(part: Shard, file: Path, specs: Sequence[InputSpec]) -> tuple[Rows, set[str]]:
+    """The file, and the inputs whose arrays have no axis for samples."""
     headers = _headers(file, specs)
     now, _, _ = examine({spec.name: headers[spec.name] for spec in specs if spec.name in headers}, specs, part.origin)
     if now != part:
         raise InputError(f"{part.origin} holds other shapes than when it was opened: {SAME_EACH_TIME}")
     with _reading(file):
-        return open_rows(file, [spec.name for spec in specs])
+        rows = open_rows(file, [spec.name for spec in specs])
+    return rows, {name for name, shape in part.row_shapes if headers[name].shape == shape}
 
 
 def _headers(file: Path, specs: Sequence[InputSpec]) -> Feed:

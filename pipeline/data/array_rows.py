@@ -9,9 +9,9 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from netsurgeon.pipeline.data.dataset import Indices
 from netsurgeon.pipeline.data.limits import in_words, open_regular
 from netsurgeon.pipeline.data.matching import Array, Feed, stand_in
+from netsurgeon.pipeline.data.opened import Indices
 
 HELD_BYTES = 1 << 28
 """Arrays of an .npz up to this size together are held in memory while it is read; larger ones are streamed."""

@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from netsurgeon.pipeline.data.dataset import Dataset, Piece
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions, check_fits, decode
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import check_samples, open_regular, read_text
 from netsurgeon.pipeline.data.matching import Feed, Labels, examine, only_input, stand_in
+from netsurgeon.pipeline.data.opened import OpenedData, Piece
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 
@@ -25,7 +25,7 @@ _MAX_BYTES = 1 << 28  # a file that holds more is no picture anybody calibrates 
 _MAX_DEPTH = 8  # links between folders may run in circles
 
 
-def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], options: PictureOptions) -> Dataset:
+def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], options: PictureOptions) -> OpenedData:
     """Open the pictures of a folder or a zip, sorted by name, with the labels their class folders give.
 
     A label is the index of the folder among the sorted class folders, or, with `classes`, the line of that file
@@ -50,7 +50,7 @@ def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], 
     (first,) = read([(0, np.zeros(1, np.intp))])
     all_alike = stand_in((len(names), *first[name].shape[1:]), first[name].dtype)
     part, _, _ = examine({name: all_alike}, specs, str(root))
-    return Dataset([part], read, labels, class_names, left_out + unlabelled)
+    return OpenedData([part], read, labels, class_names, left_out + unlabelled)
 
 
 def _find(root: Path) -> tuple[list[str], tuple[Message, ...]]:

@@ -138,10 +138,35 @@ def decode(pictures: Sequence[tuple[str, bytes]], table: Array, options: Picture
         if len(pixels) == 1:
             _check_batch(len(pictures), pixels[0], table)
     _check_same_size(pixels, [name for name, _ in pictures])
-    stacked, channel = np.stack(pixels), np.arange(len(table))
+    return _looked_up(np.stack(pixels), table, options)
+
+
+def picture_values(picture: Image.Image, table: Array, options: PictureOptions, name: str) -> Array:
+    """An opened picture as one sample, (C, H, W), or (H, W, C) for NHWC.
+
+    Args:
+        picture: of Pillow.
+        table: the options' `table` in the input's type.
+        options: how a picture becomes an input.
+        name: what messages call it.
+
+    Raises:
+        InputError: it cannot be decoded, or is smaller than the crop.
+    """
+    try:
+        pixels = _prepared(picture, name, options)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow reads a file when pixels are asked for
+        raise InputError(f"picture {name} cannot be decoded ({error}): repair or remove it") from error
+    values: Array = _looked_up(pixels[np.newaxis], table, options)[0]
+    return values
+
+
+def _looked_up(pixels: NDArray[np.uint8], table: Array, options: PictureOptions) -> Array:
+    """The inputs of pixels (n, H, W, C), in the layout of the options."""
+    channel = np.arange(len(table))
     if options.layout == "NCHW":
-        stacked, channel = stacked.transpose(0, 3, 1, 2), channel[:, None, None]
-    return np.asarray(table[channel, stacked])
+        pixels, channel = pixels.transpose(0, 3, 1, 2), channel[:, None, None]
+    return np.asarray(table[channel, pixels])
 
 
 def check_fits(shape: tuple[int, ...], expected: tuple[int | None, ...], name: str, options: PictureOptions) -> None:
@@ -221,18 +246,21 @@ def _pixels(content: bytes, name: str, options: PictureOptions) -> NDArray[np.ui
     """Pixels of one picture, resized and cropped, (H, W, channels)."""
     try:
         with _quiet, warnings.catch_warnings(), Image.open(_silently(content)) as opened:
-            _check_area(opened.size, name)
-            if opened.mode not in _MODES:
-                raise InputError(
-                    f"picture {name} has pixels of mode {opened.mode}: expected 8 bits a channel, convert it"
-                )
-            # Pillow warns when it converts a palette with transparency in one step
-            flat = opened.convert("RGBA") if "transparency" in opened.info else opened
-            picture = flat.convert("L" if options.channels == "grey" else "RGB")
+            return _prepared(opened, name, options)
     except UnidentifiedImageError as error:
         raise InputError(f"picture {name} cannot be decoded (of no known format): repair or remove it") from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"picture {name} cannot be decoded ({error}): repair or remove it") from error
+
+
+def _prepared(opened: Image.Image, name: str, options: PictureOptions) -> NDArray[np.uint8]:
+    """Pixels of an opened picture, resized and cropped, (H, W, channels)."""
+    _check_area(opened.size, name)
+    if opened.mode not in _MODES:
+        raise InputError(f"picture {name} has pixels of mode {opened.mode}: expected 8 bits a channel, convert it")
+    # Pillow warns when it converts a palette with transparency in one step
+    flat = opened.convert("RGBA") if "transparency" in opened.info else opened
+    picture = flat.convert("L" if options.channels == "grey" else "RGB")
     pixels = np.asarray(_crop(_resize(picture, options.resize, name), options.crop, name))
     pixels = pixels.reshape(*pixels.shape[:2], options.channel_count)
     return pixels[:, :, ::-1] if options.channels == "BGR" else pixels

@@ -4,6 +4,7 @@
   model's fixed batch.
 - An array with one axis more enumerates feeds, each one sample.
 - An array that is exactly what the model takes, beside others that carry samples, is a constant of every feed.
+- An array with one axis less is one sample, or, for an input of one number a sample, a column of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.values import to_array
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
 
 Array: TypeAlias = NDArray[Any]
 
@@ -48,6 +51,7 @@ class Shard:
         batched: whether axis 0 of a feed enumerates samples.
         batch: the model's fixed batch, if it has one.
         whole: it is one feed of `rows` samples, never cut.
+        notes: what the user should know of types and shapes.
     """
 
     origin: str
@@ -57,6 +61,7 @@ class Shard:
     batched: bool
     batch: int | None = None
     whole: bool = False
+    notes: tuple[Message, ...] = ()
 
     def feed_size(self, batch_size: int) -> int:
         """Samples a feed, where the user wants `batch_size`."""
@@ -72,8 +77,10 @@ def examine(
     if every input has its samples along axis 0; other feeds stay as they are: one sample each, or, where labels say
     so, as many as there are labels.
     """
-    arrays = {str(name): _to_array(value, str(name), origin) for name, value in source.items()}
+    arrays = {str(name): to_array(value, str(name), origin) for name, value in source.items()}
     labels = None if any(spec.name == LABELS for spec in specs) else arrays.pop(LABELS, None)
+    _check_names(arrays, specs, origin)
+    arrays |= {spec.name: with_batch_axis(arrays[spec.name], spec) for spec in specs}
     part = _describe(arrays, specs, origin)
     if feed:
         part = _as_feed(part, labels, specs)
@@ -89,14 +96,53 @@ def only_input(specs: Sequence[InputSpec], what: str) -> str:
     """The name of the model's one input."""
     if len(specs) != 1:
         raise InputError(
-            f"{what} was given but the model has the inputs {', '.join(repr(spec.name) for spec in specs)}: give an "
-            f".npz or a mapping with one array for each"
+            f"{what} was given but the model has the inputs {', '.join(repr(spec.name) for spec in specs)}: give a "
+            f"dict or an .npz with one array for each, {dict_to_write(specs)}"
         )
     return specs[0].name
 
 
+def with_batch_axis(array: Array, spec: InputSpec) -> Array:
+    """The array with an axis for samples where it has one less than the model takes: one sample, or a column."""
+    if spec.shape is None or array.ndim != len(spec.shape) - 1:
+        if array.ndim == 0 and spec.shape is not None and spec.shape[1:] == (1,):
+            return array.reshape(1, 1)
+        return array
+    if _fits(array.shape, spec.shape[1:]):
+        return array[np.newaxis]
+    return array[:, np.newaxis] if spec.shape[1:] == (1,) else array
+
+
+def dict_to_write(specs: Sequence[InputSpec]) -> str:
+    """What a feed looks like, as it is written in Python."""
+    return "{" + ", ".join(f"{spec.name!r}: {spec.dtype} {_in_words(spec)}" for spec in specs) + "}"
+
+
+def _in_words(spec: InputSpec) -> str:
+    if spec.shape is None:
+        return "array"
+    sizes = ["any" if size is None else str(size) for size in spec.shape]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
 def _describe(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Shard:
-    _check_names(arrays, specs, origin)
+    part = _shard(arrays, specs, origin)
+    integers = [
+        spec.name
+        for spec in specs
+        if is_float(spec.dtype) and arrays[spec.name].dtype.kind in "iu" and spec.name not in part.constants
+    ]
+    if not integers:
+        return part
+    types = ", ".join(f"{name!r} ({arrays[name].dtype})" for name in integers)
+    text = (
+        f"integers were given for inputs of floats, {types}, and are taken as they are: where the model was trained on "
+        "scaled or normalised numbers, scale them in the same way"
+    )
+    return replace(part, notes=(*part.notes, Message(text, "integers-for-floats", inputs=integers)))
+
+
+def _shard(arrays: Feed, specs: Sequence[InputSpec], origin: str) -> Shard:
     for spec in specs:
         _check_dtype(arrays[spec.name].dtype, spec, origin)
     shapes = {spec.name: arrays[spec.name].shape for spec in specs}
@@ -124,7 +170,7 @@ def _check_names(given_names: Iterable[str], specs: Sequence[InputSpec], origin:
         return
     listed, expected = ", ".join(map(repr, names)) or "no arrays", ", ".join(map(repr, expected_names))
     missing = ", ".join(repr(name) for name in expected_names if name not in names)
-    advice = f"rename or add {missing}" if missing else "remove the others"
+    advice = f"rename or add {missing}, as in {dict_to_write(specs)}" if missing else "remove the others"
     raise InputError(
         f"{origin} holds {listed} but the model's inputs are {expected}: {advice} (classes may be given as 'labels')"
     )
@@ -140,12 +186,9 @@ def _role(shape: Shape, spec: InputSpec, origin: str) -> Role:
         return "exact" if shape[:1] == spec.shape[:1] else "rows"
     if shape and _fits(shape[1:], spec.shape):
         return "feeds"
-    expected_shape = ", ".join("any" if size is None else str(size) for size in spec.shape)
-    single = _fits(shape, spec.shape[1:]) and spec.shape[0] in (None, 1)
-    advice = "add a leading axis of size 1" if single else "reshape it, the first axis may count the samples"
     raise InputError(
-        f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes ({expected_shape}): "
-        f"{advice}"
+        f"{origin} holds an array of shape {shape} for the input {spec.name!r} but the model takes {_in_words(spec)}: "
+        "reshape it, the first axis may count the samples"
     )
 
 
@@ -171,19 +214,33 @@ def _stacked(shapes: Mapping[str, Shape], roles: Mapping[str, Role], specs: Sequ
     if not counting:
         counting = {name: shape for name, shape in shapes.items() if shape}
         if len({shape[0] for shape in counting.values()}) != 1:
-            return _one_feed(shapes, origin)
+            return _one_feed(shapes, origin, _why_one_feed(shapes))
     rows = _count(counting, origin)
     carriers = {name: shape for name, shape in shapes.items() if shape[:1] == (rows,)}
     constants = frozenset(shapes).difference(carriers)
     batch = _fixed_batch([spec for spec in specs if spec.name in carriers], origin)
     free = {size for spec in specs if spec.name in constants for size in _free_axes(shapes[spec.name], spec)}
     if free - {1}:  # the batch may hide in another axis: feed it as it is
-        return _one_feed(shapes, origin)
+        return _one_feed(shapes, origin, _why_one_feed(shapes))
     return Shard(origin, rows, _row_shapes(carriers), constants, batched=True, batch=1 if free else batch)
 
 
-def _one_feed(names: Iterable[str], origin: str) -> Shard:
-    return Shard(origin, 1, (), frozenset(names), batched=False)
+def _one_feed(names: Iterable[str], origin: str, notes: tuple[Message, ...] = ()) -> Shard:
+    return Shard(origin, 1, (), frozenset(names), batched=False, notes=notes)
+
+
+def _why_one_feed(shapes: Mapping[str, Shape]) -> tuple[Message, ...]:
+    """A note where many samples may be meant: of inputs that share no axis 0 all are fed at once, as one sample."""
+    longest = max(shapes, key=lambda name: shapes[name][:1])
+    count = (shapes[longest] or (1,))[0]
+    if count < 2:
+        return ()
+    listed = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+    text = (
+        f"all of the data is fed at once, as one sample, for the arrays have no axis 0 in common ({listed}): if they "
+        f"are {count} samples, give a list of {count} dicts, one a sample, or every input with {count} along axis 0"
+    )
+    return (Message(text, "one-feed", entries=count, input=longest),)
 
 
 def _row_shapes(carriers: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:
@@ -198,7 +255,10 @@ def _count(shapes: Mapping[str, Shape], origin: str) -> int:
     """The one number of samples that all inputs have."""
     if len({shape[0] for shape in shapes.values()}) > 1:
         listed = ", ".join(f"{shape[0]} for {name!r}" for name, shape in shapes.items())
-        raise InputError(f"{origin} holds different numbers of samples ({listed}): give as many for each input")
+        single = [name for name, shape in shapes.items() if shape[0] == 1]
+        most = max(shape[0] for shape in shapes.values())
+        how = f", such as numpy.repeat({single[0]}, {most}, axis=0)" if single else ""
+        raise InputError(f"{origin} holds different numbers of samples ({listed}): give as many for each input{how}")
     return next(iter(shapes.values()))[0]
 
 
@@ -245,13 +305,6 @@ def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
         problem = "NaN or Inf" if fitting else f"numbers beyond {spec.dtype}"
         raise InputError(f"the input {spec.name!r} of {where(row)} holds {problem}: repair or remove that sample")
     return values
-
-
-def _to_array(value: object, name: str, origin: str) -> Array:
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{name!r} of {origin} is no array ({error}): give a numpy array") from error
 
 
 def check_labels(labels: Array, count: int, origin: str) -> Labels:

@@ -9,34 +9,54 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from netsurgeon.pipeline.data.array_files import array_files, open_arrays, open_files, open_random
-from netsurgeon.pipeline.data.dataset import Dataset, Indices
-from netsurgeon.pipeline.data.feeds import Replayed, open_feeds
 from netsurgeon.pipeline.data.image_folder import open_pictures
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import MOST_SAMPLES, check_path
-from netsurgeon.pipeline.data.matching import Array, Feed, cast, only_input
+from netsurgeon.pipeline.data.matching import Array, Feed, cast
 from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function
+from netsurgeon.pipeline.data.objects import (
+    Adapter,
+    Rows,
+    dataset_rows,
+    is_column_dataset,
+    is_frame,
+    is_indexed,
+    is_labelled,
+    open_feeds,
+    rereadable,
+)
+from netsurgeon.pipeline.data.opened import Indices, OpenedData
+from netsurgeon.pipeline.data.values import is_array
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 
 __all__ = ["DataSource", "InputSpec", "PictureOptions", "Samples", "open_samples", "random_samples"]
 
+
+class Indexed(Protocol):
+    """A dataset whose items have numbers, such as those of PyTorch."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    def __getitem__(self, number: int, /) -> Any:
+        """One of them."""
+
+
 DataSource: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | Array
-    | Mapping[str, Any]
-    | Iterable[Mapping[str, Any]]
-    | Callable[[], Iterable[Mapping[str, Any]]]
+    str | os.PathLike[str] | Array | Mapping[str, Any] | Iterable[Any] | Indexed | Callable[[], Iterable[Any]]
 )
+"""What docs/data.md lists."""
 
 _RANDOM_COUNT = 64
 
@@ -55,7 +75,7 @@ class Samples:
 
     def __init__(
         self,
-        opened: Dataset,
+        opened: OpenedData,
         specs: Sequence[InputSpec],
         indices: Indices,
         batch_size: int,
@@ -204,9 +224,10 @@ def open_samples(
         source: a path of an .npz (arrays by input name, optional "labels"), of an .npy (models with one input), of a
             folder of these (one feed or many samples a file; `labels.npy` holds labels), or of a folder or .zip of
             pictures (class folders give labels); "random" or "random:N" (see `random_samples`); "module:function",
-            or a function without arguments, that gives dicts of arrays, one a feed, and is called again for each
-            iteration; an array (models with one input); a mapping of arrays by input name; an iterable of dicts,
-            one a feed, kept in memory if it can be iterated only once.
+            or a function without arguments, that gives feeds, and is called again for each iteration; a mapping of
+            arrays by input name, or a data frame; an array, a tensor or a picture (models with one input); any of
+            these with labels, as (X, y); or whatever gives one of these after the other: a list, a loader, a dataset,
+            a `Dataset` with a transform. What can be iterated only once is kept in memory.
         specs: the model's inputs.
         pictures: how a picture becomes an input; only for pictures.
         batch_size: samples a feed where the model leaves it open. Feeds given as dicts are batched anew only if
@@ -220,11 +241,18 @@ def open_samples(
         InputError: the source cannot be read or does not fit the model.
     """
     _check_arguments(specs, batch_size, limit, seed)
-    opened = _open(source, specs, pictures, classes, seed, limit)
+    opened = _open(rereadable(source), specs, pictures=pictures, classes=classes, seed=seed, limit=limit)
     if not opened.offsets[-1]:
         raise InputError(f"{opened.parts[0].origin} holds no samples: give at least one")
+    opened = replace(opened, warnings=(*opened.warnings, *_notes(opened)))
     samples = Samples(opened, specs, np.arange(opened.offsets[-1])[: opened.taken], batch_size)
     return samples if limit is None else samples.limited(limit, seed)
+
+
+def _notes(opened: OpenedData) -> tuple[Message, ...]:
+    """What the user should know of the parts, once each; of many parts that one is a single sample is no news."""
+    notes = dict.fromkeys(note for part in opened.parts for note in part.notes)
+    return tuple(note for note in notes if note.code != "one-feed" or opened.offsets[-1] == 1)
 
 
 def random_samples(
@@ -246,22 +274,26 @@ def random_samples(
 def _open(
     source: DataSource,
     specs: Sequence[InputSpec],
+    *,
     pictures: PictureOptions | None,
     classes: Path | None,
     seed: int,
     limit: int | None,
-) -> Dataset:
+) -> OpenedData:
     path = _as_path(source)
     files = array_files(path) if path else []
     if path and not files:
         return open_pictures(path, classes, specs, pictures or PictureOptions())
-    if pictures is not None or classes is not None:
-        raise InputError("picture options and class lists are for pictures, but the data holds none: leave them out")
+    adapter = Adapter(specs, pictures)
     if path:
-        return open_files(path, files, specs)
-    if isinstance(source, str):
-        return _open_named(source, specs, seed, limit)
-    return _open_object(source, specs, limit)
+        opened = open_files(path, files, specs)
+    elif isinstance(source, str):
+        opened = _open_named(source, specs, seed=seed, limit=limit, adapter=adapter)
+    else:
+        opened = _open_object(source, specs, limit, adapter)
+    if classes is not None or (pictures is not None and not adapter.has_pictures):
+        raise InputError("picture options and class lists are for pictures, but the data holds none: leave them out")
+    return opened
 
 
 def _as_path(source: DataSource) -> Path | None:
@@ -279,11 +311,13 @@ def _as_path(source: DataSource) -> Path | None:
     return path
 
 
-def _open_named(source: str, specs: Sequence[InputSpec], seed: int, limit: int | None) -> Dataset:
+def _open_named(
+    source: str, specs: Sequence[InputSpec], *, seed: int, limit: int | None, adapter: Adapter
+) -> OpenedData:
     """A string that is no path: "random", "random:N" or "module:function"."""
     name, _, rest = source.partition(":")
     if name != "random":
-        return open_feeds(import_function(source), specs, source, limit)
+        return open_feeds(import_function(source), specs, source, limit=limit, adapter=adapter)
     if rest and not (rest.isascii() and rest.isdigit() and rest.strip("0")):
         raise InputError(f"{source} is not understood: expected random or random:N, as in random:64")
     if len(rest) > len(str(MOST_SAMPLES)):
@@ -291,19 +325,48 @@ def _open_named(source: str, specs: Sequence[InputSpec], seed: int, limit: int |
     return open_random(specs, int(rest or _RANDOM_COUNT), seed)
 
 
-def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None) -> Dataset:
-    if isinstance(source, np.ndarray):
-        return open_arrays({only_input(specs, "an array"): source}, specs, "the array")
-    if isinstance(source, Mapping):
-        return open_arrays(source, specs, "the mapping")
+def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None, adapter: Adapter) -> OpenedData:
+    """What is no path and no name: all of it in arrays, or feeds one after the other."""
+    if is_whole(source, specs):
+        what = {np.ndarray: "the array", dict: "the mapping"}.get(type(source), "the data")
+        opened = open_arrays(adapter.mapping(source, what), specs, what)
+        return replace(opened, warnings=adapter.warnings)
+    function, origin = _function(source, specs)
+    return open_feeds(function, specs, origin, limit=limit, adapter=adapter)
+
+
+def is_whole(source: Any, specs: Sequence[InputSpec]) -> bool:
+    """Whether it holds all samples in arrays: a mapping, a data frame, an array, a picture, or (X, y) of one of these.
+
+    A list of two arrays is (X, y) only where the first is a batch and the second has one number a sample.
+    """
+    if isinstance(source, Mapping) or is_frame(source) or isinstance(source, Image.Image) or is_array(source):
+        return True
+    if not is_labelled(source, specs) or isinstance(source[0], list | tuple):
+        return False
+    if isinstance(source, tuple) or isinstance(source[0], Mapping):
+        return True
+    first, second = (tuple(getattr(entry, "shape", ())) for entry in source)
+    return specs[0].shape is not None and len(first) == len(specs[0].shape) > 1 and second == first[:1]
+
+
+def _function(source: Any, specs: Sequence[InputSpec]) -> tuple[Callable[[], Iterable[Any]], str]:
+    """A function that gives the feeds, and what messages call it."""
+    if hasattr(source, "get_inference_data"):  # a Dataset of NNCF
+        return source.get_inference_data, "the data"
+    if is_column_dataset(source):
+        return lambda: dataset_rows(source, specs, "the data"), "the data"
+    if isinstance(source, tuple) and is_labelled(source, specs):  # a list of inputs, and a list of labels
+        return lambda: zip(*source, strict=True), "the data"
+    if is_indexed(source):
+        return lambda: Rows(source), "the data"
     if isinstance(source, Iterable) and not isinstance(source, bytes):
-        again = Replayed(source, "the data") if isinstance(source, Iterator) else source
-        return open_feeds(lambda: again, specs, "the data", limit)
+        return lambda: source, "the data"
     if callable(source):
-        return open_feeds(source, specs, getattr(source, "__qualname__", "the function"), limit)
+        return source, getattr(source, "__qualname__", "the function")
     raise InputError(
-        f"data of type {type(source).__name__} is not understood: give a path, an array, a mapping of arrays, an "
-        f"iterable of dicts or a function"
+        f"data of type {type(source).__name__} is not understood: give a path, an array, a dict of arrays, a loader or "
+        "list of these, (X, y), or a function; docs/data.md has them all"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples
+from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples, rereadable
 from netsurgeon.pipeline.errors import InputError, RunError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
@@ -80,7 +80,7 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
     Where the model leaves axis 0 free, running samples together and apart shows whether that axis is a batch: it may as
     well be the length of a signal, which must not be cut into pieces.
     """
-    specs = input_specs(source.original)
+    specs, data = input_specs(source.original), rereadable(data)  # it may be opened again, below
     samples = _open(data, specs, options, options.batch_size, limit)
     if not samples.batched or samples.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
         return samples

@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 from sample_sources import F32, PICTURE, TWO, X4, X, picture_bytes, rows, stacked, write_zip
 
-from netsurgeon.pipeline.data import array_files, array_rows, dataset, feeds, limits, training_data
+from netsurgeon.pipeline.data import array_files, array_rows, limits, opened, training_data
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.objects import feeds, loaders
 from netsurgeon.pipeline.data.samples import open_samples
 from netsurgeon.pipeline.data.training_data import open_training_data
 from netsurgeon.pipeline.errors import InputError
@@ -125,7 +126,7 @@ def test_what_a_limit_draws_has_a_limit_in_memory(
         np.savez(tmp_path / f"{name}.npz", x=rows(300), keep=np.ones((50, 50), np.float32))
     kept = stacked(open_samples(tmp_path, specs, limit=40))
     for most in (40 * 3 * 8 - 1, 19_000):  # less than the rows drawn, less than the constants of two files
-        monkeypatch.setattr(dataset, "MOST_KEPT_BYTES", most)
+        monkeypatch.setattr(opened, "MOST_KEPT_BYTES", most)
         samples = open_samples(tmp_path, specs, limit=40)
         unpacked_bytes.clear()
         np.testing.assert_array_equal(stacked(samples), kept)
@@ -189,7 +190,8 @@ def endless() -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize(("source", "advice"), [(endless, "let it end"), (endless(), "or give a function")])
 def test_a_source_without_an_end_is_refused(source: Any, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "MOST_FEEDS", 50)
+    for module in (feeds, loaders):
+        monkeypatch.setattr(module, "MOST_FEEDS", 50)
     with pytest.raises(InputError, match=f"gives more than 50 feeds .*{advice}.* a limit"):
         open_samples(source, X)
 
@@ -208,7 +210,8 @@ def test_a_limit_takes_the_first_samples_of_a_source_without_an_end(
     feeds_asked: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feeds, "MOST_FEEDS", 50)
+    for module in (feeds, loaders):
+        monkeypatch.setattr(module, "MOST_FEEDS", 50)
     asked = []
 
     class Endless:
@@ -237,7 +240,7 @@ def test_a_limit_draws_from_all_of_a_source_with_a_length(is_function: bool) -> 
 
 @pytest.mark.parametrize(("source", "name"), [(endless, "MOST_FED_BYTES"), (endless(), "MOST_BYTES")])
 def test_feeds_of_too_many_bytes_are_refused(source: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, name, 1200)
+    monkeypatch.setattr(loaders if name == "MOST_BYTES" else feeds, name, 1200)
     with pytest.raises(InputError, match=r"or 1\.2 KB"):
         open_samples(source, X)
 

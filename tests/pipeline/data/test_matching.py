@@ -82,7 +82,7 @@ def test_different_fixed_batches_cannot_be_shared() -> None:
         ({"x": rows(3), "y": rows(3)}, "'x', 'y' but the model's inputs are 'x': remove the others"),
         ({"labels": np.arange(3)}, "holds no arrays"),
         ({"x": rows(3, 4)}, r"shape \(3, 4\) .* takes \(any, 3\)"),
-        ({"x": np.zeros(3, np.float32)}, r"shape \(3,\) .* takes \(any, 3\)"),
+        ({"x": np.zeros(4, np.float32)}, r"shape \(4,\) .* takes \(any, 3\)"),
         ({"x": np.zeros((0, 3), np.float32)}, "no samples"),
         ({"x": np.array([["a", "b", "c"]])}, "holds <U1 for the input 'x' but the model takes float32"),
         ({"x": np.array([[None, 1, 2]])}, "Python objects"),

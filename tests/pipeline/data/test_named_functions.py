@@ -30,7 +30,7 @@ def test_function_named_by_a_string(write_module: Callable[[str, str], None]) ->
         "feeds_for_test",
         "import numpy as np\n"
         "def good():\n    return [{'x': np.ones((2, 3), 'f4')}]\n"
-        "def tuples():\n    yield 1, 2\n"
+        "def names():\n    yield 'one'\n"
         "def nothing():\n    return []\n"
         "def none():\n    pass\n"
         "def fails():\n    raise KeyError('no such column')\n"
@@ -40,7 +40,7 @@ def test_function_named_by_a_string(write_module: Callable[[str, str], None]) ->
     assert open_samples("feeds_for_test:good", X).count == 2
     assert sys.path == path
     for name, message in {
-        "tuples": "feed 0 of feeds_for_test:tuples is of type tuple: expected a dict",
+        "names": "feed 0 of feeds_for_test:names is of type str: expected an array, a picture, a pair of inputs and",
         "nothing": "gave no samples",
         "none": "'NoneType' object is not iterable",
         "fails": "failed with KeyError",

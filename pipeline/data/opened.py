@@ -27,7 +27,7 @@ SAME_EACH_TIME = "data must be the same each time it is read, which happens seve
 
 
 @dataclass(frozen=True)
-class Dataset:
+class OpenedData:
     """A source, whose samples are numbered through its parts.
 
     Attributes:
@@ -94,7 +94,7 @@ class Dataset:
             else:
                 yield {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
 
-    def keeping(self, indices: Indices) -> "Dataset":
+    def keeping(self, indices: Indices) -> "OpenedData":
         """The source with these samples in memory, after one reading that ends with the last; others cannot be read.
 
         It stays as it is where rows are quick to find anyway, or these are too many for memory.

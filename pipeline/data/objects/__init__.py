@@ -1,0 +1,19 @@
+"""Data as people hold it in Python: tensors, loaders, tables, pictures, inputs with labels."""
+
+from netsurgeon.pipeline.data.objects.adapter import Adapter, is_labelled
+from netsurgeon.pipeline.data.objects.feeds import open_feeds
+from netsurgeon.pipeline.data.objects.loaders import Dataset, Rows, is_indexed, rereadable
+from netsurgeon.pipeline.data.objects.tables import dataset_rows, is_column_dataset, is_frame
+
+__all__ = [
+    "Adapter",
+    "Dataset",
+    "Rows",
+    "dataset_rows",
+    "is_column_dataset",
+    "is_frame",
+    "is_indexed",
+    "is_labelled",
+    "open_feeds",
+    "rereadable",
+]
