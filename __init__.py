@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netsurgeon.pipeline.compare import Comparison, compare
-    from netsurgeon.pipeline.compress import Compression, compress
-    from netsurgeon.pipeline.data import PictureOptions
+    from netsurgeon.pipeline.compress import compress
+    from netsurgeon.pipeline.data import Dataset, PictureOptions
+    from netsurgeon.pipeline.delivery import Compression
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
     from netsurgeon.pipeline.inspect_quantization import QuantizationInspection, inspect_quantization
@@ -36,8 +37,9 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless t
 _HOMES = {
     "Comparison": "compare",
     "compare": "compare",
-    "Compression": "compress",
+    "Compression": "delivery",
     "compress": "compress",
+    "Dataset": "data",
     "CheckFailedError": "errors",
     "InputError": "errors",
     "NetsurgeonError": "errors",
@@ -58,6 +60,7 @@ __all__ = [
     "CheckFailedError",
     "Comparison",
     "Compression",
+    "Dataset",
     "InputError",
     "Inspection",
     "NetsurgeonError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
+from netsurgeon.pipeline.calibration import examine_values
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import InputError
@@ -101,6 +102,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
             class_outputs=class_outputs,
             has_metric=settings.metric is not None,
         )
+        values = examine_values(first.original, samples, None, runtime)
         validation = validate(
             dense,
             runtime.session(second.original),
@@ -124,7 +126,7 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
         dense=facts[0],
         compressed=facts[1],
         validation=withhold_promise(validation, examined),
-        warnings=(*examined, *few_inputs(validation)),
+        warnings=(*examined, *samples.warnings, *values, *few_inputs(validation)),
         bound=bound,
         on_the_cpu=on_the_cpu,
     )

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import onnx_ir as ir
 
 from netsurgeon.passes.solvers import FactorizationError
-from netsurgeon.pipeline.calibration import Calibration, select, unobserved_layers
+from netsurgeon.pipeline.calibration import Calibration, examine_values, select, unobserved_layers
 from netsurgeon.pipeline.compression import (
     STEPS,
     AppliedPlan,
@@ -25,8 +25,8 @@ from netsurgeon.pipeline.compression import (
     plan_steps,
 )
 from netsurgeon.pipeline.data import DataSource
-from netsurgeon.pipeline.delivery import deliver, is_as_it_came, store
-from netsurgeon.pipeline.errors import CheckFailedError, InputError, after_delivery
+from netsurgeon.pipeline.delivery import Compression, deliver, is_as_it_came, store
+from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.final_validation import validate_applied
 from netsurgeon.pipeline.messages import Message
@@ -41,24 +41,10 @@ from netsurgeon.pipeline.model_files import (
     with_float_weights,
     write_text,
 )
-from netsurgeon.pipeline.options import (
-    DataOptions,
-    GoalOptions,
-    Options,
-    OptionValues,
-    Progress,
-    PruneOptions,
-    QuantizeOptions,
-    ReportOptions,
-    RuntimeOptions,
-    StorageOptions,
-    TrimOptions,
-    takes_options,
-)
+from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, Progress, takes_options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
-from netsurgeon.pipeline.report import CompressionRecord, Report, assemble_report, is_page, render
-from netsurgeon.pipeline.result import PAGES, Overview, Result
+from netsurgeon.pipeline.report import CompressionRecord, assemble_report, is_page, render
 from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
@@ -73,62 +59,12 @@ from netsurgeon.pipeline.verification import (
     withhold_promise,
 )
 
+__all__ = ["Compression", "compress"]
+
 logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Compression(Result):
-    """The result of `compress`.
-
-    Attributes:
-        model: the compressed model.
-        report: the evidence.
-        source: path of the dense model, which is never written to; None where it came from memory.
-        runtime: how the model was run.
-    """
-
-    model: ir.Model
-    report: Report
-    source: Path | None = None
-    runtime: Runtime = dataclasses.field(default_factory=Runtime)
-
-    def overview(self) -> Overview:
-        """That of the report."""
-        return self.report.overview()
-
-    def to_json(self) -> str:
-        """The report, as JSON."""
-        return self.report.to_json()
-
-    def to_html(self) -> str:
-        """The report page."""
-        return self.report.to_html()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model, once ONNX Runtime has loaded the file; `report.save` writes the report.
-
-        Raises:
-            InputError: it cannot be written there, or the name is one of a report.
-        """
-        file = Path(path)
-        if file.suffix.lower() in (*PAGES, ".json"):
-            raise InputError(
-                f"{file} is no name for a model: let it end in .onnx, and write the report with report.save"
-            )
-        check_outputs([file], models=[self.source])
-        save_model(self.model, file, self.runtime.session)
-
-
-@takes_options(
-    GoalOptions,
-    PruneOptions,
-    TrimOptions,
-    QuantizeOptions,
-    StorageOptions,
-    DataOptions,
-    RuntimeOptions,
-    ReportOptions,
-)
+@takes_options(*OPTION_GROUPS)
 def compress(
     model: ModelLike,
     data: DataSource,
@@ -224,6 +160,9 @@ class _Run:
         self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
+        given = None if inputs.test is None else inputs.held
+        values = examine_values(source.original, inputs.calibration, given, runtime)
+        inputs = dataclasses.replace(inputs, warnings=(*inputs.warnings, *values))
         class_outputs = _class_outputs(source, inputs, runtime)
         self.class_outputs = class_outputs.names
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())

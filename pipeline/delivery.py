@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -17,15 +19,67 @@ from netsurgeon.pipeline.compression import (
     Steps,
     apply_steps,
 )
-from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.model_files import LoadedModel, changed_interface, forget_inferred, model_size
-from netsurgeon.pipeline.report import StoredModel
+from netsurgeon.pipeline.model_files import (
+    LoadedModel,
+    changed_interface,
+    check_outputs,
+    forget_inferred,
+    model_size,
+    save_model,
+)
+from netsurgeon.pipeline.report import Report, StoredModel
+from netsurgeon.pipeline.result import PAGES, Overview, Result
 from netsurgeon.pipeline.run_identity import are_own
+from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.trimming import why_not
 
 REASONS_FOR_FLOATS = ("not-quantized", "integers-lose", "finer-values")
 """Codes of notes that hold for the model as it came as well."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Compression(Result):
+    """The result of `compress`.
+
+    Attributes:
+        model: the compressed model.
+        report: the evidence.
+        source: path of the dense model, which is never written to; None where it came from memory.
+        runtime: how the model was run.
+    """
+
+    model: ir.Model
+    report: Report
+    source: Path | None = None
+    runtime: Runtime = dataclasses.field(default_factory=Runtime)
+
+    def overview(self) -> Overview:
+        """That of the report."""
+        return self.report.overview()
+
+    def to_json(self) -> str:
+        """The report, as JSON."""
+        return self.report.to_json()
+
+    def to_html(self) -> str:
+        """The report page."""
+        return self.report.to_html()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, once ONNX Runtime has loaded the file; `report.save` writes the report.
+
+        Raises:
+            InputError: it cannot be written there, or the name is one of a report.
+        """
+        file = Path(path)
+        if file.suffix.lower() in (*PAGES, ".json"):
+            raise InputError(
+                f"{file} is no name for a model: let it end in .onnx, and write the report with report.save"
+            )
+        check_outputs([file], models=[self.source])
+        save_model(self.model, file, self.runtime.session)
 
 
 def deliver(

@@ -20,6 +20,8 @@ CODES: Mapping[str, str] = {
     "finer-values": "Weights are stored as finer values, because rounding to the default ones alone misses the goal.",
     "goal-unproven": "The drop on the inputs that guided the search does not prove the goal.",
     "images-unlabelled": "All images lie in one folder, which is therefore not taken for a class.",
+    "inputs-not-normalised": "What enters the model's first normalisation is of another size than it was in training.",
+    "inputs-unlike-test": "The values of an input reach much further in the data than in the test inputs, or less far.",
     "integers-lose": "The model stays on floats: on integers it misses the goal even with all of its weights.",
     "integers-unfused": "Layers with integer weights are run on floats by ONNX Runtime.",
     "integers-for-floats": "Inputs of floats were given as integers, which are taken as they are, not scaled.",

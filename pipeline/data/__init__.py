@@ -4,6 +4,7 @@ from netsurgeon.pipeline.data.image_folder import files_in
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import check_path, read_text, read_toml
+from netsurgeon.pipeline.data.matching import is_float
 from netsurgeon.pipeline.data.named_functions import import_function, module_files
 from netsurgeon.pipeline.data.objects import Dataset, rereadable
 from netsurgeon.pipeline.data.samples import DataSource, Samples, open_samples, random_samples
@@ -21,6 +22,7 @@ __all__ = [
     "check_path",
     "files_in",
     "import_function",
+    "is_float",
     "module_files",
     "open_samples",
     "open_training_data",

@@ -54,7 +54,14 @@ class Indexed(Protocol):
 
 
 DataSource: TypeAlias = (
-    str | os.PathLike[str] | Array | Mapping[str, Any] | Iterable[Any] | Indexed | Callable[[], Iterable[Any]]
+    str
+    | os.PathLike[str]
+    | Array
+    | Image.Image
+    | Mapping[str, Any]
+    | Iterable[Any]
+    | Indexed
+    | Callable[[], Iterable[Any]]
 )
 """What docs/data.md lists."""
 

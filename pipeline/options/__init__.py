@@ -15,6 +15,7 @@ from netsurgeon.pipeline.options.groups import (
 )
 from netsurgeon.pipeline.options.options import (
     IMPORTANCES,
+    OPTION_GROUPS,
     PREFERENCES,
     QUANTIZE_MODES,
     RANGES,
@@ -32,6 +33,7 @@ from netsurgeon.pipeline.options.type_checks import check_types
 __all__ = [
     "DEFAULT_DROP",
     "IMPORTANCES",
+    "OPTION_GROUPS",
     "PREFERENCES",
     "QUANTIZE_MODES",
     "RANGES",

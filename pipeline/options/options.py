@@ -268,6 +268,19 @@ class Options(
         return values
 
 
+OPTION_GROUPS: tuple[type, ...] = (
+    GoalOptions,
+    PruneOptions,
+    TrimOptions,
+    QuantizeOptions,
+    StorageOptions,
+    DataOptions,
+    RuntimeOptions,
+    ReportOptions,
+)
+"""All groups, in the order in which people are shown them."""
+
+
 def finer_values(values: str) -> tuple[str, ...]:
     """The values that lose less of a weight than these, the next finer ones first."""
     return VALUES[: VALUES.index(values)][::-1]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import KNOWN_DOMAINS, bodies, canonical_domain, label, traits_of
-from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples, random_samples
+from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples, random_samples, rereadable
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import input_specs
@@ -52,6 +52,7 @@ def timing_feeds(
         InputError: inputs cannot be made up, the data does not fit, or no batch size is possible.
     """
     specs = _with_shapes(input_specs(model), shapes)
+    data = None if data is None else rereadable(data)  # it is opened for each batch size
     made_up = data is None or (isinstance(data, str) and data.partition(":")[0] == "random")
     # Made-up values are honest only where no kernel looks at them: an index or a loop count would change the work.
     if made_up:

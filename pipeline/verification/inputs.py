@@ -213,7 +213,7 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         folds=(),
         held=measured,
         held_out=test is not None and not _are_same(samples, measured),
-        warnings=warnings,
+        warnings=tuple(dict.fromkeys(warnings)),  # the same of data and test is said once
     )
     if test is None:
         inputs = _halved(inputs, options)

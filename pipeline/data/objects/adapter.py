@@ -85,7 +85,7 @@ class Adapter:
         self.has_pictures = True
         values = picture_values(picture, self._pictures.table(spec.dtype), self._pictures, f"of {origin}")
         if spec.shape is not None:
-            check_fits(values.shape, spec.shape if len(spec.shape) == 3 else spec.shape[1:], spec.name, self._pictures)
+            check_fits(values.shape, spec.shape[1:], spec.name, self._pictures)
         return values
 
     def _labels(self, value: Any, origin: str) -> Array | None:

@@ -140,3 +140,23 @@ def test_random_needs_a_shape_and_numbers() -> None:
         random_samples((InputSpec("x", F32, None),))
     with pytest.raises(InputError, match="real data"):
         list(random_samples((InputSpec("x", np.dtype(complex), (None, 3)),)).batches())
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_files_of_one_sample_without_a_batch_axis(tmp_path: Path, suffix: str) -> None:
+    for at, row in enumerate(rows(3)):
+        if suffix == ".npy":
+            np.save(tmp_path / f"{at}.npy", row)
+        else:
+            np.savez(tmp_path / f"{at}.npz", x=row, labels=at)
+    samples = open_samples(tmp_path, X, batch_size=2)
+    assert sizes(samples) == [2, 1]
+    np.testing.assert_array_equal(stacked(samples.take([2, 0])), rows(3)[[2, 0]])
+
+
+def test_columns_of_a_file(tmp_path: Path) -> None:
+    specs = (InputSpec("a", F32, (None, 1)), InputSpec("s", F32, (1, 4)))
+    np.savez(tmp_path / "x.npz", a=np.arange(5) / 2, s=np.ones(4))
+    samples = open_samples(tmp_path / "x.npz", specs, batch_size=2)
+    assert stacked(samples, "a").ravel().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert [feed["s"].shape for feed in samples.batches()] == [(1, 4)] * 3

@@ -155,3 +155,60 @@ def test_constant_that_is_not_finite() -> None:
 def test_array_for_two_inputs() -> None:
     with pytest.raises(InputError, match="model has the inputs 'ids', 'mask'"):
         open_samples(rows(5), TWO)
+
+
+def test_a_sample_without_a_batch_axis_gets_one() -> None:
+    np.testing.assert_array_equal(stacked(open_samples({"x": rows(1)[0]}, X)), rows(1))
+    feeds = [{"input": rows(1, 8, at)[0], "state": np.ones((2, 1, 4)), "rate": 16000, "labels": at} for at in range(3)]
+    samples = open_samples(feeds, SPEECH)
+    np.testing.assert_array_equal(stacked(samples, "input"), rows(3, 8))
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [0, 1, 2]
+
+
+def test_samples_without_a_batch_axis_fill_a_fixed_batch() -> None:
+    samples = open_samples([{"x": row} for row in rows(9)], X4)
+    assert sizes(samples) == [4, 4]
+    with pytest.raises(InputError, match="fewer than the model's fixed batch of 4"):
+        open_samples({"x": rows(1)[0]}, X4)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_plain_column_is_an_input_of_one_number_a_sample(count: int) -> None:
+    specs = (InputSpec("a", F32, (None, 1)), InputSpec("b", I64, (None,)))
+    samples = open_samples({"a": np.arange(count) / 2, "b": np.arange(count)}, specs)
+    assert stacked(samples, "a").tolist() == [[at / 2] for at in range(count)]
+    assert stacked(samples, "b").tolist() == list(range(count))
+
+
+@pytest.mark.parametrize("source", [rows(3).astype(np.uint8), [{"x": rows(1).astype(int)}] * 3], ids=["array", "feeds"])
+def test_integers_for_floats_are_taken_with_a_warning(source: Any) -> None:
+    samples = open_samples(source, X)
+    (warning,) = samples.warnings
+    assert (warning.code, warning.data) == ("integers-for-floats", {"inputs": ["x"]})
+    assert "'x' (" in warning
+    assert samples.take([0]).warnings == samples.warnings
+    assert open_samples(rows(3), X).warnings == ()
+
+
+def test_integers_for_integers_and_constants_are_as_they_should_be() -> None:
+    data = {"input": rows(10, 8), "state": np.ones((2, 1, 4), int), "rate": np.array(1)}
+    assert open_samples(data, SPEECH).warnings == ()
+    assert open_samples({"ids": np.zeros((3, 5), int), "mask": np.zeros((3, 5), int)}, TWO).warnings == ()
+
+
+def test_one_feed_where_many_samples_were_meant() -> None:
+    specs = (InputSpec("input", F32, (None, 8)), InputSpec("state", F32, (2, None, 4)))
+    data = {"input": rows(400, 8), "state": np.ones((2, 400, 4), np.float32)}
+    (warning,) = open_samples(data, specs).warnings
+    assert (warning.code, warning.data) == ("one-feed", {"entries": 400, "input": "input"})
+    assert "'input' (400, 8), 'state' (2, 400, 4)" in warning
+    assert "give a list of 400 dicts" in warning
+    assert open_samples([data, data], specs).warnings == ()
+    ones = {"input": rows(400, 8), "state": np.ones((2, 1, 4), np.float32)}
+    assert open_samples(ones, specs).warnings == ()
+
+
+def test_a_second_input_with_one_entry_is_to_be_repeated() -> None:
+    with pytest.raises(InputError, match=r"400 for 'ids', 1 for 'mask'.* such as numpy.repeat\(mask, 400, axis=0\)"):
+        open_samples({"ids": np.zeros((400, 5), int), "mask": np.zeros((1, 5), int)}, TWO)
