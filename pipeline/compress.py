@@ -84,8 +84,8 @@ def compress(
 
     Args:
         model: path of an ONNX file, a ModelProto or an `onnx_ir.Model`; never changed.
-        data: calibration inputs: path of an npz, npy, folder or zip of pictures, arrays, feeds, "module:function"
-            (see `open_samples`).
+        data: calibration inputs: path of an npz, npy, folder or zip of pictures, "module:function", arrays or tensors
+            by input name, (X, y), a loader of batches, a list of samples, a data frame, … (docs/data.md has them all).
         test: inputs of the final measurement; where there are none a part of `data` is held out.
         output: where to write the compressed model.
         report: where to write the report: as a page where the name ends in .html, else as JSON.

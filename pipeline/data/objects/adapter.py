@@ -95,6 +95,8 @@ class Adapter:
         labels = to_array(value, LABELS, origin)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
+        if labels.ndim == 2 and _is_one_hot(labels):
+            labels = labels.argmax(axis=1)
         if labels.dtype.kind == "b":
             labels = labels.astype(np.int64)
         if labels.dtype.kind == "f" or labels.ndim > 1:
@@ -126,6 +128,11 @@ def is_labelled(item: Any, specs: Sequence[InputSpec]) -> bool:
 
 def _are_pictures(value: object) -> bool:
     return isinstance(value, tuple | list) and len(value) > 0 and all(isinstance(one, Image.Image) for one in value)
+
+
+def _is_one_hot(labels: Array) -> bool:
+    """Whether each row is a 1 among zeros."""
+    return labels.dtype.kind in "biuf" and bool(np.all((labels == 0) | (labels == 1)) and np.all(labels.sum(1) == 1))
 
 
 def _is_value(entry: object) -> bool:

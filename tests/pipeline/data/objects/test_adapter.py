@@ -43,13 +43,13 @@ def test_a_batch_of_several_values_says_how_to_name_them() -> None:
         open_samples([(rows(2), rows(2), rows(2))], X)
 
 
-@pytest.mark.parametrize("labels", [np.arange(4), [0, 1, 2, 3], np.arange(4)[:, None], np.array([True, False] * 2)])
+@pytest.mark.parametrize("labels", [np.arange(4), [0, 1, 2, 3], np.arange(4)[:, None], np.eye(4), np.eye(4, dtype=int)])
 def test_inputs_by_name_with_labels(labels: Any) -> None:
     inputs = {"ids": BATCH, "mask": BATCH}
     for source in ((inputs, labels), [(inputs, labels)]):
         samples = open_samples(source, TWO)
         assert samples.labels is not None
-        assert samples.labels.tolist() == np.asarray(labels).ravel().tolist()
+        assert samples.labels.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,13 @@ def test_with_one_input_nothing_is_ambiguous(source: Any, count: int) -> None:
     assert stacked(samples).shape == (count, 3)
 
 
-@pytest.mark.parametrize("targets", [np.array([0.5, 1.5]), rows(2)], ids=["numbers", "outputs"])
+def test_truth_values_are_two_classes() -> None:
+    samples = open_samples((rows(3), [True, False, True]), X)
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("targets", [np.array([0.5, 1.5]), rows(2), np.ones((2, 2))], ids=["numbers", "outputs", "map"])
 def test_targets_that_are_no_classes_are_left_out_with_a_warning(targets: Any) -> None:
     for source in ((rows(2), targets), [(rows(2), targets)] * 3):
         samples = open_samples(source, X)
