@@ -26,8 +26,9 @@ from netsurgeon.pipeline.data.matching import Array, Feed, cast
 from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function
 from netsurgeon.pipeline.data.objects import (
     Adapter,
+    Dataset,
+    RowReader,
     Rows,
-    dataset_rows,
     is_column_dataset,
     is_frame,
     is_indexed,
@@ -334,7 +335,7 @@ def _open_named(
 
 def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None, adapter: Adapter) -> OpenedData:
     """What is no path and no name: all of it in arrays, or feeds one after the other."""
-    if is_whole(source, specs):
+    if _holds_all(source, specs):
         what = {np.ndarray: "the array", dict: "the mapping"}.get(type(source), "the data")
         opened = open_arrays(adapter.mapping(source, what), specs, what)
         return replace(opened, warnings=adapter.warnings)
@@ -342,7 +343,7 @@ def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None, ada
     return open_feeds(function, specs, origin, limit=limit, adapter=adapter)
 
 
-def is_whole(source: Any, specs: Sequence[InputSpec]) -> bool:
+def _holds_all(source: Any, specs: Sequence[InputSpec]) -> bool:
     """Whether it holds all samples in arrays: a mapping, a data frame, an array, a picture, or (X, y) of one of these.
 
     A list of two arrays is (X, y) only where the first is a batch and the second has one number a sample.
@@ -362,9 +363,12 @@ def _function(source: Any, specs: Sequence[InputSpec]) -> tuple[Callable[[], Ite
     if hasattr(source, "get_inference_data"):  # a Dataset of NNCF
         return source.get_inference_data, "the data"
     if is_column_dataset(source):
-        return lambda: dataset_rows(source, specs, "the data"), "the data"
+        return lambda: Dataset(source, RowReader(specs, "the data")), "the data"
     if isinstance(source, tuple) and is_labelled(source, specs):  # a list of inputs, and a list of labels
-        return lambda: zip(*source, strict=True), "the data"
+        inputs, labels = source
+        if len(inputs) != len(labels):
+            raise InputError(f"the data holds {len(inputs)} inputs and {len(labels)} labels: give one for each")
+        return lambda: list(zip(inputs, labels, strict=True)), "the data"
     if is_indexed(source):
         return lambda: Rows(source), "the data"
     if isinstance(source, Iterable) and not isinstance(source, bytes):

@@ -3,13 +3,13 @@
 from netsurgeon.pipeline.data.objects.adapter import Adapter, is_labelled
 from netsurgeon.pipeline.data.objects.feeds import open_feeds
 from netsurgeon.pipeline.data.objects.loaders import Dataset, Rows, is_indexed, rereadable
-from netsurgeon.pipeline.data.objects.tables import dataset_rows, is_column_dataset, is_frame
+from netsurgeon.pipeline.data.objects.tables import RowReader, is_column_dataset, is_frame
 
 __all__ = [
     "Adapter",
     "Dataset",
+    "RowReader",
     "Rows",
-    "dataset_rows",
     "is_column_dataset",
     "is_frame",
     "is_indexed",

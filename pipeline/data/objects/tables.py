@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,19 +44,27 @@ def frame_arrays(frame: Any, specs: Sequence[InputSpec], origin: str) -> tuple[d
     return {spec.name: arrays[spec.name] for spec in specs}, classes
 
 
-def dataset_rows(dataset: Any, specs: Sequence[InputSpec], origin: str) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The rows of a dataset of Hugging Face: the columns that are inputs, and the label, or None.
+class RowReader:
+    """Reads the rows of a dataset of Hugging Face: the columns that are inputs, and the label, or None.
 
-    Raises:
-        InputError: an input has no column.
+    Args:
+        specs: the model's inputs.
+        origin: what messages call the dataset.
     """
-    source_of: dict[str, str] = {}
-    label: str | None = None
-    for row in dataset:
-        if not source_of:
-            label = _label_column(list(row), specs)
-            source_of = _sources(row, specs, origin)
-        yield {name: row[column] for name, column in source_of.items()}, None if label is None else row[label]
+
+    def __init__(self, specs: Sequence[InputSpec], origin: str):
+        self._specs = specs
+        self._origin = origin
+
+    def __call__(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """The inputs of one row by name, and its label.
+
+        Raises:
+            InputError: an input has no column.
+        """
+        label = _label_column(list(row), self._specs)
+        inputs = {name: row[column] for name, column in _sources(row, self._specs, self._origin).items()}
+        return inputs, None if label is None else row[label]
 
 
 def _sources(row: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> dict[str, str]:

@@ -101,3 +101,18 @@ def test_scores_in_the_label_column_are_left_out() -> None:
     samples = open_samples(Streamed({"x": rows(1)[0], "label": 3.5}), X)
     assert samples.labels is None
     assert [warning.code for warning in samples.warnings] == ["targets-left-out"]
+
+
+class Counted(Streamed):
+    """A Dataset of Hugging Face, which says how many rows it has."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+@pytest.mark.parametrize(("kind", "is_first"), [(Counted, False), (Streamed, True)])
+def test_a_limit_draws_from_the_whole_where_its_length_is_known(kind: type[Streamed], is_first: bool) -> None:
+    source = kind(*({"x": row, "label": at // 25} for at, row in enumerate(rows(50))))
+    samples = open_samples(source, X, limit=6, seed=0)
+    assert samples.labels is not None
+    assert (samples.count, samples.labels.any()) == (6, not is_first)
