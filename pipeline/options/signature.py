@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from netsurgeon.pipeline.data import PictureOptions
 from netsurgeon.pipeline.errors import OptionNameError
+from netsurgeon.pipeline.options.groups import OptionValues
 
 PLACE = "    **options: "
 """How the line of a docstring starts that the options take the place of."""
@@ -22,7 +23,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def takes_options(*groups: type) -> Callable[[Function], Function]:
     """Show options in the signature and the docstring of a function with `**options`, and check their names.
 
-    Both are made from the groups, so that nothing is written twice; type checkers read `OptionValues`.
+    Both are made from the groups, so that nothing is written twice; type checkers read `OptionValues`. Options of other
+    groups are taken, too, for whoever hands on those of a whole command; they are not shown.
 
     Args:
         groups: classes of options, in the order in which they are shown.
@@ -35,7 +37,7 @@ def takes_options(*groups: type) -> Callable[[Function], Function]:
         @functools.wraps(function)
         def checked(*arguments: Any, **keywords: Any) -> Any:
             for name in keywords:
-                if name not in names:
+                if name not in names and name not in OptionValues.__annotations__:
                     raise OptionNameError(f"{function.__name__} has no option {name!r}: {_advice(name, names)}")
             return function(*arguments, **keywords)
 
