@@ -26,6 +26,7 @@ try:
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
     from netsurgeon.pipeline.model_files import bytes_on_disk, write_text
     from netsurgeon.pipeline.options import (
+        EFFORTS,
         IMPORTANCES,
         PREFERENCES,
         QUANTIZE_MODES,
@@ -112,6 +113,7 @@ def cli() -> None:
 @click.option("--layer", "layers", multiple=True, callback=layer_sparsities, help="NAME=SPARSITY, name or glob.")
 @click.option("--exclude", multiple=True, help="Leave layers of this name or glob as they are.")
 @click.option("--damping", type=float, help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]")
+@click.option("--effort", type=click.Choice(EFFORTS), help="A first look, or the best model. [default: full]")
 @click.option(
     "--quantize",
     type=click.Choice(QUANTIZE_MODES),

@@ -14,6 +14,7 @@ CODES: Mapping[str, str] = {
     "bound-ends": "The error bound ends at a node for which no constant is known.",
     "dimensions-freed": "Negative dimensions were taken for free ones.",
     "file-grew": "The compressed file is larger than the dense one.",
+    "fast-effort": "The user asked for a first look: with more time the model is likely to be better.",
     "few-inputs": "Accuracy and errors were measured on hardly any inputs.",
     "few-samples": "Layers saw fewer samples than they have inputs: their correction leans on damping.",
     "files-left-out": "Files of an image folder are no images and were left out.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections.abc import Mapping, Sequence, Set
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -34,6 +35,7 @@ class Selection:
         sparsities: of layers whose sparsity the user has given.
         removed_slices: what layers lose to trimming.
         integers: what the model came with of weights that are integers.
+        asked_effort: what the user wants; None = what there is time for.
     """
 
     layers: tuple[Layer, ...]
@@ -41,6 +43,7 @@ class Selection:
     sparsities: Mapping[str, float]
     removed_slices: Mapping[str, RemovedSlices] = dataclasses.field(default_factory=dict, repr=False)
     integers: IntegerWeights = dataclasses.field(default_factory=IntegerWeights, repr=False)
+    asked_effort: Effort | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -51,6 +54,8 @@ class Selection:
     @property
     def effort(self) -> Effort:
         """Whether there is time for the best that solvers and statistics can do."""
+        if self.asked_effort is not None:
+            return self.asked_effort
         work = sum(layer.size * layer.columns // layer.blocks for layer in self.layers)
         return "full" if work <= FULL_EFFORT_WORK else "fast"
 
@@ -109,7 +114,8 @@ def select(
         why = "; ".join(sorted({declined_layer.reason for declined_layer in declined[-len(layers) :]}))
         raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
     sparsities = _given_sparsities([layer.name for layer in taken], options)
-    return Selection(tuple(taken), tuple(declined), sparsities, integers=integers)
+    asked_effort = cast(Effort | None, options.effort)
+    return Selection(tuple(taken), tuple(declined), sparsities, integers=integers, asked_effort=asked_effort)
 
 
 def _only_integers(integers: IntegerWeights) -> str:

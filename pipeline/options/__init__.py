@@ -14,6 +14,7 @@ from netsurgeon.pipeline.options.groups import (
     TrimOptions,
 )
 from netsurgeon.pipeline.options.options import (
+    EFFORTS,
     IMPORTANCES,
     OPTION_GROUPS,
     PREFERENCES,
@@ -32,6 +33,7 @@ from netsurgeon.pipeline.options.type_checks import check_types
 
 __all__ = [
     "DEFAULT_DROP",
+    "EFFORTS",
     "IMPORTANCES",
     "OPTION_GROUPS",
     "PREFERENCES",

@@ -67,6 +67,8 @@ class PruneOptions:
         layers: sparsity of layers by name or glob, in place of the budget's.
         exclude: names or globs of layers that are left as they are.
         damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
+        effort: "full", or "fast" for a first look: fewer rows and quicker solvers, and a search tries less, for a
+            somewhat larger model in a fraction of the time; None = full, but fast where layers are very wide.
     """
 
     sparsity: float | None = None
@@ -77,6 +79,7 @@ class PruneOptions:
     layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     damping: float | None = None
+    effort: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,6 +194,7 @@ class OptionValues(TypedDict, total=False):
     layers: Mapping[str, float]
     exclude: tuple[str, ...]
     damping: float | None
+    effort: str | None
     quantize: str | None
     target: str
     ranges: str

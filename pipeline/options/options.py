@@ -36,6 +36,7 @@ QUANTIZE_MODES = ("int8", "w4a8", "dynamic", "w8", "w4", "none")
 TARGETS = ("cpu", "cpu-vnni", "onnx", "cuda", "tensorrt", "openvino", "qnn")
 RANGES = ("error", "percentile", "min-max")
 PREFERENCES = ("speed", "size")
+EFFORTS = ("fast", "full")
 BEST_EFFORT_PREFIX = "up-to:"
 INTEGER_CHANNELS = 8
 """Channels that integer convolutions take at a time."""
@@ -89,6 +90,8 @@ class Options(
         _one_of("target", self.target, TARGETS)
         _one_of("ranges", self.ranges, RANGES)
         _one_of("prefer", self.prefer, PREFERENCES)
+        if self.effort is not None:
+            _one_of("effort", self.effort, EFFORTS)
         if self.damping is not None and not 0.0 < self.damping <= 10.0:
             raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
         counts = {"batch size": self.batch_size, "limit": self.limit, "threads": self.threads}
@@ -164,6 +167,11 @@ class Options(
         if self.round_to is None and self.integer_mode is not None:
             return INTEGER_CHANNELS
         return channel_block(self.provider) if self.round_to is None else self.round_to
+
+    @property
+    def is_hasty(self) -> bool:
+        """Whether the user wants a first look."""
+        return self.effort == "fast"
 
     @property
     def integer_mode(self) -> str | None:

@@ -56,7 +56,7 @@ def choose_sensitivity_scaling(
     How far sensitivities can be trusted differs between networks: they are measured one layer at a time, but later
     layers make up for errors of earlier ones. Plans are tried on a part of the inputs and compared on others.
     """
-    can = can_evaluate_at_low_fidelity(model, selection.sizes)
+    can = selection.asked_effort != "fast" and can_evaluate_at_low_fidelity(model, selection.sizes)
     parts = _evaluation_parts(calibration, low_fidelity_inputs(costs)) if can else []
     if not parts:
         return SensitivityScaling()

@@ -24,6 +24,7 @@ from netsurgeon.pipeline.report.user_warnings import (
     emptied,
     few_inputs,
     grown,
+    hasty,
     not_finite,
     not_measured,
     unmeasured,
@@ -130,6 +131,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         warnings=(
             *record.examined,
             *([unproven] if unproven else []),
+            *hasty(record.options),
             *inputs.warnings,
             *pruned.warnings,
             *record.warnings,

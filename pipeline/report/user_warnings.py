@@ -96,6 +96,16 @@ def emptied(layers: Sequence[LayerFacts]) -> Iterator[Message]:
         )
 
 
+def hasty(options: Options) -> Iterator[Message]:
+    """What a first look leaves undone."""
+    if options.is_hasty:
+        text = (
+            "made with --effort fast: fewer rows, quicker solvers, few tries. What is measured holds for this model; "
+            "without that option a smaller or more accurate one is likely to be found"
+        )
+        yield Message(text, "fast-effort")
+
+
 def grown(dense: int, compressed: int, selection: Selection, options: Options) -> Iterator[Message]:
     """A file that has become larger."""
     if compressed > dense:

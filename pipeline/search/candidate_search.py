@@ -30,8 +30,8 @@ LOW_FIDELITY_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
 """Shares of the weights kept by the plans that are evaluated at low fidelity."""
 FIRST_KEPT = 0.5
 """Share kept by the first candidate where layers are too wide to evaluate at low fidelity."""
-TRIES = 5
-"""Most real operations in a row for one goal."""
+TRIES, FEW_TRIES = 5, 2
+"""Most real operations in a row for one goal; the second where the user wants a first look."""
 STEP = 1.3
 """Factor between shares kept, and by which it grows, until the goal lies between two of them."""
 CLOSE = 1.12
@@ -88,6 +88,7 @@ def search(
     Raises:
         CheckFailedError: no model was found that keeps to them; the nearest one is described.
     """
+    is_hasty = evaluator.context.options.is_hasty
     evaluators = [evaluator.in_form(form) for form in forms]
     ladders: _Ladders = {}
     within_goals: list[tuple[CandidateEvaluator, Candidate]] = []
@@ -103,7 +104,7 @@ def search(
                 ladders,
                 is_first=in_form is evaluators[0],
                 is_last=in_form is evaluators[-1],
-                tries_units=prefer == "speed" and in_form.is_integer and trim is None,
+                tries_units=prefer == "speed" and in_form.is_integer and trim is None and not is_hasty,
             )
         except CheckFailedError as error:
             problem = error
@@ -287,7 +288,7 @@ class _Descent:
 
     def _descend(self, kept: float) -> Candidate | None:
         step = STEP
-        for _ in range(TRIES):
+        for _ in range(FEW_TRIES if self.evaluator.context.options.is_hasty else TRIES):
             if kept not in self.candidates:
                 self.candidates[kept] = self.evaluator.candidate(self.structure, kept)
             low, high = self._bracket()

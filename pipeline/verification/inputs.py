@@ -28,8 +28,9 @@ HELD_OUT = 0.125
 FEWEST_TO_SPLIT = 64
 GUIDING = 0.5
 """Share of the calibration inputs that guide a search, or judge in a fold; the others are for corrections."""
-MOST_CORRECTED = 2048
-"""Inputs for corrections in a fold: more hardly help them, and all others tell more about the drop."""
+MOST_CORRECTED, MOST_CORRECTED_FAST = 2048, 256
+"""Inputs for corrections in a fold: more hardly help them, and all others tell more about the drop. The second for a
+first look."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,12 +264,13 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
             f"{samples.count} inputs are too few for {goals}, which needs some to correct on, others to guide it "
             f"and others to report: give {FEWEST_TO_SPLIT} or more, or --sparsity or --trim in place of a goal"
         )
-    share = 1.0 - min(GUIDING, MOST_CORRECTED / samples.count)
+    most = MOST_CORRECTED_FAST if options.is_hasty else MOST_CORRECTED
+    share = 1.0 - min(GUIDING, most / samples.count)
     try:
         guide, rest = samples.split(share, np.random.default_rng([options.seed, 1]))
     except InputError as error:
         raise InputError(f"the inputs cannot be divided for {goals}: {error}") from error
-    simple = options.trim is None and not goals.is_structural and options.metric is None
+    simple = options.trim is None and not (goals.is_structural or options.metric is not None or options.is_hasty)
     is_small = goals.max_drop is not None and not has_enough_samples(guide.count // 2, goals.max_drop)
     if simple and is_small and samples.count <= 2 * MOST_CORRECTED:
         return dataclasses.replace(inputs, guide=samples, folds=(Fold(rest, guide), Fold(guide, rest)))

@@ -124,3 +124,8 @@ def test_large_models_get_less_effort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "FULL_EFFORT_WORK", work - 1)
     assert selected().effort == "fast"
     assert selected(exclude=("second",)).effort == "full", "only layers that take part count"
+    assert selected(effort="full").effort == "full", "the user decides"
+
+
+def test_a_first_look_takes_little_effort() -> None:
+    assert selected(effort="fast").effort == "fast"
