@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 import netsurgeon
-from netsurgeon.passes.packing import WriteLean
+from netsurgeon.passes.packing import NameChains, WriteLean, name_bytes
 from netsurgeon.pipeline.compression import (
     AppliedPlan,
     ChooseUnits,
@@ -35,6 +35,8 @@ from netsurgeon.pipeline.run_identity import are_own
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.trimming import why_not
 
+MOST_OF_NAMES = 0.01
+"""Share of the weights' bytes that names may take which only serve to be read."""
 REASONS_FOR_FLOATS = ("not-quantized", "integers-lose", "finer-values")
 """Codes of notes that hold for the model as it came as well."""
 
@@ -123,9 +125,7 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
     }
     stored.metadata_props["netsurgeon"] = json.dumps(entry)
     forget_inferred(stored, source.original)
-    if _runs_on_integers(stored) and not _runs_on_integers(source.original):
-        nodes = {node.name or "" for node in source.original.graph.all_nodes()}
-        WriteLean(nodes)(stored)
+    stored = _named(stored, source.original, options.names)
     problem = changed_interface(source.original, stored)
     if problem:
         raise CheckFailedError(f"{problem}: please report this")
@@ -135,6 +135,30 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
         records=tuple(storing.records),
         notes=tuple(storing.notes),
     )
+
+
+def _named(model: ir.Model, original: ir.Model, names: str) -> ir.Model:
+    """The model with names that can be read, or short ones, whichever is asked for, or worth its bytes."""
+    is_lean = _runs_on_integers(model) and not _runs_on_integers(original)
+    nodes = {node.name or "" for node in original.graph.all_nodes()}
+    readable = model.clone() if names == "auto" else model
+    if is_lean:
+        WriteLean(nodes, renames=names == "short")(readable)
+    if names == "short":
+        return readable
+    NameChains()(readable)
+    if names == "readable":
+        return readable
+    if is_lean:
+        WriteLean(nodes)(model)
+    more = name_bytes(readable) - name_bytes(model)
+    return readable if more <= MOST_OF_NAMES * _stored_bytes(model) else model
+
+
+def _stored_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers, which make up most of a file."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def _runs_on_integers(model: ir.Model) -> bool:

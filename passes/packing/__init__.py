@@ -1,15 +1,18 @@
 """Store sparse weights packed in plain ONNX operators, and unpack them."""
 
+from netsurgeon.passes.packing.name_chains import NameChains, name_bytes
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
 from netsurgeon.passes.packing.write_lean import WriteLean
 
 __all__ = [
+    "NameChains",
     "PackWeights",
     "Packing",
     "UnpackWeights",
     "WriteLean",
+    "name_bytes",
     "packed_weights",
     "plan_packing",
 ]

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 MARK = "unpack"
 """Begins the name of the node that gives packed weights, by which it is found again after a save; a number ends it.
 
-Earlier versions named it after the weight, which is longer: ``w/unpack``, or ``w/unpack_2`` where that was taken.
+Where names are to be read it is named after its first weight: ``w/unpack``, or ``w/unpack_2`` where that was taken.
 """
 _NUMBERED_MARK = re.compile(rf"{MARK}\d+")
 
@@ -79,7 +79,7 @@ def _marked(node: ir.Node) -> Sequence[ir.Value]:
     if _NUMBERED_MARK.fullmatch(node.name or ""):
         return node.outputs
     name, _, number = (node.name or "").rpartition("_")
-    mark = f"{node.outputs[0].name}/{MARK}" if len(node.outputs) == 1 else None
+    mark = f"{node.outputs[0].name}/{MARK}" if node.outputs else None
     return node.outputs if mark and (mark == node.name or (mark == name and number.isdigit())) else ()
 
 

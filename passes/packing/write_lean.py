@@ -26,9 +26,11 @@ class WriteLean(ir.passes.InPlacePass):
 
     Attributes:
         kept: names of nodes that stay in any case.
+        renames: whether names change at all.
     """
 
     kept: Collection[str] = dataclasses.field(default=(), repr=False)
+    renames: bool = True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rename and drop in place."""
@@ -36,9 +38,10 @@ class WriteLean(ir.passes.InPlacePass):
         for node in model.graph.all_nodes():
             if not node.domain:
                 _drop_defaults(node, opset)
-                if node.op_type in QUANTIZERS and node.name not in self.kept:
+                if self.renames and node.op_type in QUANTIZERS and node.name not in self.kept:
                     node.name = ""
-        self._rename(model.graph)
+        if self.renames:
+            self._rename(model.graph)
         return ir.passes.PassResult(model, modified=True)
 
     def _rename(self, graph: ir.Graph) -> None:

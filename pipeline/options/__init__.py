@@ -16,6 +16,7 @@ from netsurgeon.pipeline.options.groups import (
 from netsurgeon.pipeline.options.options import (
     EFFORTS,
     IMPORTANCES,
+    NAMES,
     OPTION_GROUPS,
     PREFERENCES,
     QUANTIZE_MODES,
@@ -35,6 +36,7 @@ __all__ = [
     "DEFAULT_DROP",
     "EFFORTS",
     "IMPORTANCES",
+    "NAMES",
     "OPTION_GROUPS",
     "PREFERENCES",
     "QUANTIZE_MODES",

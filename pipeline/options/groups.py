@@ -111,10 +111,13 @@ class StorageOptions:
     Attributes:
         values: type the weights are stored in; None = "codebook" with a goal, else "float16".
         pack: store sparse weights packed.
+        names: "readable": nodes that unpack a weight are named after it; "short": they have no names, and values of a
+            model on integers short ones; "auto": readable where that takes at most a hundredth of the file.
     """
 
     values: str | None = None
     pack: bool = True
+    names: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,6 +203,7 @@ class OptionValues(TypedDict, total=False):
     ranges: str
     prefer: str
     values: str | None
+    names: str
     pack: bool
     batch_size: int
     limit: int | None

@@ -29,6 +29,7 @@ from netsurgeon.pipeline.options.type_checks import check_types
 from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, channel_block
 
 VALUES = ("float32", "float16", "codebook")
+NAMES = ("auto", "readable", "short")
 """Types that weights are stored in, the finest first."""
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
@@ -85,6 +86,7 @@ class Options(
             _in_range(f"sparsity of layer {name!r}", sparsity)
         _one_of("method", self.method, METHODS)
         _one_of("values", self.stored_values, VALUES)
+        _one_of("names", self.names, NAMES)
         if self.quantize is not None:
             _one_of("quantize", self.quantize, QUANTIZE_MODES)
         _one_of("target", self.target, TARGETS)

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from perceptron_models import UNIFORM, Array, built, inputs, perceptron, random
 
 from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.packing import UnpackWeights
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.compression import STEPS, StepContext, StepDefaults, StepResult
 
@@ -119,3 +120,47 @@ def test_what_a_step_of_the_users_own_did_is_not_undone() -> None:
     result = compress(small(), inputs(), sparsity=0.0, steps=(*STEPS, DoubleTheLastWeight()), **UNIFORM)
     assert "nothing-removed" not in codes(result)
     assert result.report.validation.outputs[0].relative_error > 0.5
+
+
+def stored_as(names: str, **options: Any) -> onnx.ModelProto:
+    """A perceptron of a large and a small weight with half of its weights, packed."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "hidden.weight"], ["h"], "first"),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+        helper.make_node("Gemm", ["r", "output.weight"], ["y"], "second"),
+    ]
+    width = options.pop("width", 64)
+    dense = built(nodes, {"hidden.weight": random(32, width), "output.weight": random(width, 10)})
+    return ir.to_proto(compress(dense, inputs(), sparsity=0.5, names=names, **UNIFORM, **options).model)
+
+
+def names_of_nodes(model: onnx.ModelProto) -> list[str]:
+    return [node.name for node in model.graph.node]
+
+
+def test_names_can_be_read_where_that_is_asked_for_and_the_weights_are_the_same() -> None:
+    short, readable = stored_as("short"), stored_as("readable")
+    unpacking = [name for name in names_of_nodes(readable) if "unpack" in name]
+    assert {"hidden.weight/unpack", "output.weight/unpack"} <= set(unpacking)
+    assert any(name.startswith("hidden.weight/unpack/") for name in unpacking)
+    assert "" in names_of_nodes(short)
+    assert "" not in names_of_nodes(readable)
+    both = [ir.from_proto(model) for model in (short, readable)]
+    for model in both:
+        UnpackWeights()(model)
+    first, second = ({k: v.tobytes() for k, v in weights(model).items()} for model in both)
+    assert first == second
+
+
+def test_names_that_take_more_than_a_hundredth_are_short_unless_asked_for() -> None:
+    assert names_of_nodes(stored_as("auto")) == names_of_nodes(stored_as("short"))
+    large = stored_as("auto", width=4096)
+    assert "hidden.weight/unpack" in names_of_nodes(large)
+    assert large.ByteSize() <= 1.01 * stored_as("short", width=4096).ByteSize()
+
+
+def test_readable_names_leave_those_of_a_model_on_integers() -> None:
+    short, readable = (stored_as(names, quantize="w8", target="onnx", width=256) for names in ("short", "readable"))
+    assert {"h", "r"} <= {value for node in readable.graph.node for value in node.output}
+    assert not {"h", "r"} & {value for node in short.graph.node for value in node.output}
+    assert short.ByteSize() < readable.ByteSize()
