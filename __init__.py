@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netsurgeon.pipeline.compare import Comparison, compare
+    from netsurgeon.pipeline.compare import Comparison, Comparisons, compare, compare_all
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.data import Dataset, PictureOptions
     from netsurgeon.pipeline.delivery import Compression
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection, inspect_sensitivity
     from netsurgeon.pipeline.options import Options
     from netsurgeon.pipeline.profiling import Profile, profile
-    from netsurgeon.pipeline.report import report_schema
+    from netsurgeon.pipeline.report import Report, report_schema
+    from netsurgeon.pipeline.side_by_side import read_report
     from netsurgeon.pipeline.unpack import unpack
+    from netsurgeon.pipeline.view import view
 
 __version__ = "0.1.0"
 
@@ -36,7 +38,9 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless t
 
 _HOMES = {
     "Comparison": "compare",
+    "Comparisons": "compare",
     "compare": "compare",
+    "compare_all": "compare",
     "Compression": "delivery",
     "compress": "compress",
     "Dataset": "data",
@@ -53,12 +57,16 @@ _HOMES = {
     "profile": "profiling",
     "Options": "options",
     "PictureOptions": "data",
+    "Report": "report",
     "report_schema": "report",
+    "read_report": "side_by_side",
     "unpack": "unpack",
+    "view": "view",
 }
 __all__ = [
     "CheckFailedError",
     "Comparison",
+    "Comparisons",
     "Compression",
     "Dataset",
     "InputError",
@@ -68,16 +76,20 @@ __all__ = [
     "PictureOptions",
     "Profile",
     "QuantizationInspection",
+    "Report",
     "SensitivityInspection",
     "__version__",
     "compare",
+    "compare_all",
     "compress",
     "inspect_model",
     "inspect_quantization",
     "inspect_sensitivity",
     "profile",
+    "read_report",
     "report_schema",
     "unpack",
+    "view",
 ]
 
 

@@ -18,16 +18,18 @@ try:
     from netsurgeon import __version__
     from netsurgeon.passes.solvers import METHODS
     from netsurgeon.pipeline import terminal
-    from netsurgeon.pipeline.compare import compare
+    from netsurgeon.pipeline.compare import compare_all
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.errors import InputError, after_delivery
     from netsurgeon.pipeline.inspect import inspect_model, inspect_units
     from netsurgeon.pipeline.inspect_quantization import inspect_quantization
     from netsurgeon.pipeline.inspect_sensitivity import check_picture_path, draw_sensitivity, inspect_sensitivity
+    from netsurgeon.pipeline.messages import printable
     from netsurgeon.pipeline.model_files import bytes_on_disk, write_text
     from netsurgeon.pipeline.options import (
         EFFORTS,
         IMPORTANCES,
+        NAMES,
         PREFERENCES,
         QUANTIZE_MODES,
         RANGES,
@@ -45,6 +47,7 @@ try:
         FilePath,
         batch_sizes,
         check_files,
+        check_page,
         classes_option,
         data_options,
         explain,
@@ -66,6 +69,7 @@ try:
     )
     from netsurgeon.pipeline.training import RETRAIN_MODES, VALIDATION, export, retrain, train
     from netsurgeon.pipeline.unpack import unpack
+    from netsurgeon.pipeline.view import view
 except KeyboardInterrupt:  # numpy, scipy and onnx take a second or more to load
     sys.stderr.write(f"error: {INTERRUPTED}\n")
     sys.exit(130)
@@ -129,6 +133,7 @@ def cli() -> None:
 @click.option(
     "--values", type=click.Choice(VALUES), help="Type of stored weights. [default: codebook with a goal, else float16]"
 )
+@click.option("--names", type=click.Choice(NAMES), default="auto", show_default=True, help="Of nodes that unpack.")
 @click.option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed.")
 @click.option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute.")
 @click.option("--threads", type=int, help="Threads of one operator while models are timed. [default: one a core]")
@@ -236,16 +241,49 @@ def _inspect_quantization(model: Path, data: str | None, json_file: Path | None,
 @cli.command("compare")
 @verbose_option
 @click.argument("model", type=FilePath())
-@click.argument("other", type=FilePath())
+@click.argument("others", type=FilePath(), nargs=-1, required=True)
 @click.option(
     "--data", type=Data(), required=True, help="Inputs: npz, npy, folder, zip, module:function or random[:N]."
 )
+@click.option("--profile", is_flag=True, help="Time each in turn with MODEL: about half a minute for each.")
+@click.option("--threads", type=int, help="Threads of one operator while models are timed. [default: one a core]")
+@click.option("--report", type=FilePath(), help="Where a page goes that lays the models side by side: .html.")
 @data_options
 @output_options
-def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
-    """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
-    check_files({**options, "data": data}, [model, other], json_file)
-    show_result(compare(model, other, data, **with_pictures(options)), terminal.print_comparison, json_file, quiet)
+def compare_command(
+    model: Path,
+    others: tuple[Path, ...],
+    data: str,
+    report: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Run MODEL and OTHERS on the same inputs and show how far each is off."""
+    check_files({**options, "data": data}, [model, *others], json_file, report)
+    check_page(report)
+    result = compare_all(model, others, data, **with_pictures(options))
+    if report is not None:
+        write_text(result.to_html(), report)
+    if len(others) == 1:
+        show_result(result.comparisons[0], terminal.print_comparison, json_file, quiet)
+    else:
+        show_result(result, terminal.print_comparisons, json_file, quiet)
+
+
+@cli.command("view")
+@verbose_option
+@click.argument("reports", type=FilePath(), nargs=-1, required=True)
+@click.option("-o", "--output", type=FilePath(), help="Where the page goes: .html. [default: a temporary file]")
+@click.option("--no-browser", is_flag=True, help="Write the page and do not open it.")
+def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: bool) -> None:
+    """Lay REPORTS (JSON) of several runs side by side on a page, and open it in the browser.
+
+    A table to sort, accuracy against bytes and milliseconds, every layer, and the difference of two runs.
+    """
+    check_page(output)
+    page = view(reports, output, open_browser=not no_browser and sys.stdout.isatty())
+    click.echo(printable(f"the page is {page}"))
 
 
 @cli.command("profile")

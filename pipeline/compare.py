@@ -1,12 +1,13 @@
-"""Two models side by side on the same inputs."""
+"""Models side by side on the same inputs."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Unpack
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
 
 from netsurgeon.pipeline.calibration import examine_values
-from netsurgeon.pipeline.data import DataSource
+from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
@@ -21,10 +22,11 @@ from netsurgeon.pipeline.model_files import (
     with_float_weights,
 )
 from netsurgeon.pipeline.options import DataOptions, Options, OptionValues, RuntimeOptions, takes_options
-from netsurgeon.pipeline.profiling import left_to_the_cpu
-from netsurgeon.pipeline.report import comparison_rows, few_inputs
+from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu, profile
+from netsurgeon.pipeline.report import comparison_rows, few_inputs, plot_frontiers
 from netsurgeon.pipeline.result import Overview, Result
-from netsurgeon.pipeline.runtime import attribute_to_inputs
+from netsurgeon.pipeline.runtime import Feed, attribute_to_inputs
+from netsurgeon.pipeline.side_by_side import Run, figures, name_apart, render_runs
 from netsurgeon.pipeline.verification import (
     Validation,
     examine_dense_model,
@@ -33,6 +35,9 @@ from netsurgeon.pipeline.verification import (
     validate,
     withhold_promise,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -46,6 +51,7 @@ class Comparison(Result):
         warnings: what the user should know of the inputs.
         bound: the L-OBS bound and the error on the same inputs; None where the graphs differ in more than weights.
         on_the_cpu: nodes of the other model that the CPU runs though another execution provider was asked for.
+        latency: both models timed in turn; None where that was not asked for.
     """
 
     dense: ModelFacts
@@ -54,6 +60,7 @@ class Comparison(Result):
     warnings: tuple[Message, ...]
     bound: Bound | None
     on_the_cpu: tuple[str, ...]
+    latency: Profile | None
 
     def overview(self) -> Overview:
         """How far the second model is off, and both side by side."""
@@ -71,9 +78,55 @@ class Comparison(Result):
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Comparisons(Result):
+    """Several models measured against the same reference, on the same inputs.
+
+    Attributes:
+        comparisons: one a model, in the order they were given.
+    """
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The models, to be laid side by side, by the names of their files."""
+        names = [entry.compressed.name or f"model {at}" for at, entry in enumerate(self.comparisons, start=1)]
+        return [
+            Run(
+                name=name,
+                dense=entry.dense,
+                model=entry.compressed,
+                validation=entry.validation,
+                latency=entry.latency,
+                warnings=entry.warnings,
+            )
+            for name, entry in zip(name_apart(names), self.comparisons, strict=True)
+        ]
+
+    def overview(self) -> Overview:
+        """All figures, a column a model."""
+        runs, count = self.runs, self.comparisons[0].validation.samples
+        return Overview(
+            headline=f"{len(runs)} models beside {runs[0].dense.name or 'the first'}, compared on {count:,} inputs",
+            titles=("", *(run.name for run in runs)),
+            rows=tuple((figure.title, *figure.texts) for figure in figures(runs)),
+        )
+
+    def to_html(self) -> str:
+        """A page that needs nothing else: a sortable table, the frontier, two models set against each other."""
+        return render_runs(self.runs)
+
+    def plot(self) -> Figure:
+        """Accuracy against bytes, and against milliseconds where models were timed, as a matplotlib figure."""
+        return plot_frontiers([run.frontier for run in self.runs])
+
+
 @takes_options(DataOptions, RuntimeOptions)
 def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unpack[OptionValues]) -> Comparison:
     """Run both models on the same inputs in ONNX Runtime.
+
+    With `profile=True` both are timed in turn as well, on so many `threads`.
 
     Args:
         model: the reference: path of an ONNX file, a ModelProto or an `onnx_ir.Model`.
@@ -86,50 +139,128 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
             reference's answers are no better than chance by the labels.
         CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
+    return compare_all(model, [other], data, **options).comparisons[0]
+
+
+@takes_options(DataOptions, RuntimeOptions)
+def compare_all(
+    model: ModelLike, others: Sequence[ModelLike], data: DataSource, **options: Unpack[OptionValues]
+) -> Comparisons:
+    """Run several models and the reference on the same inputs in ONNX Runtime, as `compare` does with one.
+
+    Args:
+        model: the reference, such as the dense model.
+        others: models with its inputs and outputs, such as compressed copies of it.
+        data: inputs, read once.
+        **options: fields of `Options`.
+
+    Raises:
+        InputError: no other model is given, a model or the data cannot be used, the models do not take and give the
+            same values, or the reference's answers are no better than chance by the labels.
+        CheckFailedError: another model's outputs are not finite where the reference's are, or it cannot run.
+    """
+    if not others:
+        raise InputError("there is no model to compare with: give one or more")
     settings = Options(**options)
-    runtime = settings.runtime()
-    first, second = open_model(model, runtime), open_model(other, runtime)
-    _check_alike(first, second)
-    samples = open_by_options(first, data, settings, settings.limit)
-    with attribute_to_inputs(first.original, runtime, samples):
-        dense, is_labelled = runtime.session(first.original), samples.labels is not None
-        class_outputs = find_class_outputs(first.original, dense, samples, labelled=is_labelled).names
-        examined = examine_dense_model(
-            dense,
-            samples,
-            goals=None,
-            label_offset=settings.label_offset,
+    first, *opened = (open_model(entry, settings.runtime()) for entry in (model, *others))
+    for second in opened:
+        _check_alike(first, second)
+    reference = _Reference.examined_on(first, data, settings)
+    return Comparisons(comparisons=tuple(map(reference.compared, opened)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """What all models are measured against.
+
+    Attributes:
+        model: as it came.
+        samples: what it is run on.
+        settings: as given.
+        class_outputs: names of the outputs that are judged by their largest number; None = all.
+        examined: what its answers on the inputs say of all figures.
+        values: what is odd about the inputs.
+    """
+
+    model: LoadedModel
+    samples: Samples
+    settings: Options
+    class_outputs: tuple[str, ...] | None
+    examined: tuple[Message, ...]
+    values: tuple[Message, ...]
+
+    @classmethod
+    def examined_on(cls, model: LoadedModel, data: DataSource, settings: Options) -> _Reference:
+        """The reference on some data, once its answers there are no worse than chance."""
+        runtime, samples = settings.runtime(), open_by_options(model, data, settings, settings.limit)
+        with attribute_to_inputs(model.original, runtime, samples):
+            session, is_labelled = runtime.session(model.original), samples.labels is not None
+            class_outputs = find_class_outputs(model.original, session, samples, labelled=is_labelled).names
+            examined = examine_dense_model(
+                session,
+                samples,
+                goals=None,
+                label_offset=settings.label_offset,
+                class_outputs=class_outputs,
+                has_metric=settings.metric is not None,
+            )
+            values = examine_values(model.original, samples, None, runtime)
+        return cls(
+            model=model,
+            samples=samples,
+            settings=settings,
             class_outputs=class_outputs,
-            has_metric=settings.metric is not None,
+            examined=tuple(examined),
+            values=(*samples.warnings, *values),
         )
-        values = examine_values(first.original, samples, None, runtime)
-        validation = validate(
-            dense,
-            runtime.session(second.original),
-            samples,
-            held_out=True,
-            metric=settings.metric,
-            label_offset=settings.label_offset,
-            class_outputs=class_outputs,
+
+    def compared(self, second: LoadedModel) -> Comparison:
+        """Another model beside it."""
+        runtime, feed = self.settings.runtime(), next(self.samples.batches())
+        with attribute_to_inputs(self.model.original, runtime, self.samples):
+            validation = validate(
+                runtime.session(self.model.original),
+                runtime.session(second.original),
+                self.samples,
+                held_out=True,
+                metric=self.settings.metric,
+                label_offset=self.settings.label_offset,
+                class_outputs=self.class_outputs,
+            )
+        first_facts, second_facts = (model_facts(source.given, source.path) for source in (self.model, second))
+        return Comparison(
+            dense=first_facts,
+            compressed=second_facts,
+            validation=withhold_promise(validation, self.examined),
+            warnings=(*self.examined, *self.values, *few_inputs(validation)),
+            bound=self._bound(second, feed),
+            on_the_cpu=left_to_the_cpu(second.original, feed, runtime),
+            latency=self._timed(second, feed) if self.settings.profile else None,
         )
-    feed = next(samples.batches())
-    on_the_cpu = left_to_the_cpu(second.original, feed, runtime)
-    first, second = verified(first, feed, runtime), verified(second, feed, runtime)
-    first, second = (with_float_weights(source, feed, runtime.on_floats()) for source in (first, second))
-    runtime = runtime.on_floats() if first.integers.grids else runtime
-    try:
-        bound = measure_bound(first.model, second.model, samples.batches(), samples.count, runtime)
-    except InputError:
-        bound = None
-    facts = [model_facts(source.given, source.path) for source in (first, second)]
-    return Comparison(
-        dense=facts[0],
-        compressed=facts[1],
-        validation=withhold_promise(validation, examined),
-        warnings=(*examined, *samples.warnings, *values, *few_inputs(validation)),
-        bound=bound,
-        on_the_cpu=on_the_cpu,
-    )
+
+    def _bound(self, second: LoadedModel, feed: Feed) -> Bound | None:
+        """The error bound; None where the graphs differ in more than weights."""
+        runtime = self.settings.runtime()
+        first, second = verified(self.model, feed, runtime), verified(second, feed, runtime)
+        first, second = (with_float_weights(source, feed, runtime.on_floats()) for source in (first, second))
+        runtime = runtime.on_floats() if first.integers.grids else runtime
+        try:
+            return measure_bound(first.model, second.model, self.samples.batches(), self.samples.count, runtime)
+        except InputError:
+            return None
+
+    def _timed(self, second: LoadedModel, feed: Feed) -> Profile:
+        """Both models in turn on the first inputs."""
+        settings = self.settings
+        return profile(
+            self.model.runs_as,
+            second.runs_as,
+            data=[feed],
+            batches=None if settings.timed_batch is None else (settings.timed_batch,),
+            threads=settings.threads,
+            provider=settings.provider,
+            custom_ops=settings.custom_ops,
+        )
 
 
 def _check_alike(first: LoadedModel, second: LoadedModel) -> None:

@@ -188,6 +188,24 @@ def test_compress_inspect_compare_unpack(desk: Desk) -> None:
     assert sorted(path.name for path in desk.out.iterdir()) == ["plain.onnx", "report.json", "small.onnx"]
 
 
+def test_compare_lays_several_models_side_by_side(desk: Desk) -> None:
+    small, page, values = desk.out / "small.onnx", desk.out / "page.html", desk.out / "values.json"
+    assert run(desk.compress("--sparsity", "0.8", "--keep-unread")) == 0
+    desk.capsys.readouterr()
+    command = ["compare", str(desk.model), str(small), str(desk.model), "--data", str(desk.data)]
+    assert run([*command, "--report", str(page), "--json", str(values)]) == 0
+    shown = desk.capsys.readouterr().out
+    assert f"{small.stat().st_size:,}" in shown
+    assert "small.onnx" in shown
+    assert "2 models side by side" in page.read_text("utf-8")
+    entries = json.loads(values.read_text("utf-8"))["comparisons"]
+    assert [entry["compressed"]["name"] for entry in entries] == ["small.onnx", desk.model.name]
+    assert run([*command[:3], *command[4:], "--json", str(values), "--quiet"]) == 0
+    alone = json.loads(values.read_text("utf-8"))
+    assert alone["compressed"] == entries[0]["compressed"], "of one model as it always was"
+    assert desk.refused([*command, "--report", str(desk.out / "page.pdf")]).endswith("that ends in .html")
+
+
 def test_unpack_counts_the_bytes_of_external_data(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     small, plain = desk.out / "small.onnx", desk.out / "plain.onnx"
     assert run(desk.compress("--sparsity", "0.8")) == 0

@@ -30,8 +30,8 @@ FLOORS = {
     "pipeline": (
         ("terminal",),
         ("training",),
-        ("compare", "compress", "inspect_quantization", "inspect_sensitivity"),
-        ("final_validation",),
+        ("compare", "compress", "inspect_quantization", "inspect_sensitivity", "view"),
+        ("final_validation", "side_by_side"),
         ("delivery",),
         ("report", "run_identity"),
         ("search",),

@@ -80,7 +80,8 @@ def test_every_module_of_the_repository_is_in_the_wheel(installed: Path, tmp_pat
         *(str(file.relative_to(ROOT)) for file in sorted((ROOT / "models" / "digits").iterdir())),
         *(
             str(file.relative_to(ROOT))
-            for file in sorted((ROOT / "pipeline" / "report").glob("*/*"))
+            for folder in ("report", "side_by_side")
+            for file in sorted((ROOT / "pipeline" / folder).glob("*/*"))
             if file.suffix != ".pyc"
         ),
     ],

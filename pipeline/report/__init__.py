@@ -9,10 +9,21 @@ from netsurgeon.pipeline.report.integer_sentences import (
     integer_summary,
     stay_summary,
 )
-from netsurgeon.pipeline.report.page import draw_sensitivities, is_page, render
+from netsurgeon.pipeline.report.page import (
+    changed_options,
+    command,
+    draw_bars,
+    draw_frontiers,
+    draw_sensitivities,
+    is_page,
+    page_template,
+    plot_frontiers,
+    render,
+)
 from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, promise_summary
-from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.report import LayerFacts, Report
 from netsurgeon.pipeline.report.schema import report_schema
+from netsurgeon.pipeline.report.spots import Frontier, find_frontier, scores, times
 from netsurgeon.pipeline.report.tracking import Tracker
 from netsurgeon.pipeline.report.user_warnings import few_inputs
 
@@ -20,20 +31,31 @@ __all__ = [
     "BOUND_OF_PRUNING",
     "COMPARED_INPUTS",
     "CompressionRecord",
+    "Frontier",
+    "LayerFacts",
     "Report",
     "StoredModel",
     "Tracker",
     "assemble_report",
+    "changed_options",
+    "command",
     "compared_speed",
     "comparison_rows",
+    "draw_bars",
+    "draw_frontiers",
     "draw_sensitivities",
     "few_inputs",
+    "find_frontier",
     "goal_summary",
     "inputs_measured",
     "integer_summary",
     "is_page",
+    "page_template",
+    "plot_frontiers",
     "promise_summary",
     "render",
     "report_schema",
+    "scores",
     "stay_summary",
+    "times",
 ]

@@ -6,7 +6,7 @@ import collections
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
@@ -24,9 +24,13 @@ from netsurgeon.pipeline.report.integer_sentences import (
 )
 from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.spots import Frontier, check_same_axis
 from netsurgeon.pipeline.result import PAGES
-from netsurgeon.pipeline.search import Point
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATES = Path(__file__).parent / "templates"
 MOST_BARS = 12
 """Most operators and outputs in a picture; the tables have all."""
 
@@ -38,18 +42,7 @@ def is_page(path: Path) -> bool:
 
 def render(report: Report) -> str:
     """The page, as HTML."""
-    folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=folder,
-        autoescape=True,
-        finalize=_shown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format, "form": form_name}
-    environment.filters |= {"speedup": speedup, "at_most": at_most}
-    return environment.get_template("report.html").render(
+    return page_template(TEMPLATES / "report.html").render(
         report=report,
         tiles=list(_tiles(report)),
         rows=report.overview().rows,
@@ -68,6 +61,21 @@ def render(report: Report) -> str:
     )
 
 
+def page_template(path: Path) -> jinja2.Template:
+    """A template that escapes whatever it is given; it may include those of reports, such as their style."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([path.parent, TEMPLATES], encoding="utf-8"),
+        autoescape=True,
+        finalize=_shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format, "form": form_name}
+    environment.filters |= {"speedup": speedup, "at_most": at_most}
+    return environment.get_template(path.name)
+
+
 def _shown(value: Any) -> Any:
     """A value as the page has it: control characters of names are escaped, which autoescape leaves alone."""
     if isinstance(value, Markup):
@@ -80,12 +88,21 @@ def command(report: Report) -> str:
     words = ["netsurgeon", "compress", report.dense.name or "MODEL", "--data", report.calibration.source]
     words += ["--test", report.test.source] if report.test else []
     words += ["-o", report.compressed.name or "OUTPUT"]
-    default = Options().described()
-    changed_options = {name: value for name, value in report.options.items() if value != default.get(name)}
-    pictures = changed_options.pop("pictures", None) or {}
-    for name, value in {**changed_options, **pictures}.items():
+    changed = changed_options(report)
+    pictures = changed.pop("pictures", None)
+    pictures = pictures if isinstance(pictures, Mapping) else {}
+    for name, value in {**changed, **pictures}.items():
         words += _flag(name, value)
     return " ".join(map(shlex.quote, words))
+
+
+def changed_options(report: Report) -> dict[str, Any]:
+    """Options that are not the default; a report that was read back has lists where tuples were."""
+    default = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in Options().described().items()
+    }
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in report.options.items()}
+    return {name: value for name, value in given.items() if value != default.get(name)}
 
 
 def _flag(name: str, value: Any) -> list[str]:
@@ -161,6 +178,32 @@ def draw_sensitivities(names: Sequence[str], losses: Sequence[Sequence[float]], 
     return charts.sensitivity_chart(names, losses, sparsities)
 
 
+def draw_frontiers(frontiers: Sequence[Frontier], salt: str) -> list[Markup]:
+    """Runs that are judged alike beside each other, as charts (SVG) of a page; see `charts.frontier_charts`."""
+    from netsurgeon.pipeline.report import charts
+
+    return list(map(Markup, charts.frontier_charts(frontiers, salt)))
+
+
+def plot_frontiers(frontiers: Sequence[Frontier]) -> Figure:
+    """The same as a figure of matplotlib; see `charts.plot_frontier`.
+
+    Raises:
+        InputError: the runs are not judged by the same measure.
+    """
+    from netsurgeon.pipeline.report import charts
+
+    check_same_axis(frontiers)
+    return charts.plot_frontier(frontiers)
+
+
+def draw_bars(names: Sequence[str], values: Sequence[Sequence[float]], unit: str, salt: str) -> Markup:
+    """Bars of layers, one a run, as a chart (SVG) of a page; see `charts.bars_chart`."""
+    from netsurgeon.pipeline.report import charts
+
+    return Markup(charts.bars_chart(names, values, unit, salt))
+
+
 def _charts(report: Report) -> dict[str, Markup]:
     """Charts by name; matplotlib, which takes a second to load, is loaded only for a page."""
     from netsurgeon.pipeline.report import charts
@@ -171,17 +214,9 @@ def _charts(report: Report) -> dict[str, Markup]:
             [layer.kept / layer.weights for layer in layers], [layer.error for layer in layers]
         )
     }
-    candidates = [point for point in report.search.points if point.kind == "candidate"] if report.search else []
-    if report.search and candidates:
-        charts_by_name["frontier"] = charts.frontier_chart(
-            sizes=[point.bytes or 0 for point in candidates],
-            drops=[point.drop or 0.0 for point in candidates],
-            bounds=[point.bound or 0.0 for point in candidates],
-            chosen=[point.chosen for point in candidates],
-            forms=[form_name(point.form) for point in candidates],
-            limit=report.search.goals.max_drop,
-            labels=[_what_is_left(point, candidates) for point in candidates],
-        )
+    frontier = report.frontier()
+    if report.search or frontier.dense_milliseconds is not None:
+        charts_by_name |= dict(zip(("bytes", "milliseconds"), charts.frontier_charts([frontier]), strict=False))
     outputs = [output for output in report.bound.outputs if output.bound][:MOST_BARS]
     if outputs:
         columns = (
@@ -202,15 +237,6 @@ def _charts(report: Report) -> dict[str, Markup]:
         names = [operator for operator, _ in operators]
         charts_by_name["operators"] = charts.pair_chart(names, before, after, "milliseconds a run", "operators")
     return {name: Markup(svg) for name, svg in charts_by_name.items()}
-
-
-def _what_is_left(point: Point, candidates: Sequence[Point]) -> str:
-    """Bits of a weight, weights kept and, where candidates differ in them, multiply-adds: what a candidate gave up."""
-    most = max((other.macs or 0.0 for other in candidates), default=0.0)
-    parts = [] if point.bits is None else [f"{point.bits:.1f} bits"]
-    parts += [] if point.kept is None else [f"{point.kept:.0%} of weights"]
-    parts += [f"{point.macs / most:.0%} of work"] if point.macs is not None and point.macs < most else []
-    return ", ".join(parts)
 
 
 def _declined(report: Report) -> list[tuple[str, str, int, list[str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netsurgeon.passes.layers import Declined
 from netsurgeon.pipeline.compression import StepRecord
@@ -13,10 +13,14 @@ from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
 from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.report.format import comparison_rows, inputs_measured
+from netsurgeon.pipeline.report.spots import Frontier, find_frontier
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +134,38 @@ class Report(Result):
         if self.ratio >= 1.05:
             return f"{name} is {self.ratio:.1f} times smaller, {'but hardly' if hardly else 'and'} verified"
         return f"{name} is {'hardly ' if hardly else ''}verified"
+
+    def frontier(self, name: str | None = None) -> Frontier:
+        """The run as spots on a chart: what was tried and what is delivered, by bytes and milliseconds.
+
+        Args:
+            name: of the run; None = that of the delivered file.
+        """
+        return find_frontier(
+            name or self.compressed.name or "the model",
+            dense=self.dense,
+            compressed=self.compressed,
+            validation=self.validation,
+            latency=self.latency,
+            timed=self.integers.timed if self.integers else None,
+            search=self.search,
+        )
+
+    def plot(self, *others: Report) -> Figure:
+        """Accuracy against bytes, and against milliseconds where the model was timed, as a matplotlib figure.
+
+        One run is shown with all that its search has tried; several beside each other with what each delivers. Save it
+        with `figure.savefig("frontier.png")`; a notebook shows it by itself.
+
+        Args:
+            others: further runs, in the legend by the names of their files.
+
+        Raises:
+            InputError: the runs are not judged by the same measure.
+        """
+        from netsurgeon.pipeline.report.page import plot_frontiers
+
+        return plot_frontiers([report.frontier() for report in (self, *others)])
 
     def overview(self) -> Overview:
         """The verdict, what became of the goals, and dense against compressed."""

@@ -28,7 +28,7 @@ from netsurgeon.pipeline.verification import (
     DropEvaluator,
     Inputs,
     Validation,
-    paired_proportion_ci,
+    counted_drop,
 )
 
 
@@ -160,12 +160,9 @@ class GoalSearch:
 
     def _measured(self, validation: Validation, model: ir.Model) -> DropEstimate:
         """The drop on the inputs of the final measurement."""
-        count, agreement = validation.samples, validation.agreement
-        if self.options.metric is None and validation.lost is not None and validation.gained is not None:
-            right = round((validation.dense.top1 or 0.0) * count)
-            return paired_proportion_ci("top-1", count, right, validation.lost, validation.gained)
-        if self.options.metric is None and agreement is not None:
-            return paired_proportion_ci("agreement", count, count, count - round(agreement * count), 0)
+        counted = counted_drop(validation)
+        if counted is not None:
+            return counted
         return self._drop_evaluator(self.inputs.held).estimate_drop(self.runtime.session(model))
 
     def _check_latency(self, latency: Profile) -> None:

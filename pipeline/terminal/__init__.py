@@ -17,6 +17,7 @@ from netsurgeon.pipeline.terminal.command_options import (
 )
 from netsurgeon.pipeline.terminal.console import (
     print_comparison,
+    print_comparisons,
     print_inspection,
     print_report,
     print_sensitivity,
@@ -27,7 +28,7 @@ from netsurgeon.pipeline.terminal.console_integers import print_quantization
 from netsurgeon.pipeline.terminal.console_latency import print_profile
 from netsurgeon.pipeline.terminal.console_training import print_export, print_retraining, print_training
 from netsurgeon.pipeline.terminal.exits import explain, stop_at_signals
-from netsurgeon.pipeline.terminal.results import check_files, show_result
+from netsurgeon.pipeline.terminal.results import check_files, check_page, show_result
 from netsurgeon.pipeline.terminal.safe_text import Console
 from netsurgeon.pipeline.terminal.standard_output import STANDARD_OUTPUT, model_file
 
@@ -38,6 +39,7 @@ __all__ = [
     "FilePath",
     "batch_sizes",
     "check_files",
+    "check_page",
     "classes_option",
     "data_options",
     "explain",
@@ -46,6 +48,7 @@ __all__ = [
     "output_options",
     "picture_options",
     "print_comparison",
+    "print_comparisons",
     "print_export",
     "print_inspection",
     "print_profile",

@@ -14,11 +14,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from netsurgeon.passes.quantization import QuantizedLayer
-from netsurgeon.pipeline.compare import Comparison
+from netsurgeon.pipeline.compare import Comparison, Comparisons
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
-from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.messages import Message, printable
 from netsurgeon.pipeline.model_files import ModelFacts
 from netsurgeon.pipeline.report import (
     BOUND_OF_PRUNING,
@@ -29,6 +29,7 @@ from netsurgeon.pipeline.report import (
     integer_summary,
     promise_summary,
 )
+from netsurgeon.pipeline.side_by_side import dense_figures, figures
 from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
@@ -148,6 +149,25 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     else:
         _print_bound(comparison.bound, "inputs", console)
     print_fallbacks(comparison.on_the_cpu, console)
+
+
+def print_comparisons(result: Comparisons, console: Console) -> None:
+    """The result of `compare` with several models: one a column."""
+    first = result.comparisons[0]
+    _print_warnings(dict.fromkeys(warning for entry in result.comparisons for warning in entry.warnings), console)
+    runs = result.runs
+    table = Table(title=f"against {printable(first.dense.name or 'it')}", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    for run in runs:
+        table.add_column(Text(run.name), justify="right", overflow="fold")
+    for figure in figures(runs):
+        table.add_row(figure.title, *figure.texts)
+    console.print(table)
+    console.print(Text(f"{dense_figures(runs[0])}; measured on {first.validation.samples:,} inputs"))
+    for run, entry in zip(runs, result.comparisons, strict=True):
+        if entry.on_the_cpu:
+            console.print(Text(f"{run.name}:"))
+            print_fallbacks(entry.on_the_cpu, console)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:

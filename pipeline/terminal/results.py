@@ -10,6 +10,7 @@ import click
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import check_outputs, text_bytes, write_text
+from netsurgeon.pipeline.report import is_page
 from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.terminal.safe_text import Console
 from netsurgeon.pipeline.terminal.standard_output import STANDARD_OUTPUT
@@ -39,3 +40,13 @@ def check_files(options: Mapping[str, Any], models: Sequence[Path | None], *outp
     if len(outputs) > len(written) + 1:
         raise InputError("two results would both go to standard output: give one of them a path")
     check_outputs(written, *read, models=models, work=options.get("work"))
+
+
+def check_page(output: Path | None) -> None:
+    """Check that what is written as a page is named like one.
+
+    Raises:
+        InputError: it is not.
+    """
+    if output is not None and not is_page(output):
+        raise InputError(f"{output} would be a page, which is HTML: give a name that ends in .html")

@@ -14,7 +14,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Feed, Session
-from netsurgeon.pipeline.verification.confidence import Measure
+from netsurgeon.pipeline.verification.confidence import DropEstimate, Measure, paired_proportion_ci
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
 from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
 from netsurgeon.pipeline.verification.scoring import (
@@ -94,6 +94,17 @@ def withhold_promise(validation: Validation, examined: Sequence[Message]) -> Val
     text = "the dense model's answers hardly vary over the inputs measured: others may be nothing like them"
     withheld = Message(text, "answers-alike", samples=validation.samples)
     return dataclasses.replace(validation, promise=Promise.none(withheld))
+
+
+def counted_drop(validation: Validation) -> DropEstimate | None:
+    """The drop by answers, which are right or wrong, the same or not; None where the models are judged otherwise."""
+    count, agreement = validation.samples, validation.agreement
+    if validation.measure == "top-1" and validation.lost is not None and validation.gained is not None:
+        right = round((validation.dense.top1 or 0.0) * count)
+        return paired_proportion_ci("top-1", count, right, validation.lost, validation.gained)
+    if validation.measure == "agreement" and agreement is not None:
+        return paired_proportion_ci("agreement", count, count, count - round(agreement * count), 0)
+    return None
 
 
 class _Side:

@@ -1,9 +1,12 @@
-"""Compressions of the embedded network that tests of several modules look at, each made once."""
+"""Compressions of the embedded network that tests of several modules look at, each made once; and a browser."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Browser, running
 
 from netsurgeon.pipeline.compress import Compression, compress
 
@@ -41,3 +44,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Compression]:
         **solver,
     )
     return path, result
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium; tests that look at pages are skipped where there is none."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("there is no Chromium")
+    with running(program, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser

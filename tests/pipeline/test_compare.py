@@ -1,6 +1,7 @@
 """compare on the embedded network and on small models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,12 @@ import onnx
 import pytest
 from plain_models import DENSE, PLAIN, TEST, parsed
 
-from netsurgeon.pipeline.compare import compare
+from netsurgeon.pipeline import compare as module
+from netsurgeon.pipeline.compare import compare, compare_all
 from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.profiling import profile
+from netsurgeon.pipeline.result import as_json
 
 
 def test_a_model_is_equal_to_itself() -> None:
@@ -123,3 +127,51 @@ def test_compare_on_inputs_that_fail_only_the_other_model_is_a_failed_check() ->
 def test_compare_names_the_batch_that_the_models_cannot_run() -> None:
     with pytest.raises(InputError, match=r"as given cannot run on batch 1 \(sample 32 of the array"):
         compare(table_of(5), table_of(5), np.where(np.arange(64) == 40, 9, 0))
+
+
+def test_several_models_are_each_what_they_are_alone(small: tuple[Path, Compression]) -> None:
+    result = compare_all(DENSE, [small[0], DENSE], TEST, limit=64)
+    alone = [compare(DENSE, other, TEST, limit=64) for other in (small[0], DENSE)]
+    assert [as_json(entry) for entry in result.comparisons] == [as_json(entry) for entry in alone]
+    assert [run.name for run in result.runs] == ["small.onnx", "digits.onnx"]
+    assert [axes.get_xlabel() for axes in result.plot().axes] == ["file, kB"]
+    page = result.to_html()
+    assert "2 models side by side" in page
+    assert "small.onnx" in page
+    assert page.count("<svg") == 1
+
+
+def test_a_generator_is_asked_once_for_several_models() -> None:
+    asked = []
+
+    def feeds() -> Iterator[dict[str, np.ndarray]]:
+        asked.append(1)
+        yield from ({"x": np.ones((8, 4), np.float32)} for _ in range(4))
+
+    result = compare_all(parsed(PLAIN), [parsed(PLAIN), parsed(PLAIN)], feeds)
+    once = len(asked)
+    asked.clear()
+    compare_all(parsed(PLAIN), [parsed(PLAIN)], feeds)
+    assert result.comparisons[0] == result.comparisons[1]
+    assert [run.name for run in result.runs] == ["model 1", "model 2"]
+    assert once <= 2 * len(asked)
+
+
+def test_a_model_to_compare_with_is_asked_for() -> None:
+    with pytest.raises(InputError, match="there is no model to compare with"):
+        compare_all(DENSE, [], TEST)
+
+
+def test_the_model_that_is_not_alike_is_found_before_anything_is_run() -> None:
+    other = parsed(PLAIN.replace("float", "double"))
+    with pytest.raises(InputError, match="differ in their inputs"):
+        compare_all(parsed(PLAIN), [parsed(PLAIN), other], "nowhere.npz")
+
+
+def test_models_are_timed_in_turn_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "profile", partial(profile, rounds=15))
+    result = compare(parsed(PLAIN), parsed(PLAIN), np.ones((8, 4), np.float32), profile=True, threads=1)
+    assert result.latency is not None
+    assert result.latency.threads == 1
+    assert result.latency.timings[0].speedup is not None
+    assert compare(parsed(PLAIN), parsed(PLAIN), np.ones((8, 4), np.float32)).latency is None

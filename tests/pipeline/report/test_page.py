@@ -5,14 +5,13 @@ import html.parser
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import PIL.Image
 import pytest
+from browser import Browser
 
 import netsurgeon
 from netsurgeon.cli import run
@@ -178,6 +177,7 @@ def test_no_two_elements_have_one_id(page: str) -> None:
 def test_everything_is_on_it(report: Report, page: str) -> None:
     for text in (
         "Dense against compressed",
+        "Accuracy against bytes",
         "Layer by layer",
         "Units trimmed",
         "Bound against",
@@ -185,7 +185,7 @@ def test_everything_is_on_it(report: Report, page: str) -> None:
         "Left alone",
     ):
         assert f"<h2>{text}" in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 6
     assert report.compressed.sha256 in page
     assert "Einsum" in page
     assert "fell back to the CPU" in page
@@ -312,24 +312,12 @@ def test_every_option_has_its_flag(report: Report) -> None:
     assert "--pictures" not in found
 
 
-@pytest.fixture
-def chromium(tmp_path: Path) -> list[str]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("there is no Chromium")
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars")
-    return [found, *flags, f"--user-data-dir={tmp_path / 'profile'}"]
-
-
 @pytest.mark.parametrize("width", [500, 1200])
-def test_a_browser_draws_it(page: str, chromium: list[str], tmp_path: Path, width: int) -> None:
+def test_a_browser_draws_it(page: str, browser: Browser, tmp_path: Path, width: int) -> None:
     """Each picture is drawn in its colours, in the light and on the given width."""
     (tmp_path / "page.html").write_text(page, "utf-8")
-    shot = tmp_path / "shot.png"
-    order = [*chromium, f"--window-size={width},5000", f"--screenshot={shot}", (tmp_path / "page.html").as_uri()]
-    subprocess.run(order, check=True, capture_output=True, timeout=60)
-    with PIL.Image.open(shot) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    browser.open(tmp_path / "page.html", width=width, height=5000)
+    pixels = browser.pixels()
     assert pixels.shape == (5000, width, 3)
     for colour in ((15, 118, 110), (185, 196, 207), (194, 65, 12)):  # accent, before, warn
         assert (pixels == colour).all(axis=2).sum() > 50

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from netsurgeon.passes.dependencies.analysis import Frozen
 from netsurgeon.passes.layers import Declined
-from netsurgeon.pipeline.compare import Comparison, compare
+from netsurgeon.pipeline.compare import Comparison, Comparisons, compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.error_bound.bound import Bound, OutputBound
 from netsurgeon.pipeline.inspect import Inspection, UnitInspection, inspect_model, inspect_units
@@ -28,6 +28,7 @@ from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.terminal.console import (
     LISTED,
     print_comparison,
+    print_comparisons,
     print_fallbacks,
     print_inspection,
     print_report,
@@ -107,6 +108,18 @@ def test_a_report_tells_layers_units_and_both_models(report: Report) -> None:
     assert cells(text, "bytes")[1:] == [*sizes, f"÷ {report.ratio:.2f}"]
     assert f"measured on 40 inputs that calibration never saw; weights removed {report.sparsity:.1%}" in text
     assert f"output 'y' on {report.bound.samples} calibration inputs: error " in text
+
+
+def test_several_models_are_a_column_each(compressed: tuple[ir.Model, Report], comparison: Comparison) -> None:
+    fallen = dataclasses.replace(comparison, on_the_cpu=("Gemm [a]",))
+    text = printed(print_comparisons, Comparisons(comparisons=(comparison, fallen)))
+    size = f"{comparison.compressed.bytes:,}"
+    assert cells(text, "bytes") == ["bytes", size, size]
+    assert cells(text, "model 1") == ["model 1", "model 2"]
+    assert cells(text, "relative error")[1] == cells(text, "relative error")[2]
+    assert f"the dense model has {comparison.dense.bytes:,} bytes, top-1" in text
+    assert "measured on 40 inputs" in text
+    assert text[text.index("model 2:") :].splitlines()[1] == "1 nodes fell back to the CPU: Gemm [a]"
 
 
 def test_what_holds_for_other_inputs_is_printed_with_what_it_rests_on(report: Report, comparison: Comparison) -> None:

@@ -1,5 +1,6 @@
 """Pictures are well-formed SVG in the page's colours, show what they are given, and refer to nothing outside."""
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -12,14 +13,7 @@ LONG = "model/layer1/block2/very_long_name/Conv_output_0"
 CHARTS: dict[str, Callable[[], str]] = {
     "layers": lambda: charts.layer_chart([0.5, 0.0, 1.0], [0.1, None, 0.0]),
     "pair": lambda: charts.pair_chart(["Conv", LONG], [3.0, 0.0], [1.5, 2.0], "milliseconds", "pair"),
-    "frontier": lambda: charts.frontier_chart(
-        sizes=[1000, 2000],
-        drops=[0.02, 0.01],
-        bounds=[0.03, 0.01],
-        chosen=[False, True],
-        forms=["floats", "integers"],
-        limit=0.015,
-    ),
+    "bars": lambda: charts.bars_chart(["Conv", LONG], [[1.0, 2.0], [3.0, math.nan], [0.0, 1.0]], "kB", "bars"),
     "bound": lambda: charts.bound_chart(["y", "z"], [0.1, 0.0], [1.0, 2.0]),
     "sensitivity": lambda: charts.sensitivity_chart(["a", "b"], [[0.0, 0.1, 0.3], [0.2, 0.5, 1.0]], [0.5, 0.8, 0.9]),
 }
@@ -43,7 +37,7 @@ def test_a_picture_is_whole_and_refers_only_to_itself(name: str) -> None:
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg)) == set(ids)
     assert not re.search(r'href="(?!#)|@import|<script|<metadata|<image', svg)
-    assert not re.search(r"#0[1-5]0[1-5]0[1-5]", svg), "every colour is one of the page's"
+    assert not re.search(r"#(0[1-9a-d])\1\1", svg), "every colour is one of the page's"
     assert "var(--" in svg
 
 
@@ -80,51 +74,12 @@ def test_layers_without_an_error_have_no_point() -> None:
     assert points([0.1, 0.2, 0.3]) > points([0.1, None, 0.0]) > points([None, None, None])
 
 
-@pytest.mark.parametrize("limit", [None, 0.01])
-def test_a_goal_is_a_line_only_where_there_is_one(limit: float | None) -> None:
-    svg = charts.frontier_chart(
-        sizes=[1000], drops=[0.005], bounds=[0.02], chosen=[True], forms=["floats"], limit=limit
-    )
-    assert ("goal" in texts(svg)) == (limit is not None)
-    assert "tried" not in texts(svg), "all that was tried was chosen"
-
-
-def test_candidates_on_integers_and_on_floats_are_told_apart() -> None:
-    forms = ["integers", "floats (codebook)", "floats (codebook)"]
-    svg = charts.frontier_chart(
-        sizes=[1000, 2000, 3000],
-        drops=[0.01] * 3,
-        bounds=[0.02] * 3,
-        chosen=[False, False, True],
-        forms=forms,
-        limit=None,
-    )
-    legend = {"tried: integers", "tried: floats (codebook)", "chosen: floats (codebook)"}
-    assert legend <= set(texts(svg))
-    assert "chosen: integers" not in texts(svg)
-    alike = charts.frontier_chart(
-        sizes=[1000, 2000],
-        drops=[0.01] * 2,
-        bounds=[0.02] * 2,
-        chosen=[False, True],
-        forms=["integers"] * 2,
-        limit=None,
-    )
-    assert {"tried", "chosen"} <= set(texts(alike)), "one form needs no name"
-
-
-def test_candidates_say_what_they_gave_up() -> None:
-    labels = ["4.1 bits, 71% of weights", "3.4 bits, 59% of weights, 85% of work"]
-    svg = charts.frontier_chart(
-        sizes=[1000, 2000],
-        drops=[0.01] * 2,
-        bounds=[0.02] * 2,
-        chosen=[False, True],
-        forms=["floats"] * 2,
-        limit=None,
-        labels=labels,
-    )
-    assert set(labels) <= set(texts(svg))
+def test_each_run_has_bars_of_its_colour_and_nine_begin_anew() -> None:
+    svg = charts.bars_chart(["a", "b"], [[1.0, 2.0]] * 9, "kB", "bars")
+    drawn = [svg.count(f"var(--{name})") for name in charts.SERIES]
+    assert drawn[0] == 2 * drawn[1] > 0
+    assert len(set(drawn[1:])) == 1
+    assert not {"dense", "compressed", "_0"} & set(texts(svg)), "a page names the runs"
 
 
 def test_an_output_without_an_error_still_has_its_bound() -> None:

@@ -1,0 +1,135 @@
+"""The figures of runs: one a column of the table that lies beside others."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+from netsurgeon.pipeline.side_by_side.runs import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One figure of every run.
+
+    Attributes:
+        title: of the column.
+        values: one a run, to sort by; None where it was not measured.
+        texts: the same as people read them.
+        is_counted: whether one value can be so many times another; shares are in points of a hundred.
+    """
+
+    title: str
+    values: tuple[float | None, ...]
+    texts: tuple[str, ...]
+    is_counted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    title: str
+    value: Callable[[Run], float | None]
+    text: Callable[[float], str]
+    is_counted: bool = True
+
+
+def _score(run: Run) -> float | None:
+    return run.scores[1]
+
+
+def _lost(run: Run) -> float | None:
+    dense, model = run.scores
+    return dense - model
+
+
+def _at_most(run: Run) -> float | None:
+    return run.drop.high if run.drop else None
+
+
+def _error(run: Run) -> float | None:
+    errors = [output.relative_error for output in run.validation.outputs]
+    return max(errors) if errors else None
+
+
+def _milliseconds(run: Run) -> float | None:
+    milliseconds, faster = run.times
+    return milliseconds / faster if milliseconds is not None and faster else None
+
+
+def _work(run: Run) -> float | None:
+    trim = run.report.trim if run.report else None
+    return trim.macs if trim else None
+
+
+def _removed(run: Run) -> float | None:
+    return run.report.sparsity if run.report else None
+
+
+def _seconds(run: Run) -> float | None:
+    return sum(run.report.seconds.values()) if run.report else None
+
+
+def _percent(value: Callable[[Run], float | None]) -> Callable[[Run], float | None]:
+    def percent(run: Run) -> float | None:
+        share = value(run)
+        return None if share is None else 100.0 * share
+
+    return percent
+
+
+_SHARES = (
+    _Column("score", _percent(_score), "{:.2f}%".format, is_counted=False),
+    _Column("lost, points", _percent(_lost), "{:+.2f}".format, is_counted=False),
+    _Column("at most", _percent(_at_most), "{:+.2f}".format, is_counted=False),
+)
+_NUMBERS = (
+    _Column("score", _score, "{:.4g}".format, is_counted=False),
+    _Column("lost", _lost, "{:+.4g}".format, is_counted=False),
+    _Column("at most", _at_most, "{:+.4g}".format, is_counted=False),
+)
+_BEFORE = (
+    _Column("bytes", lambda run: run.model.bytes, "{:,.0f}".format),
+    _Column("smaller", lambda run: run.ratio, "÷ {:.2f}".format),
+)
+_BEHIND = (
+    _Column("same top class", _percent(lambda run: run.validation.agreement), "{:.2f}%".format, is_counted=False),
+    _Column("relative error", _error, "{:.3g}".format),
+    _Column("ms a run", _milliseconds, "{:.3g}".format),
+    _Column("faster", lambda run: run.times[1], "÷ {:.2f}".format),
+    _Column("bytes, gzip", lambda run: run.model.gzip_bytes, "{:,.0f}".format),
+    _Column("parameters not zero", lambda run: run.model.nonzero, "{:,.0f}".format),
+    _Column("weights removed", _percent(_removed), "{:.1f}%".format, is_counted=False),
+    _Column("multiply-adds", _work, "{:,.0f}".format),
+    _Column("seconds", _seconds, "{:.1f}".format),
+)
+
+
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """All figures that any of the runs has; where all are judged alike, scores bear the name of their measure."""
+    measures = {run.validation.measure for run in runs}
+    columns = (*_BEFORE, *(_NUMBERS if measures == {"metric"} else _SHARES), *_BEHIND)
+    title = measures.pop() if len(measures) == 1 else "score"
+    listed = (_figure(column, runs, title) for column in columns)
+    return [figure for figure in listed if any(value is not None for value in figure.values)]
+
+
+def _figure(column: _Column, runs: Sequence[Run], score: str) -> Figure:
+    values = tuple(_finite(column.value(run)) for run in runs)
+    texts = tuple("" if value is None else column.text(value) for value in values)
+    title = score if column.title == "score" else column.title
+    return Figure(title, values, texts, column.is_counted)
+
+
+def dense_figures(run: Run) -> str:
+    """The dense model in a few words."""
+    score = run.scores[0]
+    measure = run.validation.measure
+    words = f"{run.dense.name or 'the dense model'} has {run.dense.bytes:,} bytes"
+    if measure not in ("top-1", "metric") or not math.isfinite(score):
+        return words
+    return f"{words}, {measure} {score:.2%}" if measure == "top-1" else f"{words}, {measure} {score:.4g}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
