@@ -78,22 +78,11 @@ class Options(
         _in_range("sparsity", self.pruned_share)
         if self.trim is not None and not 0.0 < self.trim_goal < 1.0:
             raise InputError(f"trim is {self.trim!r}, expected a share above 0 and below 1, or up-to:0.3")
-        _one_of("importance", self.importance, IMPORTANCES)
-        _one_of("save", self.save, SAVINGS)
+        self._check_choices()
         if self.multiple < 1:
             raise InputError(f"round-to is {self.multiple}, expected 1 or more")
         for name, sparsity in self.layers.items():
             _in_range(f"sparsity of layer {name!r}", sparsity)
-        _one_of("method", self.method, METHODS)
-        _one_of("values", self.stored_values, VALUES)
-        _one_of("names", self.names, NAMES)
-        if self.quantize is not None:
-            _one_of("quantize", self.quantize, QUANTIZE_MODES)
-        _one_of("target", self.target, TARGETS)
-        _one_of("ranges", self.ranges, RANGES)
-        _one_of("prefer", self.prefer, PREFERENCES)
-        if self.effort is not None:
-            _one_of("effort", self.effort, EFFORTS)
         if self.damping is not None and not 0.0 < self.damping <= 10.0:
             raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
         counts = {"batch size": self.batch_size, "limit": self.limit, "threads": self.threads}
@@ -104,6 +93,20 @@ class Options(
         self._check_pattern()
         self._check_zeros()
         self._check_goals()
+
+    def _check_choices(self) -> None:
+        """Refuse words that are none of those an option knows."""
+        _one_of("importance", self.importance, IMPORTANCES)
+        _one_of("save", self.save, SAVINGS)
+        _one_of("method", self.method, METHODS)
+        _one_of("values", self.stored_values, VALUES)
+        _one_of("names", self.names, NAMES)
+        _one_of("target", self.target, TARGETS)
+        _one_of("ranges", self.ranges, RANGES)
+        _one_of("prefer", self.prefer, PREFERENCES)
+        for name, word, words in (("quantize", self.quantize, QUANTIZE_MODES), ("effort", self.effort, EFFORTS)):
+            if word is not None:
+                _one_of(name, word, words)
 
     def _check_magnitudes(self) -> None:
         """Refuse whole numbers that no array and no system can take, and texts that are no paths."""
