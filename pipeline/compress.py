@@ -44,7 +44,7 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, Progress, takes_options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
-from netsurgeon.pipeline.report import CompressionRecord, assemble_report, is_page, render
+from netsurgeon.pipeline.report import CompressionRecord, assemble_report, check_report_path, is_page, render
 from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
@@ -88,7 +88,8 @@ def compress(
             by input name, (X, y), a loader of batches, a list of samples, a data frame, … (docs/data.md has them all).
         test: inputs of the final measurement; where there are none a part of `data` is held out.
         output: where to write the compressed model.
-        report: where to write the report: as a page where the name ends in .html, else as JSON.
+        report: where to write the report: as a page where the name ends in .html, as JSON where it ends in
+            .json.
         progress: called with stage, steps done and steps in all.
         steps: what is done, in order: `STEPS`, or a list with steps of your own in it (see CONTRIBUTING.md).
         step_options: options of steps of your own, by step name.
@@ -147,6 +148,7 @@ class _Run:
     def compress(
         self, model: ModelLike, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
     ) -> Compression:
+        check_report_path(report)
         self.progress("opening", 0, 1)
         runtime = self.options.runtime()
         load_metric(self.options.metric)

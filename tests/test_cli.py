@@ -27,10 +27,11 @@ from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compress_module
 from netsurgeon.pipeline import final_validation
 from netsurgeon.pipeline.calibration import segments
+from netsurgeon.pipeline.command_line import exits
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.terminal import exits, results
+from netsurgeon.pipeline.terminal import results
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "models" / "digits"
@@ -113,7 +114,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 def test_a_goal_that_cannot_be_met_ends_with_one(desk: Desk) -> None:
     goal = ["compress", str(desk.model), "--data", str(desk.data), "-o", str(desk.out / "small.onnx"), "--uniform"]
     goal += ["--method", "obs", "--damping", "0.01"]
-    assert "is the smallest model found: give a larger --max-size" in desk.refused([*goal, "--max-size", "300"], 1)
+    assert "is the smallest model found: give a larger --max-size" in desk.refused([*goal, "--max-size", "300B"], 1)
     assert "decides how many weights go" in desk.refused([*goal, "--max-drop", "1%", "--sparsity", "0.5"])
     assert run([*goal, "--max-size", "100KB", "--quiet"]) == 0
     assert (desk.out / "small.onnx").stat().st_size <= 100_000
@@ -257,7 +258,7 @@ def test_missing_folders_of_outputs_are_made(desk: Desk) -> None:
         (["compress", "model.onnx", "--data", "data.npz"], "--output"),
         (["compress", "--method", "guess"], "guess"),
         (["compress", "--sparsity", "much"], "much"),
-        (["compress", "--layer", "first"], "NAME=SPARSITY"),
+        (["compress", "--layer", "first"], "NAME=SHARE"),
         (["compress", "--mean", "a,b"], "list of numbers"),
         (["shrink"], "shrink"),
         (["compress"], "see netsurgeon compress --help"),
@@ -446,7 +447,7 @@ def test_test_data_is_bad(desk: Desk) -> None:
     [
         (["--sparsity", "1"], "sparsity is 1.0"),
         (["--sparsity", "-0.1"], "sparsity is -0.1"),
-        (["--sparsity", "nan"], "sparsity is nan"),
+        (["--sparsity", "nan"], "sparsity is 'nan', expected a share such as 90% or 0.9"),
         (["--layer", "first=1.5"], "'first' is 1.5"),
         (["--damping", "0"], "damping"),
         (["--damping", "-1"], "damping"),
@@ -586,6 +587,12 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
     arguments = desk.compress()
     monkeypatch.setattr(segments._Spilled, "append", full)
     assert "TMPDIR" in desk.refused(arguments)
+
+
+@pytest.mark.parametrize("name", ["r.pdf", "r.txt", "report"])
+def test_a_report_in_no_known_form_is_refused_before_the_model_is_looked_at(desk: Desk, name: str) -> None:
+    order = desk.compress("--report", desk.out / name, model=desk.folder / "none.onnx")
+    assert f"{name} cannot be told from its name: end it in .html for a page" in desk.refused(order)
 
 
 # More than is ever needed, and what is no file

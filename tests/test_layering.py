@@ -28,6 +28,7 @@ MAY_IMPORT_MODELS_LAZILY = "netsurgeon.pipeline.training"
 ONNX_LIBRARIES = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
 FLOORS = {
     "pipeline": (
+        ("command_line",),
         ("terminal",),
         ("training",),
         ("compare", "compress", "inspect_quantization", "inspect_sensitivity", "view"),
@@ -42,6 +43,7 @@ FLOORS = {
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),
         ("data",),
+        ("choices", "quantities"),
         ("atomic_write", "errors", "messages"),
     ),
     "passes": (
@@ -343,8 +345,8 @@ def test_compressing_loads_neither_torch_nor_models(tmp_path: Path) -> None:
     assert not {name for name in loaded if is_within(name, "netsurgeon.models")}
 
 
-def test_the_command_line_does_not_load_matplotlib_before_it_draws(tmp_path: Path) -> None:
-    loaded = loaded_by(["netsurgeon.cli"], tmp_path)
+def test_a_command_does_not_load_matplotlib_before_it_draws(tmp_path: Path) -> None:
+    loaded = loaded_by(["netsurgeon.cli", "netsurgeon.pipeline.terminal", "netsurgeon.pipeline.compress"], tmp_path)
     assert "rich" in loaded
     assert "matplotlib" not in loaded
 

@@ -136,7 +136,7 @@ def _given_sparsities(names: Sequence[str], options: Options) -> dict[str, float
         matching = fnmatch.filter(names, glob)
         if not matching:
             raise InputError(f"{glob!r} is given a sparsity, but its layers are left alone: leave out one of the two")
-        sparsities.update(dict.fromkeys(matching, sparsity))
+        sparsities.update(dict.fromkeys(matching, float(sparsity)))
     return sparsities
 
 

@@ -13,37 +13,14 @@ from netsurgeon.pipeline.options.groups import (
     StorageOptions,
     TrimOptions,
 )
-from netsurgeon.pipeline.options.options import (
-    EFFORTS,
-    IMPORTANCES,
-    NAMES,
-    OPTION_GROUPS,
-    PREFERENCES,
-    QUANTIZE_MODES,
-    RANGES,
-    SAVINGS,
-    TARGETS,
-    VALUES,
-    Options,
-    Progress,
-    finer_values,
-)
+from netsurgeon.pipeline.options.options import OPTION_GROUPS, Options, Progress, finer_values
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.signature import attribute_texts, takes_options
 from netsurgeon.pipeline.options.type_checks import check_types
 
 __all__ = [
     "DEFAULT_DROP",
-    "EFFORTS",
-    "IMPORTANCES",
-    "NAMES",
     "OPTION_GROUPS",
-    "PREFERENCES",
-    "QUANTIZE_MODES",
-    "RANGES",
-    "SAVINGS",
-    "TARGETS",
-    "VALUES",
     "DataOptions",
     "GoalOptions",
     "Goals",

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
-from collections.abc import Mapping
 
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.quantities import read_bytes, read_count, read_factor, read_milliseconds, read_share
 
 DEFAULT_DROP = 0.01
-_SHARES = {"": 1.0, "%": 0.01}
-_BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
-_MILLISECONDS = {"": 1.0, "ms": 1.0, "us": 1e-3, "µs": 1e-3, "s": 1e3}
-_COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 Given = str | float | None
 
 
@@ -55,7 +49,7 @@ class Goals:
         if self.latency is not None:
             words.append(f"--latency {self.latency:g}ms")
         if self.max_size is not None:
-            words.append(f"--max-size {self.max_size}")
+            words.append(f"--max-size {self.max_size}B")
         if self.max_macs is not None:
             words.append(f"--max-macs {self.max_macs}")
         return " ".join(words)
@@ -69,32 +63,16 @@ def read_goals(max_drop: Given, speedup: Given, latency: Given, max_size: Given,
     """
     if all(goal is None for goal in (max_drop, speedup, latency, max_size, max_macs)):
         return None
-    drop = _read("max-drop", max_drop, _SHARES, "a share such as 1% or 0.01")
+    drop = None if max_drop is None else read_share("max-drop", max_drop)
     if drop is not None and not 0.0 < drop < 1.0:
         raise InputError(f"max-drop is {max_drop}, expected more than 0 and less than 100%, such as 1% or 0.01")
-    faster = _read("speedup", speedup, {"": 1.0, "x": 1.0}, "a number such as 2")
+    faster = None if speedup is None else read_factor("speedup", speedup)
     if faster is not None and faster <= 1.0:
         raise InputError(f"speedup is {speedup}, expected more than 1: 2 is twice as fast")
     return Goals(
         max_drop=drop,
         speedup=faster,
-        latency=_read("latency", latency, _MILLISECONDS, "a time such as 5ms"),
-        max_size=_whole(_read("max-size", max_size, _BYTES, "a size such as 500KB or 2MB")),
-        max_macs=_whole(_read("max-macs", max_macs, _COUNTS, "a number such as 40M")),
+        latency=None if latency is None else read_milliseconds("latency", latency),
+        max_size=None if max_size is None else read_bytes("max-size", max_size),
+        max_macs=None if max_macs is None else read_count("max-macs", max_macs),
     )
-
-
-def _whole(number: float | None) -> int | None:
-    return None if number is None else int(number)
-
-
-def _read(name: str, text: Given, units: Mapping[str, float], expected: str) -> float | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?\d+)?)\s*([a-zµ%]*)\s*", str(text).lower())
-    if not match or match[2] not in units:
-        raise InputError(f"{name} is {text!r}, expected {expected}")
-    number = float(match[1]) * units[match[2]]
-    if not 0.0 < number < math.inf:
-        raise InputError(f"{name} is {text!r}, expected {expected}")
-    return number

@@ -20,8 +20,8 @@ class GoalOptions:
         max_drop: goal: how much of the task's metric may be lost, such as "1%"; see `Goals`. Where neither a goal nor
             sparsity, trim, pattern, keep_zeros or layers are given, "1%".
         speedup: goal: how many times as fast, such as 2.
-        latency: goal: time of a run, such as "5ms".
-        max_size: goal: size of the file, such as "500KB".
+        latency: goal: time of a run with its unit, such as "5ms".
+        max_size: goal: size of the file with its unit, such as "500KB".
         max_macs: goal: multiply-adds of a sample, such as "40M".
     """
 
@@ -37,7 +37,7 @@ class TrimOptions:
     """Which units go.
 
     Attributes:
-        trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:0.3" = or as much as can be.
+        trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:30%" = or as much as can be.
         importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
             "magnitude".
         save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
@@ -59,8 +59,8 @@ class PruneOptions:
 
     Attributes:
         sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = what a goal leaves,
-            0 where units are trimmed or zeros are kept, else 0.5.
-        method: solver, one of `solvers.METHODS`.
+            0 where units are trimmed or zeros are kept, else 0.5. Shares may also be text: "90%" is 0.9.
+        method: solver, one of `choices.METHODS`.
         pattern: N:M sparsity such as "2:4" in place of `sparsity`.
         keep_zeros: remove no weight that is not zero, keep every zero, and remove units that nobody reads.
         uniform: the same sparsity in every layer instead of a global budget.
@@ -71,12 +71,12 @@ class PruneOptions:
             somewhat larger model in a fraction of the time; None = full, but fast where layers are very wide.
     """
 
-    sparsity: float | None = None
+    sparsity: float | str | None = None
     method: str = "auto"
     pattern: str | None = None
     keep_zeros: bool = False
     uniform: bool = False
-    layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    layers: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     damping: float | None = None
     effort: str | None = None
@@ -184,7 +184,7 @@ class OptionValues(TypedDict, total=False):
     latency: str | float | None
     max_size: str | float | None
     max_macs: str | float | None
-    sparsity: float | None
+    sparsity: float | str | None
     trim: float | str | None
     importance: str
     save: str
@@ -194,7 +194,7 @@ class OptionValues(TypedDict, total=False):
     pattern: str | None
     keep_zeros: bool
     uniform: bool
-    layers: Mapping[str, float]
+    layers: Mapping[str, float | str]
     exclude: tuple[str, ...]
     damping: float | None
     effort: str | None

@@ -11,7 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from netsurgeon.passes.solvers import METHODS, UNCORRECTED
+from netsurgeon.passes.solvers import UNCORRECTED
+from netsurgeon.pipeline.choices import (
+    EFFORTS,
+    IMPORTANCES,
+    METHODS,
+    NAMES,
+    PREFERENCES,
+    QUANTIZE_MODES,
+    RANGES,
+    SAVINGS,
+    TARGETS,
+    VALUES,
+)
 from netsurgeon.pipeline.data import check_path
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals, read_goals
@@ -26,18 +38,9 @@ from netsurgeon.pipeline.options.groups import (
     TrimOptions,
 )
 from netsurgeon.pipeline.options.type_checks import check_types
+from netsurgeon.pipeline.quantities import read_share
 from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, channel_block
 
-VALUES = ("float32", "float16", "codebook")
-NAMES = ("auto", "readable", "short")
-"""Types that weights are stored in, the finest first."""
-IMPORTANCES = ("obs", "apoz", "magnitude")
-SAVINGS = ("parameters", "macs")
-QUANTIZE_MODES = ("int8", "w4a8", "dynamic", "w8", "w4", "none")
-TARGETS = ("cpu", "cpu-vnni", "onnx", "cuda", "tensorrt", "openvino", "qnn")
-RANGES = ("error", "percentile", "min-max")
-PREFERENCES = ("speed", "size")
-EFFORTS = ("fast", "full")
 BEST_EFFORT_PREFIX = "up-to:"
 INTEGER_CHANNELS = 8
 """Channels that integer convolutions take at a time."""
@@ -75,14 +78,15 @@ class Options(
             value = getattr(self, field.name)
             if isinstance(value, np.generic):  # the report and the model's metadata take Python's own numbers
                 object.__setattr__(self, field.name, value.item())
+        self._read_shares()
         _in_range("sparsity", self.pruned_share)
         if self.trim is not None and not 0.0 < self.trim_goal < 1.0:
-            raise InputError(f"trim is {self.trim!r}, expected a share above 0 and below 1, or up-to:0.3")
+            raise InputError(f"trim is {self.trim!r}, expected a share above 0 and below 1, or up-to:30%")
         self._check_choices()
         if self.multiple < 1:
             raise InputError(f"round-to is {self.multiple}, expected 1 or more")
         for name, sparsity in self.layers.items():
-            _in_range(f"sparsity of layer {name!r}", sparsity)
+            _in_range(f"sparsity of layer {name!r}", float(sparsity))
         if self.damping is not None and not 0.0 < self.damping <= 10.0:
             raise InputError(f"damping is {self.damping}, expected a number above 0 and up to 10")
         counts = {"batch size": self.batch_size, "limit": self.limit, "threads": self.threads}
@@ -107,6 +111,13 @@ class Options(
         for name, word, words in (("quantize", self.quantize, QUANTIZE_MODES), ("effort", self.effort, EFFORTS)):
             if word is not None:
                 _one_of(name, word, words)
+
+    def _read_shares(self) -> None:
+        """Put numbers in the place of shares that were given as text, such as "90%"."""
+        if self.sparsity is not None:
+            object.__setattr__(self, "sparsity", read_share("sparsity", self.sparsity))
+        layers = {name: read_share(f"sparsity of layer {name!r}", share) for name, share in self.layers.items()}
+        object.__setattr__(self, "layers", layers)
 
     def _check_magnitudes(self) -> None:
         """Refuse whole numbers that no array and no system can take, and texts that are no paths."""
@@ -221,7 +232,7 @@ class Options(
     def pruned_share(self) -> float:
         """`sparsity`, or what stands for it."""
         if self.sparsity is not None:
-            return self.sparsity
+            return float(self.sparsity)
         return 0.5 if self.trim is None and not self.keep_zeros and self.integer_mode is None else 0.0
 
     @property
@@ -247,11 +258,11 @@ class Options(
         Raises:
             InputError: it is none.
         """
-        text = str(self.trim or 0.0)
+        share = self.trim.removeprefix(BEST_EFFORT_PREFIX) if isinstance(self.trim, str) else self.trim
         try:
-            return float(text.removeprefix(BEST_EFFORT_PREFIX))
-        except ValueError as error:
-            raise InputError(f"trim is {self.trim!r}, expected a share such as 0.3, or up-to:0.3") from error
+            return read_share("trim", 0.0 if share is None else share)
+        except InputError as error:
+            raise InputError(f"trim is {self.trim!r}, expected a share such as 30% or 0.3, or up-to:30%") from error
 
     def pattern_numbers(self) -> tuple[int, int] | None:
         """N and M of the pattern.
@@ -301,7 +312,9 @@ def finer_values(values: str) -> tuple[str, ...]:
 
 def _in_range(name: str, value: float) -> None:
     if not 0.0 <= value < 1.0:
-        raise InputError(f"{name} is {value}, expected at least 0 and less than 1 (0.9 removes 90 % of the weights)")
+        raise InputError(
+            f"{name} is {value}, expected at least 0 and less than 1 (90% or 0.9 removes nine weights in ten)"
+        )
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from netsurgeon.pipeline.data import read_toml
 from netsurgeon.pipeline.errors import InputError
 
 Kind = Literal["flag", "whole number", "number", "path", "text", "list", "numbers", "table"]
-"""What an option takes: "text" is a string or a number, "list" are several of them, "table" names with numbers. A path
+"""What an option takes: "text" is a string or a number, "list" are several of them, "table" names with shares. A path
 is no number: `work = 1e400` would make a folder "inf"."""
 _WORDS = {
     "flag": "true or false",
@@ -20,7 +20,7 @@ _WORDS = {
     "text": "a string",
     "list": "a list of strings",
     "numbers": "a list of numbers",
-    "table": "a table of names and numbers",
+    "table": "a table of names and shares",
 }
 
 
@@ -77,6 +77,6 @@ def _fits(value: Any, kind: Kind) -> bool:
     if kind == "text":
         return number or isinstance(value, str)
     if kind == "table":
-        return isinstance(value, dict) and all(_fits(entry, "number") for entry in value.values())
+        return isinstance(value, dict) and all(_fits(entry, "text") for entry in value.values())
     inner: Kind = "number" if kind == "numbers" else "text"
     return isinstance(value, list) and all(_fits(entry, inner) for entry in value)

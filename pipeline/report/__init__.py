@@ -11,6 +11,7 @@ from netsurgeon.pipeline.report.integer_sentences import (
 )
 from netsurgeon.pipeline.report.page import (
     changed_options,
+    check_report_path,
     command,
     draw_bars,
     draw_frontiers,
@@ -38,6 +39,7 @@ __all__ = [
     "Tracker",
     "assemble_report",
     "changed_options",
+    "check_report_path",
     "command",
     "compared_speed",
     "comparison_rows",

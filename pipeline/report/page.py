@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import printable
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator, speedup
@@ -33,6 +34,19 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BARS = 12
 """Most operators and outputs in a picture; the tables have all."""
+
+
+def check_report_path(path: Path | None) -> None:
+    """Refuse a report that cannot be written, before anything is measured.
+
+    Raises:
+        InputError: its name ends neither as a page's nor as that of JSON.
+    """
+    if path is not None and path.suffix.lower() not in (*PAGES, ".json"):
+        raise InputError(
+            f"the report {path} cannot be told from its name: end it in .html for a page, which a browser prints to "
+            "PDF, or in .json for data"
+        )
 
 
 def is_page(path: Path) -> bool:

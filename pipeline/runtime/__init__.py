@@ -15,7 +15,6 @@ from netsurgeon.pipeline.runtime.same_outputs import (
 from netsurgeon.pipeline.runtime.session import (
     IN_MEMORY_LIMIT,
     MOST_THREADS,
-    OPTIMISATIONS,
     Feed,
     Runtime,
     Session,
@@ -27,7 +26,6 @@ __all__ = [
     "CPU",
     "IN_MEMORY_LIMIT",
     "MOST_THREADS",
-    "OPTIMISATIONS",
     "TOLERANCE",
     "Feed",
     "Runtime",

@@ -140,7 +140,7 @@ def _check_size(goals: Goals, size: int) -> None:
     if goals.max_drop is not None and goals.max_size is not None and size > goals.max_size:
         raise CheckFailedError(
             f"{goals} cannot be met together: {size:,} bytes is the smallest model found whose drop is within "
-            f"{goals.max_drop:.2%}: give --max-size {size}, or a larger --max-drop"
+            f"{goals.max_drop:.2%}: give --max-size {size}B, or a larger --max-drop"
         )
 
 

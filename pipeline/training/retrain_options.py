@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from netsurgeon.pipeline.choices import RETRAIN_MODES, TARGETS
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.options import TARGETS
 from netsurgeon.pipeline.training.training_options import TrainingOptions
-
-MODES = ("int8", "w4a8")
-"""What a model can be put on before it is retrained."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +47,8 @@ class RetrainOptions(TrainingOptions):
             raise InputError(f"sparsity is {self.sparsity}, expected a share above 0 and below 1")
         if self.rounds < 1 or (self.rounds > 1 and self.sparsity is None):
             raise InputError(f"rounds is {self.rounds}: it is 1 or more with a sparsity, and 1 without")
-        if self.quantize is not None and self.quantize not in MODES:
-            raise InputError(f"quantize is {self.quantize!r}, expected one of {', '.join(MODES)}")
+        if self.quantize is not None and self.quantize not in RETRAIN_MODES:
+            raise InputError(f"quantize is {self.quantize!r}, expected one of {', '.join(RETRAIN_MODES)}")
         if self.target not in TARGETS:
             raise InputError(f"target is {self.target!r}, expected one of {', '.join(TARGETS)}")
         if self.shift < 0:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from netsurgeon.pipeline.choices import VALIDATION
 from netsurgeon.pipeline.data import PictureOptions, read_toml
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import check_types
 
-VALIDATION = 1 / 12
-"""Share of the training data that is held out: 5,000 of MNIST's 60,000."""
 SURGERY_SHARE = 0.7
 """Share of the steps after which surgery ends where the number of steps was given."""
 TABLES = ("recipe", "surgery", "trimming")

@@ -80,13 +80,13 @@ def test_a_class_is_called_by_its_package() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("sparsity", "a", "sparsity is 'a', expected a number"),
-        ("sparsity", True, "sparsity is True, expected a number"),
-        ("sparsity", "half", "sparsity is 'half', expected a number or None"),
+        ("sparsity", "a", "sparsity is 'a', expected a share"),
+        ("sparsity", True, "sparsity is True, expected a number or a string"),
+        ("sparsity", "half", "sparsity is 'half', expected a share such as 90% or 0.9"),
         ("method", 3, "method is 3, expected a string"),
         ("pattern", 2.4, "pattern is 2.4, expected a string or None"),
         ("uniform", "yes", "uniform is 'yes', expected True or False"),
-        ("layers", {"first": "half"}, "layers is {'first': 'half'}, expected a mapping from strings to numbers"),
+        ("layers", {"first": "half"}, "sparsity of layer 'first' is 'half', expected a share"),
         ("layers", [("first", 0.5)], "expected a mapping from strings to numbers"),
         ("exclude", 3, "exclude is 3, expected a tuple of strings"),
         ("exclude", "first", "exclude is 'first', expected a tuple of strings"),

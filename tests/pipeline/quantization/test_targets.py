@@ -7,7 +7,7 @@ import pytest
 from onnx import numpy_helper
 from quantized_models import RUNTIME, calibration_of, conv_net, distance, pictures, run
 
-from netsurgeon.pipeline import options
+from netsurgeon.pipeline import choices
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, TimingTable
 from netsurgeon.pipeline.quantization import TARGETS, quantize_model, time_integers
@@ -32,7 +32,7 @@ def zero_points_of_activations(model: ir.Model) -> list[np.ndarray]:
 
 
 def test_names_that_users_give_are_those_of_the_targets() -> None:
-    assert tuple(TARGETS) == options.TARGETS
+    assert tuple(TARGETS) == choices.TARGETS
 
 
 @pytest.mark.parametrize("target", ["cuda", "tensorrt"])

@@ -45,7 +45,7 @@ def test_the_digits_become_five_times_smaller_for_a_point() -> None:
 
 def test_the_size_of_the_file(network: Path, guiding: Data, final: Data, tmp_path: Path) -> None:
     output = tmp_path / "small.onnx"
-    result = netsurgeon.compress(network, guiding, test=final, max_size="2500", output=output, **FAST).report
+    result = netsurgeon.compress(network, guiding, test=final, max_size="2500B", output=output, **FAST).report
     assert 2_200 < output.stat().st_size <= 2_500
     assert output.stat().st_size == result.compressed.bytes
     assert result.search is not None

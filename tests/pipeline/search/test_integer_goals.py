@@ -26,7 +26,7 @@ def searched(**options: Any) -> Report:
 
 def test_a_size_is_met_by_fewer_bits_and_fewer_weights() -> None:
     limit = DENSE.stat().st_size // 8
-    report = searched(max_size=limit)
+    report = searched(max_size=f"{limit}B")
     assert report.search is not None
     assert report.integers is not None
     assert 0.9 * limit < report.compressed.bytes <= limit
@@ -42,7 +42,7 @@ def test_a_size_is_met_by_fewer_bits_and_fewer_weights() -> None:
 
 
 def test_integers_of_one_size_leave_zeros_alone_to_save_bytes() -> None:
-    report = searched(max_size=DENSE.stat().st_size // 6, quantize="int8")
+    report = searched(max_size=f"{DENSE.stat().st_size // 6}B", quantize="int8")
     assert report.search is not None
     bits = {point.bits for point in report.search.points if point.kind == "candidate"}
     assert bits == {7.0}

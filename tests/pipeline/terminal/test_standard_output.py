@@ -104,7 +104,7 @@ def test_a_report_that_fails_leaves_the_model_delivered(
 
 
 def test_nothing_goes_out_where_nothing_is_delivered(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert run([*compress("-o", "-"), "--max-size", "10"]) == 2
+    assert run([*compress("-o", "-"), "--max-size", "10B"]) == 2
     written = capfdbinary.readouterr()
     assert written.out == b""
     assert len(written.err.splitlines()) == 1

@@ -12,9 +12,9 @@ from typing import Any, cast
 import click
 import pytest
 
+from netsurgeon.pipeline.command_line import exits
+from netsurgeon.pipeline.command_line.exits import explain
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.terminal import exits
-from netsurgeon.pipeline.terminal.exits import explain
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""`netsurgeon compress`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from netsurgeon.pipeline.choices import (
+    IMPORTANCES,
+    METHODS,
+    PREFERENCES,
+    QUANTIZE_MODES,
+    RANGES,
+    SAVINGS,
+    TARGETS,
+    VALUES,
+)
+from netsurgeon.pipeline.command_line.declare import Command, option, option_group
+from netsurgeon.pipeline.command_line.parameter_types import SHARE, Data, FilePath, layer_sparsities
+from netsurgeon.pipeline.command_line.recipes import recipe_option
+from netsurgeon.pipeline.command_line.shared_options import (
+    batch_size_option,
+    classes_option,
+    custom_ops_option,
+    json_option,
+    limit_option,
+    model_output_option,
+    picture_options,
+    provider_option,
+    quiet_option,
+    scoring_options,
+    seed_option,
+    threads_option,
+    verbose_option,
+    with_pictures,
+)
+
+EXAMPLES = (
+    "netsurgeon compress model.onnx --data calibration.npz --test test.npz \\\n    -o small.onnx --report report.html",
+    "netsurgeon compress model.onnx --data photos/ --crop 224 --max-size 500KB -o small.onnx",
+    "netsurgeon compress model.onnx --data calibration.npz --speedup 1.5x --max-drop 2% -o fast.onnx",
+    "netsurgeon compress model.onnx --data calibration.npz --sparsity 90% -o small.onnx",
+    "netsurgeon compress model.onnx --data calibration.npz --quantize int8 -o fast.onnx",
+)
+
+
+@click.command(
+    "compress", cls=Command, examples=EXAMPLES, options_metavar="--data DATA -o FILE [OPTIONS]", no_args_is_help=False
+)
+@click.argument("model", type=FilePath())
+@option_group(
+    "Data",
+    option(
+        "--data",
+        type=Data(),
+        required=True,
+        metavar="DATA",
+        help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].",
+    ),
+    option(
+        "--test",
+        type=Data(),
+        metavar="DATA",
+        help="Inputs of the final measurement. [default: a held-out part of --data]",
+    ),
+    limit_option,
+    batch_size_option,
+    classes_option,
+    scoring_options,
+)
+@option_group(
+    "Goals",
+    option(
+        "--max-drop",
+        metavar="SHARE",
+        help="Metric lost at most, e.g. 1%. [default: 1% where neither a goal nor what goes by hand is given]",
+    ),
+    option("--speedup", metavar="FACTOR", help="Times as fast at least, e.g. 2x."),
+    option("--latency", metavar="TIME", help="Time of a run at most, e.g. 5ms."),
+    option("--max-size", metavar="SIZE", help="Size of the file at most, e.g. 500KB."),
+    option("--max-macs", metavar="COUNT", help="Multiply-adds of a sample at most, e.g. 40M."),
+    option(
+        "--prefer",
+        type=click.Choice(PREFERENCES),
+        default="speed",
+        show_default=True,
+        help="What --max-drop makes as good as can be first.",
+    ),
+)
+@option_group(
+    "By hand",
+    option("--sparsity", type=SHARE, help="Prunable weights to remove, e.g. 90%. [default: 50% with --layer]"),
+    option("--trim", metavar="SHARE", help="Parameters to remove by removing units: 30%, or up-to:30%."),
+    option(
+        "--quantize",
+        type=click.Choice(QUANTIZE_MODES),
+        help="Run on integers what gains. [default: where a goal does]",
+    ),
+    option(
+        "--values",
+        type=click.Choice(VALUES),
+        help="Type of stored weights. [default: codebook with a goal, else float16]",
+    ),
+    option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),
+    option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),
+    option("--uniform", is_flag=True, help="The same sparsity in every layer."),
+    option(
+        "--layer",
+        "layers",
+        multiple=True,
+        callback=layer_sparsities,
+        metavar="NAME=SHARE",
+        help="Sparsity of layers by name or glob: 'conv*=80%'.",
+    ),
+    option("--exclude", multiple=True, metavar="NAME", help="Leave layers of this name or glob as they are."),
+)
+@picture_options
+@option_group("Images", option("--mirror", is_flag=True, default=None, help="Correct weights on mirror images, too."))
+@option_group(
+    "Running",
+    provider_option,
+    option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."),
+    threads_option,
+    option("--timed-batch", type=int, metavar="N", help="Samples in a run that is timed. [default: the model's, or 1]"),
+    option("--work", type=FilePath(), metavar="FOLDER", help="Keep what is done there: a killed run goes on."),
+    seed_option,
+    custom_ops_option,
+    recipe_option,
+)
+@option_group(
+    "Output",
+    model_output_option,
+    option("--report", type=FilePath(), metavar="FILE", help="Where the report goes: .html or .json; - prints JSON."),
+    json_option,
+    option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute."),
+    option("--mlflow", metavar="URI", help="Log the result to MLflow: a server, sqlite:///FILE or a folder."),
+    quiet_option,
+    verbose_option,
+)
+@option_group(
+    "Expert",
+    option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Solver."),
+    option(
+        "--damping",
+        type=float,
+        metavar="NUMBER",
+        help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]",
+    ),
+    option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go."),
+    option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts."),
+    option(
+        "--round-to",
+        type=int,
+        metavar="N",
+        help="Numbers of units left are multiples of this. [default: the provider's channel block]",
+    ),
+    option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning."),
+    option(
+        "--ranges", type=click.Choice(RANGES), default="error", show_default=True, help="Where activations are clipped."
+    ),
+    option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed."),
+    option("--timings", type=FilePath(), metavar="FILE", help="Replay the times of this JSON report."),
+)
+def compress_command(
+    model: Path,
+    data: str,
+    test: str | None,
+    output: Path,
+    report: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    mlflow: str | None,
+    recipe: Path | None,
+    **options: Any,
+) -> None:
+    """Make MODEL smaller and faster, verify it, and write it with the evidence.
+
+    Give goals, and a search decides what goes; or say by hand what goes. With neither, the smallest model is looked for
+    that loses at most 1%. Shares are 90% or 0.9, sizes 50KB, 50k or 50 KiB, times 5ms, factors 2x or 2.
+    """
+    from netsurgeon.pipeline import terminal
+    from netsurgeon.pipeline.compress import compress
+    from netsurgeon.pipeline.errors import after_delivery
+    from netsurgeon.pipeline.report import Tracker
+
+    terminal.check_files({**options, "data": data, "test": test, "recipe": recipe}, [model], json_file, output, report)
+    tracker = None if mlflow is None else Tracker(mlflow)
+    printed, file = (report, None) if report == terminal.STANDARD_OUTPUT else (None, report)
+    with terminal.model_file(output) as goal:
+        with terminal.progress(terminal.Console(stderr=True, quiet=quiet)) as advance:
+            result = compress(
+                model, data, test=test, output=goal, report=file, progress=advance, **with_pictures(options)
+            )
+        with after_delivery(goal):
+            terminal.show_result(result.report, terminal.print_report, json_file, quiet or printed is not None)
+            if printed is not None:
+                terminal.show_result(result.report, terminal.print_report, printed, quiet)
+            if tracker is not None:
+                tracker.log(result.report)

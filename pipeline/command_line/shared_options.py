@@ -1,0 +1,103 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from typing import Any
+
+import click
+
+from netsurgeon.pipeline.command_line.declare import Decorator, Function, option, option_group
+from netsurgeon.pipeline.command_line.parameter_types import FilePath, numbers
+
+
+def combine_options(*options: Decorator) -> Decorator:
+    """Several options as one decorator, listed by --help in this order."""
+
+    def decorate(function: Function) -> Function:
+        for add in reversed(options):
+            function = add(function)
+        return function
+
+    return decorate
+
+
+def _log(context: click.Context, parameter: click.Parameter, count: int) -> None:
+    """Write to standard error what netsurgeon's loggers say: stages and steps with -v, choices of solvers with -vv."""
+    del parameter
+    if count and not context.resilient_parsing:
+        from netsurgeon.pipeline.terminal import Formatter
+
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Formatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
+        logger = logging.getLogger("netsurgeon")
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
+
+
+verbose_option = option(
+    "-v",
+    "--verbose",
+    count=True,
+    callback=_log,
+    expose_value=False,
+    help="Log to standard error: -v stages and steps, -vv choices of the solvers and sessions as well.",
+)
+json_option = option(
+    "--json", "json_file", type=FilePath(), metavar="FILE", help="Write the result as JSON; - prints it."
+)
+quiet_option = option("--quiet", is_flag=True, help="Print nothing but errors.")
+model_output_option = option(
+    "-o", "--output", required=True, type=FilePath(), metavar="FILE", help="Where the model goes; - for stdout."
+)
+output_options = option_group("Output", json_option, quiet_option, verbose_option)
+"""What becomes of the result."""
+
+classes_option = option(
+    "--classes", type=FilePath(), metavar="FILE", help="File with one class a line, for class folders."
+)
+limit_option = option("--limit", type=int, metavar="N", help="Most inputs used, drawn at random; a generator's first.")
+batch_size_option = option(
+    "--batch-size", type=int, default=32, show_default=True, metavar="N", help="Inputs run at once."
+)
+scoring_options = combine_options(
+    option("--label-offset", type=int, default=0, metavar="N", help="Added to labels: 1 where output 0 is background."),
+    option("--metric", metavar="MODULE:FUNCTION", help="function(outputs, labels) -> float, higher is better."),
+)
+"""How answers are judged."""
+picture_options = option_group(
+    "Images",
+    option("--pictures", type=FilePath(), metavar="FILE", help="TOML file with the options of this group."),
+    option("--resize", type=int, metavar="PIXELS", help="Shorter side to this many pixels."),
+    option("--crop", type=int, metavar="PIXELS", help="Centre crop to a square of this many pixels."),
+    option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Channel order."),
+    option("--scale", type=float, metavar="NUMBER", help="Pixel values times this. [default: 1/255]"),
+    option("--mean", callback=numbers, metavar="NUMBERS", help="Then minus this, e.g. 0.485,0.456,0.406."),
+    option("--std", callback=numbers, metavar="NUMBERS", help="Then divided by this, e.g. 0.229,0.224,0.225."),
+    option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of axes."),
+)
+"""How pictures become inputs."""
+provider_option = option(
+    "--provider", default="cpu", show_default=True, metavar="NAME", help="Execution provider: cpu, cuda, tensorrt, …"
+)
+threads_option = option(
+    "--threads", type=int, metavar="N", help="Threads of one operator while models are timed. [default: one a core]"
+)
+seed_option = option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of every random choice.")
+custom_ops_option = option(
+    "--custom-ops", multiple=True, metavar="FILE", help="Shared library with operators of your own."
+)
+
+
+def with_pictures(options: dict[str, Any]) -> dict[str, Any]:
+    """Picture options gathered into one object; None where none was given."""
+    from netsurgeon.pipeline.data import PictureOptions
+
+    file = options.pop("pictures")
+    names = [field.name for field in dataclasses.fields(PictureOptions)]
+    values = {name: value for name in names if (value := options.pop(name, None)) is not None}
+    base = PictureOptions.from_toml(file) if file is not None else None
+    pictures = dataclasses.replace(base or PictureOptions(), **values) if base or values else None
+    return {**options, "pictures": pictures}

@@ -1,0 +1,157 @@
+"""`netsurgeon train`, `retrain` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from netsurgeon.pipeline.choices import RETRAIN_MODES, TARGETS, VALIDATION
+from netsurgeon.pipeline.command_line.declare import Command, option, option_group
+from netsurgeon.pipeline.command_line.parameter_types import FACTOR, SHARE, FilePath
+from netsurgeon.pipeline.command_line.shared_options import (
+    combine_options,
+    model_output_option,
+    picture_options,
+    seed_option,
+    with_pictures,
+)
+
+validation_option = option(
+    "--validation", type=SHARE, default=VALIDATION, help="Of the data, held out for choices. [default: 1/12]"
+)
+device_options = combine_options(
+    option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:0."),
+    option("--bfloat16", is_flag=True, help="Compute in bfloat16."),
+    seed_option,
+)
+
+
+@click.command(
+    "retrain",
+    cls=Command,
+    examples=(
+        "netsurgeon retrain small.onnx --data unlabelled.npz --dense model.onnx -o better.onnx",
+        "netsurgeon retrain model.onnx --data mnist/ --sparsity 93% -o small.onnx",
+    ),
+    options_metavar="--data DATA -o FILE [OPTIONS]",
+)
+@click.argument("model", type=FilePath())
+@option_group(
+    "Data",
+    option(
+        "--data",
+        type=FilePath(),
+        required=True,
+        metavar="DATA",
+        help="Labelled, or not where --dense is given: see docs/training.md.",
+    ),
+    option("--dense", type=FilePath(), metavar="FILE", help="Model whose outputs are learnt; no labels are needed."),
+    validation_option,
+)
+@option_group(
+    "By hand",
+    option("--sparsity", type=SHARE, help="Prune first: share of the weights that is removed."),
+    option("--rounds", type=int, default=1, show_default=True, metavar="N", help="Prune and retrain so many times."),
+    option("--quantize", type=click.Choice(RETRAIN_MODES), help="Put what gains on integers, then retrain it so."),
+    option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."),
+    option("--timings", type=FilePath(), metavar="FILE", help="With --quantize: replay the times of this JSON report."),
+)
+@option_group(
+    "Training",
+    option("--steps", type=int, default=500, show_default=True, metavar="N", help="Updates of the weights in a round."),
+    option("--batch-size", type=int, default=64, show_default=True, metavar="N", help="Examples a step."),
+    option("--learning-rate", type=float, default=1e-3, show_default=True, metavar="NUMBER", help="Of the first step."),
+    option(
+        "--shift", type=int, default=0, show_default=True, metavar="PIXELS", help="Move pictures at random, up to this."
+    ),
+    option("--flip", is_flag=True, help="Mirror half of the pictures."),
+)
+@picture_options
+@option_group("Running", device_options)
+@option_group("Output", model_output_option)
+def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
+    """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first.
+
+    A model on integers is trained as such, with their scales; --quantize puts it on them first.
+
+    Also runs under torchrun.
+    """
+    from netsurgeon.pipeline import terminal
+    from netsurgeon.pipeline.training import retrain
+
+    terminal.check_files({**options, "data": data}, [model, options["dense"]], output)
+    with terminal.model_file(output) as goal:
+        with terminal.progress(terminal.Console(stderr=True)) as advance:
+            result = retrain(model, data, goal, progress=advance, **with_pictures(options))
+        if result is not None:
+            terminal.print_retraining(result, output, terminal.Console())
+
+
+@click.command(
+    "train",
+    cls=Command,
+    examples=(
+        "netsurgeon train lenet5 --data mnist/ --init dense.onnx --surgery-ratio 108x --out runs/dns",
+        "netsurgeon train lenet5 --data mnist/ --trimming --out runs/nt",
+    ),
+    options_metavar="--data DATA --out FOLDER [OPTIONS]",
+)
+@click.argument("network")
+@option_group(
+    "Data",
+    option("--data", type=FilePath(), required=True, metavar="DATA", help="Labelled data: see docs/training.md."),
+    validation_option,
+)
+@option_group(
+    "By hand",
+    option("--surgery", is_flag=True, help="Prune and splice weights while training."),
+    option("--surgery-ratio", type=FACTOR, help="The same, until one parameter of this many is left, e.g. 108x."),
+    option("--trimming", is_flag=True, help="Remove idle units and retrain, in rounds."),
+)
+@option_group(
+    "Training",
+    option("--init", type=FilePath(), metavar="FILE", help="First weights: an ONNX file, a run or a checkpoint."),
+    option(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="Updates of the weights, of a round with --trimming. [default: the network's]",
+    ),
+    option("--batch-size", type=int, metavar="N", help="Examples a step. [default: the network's]"),
+    option("--learning-rate", type=float, metavar="NUMBER", help="Of the first step. [default: the network's]"),
+    option("--settings", type=FilePath(), metavar="FILE", help="TOML file with any constant: see docs/training.md."),
+)
+@picture_options
+@option_group("Running", device_options)
+@option_group(
+    "Output",
+    option("--out", type=FilePath(), required=True, metavar="FOLDER", help="Folder of the run; goes on where it was."),
+)
+def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
+    """Train NETWORK; a run that was stopped goes on where it was. Also runs under torchrun."""
+    from netsurgeon.pipeline import terminal
+    from netsurgeon.pipeline.errors import InputError
+    from netsurgeon.pipeline.training import train
+
+    if out == terminal.STANDARD_OUTPUT:
+        raise InputError("--out - is no folder, which a run needs to go on in: give a folder, and export the network")
+    with terminal.progress(terminal.Console(stderr=True)) as advance:
+        result = train(network, data, out, init=init, progress=advance, **with_pictures(options))
+    if result is not None:
+        terminal.print_training(result, terminal.Console())
+
+
+@click.command(
+    "export", cls=Command, examples=("netsurgeon export runs/dns -o model.onnx",), options_metavar="-o FILE [OPTIONS]"
+)
+@click.argument("run", type=FilePath())
+@option_group("Output", model_output_option)
+def export_command(run: Path, output: Path) -> None:
+    """Write the network that the folder RUN holds as ONNX, proven in ONNX Runtime."""
+    from netsurgeon.pipeline import terminal
+    from netsurgeon.pipeline.training import export
+
+    with terminal.model_file(output) as goal:
+        terminal.print_export(export(run, goal), output, terminal.Console())
