@@ -43,7 +43,7 @@ FLOORS = {
         ("error_bound", "execution", "model_files", "options"),
         ("runtime",),
         ("data",),
-        ("choices", "quantities"),
+        ("notation",),
         ("atomic_write", "errors", "messages"),
     ),
     "passes": (
@@ -327,7 +327,7 @@ def loaded_by(modules: list[str], stand_in: Path) -> set[str]:
     (stand_in / "torch" / "__init__.py").touch()
     done = subprocess.run(
         [sys.executable, "-c", LIST_ALL_IMPORTED, *modules],
-        env={**os.environ, "PYTHONPATH": str(stand_in)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(stand_in), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,

@@ -7,16 +7,6 @@ from typing import Any
 
 import click
 
-from netsurgeon.pipeline.choices import (
-    IMPORTANCES,
-    METHODS,
-    PREFERENCES,
-    QUANTIZE_MODES,
-    RANGES,
-    SAVINGS,
-    TARGETS,
-    VALUES,
-)
 from netsurgeon.pipeline.command_line.declare import Command, option, option_group
 from netsurgeon.pipeline.command_line.parameter_types import SHARE, Data, FilePath, layer_sparsities
 from netsurgeon.pipeline.command_line.recipes import recipe_option
@@ -35,6 +25,16 @@ from netsurgeon.pipeline.command_line.shared_options import (
     threads_option,
     verbose_option,
     with_pictures,
+)
+from netsurgeon.pipeline.notation import (
+    IMPORTANCES,
+    METHODS,
+    PREFERENCES,
+    QUANTIZE_MODES,
+    RANGES,
+    SAVINGS,
+    TARGETS,
+    VALUES,
 )
 
 EXAMPLES = (

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from netsurgeon.pipeline.choices import OPTIMISATIONS
 from netsurgeon.pipeline.command_line.declare import Command, option, option_group
 from netsurgeon.pipeline.command_line.parameter_types import Data, FilePath, batch_sizes, shapes
 from netsurgeon.pipeline.command_line.shared_options import (
@@ -26,6 +25,7 @@ from netsurgeon.pipeline.command_line.shared_options import (
     verbose_option,
     with_pictures,
 )
+from netsurgeon.pipeline.notation import OPTIMISATIONS
 
 
 @click.command(

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.quantities import read_factor, read_share
+from netsurgeon.pipeline.notation import read_factor, read_share
 
 Number = TypeVar("Number", int, float)
 Value = TypeVar("Value")
@@ -91,7 +91,7 @@ class Data(click.types.StringParamType):
 
 
 class Quantity(click.types.FloatParamType):
-    """A number in one of the forms of `netsurgeon.pipeline.quantities`."""
+    """A number in one of the forms of `netsurgeon.pipeline.notation`."""
 
     def __init__(self, name: str, read: Callable[[str, str | float], float]):
         self.name = name

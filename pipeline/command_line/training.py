@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from netsurgeon.pipeline.choices import RETRAIN_MODES, TARGETS, VALIDATION
 from netsurgeon.pipeline.command_line.declare import Command, option, option_group
 from netsurgeon.pipeline.command_line.parameter_types import FACTOR, SHARE, FilePath
 from netsurgeon.pipeline.command_line.shared_options import (
@@ -17,6 +16,7 @@ from netsurgeon.pipeline.command_line.shared_options import (
     seed_option,
     with_pictures,
 )
+from netsurgeon.pipeline.notation import RETRAIN_MODES, TARGETS, VALIDATION
 
 validation_option = option(
     "--validation", type=SHARE, default=VALIDATION, help="Of the data, held out for choices. [default: 1/12]"

@@ -3,7 +3,7 @@
 from netsurgeon.pipeline.data.image_folder import files_in
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.limits import check_path, read_text, read_toml
+from netsurgeon.pipeline.data.limits import check_path, open_regular, read_text, read_toml
 from netsurgeon.pipeline.data.matching import is_float
 from netsurgeon.pipeline.data.named_functions import import_function, module_files
 from netsurgeon.pipeline.data.objects import Dataset, rereadable
@@ -24,6 +24,7 @@ __all__ = [
     "import_function",
     "is_float",
     "module_files",
+    "open_regular",
     "open_samples",
     "open_training_data",
     "random_samples",

@@ -24,6 +24,7 @@ from netsurgeon.pipeline.model_files.external_data import external_files, map_ex
 from netsurgeon.pipeline.model_files.integer_weights import IntegerWeights, find_integers, weights_to_floats
 from netsurgeon.pipeline.model_files.limits import check_values, checked
 from netsurgeon.pipeline.model_files.map_types import remember_maps, without_maps
+from netsurgeon.pipeline.model_files.other_formats import by_content, by_name, by_path
 from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, reference_outputs, verify_outputs, verify_same
 
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
@@ -283,15 +284,19 @@ def _read(model: ModelLike) -> tuple[ir.Model, Path | None, int, list[Message]]:
     check_path(model, "the model")
     path = Path(model)
     if not path.is_file():
-        raise InputError(f"{path} is not a file: give the path of an ONNX model")
+        raise InputError(by_path(path) or f"{path} is not a file: give the path of an ONNX model")
+    if other_format := by_content(path):
+        raise InputError(other_format)
     try:
         proto = onnx.load(path, load_external_data=False, format="protobuf")
     except google.protobuf.message.DecodeError as error:
-        raise InputError(f"{path} is not an ONNX file, or it is truncated ({first_line(error)})") from error
+        truncated = f"{path} is not an ONNX file, or it is truncated ({first_line(error)})"
+        raise InputError(by_name(path) or truncated) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if not proto.graph.node:
-        raise InputError(f"{path} is not an ONNX model with nodes in its graph, or it is truncated")
+        empty = f"{path} is not an ONNX model with nodes in its graph, or it is truncated"
+        raise InputError(by_name(path) or empty)
     with _names_as_utf8(str(path)):
         size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
     loaded, notes = _deserialize(proto, str(path), path.resolve().parent)

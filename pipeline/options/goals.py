@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.quantities import read_bytes, read_count, read_factor, read_milliseconds, read_share
+from netsurgeon.pipeline.notation import read_bytes, read_count, read_factor, read_milliseconds, read_share
 
 DEFAULT_DROP = 0.01
 Given = str | float | None

@@ -60,7 +60,7 @@ class PruneOptions:
     Attributes:
         sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = what a goal leaves,
             0 where units are trimmed or zeros are kept, else 0.5. Shares may also be text: "90%" is 0.9.
-        method: solver, one of `choices.METHODS`.
+        method: solver, one of `notation.METHODS`.
         pattern: N:M sparsity such as "2:4" in place of `sparsity`.
         keep_zeros: remove no weight that is not zero, keep every zero, and remove units that nobody reads.
         uniform: the same sparsity in every layer instead of a global budget.

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.passes.solvers import UNCORRECTED
-from netsurgeon.pipeline.choices import (
+from netsurgeon.pipeline.data import check_path
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import (
     EFFORTS,
     IMPORTANCES,
     METHODS,
@@ -23,9 +25,8 @@ from netsurgeon.pipeline.choices import (
     SAVINGS,
     TARGETS,
     VALUES,
+    read_share,
 )
-from netsurgeon.pipeline.data import check_path
-from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals, read_goals
 from netsurgeon.pipeline.options.groups import (
     DataOptions,
@@ -38,7 +39,6 @@ from netsurgeon.pipeline.options.groups import (
     TrimOptions,
 )
 from netsurgeon.pipeline.options.type_checks import check_types
-from netsurgeon.pipeline.quantities import read_share
 from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, channel_block
 
 BEST_EFFORT_PREFIX = "up-to:"

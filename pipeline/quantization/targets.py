@@ -38,4 +38,4 @@ TARGETS: Mapping[str, Target] = {
     "openvino": Target(most=127, symmetric=False, is_measured=False, wants="weights of 8 bits"),
     "qnn": Target(most=127, symmetric=False, is_measured=False, wants="weights of 8 bits"),
 }
-"""By the name that users give; `pipeline.choices.TARGETS` lists the same names."""
+"""By the name that users give; `pipeline.notation.TARGETS` lists the same names."""

@@ -46,7 +46,7 @@ class Runtime:
         custom_ops: shared libraries with the user's operators.
         provider: execution provider, by its short name or ONNX Runtime's; what it cannot run goes to the CPU.
         threads: of one operator on the CPU; None = one a core.
-        optimisation: of the graph, one of `choices.OPTIMISATIONS`.
+        optimisation: of the graph, one of `notation.OPTIMISATIONS`.
         deployed: as fast as in deployment: threads spin while they wait, and TF32 may stand for float32. Otherwise
             cores are left to the solvers, and numbers are exact.
         integer_kernels: whether what lies between DequantizeLinear and QuantizeLinear runs on integers. False = on

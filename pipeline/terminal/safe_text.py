@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,8 +21,17 @@ class Text(rich.text.Text):
         super().__init__(printable(text, keep="\n"), *arguments, **options)
 
 
+OFF_TERMINAL_WIDTH = 10_000
+"""Columns where no terminal says how many there are: files and pipes wrap nothing, and programs read whole lines."""
+
+
 class Console(rich.console.Console):
     """rich's, whose contents cannot steer the terminal, however they came into a table."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        if "width" not in settings and "COLUMNS" not in os.environ and not (self.is_terminal or self.is_jupyter):
+            self.width = OFF_TERMINAL_WIDTH
 
     def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
         """Segments with printable text; rich's own control codes pass."""

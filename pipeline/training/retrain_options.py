@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from netsurgeon.pipeline.choices import RETRAIN_MODES, TARGETS
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import RETRAIN_MODES, TARGETS
 from netsurgeon.pipeline.training.training_options import TrainingOptions
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from netsurgeon.pipeline.choices import VALIDATION
 from netsurgeon.pipeline.data import PictureOptions, read_toml
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import VALIDATION
 from netsurgeon.pipeline.options import check_types
 
 SURGERY_SHARE = 0.7

@@ -124,12 +124,12 @@ def sparse() -> bytes:
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no file": (no_file, "is not a file: give the path of an ONNX model"),
-    "a folder": (a_folder, "is not a file"),
+    "a folder": (a_folder, "is a folder without an ONNX file, not an ONNX model"),
     "a broken link": (a_broken_link, "is not a file"),
     "empty": (written(b""), "is not an ONNX model with nodes in its graph, or it is truncated"),
     "text": (written(b"This is no model at all.\n" * 40), "is not an ONNX file, or it is truncated"),
     "garbage": (written(bytes(range(255, 0, -1)) * 9), "is not an ONNX file, or it is truncated"),
-    "zip": (written(b"PK\x03\x04" + bytes(300)), "is not an ONNX file, or it is truncated"),
+    "zip": (written(b"PK\x03\x04" + bytes(300)), "is an archive, not an ONNX model"),
     "truncated": (written(proto().SerializeToString()[:-60]), "is not an ONNX file, or it is truncated"),
     "unknown operator": (written(unknown("")), "ONNX Runtime cannot load the model: .*Frobnicate.*--custom-ops"),
     "own operator": (written(unknown("mine")), "ONNX Runtime cannot load the model: .*Frobnicate.*--custom-ops"),

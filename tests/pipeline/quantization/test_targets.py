@@ -7,7 +7,7 @@ import pytest
 from onnx import numpy_helper
 from quantized_models import RUNTIME, calibration_of, conv_net, distance, pictures, run
 
-from netsurgeon.pipeline import choices
+from netsurgeon.pipeline.notation import choices
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, TimingTable
 from netsurgeon.pipeline.quantization import TARGETS, quantize_model, time_integers

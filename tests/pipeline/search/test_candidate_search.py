@@ -55,8 +55,11 @@ def test_the_size_of_the_file(network: Path, guiding: Data, final: Data, tmp_pat
 @pytest.mark.parametrize(
     ("goals", "nearest"),
     [
-        ({"max_size": 500}, r"[\d,]+ bytes, with [\d.]+% of the weights kept, is the smallest model found"),
-        ({"max_drop": "1%", "max_size": 2000}, r"[\d,]+ bytes is the smallest model found whose drop is within 1.00%"),
+        ({"max_size": "500B"}, r"[\d,]+ bytes, with [\d.]+% of the weights kept, is the smallest model found"),
+        (
+            {"max_drop": "1%", "max_size": "2000B"},
+            r"[\d,]+ bytes is the smallest model found whose drop is within 1.00%",
+        ),
         ({"max_macs": 10}, r"with all units gone that may go the model is one of [\d,]+ of [\d,]+ multiply-adds"),
         (
             {"max_macs": 400, "max_drop": ".1%", "round_to": 8},

@@ -93,3 +93,30 @@ def test_names_in_an_error_are_escaped(tmp_path: Path, capsys: pytest.CaptureFix
     name = "no\x1b[2Jmodel\u202e.onnx"
     assert run(["inspect", str(tmp_path / name)]) == 2
     assert r"no\x1b[2Jmodel\u202e.onnx is not a file" in capsys.readouterr().err
+
+
+def long_row(console: Console) -> None:
+    table = Table()
+    table.add_column("layer", overflow="fold")
+    table.add_row("layer" * 60)
+    console.print(table)
+    console.print("a sentence that goes on " * 20)
+
+
+def test_off_a_terminal_nothing_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    target = io.StringIO()
+    long_row(Console(file=target))
+    lines = target.getvalue().splitlines()
+    assert any("layer" * 60 in line for line in lines)
+    assert lines[-1].startswith("a sentence that goes on " * 19)
+    assert max(map(len, lines)) < 600
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_or_the_user_says_how_wide_it_is(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = io.StringIO()
+    if not is_terminal:
+        monkeypatch.setenv("COLUMNS", "70")
+    long_row(Console(file=target, force_terminal=is_terminal, color_system=None))
+    assert max(map(len, target.getvalue().splitlines())) <= (200 if is_terminal else 70)

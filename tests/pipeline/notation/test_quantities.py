@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import read_bytes, read_count, read_factor, read_milliseconds, read_share
 from netsurgeon.pipeline.options import Options, read_recipe
-from netsurgeon.pipeline.quantities import read_bytes, read_count, read_factor, read_milliseconds, read_share
 
 
 @pytest.mark.parametrize(

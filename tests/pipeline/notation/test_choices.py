@@ -4,7 +4,8 @@ import typing
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.quantization import scale
-from netsurgeon.pipeline import choices, quantization
+from netsurgeon.pipeline import quantization
+from netsurgeon.pipeline.notation import choices
 from netsurgeon.pipeline.runtime import session
 
 

@@ -1,0 +1,45 @@
+"""How values of options are written: names to choose among, and numbers with their units; light to import."""
+
+from netsurgeon.pipeline.notation.choices import (
+    EFFORTS,
+    IMPORTANCES,
+    METHODS,
+    NAMES,
+    OPTIMISATIONS,
+    PREFERENCES,
+    QUANTIZE_MODES,
+    RANGES,
+    RETRAIN_MODES,
+    SAVINGS,
+    TARGETS,
+    VALIDATION,
+    VALUES,
+)
+from netsurgeon.pipeline.notation.quantities import (
+    read_bytes,
+    read_count,
+    read_factor,
+    read_milliseconds,
+    read_share,
+)
+
+__all__ = [
+    "EFFORTS",
+    "IMPORTANCES",
+    "METHODS",
+    "NAMES",
+    "OPTIMISATIONS",
+    "PREFERENCES",
+    "QUANTIZE_MODES",
+    "RANGES",
+    "RETRAIN_MODES",
+    "SAVINGS",
+    "TARGETS",
+    "VALIDATION",
+    "VALUES",
+    "read_bytes",
+    "read_count",
+    "read_factor",
+    "read_milliseconds",
+    "read_share",
+]
