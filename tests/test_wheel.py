@@ -1,9 +1,16 @@
-"""The wheel holds every module and data file: it works where the repository is not."""
+"""The wheel holds every module and data file: it works where the repository is not; the sdist holds the repository."""
 
+import email
+import email.message
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +18,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("pipeline", "passes", "models")
-BUILT_FROM = ("__init__.py", "cli.py", "py.typed", "setup.py", "pyproject.toml", "README.md", "LICENSE", *FOLDERS)
+LEFT_OUT = {"build", "dist", "LICENSE"}
+"""At the top, what is no part of the source distribution by its name: LICENSE is put there by setuptools."""
+SOURCES = {".py", ".md", ".json", ".npz", ".onnx", ".html", ".svg", ".mjs", ".toml", ".txt", ".yml", ".typed"}
+BUILD = """
+import sys
+from setuptools import build_meta
+folder = sys.argv[1]  # which setuptools changes
+print(build_meta.build_sdist(folder), build_meta.build_wheel(folder))
+"""
 IMPORT_ALL = """
 import importlib, sys
 import netsurgeon
@@ -42,27 +57,87 @@ def modules() -> list[str]:
     return sorted(name.removesuffix(".__init__") for name in names)
 
 
+def files_of_the_repository() -> Iterator[Path]:
+    """Files of the source, relative to its root; not what builds, editors and tests leave there."""
+    for top in ROOT.iterdir():
+        if top.is_dir() and not top.name.startswith(".") and top.name not in LEFT_OUT:
+            paths = (path for path in top.rglob("*") if path.suffix in SOURCES and "egg-info" not in str(path))
+            yield from (path.relative_to(ROOT) for path in paths)
+        elif top.is_file() and top.suffix in SOURCES:
+            yield top.relative_to(ROOT)
+    yield from map(Path, ("Makefile", "MANIFEST.in", ".ci/run", ".pre-commit-config.yaml", ".gitignore", "LICENSE"))
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the wheel alone was installed into; it comes before the environment's own netsurgeon."""
-    folder = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, the wheel, and what was said while they were built in `log`."""
+    if not find_spec("setuptools"):
+        pytest.skip("setuptools is not installed")
+    folder = tmp_path_factory.mktemp("built")
     source = folder / "source"  # setuptools leaves a build folder, and takes up what an older one has left
-    source.mkdir()
-    for name in BUILT_FROM:
-        copy_of(ROOT / name, source / name)
-    isolation = ["--no-build-isolation"] if find_spec("setuptools") else []
-    run_python("-m", "pip", "wheel", "--quiet", "--no-deps", *isolation, "-w", folder, source, folder=folder)
-    (wheel,) = folder.glob("netsurgeon-*.whl")
-    site = folder / "site"
-    run_python("-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel, folder=folder)
+    for name in files_of_the_repository():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-c", BUILD, str(folder)]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, cwd=source, env=variables, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (folder / "log").write_text(done.stdout + done.stderr, "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path) -> Path:
+    """A folder that the wheel alone was installed into; it comes before the environment's own netsurgeon."""
+    site, (wheel,) = built / "site", built.glob("netsurgeon-*.whl")
+    run_python("-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel, folder=built)
     return site
 
 
-def copy_of(source: Path, goal: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, goal, ignore=shutil.ignore_patterns("__pycache__"))
-    else:
-        shutil.copy(source, goal)
+def description_of(wheel: Path) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return email.message_from_bytes(archive.read(name))
+
+
+def test_nothing_is_warned_of_while_it_is_built(built: Path) -> None:
+    lines = (built / "log").read_text("utf-8").splitlines()
+    assert len(lines) > 100
+    warned = [line for line in lines if re.search(r"\bwarning\b|deprecat|absent from", line, re.IGNORECASE)]
+    assert [line for line in warned if "byte-compiling is disabled" not in line] == []
+
+
+def test_the_source_distribution_is_the_repository(built: Path) -> None:
+    (sdist,) = built.glob("netsurgeon-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        packed = {Path(*Path(member.name).parts[1:]) for member in archive.getmembers() if member.isfile()}
+    files = set(files_of_the_repository())
+    assert len(files) > 600
+    assert files - packed == set()
+    assert {path for path in packed - files if "egg-info" not in str(path)} == {Path("PKG-INFO"), Path("setup.cfg")}
+
+
+def test_the_page_of_an_index_links_to_nothing_that_is_not_there(built: Path) -> None:
+    (wheel,) = built.glob("netsurgeon-*.whl")
+    text = str(description_of(wheel).get_payload())
+    assert text.startswith("# netsurgeon\n")
+    assert re.findall(r"\]\((?!https?:)[^)]*\)", text) == []
+    assert "docs/start.md" in text
+    links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
+    assert len(links) > 10
+    assert [link for link in links if link not in text] == []
+
+
+def test_the_metadata_names_every_python_that_is_supported(built: Path) -> None:
+    (wheel,) = built.glob("netsurgeon-*.whl")
+    metadata = description_of(wheel)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    classifiers = metadata.get_all("Classifier") or []
+    versions = [f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)]
+    assert set(versions) <= set(classifiers)
+    assert metadata["Requires-Python"] == project["requires-python"] == ">=3.11"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Keywords"]
 
 
 def test_every_module_of_the_repository_is_in_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ def _labels(file: Path, header: Array) -> Array:
     """The labels in an .npz, once their header shows that they can be some."""
     if header.size > MOST_SAMPLES:
         raise InputError(
-            f"the labels of {file} are {header.size:,} numbers, at most {MOST_SAMPLES:,} are read: give one a sample"
+            f"the labels of {file} are {header.size:,} numbers, at most {MOST_SAMPLES:,} are read: give one a "
+            "sample, of one-hot rows labels.argmax(axis=1)"
         )
     with _reading(file), np.load(file, allow_pickle=False) as arrays:
         labels: Array = arrays[LABELS]

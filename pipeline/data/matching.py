@@ -159,7 +159,7 @@ def _as_feed(part: Shard, labels: Array | None, specs: Sequence[InputSpec]) -> S
         raise InputError(f"{part.origin} holds one axis more than the model takes: give each dict as one feed")
     if len({(None,) if spec.shape is None else spec.shape[:1] for spec in specs}) == 1:
         return part
-    if part.batched and labels is not None and labels.shape == (part.rows,):
+    if part.batched and labels is not None and labels.shape[:1] == (part.rows,):
         return replace(part, whole=True, batch=None)
     return _one_feed([spec.name for spec in specs], part.origin)
 
@@ -308,12 +308,26 @@ def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
 
 
 def check_labels(labels: Array, count: int, origin: str) -> Labels:
-    """The labels, one a sample, as int64 (count,)."""
+    """The labels, one a sample, as int64 (count,); of one-hot rows (count, classes) the place of the 1."""
+    if labels.ndim == 2 and len(labels) == count:
+        labels = _one_a_sample(labels, origin)
     if labels.dtype.kind not in "iu":
         raise InputError(f"the labels of {origin} are {labels.dtype}: expected integers, one a sample")
     if labels.shape != (count,) and not labels.size == count == 1:
         raise InputError(f"the labels of {origin} have shape {labels.shape}: expected ({count},), one a sample")
     return labels.astype(np.int64).reshape(count)
+
+
+def _one_a_sample(labels: Array, origin: str) -> Array:
+    """The class of each row."""
+    if labels.shape[1] == 1:
+        return labels[:, 0]
+    if labels.dtype.kind in "biuf" and ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
+        return labels.argmax(axis=1)
+    raise InputError(
+        f"the labels of {origin} have shape {labels.shape} and are not one-hot: expected one class a sample, which of "
+        "scores is labels.argmax(axis=1)"
+    )
 
 
 def join_labels(labels: Sequence[Labels | None], origin: str) -> Labels | None:

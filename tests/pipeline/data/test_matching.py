@@ -1,5 +1,6 @@
 """What arrays are to a model: samples, constants or whole feeds, and which values fit."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,11 +91,33 @@ def test_different_fixed_batches_cannot_be_shared() -> None:
         ({"x": [[1.0], [1.0, 2.0]]}, "'x' of the mapping is no array"),
         ({"x": rows(3), "labels": np.arange(4)}, r"labels .* shape \(4,\): expected \(3,\)"),
         ({"x": rows(3), "labels": np.zeros(3)}, "labels .* float64: expected integers"),
+        ({"x": rows(3), "labels": np.full((3, 4), 0.25)}, r"not one-hot: .* of scores is labels.argmax\(axis=1\)"),
+        ({"x": rows(3), "labels": np.ones((3, 4), int)}, "not one-hot"),
+        ({"x": rows(3), "labels": np.zeros((3, 4))}, "not one-hot"),
+        ({"x": rows(3), "labels": np.array([[0, 1], [2, -1], [1, 0]])}, "not one-hot"),
+        ({"x": rows(3), "labels": np.zeros((4, 2), int)}, r"labels .* shape \(4, 2\): expected \(3,\)"),
     ],
 )
 def test_mapping_that_does_not_fit(data: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_samples(data, X)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.bool_])
+def test_one_hot_labels_are_taken_for_their_classes(tmp_path: Path, dtype: type) -> None:
+    classes = np.array([2, 0, 1, 2, 3])
+    given = {"x": rows(5), "labels": np.eye(4, dtype=dtype)[classes]}
+    np.savez(tmp_path / "data.npz", **given)
+    for source in (given, tmp_path / "data.npz"):
+        samples = open_samples(source, X)
+        assert samples.labels is not None
+        assert samples.labels.dtype == np.int64
+        np.testing.assert_array_equal(samples.labels, classes)
+
+
+def test_a_column_of_labels_is_taken() -> None:
+    samples = open_samples({"x": rows(3), "labels": np.array([[7], [0], [2]])}, X)
+    np.testing.assert_array_equal(samples.labels, [7, 0, 2])
 
 
 def test_missing_inputs_are_named() -> None:
