@@ -108,6 +108,7 @@ $(RUNTIME_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV_STAMP): $(RUNTIME_STAMP)
 	$(INSTALL) -e '.[$(RUNTIME),dev,docs,torch]'
+	@$(INSTALL) -e '.[$(RUNTIME),mlflow]' || echo "MLflow does not install here: its tests will be skipped"
 	@$(INSTALL) -e '.[$(RUNTIME),runtimes]' || echo "OpenVINO does not install here: its tests will be skipped"
 	@touch $@
 

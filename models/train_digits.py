@@ -1,7 +1,7 @@
 """Train the small digits network that ships with netsurgeon, and write it as ONNX.
 
 Run ``python models/train_digits.py --out models/digits`` (or ``python -m netsurgeon.models.train_digits``) with
-``netsurgeon[torch]`` installed. It takes some ten seconds on one CPU core, downloads nothing, and writes
+the extra ``torch`` installed. It takes some ten seconds on one CPU core, downloads nothing, and writes
 
 * ``digits.onnx``: input ``image`` (batch, 1, 8, 8) float32 in [0, 1], output ``logits`` (batch, 10) float32;
 * ``calibration.npz``: 300 pictures of the training split;

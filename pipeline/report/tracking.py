@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.report.page import render
@@ -15,13 +17,16 @@ from netsurgeon.pipeline.runtime import first_line
 EXPERIMENT = "netsurgeon"
 LONGEST = 500
 """Characters of a parameter's value that every MLflow server takes."""
+PACKAGES = ("mlflow-skinny", "sqlalchemy", "alembic")
+"""What the extra `mlflow` installs."""
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 class Tracker:
     """An MLflow tracking server, database or folder.
 
     Attributes:
-        uri: where it is, such as "http://server:5000" or "file:///runs".
+        uri: where it is, such as "http://server:5000", "sqlite:///mlflow.db" or "runs/".
     """
 
     def __init__(self, uri: str):
@@ -32,10 +37,16 @@ class Tracker:
         """
         self.uri = uri
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody is told what a user compresses
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # nor the user of each table of a new database
+        scheme = urlsplit(uri).scheme.partition("+")[0]
+        if scheme in ("", "file"):
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 refuses folders that nobody insists on
         try:
             client = importlib.import_module("mlflow.tracking").MlflowClient
         except ImportError as error:
-            raise InputError("MLflow is not installed: run `pip install 'netsurgeon[mlflow]'`") from error
+            raise InputError(f"MLflow is not installed: run `pip install {' '.join(PACKAGES)}`") from error
+        if scheme in _DATABASES and importlib.util.find_spec("sqlalchemy") is None:
+            raise InputError(f"MLflow takes no database without SQLAlchemy: run `pip install {' '.join(PACKAGES[1:])}`")
         try:
             self._client = client(tracking_uri=uri)
             experiment = self._client.get_experiment_by_name(EXPERIMENT)

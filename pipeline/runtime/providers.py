@@ -38,7 +38,7 @@ class _Provider:
 
 _NVIDIA = "pip install 'onnxruntime-gpu[cuda,cudnn]' and an NVIDIA driver"
 _PROVIDERS = {
-    "cpu": _Provider(CPU, "", "pip install 'netsurgeon[cpu]'"),
+    "cpu": _Provider(CPU, "", "pip install onnxruntime"),
     "cuda": _Provider("CUDAExecutionProvider", "providers_cuda", _NVIDIA, exact=(("use_tf32", "0"),)),
     "tensorrt": _Provider(
         "TensorrtExecutionProvider",

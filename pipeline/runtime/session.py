@@ -238,15 +238,15 @@ def onnxruntime() -> Any:
         module = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise InputError(
-            "ONNX Runtime is not installed: run `pip install 'netsurgeon[gpu]'` (also for machines without a GPU) "
-            "or `pip install 'netsurgeon[cpu]'`, one of them, never both"
+            "ONNX Runtime is not installed: run `pip install onnxruntime`, or `pip install onnxruntime-gpu` (also for "
+            "machines without a GPU), one of them, never both"
         ) from error
     if hasattr(module, "disable_telemetry_events"):
         module.disable_telemetry_events()
     if not hasattr(module, "InferenceSession"):
         raise InputError(
             "ONNX Runtime is broken (onnxruntime and onnxruntime-gpu overwrite each other): uninstall both, "
-            "then install one of netsurgeon[gpu] and netsurgeon[cpu]"
+            "then install one of the two"
         )
     return module
 

@@ -20,7 +20,7 @@ def require_torch() -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise InputError(
-                f"training needs {name}, which is not installed: run `pip install 'netsurgeon[torch]'`"
+                f"training needs {name}, which is not installed: run `pip install torch safetensors scikit-learn`"
             ) from error
 
 

@@ -22,7 +22,7 @@ def test_without_torch_the_user_is_told_what_to_install(
     monkeypatch.setattr("netsurgeon.pipeline.training.torch_checks.importlib.import_module", missing)
     assert cli.run(["train", "lenet5", "--data", str(mnist), "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == (
-        "error: training needs torch, which is not installed: run `pip install 'netsurgeon[torch]'`\n"
+        "error: training needs torch, which is not installed: run `pip install torch safetensors scikit-learn`\n"
     )
     assert cli.run(["export", str(tmp_path / "run"), "-o", str(tmp_path / "x.onnx")]) == 2
 
