@@ -95,6 +95,26 @@ def test_what_is_not_there_is_found() -> None:
     assert unknown_commands(f"{commands}    make demo nothing") == {"compress --nothing", "heal", "make nothing"}
 
 
+def asks_an_index(text: str) -> list[str]:
+    """Commands that would install netsurgeon from a package index, where it is not."""
+    return re.findall(r"pip install[^\n]*['\" ]netsurgeon(?:\[|\b(?![-_./\w]))", text)
+
+
+SOURCES = sorted(path for folder in ("pipeline", "passes", "models") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", [*PAGES, *SOURCES, ROOT / "Makefile"], ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_is_installed_from_an_index_that_does_not_have_it(file: Path) -> None:
+    assert not asks_an_index(file.read_text("utf-8"))
+
+
+def test_a_command_that_asks_an_index_is_found() -> None:
+    assert asks_an_index("run `pip install 'netsurgeon[cpu]'`")
+    assert asks_an_index("pip install netsurgeon")
+    assert not asks_an_index("pip install wheels/netsurgeon-*.whl onnxruntime")
+    assert not asks_an_index("pip install '.[cpu]'")
+
+
 def test_contributing_has_snippets() -> None:
     assert len(SNIPPET.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))) >= 8
 
