@@ -25,11 +25,15 @@ TYPED_PATHS = $(TYPED) tests docs $(if $(wildcard benchmarks/*.py),benchmarks)
 
 DEMO := build/demo
 
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+FAST_TESTS := tests/test_wheel.py tests/passes/solvers tests/passes/packing tests/passes/graph \
+    $(addprefix tests/pipeline/,command_line notation options data model_files report terminal runtime)
+
 # The runtime of browsers, for tests in node.
 WEB := onnxruntime-web@1.30.0
 WEB_STAMP := build/runtimes/.installed
 
-.PHONY: demo test test-runtimes fuzz lint types docs operators messages schema package-links clean
+.PHONY: demo test test-runtimes test-pythons fuzz lint types docs operators messages schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -54,6 +58,15 @@ test: lint types docs $(WEB_STAMP)
 # development environment where it installs; onnxruntime-web is fetched by npm. What is not there is skipped, and named.
 test-runtimes: $(DEV_STAMP) $(WEB_STAMP)
 	$(BIN)/pytest tests/passes/packing/test_runtimes.py
+
+# Build the wheel and run the fast part of the tests, without PyTorch, on each Python that is here; the others are named.
+test-pythons:
+	@for python in $(PYTHONS); do \
+	    $$python -c 'import venv' 2>/dev/null || { echo "$$python is not here"; continue; }; \
+	    folder=build/pythons/$$(basename $$python) && $$python -m venv $$folder && echo "$$($$folder/bin/python -V):" && \
+	    $$folder/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[cpu,dev]' && \
+	    $$folder/bin/python -m pytest $(FAST_TESTS) || exit 1; \
+	done
 
 # Mutated models, data, recipes, options and folders, for two minutes, and twenty seconds of models that atheris (35 MB)
 # makes, where it installs: benchmarks/README.md.

@@ -13,7 +13,6 @@ import hypothesis
 import numpy as np
 import onnx_ir as ir
 import pytest
-import torch
 
 from netsurgeon.passes.dependencies.analysis import Dependencies, Unit, analyse
 from netsurgeon.passes.rewriting.normalise import normal_form
@@ -90,6 +89,8 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread: sums are in the same order in every process, and small networks train faster."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

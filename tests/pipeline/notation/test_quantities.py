@@ -67,10 +67,11 @@ def test_what_is_no_number_is_refused(read: Callable[[str, Any], float], given: 
         read("it", given)
 
 
-@pytest.mark.parametrize("read", [read_bytes, read_milliseconds, read_factor, read_count])
+@pytest.mark.parametrize(
+    ("read", "unit"), [(read_bytes, "B"), (read_milliseconds, "ms"), (read_factor, ""), (read_count, "")]
+)
 @pytest.mark.parametrize("number", ["0", "-2", "1e9999"])
-def test_what_must_be_above_0_is(read: Callable[[str, Any], float], number: str) -> None:
-    unit = {read_bytes: "B", read_milliseconds: "ms"}.get(read, "")
+def test_what_must_be_above_0_is(read: Callable[[str, Any], float], unit: str, number: str) -> None:
     with pytest.raises(InputError, match=r"^it is "):
         read("it", number + unit)
 
