@@ -323,7 +323,8 @@ def _one_a_sample(labels: Array, origin: str) -> Array:
     if labels.shape[1] == 1:
         return labels[:, 0]
     if labels.dtype.kind in "biuf" and ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
-        return np.argmax(labels, axis=1)
+        classes: Array = np.argmax(labels, axis=1)
+        return classes
     raise InputError(
         f"the labels of {origin} have shape {labels.shape} and are not one-hot: expected one class a sample, which of "
         "scores is labels.argmax(axis=1)"
