@@ -20,7 +20,22 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("pipeline", "passes", "models")
 LEFT_OUT = {"build", "dist", "LICENSE"}
 """At the top, what is no part of the source distribution by its name: LICENSE is put there by setuptools."""
-SOURCES = {".py", ".md", ".json", ".npz", ".onnx", ".html", ".svg", ".mjs", ".toml", ".txt", ".yml", ".typed"}
+SOURCES = {
+    ".py",
+    ".md",
+    ".json",
+    ".npz",
+    ".onnx",
+    ".html",
+    ".css",
+    ".js",
+    ".svg",
+    ".mjs",
+    ".toml",
+    ".txt",
+    ".yml",
+    ".typed",
+}
 BUILD = """
 import sys
 from setuptools import build_meta

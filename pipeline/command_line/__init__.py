@@ -4,13 +4,14 @@ from netsurgeon.pipeline.command_line.compress import compress_command
 from netsurgeon.pipeline.command_line.declare import CommandGroup
 from netsurgeon.pipeline.command_line.exits import explain, stop_at_signals
 from netsurgeon.pipeline.command_line.inspect import inspect_command
-from netsurgeon.pipeline.command_line.measure import compare_command, profile_command, unpack_command
+from netsurgeon.pipeline.command_line.measure import compare_command, profile_command, unpack_command, view_command
 from netsurgeon.pipeline.command_line.training import export_command, retrain_command, train_command
 
 COMMANDS = (
     compress_command,
     inspect_command,
     compare_command,
+    view_command,
     profile_command,
     unpack_command,
     retrain_command,

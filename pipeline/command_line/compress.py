@@ -27,8 +27,10 @@ from netsurgeon.pipeline.command_line.shared_options import (
     with_pictures,
 )
 from netsurgeon.pipeline.notation import (
+    EFFORTS,
     IMPORTANCES,
     METHODS,
+    NAMES,
     PREFERENCES,
     QUANTIZE_MODES,
     RANGES,
@@ -120,6 +122,7 @@ EXAMPLES = (
 @option_group("Images", option("--mirror", is_flag=True, default=None, help="Correct weights on mirror images, too."))
 @option_group(
     "Running",
+    option("--effort", type=click.Choice(EFFORTS), help="A first look, or the best model. [default: full]"),
     provider_option,
     option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."),
     threads_option,
@@ -159,6 +162,9 @@ EXAMPLES = (
     option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning."),
     option(
         "--ranges", type=click.Choice(RANGES), default="error", show_default=True, help="Where activations are clipped."
+    ),
+    option(
+        "--names", type=click.Choice(NAMES), default="auto", show_default=True, help="Of nodes that unpack weights."
     ),
     option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed."),
     option("--timings", type=FilePath(), metavar="FILE", help="Replay the times of this JSON report."),

@@ -1,7 +1,8 @@
-"""`netsurgeon compare`, `profile` and `unpack`: what a model gives and how fast, and its plain form."""
+"""`netsurgeon compare`, `view`, `profile` and `unpack`: what models give and how fast, and their plain form."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ from netsurgeon.pipeline.notation import OPTIMISATIONS
     cls=Command,
     examples=(
         "netsurgeon compare model.onnx small.onnx --data test.npz",
-        "netsurgeon compare model.onnx small.onnx --data test.npz --json comparison.json --quiet",
+        "netsurgeon compare model.onnx small.onnx smaller.onnx --data test.npz --profile --report compared.html",
     ),
     options_metavar="--data DATA [OPTIONS]",
 )
 @click.argument("model", type=FilePath())
-@click.argument("other", type=FilePath())
+@click.argument("others", type=FilePath(), nargs=-1, required=True)
 @option_group(
     "Data",
     option(
@@ -54,16 +55,73 @@ from netsurgeon.pipeline.notation import OPTIMISATIONS
     scoring_options,
 )
 @picture_options
-@option_group("Running", provider_option, seed_option, custom_ops_option)
+@option_group("Running", threads_option, provider_option, seed_option, custom_ops_option)
+@option_group(
+    "Output",
+    option(
+        "--report",
+        type=FilePath(),
+        metavar="FILE",
+        help="Where a page goes that lays the models side by side: .html.",
+    ),
+    option("--profile", is_flag=True, help="Time each in turn with MODEL: about half a minute for each."),
+)
 @output_options
-def compare_command(model: Path, other: Path, data: str, json_file: Path | None, quiet: bool, **options: Any) -> None:
-    """Run MODEL and OTHER on the same inputs and show how far OTHER is off."""
+def compare_command(
+    model: Path,
+    others: tuple[Path, ...],
+    data: str,
+    report: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Run MODEL and OTHERS on the same inputs and show how far each is off."""
     from netsurgeon.pipeline import terminal
-    from netsurgeon.pipeline.compare import compare
+    from netsurgeon.pipeline.compare import compare_all
+    from netsurgeon.pipeline.model_files import write_text
 
-    terminal.check_files({**options, "data": data}, [model, other], json_file)
-    comparison = compare(model, other, data, **with_pictures(options))
-    terminal.show_result(comparison, terminal.print_comparison, json_file, quiet)
+    terminal.check_files({**options, "data": data}, [model, *others], json_file, report)
+    terminal.check_page(report)
+    result = compare_all(model, others, data, **with_pictures(options))
+    if report is not None:
+        write_text(result.to_html(), report)
+    if len(others) == 1:
+        terminal.show_result(result.comparisons[0], terminal.print_comparison, json_file, quiet)
+    else:
+        terminal.show_result(result, terminal.print_comparisons, json_file, quiet)
+
+
+@click.command(
+    "view",
+    cls=Command,
+    examples=("netsurgeon view one.json two.json", "netsurgeon view runs/*.json --no-browser -o runs.html"),
+)
+@click.argument("reports", type=FilePath(), nargs=-1, required=True)
+@option_group(
+    "Output",
+    option(
+        "-o",
+        "--output",
+        type=FilePath(),
+        metavar="FILE",
+        help="Where the page goes: .html. [default: a temporary file]",
+    ),
+    option("--no-browser", is_flag=True, help="Write the page and do not open it."),
+    verbose_option,
+)
+def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: bool) -> None:
+    """Lay REPORTS (JSON) of several runs side by side on a page, and open it in the browser.
+
+    A table to sort, accuracy against bytes and milliseconds, every layer, and the difference of two runs.
+    """
+    from netsurgeon.pipeline import terminal
+    from netsurgeon.pipeline.messages import printable
+    from netsurgeon.pipeline.view import view
+
+    terminal.check_page(output)
+    page = view(reports, output, open_browser=not no_browser and sys.stdout.isatty())
+    click.echo(printable(f"the page is {page}"))
 
 
 @click.command(
