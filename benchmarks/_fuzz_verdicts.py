@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import tempfile
 import traceback
 import unicodedata
@@ -22,6 +23,8 @@ from netsurgeon.pipeline.runtime import onnxruntime
 GOOD = ("delivered", "refused", "failed check")
 BAD = ("bug", "died", "hung", "memory")
 CLASSES = (*GOOD, *BAD)
+PROGRESS = re.compile(r"\[\d+:\d\d:\d\d\] ")
+"""How lines begin that say how far a run is, which are no part of the verdict."""
 FEEDS = 16
 """Random inputs that a delivered model is run on. Its outputs must be finite if the dense model's are for all of them:
 one that overflows for some inputs (a weight of 1e38 behind a unit that is mostly off) does so for others once weights
@@ -108,7 +111,8 @@ def _text_of(stream: IO[str]) -> str:
 
 
 def _what_is_wrong(case: Case, folder: Path, code: int, words: str) -> str | None:
-    lines = words.splitlines()
+    lines = [line for line in words.splitlines() if not PROGRESS.match(line)]
+    words = "".join(f"{line}\n" for line in lines)
     if code not in (0, 1, 2):
         return f"exit code {code}: {words[-2000:]}"
     if code and (len(lines) != 1 or not words.startswith("error: ")):

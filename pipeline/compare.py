@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
@@ -23,6 +24,7 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.options import DataOptions, Options, OptionValues, RuntimeOptions, takes_options
 from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu, profile
+from netsurgeon.pipeline.progress import Progress, ProgressLike, following, ticking
 from netsurgeon.pipeline.report import comparison_rows, few_inputs, plot_frontiers
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Feed, attribute_to_inputs
@@ -123,7 +125,13 @@ class Comparisons(Result):
 
 
 @takes_options(DataOptions, RuntimeOptions)
-def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unpack[OptionValues]) -> Comparison:
+def compare(
+    model: ModelLike,
+    other: ModelLike,
+    data: DataSource,
+    progress: ProgressLike = None,
+    **options: Unpack[OptionValues],
+) -> Comparison:
     """Run both models on the same inputs in ONNX Runtime.
 
     With `profile=True` both are timed in turn as well, on so many `threads`.
@@ -132,6 +140,8 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
         model: the reference: path of an ONNX file, a ModelProto or an `onnx_ir.Model`.
         other: the one that is measured against it.
         data: inputs, as for `compress`.
+        progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
+            with stage, steps done and steps in all.
         **options: fields of `Options`; those that say how inputs are read and models are run.
 
     Raises:
@@ -139,12 +149,16 @@ def compare(model: ModelLike, other: ModelLike, data: DataSource, **options: Unp
             reference's answers are no better than chance by the labels.
         CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
-    return compare_all(model, [other], data, **options).comparisons[0]
+    return compare_all(model, [other], data, progress, **options).comparisons[0]
 
 
 @takes_options(DataOptions, RuntimeOptions)
 def compare_all(
-    model: ModelLike, others: Sequence[ModelLike], data: DataSource, **options: Unpack[OptionValues]
+    model: ModelLike,
+    others: Sequence[ModelLike],
+    data: DataSource,
+    progress: ProgressLike = None,
+    **options: Unpack[OptionValues],
 ) -> Comparisons:
     """Run several models and the reference on the same inputs in ONNX Runtime, as `compare` does with one.
 
@@ -152,6 +166,8 @@ def compare_all(
         model: the reference, such as the dense model.
         others: models with its inputs and outputs, such as compressed copies of it.
         data: inputs, read once.
+        progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
+            with stage, steps done and steps in all.
         **options: fields of `Options`.
 
     Raises:
@@ -162,11 +178,13 @@ def compare_all(
     if not others:
         raise InputError("there is no model to compare with: give one or more")
     settings = Options(**options)
-    first, *opened = (open_model(entry, settings.runtime()) for entry in (model, *others))
-    for second in opened:
-        _check_alike(first, second)
-    reference = _Reference.examined_on(first, data, settings)
-    return Comparisons(comparisons=tuple(map(reference.compared, opened)))
+    with following(progress) as followed:
+        followed("opening", 0, 1)
+        first, *opened = (open_model(entry, settings.runtime()) for entry in (model, *others))
+        for second in opened:
+            _check_alike(first, second)
+        reference = _Reference.examined_on(first, data, settings, followed)
+        return Comparisons(comparisons=tuple(map(reference.compared, opened)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,6 +198,7 @@ class _Reference:
         class_outputs: names of the outputs that are judged by their largest number; None = all.
         examined: what its answers on the inputs say of all figures.
         values: what is odd about the inputs.
+        progress: called with stage, steps done and steps in all.
     """
 
     model: LoadedModel
@@ -188,9 +207,10 @@ class _Reference:
     class_outputs: tuple[str, ...] | None
     examined: tuple[Message, ...]
     values: tuple[Message, ...]
+    progress: Progress
 
     @classmethod
-    def examined_on(cls, model: LoadedModel, data: DataSource, settings: Options) -> _Reference:
+    def examined_on(cls, model: LoadedModel, data: DataSource, settings: Options, progress: Progress) -> _Reference:
         """The reference on some data, once its answers there are no worse than chance."""
         runtime, samples = settings.runtime(), open_by_options(model, data, settings, settings.limit)
         with attribute_to_inputs(model.original, runtime, samples):
@@ -203,6 +223,7 @@ class _Reference:
                 label_offset=settings.label_offset,
                 class_outputs=class_outputs,
                 has_metric=settings.metric is not None,
+                ticks=functools.partial(progress, "opening"),
             )
             values = examine_values(model.original, samples, None, runtime)
         return cls(
@@ -212,6 +233,7 @@ class _Reference:
             class_outputs=class_outputs,
             examined=tuple(examined),
             values=(*samples.warnings, *values),
+            progress=progress,
         )
 
     def compared(self, second: LoadedModel) -> Comparison:
@@ -226,6 +248,7 @@ class _Reference:
                 metric=self.settings.metric,
                 label_offset=self.settings.label_offset,
                 class_outputs=self.class_outputs,
+                ticks=functools.partial(self.progress, "comparing"),
             )
         first_facts, second_facts = (model_facts(source.given, source.path) for source in (self.model, second))
         return Comparison(
@@ -244,8 +267,10 @@ class _Reference:
         first, second = verified(self.model, feed, runtime), verified(second, feed, runtime)
         first, second = (with_float_weights(source, feed, runtime.on_floats()) for source in (first, second))
         runtime = runtime.on_floats() if first.integers.grids else runtime
+        ticks = functools.partial(self.progress, "bounding the error")
+        batches = ticking(self.samples.batches(), ticks, self.samples.batch_count)
         try:
-            return measure_bound(first.model, second.model, self.samples.batches(), self.samples.count, runtime)
+            return measure_bound(first.model, second.model, batches, self.samples.count, runtime)
         except InputError:
             return None
 
@@ -260,6 +285,7 @@ class _Reference:
             threads=settings.threads,
             provider=settings.provider,
             custom_ops=settings.custom_ops,
+            progress=self.progress,
         )
 
 

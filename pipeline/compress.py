@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import time
@@ -28,6 +29,7 @@ from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.delivery import Compression, deliver, is_as_it_came, store
 from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.expected_work import ExpectedWork, positions_of, seconds_of_an_input
 from netsurgeon.pipeline.final_validation import validate_applied
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
@@ -41,12 +43,13 @@ from netsurgeon.pipeline.model_files import (
     with_float_weights,
     write_text,
 )
-from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, Progress, takes_options
+from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, takes_options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
+from netsurgeon.pipeline.progress import ProgressLike, RunProgress, following
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
 from netsurgeon.pipeline.report import CompressionRecord, assemble_report, check_report_path, is_page, render
 from netsurgeon.pipeline.run_identity import open_run_folder
-from netsurgeon.pipeline.runtime import Runtime, attribute_to_inputs
+from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.verification import (
     ClassOutputs,
@@ -72,7 +75,7 @@ def compress(
     test: DataSource | None = None,
     output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
     steps: Steps = STEPS,
     step_options: Mapping[str, Mapping[str, Any]] | None = None,
     **options: Unpack[OptionValues],
@@ -90,7 +93,8 @@ def compress(
         output: where to write the compressed model.
         report: where to write the report: as a page where the name ends in .html, as JSON where it ends in
             .json.
-        progress: called with stage, steps done and steps in all.
+        progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
+            with stage, steps done and steps in all.
         steps: what is done, in order: `STEPS`, or a list with steps of your own in it (see CONTRIBUTING.md).
         step_options: options of steps of your own, by step name.
         **options: fields of `Options`.
@@ -99,9 +103,11 @@ def compress(
         InputError: model, data or options cannot be used.
         CheckFailedError: the result did not pass verification; nothing was written.
     """
-    run = _Run(Options(**options), progress or _silent, steps, step_options or {})
+    checked = Options(**options)
     try:
-        return run.compress(model, data, test, _path(output), _path(report))
+        with following(progress) as followed:
+            run = _Run(checked, followed, steps, step_options or {})
+            return run.compress(model, data, test, _path(output), _path(report))
     except FactorizationError as error:
         raise CheckFailedError(f"{error}: give a larger --damping") from error
 
@@ -120,17 +126,13 @@ def _class_outputs(source: LoadedModel, inputs: Inputs, runtime: Runtime) -> Cla
     )
 
 
-def _silent(stage: str, done: int, count: int) -> None:
-    del stage, done, count
-
-
 @dataclasses.dataclass
 class _Run:
     """One compression of one model.
 
     Attributes:
         options: as given; changed where the model is delivered as it came.
-        progress: called with stage, steps done and steps in all.
+        progress: is told what is done.
         steps: what is done, in order.
         step_options: options of steps of the user's own.
         class_outputs: names of the outputs that are judged by their largest number; None = all.
@@ -138,7 +140,7 @@ class _Run:
     """
 
     options: Options
-    progress: Progress
+    progress: RunProgress
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]]
     class_outputs: tuple[str, ...] | None = None
@@ -172,6 +174,7 @@ class _Run:
         examined = self._examine(source, inputs, runtime)
         with self._run_folder(source, inputs) as run_folder:
             context = self._context(source, inputs, runtime, run_folder)
+            self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
             self._end_stage("open")
             goal_search = self._goal_search(context, source, inputs, runtime)
             result = self._search(goal_search, context) if goal_search else None
@@ -235,6 +238,7 @@ class _Run:
             label_offset=options.label_offset,
             class_outputs=self.class_outputs,
             has_metric=options.metric is not None,
+            ticks=functools.partial(self.progress, "opening"),
         )
 
     def _check_paths(
@@ -284,6 +288,17 @@ class _Run:
             lambda measured: run_folder.keep_facts("timings", dataclasses.asdict(measured)),
         )
 
+    def _expected_work(self, context: StepContext, inputs: Inputs, dense: Session) -> ExpectedWork:
+        """What is left to do, as far as can be told from one run of the dense model."""
+        return ExpectedWork(
+            selection=context.selection,
+            positions=positions_of(context.dense),
+            calibration=context.calibration,
+            inputs=inputs,
+            options=self.options,
+            seconds=seconds_of_an_input(dense, inputs.calibration, self.progress.clock),
+        )
+
     def _apply(self, context: StepContext) -> AppliedPlan:
         """Do what was asked for."""
         plan_steps([step for step in self.steps if not step.is_storage], context)
@@ -323,9 +338,9 @@ class _Run:
         """Where the model runs on integers on this machine: how fast the delivered one is beside the dense one."""
         if applied.integers is None or context.timer is None or not TARGETS[self.options.target].is_measured:
             return applied
-        self.progress("timing", 0, 1)
+        ticks = functools.partial(self.progress, "timing the delivered model")
         table = TimingTable.of(dataclasses.asdict(context.timer.table))
-        timed = context.timer.time("delivered", lambda: delivered)
+        timed = context.timer.time("delivered", lambda: delivered, ticks)
         integers = dataclasses.replace(applied.integers, timed=timed, timings=table)
         return dataclasses.replace(applied, integers=integers)
 
@@ -334,7 +349,6 @@ class _Run:
 
     def _profile(self, source: LoadedModel, compressed: ir.Model, inputs: Inputs) -> Profile:
         """Dense and compressed model in turn on the first calibration inputs."""
-        self.progress("timing", 0, 1)
         latency = profile(
             source.runs_as,
             compressed,
@@ -344,6 +358,7 @@ class _Run:
             per_operator=True,
             provider=self.options.provider,
             custom_ops=self.options.custom_ops,
+            progress=self.progress,
         )
         self._end_stage("profile")
         return latency

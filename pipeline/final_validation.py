@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Collection
 
@@ -15,6 +16,7 @@ from netsurgeon.pipeline.delivery import is_as_it_came
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import LoadedModel
+from netsurgeon.pipeline.progress import ticking
 from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.verification import Inputs, Validation, check_finite, validate_folds
 
@@ -50,9 +52,9 @@ def validate_applied(
         InputError: a label is no class of the model, or the metric cannot be used.
     """
     options = context.options
-    context.progress("validating", 0, 2)
     halves = [] if is_as_it_came(applied) else _apply_by_halves(steps, context, inputs)
     dense, compressed = runtime.session(source.original), runtime.session(applied.model)
+    context.progress("validating", 0, 1)
     validation = validate_folds(
         dense,
         halves or [(compressed, inputs.held)],
@@ -60,13 +62,14 @@ def validate_applied(
         metric=options.metric,
         label_offset=options.label_offset,
         class_outputs=class_outputs,
+        ticks=functools.partial(context.progress, "validating"),
     )
-    context.progress("validating", 1, 2)
     most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
     count = min(most, inputs.calibration.count)
     samples = inputs.calibration.subset(count, np.random.default_rng(options.seed))
     check_finite(dense, compressed, samples)
-    bound = measure_bound(source.model, applied.masked, samples.batches(), samples.fed, context.calibration.runtime)
+    batches = ticking(samples.batches(), functools.partial(context.progress, "bounding the error"), samples.batch_count)
+    bound = measure_bound(source.model, applied.masked, batches, samples.fed, context.calibration.runtime)
     return validation, bound
 
 

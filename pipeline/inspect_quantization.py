@@ -23,7 +23,6 @@ from netsurgeon.pipeline.options import (
     DataOptions,
     Options,
     OptionValues,
-    Progress,
     PruneOptions,
     QuantizeOptions,
     ReportOptions,
@@ -31,6 +30,7 @@ from netsurgeon.pipeline.options import (
     takes_options,
 )
 from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable, timing_feeds, value_dependence
+from netsurgeon.pipeline.progress import Progress, ProgressLike, following
 from netsurgeon.pipeline.quantization import (
     TARGETS,
     Examination,
@@ -142,7 +142,7 @@ class QuantizationInspection(Result):
 
 @takes_options(QuantizeOptions, DataOptions, RuntimeOptions, PruneOptions, ReportOptions)
 def inspect_quantization(
-    model: ModelLike, data: DataSource | None = None, progress: Progress | None = None, **options: Unpack[OptionValues]
+    model: ModelLike, data: DataSource | None = None, progress: ProgressLike = None, **options: Unpack[OptionValues]
 ) -> QuantizationInspection:
     """Look at what integers would do to a model, without changing it.
 
@@ -150,7 +150,8 @@ def inspect_quantization(
         model: the model.
         data: calibration inputs; where there are none ranges and errors are left out, and times are of made-up inputs,
             if they cannot depend on their values.
-        progress: called with stage, steps done and steps in all.
+        progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
+            with stage, steps done and steps in all.
         **options: fields of `Options`; those that say how data becomes inputs, `exclude`, `target`, `ranges`, and how
             models are timed.
 
@@ -158,9 +159,17 @@ def inspect_quantization(
         InputError: the model or the data cannot be used, or another provider than the CPU is asked for.
         CheckFailedError: the model cannot run on the inputs.
     """
-    settings, advance = Options(**options), progress or _silent
+    settings = Options(**options)
     if settings.provider != "cpu":
         raise InputError(f"integers run on the CPU, not on {settings.provider!r}: leave the provider out")
+    with following(progress) as followed:
+        return _inspect_quantization(model, data, settings, followed)
+
+
+def _inspect_quantization(
+    model: ModelLike, data: DataSource | None, settings: Options, progress: Progress
+) -> QuantizationInspection:
+    progress("opening", 0, 1)
     runtime = settings.runtime()
     source = open_model(model, runtime)
     samples = (
@@ -183,10 +192,10 @@ def inspect_quantization(
         choice = None
         if not untimed:
             choice = _timed(
-                source.original, dense, settings, calibration=calibration, is_real=data is not None, progress=advance
+                source.original, dense, settings, calibration=calibration, is_real=data is not None, progress=progress
             )
         bits = integers_of_bits(settings)
-        integers = [] if data is None else _on_integers(examined, settings, calibration, advance)
+        integers = [] if data is None else _on_integers(examined, settings, calibration, progress)
     return QuantizationInspection(
         name=source.path.name if source.path else "",
         samples=0 if data is None else samples.count,
@@ -268,7 +277,3 @@ def _input_scale(layer: Layer, examined: Examination, scales: Mapping[str, Scale
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
-
-
-def _silent(stage: str, done: int, count: int) -> None:
-    del stage, done, count

@@ -17,11 +17,11 @@ from netsurgeon.pipeline.options import (
     DataOptions,
     Options,
     OptionValues,
-    Progress,
     PruneOptions,
     RuntimeOptions,
     takes_options,
 )
+from netsurgeon.pipeline.progress import Progress, ProgressLike, following
 from netsurgeon.pipeline.pruning import Cost, measure_costs
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import attribute_to_inputs
@@ -90,14 +90,15 @@ class SensitivityInspection(Result):
 
 @takes_options(DataOptions, RuntimeOptions, PruneOptions)
 def inspect_sensitivity(
-    model: ModelLike, data: DataSource, progress: Progress | None = None, **options: Unpack[OptionValues]
+    model: ModelLike, data: DataSource, progress: ProgressLike = None, **options: Unpack[OptionValues]
 ) -> SensitivityInspection:
     """Measure what pruning each layer costs, as `compress` does before it spreads its budget; nothing is changed.
 
     Args:
         model: the model.
         data: calibration inputs.
-        progress: called with stage, steps done and steps in all.
+        progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
+            with stage, steps done and steps in all.
         **options: fields of `Options`; those that say how data becomes inputs, and `exclude`.
 
     Raises:
@@ -105,6 +106,14 @@ def inspect_sensitivity(
         CheckFailedError: the model cannot run on the data.
     """
     settings = Options(**options)
+    with following(progress) as followed:
+        return _inspect_sensitivity(model, data, settings, followed)
+
+
+def _inspect_sensitivity(
+    model: ModelLike, data: DataSource, settings: Options, progress: Progress
+) -> SensitivityInspection:
+    progress("opening", 0, 1)
     runtime = settings.runtime()
     source = open_model(model, runtime)
     samples = open_by_options(source, data, settings, settings.limit)
@@ -116,7 +125,7 @@ def inspect_sensitivity(
         selection = select(source.model, settings, unobserved, source.integers)
         calibration = Calibration(samples, runtime, settings.seed)
         try:
-            costs = measure_costs(source.model, selection, calibration, progress or _silent, 1.0 - SPARSITIES[0])
+            costs = measure_costs(source.model, selection, calibration, progress, 1.0 - SPARSITIES[0])
         except FactorizationError as error:
             raise CheckFailedError(str(error)) from error
     layers = tuple(
@@ -159,7 +168,3 @@ def _entry(name: str, operator: str, cost: Cost) -> LayerSensitivity:
         errors=tuple(map(float, errors)),
         losses=tuple(map(float, losses)),
     )
-
-
-def _silent(stage: str, done: int, count: int) -> None:
-    del stage, done, count

@@ -32,7 +32,7 @@ FLOORS = {
         ("terminal",),
         ("training",),
         ("compare", "compress", "inspect_quantization", "inspect_sensitivity", "view"),
-        ("final_validation", "side_by_side"),
+        ("expected_work", "final_validation", "side_by_side"),
         ("delivery",),
         ("report", "run_identity"),
         ("search",),
@@ -44,7 +44,7 @@ FLOORS = {
         ("runtime",),
         ("data",),
         ("notation",),
-        ("atomic_write", "errors", "messages"),
+        ("atomic_write", "errors", "messages", "progress"),
     ),
     "passes": (
         ("quantization", "trimming"),

@@ -277,14 +277,15 @@ class Walk:
         """Delete the spilled values."""
         self.store.close()
 
-    def run(self, at: int) -> None:
-        """Run segment `at` over all batches and keep what it makes."""
+    def run(self, at: int, tick: Callable[[], None] = lambda: None) -> None:
+        """Run segment `at` over all batches, with a tick before each, and keep what it makes."""
         segment = self.segments[at]
         if not segment.outputs:
             return
         session: Session | None = None
         feeds = prefetch(lambda at: {name: self.store.get(name, at) for name in segment.inputs}, self.batches)
         for batch, feed in enumerate(feeds):
+            tick()
             session = session or self._session(segment, feed)
             for name, value in session.run(feed).items():
                 self.store.put(name, batch, value)

@@ -19,6 +19,7 @@ from netsurgeon.passes.solvers import AMPLE, Array, Moments, Rows
 from netsurgeon.pipeline.calibration.segments import Segment, Walk, cut, prefetch
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.runtime import Runtime
 
 MOST_ROWS = 262_144
@@ -63,15 +64,21 @@ class Calibration:
         """The same on a part of the inputs that stands for all of them."""
         return dataclasses.replace(self, samples=samples, population_size=self.samples.fed)
 
-    def dense(self, model: ir.Model, names: Sequence[str]) -> Iterator[tuple[Layer, LayerMoments]]:
-        """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time."""
+    def dense(
+        self, model: ir.Model, names: Sequence[str], ticks: Ticks = no_ticks
+    ) -> Iterator[tuple[Layer, LayerMoments]]:
+        """One dense sweep: the moments of each chosen layer's input, to be used and dropped one at a time.
+
+        Every batch is a tick, with the number of the segment and of all segments.
+        """
         layers = _by_name(model, names)
         segments = self._segments(model, layers.values())
         with Walk(model, segments, self.samples.batches(), self.runtime) as walk:
             for at, segment in enumerate(segments):
-                walk.run(at)
+                tick = functools.partial(ticks, at, len(segments))
+                walk.run(at, tick)
                 for name in segment.layers:
-                    yield layers[name], self._moments(layers[name], walk, [None])[0]
+                    yield layers[name], self._moments(layers[name], walk, [None], tick)[0]
                 walk.release(at)
 
     def paired(
@@ -80,6 +87,7 @@ class Calibration:
         pruned_models: Sequence[ir.Model],
         plan: Mapping[str, bool],
         already_solved: Container[str] = (),
+        ticks: Ticks = no_ticks,
     ) -> Iterator[tuple[int, int, list[dict[str, LayerMoments]]]]:
         """Segment by segment, dense and current models side by side.
 
@@ -90,6 +98,7 @@ class Calibration:
             pruned_models: clones of it, changed on the way.
             plan: layers to look at; True = on the current model's inputs, False = on the dense ones.
             already_solved: those of them whose moments nobody needs.
+            ticks: called for every batch, with the number of the segment and of all segments.
 
         Yields:
             index of the segment, number of segments, and for each of `pruned_models` the moments of its layers.
@@ -105,25 +114,31 @@ class Calibration:
             for current in pruned_models:  # layers get weights and biases of their own
                 stack.enter_context(names_read_once(current.graph))
             for at, segment in enumerate(segments):
+                tick = functools.partial(ticks, at, len(segments))
                 for walk in (reference, *walks):
-                    walk.run(at)
+                    walk.run(at, tick)
                 moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
                 for name in (layer_name for layer_name in segment.layers if layer_name not in already_solved):
                     observed_walks = walks if plan[name] else [None for _ in walks]
                     for by_layer, layer_moments in zip(
-                        moments, self._moments(layers[name], reference, observed_walks), strict=True
+                        moments, self._moments(layers[name], reference, observed_walks, tick), strict=True
                     ):
                         by_layer[name] = layer_moments
                 for walk in (reference, *walks):
                     walk.release(at)
                 yield at, len(segments), moments
 
-    def _moments(self, layer: Layer, dense: Walk, pruned_models: Sequence[Walk | None]) -> list[LayerMoments]:
+    def most_rows(self, layer: Layer) -> int:
+        """Rows that are drawn of a layer's input, at most."""
+        width = layer.groups * layer.columns
+        return max(self.rows_per_column * (layer.columns // layer.blocks), min(MOST_ROWS, self.max_elements // width))
+
+    def _moments(
+        self, layer: Layer, dense: Walk, pruned_models: Sequence[Walk | None], tick: Callable[[], None]
+    ) -> list[LayerMoments]:
         """Moments of a layer beside each of the current models; None = of the dense inputs alone."""
         columns = layer.columns // layer.blocks
-        width = layer.groups * layer.columns
-        row_count = max(self.rows_per_column * columns, min(MOST_ROWS, self.max_elements // width))
-        limit = math.ceil(row_count / dense.batches)
+        limit = math.ceil(self.most_rows(layer) / dense.batches)
         branches = [None if walk is None else _available_branch(layer, dense, walk) for walk in pruned_models]
         # With few outputs W (X − X̂) is accumulated at the outputs, at a cost of rows x columns a sample, not columns².
         has_few_outputs = FEW_OUTPUTS * layer.rows <= columns
@@ -151,6 +166,7 @@ class Calibration:
 
         source = layer.input_name
         for sides in prefetch(drawn, dense.batches):
+            tick()
             for (before, now, residual), buffer in zip(sides, buffers, strict=True):
                 if weight is None or now is None:
                     buffer.add(before, now, residual)

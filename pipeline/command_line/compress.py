@@ -195,10 +195,9 @@ def compress_command(
     tracker = None if mlflow is None else Tracker(mlflow)
     printed, file = (report, None) if report == terminal.STANDARD_OUTPUT else (None, report)
     with terminal.model_file(output) as goal:
-        with terminal.progress(terminal.Console(stderr=True, quiet=quiet)) as advance:
-            result = compress(
-                model, data, test=test, output=goal, report=file, progress=advance, **with_pictures(options)
-            )
+        result = compress(
+            model, data, test=test, output=goal, report=file, progress=not quiet, **with_pictures(options)
+        )
         with after_delivery(goal):
             terminal.show_result(result.report, terminal.print_report, json_file, quiet or printed is not None)
             if printed is not None:

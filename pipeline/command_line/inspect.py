@@ -98,8 +98,7 @@ def _inspect_sensitivity(
     if data is None:
         raise click.UsageError("--sensitivity measures on inputs of the model: give them with --data")
     check_picture_path(picture)
-    with terminal.progress(terminal.Console(stderr=True, quiet=quiet)) as advance:
-        inspection = inspect_sensitivity(model, data, advance, **options)
+    inspection = inspect_sensitivity(model, data, not quiet, **options)
     if picture is not None:
         write_text(draw_sensitivity(inspection), picture)
     terminal.show_result(inspection, terminal.print_sensitivity, json_file, quiet)
@@ -109,6 +108,5 @@ def _inspect_quantization(model: Path, data: str | None, json_file: Path | None,
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.inspect_quantization import inspect_quantization
 
-    with terminal.progress(terminal.Console(stderr=True, quiet=quiet)) as advance:
-        inspection = inspect_quantization(model, data, advance, **options)
+    inspection = inspect_quantization(model, data, not quiet, **options)
     terminal.show_result(inspection, terminal.print_quantization, json_file, quiet)

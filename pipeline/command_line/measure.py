@@ -83,7 +83,7 @@ def compare_command(
 
     terminal.check_files({**options, "data": data}, [model, *others], json_file, report)
     terminal.check_page(report)
-    result = compare_all(model, others, data, **with_pictures(options))
+    result = compare_all(model, others, data, progress=not quiet, **with_pictures(options))
     if report is not None:
         write_text(result.to_html(), report)
     if len(others) == 1:
@@ -184,7 +184,7 @@ def profile_command(model: Path, against: Path | None, json_file: Path | None, q
     from netsurgeon.pipeline.profiling import profile
 
     terminal.check_files(options, [model, against], json_file)
-    timed = profile(model, against, **with_pictures(options))
+    timed = profile(model, against, progress=not quiet, **with_pictures(options))
     terminal.show_result(timed, terminal.print_profile, json_file, quiet)
 
 

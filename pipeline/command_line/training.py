@@ -83,8 +83,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
     terminal.check_files({**options, "data": data}, [model, options["dense"]], output)
     with terminal.model_file(output) as goal:
-        with terminal.progress(terminal.Console(stderr=True)) as advance:
-            result = retrain(model, data, goal, progress=advance, **with_pictures(options))
+        result = retrain(model, data, goal, progress=True, **with_pictures(options))
         if result is not None:
             terminal.print_retraining(result, output, terminal.Console())
 
@@ -137,8 +136,7 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
 
     if out == terminal.STANDARD_OUTPUT:
         raise InputError("--out - is no folder, which a run needs to go on in: give a folder, and export the network")
-    with terminal.progress(terminal.Console(stderr=True)) as advance:
-        result = train(network, data, out, init=init, progress=advance, **with_pictures(options))
+    result = train(network, data, out, init=init, progress=True, **with_pictures(options))
     if result is not None:
         terminal.print_training(result, terminal.Console())
 

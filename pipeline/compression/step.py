@@ -11,8 +11,9 @@ import onnx_ir as ir
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import RunFolder, Solutions
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
+from netsurgeon.pipeline.progress import Progress
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ class ChooseUnits(StepDefaults):
 class PruneLayers(StepDefaults):
     """Layer-wise Optimal Brain Surgeon: remove weights by a plan and correct the rest, segment by segment."""
 
-    name, stage, options_type = "prune", "pruning layers", PruneOptions
+    name, stage, options_type = "prune", "preparing layers", PruneOptions
 
     def plan(self, context: StepContext) -> Any:
         """How many weights each layer keeps."""
@@ -153,7 +154,14 @@ class RemoveUnits(StepDefaults):
         removed = units.removed if options.keep_dangling_units else with_unread(model, units, options.multiple)
         if options.only_trims_best_effort:
             removed = below_ceiling(model, units, removed, options)
-        trimmed = remove_units(model, units.dependencies, removed, proof_feeds(calibration), calibration.runtime)
+        trimmed = remove_units(
+            model,
+            units.dependencies,
+            removed,
+            feeds=proof_feeds(calibration),
+            runtime=calibration.runtime,
+            ticks=functools.partial(context.progress, self.stage),
+        )
         if trim:
             require_goal(model, trim.after(trimmed), options)
         return StepResult(
@@ -194,7 +202,7 @@ class QuantizeLayers(StepDefaults):
     the model says in float arithmetic, up to rounding.
     """
 
-    name, stage, options_type, keeps_places = "quantize", "quantizing layers", QuantizeOptions, False
+    name, stage, options_type, keeps_places = "quantize", "preparing integers", QuantizeOptions, False
 
     def plan(self, context: StepContext) -> IntegerChoice | None:
         """Choose by time, on the dense model: a search chooses once for all of its candidates."""

@@ -128,6 +128,11 @@ class Samples:
         """How many inputs `batches` hold together: `count`, or with mirror images twice as many."""
         return self.count if self._mirror_axis is None else 2 * self.count
 
+    @property
+    def batch_count(self) -> int:
+        """How many feeds `batches` gives."""
+        return len(self._plan) if self._mirror_axis is None else 2 * len(self._plan)
+
     def _given(self) -> Iterator[Feed]:
         for indices, arrays in zip(self._plan, self._opened.batches(self._plan), strict=True):
             yield {spec.name: self._finish(arrays[spec.name], spec, indices) for spec in self.specs}

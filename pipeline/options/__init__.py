@@ -13,7 +13,7 @@ from netsurgeon.pipeline.options.groups import (
     StorageOptions,
     TrimOptions,
 )
-from netsurgeon.pipeline.options.options import OPTION_GROUPS, Options, Progress, finer_values
+from netsurgeon.pipeline.options.options import OPTION_GROUPS, Options, finer_values
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.signature import attribute_texts, takes_options
 from netsurgeon.pipeline.options.type_checks import check_types
@@ -28,7 +28,6 @@ __all__ = [
     "Metric",
     "OptionValues",
     "Options",
-    "Progress",
     "PruneOptions",
     "QuantizeOptions",
     "ReportOptions",

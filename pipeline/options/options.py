@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import reprlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,6 @@ INTEGER_CHANNELS = 8
 """Channels that integer convolutions take at a time."""
 MOST_NUMBER = 1 << 31
 """What whole numbers stay below."""
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, the steps done and the steps in all."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ from netsurgeon.pipeline.profiling.timing import (
     warm_up,
 )
 from netsurgeon.pipeline.profiling.timing_inputs import Fed, timing_feeds
+from netsurgeon.pipeline.progress import Progress, ProgressLike, Ticks, following, no_ticks, ticking
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Runtime, Session, full_name
 
@@ -164,6 +165,7 @@ def profile(
     classes: Path | None = None,
     custom_ops: tuple[str, ...] = (),
     seed: int = 0,
+    progress: ProgressLike = None,
 ) -> Profile:
     """Time a model in ONNX Runtime, in turn with another one where that is given.
 
@@ -185,6 +187,7 @@ def profile(
         classes: file with one class name a line, for pictures in class folders.
         custom_ops: shared libraries with the user's operators.
         seed: of made-up inputs.
+        progress: True = shown as suits the terminal or notebook; or called with stage, steps done and steps in all.
 
     Raises:
         InputError: a model, the data or an option cannot be used, or the provider is not active.
@@ -192,11 +195,14 @@ def profile(
     """
     _check_numbers(batches, rounds)
     runtime = Runtime(custom_ops, provider, threads, optimisation, deployed=True)
-    with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+    with following(progress) as run, tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+        run("opening", 0, 1)
         opened = _open_both(model, against, Path(folder), runtime)
         read = partial(open_samples, pictures=pictures, classes=classes)
         feeds, notes = timing_feeds(opened[0].model, data, batches, shapes=shapes or {}, seed=seed, read=read)
-        timings, costs, disturbed = _measure(opened, feeds, runtime, rounds=rounds, per_operator=per_operator)
+        timings, costs, disturbed = _measure(
+            opened, feeds, runtime, rounds=rounds, per_operator=per_operator, progress=run
+        )
     return Profile(
         versions=versions(),
         machine=machine(),
@@ -211,16 +217,23 @@ def profile(
 
 
 def _measure(
-    opened: Sequence[_Opened], feeds: Sequence[Fed], runtime: Runtime, *, rounds: int | None, per_operator: bool
+    opened: Sequence[_Opened],
+    feeds: Sequence[Fed],
+    runtime: Runtime,
+    *,
+    rounds: int | None,
+    per_operator: bool,
+    progress: Progress,
 ) -> tuple[tuple[Timing, ...], list[Cost], tuple[Message, ...]]:
     """Time the models in turn: a timing of each feed, the cost of each model, and a note where others disturbed it."""
     started, busy = time.perf_counter(), busy_seconds()
-    loads, seconds = time_models([model.path for model in opened], [fed.feed for fed in feeds], runtime, rounds)
+    paths, ticks = [model.path for model in opened], partial(progress, "timing")
+    loads, seconds = time_models(paths, [fed.feed for fed in feeds], runtime, rounds, ticks)
     disturbed = _disturbed(busy_seconds() - busy, time.perf_counter() - started)
     timings = tuple(_timing(fed, feed_seconds) for fed, feed_seconds in zip(feeds, seconds, strict=True))
     costs = [
         _cost(model, loads[:, at], seconds[0][..., at], fed=feeds[0], runtime=runtime, per_operator=per_operator)
-        for at, model in enumerate(opened)
+        for at, model in ticking(enumerate(opened), partial(progress, "measuring memory and operators"), len(opened))
     ]
     return timings, costs, disturbed
 
@@ -287,7 +300,11 @@ def _open(model: ModelLike, spare: Path, runtime: Runtime) -> _Opened:
 
 
 def time_models(
-    models: Sequence[ir.Model | Path], feeds: Sequence[Mapping[str, Any]], runtime: Runtime, rounds: int | None = None
+    models: Sequence[ir.Model | Path],
+    feeds: Sequence[Mapping[str, Any]],
+    runtime: Runtime,
+    rounds: int | None = None,
+    ticks: Ticks = no_ticks,
 ) -> tuple[Seconds, list[Seconds]]:
     """Load the models anew for every sitting, and time them in turn on each feed.
 
@@ -296,6 +313,7 @@ def time_models(
         feeds: inputs that all of them take.
         runtime: how sessions are made; `deployed`, to be timed as they will run.
         rounds: measurements in all; None = as many as fit into `BUDGET`.
+        ticks: called before every sitting and never within one, which it would disturb.
 
     Returns:
         Seconds a load (sittings, models), and of each feed the seconds a run (sittings, rounds, models).
@@ -305,7 +323,7 @@ def time_models(
     """
     loads = np.empty((SITTINGS, len(models)))
     sittings: list[list[Seconds]] = []
-    for number in range(SITTINGS):
+    for number in ticking(range(SITTINGS), ticks, SITTINGS):
         counts = [len(seconds) for seconds in sittings[0]] if sittings else [None] * len(feeds)
         order = range(len(models))[:: 1 if number % 2 == 0 else -1]
         loads[number], seconds = _sitting(models, order, feeds, counts=counts, runtime=runtime, rounds=rounds)

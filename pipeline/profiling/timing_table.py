@@ -16,6 +16,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling.kernel_times import node_times
 from netsurgeon.pipeline.profiling.model_profile import machine, time_models
 from netsurgeon.pipeline.profiling.timing import paired_ratio
+from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.runtime import Feed, Runtime
 
 ROUNDS = 35
@@ -130,10 +131,10 @@ class StructureTimer:
             self._kept()
         return self.table.nodes_of[name]
 
-    def time(self, name: str, model: Callable[[], ir.Model]) -> Timed:
-        """Time a model, unless the table has it; `model` is made only where it is needed."""
+    def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks) -> Timed:
+        """Time a model, unless the table has it; `model` is made only where it is needed. A sitting is a tick."""
         if name not in self.table.models:
-            _, (seconds,) = time_models([self._dense, model()], [self._feed], self._runtime, ROUNDS)
+            _, (seconds,) = time_models([self._dense, model()], [self._feed], self._runtime, ROUNDS, ticks)
             dense, other = (1000.0 * float(np.median(seconds[..., at])) for at in (0, 1))
             ratio = paired_ratio(seconds[..., 0], seconds[..., 1]).value
             self.table.models[name] = Timed(dense, other, ratio)

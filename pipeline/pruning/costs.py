@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from netsurgeon.passes.layers import Layer
 from netsurgeon.passes.pruning import LayerMoments, RemovedSlices
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, Selection
-from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.sensitivity import Trial, measure_sensitivity
 
@@ -54,8 +55,8 @@ def measure_costs(
     rng = np.random.default_rng(calibration.seed)
     curves, trials, roundings, positions = {}, {}, {}, {}
     fewer = calibration.subsample(MEASURED if selection.effort == "full" else MEASURED_FAST)
-    for done, (layer, moments) in enumerate(fewer.dense(model, [layer.name for layer in layers])):
-        progress("measuring layers", done, len(layers))
+    ticks = functools.partial(progress, "measuring layers")
+    for layer, moments in fewer.dense(model, [layer.name for layer in layers], ticks):
         positions[layer.name] = moments.positions / calibration.samples.fed
         curves[layer.name], trials[layer.name], roundings[layer.name] = _cost(
             layer, moments, selection.removed_slices.get(layer.name), kept=min(kept, 0.5), sizes=sizes, rng=rng
@@ -63,8 +64,8 @@ def measure_costs(
     work = sum(layer.size * positions[layer.name] for layer in layers)
     probed = int(np.clip(PROBE_WORK / (len(layers) * work), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
-    progress("measuring sensitivities", 0, 1)
-    sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime)
+    ticks = functools.partial(progress, "measuring sensitivities")
+    sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime, ticks)
     return {
         name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name], positions[name])
         for name, curve in curves.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from netsurgeon.passes.pruning import LayerPlan, PruneWeights
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, part_of
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.plan import DEPTH_BIASES, EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.sensitivity import float_outputs, output_divergence
@@ -62,23 +63,24 @@ def choose_sensitivity_scaling(
         return SensitivityScaling()
     divergences: dict[SensitivityScaling, float] = {}
 
-    def try_(scalings: Sequence[SensitivityScaling]) -> None:
+    def try_(scalings: Sequence[SensitivityScaling], ticks: Ticks) -> None:
         plans = [spread(costs, keep, selection, scaling) for scaling in scalings]
         losses = []
-        for part, others in parts:
-            pruned_models = evaluate_at_low_fidelity(model, plans, selection, calibration.part(part))
+        for number, (part, others) in enumerate(parts):
+            ticks_of_part = part_of(ticks, number, len(parts))
+            pruned_models = evaluate_at_low_fidelity(model, plans, selection, calibration.part(part), ticks_of_part)
             losses.append(_divergences(model, pruned_models, others, calibration))
         mean = np.mean(losses, axis=0)
         divergences.update(zip(scalings, np.where(np.isnan(mean), np.inf, mean).tolist(), strict=True))
 
-    progress("trying plans", 0, 2)
-    try_([SensitivityScaling(exponent) for exponent in EXPONENTS])
+    ticks = functools.partial(progress, "trying plans")
+    try_([SensitivityScaling(exponent) for exponent in EXPONENTS], part_of(ticks, 0, 2))
     closest = min(divergences.values())
     if not 0.0 < closest < np.inf:  # nothing that can be compared, or nothing is lost
         return SensitivityScaling()
-    progress("trying plans", 1, 2)
     near = [scaling.exponent for scaling, loss in divergences.items() if loss <= WORTH_A_DEPTH_BIAS * closest]
-    try_([SensitivityScaling(exponent, depth_bias) for exponent in near for depth_bias in DEPTH_BIASES[1:]])
+    biased = [SensitivityScaling(exponent, depth_bias) for exponent in near for depth_bias in DEPTH_BIASES[1:]]
+    try_(biased, part_of(ticks, 1, 2))
     return min(divergences, key=lambda scaling: divergences[scaling])
 
 
@@ -112,9 +114,13 @@ def can_evaluate_at_low_fidelity(model: ir.Model, names: Iterable[str]) -> bool:
 
 
 def evaluate_at_low_fidelity(
-    model: ir.Model, plans: Sequence[Plan], selection: Selection, calibration: Calibration
+    model: ir.Model,
+    plans: Sequence[Plan],
+    selection: Selection,
+    calibration: Calibration,
+    ticks: Ticks = no_ticks,
 ) -> list[ir.Model]:
-    """The model pruned with little effort by each plan, side by side, on few rows."""
+    """The model pruned with little effort by each plan, side by side, on few rows; ticks are those of a sweep."""
     pruned_models = [model.clone() for _ in plans]
     layers = [
         {
@@ -127,8 +133,9 @@ def evaluate_at_low_fidelity(
     ]
     found = [layers_by_name(pruned_model.graph) for pruned_model in pruned_models]
     small = dataclasses.replace(calibration, max_elements=6_000_000, rows_per_column=16)
-    for _, _, moments in small.paired(model, pruned_models, dict.fromkeys(layers[0], True)):
+    for at, count, moments in small.paired(model, pruned_models, dict.fromkeys(layers[0], True), ticks=ticks):
         for pruned_model, planned, by_name, model_moments in zip(pruned_models, layers, found, moments, strict=True):
+            ticks(at, count)
             segment = [by_name[name] for name in model_moments]
             PruneWeights(planned, model_moments, calibration.seed, layers=segment)(pruned_model)
     return pruned_models

@@ -6,7 +6,8 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.costs import measure_costs
 from netsurgeon.pipeline.pruning.low_fidelity import choose_sensitivity_scaling

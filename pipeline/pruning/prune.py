@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -15,7 +16,8 @@ from netsurgeon.passes.layers import Layer, find_layers, layers_by_name, own_bia
 from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,9 @@ def prune_segments(
     found = layers_by_name(current.graph)
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
-    for at, count, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), already_solved):
-        progress("pruning layers", at, count)
+    ticks = functools.partial(progress, "pruning layers")
+    sweep = calibration.paired(dense, [current], dict.fromkeys(layers, corrected), already_solved, ticks)
+    for at, _, (moments,) in sweep:
         names = segments[at].layers
         segment = [found[name] for name in names]
         prune = PruneWeights(

@@ -13,6 +13,7 @@ import onnx_ir as ir
 import scipy.special
 
 from netsurgeon.passes.layers import find_layers
+from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 Array = npt.NDArray[np.float64]
@@ -41,7 +42,11 @@ class Trial:
 
 
 def measure_sensitivity(
-    model: ir.Model, trials: Mapping[str, Trial], feeds: Sequence[Feed], runtime: Runtime
+    model: ir.Model,
+    trials: Mapping[str, Trial],
+    feeds: Sequence[Feed],
+    runtime: Runtime,
+    ticks: Ticks = no_ticks,
 ) -> dict[str, float]:
     """`output_loss` per relative error of each layer, one layer replaced at a time.
 
@@ -61,7 +66,7 @@ def measure_sensitivity(
         return dict.fromkeys(trials, 1.0)
     dense = [session.run(feed, outputs) for feed in feeds]
     result = {}
-    for name, trial in trials.items():
+    for name, trial in ticking(trials.items(), ticks, len(trials)):
         changed = [session.run({**feed, weights[name]: trial.weight}, outputs) for feed in feeds]
         result[name] = max(output_loss(dense, changed), 0.0) / max(trial.error, 1e-12)
     return result if any(result.values()) else dict.fromkeys(trials, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,8 +23,8 @@ from netsurgeon.passes.quantization import (
     place,
     separated,
 )
-from netsurgeon.pipeline.options import Progress
 from netsurgeon.pipeline.profiling import StructureTimer, Timed, times_of_layers
+from netsurgeon.pipeline.progress import Progress, part_of
 from netsurgeon.pipeline.quantization.kernels import unfused
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -121,20 +122,21 @@ def choose_integer_layers(
     if not placement.layers:
         return IntegerChoice(stay=never)
 
-    def timed(floats: Mapping[str, str]) -> Timed:
+    def timed(floats: Mapping[str, str], tried: int) -> Timed:
         key = f"{name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
-        return timer.time(key, lambda: form.skeleton(model, form.place(model.graph, layers, {**stay, **floats})))
+        placed = functools.partial(form.place, model.graph, layers, {**stay, **floats})
+        ticks = part_of(functools.partial(progress, "timing integers"), tried, MOST_TRIED + 1)
+        return timer.time(key, lambda: form.skeleton(model, placed()), ticks)
 
-    progress("timing integers", 0, MOST_TRIED)
+    progress("timing integers", 0, 1)
     times = _layer_times(timer, name, model, layers, placement, form)
     floats: dict[str, str] = {}
-    best = timed(floats)
+    best = timed(floats, 0)
     losing = sorted((layer for layer in times if times[layer].lost > 0.0), key=lambda layer: -times[layer].lost)
-    for done, layer in enumerate(losing[:MOST_TRIED]):
-        progress("timing integers", done, MOST_TRIED)
+    for tried, layer in enumerate(losing[:MOST_TRIED], start=1):
         change = f"{times[layer].floats:.3g} ms on floats, {times[layer].integers:.3g} ms on integers"
         trial = {**floats, layer: f"it is faster on floats: {change}"}
-        result = timed(trial)
+        result = timed(trial, tried)
         logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result

@@ -12,7 +12,8 @@ from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import Placement, RangeMethod, separated
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import STATIC, skeleton, that_fuse
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.kernels import integer_kernels

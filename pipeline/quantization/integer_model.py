@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Mapping
 
@@ -29,7 +30,7 @@ from netsurgeon.passes.quantization import (
     separated,
 )
 from netsurgeon.pipeline.calibration import Calibration
-from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.ranges import measure_ranges, measure_reach
 
 logger = logging.getLogger(__name__)
@@ -100,9 +101,8 @@ def make_integer_model(
     _balance_channels(floats, placement, calibration, progress)
     current = floats.clone()
     names = {name: separated(name) if name in placement.entering else name for name in placement.values}
-    statistics = measure_ranges(
-        floats, list(names.values()), calibration, lambda done, count: progress("measuring ranges", done, count)
-    )
+    ticks = functools.partial(progress, "measuring ranges")
+    statistics = measure_ranges(floats, list(names.values()), calibration, ticks)
     scales = _scales(placement, names, statistics, plan)
     InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(current)
     outcomes: dict[str, IntegerOutcome] = {}
@@ -110,8 +110,8 @@ def make_integer_model(
         calibration, runtime=dataclasses.replace(calibration.runtime, integer_kernels=False)
     )
     layers = layers_by_name(current.graph)
-    for at, count, (moments,) in as_floats.paired(floats, [current], dict.fromkeys(placement.layers, True)):
-        progress("quantizing layers", at, count)
+    ticks = functools.partial(progress, "quantizing layers")
+    for _, _, (moments,) in as_floats.paired(floats, [current], dict.fromkeys(placement.layers, True), ticks=ticks):
         QuantizeLayers(plan.most, moments, outcomes, layers=[layers[name] for name in moments])(current)
     round_weights(current, own_biases([layer for layer in layers.values() if layer.operator == "Conv"]), "float16")
     inputs = {name: scales[layers[name].input.name or ""] for name in outcomes}
@@ -128,11 +128,11 @@ def _balance_channels(model: ir.Model, placement: Placement, calibration: Calibr
         for norm in find_scaled_norms(model.graph)
         if any(reader.name in placement.layers for reader in norm.readers)
     ]
-    progress("measuring ranges", 0, 1)
+    ticks = functools.partial(progress, "balancing channels")
     if norms:
-        ScaleNorms(measure_reach(model, norms, calibration, axis=-1))(model)
+        ScaleNorms(measure_reach(model, norms, calibration, axis=-1, ticks=ticks))(model)
     if pairs:
-        EqualiseChannels(measure_reach(model, pairs, calibration))(model)
+        EqualiseChannels(measure_reach(model, pairs, calibration, ticks=ticks))(model)
 
 
 def _scales(

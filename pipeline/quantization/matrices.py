@@ -6,6 +6,7 @@ Tables that rows are looked up in have 8 bits a number in all of these modes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -33,8 +34,9 @@ from netsurgeon.passes.quantization import (
 )
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import Form, IntegerChoice
 from netsurgeon.pipeline.quantization.facts import IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan
@@ -234,8 +236,8 @@ def make_matrix_model(
     most, spans = dict.fromkeys(placement.layers, matrices.most), matrices.spans(layers)
     outcomes: dict[str, IntegerOutcome] = {}
     found, lopsided = layers_by_name(current.graph), not matrices.is_standard
-    for at, count, (moments,) in calibration.paired(floats, [current], dict.fromkeys(placement.layers, True)):
-        progress("quantizing layers", at, count)
+    ticks = functools.partial(progress, "quantizing layers")
+    for _, _, (moments,) in calibration.paired(floats, [current], dict.fromkeys(placement.layers, True), ticks=ticks):
         segment = [found[name] for name in moments]
         QuantizeLayers(most, moments, outcomes, spans, lopsided=lopsided, layers=segment)(current)
     stored = current.clone()

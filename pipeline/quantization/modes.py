@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization import matrices
 from netsurgeon.pipeline.quantization import quantize as static
 from netsurgeon.pipeline.quantization.choose import IntegerChoice

@@ -19,8 +19,9 @@ from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files import raised_opset
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import STATIC, Form, IntegerChoice, choose_integer_layers, skeleton
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model

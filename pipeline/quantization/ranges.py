@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import RangeStatistics
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.runtime import tapped
 
 Array = npt.NDArray[np.floating]
@@ -26,7 +27,7 @@ VALUES_AT_ONCE = 8
 
 
 def measure_ranges(
-    model: ir.Model, names: Sequence[str], calibration: Calibration, progress: Callable[[int, int], None]
+    model: ir.Model, names: Sequence[str], calibration: Calibration, ticks: Ticks = no_ticks
 ) -> dict[str, RangeStatistics]:
     """Statistics of values of a model over all calibration inputs.
 
@@ -36,25 +37,28 @@ def measure_ranges(
         model: in normal form.
         names: of the values.
         calibration: the inputs.
-        progress: called with batches done and batches in all.
+        ticks: called for every batch, with the number of values done and of all.
 
     Raises:
         InputError: a value is NaN or infinite on an input.
     """
-    importance = _importance(model.graph)
+    importance, done = _importance(model.graph), 0
     statistics = {name: RangeStatistics() for name in names}
     first = next(iter(calibration.samples.batches()))
     for part in _parts(model, names, first, calibration):
         session = calibration.runtime.session(tapped(model, part))
-        for done, feed in enumerate(calibration.samples.batches()):
-            progress(done, 0)
+        for feed in calibration.samples.batches():
+            ticks(done, len(names))
             values = {**feed, **session.run(feed, [name for name in part if name not in feed])}
             for name in part:
                 _update(statistics[name], name, values[name], importance.get(name))
+        done += len(part)
     return statistics
 
 
-def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibration, axis: int = 1) -> dict[str, Wide]:
+def measure_reach(
+    model: ir.Model, names: Sequence[str], calibration: Calibration, axis: int = 1, ticks: Ticks = no_ticks
+) -> dict[str, Wide]:
     """Largest size of each channel of values over all calibration inputs, (channels,), by name of value.
 
     Args:
@@ -62,16 +66,20 @@ def measure_reach(model: ir.Model, names: Sequence[str], calibration: Calibratio
         names: of the values.
         calibration: the inputs.
         axis: of the channels.
+        ticks: called for every batch, with the number of values done and of all.
     """
     reach: dict[str, Wide] = {}
+    done = 0
     first = next(iter(calibration.samples.batches()))
     for part in _parts(model, names, first, calibration):
         session = calibration.runtime.session(tapped(model, part))
         for feed in calibration.samples.batches():
+            ticks(done, len(names))
             for name, value in session.run(feed, part).items():
                 axes = tuple(other for other in range(value.ndim) if other != axis % value.ndim)
                 largest = np.maximum(value.max(axis=axes), -value.min(axis=axes)).astype(np.float64)
                 reach[name] = np.maximum(reach.get(name, largest), largest)
+        done += len(part)
     return reach
 
 

@@ -18,6 +18,7 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.progress import CANDIDATES
 from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
 from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator
 from netsurgeon.pipeline.search.pruner import Structure
@@ -117,6 +118,7 @@ def search(
     taken, chosen = min(
         within_goals, key=lambda pair: pair[1].bytes if is_as_small_as_can_be else pair[1].evidence.drop
     )
+    taken.context.progress("making the chosen model", 0, 1)
     applied, size = taken.applied(chosen.structure, chosen.share), taken.size(chosen)
     _check_size(goals, size)
     if goals.max_drop is not None and len(within_goals) == 1 and taken.form != forms[0]:
@@ -288,8 +290,10 @@ class _Descent:
 
     def _descend(self, kept: float) -> Candidate | None:
         step = STEP
-        for _ in range(FEW_TRIES if self.evaluator.context.options.is_hasty else TRIES):
+        most = FEW_TRIES if self.evaluator.context.options.is_hasty else TRIES
+        for made in range(most):
             if kept not in self.candidates:
+                self.evaluator.context.progress(CANDIDATES, made, most)
                 self.candidates[kept] = self.evaluator.candidate(self.structure, kept)
             low, high = self._bracket()
             if low is None and high == 1.0:
@@ -328,6 +332,7 @@ def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: 
     Raises:
         CheckFailedError: none is that small.
     """
+    evaluator.context.progress(CANDIDATES, 0, TRIES + 1)
     whole = evaluator.candidate(structure, 1.0)
     made_candidates = {1.0: whole}
     for _ in range(TRIES):
@@ -341,6 +346,7 @@ def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: 
         kept = _for_size(made_candidates, limit, low, high)
         if kept < FEWEST_KEPT:
             break
+        evaluator.context.progress(CANDIDATES, len(made_candidates), TRIES + 1)
         made_candidates[kept] = evaluator.candidate(structure, kept)
     fitting = [candidate for candidate in made_candidates.values() if candidate.bytes <= limit]
     if not fitting:

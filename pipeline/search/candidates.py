@@ -23,6 +23,7 @@ from netsurgeon.pipeline.compression import (
 )
 from netsurgeon.pipeline.options import finer_values
 from netsurgeon.pipeline.profiling import Timed, times_of_layers
+from netsurgeon.pipeline.progress import part_of
 from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight, stand_in
 from netsurgeon.pipeline.search.pruner import Pruner, SearchContext, Structure, record_name
 from netsurgeon.pipeline.search.record import Point
@@ -124,7 +125,8 @@ class CandidateEvaluator:
     def time(self, structures: Structures, level: int) -> Timed:
         """Time a structure without correcting it: how long a kernel takes does not depend on its weights' values."""
         context = self.context
-        context.progress("timing structures", 0, 1)
+        ticks = functools.partial(context.progress, "timing structures")
+        ticks(0, 1)
         name = named(structures.plan(level).removed)
 
         def model() -> ir.Model:
@@ -136,7 +138,7 @@ class CandidateEvaluator:
 
         # bits of a weight make no difference to the kernel
         kernels = "int8" if integers_of_a_weight(context.options) else context.options.integer_mode or ""
-        return context.clock.time(f"{name} {kernels}".strip(), model)
+        return context.clock.time(f"{name} {kernels}".strip(), model, ticks)
 
     def milliseconds(self) -> dict[str, float]:
         """What the dense model's nodes take, layers each on the kernel that will run it; those that are known."""
@@ -181,9 +183,9 @@ class CandidateEvaluator:
             evidence, figures = [], []
             for pruner, drop_evaluator in self._folds:
                 applied = self._made(pruner, structure, share)
-                self.context.progress("judging", 0, 1)
                 session = self.context.calibration.runtime.on_integers().session(applied.model)
-                evidence.append(drop_evaluator.estimate_drop(session))
+                ticks = functools.partial(self.context.progress, "judging")
+                evidence.append(drop_evaluator.estimate_drop(session, ticks))
                 kept = applied.plan.kept_share(structure.selection.sizes)
                 figures.append((kept, _mean_bits(applied) or np.nan, self.context.size(applied.model)))
                 if self._is_beyond(evidence):
@@ -267,9 +269,10 @@ class CandidateEvaluator:
         self, pruner: Pruner, drop_evaluator: DropEvaluator, structure: Structure, shares: Sequence[float]
     ) -> list[DropEstimate]:
         estimates_of_folds = []
-        for done, model in enumerate(pruner.pruned_at_low_fidelity(structure, shares)):
-            self.context.progress("judging plans", done, len(shares))
-            estimates_of_folds.append(drop_evaluator.estimate_drop(self.context.calibration.runtime.session(model)))
+        ticks = functools.partial(self.context.progress, "judging plans")
+        for number, model in enumerate(pruner.pruned_at_low_fidelity(structure, shares)):
+            session = self.context.calibration.runtime.session(model)
+            estimates_of_folds.append(drop_evaluator.estimate_drop(session, part_of(ticks, number, len(shares))))
         return estimates_of_folds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,8 +15,9 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.model_files import LoadedModel, data_facts
-from netsurgeon.pipeline.options import Goals, Options, Progress
+from netsurgeon.pipeline.options import Goals, Options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer
+from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, part_of
 from netsurgeon.pipeline.quantization import integers_of_a_weight
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.search.candidate_search import SearchResult, search
@@ -82,10 +84,13 @@ class GoalSearch:
         Raises:
             CheckFailedError: no model was found that keeps to the goals.
         """
-        progress("judging the dense model", 0, 1)
+        ticks, parts = functools.partial(progress, "judging the dense model"), len(self.inputs.folds)
         folds = tuple(
-            Fold(dataclasses.replace(calibration, samples=fold.corrected), self._drop_evaluator(fold.guide))
-            for fold in self.inputs.folds
+            Fold(
+                dataclasses.replace(calibration, samples=fold.corrected),
+                self._drop_evaluator(fold.guide, part_of(ticks, number, parts)),
+            )
+            for number, fold in enumerate(self.inputs.folds)
         )
         options = candidate_options(self.options)
         context = SearchContext(
@@ -146,7 +151,7 @@ class GoalSearch:
             timings=self.clock.table,
         )
 
-    def _drop_evaluator(self, samples: Samples) -> DropEvaluator:
+    def _drop_evaluator(self, samples: Samples, ticks: Ticks = no_ticks) -> DropEvaluator:
         options = self.options
         dense = self.runtime.session(self.source.original)
         return DropEvaluator(
@@ -156,6 +161,7 @@ class GoalSearch:
             label_offset=options.label_offset,
             seed=options.seed,
             class_outputs=self.class_outputs,
+            ticks=ticks,
         )
 
     def _measured(self, validation: Validation, model: ir.Model) -> DropEstimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,8 +24,9 @@ from netsurgeon.pipeline.compression import (
     apply_plan,
 )
 from netsurgeon.pipeline.execution import RunFolder
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer, Timed
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import (
     ByteBudget,
     Plan,
@@ -149,9 +151,9 @@ class Pruner:
         context, calibration = self._context, self._calibration
         costs = self.costs(structure)
         plans = [spread(costs, _weights(structure, kept), structure.selection, SensitivityScaling()) for kept in shares]
-        context.progress("trying plans", 0, 1)
         samples = calibration.samples.subset(low_fidelity_inputs(costs), np.random.default_rng(calibration.seed))
-        return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples))
+        ticks = functools.partial(context.progress, "trying plans")
+        return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples), ticks)
 
     def with_context(self, context: SearchContext) -> Pruner:
         """The same with other options of candidates; it shares what was measured, on which no option has a say."""

@@ -1,4 +1,4 @@
-"""Tables, progress and files: what becomes of a command's result on a terminal."""
+"""Tables and files: what becomes of a command's result on a terminal."""
 
 from netsurgeon.pipeline.terminal.console import (
     print_comparison,
@@ -7,7 +7,6 @@ from netsurgeon.pipeline.terminal.console import (
     print_report,
     print_sensitivity,
     print_units,
-    progress,
 )
 from netsurgeon.pipeline.terminal.console_integers import print_quantization
 from netsurgeon.pipeline.terminal.console_latency import print_profile
@@ -34,6 +33,5 @@ __all__ = [
     "print_sensitivity",
     "print_training",
     "print_units",
-    "progress",
     "show_result",
 ]

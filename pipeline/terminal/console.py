@@ -1,16 +1,13 @@
-"""Tables and progress on the terminal (rich)."""
+"""Tables on the terminal (rich)."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from netsurgeon.passes.quantization import QuantizedLayer
@@ -36,30 +33,6 @@ from netsurgeon.pipeline.verification import Validation
 
 LISTED = 24
 """Most layers listed on the terminal; the report has all."""
-
-
-@contextmanager
-def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar a stage, with the time left; gone when the work is done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=1)
-        stage = ""
-
-        def advance(name: str, done: int, count: int) -> None:
-            nonlocal stage
-            if name != stage:
-                stage = name
-                bar.reset(task, description=name, total=count)
-            bar.update(task, completed=done, total=count)
-
-        yield advance
 
 
 def print_report(report: Report, console: Console) -> None:

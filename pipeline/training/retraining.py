@@ -29,14 +29,13 @@ from netsurgeon.pipeline.model_files import (
     save_model,
     verified,
 )
-from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.progress import Progress, ProgressLike, following, silent
 from netsurgeon.pipeline.quantization import check_trainable
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.training.compressing import Pattern, integer_patterns, on_integers, pruned, require_floats
 from netsurgeon.pipeline.training.retrain_options import RetrainOptions
 from netsurgeon.pipeline.training.scores import Reference, Scores, check_same, scores
 from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
-from netsurgeon.pipeline.training.training_run import silent
 
 PARITY_INPUTS = 32
 
@@ -93,7 +92,7 @@ def retrain(
     data: str | Path,
     output: str | Path,
     *,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
     **options: Any,
 ) -> Retraining | None:
     """Retrain what is not 0 in a model, pruned first where a sparsity is given, and put on integers where these are.
@@ -106,7 +105,8 @@ def retrain(
             packs it.
         data: see `open_training_data`; labels are optional where the dense model is given.
         output: where the result goes.
-        progress: called with stage, steps done and steps in all.
+        progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
+            with stage, steps done and steps in all.
         **options: fields of `RetrainOptions`.
 
     Returns:
@@ -121,8 +121,8 @@ def retrain(
     require_torch()
     path, output = Path(model), Path(output)
     check_outputs([output], data, models=(path, settings.dense))
-    with value_errors_as_input_errors():
-        return _retrain(path, Path(data), output, settings, progress or silent)
+    with value_errors_as_input_errors(), following(progress) as followed:
+        return _retrain(path, Path(data), output, settings, followed)
 
 
 def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, progress: Progress) -> Retraining | None:

@@ -16,7 +16,7 @@ from netsurgeon.passes.packing import UnpackWeights
 from netsurgeon.pipeline.data import Examples, PictureOptions, open_training_data
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import read_model
-from netsurgeon.pipeline.options import Progress
+from netsurgeon.pipeline.progress import Progress, ProgressLike, following, silent
 from netsurgeon.pipeline.runtime import TOLERANCE, Runtime
 from netsurgeon.pipeline.training.network_trimming import Width, trim_and_retrain
 from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
@@ -74,7 +74,7 @@ def train(
     out: str | Path,
     *,
     init: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
     **options: Any,
 ) -> Training | None:
     """Train a network; called again with the same arguments it goes on where it was stopped.
@@ -85,7 +85,8 @@ def train(
         out: folder of the run: ``run.json``, checkpoints, ``log.csv``; with surgery ``surgery.csv`` and
             ``surgery.png``; with trimming ``trimming.csv``, and a folder for the training of each round.
         init: weights to start from: an ONNX file, the folder of another run, or a checkpoint.
-        progress: called with stage, steps done and steps in all.
+        progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
+            with stage, steps done and steps in all.
         **options: fields of `TrainOptions`.
 
     Returns:
@@ -97,20 +98,15 @@ def train(
     """
     settings = TrainOptions(**options)
     require_torch()
-    with value_errors_as_input_errors():
+    with value_errors_as_input_errors(), following(progress) as followed:
         return _train(
             network,
             Path(data),
             Path(out),
             init=None if init is None else Path(init),
             options=settings,
-            progress=progress or silent,
+            progress=followed,
         )
-
-
-def silent(stage: str, done: int, count: int) -> None:
-    """Report nothing."""
-    del stage, done, count
 
 
 def _train(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,8 @@ from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.trimming import MaskUnits, UnitCosts, select_units
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.runtime import Feed, observe
 from netsurgeon.pipeline.trimming.costs import Ints, Mask, saved_share, unit_axes, unit_costs, whole_steps
 from netsurgeon.pipeline.trimming.remove import remove_units
@@ -90,10 +92,16 @@ def choose_units(
     for _ in range(ATTEMPTS):
         plan = dataclasses.replace(plan, removed=_chosen(model, plan, calibration, options, progress))
         require_goal(model, plan, options)
-        progress("proving units", 0, 1)
         masked = model.clone()
         MaskUnits(plan.units)(masked)
-        proven = remove_units(masked, plan.dependencies, plan.removed, proof_feeds(calibration), calibration.runtime)
+        proven = remove_units(
+            masked,
+            plan.dependencies,
+            plan.removed,
+            feeds=proof_feeds(calibration),
+            runtime=calibration.runtime,
+            ticks=functools.partial(progress, "proving units"),
+        )
         plan = plan.after(proven)
         if not proven.failed or _reaches_goal(model, plan, options):
             break

@@ -13,6 +13,7 @@ from netsurgeon.passes.trimming import TrimNeurons
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.runtime import Feed, Runtime
 from netsurgeon.pipeline.trimming.costs import Ints, Mask, rounding_step, shares_saved
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
@@ -21,7 +22,12 @@ from netsurgeon.pipeline.verification import EquivalenceCheck, check_equivalence
 
 
 def remove_units(
-    masked: ir.Model, dependencies: Dependencies, removed: Mask, feeds: Sequence[Feed], runtime: Runtime
+    masked: ir.Model,
+    dependencies: Dependencies,
+    removed: Mask,
+    feeds: Sequence[Feed],
+    runtime: Runtime,
+    ticks: Ticks = no_ticks,
 ) -> Trimmed:
     """Delete units that count nowhere any more; a group whose removal does not hold stays.
 
@@ -31,15 +37,18 @@ def remove_units(
         removed: True = the unit goes, (units,).
         feeds: inputs on which masked and trimmed model must agree.
         runtime: how sessions are made.
+        ticks: called for every attempt, of which there may be many.
     """
     if not removed.any():
         return Trimmed(model=masked, removed=removed, failed=(), proof=None)
+    ticks(0, 1)
     whole = _attempt(masked, dependencies, removed, feeds, runtime)
     if not isinstance(whole, Message):
         return Trimmed(model=whole[0], removed=removed, failed=(), proof=whole[1])
     of = np.array([unit.group for unit in dependencies.units])
 
     def attempt(groups: Ints) -> tuple[ir.Model, EquivalenceCheck] | Message:
+        ticks(0, 1)
         return _attempt(masked, dependencies, removed & np.isin(of, groups), feeds, runtime)
 
     failing = _failing(np.unique(of[removed]), whole, attempt)

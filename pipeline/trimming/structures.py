@@ -19,7 +19,8 @@ from netsurgeon.passes.dependencies import Dependencies
 from netsurgeon.passes.trimming import MaskUnits, select_units
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import RunFolder
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.trimming.choose import give_biases, no_units, proof_feeds
 from netsurgeon.pipeline.trimming.costs import candidate_work, multiply_adds, unit_axes, whole_steps
 from netsurgeon.pipeline.trimming.remove import remove_units

@@ -21,6 +21,7 @@ from netsurgeon.passes.dependencies import Dependencies
 from netsurgeon.passes.graph import label, optional_input, present, tensor, traits_of
 from netsurgeon.passes.trimming import Uncorrected, by_unit
 from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import tapped
 from netsurgeon.pipeline.trimming.unit_owners import owners_of
 
@@ -81,7 +82,7 @@ class _Sum:
 
 
 def uncorrected(
-    model: ir.Model, dependencies: Dependencies, number: Ints, calibration: Calibration
+    model: ir.Model, dependencies: Dependencies, number: Ints, calibration: Calibration, ticks: Ticks = no_ticks
 ) -> tuple[list[Uncorrected], list[Slot]]:
     """The sums that candidates add to and nobody corrects, and axes of weights of which nothing is known.
 
@@ -90,6 +91,7 @@ def uncorrected(
         dependencies: of the model.
         number: number of each unit among the candidates, negative where it is none; one more for what no unit owns.
         calibration: inputs.
+        ticks: called for every batch.
     """
     sums, unknown = _find(model, dependencies, number)
     if not sums:
@@ -100,7 +102,7 @@ def uncorrected(
     session = calibration.runtime.session(tapped(model, names))
     totals: list[Array] = [np.zeros((len(consumer.owners), len(consumer.owners))) for consumer in sums]
     energy = np.zeros(len(sums))
-    for feed in samples.batches():
+    for feed in ticking(samples.batches(), ticks, samples.batch_count):
         values = session.run(feed, names)
         for at, consumer in enumerate(sums):
             energies, whole = consumer.energies(values)

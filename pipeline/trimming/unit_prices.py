@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,8 @@ from netsurgeon.passes.graph import FLOATS, is_constant, label, optional_input, 
 from netsurgeon.passes.layers import Layer
 from netsurgeon.passes.trimming import FixedImportance, Importance, ObsImportance, idle
 from netsurgeon.pipeline.calibration import Calibration
-from netsurgeon.pipeline.options import Options, Progress
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import tapped
 from netsurgeon.pipeline.trimming.trim_plan import TrimPlan
 from netsurgeon.pipeline.trimming.unit_energies import uncorrected
@@ -36,15 +38,15 @@ def price_units(
     if options.importance == "magnitude":
         return FixedImportance(_magnitudes(model, dependencies)[candidates]), candidates
     if options.importance == "apoz":
-        progress("counting zeros", 0, 1)
-        apoz = count_zeros(model, dependencies, calibration)
+        apoz = count_zeros(model, dependencies, calibration, ticks=functools.partial(progress, "counting zeros"))
         of = np.array([unit.group for unit in dependencies.units], np.int64)
         idle_candidates = candidates[idle(apoz, of)[candidates]]
         return FixedImportance(1.0 - apoz[idle_candidates]), idle_candidates
     number = np.full(len(dependencies.units) + 1, STAYS)
     number[candidates] = np.arange(len(candidates))
     consumers = _consumers(model, plan.layers, dependencies, number=number, calibration=calibration, progress=progress)
-    sums, unknown = uncorrected(model, dependencies, number, calibration)
+    ticks = functools.partial(progress, "pricing units")
+    sums, unknown = uncorrected(model, dependencies, number, calibration, ticks)
     extra = _shares_of(model, dependencies, unknown)[candidates]
     return ObsImportance([*consumers, *sums], len(candidates), extra), candidates
 
@@ -61,8 +63,7 @@ def _consumers(
     owners = {layer.name: Owners.of(layer, dependencies) for layer in layers}
     reading = [layer.name for layer in layers if (number[owners[layer.name].columns] != STAYS).any()]
     consumers = []
-    for done, (layer, moments) in enumerate(calibration.dense(model, reading)):
-        progress("pricing units", done, len(reading))
+    for layer, moments in calibration.dense(model, reading, functools.partial(progress, "pricing units")):
         plain = dataclasses.replace(moments, ridge=None)  # DAMPING is the identity's
         statistics = plain.statistics(centred=layer.bias_slot() is not None and moments.varies)
         weight, owner = layer.matrix(), owners[layer.name]
@@ -116,7 +117,13 @@ class _Shares:
         return np.asarray(sums / max(float(sums.sum()), np.finfo(float).tiny))
 
 
-def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibration, epsilon: float = 0.0) -> Array:
+def count_zeros(
+    model: ir.Model,
+    dependencies: Dependencies,
+    calibration: Calibration,
+    epsilon: float = 0.0,
+    ticks: Ticks = no_ticks,
+) -> Array:
     """APoZ of each unit where its consumers read it, (units,); 0 where no activation shows it.
 
     Args:
@@ -124,6 +131,7 @@ def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibr
         dependencies: of the model.
         calibration: inputs.
         epsilon: what counts as 0, as a share of the root mean square of the values of all units.
+        ticks: called for every batch.
     """
     nodes = {label(node): node for node in model.graph}
     read = {consumer.node for unit in dependencies.units for consumer in unit.consumers}
@@ -131,7 +139,7 @@ def count_zeros(model: ir.Model, dependencies: Dependencies, calibration: Calibr
     shown = sorted({name for name in values if name in dependencies.tracks.axes})
     session = calibration.runtime.session(tapped(model, shown))
     count, total = np.zeros(len(dependencies.units)), np.zeros(len(dependencies.units))
-    for feed in calibration.samples.batches():
+    for feed in ticking(calibration.samples.batches(), ticks, calibration.samples.batch_count):
         for name, value in session.run(feed, shown).items():
             zeros = np.abs(value) <= epsilon * np.sqrt(np.mean(np.square(value, dtype=np.float64)))
             for axis, labels in enumerate(dependencies.tracks.axes[name]):

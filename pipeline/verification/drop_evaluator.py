@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy.typing as npt
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
-from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
+from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.confidence import DropEstimate, bootstrap_ci, student_ci
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
@@ -40,37 +41,42 @@ class DropEvaluator:
         label_offset: int = 0,
         seed: int = 0,
         class_outputs: Collection[str] | None = None,
+        ticks: Ticks = no_ticks,
     ):
+        """Run the dense model on all samples, with a tick for every batch."""
         self._dense, self._samples, self._seed = dense, samples, seed
         self._metric, self._class_outputs = load_metric(metric), class_outputs
         self._labels = None if samples.labels is None else samples.labels + label_offset
         self._outputs: list[Outputs] = []
         self._answers: Answers | None = None
         if self._metric is None:
-            self._answers = self._top(dense)
+            self._answers = self._top(dense, ticks)
         else:
-            self._outputs = self._run(dense)
+            self._outputs = self._run(dense, ticks)
 
-    def estimate_drop(self, candidate: Session) -> DropEstimate:
-        """How much worse the candidate is.
+    def estimate_drop(self, candidate: Session, ticks: Ticks = no_ticks) -> DropEstimate:
+        """How much worse the candidate is; every batch is a tick.
 
         Raises:
             CheckFailedError: its outputs are not finite where the dense model's are.
             InputError: the metric cannot be used.
         """
         if self._metric is not None:
-            return self._by_metric(self._metric, self._run(candidate))
+            return self._by_metric(self._metric, self._run(candidate, ticks))
         if self._answers is not None:
-            return self._by_answers(self._answers, self._top(candidate))
-        return self._by_outputs(candidate)
+            return self._by_answers(self._answers, self._top(candidate, ticks))
+        return self._by_outputs(candidate, ticks)
 
-    def _run(self, session: Session) -> list[Outputs]:
-        return [session.run(feed) for feed in self._samples.batches()]
+    def _batches(self, ticks: Ticks) -> Iterator[Feed]:
+        return ticking(self._samples.batches(), ticks, self._samples.batch_count)
 
-    def _top(self, session: Session) -> Answers | None:
+    def _run(self, session: Session, ticks: Ticks) -> list[Outputs]:
+        return [session.run(feed) for feed in self._batches(ticks)]
+
+    def _top(self, session: Session, ticks: Ticks) -> Answers | None:
         """The model's answers; None where it gives no class scores."""
         classes = []
-        for feed in self._samples.batches():
+        for feed in self._batches(ticks):
             scores = class_scores(session.run(feed), feed, self._samples, self._class_outputs)
             if scores is None:
                 return None
@@ -102,7 +108,7 @@ class DropEvaluator:
             )
         return bootstrap_ci(count, dense, dense - candidate, drop_of, self._seed)
 
-    def _by_outputs(self, candidate: Session) -> DropEstimate:
+    def _by_outputs(self, candidate: Session, ticks: Ticks = no_ticks) -> DropEstimate:
         """Share of the outputs' energy, averaged over the float outputs.
 
         One piece of evidence a sample; one a feed where axis 0 of an output does not tell its samples apart.
@@ -110,7 +116,7 @@ class DropEvaluator:
         errors: dict[str, list[Array]] = {}
         energies: dict[str, list[Array]] = {}
         counts = []
-        for feed in self._samples.batches():
+        for feed in self._batches(ticks):
             before, after = self._dense.run(feed), candidate.run(feed)
             counts.append(len(feed[self._samples.specs[0].name]) if self._samples.batched else 1)
             for name in before:

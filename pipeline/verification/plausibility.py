@@ -11,6 +11,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import DEFAULT_DROP, Goals
+from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification.scoring import Answers, class_scores
 
@@ -34,6 +35,7 @@ def examine_dense_model(
     label_offset: int = 0,
     class_outputs: Collection[str] | None = None,
     has_metric: bool = False,
+    ticks: Ticks = no_ticks,
 ) -> tuple[Message, ...]:
     """Look at the dense model's answers before anything is judged by them.
 
@@ -48,6 +50,7 @@ def examine_dense_model(
         label_offset: added to every label.
         class_outputs: names of the outputs that may be class scores; None = all.
         has_metric: whether the user's metric decides, of which nothing is known.
+        ticks: called for every batch.
 
     Returns:
         A warning where the answers hardly vary and no goal depends on them.
@@ -58,7 +61,7 @@ def examine_dense_model(
     if has_metric:
         return ()
     samples = samples.subset(MOST_EXAMINED, np.random.default_rng(0))
-    answers, varying_share = _answers(dense, samples, label_offset, class_outputs)
+    answers, varying_share = _answers(dense, samples, label_offset, class_outputs, ticks)
     if answers is not None and answers.labels is not None:
         _check_against_chance(answers)
     if answers is None:
@@ -84,12 +87,12 @@ def examine_dense_model(
 
 
 def _answers(
-    dense: Session, samples: Samples, label_offset: int, class_outputs: Collection[str] | None
+    dense: Session, samples: Samples, label_offset: int, class_outputs: Collection[str] | None, ticks: Ticks
 ) -> tuple[Answers | None, float]:
     """The dense model's answers; without class scores the share of its float outputs' energy that is not their mean."""
     classes, has_scores = [], True
     count, sums, squares = 0, dict[str, np.ndarray](), dict[str, float]()
-    for feed in samples.batches():
+    for feed in ticking(samples.batches(), ticks, samples.batch_count):
         outputs = dense.run(feed)
         scores = class_scores(outputs, feed, samples, class_outputs)
         has_scores = has_scores and scores is not None

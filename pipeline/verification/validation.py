@@ -13,6 +13,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Metric
+from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.confidence import DropEstimate, Measure, paired_proportion_ci
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
@@ -197,8 +198,11 @@ def validate(
     metric: Metric | None = None,
     label_offset: int = 0,
     class_outputs: Collection[str] | None = None,
+    ticks: Ticks = no_ticks,
 ) -> Validation:
     """Run both models over the samples, one pass; kept are sums and a number an input (and outputs for `metric`).
+
+    Every batch is a tick.
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
@@ -211,6 +215,7 @@ def validate(
         metric=metric,
         label_offset=label_offset,
         class_outputs=class_outputs,
+        ticks=ticks,
     )
 
 
@@ -222,6 +227,7 @@ def validate_folds(
     metric: Metric | None = None,
     label_offset: int = 0,
     class_outputs: Collection[str] | None = None,
+    ticks: Ticks = no_ticks,
 ) -> Validation:
     """The same over several compressed models that were made alike, each on its part of the inputs.
 
@@ -231,7 +237,8 @@ def validate_folds(
     """
     function = load_metric(metric)
     models = _BothModels(keeps_outputs=function is not None, label_offset=label_offset, class_outputs=class_outputs)
-    for compressed, samples, feed, labels in _feeds(folds):
+    batches = sum(samples.batch_count for _, samples in folds)
+    for compressed, samples, feed, labels in ticking(_feeds(folds), ticks, batches):
         models.update((dense.run(feed), compressed.run(feed)), feed, samples, labels)
     answers, has_labels = models.answers(), models.labels is not None
     scores = models.scores(function)

@@ -27,6 +27,7 @@ from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization.placement import place
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
+from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.quantization.choose import skeleton
 from netsurgeon.pipeline.quantization.kernels import integer_kernels, unfused
 from netsurgeon.pipeline.quantization.quantize import (
@@ -52,7 +53,7 @@ class SameTimes(StructureTimer):
     def nodes_of(self, name: str, model: Callable[[], ir.Model]) -> dict[str, float]:
         return {"second": 1.0 if name.endswith("float32") else 0.5}
 
-    def time(self, name: str, model: Callable[[], ir.Model]) -> Timed:
+    def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks) -> Timed:
         self.names.append(name)
         return Timed(self.speedup, 1.0, self.speedup)
 

@@ -28,7 +28,8 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         return SimpleNamespace(model=context.calibration.samples, plan=plan, integers=None)
 
     def fold(corrected: str, guide: str) -> Fold:
-        def estimate_drop(model: str) -> DropEstimate:
+        def estimate_drop(model: str, ticks: object) -> DropEstimate:
+            del ticks
             done.append(f"{model} judged on {guide}")
             return paired_proportion_ci("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
 

@@ -1,7 +1,6 @@
 """What the commands print: every fact where it belongs, names as they are, and lines that fit the terminal."""
 
 import dataclasses
-import io
 import math
 import re
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from printed_text import cells, printed
-from rich.console import Console
 
 from netsurgeon.passes.dependencies.analysis import Frozen
 from netsurgeon.passes.layers import Declined
@@ -34,7 +32,6 @@ from netsurgeon.pipeline.terminal.console import (
     print_report,
     print_sensitivity,
     print_units,
-    progress,
 )
 from netsurgeon.pipeline.verification.validation import Scores
 
@@ -336,27 +333,3 @@ def test_the_layer_that_costs_most_comes_first() -> None:
     assert [text.index(name) for name in ("[dear]", "middling", "cheap")] == sorted(
         text.index(layer.name) for layer in layers
     )
-
-
-def test_progress_shows_the_stage_and_is_gone_afterwards() -> None:
-    buffer = io.StringIO()
-    with progress(Console(file=buffer, force_terminal=True, width=100)) as advance:
-        advance("measuring layers", 1, 4)
-        advance("pruning layers", 3, 7)
-        advance("pruning layers", 5, 9)
-    shown = buffer.getvalue()
-    assert "pruning layers" in shown
-    assert "5/9" in shown
-    assert shown.endswith("\x1b[2K")
-
-
-def test_progress_writes_nothing_where_there_is_no_terminal() -> None:
-    buffer = io.StringIO()
-    with progress(Console(file=buffer)) as advance:
-        advance("pruning layers", 1, 2)
-    assert buffer.getvalue() == ""
-
-
-def test_progress_ends_with_the_error_that_ends_the_work() -> None:
-    with pytest.raises(KeyError), progress(Console(file=io.StringIO(), force_terminal=True)) as advance:
-        advance("pruning layers", {"steps": 1}["step"], 2)

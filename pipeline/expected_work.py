@@ -1,0 +1,259 @@
+"""What a compression is expected to do, and how long that takes: from one run of the dense model and its layers.
+
+Two things take time: running models over inputs, which the seconds of one input foretell, and solving layers, which
+goes by rows x columns² of their matrices. The rates below were fitted to runs of LeNet-5, ResNet-20, MobileNet and
+ShuffleNet on one core; where a machine is faster or slower, the parts of a run that are over tell by how much.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import infer_shapes
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.pipeline.calibration import Calibration, Selection
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import CANDIDATES, Step, Work
+from netsurgeon.pipeline.quantization import TARGETS
+from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.verification import Inputs
+
+USUAL_CANDIDATES, USUAL_CANDIDATES_FAST = 4.0, 2.0
+"""Candidates that a search makes in a row, on average over models and goals; the second with little effort."""
+LOOKED_AT_SECONDS = 0.5
+"""Seconds for which the dense model is run to see how fast it is."""
+UNKNOWN_EXTENT = 32
+"""What stands for an axis of a layer's output that the model leaves open."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """How fast layers are dealt with.
+
+    Attributes:
+        added: products a second where rows enter the statistics of a layer, were all that may be drawn.
+        solved: products of weights and columns a second of what a solver makes of them.
+    """
+
+    added: float
+    solved: float
+
+
+CURVES = Rates(1.7e10, 1.5e8)
+"""Of error curves, and of prices of units."""
+TRIALS = Rates(1.8e10, 8e8)
+"""Of one model that is pruned at low fidelity."""
+PRUNED, PRUNED_FAST = Rates(1.7e10, 1.75e8), Rates(3.4e10, 8e8)
+"""Of pruning with full and with little effort."""
+ROUNDED = Rates(3.1e10, 2.8e8)
+"""Of putting weights on integers."""
+SWEPT = 2.0
+"""Times as long as one run of a model a sweep takes, which stops at every layer and keeps what is live there."""
+STOPPED = 0.01
+"""Seconds that a model takes more for every layer at which a sweep stops."""
+TIMED = 2.0
+"""Seconds that it takes to time two models in turn."""
+PACKED = 2e-6
+"""Seconds a weight that packing takes."""
+STRUCTURES = 6
+"""Structures that are timed until one is as fast as it should be."""
+TRIED_AT_ONCE = 7
+"""Models that are pruned at low fidelity side by side, about."""
+ROWS_AT_LOW_FIDELITY = 0.2
+"""Share of the rows that is drawn for them."""
+INPUTS_AT_LOW_FIDELITY = 256
+"""Inputs that they are pruned on."""
+PROBED = 128
+"""Inputs on which sensitivities are measured, at most, and the seconds that they take together, at most."""
+PROBED_SECONDS = 100.0
+LOOKED_AT, BALANCED = 4.0, 1.5
+"""Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
+BOUNDED = 64
+"""Inputs on which the error bound is measured, at most."""
+
+
+def seconds_of_an_input(dense: Session, samples: Samples, clock: Callable[[], float]) -> float:
+    """Seconds that it takes to read one input and to run the dense model on it."""
+    dense.run(next(samples.batches()))  # warms up
+    started, runs = clock(), 0
+    for feed in samples.batches():
+        dense.run(feed)
+        runs += 1
+        if clock() - started > LOOKED_AT_SECONDS:
+            break
+    return (clock() - started) * samples.batch_count / (runs * samples.fed)
+
+
+def positions_of(model: ir.Model) -> dict[str, int]:
+    """How many outputs each layer has, of every row of its weight for one input, by layer name."""
+    inferred = model.clone()
+    infer_shapes(inferred)
+    positions = {}
+    for layer in find_layers(inferred.graph)[0]:
+        shape = layer.node.outputs[0].shape
+        extents = () if shape is None else shape[2:] if layer.operator == "Conv" else shape[1:-1]
+        positions[layer.name] = math.prod(extent if isinstance(extent, int) else UNKNOWN_EXTENT for extent in extents)
+    return positions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExpectedWork:
+    """What a compression of one model is expected to take.
+
+    Attributes:
+        selection: layers that take part.
+        positions: of each layer for one input: how many outputs it has of every row of its weight, by layer name.
+        calibration: how many rows are drawn of their inputs.
+        inputs: what the model is run on.
+        options: what is asked for.
+        seconds: that the dense model takes for one input.
+    """
+
+    selection: Selection
+    positions: Mapping[str, int]
+    calibration: Calibration
+    inputs: Inputs
+    options: Options
+    seconds: float
+
+    def steps(self) -> tuple[Step, ...]:
+        """The parts of the run, in the order in which they begin."""
+        return tuple(step for step in self._steps() if step.works)
+
+    def _steps(self) -> Iterator[Step]:
+        options, goals = self.options, self.options.goals
+        yield _step("opening", "opening", "reading the work folder")
+        if goals is not None:
+            yield Step("judging the dense model", (_work("judging the dense model", self._folds * self._judged),))
+        if self._may_quantize:
+            yield Step("timing integers", (_work("timing integers", 1.5 * TIMED),))
+        if options.trim is not None or (goals is not None and goals.is_structural):
+            yield Step("choosing units", self._choosing_units())
+        if goals is not None and goals.is_timed:
+            yield Step("timing structures", (_work("timing structures", TIMED, STRUCTURES),))
+        if self._is_spread:
+            yield Step("measuring layers", self._measuring())
+        yield Step("making candidates" if goals is not None else "pruning", self._making())
+        yield _step("making the chosen model" if goals is not None else "packing", "making the chosen model", "packing")
+        yield Step("validating", self._validating())
+        if options.profile or (goals is not None and goals.is_timed):
+            yield Step("timing", (_work("timing", 4 * TIMED), _work("measuring memory and operators", TIMED)))
+        yield _step("writing", "writing")
+        if self._may_quantize and TARGETS[options.target].is_measured:
+            yield Step("timing the delivered model", (_work("timing the delivered model", TIMED),))
+
+    @property
+    def _folds(self) -> int:
+        return max(len(self.inputs.folds), 1)
+
+    @property
+    def _may_quantize(self) -> bool:
+        return self.options.integer_mode is not None or self.options.may_choose_integers
+
+    @property
+    def _is_spread(self) -> bool:
+        """Whether error curves say how many weights each layer keeps."""
+        options, goals = self.options, self.options.goals
+        if options.uniform or options.pattern is not None or options.keep_zeros or not self.selection.layers:
+            return False
+        return options.pruned_share > 0.0 if goals is None else bool(goals.max_drop or goals.max_size)
+
+    @property
+    def _corrected(self) -> int:
+        """Inputs that one model is corrected on."""
+        return self.inputs.folds[0].corrected.fed if self.inputs.folds else self.inputs.calibration.fed
+
+    @property
+    def _judged(self) -> float:
+        """Seconds that judging one model takes."""
+        return self.seconds * self.inputs.folds[0].guide.count if self.inputs.folds else 0.0
+
+    def _swept(self, models: int, inputs: int) -> float:
+        """Seconds that some models take side by side in a sweep."""
+        return models * (SWEPT * self.seconds * inputs + STOPPED * len(self.selection.layers))
+
+    def _layers(self, rates: Rates, inputs: int, share: float = 1.0) -> float:
+        """Seconds that all layers take, by this share of the rows that are drawn at most."""
+        calibration, added, solved = self.calibration.subsample(share), 0.0, 0.0
+        for layer in self.selection.layers:
+            rows = min(calibration.most_rows(layer), inputs * self.positions.get(layer.name, 1))
+            columns = layer.columns // layer.blocks
+            added += float(rows) * layer.groups * layer.blocks * columns * columns
+            solved += float(layer.size) * columns
+        return added / rates.added + solved / rates.solved
+
+    @property
+    def _weights(self) -> int:
+        return sum(layer.size for layer in self.selection.layers)
+
+    def _choosing_units(self) -> tuple[Work, ...]:
+        inputs = self._corrected
+        priced = self._swept(1, inputs) + self._layers(CURVES, inputs)
+        return (
+            _work("pricing units", priced),
+            _work("counting zeros", 0.0),
+            _work("finding units", 0.0),
+            _work("choosing units", 0.1 * priced),
+            _work("proving units", 1.0),
+        )
+
+    def _measuring(self) -> tuple[Work, ...]:
+        layers, inputs, goals = len(self.selection.layers), self._corrected, self.options.goals
+        searches = goals is not None and goals.max_drop is not None
+        curves = self._swept(1, inputs) + self._layers(CURVES, inputs)
+        few = min(INPUTS_AT_LOW_FIDELITY, inputs)
+        trials = TRIED_AT_ONCE * self._layers(TRIALS, few, ROWS_AT_LOW_FIDELITY)
+        tried = self._swept(TRIED_AT_ONCE + 1, few) + trials
+        return (
+            _work("measuring layers", curves, self._folds),
+            _work("measuring sensitivities", min(layers * PROBED * self.seconds, PROBED_SECONDS), self._folds),
+            _work("trying plans", tried, self._folds * (2 if searches else 1)),
+            *([_work("judging plans", TRIED_AT_ONCE * self._judged, self._folds)] if searches else []),
+        )
+
+    def _making(self) -> tuple[Work, ...]:
+        """What one model after the other goes through: each candidate, or the one that is delivered."""
+        inputs = self._corrected
+        rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
+        pruned = self._swept(2, inputs) + self._layers(rates, inputs)
+        times = {"masking units": 0.0, "pruning layers": pruned, "removing units": 0.05, "rewriting shortcuts": 0.05}
+        times |= {"preparing layers": 0.0, "preparing integers": 0.05}
+        if self._may_quantize:
+            run = self.seconds * inputs
+            times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}
+            times["quantizing layers"] = self._swept(2, inputs) + self._layers(ROUNDED, inputs)
+        if self.options.goals is None:
+            once = 1 + len(self.inputs.halves)
+            return tuple(_work(stage, seconds, once) for stage, seconds in times.items())
+        delivered = 1 if self._folds > 1 else 0
+        works = [
+            Work(stage=stage, seconds=seconds, visits=delivered, of_a_candidate=self._folds)
+            for stage, seconds in times.items()
+        ]
+        works += [
+            Work(stage=stage, seconds=seconds, visits=0, of_a_candidate=self._folds)
+            for stage, seconds in (("judging", self._judged), ("packing", PACKED * self._weights))
+        ]
+        usual = USUAL_CANDIDATES_FAST if self.options.is_hasty else USUAL_CANDIDATES
+        return (_work(CANDIDATES, 0.0, usual), *works)
+
+    def _validating(self) -> tuple[Work, ...]:
+        bounded = 8 * self.seconds * min(BOUNDED, self.inputs.calibration.fed)
+        return (
+            _work("validating", 2 * self.seconds * self.inputs.held.count),
+            _work("bounding the error", bounded),
+        )
+
+
+def _work(stage: str, seconds: float, visits: float = 1.0) -> Work:
+    return Work(stage=stage, seconds=seconds, visits=visits)
+
+
+def _step(name: str, *stages: str) -> Step:
+    """A part of the run that takes next to no time."""
+    return Step(name, tuple(_work(stage, 0.0) for stage in stages))

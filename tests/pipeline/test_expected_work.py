@@ -1,0 +1,142 @@
+"""What a run is expected to do is what it does, whatever is asked for."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from perceptron_models import DIGITS, UNIFORM, inputs, perceptron
+
+from netsurgeon.pipeline.calibration import Calibration, select
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.expected_work import ExpectedWork, positions_of, seconds_of_an_input
+from netsurgeon.pipeline.model_files import open_model
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import CANDIDATES, RunProgress, Status, Step, Work
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.verification import open_inputs
+
+RUNTIME = Runtime()
+
+
+def expected(count: int = 400, seconds: float = 0.01, **chosen: Any) -> ExpectedWork:
+    options = Options(**chosen)
+    source = open_model(perceptron(), RUNTIME)
+    data = open_inputs(source, inputs(count), None, options)
+    return ExpectedWork(
+        selection=select(source.model, options),
+        positions=positions_of(source.model),
+        calibration=Calibration(data.calibration, RUNTIME),
+        inputs=data,
+        options=options,
+        seconds=seconds,
+    )
+
+
+def works(work: ExpectedWork) -> dict[str, Work]:
+    return {one.stage: one for step in work.steps() for one in step.works}
+
+
+def names(work: ExpectedWork) -> list[str]:
+    return [step.name for step in work.steps()]
+
+
+def test_what_is_asked_for_says_which_steps_there_are() -> None:
+    assert names(expected(sparsity=0.5, uniform=True)) == ["opening", "pruning", "packing", "validating", "writing"]
+    assert names(expected(trim=0.3, profile=True)) == [
+        "opening",
+        "choosing units",
+        "pruning",
+        "packing",
+        "validating",
+        "timing",
+        "writing",
+    ]
+    assert names(expected(max_drop=0.05, quantize="none")) == [
+        "opening",
+        "judging the dense model",
+        "measuring layers",
+        "making candidates",
+        "making the chosen model",
+        "validating",
+        "writing",
+    ]
+    assert "timing integers" in names(expected(max_drop=0.05))
+    assert "timing structures" in names(expected(speedup=1.1))
+
+
+def test_of_few_inputs_each_half_makes_candidates_and_all_make_the_delivered_model() -> None:
+    halves = expected(max_drop=0.01, quantize="none")
+    assert len(halves.inputs.folds) == 2
+    pruning = works(halves)["pruning layers"]
+    assert (pruning.of_a_candidate, pruning.visits) == (2, 1)
+    assert works(halves)["measuring layers"].visits == 2
+    whole = works(expected(max_size=2000))["pruning layers"]
+    assert (whole.of_a_candidate, whole.visits) == (1, 0)
+
+
+def test_slower_models_and_more_inputs_take_longer() -> None:
+    one, slower, more = (
+        works(work)
+        for work in (expected(sparsity=0.5), expected(seconds=0.02, sparsity=0.5), expected(800, sparsity=0.5))
+    )
+    for stage in ("measuring layers", "pruning layers", "validating"):
+        assert one[stage].seconds < slower[stage].seconds
+        assert one[stage].seconds < more[stage].seconds
+
+
+def test_an_input_takes_some_time() -> None:
+    source = open_model(perceptron(), RUNTIME)
+    samples = open_inputs(source, inputs(64), None, Options(sparsity=0.5)).calibration
+    assert 0.0 < seconds_of_an_input(RUNTIME.session(source.original), samples, time.perf_counter) < 1.0
+
+
+class Recorder(RunProgress):
+    """Keeps what was expected and what was told."""
+
+    def __init__(self) -> None:
+        self.statuses: list[Status] = []
+        self.steps: list[Step] = []
+        super().__init__(self.statuses.append)
+
+    def expect(self, steps: Any) -> None:
+        self.steps = list(steps)
+        super().expect(steps)
+
+
+RUNS: Mapping[str, dict[str, Any]] = {
+    "sparsity": {"sparsity": 0.5},
+    "trim": {"trim": 0.3, **UNIFORM},
+    "integers": {"quantize": "int8"},
+    "size": {"max_size": 4000, **UNIFORM},
+    "macs": {"max_macs": 3000, **UNIFORM},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_stage_of_a_run_is_expected_and_steps_go_forwards(name: str, tmp_path: Path) -> None:
+    recorder = Recorder()
+    compress(perceptron(), inputs(), output=tmp_path / "small.onnx", progress=recorder, **RUNS[name])
+    known = {work.stage for step in recorder.steps for work in step.works}
+    assert {status.stage for status in recorder.statuses} <= known
+    numbers = [status.step for status in recorder.statuses if status.steps]
+    assert numbers == sorted(numbers)
+    assert recorder.steps[numbers[-1] - 1].name in ("writing", "timing the delivered model")
+    assert all(status.left is not None and status.left >= 0.0 for status in recorder.statuses if status.steps)
+
+
+def test_a_goal_on_digits_is_forecast_from_the_start(tmp_path: Path) -> None:
+    with np.load(DIGITS / "calibration.npz") as data:
+        some = {name: data[name][:200] for name in data.files}
+    recorder = Recorder()
+    digits, goals = DIGITS / "digits.onnx", dict[str, Any](max_drop="5%", threads=1)
+    compress(digits, some, test=DIGITS / "test.npz", output=tmp_path / "small.onnx", progress=recorder, **goals)
+    made = [status for status in recorder.statuses if status.stage == CANDIDATES]
+    assert all(1 <= status.candidate <= status.candidates for status in made)
+    first = next(status for status in recorder.statuses if status.steps)
+    assert first.left is not None
+    assert first.left > 0.0
+    known = {work.stage for step in recorder.steps for work in step.works}
+    assert {status.stage for status in recorder.statuses} <= known
