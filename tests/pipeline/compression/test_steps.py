@@ -121,7 +121,7 @@ def test_shared_weights_that_lose_nothing_stay_shared() -> None:
 
 
 def test_what_does_not_hold_after_pruning_is_an_error_unless_it_was_a_wish(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(masked: ir.Model, dependencies: Dependencies, removed: NDArray[np.bool_], *_: Any) -> Trimmed:
+    def fail(masked: ir.Model, dependencies: Dependencies, removed: NDArray[np.bool_], **_: Any) -> Trimmed:
         return Trimmed(
             model=masked,
             removed=np.zeros_like(removed),

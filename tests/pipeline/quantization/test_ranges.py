@@ -22,7 +22,7 @@ def test_ends_are_the_least_and_largest_of_all_batches() -> None:
     for name, value in values.items():
         assert statistics[name].low == pytest.approx(min(value.min(), 0.0), rel=1e-5)
         assert statistics[name].high == pytest.approx(value.max(), rel=1e-5)
-    assert [done for done, _ in calls] == [0, 1, 2, 3]
+    assert calls == [(0, 3)] * 4, "a tick a batch, with the values that are done and all"
 
 
 def test_large_values_are_looked_at_in_parts_and_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,9 +98,8 @@ def test_a_report_that_fails_leaves_the_model_delivered(
     assert run(compress("-o", "-", "--report", "report.json")) == 2
     written = capfdbinary.readouterr()
     onnx.checker.check_model(onnx.load_model_from_string(written.out))
-    assert written.err.splitlines() == [
-        b"error: report.json cannot be written: No space left on device; the model is at standard output"
-    ]
+    problem = b"error: report.json cannot be written: No space left on device; the model is at standard output"
+    assert [line for line in written.err.splitlines() if not line.startswith(b"[")] == [problem]
 
 
 def test_nothing_goes_out_where_nothing_is_delivered(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
