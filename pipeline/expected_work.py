@@ -1,8 +1,8 @@
 """What a compression is expected to do, and how long that takes: from one run of the dense model and its layers.
 
 Two things take time: running models over inputs, which the seconds of one input foretell, and solving layers, which
-goes by rows x columns² of their matrices. The rates below were fitted to runs of LeNet-5, ResNet-20, MobileNet and
-ShuffleNet on one core; where a machine is faster or slower, the parts of a run that are over tell by how much.
+goes by rows x columns² of their matrices. The rates below were fitted to runs of LeNet-5 and ResNet-20 on one core. How
+much faster or slower a machine is, the parts of a run that are over tell.
 """
 
 from __future__ import annotations
@@ -68,9 +68,8 @@ ROWS_AT_LOW_FIDELITY = 0.2
 """Share of the rows that is drawn for them."""
 INPUTS_AT_LOW_FIDELITY = 256
 """Inputs that they are pruned on."""
-PROBED = 128
-"""Inputs on which sensitivities are measured, at most, and the seconds that they take together, at most."""
-PROBED_SECONDS = 100.0
+PROBED, PROBED_SECONDS = 128, 100.0
+"""Inputs on which sensitivities are measured, and the seconds that they take for all layers, at most."""
 LOOKED_AT, BALANCED = 4.0, 1.5
 """Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
 BOUNDED = 64

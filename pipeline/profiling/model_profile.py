@@ -200,9 +200,7 @@ def profile(
         opened = _open_both(model, against, Path(folder), runtime)
         read = partial(open_samples, pictures=pictures, classes=classes)
         feeds, notes = timing_feeds(opened[0].model, data, batches, shapes=shapes or {}, seed=seed, read=read)
-        timings, costs, disturbed = _measure(
-            opened, feeds, runtime, rounds=rounds, per_operator=per_operator, progress=run
-        )
+        timings, costs, disturbed = _measure(opened, feeds, runtime, rounds, per_operator=per_operator, progress=run)
     return Profile(
         versions=versions(),
         machine=machine(),
@@ -220,8 +218,8 @@ def _measure(
     opened: Sequence[_Opened],
     feeds: Sequence[Fed],
     runtime: Runtime,
-    *,
     rounds: int | None,
+    *,
     per_operator: bool,
     progress: Progress,
 ) -> tuple[tuple[Timing, ...], list[Cost], tuple[Message, ...]]:
