@@ -73,7 +73,7 @@ def test_of_few_inputs_each_half_makes_candidates_and_all_make_the_delivered_mod
     pruning = works(halves)["pruning layers"]
     assert (pruning.of_a_candidate, pruning.visits) == (2, 1)
     assert works(halves)["measuring layers"].visits == 2
-    whole = works(expected(max_size=2000))["pruning layers"]
+    whole = works(expected(max_size="2KB"))["pruning layers"]
     assert (whole.of_a_candidate, whole.visits) == (1, 0)
 
 
@@ -110,7 +110,7 @@ RUNS: Mapping[str, dict[str, Any]] = {
     "sparsity": {"sparsity": 0.5},
     "trim": {"trim": 0.3, **UNIFORM},
     "integers": {"quantize": "int8"},
-    "size": {"max_size": 4000, **UNIFORM},
+    "size": {"max_size": "4KB", **UNIFORM},
     "macs": {"max_macs": 3000, **UNIFORM},
 }
 
