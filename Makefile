@@ -33,7 +33,7 @@ FAST_TESTS := tests/test_wheel.py tests/passes/solvers tests/passes/packing test
 WEB := onnxruntime-web@1.30.0
 WEB_STAMP := build/runtimes/.installed
 
-.PHONY: demo test test-runtimes test-pythons fuzz lint types docs operators messages schema package-links clean
+.PHONY: demo test test-runtimes test-pythons fuzz lint types docs operators messages times schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -92,6 +92,10 @@ operators: $(DEV_STAMP)
 # Codes of notes, warnings and errors; tests/pipeline/test_messages.py fails when the page is stale.
 messages: $(DEV_STAMP)
 	$(BIN)/python docs/message_codes.py
+
+# How long runs take, from the benchmarks' results; tests/test_times_page.py fails when the page is stale.
+times: $(DEV_STAMP)
+	$(BIN)/python docs/run_times.py
 
 # The JSON schema of the report, made from its dataclasses; tests/pipeline/report/test_schema.py fails when it is stale.
 schema: $(DEV_STAMP)
