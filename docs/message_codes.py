@@ -11,8 +11,9 @@ from netsurgeon.pipeline.messages import CODES
 PAGE = Path(__file__).parent / "messages.md"
 INTRODUCTION = """# Notes, warnings and errors
 
-Made from `CODES` in `pipeline/messages.py` and the classes in `pipeline/errors.py`: `make messages`, and a test fails
-when it is stale. Match on the code: sentences may change, codes keep their meaning.
+For programs that read reports, and for whoever looks up what a code means. `make messages` writes this page from
+`CODES` in `pipeline/messages.py` and the classes in `pipeline/errors.py`, and a test fails when it is stale. Match on
+the code: sentences may change, codes keep their meaning.
 
 ## In reports and other JSON
 

@@ -14,8 +14,8 @@ from netsurgeon.pipeline.error_bound.lipschitz.rules import RULES
 PAGE = Path(__file__).with_suffix(".md")
 INTRODUCTION = """# Operators
 
-What can be done with every operator; with one that is not here, nothing. `make operators` writes this page from the
-code, and a test fails when it is stale.
+For whoever asks whether a model's operators are known: what can be done with every operator; with one that is not here,
+nothing. `make operators` writes this page from the code, and a test fails when it is stale.
 
 - **Trim**: indices of its axes can be followed, so that units in front of and behind it can vanish.
 - **Prune**: its weights can become zeros, corrected in closed form.

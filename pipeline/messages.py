@@ -32,7 +32,7 @@ CODES: Mapping[str, str] = {
     "machine-busy": "Other programs took processor time while models were timed.",
     "metric-nan": "The user's metric gives NaN for a model.",
     "model-fails": "A changed model cannot be loaded or run in ONNX Runtime.",
-    "more-removed": "More weights went than were asked for: units without a reader went with them.",
+    "more-removed": "More weights went than were asked for: so did units that nothing reads any more.",
     "no-batch-axis": "Axis 0 of the inputs is no batch: every feed is one sample.",
     "no-class-scores": "An output does not look like class scores and is judged by its error.",
     "no-normal-form": "The model could not be brought into normal form and is left as it is.",
