@@ -89,7 +89,7 @@ def _cost(runs: Sequence[Mapping[str, Any] | None]) -> str:
     if not measured:
         return ""
     seconds = statistics.median(run["seconds"] for run in measured)
-    return f"{seconds:,.0f} s, {max(run['peak_bytes'] for run in measured) / 2**20:,.0f} MiB"
+    return f"{seconds:,.0f} s<br>{max(run['peak_bytes'] for run in measured) / 2**20:,.0f} MiB"
 
 
 if __name__ == "__main__":

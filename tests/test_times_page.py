@@ -18,7 +18,7 @@ def test_the_page_is_up_to_date() -> None:
 def test_a_cell_is_the_median_and_the_most_memory() -> None:
     cost = runpy.run_path(str(DOCS / "run_times.py"))["_cost"]
     runs = [{"status": "ok", "seconds": seconds, "peak_bytes": seconds * 2**20} for seconds in (1, 2, 60)]
-    assert cost([*runs, {"status": "infeasible"}, None]) == "2 s, 60 MiB"
+    assert cost([*runs, {"status": "infeasible"}, None]) == "2 s<br>60 MiB"
     assert cost([None]) == ""
 
 
