@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,9 +88,7 @@ def print_forecasts(statuses: Sequence[Status]) -> None:
             f"({status.left / max(truth, 1e-9):.2f} times); the whole run {whole:.2f} times the truth "
             f"[{status.place}: {status.stage}]"
         )
-    gap, stage = max(
-        (after.elapsed - before.elapsed, before.stage) for before, after in zip(statuses, statuses[1:], strict=False)
-    )
+    gap, stage = max((after.elapsed - before.elapsed, before.stage) for before, after in itertools.pairwise(statuses))
     print(f"longest time without a sign: {gap:.1f} s ({stage})")
 
 
