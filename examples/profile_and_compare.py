@@ -24,11 +24,13 @@ def main() -> None:
     timed = netsurgeon.profile(dense, small, batches=(1, 32), threads=1, rounds=10, per_operator=True)
     print(f"\n{timed.summary()}\n")
     for timing in timed.timings:
-        speedup = timing.speedup
-        shown = "a difference" if speedup.low > 1 or speedup.high < 1 else "no difference"
-        print(f"batch {timing.batch}: {speedup.value:.2f} times as fast ({speedup.low:.2f} to {speedup.high:.2f}): {shown}")
-    slowest = max(timed.other.nodes, key=lambda node: node.milliseconds)
-    print(f"slowest node of {small}: {slowest.name} ({slowest.operator}), {1000 * slowest.milliseconds:.0f} µs")
+        ratio = timing.speedup
+        if ratio:
+            shown = "no difference is shown" if ratio.low <= 1.0 <= ratio.high else f"÷ {ratio.value:.2f}"
+            print(f"batch {timing.batch}: {shown} ({ratio.low:.2f} to {ratio.high:.2f})")
+    if timed.other:
+        slowest = max(timed.other.nodes, key=lambda node: node.milliseconds)
+        print(f"slowest node of {small}: {slowest.name} ({slowest.operator}), {1000 * slowest.milliseconds:.0f} µs")
 
 
 if __name__ == "__main__":

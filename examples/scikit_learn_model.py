@@ -1,7 +1,7 @@
 """From a scikit-learn pipeline to a small ONNX file.
 
-Trains a scaler and a multi-layer perceptron on the digits of scikit-learn, converts them with skl2onnx, and compresses the
-result; labels and arrays are handed over as scikit-learn has them. Needs scikit-learn and skl2onnx.
+Trains a scaler and a multi-layer perceptron on the digits of scikit-learn, converts them with skl2onnx, and compresses
+the result; labels and arrays are handed over as scikit-learn has them. Needs scikit-learn and skl2onnx.
 
     python examples/scikit_learn_model.py
 """
