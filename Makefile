@@ -21,7 +21,7 @@ ATHERIS_STAMP := $(VENV)/.installed-$(RUNTIME)-fuzz
 
 # mypy and mkdocstrings find packages by their folder's name: this folder of links gives the repository the name netsurgeon.
 TYPED := build/typing/netsurgeon
-TYPED_PATHS = $(TYPED) tests docs $(if $(wildcard benchmarks/*.py),benchmarks)
+TYPED_PATHS = $(TYPED) tests docs examples $(if $(wildcard benchmarks/*.py),benchmarks)
 
 DEMO := build/demo
 

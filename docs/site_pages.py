@@ -20,6 +20,7 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks/index.md",
+    "examples/README.md": "examples.md",
     **{f"benchmarks/results/{file.name}": f"benchmarks/{file.name}" for file in ROOT.glob("benchmarks/results/*.md")},
 }
 """File in the repository → page of the site."""

@@ -1,7 +1,7 @@
 """A gate for a CI job: compress, write report.json, and say by the exit code whether the result may be shipped.
 
 Exit code 0: the model is written and within the limits; 1: it lost too much or is not small enough; 2: a file or an
-option cannot be used. A later step of the job can read report.json, whose fields `netsurgeon.report_schema()` describes.
+option cannot be used. A later step of the job can read report.json; `netsurgeon.report_schema()` describes its fields.
 
     python examples/ci_gate.py                              # the digits network; exit code 0
     python examples/ci_gate.py --sparsity 0.98              # exit code 1

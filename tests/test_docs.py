@@ -12,9 +12,15 @@ from netsurgeon.cli import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("models/digits/*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("benchmarks/*.md"),
+        *ROOT.glob("examples/*.md"),
+        *ROOT.glob("models/digits/*.md"),
+    ]
 )
-PATH = re.compile(r"\b(?:pipeline|passes|models|tests|benchmarks|docs)/[\w/.-]*\w/?")
+PATH = re.compile(r"\b(?:pipeline|passes|models|tests|benchmarks|docs|examples)/[\w/.-]*\w/?")
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 SNIPPET = re.compile(r"^ *```python\n\s*# (\S+\.py)\n(.*?)```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?: {4}|.* run: )(?:netsurgeon|\.venv/bin/python cli\.py) (\S+)(.*)$", re.MULTILINE)
