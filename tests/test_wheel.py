@@ -22,6 +22,7 @@ LEFT_OUT = {"build", "dist", "LICENSE"}
 """At the top, what is no part of the source distribution by its name: LICENSE is put there by setuptools."""
 SOURCES = {
     ".py",
+    ".ipynb",
     ".md",
     ".json",
     ".npz",
