@@ -1,7 +1,8 @@
 """Draw the picture of README.md from the figures in results: ``python benchmarks/picture.py``.
 
 Left: points of top-1 lost against how many times smaller the file is, with onnxsim's SparseGPT where it was measured.
-Right: points lost against how many times as fast the model runs, for goals and for trimming.
+Right: points lost against how many times as fast the model runs, for the default goal, for goals on floats and for
+trimming.
 """
 
 from __future__ import annotations
@@ -67,8 +68,19 @@ def _is_run(row: dict[str, Any], goal: Goal) -> bool:
     return same and row["status"] == "ok" and row["seed"] in goal.seeds
 
 
+def default_marks(quantized: dict[str, dict[str, Any]]) -> list[Mark]:
+    """What the default goal loses, on integers where they are faster, at batch 1 and on one thread."""
+    rows = [row for name, row in quantized.items() if name.split("/")[1] == "--max-drop 1%" and row["status"] == "ok"]
+    marks = []
+    for row in rows:
+        timing = next(timing for timing in row["latency"] if timing["batch"] == 1)
+        low, high = timing["interval"]
+        marks.append(Mark(row["model"], 1 / timing["ratio"], row["top1_dense"] - row["top1"], (1 / high, 1 / low)))
+    return marks
+
+
 def speed_marks(goals: dict[str, dict[str, Any]], trims: dict[str, dict[str, Any]]) -> tuple[list[Mark], list[Mark]]:
-    """What searches for a goal, and trimming, lose at batch 1 and on two threads."""
+    """What searches for a goal on floats, and trimming, lose at batch 1 and on two threads."""
     searches = [
         _timed(name.split()[0], 100 * row["test"]["drop"], row["latency"])
         for name, row in goals.items()
@@ -120,7 +132,14 @@ def _prepare(axes: Axes, title: str, label: str, ticks: tuple[float, ...]) -> No
 def _legend(figure: Figure, size: Axes, speed: Axes) -> None:
     for axes, entries in (
         (size, (("o", "#555555", "netsurgeon"), ("x", "#555555", "onnxsim SparseGPT, as many weights kept"))),
-        (speed, (("o", "#555555", "goals, such as --max-drop 1%"), ("s", "white", "--trim"))),
+        (
+            speed,
+            (
+                ("o", "#555555", "--max-drop 1%, the default"),
+                ("^", "white", "goals on floats"),
+                ("s", "white", "--trim on floats"),
+            ),
+        ),
     ):
         for symbol, fill, text in entries:
             axes.plot([], [], symbol, color="#555555", markerfacecolor=fill, label=text)
@@ -136,7 +155,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def draw(results: Path) -> Figure:
     """The picture of the figures in a folder of results."""
-    rows, goals, trims = (_read(results / f"{name}.json") for name in ("lobs", "goals", "trim"))
+    rows, goals, trims, quantized = (_read(results / f"{name}.json") for name in ("lobs", "goals", "trim", "quantize"))
     figure = Figure(figsize=(11, 4.9))
     size, speed = figure.subplots(1, 2)
     ours, rivals = size_marks(rows["rows"])
@@ -144,10 +163,11 @@ def draw(results: Path) -> Figure:
     _draw(size, rivals, "x")
     searches, trimmed = speed_marks(goals, trims)
     _draw(speed, trimmed, "s", filled=False)
-    _draw(speed, searches, "o")
+    _draw(speed, searches, "^", filled=False)
+    _draw(speed, default_marks(quantized), "o")
     speed.axvline(1, color="#888888", linewidth=0.8)
     _prepare(size, "Size: --sparsity, no retraining", "times smaller than the dense file", (2.5, 5, 10, 20, 40))
-    _prepare(speed, "Speed: batch 1, two threads", "times as fast as the dense model", (0.7, 1, 1.5, 2, 3))
+    _prepare(speed, "Speed: batch 1", "times as fast as the dense model", (0.7, 1, 1.5, 2, 3))
     _legend(figure, size, speed)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     return figure
