@@ -32,7 +32,7 @@ from netsurgeon.pipeline.runtime import Runtime
 FAST: Any = {"method": "obs", "damping": 0.01, "quantize": "none"}
 RUNS: dict[str, Any] = {
     "said": {**FAST, "sparsity": 0.8, "trim": 0.2, "round_to": 1},
-    "goal": {**FAST, "max_size": 2500, "uniform": True},
+    "goal": {**FAST, "max_size": "2500B", "uniform": True},
     "drop": {**FAST, "max_drop": "5%"},
 }
 

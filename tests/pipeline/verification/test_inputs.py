@@ -219,7 +219,7 @@ def test_what_is_held_out_guides_nothing() -> None:
 @pytest.mark.parametrize(
     "goals",
     [
-        {"max_size": 9000},
+        {"max_size": "9000B"},
         {"max_drop": 0.01, "speedup": 2},
         {"max_drop": 0.01, "trim": 0.1},
         {"max_drop": 0.01, "metric": "module:function"},
