@@ -38,7 +38,7 @@ from netsurgeon.pipeline.profiling.timing import (
 from netsurgeon.pipeline.profiling.timing_inputs import Fed, timing_feeds
 from netsurgeon.pipeline.progress import Progress, ProgressLike, Ticks, following, no_ticks, ticking
 from netsurgeon.pipeline.result import Overview, Result
-from netsurgeon.pipeline.runtime import Runtime, Session, full_name
+from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, Runtime, Session, full_name
 
 SITTINGS = 5
 """How often the models are loaded anew: where threads and memory come to lie differs from one time to the next."""
@@ -293,7 +293,7 @@ def _open(model: ModelLike, spare: Path, runtime: Runtime) -> _Opened:
     original, path, _ = read_model(model)
     check_loads(original, path, runtime)
     if path is None:
-        ir.save(original, spare, external_data=f"{spare.name}.data")
+        ir.save(original, spare, external_data=f"{spare.name}.data", size_threshold_bytes=EXTERNAL_BYTES)
     return _Opened(original, path or spare, path.name if path else "")
 
 

@@ -13,6 +13,7 @@ from netsurgeon.pipeline.runtime.same_outputs import (
     verify_same,
 )
 from netsurgeon.pipeline.runtime.session import (
+    EXTERNAL_BYTES,
     IN_MEMORY_LIMIT,
     MOST_THREADS,
     Feed,
@@ -24,6 +25,7 @@ from netsurgeon.pipeline.runtime.session import (
 
 __all__ = [
     "CPU",
+    "EXTERNAL_BYTES",
     "IN_MEMORY_LIMIT",
     "MOST_THREADS",
     "TOLERANCE",

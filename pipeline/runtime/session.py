@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 Feed = dict[str, npt.NDArray[np.generic]]
 IN_MEMORY_LIMIT = 1_500_000_000
 """Models with more bytes of weights go to ONNX Runtime through a file: protobuf ends at 2 GB."""
+EXTERNAL_BYTES = 1 << 16
+"""Smallest tensor beside a model's file. ONNX Runtime infers shapes from sizes of Split and the like, and does not look
+for them there: they are smaller."""
 OPTIMISATIONS = {
     "off": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -264,7 +267,7 @@ def serialize(model: ir.Model, folder: Path) -> bytes | Path:
         data: bytes = ir.to_proto(model).SerializeToString()
         return data
     path = folder / "model.onnx"
-    ir.save(model, path, external_data="model.onnx.data")
+    ir.save(model, path, external_data="model.onnx.data", size_threshold_bytes=EXTERNAL_BYTES)
     return path
 
 

@@ -87,6 +87,7 @@ def test_a_large_model_has_external_data(tmp_path: Path, monkeypatch: pytest.Mon
     small = save_model(model, tmp_path / "small.onnx")
     for module in (save, session_module):
         monkeypatch.setattr(module, "IN_MEMORY_LIMIT", 1000)
+        monkeypatch.setattr(module, "EXTERNAL_BYTES", 256)
     size = save_model(model, tmp_path / "large.onnx")
     assert names(tmp_path) == ["large.onnx", "large.onnx.data", "small.onnx"]
     assert size == sum((tmp_path / name).stat().st_size for name in ("large.onnx", "large.onnx.data"))

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import psutil
 import pytest
-from timed_models import graph
+from timed_models import HEAD, graph
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.profiling.model_profile import SITTINGS, _disturbed, by_operator, profile, time_models
@@ -45,6 +46,16 @@ def test_models_in_memory_with_sizes_for_open_axes() -> None:
     found = profile(model, shapes={"x": (2, 3, 5)}, rounds=5)
     assert (found.model.name, found.other, found.timings[0].batch) == ("", None, 2)
     assert found.timings[0].speedup is None
+
+
+def test_sizes_that_shapes_are_inferred_from_stay_in_the_file_of_a_model_in_memory() -> None:
+    """ONNX Runtime refuses a Split whose sizes lie in a second file."""
+    sizes, parts = ", ".join(["1"] * 40), ", ".join(f"part{at}" for at in range(40))
+    model = ir.from_onnx_text(
+        f"{HEAD} graph (float[N,40] x) => (float[N,40] y) <int64[40] sizes = {{{sizes}}}> "
+        f"{{ {parts} = Split<axis = 1>(x, sizes) y = Concat<axis = 1>({parts}) }}"
+    )
+    assert profile(model, shapes={"x": (2, 40)}, rounds=3).timings[0].batch == 2
 
 
 def test_a_model_that_cannot_run_on_its_inputs() -> None:
