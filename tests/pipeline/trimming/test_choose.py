@@ -123,7 +123,7 @@ def test_a_wish_that_nothing_meets_neither_rounds_nor_packs_and_says_why(
     [
         ({"trim": 1.0}, "expected a share above 0 and below 1"),
         ({"trim": 0.0}, "expected a share above 0 and below 1"),
-        ({"trim": "much"}, "expected a share such as 0.3, or up-to:0.3"),
+        ({"trim": "much"}, "expected a share such as 30% or 0.3, or up-to:30%"),
         ({"trim": 0.3, "importance": "luck"}, "importance is 'luck'"),
         ({"trim": 0.3, "save": "time"}, "save is 'time'"),
         ({"trim": 0.3, "round_to": 0}, "round-to is 0"),
