@@ -168,8 +168,8 @@ def test_a_terminal_shows_no_model(
 def test_a_model_of_two_files_needs_a_path(
     folder: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("IN_MEMORY_LIMIT", "EXTERNAL_BYTES"):
-        monkeypatch.setattr(save, limit, 0)
+    monkeypatch.setattr(save, "IN_MEMORY_LIMIT", 0)
+    monkeypatch.setattr(save, "EXTERNAL_BYTES", 256)
     assert run(compress("-o", "-", "--quiet")) == 2
     written = capfdbinary.readouterr()
     assert written.out == b""
