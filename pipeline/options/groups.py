@@ -68,7 +68,7 @@ class PruneOptions:
         exclude: names or globs of layers that are left as they are.
         damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
         effort: "full", or "fast" for a first look: fewer rows and quicker solvers, and a search tries less, for a
-            somewhat larger model in a fraction of the time; None = full, but fast where layers are very wide.
+            somewhat larger model sooner; None = full, but fast where layers are very wide.
     """
 
     sparsity: float | str | None = None
