@@ -89,31 +89,8 @@ def search(
     Raises:
         CheckFailedError: no model was found that keeps to them; the nearest one is described.
     """
-    is_hasty = evaluator.context.options.is_hasty
     evaluators = [evaluator.in_form(form) for form in forms]
-    ladders: _Ladders = {}
-    within_goals: list[tuple[CandidateEvaluator, Candidate]] = []
-    problem = CheckFailedError(f"{goals} cannot be met")
-    for in_form in evaluators:
-        if within_goals and (prefer == "speed" or in_form.is_integer == within_goals[-1][0].is_integer):
-            break
-        try:
-            candidate = _within_goals(
-                in_form,
-                goals,
-                trim,
-                ladders,
-                is_first=in_form is evaluators[0],
-                is_last=in_form is evaluators[-1],
-                tries_units=prefer == "speed" and in_form.is_integer and trim is None and not is_hasty,
-            )
-        except CheckFailedError as error:
-            problem = error
-            continue
-        if candidate is not None:
-            within_goals.append((in_form, candidate))
-    if not within_goals:
-        raise problem
+    within_goals = _by_form(evaluators, goals, trim, prefer=prefer)
     is_as_small_as_can_be = goals.max_drop is not None
     taken, chosen = min(
         within_goals, key=lambda pair: pair[1].bytes if is_as_small_as_can_be else pair[1].evidence.drop
@@ -131,6 +108,43 @@ def search(
         points=_marked(taken.points, taken.form, chosen, size),
         timed=chosen.structure.timed,
     )
+
+
+def _by_form(
+    evaluators: Sequence[CandidateEvaluator], goals: Goals, trim: TrimPlan | None, *, prefer: str
+) -> list[tuple[CandidateEvaluator, Candidate]]:
+    """A model that keeps to the goals in the first form that has one and, to be small, in one on floats, too.
+
+    Raises:
+        CheckFailedError: no form has one.
+    """
+    ladders: _Ladders = {}
+    within_goals: list[tuple[CandidateEvaluator, Candidate]] = []
+    problem = CheckFailedError(f"{goals} cannot be met")
+    for in_form in evaluators:
+        if within_goals and (prefer == "speed" or in_form.is_integer == within_goals[-1][0].is_integer):
+            break
+        try:
+            candidate = _within_goals(
+                in_form,
+                goals,
+                trim,
+                ladders,
+                is_first=in_form is evaluators[0],
+                is_last=in_form is evaluators[-1],
+                tries_units=prefer == "speed"
+                and in_form.is_integer
+                and trim is None
+                and not in_form.context.options.is_hasty,
+            )
+        except CheckFailedError as error:
+            problem = error
+            continue
+        if candidate is not None:
+            within_goals.append((in_form, candidate))
+    if not within_goals:
+        raise problem
+    return within_goals
 
 
 def _check_size(goals: Goals, size: int) -> None:

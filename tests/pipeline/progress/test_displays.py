@@ -118,13 +118,17 @@ def test_elsewhere_no_minute_is_without_a_line() -> None:
 
 
 def test_a_reader_that_has_gone_away_does_not_end_the_run() -> None:
+    refused: list[str] = []
+
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
+            refused.append(text)
             raise BrokenPipeError(text)
 
     display = LineDisplay(Closed(), Clock())
     for stage in ("opening", "training"):
         display.show(Status(stage=stage, done=0, count=1))
+    assert refused, "it has written, and gone on"
 
 
 class Notebook(types.ModuleType):
