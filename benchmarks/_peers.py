@@ -1,31 +1,14 @@
-"""Other quantizers, each in an environment of its own under build/peers, called by a small script each.
-
-What does not install is named and left out. Nothing here says where packages come from: that is pip's own affair.
-"""
+"""Other quantizers, each in an environment of its own, called by a small script each."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from _environments import install, pinned, python
 from _process import Row, run_task
-
-HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parent / "build" / "peers"
-STAMP = ".installed"
-INSTALL_SECONDS = 1800.0
-
-
-def pinned(name: str) -> str:
-    """A package with the version that constraints.txt has for it."""
-    lines = (HERE.parent / "constraints.txt").read_text("utf-8").splitlines()
-    return next((line for line in lines if re.match(rf"{re.escape(name)}==", line)), name)
-
 
 RUNTIME = pinned("onnxruntime")
 
@@ -71,6 +54,12 @@ PEERS = (
     Peer("quark AdaRound", *_QUARK, options={"adaround": True}),
 )
 
+TRANSFORMER_PEERS = (
+    Peer("onnxruntime dynamic", "ort_dynamic.py", *_ORT[1:], options={"per_channel": True}),
+    Peer("onnxruntime static", *_ORT, options={"per_channel": True, "activations": "QUInt8"}),
+)
+"""Beside int8 of sentence encoders."""
+
 
 def quantize_with(peer: Peer, model: Path, calibration: Path, output: Path) -> Row:
     """Let a peer quantize a model: seconds, peak memory and versions, or why it could not.
@@ -81,34 +70,10 @@ def quantize_with(peer: Peer, model: Path, calibration: Path, output: Path) -> R
         calibration: npz with the inputs by name, axis 0 the samples.
         output: where the quantized file goes.
     """
-    if reason := install(peer):
+    if reason := install(peer.environment, peer.packages):
         return {"status": "absent", "error": reason}
     copy = output.with_name("given.onnx")  # some write inferred shapes into the file they are given
     shutil.copyfile(model, copy)
     task = {"model": str(copy), "calibration": str(calibration), "output": str(output), **peer.options}
     # without PYTHONPATH, which belongs to this environment
-    return run_task(task, f"_quantize_peers/{peer.script}", (str(_python(peer)), "-E"))
-
-
-def install(peer: Peer) -> str | None:
-    """Make a peer's environment where it is not there yet; why it cannot be made, if so."""
-    stamp = ENVIRONMENTS / peer.environment / STAMP
-    requirements = "\n".join(peer.packages)
-    if stamp.exists() and stamp.read_text("utf-8") == requirements:
-        return None
-    print(f"installing {', '.join(peer.packages)} into build/peers/{peer.environment}", flush=True)
-    pip = [str(_python(peer)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.packages]
-    for command in ([sys.executable, "-m", "venv", str(stamp.parent)], pip):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"does not install here: {type(error).__name__}"
-        if done.returncode:
-            errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
-            return f"does not install here: {(errors or ['no reason given'])[-1].removeprefix('ERROR: ')[:200]}"
-    stamp.write_text(requirements, "utf-8")
-    return None
-
-
-def _python(peer: Peer) -> Path:
-    return ENVIRONMENTS / peer.environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    return run_task(task, f"_quantize_peers/{peer.script}", (str(python(peer.environment)), "-E"))

@@ -97,7 +97,7 @@ def measure(task: Task) -> Facts:
         "energy_error": max(squares.values()),
         "test_samples": validation.samples,
         **_file_facts(dense, small),
-        **_times(profile(dense, small, data="random", batches=task["batches"], threads=THREADS)),
+        **times(profile(dense, small, data="random", batches=task["batches"], threads=THREADS)),
     }
 
 
@@ -131,7 +131,7 @@ def zoo(task: Task) -> Facts:
     )
     if not usable:
         return {**facts, "status": "BROKEN", "error": "an output is not finite where it was, or has another shape"}
-    return {**facts, **_file_facts(dense, small), **_times(profile(dense, small, data=feeds[:1], threads=THREADS))}
+    return {**facts, **_file_facts(dense, small), **times(profile(dense, small, data=feeds[:1], threads=THREADS))}
 
 
 def _sources(task: Task) -> tuple[Any, Any, dict[str, Any]]:
@@ -179,7 +179,7 @@ def _file_facts(dense: Path, small: Path) -> Facts:
     }
 
 
-def _times(timed: Profile) -> Facts:
+def times(timed: Profile) -> Facts:
     """Quantized over dense, unlike the speedup of a profile."""
     latency = [
         {

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import _environments
 import _kernels
 import _peers
 import _quantize_runs
@@ -184,7 +185,7 @@ def test_the_variance_that_errors_are_measured_against_is_that_of_all_samples_an
 
 
 def test_a_package_that_does_not_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_peers, "ENVIRONMENTS", tmp_path / "a file" / "peers")
+    monkeypatch.setattr(_environments, "ENVIRONMENTS", tmp_path / "a file" / "peers")
     (tmp_path / "a file").write_text("no folder")
     facts = _peers.quantize_with(_peers.PEERS[0], tmp_path / "dense.onnx", tmp_path / "in.npz", tmp_path / "out.onnx")
     assert facts["status"] == "absent"
@@ -198,7 +199,7 @@ def test_a_peer_that_writes_into_the_model_it_is_given_changes_a_copy(
         Path(task["model"]).write_bytes(b"with inferred shapes")
         return {"status": "ok"}
 
-    monkeypatch.setattr(_peers, "install", lambda _: None)
+    monkeypatch.setattr(_peers, "install", lambda *_: None)
     monkeypatch.setattr(_peers, "run_task", overwrite)
     dense = tmp_path / "shared" / "dense.onnx"
     dense.parent.mkdir()
@@ -208,5 +209,5 @@ def test_a_peer_that_writes_into_the_model_it_is_given_changes_a_copy(
 
 
 def test_peers_run_in_the_onnx_runtime_that_this_repository_is_tested_with() -> None:
-    assert _peers.pinned("onnxruntime").startswith("onnxruntime==")
-    assert _peers.pinned("no-such-package") == "no-such-package"
+    assert _environments.pinned("onnxruntime").startswith("onnxruntime==")
+    assert _environments.pinned("no-such-package") == "no-such-package"

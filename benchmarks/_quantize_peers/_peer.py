@@ -42,12 +42,12 @@ def run(quantize: Callable[[dict[str, Any], dict[str, np.ndarray]], None], *pack
 
 
 def batch_of(model: str, most: int) -> int:
-    """Samples a run: what the model's input fixes, or `most`."""
+    """Samples a run: what the first input of the model fixes, or `most`."""
     import onnx
 
     graph = onnx.load(model, load_external_data=False).graph
     constants = {tensor.name for tensor in graph.initializer}
-    (value,) = (value for value in graph.input if value.name not in constants)
+    value = next(value for value in graph.input if value.name not in constants)
     return value.type.tensor_type.shape.dim[0].dim_value or most
 
 

