@@ -83,7 +83,7 @@ def package_files() -> list[Path]:
 
 
 def script_files() -> list[Path]:
-    """Tests and benchmarks; scripts of peers and exports run in environments of their own, which know nothing of netsurgeon."""
+    """Tests and benchmarks; scripts of peers and exports run in environments that know nothing of netsurgeon."""
     apart = ("_quantize_peers", "_transformer_models")
     benchmarks = [path for path in (ROOT / "benchmarks").rglob("*.py") if path.parent.name not in apart]
     return sorted((ROOT / "tests").rglob("*.py")) + sorted(benchmarks)

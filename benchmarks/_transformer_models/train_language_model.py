@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 
 VOCABULARY, WIDTH, HEADS, LAYERS, CONTEXT = 4096, 192, 6, 4, 64
-STEPS, BATCH, RATE = 1500, 32, 2e-3
+STEPS, BATCH, RATE = 600, 32, 2e-3
 CALIBRATION_WINDOWS = 256
 
 
