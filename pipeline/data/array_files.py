@@ -27,7 +27,9 @@ from netsurgeon.pipeline.data.matching import (
     only_input,
     with_batch_axis,
 )
+from netsurgeon.pipeline.data.objects import Adapter, open_feeds
 from netsurgeon.pipeline.data.opened import SAME_EACH_TIME, OpenedData, Piece, read_parts
+from netsurgeon.pipeline.data.ragged_files import RaggedFiles, holds_lengths
 from netsurgeon.pipeline.errors import InputError
 
 
@@ -88,27 +90,38 @@ def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) ->
     """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder."""
     has_labels = all(spec.name != LABELS for spec in specs)
     shards = []
-    for file in files:
-        headers = _headers(file, specs)
+    headers_of = [_headers(file, specs) for file in files]
+    if any(holds_lengths(headers, specs) for headers in headers_of):
+        samples = RaggedFiles(files, headers_of, specs, _reading, _labels_beside(path))
+        return open_feeds(lambda: samples, specs, str(path), limit=None, adapter=Adapter(specs))
+    for file, headers in zip(files, headers_of, strict=True):
         if has_labels and LABELS in headers:
             headers[LABELS] = _labels(file, headers[LABELS])
         shards.append(examine(headers, specs, str(file)))
     parts = [part for part, _, _ in shards]
     labels = join_labels([shard_labels for _, _, shard_labels in shards], str(path))
-    beside = path / f"{LABELS}.npy"
-    if beside.is_file():
+    beside = _labels_beside(path)
+    if beside is not None:
         if labels is not None:
-            raise InputError(f"{path} has labels both in {beside.name} and in its files: keep one of the two")
-        with _reading(beside):
-            read_headers(beside)
-            loaded = np.load(beside, mmap_mode="r", allow_pickle=False)
-        labels = check_labels(loaded, sum(part.rows for part in parts), str(beside))
+            raise InputError(f"{path} has labels both in {LABELS}.npy and in its files: keep one of the two")
+        labels = check_labels(beside, sum(part.rows for part in parts), str(path / f"{LABELS}.npy"))
     for part, arrays, _ in shards:
         for name, array in arrays.items():
             size = array.nbytes if name in part.constants else array[:1].nbytes
             check_bytes(size, f"one sample of {name!r} in {part.origin}", "give smaller ones")
     is_packed = any(file.suffix.lower() == ".npz" for file in files)
     return OpenedData(parts, partial(_read_files, parts, files, specs), labels, is_packed=is_packed)
+
+
+def _labels_beside(path: Path) -> Array | None:
+    """The labels that lie in a folder beside its files."""
+    beside = path / f"{LABELS}.npy"
+    if not beside.is_file():
+        return None
+    with _reading(beside):
+        read_headers(beside)
+        loaded: Array = np.load(beside, mmap_mode="r", allow_pickle=False)
+        return loaded
 
 
 def _read_files(

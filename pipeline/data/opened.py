@@ -37,6 +37,7 @@ class OpenedData:
         class_names: the names of the classes, for pictures in class folders.
         warnings: what was left out and why.
         is_packed: whether a row is found only by unpacking others.
+        is_sequential: whether a part that lies before another is read only by reading all from the start once more.
         taken: how many of its first samples a limit has taken, where the count of all is unknown; None = all.
     """
 
@@ -46,6 +47,7 @@ class OpenedData:
     class_names: tuple[str, ...] | None = None
     warnings: tuple[Message, ...] = ()
     is_packed: bool = False
+    is_sequential: bool = False
     taken: int | None = None
 
     def __post_init__(self) -> None:
@@ -66,12 +68,22 @@ class OpenedData:
         number = int(self._part_of(np.array([index]))[0])
         return self.parts[number], index - int(self.offsets[number])
 
+    @property
+    def is_ragged(self) -> bool:
+        """Whether samples of one shape lie among those of another, so that they are far from each other."""
+        return 1 < len(np.unique(self._stacks)) < 1 + int(np.count_nonzero(np.diff(self._stacks)))
+
     def plan(self, indices: Indices, batch_size: int) -> list[Indices]:
-        """Cut the indices into feeds: never across parts that do not stack, never short of a fixed batch."""
+        """Cut the indices into feeds: never across parts that do not stack, never short of a fixed batch.
+
+        Samples that stack share feeds wherever they lie, unless going back is reading all once more.
+        """
         if not len(indices):
             raise InputError("no samples are left: give or keep at least one")
         plan: list[Indices] = []
-        for run in _runs(indices, self._stacks[self._part_of(indices)]):
+        stacks = self._stacks[self._part_of(indices)]
+        order = np.arange(len(indices)) if self.is_sequential else _by_first(stacks)
+        for run in _runs(indices[order], stacks[order]):
             part, _ = self.locate(int(run[0]))
             size = part.feed_size(batch_size)
             stop = len(run) - len(run) % size if part.batch else len(run)
@@ -101,7 +113,7 @@ class OpenedData:
         """
         pieces = self._pieces(np.unique(indices))
         numbers = sum(len(rows) * prod(shape) for at, rows in pieces for _, shape in self.parts[at].row_shapes)
-        if not self.is_packed or numbers * _WIDEST > MOST_KEPT_BYTES:
+        if not (self.is_packed or self.is_sequential) or numbers * _WIDEST > MOST_KEPT_BYTES:
             return self
         kept: dict[int, tuple[Indices, Feed]] = {}
         left = MOST_KEPT_BYTES
@@ -110,7 +122,7 @@ class OpenedData:
             if left < 0:  # constants, which lie in every file anew
                 return self
             kept[number] = rows, {name: array.copy() for name, array in feed.items()}  # not a view of the whole file
-        return replace(self, read=partial(_read_kept, self.parts, kept))
+        return replace(self, read=partial(_read_kept, self.parts, kept), is_packed=False, is_sequential=False)
 
     @cached_property
     def _stacks(self) -> Indices:
@@ -155,6 +167,12 @@ def _read_kept(
         kept_rows, arrays = kept[number]
         places = np.searchsorted(kept_rows, rows)
         yield {name: array if name in parts[number].constants else array[places] for name, array in arrays.items()}
+
+
+def _by_first(keys: Indices) -> Indices:
+    """The order in which equal keys lie together, those first that come first."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return np.argsort(first[inverse], kind="stable")
 
 
 def _runs(values: Indices, keys: Indices) -> list[Indices]:

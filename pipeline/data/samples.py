@@ -34,6 +34,7 @@ from netsurgeon.pipeline.data.objects import (
     is_indexed,
     is_labelled,
     open_feeds,
+    ragged_samples,
     rereadable,
 )
 from netsurgeon.pipeline.data.opened import Indices, OpenedData
@@ -71,6 +72,8 @@ _RANDOM_COUNT = 64
 
 class Samples:
     """Inputs of a model in a fixed order, read lazily and as often as wanted; made by `open_samples`.
+
+    The order is that of the feeds: where shapes vary, samples of one shape share feeds, wherever they lie.
 
     Attributes:
         specs: the model's inputs.
@@ -124,6 +127,11 @@ class Samples:
         return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
 
     @property
+    def order(self) -> Indices:
+        """Places of the samples (0 to count - 1) in the order that the source has them in, (count,)."""
+        return np.argsort(self._indices, kind="stable")
+
+    @property
     def fed(self) -> int:
         """How many inputs `batches` hold together: `count`, or with mirror images twice as many."""
         return self.count if self._mirror_axis is None else 2 * self.count
@@ -172,8 +180,14 @@ class Samples:
     def limited(self, count: int, seed: int) -> "Samples":
         """A random subset of at most `count` samples, in memory where each reading would unpack the whole source."""
         limited = self.subset(count, np.random.default_rng(seed))
-        limited._opened = limited._opened.keeping(limited._indices)
-        return limited
+        return limited._kept() if limited._opened.is_packed else limited
+
+    def _kept(self) -> "Samples":
+        """The same samples in memory, and in the order that this allows, if they are not too large for it."""
+        opened = self._opened.keeping(self._indices)
+        kept = Samples(opened, self.specs, self._indices[self.order], self._batch_size, self._mirror_axis)
+        kept.warnings = self.warnings
+        return kept
 
     def split(self, fraction: float, rng: np.random.Generator) -> tuple["Samples", "Samples"]:
         """Split at random into `fraction` of the samples and the rest, both in the order of the source.
@@ -259,7 +273,8 @@ def open_samples(
         raise InputError(f"{opened.parts[0].origin} holds no samples: give at least one")
     opened = replace(opened, warnings=(*opened.warnings, *_notes(opened)))
     samples = Samples(opened, specs, np.arange(opened.offsets[-1])[: opened.taken], batch_size)
-    return samples if limit is None else samples.limited(limit, seed)
+    samples = samples if limit is None else samples.limited(limit, seed)
+    return samples._kept() if opened.is_sequential and opened.is_ragged else samples
 
 
 def _notes(opened: OpenedData) -> tuple[Message, ...]:
@@ -340,6 +355,8 @@ def _open_named(
 
 def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None, adapter: Adapter) -> OpenedData:
     """What is no path and no name: all of it in arrays, or feeds one after the other."""
+    if (ragged := ragged_samples(source, specs)) is not None:
+        return open_feeds(lambda: ragged, specs, "the data", limit=limit, adapter=adapter)
     if _holds_all(source, specs):
         what = {np.ndarray: "the array", dict: "the mapping"}.get(type(source), "the data")
         opened = open_arrays(adapter.mapping(source, what), specs, what)

@@ -3,6 +3,7 @@
 from netsurgeon.pipeline.data.objects.adapter import Adapter, is_labelled
 from netsurgeon.pipeline.data.objects.feeds import open_feeds
 from netsurgeon.pipeline.data.objects.loaders import Dataset, Rows, is_indexed, rereadable
+from netsurgeon.pipeline.data.objects.ragged import ragged_samples
 from netsurgeon.pipeline.data.objects.tables import RowReader, is_column_dataset, is_frame
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "is_indexed",
     "is_labelled",
     "open_feeds",
+    "ragged_samples",
     "rereadable",
 ]

@@ -77,7 +77,9 @@ def open_feeds(
 
         return read_parts(parts, load, pieces)
 
-    return OpenedData(parts, read, join_labels(labels, origin), warnings=adapter.warnings, taken=taken)
+    return OpenedData(
+        parts, read, join_labels(labels, origin), warnings=adapter.warnings, is_sequential=True, taken=taken
+    )
 
 
 def _examined(
