@@ -132,6 +132,16 @@ class Samples:
         return np.argsort(self._indices, kind="stable")
 
     @property
+    def is_ragged(self) -> bool:
+        """Whether the shapes of samples differ: feeds of one shape then follow those of another."""
+        return len({self._opened.locate(int(feed[0]))[0].row_shapes for feed in self._plan}) > 1
+
+    def ends(self) -> Iterator[Feed]:
+        """The first feed, and the last one as well where shapes differ: two that differ in shape."""
+        for indices in self._plan[:1] + (self._plan[-1:] if self.is_ragged else []):
+            yield from Samples(self._opened, self.specs, indices, self._batch_size).batches()
+
+    @property
     def fed(self) -> int:
         """How many inputs `batches` hold together: `count`, or with mirror images twice as many."""
         return self.count if self._mirror_axis is None else 2 * self.count

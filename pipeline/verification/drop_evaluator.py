@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from netsurgeon.pipeline.verification.scoring import (
     Outputs,
     apply_metric,
     class_scores,
+    join_outputs,
     load_metric,
     measurable,
 )
@@ -75,10 +76,10 @@ class DropEvaluator:
 
     def _top(self, session: Session, ticks: Ticks) -> Answers | None:
         """The model's answers; None where it gives no class scores."""
-        classes = []
+        classes, width = [], 0
         for feed in self._batches(ticks):
             scores = class_scores(session.run(feed), feed, self._samples, self._class_outputs)
-            if scores is None:
+            if scores is None or scores.shape[1] != (width := width or scores.shape[1]):
                 return None
             classes.append(scores.argmax(axis=1))
         return Answers(np.concatenate(classes), self._labels)
@@ -89,15 +90,16 @@ class DropEvaluator:
         return now.drop_from(dense)
 
     def _by_metric(self, function: Callable[..., float], now: list[Outputs]) -> DropEstimate:
-        sides = [_joined(outputs) for outputs in (self._outputs, now)]
-        dense, candidate = (apply_metric(function, side, self._labels) for side in sides)
-        count = self._samples.count
+        order, count = self._samples.order, self._samples.count
+        sides = [join_outputs(outputs, order) for outputs in (self._outputs, now)]
+        all_labels = None if self._labels is None else self._labels[order]
+        dense, candidate = (apply_metric(function, side, all_labels) for side in sides)
         if np.isnan(dense):
             raise InputError("the metric gives NaN for the dense model on the inputs that guide the search: repair it")
 
         def drop_of(drawn_samples: npt.NDArray[np.int64]) -> float:
-            labels = None if self._labels is None else self._labels[drawn_samples]
-            drawn = ({name: array[drawn_samples] for name, array in side.items()} for side in sides)
+            labels = None if all_labels is None else all_labels[drawn_samples]
+            drawn = ({name: _drawn(rows, drawn_samples) for name, rows in side.items()} for side in sides)
             before, after = (apply_metric(function, outputs, labels) for outputs in drawn)
             return before - after
 
@@ -153,5 +155,6 @@ def _summed(batches: list[Array], apart: bool) -> Array:
     return np.array([batch.sum() for batch in batches])
 
 
-def _joined(batches: list[Outputs]) -> Mapping[str, Any]:
-    return {name: np.concatenate([np.atleast_1d(batch[name]) for batch in batches]) for name in batches[0]}
+def _drawn(rows: Any, drawn_samples: npt.NDArray[np.int64]) -> Any:
+    """Some of the samples of an output: an array, or a list of arrays where their shapes vary."""
+    return [rows[at] for at in drawn_samples] if isinstance(rows, list) else rows[drawn_samples]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,33 @@ def measurable(value: Any) -> npt.NDArray[Any] | None:
     if not keys or any(sorted(row, key=str) != sorted(keys, key=str) for row in value):
         return None
     return np.array([[row[key] for key in keys] for row in value], np.float32)
+
+
+def join_outputs(batches: Sequence[Outputs], order: npt.NDArray[np.intp]) -> Outputs:
+    """The outputs of all batches for a metric, in the order that the user's data has the samples in.
+
+    An output whose shape varies from sample to sample is a list of arrays, one a sample.
+
+    Args:
+        batches: outputs by name.
+        order: places of the samples, see `Samples.order`; what is not one a sample stays in that of the batches.
+
+    Raises:
+        ValueError: shapes vary, and axis 0 does not tell samples apart.
+    """
+    is_sorted = bool(np.all(np.diff(order) == 1))
+    joined: Outputs = {}
+    for name in batches[0]:
+        arrays = [np.atleast_1d(batch[name]) for batch in batches]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            rows = [row for array in arrays for row in array]
+            if len(rows) != len(order):
+                raise ValueError(f"output {name!r} varies in shape and is not one a sample")
+            joined[name] = [rows[place] for place in order]
+        else:
+            whole = np.concatenate(arrays)
+            joined[name] = whole if is_sorted or len(whole) != len(order) else whole[order]
+    return joined
 
 
 def load_metric(metric: Metric | None) -> Callable[..., float] | None:

@@ -25,6 +25,7 @@ from netsurgeon.pipeline.verification.scoring import (
     apply_metric,
     class_scores,
     hits_in_top,
+    join_outputs,
     load_metric,
 )
 
@@ -115,26 +116,34 @@ class _Side:
         self.outputs: list[Outputs] = []
         self._keeps_outputs = keeps_outputs
         self._classes: list[Classes] = []
-        self._class_count = self._hits_in_top5 = 0
+        self._widths: set[int] = set()
+        self._hits_in_top5 = 0
 
     def update(self, outputs: Outputs, scores: npt.NDArray[np.floating] | None, labels: Classes | None) -> None:
         if self._keeps_outputs:
             self.outputs.append(outputs)
+        self._widths.add(0 if scores is None else scores.shape[1])
         if scores is None:
             return
-        self._class_count = scores.shape[1]
         self._classes.append(scores.argmax(axis=1))
         if labels is not None:
             self._hits_in_top5 += hits_in_top(5, scores, labels)
 
+    @property
+    def classes(self) -> int:
+        """How many classes there are scores of."""
+        return max(self._widths, default=0)
+
     def answers(self, labels: Classes | None) -> Answers | None:
-        return Answers(np.concatenate(self._classes), labels) if self._classes else None
+        """None where not all samples have scores of the same classes."""
+        has_classes = self._widths != {0} and len(self._widths) == 1
+        return Answers(np.concatenate(self._classes), labels) if has_classes else None
 
     def scores(self, labels: Classes | None, metric: float | None) -> Scores:
         answers = self.answers(labels)
         if answers is None or labels is None:
             return Scores(None, None, metric)
-        top5 = self._hits_in_top5 / len(answers.classes) if self._class_count > 5 else None
+        top5 = self._hits_in_top5 / len(answers.classes) if self.classes > 5 else None
         return Scores(answers.top1, top5, metric)
 
 
@@ -153,7 +162,12 @@ class _BothModels:
         self.comparisons: dict[str, OutputComparison] = {}
         self.margin_losses: list[npt.NDArray[np.float64]] = []
         self._labels: list[Classes] = []
+        self._orders: list[npt.NDArray[np.intp]] = []
         self._label_offset, self._class_outputs = label_offset, class_outputs
+
+    def start(self, samples: Samples) -> None:
+        """Go on with other samples."""
+        self._orders.append(samples.order + sum(map(len, self._orders)))
 
     def update(self, outputs: tuple[Outputs, Outputs], feed: Feed, samples: Samples, labels: Classes | None) -> None:
         dense, compressed = outputs
@@ -166,8 +180,6 @@ class _BothModels:
         if labels is not None:
             labels = labels + self._label_offset
             self._labels.append(labels)
-            if scores[0] is not None:
-                _check_labels(labels, scores[0].shape[1], self._label_offset)
         self.dense.update(dense, scores[0], labels)
         self.compressed.update(compressed, scores[1], labels)
 
@@ -177,14 +189,21 @@ class _BothModels:
         return np.concatenate(self._labels) if self._labels else None
 
     def answers(self) -> tuple[Answers, Answers] | None:
-        """Of the dense and of the compressed model; None where one gives no class scores."""
+        """Of the dense and of the compressed model; None where one gives no class scores.
+
+        Raises:
+            InputError: a label is no class of the model.
+        """
         dense, compressed = self.dense.answers(self.labels), self.compressed.answers(self.labels)
+        if dense is not None and dense.labels is not None:
+            _check_labels(dense.labels, self.dense.classes, self._label_offset)
         return None if dense is None or compressed is None else (dense, compressed)
 
     def scores(self, function: Callable[..., float] | None) -> tuple[Scores, Scores]:
         """Of the dense and of the compressed model; with the user's metric where there is one."""
         sides, labels = (self.dense, self.compressed), self.labels
-        metrics = [_metric_of_batches(function, side.outputs, labels) if function else None for side in sides]
+        order = np.concatenate(self._orders)
+        metrics = [_metric_of_batches(function, side.outputs, labels, order) if function else None for side in sides]
         dense, compressed = (side.scores(labels, metric) for side, metric in zip(sides, metrics, strict=True))
         return dense, compressed
 
@@ -238,6 +257,8 @@ def validate_folds(
     function = load_metric(metric)
     models = _BothModels(keeps_outputs=function is not None, label_offset=label_offset, class_outputs=class_outputs)
     batches = sum(samples.batch_count for _, samples in folds)
+    for _, samples in folds:
+        models.start(samples)
     for compressed, samples, feed, labels in ticking(_feeds(folds), ticks, batches):
         models.update((dense.run(feed), compressed.run(feed)), feed, samples, labels)
     answers, has_labels = models.answers(), models.labels is not None
@@ -262,7 +283,7 @@ def validate_folds(
             changes={
                 name: changes for name, comparison in comparisons.items() if (changes := comparison.changes(count))
             },
-            margin_losses=np.concatenate(losses) if losses else None,
+            margin_losses=np.concatenate(losses) if losses and answers else None,
             agreeing=answers[1].agreeing(answers[0]) if answers else None,
         ),
         folds=len(folds),
@@ -308,10 +329,10 @@ def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> Non
     """
     if samples.labels is None:
         return
-    feed = next(samples.batches())
-    scores = class_scores(dense.run(feed), feed, samples)
-    if scores is not None:
-        _check_labels(samples.labels + label_offset, scores.shape[1], label_offset)
+    scores = [class_scores(dense.run(feed), feed, samples) for feed in samples.ends()]
+    widths = {0 if of_feed is None else of_feed.shape[1] for of_feed in scores}
+    if widths != {0} and len(widths) == 1:  # others are as long as the input, and no scores
+        _check_labels(samples.labels + label_offset, widths.pop(), label_offset)
 
 
 def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> None:
@@ -323,12 +344,14 @@ def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> N
         )
 
 
-def _metric_of_batches(function: Callable[..., float], kept: list[dict[str, Any]], labels: Any) -> float:
+def _metric_of_batches(
+    function: Callable[..., float], kept: list[dict[str, Any]], labels: Any, order: npt.NDArray[np.intp]
+) -> float:
     try:
-        joined = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in kept]) for name in kept[0]}
+        joined = join_outputs(kept, order)
     except Exception as error:
         raise InputError(
             f"outputs of several runs cannot be joined for the metric ({error}): give a --batch-size that takes all "
             "inputs at once"
         ) from error
-    return apply_metric(function, joined, labels)
+    return apply_metric(function, joined, None if labels is None else labels[order])
