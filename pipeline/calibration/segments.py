@@ -196,6 +196,11 @@ class Store:
         """Whether a value of the first batch is there."""
         return name in self._spilled or (name, 0) in self._held
 
+    def shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """Shape of a value, which is not read for it."""
+        held = self._held.get((name, batch))
+        return self._spilled[name].shape(batch) if held is None else np.shape(held)
+
     def drop(self, names: Iterable[str], batches: int) -> None:
         """Forget values."""
         for name in names:
@@ -239,6 +244,9 @@ class _Spilled:
         while left.size:
             left = left[self._file.readinto(left.data) :]
         return value
+
+    def shape(self, batch: int) -> tuple[int, ...]:
+        return self._batches[batch][1]
 
     def emptied(self) -> _Spilled:
         self._end = 0
@@ -297,6 +305,10 @@ class Walk:
     def value(self, name: str, batch: int) -> Any:
         """A value that is there after `run`."""
         return self.store.get(name, batch)
+
+    def shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """Its shape."""
+        return self.store.shape(name, batch)
 
     def release(self, at: int) -> None:
         """Forget what nobody needs after segment `at`."""

@@ -138,7 +138,8 @@ class Calibration:
     ) -> list[LayerMoments]:
         """Moments of a layer beside each of the current models; None = of the dense inputs alone."""
         columns = layer.columns // layer.blocks
-        limit = math.ceil(self.most_rows(layer) / dense.batches)
+        positions = self._positions(layer, dense)
+        limits = self._limits(layer, positions)
         branches = [None if walk is None else _available_branch(layer, dense, walk) for walk in pruned_models]
         # With few outputs W (X − X̂) is accumulated at the outputs, at a cost of rows x columns a sample, not columns².
         has_few_outputs = FEW_OUTPUTS * layer.rows <= columns
@@ -150,7 +151,7 @@ class Calibration:
             """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
             # One generator a batch: the same rows are drawn from every value and model, or the pairs would not match.
             _check_finite(dense.value(source, batch), layer)
-            draw = functools.partial(self._draw, batch=batch, limit=limit)
+            draw = functools.partial(self._draw, batch=batch, limit=limits[batch])
             before, result = draw(layer.samples, dense, source), []
             known_branch = next((branch for branch in branches if branch is not None), None)
             branch_before = None if known_branch is None else draw(layer.output_samples, dense, known_branch)
@@ -173,17 +174,23 @@ class Calibration:
                 else:
                     at_outputs = np.asarray((before - now) @ weight, np.float32)
                     buffer.add(now, None, at_outputs if residual is None else at_outputs + residual)
-        positions = self._positions(layer, dense)
-        ridge = self._ridge(layer, dense, limit)
-        return [dataclasses.replace(buffer.moments(), positions=positions, ridge=ridge) for buffer in buffers]
+        ridge = self._ridge(layer, dense, limits)
+        return [dataclasses.replace(buffer.moments(), positions=sum(positions), ridge=ridge) for buffer in buffers]
 
-    def _positions(self, layer: Layer, dense: Walk) -> int:
-        """Rows that a layer sees in all; in a body, as often as it is run."""
-        if layer.host is None:
-            return dense.batches * layer.positions(dense.value(layer.input_name, 0))
-        return sum(layer.positions(dense.value(layer.input_name, batch)) for batch in range(dense.batches))
+    def _positions(self, layer: Layer, dense: Walk) -> list[int]:
+        """Rows that a layer sees in each batch; in a body, as often as it is run."""
+        shapes = [dense.shape(layer.input_name, batch) for batch in range(dense.batches)]
+        of_shape = {shape: layer.positions(np.broadcast_to(np.float32(0.0), shape)) for shape in set(shapes)}
+        return [of_shape[shape] for shape in shapes]
 
-    def _ridge(self, layer: Layer, dense: Walk, limit: int) -> Array | None:
+    def _limits(self, layer: Layer, positions: Sequence[int]) -> list[int]:
+        """Most rows that are drawn of each batch: where samples are of varying length as large a share of each."""
+        most, count = self.most_rows(layer), len(positions)
+        if not self.samples.is_ragged:
+            return [math.ceil(most / count)] * count
+        return [math.ceil(most * rows / max(sum(positions), 1)) for rows in positions]
+
+    def _ridge(self, layer: Layer, dense: Walk, limits: Sequence[int]) -> Array | None:
         """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
         pooled = self._pooled(layer)
         name = "" if pooled is None else pooled.value.name or ""
@@ -195,7 +202,7 @@ class Calibration:
             x = dense.value(name, batch)
             if layer.positions(dense.value(layer.input.name or "", batch)) != len(x):
                 return None
-            rows = pooled.deviations(x, layer, limit, np.random.default_rng([self.seed, batch]))
+            rows = pooled.deviations(x, layer, limits[batch], np.random.default_rng([self.seed, batch]))
             if rows is None:
                 return None
             row_parts.append(rows)

@@ -51,7 +51,7 @@ def measure_ranges(
             ticks(done, len(names))
             values = {**feed, **session.run(feed, [name for name in part if name not in feed])}
             for name in part:
-                _update(statistics[name], name, values[name], importance.get(name))
+                _update(statistics[name], name, values[name], importance.get(name), calibration.samples.is_ragged)
         done += len(part)
     return statistics
 
@@ -103,7 +103,9 @@ def _parts(
         yield part
 
 
-def _update(statistics: RangeStatistics, name: str, value: Array, importance: tuple[int, Array] | None) -> None:
+def _update(
+    statistics: RangeStatistics, name: str, value: Array, importance: tuple[int, Array] | None, is_ragged: bool
+) -> None:
     low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
     if not np.isfinite([low, high]).all():
         raise InputError(
@@ -115,6 +117,8 @@ def _update(statistics: RangeStatistics, name: str, value: Array, importance: tu
     if importance is not None and value.ndim > 1 and value.shape[importance[0]] == len(importance[1]):
         channel_stride = int(np.prod(value.shape[importance[0] % value.ndim + 1 :], dtype=np.int64))
         weights = importance[1][places // channel_stride % len(importance[1])]
+    if is_ragged and len(places) < value.size:  # each of them stands for more numbers than in a shorter batch
+        weights = (1.0 if weights is None else weights) * np.full(len(places), value.size / len(places))
     statistics.update(numbers, weights)
     # the ends are those of all numbers, not of the ones that were drawn
     statistics.reach(low, high)
