@@ -216,7 +216,7 @@ class _Run:
                     search=search,
                     latency=latency,
                     examined=examined,
-                    notes=(*class_outputs.notes, *integer_notes(source.integers)),
+                    notes=(*inputs.notes, *class_outputs.notes, *integer_notes(source.integers)),
                     warnings=(*applied.warnings, *run_folder.notes),
                     seconds=self.seconds,
                 )
@@ -276,7 +276,7 @@ class _Run:
     def _timer(self, source: LoadedModel, inputs: Inputs, run_folder: RunFolder) -> StructureTimer:
         """What models are timed with; times that are kept, or that the user gives, are not measured again."""
         options = self.options
-        feed = next(inputs.calibration.batches())
+        feed = inputs.calibration.typical(options.timed_batch or 1)
         batches = None if options.timed_batch is None else (options.timed_batch,)
         is_timed = options.integer_mode is not None or options.goals is not None
         fed = timing_feeds(source.original, [feed], batches, {}, options.seed)[0] if is_timed else ()
@@ -352,7 +352,7 @@ class _Run:
         latency = profile(
             source.runs_as,
             compressed,
-            data=[next(inputs.calibration.batches())],
+            data=[inputs.calibration.typical(self.options.timed_batch or 1)],
             batches=None if self.options.timed_batch is None else (self.options.timed_batch,),
             threads=self.options.threads,
             per_operator=True,

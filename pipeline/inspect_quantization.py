@@ -226,7 +226,7 @@ def _timed(
     progress: Progress,
 ) -> IntegerChoice:
     """The choice that `compress` would make, by the times of the dense model with layers on integers."""
-    data = [next(calibration.samples.batches())] if is_real else None
+    data = [calibration.samples.typical(options.timed_batch or 1)] if is_real else None
     batches = None if options.timed_batch is None else (options.timed_batch,)
     fed, _ = timing_feeds(original, data, batches, {}, options.seed)
     timer = StructureTimer(TimingTable(), dense, fed[0].feed, options.runtime(timed=True), lambda table: None)

@@ -13,6 +13,7 @@ from netsurgeon.pipeline.command_line.shared_options import (
     classes_option,
     custom_ops_option,
     limit_option,
+    mask_option,
     output_options,
     picture_options,
     provider_option,
@@ -40,6 +41,7 @@ EXAMPLES = (
         help="Inputs: for --sensitivity and --quantization, for --units where it needs real ones.",
     ),
     limit_option,
+    mask_option,
     classes_option,
 )
 @picture_options

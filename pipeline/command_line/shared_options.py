@@ -67,6 +67,9 @@ scoring_options = combine_options(
     option("--metric", metavar="MODULE:FUNCTION", help="function(outputs, labels) -> float, higher is better."),
 )
 """How answers are judged."""
+mask_option = option(
+    "--mask", metavar="INPUT", help="Input that excludes padding, or none. [default: attention_mask and the like]"
+)
 picture_options = option_group(
     "Images",
     option("--pictures", type=FilePath(), metavar="FILE", help="TOML file with the options of this group."),

@@ -52,6 +52,7 @@ class Shard:
         batch: the model's fixed batch, if it has one.
         whole: it is one feed of `rows` samples, never cut.
         notes: what the user should know of types and shapes.
+        first: the number that its origin has for its first row.
     """
 
     origin: str
@@ -62,6 +63,7 @@ class Shard:
     batch: int | None = None
     whole: bool = False
     notes: tuple[Message, ...] = ()
+    first: int = 0
 
     def feed_size(self, batch_size: int) -> int:
         """Samples a feed, where the user wants `batch_size`."""

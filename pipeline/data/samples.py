@@ -6,6 +6,7 @@ and checked to be finite. `_parts` says how arrays are read against the model's 
 """
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from netsurgeon.pipeline.data.objects import (
     rereadable,
 )
 from netsurgeon.pipeline.data.opened import Indices, OpenedData
+from netsurgeon.pipeline.data.shortened import shortened
 from netsurgeon.pipeline.data.values import is_array
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
@@ -81,6 +83,7 @@ class Samples:
         labels: (count,) classes, or None.
         batched: True when axis 0 of a feed enumerates its samples, False when a feed is one sample.
         warnings: what was left out and why.
+        notes: how the samples are run.
         class_names: the names of the classes, for pictures in class folders.
     """
 
@@ -103,6 +106,7 @@ class Samples:
         self.labels = None if opened.labels is None else opened.labels[self._indices]
         self.batched = opened.parts[0].batched
         self.warnings = opened.warnings
+        self.notes: tuple[Message, ...] = ()
         self.class_names = opened.class_names
         if dropped := len(indices) - self.count:
             text = f"{dropped} of {len(indices)} samples dropped: the model's batch is fixed to {self._fixed_batch}"
@@ -140,6 +144,19 @@ class Samples:
         """The first feed, and the last one as well where shapes differ: two that differ in shape."""
         for indices in self._plan[:1] + (self._plan[-1:] if self.is_ragged else []):
             yield from Samples(self._opened, self.specs, indices, self._batch_size).batches()
+
+    def typical(self, least: int = 1) -> Feed:
+        """A feed of median length that holds so many samples, if one does; the first where all are of one shape."""
+        at = 0
+        if self.is_ragged:
+            parts = [self._opened.locate(int(indices[0]))[0] for indices in self._plan]
+            sizes = np.array([sum(math.prod(shape) for _, shape in part.row_shapes) for part in parts])
+            counts = np.array([len(indices) for indices in self._plan])
+            by_size = np.argsort(sizes, kind="stable")
+            half = np.searchsorted(np.cumsum(counts[by_size]), counts.sum() / 2)
+            distance = np.abs(sizes - sizes[by_size[half]]).astype(np.float64)
+            at = int(np.argmin(np.where(counts >= min(least, counts.max()), distance, np.inf)))
+        return next(Samples(self._opened, self.specs, self._plan[at], self._batch_size).batches())
 
     @property
     def fed(self) -> int:
@@ -196,8 +213,23 @@ class Samples:
         """The same samples in memory, and in the order that this allows, if they are not too large for it."""
         opened = self._opened.keeping(self._indices)
         kept = Samples(opened, self.specs, self._indices[self.order], self._batch_size, self._mirror_axis)
-        kept.warnings = self.warnings
+        kept.warnings, kept.notes = self.warnings, self.notes
         return kept
+
+    def shortened(self, starts: Indices, stops: Indices, axes: Mapping[str, Sequence[int]]) -> "Samples":
+        """The same samples, each cut to a part of its length; those of one length share feeds.
+
+        Args:
+            starts: where each begins, (count,).
+            stops: where it ends, (count,).
+            axes: of a feed, by input: those along which it is cut.
+        """
+        kept = self._kept() if self._opened.is_packed or self._opened.is_sequential else self
+        order = self.order
+        opened = shortened(kept._opened, self._indices[order], starts[order], stops[order], axes)
+        result = Samples(opened, self.specs, np.arange(self.count), self._batch_size, self._mirror_axis)
+        result.warnings, result.notes = self.warnings, self.notes
+        return result
 
     def split(self, fraction: float, rng: np.random.Generator) -> tuple["Samples", "Samples"]:
         """Split at random into `fraction` of the samples and the rest, both in the order of the source.
@@ -242,7 +274,7 @@ class Samples:
 
     def _name(self, index: int) -> str:
         part, row = self._opened.locate(index)
-        return f"sample {row} of {part.origin}"
+        return f"sample {part.first + row} of {part.origin}"
 
 
 def open_samples(

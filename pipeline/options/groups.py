@@ -132,6 +132,8 @@ class DataOptions:
         classes: file with one class name a line, for pictures in class folders.
         label_offset: added to every label to give the index of its class in the model's output.
         metric: "module:function" or a function(outputs, labels) -> float, higher is better.
+        mask: input that says which positions of the others are there, such as "attention_mask": what it excludes counts
+            nowhere; None = those called so, "none" = no input.
     """
 
     batch_size: int = 32
@@ -141,6 +143,7 @@ class DataOptions:
     classes: Path | None = None
     label_offset: int = 0
     metric: Metric | None = None
+    mask: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,6 +215,7 @@ class OptionValues(TypedDict, total=False):
     classes: Path | None
     label_offset: int
     metric: Metric | None
+    mask: str | None
     custom_ops: tuple[str, ...]
     provider: str
     profile: bool

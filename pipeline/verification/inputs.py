@@ -16,6 +16,7 @@ from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
 from netsurgeon.pipeline.options import Goals, Options
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.confidence import has_enough_samples
+from netsurgeon.pipeline.verification.padding import without_padding
 
 Axis0 = Literal["batch", "one by one", "no batch"]
 SAME_ROW = 1e-2
@@ -57,6 +58,7 @@ class Inputs:
         held: inputs of the final measurement.
         held_out: whether neither `calibration` nor `guide` has any of `held`.
         warnings: what was left out and why; files by name only.
+        notes: how the inputs are run.
     """
 
     data: DataSource
@@ -68,6 +70,7 @@ class Inputs:
     held: Samples
     held_out: bool
     warnings: tuple[Message, ...]
+    notes: tuple[Message, ...] = ()
 
     @property
     def all(self) -> tuple[Samples, ...]:
@@ -83,14 +86,14 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
     """
     specs, data = input_specs(source.original), rereadable(data)  # it may be opened again, below
     samples = _open(data, specs, options, options.batch_size, limit)
-    if not samples.batched or samples.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
-        return samples
     session = options.runtime().session(source.original)
+    if not samples.batched or samples.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
+        return without_padding(source.original, session, samples, options.mask)
     axis0 = _axis_0(session, samples)
     if axis0 == "batch" and not _can_be_cut(session, samples, options.batch_size):
         axis0 = "no batch"
     if axis0 == "batch":
-        return samples
+        return without_padding(source.original, session, samples, options.mask)
     if axis0 == "one by one":
         samples = _open(data, specs, options, 1, limit)
         text = "samples are run one by one: the model cannot use the batch that it declares"
@@ -215,6 +218,7 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         held=measured,
         held_out=test is not None and not _are_same(samples, measured),
         warnings=tuple(dict.fromkeys(warnings)),  # the same of data and test is said once
+        notes=tuple(dict.fromkeys((*samples.notes, *measured.notes))),
     )
     if test is None:
         inputs = _halved(inputs, options)

@@ -1,0 +1,106 @@
+"""Padding is taken off where the mask says so and nothing depends on it, and what is left is as if there was none."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from masked_models import encoder, padded, sentences, unpadded
+
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.data.samples import Samples
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files.loading import open_model
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.verification.inputs import open_by_options
+
+ROWS = sentences()
+TOKENS = sum(map(len, ROWS))
+
+
+def opened(model: ir.Model, data: Any, **options: Any) -> Samples:
+    settings = Options(sparsity=0.5, **options)
+    return open_by_options(open_model(model, settings.runtime()), data, settings, None)
+
+
+def in_order(samples: Samples, name: str = "ids") -> list[list[int]]:
+    rows = [row.tolist() for feed in samples.batches() for row in feed[name]]
+    return [rows[place] for place in samples.order]
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "decoder.attention_mask", "padding_mask", "mask"])
+@pytest.mark.parametrize("before", [False, True])
+def test_padding_is_taken_off_at_either_end(name: str, before: bool) -> None:
+    samples = opened(encoder(name=name), padded(ROWS, name=name, before=before))
+    assert in_order(samples) == [row.tolist() for row in ROWS]
+    assert {entry for row in in_order(samples, name) for entry in row} == {0 if "padding" in name else 1}
+    (note,) = samples.notes
+    assert note.code == "padding-taken-off"
+    assert note.data == {"input": name, "positions": 1600, "excluded": 1600 - TOKENS}
+    assert not samples.warnings
+    assert samples.batch_count <= len({len(row) for row in ROWS}) + len(ROWS) // 32
+
+
+def test_axes_without_names_are_known_by_their_length() -> None:
+    model = encoder()
+    for value in model.graph.inputs:
+        value.shape = ir.Shape([None, None])
+    assert in_order(opened(model, padded(ROWS))) == [row.tolist() for row in ROWS]
+
+
+def test_padding_that_changes_the_outputs_stays_and_the_user_is_told() -> None:
+    samples = opened(encoder(is_heedless=True), padded(ROWS))
+    assert {feed["ids"].shape[1] for feed in samples.batches()} == {16}
+    (warning,) = samples.warnings
+    assert warning.code == "padding-kept"
+    assert warning.data["input"] == "attention_mask"
+    assert warning.data["difference"] > 0.05
+
+
+def test_holes_within_a_sentence_stay_in_the_mask() -> None:
+    data = padded(ROWS)
+    data["attention_mask"][:, 1] *= np.arange(len(ROWS)) % 2
+    samples = opened(encoder(), data)
+    masks = in_order(samples, "attention_mask")
+    assert sum(map(sum, masks)) == data["attention_mask"].sum()
+    assert any(0 in mask for mask in masks)
+
+
+@pytest.mark.parametrize("case", ["none", "nothing excluded", "fixed", "no mask"])
+def test_where_there_is_nothing_to_take_off_all_stays(case: str) -> None:
+    data = padded(ROWS)
+    if case == "nothing excluded":
+        data["attention_mask"][:] = 1
+    if case == "no mask":
+        data["attention_mask"][0, 0] = 2
+    options = {"mask": "none"} if case == "none" else {}
+    samples = opened(encoder(length=16 if case == "fixed" else "sequence"), data, **options)
+    assert {feed["ids"].shape[1] for feed in samples.batches()} == {16}
+    assert not samples.notes
+
+
+def test_a_mask_that_is_named_must_be_one() -> None:
+    with pytest.raises(InputError, match="there is no input 'masks' to be a mask: the model has 'ids', "):
+        opened(encoder(), padded(ROWS), mask="masks")
+    with pytest.raises(InputError, match="'ids' is no mask: expected"):
+        opened(encoder(), padded(ROWS), mask="ids")
+    named = opened(encoder(name="which"), padded(ROWS, name="which"), mask="which")
+    assert in_order(named) == [row.tolist() for row in ROWS]
+
+
+@pytest.mark.parametrize("values", [{"quantize": "int8", "target": "openvino"}, {"sparsity": 0.6}])
+def test_a_model_corrected_on_padded_inputs_is_that_of_unpadded_ones(values: dict[str, Any]) -> None:
+    model = encoder()
+    sources = (padded(ROWS), padded(ROWS, 30, before=True), unpadded(ROWS))
+    results = [compress(model, data, **values) for data in sources]
+    notes = [[note.code for note in result.report.notes] for result in results]
+    assert ["padding-taken-off" in codes for codes in notes] == [True, True, False]
+    feed = {name: array[:1] for name, array in padded(sentences(1), 12).items()}
+    given = [Runtime().session(result.model).run(feed)["embedding"] for result in results]
+    np.testing.assert_array_equal(given[0], given[1])
+    np.testing.assert_array_equal(given[0], given[2])
+    errors = [result.report.validation.outputs for result in results]
+    assert errors[0] == errors[1] == errors[2]
+    as_it_is = compress(model, padded(ROWS), mask="none", **values)
+    assert as_it_is.report.validation.outputs != errors[0]
