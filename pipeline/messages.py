@@ -51,6 +51,7 @@ CODES: Mapping[str, str] = {
     "outputs-not-finite": "An output of the dense model is NaN or infinite for some inputs of the measurement.",
     "outputs-unmeasured": "Outputs are empty for all inputs of the final measurement, and nothing is compared there.",
     "padding-kept": "What a mask excludes changes the outputs, so that its positions count like all others.",
+    "padding-left-out": "Positions that a mask excludes are fed, but enter no statistic, no range and no measure.",
     "padding-taken-off": "Positions that a mask excludes, such as padding, were taken off before anything was run.",
     "promise-few-inputs": "Too few inputs were held out for a limit on how much most others change.",
     "promise-halves": "Halves of the inputs were measured with models of their own: no limit for others follows.",

@@ -1,12 +1,13 @@
 """How each operator's axes hang together: labels on axes, declared by one file an operator family."""
 
 from netsurgeon.passes.axes.declare import DECLARATIONS, NodeAxes, Removal, UndeclaredError
-from netsurgeon.passes.axes.labels import UNREPORTED, Axis, Classes
-from netsurgeon.passes.axes.tracks import Observation, Reason, Slot, Tracks, kept
+from netsurgeon.passes.axes.labels import UNREPORTED, Axis, Classes, Split
+from netsurgeon.passes.axes.tracks import Axes, Observation, Reason, Slot, Tracks, kept
 
 __all__ = [
     "DECLARATIONS",
     "UNREPORTED",
+    "Axes",
     "Axis",
     "Classes",
     "NodeAxes",
@@ -14,6 +15,7 @@ __all__ = [
     "Reason",
     "Removal",
     "Slot",
+    "Split",
     "Tracks",
     "UndeclaredError",
     "kept",

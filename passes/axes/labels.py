@@ -115,6 +115,15 @@ class Labels:
         elif wide:
             self._splits.append(Split(flat, wide, reason))
 
+    @property
+    def splits(self) -> list[Split]:
+        """What was said of axes that run over combinations of others."""
+        return self._splits
+
+    def joined(self) -> Classes:
+        """Labels that are joined, whatever splits say."""
+        return self._solve([], [])
+
     def classes(self) -> Classes:
         """Solve: each split gets the factor that lets the most vanish, or none."""
         base = self._solve([], [])

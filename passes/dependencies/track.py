@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import onnx_ir as ir
 
-from netsurgeon.passes.axes import DECLARATIONS, Axis, NodeAxes, Observation, Tracks, UndeclaredError
+from netsurgeon.passes.axes import DECLARATIONS, Axes, Axis, NodeAxes, Observation, Tracks, UndeclaredError
 from netsurgeon.passes.graph import bodies, canonical_domain, is_constant, label, operator_key, tensor, traits_of
 
 for _name in ("elementwise", "shape", "select", "weights", "recurrent"):
     importlib.import_module(f"netsurgeon.passes.axes.operators.{_name}")
 
 
-def track(graph: ir.Graph, observation: Observation) -> Tracks:
-    """The labels of every axis in a graph."""
+def track(
+    graph: ir.Graph, observation: Observation, enter: Callable[[Tracks], Mapping[str, Axes]] | None = None
+) -> Tracks:
+    """The labels of every axis in a graph.
+
+    Args:
+        graph: that is walked.
+        observation: what a run has shown of it.
+        enter: gives inputs whose axes are followed their labels; those of others must stay.
+    """
     tracks = Tracks(observation)
     opset = graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 1))
     entry = tracks.reason("", "input", "it is an input of the model")
+    if enter is not None:
+        tracks.axes.update(enter(tracks))
     for value in graph.inputs:
         shape = observation.shapes.get(value.name or "")
-        if value.name and shape is not None:
+        if value.name and shape is not None and value.name not in tracks.axes:
             tracks.axes[value.name] = tuple(tracks.labels.fixed(extent, entry) for extent in shape)
     for node in graph:
         _Node(tracks, node, opset).declare()

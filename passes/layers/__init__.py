@@ -1,12 +1,13 @@
 """Layers with a weight matrix: find them in a graph, and read and write their weights."""
 
 from netsurgeon.passes.layers.exposed import expose
-from netsurgeon.passes.layers.layer import Layer, exposed_name, own_biases
+from netsurgeon.passes.layers.layer import Counted, Layer, exposed_name, own_biases
 from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers, layers_by_name
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
 
 __all__ = [
     "LAYER_OPERATORS",
+    "Counted",
     "Declined",
     "Layer",
     "PooledMap",

@@ -21,6 +21,8 @@ from netsurgeon.passes.graph import is_constant, label, optional_input, present,
 from netsurgeon.passes.layers.geometry import Geometry
 
 Array = npt.NDArray[np.float64]
+Counted = npt.NDArray[np.bool_]
+"""Which rows of a layer's input count, (rows,): padding does not."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,7 +133,11 @@ class Layer:
         return np.ascontiguousarray(oriented.reshape(old.shape).astype(old.dtype))
 
     def samples(
-        self, x: npt.NDArray[np.generic], limit: int | None = None, rng: np.random.Generator | None = None
+        self,
+        x: npt.NDArray[np.generic],
+        limit: int | None = None,
+        rng: np.random.Generator | None = None,
+        counted: Counted | None = None,
     ) -> npt.NDArray[np.float32]:
         """Rows of the layer's input as a new float32 array (groups x blocks, samples, columns / blocks).
 
@@ -140,6 +146,7 @@ class Layer:
                 shows of it: one after the other for the iterations of a Loop, nothing for a branch that is not taken.
             limit: keep at most this many rows, drawn by `rng`, in order.
             rng: draws the rows; the same state draws the same rows for an input of the same shape.
+            counted: which rows count, see `counted_rows`; None = all.
 
         Raises:
             ValueError: there is a limit, but no `rng`.
@@ -148,7 +155,8 @@ class Layer:
         if self.host is not None and x.size == 0:
             return np.zeros((parts, 0, self.columns // self.blocks), np.float32)
         x = self._over_iterations(x)
-        rows = self._patch_rows(x, limit, rng) if self.geometry else self._matrix_rows(x, limit, rng)
+        of = self._patch_rows if self.geometry else self._matrix_rows
+        rows = of(x, limit, rng, counted)
         axis = rows.ndim - 1 - (len(self.geometry.kernel) if self.geometry else 0)
         shape = (*rows.shape[:axis], parts, rows.shape[axis] // parts, *rows.shape[axis + 1 :])
         stack = np.array(np.moveaxis(rows.reshape(shape), axis, 0), dtype=np.float32, order="C")
@@ -174,7 +182,11 @@ class Layer:
         return others[0]
 
     def output_samples(
-        self, z: npt.NDArray[np.generic], limit: int | None = None, rng: np.random.Generator | None = None
+        self,
+        z: npt.NDArray[np.generic],
+        limit: int | None = None,
+        rng: np.random.Generator | None = None,
+        counted: Counted | None = None,
     ) -> npt.NDArray[np.float32]:
         """Rows of an array of the shape of the layer's output, (groups, samples, rows).
 
@@ -185,7 +197,7 @@ class Layer:
         elif self.weight_index < self.data_index:
             z = np.swapaxes(z, -1, -2)
         grid = z.shape[:-1]
-        positions = draw(math.prod(grid), limit, rng)
+        positions = draw(math.prod(grid), limit, rng, counted)
         # drawn before anything is copied: a large feature map is not in the order of its rows
         picked = z if positions is None else z[np.unravel_index(positions, grid)]
         rows = picked.reshape(-1, self.groups, self.rows)
@@ -199,15 +211,35 @@ class Layer:
         rank = len(self.geometry.kernel)
         return int(x.shape[0]) * math.prod(self.geometry.patches(x[:1, :1]).shape[2 : 2 + rank])
 
+    def counted_rows(self, x: npt.NDArray[np.generic], counted: npt.NDArray[np.bool_]) -> Counted | None:
+        """Which rows of x count, (rows,), by which of its entries do.
+
+        Args:
+            x: a batch of the layer's input, or one of its shape.
+            counted: of the rank of x, with extents of x or 1.
+
+        Returns:
+            None where a row has entries of both kinds, as the patches of a convolution may.
+        """
+        if self._is_swapped(x.ndim):
+            x, counted = np.swapaxes(x, -1, -2), np.swapaxes(counted, -1, -2)
+        if self.geometry is not None or self.host is not None or counted.shape[-1] != 1:
+            return None
+        return np.broadcast_to(counted[..., 0], x.shape[:-1]).ravel()
+
     def _patch_rows(
-        self, x: npt.NDArray[np.generic], limit: int | None, rng: np.random.Generator | None
+        self,
+        x: npt.NDArray[np.generic],
+        limit: int | None,
+        rng: np.random.Generator | None,
+        counted: Counted | None,
     ) -> npt.NDArray[np.generic]:
         """The patches of x: (batch, *positions, channels, *kernel), or (limit, channels, *kernel)."""
         assert self.geometry is not None
         view = self.geometry.patches(x)
         rank = len(self.geometry.kernel)
         grid = (view.shape[0], *view.shape[2 : 2 + rank])
-        positions = draw(math.prod(grid), limit, rng)
+        positions = draw(math.prod(grid), limit, rng, counted)
         if positions is None:
             return np.moveaxis(view, 1, 1 + rank)
         batch, *where = np.unravel_index(positions, grid)
@@ -215,16 +247,24 @@ class Layer:
         picked: npt.NDArray[np.generic] = view[index]
         return picked
 
-    def _matrix_rows(
-        self, x: npt.NDArray[np.generic], limit: int | None, rng: np.random.Generator | None
-    ) -> npt.NDArray[np.generic]:
-        """The rows of x: (samples, columns)."""
+    def _is_swapped(self, rank: int) -> bool:
+        """Whether the columns lie on the last axis but one of its input."""
         flag = "transB" if self.data_index else "transA"
         transposed = self.operator == "Gemm" and bool(self.node.attributes.get_int(flag, 0))
-        if x.ndim > 1 and bool(self.data_index) != transposed:
+        return rank > 1 and bool(self.data_index) != transposed
+
+    def _matrix_rows(
+        self,
+        x: npt.NDArray[np.generic],
+        limit: int | None,
+        rng: np.random.Generator | None,
+        counted: Counted | None,
+    ) -> npt.NDArray[np.generic]:
+        """The rows of x: (samples, columns)."""
+        if self._is_swapped(x.ndim):
             x = np.swapaxes(x, -1, -2)
         rows = x.reshape(-1, self.columns)
-        sampled_rows = draw(len(rows), limit, rng)
+        sampled_rows = draw(len(rows), limit, rng, counted)
         return rows if sampled_rows is None else rows[sampled_rows]
 
     @property
@@ -293,12 +333,24 @@ def own_biases(layers: Iterable[Layer]) -> list[str]:
     return [value.name or "" for value in biases if value is not None and is_constant(value) and len(value.uses()) == 1]
 
 
-def draw(available: int, limit: int | None, rng: np.random.Generator | None) -> npt.NDArray[np.int64] | None:
+def draw(
+    available: int, limit: int | None, rng: np.random.Generator | None, counted: Counted | None = None
+) -> npt.NDArray[np.int64] | None:
     """Which of so many rows to take, sorted; None = all.
+
+    Args:
+        available: rows there are.
+        limit: rows that are taken, at most.
+        rng: draws them.
+        counted: which rows may be taken, (available,); None = all.
 
     Raises:
         ValueError: there is a limit, but no `rng`.
     """
+    if counted is not None:
+        rows = np.flatnonzero(counted)
+        drawn = draw(len(rows), limit, rng)
+        return rows if drawn is None else rows[drawn]
     if limit is None:
         return None
     if rng is None:

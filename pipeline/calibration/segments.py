@@ -21,9 +21,12 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import bodies, label
 from netsurgeon.passes.layers import expose, exposed_name
+from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
+_KEPT = "positions that count"
+"""Under which name a walk stores what its mask keeps."""
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -257,10 +260,19 @@ class _Spilled:
 class Walk:
     """One model on its way through the segments; `model` may be pruned between two segments.
 
+    `mask` says which positions of the feeds count.
+
     Use as a context manager: the spilled values go with it.
     """
 
-    def __init__(self, model: ir.Model, segments: Sequence[Segment], feeds: Iterable[Feed], runtime: Runtime):
+    def __init__(
+        self,
+        model: ir.Model,
+        segments: Sequence[Segment],
+        feeds: Iterable[Feed],
+        runtime: Runtime,
+        mask: PositionMask | None = None,
+    ):
         self.model, self.segments, self.runtime = model, segments, runtime
         self._extractor = _Extractor(model.graph)
         self.store = Store()
@@ -270,6 +282,8 @@ class Walk:
             for feed in feeds:
                 for name in feed.keys() & used:
                     self.store.put(name, self.batches, feed[name])
+                if mask is not None:
+                    self.store.put(_KEPT, self.batches, mask.kept(feed))
                 self.batches += 1
         except BaseException:
             self.store.close()
@@ -309,6 +323,11 @@ class Walk:
     def shape(self, name: str, batch: int) -> tuple[int, ...]:
         """Its shape."""
         return self.store.shape(name, batch)
+
+    def kept(self, batch: int) -> npt.NDArray[np.bool_]:
+        """Which positions of a batch count, (samples, positions); there is none without a mask."""
+        positions: npt.NDArray[np.bool_] = self.store.get(_KEPT, batch)
+        return positions
 
     def release(self, at: int) -> None:
         """Forget what nobody needs after segment `at`."""

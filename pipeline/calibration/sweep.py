@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import names_read_once
-from netsurgeon.passes.layers import Layer, PooledMap, find_layers, ridge_of
+from netsurgeon.passes.layers import Counted, Layer, PooledMap, find_layers, ridge_of
 from netsurgeon.passes.pruning import LayerMoments
 from netsurgeon.passes.solvers import AMPLE, Array, Moments, Rows
 from netsurgeon.pipeline.calibration.segments import Segment, Walk, cut, prefetch
@@ -73,7 +73,7 @@ class Calibration:
         """
         layers = _by_name(model, names)
         segments = self._segments(model, layers.values())
-        with Walk(model, segments, self.samples.batches(), self.runtime) as walk:
+        with Walk(model, segments, self.samples.batches(), self.runtime, self.samples.mask) as walk:
             for at, segment in enumerate(segments):
                 tick = functools.partial(ticks, at, len(segments))
                 walk.run(at, tick)
@@ -108,7 +108,7 @@ class Calibration:
         richer = self._segments(dense, layers.values())
         with contextlib.ExitStack() as stack:
             reference, *walks = (
-                stack.enter_context(Walk(model, parts, self.samples.batches(), self.runtime))
+                stack.enter_context(Walk(model, parts, self.samples.batches(), self.runtime, self.samples.mask))
                 for model, parts in ((dense, richer), *((current, segments) for current in pruned_models))
             )
             for current in pruned_models:  # layers get weights and biases of their own
@@ -151,7 +151,8 @@ class Calibration:
             """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
             # One generator a batch: the same rows are drawn from every value and model, or the pairs would not match.
             _check_finite(dense.value(source, batch), layer)
-            draw = functools.partial(self._draw, batch=batch, limit=limits[batch])
+            counted = self._counted(layer, dense, batch)
+            draw = functools.partial(self._draw, batch=batch, limit=limits[batch], counted=counted)
             before, result = draw(layer.samples, dense, source), []
             known_branch = next((branch for branch in branches if branch is not None), None)
             branch_before = None if known_branch is None else draw(layer.output_samples, dense, known_branch)
@@ -177,16 +178,29 @@ class Calibration:
         ridge = self._ridge(layer, dense, limits)
         return [dataclasses.replace(buffer.moments(), positions=sum(positions), ridge=ridge) for buffer in buffers]
 
+    def _counted(self, layer: Layer, walk: Walk, batch: int) -> Counted | None:
+        """Which rows of a layer's input count, (rows,); None = all."""
+        mask = self.samples.mask
+        if mask is None or layer.input_name not in mask.axes:
+            return None
+        x = np.broadcast_to(np.float32(0.0), walk.shape(layer.input_name, batch))
+        entries = mask.entries(layer.input_name, walk.kept(batch), x.shape)
+        return None if entries is None else layer.counted_rows(x, entries)
+
     def _positions(self, layer: Layer, dense: Walk) -> list[int]:
-        """Rows that a layer sees in each batch; in a body, as often as it is run."""
+        """Rows that count of what a layer sees in each batch; in a body, as often as it is run."""
+        counted = [self._counted(layer, dense, batch) for batch in range(dense.batches)]
         shapes = [dense.shape(layer.input_name, batch) for batch in range(dense.batches)]
         of_shape = {shape: layer.positions(np.broadcast_to(np.float32(0.0), shape)) for shape in set(shapes)}
-        return [of_shape[shape] for shape in shapes]
+        return [
+            of_shape[shape] if rows is None else int(np.count_nonzero(rows))
+            for shape, rows in zip(shapes, counted, strict=True)
+        ]
 
     def _limits(self, layer: Layer, positions: Sequence[int]) -> list[int]:
         """Most rows that are drawn of each batch: where samples are of varying length as large a share of each."""
         most, count = self.most_rows(layer), len(positions)
-        if not self.samples.is_ragged:
+        if not (self.samples.is_ragged or self.samples.mask):
             return [math.ceil(most / count)] * count
         return [math.ceil(most * rows / max(sum(positions), 1)) for rows in positions]
 
@@ -223,9 +237,11 @@ class Calibration:
         maps = {node: pooling.value for node, pooling in pooled.items() if pooling is not None}
         return cut(model.graph, [layer.node for layer in layers], maps)
 
-    def _draw(self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int) -> Rows:
+    def _draw(
+        self, rows_of: Callable[..., Rows], walk: Walk, name: str, *, batch: int, limit: int, counted: Counted | None
+    ) -> Rows:
         """Rows of a value; the same ones of every value and model."""
-        return rows_of(walk.value(name, batch), limit, np.random.default_rng([self.seed, batch]))
+        return rows_of(walk.value(name, batch), limit, np.random.default_rng([self.seed, batch]), counted)
 
 
 class _RowBuffer:

@@ -7,6 +7,7 @@ from netsurgeon.pipeline.data.limits import check_path, open_regular, read_text,
 from netsurgeon.pipeline.data.matching import is_float
 from netsurgeon.pipeline.data.named_functions import import_function, module_files
 from netsurgeon.pipeline.data.objects import Dataset, rereadable
+from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.data.samples import DataSource, Samples, open_samples, random_samples
 from netsurgeon.pipeline.data.training_data import Arrays, Examples, open_training_data
 
@@ -18,6 +19,7 @@ __all__ = [
     "Examples",
     "InputSpec",
     "PictureOptions",
+    "PositionMask",
     "Samples",
     "check_path",
     "files_in",

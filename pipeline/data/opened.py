@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.limits import check_samples
 from netsurgeon.pipeline.data.matching import Feed, Labels, Shard
+from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 
@@ -38,6 +39,7 @@ class OpenedData:
         warnings: what was left out and why.
         is_packed: whether a row is found only by unpacking others.
         is_sequential: whether a part that lies before another is read only by reading all from the start once more.
+        mask: which positions count of what is fed; None = all.
         taken: how many of its first samples a limit has taken, where the count of all is unknown; None = all.
     """
 
@@ -48,6 +50,7 @@ class OpenedData:
     warnings: tuple[Message, ...] = ()
     is_packed: bool = False
     is_sequential: bool = False
+    mask: PositionMask | None = None
     taken: int | None = None
 
     def __post_init__(self) -> None:

@@ -39,6 +39,7 @@ from netsurgeon.pipeline.data.objects import (
     rereadable,
 )
 from netsurgeon.pipeline.data.opened import Indices, OpenedData
+from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.data.shortened import shortened
 from netsurgeon.pipeline.data.values import is_array
 from netsurgeon.pipeline.errors import InputError
@@ -129,6 +130,18 @@ class Samples:
         `count`, `labels` and `digest` stay those of the samples themselves.
         """
         return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
+
+    @property
+    def mask(self) -> PositionMask | None:
+        """Which positions count of what is fed; None = all."""
+        return self._opened.mask
+
+    def counting(self, mask: PositionMask) -> "Samples":
+        """The same samples, of which only positions count that a mask keeps."""
+        opened = replace(self._opened, mask=mask)
+        result = Samples(opened, self.specs, self._indices[self.order], self._batch_size, self._mirror_axis)
+        result.warnings, result.notes = self.warnings, self.notes
+        return result
 
     @property
     def order(self) -> Indices:

@@ -65,7 +65,7 @@ def measure_costs(
     probed = int(np.clip(PROBE_WORK / (len(layers) * work), *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     ticks = functools.partial(progress, "measuring sensitivities")
-    sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime, ticks)
+    sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime, ticks, calibration.samples.mask)
     return {
         name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name], positions[name])
         for name, curve in curves.items()

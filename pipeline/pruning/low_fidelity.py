@@ -19,6 +19,7 @@ from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, part_of
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.plan import DEPTH_BIASES, EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.sensitivity import float_outputs, output_divergence
+from netsurgeon.pipeline.runtime import counted
 
 WORTH_A_DEPTH_BIAS = 1.05
 """An exponent is tried with depth biases, too, where without one it diverges up to so many times as far as the best."""
@@ -145,7 +146,7 @@ def _divergences(
     model: ir.Model, pruned_models: Sequence[ir.Model], samples: Samples, calibration: Calibration
 ) -> list[float]:
     """How far the outputs of models pruned at low fidelity are from the dense one's."""
-    sessions = [calibration.runtime.session(compared_model) for compared_model in (model, *pruned_models)]
+    sessions = [counted(calibration.runtime.session(entry), samples.mask) for entry in (model, *pruned_models)]
     rng = np.random.default_rng(calibration.seed)
     first_samples = samples.subset(FEWEST_COMPARED, rng)
     outputs = float_outputs(sessions[0], next(first_samples.batches()))

@@ -13,8 +13,9 @@ import onnx_ir as ir
 import scipy.special
 
 from netsurgeon.passes.layers import find_layers
+from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
-from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+from netsurgeon.pipeline.runtime import Feed, Runtime, Session, counted
 
 Array = npt.NDArray[np.float64]
 FEWEST_ROWS = 16
@@ -47,6 +48,7 @@ def measure_sensitivity(
     feeds: Sequence[Feed],
     runtime: Runtime,
     ticks: Ticks = no_ticks,
+    mask: PositionMask | None = None,
 ) -> dict[str, float]:
     """`output_loss` per relative error of each layer, one layer replaced at a time.
 
@@ -60,7 +62,7 @@ def measure_sensitivity(
             weights[layer.name] = layer.weight.name or ""
             if layer.weight not in probe.graph.inputs:
                 probe.graph.inputs.append(layer.weight)
-    session = runtime.session(probe)
+    session = counted(runtime.session(probe), mask)
     outputs = float_outputs(session, feeds[0])
     if not outputs:
         return dict.fromkeys(trials, 1.0)

@@ -13,7 +13,7 @@ from netsurgeon.passes.quantization import RangeStatistics
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.progress import Ticks, no_ticks
-from netsurgeon.pipeline.runtime import tapped
+from netsurgeon.pipeline.runtime import counted, tapped
 
 Array = npt.NDArray[np.floating]
 Wide = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ def measure_ranges(
     Raises:
         InputError: a value is NaN or infinite on an input.
     """
-    importance, done = _importance(model.graph), 0
+    importance, done, mask = _importance(model.graph), 0, calibration.samples.mask
     statistics = {name: RangeStatistics() for name in names}
     first = next(iter(calibration.samples.batches()))
     for part in _parts(model, names, first, calibration):
@@ -51,7 +51,9 @@ def measure_ranges(
             ticks(done, len(names))
             values = {**feed, **session.run(feed, [name for name in part if name not in feed])}
             for name in part:
-                _update(statistics[name], name, values[name], importance.get(name), calibration.samples.is_ragged)
+                entries = None if mask is None else mask.entries(name, mask.kept(feed), values[name].shape)
+                are_even = not (calibration.samples.is_ragged or mask)
+                _update(statistics[name], name, values[name], entries, importance.get(name), are_even=are_even)
         done += len(part)
     return statistics
 
@@ -72,7 +74,7 @@ def measure_reach(
     done = 0
     first = next(iter(calibration.samples.batches()))
     for part in _parts(model, names, first, calibration):
-        session = calibration.runtime.session(tapped(model, part))
+        session = counted(calibration.runtime.session(tapped(model, part)), calibration.samples.mask)
         for feed in calibration.samples.batches():
             ticks(done, len(names))
             for name, value in session.run(feed, part).items():
@@ -104,21 +106,34 @@ def _parts(
 
 
 def _update(
-    statistics: RangeStatistics, name: str, value: Array, importance: tuple[int, Array] | None, is_ragged: bool
+    statistics: RangeStatistics,
+    name: str,
+    value: Array,
+    entries: npt.NDArray[np.bool_] | None,
+    importance: tuple[int, Array] | None,
+    *,
+    are_even: bool,
 ) -> None:
-    low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+    """Add a batch of a value: those of its entries that count (None = all).
+
+    Batches that are not even hold more or fewer numbers than others, and each number counts as much.
+    """
+    among = value if entries is None else value[np.broadcast_to(entries, value.shape)]
+    low, high = float(among.min(initial=0.0)), float(among.max(initial=0.0))
     if not np.isfinite([low, high]).all():
         raise InputError(
             f"the value {name!r} is NaN or infinite on the calibration samples: check the samples' preprocessing, or "
             "the model itself"
         )
-    places = np.linspace(0, value.size - 1, min(value.size, MOST_NUMBERS)).astype(np.int64)
+    places = np.linspace(0, among.size - 1, min(among.size, MOST_NUMBERS)).astype(np.int64)
+    if entries is not None:
+        places = np.flatnonzero(np.broadcast_to(entries, value.shape))[places]
     numbers, weights = value.reshape(-1)[places], None
     if importance is not None and value.ndim > 1 and value.shape[importance[0]] == len(importance[1]):
         channel_stride = int(np.prod(value.shape[importance[0] % value.ndim + 1 :], dtype=np.int64))
         weights = importance[1][places // channel_stride % len(importance[1])]
-    if is_ragged and len(places) < value.size:  # each of them stands for more numbers than in a shorter batch
-        weights = (1.0 if weights is None else weights) * np.full(len(places), value.size / len(places))
+    if not are_even and len(places) < among.size:
+        weights = (1.0 if weights is None else weights) * np.full(len(places), among.size / len(places))
     statistics.update(numbers, weights)
     # the ends are those of all numbers, not of the ones that were drawn
     statistics.reach(low, high)

@@ -1,5 +1,6 @@
 """ONNX Runtime behind one door: sessions, providers, observed values, comparison of outputs."""
 
+from netsurgeon.pipeline.runtime.counted_session import counted
 from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
 from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
@@ -34,6 +35,7 @@ __all__ = [
     "Session",
     "attribute_to_inputs",
     "channel_block",
+    "counted",
     "first_line",
     "full_name",
     "observe",

@@ -12,7 +12,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
-from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.runtime import Feed, Session, counted
 from netsurgeon.pipeline.verification.confidence import DropEstimate, bootstrap_ci, student_ci
 from netsurgeon.pipeline.verification.scoring import (
     Answers,
@@ -45,6 +45,7 @@ class DropEvaluator:
         ticks: Ticks = no_ticks,
     ):
         """Run the dense model on all samples, with a tick for every batch."""
+        dense = counted(dense, samples.mask)
         self._dense, self._samples, self._seed = dense, samples, seed
         self._metric, self._class_outputs = load_metric(metric), class_outputs
         self._labels = None if samples.labels is None else samples.labels + label_offset
@@ -62,6 +63,7 @@ class DropEvaluator:
             CheckFailedError: its outputs are not finite where the dense model's are.
             InputError: the metric cannot be used.
         """
+        candidate = counted(candidate, self._samples.mask)
         if self._metric is not None:
             return self._by_metric(self._metric, self._run(candidate, ticks))
         if self._answers is not None:

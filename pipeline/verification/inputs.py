@@ -86,14 +86,15 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
     """
     specs, data = input_specs(source.original), rereadable(data)  # it may be opened again, below
     samples = _open(data, specs, options, options.batch_size, limit)
-    session = options.runtime().session(source.original)
+    runtime = options.runtime()
+    session = runtime.session(source.original)
     if not samples.batched or samples.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
-        return without_padding(source.original, session, samples, options.mask)
+        return without_padding(source, session, samples, options.mask, runtime)
     axis0 = _axis_0(session, samples)
     if axis0 == "batch" and not _can_be_cut(session, samples, options.batch_size):
         axis0 = "no batch"
     if axis0 == "batch":
-        return without_padding(source.original, session, samples, options.mask)
+        return without_padding(source, session, samples, options.mask, runtime)
     if axis0 == "one by one":
         samples = _open(data, specs, options, 1, limit)
         text = "samples are run one by one: the model cannot use the batch that it declares"
@@ -218,7 +219,7 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         held=measured,
         held_out=test is not None and not _are_same(samples, measured),
         warnings=tuple(dict.fromkeys(warnings)),  # the same of data and test is said once
-        notes=tuple(dict.fromkeys((*samples.notes, *measured.notes))),
+        notes=samples.notes or measured.notes,
     )
     if test is None:
         inputs = _halved(inputs, options)

@@ -2,23 +2,28 @@
 
 A mask is an input (batch, length) of zeros and ones, known by its name or named by the user. What it excludes may go
 only where that changes nothing: samples are run with and without, and the outputs must be the same wherever both have
-them.
+them. Where a model takes no shorter inputs its operators tell which rows of its values are padding, and these count
+nowhere; it is padding if the outputs stay the same whatever is fed there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.pipeline.data import InputSpec, Samples
-from netsurgeon.pipeline.errors import InputError, RunError
+from netsurgeon.passes.dependencies import position_axes
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.pipeline.data import InputSpec, PositionMask, Samples
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.model_files import LoadedModel
+from netsurgeon.pipeline.runtime import Runtime, Session, observe
 
 NO_MASK = "none"
 """In place of a name: no input is a mask."""
@@ -26,6 +31,8 @@ MASKS = ("attention_mask", "input_mask", "padding_mask", "key_padding_mask", "to
 """How inputs are called that say which positions are there, alone or behind another word: decoder_attention_mask."""
 COMPARED = 8
 """Samples that are run with and without what is excluded, from the shortest to the longest."""
+CHANGED = 2
+"""Feeds that are run with other values where a mask excludes them."""
 SAME = 1e-2
 """Largest difference, relative to an output's scale: kernels differ with the length."""
 Ints = npt.NDArray[np.intp]
@@ -39,11 +46,20 @@ class _Spans:
         starts: the first position, (samples,).
         stops: behind the last one, (samples,).
         lengths: positions with those that are excluded, (samples,).
+        counts: positions that are not excluded, (samples,), which may have holes between start and stop.
+        keeps: what the mask holds where it does not exclude.
     """
 
     starts: Ints
     stops: Ints
     lengths: Ints
+    counts: Ints
+    keeps: int
+
+    @property
+    def all_excluded(self) -> int:
+        """Positions that are excluded, of all samples together."""
+        return int(self.lengths.sum() - self.counts.sum())
 
     @property
     def excluded(self) -> int:
@@ -52,27 +68,35 @@ class _Spans:
 
     def of(self, places: Ints) -> _Spans:
         """Those of some samples."""
-        return _Spans(self.starts[places], self.stops[places], self.lengths[places])
+        sides = (side[places] for side in (self.starts, self.stops, self.lengths, self.counts))
+        return _Spans(*sides, self.keeps)
 
     def cut(self, samples: Samples, axes: Mapping[str, Sequence[int]]) -> Samples:
         """The samples without what is excluded."""
         return samples.shortened(self.starts, self.stops, axes)
 
 
-def without_padding(model: ir.Model, session: Session, samples: Samples, mask: str | None) -> Samples:
-    """The samples without the positions that masks exclude at their ends, where nothing else depends on these.
+def without_padding(
+    source: LoadedModel, session: Session, samples: Samples, mask: str | None, runtime: Runtime
+) -> Samples:
+    """The samples without the positions that masks exclude, or with the word that these do not count.
 
     Args:
-        model: as it came; the names of its axes tell which inputs have the mask's.
-        session: of the model.
-        samples: with a batch axis.
+        source: the model; the names of its axes tell which inputs have the mask's.
+        session: of the model as it came.
+        samples: inputs.
         mask: name of the input; None = those called like masks, "none" = none.
+        runtime: how the model is run.
 
     Raises:
         InputError: no input has that name, or it is no mask.
     """
     for spec in _masks(samples.specs, mask):
-        samples = _without(model, session, samples, spec, is_named=mask is not None)
+        read = _Mask.read(samples, spec)
+        if read is None and mask is not None:
+            raise InputError(f"the input {spec.name!r} is no mask: expected (batch, length) of zeros and ones")
+        if read is not None and read.meanings and samples.batched:
+            samples = _without(source, session, samples, read, runtime, insists=mask is not None)
     return samples
 
 
@@ -92,24 +116,83 @@ def _masks(specs: Sequence[InputSpec], mask: str | None) -> list[InputSpec]:
     ]
 
 
-def _without(model: ir.Model, session: Session, samples: Samples, spec: InputSpec, *, is_named: bool) -> Samples:
-    """The samples without what one mask excludes."""
-    mask = _Mask.read(samples, spec)
-    if mask is None and is_named:
-        raise InputError(f"the input {spec.name!r} is no mask: expected (batch, length) of zeros and ones")
-    if mask is None or not samples.batched:
-        return samples
-    differences = []
+def _without(
+    source: LoadedModel, session: Session, samples: Samples, mask: _Mask, runtime: Runtime, *, insists: bool
+) -> Samples:
+    """The samples without what one mask excludes; with a warning where the model depends on it."""
+    differences: list[float] = []
     for spans in mask.meanings:
-        for axes in mask.axes(model):
+        for axes in mask.axes(source.original) if spans.excluded and mask.can_be_cut else ():
             differences.append(_difference(session, samples, spans, axes))
             if differences[-1] <= SAME:
                 shorter = spans.cut(samples, axes)
-                shorter.notes += (_taken_off(spec.name, spans),)
-                return shorter
-    if differences:
-        samples.warnings += (_kept(spec.name, min(differences)),)
+                shorter.notes += (_taken_off(mask.spec.name, spans),)
+                if spans.excluded == spans.all_excluded:
+                    return shorter
+                holes = dataclasses.replace(mask, meanings=(spans,))
+                return _uncounted(source, session, shorter, holes, runtime, insists=True) or shorter
+    if insists or not differences:
+        uncounted = _uncounted(source, session, samples, mask, runtime, insists=insists)
+        if uncounted is not None:
+            return uncounted
+    samples.warnings += (_kept(mask.spec.name, min(differences, default=np.inf)),)
     return samples
+
+
+def _uncounted(
+    source: LoadedModel, session: Session, samples: Samples, mask: _Mask, runtime: Runtime, *, insists: bool
+) -> Samples | None:
+    """The samples with the word that what a mask excludes does not count; None where outputs depend on it.
+
+    Args:
+        source: the model, whose operators say which axes run over positions.
+        session: of it.
+        samples: inputs, which stay as they are.
+        mask: what it says.
+        runtime: how the model is run.
+        insists: whether the user says that it is a mask, whatever the outputs do.
+    """
+    if samples.mask is not None:  # of another mask
+        return None
+    inputs = {name: (1,) for name, axes in mask.shared.items() if 1 in axes}
+    fixed = any(spec.shape and spec.shape[0] is not None for spec in samples.specs)
+    few = samples if fixed else samples.take(np.arange(min(2, samples.count)))
+    try:
+        observation = observe(source.model, next(few.batches()), runtime)
+    except CheckFailedError:  # which the run itself will report
+        return None
+    axes = position_axes(source.model.graph, observation, inputs)
+    for spans in mask.meanings:
+        positions = PositionMask(mask.spec.name, spans.keeps, axes)
+        if insists or _is_ignored(session, samples, positions, inputs):
+            result = samples.counting(positions)
+            layers = [layer.input_name in axes for layer in find_layers(source.model.graph)[0]]
+            result.notes += (_left_out(mask.spec.name, spans, sum(layers), len(layers)),)
+            return result
+    return None
+
+
+def _is_ignored(session: Session, samples: Samples, mask: PositionMask, inputs: Collection[str]) -> bool:
+    """Whether outputs stay the same where other values are fed at positions that a mask excludes."""
+    is_shown = False
+    for feed in itertools.islice(samples.batches(), CHANGED):
+        kept = mask.kept(feed)
+        last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
+        changed = dict(feed)
+        for name in inputs:
+            if name != mask.name:
+                values = feed[name]
+                others = np.broadcast_to(values[np.arange(len(values)), last][:, None], values.shape)
+                wide = kept.reshape(*kept.shape, *(1,) * (values.ndim - 2))
+                changed[name] = np.where(wide, values, others)
+        is_shown = is_shown or any(not np.array_equal(changed[name], feed[name]) for name in feed)
+        try:
+            before, after = (mask.counted(session.run(fed), fed) for fed in (feed, changed))
+        except RunError:
+            return False
+        if any(_gap(before[name], after[name], slice(0), -1) > SAME for name in before):
+            return False
+    return is_shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +212,11 @@ class _Mask:
     meanings: tuple[_Spans, ...]
     shared: Mapping[str, tuple[int, ...]]
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether samples of other lengths may be fed apart: a fixed batch could not be filled with one length."""
+        return all(spec.shape is None or spec.shape[:1] in ((None,), (1,)) for spec in self.specs)
+
     @classmethod
     def read(cls, samples: Samples, spec: InputSpec) -> _Mask | None:
         """None where the values are no zeros and ones, or there are no two axes."""
@@ -140,14 +228,14 @@ class _Mask:
                 return None
             length = values.shape[1]
             shared = {(name, at) for name, at in shared if np.shape(feed[name])[at : at + 1] == (length,)}
-            parts.append((_spans(values != 0), _spans(values == 0)))
+            parts.append((_spans(values != 0, 1), _spans(values == 0, 0)))
         sides = [_joined(side) for side in zip(*parts, strict=True)]
         if "padding" in spec.name.lower():  # what a mask keeps is 1, but of one that speaks of padding often 0
             sides.reverse()
         by_name: dict[str, tuple[int, ...]] = {}
         for name, at in sorted(shared):
             by_name[name] = (*by_name.get(name, ()), at)
-        meanings = tuple(side for side in sides if side is not None and side.excluded)
+        meanings = tuple(side for side in sides if side is not None and side.all_excluded)
         return cls(spec, samples.specs, meanings, by_name)
 
     def axes(self, model: ir.Model) -> Iterator[dict[str, tuple[int, ...]]]:
@@ -168,20 +256,21 @@ class _Mask:
             yield {name: axes for name, axes in free.items() if axes}
 
 
-def _spans(kept: npt.NDArray[np.bool_]) -> _Spans | None:
+def _spans(kept: npt.NDArray[np.bool_], keeps: int) -> _Spans | None:
     """From the first to the last position that is kept, (samples, positions); None where a sample has none."""
     if not kept.any(axis=1).all():
         return None
     starts, length = kept.argmax(axis=1), kept.shape[1]
-    return _Spans(starts, length - kept[:, ::-1].argmax(axis=1), np.full(len(kept), length))
+    stops, lengths = length - kept[:, ::-1].argmax(axis=1), np.full(len(kept), length)
+    return _Spans(starts, stops, lengths, np.count_nonzero(kept, axis=1), keeps)
 
 
 def _joined(parts: Sequence[_Spans | None]) -> _Spans | None:
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
-    sides = ([part.starts for part in known], [part.stops for part in known], [part.lengths for part in known])
-    return _Spans(*map(np.concatenate, sides))
+    sides = zip(*((part.starts, part.stops, part.lengths, part.counts) for part in known), strict=True)
+    return _Spans(*map(np.concatenate, sides), known[0].keeps)
 
 
 def _difference(session: Session, samples: Samples, spans: _Spans, axes: Mapping[str, Sequence[int]]) -> float:
@@ -224,6 +313,17 @@ def _taken_off(name: str, spans: _Spans) -> Message:
         "excludes before or behind each input, are taken off: they enter no statistic, no range and no measure"
     )
     return Message(text, "padding-taken-off", input=name, positions=positions, excluded=spans.excluded)
+
+
+def _left_out(name: str, spans: _Spans, known: int, layers: int) -> Message:
+    positions = int(spans.lengths.sum())
+    share = f"{spans.all_excluded:,} of {positions:,} positions ({spans.all_excluded / positions:.0%})"
+    text = (
+        f"{share}, those that {name!r} excludes, are fed and count nowhere, as far as operators tell which they are: "
+        f"it is known of the inputs of {known} of {layers} layers"
+    )
+    data = {"input": name, "positions": positions, "excluded": spans.all_excluded, "known": known, "layers": layers}
+    return Message(text, "padding-left-out", data)
 
 
 def _kept(name: str, difference: float) -> Message:

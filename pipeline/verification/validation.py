@@ -14,7 +14,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
-from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.runtime import Feed, Session, counted
 from netsurgeon.pipeline.verification.confidence import DropEstimate, Measure, paired_proportion_ci
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
 from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
@@ -255,6 +255,8 @@ def validate_folds(
         InputError: a label is no class of the model, or the metric cannot be used.
     """
     function = load_metric(metric)
+    mask = folds[0][1].mask
+    dense, folds = counted(dense, mask), [(counted(compressed, mask), samples) for compressed, samples in folds]
     models = _BothModels(keeps_outputs=function is not None, label_offset=label_offset, class_outputs=class_outputs)
     batches = sum(samples.batch_count for _, samples in folds)
     for _, samples in folds:
@@ -314,6 +316,7 @@ def check_finite(dense: Session, compressed: Session, samples: Samples) -> None:
     Raises:
         CheckFailedError: one is.
     """
+    dense, compressed = counted(dense, samples.mask), counted(compressed, samples.mask)
     for feed in samples.batches():
         expected, actual = dense.run(feed), compressed.run(feed)
         for name, value in expected.items():

@@ -7,13 +7,17 @@ import onnx_ir as ir
 import pytest
 from masked_models import encoder, padded, sentences, unpadded
 
+from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.quantization.ranges import measure_ranges
 from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.inputs import open_by_options
+from netsurgeon.pipeline.verification.validation import validate
 
 ROWS = sentences()
 TOKENS = sum(map(len, ROWS))
@@ -67,7 +71,7 @@ def test_holes_within_a_sentence_stay_in_the_mask() -> None:
     assert any(0 in mask for mask in masks)
 
 
-@pytest.mark.parametrize("case", ["none", "nothing excluded", "fixed", "no mask"])
+@pytest.mark.parametrize("case", ["none", "nothing excluded", "no mask"])
 def test_where_there_is_nothing_to_take_off_all_stays(case: str) -> None:
     data = padded(ROWS)
     if case == "nothing excluded":
@@ -75,7 +79,7 @@ def test_where_there_is_nothing_to_take_off_all_stays(case: str) -> None:
     if case == "no mask":
         data["attention_mask"][0, 0] = 2
     options = {"mask": "none"} if case == "none" else {}
-    samples = opened(encoder(length=16 if case == "fixed" else "sequence"), data, **options)
+    samples = opened(encoder(), data, **options)
     assert {feed["ids"].shape[1] for feed in samples.batches()} == {16}
     assert not samples.notes
 
@@ -104,3 +108,56 @@ def test_a_model_corrected_on_padded_inputs_is_that_of_unpadded_ones(values: dic
     assert errors[0] == errors[1] == errors[2]
     as_it_is = compress(model, padded(ROWS), mask="none", **values)
     assert as_it_is.report.validation.outputs != errors[0]
+
+
+def test_a_model_of_fixed_length_is_corrected_on_what_is_there() -> None:
+    fixed, free = encoder(length=16), encoder()
+    data = padded(ROWS)
+    options = {"sparsity": 0.6, "uniform": True, "effort": "fast", "damping": 0.01, "test": padded(sentences(20))}
+    result = compress(fixed, data, **options)
+    (note,) = (note for note in result.report.notes if note.code.startswith("padding"))
+    assert note.code == "padding-left-out"
+    assert note.data["excluded"] == 1600 - TOKENS
+    assert (note.data["known"], note.data["layers"]) == (6, 6)
+    feed = {name: array[:32] for name, array in data.items()}
+
+    def embedding(compressed: ir.Model) -> Any:
+        return Runtime().session(compressed).run(feed)["embedding"]
+
+    apart = embedding(compress(free, data, **options).model)
+    as_it_is = embedding(compress(fixed, data, mask="none", **options).model)
+    np.testing.assert_allclose(embedding(result.model), apart, atol=1e-4)
+    assert np.abs(as_it_is - apart).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "padding_mask"])
+def test_errors_and_ranges_leave_out_what_is_fed_but_does_not_count(name: str) -> None:
+    samples = opened(encoder(name=name, length=16), padded(ROWS, name=name))
+    free = opened(encoder(name=name), padded(ROWS, name=name))
+    assert samples.mask is not None
+    assert (samples.mask.keeps, free.mask) == (0 if "padding" in name else 1, None)
+    model = encoder(name=name)
+    calibrations = [Calibration(part, Runtime()) for part in (samples, free)]
+    masked, cut = (measure_ranges(model, ["states", "active", "mixed"], entry) for entry in calibrations)
+    for value in ("states", "active"):
+        assert masked[value].low == pytest.approx(cut[value].low, rel=1e-4)
+        assert masked[value].high == pytest.approx(cut[value].high, rel=1e-4)
+    assert masked["states"]._counts.sum() == cut["states"]._counts.sum() == TOKENS * 8
+    changed = encoder(name=name)
+    table = changed.graph.initializers["down"]
+    table.const_value = ir.tensor(table.const_value.numpy() * np.float32(1.25), name="down")
+    sessions = [Runtime().session(entry) for entry in (model, changed)]
+    one, other = (validate(*sessions, part, held_out=True) for part in (samples, free))
+    for first, second in zip(one.outputs, other.outputs, strict=True):
+        assert first.relative_error == pytest.approx(second.relative_error, rel=1e-4)
+    assert DropEvaluator(sessions[0], samples).estimate_drop(sessions[1]).drop == pytest.approx(
+        DropEvaluator(sessions[0], free).estimate_drop(sessions[1]).drop, rel=1e-4
+    )
+
+
+def test_a_model_of_fixed_length_that_depends_on_padding_keeps_it_unless_the_user_insists() -> None:
+    model = encoder(length=16, is_heedless=True)
+    samples = opened(model, padded(ROWS))
+    assert samples.mask is None
+    assert [warning.code for warning in samples.warnings] == ["padding-kept"]
+    assert opened(model, padded(ROWS), mask="attention_mask").mask is not None
