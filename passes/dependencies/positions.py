@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.axes import Axes, Classes, Observation, Split, Tracks
+from netsurgeon.passes.axes import Axes, Axis, Classes, Observation, Split, Tracks
 from netsurgeon.passes.dependencies.track import track
 
 Booleans = npt.NDArray[np.bool_]
@@ -84,28 +83,43 @@ def position_axes(
 
 
 class _Known:
-    """What the labels of samples, of positions and of both together are."""
+    """What the labels of samples, of positions and of both together are, in classes of labels."""
 
-    def __init__(self, classes: Classes, batch: Any, positions: Any, splits: Sequence[Split]):
-        self._of, self._batch, self._positions = classes.of, classes.of[batch], classes.of[positions]
-        self._merged = [
-            self._of[split.flat]
-            for split in splits
-            if len(split.factors) == 2 and all(map(self._is, split.factors, (self._batch, self._positions)))
-        ]
+    def __init__(self, classes: Classes, batch: Axis, positions: Axis, splits: Sequence[Split]):
+        self._of = classes.of
+        self._batch, self._length = [classes.of[batch]], [classes.of[positions]]
+        self._merged: list[Axis] = []
         # joined with each other by some operator: nothing tells them apart
-        self._is_lost = bool(np.intersect1d(self._batch, self._positions).size)
+        self._is_lost = bool(np.intersect1d(*self._batch, *self._length).size)
+        self._follow([split for split in splits if len(split.factors) == 2])
 
-    def _is(self, axis: Any, labels: Any) -> bool:
-        return len(axis) == len(labels) > 1 and bool(np.array_equal(self._of[axis], labels))
+    def _follow(self, splits: list[Split]) -> None:
+        """Find axes that run over both, and those that they are cut into again, one after the other."""
+        while True:
+            waiting = []
+            for split in splits:
+                batch, length = split.factors
+                if self._is(batch, self._batch) and self._is(length, self._length):
+                    self._merged.append(self._of[split.flat])
+                elif self._is(split.flat, self._merged) and len(batch) == len(self._batch[0]):
+                    self._batch.append(self._of[batch])
+                    self._length.append(self._of[length])
+                else:
+                    waiting.append(split)
+            if len(waiting) == len(splits):
+                return
+            splits = waiting
+
+    def _is(self, axis: Axis, known: Sequence[Axis]) -> bool:
+        return len(axis) > 1 and any(np.array_equal(self._of[axis], labels) for labels in known)
 
     def of(self, axes: Axes) -> PositionAxes | None:
         """The axes of a value; the first of several that run over positions, None where none does."""
         if self._is_lost:
             return None
         for at, axis in enumerate(axes):
-            if any(self._is(axis, labels) for labels in self._merged):
+            if self._is(axis, self._merged):
                 return PositionAxes(at, at)
         batch = [at for at, axis in enumerate(axes) if self._is(axis, self._batch)]
-        length = [at for at, axis in enumerate(axes) if self._is(axis, self._positions)]
+        length = [at for at, axis in enumerate(axes) if self._is(axis, self._length)]
         return PositionAxes(batch[0] if batch else None, length[0]) if length else None

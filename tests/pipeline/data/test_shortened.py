@@ -1,0 +1,60 @@
+"""Samples cut to a part of their length: each at its own place, and found again under its own name."""
+
+import numpy as np
+import pytest
+from sample_sources import I64
+
+from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.errors import InputError
+
+SPECS = (InputSpec("ids", I64, (None, None)), InputSpec("rows", np.dtype(np.float32), (None, None, 2)))
+STARTS, STOPS = np.array([0, 2, 1, 0, 1]), np.array([2, 4, 4, 1, 3])
+AXES = {"ids": (1,), "rows": (1,)}
+
+
+def arrays() -> dict[str, np.ndarray]:
+    ids = np.arange(20).reshape(5, 4)
+    return {"ids": ids, "rows": np.stack([ids, -ids], axis=2).astype(np.float32), "labels": np.arange(5)}
+
+
+def expected(samples: np.ndarray) -> list[list[int]]:
+    ids = arrays()["ids"]
+    return [ids[row, STARTS[row] : STOPS[row]].tolist() for row in samples]
+
+
+def read(samples: Samples) -> list[list[int]]:
+    rows: list[list[int]] = []
+    for feed in samples.batches():
+        rows += feed["ids"].tolist()
+        np.testing.assert_array_equal(feed["rows"][..., 0], feed["ids"])
+        np.testing.assert_array_equal(feed["rows"][..., 1], -feed["ids"])
+    return [rows[place] for place in samples.order]
+
+
+@pytest.mark.parametrize("kind", ["arrays", "feeds", "function"])
+def test_each_is_cut_at_its_own_place(kind: str) -> None:
+    whole = arrays()
+    feeds = [{name: array[row : row + 1] for name, array in whole.items()} for row in range(5)]
+    source = {"arrays": whole, "feeds": feeds, "function": lambda: iter(feeds)}[kind]
+    samples = open_samples(source, SPECS, batch_size=2).shortened(STARTS, STOPS, AXES)
+    assert read(samples) == expected(np.arange(5))
+    assert [feed["ids"].shape for feed in samples.batches()] == [(2, 2), (1, 2), (1, 3), (1, 1)]
+    assert samples.labels is not None
+    assert samples.labels[samples.order].tolist() == list(range(5))
+    part = samples.take([0, 3])
+    assert part.labels is not None
+    assert read(part) == expected(np.sort(part.labels))
+
+
+def test_inputs_without_that_axis_stay_whole() -> None:
+    samples = open_samples(arrays(), SPECS).shortened(STARTS, STOPS, {"ids": (1,)})
+    assert {feed["rows"].shape[1:] for feed in samples.batches()} == {(4, 2)}
+
+
+def test_a_broken_sample_is_named_as_in_the_source() -> None:
+    broken = arrays()
+    broken["rows"][3, 0, 0] = np.nan
+    samples = open_samples(broken, SPECS).shortened(STARTS, STOPS, AXES)
+    with pytest.raises(InputError, match="the input 'rows' of sample 3 of the mapping holds NaN"):
+        list(samples.batches())
