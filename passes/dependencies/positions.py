@@ -90,7 +90,7 @@ class _Known:
         self._batch, self._length = [classes.of[batch]], [classes.of[positions]]
         self._merged: list[Axis] = []
         # joined with each other by some operator: nothing tells them apart
-        self._is_lost = bool(np.intersect1d(*self._batch, *self._length).size)
+        self._is_lost = bool(np.intersect1d(self._batch[0], self._length[0]).size)
         self._follow([split for split in splits if len(split.factors) == 2])
 
     def _follow(self, splits: list[Split]) -> None:

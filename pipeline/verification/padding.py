@@ -68,8 +68,8 @@ class _Spans:
 
     def of(self, places: Ints) -> _Spans:
         """Those of some samples."""
-        sides = (side[places] for side in (self.starts, self.stops, self.lengths, self.counts))
-        return _Spans(*sides, self.keeps)
+        starts, stops, lengths, counts = (side[places] for side in (self.starts, self.stops, self.lengths, self.counts))
+        return _Spans(starts, stops, lengths, counts, self.keeps)
 
     def cut(self, samples: Samples, axes: Mapping[str, Sequence[int]]) -> Samples:
         """The samples without what is excluded."""
@@ -270,7 +270,8 @@ def _joined(parts: Sequence[_Spans | None]) -> _Spans | None:
     if len(known) < len(parts):
         return None
     sides = zip(*((part.starts, part.stops, part.lengths, part.counts) for part in known), strict=True)
-    return _Spans(*map(np.concatenate, sides), known[0].keeps)
+    starts, stops, lengths, counts = map(np.concatenate, sides)
+    return _Spans(starts, stops, lengths, counts, known[0].keeps)
 
 
 def _difference(session: Session, samples: Samples, spans: _Spans, axes: Mapping[str, Sequence[int]]) -> float:

@@ -14,6 +14,9 @@ S = WIDTH
 """As many positions as numbers in each: sizes tell nothing apart."""
 
 
+SAME = PositionAxes(0, 1)
+
+
 def axes_of(model: ir.Model, batch: int = 2, name: str = "ids", **feeds: Any) -> dict[str, PositionAxes]:
     feed = feeds or {key: np.ones((batch, S), np.int64) for key in (name, "attention_mask")}
     return position_axes(model.graph, observe(model, feed, Runtime()), dict.fromkeys(feed, (1,)))
@@ -46,11 +49,7 @@ def test_an_encoder_is_followed_from_the_tokens_to_the_mean() -> None:
         ("y = Transpose <perm = [1, 0, 2]> (x)", "", PositionAxes(1, 0)),
         ("y = Reshape (x, to)", "<int64[2] to = {-1, 8}>", PositionAxes(0, 0)),
         ("m = Reshape (x, to) y = Relu (m)", "<int64[2] to = {-1, 8}>", PositionAxes(0, 0)),
-        (
-            "m = Reshape (x, to) y = Reshape (m, back)",
-            "<int64[2] to = {-1, 8}, int64[3] back = {2, 8, 8}>",
-            PositionAxes(0, 1),
-        ),
+        ("m = Reshape (x, to) y = Reshape (m, back)", "<int64[2] to = {-1, 8}, int64[3] back = {2, 8, 8}>", SAME),
         ("m = Reshape (x, to) y = Reshape (m, back)", "<int64[2] to = {-1, 8}, int64[3] back = {4, 4, 8}>", None),
         ("y = Transpose <perm = [0, 2, 1]> (x)", "", PositionAxes(0, 2)),
         ("y = ReduceMean <axes = [1], keepdims = 0> (x)", "", None),

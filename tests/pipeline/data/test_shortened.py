@@ -1,5 +1,7 @@
 """Samples cut to a part of their length: each at its own place, and found again under its own name."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sample_sources import I64
@@ -36,8 +38,8 @@ def read(samples: Samples) -> list[list[int]]:
 def test_each_is_cut_at_its_own_place(kind: str) -> None:
     whole = arrays()
     feeds = [{name: array[row : row + 1] for name, array in whole.items()} for row in range(5)]
-    source = {"arrays": whole, "feeds": feeds, "function": lambda: iter(feeds)}[kind]
-    samples = open_samples(source, SPECS, batch_size=2).shortened(STARTS, STOPS, AXES)
+    sources: dict[str, Any] = {"arrays": whole, "feeds": feeds, "function": lambda: iter(feeds)}
+    samples = open_samples(sources[kind], SPECS, batch_size=2).shortened(STARTS, STOPS, AXES)
     assert read(samples) == expected(np.arange(5))
     assert [feed["ids"].shape for feed in samples.batches()] == [(2, 2), (1, 2), (1, 3), (1, 1)]
     assert samples.labels is not None

@@ -113,7 +113,7 @@ def test_a_model_corrected_on_padded_inputs_is_that_of_unpadded_ones(values: dic
 def test_a_model_of_fixed_length_is_corrected_on_what_is_there() -> None:
     fixed, free = encoder(length=16), encoder()
     data = padded(ROWS)
-    options = {"sparsity": 0.6, "uniform": True, "effort": "fast", "damping": 0.01, "test": padded(sentences(20))}
+    options: Any = {"sparsity": 0.6, "uniform": True, "effort": "fast", "damping": 0.01, "test": padded(sentences(20))}
     result = compress(fixed, data, **options)
     (note,) = (note for note in result.report.notes if note.code.startswith("padding"))
     assert note.code == "padding-left-out"
@@ -145,14 +145,14 @@ def test_errors_and_ranges_leave_out_what_is_fed_but_does_not_count(name: str) -
     assert masked["states"]._counts.sum() == cut["states"]._counts.sum() == TOKENS * 8
     changed = encoder(name=name)
     table = changed.graph.initializers["down"]
+    assert table.const_value is not None
     table.const_value = ir.tensor(table.const_value.numpy() * np.float32(1.25), name="down")
-    sessions = [Runtime().session(entry) for entry in (model, changed)]
-    one, other = (validate(*sessions, part, held_out=True) for part in (samples, free))
+    dense, other_model = Runtime().session(model), Runtime().session(changed)
+    one, other = (validate(dense, other_model, part, held_out=True) for part in (samples, free))
     for first, second in zip(one.outputs, other.outputs, strict=True):
         assert first.relative_error == pytest.approx(second.relative_error, rel=1e-4)
-    assert DropEvaluator(sessions[0], samples).estimate_drop(sessions[1]).drop == pytest.approx(
-        DropEvaluator(sessions[0], free).estimate_drop(sessions[1]).drop, rel=1e-4
-    )
+    drops = [DropEvaluator(dense, part).estimate_drop(other_model).drop for part in (samples, free)]
+    assert drops[0] == pytest.approx(drops[1], rel=1e-4)
 
 
 def test_a_model_of_fixed_length_that_depends_on_padding_keeps_it_unless_the_user_insists() -> None:
