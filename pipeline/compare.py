@@ -238,7 +238,7 @@ class _Reference:
 
     def compared(self, second: LoadedModel) -> Comparison:
         """Another model beside it."""
-        runtime, feed = self.settings.runtime(), next(self.samples.batches())
+        runtime, feed = self.settings.runtime(), self.samples.typical()
         with attribute_to_inputs(self.model.original, runtime, self.samples):
             validation = validate(
                 runtime.session(self.model.original),

@@ -207,7 +207,7 @@ def _observation(source: LoadedModel, data: DataSource | None, runtime: Runtime)
         samples = made_up_samples(source, runtime)
     else:
         samples = open_samples(data, input_specs(source.original), batch_size=2)
-    return observe(source.model, next(samples.batches()), runtime)
+    return observe(source.model, samples.typical(2), runtime)
 
 
 def made_up_samples(source: LoadedModel, runtime: Runtime) -> Samples:

@@ -76,6 +76,10 @@ class OpenedData:
         """Whether samples of one shape lie among those of another, so that they are far from each other."""
         return 1 < len(np.unique(self._stacks)) < 1 + int(np.count_nonzero(np.diff(self._stacks)))
 
+    def shapes(self, indices: Indices) -> set[object]:
+        """The different shapes of samples."""
+        return {self.parts[number].row_shapes for number in np.unique(self._part_of(indices))}
+
     def plan(self, indices: Indices, batch_size: int) -> list[Indices]:
         """Cut the indices into feeds: never across parts that do not stack, never short of a fixed batch.
 

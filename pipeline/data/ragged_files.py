@@ -80,7 +80,7 @@ class RaggedFiles:
         check_bytes(sum(array.nbytes for array in headers.values()), f"all of {file}", "write several files")
         counting = next((name for name in self._names if f"{name}{SUFFIX}" in headers), None)
         if counting is None:
-            return len(next(iter(headers.values())))
+            return next((array.shape[0] for array in headers.values() if array.ndim), 1)
         lengths = headers[f"{counting}{SUFFIX}"]
         if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or lengths.size > MOST_SAMPLES:
             raise InputError(

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -148,10 +149,10 @@ class Samples:
         """Places of the samples (0 to count - 1) in the order that the source has them in, (count,)."""
         return np.argsort(self._indices, kind="stable")
 
-    @property
+    @cached_property
     def is_ragged(self) -> bool:
         """Whether the shapes of samples differ: feeds of one shape then follow those of another."""
-        return len({self._opened.locate(int(feed[0]))[0].row_shapes for feed in self._plan}) > 1
+        return len(self._opened.shapes(self._indices)) > 1
 
     def ends(self) -> Iterator[Feed]:
         """The first feed, and the last one as well where shapes differ: two that differ in shape."""
@@ -160,6 +161,17 @@ class Samples:
 
     def typical(self, least: int = 1) -> Feed:
         """A feed of median length that holds so many samples, if one does; the first where all are of one shape."""
+        return next(Samples(self._opened, self.specs, self._plan[self._typical(least)], self._batch_size).batches())
+
+    def few(self, count: int, rng: np.random.Generator) -> Feed:
+        """A feed of so many random samples; where shapes differ of those of median length, or fewer."""
+        if not self.is_ragged:
+            return next(self.subset(min(count, self.count), rng).batches())
+        indices = self._plan[self._typical(count)][: max(count, self._fixed_batch or 0)]
+        return next(Samples(self._opened, self.specs, indices, self._batch_size).batches())
+
+    def _typical(self, least: int) -> int:
+        """The number of the feed of median length among those with so many samples."""
         at = 0
         if self.is_ragged:
             parts = [self._opened.locate(int(indices[0]))[0] for indices in self._plan]
@@ -169,7 +181,7 @@ class Samples:
             half = np.searchsorted(np.cumsum(counts[by_size]), counts.sum() / 2)
             distance = np.abs(sizes - sizes[by_size[half]]).astype(np.float64)
             at = int(np.argmin(np.where(counts >= min(least, counts.max()), distance, np.inf)))
-        return next(Samples(self._opened, self.specs, self._plan[at], self._batch_size).batches())
+        return at
 
     @property
     def fed(self) -> int:

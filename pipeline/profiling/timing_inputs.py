@@ -67,7 +67,7 @@ def timing_feeds(
         samples = (
             random_samples(specs, batch_size, seed, batch_size) if made_up else read(data, specs, batch_size=batch_size)
         )
-        timed_feed = _first(samples, "random numbers" if made_up else "the first of the data")
+        timed_feed = _first(samples, batch_size, "random numbers" if made_up else "the first of the data")
         if batches and timed_feed.batch is not None and timed_feed.batch != batch_size and _is_fixed(specs):
             text = f"batch {batch_size} skipped: the model's batch is fixed to {timed_feed.batch}"
             notes.append(Message(text, "batch-skipped", batch=batch_size, fixed=timed_feed.batch))
@@ -130,8 +130,8 @@ def _is_fixed(specs: Sequence[InputSpec]) -> bool:
     return any(spec.shape and spec.shape[0] is not None for spec in specs)
 
 
-def _first(samples: Samples, source: str) -> Fed:
-    feed = next(samples.batches())
+def _first(samples: Samples, batch_size: int, source: str) -> Fed:
+    feed = samples.typical(batch_size)
     sizes = {array.shape[:1] for array in feed.values() if array.ndim}
     batch = next(iter(sizes))[0] if samples.batched and len(sizes) == 1 else None
     return Fed(feed, batch, source)

@@ -55,8 +55,8 @@ def give_biases(layers: Sequence[Layer]) -> None:
 
 def find_units(model: ir.Model, calibration: Calibration) -> Dependencies:
     """What hangs together in the model; one run of two samples shows the shapes."""
-    samples = calibration.samples.subset(min(2, calibration.samples.count), np.random.default_rng(calibration.seed))
-    return analyse(model, observe(model, next(samples.batches()), calibration.runtime))
+    feed = calibration.samples.few(2, np.random.default_rng(calibration.seed))
+    return analyse(model, observe(model, feed, calibration.runtime))
 
 
 def proof_feeds(calibration: Calibration) -> list[Feed]:

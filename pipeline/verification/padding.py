@@ -155,10 +155,8 @@ def _uncounted(
     if samples.mask is not None:  # of another mask
         return None
     inputs = {name: (1,) for name, axes in mask.shared.items() if 1 in axes}
-    fixed = any(spec.shape and spec.shape[0] is not None for spec in samples.specs)
-    few = samples if fixed else samples.take(np.arange(min(2, samples.count)))
     try:
-        observation = observe(source.model, next(few.batches()), runtime)
+        observation = observe(source.model, samples.few(2, np.random.default_rng(0)), runtime)
     except CheckFailedError:  # which the run itself will report
         return None
     axes = position_axes(source.model.graph, observation, inputs)

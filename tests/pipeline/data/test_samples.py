@@ -6,7 +6,7 @@ from sample_sources import F32, I64, SPEECH, X4, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
 
 
@@ -123,3 +123,28 @@ def test_model_without_inputs() -> None:
 def test_picture_options_without_pictures() -> None:
     with pytest.raises(InputError, match="leave them out"):
         open_samples(rows(3), X, pictures=PictureOptions())
+
+
+def ragged(*lengths: int) -> Samples:
+    specs = (InputSpec("x", F32, (None, None)),)
+    return open_samples([np.full(length, length, np.float32) for length in lengths], specs, batch_size=3)
+
+
+def test_a_typical_feed_is_of_median_length_and_full_enough() -> None:
+    samples = ragged(9, 4, 1, 4, 5, 4, 4, 9, 9, 9, 1)
+    assert samples.is_ragged
+    assert sizes(samples) == [3, 1, 3, 1, 2, 1]
+    assert samples.typical()["x"].shape == (3, 4)
+    assert ragged(11, 1, 1, 1, 5, 11, 11, 11).typical()["x"].shape == (1, 5)
+    assert ragged(11, 1, 1, 1, 5, 11, 11, 11).typical(3)["x"].shape == (3, 1)
+    assert samples.typical(100)["x"].shape == (3, 4)
+    assert samples.few(2, np.random.default_rng(0))["x"].shape == (2, 4)
+    even = open_samples(rows(10), X, batch_size=4)
+    assert not even.is_ragged
+    assert even.typical(3)["x"].tolist() == rows(4).tolist()
+    assert len(even.few(2, np.random.default_rng(0))["x"]) == 2
+
+
+def test_the_ends_of_ragged_samples_differ_in_shape() -> None:
+    assert [feed["x"].shape for feed in ragged(2, 3, 2, 4).ends()] == [(2, 2), (1, 4)]
+    assert len(list(open_samples(rows(10), X, batch_size=4).ends())) == 1

@@ -15,6 +15,7 @@ from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.quantization.ranges import measure_ranges
 from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.trimming.choose import find_units
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.inputs import open_by_options
 from netsurgeon.pipeline.verification.validation import validate
@@ -161,3 +162,12 @@ def test_a_model_of_fixed_length_that_depends_on_padding_keeps_it_unless_the_use
     assert samples.mask is None
     assert [warning.code for warning in samples.warnings] == ["padding-kept"]
     assert opened(model, padded(ROWS), mask="attention_mask").mask is not None
+
+
+def test_units_are_found_where_hardly_two_samples_are_of_one_length() -> None:
+    model = open_model(encoder(), Runtime()).model
+    rows = [*ROWS[:3], *(np.full(length, 1) for length in range(20, 50))]
+    ragged, even = opened(encoder(), unpadded(rows)), opened(encoder(), padded(rows, 60), mask="none")
+    found = [find_units(model, Calibration(samples, Runtime())) for samples in (ragged, even)]
+    assert [group.units for group in found[0].groups] == [group.units for group in found[1].groups]
+    assert found[0].groups
