@@ -159,6 +159,16 @@ class Samples:
         for indices in self._plan[:1] + (self._plan[-1:] if self.is_ragged else []):
             yield from Samples(self._opened, self.specs, indices, self._batch_size).batches()
 
+    def alike(self) -> "Samples":
+        """Those of the shape that most samples have; all where there is one shape."""
+        if not self.is_ragged:
+            return self
+        by_shape: dict[object, list[Indices]] = {}
+        for indices in self._plan:
+            by_shape.setdefault(self._opened.locate(int(indices[0]))[0].row_shapes, []).append(indices)
+        most = max(by_shape.values(), key=lambda feeds: sum(map(len, feeds)))
+        return Samples(self._opened, self.specs, np.concatenate(most), self._batch_size, self._mirror_axis)
+
     def typical(self, least: int = 1) -> Feed:
         """A feed of median length that holds so many samples, if one does; the first where all are of one shape."""
         return next(Samples(self._opened, self.specs, self._plan[self._typical(least)], self._batch_size).batches())

@@ -88,10 +88,11 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
     samples = _open(data, specs, options, options.batch_size, limit)
     runtime = options.runtime()
     session = runtime.session(source.original)
-    if not samples.batched or samples.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
+    alike = samples.alike()
+    if not samples.batched or alike.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
         return without_padding(source, session, samples, options.mask, runtime)
-    axis0 = _axis_0(session, samples)
-    if axis0 == "batch" and not _can_be_cut(session, samples, options.batch_size):
+    axis0 = _axis_0(session, alike)
+    if axis0 == "batch" and not _can_be_cut(session, alike, options.batch_size):
         axis0 = "no batch"
     if axis0 == "batch":
         return without_padding(source, session, samples, options.mask, runtime)
@@ -99,7 +100,7 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
         samples = _open(data, specs, options, 1, limit)
         text = "samples are run one by one: the model cannot use the batch that it declares"
         samples.warnings += (Message(text, "batch-unusable"),)
-        return samples
+        return without_padding(source, session, samples, options.mask, runtime)
     whole = [dataclasses.replace(spec, has_batch=False) for spec in specs]
     samples = _open(data, whole, options, 1, limit)
     text = "axis 0 of the inputs is no batch: what it gives to one entry depends on others; each feed is one sample"

@@ -164,7 +164,7 @@ def test_a_model_of_fixed_length_that_depends_on_padding_keeps_it_unless_the_use
     assert opened(model, padded(ROWS), mask="attention_mask").mask is not None
 
 
-def test_units_are_found_where_hardly_two_samples_are_of_one_length() -> None:
+def test_samples_of_which_hardly_two_are_of_one_length_show_the_same_units() -> None:
     model = open_model(encoder(), Runtime()).model
     rows = [*ROWS[:3], *(np.full(length, 1) for length in range(20, 50))]
     ragged, even = opened(encoder(), unpadded(rows)), opened(encoder(), padded(rows, 60), mask="none")
