@@ -148,3 +148,11 @@ def test_a_typical_feed_is_of_median_length_and_full_enough() -> None:
 def test_the_ends_of_ragged_samples_differ_in_shape() -> None:
     assert [feed["x"].shape for feed in ragged(2, 3, 2, 4).ends()] == [(2, 2), (1, 4)]
     assert len(list(open_samples(rows(10), X, batch_size=4).ends())) == 1
+
+
+def test_those_alike_are_of_the_most_common_shape() -> None:
+    alike = ragged(9, 4, 1, 4, 5, 4, 4, 9, 9, 1).alike()
+    assert (alike.count, alike.is_ragged) == (4, False)
+    assert {feed["x"].shape[1] for feed in alike.batches()} == {4}
+    even = open_samples(rows(10), X)
+    assert even.alike() is even

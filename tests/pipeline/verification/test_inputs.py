@@ -97,6 +97,14 @@ def test_a_signal_is_fed_whole_though_its_length_is_free() -> None:
     assert [warning.code for warning in samples.warnings] == ["no-batch-axis"]
 
 
+def test_whether_axis_0_is_a_batch_shows_on_samples_of_one_length() -> None:
+    """The first two samples differ in length: they cannot be run together."""
+    text = "(float[N, S] x) => (float[N, S] y) {} {{ y = Relu(x) unused = Identity(k) }}"
+    samples = open_by_options(graph(text), [np.full(length, 1.0, np.float32) for length in (7, 3, 5, 3)], Options())
+    assert [feed["x"].shape for feed in samples.batches()] == [(1, 7), (2, 3), (1, 5)]
+    assert samples.warnings == ()
+
+
 def silence(before: int, sound: int) -> np.ndarray:
     return np.concatenate([np.zeros(before), np.random.default_rng(0).standard_normal(sound)]).astype(np.float32)
 
