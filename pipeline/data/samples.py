@@ -262,6 +262,8 @@ class Samples:
         kept = self._kept() if self._opened.is_packed or self._opened.is_sequential else self
         order = self.order
         opened = shortened(kept._opened, self._indices[order], starts[order], stops[order], axes)
+        if kept._opened.is_packed:  # too large for memory: it is read from start to end, in the order it lies in
+            opened = replace(opened, is_sequential=True)
         result = Samples(opened, self.specs, np.arange(self.count), self._batch_size, self._mirror_axis)
         result.warnings, result.notes = self.warnings, self.notes
         return result

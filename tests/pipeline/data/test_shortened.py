@@ -1,11 +1,13 @@
 """Samples cut to a part of their length: each at its own place, and found again under its own name."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sample_sources import I64
 
+from netsurgeon.pipeline.data import opened
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
@@ -47,6 +49,15 @@ def test_each_is_cut_at_its_own_place(kind: str) -> None:
     part = samples.take([0, 3])
     assert part.labels is not None
     assert read(part) == expected(np.sort(part.labels))
+
+
+def test_what_is_too_large_for_memory_is_read_in_its_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "x.npz", allow_pickle=False, **arrays())
+    for most, shapes in ((1 << 30, [(3, 2), (1, 3), (1, 1)]), (1, [(2, 2), (1, 3), (1, 1), (1, 2)])):
+        monkeypatch.setattr(opened, "MOST_KEPT_BYTES", most)
+        samples = open_samples(tmp_path / "x.npz", SPECS).shortened(STARTS, STOPS, AXES)
+        assert read(samples) == expected(np.arange(5))
+        assert [feed["ids"].shape for feed in samples.batches()] == shapes
 
 
 def test_inputs_without_that_axis_stay_whole() -> None:
