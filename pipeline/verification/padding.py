@@ -27,8 +27,10 @@ from netsurgeon.pipeline.runtime import Runtime, Session, observe
 
 NO_MASK = "none"
 """In place of a name: no input is a mask."""
-MASKS = ("attention_mask", "input_mask", "padding_mask", "key_padding_mask", "token_mask", "sequence_mask", "mask")
+MASKS = ("attention_mask", "input_mask", "padding_mask")
 """How inputs are called that say which positions are there, alone or behind another word: decoder_attention_mask."""
+MASKS_OF_TOKENS = ("mask",)
+"""How they may be called beside tokens; beside anything else it is as likely what a model is to fill in."""
 COMPARED = 8
 """Samples that are run with and without what is excluded, from the shortest to the longest."""
 CHANGED = 2
@@ -109,11 +111,10 @@ def _masks(specs: Sequence[InputSpec], mask: str | None) -> list[InputSpec]:
             listed = ", ".join(repr(spec.name) for spec in specs)
             raise InputError(f"there is no input {mask!r} to be a mask: the model has {listed}; or give {NO_MASK}")
         return named
-    return [
-        spec
-        for spec in specs
-        if spec.shape is not None and len(spec.shape) == 2 and spec.name.lower().replace(".", "_").endswith(MASKS)
-    ]
+    flat = [spec for spec in specs if spec.shape is not None and len(spec.shape) == 2]
+    has_tokens = any(spec.dtype.kind in "iu" and not spec.name.lower().endswith(MASKS_OF_TOKENS) for spec in flat)
+    names = (*MASKS, *MASKS_OF_TOKENS) if has_tokens else MASKS
+    return [spec for spec in flat if spec.name.lower().replace(".", "_").endswith(names)]
 
 
 def _without(

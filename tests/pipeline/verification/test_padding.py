@@ -171,3 +171,12 @@ def test_samples_of_which_hardly_two_are_of_one_length_show_the_same_units() -> 
     found = [find_units(model, Calibration(samples, Runtime())) for samples in (ragged, even)]
     assert [group.units for group in found[0].groups] == [group.units for group in found[1].groups]
     assert found[0].groups
+
+
+def test_a_mask_beside_numbers_may_be_what_a_model_is_to_fill_in() -> None:
+    text = "(float[N, S] x, float[N, S] mask) => (float[N, S] y) { a = Mul(x, mask) y = Relu(a) }"
+    model = ir.from_onnx_text(f'<ir_version: 8, opset_import: ["" : 17]> g {text}')
+    mask = padded(ROWS)["attention_mask"].astype(np.float32)
+    data = {"x": np.random.default_rng(0).standard_normal(mask.shape).astype(np.float32), "mask": mask}
+    assert {feed["x"].shape[1] for feed in opened(model, data).batches()} == {16}
+    assert opened(model, data, mask="mask").notes[0].code == "padding-taken-off"
