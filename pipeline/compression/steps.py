@@ -328,8 +328,8 @@ class PackWeightsOnDisk(StepDefaults):
 
 
 STEPS: tuple[Step, ...] = (
+    ShortenTables(),  # before masks give heads that are tied to a table one of their own, until units are out
     ChooseUnits(),
-    ShortenTables(),
     PruneLayers(),
     RemoveUnits(),
     ConvolveSliceAndPad(),

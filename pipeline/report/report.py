@@ -105,7 +105,7 @@ class Report(Result):
     calibration: DataFacts
     test: DataFacts | None
     layers: tuple[LayerFacts, ...]
-    tables: tuple[TableFacts, ...]
+    tables: tuple[TableFacts, ...] = ()
     declined: tuple[Declined, ...]
     search: SearchFacts | None
     trim: TrimFacts | None

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from netsurgeon import compress
 from netsurgeon.passes.packing import UnpackWeights
-from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Runtime
 
 Array = NDArray[Any]
@@ -93,9 +92,14 @@ def network(graph: str) -> onnx.ModelProto:
     return proto
 
 
+SCALES = {"DequantizeLinear": 1, "MatMulNBits": 2}
+"""Which input of an operator holds the scales of its integers."""
+
+
 def matrix_numbers(model: ir.Model) -> int:
-    """Elements of all constants but those of one axis: a layer may get a bias that it had not."""
-    constants = [value.const_value for value in model.graph.initializers.values()]
+    """Elements of all weights: not of constants of one axis, for a layer may get a bias, nor of scales of integers."""
+    scales = {node.inputs[SCALES[node.op_type]] for node in model.graph if node.op_type in SCALES}
+    constants = [value.const_value for value in model.graph.initializers.values() if value not in scales]
     return sum(constant.size for constant in constants if constant is not None and len(constant.shape) > 1)
 
 
@@ -117,4 +121,3 @@ def test_no_more_parameters_than_before(graph: str, way: str) -> None:
     outputs = [Runtime(threads=1).session(model).run({"x": x})["y"] for model in (dense, plain)]
     assert outputs[0].shape == outputs[1].shape
     assert np.linalg.norm(outputs[1] - outputs[0]) < np.linalg.norm(outputs[0])
-
