@@ -499,7 +499,7 @@ def test_a_folded_weight_does_not_list_all_that_went_into_it() -> None:
 
 @pytest.mark.parametrize("order", [[1, 0], None])
 def test_a_matrix_that_several_transposes_turn_is_one_weight(order: list[int] | None) -> None:
-    order_of = {} if order is None else {"perm": order}
+    order_of: dict[str, Any] = {} if order is None else {"perm": order}
     nodes = [
         node("Transpose", ["w"], ["t"], "turn", **order_of),
         node("MatMul", ["x", "t"], ["h"], "first"),
