@@ -17,6 +17,7 @@ from netsurgeon.pipeline.compression import (
     PackWeightsOnDisk,
     StepContext,
     Steps,
+    StoreTablesOnDisk,
     apply_steps,
 )
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
@@ -132,6 +133,7 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
     return StoredModel(
         model=stored,
         packings=storing.outcomes.get(PackWeightsOnDisk.name, ()),
+        tables=storing.outcomes.get(StoreTablesOnDisk.name, {}),
         records=tuple(storing.records),
         notes=tuple(storing.notes),
     )
@@ -191,10 +193,11 @@ def _as_it_came(
     applied = dataclasses.replace(
         applied,
         masked=context.dense,
+        tables=None,
         model=context.dense.clone(),
         notes=tuple(note for note in applied.notes if note.code in REASONS_FOR_FLOATS),
         warnings=(*applied.warnings, warning),
     )
     model = source.original.clone()
     forget_inferred(model, source.original)
-    return applied, StoredModel(model=model, packings=(), records=(), notes=())
+    return applied, StoredModel(model=model, packings=(), tables={}, records=(), notes=())

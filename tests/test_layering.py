@@ -37,7 +37,7 @@ FLOORS = {
         ("report", "run_identity"),
         ("search",),
         ("compression",),
-        ("inspect", "pruning", "quantization", "trimming"),
+        ("inspect", "pruning", "quantization", "tables", "trimming"),
         ("calibration", "profiling", "unpack", "verification"),
         ("result",),
         ("error_bound", "execution", "model_files", "options"),

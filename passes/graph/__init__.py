@@ -11,6 +11,7 @@ from netsurgeon.passes.graph.native import (
 )
 from netsurgeon.passes.graph.native_helper import serve
 from netsurgeon.passes.graph.nodes import (
+    FEWEST_SHARED,
     FLOATS,
     bodies,
     is_constant,
@@ -34,6 +35,7 @@ from netsurgeon.passes.graph.operator_traits import (
 )
 
 __all__ = [
+    "FEWEST_SHARED",
     "FLOATS",
     "KNOWN_DOMAINS",
     "TRAITS",

@@ -28,6 +28,10 @@ def bodies(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
+FEWEST_SHARED = 1024
+"""Numbers of a matrix from which on it counts that a second copy of it is made."""
+
+
 def present(value: ir.Value | None) -> ir.Value:
     """The value behind an input that the operator requires.
 

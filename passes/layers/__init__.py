@@ -4,6 +4,8 @@ from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Counted, Layer, exposed_name, own_biases
 from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers, layers_by_name
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
+from netsurgeon.passes.layers.sharing import Shared, can_be_solved_together, sharing_layers
+from netsurgeon.passes.layers.tables import Table, find_tables
 
 __all__ = [
     "LAYER_OPERATORS",
@@ -11,10 +13,15 @@ __all__ = [
     "Declined",
     "Layer",
     "PooledMap",
+    "Shared",
+    "Table",
+    "can_be_solved_together",
     "expose",
     "exposed_name",
     "find_layers",
+    "find_tables",
     "layers_by_name",
     "own_biases",
     "ridge_of",
+    "sharing_layers",
 ]

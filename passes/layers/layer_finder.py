@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import FLOATS, bodies, is_constant, is_generated, label, present, tensor, traits_of
+from netsurgeon.passes.graph import (
+    FEWEST_SHARED,
+    FLOATS,
+    bodies,
+    is_constant,
+    is_generated,
+    label,
+    present,
+    tensor,
+    traits_of,
+)
 from netsurgeon.passes.layers.geometry import Geometry
 from netsurgeon.passes.layers.layer import Layer
 
@@ -16,7 +26,6 @@ HOSTS = ("If", "Loop")
 """Operators in whose bodies layers are pruned."""
 MAX_COLUMNS = 6144
 """Wider layers are solved in column blocks of whole channels (a block-diagonal Hessian)."""
-
 _DECLINED_OPERATORS = {
     "ConvTranspose": "transposed convolutions are not pruned",
     "LSTM": "recurrent cells are not pruned",
@@ -24,7 +33,7 @@ _DECLINED_OPERATORS = {
     "RNN": "recurrent cells are not pruned",
     "Einsum": "the contraction of an Einsum is not analysed",
     "DeformConv": "deformable convolutions are not pruned",
-    "Gather": "embedding tables are not pruned",
+    "Gather": "what rows are looked up in is not pruned, but stored in fewer bits where it is large",
 }
 _QUANTISED = {
     **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm", "QAttention"), "QOperator form"),
@@ -156,6 +165,9 @@ def _weight_problem(node: ir.Node, index: int) -> str | None:
         return "its weight is a quantised constant (DequantizeLinear), which is not pruned"
     if is_generated(value):
         return "its weight is made by ConstantOfShape, of values that are alike: stored it would make the file larger"
+    tied = _tied_to(value)
+    if tied is not None:
+        return f"its weight is what {label(tied)!r} ({tied.op_type}) takes as well: they stay one tensor"
     if value is None or not value.is_initializer() or value.const_value is None:
         return "its weight is computed while the model runs"
     if value.is_graph_input():
@@ -167,6 +179,17 @@ def _weight_problem(node: ir.Node, index: int) -> str | None:
     if tensor(value).dtype not in FLOATS:
         return f"its weight has type {tensor(value).dtype.name}, expected a float type"
     return None
+
+
+def _tied_to(value: ir.Value | None) -> ir.Node | None:
+    """A node that takes a layer's matrix, too, but is no such layer: with a weight of its own there would be two."""
+    turned = None if value is None else value.producer()
+    is_turned = turned is not None and turned.op_type == "Transpose" and not turned.domain
+    matrix = present(turned.inputs[0]) if turned is not None and is_turned else value
+    if matrix is None or not is_constant(matrix) or tensor(matrix).size < FEWEST_SHARED:
+        return None
+    users = [use.node for use in matrix.uses() if use.node is not turned]
+    return next((user for user in users if is_turned or user.domain or user.op_type not in LAYER_OPERATORS), None)
 
 
 def _conv(node: ir.Node) -> Layer | str:

@@ -3,15 +3,22 @@
 from netsurgeon.passes.packing.name_chains import NameChains, name_bytes
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
+from netsurgeon.passes.packing.store_tables import StoreTables
+from netsurgeon.passes.packing.table_rows import MOST, RowForm, StoredRows, blocks_of
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
 from netsurgeon.passes.packing.write_lean import WriteLean
 
 __all__ = [
+    "MOST",
     "NameChains",
     "PackWeights",
     "Packing",
+    "RowForm",
+    "StoreTables",
+    "StoredRows",
     "UnpackWeights",
     "WriteLean",
+    "blocks_of",
     "name_bytes",
     "packed_weights",
     "plan_packing",

@@ -36,9 +36,9 @@ class ChainBuilder:
     _tables: dict[str, ir.Value] = field(default_factory=dict)
     _numbers: dict[str, Iterator[int]] = field(default_factory=dict)
 
-    def tensor(self, array: Array) -> ir.Value:
-        """An initializer of its own."""
-        name = self._unique("p{}")
+    def tensor(self, array: Array, name: str | None = None) -> ir.Value:
+        """An initializer of its own; None = under a new name."""
+        name = self._unique("p{}") if name is None else name
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name))  # with a shape it would be written twice
         self.graph.register_initializer(value)
         return value
@@ -76,12 +76,13 @@ class ChainBuilder:
         outputs = [ir.Value(name=name) for name in names]
         has_input = self.graph.opset_imports.get("", 0) >= _SIZES_OF_SPLIT_ARE_AN_INPUT
         inputs, attributes = ([value, self.integers(*sizes)], {}) if has_input else ([value], {"split": list(sizes)})
-        name = self._mark() if weights else None
+        name = self.mark() if weights else None
         self.nodes.append(ir.node("Split", inputs, attributes, outputs=outputs, name=name))
         return outputs
 
-    def _mark(self) -> str:
-        return self._unique(f"{MARK}{{}}")
+    def mark(self, mark: str = MARK) -> str:
+        """A name for a node that gives a weight, or rows of a table."""
+        return self._unique(f"{mark}{{}}")
 
     def looked_up(self, packed: PackedIntegers, *tables: ir.Value) -> list[ir.Value]:
         """Entries of tables (at least 2^bits,) that packed integers point at."""
@@ -138,7 +139,7 @@ class ChainBuilder:
         if scales is not None:
             operator, inputs = "Mul", [self.node(operator, inputs), self.of_type(scales, tensor.dtype)]
         output = ir.val(weight, tensor.dtype, tensor.shape.numpy())
-        self.nodes.append(ir.node(operator, inputs, outputs=[output], name=self._mark()))
+        self.nodes.append(ir.node(operator, inputs, outputs=[output], name=self.mark()))
         return output
 
     def insert(self) -> None:
@@ -155,3 +156,13 @@ class ChainBuilder:
         name = next(name for name in map(pattern.format, numbers) if name not in self.names)
         self.names.add(name)
         return name
+
+
+def names_in(graph: ir.Graph) -> set[str]:
+    """Names of all values and nodes, subgraphs included."""
+    names = {str(value.name) for part in (graph, *graph.subgraphs()) for value in part.inputs}
+    names.update(name for part in (graph, *graph.subgraphs()) for name in part.initializers)
+    for node in graph.all_nodes():
+        names.update(str(value.name) for value in node.outputs)
+        names.add(str(node.name))
+    return names

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from netsurgeon.passes.graph import FLOATS
-from netsurgeon.passes.packing.chain_builder import ChainBuilder
+from netsurgeon.passes.packing.chain_builder import ChainBuilder, names_in
 from netsurgeon.passes.packing.encodings import MOST_LEVELS, Encoded, Encoding, choose_encoding, encode, plain_bytes
 from netsurgeon.passes.packing.indices import IndexCode
 from netsurgeon.passes.packing.packed_integers import PackedIntegers
@@ -94,7 +94,7 @@ class PackWeights(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Pack the weights of the main graph."""
         plan = plan_packing(model, self.min_elements) if self.plan is None else self.plan
-        builder = ChainBuilder(model.graph, _names(model.graph))
+        builder = ChainBuilder(model.graph, names_in(model.graph))
         weights = {value.name: value for value in _weights(model.graph)}
         missing = [packing.name for packing in plan if packing.name not in weights]
         if missing:
@@ -171,16 +171,6 @@ def _release(tensor: ir.TensorProtocol) -> None:
     """Close the file behind an external tensor, so that never more than one is in memory."""
     if isinstance(tensor, ir.ExternalTensor):
         tensor.release()
-
-
-def _names(graph: ir.Graph) -> set[str]:
-    """Names of all values and nodes, subgraphs included."""
-    names = {str(value.name) for part in (graph, *graph.subgraphs()) for value in part.inputs}
-    names.update(name for part in (graph, *graph.subgraphs()) for name in part.initializers)
-    for node in graph.all_nodes():
-        names.update(str(value.name) for value in node.outputs)
-        names.add(str(node.name))
-    return names
 
 
 def _pack(builder: ChainBuilder, weight: ir.Value, encoding: Encoding) -> None:

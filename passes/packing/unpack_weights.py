@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from netsurgeon.passes.graph import operator_key
+from netsurgeon.passes.packing.restore_tables import RestoreTables, stored_tables
 
 Array = NDArray[Any]
 
@@ -37,7 +38,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class UnpackWeights(ir.passes.InPlacePass):
-    """The exact inverse of :class:`PackWeights`.
+    """The exact inverse of :class:`PackWeights` and :class:`StoreTables`.
 
     Every unpacking chain becomes an initializer with the weight's name, type, shape and values to the last bit; the
     chain's nodes and helper initializers go. A chain is a node of the main graph whose name says that it unpacks its
@@ -51,12 +52,16 @@ class UnpackWeights(ir.passes.InPlacePass):
         """Unpack every packed weight of the main graph."""
         arrays: dict[ir.Value, Array] = {}
         unpacked = [_unpack(model.graph, chain, arrays) for chain in unpacking_chains(model.graph)]
-        return ir.passes.PassResult(model, modified=any(unpacked))
+        restored = RestoreTables()(model).modified  # whose codes may have been packed themselves
+        return ir.passes.PassResult(model, modified=any(unpacked) or restored)
 
 
 def packed_weights(model: ir.Model) -> list[str]:
-    """Names of the packed weights of the main graph, in order."""
-    return [str(chain.weight.name) for chain in unpacking_chains(model.graph)]
+    """Names of the packed weights of the main graph, in order, and of tables of which codes are looked up."""
+    chains = unpacking_chains(model.graph)
+    taken = {value for chain in chains for node in chain.nodes for value in node.inputs}
+    tables = [str(codes.name) for codes in stored_tables(model.graph) if codes not in taken]
+    return [*(str(chain.weight.name) for chain in chains), *tables]
 
 
 def unpacking_chains(graph: ir.Graph) -> list[Chain]:
@@ -182,6 +187,7 @@ _OPERATORS: dict[str, Callable[..., Array | list[Array]]] = {
     "Add": lambda _, left, right: left + right,
     "BitShift": lambda _, words, shifts: np.right_shift(words, shifts),
     "Cast": _cast,
+    "Concat": lambda _, *parts: np.concatenate(parts, axis=-1),
     "ConstantOfShape": _constant_of_shape,
     "CumSum": _cumsum,
     "Div": lambda _, dividend, divisor: dividend // divisor,

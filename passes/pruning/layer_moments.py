@@ -33,6 +33,14 @@ class LayerMoments:
         """Whether the input differs from sample to sample; where not, centring would leave nothing to go by."""
         return self.fit.varies or self.held_out.varies
 
+    def pooled(self, other: LayerMoments) -> LayerMoments:
+        """Those of both, for layers that share a weight."""
+        return LayerMoments(
+            fit=self.fit.pooled(other.fit),
+            held_out=self.held_out.pooled(other.held_out),
+            positions=self.positions + other.positions,
+        )
+
     def statistics(self, removed_slices: RemovedSlices | None = None, *, centred: bool) -> Statistics:
         """Of all samples."""
         return self._statistics(self.fit.merged(self.held_out), removed_slices, centred)

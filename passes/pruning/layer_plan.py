@@ -26,6 +26,7 @@ class LayerPlan:
         effort: how long the method may take.
         price: error, relative to the energy of the layer's output, that one weight less is worth; None = not known.
         grid: integers that the weight lies on, and stays on; None where it is free.
+        keeps_bias: its bias does not make up for anything: not all layers that share the weight have one.
     """
 
     keep: int
@@ -38,6 +39,7 @@ class LayerPlan:
     effort: Effort = "full"
     price: float | None = None
     grid: IntegerGrid | None = dataclasses.field(default=None, compare=False)
+    keeps_bias: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

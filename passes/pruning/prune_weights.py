@@ -66,7 +66,8 @@ class PruneWeights(ir.passes.InPlacePass):
         plan, moments = self.plan[layer.name], self.moments[layer.name]
         if plan.method in solvers.UNCORRECTED:
             moments = dataclasses.replace(moments, ridge=None)
-        centred = plan.method not in solvers.UNCORRECTED and layer.bias_slot() is not None and moments.varies
+        has_bias = layer.bias_slot() is not None and not plan.keeps_bias
+        centred = plan.method not in solvers.UNCORRECTED and has_bias and moments.varies
         dense = layer.matrix()
         weight = plan.removed_slices.without_rows(dense) if plan.removed_slices else dense
         if moments.fit.count == 0:  # a layer in a body that none of these inputs passes through

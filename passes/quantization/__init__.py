@@ -12,7 +12,6 @@ from netsurgeon.passes.quantization.insert_quantizers import (
 )
 from netsurgeon.passes.quantization.placement import Placement, place, place_matrices, span_of
 from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
-from netsurgeon.passes.quantization.quantize_tables import RoundTables, StoreTables, find_tables
 from netsurgeon.passes.quantization.quantize_while_running import (
     OPSET_OF_RANGES,
     MeasureWhileRunning,
@@ -26,6 +25,7 @@ from netsurgeon.passes.quantization.quantized_layers import (
     find_quantized_layers,
     summary,
 )
+from netsurgeon.passes.quantization.round_tables import RoundTables, row_errors
 from netsurgeon.passes.quantization.scale import RangeMethod, RangeStatistics, Scale
 from netsurgeon.passes.quantization.scale_norms import ScaledNorm, ScaleNorms, find_scaled_norms
 from netsurgeon.passes.quantization.store_blocks import OPSET_OF_BLOCKS, StoreBlocks
@@ -57,16 +57,15 @@ __all__ = [
     "SeparateInputs",
     "StoreBlocks",
     "StoreIntegers",
-    "StoreTables",
     "StoredWeight",
     "WeightGrid",
     "find_channel_pairs",
     "find_integer_weights",
     "find_quantized_layers",
     "find_scaled_norms",
-    "find_tables",
     "place",
     "place_matrices",
+    "row_errors",
     "separated",
     "span_of",
     "summary",

@@ -248,10 +248,6 @@ def _stored(node: ir.Node) -> ir.Value | None:
         return None
     if node.op_type == "MatMulInteger":
         return node.inputs[1]
-    if node.op_type == "Gather":
-        table = node.inputs[0]
-        is_table = is_constant(table) and tensor(present(table)).dtype == ir.DataType.INT8
-        return table if is_table and len(tensor(present(table)).shape) == 2 else None
     maker = present(node.inputs[1]).producer() if traits_of(node).integer_role == "weighs" else None
     return optional_input(maker, 0) if maker is not None and maker.op_type == "DequantizeLinear" else None
 

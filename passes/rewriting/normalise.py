@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -22,7 +22,7 @@ from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_gemm_rule,
 )
 
-from netsurgeon.passes.graph import is_generated, label, set_initializer, tensor
+from netsurgeon.passes.graph import FEWEST_SHARED, FLOATS, is_generated, label, set_initializer, tensor
 from netsurgeon.passes.rewriting.branches import InlineDecidedBranches, LiftBodyWeights
 
 FOLDED_BYTES = 2**31 - 1
@@ -57,6 +57,7 @@ def normal_form(stored: Sequence[str] = ()) -> ir.passes.PassBase:
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveInitializersFromInputsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        ShareTransposes(),
         FoldWeights(stored),
         InlineDecidedBranches(),
         FoldWeights(stored),  # of the branches that are in line now
@@ -70,11 +71,33 @@ def normal_form(stored: Sequence[str] = ()) -> ir.passes.PassBase:
     return ir.passes.Sequential(*passes)
 
 
+class ShareTransposes(ir.passes.InPlacePass):
+    """Let one Transpose do what several do with the same initializer, so that folded they are one weight again."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Merge in place; the first one stays."""
+        first: dict[tuple[ir.Value, tuple[int, ...] | None], ir.Node] = {}
+        merged = []
+        for node in model.graph:
+            matrix = node.inputs[0] if node.op_type == "Transpose" and not node.domain else None
+            if matrix is None or not matrix.is_initializer() or node.outputs[0].is_graph_output():
+                continue
+            order = node.attributes.get("perm")
+            key = matrix, None if order is None else tuple(order.as_ints())
+            if first.setdefault(key, node) is not node:
+                node.outputs[0].replace_all_uses_with(first[key].outputs[0])
+                merged.append(node)
+        model.graph.remove(merged, safe=True)
+        return ir.passes.PassResult(model, bool(merged))
+
+
 @dataclasses.dataclass(frozen=True)
 class FoldWeights(ir.passes.InPlacePass):
     """Evaluate the constant sub-graphs that weights hang on, and only those.
 
-    A weight that a ConstantOfShape makes stays as it is: it costs nothing in the file, stored it would.
+    A weight that a ConstantOfShape makes stays as it is: it costs nothing in the file, stored it would. A matrix that
+    other nodes take as it is stays one tensor: what turns it for a layer, such as the Transpose in front of a head that
+    is tied to its table, is left in the graph, where ONNX Runtime folds it.
 
     Attributes:
         stored: globs of layers for which that does not hold.
@@ -120,6 +143,7 @@ def _weight_ancestors(graph: ir.Graph, stored: Sequence[str]) -> set[ir.Node]:
         constants = (v is None or v.const_value is not None or v.producer() in constant for v in node.inputs)
         if _is_fixed_shape(node) or all(constants):
             constant.add(node)
+    constant -= {node for node in constant if _copies_what_stays(node, constant)}
     # Only what a weight hangs on is folded: folding all constants would blow small files up, a ConstantOfShape say.
     ancestors: set[ir.Node] = set()
     for node in graph.all_nodes():
@@ -133,6 +157,14 @@ def _weight_ancestors(graph: ir.Graph, stored: Sequence[str]) -> set[ir.Node]:
                     ancestors.add(producer)
                     stack.extend(v.producer() for v in producer.inputs if v is not None)
     return ancestors
+
+
+def _copies_what_stays(node: ir.Node, constant: Collection[ir.Node]) -> bool:
+    """Whether the node turns a matrix that a node which is not constant takes, too: folded it would be there twice."""
+    matrix = node.inputs[0] if node.op_type == "Transpose" and not node.domain else None
+    if matrix is None or matrix.const_value is None or matrix.const_value.dtype not in FLOATS:
+        return False
+    return matrix.const_value.size >= FEWEST_SHARED and any(use.node not in constant for use in matrix.uses())
 
 
 def _pays(node: ir.Node, value: ir.Value, stored: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
 from netsurgeon.passes.solvers.integer_grid import (
     IntegerGrid,
     IntegerWeight,
+    clipped_integers,
     nearest_integers,
     round_to_grid,
     round_to_integers,
@@ -40,6 +41,7 @@ __all__ = [
     "Rows",
     "Statistics",
     "choose_damping",
+    "clipped_integers",
     "correct",
     "curve",
     "energy",

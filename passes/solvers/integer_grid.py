@@ -26,6 +26,8 @@ Codes = npt.NDArray[np.int8]
 
 CLIPS = np.linspace(1.0, 0.4, 25)
 """Shares of a row's largest weight at which the grid may end; beyond it weights are clipped."""
+FINE = 32
+"""From so large an integer on a row loses less to rounding than to any clipping."""
 EXACT_COLUMNS = 1200
 """Up to so many columns ends of the grid are compared in H itself; above, on its diagonal."""
 ROUNDS = 2
@@ -187,6 +189,23 @@ def nearest_integers(
     grid = _grid(weight, most, blocks, span, least)
     scales = _to_stored(_widest(weight, grid))
     return _as_integers(grid.nearest(weight / grid.steps(scales, weight.shape[-1])), scales, span)
+
+
+def clipped_integers(weight: Array, most: int) -> IntegerWeight:
+    """Each weight to the nearest integer of a grid that ends where its row loses least; needs no statistics.
+
+    Args:
+        weight: (groups, rows, columns).
+        most: largest integer.
+    """
+    grid = _grid(weight, most, 1, None, None)
+    widest = _widest(weight, grid)
+    best, least = _to_stored(widest), np.full(widest.shape, np.inf)
+    for clip in CLIPS[::2] if most < FINE else CLIPS[:1]:
+        scales = _to_stored(clip * widest)
+        cost = np.square(grid.nearest(weight / scales) * scales - weight).sum(axis=-1, keepdims=True)
+        best, least = np.where(cost < least, scales, best), np.minimum(cost, least)
+    return _as_integers(grid.nearest(weight / best), best, None)
 
 
 def _grid(weight: Array, most: int | Array, blocks: int, span: int | None, least: int | None) -> _Grid:

@@ -180,6 +180,33 @@ class Moments:
         result._residual = _added(self._residual, other._residual)
         return result
 
+    def pooled(self, other: Moments) -> Moments:
+        """The moments of both sets of samples, whatever they run around."""
+        if self._origin is None or other._origin is None or self._origin is other._origin:
+            return self.merged(other)
+        return self.merged(other._around(self._origin))
+
+    def _around(self, origin: tuple[Rows, Rows]) -> Moments:
+        """The same moments around another origin."""
+        assert self._origin is not None
+        result = Moments(1, 1, paired=self.paired)
+        result.count, result._origin = self.count, origin
+        shifts = np.stack(self._origin).astype(np.float64) - np.stack(origin)
+        result._sums = self._sums + self.count * shifts
+        result._gram = self._gram + self._shifted(shifts[1], shifts[1], self._sums[1], self._sums[1])
+        result._cross = result._gram
+        if self.paired:
+            result._cross = self._cross + self._shifted(shifts[0], shifts[1], self._sums[0], self._sums[1])
+        if self._residual is not None:
+            products, totals = self._residual
+            result._residual = products + totals[:, :, None] * shifts[1][:, None, :], totals
+        return result
+
+    def _shifted(self, x_shift: Array, y_shift: Array, x_sums: Array, y_sums: Array) -> Array:
+        """What is added to the sums of x yᵀ where both are shifted."""
+        moved = x_sums + self.count * x_shift
+        return np.asarray(x_shift[:, :, None] * y_sums[:, None, :] + moved[:, :, None] * y_shift[:, None, :])
+
     def like(self) -> Moments:
         """Empty moments around the same origin, for another part of the same samples."""
         groups, columns = self._gram.shape[:2]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +105,7 @@ class TrimNeurons(ir.passes.InPlacePass):
             if key not in shared:
                 shared[key] = [], _sliced(tensor(value).numpy(), slots, masks, name)
             shared[key][0].append((node, index))
-        yield from shared.values()
+        yield from _joined(shared.values())
 
     def _edits(self, graph: ir.Graph, keep: Keep) -> Iterator[Edit]:
         tracks = self.dependencies.tracks
@@ -176,3 +177,21 @@ def _write(uses: Sequence[Use], array: npt.NDArray[np.generic]) -> None:
     fresh = present(node.inputs[index])
     for other, at in uses[1:]:
         other.replace_input_with(at, fresh)
+
+
+def _joined(
+    constants: Iterable[tuple[list[Use], npt.NDArray[np.generic]]],
+) -> Iterator[tuple[list[Use], npt.NDArray[np.generic]]]:
+    """Uses of equal matrices together.
+
+    One that several nodes share has been cloned where the columns of units were zeroed for some of them: without those
+    columns the clones are equal again, and one tensor.
+    """
+    by_content: dict[tuple[object, ...], tuple[list[Use], npt.NDArray[np.generic]]] = {}
+    for uses, array in constants:
+        key: tuple[object, ...] = (id(array),)
+        if array.ndim > 1:
+            digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8)).digest()
+            key = (array.shape, array.dtype, digest)
+        by_content.setdefault(key, ([], array))[0].extend(uses)
+    yield from by_content.values()

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import tensor
-from netsurgeon.passes.layers import Declined, Layer, find_layers
+from netsurgeon.passes.layers import Declined, Layer, can_be_solved_together, find_layers, find_tables, sharing_layers
 from netsurgeon.passes.pruning import RemovedSlices, pattern_of
 from netsurgeon.passes.quantization import summary
 from netsurgeon.passes.solvers import Effort
@@ -95,8 +95,10 @@ def select(
         reasons = "; ".join(f"{d.operator} {d.node!r}: {d.reason}" for d in declined[:3])
         raise InputError(f"the model has no layer that can be pruned ({reasons or 'no Conv, Gemm or MatMul weights'})")
     names = [layer.name for layer in layers]
-    for glob in (*options.exclude, *options.layers):
-        if not fnmatch.filter(names, glob):
+    lookups = [name for table in find_tables(model.graph) for name in table.names]
+    globs = [*((glob, [*names, *lookups]) for glob in options.exclude), *((glob, names) for glob in options.layers)]
+    for glob, of_that_kind in globs:
+        if not fnmatch.filter(of_that_kind, glob):
             raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
     taken = []
     driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
@@ -113,9 +115,29 @@ def select(
     if not taken:
         why = "; ".join(sorted({declined_layer.reason for declined_layer in declined[-len(layers) :]}))
         raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
+    taken, apart = _without_other_users(layers, taken)
+    declined += apart
+    if not taken:
+        raise InputError(f"no layer is left that can be pruned ({apart[0].reason}): leave at least one")
     sparsities = _given_sparsities([layer.name for layer in taken], options)
     asked_effort = cast(Effort | None, options.effort)
     return Selection(tuple(taken), tuple(declined), sparsities, integers=integers, asked_effort=asked_effort)
+
+
+def _without_other_users(layers: Sequence[Layer], taken: Sequence[Layer]) -> tuple[list[Layer], list[Declined]]:
+    """Layers but for those that share a weight with others that it cannot be solved for: it stays one tensor."""
+    left: list[Declined] = []
+    for group in sharing_layers(layers):
+        if all(layer in taken for layer in group) and can_be_solved_together(group):
+            continue
+        names = [layer.name for layer in group]
+        for layer in group:
+            if layer in taken:
+                other = next(name for name in names if name != layer.name)
+                reason = f"it shares its weight with {other!r}, which is left alone or reads it in another way"
+                left.append(Declined(layer.name, layer.operator, reason, layer.size))
+    stay = {declined_layer.node for declined_layer in left}
+    return [layer for layer in taken if layer.name not in stay], left
 
 
 def _only_integers(integers: IntegerWeights) -> str:

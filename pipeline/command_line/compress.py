@@ -36,6 +36,7 @@ from netsurgeon.pipeline.notation import (
     QUANTIZE_MODES,
     RANGES,
     SAVINGS,
+    TABLES,
     TARGETS,
     VALUES,
 )
@@ -106,6 +107,13 @@ EXAMPLES = (
         "--values",
         type=click.Choice(VALUES),
         help="Type of stored weights. [default: codebook with a goal, else float16]",
+    ),
+    option(
+        "--tables",
+        type=click.Choice(TABLES),
+        default="auto",
+        show_default=True,
+        help="Form of the rows of embeddings.",
     ),
     option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),
     option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),

@@ -17,6 +17,8 @@ from netsurgeon.pipeline.compression.steps import (
     PackWeightsOnDisk,
     PruneLayers,
     QuantizeLayers,
+    ShortenTables,
+    StoreTablesOnDisk,
     trimmed_selection,
 )
 
@@ -29,12 +31,14 @@ __all__ = [
     "PackWeightsOnDisk",
     "PruneLayers",
     "QuantizeLayers",
+    "ShortenTables",
     "Step",
     "StepContext",
     "StepDefaults",
     "StepRecord",
     "StepResult",
     "Steps",
+    "StoreTablesOnDisk",
     "apply_plan",
     "apply_steps",
     "check_steps",

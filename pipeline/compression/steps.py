@@ -11,6 +11,8 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Declined
+from netsurgeon.passes.packing import StoreTables
+from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.passes.trimming import MaskUnits
 from netsurgeon.pipeline.calibration import Selection
@@ -21,7 +23,8 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import Plan, keep_plan, load_plan, make_plan, prune_segments
 from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize_model, time_integers
-from netsurgeon.pipeline.runtime import verify_same
+from netsurgeon.pipeline.runtime import same_bits, verify_same
+from netsurgeon.pipeline.tables import TablePlan, choose_tables
 from netsurgeon.pipeline.trimming import (
     Trimmed,
     TrimPlan,
@@ -88,6 +91,40 @@ class ChooseUnits(StepDefaults):
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How many units were chosen."""
         return {"units": len(context.plans[self.name].units)}
+
+
+class ShortenTables(StepDefaults):
+    """Round tables that rows are looked up in, such as embeddings, to as few bits as cost the outputs little.
+
+    Layers behind them are then corrected for it. What the file holds is a matter of storage (`StoreTablesOnDisk`).
+    """
+
+    name, stage, options_type = "tables", "rounding tables", StorageOptions
+
+    def plan(self, context: StepContext) -> TablePlan:
+        """The form of each table, by what its errors cost on calibration inputs."""
+        return choose_tables(context.dense, context.options, context.calibration, context.progress)
+
+    def keep_plan(self, context: StepContext, plan: TablePlan) -> None:
+        """Keep the forms."""
+        context.run_folder.keep_facts("tables", plan.described())
+
+    def kept_plan(self, context: StepContext) -> TablePlan | None:
+        """The forms that were kept."""
+        kept = context.run_folder.facts("tables")
+        return None if kept is None else TablePlan.of(kept)
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Round in place."""
+        plan: TablePlan = context.plans[self.name]
+        if not plan.tables:
+            return None
+        RoundTables(plan.forms)(model)
+        return StepResult(model=model, outcome=plan, has_changed=bool(plan.forms))
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How many tables were rounded."""
+        return {"tables": len(context.plans[self.name].forms)}
 
 
 class PruneLayers(StepDefaults):
@@ -236,6 +273,33 @@ class QuantizeLayers(StepDefaults):
         return {"layers": facts.on_integers if facts else 0}
 
 
+class StoreTablesOnDisk(StepDefaults):
+    """Store tables that lie on integers, or on numbers of float16, as such: rows are made floats when looked up."""
+
+    name, stage, options_type, keeps_places = "store tables", "packing", StorageOptions, False
+    is_storage = True
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Store what lies on fewer bits."""
+        if context.options.tables == "float32":
+            return None
+        storing = StoreTables()
+        if not storing(model).modified:
+            return None
+        return StepResult(model=model, outcome=storing.stored)
+
+    def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
+        """The outputs must be equal to the last bit."""
+        calibration = context.calibration
+        runtime = calibration.runtime.on_integers(provider="cpu")
+        problem = same_bits(before, after, next(calibration.samples.batches()), runtime)
+        return problem.with_text(f"tables are stored as floats: {problem}") if problem else None
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How many tables are stored so."""
+        return {"tables": len(context.outcomes[self.name])}
+
+
 class PackWeightsOnDisk(StepDefaults):
     """Store sparse weights packed in plain ONNX operators, equal to the last bit once ONNX Runtime has loaded them.
 
@@ -264,11 +328,13 @@ class PackWeightsOnDisk(StepDefaults):
 
 
 STEPS: tuple[Step, ...] = (
+    ShortenTables(),  # before masks give heads that are tied to a table one of their own, until units are out
     ChooseUnits(),
     PruneLayers(),
     RemoveUnits(),
     ConvolveSliceAndPad(),
     QuantizeLayers(),
+    StoreTablesOnDisk(),
     PackWeightsOnDisk(),
 )
 

@@ -6,6 +6,7 @@ METHODS = ("auto", "magnitude", "lobs", "obs", "admm")
 """Those of `netsurgeon.passes.solvers`."""
 VALUES = ("float32", "float16", "codebook")
 """Types that weights are stored in, the finest first."""
+TABLES = ("auto", "float32", "float16", "int8", "int4")
 NAMES = ("auto", "readable", "short")
 """Of nodes that unpack weights."""
 EFFORTS = ("fast", "full")

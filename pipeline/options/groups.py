@@ -110,12 +110,15 @@ class StorageOptions:
 
     Attributes:
         values: type the weights are stored in; None = "codebook" with a goal, else "float16".
+        tables: form of tables that rows are looked up in, such as the embeddings of a vocabulary: "int8" or "int4",
+            integers with a scale a row, "float16" or "float32"; "auto" = the shortest that costs the outputs little.
         pack: store sparse weights packed.
         names: "readable": nodes that unpack a weight are named after it; "short": they have no names, and values of a
             model on integers short ones; "auto": readable where that takes at most a hundredth of the file.
     """
 
     values: str | None = None
+    tables: str = "auto"
     pack: bool = True
     names: str = "auto"
 
@@ -206,6 +209,7 @@ class OptionValues(TypedDict, total=False):
     ranges: str
     prefer: str
     values: str | None
+    tables: str
     names: str
     pack: bool
     batch_size: int

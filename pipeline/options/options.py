@@ -22,6 +22,7 @@ from netsurgeon.pipeline.notation import (
     QUANTIZE_MODES,
     RANGES,
     SAVINGS,
+    TABLES,
     TARGETS,
     VALUES,
     read_share,
@@ -101,6 +102,7 @@ class Options(
         _one_of("save", self.save, SAVINGS)
         _one_of("method", self.method, METHODS)
         _one_of("values", self.stored_values, VALUES)
+        _one_of("tables", self.tables, TABLES)
         _one_of("names", self.names, NAMES)
         _one_of("target", self.target, TARGETS)
         _one_of("ranges", self.ranges, RANGES)

@@ -8,12 +8,13 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.codebooks import Rounding, Values, round_weights
-from netsurgeon.passes.layers import Layer, find_layers, layers_by_name, own_biases
-from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
+from netsurgeon.passes.layers import Layer, Shared, find_layers, layers_by_name, own_biases, sharing_layers
+from netsurgeon.passes.pruning import LayerMoments, LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
@@ -56,7 +57,8 @@ def prune_segments(
     """Prune `current` in place, segment by segment, each on the activations that the segments before it left.
 
     Columns that are gone are zeroed and the rest corrected, whatever the plan keeps. Layers whose solution is in
-    `solved` take it from there, all others add theirs.
+    `solved` take it from there, all others add theirs. Layers that share a weight are solved together, when the first
+    of them is reached, on the dense model's inputs of all of them: the weight stays one tensor.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
@@ -70,13 +72,23 @@ def prune_segments(
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
     # found once: a deep model has as many segments as layers
     found = layers_by_name(current.graph)
+    together = _solved_together(dense, layers, selection)
+    followers = {other for others in together.values() for other in others}
+    unsolved = {name: others for name, others in together.items() if name not in already_solved}
+    pooled = _pooled_moments(dense, unsolved, calibration)
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
     ticks = functools.partial(progress, "pruning layers")
-    sweep = calibration.paired(dense, [current], dict.fromkeys(layers, corrected), already_solved, ticks)
-    for at, _, (moments,) in sweep:
-        names = segments[at].layers
+    known = {*already_solved, *together, *followers}
+    for at, _, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known, ticks):
+        names = [name for name in segments[at].layers if name not in followers]
         segment = [found[name] for name in names]
+        moments |= {name: pooled.pop(name) for name in names if name in pooled}
+        sharing = {
+            name: Shared.of(found[name], [found[other] for other in together[name]])
+            for name in names
+            if name in together
+        }
         prune = PruneWeights(
             layers,
             moments,
@@ -87,8 +99,10 @@ def prune_segments(
         prune(current)
         if solved is not None:
             solved.update({name: prune.solutions[name] for name in moments})
-        outcomes |= prune.outcomes
         for name, outcome in prune.outcomes.items():
+            if name in sharing:
+                sharing[name].take(prune.solutions[name].shift)
+            outcomes |= dict.fromkeys((name, *together.get(name, ())), outcome)
             logger.debug("layer %s: %s, damping %g, %.3f s", name, options.method, outcome.damping, outcome.seconds)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
         rounded = [layer for layer in segment if layer.name not in selection.integers.grids]
@@ -98,6 +112,31 @@ def prune_segments(
     )
 
 
+def _solved_together(
+    dense: ir.Model, layers: Mapping[str, LayerPlan], selection: Selection
+) -> dict[str, tuple[str, ...]]:
+    """Layers that share a weight: the first of them, by name, with the others."""
+    taking_part = [
+        layer
+        for layer in find_layers(dense.graph)[0]
+        if layer.name in layers and layer.name not in selection.integers.grids
+    ]
+    return {group[0].name: tuple(layer.name for layer in group[1:]) for group in sharing_layers(taking_part)}
+
+
+def _pooled_moments(
+    dense: ir.Model, together: Mapping[str, Sequence[str]], calibration: Calibration
+) -> dict[str, LayerMoments]:
+    """Moments of the dense inputs of all layers that share a weight, by name of the first."""
+    first = {name: head for head, others in together.items() for name in (head, *others)}
+    pooled: dict[str, LayerMoments] = {}
+    if first:
+        for layer, moments in calibration.dense(dense, list(first)):
+            known = pooled.get(first[layer.name])
+            pooled[first[layer.name]] = moments if known is None else known.pooled(moments)
+    return pooled
+
+
 def _layer_plans(selection: Selection, plan: Plan, options: Options, *, corrected: bool) -> dict[str, LayerPlan]:
     """What is done to each layer of the plan, by name."""
     by_name = {layer.name: layer for layer in selection.layers}
@@ -105,6 +144,12 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
     wide = {layer.name for layer in selection.layers if layer.columns // layer.blocks > CHOSEN_AGAIN_COLUMNS}
     keeps_damping = wide if options.damping is None and corrected else set()
     grids = selection.integers.grids
+    keeps, keep_biases = dict(plan.keep), set()
+    for group in sharing_layers([layer for layer in selection.layers if layer.name in keeps]):
+        names = [layer.name for layer in group]
+        # what each should keep on its own account; one weight keeps as much of itself as they do together
+        keeps |= dict.fromkeys(names, round(np.mean([keeps[name] for name in names])))
+        keep_biases |= set(names) if any(layer.bias_slot() is None for layer in group) else set()
     return {
         name: LayerPlan(
             keep=keep,
@@ -117,8 +162,9 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
             effort=selection.effort,
             price=plan.prices.get(name),
             grid=grids[name].of(by_name[name]) if name in grids else None,
+            keeps_bias=name in keep_biases,
         )
-        for name, keep in plan.keep.items()
+        for name, keep in keeps.items()
     }
 
 

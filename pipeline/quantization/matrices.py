@@ -1,19 +1,15 @@
-"""Integer weights of matrix products, of 4 or 8 bits, with activations that are floats or integers as they come.
-
-Tables that rows are looked up in have 8 bits a number in all of these modes.
-"""
+"""Integer weights of matrix products, of 4 or 8 bits, with activations that are floats or integers as they come."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Layer, find_layers, layers_by_name
 from netsurgeon.passes.quantization import (
     OPSET,
@@ -24,11 +20,8 @@ from netsurgeon.passes.quantization import (
     MultiplyIntegers,
     Placement,
     QuantizeLayers,
-    RoundTables,
     SeparateInputs,
     StoreBlocks,
-    StoreTables,
-    find_tables,
     place_matrices,
     span_of,
 )
@@ -38,7 +31,6 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import Form, IntegerChoice
-from netsurgeon.pipeline.quantization.facts import IntegerLayerFacts
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan
 from netsurgeon.pipeline.quantization.quantize import (
     LEAST_DIFFERENCE,
@@ -156,9 +148,6 @@ class Matrices:
             layer.write(integers.weight)
             scales[layer.name] = layer.of_rows(integers.scales) if span is None else np.concatenate(integers.scales, -1)
         self.store(current, layers, scales)
-        tables = RoundTables(frozenset(label(node) for node in find_tables(current.graph, placement.floats)))
-        tables(current)
-        StoreTables(tables.scales)(current)
         return current
 
 
@@ -188,9 +177,8 @@ def quantize(
     if not placement.layers:
         reason = next(iter(placement.floats.values()), "it has no layer that can")
         return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
-    tables = RoundTables(frozenset(label(node) for node in find_tables(model.graph, choice.stay)))
     fewer = calibration.subsample(ROWS_SHARE)
-    integers, emulated = make_matrix_model(model, matrices, placement, tables, fewer, progress)
+    integers, emulated = make_matrix_model(model, matrices, placement, fewer, progress)
     as_said, on_kernels, dense = (runtime.session(one).run(feed) for one in (emulated, integers.model, model))
     least = LEAST_DIFFERENCE if matrices.is_dynamic else ROUNDED_INPUTS
     difference, allowed = kernel_difference(as_said, on_kernels, dense, least)
@@ -199,11 +187,7 @@ def quantize(
         return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
     plan = IntegerPlan(most={layer.name: matrices.most for layer in layers}, stay=choice.stay)
     facts = integer_facts(model, plan, choice, integers, difference, runtime)
-    facts = dataclasses.replace(
-        facts,
-        layers=(*_of_tables(tables), *facts.layers),
-        values=len(placement.entering) if matrices.is_dynamic else 0,
-    )
+    facts = dataclasses.replace(facts, values=len(placement.entering) if matrices.is_dynamic else 0)
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused_note(facts)))
 
 
@@ -211,7 +195,6 @@ def make_matrix_model(
     reference: ir.Model,
     matrices: Matrices,
     placement: Placement,
-    tables: RoundTables,
     calibration: Calibration,
     progress: Progress,
 ) -> tuple[IntegerModel, ir.Model]:
@@ -223,7 +206,6 @@ def make_matrix_model(
         reference: float model in normal form, of the operator set that is needed; not changed.
         matrices: what becomes of matrix products.
         placement: which of them take part.
-        tables: what becomes of tables, before anything else does.
         calibration: inputs that corrections come from.
         progress: called with stage, steps done and steps in all.
 
@@ -231,7 +213,6 @@ def make_matrix_model(
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
     floats, current = matrices.separated(reference, placement)
-    tables(current)
     layers = [layer for layer in find_layers(floats.graph)[0] if layer.name in placement.layers]
     most, spans = dict.fromkeys(placement.layers, matrices.most), matrices.spans(layers)
     outcomes: dict[str, IntegerOutcome] = {}
@@ -242,22 +223,7 @@ def make_matrix_model(
         QuantizeLayers(most, moments, outcomes, spans, lopsided=lopsided, layers=segment)(current)
     stored = current.clone()
     matrices.store(stored, layers, {name: outcome.scales for name, outcome in outcomes.items()})
-    StoreTables(tables.scales)(stored)
     return IntegerModel(model=stored, placement=placement, scales={}, outcomes=outcomes), current
-
-
-def _of_tables(tables: RoundTables) -> Iterator[IntegerLayerFacts]:
-    for name, error in tables.errors.items():
-        yield IntegerLayerFacts(
-            name=name,
-            operator="Gather",
-            bits=8,
-            kernel="Gather",
-            error=error,
-            floats_ms=None,
-            integers_ms=None,
-            reason=None,
-        )
 
 
 def choose(

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
-from netsurgeon.passes.layers import find_layers, layers_by_name
+from netsurgeon.passes.layers import find_layers, layers_by_name, sharing_layers
 from netsurgeon.passes.quantization import OPSET, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
 from netsurgeon.pipeline.calibration import Calibration
@@ -236,9 +236,12 @@ def choose_for(
 
 
 def excluded(model: ir.Model, options: Options) -> dict[str, str]:
-    """Layers and other nodes that the user leaves on floats, and the reason that is given."""
-    names = {*(layer.name for layer in find_layers(model.graph)[0]), *(label(node) for node in model.graph)}
-    return {
+    """Layers and other nodes that stay on floats, for the user or because they share a weight, and the reason."""
+    layers = find_layers(model.graph)[0]
+    names = {*(layer.name for layer in layers), *(label(node) for node in model.graph)}
+    sharing = (layer.name for group in sharing_layers(layers) for layer in group)
+    shared = dict.fromkeys(sharing, "it shares its weight, of which each layer would have integers of its own")
+    return shared | {
         name: "excluded by the user"
         for name in sorted(names)
         if any(fnmatch.fnmatchcase(name, glob) for glob in options.exclude)

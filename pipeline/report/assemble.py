@@ -9,7 +9,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from netsurgeon.passes.codebooks import Rounding
-from netsurgeon.passes.packing import Packing
+from netsurgeon.passes.layers import Declined
+from netsurgeon.passes.packing import Packing, StoredRows
 from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
@@ -31,6 +32,7 @@ from netsurgeon.pipeline.report.user_warnings import (
 )
 from netsurgeon.pipeline.runtime import Runtime, peak_bytes
 from netsurgeon.pipeline.search import SearchFacts
+from netsurgeon.pipeline.tables import TableFacts, in_the_file
 from netsurgeon.pipeline.verification import Inputs, Validation
 
 WORTH_MENTION = 0.005
@@ -44,12 +46,14 @@ class StoredModel:
     Attributes:
         model: the model.
         packings: the representation of each packed weight.
+        tables: what stands for the rows of each table, by name of its tensor.
         records: what became of each step of storage.
         notes: what was raised or undone, and why.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
     packings: tuple[Packing, ...]
+    tables: Mapping[str, StoredRows]
     records: tuple[StepRecord, ...]
     notes: tuple[Message, ...]
 
@@ -100,6 +104,7 @@ def assemble_report(record: CompressionRecord) -> Report:
     layers = layer_facts(
         applied.selection, applied.plan, pruned, model=applied.model, packings=stored.packings, bound=record.bound
     )
+    tables = in_the_file(applied.tables.tables, stored.tables, stored.packings) if applied.tables else ()
     unproven = unproven_goal_warning(record.search) if record.search else None
     sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
     dense, compressed = model_facts(source.given, source.path), model_facts(stored.model, record.output)
@@ -112,7 +117,8 @@ def assemble_report(record: CompressionRecord) -> Report:
         calibration=data_facts(inputs.data, inputs.calibration),
         test=None if inputs.test is None else data_facts(inputs.test, inputs.held),
         layers=layers,
-        declined=applied.selection.declined,
+        tables=tables,
+        declined=_declined(applied, tables),
         search=record.search,
         trim=applied.units,
         integers=applied.integers,
@@ -147,6 +153,14 @@ def assemble_report(record: CompressionRecord) -> Report:
         latency=record.latency,
         on_the_cpu=left_to_the_cpu(stored.model, next(inputs.calibration.batches()), record.runtime),
     )
+
+
+def _declined(applied: AppliedPlan, tables: Sequence[TableFacts]) -> tuple[Declined, ...]:
+    """What was left alone: no table that is listed as such."""
+    lookups = {name for table in tables for name in table.nodes}
+    turned = {name for table in tables for name in table.tied}
+    listed = {left for left in applied.selection.declined if left.operator == "Transpose" and left.node in turned}
+    return tuple(left for left in applied.selection.declined if left.node not in lookups and left not in listed)
 
 
 def _unrounded(roundings: Sequence[Rounding]) -> Iterator[Message]:

@@ -16,6 +16,7 @@ from netsurgeon.pipeline.report.format import comparison_rows, inputs_measured
 from netsurgeon.pipeline.report.spots import Frontier, find_frontier
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.search import SearchFacts
+from netsurgeon.pipeline.tables import TableFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 
@@ -78,6 +79,7 @@ class Report(Result):
         calibration: the inputs that guided the corrections.
         test: the inputs of `validation`; None where they are a part of `data`, or all of it where it is too small.
         layers: what was pruned.
+        tables: what rows are looked up in, such as embeddings.
         declined: nodes with weights that were left alone.
         search: how the goals were met; None where it was said what to do.
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
@@ -103,6 +105,7 @@ class Report(Result):
     calibration: DataFacts
     test: DataFacts | None
     layers: tuple[LayerFacts, ...]
+    tables: tuple[TableFacts, ...] = ()
     declined: tuple[Declined, ...]
     search: SearchFacts | None
     trim: TrimFacts | None

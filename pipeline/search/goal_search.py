@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration, Selection
-from netsurgeon.pipeline.compression import QuantizeLayers, Steps
+from netsurgeon.pipeline.compression import QuantizeLayers, ShortenTables, Steps
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.execution import RunFolder
@@ -24,6 +24,7 @@ from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.pruner import Fold, SearchContext
 from netsurgeon.pipeline.search.record import SearchFacts
+from netsurgeon.pipeline.tables import SHARE_OF_DROP, TablePlan, choose_tables, choose_within
 from netsurgeon.pipeline.trimming import TrimPlan
 from netsurgeon.pipeline.verification import (
     DropEstimate,
@@ -107,12 +108,33 @@ class GoalSearch:
             step_options=self.step_options,
             max_drop=self.goals.max_drop,
         )
+        context = dataclasses.replace(context, tables=self._tables(context))
         evaluator = CandidateEvaluator(context)
         gains = self.options.may_choose_integers and self._quantizes and evaluator.in_form("w4a8").integers.gains
         forms = self.options.forms_to_try(gains)
         sizes = next((sizes for form in forms if (sizes := integers_of_a_weight(options.in_form(form)))), ())
         evaluator = CandidateEvaluator(dataclasses.replace(context, integers_of_a_weight=sizes))
         return search(evaluator, self.goals, trim, forms, self.options.prefer)
+
+    def _tables(self, context: SearchContext) -> TablePlan:
+        """Forms of tables that take a part of the drop that is allowed, by the inputs that guide the search."""
+        kept = context.work.facts("tables")
+        if kept is not None:
+            return TablePlan.of(kept)
+        if all(step.name != ShortenTables.name for step in self.steps):
+            return TablePlan(())
+        dense, calibration, progress = context.dense, context.calibration, context.progress
+        if self.goals.max_drop is None:
+            plan = choose_tables(dense, self.options, calibration, progress)
+        else:
+            evaluator, limit = context.folds[0].drop_evaluator, SHARE_OF_DROP * self.goals.max_drop
+
+            def judge(model: ir.Model) -> float:
+                return max(evaluator.estimate_drop(self.runtime.session(model)).drop, 0.0)
+
+            plan = choose_within(dense, self.options, calibration, judge, limit, progress)
+        context.work.keep_facts("tables", plan.described())
+        return plan
 
     @property
     def _quantizes(self) -> bool:

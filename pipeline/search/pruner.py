@@ -19,6 +19,7 @@ from netsurgeon.pipeline.compression import (
     ChooseUnits,
     PruneLayers,
     QuantizeLayers,
+    ShortenTables,
     StepContext,
     Steps,
     apply_plan,
@@ -41,6 +42,7 @@ from netsurgeon.pipeline.pruning import (
     spread,
 )
 from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight
+from netsurgeon.pipeline.tables import TablePlan
 from netsurgeon.pipeline.trimming import TrimPlan, named
 from netsurgeon.pipeline.verification import DropEvaluator
 
@@ -73,6 +75,7 @@ class SearchContext:
         step_options: options of steps that are not part of netsurgeon, by step name.
         integers_of_a_weight: largest integers of which the cost is measured, for the forms that are on integers.
         max_drop: drop beyond which a candidate need not be judged to the end; None = all are.
+        tables: what becomes of tables that rows are looked up in, in all candidates.
     """
 
     dense: ir.Model = dataclasses.field(repr=False)
@@ -88,6 +91,7 @@ class SearchContext:
     step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     integers_of_a_weight: tuple[int, ...] = ()
     max_drop: float | None = None
+    tables: TablePlan = dataclasses.field(default_factory=lambda: TablePlan(()))
 
     def step_context(self, selection: Selection, calibration: Calibration, options: Options) -> StepContext:
         """What the steps of one candidate share; plans that are made for a candidate are not kept."""
@@ -170,7 +174,11 @@ class Pruner:
         options = dataclasses.replace(options, sparsity=1.0 - plan.kept_share(structure.selection.sizes))
         step_context = context.step_context(structure.selection, self._calibration, options)
         step_context.solutions = context.work.solutions(f"{self._name}{record_name(options, structure, share)}")
-        step_context.plans |= {ChooseUnits.name: structure.trim, PruneLayers.name: plan}
+        step_context.plans |= {
+            ChooseUnits.name: structure.trim,
+            ShortenTables.name: context.tables,
+            PruneLayers.name: plan,
+        }
         if choice is not None:
             step_context.plans[QuantizeLayers.name] = choice
         return apply_plan(context.steps, step_context)

@@ -27,6 +27,7 @@ from netsurgeon.pipeline.report import (
     promise_summary,
 )
 from netsurgeon.pipeline.side_by_side import dense_figures, figures
+from netsurgeon.pipeline.tables import TableFacts
 from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
@@ -41,6 +42,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_layers(report))
     if len(report.layers) > LISTED:
         console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
+    _print_tables(report.tables, console)
     _print_declined([(d.operator, d.node, d.reason) for d in report.declined], console)
     if report.trim is not None:
         _print_trim(report.trim, str(report.options["save"]), console)
@@ -233,6 +235,23 @@ def _layers(report: Report) -> Table:
         cells = (f"{layer.weights:,}", kept, error, _short(layer.stored), f"{layer.bytes_after:,}")
         table.add_row(Text(layer.name), *cells)
     return table
+
+
+def _print_tables(tables: Sequence[TableFacts], console: Console) -> None:
+    if not tables:
+        return
+    table = Table(title="tables that rows are looked up in", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("table", overflow="fold")
+    for name in ("rows x columns", "rows seen", "outputs lose", "stored as", "bytes"):
+        table.add_column(name, justify="left" if name == "stored as" else "right", no_wrap=name != "stored as")
+    for facts in tables[:LISTED]:
+        loss = "" if facts.loss is None else f"{facts.loss:.2g}"
+        stored = facts.stored if facts.reason is None else f"{facts.stored}: {facts.reason}"
+        if facts.tied:
+            stored += f"; one tensor with {', '.join(facts.tied)}"
+        cells = (f"{facts.rows:,} x {facts.columns:,}", f"{facts.rows_seen:,}", loss, stored, f"{facts.bytes_after:,}")
+        table.add_row(Text(facts.name), *map(Text, cells))
+    console.print(table)
 
 
 def _short(stored: str) -> str:

@@ -120,7 +120,7 @@ def test_recurrent_cells_are_declined(operator: str) -> None:
     ("operator", "reason"),
     [
         ("Einsum", "the contraction of an Einsum is not analysed"),
-        ("Gather", "embedding tables are not pruned"),
+        ("Gather", "what rows are looked up in is not pruned"),
         ("DeformConv", "deformable convolutions are not pruned"),
     ],
 )

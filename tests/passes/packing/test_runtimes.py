@@ -12,6 +12,9 @@ from netsurgeon.passes.packing.encodings import Encoding, Layout
 from netsurgeon.passes.packing.indices import IndexCode
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
+from netsurgeon.passes.packing.store_tables import StoreTables
+from netsurgeon.passes.packing.table_rows import RowForm
+from netsurgeon.passes.quantization import RoundTables
 
 Array = NDArray[np.floating]
 
@@ -55,7 +58,7 @@ def multiplied(weights: dict[str, Array]) -> ir.Model:
     return ir.Model(ir.Graph([scale], outputs, nodes=nodes, initializers=values, opset_imports={"": 13}), ir_version=7)
 
 
-def answer(runtime: Runtime, model: ir.Model, **feeds: Array) -> Answer:
+def answer(runtime: Runtime, model: ir.Model, **feeds: NDArray[np.generic]) -> Answer:
     if runtime.version() is None:
         pytest.skip(f"{runtime.name} is not installed: make test-runtimes")
     return runtime.answer(ir.to_proto(model).SerializeToString(), feeds, 0)
@@ -113,6 +116,26 @@ def test_layers_answer_as_with_plain_weights(runtime: Runtime, operator: str, sh
     expected, actual = (answer(runtime, model, x=x) for model in (plain, packed))
     assert actual.outputs["y"].tobytes() == expected.outputs["y"].tobytes()
     assert actual.operators == expected.operators
+
+
+@pytest.mark.parametrize("form", ["float16", "int8", "int4"])
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+def test_rows_of_tables_are_looked_up(runtime: Runtime, form: RowForm) -> None:
+    rows, columns = 2048, 32
+    x = ir.val("x", ir.DataType.INT64, [2, 3])
+    table = np.random.default_rng(4).standard_normal((rows, columns)).astype(np.float32)
+    value = ir.val("table", const_value=ir.tensor(table, name="table"))
+    node = ir.node("Gather", [value, x], name="look up")
+    node.outputs[0].name = "rows"
+    end = ir.node("Neg", node.outputs, name="negate", outputs=[ir.val("y", ir.DataType.FLOAT, [2, 3, columns])])
+    graph = ir.Graph([x], end.outputs, nodes=[node, end], initializers=[value], opset_imports={"": 13}, name="g")
+    plain = ir.Model(graph, ir_version=7)
+    RoundTables({"table": form})(plain)
+    stored = plain.clone()
+    assert StoreTables()(stored).modified
+    feed = {"x": np.array([[0, 7, rows - 1], [3, 3, 1024]])}
+    (expected,), (actual,) = (answer(runtime, model, **feed).outputs.values() for model in (plain, stored))
+    assert actual.tobytes() == expected.tobytes()
 
 
 def integer_layers(sparsity: float) -> ir.Model:

@@ -495,3 +495,42 @@ def test_a_folded_weight_does_not_list_all_that_went_into_it() -> None:
     weight = result.graph.initializers["w60"]
     assert sum(len(entry) for entry in weight.metadata_props.values()) < 60
     assert_agree(model, ir.to_proto(result), normal(2, 4))
+
+
+@pytest.mark.parametrize("order", [[1, 0], None])
+def test_a_matrix_that_several_transposes_turn_is_one_weight(order: list[int] | None) -> None:
+    order_of: dict[str, Any] = {} if order is None else {"perm": order}
+    nodes = [
+        node("Transpose", ["w"], ["t"], "turn", **order_of),
+        node("MatMul", ["x", "t"], ["h"], "first"),
+        node("Tanh", ["h"], ["a"]),
+        node("Transpose", ["w"], ["u"], "turn again", **order_of),
+        node("MatMul", ["a", "u"], ["z"], "second"),
+    ]
+    result = check(build(nodes, {"w": normal(8, 8)}, [None, 8]), X)
+    assert operators(result) == ["MatMul", "Tanh", "MatMul"]
+    assert len(result.graph.initializers) == 1
+
+
+def test_a_head_that_is_tied_to_its_table_stays_tied() -> None:
+    nodes = [
+        node("ArgMax", ["x"], ["ids"], keepdims=0, axis=1),
+        node("Gather", ["table", "ids"], ["rows"], "embed"),
+        node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0]),
+        node("MatMul", ["rows", "turned"], ["z"], "head"),
+    ]
+    result = check(build(nodes, {"table": normal(64, 32)}, [None, 8]), X)
+    assert operators(result) == ["ArgMax", "Gather", "Transpose", "MatMul"]
+    assert list(result.graph.initializers) == ["table"]
+    (head,) = [left for left in find_layers(result.graph)[1] if left.node == "head"]
+    assert head.reason == "its weight is what 'embed' (Gather) takes as well: they stay one tensor"
+
+
+def test_a_gemm_on_the_table_itself_is_no_layer_either() -> None:
+    nodes = [
+        node("ArgMax", ["x"], ["ids"], keepdims=0, axis=1),
+        node("Gather", ["table", "ids"], ["rows"], "embed"),
+        node("Gemm", ["rows", "table"], ["z"], "head", transB=1),
+    ]
+    result = check(build(nodes, {"table": normal(64, 32)}, [None, 8]), X)
+    assert layer_names(result) == []

@@ -264,3 +264,28 @@ def test_numbers_that_have_overflowed_cannot_be_measured(value: float) -> None:
     x[0, 7, 1] = value
     with np.errstate(invalid="ignore"):
         assert not stream(x, None, []).statistics(centred=True).is_finite
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("centred", [False, True])
+def test_moments_of_several_layers_are_pooled_whatever_they_run_around(paired: bool, centred: bool) -> None:
+    sides = [(rows(2, 40, 5, seed, 3.0 * seed), rows(2, 40, 5, seed + 7, 2.0 - seed)) for seed in range(3)]
+    parts = [stream(dense, current if paired else None, [11]) for dense, current in sides]
+    dense, current = (np.concatenate(side, axis=1) for side in zip(*sides, strict=True))
+    pooled = parts[0].pooled(parts[1]).pooled(parts[2])
+    assert_same(pooled.statistics(centred=centred), direct(dense, current if paired else dense, centred))
+    with pytest.raises(ValueError, match="different origins"):
+        parts[0].merged(parts[1])
+
+
+def test_what_outputs_miss_is_pooled_as_well() -> None:
+    parts, residuals = [], []
+    for seed in range(2):
+        moments, x, missed = Moments(1, 4, paired=False), rows(1, 30, 4, seed, 5.0 * seed), rows(1, 30, 3, seed + 5)
+        moments.update(x, None, missed)
+        parts.append(moments)
+        residuals.append((x, missed))
+    x, missed = (np.concatenate(side, axis=1).astype(np.float64) for side in zip(*residuals, strict=True))
+    found = parts[0].pooled(parts[1]).statistics(centred=False)
+    assert found.residual_cross is not None
+    np.testing.assert_allclose(found.residual_cross, np.swapaxes(missed, 1, 2) @ x / 60, rtol=1e-5, atol=1e-5)

@@ -20,7 +20,7 @@ from netsurgeon.passes.solvers.methods import METHODS
 from netsurgeon.passes.solvers.statistics import Statistics
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.images import PictureOptions
-from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.95])
@@ -95,23 +95,57 @@ def test_weights_keep_their_type(dtype: Any) -> None:
     assert run_model(result.model, inputs(3, dtype)).dtype == dtype
 
 
-def test_shared_weights_are_pruned_apart() -> None:
+def sharing(biases: str = "") -> onnx.ModelProto:
+    """Three layers in a row with one weight; each adds the bias of its letter, if it has one."""
+    nodes, value = [], "x"
+    for at, name in enumerate(("first", "second", "third")):
+        nodes.append(onnx.helper.make_node("MatMul", [value, "w"], [f"h{at}"], name=name))
+        value = f"h{at}"
+        if biases[at : at + 1].strip():
+            nodes.append(onnx.helper.make_node("Add", [value, biases[at]], [f"s{at}"]))
+            value = f"s{at}"
+        nodes.append(onnx.helper.make_node("Tanh" if at < 2 else "Identity", [value], ["y" if at == 2 else f"t{at}"]))
+        value = f"t{at}"
+    weights = {letter: random(32) for letter in set(biases.replace(" ", ""))}
+    return built(nodes, {"w": 0.2 * random(32, 32), **weights}, end=("N", 32))
+
+
+@pytest.mark.parametrize("biases", ["", "abc", "aaa", "ab"], ids=["no biases", "own biases", "one bias", "some biases"])
+def test_layers_that_share_a_weight_are_solved_together(biases: str) -> None:
+    model = sharing(biases)
+    result = compress(model, inputs(400), sparsity=0.5, damping=0.01)
+    report = result.report
+    assert [layer.name for layer in report.layers] == ["first", "second", "third"]
+    assert {layer.kept for layer in report.layers} == {512}
+    after = weights_of(result.model)
+    assert sorted(after) == sorted({"w", *biases})
+    assert {np.count_nonzero(array) for array in after.values() if array.ndim == 2} == {512}
+    assert report.compressed.parameters == report.dense.parameters
+    assert not [warning for warning in report.warnings if warning.code == "file-grew"]
+
+
+def test_solved_together_is_better_than_taking_the_weight_of_the_first() -> None:
+    model, x = sharing(), inputs(400)
+    together = compress(model, x, sparsity=0.5, damping=0.01, values="float32", pack=False)
+    alone = compress(model, x, sparsity=0.5, damping=0.01, values="float32", pack=False, method="magnitude")
+    errors = [result.report.validation.outputs[0].relative_error for result in (together, alone)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_layers_that_cannot_be_solved_together_are_left_together() -> None:
+    """One of them is excluded, or reads the weight the other way round."""
     nodes = [
         onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
-        onnx.helper.make_node("Relu", ["h"], ["r"], name="relu"),
-        onnx.helper.make_node("MatMul", ["r", "w"], ["y"], name="second"),
+        onnx.helper.make_node("Gemm", ["h", "w"], ["g"], name="turned", transB=1),
+        onnx.helper.make_node("MatMul", ["g", "v"], ["y"], name="other"),
     ]
-    model = built(nodes, {"w": random(32, 32)}, end=("N", 32))
-    result = compress(model, inputs(), sparsity=0.5, **UNIFORM)
-    assert [layer.sparsity for layer in result.report.layers] == [0.5, 0.5]
-    after = [array for array in weights_of(result.model).values() if array.shape == (32, 32)]
-    assert len(after) == 2
-    assert (after[0] != after[1]).any()
-    assert all(np.count_nonzero(array) == 512 for array in after)
-    assert "file-grew" not in [warning.code for warning in result.report.warnings]
-    grown = compress(model, inputs(), sparsity=0.05, values="float32", **UNIFORM).report
-    (warning,) = [warning for warning in grown.warnings if warning.code == "file-grew"]
-    assert warning.data == {"dense": grown.dense.bytes, "compressed": grown.compressed.bytes, "sharing": 2}
+    model = built(nodes, {"w": random(32, 32), "v": random(32, 10)})
+    report = compress(model, inputs(), sparsity=0.5, **UNIFORM).report
+    assert [layer.name for layer in report.layers] == ["other"]
+    assert [left.node for left in report.declined] == ["first", "turned"]
+    assert all("shares its weight" in left.reason for left in report.declined)
+    with pytest.raises(InputError, match="shares its weight with 'second'"):
+        compress(sharing(), inputs(), sparsity=0.5, exclude=("second",), **UNIFORM)
 
 
 def test_weight_used_elsewhere_as_well_stays_there() -> None:

@@ -1,0 +1,62 @@
+"""Round tables that rows are looked up in to integers with a scale a row, or to float16."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.codebooks import round_to_type
+from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.layers import find_tables
+from netsurgeon.passes.packing import MOST, RowForm, blocks_of
+from netsurgeon.passes.solvers import clipped_integers
+
+Rows = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundTables(ir.passes.InPlacePass):
+    """Put tables on the numbers of a form; they stay floats, one initializer for all who take it.
+
+    Each row is rounded on a scale of its own, the one that is best for that row: one that no calibration input looks
+    up is as exact, for its size, as one that all do.
+
+    Attributes:
+        forms: by name of the table's initializer.
+    """
+
+    forms: Mapping[str, RowForm]
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Round in place."""
+        tables = [table for table in find_tables(model.graph) if table.name in self.forms]
+        for table in tables:
+            rounded = round_rows(tensor(table.value).numpy(), self.forms[table.name])
+            table.value.const_value = ir.tensor(rounded, name=table.name)
+        return ir.passes.PassResult(model, bool(tables))
+
+
+def round_rows(table: Rows, form: RowForm) -> Rows:
+    """A table (rows, columns) on the numbers of a form."""
+    if form == "float16":
+        return np.asarray(round_to_type(table, form))
+    rounded = np.empty_like(table)
+    start = 0
+    for part in blocks_of(table):
+        rounded[start : start + len(part)] = clipped_integers(part.astype(np.float64)[None], MOST[form]).weight[0]
+        start += len(part)
+    return rounded + np.float32(0.0)  # no -0.0
+
+
+def row_errors(table: Rows, rounded: Rows) -> npt.NDArray[np.float64]:
+    """Squared error of each row as a share of its own energy, (rows,); 0 for a row of zeros."""
+    parts = []
+    for old, new in zip(blocks_of(table), blocks_of(rounded), strict=True):
+        energy = np.square(old, dtype=np.float64).sum(axis=1)
+        error = np.square(new.astype(np.float64) - old).sum(axis=1)
+        parts.append(np.divide(error, energy, out=np.zeros_like(energy), where=energy > 0.0))
+    return np.concatenate(parts)

@@ -1,0 +1,6 @@
+"""In how few bits tables are stored that rows are looked up in, by what their errors cost at the outputs."""
+
+from netsurgeon.pipeline.tables.choose import SHARE_OF_DROP, Judge, TablePlan, choose_tables, choose_within
+from netsurgeon.pipeline.tables.facts import TableFacts, in_the_file
+
+__all__ = ["SHARE_OF_DROP", "Judge", "TableFacts", "TablePlan", "choose_tables", "choose_within", "in_the_file"]

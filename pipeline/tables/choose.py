@@ -1,0 +1,258 @@
+"""Which form each table is stored in: the shortest whose errors cost the outputs little.
+
+A table's rows are rounded each on a scale of its own, and the model is run with it on calibration inputs. That says
+nothing of rows that none of them looks up. An input that does would lose what others lose, times how much more exact
+or less its rows are for their size: so the loss that is measured is multiplied by the error of rows that were never
+seen over that of rows that were, where that is above 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import label, present, tensor
+from netsurgeon.passes.layers import Table, find_tables
+from netsurgeon.passes.packing import RowForm
+from netsurgeon.passes.quantization import RoundTables, row_errors
+from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.tables.facts import TableFacts
+
+FORMS: tuple[RowForm, ...] = ("float16", "int8", "int4")
+"""The most exact one first."""
+MOST_LOSS = 1e-3
+"""Share of the outputs' energy that all tables together may cost where no goal says how much may be lost."""
+SHARE_OF_DROP = 0.25
+"""Share of a goal's drop that all tables together may take; the rest is for pruning."""
+JUDGED_INPUTS = 256
+"""Inputs on which the loss is measured, at most."""
+OPSET_OF_HALVES = 11
+"""From here on rows of 4 bits can be looked up."""
+
+Judge = Callable[[ir.Model], float]
+"""What a model loses beside the dense one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """What becomes of tables.
+
+    Attributes:
+        tables: in graph order.
+    """
+
+    tables: tuple[TableFacts, ...]
+
+    @property
+    def forms(self) -> dict[str, RowForm]:
+        """By name of those that are rounded."""
+        return {table.name: form for table in self.tables for form in FORMS if form == table.stored}
+
+    def described(self) -> list[dict[str, object]]:
+        """As JSON values."""
+        return [dataclasses.asdict(table) for table in self.tables]
+
+    @classmethod
+    def of(cls, described: Sequence[Mapping[str, object]]) -> TablePlan:
+        """The inverse of `described`."""
+        lists = ("nodes", "tied")
+        tables = ({**table, **{name: tuple(table[name]) for name in lists}} for table in described)  # type: ignore[arg-type]
+        return cls(tuple(TableFacts(**table) for table in tables))  # type: ignore[arg-type]
+
+
+def choose_tables(model: ir.Model, options: Options, calibration: Calibration, progress: Progress) -> TablePlan:
+    """The forms where no goal says what may be lost: int8, and float16 where that costs more than MOST_LOSS.
+
+    Args:
+        model: in normal form; not changed.
+        options: what the user says of tables.
+        calibration: inputs that show what errors cost.
+        progress: called with stage, steps done and steps in all.
+    """
+    if not find_tables(model.graph):
+        return TablePlan(())
+    judge = _energy_judge(model, calibration)
+    return choose_within(model, options, calibration, judge, MOST_LOSS, progress, FORMS[:2])
+
+
+def choose_within(
+    model: ir.Model,
+    options: Options,
+    calibration: Calibration,
+    judge: Judge,
+    limit: float,
+    progress: Progress,
+    forms: Sequence[RowForm] = FORMS,
+) -> TablePlan:
+    """The shortest of some forms with which all tables together lose no more than a limit.
+
+    Args:
+        model: in normal form; not changed.
+        options: what the user says of tables.
+        calibration: inputs that show which rows are looked up.
+        judge: what a model loses.
+        limit: of the sum of all tables' losses; the most exact form is taken in any case.
+        progress: called with stage, steps done and steps in all.
+        forms: to choose among, the most exact one first.
+    """
+    tables = find_tables(model.graph)
+    reasons = {table.name: _reason_to_leave(table, options) for table in tables}
+    taken = [table for table in tables if reasons[table.name] is None]
+    seen = _rows_seen(model, taken, calibration)
+    asked = None if options.tables == "auto" else options.tables
+    trials: dict[str, dict[str, TableFacts]] = {}
+    for done, table in enumerate(taken):
+        progress("rounding tables", done, len(taken))
+        fitting = [form for form in FORMS if form in ((asked,) if asked else forms)]
+        fitting = list(dict.fromkeys(_possible(form, table, model) for form in fitting))
+        trials[table.name] = {form: _trial(model, table, form, seen[table.name], judge) for form in fitting}
+    chosen = _within(trials, limit)
+    left = {table.name: _facts(table, reason=reasons[table.name]) for table in tables if reasons[table.name]}
+    return TablePlan(tuple(chosen.get(table.name) or left[table.name] for table in tables))
+
+
+def _reason_to_leave(table: Table, options: Options) -> str | None:
+    if options.tables == "float32" or (options.tables == "auto" and options.values == "float32"):
+        return "values are to stay float32"
+    if any(fnmatch.fnmatchcase(name, glob) for name in table.names for glob in options.exclude):
+        return "excluded by the user"
+    if not np.isfinite(tensor(table.value).numpy()).all():
+        return "it holds NaN or Inf"
+    return None
+
+
+def _possible(form: RowForm, table: Table, model: ir.Model) -> RowForm:
+    """The form, or one that takes more bits where two integers of a row do not make a byte."""
+    has_halves = tensor(table.value).shape.numpy()[1] % 2 == 0
+    opset = model.graph.opset_imports.get("", 0)
+    return "int8" if form == "int4" and not (has_halves and opset >= OPSET_OF_HALVES) else form
+
+
+def _within(trials: Mapping[str, Mapping[str, TableFacts]], limit: float) -> dict[str, TableFacts]:
+    """The most exact form of each table, then shorter ones, the largest saving first, while the losses allow it."""
+    chosen = {name: next(iter(by_form.values())) for name, by_form in trials.items()}
+    steps = [(name, facts) for name, by_form in trials.items() for facts in list(by_form.values())[1:]]
+    for name, facts in sorted(steps, key=lambda step: step[1].bytes_after - step[1].bytes_before):
+        others = sum(other.loss or 0.0 for key, other in chosen.items() if key != name)
+        if facts.bytes_after < chosen[name].bytes_after and others + (facts.loss or 0.0) <= limit:
+            chosen[name] = facts
+    return chosen
+
+
+def _trial(model: ir.Model, table: Table, form: RowForm, seen: npt.NDArray[np.int64], judge: Judge) -> TableFacts:
+    """What a table loses in a form by itself."""
+    dense = tensor(table.value).numpy()
+    candidate = model.clone()
+    RoundTables({table.name: form})(candidate)
+    errors = row_errors(dense, tensor(candidate.graph.initializers[table.name]).numpy())
+    return _facts(table, seen, form=form, errors=errors, loss=_with_unseen(judge(candidate), errors, seen))
+
+
+def _with_unseen(loss: float, errors: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> float:
+    """The loss that was measured, or what it would be with rows that were never seen in the place of those that were.
+
+    Args:
+        loss: measured.
+        errors: of each row, as a share of its own energy, (rows,).
+        seen: rows that were looked up.
+    """
+    unseen = np.delete(errors, seen)
+    if not unseen.size or not seen.size:
+        return loss
+    known, unknown = float(errors[seen].mean()), float(unseen.mean())
+    return loss * max(1.0, unknown / known) if known else max(loss, unknown)
+
+
+def _facts(
+    table: Table,
+    seen: npt.NDArray[np.int64] | None = None,
+    *,
+    form: RowForm | None = None,
+    errors: npt.NDArray[np.float64] | None = None,
+    loss: float | None = None,
+    reason: str | None = None,
+) -> TableFacts:
+    rows, columns = (int(extent) for extent in tensor(table.value).shape.numpy())
+    bits = {"int4": 4, "int8": 8, "float16": 16, None: 32}[form]
+    scales = 2 * rows if form in ("int4", "int8") else 0
+    return TableFacts(
+        name=table.name,
+        nodes=table.names,
+        tied=tuple(label(node) for node in table.tied),
+        rows=rows,
+        columns=columns,
+        rows_seen=0 if seen is None else len(seen),
+        stored=form or "float32",
+        row_error=0.0 if errors is None else float(errors.mean()),
+        loss=loss,
+        bytes_before=tensor(table.value).nbytes,
+        bytes_after=rows * columns * bits // 8 + scales,
+        reason=reason,
+    )
+
+
+def _rows_seen(model: ir.Model, tables: Sequence[Table], calibration: Calibration) -> dict[str, npt.NDArray[np.int64]]:
+    """The rows of each table that calibration inputs look up, ascending, by name."""
+    indices = {table.name: [present(node.inputs[1]).name or "" for node in table.lookups] for table in tables}
+    if not tables:
+        return {}
+    probe = model.clone()
+    values = {value.name: value for node in probe.graph for value in node.inputs if value is not None}
+    shown = {name for names in indices.values() for name in names}
+    fed = {value.name for value in probe.graph.inputs}
+    known = fed | {value.name for value in probe.graph.outputs}
+    probe.graph.outputs.extend(values[name] for name in sorted(shown - known))
+    session = calibration.runtime.session(probe)
+    extents = {table.name: int(tensor(table.value).shape.numpy()[0]) for table in tables}
+    rows = {name: np.zeros(extent, bool) for name, extent in extents.items()}
+    computed = sorted(shown - fed)
+    for feed in calibration.samples.batches():
+        at_hand = {**feed, **session.run(feed, computed)}
+        for name, of_table in indices.items():
+            for index in of_table:
+                rows[name][np.asarray(at_hand[index]).ravel() % extents[name]] = True
+    return {name: np.flatnonzero(mask) for name, mask in rows.items()}
+
+
+def _energy_judge(model: ir.Model, calibration: Calibration) -> Judge:
+    """The share of the energy of the float outputs that the difference has, the mean over the outputs."""
+    samples = calibration.samples.subset(JUDGED_INPUTS, np.random.default_rng(calibration.seed))
+    feeds = list(samples.batches())
+    dense = _outputs(calibration.runtime.session(model), feeds)
+
+    def judge(candidate: ir.Model) -> float:
+        now = _outputs(calibration.runtime.session(candidate), feeds)
+        shares = [_lost(dense[name], now[name]) for name in dense]
+        return float(np.mean(shares)) if shares else 0.0
+
+    return judge
+
+
+def _outputs(session: Session, feeds: Iterable[Feed]) -> dict[str, list[npt.NDArray[np.floating]]]:
+    """The float outputs of each feed, by name."""
+    outputs: dict[str, list[npt.NDArray[np.floating]]] = {}
+    for feed in feeds:
+        for name, value in session.run(feed).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                outputs.setdefault(name, []).append(value)
+    return outputs
+
+
+def _lost(dense: Sequence[npt.NDArray[np.floating]], now: Sequence[npt.NDArray[np.floating]]) -> float:
+    """‖difference‖² / ‖dense‖² where both are finite."""
+    error = energy = 0.0
+    for before, after in zip(dense, now, strict=True):
+        if before.shape != after.shape:
+            return np.inf
+        usable = np.isfinite(before)
+        error += float(np.sum(np.square(after[usable].astype(np.float64) - before[usable])))
+        energy += float(np.sum(np.square(before[usable], dtype=np.float64)))
+    return error / energy if energy else 0.0

@@ -1,0 +1,58 @@
+"""What the report says of tables that rows are looked up in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from netsurgeon.passes.packing import Packing, StoredRows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableFacts:
+    """A table that rows are looked up in, such as the embeddings of a vocabulary.
+
+    Attributes:
+        name: of the tensor that holds it.
+        nodes: names of the nodes that look rows up.
+        tied: names of other nodes that take the same tensor, such as the head of a language model: it stays one tensor,
+            rounded for all of them.
+        rows: how many.
+        columns: numbers of a row.
+        rows_seen: rows that calibration inputs look up.
+        stored: int4, int8 (with a scale a row), float16 or float32.
+        row_error: mean over the rows of a row's squared error as a share of its own energy.
+        loss: what the outputs lose by it alone: a share of their energy, or of the goal's measure where there is a
+            goal; rows that calibration never saw are charged by their own errors. None where that was not measured.
+        bytes_before: of the dense table.
+        bytes_after: in the file, with its scales.
+        reason: why it is stored as float32; None where it is not.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    tied: tuple[str, ...]
+    rows: int
+    columns: int
+    rows_seen: int
+    stored: str
+    row_error: float
+    loss: float | None
+    bytes_before: int
+    bytes_after: int
+    reason: str | None = None
+
+
+def in_the_file(
+    tables: Sequence[TableFacts], stored: Mapping[str, StoredRows], packings: Sequence[Packing]
+) -> tuple[TableFacts, ...]:
+    """The facts of tables with what became of them in the file."""
+    packed = {packing.name: packing for packing in packings}
+    facts = []
+    for table in tables:
+        rows, packing = stored.get(table.name), packed.get(table.name)
+        size, form = (table.bytes_before, "float32") if rows is None else (rows.nbytes, rows.form)
+        if packing is not None:
+            size += packing.bytes_after - packing.bytes_before
+        facts.append(dataclasses.replace(table, bytes_after=size, stored=form))
+    return tuple(facts)
