@@ -162,7 +162,7 @@ def _solve_small(matrix: Floats, vector: Floats) -> Floats:
 def refit_iterative(
     target: npt.NDArray[Any], hessian: npt.NDArray[Any], start: npt.NDArray[Any], mask: Mask, steps: int
 ) -> npt.NDArray[Any]:
-    """Conjugate gradients on the support, all rows at once (BLAS-3); for error curves of wide layers.
+    """Conjugate gradients on the support, all rows at once (BLAS-3): for wide layers.
 
     Types follow `target`; Jacobi-preconditioned; `start` is zero off the mask.
     """
