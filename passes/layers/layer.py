@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -266,6 +266,11 @@ class Layer:
         rows = x.reshape(-1, self.columns)
         sampled_rows = draw(len(rows), limit, rng, counted)
         return rows if sampled_rows is None else rows[sampled_rows]
+
+    @property
+    def reading(self) -> tuple[Hashable, ...]:
+        """What decides which rows `samples` finds: layers that have it in common see the same, as query, key and value."""
+        return (self.input_name, self.groups, self.blocks, self.columns, self.geometry, self._is_swapped(rank=2))
 
     @property
     def pattern_columns(self) -> npt.NDArray[np.int64]:
