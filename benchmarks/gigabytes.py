@@ -147,7 +147,9 @@ def _block(writer: Writer, stream: str, shape: Shape, name: str, branch_scale: f
     entered = _norm(writer, stream, width, f"{name}.attention")
     scale = 1.0 / math.sqrt(width)
     q, k, v = (
-        writer.node("Reshape", writer.node("MatMul", entered, writer.matrix(f"{name}.{part}", width, width, scale)), "heads")
+        writer.node(
+            "Reshape", writer.node("MatMul", entered, writer.matrix(f"{name}.{part}", width, width, scale)), "heads"
+        )
         for part in ("q", "k", "v")
     )
     query = writer.node("Mul", writer.node("Transpose", q, perm=[0, 2, 1, 3]), "scale")
@@ -258,6 +260,8 @@ def main() -> None:
     parser.add_argument("--parameters", default="615M")
     parser.add_argument("--folder", type=Path, default=Path("build/gigabytes"))
     parser.add_argument("--kill", help="stage in which a first run is ended")
+    parser.add_argument("--sequences", type=int, default=SEQUENCES)
+    parser.add_argument("--large", type=int, help="bytes of weights above which a model counts as large")
     parser.add_argument("options", nargs="*", default=["--values", "float32", "--no-pack"], help="of compress")
     arguments = parser.parse_args()
     shape = Shape.of(int(float(arguments.parameters.rstrip("MG")) * (1e9 if "G" in arguments.parameters else 1e6)))
@@ -266,13 +270,19 @@ def main() -> None:
     scratch.mkdir(parents=True, exist_ok=True)
     if not model.exists():
         build(model, shape)
-        tokens = np.random.default_rng(1).zipf(1.3, (SEQUENCES, TOKENS)) % shape.vocabulary
-        np.savez(data, tokens=tokens.astype(np.int64))
+    for name, seed, count in (("data", 1, arguments.sequences), ("test", 2, arguments.sequences // 4)):
+        tokens = np.random.default_rng(seed).zipf(1.3, (count, TOKENS)) % shape.vocabulary
+        np.savez(folder / f"{name}.npz", tokens=tokens.astype(np.int64))
     size = sum(file.stat().st_size for file in folder.glob("model.onnx*"))
     print(f"{shape}: {shape.parameters / 1e6:.0f} million parameters, {size / 1e9:.2f} GB", flush=True)
     output = folder / "small.onnx"
-    command = [sys.executable, "-m", "netsurgeon.cli", "compress", str(model), "--data", str(data), "-o", str(output)]
+    program = "from netsurgeon.cli import main; main()"
+    if arguments.large is not None:
+        limit = f"large_models.IN_MEMORY_LIMIT = {arguments.large}"
+        program = f"from netsurgeon.pipeline.runtime import large_models; {limit}; {program}"
+    command = [sys.executable, "-c", program, "compress", str(model), "--data", str(data), "-o", str(output)]
     command += ["--report", str(folder / "report.json"), "--sparsity", "0.5", "--work", str(scratch / "work")]
+    command += ["--test", str(folder / "test.npz"), "--batch-size", "8"]
     command += arguments.options
     for kill in (arguments.kill, None) if arguments.kill else (None,):
         usage, code = watched(command, scratch, kill)

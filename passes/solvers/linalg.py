@@ -181,7 +181,7 @@ def refit_iterative(
         fresh = (residual * scaled).sum(axis=-1, keepdims=True)
         direction = scaled + fresh / np.maximum(energy, np.finfo(target.dtype).tiny) * direction
         energy = fresh
-    return weight
+    return np.where(mask, weight, 0.0).astype(target.dtype)  # not -0.0, which takes room in a file
 
 
 def quadratic_error(weight: Array, target: Array, hessian: Array) -> float:

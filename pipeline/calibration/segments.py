@@ -274,7 +274,7 @@ class Walk:
         mask: PositionMask | None = None,
     ):
         self.model, self.segments, self.runtime = model, segments, runtime
-        self._extractor = _Extractor(model.graph)
+        self._extractor = Extractor(model.graph)
         self.store = Store()
         self.batches = 0
         used = {name for segment in segments for name in segment.expired}
@@ -335,20 +335,13 @@ class Walk:
 
     def _session(self, segment: Segment, feed: Feed) -> Session:
         if segment.exposed:
-            graph = _Extractor(expose(self.model, segment.exposed).graph).extract(segment.inputs, segment.outputs)
+            graph = Extractor(expose(self.model, segment.exposed).graph).extract(segment.inputs, segment.outputs, feed)
         else:
-            graph = self._extractor.extract(segment.inputs, segment.outputs)
-        for value in graph.inputs:
-            array = feed[value.name or ""]
-            value.shape = None
-            if isinstance(array, np.ndarray):
-                value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-        for value in graph.outputs:
-            value.shape = None
+            graph = self._extractor.extract(segment.inputs, segment.outputs, feed)
         return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
 
 
-class _Extractor:
+class Extractor:
     """Takes parts out of a graph; what is not in a part is not looked at, because a deep graph has thousands of them.
 
     Constants may change between two parts, nodes and their outputs not.
@@ -360,8 +353,11 @@ class _Extractor:
         values = (*graph.inputs, *(value for node in graph for value in node.outputs))
         self._values = {value.name: value for value in values}
 
-    def extract(self, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Graph:
-        """A new graph of the nodes between values, given by name; constants are shared with the old one."""
+    def extract(self, inputs: Sequence[str], outputs: Sequence[str], feed: Feed) -> ir.Graph:
+        """A new graph of the nodes between values, given by name; constants are shared with the old one.
+
+        Types of its inputs are those of a feed, and no shape is stated.
+        """
         entering, leaving = [self._values[name] for name in inputs], [self._values[name] for name in outputs]
         nodes: set[ir.Node] = set()
         initializers: dict[ir.Value, None] = {}
@@ -385,7 +381,15 @@ class _Extractor:
             opset_imports=self._graph.opset_imports,
             name=self._graph.name,
         )
-        return view.clone()
+        graph = view.clone()
+        for value in graph.inputs:
+            array = feed[value.name or ""]
+            value.shape = None
+            if isinstance(array, np.ndarray):
+                value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        for value in graph.outputs:
+            value.shape = None
+        return graph
 
 
 def prefetch(make: Callable[[int], T], count: int) -> Iterator[T]:

@@ -15,6 +15,7 @@ from netsurgeon.passes.codebooks import Rounding, Values, round_weights
 from netsurgeon.passes.layers import Layer, find_layers, layers_by_name, own_biases
 from netsurgeon.passes.pruning import LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
+from netsurgeon.pipeline.execution import WeightFile
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
@@ -72,6 +73,7 @@ def prune_segments(
     found = layers_by_name(current.graph)
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
+    weight_file = WeightFile.of(current)
     ticks = functools.partial(progress, "pruning layers")
     sweep = calibration.paired(dense, [current], dict.fromkeys(layers, corrected), already_solved, ticks)
     for at, _, (moments,) in sweep:
@@ -93,6 +95,8 @@ def prune_segments(
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
         rounded = [layer for layer in segment if layer.name not in selection.integers.grids]
         roundings += _round_to_stored(current, rounded, options)
+        if weight_file is not None:
+            weight_file.take(layer.weight for layer in segment)
     return Pruned(
         outcomes, tuple(roundings), (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
     )

@@ -2,7 +2,14 @@
 
 from netsurgeon.pipeline.runtime.counted_session import counted
 from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
-from netsurgeon.pipeline.runtime.large_models import EXTERNAL_BYTES, Feed, is_large, weight_bytes, write_model
+from netsurgeon.pipeline.runtime.large_models import (
+    EXTERNAL_BYTES,
+    Feed,
+    is_large,
+    weight_bytes,
+    without_shared_weights,
+    write_model,
+)
 from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
 from netsurgeon.pipeline.runtime.providers import CPU, channel_block, full_name
@@ -40,5 +47,6 @@ __all__ = [
     "verify_outputs",
     "verify_same",
     "weight_bytes",
+    "without_shared_weights",
     "write_model",
 ]
