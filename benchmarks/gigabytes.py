@@ -67,7 +67,7 @@ class Shape:
 
     @classmethod
     def of(cls, parameters: int) -> Shape:
-        """A decoder of about so many parameters: its depth grows with its width, and the vocabulary makes up the rest."""
+        """A decoder of about so many parameters: depth grows with width, and the vocabulary makes up the rest."""
         width = HEAD * max(2, round(1536 * (parameters / 615e6) ** (1 / 3) / HEAD))
         inner = HEAD * round(2.75 * width / HEAD)
         layers = max(2, round(0.84 * parameters / (4 * width**2 + 3 * width * inner)))
@@ -235,7 +235,7 @@ def _open_files(pid: int, scratch: Path) -> Iterator[int]:
     for kind in ("fd", "map_files"):
         for entry in Path(f"/proc/{pid}/{kind}").iterdir():
             try:
-                target, facts = os.readlink(entry), entry.stat()
+                target, facts = str(entry.readlink()), entry.stat()
             except OSError:
                 continue
             if target.endswith(" (deleted)") and target.startswith(str(scratch)) and facts.st_ino not in seen:

@@ -2,8 +2,9 @@
 
 Every method but `magnitude` and `lobs` works on the recalibrated target: with C = X X̂ᵀ/N and Ĥ = X̂ X̂ᵀ/N + λR the
 best dense weight on the current inputs is W₀ = (W C + λWR + D) Ĥ⁻¹, and every support S ends with the refit
-w_S = (W₀ Ĥ)_S Ĥ_SS⁻¹ (ALGORITHMS §2), by conjugate gradients above ITERATED_COLUMNS columns. R is the identity unless the statistics bring a ridge. D = (Z − Ẑ) X̂ᵀ/N where a
-branch Z is added to the layer's output: what the layer can make up of that branch's error.
+w_S = (W₀ Ĥ)_S Ĥ_SS⁻¹ (ALGORITHMS §2), by conjugate gradients above ITERATED_COLUMNS columns. R is the identity unless
+the statistics bring a ridge. D = (Z − Ẑ) X̂ᵀ/N where a branch Z is added to the layer's output: what the layer can make
+up of that branch's error.
 """
 
 from __future__ import annotations

@@ -81,6 +81,5 @@ class WeightFile:
 
 
 def _full(error: OSError) -> InputError:
-    return InputError(
-        f"weights cannot be kept in {tempfile.gettempdir()}: {error.strerror or error}; set TMPDIR to a folder with room"
-    )
+    folder, reason = tempfile.gettempdir(), error.strerror or error
+    return InputError(f"weights cannot be kept in {folder}: {reason}; set TMPDIR to a folder with room")

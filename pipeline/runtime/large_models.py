@@ -27,7 +27,7 @@ SHARED = ("MatMul", "Gemm", "Gather")
 def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers of a model's graph."""
     tensors = (value.const_value for value in model.graph.initializers.values())
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    return sum(int(tensor.nbytes) for tensor in tensors if tensor is not None)
 
 
 def is_large(model: ir.Model) -> bool:
@@ -42,7 +42,8 @@ def has_large_data(path: Path) -> bool:
     except Exception:  # ONNX Runtime will say what is wrong
         return False
     beside = (tensor for tensor in proto.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL)
-    return sum(math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize for tensor in beside) > IN_MEMORY_LIMIT
+    sizes = (math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize for tensor in beside)
+    return bool(sum(sizes) > IN_MEMORY_LIMIT)
 
 
 def without_shared_weights(model: ir.Model) -> tuple[ir.Model, Feed]:
@@ -59,7 +60,7 @@ def without_shared_weights(model: ir.Model) -> tuple[ir.Model, Feed]:
             continue
         del clone.graph.initializers[name]
         value.const_value = None
-        value.shape, value.type = ir.Shape(constant.shape), ir.TensorType(constant.dtype)
+        value.shape, value.type = ir.Shape(constant.shape.numpy()), ir.TensorType(constant.dtype)
         if value not in clone.graph.inputs:
             clone.graph.inputs.append(value)
         weights[name] = np.ascontiguousarray(constant.numpy())

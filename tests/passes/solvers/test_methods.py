@@ -240,5 +240,5 @@ def test_the_short_schedule_finds_better_supports_than_as_many_steps_of_the_wide
         mask, near = admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, None, schedule)
         errors.append(problem.error(correct(problem, mask)))
         assert not near[~mask].any()
-        assert problem.error(near) >= errors[-1]
+        assert problem.error(near.astype(np.float64)) >= errors[-1]
     assert errors[0] < 0.99 * errors[1]

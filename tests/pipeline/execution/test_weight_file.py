@@ -73,6 +73,6 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(file, "_write", full)
-    with pytest.raises(InputError, match="weights cannot be kept in .*: No space left on device; set TMPDIR") as error:
+    with pytest.raises(InputError, match=r"weights cannot be kept in .*: No space left on device; set TMPDIR") as error:
         file.keep(np.ones((200, 200)))
     assert_a_sentence(error)
