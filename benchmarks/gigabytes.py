@@ -6,7 +6,8 @@
 The model is written tensor by tensor, so that this program stays small. It is compressed by half, in a process of its
 own, in 128 sequences of 128 tokens; its processor seconds, the most anonymous memory that it had and the most bytes of
 files that it kept beside the output are printed. The result is then loaded and run in one more process. `--kill STAGE`
-ends a first run as soon as it has spent ten seconds in that stage, and lets a second one go on from its work folder.
+(such as "pruning layers") ends a first run that has spent ten processor seconds in that stage, as its log says at least every
+minute, and lets a second one go on from its work folder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -32,6 +34,8 @@ TOKENS, SEQUENCES, HEAD = 128, 128, 64
 ALIGNED = 4096
 """Where each tensor begins in the file: at pages, as they are mapped."""
 SECONDS_BETWEEN_LOOKS = 0.5
+STAGE = re.compile(r"\[[0-9:]+\] (?:step [^:]*: )?([a-z ]+)")
+"""What a line of the log says that is done."""
 RUN = """
 import sys, numpy as np
 from netsurgeon.pipeline.runtime import Runtime
@@ -203,7 +207,7 @@ def watched(command: list[str], scratch: Path, kill: str | None) -> tuple[Usage,
         while process.poll() is None:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             lines = log.read_text("utf-8", "replace").splitlines()
-            stage = next((line.split(":")[0][:40] for line in reversed(lines) if line.strip()), "")
+            stage = next((found[1].strip() for line in reversed(lines) if (found := STAGE.match(line))), "")
             _look(process.pid, scratch, usage, stage)
             if kill and stage.startswith(kill) and usage.stages[stage][0] > 10.0:
                 process.kill()

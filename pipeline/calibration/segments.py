@@ -31,6 +31,10 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
+MOST_KEPT = 1 << 27
+"""Bytes of a file that stay on the disk when nobody needs the value in it any more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Segment:
     """A set of nodes that runs at once.
@@ -223,7 +227,8 @@ class Store:
 class _Spilled:
     """All batches of one value, one behind the other in one open file: small batches would cost a file each.
 
-    The file is written over by another value later: fresh pages cost more than what is written to them.
+    The file is written over by another value later: fresh pages cost more than what is written to them. Only what a
+    large value has filled is given back to the disk.
     """
 
     def __init__(self, file: FileIO):
@@ -252,6 +257,8 @@ class _Spilled:
         return self._batches[batch][1]
 
     def emptied(self) -> _Spilled:
+        if self._end > MOST_KEPT:
+            self._file.truncate(MOST_KEPT)
         self._end = 0
         self._batches.clear()
         return self
