@@ -33,7 +33,7 @@ from netsurgeon.pipeline.model_files import (
 from netsurgeon.pipeline.report import Report, StoredModel
 from netsurgeon.pipeline.result import PAGES, Overview, Result
 from netsurgeon.pipeline.run_identity import are_own
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime import Runtime, weight_bytes
 from netsurgeon.pipeline.trimming import why_not
 
 MOST_OF_NAMES = 0.01
@@ -154,13 +154,7 @@ def _named(model: ir.Model, original: ir.Model, names: str) -> ir.Model:
     if is_lean:
         WriteLean(nodes)(model)
     more = name_bytes(readable) - name_bytes(model)
-    return readable if more <= MOST_OF_NAMES * _stored_bytes(model) else model
-
-
-def _stored_bytes(model: ir.Model) -> int:
-    """Bytes of all initializers, which make up most of a file."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    return readable if more <= MOST_OF_NAMES * weight_bytes(model) else model
 
 
 def _runs_on_integers(model: ir.Model) -> bool:

@@ -217,7 +217,7 @@ def test_unpack_counts_the_bytes_of_external_data(desk: Desk, monkeypatch: pytes
     small, plain = desk.out / "small.onnx", desk.out / "plain.onnx"
     assert run(desk.compress("--sparsity", "0.8")) == 0
     for limit in ("IN_MEMORY_LIMIT", "EXTERNAL_BYTES"):
-        monkeypatch.setattr(f"netsurgeon.pipeline.model_files.save.{limit}", 0)
+        monkeypatch.setattr(f"netsurgeon.pipeline.runtime.large_models.{limit}", 0)
     desk.capsys.readouterr()
     assert run(["unpack", str(small), "-o", str(plain)]) == 0
     size = plain.stat().st_size + (desk.out / "plain.onnx.data").stat().st_size

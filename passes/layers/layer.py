@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ class Layer:
         """Numbers a row, the same in all blocks, (groups x blocks, rows), as one for each output, (groups x rows,)."""
         return np.asarray(numbers.reshape(self.groups, self.blocks, self.rows)[:, 0].ravel())
 
-    def stored(self, matrix: Array) -> npt.NDArray[np.generic]:
+    def stored(self, matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
         """The inverse of `matrix()`: an array of the weight's own shape and type."""
         if self.blocks > 1:
             cut = matrix.reshape(self.groups, self.blocks, self.rows, -1)
@@ -268,6 +268,11 @@ class Layer:
         return rows if sampled_rows is None else rows[sampled_rows]
 
     @property
+    def reading(self) -> tuple[Hashable, ...]:
+        """What decides which rows `samples` finds: query, key and value have it in common, and see the same."""
+        return (self.input_name, self.groups, self.blocks, self.columns, self.geometry, self._is_swapped(rank=2))
+
+    @property
     def pattern_columns(self) -> npt.NDArray[np.int64]:
         """Columns of `matrix()` in the order N:M patterns run: along the channels, for each kernel position."""
         return np.arange(self.columns // self.blocks).reshape(-1, self.kernel_size).T.ravel()
@@ -310,7 +315,7 @@ class Layer:
         name = value.name if value is not None and value.name else f"{self.weight.name}_bias"
         set_initializer(node, index, new, name, self._home)
 
-    def write(self, matrix: Array) -> None:
+    def write(self, matrix: npt.NDArray[np.floating]) -> None:
         """Replace the weight by `matrix` (shape of `matrix()`), rounded to the weight's own type."""
         set_initializer(self.node, self.weight_index, self.stored(matrix), self.weight.name or "weight", self._home)
 

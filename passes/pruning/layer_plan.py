@@ -92,11 +92,11 @@ class Solution:
     """What a layer's problem has come to, to be written into the layer.
 
     Attributes:
-        weight: of the shape of `Layer.matrix()`.
+        weight: of the shape of `Layer.matrix()`, and of the layer's own type where that is exact.
         shift: of the bias, (groups x rows,); None where the bias stays.
         outcome: how it came about.
     """
 
-    weight: Array = dataclasses.field(repr=False)
+    weight: npt.NDArray[np.floating] = dataclasses.field(repr=False)
     shift: Array | None = dataclasses.field(repr=False)
     outcome: Outcome

@@ -97,7 +97,7 @@ class PruneWeights(ir.passes.InPlacePass):
         if shift is not None:
             layer.shift_bias(shift)
         return Solution(
-            written,
+            written.astype(tensor(layer.weight).numpy().dtype) if layer.scale == 1.0 else written,
             shift,
             Outcome(
                 damping=damping, samples=statistics.count, varied=moments.varies, seconds=time.perf_counter() - started

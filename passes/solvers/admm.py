@@ -36,9 +36,11 @@ class Schedule:
 
 
 PAPER = Schedule(0.1, ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1)), 300)
-SHORT = Schedule(0.1, ((0.1, 2.0), (0.005, 1.6), (0.0, 1.29)), 20, 8)
+WIDE = Schedule(0.1, ((0.1, 2.0), (0.005, 1.6), (0.0, 1.29)), 32, 8)
 """The paper's pace with fewer penalties, for each takes a factorisation; no more error in as many steps."""
-WIDE = dataclasses.replace(SHORT, steps=32)
+SHORT = Schedule(0.03, ((0.1, 2.5), (0.005, 2.0), (0.0, 1.5)), 18, 4)
+"""A small penalty first and a steeper rise: it has settled after 16 steps, WIDE after 32. On problems of 160 to 2048
+columns, a half to a fifth of the weights kept, it has 1 % more to 13 % less error than 20 steps of WIDE."""
 SLOW = Schedule(0.03, ((0.1, 1.1), (0.005, 1.07), (0.0, 1.05)), 300)
 """Three times the steps of the paper's schedule for 3 to 20 % less error on trained layers."""
 FLOAT32_COLUMNS = 448
@@ -116,8 +118,11 @@ def scaled(hessian: Array, schedule: Schedule) -> Scaled:
 
 def support(
     weight: Array, problem: Scaled, keep: int, pattern: Pattern | None = None, schedule: Schedule = SLOW
-) -> Mask:
-    """Mask (groups, rows, columns) that keeps `keep` weights over the layer, or what `pattern` allows."""
+) -> tuple[Mask, npt.NDArray[np.floating]]:
+    """Mask (groups, rows, columns) that keeps `keep` weights over the layer, or what `pattern` allows.
+
+    Beside it the weights that the last step has left on it, close to the best ones.
+    """
     start = (weight * problem.scale).astype(problem.hessian.dtype)
     target = start @ problem.hessian
     rho, dual = schedule.start, np.zeros_like(start)
@@ -136,4 +141,4 @@ def support(
                 break
             settled = mask
             rho *= next(factor for share, factor in schedule.growth if changed > share)
-    return mask
+    return mask, sparse / problem.scale

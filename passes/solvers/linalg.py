@@ -162,7 +162,7 @@ def _solve_small(matrix: Floats, vector: Floats) -> Floats:
 def refit_iterative(
     target: npt.NDArray[Any], hessian: npt.NDArray[Any], start: npt.NDArray[Any], mask: Mask, steps: int
 ) -> npt.NDArray[Any]:
-    """Conjugate gradients on the support, all rows at once (BLAS-3); for error curves of wide layers.
+    """Conjugate gradients on the support, all rows at once (BLAS-3): for wide layers.
 
     Types follow `target`; Jacobi-preconditioned; `start` is zero off the mask.
     """
@@ -181,7 +181,7 @@ def refit_iterative(
         fresh = (residual * scaled).sum(axis=-1, keepdims=True)
         direction = scaled + fresh / np.maximum(energy, np.finfo(target.dtype).tiny) * direction
         energy = fresh
-    return weight
+    return np.where(mask, weight, 0.0).astype(target.dtype)  # not -0.0, which takes room in a file
 
 
 def quadratic_error(weight: Array, target: Array, hessian: Array) -> float:

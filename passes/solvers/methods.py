@@ -1,9 +1,10 @@
 """From a layer's statistics to pruned and corrected weights: arrays in, arrays out.
 
 Every method but `magnitude` and `lobs` works on the recalibrated target: with C = X X̂ᵀ/N and Ĥ = X̂ X̂ᵀ/N + λR the
-best dense weight on the current inputs is W₀ = (W C + λWR + D) Ĥ⁻¹, and every support S ends with the exact refit
-w_S = (W₀ Ĥ)_S Ĥ_SS⁻¹ (ALGORITHMS §2). R is the identity unless the statistics bring a ridge. D = (Z − Ẑ) X̂ᵀ/N where a
-branch Z is added to the layer's output: what the layer can make up of that branch's error.
+best dense weight on the current inputs is W₀ = (W C + λWR + D) Ĥ⁻¹, and every support S ends with the refit
+w_S = (W₀ Ĥ)_S Ĥ_SS⁻¹ (ALGORITHMS §2), by conjugate gradients above ITERATED_COLUMNS columns. R is the identity unless
+the statistics bring a ridge. D = (Z − Ẑ) X̂ᵀ/N where a branch Z is added to the layer's output: what the layer can make
+up of that branch's error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from netsurgeon.passes.solvers import admm, linalg, obs
-from netsurgeon.passes.solvers.linalg import Array, Mask
+from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Floats, Mask
 from netsurgeon.passes.solvers.masks import Pattern, choose, largest
 from netsurgeon.passes.solvers.problem import Problem
 
@@ -53,6 +54,16 @@ OBS_COLUMNS = 1152
 DAMPINGS."""
 
 
+ITERATED_COLUMNS = 1024
+"""Up to this width rows are refitted exactly, one by one, for rows x columns³ products; wider layers by conjugate
+gradients on all rows at once, for rows x columns² a step."""
+
+
+REFIT_STEPS, COLD_STEPS = 12, 96
+"""Of them, behind ADMM, whose last weights are close already, and on a support that was given: at 2048 columns both end
+within 0.6 % of the least error, or 1 % with a damping of 1e-3."""
+
+
 QUICK_STEPS = 16
 """Conjugate gradient steps of a quick refit of a layer with more than OBS_COLUMNS columns."""
 
@@ -85,8 +96,7 @@ def prune(
         if problem.weight.shape[-1] > OBS_COLUMNS:
             return quick_refit(problem, keep)
         method, effort = "auto", "fast"
-    masks = _masks(problem, keep, method, pattern, effort)
-    results = [linalg.refit(problem.target, problem.hessian, mask) for mask in masks]
+    results = [_refit(problem, *support) for support in _supports(problem, keep, method, pattern, effort)]
     return results[0] if len(results) == 1 else min(results, key=problem.error)
 
 
@@ -96,23 +106,36 @@ def correct(problem: Problem, mask: Mask) -> Array:
     Raises:
         FactorizationError: a Hessian has no Cholesky factor.
     """
-    return linalg.refit(problem.target, problem.hessian, mask)
+    return _refit(problem, mask)
 
 
-def _masks(problem: Problem, keep: int, method: str, pattern: Pattern | None, effort: Effort) -> list[Mask]:
+def _refit(problem: Problem, mask: Mask, start: Floats | None = None) -> Array:
+    """The best weights on a support, exactly or by conjugate gradients, from `start` where it is close to them."""
+    if mask.shape[-1] <= ITERATED_COLUMNS:
+        return linalg.refit(problem.target, problem.hessian, mask)
+    refitted = iterate(problem, mask, COLD_STEPS if start is None else REFIT_STEPS, start)
+    if not np.isfinite(refitted).all():
+        raise FactorizationError("the damped Hessian is not positive definite on a support")
+    return refitted
+
+
+def _supports(
+    problem: Problem, keep: int, method: str, pattern: Pattern | None, effort: Effort
+) -> list[tuple[Mask, Floats | None]]:
+    """What may stay, by each of the ways that a method takes, and weights on it that are close to the best."""
     columns = problem.weight.shape[-1]
-    masks = []
+    supports: list[tuple[Mask, Floats | None]] = []
     if method == "obs" or (method == "auto" and columns <= (BOTH_COLUMNS if effort == "full" else LEAST_COLUMNS)):
         swept = obs.sweep(problem.weight, linalg.inverse(problem.hessian), pattern)
         mask = swept.mask(keep) if pattern is None else swept.mask(0)
-        masks.append(mask.reshape(problem.weight.shape))
+        supports.append((mask.reshape(problem.weight.shape), None))
     if method == "admm" or (method == "auto" and columns > LEAST_COLUMNS):
         work = problem.weight.size * columns
         schedule = (
             admm.SLOW if effort == "full" and work <= SLOW_WORK else admm.WIDE if work <= WIDE_WORK else admm.SHORT
         )
-        masks.append(admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, pattern, schedule))
-    return masks
+        supports.append(admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, pattern, schedule))
+    return supports
 
 
 def quick_refit(problem: Problem, keep: int) -> Array:
@@ -134,9 +157,9 @@ def largest_scaled(problem: Problem, keep: int) -> Mask:
     return largest(np.abs(problem.weight * scale), keep)
 
 
-def iterate(problem: Problem, mask: Mask, steps: int) -> Array:
-    """The weights of a mask after some steps of conjugate gradients, in float32: exact enough for a trial."""
+def iterate(problem: Problem, mask: Mask, steps: int, start: Floats | None = None) -> Array:
+    """The weights of a mask after some steps of conjugate gradients, in float32, from `start` or the dense weights."""
     factor = linalg.in_range(problem.hessian)
-    scaled = (factor * problem.target, factor * problem.hessian, problem.weight)
-    target, hessian, start = (array.astype(np.float32) for array in scaled)
-    return linalg.refit_iterative(target, hessian, start, mask, steps).astype(np.float64)
+    scaled = (factor * problem.target, factor * problem.hessian, problem.weight if start is None else start)
+    target, hessian, first = (array.astype(np.float32) for array in scaled)
+    return linalg.refit_iterative(target, hessian, first, mask, steps).astype(np.float64)

@@ -31,6 +31,10 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
+MOST_KEPT = 1 << 27
+"""Bytes of a file that stay on the disk when nobody needs the value in it any more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Segment:
     """A set of nodes that runs at once.
@@ -223,7 +227,8 @@ class Store:
 class _Spilled:
     """All batches of one value, one behind the other in one open file: small batches would cost a file each.
 
-    The file is written over by another value later: fresh pages cost more than what is written to them.
+    The file is written over by another value later: fresh pages cost more than what is written to them. Only what a
+    large value has filled is given back to the disk.
     """
 
     def __init__(self, file: FileIO):
@@ -252,6 +257,8 @@ class _Spilled:
         return self._batches[batch][1]
 
     def emptied(self) -> _Spilled:
+        if self._end > MOST_KEPT:
+            self._file.truncate(MOST_KEPT)
         self._end = 0
         self._batches.clear()
         return self
@@ -274,7 +281,7 @@ class Walk:
         mask: PositionMask | None = None,
     ):
         self.model, self.segments, self.runtime = model, segments, runtime
-        self._extractor = _Extractor(model.graph)
+        self._extractor = Extractor(model.graph)
         self.store = Store()
         self.batches = 0
         used = {name for segment in segments for name in segment.expired}
@@ -335,20 +342,13 @@ class Walk:
 
     def _session(self, segment: Segment, feed: Feed) -> Session:
         if segment.exposed:
-            graph = _Extractor(expose(self.model, segment.exposed).graph).extract(segment.inputs, segment.outputs)
+            graph = Extractor(expose(self.model, segment.exposed).graph).extract(segment.inputs, segment.outputs, feed)
         else:
-            graph = self._extractor.extract(segment.inputs, segment.outputs)
-        for value in graph.inputs:
-            array = feed[value.name or ""]
-            value.shape = None
-            if isinstance(array, np.ndarray):
-                value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-        for value in graph.outputs:
-            value.shape = None
+            graph = self._extractor.extract(segment.inputs, segment.outputs, feed)
         return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
 
 
-class _Extractor:
+class Extractor:
     """Takes parts out of a graph; what is not in a part is not looked at, because a deep graph has thousands of them.
 
     Constants may change between two parts, nodes and their outputs not.
@@ -360,8 +360,11 @@ class _Extractor:
         values = (*graph.inputs, *(value for node in graph for value in node.outputs))
         self._values = {value.name: value for value in values}
 
-    def extract(self, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Graph:
-        """A new graph of the nodes between values, given by name; constants are shared with the old one."""
+    def extract(self, inputs: Sequence[str], outputs: Sequence[str], feed: Feed) -> ir.Graph:
+        """A new graph of the nodes between values, given by name; constants are shared with the old one.
+
+        Types of its inputs are those of a feed, and no shape is stated.
+        """
         entering, leaving = [self._values[name] for name in inputs], [self._values[name] for name in outputs]
         nodes: set[ir.Node] = set()
         initializers: dict[ir.Value, None] = {}
@@ -385,7 +388,15 @@ class _Extractor:
             opset_imports=self._graph.opset_imports,
             name=self._graph.name,
         )
-        return view.clone()
+        graph = view.clone()
+        for value in graph.inputs:
+            array = feed[value.name or ""]
+            value.shape = None
+            if isinstance(array, np.ndarray):
+                value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        for value in graph.outputs:
+            value.shape = None
+        return graph
 
 
 def prefetch(make: Callable[[int], T], count: int) -> Iterator[T]:

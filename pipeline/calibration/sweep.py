@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,10 @@ FEW_OUTPUTS = 2
 """A layer with so many times more inputs than outputs gets what is lost at its outputs instead of X X̂ᵀ: less work."""
 STRETCHES = 80
 """Rows of one picture are alike and pictures are often sorted by class: stretches are held out, from all over."""
+
+
+SharedMoments = dict[Hashable, list[LayerMoments]]
+"""Moments of a segment's layers, by what they read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +81,9 @@ class Calibration:
             for at, segment in enumerate(segments):
                 tick = functools.partial(ticks, at, len(segments))
                 walk.run(at, tick)
+                shared: SharedMoments = {}
                 for name in segment.layers:
-                    yield layers[name], self._moments(layers[name], walk, [None], tick)[0]
+                    yield layers[name], self._shared_moments(layers[name], walk, [None], tick, shared)[0]
                 walk.release(at)
 
     def paired(
@@ -118,10 +123,13 @@ class Calibration:
                 for walk in (reference, *walks):
                     walk.run(at, tick)
                 moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
+                shared: SharedMoments = {}
                 for name in (layer_name for layer_name in segment.layers if layer_name not in already_solved):
                     observed_walks = walks if plan[name] else [None for _ in walks]
                     for by_layer, layer_moments in zip(
-                        moments, self._moments(layers[name], reference, observed_walks, tick), strict=True
+                        moments,
+                        self._shared_moments(layers[name], reference, observed_walks, tick, shared),
+                        strict=True,
                     ):
                         by_layer[name] = layer_moments
                 for walk in (reference, *walks):
@@ -133,6 +141,26 @@ class Calibration:
         width = layer.groups * layer.columns
         return max(self.rows_per_column * (layer.columns // layer.blocks), min(MOST_ROWS, self.max_elements // width))
 
+    def _shared_moments(
+        self,
+        layer: Layer,
+        dense: Walk,
+        pruned_models: Sequence[Walk | None],
+        tick: Callable[[], None],
+        shared: SharedMoments,
+    ) -> list[LayerMoments]:
+        """`_moments`, once for all layers of a segment that read the same rows of the same value: query, key, value."""
+        key = (layer.reading, tuple(walk is None for walk in pruned_models))
+        branches = [walk and _available_branch(layer, dense, walk) for walk in pruned_models]
+        if any(branches) or self._pooled(layer) is not None:
+            return self._moments(layer, dense, pruned_models, tick)
+        if key not in shared:
+            result = self._moments(layer, dense, pruned_models, tick)
+            if any(walk is not None for walk in pruned_models) and _has_few_outputs(layer):
+                return result  # what is lost at its own outputs
+            shared[key] = result
+        return shared[key]
+
     def _moments(
         self, layer: Layer, dense: Walk, pruned_models: Sequence[Walk | None], tick: Callable[[], None]
     ) -> list[LayerMoments]:
@@ -142,7 +170,7 @@ class Calibration:
         limits = self._limits(layer, positions)
         branches = [None if walk is None else _available_branch(layer, dense, walk) for walk in pruned_models]
         # With few outputs W (X − X̂) is accumulated at the outputs, at a cost of rows x columns a sample, not columns².
-        has_few_outputs = FEW_OUTPUTS * layer.rows <= columns
+        has_few_outputs = _has_few_outputs(layer)
         weight = layer.matrix().astype(np.float32).transpose(0, 2, 1) if has_few_outputs else None
         pairs = [walk is not None and not has_few_outputs for walk in pruned_models]
         buffers = [_RowBuffer(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
@@ -291,6 +319,10 @@ class _RowBuffer:
         update(self._fit, ~held_out)
         self._held_out_moments = self._held_out_moments or self._fit.like()
         update(self._held_out_moments, held_out)
+
+
+def _has_few_outputs(layer: Layer) -> bool:
+    return FEW_OUTPUTS * layer.rows <= layer.columns // layer.blocks
 
 
 def _joined(parts: Sequence[Rows | None]) -> Rows | None:

@@ -29,7 +29,7 @@ from netsurgeon.pipeline.error_bound.probes import Probes
 from netsurgeon.pipeline.error_bound.propagation import Error, Propagation, place
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime import Runtime, is_large
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def measure_bound(
     changes = find_changes(before.graph, after.graph)
     propagation = Propagation(after.graph, before.graph)
     propagation.ask_for_extents(name for change in changes for name in change.landings)
-    probes = Probes(before.graph)
+    probes = Probes(before.graph, is_large=is_large(before))
     energies = {change: probes.energies(change) for change in changes}
     shapes = {name: probes.shape(propagation.dense_values[name]) for name in propagation.extents.wanted}
     outputs = [value.name or "" for value in after.graph.outputs]

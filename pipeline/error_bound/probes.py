@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,21 @@ _PREFIX = "netsurgeon/probe"
 
 
 class Probes:
-    """Nodes added to the dense model that measure, beside it, what a change adds."""
+    """Nodes added to the dense model that measure, beside it, what a change adds.
 
-    def __init__(self, graph: ir.Graph):
+    Those of a large model use the changed weights themselves, where they lie: differences would be a copy of them all.
+    """
+
+    def __init__(self, graph: ir.Graph, *, is_large: bool = False):
         self._graph = graph
         self._made = 0
+        self._is_large = is_large
 
     def energies(self, change: Change) -> dict[str, str]:
         """Measure ‖difference‖² where the change lands: landing value -> probe. Control flow cannot be probed."""
         if next(bodies(change.before), None) is not None:
             return {}
-        data = _data_index(change)
+        data = None if self._is_large else _data_index(change)
         differences = [self._linear(change, data)] if data is not None else self._subtracted(change)
         return {name: self._energy(value) for name, value in zip(change.landings, differences, strict=True)}
 
@@ -59,13 +63,23 @@ class Probes:
 
     def _subtracted(self, change: Change) -> list[ir.Value]:
         """f̂(X) − f(X) for any other operator: the node once more, with the compressed constants."""
-        node, inputs = change.before, []
-        for index in range(max(len(node.inputs), len(change.after.inputs))):
-            new = constant_of(change.after.inputs[index]) if index < len(change.after.inputs) else None
-            inputs.append(node.inputs[index] if new is None else self._constant(new))
-        again = self._nodes(node, inputs)
-        pairs = [(a, b) for a, b in zip(again.outputs, node.outputs, strict=True) if b.name]
+        again, last = self._again(change.before, change.after), change.before
+        if change.bias_adds is not None:
+            last = change.bias_adds[0]
+            again = self._again(*change.bias_adds, {change.before.outputs[0]: again.outputs[0]})
+        pairs = [(a, b) for a, b in zip(again.outputs, last.outputs, strict=True) if b.name]
         return [self._node("Sub", [self._double(new), self._double(old)]) for new, old in pairs]
+
+    def _again(
+        self, node: ir.Node, after: ir.Node, changed: Mapping[ir.Value | None, ir.Value] | None = None
+    ) -> ir.Node:
+        """A node once more, with the constants of its counterpart, and what was changed before it."""
+        inputs = []
+        for index in range(max(len(node.inputs), len(after.inputs))):
+            new = constant_of(after.inputs[index]) if index < len(after.inputs) else None
+            old = node.inputs[index] if index < len(node.inputs) else None
+            inputs.append((changed or {}).get(old, old) if new is None else self._constant(new))
+        return self._nodes(node, inputs)
 
     def _energy(self, value: ir.Value) -> str:
         """Σ value², summed in double precision, as an output of the model."""

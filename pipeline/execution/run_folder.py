@@ -29,7 +29,7 @@ from netsurgeon.pipeline.messages import Message
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 7
+FORMAT = 8
 
 
 _IDENTITY, _LOCK = "work", "lock"
@@ -175,7 +175,7 @@ class RunFolder:
             goal = self.folder / f"{name}.npz"
             goal.parent.mkdir(parents=True, exist_ok=True)
             with replace_atomically(goal) as handle:
-                np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+                np.savez(handle, **arrays)  # type: ignore[arg-type]
                 size = handle.seek(0, os.SEEK_END)
                 handle.write(_stream_checksum(handle, size, self._prefix(name)))
 
@@ -220,7 +220,7 @@ class Solutions(MutableMapping[str, Solution]):
             damping=damping, samples=int(samples), varied=bool(varied), seconds=seconds, measured=bool(measured)
         )
         logger.debug("layer %s: solution taken from the run folder", layer)
-        return Solution(arrays["weight"], arrays.get("shift"), outcome)
+        return Solution(_filled(arrays), arrays.get("shift"), outcome)
 
     def __setitem__(self, layer: str, solution: Solution) -> None:
         """Keep one."""
@@ -228,7 +228,7 @@ class Solutions(MutableMapping[str, Solution]):
             return
         outcome = solution.outcome
         arrays = {
-            "weight": solution.weight,
+            **_without_zeros(solution.weight),
             "outcome": np.array([outcome.damping, outcome.samples, outcome.varied, outcome.seconds, outcome.measured]),
         }
         arrays |= {} if solution.shift is None else {"shift": solution.shift}
@@ -256,6 +256,19 @@ class Solutions(MutableMapping[str, Solution]):
 
     def _place(self, layer: str) -> str:
         return f"{self._name}/{hashlib.sha256(layer.encode()).hexdigest()[:16]}"
+
+
+def _without_zeros(weight: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[Any]]:
+    """A weight as what it holds but zeros, and a bit for each number that says whether it is there; -0.0 is no zero."""
+    filled = (weight != 0.0) | np.signbit(weight)
+    return {"shape": np.array(weight.shape), "filled": np.packbits(filled), "values": weight[filled]}
+
+
+def _filled(arrays: Arrays) -> npt.NDArray[np.floating]:
+    """The inverse of `_without_zeros`."""
+    weight = np.zeros(tuple(arrays["shape"].tolist()), arrays["values"].dtype)
+    weight[np.unpackbits(arrays["filled"], count=weight.size).astype(bool).reshape(weight.shape)] = arrays["values"]
+    return weight
 
 
 @contextlib.contextmanager

@@ -19,26 +19,29 @@ from netsurgeon.passes.packing import UnpackWeights
 from netsurgeon.passes.quantization import find_quantized_layers
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.model_files.paths import model_files, path_of
-from netsurgeon.pipeline.runtime import onnxruntime
+from netsurgeon.pipeline.runtime import is_large, onnxruntime, without_shared_weights
+
+MOST_ZIPPED = 1_000_000_000
+"""Bytes of a model that is compressed by gzip to see how small it gets."""
 
 
 def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
     """Size, hash and parameters of a model, from its files where there are any."""
     digest, size = hashlib.sha256(), 0
-    zipped = _Counter()
-    blocks = _blocks(model_files(path)) if path else (ir.to_proto(model).SerializeToString(),)
+    zipped, is_zipped = _Counter(), model_size(model, path) <= MOST_ZIPPED
     with gzip.GzipFile(fileobj=zipped, mode="wb", mtime=0, compresslevel=6) as packer:
-        for block in blocks:
+        for block in _blocks_of(model, path):
             digest.update(block)
-            packer.write(block)
             size += len(block)
+            if is_zipped:
+                packer.write(block)
     opset = model.graph.opset_imports.get("", 0)
     parameters, nonzero = _count_parameters(model)
     return ModelFacts(
         name=path.name if path else "",
         sha256=digest.hexdigest(),
         bytes=size,
-        gzip_bytes=zipped.count,
+        gzip_bytes=zipped.count if is_zipped else None,
         opset=opset,
         parameters=parameters,
         nonzero=nonzero,
@@ -48,14 +51,14 @@ def model_facts(model: ir.Model, path: Path | None) -> ModelFacts:
 def model_size(model: ir.Model, path: Path | None) -> int:
     """Bytes of a model's files; of the serialised model where there is no file."""
     if path is None:
-        return len(ir.to_proto(model).SerializeToString())
+        return sum(map(len, _serialized(model)))
     return sum(file.stat().st_size for file in model_files(path))
 
 
 def model_digest(model: ir.Model, path: Path | None) -> str:
     """The sha256 (hex) of a model's files; of the serialised model where there is no file."""
     digest = hashlib.sha256()
-    for block in _blocks(model_files(path)) if path else (ir.to_proto(model).SerializeToString(),):
+    for block in _blocks_of(model, path):
         digest.update(block)
     return digest.hexdigest()
 
@@ -69,10 +72,12 @@ def _count_parameters(model: ir.Model) -> tuple[int, int]:
     """Parameters, and those that are not zero; of a packed weight the elements of the weight it stands for."""
     plain = model.clone()
     UnpackWeights()(plain)
-    arrays = [constant.numpy() for constant in _constants(plain) if constant.dtype in FLOATS]
     integers = find_quantized_layers(plain.graph)
-    count = sum(array.size for array in arrays) + sum(layer.weights for layer in integers)
-    nonzero = sum(int(np.count_nonzero(array)) for array in arrays)
+    count, nonzero = sum(layer.weights for layer in integers), 0
+    for constant in _constants(plain):
+        if constant.dtype in FLOATS:
+            array = constant.numpy()
+            count, nonzero = count + array.size, nonzero + int(np.count_nonzero(array))
     return count, nonzero + sum(layer.weights - layer.zeros for layer in integers)
 
 
@@ -96,6 +101,21 @@ class _Counter:
 
     def flush(self) -> None:
         """Nothing to flush."""
+
+
+def _blocks_of(model: ir.Model, path: Path | None) -> Iterator[bytes | memoryview]:
+    """The bytes of a model's files; of the serialised model where there is no file."""
+    return _serialized(model) if path is None else _blocks(model_files(path))
+
+
+def _serialized(model: ir.Model) -> Iterator[bytes | memoryview]:
+    """A model as one message, or of a large one what is no weight as one message, then each weight where it lies."""
+    if not is_large(model):
+        yield ir.to_proto(model).SerializeToString()
+        return
+    light, weights = without_shared_weights(model)
+    yield ir.to_proto(light).SerializeToString()
+    yield from (array.reshape(-1).view(np.uint8).data for array in weights.values())
 
 
 def _blocks(files: Sequence[Path]) -> Iterator[bytes]:
@@ -130,7 +150,7 @@ class ModelFacts:
         name: file name; empty where the model came from memory.
         sha256: of the file's bytes; of the serialised model where there is no file.
         bytes: on disk, external data included.
-        gzip_bytes: after gzip.
+        gzip_bytes: after gzip; None of more than a gigabyte, for which that would take minutes.
         opset: version of the default operator set.
         parameters: elements of all float initializers, and of weights of integers.
         nonzero: those that are not zero.
@@ -139,7 +159,7 @@ class ModelFacts:
     name: str
     sha256: str
     bytes: int
-    gzip_bytes: int
+    gzip_bytes: int | None
     opset: int
     parameters: int
     nonzero: int

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from netsurgeon.pipeline.atomic_write import refuse_irregular, replace_atomically
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.map_types import has_maps, put_maps_back
-from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, IN_MEMORY_LIMIT
+from netsurgeon.pipeline.runtime import write_model
 
 
 def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | None = None) -> int:
@@ -35,10 +35,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
         goal.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{output.name[:40]}-", dir=goal) as name:
             folder = Path(name)
-            weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-            external = f"{output.name}.data" if weights > IN_MEMORY_LIMIT else None
-            written = folder / output.name
-            ir.save(model, written, format="protobuf", external_data=external, size_threshold_bytes=EXTERNAL_BYTES)
+            write_model(model, folder / output.name)
             if has_maps(model):
                 _put_maps_back(folder / output.name, model)
             files = sorted(folder.iterdir(), reverse=True)

@@ -13,9 +13,11 @@ from netsurgeon.passes.layers import Layer
 from netsurgeon.passes.pruning import LayerMoments, RemovedSlices
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, Selection
+from netsurgeon.pipeline.execution import WeightFile
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.sensitivity import Trial, measure_sensitivity
+from netsurgeon.pipeline.pruning.sensitivity_by_parts import measure_by_parts
 
 LEAST_TRIAL_ERROR = 0.02
 """Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
@@ -30,7 +32,8 @@ PROBED_INPUTS = (4, 128)
 
 
 PROBE_WORK = 1e12
-"""Multiply-adds that are spent on sensitivities where the fewest inputs need less and the most need more."""
+"""Multiply-adds that are spent on sensitivities where the fewest inputs need less and the most need more. Where the
+fewest need more they are measured part by part."""
 
 
 def measure_costs(
@@ -54,18 +57,23 @@ def measure_costs(
     layers = [layer for layer in selection.layers if layer.name not in selection.sparsities]
     rng = np.random.default_rng(calibration.seed)
     curves, trials, roundings, positions = {}, {}, {}, {}
+    trial_file = WeightFile.of(model)
     fewer = calibration.subsample(MEASURED if selection.effort == "full" else MEASURED_FAST)
     ticks = functools.partial(progress, "measuring layers")
     for layer, moments in fewer.dense(model, [layer.name for layer in layers], ticks):
         positions[layer.name] = moments.positions / calibration.samples.fed
-        curves[layer.name], trials[layer.name], roundings[layer.name] = _cost(
+        curves[layer.name], trial, roundings[layer.name] = _cost(
             layer, moments, selection.removed_slices.get(layer.name), kept=min(kept, 0.5), sizes=sizes, rng=rng
         )
+        trials[layer.name] = trial if trial_file is None else Trial(trial_file.keep(trial.weight), trial.error)
     work = sum(layer.size * positions[layer.name] for layer in layers)
-    probed = int(np.clip(PROBE_WORK / (len(layers) * work), *PROBED_INPUTS))
+    affordable = PROBE_WORK / (len(layers) * work)
+    probed = int(np.clip(affordable, *PROBED_INPUTS))
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     ticks = functools.partial(progress, "measuring sensitivities")
-    sensitivities = measure_sensitivity(model, trials, feeds, calibration.runtime, ticks, calibration.samples.mask)
+    by_parts = affordable < PROBED_INPUTS[0]
+    probe = (model, trials, feeds, calibration.runtime, ticks, calibration.samples.mask)
+    sensitivities = (measure_by_parts(*probe) if by_parts else None) or measure_sensitivity(*probe)
     return {
         name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name], positions[name])
         for name, curve in curves.items()

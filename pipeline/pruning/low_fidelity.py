@@ -149,7 +149,7 @@ def _divergences(
     sessions = [counted(calibration.runtime.session(entry), samples.mask) for entry in (model, *pruned_models)]
     rng = np.random.default_rng(calibration.seed)
     first_samples = samples.subset(FEWEST_COMPARED, rng)
-    outputs = float_outputs(sessions[0], next(first_samples.batches()))
+    outputs = float_outputs(sessions[0].run(next(first_samples.batches())))
     numbers = (
         sum(value.size for feed in first_samples.batches() for value in sessions[0].run(feed, outputs).values())
         / first_samples.count

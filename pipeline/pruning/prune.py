@@ -16,6 +16,7 @@ from netsurgeon.passes.codebooks import Rounding, Values, round_weights
 from netsurgeon.passes.layers import Layer, Shared, find_layers, layers_by_name, own_biases, sharing_layers
 from netsurgeon.passes.pruning import LayerMoments, LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
+from netsurgeon.pipeline.execution import WeightFile
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
@@ -78,6 +79,7 @@ def prune_segments(
     pooled = _pooled_moments(dense, unsolved, calibration)
     outcomes: dict[str, Outcome] = {}
     roundings: list[Rounding] = []
+    weight_file = WeightFile.of(current)
     ticks = functools.partial(progress, "pruning layers")
     known = {*already_solved, *together, *followers}
     for at, _, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known, ticks):
@@ -107,6 +109,8 @@ def prune_segments(
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
         rounded = [layer for layer in segment if layer.name not in selection.integers.grids]
         roundings += _round_to_stored(current, rounded, options)
+        if weight_file is not None:
+            weight_file.take(layer.weight for layer in segment)
     return Pruned(
         outcomes, tuple(roundings), (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
     )

@@ -15,7 +15,7 @@ import scipy.special
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
-from netsurgeon.pipeline.runtime import Feed, Runtime, Session, counted
+from netsurgeon.pipeline.runtime import Feed, Runtime, counted
 
 Array = npt.NDArray[np.float64]
 FEWEST_ROWS = 16
@@ -63,7 +63,7 @@ def measure_sensitivity(
             if layer.weight not in probe.graph.inputs:
                 probe.graph.inputs.append(layer.weight)
     session = counted(runtime.session(probe), mask)
-    outputs = float_outputs(session, feeds[0])
+    outputs = float_outputs(session.run(feeds[0]))
     if not outputs:
         return dict.fromkeys(trials, 1.0)
     dense = [session.run(feed, outputs) for feed in feeds]
@@ -74,9 +74,8 @@ def measure_sensitivity(
     return result if any(result.values()) else dict.fromkeys(trials, 1.0)
 
 
-def float_outputs(session: Session, feed: Feed) -> list[str]:
+def float_outputs(values: Mapping[str, Any]) -> list[str]:
     """Names of the outputs that hold floats."""
-    values = session.run(feed)
     return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
 
 
@@ -88,6 +87,12 @@ def output_loss(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any
     of each element are fitted first: layers behind the changed one are corrected and take them up.
     """
     return _over_outputs(dense, changed, MANY_CLASSES, _fitted_divergence, _lost_variance)
+
+
+def lost_share(dense: Sequence[Mapping[str, Any]], changed: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Share of the variance of one value that is lost, all its numbers taken together."""
+    sides = (np.concatenate([batch[name].reshape(-1, 1) for batch in side]) for side in (dense, changed))
+    return _lost_variance(*(side.astype(np.float64) for side in sides))
 
 
 def output_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:

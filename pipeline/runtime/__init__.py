@@ -2,6 +2,14 @@
 
 from netsurgeon.pipeline.runtime.counted_session import counted
 from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
+from netsurgeon.pipeline.runtime.large_models import (
+    EXTERNAL_BYTES,
+    Feed,
+    is_large,
+    weight_bytes,
+    without_shared_weights,
+    write_model,
+)
 from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
 from netsurgeon.pipeline.runtime.providers import CPU, channel_block, full_name
@@ -13,21 +21,11 @@ from netsurgeon.pipeline.runtime.same_outputs import (
     verify_outputs,
     verify_same,
 )
-from netsurgeon.pipeline.runtime.session import (
-    EXTERNAL_BYTES,
-    IN_MEMORY_LIMIT,
-    MOST_THREADS,
-    Feed,
-    Runtime,
-    Session,
-    first_line,
-    onnxruntime,
-)
+from netsurgeon.pipeline.runtime.session import MOST_THREADS, Runtime, Session, first_line, onnxruntime
 
 __all__ = [
     "CPU",
     "EXTERNAL_BYTES",
-    "IN_MEMORY_LIMIT",
     "MOST_THREADS",
     "TOLERANCE",
     "Feed",
@@ -38,6 +36,7 @@ __all__ = [
     "counted",
     "first_line",
     "full_name",
+    "is_large",
     "observe",
     "onnxruntime",
     "peak_bytes",
@@ -47,4 +46,7 @@ __all__ = [
     "tapped",
     "verify_outputs",
     "verify_same",
+    "weight_bytes",
+    "without_shared_weights",
+    "write_model",
 ]

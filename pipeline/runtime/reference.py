@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import RunError
-from netsurgeon.pipeline.runtime.session import Feed, first_line
+from netsurgeon.pipeline.runtime.large_models import Feed
+from netsurgeon.pipeline.runtime.session import first_line
 
 
 def reference_outputs(model: ir.Model, feed: Feed) -> dict[str, object]:

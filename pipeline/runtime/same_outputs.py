@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.runtime.session import Feed, Runtime
+from netsurgeon.pipeline.runtime.large_models import Feed
+from netsurgeon.pipeline.runtime.session import Runtime
 
 TOLERANCE = 1e-4
 """Largest difference, relative to the output's scale, between the model as given and its normal form."""

@@ -11,23 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
+from netsurgeon.pipeline.runtime.large_models import Feed, has_large_data, is_large, serialize, without_shared_weights
 from netsurgeon.pipeline.runtime.providers import full_name, inactive, load_libraries, missing_library, requested
 from netsurgeon.pipeline.runtime.trial import Trial, operators_that_crash
 
 logger = logging.getLogger(__name__)
 
-Feed = dict[str, npt.NDArray[np.generic]]
-IN_MEMORY_LIMIT = 1_500_000_000
-"""Models with more bytes of weights go to ONNX Runtime through a file: protobuf ends at 2 GB."""
-EXTERNAL_BYTES = 1 << 16
-"""Smallest tensor beside a model's file. ONNX Runtime infers shapes from sizes of Split and the like, and does not look
-for them there: they are smaller."""
 OPTIMISATIONS = {
     "off": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -113,8 +106,14 @@ class Runtime:
         options = self._options(ort, optimise, trace)
         providers = requested(self.provider, ort, exact=not self.deployed)
         load_libraries(self.provider, ort)
+        weights: Feed = {}
+        if isinstance(model, ir.Model) and is_large(model) and not self.deployed and self.provider == "cpu":
+            model, weights = without_shared_weights(model)
         with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
             source = _source(model, Path(folder))
+            if isinstance(source, str) and not self.deployed and has_large_data(Path(source)):
+                # rearranged weights are a copy of them; as they are they stay mapped from the file
+                options.add_session_config_entry("session.disable_prepacking", "1")
             trial = self._trial(model, source, operators, optimise)
             if trial and (crash := trial.crash()):
                 raise CheckFailedError(f"ONNX Runtime cannot load the model: it crashes ({crash})")
@@ -129,7 +128,7 @@ class Runtime:
         logger.debug(
             "session made: provider %s, optimise %s, %d inputs", self.provider, optimise, len(inference.get_inputs())
         )
-        return Session(inference, trial)
+        return Session(inference, trial, weights)
 
     def _trial(self, model: object, source: bytes | str, operators: tuple[str, ...], optimise: bool) -> Trial | None:
         """What tries a model that may crash; a file that was written for this session alone is gone afterwards."""
@@ -196,13 +195,15 @@ class Session:
     Args:
         inference: ONNX Runtime's session.
         trial: runs a model that may crash before this process does.
+        weights: inputs that are given with every run, unless the feed has them.
     """
 
-    def __init__(self, inference: Any, trial: Trial | None = None):
-        self._inference, self._trial = inference, trial
-        self.inputs: list[str] = [value.name for value in inference.get_inputs()]
+    def __init__(self, inference: Any, trial: Trial | None = None, weights: Feed | None = None):
+        self._inference, self._trial, self._weights = inference, trial, weights or {}
+        inputs = [value.name for value in inference.get_inputs()]
+        self.inputs: list[str] = [name for name in inputs if name not in self._weights]
         overridable = [value.name for value in inference.get_overridable_initializers()]
-        self._accepted = frozenset((*self.inputs, *overridable))
+        self._accepted = frozenset((*inputs, *overridable))
         self.outputs: list[str] = [value.name for value in inference.get_outputs()]
 
     def run(self, feed: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
@@ -214,7 +215,7 @@ class Session:
         names = list(outputs) if outputs is not None else self.outputs
         if not names:
             return {}
-        accepted = {name: feed[name] for name in feed if name in self._accepted}
+        accepted = {**self._weights, **{name: feed[name] for name in feed if name in self._accepted}}
         if self._trial and (crash := self._trial.crash(accepted)):
             raise RunError(
                 f"the model cannot run on this input: ONNX Runtime crashes ({crash}), as it does where an LSTM or GRU "
@@ -258,17 +259,6 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, without places in ONNX Runtime's source, shortened: enough for a sentence."""
     text = str(error).strip().splitlines()
     return _CPP.sub("", text[0] if text else type(error).__name__)[:400]
-
-
-def serialize(model: ir.Model, folder: Path) -> bytes | Path:
-    """The model as bytes, or as a file with external data in `folder` where it is too large for protobuf."""
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    if size <= IN_MEMORY_LIMIT:
-        data: bytes = ir.to_proto(model).SerializeToString()
-        return data
-    path = folder / "model.onnx"
-    ir.save(model, path, external_data="model.onnx.data", size_threshold_bytes=EXTERNAL_BYTES)
-    return path
 
 
 def _source(model: ir.Model | onnx.ModelProto | Path, folder: Path) -> bytes | str:

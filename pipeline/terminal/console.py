@@ -279,6 +279,8 @@ def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -
         ("bytes, gzip", dense.gzip_bytes, compressed.gzip_bytes),
         ("parameters not zero", dense.nonzero, compressed.nonzero),
     ):
+        if was is None or now is None:  # a file of gigabytes
+            continue
         table.add_row(name, f"{was:,}", f"{now:,}", f"÷ {was / max(now, 1):.2f}")
     return table
 

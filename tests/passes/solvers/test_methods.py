@@ -1,5 +1,6 @@
 """The solvers against closed forms and naive transcriptions of the papers."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -8,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_problems import Array, normal, oracle, pattern_2_of_4, problem_of, samples, statistics_of, wide
 
-from netsurgeon.passes.solvers import linalg, methods
+from netsurgeon.passes.solvers import admm, linalg, methods
 from netsurgeon.passes.solvers import obs as obs_module
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.methods import (
     FAST_METHOD,
     METHODS,
     UNCORRECTED,
+    correct,
     iterate,
     largest_scaled,
     prune,
@@ -192,3 +194,51 @@ def test_a_wide_layer_comes_near_it_and_nearer_with_every_step() -> None:
     assert distances[0] > distances[1] > distances[2]
     assert distances[2] < 1e-3 * np.abs(exact).max()
     assert not iterate(problem, mask, 4)[~mask].any()
+
+
+def test_a_wide_layer_is_refitted_together_to_nearly_the_least_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(rows=40, columns=120, damping=1e-2)
+    keep = problem.weight.size // 2
+    for effort in ("full", "fast"):
+        exact = prune(problem, keep, "admm", effort=effort)
+        with monkeypatch.context() as patch:
+            patch.setattr(methods, "ITERATED_COLUMNS", 100)
+            together = prune(problem, keep, "admm", effort=effort)
+        np.testing.assert_array_equal(together != 0, exact != 0)
+        assert problem.error(exact) <= problem.error(together) < 1.01 * problem.error(exact)
+        assert problem.error(problem.weight * (exact != 0)) > 1.5 * problem.error(exact), "a refit is worth something"
+
+
+def test_a_support_that_is_given_is_refitted_from_the_dense_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(rows=20, columns=120)
+    mask = largest_scaled(problem, problem.weight.size // 3)
+    exact = correct(problem, mask)
+    monkeypatch.setattr(methods, "ITERATED_COLUMNS", 100)
+    together = correct(problem, mask)
+    assert problem.error(together) < 1.01 * problem.error(exact)
+    assert not together[~mask].any()
+    assert not np.signbit(together[~mask]).any(), "-0.0 takes room in a file"
+
+
+def test_a_hessian_that_is_not_positive_definite_is_said_of_a_wide_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(rows=4, columns=12)
+    monkeypatch.setattr(methods, "ITERATED_COLUMNS", 1)
+    broken = dataclasses.replace(problem, hessian=np.full_like(problem.hessian, np.nan))
+    with pytest.raises(FactorizationError, match="not positive definite on a support"):
+        correct(broken, np.ones(problem.weight.shape, bool))
+
+
+@pytest.mark.parametrize("damping", [1e-2, 1e-3])
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_the_short_schedule_finds_better_supports_than_as_many_steps_of_the_wide_one(
+    damping: float, share: float
+) -> None:
+    problem = problem_of(rows=60, columns=160, damping=damping)
+    keep = round(share * problem.weight.size)
+    errors = []
+    for schedule in (admm.SHORT, dataclasses.replace(admm.WIDE, steps=admm.SHORT.steps)):
+        mask, near = admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, None, schedule)
+        errors.append(problem.error(correct(problem, mask)))
+        assert not near[~mask].any()
+        assert problem.error(near.astype(np.float64)) >= errors[-1]
+    assert errors[0] < 0.99 * errors[1]

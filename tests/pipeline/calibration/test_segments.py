@@ -520,3 +520,17 @@ def test_a_walk_looks_at_each_node_a_few_times(monkeypatch: pytest.MonkeyPatch) 
 def test_twice_the_layers_take_twice_the_operations_to_cut() -> None:
     one, other = (operations(functools.partial(segments_of, long_chain(count))) for count in (100, 200))
     assert other < 2.2 * one
+
+
+def test_room_that_a_large_value_took_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "MOST_KEPT", 1000)
+    store, value = segments.Store(), np.arange(3000, dtype=np.float32)
+    store.put("large", 0, value)
+    file = store._spilled["large"]._file
+    assert os.fstat(file.fileno()).st_size == value.nbytes
+    store.drop(["large"], 1)
+    assert os.fstat(file.fileno()).st_size == 1000
+    store.put("next", 0, value[:7])
+    assert store._spilled["next"]._file is file, "the file itself is used again"
+    np.testing.assert_array_equal(store.get("next", 0), value[:7])
+    store.close()

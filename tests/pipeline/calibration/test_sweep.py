@@ -260,3 +260,44 @@ def test_methods_as_published_do_without_a_ridge(method: str, same: bool) -> Non
             PruneWeights({layer.name: LayerPlan(7, method, damping=1.0)}, {layer.name: each})(changed)
             found.append(find_layers(changed.graph)[0][1].matrix())
         assert np.array_equal(found[0], found[1]) == same
+
+
+def attention(seed: int = 0) -> ir.Model:
+    """q, k and v read one value, the narrow n too, t reads it transposed, and r another one."""
+    rng = np.random.default_rng(seed)
+    widths = {"q": 8, "k": 8, "v": 6, "n": 4, "r": 8}
+    arrays = {f"{name}_w": rng.standard_normal((8, width)).astype(np.float32) for name, width in widths.items()}
+    nodes = [helper.make_node("MatMul", ["x", f"{name}_w"], [name], name) for name in ("q", "k", "v", "n")]
+    nodes += [helper.make_node("Relu", ["x"], ["rx"]), helper.make_node("MatMul", ["rx", "r_w"], ["r"], "r")]
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in widths],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def test_layers_that_read_the_same_value_share_their_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, x = ["q", "k", "v", "n", "r"], np.random.default_rng(3).standard_normal((200, 8)).astype(np.float32)
+    model = attention()
+
+    def swept() -> list[dict[str, Any]]:
+        dense = dict.fromkeys(names)
+        for layer, moments in calibration(x).dense(model, names):
+            dense[layer.name] = moments
+        ((_, _, (paired,)),) = calibration(x).paired(model, [model.clone()], dict.fromkeys(names, True))
+        return [dense, paired]
+
+    shared = swept()
+    for moments in shared:
+        assert moments["q"] is moments["k"] is moments["v"]
+        assert moments["r"] is not moments["q"]
+    monkeypatch.setattr(Calibration, "_shared_moments", lambda self, layer, *others: self._moments(layer, *others[:-1]))
+    for together, apart in zip(shared, swept(), strict=True):
+        assert apart["q"] is not apart["k"]
+        for name in names:
+            one, other = (moments[name].statistics(centred=True) for moments in (together, apart))
+            np.testing.assert_array_equal(one.gram, other.gram)
+            np.testing.assert_allclose(one.cross, other.cross, rtol=1e-5, atol=1e-6)

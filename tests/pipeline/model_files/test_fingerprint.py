@@ -9,13 +9,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 from layer_files import external, model_in_memory, proto
 from onnx import helper, numpy_helper
 
 import netsurgeon
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.samples import open_samples
-from netsurgeon.pipeline.model_files.fingerprint import bytes_on_disk, data_facts, model_digest, model_facts, versions
+from netsurgeon.pipeline.model_files import fingerprint
+from netsurgeon.pipeline.model_files.fingerprint import (
+    bytes_on_disk,
+    data_facts,
+    model_digest,
+    model_facts,
+    model_size,
+    versions,
+)
+from netsurgeon.pipeline.runtime import large_models
 
 SPECS = (InputSpec("x", np.dtype(np.float32), (None, 8)),)
 
@@ -26,6 +36,7 @@ def test_facts_of_a_file_are_those_of_its_bytes(tmp_path: Path) -> None:
     facts = model_facts(ir.load(path), path)
     assert (facts.name, facts.bytes, facts.opset) == ("model.onnx", len(content), 17)
     assert facts.sha256 == hashlib.sha256(content).hexdigest() == model_digest(ir.load(path), path)
+    assert facts.gzip_bytes is not None
     assert abs(facts.gzip_bytes - len(gzip.compress(content, 6))) < 20
     assert (facts.parameters, facts.nonzero) == (8 * 4 + 4, 8 * 4 + 4)
     assert bytes_on_disk(path) == len(content)
@@ -54,6 +65,25 @@ def test_a_model_in_memory_is_known_by_what_would_be_written() -> None:
     pruned = model_facts(model, None)
     assert (pruned.parameters, pruned.nonzero) == (36, 20)
     assert pruned.sha256 != facts.sha256
+
+
+def test_of_a_large_model_nothing_is_one_message_or_zipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, path = model_in_memory(), external(tmp_path)
+    small, file = model_facts(model, None), model_facts(ir.load(path), path)
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 100)
+    monkeypatch.setattr(large_models, "EXTERNAL_BYTES", 100)
+    monkeypatch.setattr(fingerprint, "MOST_ZIPPED", 100)
+    large = model_facts(model, None)
+    assert large.gzip_bytes is None
+    assert abs(large.bytes - small.bytes) < 100
+    assert model_size(model, None) == large.bytes
+    assert (large.parameters, large.nonzero) == (small.parameters, small.nonzero)
+    assert model_digest(model, None) == large.sha256
+    assert dataclasses.replace(file, gzip_bytes=None) == model_facts(ir.load(path), path)
+    weight = model.graph.initializers["w"]
+    assert weight.const_value is not None
+    weight.const_value = ir.tensor(weight.const_value.numpy() + np.float32(1.0), name="w")
+    assert model_digest(model, None) != large.sha256
 
 
 def test_floats_count_wherever_they_are_and_integers_do_not() -> None:

@@ -21,11 +21,10 @@ from layer_files import (
 )
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.model_files import save
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.model_files.paths import check_outputs
 from netsurgeon.pipeline.model_files.save import forget_inferred, save_model, write_text
-from netsurgeon.pipeline.runtime import session as session_module
+from netsurgeon.pipeline.runtime import large_models
 
 
 def names(folder: Path) -> list[str]:
@@ -85,9 +84,8 @@ def test_a_large_model_has_external_data(tmp_path: Path, monkeypatch: pytest.Mon
     model.graph.inputs[0].shape = ir.Shape(("n", 64))
     x = np.tile(X, (1, 8)) / np.float32(8)
     small = save_model(model, tmp_path / "small.onnx")
-    for module in (save, session_module):
-        monkeypatch.setattr(module, "IN_MEMORY_LIMIT", 1000)
-        monkeypatch.setattr(module, "EXTERNAL_BYTES", 256)
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 1000)
+    monkeypatch.setattr(large_models, "EXTERNAL_BYTES", 256)
     size = save_model(model, tmp_path / "large.onnx")
     assert names(tmp_path) == ["large.onnx", "large.onnx.data", "small.onnx"]
     assert size == sum((tmp_path / name).stat().st_size for name in ("large.onnx", "large.onnx.data"))
@@ -106,7 +104,7 @@ def test_a_large_model_has_external_data(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_full_disk_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, before: bytes | None
 ) -> None:
-    monkeypatch.setattr(save, "IN_MEMORY_LIMIT", limit)
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", limit)
     output = tmp_path / "out.onnx"
     if before is not None:
         output.write_bytes(before)

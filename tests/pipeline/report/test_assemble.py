@@ -39,6 +39,7 @@ def test_report_hashes_and_sizes_are_those_of_the_files(delivered: tuple[Path, C
         assert facts.name == path.name
         assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         assert facts.bytes == path.stat().st_size
+        assert facts.gzip_bytes is not None
         assert facts.gzip_bytes < facts.bytes
 
 

@@ -8,8 +8,8 @@ import pytest
 from layer_files import RUNTIME, X, model_in_memory, weights
 
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.runtime.large_models import Feed
 from netsurgeon.pipeline.runtime.same_outputs import relative_difference, same_bits, verify_same
-from netsurgeon.pipeline.runtime.session import Feed
 
 NAN, INF = np.nan, np.inf
 F = np.float32

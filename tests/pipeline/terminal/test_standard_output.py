@@ -17,7 +17,7 @@ from searched_models import labelled, small_network
 from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compressing
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.model_files import save
+from netsurgeon.pipeline.runtime import large_models
 from netsurgeon.pipeline.terminal.standard_output import STANDARD_OUTPUT, model_file
 
 FAST = ("--sparsity", "0.5", "--method", "obs", "--damping", "0.01", "--uniform")
@@ -168,8 +168,8 @@ def test_a_terminal_shows_no_model(
 def test_a_model_of_two_files_needs_a_path(
     folder: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(save, "IN_MEMORY_LIMIT", 0)
-    monkeypatch.setattr(save, "EXTERNAL_BYTES", 256)
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 0)
+    monkeypatch.setattr(large_models, "EXTERNAL_BYTES", 256)
     assert run(compress("-o", "-", "--quiet")) == 2
     written = capfdbinary.readouterr()
     assert written.out == b""

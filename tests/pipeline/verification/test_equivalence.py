@@ -10,7 +10,8 @@ import onnx_ir as ir
 import pytest
 
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.runtime.session import Feed, Runtime, Session
+from netsurgeon.pipeline.runtime.large_models import Feed
+from netsurgeon.pipeline.runtime.session import Runtime, Session
 from netsurgeon.pipeline.verification.equivalence import check_equivalence
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> network'

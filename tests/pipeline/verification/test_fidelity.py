@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.pipeline.compare import Comparison, compare
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.runtime.large_models import Feed
 from netsurgeon.pipeline.runtime.same_outputs import same_bits, verify_same
-from netsurgeon.pipeline.runtime.session import Feed, Runtime
+from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification.equivalence import check_equivalence
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
 

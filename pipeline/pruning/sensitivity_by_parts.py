@@ -1,0 +1,183 @@
+"""Sensitivities of many layers in deep models, part by part: running the whole model once a layer takes too long.
+
+A layer is replaced in its part alone, and the error at the part's end is measured. What an error there costs the
+outputs is measured once a part, with the error that one of its layers makes; it grows with the square of the error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.pipeline.calibration import Extractor, used_values
+from netsurgeon.pipeline.data import PositionMask
+from netsurgeon.pipeline.progress import Ticks, no_ticks
+from netsurgeon.pipeline.pruning.sensitivity import Trial, float_outputs, lost_share, output_loss
+from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+
+FEWEST_PARTS = 3
+"""With fewer the whole model is not much more work."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Nodes of a graph in a row, between two places where a single value carries what layers have made of the inputs.
+
+    Attributes:
+        inputs: values that enter it.
+        outputs: values that leave it; the graph's outputs behind the last part.
+        carrier: the value among its outputs that carries what layers have made; empty behind the last part.
+        layers: names of its layers.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    carrier: str
+    layers: tuple[str, ...]
+
+
+def measure_by_parts(
+    model: ir.Model,
+    trials: Mapping[str, Trial],
+    feeds: Sequence[Feed],
+    runtime: Runtime,
+    ticks: Ticks = no_ticks,
+    mask: PositionMask | None = None,
+) -> dict[str, float] | None:
+    """`measure_sensitivity` by parts; None where a model does not fall into parts, or has no float outputs."""
+    layers = {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in trials}
+    parts = find_parts(model.graph, layers.values(), round(math.sqrt(2 * len(layers))))
+    if len(parts) < FEWEST_PARTS:
+        return None
+    walk = _DenseWalk(model, parts, {name: layer.weight.name or "" for name, layer in layers.items()}, feeds, runtime)
+    outputs = float_outputs({name: walk.entering[-1][0][name] for name in parts[-1].outputs})
+    if not outputs:
+        return None
+
+    def counted(values: Sequence[Feed], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Values that are compared, by name; what does not count is 0."""
+        named = ({name: batch[name] for name in names} for batch in values)
+        return [batch if mask is None else mask.counted(batch, feed) for batch, feed in zip(named, feeds, strict=True)]
+
+    dense, result, done = counted(walk.entering[-1], outputs), {}, 0
+    for at, part in enumerate(parts):
+        names = [part.carrier] if part.carrier else outputs
+        expected, losses = counted(walk.entering[at + 1], names), {}
+        for name in part.layers:
+            ticks(done, len(trials))
+            changed = counted(walk.replaced(at, name, trials[name]), names)
+            loss = lost_share(expected, changed, part.carrier) if part.carrier else output_loss(expected, changed)
+            losses[name], done = max(loss, 0.0), done + 1
+        if part.carrier:
+            # the middle one of the errors stands for all, which go on alike
+            middle = sorted(losses, key=losses.__getitem__)[len(losses) // 2]
+            ends = walk.to_the_end(at + 1, walk.replaced(at, middle, trials[middle]))
+            gain = max(output_loss(dense, counted(ends, outputs)), 0.0) / max(losses[middle], np.finfo(float).tiny)
+            losses = {name: gain * loss for name, loss in losses.items()}
+        result.update({name: loss / max(trials[name].error, 1e-12) for name, loss in losses.items()})
+    return result if any(result.values()) else dict.fromkeys(trials, 1.0)
+
+
+class _DenseWalk:
+    """Sessions of a model's parts, and what the dense model lets enter each.
+
+    Attributes:
+        entering: feeds of each part by name, and behind the last one those with the outputs.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        parts: Sequence[Part],
+        weights: Mapping[str, str],
+        feeds: Sequence[Feed],
+        runtime: Runtime,
+    ):
+        self._parts, self._weights = parts, weights
+        self._sessions: list[Session] = []
+        self.entering: list[list[Feed]] = [[dict(feed) for feed in feeds]]
+        extractor = Extractor(model.graph)
+        for part in parts:
+            graph = extractor.extract(part.inputs, part.outputs, self.entering[-1][0])
+            # so that a run can replace them
+            graph.inputs.extend({graph.initializers[weights[name]]: None for name in part.layers})
+            self._sessions.append(runtime.session(ir.Model(graph, ir_version=model.ir_version)))
+            self.entering.append(self._run(len(self._sessions) - 1, self.entering[-1]))
+
+    def replaced(self, at: int, name: str, trial: Trial) -> list[Feed]:
+        """What part `at` lets out where one of its layers is replaced."""
+        weight = {self._weights[name]: trial.weight}
+        return self._run(at, [{**feed, **weight} for feed in self.entering[at]])
+
+    def to_the_end(self, at: int, feeds: Sequence[Feed]) -> Sequence[Feed]:
+        """What comes out behind the last part where these feeds enter part `at`."""
+        for later in range(at, len(self._parts)):
+            feeds = self._run(later, feeds)
+        return feeds
+
+    def _run(self, at: int, feeds: Sequence[Feed]) -> list[Feed]:
+        return [{**feed, **self._sessions[at].run(feed, self._parts[at].outputs)} for feed in feeds]
+
+
+def find_parts(graph: ir.Graph, layers: Iterable[Layer], count: int) -> list[Part]:
+    """About so many parts of a graph, each with about as many of the layers as another."""
+    nodes = list(graph)
+    by_node: dict[ir.Node, list[str]] = {}
+    for layer in layers:
+        by_node.setdefault(layer.host or layer.node, []).append(layer.name)
+    left = sum(map(len, by_node.values()))
+    most = math.ceil(left / max(count, 1))
+    live = _Live(graph, nodes)
+    parts: list[Part] = []
+    names: list[str] = []
+    inputs = live.names
+    for node in nodes:
+        names += by_node.get(node, [])
+        live.go_behind(node, is_layer=node in by_node)
+        if len(names) >= most and len(live.carriers) == 1 and left > len(names):
+            parts.append(Part(inputs, live.names, next(iter(live.carriers)).name or "", tuple(names)))
+            inputs, left, names = live.names, left - len(names), []
+    outputs = tuple(value.name or "" for value in graph.outputs)
+    return [*parts, Part(inputs, outputs, "", tuple(names))]
+
+
+class _Live:
+    """Values that are made before a place in a graph and read behind it.
+
+    Attributes:
+        carriers: those that layers have a part in and nodes read, in the order in which they were made.
+    """
+
+    def __init__(self, graph: ir.Graph, nodes: Sequence[ir.Node]):
+        self._last_reader = {value: node for node in nodes for value in used_values(node)}
+        self._outputs = set(graph.outputs)
+        self._made_by_layers: set[ir.Value] = set()
+        self._live = {value: None for value in graph.inputs if not value.is_initializer()}
+        self.carriers: dict[ir.Value, None] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all values that lie across the place."""
+        return tuple(sorted(value.name or "" for value in self._live))
+
+    def go_behind(self, node: ir.Node, *, is_layer: bool) -> None:
+        """Move the place behind a node."""
+        used = [value for value in used_values(node) if value in self._live]
+        if not used:  # a constant, which every part makes for itself
+            return
+        made = [value for value in node.outputs if value in self._last_reader or value in self._outputs]
+        self._live.update(dict.fromkeys(made))
+        if is_layer or not self._made_by_layers.isdisjoint(used):
+            self._made_by_layers.update(made)
+            self.carriers.update(dict.fromkeys(value for value in made if value in self._last_reader))
+        for value in used:
+            if self._last_reader[value] is node:
+                self.carriers.pop(value, None)
+                if value not in self._outputs:
+                    del self._live[value]

@@ -1,0 +1,112 @@
+"""Sensitivities part by part: near those of the whole model, which is run but a few times."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.pipeline.pruning import costs, sensitivity_by_parts
+from netsurgeon.pipeline.pruning.sensitivity import Trial, measure_sensitivity
+from netsurgeon.pipeline.pruning.sensitivity_by_parts import find_parts, measure_by_parts
+from netsurgeon.pipeline.runtime import Runtime
+
+RUNTIME = Runtime(threads=1)
+WIDTH, BLOCKS = 16, 6
+
+
+def stack(*, skip: bool = False) -> ir.Model:
+    """Blocks z + W₂ tanh(W₁ z), and a head; `skip` adds the first layer's output to the head's input as well."""
+    rng = np.random.default_rng(0)
+    nodes: list[onnx.NodeProto] = []
+    arrays: dict[str, Any] = {}
+
+    def layer(entered: str, name: str, scale: float) -> str:
+        arrays[f"{name}_w"] = (scale / 4.0 * rng.standard_normal((WIDTH, WIDTH))).astype(np.float32)
+        nodes.append(helper.make_node("MatMul", [entered, f"{name}_w"], [f"{name}_y"], name))
+        return f"{name}_y"
+
+    z = first = layer("x", "stem", 1.0)
+    for block in range(BLOCKS):
+        nodes.append(helper.make_node("Tanh", [layer(z, f"b{block}.a", 1.0)], [f"t{block}"]))
+        nodes.append(helper.make_node("Add", [z, layer(f"t{block}", f"b{block}.b", 0.5)], [f"z{block}"]))
+        z = f"z{block}"
+    if skip:
+        nodes.append(helper.make_node("Add", [z, first], ["zs"]))
+        z = "zs"
+    output = layer(z, "head", 1.0)
+    graph = helper.make_graph(
+        nodes,
+        "stack",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", WIDTH])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", WIDTH])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
+
+
+def trials_of(model: ir.Model) -> dict[str, Trial]:
+    result, rng = {}, np.random.default_rng(1)
+    for layer in find_layers(model.graph)[0]:
+        weight = np.asarray(layer.weight.const_value.numpy()) if layer.weight.const_value else np.zeros(())
+        changed = weight + 0.02 * rng.standard_normal(weight.shape).astype(np.float32)
+        result[layer.name] = Trial(changed, 0.01)
+    return result
+
+
+def feeds() -> list[dict[str, Any]]:
+    x = np.random.default_rng(2).standard_normal((120, WIDTH)).astype(np.float32)
+    return [{"x": x[:60]}, {"x": x[60:]}]
+
+
+def test_parts_lie_between_places_where_one_value_carries_all() -> None:
+    model = stack()
+    layers = find_layers(model.graph)[0]
+    parts = find_parts(model.graph, layers, 4)
+    assert [name for part in parts for name in part.layers] == [layer.name for layer in layers]
+    assert [part.carrier for part in parts] == ["z1", "z3", "z5", ""]
+    for one, following in itertools.pairwise(parts):
+        assert one.outputs == following.inputs == (one.carrier,)
+    assert parts[-1].outputs == ("head_y",)
+
+
+def test_sensitivities_by_parts_are_near_those_of_the_whole_model() -> None:
+    model = stack()
+    trials = trials_of(model)
+    whole = measure_sensitivity(model, trials, feeds(), RUNTIME)
+    parts = measure_by_parts(model, trials, feeds(), RUNTIME)
+    assert parts is not None
+    assert set(parts) == set(whole)
+    ratios = np.array([parts[name] / whole[name] for name in whole])
+    assert (ratios > 0.4).all()
+    assert (ratios < 2.5).all()
+    assert np.median(np.abs(np.log(ratios))) < 0.3
+    assert max(whole.values()) > 4.0 * min(whole.values()), "there is something to tell apart"
+    assert parts["head"] == pytest.approx(whole["head"], rel=1e-4), "what is in the last part is measured as ever"
+
+
+def test_a_model_that_does_not_fall_into_parts_is_measured_as_a_whole() -> None:
+    model = stack(skip=True)
+    parts = find_parts(model.graph, find_layers(model.graph)[0], 4)
+    assert [part.carrier for part in parts] == ["zs", ""], "two values lie between any blocks"
+    assert measure_by_parts(model, trials_of(model), feeds(), RUNTIME) is None
+
+
+def test_few_layers_are_no_reason_for_parts() -> None:
+    model = stack()
+    few = dict(list(trials_of(model).items())[:2])
+    found = measure_by_parts(model, few, feeds(), RUNTIME)
+    assert found is None or set(found) == set(few)
+
+
+def test_every_layer_is_a_tick() -> None:
+    seen: list[tuple[int, int]] = []
+    model = stack()
+    trials = trials_of(model)
+    measure_by_parts(model, trials, feeds(), RUNTIME, lambda done, count: seen.append((done, count)))
+    assert seen == [(at, len(trials)) for at in range(len(trials))]
+    assert costs.PROBED_INPUTS[1] > sensitivity_by_parts.FEWEST_PARTS
