@@ -131,7 +131,8 @@ class DataOptions:
         pictures: how pictures become inputs.
         classes: file with one class name a line, for pictures in class folders.
         label_offset: added to every label to give the index of its class in the model's output.
-        metric: "module:function" or a function(outputs, labels) -> float, higher is better.
+        metric: what models are judged by: the name of a measure, such as "spearman" (docs/goals.md has them all),
+            "module:function" or a function(outputs, labels) -> float, higher is better; None = what suits the data.
         mask: input that says which positions of the others are there, such as "attention_mask": what it excludes counts
             nowhere; None = those called so, "none" = no input.
     """

@@ -20,7 +20,8 @@ def unmeasured(validation: Validation) -> Iterator[Message]:
     """Scores of the user's metric that are no number."""
     for name, scores in (("dense", validation.dense), ("compressed", validation.compressed)):
         if scores.metric is not None and np.isnan(scores.metric):
-            text = f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
+            title = "the metric" if validation.measure == "metric" else validation.scale.title
+            text = f"{title} gives NaN for the {name} model: it says nothing, check it or the inputs"
             yield Message(text, "metric-nan", model=name)
 
 
