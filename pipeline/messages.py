@@ -67,6 +67,7 @@ CODES: Mapping[str, str] = {
     "stored-unpacked": "The weights could not be packed and are stored as they are.",
     "targets-left-out": "Labels are no classes, and no measure was named that uses them: they decide nothing.",
     "trim-fell-short": "Units save far less than was asked for at most.",
+    "units-scarce": "Hardly any units are left of some layers: less than a tenth.",
     "unread-units-stay": "Units that nothing reads any more could not be removed.",
     "weight-not-rounded": "A weight is stored as it is, not in the smaller type.",
 }

@@ -37,7 +37,8 @@ class TrimOptions:
     """Which units go.
 
     Attributes:
-        trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:30%" = or as much as can be.
+        trim: share of the parameters that units have which is removed with units, in (0, 1); "up-to:30%" = or as much
+            as can be.
         importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
             "magnitude".
         save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.

@@ -10,6 +10,7 @@ from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.report.report import LayerFacts
+from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 
 FEWEST_INPUTS = 16
@@ -94,6 +95,20 @@ def emptied(layers: Sequence[LayerFacts]) -> Iterator[Message]:
             "for it; more calibration inputs, or another sparsity for the layer, would keep it alive",
             "layers-emptied",
             layers=empty,
+        )
+
+
+def scarce(trim: TrimFacts | None) -> Iterator[Message]:
+    """Groups of units of which hardly any are left."""
+    groups = trim.scarce if trim else ()
+    if groups:
+        named = (f"{group.removed:,} of {group.units:,} of {group.node}" for group in groups[:3])
+        listed = ", ".join(named) + (", …" if len(groups) > 3 else "")
+        yield Message(
+            f"hardly any units are left of some layers ({listed} went): nothing else could save as much; ask for a "
+            "smaller --trim",
+            "units-scarce",
+            groups={group.node: [group.removed, group.units] for group in groups},
         )
 
 

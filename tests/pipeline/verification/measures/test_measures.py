@@ -61,8 +61,8 @@ def read(
 
 def judged(measure: Measure, dense: Array, other: Array, labels: Array | None = None, **how: Any) -> Any:
     """Figures of both models and the drop."""
-    sides = [read(measure, values, labels, **how) for values in (dense, other)]
-    return (*measure.figures(*sides), measure.estimate(*sides, seed=0))
+    before, after = (read(measure, values, labels, **how) for values in (dense, other))
+    return (*measure.figures(before, after), measure.estimate(before, after, 0))
 
 
 def noisy(values: Array, size: float) -> Array:

@@ -28,7 +28,7 @@ def judged(function: Any, labels: Array | None = None, shift: float = 0.5) -> An
     sides = metric.reading(), metric.reading()
     for batch in batches_of(given):
         for side, added in zip(sides, (0.0, shift), strict=True):
-            side.add({"y": batch.feed["x"] + np.float32(added)}, batch)
+            side.add({"y": np.add(batch.feed["x"], added, dtype=np.float32)}, batch)
     return (*metric.figures(*sides), metric.estimate(*sides, seed=0))
 
 
