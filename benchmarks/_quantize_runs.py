@@ -19,10 +19,10 @@ from _runs import BATCH, Facts, Task
 
 import netsurgeon
 from netsurgeon.pipeline.data import Samples, open_samples
-from netsurgeon.pipeline.model_files import bytes_on_disk, input_specs, read_model
+from netsurgeon.pipeline.model_files import bytes_on_disk, input_specs, open_model, read_model
 from netsurgeon.pipeline.profiling import Profile, profile
 from netsurgeon.pipeline.runtime import Runtime, Session
-from netsurgeon.pipeline.verification import validate
+from netsurgeon.pipeline.verification import choose_measure, validate
 
 THREADS = 1
 """Of the latency, and of the product while it runs, so that what it times is what counts here."""
@@ -86,7 +86,8 @@ def measure(task: Task) -> Facts:
     _, test, options = _sources(task)
     samples = _open(task, test, options, None)
     session = Runtime().session(dense)
-    validation = validate(session, Runtime().session(small), samples, held_out=True)
+    judging = choose_measure(open_model(dense, Runtime()).original, session, samples)
+    validation = validate(session, Runtime().session(small), samples, judging=judging, held_out=True)
     spread = energy_over_variance(session, samples)
     squares = {output.output: output.relative_error**2 for output in validation.outputs}
     return {

@@ -30,9 +30,10 @@ from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Feed, attribute_to_inputs
 from netsurgeon.pipeline.side_by_side import Run, figures, name_apart, render_runs
 from netsurgeon.pipeline.verification import (
+    Judging,
     Validation,
+    choose_measure,
     examine_dense_model,
-    find_class_outputs,
     open_by_options,
     validate,
     withhold_promise,
@@ -195,7 +196,7 @@ class _Reference:
         model: as it came.
         samples: what it is run on.
         settings: as given.
-        class_outputs: names of the outputs that are judged by their largest number; None = all.
+        judging: how models are judged.
         examined: what its answers on the inputs say of all figures.
         values: what is odd about the inputs.
         progress: called with stage, steps done and steps in all.
@@ -204,7 +205,7 @@ class _Reference:
     model: LoadedModel
     samples: Samples
     settings: Options
-    class_outputs: tuple[str, ...] | None
+    judging: Judging
     examined: tuple[Message, ...]
     values: tuple[Message, ...]
     progress: Progress
@@ -214,15 +215,15 @@ class _Reference:
         """The reference on some data, once its answers there are no worse than chance."""
         runtime, samples = settings.runtime(), open_by_options(model, data, settings, settings.limit)
         with attribute_to_inputs(model.original, runtime, samples):
-            session, is_labelled = runtime.session(model.original), samples.labels is not None
-            class_outputs = find_class_outputs(model.original, session, samples, labelled=is_labelled).names
+            session = runtime.session(model.original)
+            judging = choose_measure(
+                model.original, session, samples, metric=settings.metric, label_offset=settings.label_offset
+            )
             examined = examine_dense_model(
                 session,
                 samples,
+                judging=judging,
                 goals=None,
-                label_offset=settings.label_offset,
-                class_outputs=class_outputs,
-                has_metric=settings.metric is not None,
                 ticks=functools.partial(progress, "opening"),
             )
             values = examine_values(model.original, samples, None, runtime)
@@ -230,7 +231,7 @@ class _Reference:
             model=model,
             samples=samples,
             settings=settings,
-            class_outputs=class_outputs,
+            judging=judging,
             examined=tuple(examined),
             values=(*samples.warnings, *values),
             progress=progress,
@@ -244,10 +245,9 @@ class _Reference:
                 runtime.session(self.model.original),
                 runtime.session(second.original),
                 self.samples,
+                judging=self.judging,
                 held_out=True,
-                metric=self.settings.metric,
-                label_offset=self.settings.label_offset,
-                class_outputs=self.class_outputs,
+                seed=self.settings.seed,
                 ticks=functools.partial(self.progress, "comparing"),
             )
         first_facts, second_facts = (model_facts(source.given, source.path) for source in (self.model, second))
@@ -255,7 +255,7 @@ class _Reference:
             dense=first_facts,
             compressed=second_facts,
             validation=withhold_promise(validation, self.examined),
-            warnings=(*self.examined, *self.values, *few_inputs(validation)),
+            warnings=(*self.examined, *self.values, *self.judging.warnings, *few_inputs(validation)),
             bound=self._bound(second, feed),
             on_the_cpu=left_to_the_cpu(second.original, feed, runtime),
             latency=self._timed(second, feed) if self.settings.profile else None,

@@ -52,12 +52,12 @@ from netsurgeon.pipeline.run_identity import open_run_folder
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.verification import (
-    ClassOutputs,
     Inputs,
+    Judging,
     check_labels,
+    check_metric,
+    choose_measure,
     examine_dense_model,
-    find_class_outputs,
-    load_metric,
     open_inputs,
     withhold_promise,
 )
@@ -116,16 +116,6 @@ def _path(path: str | os.PathLike[str] | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _class_outputs(source: LoadedModel, inputs: Inputs, runtime: Runtime) -> ClassOutputs:
-    """Which outputs of the dense model are class scores, by the inputs that decide."""
-    return find_class_outputs(
-        source.original,
-        runtime.session(source.original),
-        inputs.guide or inputs.held,
-        labelled=any(samples.labels is not None for samples in inputs.all),
-    )
-
-
 @dataclasses.dataclass
 class _Run:
     """One compression of one model.
@@ -135,7 +125,6 @@ class _Run:
         progress: is told what is done.
         steps: what is done, in order.
         step_options: options of steps of the user's own.
-        class_outputs: names of the outputs that are judged by their largest number; None = all.
         seconds: time by stage.
     """
 
@@ -143,7 +132,6 @@ class _Run:
     progress: RunProgress
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]]
-    class_outputs: tuple[str, ...] | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     _started: float = dataclasses.field(default_factory=time.perf_counter)
 
@@ -153,7 +141,7 @@ class _Run:
         check_report_path(report)
         self.progress("opening", 0, 1)
         runtime = self.options.runtime()
-        load_metric(self.options.metric)
+        check_metric(self.options.metric)
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)
@@ -167,16 +155,15 @@ class _Run:
         given = None if inputs.test is None else inputs.held
         values = examine_values(source.original, inputs.calibration, given, runtime)
         inputs = dataclasses.replace(inputs, warnings=(*inputs.warnings, *values))
-        class_outputs = _class_outputs(source, inputs, runtime)
-        self.class_outputs = class_outputs.names
+        judging = self._judging(source, inputs, runtime)
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
         self.options = options_for_integers(source.integers, self.options)
-        examined = self._examine(source, inputs, runtime)
+        examined = self._examine(source, inputs, runtime, judging)
         with self._run_folder(source, inputs) as run_folder:
             context = self._context(source, inputs, runtime, run_folder)
             self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
             self._end_stage("open")
-            goal_search = self._goal_search(context, source, inputs, runtime)
+            goal_search = self._goal_search(context, source, inputs, runtime, judging)
             result = self._search(goal_search, context) if goal_search else None
             applied = result.applied if result else self._apply(context)
         self._end_stage("search" if result else "prune")
@@ -192,11 +179,11 @@ class _Run:
             source=source,
             inputs=inputs,
             runtime=runtime,
-            class_outputs=self.class_outputs,
+            judging=judging,
         )
         self._end_stage("validate")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
-        search = goal_search.facts(result, validation, latency, applied.model) if goal_search and result else None
+        search = goal_search.facts(result, validation, latency) if goal_search and result else None
         if output is not None:
             self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
@@ -216,8 +203,8 @@ class _Run:
                     search=search,
                     latency=latency,
                     examined=examined,
-                    notes=(*inputs.notes, *class_outputs.notes, *integer_notes(source.integers)),
-                    warnings=(*applied.warnings, *run_folder.notes),
+                    notes=(*inputs.notes, *judging.notes, *integer_notes(source.integers)),
+                    warnings=(*judging.warnings, *applied.warnings, *run_folder.notes),
                     seconds=self.seconds,
                 )
             )
@@ -225,19 +212,28 @@ class _Run:
                 write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
         return Compression(stored.model, evidence, source.path, runtime)
 
-    def _examine(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> tuple[Message, ...]:
+    def _judging(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> Judging:
+        """By what models are judged, by the inputs that decide."""
+        return choose_measure(
+            source.original,
+            runtime.session(source.original),
+            inputs.guide or inputs.held,
+            metric=self.options.metric,
+            label_offset=self.options.label_offset,
+            labelled=any(samples.classes is not None for samples in inputs.all),
+        )
+
+    def _examine(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, judging: Judging) -> tuple[Message, ...]:
         """Check labels and the dense model's answers on the inputs that decide, before long work."""
         dense, options = runtime.session(source.original), self.options
         for samples in inputs.all[1:]:
+            judging.measure(samples)
             check_labels(dense, samples, options.label_offset)
-        deciding = inputs.guide or inputs.held
         return examine_dense_model(
             dense,
-            deciding,
+            inputs.guide or inputs.held,
+            judging=judging,
             goals=options.goals,
-            label_offset=options.label_offset,
-            class_outputs=self.class_outputs,
-            has_metric=options.metric is not None,
             ticks=functools.partial(self.progress, "opening"),
         )
 
@@ -306,7 +302,7 @@ class _Run:
         return apply_plan(self.steps, context)
 
     def _goal_search(
-        self, context: StepContext, source: LoadedModel, inputs: Inputs, runtime: Runtime
+        self, context: StepContext, source: LoadedModel, inputs: Inputs, runtime: Runtime, judging: Judging
     ) -> GoalSearch | None:
         """The search for the user's goals, where there are any."""
         options = self.options
@@ -323,7 +319,7 @@ class _Run:
             clock=context.timer,
             steps=self.steps,
             step_options=self.step_options,
-            class_outputs=self.class_outputs,
+            judging=judging,
             size=lambda model: model_size(store(self.steps, context, model, source).model, None),
         )
 

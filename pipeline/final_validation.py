@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Collection
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import LoadedModel
 from netsurgeon.pipeline.progress import ticking
 from netsurgeon.pipeline.runtime import Runtime, Session
-from netsurgeon.pipeline.verification import Inputs, Validation, check_finite, validate_folds
+from netsurgeon.pipeline.verification import Inputs, Judging, Validation, check_finite, validate_folds
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def validate_applied(
     source: LoadedModel,
     inputs: Inputs,
     runtime: Runtime,
-    class_outputs: Collection[str] | None,
+    judging: Judging,
 ) -> tuple[Validation, Bound]:
     """Measure what is delivered: its accuracy on the inputs held out, and the bound on those it was corrected on.
 
@@ -45,7 +44,7 @@ def validate_applied(
         source: the model as it came.
         inputs: what the model is run on.
         runtime: how the delivered model is run; the bound is of the floats, in `context`'s.
-        class_outputs: names of the outputs that are judged by their largest number; None = all.
+        judging: how models are judged.
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
@@ -59,9 +58,9 @@ def validate_applied(
         dense,
         halves or [(compressed, inputs.held)],
         held_out=inputs.held_out or bool(halves),
-        metric=options.metric,
-        label_offset=options.label_offset,
-        class_outputs=class_outputs,
+        judging=judging,
+        is_bounded=options.goals is not None,
+        seed=options.seed,
         ticks=functools.partial(context.progress, "validating"),
     )
     most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST

@@ -33,11 +33,13 @@ class Axes:
         of: axis of each unit, (units,).
         step: counts left on an axis are multiples of this, in units, (axes,).
         fixed: indices of the axis that no unit owns, in units, (axes,).
+        least: counts that axes keep as long as others can give more, in units, (axes,); None = one.
     """
 
     of: Indices
     step: Indices
     fixed: Indices
+    least: Indices | None = None
 
     @classmethod
     def rounded(cls, of: Indices, step: int = 1) -> Axes:
@@ -47,11 +49,12 @@ class Axes:
 
     def blocks(self, remaining: Mask) -> Indices:
         """How many units each axis loses next, (axes,): down to a multiple of its step; 0 where none may go."""
-        return _block(self.free(remaining), self.fixed, self.step)
+        return _block(self.free(remaining), self.fixed, self.step, 1 if self.least is None else self.least)
 
     def block(self, axis: int, free: int) -> int:
         """The same of one axis, of which so many units are left."""
-        return int(_block(np.array(free), self.fixed[axis], self.step[axis]))
+        least = 1 if self.least is None else self.least[axis]
+        return int(_block(np.array(free), self.fixed[axis], self.step[axis], least))
 
     def pools(self, remaining: Mask) -> tuple[Indices, Indices]:
         """Units of each axis that are watched closely, and how many of them may go before all are priced anew."""
@@ -65,10 +68,10 @@ class Axes:
         return np.bincount(self.of[remaining], minlength=len(self.step))
 
 
-def _block(free: Indices, fixed: Indices, step: Indices) -> Indices:
+def _block(free: Indices, fixed: Indices, step: Indices, least: Indices | int) -> Indices:
     count = free + fixed
     block = np.where(count % step, count % step, step)
-    return np.where((block <= free) & (block < count), block, 0)
+    return np.where((block <= free) & (count - block >= np.maximum(least, 1)), block, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +99,8 @@ def select_units(
     """Remove units until `goal` is saved, or nothing more may go.
 
     Where an axis has a step, the block that takes it to the next multiple goes as one: axes compete by the sum of
-    the prices of the cheapest units of their block, and inside it units go one by one. One index is left everywhere.
+    the prices of the cheapest units of their block, and inside it units go one by one. One index is left everywhere;
+    axes go below what they are to keep at least only once nothing else can go.
 
     Args:
         importance: prices; changed as units go.
@@ -120,6 +124,9 @@ def _select(importance: Importance, costs: UnitCosts, axes: Axes, goal: float, p
     while saved < goal:
         batch = _Batch(importance, costs.savings(remaining), axes, remaining.copy(), per_saving)
         picked = batch.choose(min(BATCH * goal, goal - saved), goal - saved)
+        if len(picked) == 0 and axes.least is not None:
+            axes = dataclasses.replace(axes, least=None)
+            continue
         if len(picked) == 0:
             break
         order.append(picked)

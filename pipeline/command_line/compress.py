@@ -97,7 +97,7 @@ EXAMPLES = (
 @option_group(
     "By hand",
     option("--sparsity", type=SHARE, help="Prunable weights to remove, e.g. 90%. [default: 50% with --layer]"),
-    option("--trim", metavar="SHARE", help="Parameters to remove by removing units: 30%, or up-to:30%."),
+    option("--trim", metavar="SHARE", help="Share to remove of the parameters that units have: 30%, or up-to:30%."),
     option(
         "--quantize",
         type=click.Choice(QUANTIZE_MODES),

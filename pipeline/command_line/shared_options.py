@@ -64,7 +64,12 @@ batch_size_option = option(
 )
 scoring_options = combine_options(
     option("--label-offset", type=int, default=0, metavar="N", help="Added to labels: 1 where output 0 is background."),
-    option("--metric", metavar="MODULE:FUNCTION", help="function(outputs, labels) -> float, higher is better."),
+    option(
+        "--metric",
+        metavar="NAME|MODULE:FUNCTION",
+        help="What models are judged by: top-1, agreement, f1, auc, spearman, cosine, perplexity, token-agreement, "
+        "mse, psnr, or a function(outputs, labels) -> float, higher is better.",
+    ),
 )
 """How answers are judged."""
 mask_option = option(

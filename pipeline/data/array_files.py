@@ -12,7 +12,7 @@ import numpy as np
 from netsurgeon.pipeline.data.array_rows import Rows, open_rows, read_headers
 from netsurgeon.pipeline.data.images import SUFFIXES
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.limits import MOST_SAMPLES, check_bytes, check_samples
+from netsurgeon.pipeline.data.limits import MOST_LABELS, check_bytes, check_samples
 from netsurgeon.pipeline.data.matching import (
     LABELS,
     Array,
@@ -171,9 +171,9 @@ def _headers(file: Path, specs: Sequence[InputSpec]) -> Feed:
 
 def _labels(file: Path, header: Array) -> Array:
     """The labels in an .npz, once their header shows that they can be some."""
-    if header.size > MOST_SAMPLES:
+    if header.size > MOST_LABELS:
         raise InputError(
-            f"the labels of {file} are {header.size:,} numbers, at most {MOST_SAMPLES:,} are read: give one a "
+            f"the labels of {file} are {header.size:,} numbers, at most {MOST_LABELS:,} are read: give one a "
             "sample, of one-hot rows labels.argmax(axis=1)"
         )
     with _reading(file), np.load(file, allow_pickle=False) as arrays:

@@ -10,6 +10,8 @@ from netsurgeon.pipeline.errors import InputError
 
 MOST_SAMPLES = 1 << 24
 """Most samples of a source."""
+MOST_LABELS = 1 << 28
+"""Most numbers in the labels of a source, which are held in memory: classes, or targets such as pictures."""
 MOST_FEEDS = 1_000_000
 """Most feeds that a function or an iterable gives: one without an end would never be through."""
 MOST_BYTES = 1 << 32

@@ -27,7 +27,7 @@ Array: TypeAlias = NDArray[Any]
 Feed: TypeAlias = dict[str, Array]
 
 
-Labels: TypeAlias = NDArray[np.int64]
+Labels: TypeAlias = NDArray[Any]
 
 
 Shape: TypeAlias = tuple[int, ...]
@@ -310,34 +310,56 @@ def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
 
 
 def check_labels(labels: Array, count: int, origin: str) -> Labels:
-    """The labels, one a sample, as int64 (count,); of one-hot rows (count, classes) the place of the 1."""
-    if labels.ndim == 2 and len(labels) == count:
-        labels = _one_a_sample(labels, origin)
-    if labels.dtype.kind not in "iu":
-        raise InputError(f"the labels of {origin} are {labels.dtype}: expected integers, one a sample")
-    if labels.shape != (count,) and not labels.size == count == 1:
-        raise InputError(f"the labels of {origin} have shape {labels.shape}: expected ({count},), one a sample")
-    return labels.astype(np.int64).reshape(count)
+    """The labels, a row a sample or, of pairs, one for every two; see `are_classes`.
+
+    Integers, truth values and one-hot rows are classes, int64; a single sample may have its row without an axis for it.
+    """
+    if labels.ndim == 0 or (count == 1 < labels.size and len(labels) != 1):
+        labels = labels[np.newaxis]
+    if labels.dtype.kind not in "biuf":
+        raise InputError(f"the labels of {origin} are {labels.dtype}: expected numbers, such as one class a sample")
+    if len(labels) != count and 2 * len(labels) != count:
+        pairs = f", or {count // 2} for pairs" if count % 2 == 0 else ""
+        raise InputError(f"the labels of {origin} have shape {labels.shape}: expected ({count},), one a sample{pairs}")
+    if labels.ndim == 2:
+        labels = _one_a_sample(labels)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise InputError(f"the labels of {origin} hold NaN or Inf: repair or remove those samples")
+    return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
 
 
-def _one_a_sample(labels: Array, origin: str) -> Array:
-    """The class of each row."""
+def are_classes(labels: Labels | None, count: int) -> bool:
+    """Whether labels are the class of each of so many samples; else they are targets of another kind, or of pairs."""
+    return labels is not None and labels.shape == (count,) and labels.dtype.kind == "i"
+
+
+def as_bytes(labels: Labels) -> bytes:
+    """Labels for a checksum: the same for the same numbers, whatever wrote them."""
+    return labels.astype("<f8" if labels.dtype.kind == "f" else "<i8").tobytes()
+
+
+def _one_a_sample(labels: Array) -> Array:
+    """A column without its axis, of one-hot rows the place of the 1; others as they are."""
     if labels.shape[1] == 1:
         return labels[:, 0]
-    if labels.dtype.kind in "biuf" and ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
+    # sums that are 1 with entries of 0 and 1 alone
+    if ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
         classes: Array = np.argmax(labels, axis=1)
         return classes
-    raise InputError(
-        f"the labels of {origin} have shape {labels.shape} and are not one-hot: expected one class a sample, which of "
-        "scores is labels.argmax(axis=1)"
-    )
+    return labels
 
 
 def join_labels(labels: Sequence[Labels | None], origin: str) -> Labels | None:
-    """The labels of all parts in a row, None if no part has any."""
+    """The labels of all parts in a row, None if no part has any.
+
+    Raises:
+        InputError: some parts have none, or rows of another shape than others.
+    """
     label_arrays = [one for one in labels if one is not None]
     if label_arrays and len(label_arrays) < len(labels):
         raise InputError(
             f"{len(label_arrays)} of {len(labels)} parts of {origin} have labels: give labels with all or none"
         )
+    if len({one.shape[1:] for one in label_arrays}) > 1:
+        raise InputError(f"the labels of {origin} are not of one shape: fill them up to the longest")
     return np.concatenate(label_arrays) if label_arrays else None

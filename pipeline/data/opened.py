@@ -1,17 +1,19 @@
 """An opened source: what its parts hold, the plan of batches made from that, and how the parts are read for it."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from netsurgeon.pipeline.data.limits import check_samples
-from netsurgeon.pipeline.data.matching import Feed, Labels, Shard
+from netsurgeon.pipeline.data.matching import Array, Feed, Labels, Shard
 from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
@@ -23,6 +25,30 @@ MOST_KEPT_BYTES = 1 << 30
 """Rows that a limit has drawn are kept in memory up to this size, and read again each time beyond it."""
 _WIDEST = 8
 """Bytes of the widest numbers that are common: a file may hold wider ones than the model takes."""
+
+
+class Indexed(Protocol):
+    """A dataset whose items have numbers, such as those of PyTorch."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    def __getitem__(self, number: int, /) -> Any:
+        """One of them."""
+
+
+DataSource: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | Array
+    | Image.Image
+    | Mapping[str, Any]
+    | Iterable[Any]
+    | Indexed
+    | Callable[[], Iterable[Any]]
+)
+"""What docs/data.md lists."""
+
 SAME_EACH_TIME = "data must be the same each time it is read, which happens several times"
 """What is asked of a source."""
 
@@ -34,13 +60,14 @@ class OpenedData:
     Attributes:
         parts: what it holds; all with a batch axis, or none.
         read: the arrays of each piece asked for, in turn; any order works, that of the parts is fastest.
-        labels: the class of each sample, or None.
+        labels: a row a sample, or one for every two, which are a pair then; or None.
         class_names: the names of the classes, for pictures in class folders.
         warnings: what was left out and why.
         is_packed: whether a row is found only by unpacking others.
         is_sequential: whether a part that lies before another is read only by reading all from the start once more.
         mask: which positions count of what is fed; None = all.
         taken: how many of its first samples a limit has taken, where the count of all is unknown; None = all.
+        pair_numbers: of a part of another source, which label of a pair each sample has.
     """
 
     parts: Sequence[Shard]
@@ -52,6 +79,7 @@ class OpenedData:
     is_sequential: bool = False
     mask: PositionMask | None = None
     taken: int | None = None
+    pair_numbers: Indices | None = None
 
     def __post_init__(self) -> None:
         if self.parts:
@@ -60,6 +88,18 @@ class OpenedData:
             raise InputError(
                 "some of the data has a batch axis and some has none: give all of it with the same number of axes"
             )
+
+    def pairs_of(self, indices: Indices) -> Indices | None:
+        """The pair that each sample belongs to, of which 2 i and 2 i + 1 are one; None where they are none."""
+        if self.pair_numbers is not None:
+            return self.pair_numbers[indices]
+        is_paired = self.labels is not None and len(self.labels) < int(self.offsets[-1])
+        return indices // 2 if is_paired else None
+
+    def labels_of(self, indices: Indices) -> Labels | None:
+        """A row a sample; None without labels."""
+        pairs = self.pairs_of(indices)
+        return None if self.labels is None else self.labels[indices if pairs is None else pairs]
 
     @cached_property
     def offsets(self) -> Indices:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from netsurgeon.pipeline.data.image_folder import open_pictures
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import MOST_SAMPLES, check_path
-from netsurgeon.pipeline.data.matching import Array, Feed, cast
+from netsurgeon.pipeline.data.matching import Array, Feed, Labels, are_classes, as_bytes, cast
 from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function
 from netsurgeon.pipeline.data.objects import (
     Adapter,
@@ -39,7 +39,7 @@ from netsurgeon.pipeline.data.objects import (
     ragged_samples,
     rereadable,
 )
-from netsurgeon.pipeline.data.opened import Indices, OpenedData
+from netsurgeon.pipeline.data.opened import DataSource, Indices, OpenedData
 from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.data.shortened import shortened
 from netsurgeon.pipeline.data.values import is_array
@@ -48,28 +48,6 @@ from netsurgeon.pipeline.messages import Message
 
 __all__ = ["DataSource", "InputSpec", "PictureOptions", "Samples", "open_samples", "random_samples"]
 
-
-class Indexed(Protocol):
-    """A dataset whose items have numbers, such as those of PyTorch."""
-
-    def __len__(self) -> int:
-        """How many items there are."""
-
-    def __getitem__(self, number: int, /) -> Any:
-        """One of them."""
-
-
-DataSource: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | Array
-    | Image.Image
-    | Mapping[str, Any]
-    | Iterable[Any]
-    | Indexed
-    | Callable[[], Iterable[Any]]
-)
-"""What docs/data.md lists."""
 
 _RANDOM_COUNT = 64
 
@@ -82,7 +60,8 @@ class Samples:
     Attributes:
         specs: the model's inputs.
         count: the number of samples.
-        labels: (count,) classes, or None.
+        labels: what stands beside the inputs, a row a sample, or None; both samples of a pair have its label.
+        is_paired: whether samples 2 i and 2 i + 1 of the source are a pair; they are drawn together.
         batched: True when axis 0 of a feed enumerates its samples, False when a feed is one sample.
         warnings: what was left out and why.
         notes: how the samples are run.
@@ -105,7 +84,8 @@ class Samples:
         self._fixed_batch = opened.parts[0].batch
         self.specs = tuple(specs)
         self.count = len(self._indices)
-        self.labels = None if opened.labels is None else opened.labels[self._indices]
+        self.labels = opened.labels_of(self._indices)
+        self.is_paired = opened.pairs_of(self._indices) is not None
         self.batched = opened.parts[0].batched
         self.warnings = opened.warnings
         self.notes: tuple[Message, ...] = ()
@@ -156,8 +136,13 @@ class Samples:
 
     def ends(self) -> Iterator[Feed]:
         """The first feed, and the last one as well where shapes differ: two that differ in shape."""
+        for end in self.end_parts():
+            yield from end.batches()
+
+    def end_parts(self) -> Iterator["Samples"]:
+        """The samples of these feeds."""
         for indices in self._plan[:1] + (self._plan[-1:] if self.is_ragged else []):
-            yield from Samples(self._opened, self.specs, indices, self._batch_size).batches()
+            yield Samples(self._opened, self.specs, indices, self._batch_size)
 
     def alike(self) -> "Samples":
         """Those of the shape that most samples have; all where there is one shape."""
@@ -207,11 +192,22 @@ class Samples:
         for indices, arrays in zip(self._plan, self._opened.batches(self._plan), strict=True):
             yield {spec.name: self._finish(arrays[spec.name], spec, indices) for spec in self.specs}
 
-    def batch_labels(self) -> Iterator[NDArray[np.int64] | None]:
-        """The labels of each feed of `batches`, in step with it: (samples in the feed,), or None."""
-        labels = self._opened.labels
-        for indices in self._plan:
-            yield None if labels is None else labels[indices]
+    @property
+    def classes(self) -> NDArray[np.int64] | None:
+        """The class of each sample, (count,), where that is what the labels are; else None."""
+        return self.labels if not self.is_paired and are_classes(self.labels, self.count) else None
+
+    def batch_labels(self) -> Iterator[Labels | None]:
+        """The labels of each feed of `batches`, in step with it: a row a sample in the feed, or None."""
+        yield from map(self._opened.labels_of, self._plan)
+
+    def batch_numbers(self) -> Iterator[Indices]:
+        """The numbers that the samples of each feed have in the source."""
+        yield from self._plan
+
+    def pairs_of(self, numbers: Indices) -> Indices | None:
+        """The pair that each sample of such a number belongs to; None where they are no pairs."""
+        return self._opened.pairs_of(numbers)
 
     def batch_name(self, number: int) -> str:
         """Where the samples of one of `batches` come from, for a sentence: the first and the last."""
@@ -292,14 +288,18 @@ class Samples:
                     hashes[name].update(repr(sample.shape).encode() + sample.tobytes())
             before = part
         whole = hashlib.sha256(b"".join(one.digest() for one in hashes.values()))
-        whole.update(b"" if self.labels is None else self.labels.astype("<i8").tobytes())
+        whole.update(b"" if self.labels is None else as_bytes(self.labels) + (b"pairs" if self.is_paired else b""))
         return whole.hexdigest()
 
     def _draw(self, count: int, rng: np.random.Generator) -> Indices:
-        """Places of `count` random samples, in order; of whole feeds where the batch is fixed."""
+        """Places of `count` random samples, in order; of whole pairs, and whole feeds where the batch is fixed."""
         if self._fixed_batch and count >= self._fixed_batch:
             count -= count % self._fixed_batch
-        return np.sort(rng.permutation(self.count)[:count])
+        pairs = self._opened.pairs_of(self._indices)
+        if pairs is None:
+            return np.sort(rng.permutation(self.count)[:count])
+        drawn = rng.permutation(np.unique(pairs))[: max(count // 2, 1)]
+        return np.flatnonzero(np.isin(pairs, drawn))
 
     def _finish(self, array: Array, spec: InputSpec, indices: Indices) -> Array:
         """Cast to the model's type, drop the axis of single samples, and check that all is finite."""
@@ -438,8 +438,7 @@ def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None, ada
         return open_feeds(lambda: ragged, specs, "the data", limit=limit, adapter=adapter)
     if _holds_all(source, specs):
         what = {np.ndarray: "the array", dict: "the mapping"}.get(type(source), "the data")
-        opened = open_arrays(adapter.mapping(source, what), specs, what)
-        return replace(opened, warnings=adapter.warnings)
+        return open_arrays(adapter.mapping(source, what), specs, what)
     function, origin = _function(source, specs)
     return open_feeds(function, specs, origin, limit=limit, adapter=adapter)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from netsurgeon.pipeline.data.matching import Array, Feed, Shard
+from netsurgeon.pipeline.data.matching import Array, Feed, Labels, Shard
 from netsurgeon.pipeline.data.opened import Indices, OpenedData, Piece
 
 
@@ -34,6 +34,8 @@ def shortened(
         for first, last in itertools.pairwise(edges)
     ]
 
+    pairs = opened.pairs_of(indices)
+
     def read(pieces: Iterable[Piece]) -> Iterator[Feed]:
         listed = [edges[number] + rows for number, rows in pieces]
         feeds = opened.read((int(parts[places[0]]), numbers[places]) for places in listed)
@@ -44,9 +46,17 @@ def shortened(
         opened,
         parts=shards,
         read=read,
-        labels=None if opened.labels is None else opened.labels[indices],
+        labels=opened.labels if pairs is not None else _cut_labels(opened.labels_of(indices), starts),
         taken=None,
+        pair_numbers=pairs,
     )
+
+
+def _cut_labels(labels: Labels | None, starts: Indices) -> Labels | None:
+    """Labels that begin where their samples do, where they are one a position."""
+    if labels is None or labels.ndim != 2 or labels.dtype.kind != "i" or not starts.any():
+        return labels
+    return np.stack([np.roll(row, -start) for row, start in zip(labels, starts, strict=True)])
 
 
 def _cut_shard(part: Shard, first: int, rows: int, length: int, axes: Mapping[str, Sequence[int]]) -> Shard:

@@ -79,7 +79,7 @@ class Read:
     @property
     def labels(self) -> Labels | None:
         """(count,) classes, or None."""
-        return self.samples.labels
+        return self.samples.classes
 
     def inputs(self, rows: Rows) -> npt.NDArray[np.float32]:
         """The inputs at these rows, (rows, …) float32."""
@@ -163,6 +163,11 @@ def _open(files: Sequence[Path], spec: InputSpec, pictures: PictureOptions) -> E
             return _pixels(archive["x"], archive["y"], str(path), spec, pictures)
     decoded = not array_files(path)
     samples = open_samples(path, (spec,), pictures=pictures if decoded else None, batch_size=BATCH)
+    if samples.labels is not None and samples.classes is None:
+        raise InputError(
+            f"the labels of {path} are {samples.labels.dtype} of shape {samples.labels.shape}: expected integers, one "
+            "a sample"
+        )
     read = Read(samples)
     one = read.inputs(np.zeros(1, np.intp))
     if one.nbytes * read.count > MOST_BYTES:

@@ -16,7 +16,8 @@ class Goals:
     """What the compressed model must keep to; None = free.
 
     Attributes:
-        max_drop: of the task's metric, or of the agreement with the dense model, in its own units (0.01 = a point).
+        max_drop: of what models are judged by, in its own unit (0.01 = a point); of perplexity, mean squared error and
+            PSNR a share of the dense model's.
         speedup: time of the dense model over that of the compressed one, at least.
         latency: milliseconds of one run, at most.
         max_size: bytes of the file, at most.

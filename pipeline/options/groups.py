@@ -37,7 +37,8 @@ class TrimOptions:
     """Which units go.
 
     Attributes:
-        trim: share of the parameters that is removed by removing units, in (0, 1); "up-to:30%" = or as much as can be.
+        trim: share of the parameters that units have which is removed with units, in (0, 1); "up-to:30%" = or as much
+            as can be.
         importance: what decides which units go: "obs" (what their consumers lose after correction), "apoz" or
             "magnitude".
         save: what `trim` is a share of: "parameters" or "macs", the multiply-adds.
@@ -134,7 +135,8 @@ class DataOptions:
         pictures: how pictures become inputs.
         classes: file with one class name a line, for pictures in class folders.
         label_offset: added to every label to give the index of its class in the model's output.
-        metric: "module:function" or a function(outputs, labels) -> float, higher is better.
+        metric: what models are judged by: the name of a measure, such as "spearman" (docs/goals.md has them all),
+            "module:function" or a function(outputs, labels) -> float, higher is better; None = what suits the data.
         mask: input that says which positions of the others are there, such as "attention_mask": what it excludes counts
             nowhere; None = those called so, "none" = no input.
     """

@@ -28,6 +28,7 @@ from netsurgeon.pipeline.report.user_warnings import (
     hasty,
     not_finite,
     not_measured,
+    scarce,
     unmeasured,
 )
 from netsurgeon.pipeline.runtime import Runtime, peak_bytes
@@ -146,6 +147,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *alike(record.validation),
             *not_finite(record.validation),
             *emptied(layers),
+            *scarce(applied.units),
             *grown(dense.bytes, compressed.bytes, applied.selection, record.options),
         ),
         seconds=dict(record.seconds),

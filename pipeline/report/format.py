@@ -40,7 +40,9 @@ def comparison_rows(
         if old is not None and new is not None:
             yield name, f"{old:.2%}", f"{new:.2%}", f"{100 * (new - old):+.2f} points"
     if before.metric is not None and after.metric is not None:
-        yield "metric", f"{before.metric:.4g}", f"{after.metric:.4g}", f"{after.metric - before.metric:+.4g}"
+        scale = validation.scale
+        figures = scale.text(before.metric), scale.text(after.metric)
+        yield scale.title, *figures, scale.change(before.metric, after.metric)
     if validation.agreement is not None:
         yield "same top class", "", f"{validation.agreement:.2%}", ""
     for timing in latency.timings if latency else ():

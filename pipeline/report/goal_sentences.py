@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search import SearchFacts
-from netsurgeon.pipeline.verification import least_inputs
+from netsurgeon.pipeline.verification import SCALES, MeasureName, Scale, least_inputs
 
-_MEASURES = {
-    "top-1": "top-1",
-    "agreement": "agreement with the dense model",
-    "metric": "the metric",
-    "outputs": "the outputs' energy",
+_LOSSES: Mapping[MeasureName, str] = {
+    "top-1": "Drop of top-1",
+    "agreement": "Drop of agreement with the dense model",
+    "token-agreement": "Drop of agreement with the dense model's tokens",
+    "cosine": "Drop of the cosine to the dense model",
+    "outputs": "Drop of the outputs' energy",
 }
 
 
@@ -32,8 +35,9 @@ def goal_summary(report: Report) -> tuple[str, ...]:
     proven = (
         "" if facts.proven is None else ", within the goal" if facts.proven else ", not proven to be within the goal"
     )
+    loss = _loss(guide.measure, report.validation.own_scale)
     sentences.append(
-        f"Drop of {_MEASURES[guide.measure]} on the {guide.samples:,} inputs that guided the search{crossed}: "
+        f"{loss} on the {guide.samples:,} inputs that guided the search{crossed}: "
         f"{guide.drop:.2%}, at most {guide.high:.2%} with 90 % confidence{proven}"
     )
     sentences.append(
@@ -41,6 +45,14 @@ def goal_summary(report: Report) -> tuple[str, ...]:
         f"{final.high:.2%} with 80 % confidence"
     )
     return tuple(sentences)
+
+
+def _loss(measure: MeasureName, own: Scale | None) -> str:
+    """What is lost, as the beginning of a sentence; of what is a share it says of what."""
+    scale = own or SCALES[measure]
+    title = "the metric" if scale.title == "metric" else scale.title
+    words = _LOSSES.get(measure, f"{'Rise' if scale.lower_is_better else 'Drop'} of {title}")
+    return f"{words}, as a share of the dense model's," if scale.is_relative else words
 
 
 def unproven_goal_warning(facts: SearchFacts) -> Message | None:

@@ -154,8 +154,10 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
     yield {"figure": f"÷ {report.ratio:.1f}", "name": "file", "detail": f"{_size(dense.bytes)} → {_size(small.bytes)}"}
     before, after = validation.dense, validation.compressed
     if before.metric is not None and after.metric is not None:
-        detail = f"{before.metric:.4g} → {after.metric:.4g}"
-        yield {"figure": f"{after.metric - before.metric:+.4g}", "name": "metric", "detail": detail}
+        scale = validation.scale
+        detail = f"{scale.text(before.metric)} → {scale.text(after.metric)}"
+        detail += ", less is better" if scale.lower_is_better else ""
+        yield {"figure": scale.change(before.metric, after.metric), "name": scale.title, "detail": detail}
     elif before.top1 is not None and after.top1 is not None:
         detail = f"{before.top1:.2%} → {after.top1:.2%}"
         points = f"{100.0 * (after.top1 - before.top1):+.2f}".replace("-", "\N{MINUS SIGN}")

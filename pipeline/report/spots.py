@@ -13,15 +13,7 @@ from netsurgeon.pipeline.model_files import ModelFacts
 from netsurgeon.pipeline.profiling import Profile, Timed
 from netsurgeon.pipeline.report.integer_sentences import form_name
 from netsurgeon.pipeline.search import Point, SearchFacts
-from netsurgeon.pipeline.verification import Measure, Validation, counted_drop
-
-AXES: dict[Measure, tuple[str, float]] = {
-    "top-1": ("top-1, %", 100.0),
-    "agreement": ("same top class, %", 100.0),
-    "metric": ("metric", 1.0),
-    "outputs": ("energy of the outputs kept, %", 100.0),
-}
-"""What is written beside the axis of each measure, and its unit as a part of the measure's own."""
+from netsurgeon.pipeline.verification import Scale, Validation, bounded_drop
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,8 +53,9 @@ class Frontier:
         dense_score: of the dense model.
         dense_bytes: of its file.
         dense_milliseconds: of a run of it; None where it was not timed.
-        goal: the least score that was asked for; None without such a goal.
+        goal: the worst score that was asked for; None without such a goal.
         spots: what was tried, then what is delivered.
+        lower_is_better: whether a lower score is a better one.
     """
 
     name: str
@@ -73,6 +66,7 @@ class Frontier:
     dense_milliseconds: float | None
     goal: float | None
     spots: tuple[Spot, ...]
+    lower_is_better: bool = False
 
     @property
     def delivered(self) -> Spot:
@@ -114,15 +108,15 @@ def find_frontier(
         timed: the same by the search, or the step that put layers on integers, where there is no `latency`.
         search: what was tried.
     """
-    axis, unit = AXES[validation.measure]
+    scale = validation.scale
     dense_score, score = scores(validation)
     milliseconds, faster = times(latency, timed or (search.timed if search else None))
-    drop = search.measured if search else counted_drop(validation)
+    drop = search.measured if search else bounded_drop(validation)
     delivered = Spot(
         kind="delivered",
-        score=unit * score,
-        low=unit * (score if drop is None else dense_score - drop.high),
-        high=unit * (score if drop is None else _at_most_all(dense_score - drop.low, validation.measure)),
+        score=scale.factor * score,
+        low=scale.factor * (score if drop is None else scale.after(dense_score, drop.high)),
+        high=scale.factor * (score if drop is None else _at_most_all(scale.after(dense_score, drop.low), scale)),
         bytes=compressed.bytes,
         milliseconds=None if milliseconds is None or faster is None else milliseconds / faster,
     )
@@ -130,13 +124,14 @@ def find_frontier(
     limit = search.goals.max_drop if search else None
     return Frontier(
         name=name,
-        axis=axis,
+        axis=scale.axis,
+        lower_is_better=scale.lower_is_better,
         dense_digest=dense.sha256,
-        dense_score=unit * dense_score,
+        dense_score=scale.factor * dense_score,
         dense_bytes=dense.bytes,
         dense_milliseconds=milliseconds,
-        goal=None if limit is None else unit * (dense_score - limit),
-        spots=(*_tried(points, dense_score, milliseconds, unit), delivered),
+        goal=None if limit is None else scale.factor * scale.after(dense_score, limit),
+        spots=(*_tried(points, dense_score, milliseconds, scale), delivered),
     )
 
 
@@ -169,15 +164,15 @@ def check_same_axis(frontiers: Sequence[Frontier]) -> None:
 def scores(validation: Validation) -> tuple[float, float]:
     """How good the dense and the compressed model are by the measure they are judged by; NaN where it is not known.
 
-    Where no output is class scores that is the share of the outputs' energy that the error leaves, on average.
+    By the error of outputs that is the share of the outputs' energy that it leaves, on average.
     """
     before, after = validation.dense, validation.compressed
     if validation.measure == "top-1":
         return _known(before.top1), _known(after.top1)
-    if validation.measure == "metric":
-        return _known(before.metric), _known(after.metric)
     if validation.measure == "agreement":
         return 1.0, _known(validation.agreement)
+    if validation.measure != "outputs":
+        return _known(before.metric), _known(after.metric)
     errors = [output.relative_error**2 for output in validation.outputs]
     return 1.0, 1.0 - sum(errors) / len(errors) if errors else math.nan
 
@@ -190,23 +185,23 @@ def times(latency: Profile | None, timed: Timed | None) -> tuple[float | None, f
     return (timed.dense, timed.speedup) if timed else (None, None)
 
 
-def _at_most_all(score: float, measure: Measure) -> float:
-    return score if measure == "metric" else min(score, 1.0)
+def _at_most_all(score: float, scale: Scale) -> float:
+    return score if scale.most is None else min(score, scale.most)
 
 
 def _known(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _tried(points: Sequence[Point], dense_score: float, milliseconds: float | None, unit: float) -> Iterator[Spot]:
+def _tried(points: Sequence[Point], dense_score: float, milliseconds: float | None, scale: Scale) -> Iterator[Spot]:
     """The candidates of a search."""
     for point in points:
         drop, bound = point.drop or 0.0, point.bound or 0.0
         yield Spot(
             kind="chosen" if point.chosen else "tried",
-            score=unit * (dense_score - drop),
-            low=unit * (dense_score - bound),
-            high=unit * (dense_score - drop),
+            score=scale.factor * scale.after(dense_score, drop),
+            low=scale.factor * scale.after(dense_score, bound),
+            high=scale.factor * scale.after(dense_score, drop),
             bytes=point.bytes or 0,
             milliseconds=milliseconds / point.speedup if milliseconds is not None and point.speedup else None,
             form=form_name(point.form),

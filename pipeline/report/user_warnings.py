@@ -10,6 +10,7 @@ from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.report.report import LayerFacts
+from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 
 FEWEST_INPUTS = 16
@@ -20,7 +21,8 @@ def unmeasured(validation: Validation) -> Iterator[Message]:
     """Scores of the user's metric that are no number."""
     for name, scores in (("dense", validation.dense), ("compressed", validation.compressed)):
         if scores.metric is not None and np.isnan(scores.metric):
-            text = f"the metric gives NaN for the {name} model: it says nothing, check it or the inputs"
+            title = "the metric" if validation.measure == "metric" else validation.scale.title
+            text = f"{title} gives NaN for the {name} model: it says nothing, check it or the inputs"
             yield Message(text, "metric-nan", model=name)
 
 
@@ -93,6 +95,20 @@ def emptied(layers: Sequence[LayerFacts]) -> Iterator[Message]:
             "for it; more calibration inputs, or another sparsity for the layer, would keep it alive",
             "layers-emptied",
             layers=empty,
+        )
+
+
+def scarce(trim: TrimFacts | None) -> Iterator[Message]:
+    """Groups of units of which hardly any are left."""
+    groups = trim.scarce if trim else ()
+    if groups:
+        named = (f"{group.removed:,} of {group.units:,} of {group.node}" for group in groups[:3])
+        listed = ", ".join(named) + (", …" if len(groups) > 3 else "")
+        yield Message(
+            f"hardly any units are left of some layers ({listed} went): nothing else could save as much; ask for a "
+            "smaller --trim",
+            "units-scarce",
+            groups={group.node: [group.removed, group.units] for group in groups},
         )
 
 

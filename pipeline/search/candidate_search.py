@@ -25,7 +25,7 @@ from netsurgeon.pipeline.search.pruner import Structure
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.search.structure_search import fast_enough, faster_within, nearest_to_keep
 from netsurgeon.pipeline.trimming import Structures, TrimPlan
-from netsurgeon.pipeline.verification import DropEstimate, expected_drop, has_enough_samples
+from netsurgeon.pipeline.verification import DropEstimate, expected_drop
 
 LOW_FIDELITY_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
 """Shares of the weights kept by the plans that are evaluated at low fidelity."""
@@ -291,7 +291,7 @@ class _Descent:
         ):
             return FIRST_KEPT
         self.low_fidelity_estimates = estimates = evaluator.evaluate_at_low_fidelity(structure, LOW_FIDELITY_SHARES)
-        self.has_enough = estimates[0].measure == "outputs" or has_enough_samples(estimates[0].samples, self.limit)
+        self.has_enough = estimates[0].has_enough_samples(self.limit)
         within = [
             kept for kept, estimate in zip(LOW_FIDELITY_SHARES, estimates, strict=True) if self._excess(estimate) <= 0.0
         ]

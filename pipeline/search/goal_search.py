@@ -27,11 +27,10 @@ from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.tables import SHARE_OF_DROP, TablePlan, choose_tables, choose_within
 from netsurgeon.pipeline.trimming import TrimPlan
 from netsurgeon.pipeline.verification import (
-    DropEstimate,
     DropEvaluator,
     Inputs,
+    Judging,
     Validation,
-    counted_drop,
 )
 
 
@@ -47,10 +46,10 @@ class GoalSearch:
         options: as given.
         runtime: how sessions are made.
         clock: times structures.
+        judging: how models are judged.
         size: bytes of a model's file, packed.
         steps: what is done to each candidate.
         step_options: options of steps that are not part of netsurgeon, by step name.
-        class_outputs: names of the outputs that are judged by their largest number; None = all.
     """
 
     goals: Goals
@@ -60,10 +59,10 @@ class GoalSearch:
     options: Options
     runtime: Runtime
     clock: StructureTimer
+    judging: Judging
     size: Callable[[ir.Model], int]
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    class_outputs: tuple[str, ...] | None = None
 
     def search(
         self,
@@ -140,15 +139,14 @@ class GoalSearch:
     def _quantizes(self) -> bool:
         return any(step.name == QuantizeLayers.name for step in self.steps)
 
-    def facts(
-        self, result: SearchResult, validation: Validation, latency: Profile | None, model: ir.Model
-    ) -> SearchFacts:
+    def facts(self, result: SearchResult, validation: Validation, latency: Profile | None) -> SearchFacts:
         """What the report says of the search, and of the final measurement beside it.
 
         Raises:
             CheckFailedError: the final measurement shows that a goal is missed.
         """
-        measured = self._measured(validation, model)
+        measured = validation.drop
+        assert measured is not None
         limit = self.goals.max_drop
         if limit is not None and measured.low > limit:
             raise CheckFailedError(
@@ -174,24 +172,8 @@ class GoalSearch:
         )
 
     def _drop_evaluator(self, samples: Samples, ticks: Ticks = no_ticks) -> DropEvaluator:
-        options = self.options
-        dense = self.runtime.session(self.source.original)
-        return DropEvaluator(
-            dense,
-            samples,
-            metric=options.metric,
-            label_offset=options.label_offset,
-            seed=options.seed,
-            class_outputs=self.class_outputs,
-            ticks=ticks,
-        )
-
-    def _measured(self, validation: Validation, model: ir.Model) -> DropEstimate:
-        """The drop on the inputs of the final measurement."""
-        counted = counted_drop(validation)
-        if counted is not None:
-            return counted
-        return self._drop_evaluator(self.inputs.held).estimate_drop(self.runtime.session(model))
+        dense, measure = self.runtime.session(self.source.original), self.judging.measure(samples)
+        return DropEvaluator(dense, samples, measure, seed=self.options.seed, ticks=ticks)
 
     def _check_latency(self, latency: Profile) -> None:
         """Check the goals of time on the final model.

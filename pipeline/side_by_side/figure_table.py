@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from netsurgeon.pipeline.side_by_side.runs import Run
+from netsurgeon.pipeline.verification import MeasureName, Scale
+
+COMPARED: frozenset[MeasureName] = frozenset({"agreement", "token-agreement", "cosine", "outputs"})
+"""Measures of how close a model is to the dense one, which has all of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +43,7 @@ def _score(run: Run) -> float | None:
 
 
 def _lost(run: Run) -> float | None:
-    dense, model = run.scores
-    return dense - model
+    return float(run.validation.scale.drop(*run.scores))
 
 
 def _at_most(run: Run) -> float | None:
@@ -78,16 +81,6 @@ def _percent(value: Callable[[Run], float | None]) -> Callable[[Run], float | No
     return percent
 
 
-_SHARES = (
-    _Column("score", _percent(_score), "{:.2f}%".format, is_counted=False),
-    _Column("lost, points", _percent(_lost), "{:+.2f}".format, is_counted=False),
-    _Column("at most", _percent(_at_most), "{:+.2f}".format, is_counted=False),
-)
-_NUMBERS = (
-    _Column("score", _score, "{:.4g}".format, is_counted=False),
-    _Column("lost", _lost, "{:+.4g}".format, is_counted=False),
-    _Column("at most", _at_most, "{:+.4g}".format, is_counted=False),
-)
 _BEFORE = (
     _Column("bytes", lambda run: run.model.bytes, "{:,.0f}".format),
     _Column("smaller", lambda run: run.ratio, "÷ {:.2f}".format),
@@ -107,28 +100,43 @@ _BEHIND = (
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """All figures that any of the runs has; where all are judged alike, scores bear the name of their measure."""
-    measures = {run.validation.measure for run in runs}
-    columns = (*_BEFORE, *(_NUMBERS if measures == {"metric"} else _SHARES), *_BEHIND)
-    title = measures.pop() if len(measures) == 1 else "score"
-    listed = (_figure(column, runs, title) for column in columns)
+    listed = (
+        _figure(column, runs) for column in (*_BEFORE, *_judged({run.validation.scale for run in runs}), *_BEHIND)
+    )
     return [figure for figure in listed if any(value is not None for value in figure.values)]
 
 
-def _figure(column: _Column, runs: Sequence[Run], score: str) -> Figure:
+def _judged(scales: Collection[Scale]) -> Iterator[_Column]:
+    """Columns of the scores, and of what is lost: in points of a hundred where all are shares."""
+    title = next(iter(scales)).axis.partition(",")[0] if len(scales) == 1 else "score"
+    if all(scale.unit == "%" for scale in scales):
+        yield _Column(title, _percent(_score), "{:.2f}%".format, is_counted=False)
+        yield _Column("lost, points", _percent(_lost), "{:+.2f}".format, is_counted=False)
+        yield _Column("at most", _percent(_at_most), "{:+.2f}".format, is_counted=False)
+        return
+    unit = {scale.unit for scale in scales}.pop() if len(scales) == 1 else ""
+    yield _Column(title, _score, lambda score: f"{score:.4g} {unit}".rstrip(), is_counted=False)
+    if all(scale.is_relative for scale in scales):
+        yield _Column("lost, %", _percent(_lost), "{:+.2f}".format, is_counted=False)
+        yield _Column("at most", _percent(_at_most), "{:+.2f}".format, is_counted=False)
+    else:
+        yield _Column("lost", _lost, "{:+.4g}".format, is_counted=False)
+        yield _Column("at most", _at_most, "{:+.4g}".format, is_counted=False)
+
+
+def _figure(column: _Column, runs: Sequence[Run]) -> Figure:
     values = tuple(_finite(column.value(run)) for run in runs)
     texts = tuple("" if value is None else column.text(value) for value in values)
-    title = score if column.title == "score" else column.title
-    return Figure(title, values, texts, column.is_counted)
+    return Figure(column.title, values, texts, column.is_counted)
 
 
 def dense_figures(run: Run) -> str:
     """The dense model in a few words."""
-    score = run.scores[0]
-    measure = run.validation.measure
+    score, scale = run.scores[0], run.validation.scale
     words = f"{run.dense.name or 'the dense model'} has {run.dense.bytes:,} bytes"
-    if measure not in ("top-1", "metric") or not math.isfinite(score):
+    if run.validation.measure in COMPARED or not math.isfinite(score):
         return words
-    return f"{words}, {measure} {score:.2%}" if measure == "top-1" else f"{words}, {measure} {score:.4g}"
+    return f"{words}, {scale.title} {scale.text(score)}"
 
 
 def _finite(value: float | None) -> float | None:

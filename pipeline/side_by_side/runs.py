@@ -10,7 +10,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelFacts
 from netsurgeon.pipeline.profiling import Profile, Timed
 from netsurgeon.pipeline.report import Frontier, Report, find_frontier, scores, times
-from netsurgeon.pipeline.verification import DropEstimate, Validation, counted_drop
+from netsurgeon.pipeline.verification import DropEstimate, Validation, bounded_drop
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,9 @@ class Run:
 
     @property
     def drop(self) -> DropEstimate | None:
-        """What was lost, and what that says of all inputs; None where answers were not counted."""
+        """What was lost, and what that says of all inputs; None where that is not known."""
         search = self.report.search if self.report else None
-        return search.measured if search else counted_drop(self.validation)
+        return search.measured if search else bounded_drop(self.validation)
 
     @property
     def times(self) -> tuple[float | None, float | None]:

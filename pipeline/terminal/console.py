@@ -271,7 +271,9 @@ def _models(dense: ModelFacts, compressed: ModelFacts, validation: Validation) -
         if old is not None and new is not None:
             table.add_row(name, f"{old:.2%}", f"{new:.2%}", f"{100 * (new - old):+.2f} points")
     if before.metric is not None and after.metric is not None:
-        table.add_row("metric", f"{before.metric:.4g}", f"{after.metric:.4g}", f"{after.metric - before.metric:+.4g}")
+        scale = validation.scale
+        figures = scale.text(before.metric), scale.text(after.metric)
+        table.add_row(Text(scale.title), *figures, scale.change(before.metric, after.metric))
     if validation.agreement is not None:
         table.add_row("same top class", "", f"{validation.agreement:.2%}", "")
     for name, was, now in (

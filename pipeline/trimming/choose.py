@@ -24,7 +24,16 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.runtime import Feed, observe
-from netsurgeon.pipeline.trimming.costs import Ints, Mask, saved_share, unit_axes, unit_costs, whole_steps
+from netsurgeon.pipeline.trimming.costs import (
+    Ints,
+    Mask,
+    saved_share,
+    trimmable_cost,
+    unit_axes,
+    unit_costs,
+    whole_steps,
+)
+from netsurgeon.pipeline.trimming.facts import FLOOR
 from netsurgeon.pipeline.trimming.remove import remove_units
 from netsurgeon.pipeline.trimming.trim_plan import TrimPlan
 from netsurgeon.pipeline.trimming.unit_prices import price_units
@@ -113,10 +122,11 @@ def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: 
     """Which of the candidates go, (units,): the cheapest, until the goal is saved or no more may go."""
     dependencies = plan.dependencies
     importance, candidates = price_units(model, plan, calibration, options, progress)
-    costs, total = unit_costs(model, dependencies, candidates, options.save)
-    axes = unit_axes(dependencies, candidates, options.multiple)
+    costs, _ = unit_costs(model, dependencies, candidates, options.save)
+    _, trimmable, _ = trimmable_cost(model, dependencies, options.save)
+    axes = unit_axes(dependencies, candidates, options.multiple, FLOOR)
     progress("choosing units", 0, 1)
-    goal = options.trim_goal * total
+    goal = options.trim_goal * trimmable
     selection = select_units(importance, costs, axes, goal, per_saving=options.importance == "obs")
     order = selection.order
     if options.trim_best_effort and selection.saved > goal:
@@ -159,8 +169,8 @@ def require_goal(model: ir.Model, plan: TrimPlan, options: Options) -> None:
         return
     saved = saved_share(model, plan.dependencies, plan.removed, options.save)
     raise CheckFailedError(
-        f"trim is {options.trim_goal:g}, but {saved:.1%} of the {options.save} is all that units can save "
-        f"({why_not(plan, options)}): ask for less, or for up-to:{options.trim_goal:g}"
+        f"trim is {options.trim_goal:g}, but {saved:.1%} of the {options.save} that they have is all that units can "
+        f"save ({why_not(plan, options)}): ask for less, or for up-to:{options.trim_goal:g}"
     )
 
 

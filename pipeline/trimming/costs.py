@@ -23,8 +23,15 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def unit_axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Axes:
-    """Candidates by group of units, and the multiples that counts are rounded to."""
+def unit_axes(dependencies: Dependencies, candidates: Ints, round_to: int, floor: float = 0.0) -> Axes:
+    """Candidates by group of units, and the multiples that counts are rounded to.
+
+    Args:
+        dependencies: of the model.
+        candidates: numbers of the units that may go.
+        round_to: of which counts left are multiples.
+        floor: share of each group that stays as long as others can give more.
+    """
     groups = dependencies.groups
     of = np.array([dependencies.units[number].group for number in candidates], np.int64)
     sizes = np.array([len(group.units) for group in groups], np.int64)
@@ -32,6 +39,7 @@ def unit_axes(dependencies: Dependencies, candidates: Ints, round_to: int) -> Ax
         of,
         np.array([rounding_step(int(size), round_to) for size in sizes], np.int64),
         sizes - np.bincount(of, minlength=len(groups)),
+        np.ceil(floor * sizes).astype(np.int64) if floor else None,
     )
 
 
@@ -69,16 +77,26 @@ def _candidate_owners(dependencies: Dependencies, candidates: Ints) -> Callable[
 
 
 def saved_share(model: ir.Model, dependencies: Dependencies, removed: Mask, save: str) -> float:
-    """Share of the parameters or multiply-adds that removing units (units,) saves."""
+    """Share of what units weigh, in parameters or multiply-adds, that removing some of them (units,) saves."""
     return shares_saved(model, dependencies, save)(removed)
 
 
 def shares_saved(model: ir.Model, dependencies: Dependencies, save: str) -> Callable[[Mask], float]:
     """`saved_share` of any number of choices: the model is weighed once."""
-    units = len(dependencies.units)
-    costs, total = unit_costs(model, dependencies, np.arange(units), save)
-    dense = costs.total(np.ones(units, bool))
-    return lambda removed: (dense - costs.total(~removed)) / total
+    costs, trimmable, _ = trimmable_cost(model, dependencies, save)
+    dense = costs.total(np.ones(costs.units, bool))
+    return lambda removed: (dense - costs.total(~removed)) / trimmable if trimmable else 0.0
+
+
+def trimmable_cost(model: ir.Model, dependencies: Dependencies, save: str) -> tuple[UnitCosts, float, float]:
+    """What units weigh, each and all together, and what the whole model does: parameters or multiply-adds.
+
+    All together they weigh what the model would be lighter by without any; an embedding's rows, such as those of a
+    vocabulary, or what a frozen axis holds are no units.
+    """
+    costs, whole = unit_costs(model, dependencies, np.arange(len(dependencies.units)), save)
+    everything = np.ones(costs.units, bool)
+    return costs, costs.total(everything) - costs.total(~everything), whole
 
 
 def multiply_adds(dependencies: Dependencies) -> UnitCosts:

@@ -15,7 +15,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
 from netsurgeon.pipeline.options import Goals, Options
 from netsurgeon.pipeline.runtime import Feed, Session
-from netsurgeon.pipeline.verification.confidence import has_enough_samples
+from netsurgeon.pipeline.verification.measures import MEANS, has_enough_samples
 from netsurgeon.pipeline.verification.padding import without_padding
 
 Axis0 = Literal["batch", "one by one", "no batch"]
@@ -258,7 +258,7 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
     """Calibration inputs divided into those that are corrected on and those that guide, in turn where they are few.
 
     Halves do not take turns where units go, for all that the delivered model is corrected on choose them, nor for a
-    metric of the user's, which need not be the mean of those of parts.
+    measure that need not be the mean of those of parts, as the user's metric.
 
     Raises:
         InputError: there are too few.
@@ -276,7 +276,8 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
         guide, rest = samples.split(share, np.random.default_rng([options.seed, 1]))
     except InputError as error:
         raise InputError(f"the inputs cannot be divided for {goals}: {error}") from error
-    simple = options.trim is None and not (goals.is_structural or options.metric is not None or options.is_hasty)
+    is_mean = options.metric is None or (isinstance(options.metric, str) and options.metric in MEANS)
+    simple = options.trim is None and is_mean and not (goals.is_structural or options.is_hasty)
     is_small = goals.max_drop is not None and not has_enough_samples(guide.count // 2, goals.max_drop)
     if simple and is_small and samples.count <= 2 * MOST_CORRECTED:
         return dataclasses.replace(inputs, guide=samples, folds=(Fold(rest, guide), Fold(guide, rest)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Session
-from netsurgeon.pipeline.verification.scoring import Answers, class_scores
+from netsurgeon.pipeline.verification.judging import Judging
+from netsurgeon.pipeline.verification.measures import Answers, batches_of, class_scores
 
 MOST_EXAMINED = 1024
 """Inputs that are looked at, at most: a look before long work."""
@@ -31,10 +31,8 @@ def examine_dense_model(
     dense: Session,
     samples: Samples,
     *,
+    judging: Judging,
     goals: Goals | None,
-    label_offset: int = 0,
-    class_outputs: Collection[str] | None = None,
-    has_metric: bool = False,
     ticks: Ticks = no_ticks,
 ) -> tuple[Message, ...]:
     """Look at the dense model's answers before anything is judged by them.
@@ -46,10 +44,8 @@ def examine_dense_model(
     Args:
         dense: the dense model.
         samples: the inputs that decide.
+        judging: how models are judged; where the user has named a measure, nothing is said of it.
         goals: what is wanted; None where nothing depends on the drop.
-        label_offset: added to every label.
-        class_outputs: names of the outputs that may be class scores; None = all.
-        has_metric: whether the user's metric decides, of which nothing is known.
         ticks: called for every batch.
 
     Returns:
@@ -58,10 +54,10 @@ def examine_dense_model(
     Raises:
         InputError: they hardly vary and a goal depends on them, or they are no better than chance.
     """
-    if has_metric:
+    if judging.is_named or judging.name == "token-agreement":
         return ()
     samples = samples.subset(MOST_EXAMINED, np.random.default_rng(0))
-    answers, varying_share = _answers(dense, samples, label_offset, class_outputs, ticks)
+    answers, varying_share = _answers(dense, samples, judging, ticks)
     if answers is not None and answers.labels is not None:
         _check_against_chance(answers)
     if answers is None:
@@ -86,18 +82,16 @@ def examine_dense_model(
     return (Message(text, "answers-alike", loss=loss, samples=samples.count),)
 
 
-def _answers(
-    dense: Session, samples: Samples, label_offset: int, class_outputs: Collection[str] | None, ticks: Ticks
-) -> tuple[Answers | None, float]:
+def _answers(dense: Session, samples: Samples, judging: Judging, ticks: Ticks) -> tuple[Answers | None, float]:
     """The dense model's answers; without class scores the share of its float outputs' energy that is not their mean."""
-    classes, has_scores = [], True
+    classes, has_scores = [], judging.name in ("top-1", "agreement")
     count, sums, squares = 0, dict[str, np.ndarray](), dict[str, float]()
-    for feed in ticking(samples.batches(), ticks, samples.batch_count):
-        outputs = dense.run(feed)
-        scores = class_scores(outputs, feed, samples, class_outputs)
+    for batch in ticking(batches_of(samples), ticks, samples.batch_count):
+        outputs = dense.run(batch.feed)
+        scores = class_scores(outputs, batch, judging.class_outputs)
         has_scores = has_scores and scores is not None
         classes += [] if scores is None else [scores.argmax(axis=1)]
-        rows = len(feed[samples.specs[0].name]) if samples.batched else 1
+        rows = batch.count
         count += rows
         for name, value in outputs.items():
             if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
@@ -110,7 +104,7 @@ def _answers(
                 sums[name] = sums[name] + total if name in sums and fits else total
                 squares[name] = squares.get(name, 0.0) + float(np.sum(wide**2)) if fits else math.inf
     if has_scores and classes:
-        labels = None if samples.labels is None else samples.labels + label_offset
+        labels = None if samples.classes is None else samples.classes + judging.label_offset
         return Answers(np.concatenate(classes), labels), math.nan
     shares = [
         1.0 - float(np.sum(sums[name] ** 2)) / count / energy

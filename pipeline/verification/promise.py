@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.verification.confidence import Array
+from netsurgeon.pipeline.verification.measures.confidence import Array
 from netsurgeon.pipeline.verification.tolerance import (
     SHARE,
     ProvenShare,

@@ -21,6 +21,15 @@ class classifiers have as much order as landmarks, and skewness tells them apart
 FEW = 4
 """Numbers of which a mean that is free is sign enough: scores of so few classes, also those trained one by one, share
 what one of them gains (freedom up to 0.2), and boxes need not be ordered."""
+WIDE = 32
+"""Numbers from which their skewness tells an embedding, and below which there is none."""
+LEVEL = 0.2
+"""Skewness up to which none of so many numbers stands out. Of sentence embeddings, as they are or projected to 32 to
+1,000 numbers, it is at most 0.08; of classifiers, and of any 32 of their classes, at least 0.38."""
+SMOOTH = 0.3
+"""Correlation of neighbours from which numbers are those of a signal: the order of an embedding's says nothing."""
+UNIT = 1e-3
+"""How far norms may be from 1."""
 CONSTANT = 1e-12
 """Numbers whose variance is no more than this share of their mean square are the same for every input."""
 FEWEST_INPUTS = 32
@@ -46,6 +55,7 @@ OTHER_WORDS = {
     ),
     *("pose", "angle", "reg", "regression", "embedding", "embed", "feature", "reconstruction", "depth"),
 }
+EMBEDDING_WORDS = {"embedding", "embed", "feature", "pooled", "pooler"}
 """Words in an output's name, in the singular."""
 
 
@@ -90,15 +100,15 @@ def why_no_scores(values: npt.NDArray[np.floating], name: str) -> str | None:
     """Why the largest of an output's numbers is no answer; None where it may be one.
 
     When in doubt it may: there must be a mean that is free, and order that is not that of one class on top, or so few
-    numbers that the mean alone tells. A name that speaks of scores outweighs both; with one that speaks of something
-    else either sign is enough, and none is needed where the inputs are too few to show any.
+    numbers that the mean alone tells, or so many that one of them would stand out. A name that speaks of scores
+    outweighs all of it; with one that speaks of something else either sign is enough, and none is needed where the
+    inputs are too few to show any.
 
     Args:
         values: what the model gives, (samples, entries).
         name: of the output.
     """
-    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
-    words |= {word.removesuffix(end) for word in words for end in ("s", "es")}
+    words = _words(name)
     if words & SCORE_WORDS:
         return None
     named = sorted(words & OTHER_WORDS)
@@ -109,6 +119,8 @@ def why_no_scores(values: npt.NDArray[np.floating], name: str) -> str | None:
         return None
     free = "they do not compete as scores do: the larger one is, the smaller the others need not be"
     ordered = "they come in much the same order for every input"
+    if values.shape[1] >= WIDE and abs(figures.skewness) < LEVEL:
+        return "none of them stands out as the score of the right class does"
     is_free = figures.freedom >= FREE
     is_ordered = figures.order >= ORDERED and figures.skewness < STANDS_OUT
     if is_free and is_ordered:
@@ -116,3 +128,36 @@ def why_no_scores(values: npt.NDArray[np.floating], name: str) -> str | None:
     if is_free and (named or values.shape[1] <= FEW):
         return free
     return f"its name speaks of {named[0]!r}, and {ordered}" if is_ordered and named else None
+
+
+def looks_like_embedding(values: npt.NDArray[np.floating], name: str) -> bool:
+    """Whether numbers that are no scores are an embedding, of which the direction counts.
+
+    By its name, by norms of 1, or because none of many numbers stands out, neighbours have nothing to do with each
+    other, and their order differs from input to input.
+
+    Args:
+        values: what the model gives, (samples, entries).
+        name: of the output.
+    """
+    if values.shape[1] < WIDE:
+        return False
+    wide = values.astype(np.float64)
+    if _words(name) & EMBEDDING_WORDS or np.allclose(np.linalg.norm(wide, axis=1), 1.0, atol=UNIT):
+        return True
+    figures = score_figures(wide) if len(wide) >= FEWEST_INPUTS else None
+    if figures is None or figures.order >= ORDERED:
+        return False
+    return abs(figures.skewness) < LEVEL and abs(_correlation_of_neighbours(wide)) < SMOOTH
+
+
+def _correlation_of_neighbours(values: npt.NDArray[np.float64]) -> float:
+    """Of an entry with the next one, over all entries and samples (samples, entries)."""
+    centred = values - values.mean(axis=1, keepdims=True)
+    return float(np.sum(centred[:, 1:] * centred[:, :-1]) / max(np.sum(centred**2), np.finfo(float).tiny))
+
+
+def _words(name: str) -> set[str]:
+    """Words in a name, small, and in the singular as well."""
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    return words | {word.removesuffix(end) for word in words for end in ("s", "es")}

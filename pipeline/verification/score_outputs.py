@@ -13,8 +13,8 @@ from netsurgeon.passes.graph import is_constant, optional_input, traits_of
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.runtime import Session
-from netsurgeon.pipeline.verification.score_evidence import why_no_scores
-from netsurgeon.pipeline.verification.scoring import class_scores
+from netsurgeon.pipeline.verification.measures import batches_of, class_scores
+from netsurgeon.pipeline.verification.score_evidence import looks_like_embedding, why_no_scores
 
 MOST_INPUTS = 256
 """Inputs whose outputs are looked at, at most: they tell scores from other numbers as well as all of them."""
@@ -59,6 +59,30 @@ def find_class_outputs(model: ir.Model, dense: Session, samples: Samples, *, lab
     return ClassOutputs(tuple(name for name in possible if not reasons.get(name)), notes)
 
 
+def find_embeddings(model: ir.Model, dense: Session, samples: Samples, *, is_sure: bool = False) -> tuple[str, ...]:
+    """Names of the outputs that are embeddings: vectors whose directions are compared, by name or by their numbers.
+
+    Of the model's other outputs that are a vector a sample, such as a waveform or points, the error counts. What is as
+    long as an input is none.
+
+    Args:
+        model: the dense model.
+        dense: its session.
+        samples: inputs of any kind that the model was made for.
+        is_sure: whether there must be one: then it is the first vector where none looks like one.
+    """
+    lengths = {size for value in model.graph.inputs for size in _free_sizes(value)}
+    names = [output.name for output in model.graph.outputs if output.name and not lengths & _free_sizes(output)]
+    values = _values(dense, samples.subset(MOST_INPUTS, np.random.default_rng(0)), names)
+    found = tuple(name for name, numbers in values.items() if looks_like_embedding(numbers, name))
+    return found or (tuple(values)[:1] if is_sure else ())
+
+
+def _free_sizes(value: ir.Value) -> set[str]:
+    """Names of the axes of a value that are free, but for the first."""
+    return {size.value for size in (value.shape or ())[1:] if isinstance(size, ir.SymbolicDim) and size.value}
+
+
 def outputs_by_graph(model: ir.Model) -> tuple[tuple[str, ...], bool]:
     """Names of the outputs that surely are class scores, and True; else of those that may be, and False."""
     outputs = [output for output in model.graph.outputs if output.name]
@@ -69,10 +93,10 @@ def outputs_by_graph(model: ir.Model) -> tuple[tuple[str, ...], bool]:
 def _values(dense: Session, samples: Samples, names: Sequence[str]) -> dict[str, npt.NDArray[np.floating]]:
     """Outputs that have one vector a sample, (samples, entries) each."""
     batches: dict[str, list[npt.NDArray[np.floating] | None]] = {name: [] for name in names}
-    for feed in samples.batches():
-        outputs = dense.run(feed)
+    for batch in batches_of(samples):
+        outputs = dense.run(batch.feed)
         for name in names:
-            batches[name].append(class_scores(outputs, feed, samples, [name]))
+            batches[name].append(class_scores(outputs, batch, [name]))
     vectors = {name: [batch for batch in of_name if batch is not None] for name, of_name in batches.items()}
     return {
         name: np.concatenate(of_name)

@@ -22,7 +22,7 @@ import math
 import numpy as np
 import scipy.stats
 
-from netsurgeon.pipeline.verification.confidence import CONFIDENCE, Array
+from netsurgeon.pipeline.verification.measures.confidence import CONFIDENCE, Array
 
 SHARE = 0.95
 """Of all inputs like the samples: the share that limits are given for."""

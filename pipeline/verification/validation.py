@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +11,28 @@ import numpy.typing as npt
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
-from netsurgeon.pipeline.runtime import Feed, Session, counted
-from netsurgeon.pipeline.verification.confidence import DropEstimate, Measure, paired_proportion_ci
+from netsurgeon.pipeline.runtime import Session, counted
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
-from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
-from netsurgeon.pipeline.verification.scoring import (
+from netsurgeon.pipeline.verification.judging import Judging
+from netsurgeon.pipeline.verification.measures import (
+    SCALES,
     Answers,
-    Classes,
-    Outputs,
-    apply_metric,
+    Batch,
+    DropEstimate,
+    Measure,
+    MeasureName,
+    OwnMetric,
+    Scale,
+    batches_of,
     class_scores,
+    ends_of,
     hits_in_top,
-    join_outputs,
-    load_metric,
+    paired_proportion_ci,
 )
+from netsurgeon.pipeline.verification.measures.base import Outputs
+from netsurgeon.pipeline.verification.measures.scoring import Classes
+from netsurgeon.pipeline.verification.promise import Promise, make_promise, margin_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +42,8 @@ class Scores:
     Attributes:
         top1: share with the right class on top; None without labels or class scores.
         top5: share with the right class among the first five; None without labels, or with fewer than six classes.
-        metric: what the user's own metric gives; None without one.
+        metric: figure of the measure that models are judged by; None where that is top-1, the agreement of the top
+            class or the error of the outputs.
     """
 
     top1: float | None
@@ -54,8 +60,7 @@ class Validation:
         held_out: whether calibration never saw them.
         outputs: one entry an output with floating-point numbers, of a tensor, a sequence or the values of maps.
         agreements: one entry an output and kind of what it holds besides: integers, truth values, texts, keys of maps.
-        measure: what the models are judged by: "top-1", "agreement" with the dense model, the user's "metric", or,
-            where no output is class scores, the error of the "outputs".
+        measure: what the models are judged by: one of netsurgeon's measures, or the user's "metric".
         agreement: share of samples with the same top class; None where no output looks like class scores.
         lost: samples that the dense model gets right and the compressed one wrong; None without labels.
         gained: the reverse.
@@ -64,13 +69,16 @@ class Validation:
         promise: what this says of other inputs like the samples.
         folds: 1 = of one compressed model; 2 = the inputs were few: each half was given to a model corrected on the
             other half, and the delivered model is corrected on both.
+        drop: how much worse the compressed model is by the measure, with the bounds of what that says of other inputs;
+            None for a metric of the user's where no goal asks for bounds, and where a figure is no number.
+        own_scale: how figures of the user's metric are read; None for netsurgeon's measures.
     """
 
     samples: int
     held_out: bool
     outputs: tuple[Fidelity, ...]
     agreements: tuple[Agreement, ...]
-    measure: Measure
+    measure: MeasureName
     agreement: float | None
     lost: int | None
     gained: int | None
@@ -78,6 +86,13 @@ class Validation:
     compressed: Scores
     promise: Promise
     folds: int = 1
+    drop: DropEstimate | None = None
+    own_scale: Scale | None = None
+
+    @property
+    def scale(self) -> Scale:
+        """How figures of the measure are read."""
+        return self.own_scale or SCALES[self.measure]
 
     def is_alike(self, output: Fidelity) -> bool:
         """Whether the dense model gives one and the same output to most of the samples."""
@@ -98,8 +113,10 @@ def withhold_promise(validation: Validation, examined: Sequence[Message]) -> Val
     return dataclasses.replace(validation, promise=Promise.none(withheld))
 
 
-def counted_drop(validation: Validation) -> DropEstimate | None:
-    """The drop by answers, which are right or wrong, the same or not; None where the models are judged otherwise."""
+def bounded_drop(validation: Validation) -> DropEstimate | None:
+    """The drop with its bounds, of earlier reports counted anew from answers; None where it is not known."""
+    if validation.drop is not None:
+        return validation.drop
     count, agreement = validation.samples, validation.agreement
     if validation.measure == "top-1" and validation.lost is not None and validation.gained is not None:
         right = round((validation.dense.top1 or 0.0) * count)
@@ -112,16 +129,12 @@ def counted_drop(validation: Validation) -> DropEstimate | None:
 class _Side:
     """What one of the two models says, batch by batch."""
 
-    def __init__(self, *, keeps_outputs: bool):
-        self.outputs: list[Outputs] = []
-        self._keeps_outputs = keeps_outputs
+    def __init__(self) -> None:
         self._classes: list[Classes] = []
         self._widths: set[int] = set()
         self._hits_in_top5 = 0
 
-    def update(self, outputs: Outputs, scores: npt.NDArray[np.floating] | None, labels: Classes | None) -> None:
-        if self._keeps_outputs:
-            self.outputs.append(outputs)
+    def update(self, scores: npt.NDArray[np.floating] | None, labels: Classes | None) -> None:
         self._widths.add(0 if scores is None else scores.shape[1])
         if scores is None:
             return
@@ -157,31 +170,30 @@ class _BothModels:
         margin_losses: of each batch with class scores, (samples,) each.
     """
 
-    def __init__(self, *, keeps_outputs: bool, label_offset: int, class_outputs: Collection[str] | None):
-        self.dense, self.compressed = _Side(keeps_outputs=keeps_outputs), _Side(keeps_outputs=keeps_outputs)
+    def __init__(self, measure: Measure, judging: Judging):
+        self.dense, self.compressed = _Side(), _Side()
         self.comparisons: dict[str, OutputComparison] = {}
         self.margin_losses: list[npt.NDArray[np.float64]] = []
         self._labels: list[Classes] = []
-        self._orders: list[npt.NDArray[np.intp]] = []
-        self._label_offset, self._class_outputs = label_offset, class_outputs
+        self._measure, self._judging = measure, judging
+        self._readings = measure.reading(), measure.reading()
 
-    def start(self, samples: Samples) -> None:
-        """Go on with other samples."""
-        self._orders.append(samples.order + sum(map(len, self._orders)))
-
-    def update(self, outputs: tuple[Outputs, Outputs], feed: Feed, samples: Samples, labels: Classes | None) -> None:
+    def update(self, outputs: tuple[Outputs, Outputs], batch: Batch, labels: Classes | None) -> None:
+        """Take what both say of a batch; `labels` are classes."""
         dense, compressed = outputs
-        count = len(feed[samples.specs[0].name]) if samples.batched else 1
         for name, value in dense.items():
-            self.comparisons.setdefault(name, OutputComparison(name)).update(value, compressed[name], count)
-        scores = [class_scores(of_model, feed, samples, self._class_outputs) for of_model in outputs]
+            self.comparisons.setdefault(name, OutputComparison(name)).update(value, compressed[name], batch.count)
+        scores = [class_scores(of_model, batch, self._judging.class_outputs) for of_model in outputs]
         if scores[0] is not None and scores[1] is not None:
             self.margin_losses.append(margin_losses(scores[0], scores[1]))
         if labels is not None:
-            labels = labels + self._label_offset
+            labels = labels + self._judging.label_offset
             self._labels.append(labels)
-        self.dense.update(dense, scores[0], labels)
-        self.compressed.update(compressed, scores[1], labels)
+        self.dense.update(scores[0], labels)
+        self.compressed.update(scores[1], labels)
+        for reading, side in zip(self._readings, outputs, strict=True):
+            if side is compressed or not self._measure.needs_dense:
+                reading.add(side, batch, dense if self._measure.needs_dense else None)
 
     @property
     def labels(self) -> Classes | None:
@@ -196,16 +208,33 @@ class _BothModels:
         """
         dense, compressed = self.dense.answers(self.labels), self.compressed.answers(self.labels)
         if dense is not None and dense.labels is not None:
-            _check_labels(dense.labels, self.dense.classes, self._label_offset)
+            _check_labels(dense.labels, self.dense.classes, self._judging.label_offset)
         return None if dense is None or compressed is None else (dense, compressed)
 
-    def scores(self, function: Callable[..., float] | None) -> tuple[Scores, Scores]:
-        """Of the dense and of the compressed model; with the user's metric where there is one."""
-        sides, labels = (self.dense, self.compressed), self.labels
-        order = np.concatenate(self._orders)
-        metrics = [_metric_of_batches(function, side.outputs, labels, order) if function else None for side in sides]
-        dense, compressed = (side.scores(labels, metric) for side, metric in zip(sides, metrics, strict=True))
+    def scores(self) -> tuple[Scores, Scores]:
+        """Of the dense and of the compressed model."""
+        is_told = self._measure.name not in ("top-1", "agreement", "outputs")
+        figures = self._measure.figures(*self._readings) if is_told else (None, None)
+        dense, compressed = (
+            side.scores(self.labels, figure)
+            for side, figure in zip((self.dense, self.compressed), figures, strict=True)
+        )
         return dense, compressed
+
+    def drop(self, seed: int, *, is_wanted: bool) -> DropEstimate | None:
+        """How much worse the compressed model is; of the user's metric, whose resamples may take long, if wanted.
+
+        Raises:
+            InputError: it is wanted, and no bound follows from the inputs.
+        """
+        if isinstance(self._measure, OwnMetric) and not is_wanted:
+            return None
+        try:
+            return self._measure.estimate(*self._readings, seed)
+        except InputError:
+            if is_wanted:
+                raise
+            return None
 
 
 def validate(
@@ -213,58 +242,55 @@ def validate(
     compressed: Session,
     samples: Samples,
     *,
+    judging: Judging,
     held_out: bool,
-    metric: Metric | None = None,
-    label_offset: int = 0,
-    class_outputs: Collection[str] | None = None,
+    seed: int = 0,
     ticks: Ticks = no_ticks,
 ) -> Validation:
-    """Run both models over the samples, one pass; kept are sums and a number an input (and outputs for `metric`).
+    """Run both models over the samples, one pass; kept are sums and a few numbers an input.
 
-    Every batch is a tick.
+    Outputs are kept only for a metric of the user's that wants all of them at once. Every batch is a tick.
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
         InputError: a label is no class of the model, or the metric cannot be used.
     """
-    return validate_folds(
-        dense,
-        [(compressed, samples)],
-        held_out=held_out,
-        metric=metric,
-        label_offset=label_offset,
-        class_outputs=class_outputs,
-        ticks=ticks,
-    )
+    return validate_folds(dense, [(compressed, samples)], judging=judging, held_out=held_out, seed=seed, ticks=ticks)
 
 
 def validate_folds(
     dense: Session,
     folds: Sequence[tuple[Session, Samples]],
     *,
+    judging: Judging,
     held_out: bool,
-    metric: Metric | None = None,
-    label_offset: int = 0,
-    class_outputs: Collection[str] | None = None,
+    is_bounded: bool = False,
+    seed: int = 0,
     ticks: Ticks = no_ticks,
 ) -> Validation:
     """The same over several compressed models that were made alike, each on its part of the inputs.
+
+    Args:
+        dense: the dense model.
+        folds: compressed models, each with its inputs.
+        judging: how models are judged.
+        held_out: whether calibration never saw the inputs.
+        is_bounded: whether a goal asks for the bounds of the drop, also of the user's metric.
+        seed: of the samples that are drawn for bounds.
+        ticks: called for every batch.
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
         InputError: a label is no class of the model, or the metric cannot be used.
     """
-    function = load_metric(metric)
-    mask = folds[0][1].mask
+    measure, mask = judging.measure(folds[0][1]), folds[0][1].mask
     dense, folds = counted(dense, mask), [(counted(compressed, mask), samples) for compressed, samples in folds]
-    models = _BothModels(keeps_outputs=function is not None, label_offset=label_offset, class_outputs=class_outputs)
+    models = _BothModels(measure, judging)
     batches = sum(samples.batch_count for _, samples in folds)
-    for _, samples in folds:
-        models.start(samples)
-    for compressed, samples, feed, labels in ticking(_feeds(folds), ticks, batches):
-        models.update((dense.run(feed), compressed.run(feed)), feed, samples, labels)
+    for compressed, batch, classes in ticking(_batches(folds), ticks, batches):
+        models.update((dense.run(batch.feed), compressed.run(batch.feed)), batch, classes)
     answers, has_labels = models.answers(), models.labels is not None
-    scores = models.scores(function)
+    scores = models.scores()
     comparisons, losses = models.comparisons, models.margin_losses
     count = sum(samples.count for _, samples in folds)
     return Validation(
@@ -272,7 +298,7 @@ def validate_folds(
         held_out=held_out,
         outputs=tuple(filter(None, (comparison.fidelity() for comparison in comparisons.values()))),
         agreements=tuple(entry for comparison in comparisons.values() for entry in comparison.agreements()),
-        measure=_measure(function is not None, answers is not None, has_labels),
+        measure=measure.name,
         agreement=answers[1].agreement(answers[0]) if answers else None,
         lost=answers[0].only_right(answers[1]) if answers and has_labels else None,
         gained=answers[1].only_right(answers[0]) if answers and has_labels else None,
@@ -289,23 +315,17 @@ def validate_folds(
             agreeing=answers[1].agreeing(answers[0]) if answers else None,
         ),
         folds=len(folds),
+        drop=models.drop(seed, is_wanted=is_bounded),
+        own_scale=measure.scale if isinstance(measure, OwnMetric) else None,
     )
 
 
-def _measure(has_metric: bool, has_classes: bool, has_labels: bool) -> Measure:
-    """What the models are judged by: the same order as in `DropEvaluator`."""
-    if has_metric:
-        return "metric"
-    if not has_classes:
-        return "outputs"
-    return "top-1" if has_labels else "agreement"
-
-
-def _feeds(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session, Samples, Feed, Classes | None]]:
-    """Each feed with its labels, and the compressed model that it is for."""
+def _batches(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session, Batch, Classes | None]]:
+    """Each batch with its labels, where they are classes, and the compressed model that it is for."""
     for session, samples in folds:
-        for feed, labels in zip(samples.batches(), samples.batch_labels(), strict=True):
-            yield session, samples, feed, labels
+        has_classes = samples.classes is not None
+        for batch in batches_of(samples):
+            yield session, batch, batch.labels if has_classes else None
 
 
 def check_finite(dense: Session, compressed: Session, samples: Samples) -> None:
@@ -330,12 +350,12 @@ def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> Non
         InputError: a label is no class of the model.
         RunError: the model cannot run on the first batch.
     """
-    if samples.labels is None:
+    if samples.classes is None:
         return
-    scores = [class_scores(dense.run(feed), feed, samples) for feed in samples.ends()]
-    widths = {0 if of_feed is None else of_feed.shape[1] for of_feed in scores}
+    scores = [class_scores(dense.run(batch.feed), batch) for batch in ends_of(samples)]
+    widths = {0 if of_batch is None else of_batch.shape[1] for of_batch in scores}
     if widths != {0} and len(widths) == 1:  # others are as long as the input, and no scores
-        _check_labels(samples.labels + label_offset, widths.pop(), label_offset)
+        _check_labels(samples.classes + label_offset, widths.pop(), label_offset)
 
 
 def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> None:
@@ -345,16 +365,3 @@ def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> N
             f"label {worst - offset} (with label offset {offset}) is no class of the model, which has {classes}: "
             "check the labels, or give --label-offset"
         )
-
-
-def _metric_of_batches(
-    function: Callable[..., float], kept: list[dict[str, Any]], labels: Any, order: npt.NDArray[np.intp]
-) -> float:
-    try:
-        joined = join_outputs(kept, order)
-    except Exception as error:
-        raise InputError(
-            f"outputs of several runs cannot be joined for the metric ({error}): give a --batch-size that takes all "
-            "inputs at once"
-        ) from error
-    return apply_metric(function, joined, None if labels is None else labels[order])

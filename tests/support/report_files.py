@@ -10,7 +10,7 @@ from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed, TimingTable
 from netsurgeon.pipeline.report import Report
 from netsurgeon.pipeline.search import Point, SearchFacts
-from netsurgeon.pipeline.verification.confidence import DropEstimate
+from netsurgeon.pipeline.verification.measures.confidence import DropEstimate
 
 HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">&'\u2028\x1b[2J"
 """A name that writes elements, leaves its string, and steers a terminal."""

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from netsurgeon.pipeline.data.images import PictureOptions, check_fits, picture_values
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.matching import LABELS, Array, dict_to_write, only_input
 from netsurgeon.pipeline.data.objects.tables import frame_arrays, is_frame
-from netsurgeon.pipeline.data.values import is_array, stack, to_array
+from netsurgeon.pipeline.data.values import is_array, stack
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.messages import Message
 
 
 class Adapter:
@@ -26,12 +24,10 @@ class Adapter:
 
     Attributes:
         has_pictures: whether any value was a picture.
-        warnings: what was left out, and why.
     """
 
     def __init__(self, specs: Sequence[InputSpec], pictures: PictureOptions | None = None):
         self.has_pictures = False
-        self.warnings: tuple[Message, ...] = ()
         self._specs = specs
         self._pictures = pictures or PictureOptions()
 
@@ -50,7 +46,7 @@ class Adapter:
         if isinstance(item, Mapping):
             return self._decoded(item, origin)
         if is_labelled(item, self._specs):
-            inputs, labels = self.mapping(item[0], origin), self._labels(item[1], origin)
+            inputs, labels = self.mapping(item[0], origin), item[1]
             return inputs if labels is None else {**inputs, LABELS: labels}
         several = item if isinstance(item, tuple | list) and any(map(_is_value_or_mapping, item)) else ()
         if len(several) == 1:  # what a TensorDataset of one tensor gives
@@ -88,26 +84,6 @@ class Adapter:
             check_fits(values.shape, spec.shape[1:], spec.name, self._pictures)
         return values
 
-    def _labels(self, value: Any, origin: str) -> Array | None:
-        """Labels one a sample; None where they are no classes, such as the targets of a regression."""
-        if value is None:
-            return None
-        labels = to_array(value, LABELS, origin)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim == 2 and _is_one_hot(labels):
-            labels = labels.argmax(axis=1)
-        if labels.dtype.kind == "b":
-            labels = labels.astype(np.int64)
-        if labels.dtype.kind == "f" or labels.ndim > 1:
-            text = (
-                f"what stands beside the inputs is {labels.dtype} of {labels.ndim} axes, not one class a sample: it is "
-                "left out, and models are compared by their outputs; a metric of your own can hold it"
-            )
-            self.warnings = (Message(text, "targets-left-out", dtype=str(labels.dtype)),)
-            return None
-        return labels
-
 
 def is_labelled(item: Any, specs: Sequence[InputSpec]) -> bool:
     """Whether it is a pair of inputs and labels: a tuple of two, or a list of two whose first entry is a value.
@@ -128,11 +104,6 @@ def is_labelled(item: Any, specs: Sequence[InputSpec]) -> bool:
 
 def _are_pictures(value: object) -> bool:
     return isinstance(value, tuple | list) and len(value) > 0 and all(isinstance(one, Image.Image) for one in value)
-
-
-def _is_one_hot(labels: Array) -> bool:
-    """Whether each row is a 1 among zeros."""
-    return labels.dtype.kind in "biuf" and bool(np.all((labels == 0) | (labels == 1)) and np.all(labels.sum(1) == 1))
 
 
 def _is_value(entry: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.limits import MOST_FED_BYTES, MOST_FEEDS, in_words
+from netsurgeon.pipeline.data.limits import MOST_FED_BYTES, MOST_FEEDS, check_bytes, in_words
 from netsurgeon.pipeline.data.matching import Feed, Labels, Shard, dict_to_write, examine, join_labels
 from netsurgeon.pipeline.data.objects.adapter import Adapter
 from netsurgeon.pipeline.data.objects.loaders import is_sized
@@ -37,7 +37,7 @@ def open_feeds(
     parts: list[Shard] = []
     labels: list[Labels | None] = []
     checksums: list[int] = []
-    total_samples = total_bytes = 0
+    total_samples = total_bytes = label_bytes = 0
     for number, item in enumerate(_iterate(source, origin)):
         part, feed, label = _examined(item, number, specs, origin, adapter)
         total_samples += part.rows
@@ -48,6 +48,8 @@ def open_feeds(
                 "before any is drawn: let it end, such as with itertools.islice, or give a limit"
             )
         parts.append(part)
+        label_bytes += 0 if label is None else label.nbytes
+        check_bytes(label_bytes, f"the labels of {origin}", "give fewer samples, or leave such large targets out")
         labels.append(label)
         checksums.append(_checksum(feed, label))
         if taken is not None:
@@ -77,9 +79,7 @@ def open_feeds(
 
         return read_parts(parts, load, pieces)
 
-    return OpenedData(
-        parts, read, join_labels(labels, origin), warnings=adapter.warnings, is_sequential=True, taken=taken
-    )
+    return OpenedData(parts, read, join_labels(labels, origin), is_sequential=True, taken=taken)
 
 
 def _examined(

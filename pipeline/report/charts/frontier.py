@@ -122,7 +122,7 @@ def _draw_run(axes: Axes, frontier: Frontier, panel: _Panel, colours: Colours) -
     """One run: the dense model and the goal as lines, what was tried, the best of it as a staircase."""
     spots = panel.spots(frontier)
     tried = [(x, spot) for x, spot in spots if spot.kind != "delivered"]
-    _staircase(axes, [(x, spot.score) for x, spot in tried], colours)
+    _staircase(axes, [(x, spot.score) for x, spot in tried], colours, lower_is_better=frontier.lower_is_better)
     for number, (x, spot) in enumerate(spots):
         label = "to the 90 % bound" if number == 0 else ""
         axes.vlines(x, spot.low, spot.high, color=colours["faint"], lw=2, zorder=1, label=label)
@@ -180,7 +180,7 @@ def _draw_runs(axes: Axes, frontiers: Sequence[Frontier], panel: _Panel, colours
         x_dense = panel.of_dense(frontier)
         if x_dense is not None and _is_shown(x_dense, frontier.dense_score):
             dense.add((x_dense, frontier.dense_score))
-    _staircase(axes, delivered, colours)
+    _staircase(axes, delivered, colours, lower_is_better=any(frontier.lower_is_better for frontier in frontiers))
     if dense:
         axes.plot(*zip(*sorted(dense), strict=True), "o", color=colours["ink"], mfc="none", ms=8, label="dense")
     places = [x for x, _ in (*delivered, *dense)]
@@ -191,11 +191,12 @@ def _draw_runs(axes: Axes, frontiers: Sequence[Frontier], panel: _Panel, colours
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _staircase(axes: Axes, places: Sequence[tuple[float, float]], colours: Colours) -> None:
+def _staircase(axes: Axes, places: Sequence[tuple[float, float]], colours: Colours, *, lower_is_better: bool) -> None:
     """The frontier: the best score that so much buys."""
     steps: list[tuple[float, float]] = []
+    sign = -1.0 if lower_is_better else 1.0
     for x, score in sorted(places):
-        if not steps or score > steps[-1][1]:
+        if not steps or sign * score > sign * steps[-1][1]:
             steps.append((x, score))
     if len(steps) > 1:
         axes.plot(*zip(*steps, strict=True), color=colours["before"], lw=1, drawstyle="steps-post", zorder=1)

@@ -1,5 +1,6 @@
 """The greedy selection against exhaustive and one-shot choices, and the limits it keeps."""
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -238,6 +239,22 @@ def test_inside_a_block_twins_are_seen() -> None:
     consumer = Consumer.of(Problem(weight @ hessian, hessian, weight, 1e-6, np.zeros(1)), np.arange(16)[None])
     selection = select_units(ObsImportance([consumer], 16), equal_costs(16), one_axis(16, 8), 8)
     np.testing.assert_array_equal(selection.removed[:8], ~selection.removed[8:])
+
+
+def test_axes_keep_their_least_until_nothing_else_can_go() -> None:
+    """The first axis costs next to nothing, and would lose all but one of its units."""
+    of, costs = np.repeat([0, 1], [40, 40]), equal_costs(80)
+    scores = np.repeat([1e-3, 1.0], [40, 40])
+    axes = dataclasses.replace(Axes.rounded(of), least=np.array([4, 4]))
+
+    def left(goal: float, axes: Axes) -> list[int]:
+        removed = select_units(FixedImportance(scores), costs, axes, goal).removed
+        return np.bincount(of[~removed], minlength=2).tolist()
+
+    assert left(39, Axes.rounded(of)) == [1, 40]
+    assert left(39, axes) == [4, 37]
+    assert left(72, axes) == [4, 4]
+    assert left(75, axes) == [1, 4], "below it the cheapest goes first"
 
 
 def test_what_saves_nothing_stays() -> None:

@@ -172,7 +172,7 @@ def test_large_arrays_column_by_column_are_refused(tmp_path: Path, monkeypatch: 
 
 
 def test_labels_are_counted_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_files, "MOST_SAMPLES", 100)
+    monkeypatch.setattr(array_files, "MOST_LABELS", 100)
     np.savez(tmp_path / "data.npz", x=rows(4), labels=np.zeros((4, 26), np.int64))
     with pytest.raises(InputError, match=r"labels of .* are 104 numbers, at most 100 are read: give one a sample"):
         open_samples(tmp_path / "data.npz", X)

@@ -91,12 +91,13 @@ def test_different_fixed_batches_cannot_be_shared() -> None:
         ({"x": [[1.0], [1.0, 2.0]]}, r"feed 0 of the data holds an array of shape \(1,\) .* takes \(any, 3\)"),
         ({"x": [[[1.0], [1.0, 2.0]], [[1.0], [2.0]]]}, "is no array"),
         ({"x": rows(3), "labels": np.arange(4)}, r"labels .* shape \(4,\): expected \(3,\)"),
-        ({"x": rows(3), "labels": np.zeros(3)}, "labels .* float64: expected integers"),
-        ({"x": rows(3), "labels": np.full((3, 4), 0.25)}, r"not one-hot: .* of scores is labels.argmax\(axis=1\)"),
-        ({"x": rows(3), "labels": np.ones((3, 4), int)}, "not one-hot"),
-        ({"x": rows(3), "labels": np.zeros((3, 4))}, "not one-hot"),
-        ({"x": rows(3), "labels": np.array([[0, 1], [2, -1], [1, 0]])}, "not one-hot"),
+        ({"x": rows(3), "labels": np.array([0.0, np.nan, 1.0])}, "labels .* hold NaN or Inf"),
+        ({"x": rows(3), "labels": np.array(["a", "b", "c"])}, "labels .* <U1: expected numbers"),
         ({"x": rows(3), "labels": np.zeros((4, 2), int)}, r"labels .* shape \(4, 2\): expected \(3,\)"),
+        (
+            {"x": rows(4), "labels": np.zeros(3)},
+            r"labels .* shape \(3,\): expected \(4,\), one a sample, or 2 for pairs",
+        ),
     ],
 )
 def test_mapping_that_does_not_fit(data: dict[str, Any], message: str) -> None:
@@ -119,6 +120,32 @@ def test_one_hot_labels_are_taken_for_their_classes(tmp_path: Path, dtype: type)
 def test_a_column_of_labels_is_taken() -> None:
     samples = open_samples({"x": rows(3), "labels": np.array([[7], [0], [2]])}, X)
     np.testing.assert_array_equal(samples.labels, [7, 0, 2])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.array([0.5, 1.0, 2.0]), np.full((3, 4), 0.25), np.ones((3, 4), int), np.array([[0, 1], [2, -1], [1, 0]])],
+    ids=["scores", "soft", "tokens", "signed"],
+)
+def test_labels_that_are_no_classes_are_targets(tmp_path: Path, labels: Any) -> None:
+    np.savez(tmp_path / "data.npz", x=rows(3), labels=labels)
+    for source in ({"x": rows(3), "labels": labels}, tmp_path / "data.npz"):
+        samples = open_samples(source, X)
+        assert samples.labels is not None
+        np.testing.assert_array_equal(samples.labels, labels)
+        assert (samples.classes, samples.is_paired) == (None, False)
+
+
+def test_half_as_many_labels_are_those_of_pairs(tmp_path: Path) -> None:
+    scores = np.array([0.5, 1.5, 2.5])
+    np.savez(tmp_path / "data.npz", x=rows(6), labels=scores)
+    for source in ({"x": rows(6), "labels": scores}, tmp_path / "data.npz", (rows(6), scores)):
+        samples = open_samples(source, X, batch_size=4)
+        assert samples.labels is not None
+        assert (samples.labels.tolist(), samples.is_paired) == ([0.5, 0.5, 1.5, 1.5, 2.5, 2.5], True)
+        assert samples.classes is None
+        assert [batch.tolist() for batch in samples.batch_numbers()] == [[0, 1, 2, 3], [4, 5]]
+    assert open_samples({"x": rows(6), "labels": np.array([0, 1, 0])}, X).classes is None
 
 
 def test_missing_inputs_are_named() -> None:

@@ -156,3 +156,29 @@ def test_those_alike_are_of_the_most_common_shape() -> None:
     assert {feed["x"].shape[1] for feed in alike.batches()} == {4}
     even = open_samples(rows(10), X)
     assert even.alike() is even
+
+
+def test_pairs_are_drawn_together() -> None:
+    """By a limit, into subsets and into parts, whatever is asked for."""
+    x, scores = np.arange(60, dtype=np.float32)[:, None], np.arange(30, dtype=np.float32)
+    specs = (InputSpec("x", np.dtype(np.float32), (None, 1)),)
+    whole = open_samples({"x": x, "labels": scores}, specs, batch_size=7)
+    rng = np.random.default_rng(0)
+    limited = open_samples({"x": x, "labels": scores}, specs, limit=11)
+    parts = [whole.subset(10, rng), whole.subset(1, rng), *whole.split(0.125, rng), limited]
+    assert [part.count for part in parts] == [10, 2, 8, 52, 10]
+    for part in parts:
+        values = stacked(part)[:, 0].astype(int)
+        assert (values.reshape(-1, 2) == values[::2, None] + [0, 1]).all()
+        assert part.labels is not None
+        np.testing.assert_array_equal(part.labels, values // 2)
+        assert part.is_paired
+
+
+def test_what_stands_beside_the_inputs_counts_in_the_digest() -> None:
+    x, specs = np.ones((4, 1), np.float32), (InputSpec("x", np.dtype(np.float32), (None, 1)),)
+    labels = [None, np.zeros(4), np.zeros(4, int), np.full(4, 0.5), np.zeros(2), np.zeros((4, 2), int)]
+    digests = {
+        open_samples({"x": x} if given is None else {"x": x, "labels": given}, specs).digest() for given in labels
+    }
+    assert len(digests) == 5, "zeros are the same numbers as floats and as integers"

@@ -71,3 +71,19 @@ def test_a_broken_sample_is_named_as_in_the_source() -> None:
     samples = open_samples(broken, SPECS).shortened(STARTS, STOPS, AXES)
     with pytest.raises(InputError, match="the input 'rows' of sample 3 of the mapping holds NaN"):
         list(samples.batches())
+
+
+def test_pairs_stay_pairs_and_labels_of_positions_begin_where_their_samples_do() -> None:
+    whole = {name: array[:4] for name, array in arrays().items()}
+    paired = open_samples({**whole, "labels": np.array([0.5, 1.5])}, SPECS).shortened(STARTS[:4], STOPS[:4], AXES)
+    assert paired.is_paired
+    assert paired.labels is not None
+    assert paired.labels[paired.order].tolist() == [0.5, 0.5, 1.5, 1.5]
+    for feed, labels, numbers in zip(paired.batches(), paired.batch_labels(), paired.batch_numbers(), strict=True):
+        assert labels is not None
+        assert [ids[0] for ids in feed["ids"]] == [whole["ids"][row, STARTS[row]] for row in numbers]
+        assert labels.tolist() == [0.5 if row < 2 else 1.5 for row in numbers]
+    following = open_samples({**whole, "labels": whole["ids"] + 1}, SPECS).shortened(STARTS[:4], STOPS[:4], AXES)
+    for feed, labels in zip(following.batches(), following.batch_labels(), strict=True):
+        assert labels is not None
+        np.testing.assert_array_equal(labels[:, : feed["ids"].shape[1]], feed["ids"] + 1)

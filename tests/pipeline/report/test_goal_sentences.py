@@ -15,7 +15,7 @@ from netsurgeon.pipeline.profiling.timing_table import Timed
 from netsurgeon.pipeline.report.goal_sentences import goal_summary, unproven_goal_warning
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search.record import SearchFacts
-from netsurgeon.pipeline.verification.confidence import DropEstimate, least_inputs
+from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, least_inputs
 
 GUIDE = DropEstimate(measure="top-1", samples=1200, dense=0.9, drop=0.004, low=-0.001, high=0.0123, spread=0.1)
 FINAL = DropEstimate(measure="agreement", samples=300, dense=1.0, drop=0.02, low=0.01, high=0.03, spread=0.1)

@@ -11,7 +11,7 @@ from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.report.spots import check_same_axis, scores, with_common_times
-from netsurgeon.pipeline.verification.confidence import Measure
+from netsurgeon.pipeline.verification.measures import MeasureName
 from netsurgeon.pipeline.verification.validation import Scores
 
 
@@ -20,7 +20,7 @@ def report(delivered: tuple[Path, Compression]) -> Report:
     return delivered[1].report
 
 
-def judged(report: Report, measure: Measure, metric: float | None = None) -> Report:
+def judged(report: Report, measure: MeasureName, metric: float | None = None) -> Report:
     side = Scores(None, None, metric)
     validation = dataclasses.replace(report.validation, measure=measure, dense=side, compressed=side)
     return dataclasses.replace(report, validation=validation)

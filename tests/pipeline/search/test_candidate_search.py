@@ -12,7 +12,7 @@ from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search.candidate_search import UNPROVEN, _Descent
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.pruner import Structure
-from netsurgeon.pipeline.verification.confidence import paired_proportion_ci
+from netsurgeon.pipeline.verification.measures.confidence import paired_proportion_ci
 
 DIGITS = Path(netsurgeon.__file__).parent / "models" / "digits"
 

@@ -14,8 +14,8 @@ from netsurgeon.pipeline.pruning.plan import Plan
 from netsurgeon.pipeline.search import pruner
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.pruner import Fold, SearchContext
-from netsurgeon.pipeline.verification.confidence import DropEstimate, paired_proportion_ci
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
+from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, paired_proportion_ci
 
 
 def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:

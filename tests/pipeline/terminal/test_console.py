@@ -228,9 +228,15 @@ def test_of_many_groups_those_that_lost_most_are_listed(report: Report) -> None:
 
 def test_scores_of_a_metric_and_outputs_without_labels(report: Report) -> None:
     dense, compressed = Scores(None, None, 0.5), Scores(None, None, 0.25)
-    validation = dataclasses.replace(report.validation, dense=dense, compressed=compressed, agreement=None)
+    validation = dataclasses.replace(
+        report.validation, measure="metric", dense=dense, compressed=compressed, agreement=None
+    )
     text = printed(print_report, dataclasses.replace(report, validation=validation))
     assert cells(text, "metric")[1:] == ["0.5", "0.25", "-0.25"]
+    named = dataclasses.replace(validation, measure="psnr")
+    text = printed(print_report, dataclasses.replace(report, validation=named))
+    assert "0.5 dB" in text
+    assert "-0.25 dB (-50.00%)" in text
     assert "top-" not in text
     assert "same top class" not in text
 

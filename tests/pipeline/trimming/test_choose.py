@@ -44,6 +44,31 @@ def test_what_is_asked_for_goes(round_to: int) -> None:
         assert round_to == 1 or (group.units - group.removed) % 4 == 0
 
 
+def test_a_share_is_one_of_what_units_have() -> None:
+    """Of a model that is mostly a table of rows that no unit owns nearly all units would go otherwise."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Gather", ["table", "x"], ["rows"], "look-up"),
+        node("MatMul", ["rows", "w"], ["h"], "first"),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "v"], ["scores"], "second"),
+        node("ReduceMean", ["scores"], ["y"], axes=[1], keepdims=0),
+    ]
+    weights = {"table": normal(1000, 8), "w": normal(8, 64), "v": normal(64, 5)}
+    model = network_of(nodes, weights, ["N", 6])
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    rows = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["N", 6, 8])
+    model.graph.output.append(rows)  # whose width is no unit's then
+    data = {"x": np.random.default_rng(0).integers(0, 1000, (80, 6))}
+    trim = trimmed(compress(model, data, trim=0.3, round_to=1, **FAST))
+    units = 64 * (8 + 5)
+    assert 64 * 0.3 <= sum(group.removed for group in trim.groups if group.units == 64) <= 64 * 0.3 + 1
+    assert trim.trimmable == pytest.approx(units / (8000 + units), rel=0.01)
+    assert trim.saved_by_choice / trim.trimmable >= 0.3
+    assert trim.scarce == ()
+    assert f"of the parameters that they have ({trim.saved_by_choice:.1%} of all), 30.0%" in trim.summary("parameters")
+
+
 def test_excluded_layers_stay_as_they_are() -> None:
     model = residual_network()
     result = compress(model, {"x": pictures()}, trim="up-to:0.5", exclude=("a1", "b1"), round_to=1, **FAST)
@@ -57,10 +82,12 @@ def test_excluded_layers_stay_as_they_are() -> None:
 
 
 def test_more_than_can_go_is_an_error_unless_it_was_a_wish() -> None:
-    with pytest.raises(CheckFailedError, match=r"trim is 0.99, but .* is all that units can save .* up-to:0.99"):
-        compress(residual_network(), {"x": pictures()}, trim=0.99, round_to=1, **FAST)
-    result = compress(residual_network(), {"x": pictures()}, trim="up-to:0.99", round_to=1, **FAST)
-    assert 0.5 < trimmed(result).saved < 0.99
+    with pytest.raises(CheckFailedError, match=r"trim is 0.9999, but .* is all that units can save .* up-to:0.9999"):
+        compress(residual_network(), {"x": pictures()}, trim=0.9999, round_to=1, **FAST)
+    result = compress(residual_network(), {"x": pictures()}, trim="up-to:0.9999", round_to=1, **FAST)
+    assert 0.9 < trimmed(result).saved < 0.9999
+    assert trimmed(result).scarce, "only once nothing else can go"
+    assert [warning.code for warning in result.report.warnings if warning.code == "units-scarce"] == ["units-scarce"]
     assert outputs(result.model, pictures(2)).shape == (2, 5)
 
 
@@ -76,11 +103,15 @@ def test_a_wish_that_is_far_from_met_says_why() -> None:
         node("Gemm", ["x", "w"], ["h"], "first"),
         node("Relu", ["h"], ["r"]),
         node("Gemm", ["r", "v"], ["few"], "second"),
-        node("Gemm", ["x", "u"], ["many"], "frozen"),
+        node("Gemm", ["x", "u"], ["g"], "left"),
+        node("Relu", ["g"], ["s"]),
+        node("Gemm", ["s", "t"], ["many"], "alone"),
         node("Add", ["few", "many"], ["y"]),
     ]
-    model = network_of(nodes, {"w": normal(16, 4), "v": normal(4, 5), "u": normal(16, 5)}, ["N", 16])
-    report = compress(model, {"x": normal(80, 16)}, trim="up-to:0.9", round_to=1, **FAST).report
+    weights = {"w": normal(16, 4), "v": normal(4, 5), "u": normal(16, 40), "t": normal(40, 5)}
+    model = network_of(nodes, weights, ["N", 16])
+    options: Any = {"trim": "up-to:0.9", "round_to": 1, "exclude": ("left", "alone"), **FAST}
+    report = compress(model, {"x": normal(80, 16)}, **options).report
     (warning,) = [warning for warning in report.warnings if warning.code == "trim-fell-short"]
     assert warning.data["saved"] < 0.5 * warning.data["asked"] == 0.45
     assert "units may go" in warning

@@ -8,7 +8,8 @@ import pytest
 from trimmable_models import FAST, idle_network, normal, pictures, residual_network
 
 from netsurgeon.pipeline.compress import Compression, compress
-from netsurgeon.pipeline.trimming.facts import TrimFacts
+from netsurgeon.pipeline.report.user_warnings import scarce
+from netsurgeon.pipeline.trimming.facts import GroupFacts, TrimFacts
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,16 @@ def test_what_was_chosen_and_what_nothing_reads_stand_apart(
 ) -> None:
     plain = {"asked": 0.3, "is_ceiling": False, "saved": 0.3, "saved_by_choice": 0.3, "unread": 0}
     assert dataclasses.replace(facts, **{**plain, **changes}).summary("macs") == sentence
+
+
+def test_groups_of_which_hardly_anything_is_left_are_named(facts: TrimFacts) -> None:
+    groups = (
+        GroupFacts(node="wide", operators=(), units=1536, removed=1520),
+        GroupFacts(node="half", operators=(), units=40, removed=36),
+    )
+    emptied = dataclasses.replace(facts, groups=groups)
+    assert emptied.scarce == groups[:1]
+    (warning,) = scarce(emptied)
+    assert (warning.code, warning.data) == ("units-scarce", {"groups": {"wide": [1520, 1536]}})
+    assert "1,520 of 1,536 of wide went" in warning
+    assert list(scarce(facts)) == list(scarce(None)) == []

@@ -11,6 +11,8 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.session import Runtime, Session
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
+from netsurgeon.pipeline.verification.judging import Judging
+from netsurgeon.pipeline.verification.measures import OwnMetric
 
 
 def model(shift: float = 0.0, classes: int = 3) -> ir.Model:
@@ -37,16 +39,22 @@ def answers(shift: float) -> np.ndarray:
     return np.asarray((x + np.array([0, 0, shift], np.float32)).argmax(axis=1))
 
 
+def evaluator(dense: Session, given: Samples, metric: Any = None, *, name: Any = "agreement", offset: int = 0) -> Any:
+    own = None if metric is None else OwnMetric(metric, offset)
+    judging = Judging("metric" if own else name, label_offset=offset, own=own)
+    return DropEvaluator(dense, given, judging.measure(given))
+
+
 def test_agreement_without_labels() -> None:
-    found = DropEvaluator(session(), samples()).estimate_drop(session(0.5))
+    found = evaluator(session(), samples()).estimate_drop(session(0.5))
     differ = int((answers(0.0) != answers(0.5)).sum())
     assert differ > 0
     assert (found.measure, found.samples, found.dense, found.drop) == ("agreement", 90, 1.0, differ / 90)
-    assert DropEvaluator(session(), samples()).estimate_drop(session()).drop == 0.0
+    assert evaluator(session(), samples()).estimate_drop(session()).drop == 0.0
 
 
 def test_top1_with_labels_counts_what_is_lost_and_what_is_gained() -> None:
-    found = DropEvaluator(session(), samples(lambda x: answers(0.25))).estimate_drop(session(0.5))
+    found = evaluator(session(), samples(lambda x: answers(0.25))).estimate_drop(session(0.5))
     before, after = answers(0.0) == answers(0.25), answers(0.5) == answers(0.25)
     assert found.measure == "top-1"
     assert found.dense == pytest.approx(before.mean())
@@ -55,7 +63,7 @@ def test_top1_with_labels_counts_what_is_lost_and_what_is_gained() -> None:
 
 
 def test_labels_are_shifted() -> None:
-    drop_evaluator = DropEvaluator(session(), samples(lambda x: answers(0.0) - 1), label_offset=1)
+    drop_evaluator = evaluator(session(), samples(lambda x: answers(0.0) - 1), offset=1)
     assert drop_evaluator.estimate_drop(session()).dense == 1.0
 
 
@@ -63,12 +71,12 @@ def test_a_metric_of_ones_own() -> None:
     def metric(outputs: Any, labels: Any) -> float:
         return float(np.mean(outputs["y"][:, 2] * labels))
 
-    found = DropEvaluator(session(), samples(lambda x: np.ones(90, int)), metric).estimate_drop(session(-0.25))
+    found = evaluator(session(), samples(lambda x: np.ones(90, int)), metric).estimate_drop(session(-0.25))
     assert found.measure == "metric"
     assert found.drop == pytest.approx(0.25, abs=1e-6)
     assert found.low == pytest.approx(0.25, abs=1e-6)  # the same for every input: nothing is uncertain
     labelled = samples(lambda x: (x[:, 0] > 0).astype(int))
-    varied = DropEvaluator(session(), labelled, metric).estimate_drop(session(-0.25))
+    varied = evaluator(session(), labelled, metric).estimate_drop(session(-0.25))
     assert varied.low < varied.drop < varied.high
 
 
@@ -77,19 +85,31 @@ def test_a_metric_that_fails() -> None:
         raise KeyError("nothing")
 
     with pytest.raises(InputError, match="metric failed with KeyError"):
-        DropEvaluator(session(), samples(), metric).estimate_drop(session())
+        evaluator(session(), samples(), metric).estimate_drop(session())
 
 
 def test_a_metric_without_a_number_for_the_dense_model() -> None:
     with pytest.raises(InputError, match="gives NaN for the dense model"):
-        DropEvaluator(session(), samples(), lambda outputs, labels: float("nan")).estimate_drop(session())
+        evaluator(session(), samples(), lambda outputs, labels: float("nan")).estimate_drop(session())
 
 
 def test_outputs_where_there_are_no_classes() -> None:
-    found = DropEvaluator(session(classes=1), samples(classes=1)).estimate_drop(session(0.1, classes=1))
+    found = evaluator(session(classes=1), samples(classes=1), name="outputs").estimate_drop(session(0.1, classes=1))
     x = np.random.default_rng(0).standard_normal((90, 1)).astype(np.float32)
     assert found.measure == "outputs"
     assert found.drop == pytest.approx(0.01 / float(np.mean(x.astype(np.float64) ** 2)), rel=1e-4)
+
+
+def test_all_is_lost_of_an_output_that_was_zero() -> None:
+    zero, same = session(0.0, classes=1), samples(classes=1)
+    scaled = Runtime().session(
+        ir.from_onnx_text(
+            '<ir_version: 8, opset_import: ["" : 17]> g (float[N,1] x) => (float[N,1] y) '
+            "<float[1] factor = {0}> { y = Mul(x, factor) }"
+        )
+    )
+    assert evaluator(scaled, same, name="outputs").estimate_drop(zero).drop == 1.0
+    assert evaluator(scaled, same, name="outputs").estimate_drop(scaled).drop == 0.0
 
 
 def test_an_output_without_a_batch_axis_counts_whole() -> None:
@@ -101,7 +121,7 @@ def test_an_output_without_a_batch_axis_counts_whole() -> None:
         )
         return Runtime().session(ir.from_onnx_text(text))
 
-    found = DropEvaluator(scaled(1.0), samples()).estimate_drop(scaled(0.9))
+    found = evaluator(scaled(1.0), samples(), name="outputs").estimate_drop(scaled(0.9))
     assert (found.measure, found.samples) == ("outputs", 3), "one a feed: samples of one are not independent"
     assert found.drop == pytest.approx(0.01, rel=1e-4)
 
@@ -115,8 +135,8 @@ def test_numbers_that_are_infinite_and_stay_so_are_left_out() -> None:
         )
         return Runtime().session(ir.from_onnx_text(text))
 
-    found = DropEvaluator(masked(1.0, "0"), samples())._by_outputs(masked(0.9, "0"))
+    found = evaluator(masked(1.0, "0"), samples(), name="outputs").estimate_drop(masked(0.9, "0"))
     assert found.samples == 90
     assert found.drop == pytest.approx(0.01, rel=1e-4)
     with pytest.raises(CheckFailedError, match="infinite where it was not"):
-        DropEvaluator(masked(1.0, "1"), samples())._by_outputs(masked(0.9, "0"))
+        evaluator(masked(1.0, "1"), samples(), name="outputs").estimate_drop(masked(0.9, "0"))

@@ -18,8 +18,8 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.verification.confidence import FEWEST_INPUTS_TO_PROVE, least_inputs
 from netsurgeon.pipeline.verification.inputs import MOST_CORRECTED, Inputs, open_by_options, open_inputs
+from netsurgeon.pipeline.verification.measures.confidence import FEWEST_INPUTS_TO_PROVE, least_inputs
 
 DIGITS_MODEL = DIGITS / "digits.onnx"
 WAVE = "(float[L] x) => (float[L] y) {} {{ s = Reshape(x, signal) c = Conv<pads = [2, 2]>(s, k) y = Reshape(c, flat) }}"

@@ -18,6 +18,7 @@ from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.trimming.choose import find_units
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.inputs import open_by_options
+from netsurgeon.pipeline.verification.judging import Judging
 from netsurgeon.pipeline.verification.validation import validate
 
 ROWS = sentences()
@@ -149,10 +150,13 @@ def test_errors_and_ranges_leave_out_what_is_fed_but_does_not_count(name: str) -
     assert table.const_value is not None
     table.const_value = ir.tensor(table.const_value.numpy() * np.float32(1.25), name="down")
     dense, other_model = Runtime().session(model), Runtime().session(changed)
-    one, other = (validate(dense, other_model, part, held_out=True) for part in (samples, free))
+    judging = Judging("outputs")
+    one, other = (validate(dense, other_model, part, judging=judging, held_out=True) for part in (samples, free))
     for first, second in zip(one.outputs, other.outputs, strict=True):
         assert first.relative_error == pytest.approx(second.relative_error, rel=1e-4)
-    drops = [DropEvaluator(dense, part).estimate_drop(other_model).drop for part in (samples, free)]
+    drops = [
+        DropEvaluator(dense, part, judging.measure(part)).estimate_drop(other_model).drop for part in (samples, free)
+    ]
     assert drops[0] == pytest.approx(drops[1], rel=1e-4)
 
 

@@ -11,10 +11,12 @@ from netsurgeon.pipeline.data import InputSpec, Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.runtime import Runtime, Session
+from netsurgeon.pipeline.verification.judging import Judging
 from netsurgeon.pipeline.verification.plausibility import FEWEST_FOR_CHANCE, examine_dense_model
 
 Array = NDArray[Any]
 ONE_PERCENT = Goals(max_drop=0.01)
+CLASSES, OUTPUTS = Judging("agreement"), Judging("outputs", class_outputs=())
 
 
 def identity(width: int = 4) -> Session:
@@ -41,35 +43,41 @@ def test_agreement_on_inputs_of_one_class_is_refused_as_a_goal() -> None:
     """The model saw pixels of 0 to 1 where it wants 0 to 255, and called nearly everything the same."""
     classes = np.where(np.arange(600) < 597, 2, 1)
     with pytest.raises(InputError, match=r"one and the same class to 597 of 600 inputs: .*--max-drop 1%; check how"):
-        examine_dense_model(identity(), samples(scores_of(classes)), goals=ONE_PERCENT)
+        examine_dense_model(identity(), samples(scores_of(classes)), goals=ONE_PERCENT, judging=CLASSES)
 
 
 def test_without_a_goal_it_is_a_warning() -> None:
     classes = np.where(np.arange(600) < 597, 2, 1)
-    (warning,) = examine_dense_model(identity(), samples(scores_of(classes)), goals=None)
+    (warning,) = examine_dense_model(identity(), samples(scores_of(classes)), goals=None, judging=CLASSES)
     assert warning.code == "answers-alike"
     assert warning.data == {"loss": pytest.approx(0.005), "samples": 600}
-    assert not examine_dense_model(identity(), samples(scores_of(classes)), goals=None, has_metric=True)
+    assert not examine_dense_model(
+        identity(), samples(scores_of(classes)), goals=None, judging=Judging("agreement", is_named=True)
+    )
 
 
 def test_a_goal_of_size_alone_does_not_depend_on_agreement() -> None:
-    (warning,) = examine_dense_model(identity(), samples(scores_of(np.zeros(64, int))), goals=Goals(max_size=1000))
+    (warning,) = examine_dense_model(
+        identity(), samples(scores_of(np.zeros(64, int))), goals=Goals(max_size=1000), judging=CLASSES
+    )
     assert warning.code == "answers-alike"
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
 def test_answers_that_vary_are_fine(share: float) -> None:
     classes = np.where(np.arange(400) < 400 * share, 0, 1 + np.arange(400) % 3)
-    assert examine_dense_model(identity(), samples(scores_of(classes)), goals=ONE_PERCENT) == ()
+    assert examine_dense_model(identity(), samples(scores_of(classes)), goals=ONE_PERCENT, judging=CLASSES) == ()
 
 
 def test_the_larger_the_goal_the_more_answers_must_vary() -> None:
     classes = np.where(np.arange(400) < 360, 0, 1)
-    assert examine_dense_model(identity(), samples(scores_of(classes)), goals=ONE_PERCENT) == ()
+    assert examine_dense_model(identity(), samples(scores_of(classes)), goals=ONE_PERCENT, judging=CLASSES) == ()
     with pytest.raises(InputError, match="always answered the same"):
-        examine_dense_model(identity(), samples(scores_of(classes)), goals=Goals(max_drop=0.05))
+        examine_dense_model(identity(), samples(scores_of(classes)), goals=Goals(max_drop=0.05), judging=CLASSES)
     classes = np.arange(400) % 2
-    assert examine_dense_model(identity(), samples(scores_of(classes)), goals=Goals(max_drop=0.4)) == ()
+    assert (
+        examine_dense_model(identity(), samples(scores_of(classes)), goals=Goals(max_drop=0.4), judging=CLASSES) == ()
+    )
 
 
 def test_labels_that_the_model_gets_no_better_than_chance_end_the_run() -> None:
@@ -78,40 +86,45 @@ def test_labels_that_the_model_gets_no_better_than_chance_end_the_run() -> None:
     with pytest.raises(
         InputError, match=r"to \d+ of 400 inputs, no more than chance \(\d+\): check how .*--label-offset"
     ):
-        examine_dense_model(identity(), samples(scores_of(classes), labels), goals=None)
-    assert examine_dense_model(identity(), samples(scores_of(classes), classes), goals=ONE_PERCENT) == ()
+        examine_dense_model(identity(), samples(scores_of(classes), labels), goals=None, judging=CLASSES)
+    assert (
+        examine_dense_model(identity(), samples(scores_of(classes), classes), goals=ONE_PERCENT, judging=CLASSES) == ()
+    )
 
 
 def test_the_offset_of_labels_counts() -> None:
     classes = np.arange(90) % 3 + 1
     labelled = samples(scores_of(classes), classes - 1)
     with pytest.raises(InputError, match="no more than chance"):
-        examine_dense_model(identity(), labelled, goals=None)
-    assert examine_dense_model(identity(), labelled, goals=None, label_offset=1) == ()
+        examine_dense_model(identity(), labelled, goals=None, judging=CLASSES)
+    assert examine_dense_model(identity(), labelled, goals=None, judging=Judging("agreement", label_offset=1)) == ()
 
 
 def test_few_labels_say_nothing_of_chance() -> None:
     classes = np.arange(FEWEST_FOR_CHANCE - 1) % 4
-    assert examine_dense_model(identity(), samples(scores_of(classes), (classes + 1) % 4), goals=None) != ()
+    assert (
+        examine_dense_model(identity(), samples(scores_of(classes), (classes + 1) % 4), goals=None, judging=CLASSES)
+        != ()
+    )
     classes = np.arange(FEWEST_FOR_CHANCE) % 4
     with pytest.raises(InputError, match="no more than chance"):
-        examine_dense_model(identity(), samples(scores_of(classes), (classes + 1) % 4), goals=None)
+        examine_dense_model(identity(), samples(scores_of(classes), (classes + 1) % 4), goals=None, judging=CLASSES)
 
 
 def test_rare_classes_that_the_model_does_find_are_fine() -> None:
     labels = (np.arange(400) % 20 == 0).astype(int)
-    assert examine_dense_model(identity(), samples(scores_of(labels), labels), goals=ONE_PERCENT) == ()
+    assert examine_dense_model(identity(), samples(scores_of(labels), labels), goals=ONE_PERCENT, judging=CLASSES) == ()
 
 
 @pytest.mark.parametrize(("offset", "is_fine"), [(1.0, True), (100.0, False)])
 def test_outputs_that_are_no_scores_must_vary_around_their_mean(offset: float, is_fine: bool) -> None:
     x = offset + np.random.default_rng(2).standard_normal((200, 4))
     if is_fine:
-        assert examine_dense_model(identity(), samples(x), goals=ONE_PERCENT, class_outputs=()) == ()
+        assert examine_dense_model(identity(), samples(x), goals=ONE_PERCENT, judging=OUTPUTS) == ()
     else:
         with pytest.raises(InputError, match=r"only 0.01% of the energy of the dense model's outputs varies"):
-            examine_dense_model(identity(), samples(x), goals=ONE_PERCENT, class_outputs=())
+            examine_dense_model(identity(), samples(x), goals=ONE_PERCENT, judging=OUTPUTS)
 
 
 def test_a_single_input_cannot_vary() -> None:
-    assert examine_dense_model(identity(), samples(np.ones((1, 4))), goals=None, class_outputs=()) == ()
+    assert examine_dense_model(identity(), samples(np.ones((1, 4))), goals=None, judging=OUTPUTS) == ()

@@ -14,6 +14,7 @@ from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.model_files import input_specs, open_model
 from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.verification.judging import Judging
 from netsurgeon.pipeline.verification.promise import margin_losses
 from netsurgeon.pipeline.verification.tolerance import limit_rank, proven_share
 from netsurgeon.pipeline.verification.validation import Validation, validate, validate_folds
@@ -93,7 +94,7 @@ def measured(model: Path | onnx.ModelProto, other: Path | onnx.ModelProto, count
     samples = open_samples(TEST, input_specs(open_model(model, runtime).original), limit=count)
     halves = samples.split(0.5, np.random.default_rng(0))
     folds = [(sessions[1], half) for half in halves] if options.pop("halves") else [(sessions[1], samples)]
-    return validate_folds(sessions[0], folds, **options)
+    return validate_folds(sessions[0], folds, judging=Judging("agreement"), **options)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_an_output_that_was_zero_has_no_size_to_compare_with(weights: str, limit
     x = np.ones((50, 4), np.float32)
     dense, other = (Runtime().session(parsed(model)) for model in (zero, zero.replace("{0,0", weights)))
     samples = open_samples({"x": x}, input_specs(open_model(parsed(zero), Runtime()).original))
-    output = validate(dense, other, samples, held_out=True).promise.outputs[0]
+    output = validate(dense, other, samples, judging=Judging("outputs"), held_out=True).promise.outputs[0]
     assert (output.scale, output.change.limit) == (0.0, limit)
 
 

@@ -10,6 +10,7 @@ from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.session import Runtime, Session
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
+from netsurgeon.pipeline.verification.judging import Judging, choose_measure
 from netsurgeon.pipeline.verification.validation import validate
 
 LENGTHS = [4, 1, 2, 4, 1, 3, 2, 4] * 4
@@ -37,6 +38,14 @@ def samples() -> Samples:
     return open_samples({"x": arrays(), "labels": list(range(len(LENGTHS)))}, input_specs(model()), batch_size=8)
 
 
+def judging(metric: Any = None) -> Judging:
+    return choose_measure(model(), session(), samples(), metric=metric)
+
+
+def evaluator(metric: Any = None) -> DropEvaluator:
+    return DropEvaluator(session(), samples(), judging(metric).measure(samples()))
+
+
 def in_order(outputs: Any, labels: Any) -> float:
     """1 where everything stands beside its label in the order of the source, times the mean of the totals."""
     assert isinstance(outputs["y"], list)
@@ -47,7 +56,7 @@ def in_order(outputs: Any, labels: Any) -> float:
 
 
 def test_errors_are_those_of_all_numbers() -> None:
-    result = validate(session(), session(0.9), samples(), held_out=True)
+    result = validate(session(), session(0.9), samples(), judging=judging(), held_out=True)
     by_name = {output.output: output for output in result.outputs}
     assert by_name["y"].relative_error == pytest.approx(0.1, rel=1e-4)
     assert by_name["total"].relative_error == pytest.approx(0.1, rel=1e-4)
@@ -61,19 +70,19 @@ def test_a_metric_gets_one_array_a_sample_in_the_order_of_the_source() -> None:
             assert row.shape == array.shape
         return in_order(outputs, labels)
 
-    result = validate(session(), session(0.5), samples(), held_out=True, metric=sees_the_source)
+    result = validate(session(), session(0.5), samples(), judging=judging(sees_the_source), held_out=True)
     assert result.dense.metric is not None
     assert result.compressed.metric == pytest.approx(0.5 * result.dense.metric, rel=1e-5)
 
 
 def test_a_metric_that_guides_a_search_is_resampled_by_sample() -> None:
-    drop = DropEvaluator(session(), samples(), metric=in_order).estimate_drop(session(0.5))
+    drop = evaluator(in_order).estimate_drop(session(0.5))
     assert drop.drop == pytest.approx(0.5 * drop.dense, rel=1e-5)
     assert drop.low < drop.drop
 
 
 def test_without_a_metric_outputs_are_compared_by_their_energy() -> None:
-    drop = DropEvaluator(session(), samples()).estimate_drop(session(0.9))
+    drop = evaluator().estimate_drop(session(0.9))
     assert drop.measure == "outputs"
     assert drop.drop == pytest.approx(0.01, rel=1e-3)
     assert drop.samples == len(LENGTHS)

@@ -12,7 +12,13 @@ import pytest
 from plain_models import DIGITS
 
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.verification.score_evidence import FEWEST_INPUTS, score_figures, why_no_scores
+from netsurgeon.pipeline.verification.score_evidence import (
+    FEWEST_INPUTS,
+    WIDE,
+    looks_like_embedding,
+    score_figures,
+    why_no_scores,
+)
 
 Array = npt.NDArray[np.float64]
 SHARED = Path("/work/shared")
@@ -132,3 +138,31 @@ def test_real_classifiers_keep_their_answers_and_real_landmarks_have_none(
     outputs = Runtime().session(network).run({name: np.ascontiguousarray(pictures)})
     (values,) = [value for value in outputs.values() if value.ndim == 2]
     assert (why_no_scores(values, "y") is None) == is_scores
+
+
+def test_the_numbers_of_an_embedding_are_no_scores_and_one_class_of_many_stands_out() -> None:
+    rng = np.random.default_rng(5)
+    numbers = rng.standard_normal((200, 12)) @ rng.standard_normal((12, 64))
+    assert why_no_scores(numbers, "y") == "none of them stands out as the score of the right class does"
+    assert why_no_scores(numbers[:, : WIDE - 1], "y") is None, "of fewer it cannot be told"
+    assert why_no_scores(numbers, "logits") is None
+    right = rng.integers(0, 64, 200)
+    scores = rng.standard_normal((200, 64)) + 6.0 * np.eye(64)[right]
+    assert why_no_scores(scores, "y") is None
+
+
+def test_an_embedding_is_known_by_its_name_its_length_or_its_numbers() -> None:
+    rng = np.random.default_rng(6)
+    numbers = rng.standard_normal((200, 64))
+    unit = np.abs(numbers) / np.linalg.norm(numbers, axis=1, keepdims=True)
+    ordered = np.sort(numbers, axis=1)
+    signal = np.cumsum(numbers, axis=1)
+    assert looks_like_embedding(numbers, "y")
+    assert looks_like_embedding(unit, "y")
+    assert looks_like_embedding(np.exp(numbers), "image_features")
+    assert looks_like_embedding(numbers[:8], "pooler_output")
+    assert not looks_like_embedding(np.exp(numbers), "y"), "one stands out"
+    assert not looks_like_embedding(signal, "y")
+    assert not looks_like_embedding(ordered, "y")
+    assert not looks_like_embedding(numbers[:, :8], "embedding")
+    assert not looks_like_embedding(numbers[:8], "y")

@@ -14,7 +14,8 @@ from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.runtime.session import Session
-from netsurgeon.pipeline.verification.scoring import load_metric
+from netsurgeon.pipeline.verification.judging import Judging
+from netsurgeon.pipeline.verification.measures import OwnMetric, load_metric
 from netsurgeon.pipeline.verification.validation import Scores, Validation, validate
 
 Array = NDArray[Any]
@@ -40,9 +41,25 @@ def samples(count: int, labels: Sequence[int] | None = None, batch_size: int = 2
     return open_samples(source, SPECS, batch_size=batch_size)
 
 
-def both(dense: Array, compressed: Array, labels: Sequence[int] | None = None, **options: Any) -> Validation:
+def judged(outputs: Array, metric: Any = None, offset: int = 0) -> Judging:
+    """By the metric, else by top classes where the outputs are vectors of floats."""
+    if metric is not None:
+        return Judging("metric", label_offset=offset, own=OwnMetric(load_metric(metric), offset))
+    is_scores = outputs.dtype.kind == "f" and outputs[0].ndim and outputs[0].size == max(outputs.shape[1:]) > 1
+    return Judging("agreement" if is_scores else "outputs", label_offset=offset)
+
+
+def both(
+    dense: Array,
+    compressed: Array,
+    labels: Sequence[int] | None = None,
+    *,
+    metric: Any = None,
+    label_offset: int = 0,
+) -> Validation:
+    judging = judged(dense, metric, label_offset)
     given = samples(len(dense), labels)
-    return validate(Answers(y=dense), Answers(y=compressed), given, held_out=True, **options)
+    return validate(Answers(y=dense), Answers(y=compressed), given, held_out=True, judging=judging)
 
 
 def scores(*best: int, classes: int = 10) -> Array:
@@ -234,4 +251,4 @@ def test_metric_on_outputs_that_cannot_be_joined() -> None:
             return {"y": np.ones((1, int(np.max(feed["x"])) + 1), np.float32)}
 
     with pytest.raises(InputError, match=r"cannot be joined for the metric .*: give a --batch-size"):
-        validate(Grows(), Grows(), samples(4), held_out=True, metric=lambda outputs, labels: 1.0)
+        validate(Grows(), Grows(), samples(4), held_out=True, judging=judged(np.ones(4), lambda outputs, labels: 1.0))

@@ -82,12 +82,12 @@ def test_truth_values_are_two_classes() -> None:
 
 
 @pytest.mark.parametrize("targets", [np.array([0.5, 1.5]), rows(2), np.ones((2, 2))], ids=["numbers", "outputs", "map"])
-def test_targets_that_are_no_classes_are_left_out_with_a_warning(targets: Any) -> None:
-    for source in ((rows(2), targets), [(rows(2), targets)] * 3):
+def test_targets_that_are_no_classes_stay_beside_the_inputs(targets: Any) -> None:
+    for source, times in (((rows(2), targets), 1), ([(rows(2), targets)] * 3, 3)):
         samples = open_samples(source, X)
-        assert samples.labels is None
-        (warning,) = samples.warnings
-        assert (warning.code, warning.data) == ("targets-left-out", {"dtype": str(targets.dtype)})
+        assert samples.labels is not None
+        np.testing.assert_array_equal(samples.labels, np.concatenate([targets] * times))
+        assert samples.classes is None
 
 
 def test_samples_of_one_number_and_rows_of_two() -> None:
@@ -139,7 +139,7 @@ def test_picture_options_need_a_picture() -> None:
         ([object()], "feed 0 of the data is of type object: expected an array, a picture, a pair of inputs and labels"),
         ([None], "feed 0 of the data is of type NoneType"),
         ([(rows(2), np.arange(3))], r"labels of feed 0 .* shape \(3,\): expected \(2,\)"),
-        ([(rows(2), ["a", "b"])], "labels of feed 0 of the data are <U1: expected integers"),
+        ([(rows(2), ["a", "b"])], "labels of feed 0 of the data are <U1: expected numbers"),
         (([rows(1)], [0, 1]), "the data holds 1 inputs and 2 labels: give one for each"),
     ],
 )

@@ -97,10 +97,10 @@ def test_the_only_column_or_the_only_picture_is_the_only_input() -> None:
         open_samples(Streamed({"a": rows(1)[0], "b": rows(1)[0]}), X)
 
 
-def test_scores_in_the_label_column_are_left_out() -> None:
+def test_scores_in_the_label_column_are_targets() -> None:
     samples = open_samples(Streamed({"x": rows(1)[0], "label": 3.5}), X)
-    assert samples.labels is None
-    assert [warning.code for warning in samples.warnings] == ["targets-left-out"]
+    assert samples.labels is not None
+    assert (samples.labels.tolist(), samples.classes) == ([3.5], None)
 
 
 class Counted(Streamed):

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from netsurgeon.pipeline.data import InputSpec, Samples, open_samples
-from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.verification.scoring import Answers, apply_metric, class_scores, hits_in_top
+from netsurgeon.pipeline.verification.measures.base import Batch
+from netsurgeon.pipeline.verification.measures.scoring import Answers, class_scores, hits_in_top
 
 LABELS = np.array([0, 1, 2, 3, 0, 1])
 DENSE = Answers(np.array([0, 1, 2, 0, 0, 2]), LABELS)
@@ -39,12 +38,8 @@ def test_a_label_may_be_anywhere_among_the_largest_scores() -> None:
     assert [hits_in_top(count, scores, labels) for count in (1, 2, 4)] == [0, 1, 3]
 
 
-def samples() -> Samples:
-    return open_samples({"x": np.zeros((4, 2), np.float32)}, (InputSpec("x", np.dtype(np.float32), (None, 2)),))
-
-
 def test_scores_are_the_first_named_output_with_a_vector_a_sample() -> None:
-    feed = {"x": np.zeros((4, 2), np.float32)}
+    batch = Batch({"x": np.zeros((4, 2), np.float32)}, 4, True, None, np.arange(4))
     outputs = {
         "integers": np.zeros((4, 3), np.int64),
         "map": np.zeros((4, 3, 2, 2), np.float32),
@@ -52,18 +47,10 @@ def test_scores_are_the_first_named_output_with_a_vector_a_sample() -> None:
         "first": np.ones((4, 3, 1, 1), np.float32),
         "second": np.full((4, 5), 2.0, np.float32),
     }
-    scores = class_scores(outputs, feed, samples())
+    scores = class_scores(outputs, batch)
     assert scores is not None
     assert scores.shape == (4, 3)
-    named = class_scores(outputs, feed, samples(), ("second",))
+    named = class_scores(outputs, batch, ("second",))
     assert named is not None
     assert named.shape == (4, 5)
-    assert class_scores(outputs, feed, samples(), ()) is None
-
-
-def test_a_metric_that_fails_is_named_with_its_error() -> None:
-    def broken(outputs: object, labels: object) -> float:
-        raise KeyError("y")
-
-    with pytest.raises(InputError, match=r"the metric .*broken failed with KeyError \('y'\): expected function"):
-        apply_metric(broken, {"y": np.zeros(3)}, None)
+    assert class_scores(outputs, batch, ()) is None

@@ -1,20 +1,17 @@
-"""How answers are scored: top classes against labels and against another model's, or outputs by the user's metric."""
+"""How answers are scored: top classes against labels and against another model's."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.pipeline.data import Samples, import_function
-from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.options import Metric
-from netsurgeon.pipeline.verification.confidence import DropEstimate, paired_proportion_ci
+from netsurgeon.pipeline.verification.measures.base import Batch, Outputs
+from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, paired_proportion_ci
 
-Outputs = dict[str, Any]
 Classes = npt.NDArray[np.int64]
 
 
@@ -68,19 +65,18 @@ def hits_in_top(count: int, scores: npt.NDArray[np.floating], labels: Classes) -
 
 
 def class_scores(
-    outputs: dict[str, Any], feed: dict[str, Any], samples: Samples, names: Collection[str] | None = None
+    outputs: Outputs, batch: Batch, names: Collection[str] | None = None
 ) -> npt.NDArray[np.floating] | None:
     """The first float output with one vector a sample, (samples, classes); None where there is none.
 
     Args:
         outputs: of the model, by name.
-        feed: what it was fed.
-        samples: where that comes from.
+        batch: what it was fed.
         names: of the outputs that may be class scores, see `find_class_outputs`; None = all.
     """
-    if not samples.batched:
+    if not batch.is_batched:
         return None
-    count = len(feed[samples.specs[0].name])
+    count = batch.count
     for name, output in outputs.items():
         if names is not None and name not in names:
             continue
@@ -133,33 +129,3 @@ def join_outputs(batches: Sequence[Outputs], order: npt.NDArray[np.intp]) -> Out
             whole = np.concatenate(arrays)
             joined[name] = whole if is_sorted or len(whole) != len(order) else whole[order]
     return joined
-
-
-def load_metric(metric: Metric | None) -> Callable[..., float] | None:
-    """The user's metric; "module:function" is imported with the current folder on the path.
-
-    Raises:
-        InputError: it cannot be imported, or is no function.
-    """
-    if metric is None or callable(metric):
-        return metric
-    try:
-        return import_function(metric)
-    except InputError as error:
-        raise InputError(f"the metric {error}") from error
-
-
-def apply_metric(function: Callable[..., float], outputs: Mapping[str, Any], labels: Any) -> float:
-    """The user's metric on the outputs of all samples.
-
-    Raises:
-        InputError: it fails.
-    """
-    try:
-        return float(function(outputs, labels))
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"the metric {getattr(function, '__qualname__', type(function).__name__)} failed with "
-            f"{type(error).__name__} ({error}): expected function(outputs, labels) -> float, the outputs by name: "
-            f"{', '.join(outputs)}"
-        ) from error

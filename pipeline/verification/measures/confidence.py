@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 import scipy.stats
 
+from netsurgeon.pipeline.verification.measures.scales import COUNTED, MeasureName
+
 Array = npt.NDArray[np.float64]
-Measure = Literal["top-1", "agreement", "metric", "outputs"]
 CONFIDENCE = 0.9
 _Z = float(scipy.stats.norm.ppf(CONFIDENCE))
 RESAMPLES = 200
+MOST_DRAWN = 1 << 22
+"""Numbers that are drawn at once."""
 _EDGE = 1e-9
 FEWEST_INPUTS_TO_PROVE = 4
 """With so many times the inputs without which nothing can be proven, a drop is accepted only where it is proven."""
@@ -31,23 +33,30 @@ class DropEstimate:
     """How much worse the compressed model is on some inputs, and what that says of all inputs.
 
     Attributes:
-        measure: what drops: "top-1", "agreement" with the dense model, the user's "metric", or, where the model
-            gives no class scores, "outputs": the share of the outputs' energy that the difference has.
+        measure: what drops; "metric" is the user's own, "outputs" the share of the outputs' energy that is not the
+            difference's.
         samples: inputs it was measured on.
-        dense: top-1 or metric of the dense model; 1 for the other measures.
-        drop: dense minus compressed.
+        dense: figure of the dense model; 1 where models are measured by how close they are to it.
+        drop: how much worse the compressed model's is: the difference, or a share of the dense one's (`Scale`).
         low: one-sided 90 % bound: the drop over all inputs is hardly less.
         high: one-sided 90 % bound: the drop over all inputs is hardly more.
         spread: standard deviation of what one input adds to the drop.
     """
 
-    measure: Measure
+    measure: MeasureName
     samples: int
     dense: float
     drop: float
     low: float
     high: float
     spread: float
+
+    def has_enough_samples(self, goal: float) -> bool:
+        """Whether so many inputs are enough to ask for a proof that the drop is within the goal.
+
+        What is counted may not differ on any of a few inputs; numbers differ on each, and their spread tells.
+        """
+        return self.measure not in COUNTED or has_enough_samples(self.samples, goal)
 
     @property
     def changed(self) -> float:
@@ -60,7 +69,8 @@ class DropEstimate:
             return None
         # the bound comes closer to the drop by the square root of the inputs
         by_bound = self.samples * ((self.high - self.drop) / (goal - self.drop)) ** 2
-        return math.ceil(max(by_bound, least_inputs(goal))) if math.isfinite(by_bound) else None
+        least = least_inputs(goal) if self.measure in COUNTED else 0.0
+        return math.ceil(max(by_bound, least)) if math.isfinite(by_bound) else None
 
 
 def least_inputs(goal: float) -> int:
@@ -100,7 +110,7 @@ def _goes_both_ways(evidence: DropEstimate) -> bool:
     return beyond <= _Z * math.sqrt(evidence.changed / evidence.samples)
 
 
-def paired_proportion_ci(measure: Measure, samples: int, right: int, lost: int, gained: int) -> DropEstimate:
+def paired_proportion_ci(measure: MeasureName, samples: int, right: int, lost: int, gained: int) -> DropEstimate:
     """Evidence from answers that are right or wrong.
 
     The bounds are those of Tango's score interval for the difference of paired proportions (Statistics in Medicine 17,
@@ -138,7 +148,7 @@ def _tango(count: int, lost: int, gained: int) -> float:
     return float(scipy.optimize.brentq(excess, start, 1.0 - _EDGE, xtol=1e-12))
 
 
-def student_ci(measure: Measure, dense: float, shares: Array) -> DropEstimate:
+def student_ci(measure: MeasureName, dense: float, shares: Array) -> DropEstimate:
     """Evidence from what each input adds to the drop, (samples,); Student's bounds of the mean."""
     return _student(measure, dense, len(shares), float(np.mean(shares)), float(np.var(shares)))
 
@@ -147,7 +157,7 @@ def pool_folds(parts: Sequence[DropEstimate]) -> DropEstimate:
     """One evidence from those of models that were made alike, each on its part of the inputs.
 
     Args:
-        parts: of one measure; several of them not of the user's metric, which need not be the mean of that of parts.
+        parts: of one measure; several of them only of one that is a mean over the inputs.
     """
     if len(parts) == 1:
         return parts[0]
@@ -157,7 +167,7 @@ def pool_folds(parts: Sequence[DropEstimate]) -> DropEstimate:
         return sum(part.samples * figure(part) for part in parts) / samples
 
     dense, drop = mean(lambda estimate: estimate.dense), mean(lambda estimate: estimate.drop)
-    if measure == "outputs":
+    if measure not in COUNTED:
         return _student(
             measure, dense, samples, drop, mean(_variance) + mean(lambda estimate: estimate.drop**2) - drop**2
         )
@@ -172,7 +182,7 @@ def _variance(evidence: DropEstimate) -> float:
     return evidence.spread**2 * (evidence.samples - 1) / evidence.samples if evidence.samples > 1 else 0.0
 
 
-def _student(measure: Measure, dense: float, count: int, drop: float, variance: float) -> DropEstimate:
+def _student(measure: MeasureName, dense: float, count: int, drop: float, variance: float) -> DropEstimate:
     """Student's bounds of a mean, from that of `count` inputs and the mean square about it."""
     spread = math.sqrt(variance * count / (count - 1)) if count > 1 else math.inf
     reach = float(scipy.stats.t.ppf(CONFIDENCE, count - 1)) * spread / math.sqrt(count) if count > 1 else math.inf
@@ -182,27 +192,40 @@ def _student(measure: Measure, dense: float, count: int, drop: float, variance: 
 
 
 def bootstrap_ci(
-    samples: int, dense: float, drop: float, again: Callable[[npt.NDArray[np.int64]], float], seed: int
+    measure: MeasureName,
+    samples: int,
+    *,
+    units: int,
+    width: int = 1,
+    dense: float,
+    drop: float,
+    again: Callable[[npt.NDArray[np.int64]], Array],
+    seed: int,
 ) -> DropEstimate:
-    """Evidence for a metric over all inputs: percentiles of its drop over RESAMPLES paired bootstrap samples.
+    """Evidence for a figure of all inputs together: percentiles of its drop over RESAMPLES paired bootstrap samples.
 
-    Samples on which the metric is NaN are left out, unless they are the half.
+    Samples on which the figure is NaN are left out, unless they are the half.
 
     Args:
+        measure: what was measured.
         samples: inputs.
-        dense: metric of the dense model.
-        drop: dense minus compressed.
-        again: the drop on the inputs of these numbers.
+        units: what is drawn: inputs, or pairs or groups of them, which are independent of each other.
+        width: numbers of a unit, which bound how many are drawn at once.
+        dense: figure of the dense model.
+        drop: how much worse the compressed model's is.
+        again: the drops on the units of these numbers, (draws, units) -> (draws,).
         seed: of the samples drawn.
     """
     rng = np.random.default_rng(seed)
-    drops = np.array([again(rng.integers(0, samples, samples)) for _ in range(RESAMPLES)])
+    at_once = max(1, min(RESAMPLES, MOST_DRAWN // (units * width)))
+    parts = [min(at_once, RESAMPLES - start) for start in range(0, RESAMPLES, at_once)]
+    drops = np.concatenate([again(rng.integers(0, units, (count, units))) for count in parts])
     told = drops[~np.isnan(drops)]  # an area under a curve is no number where a class is drawn nowhere
     drops = told if 2 * len(told) > RESAMPLES else drops
     low, high = np.quantile(drops, (1.0 - CONFIDENCE, CONFIDENCE))
     spread = float(np.std(drops, ddof=1)) * math.sqrt(samples)
     return DropEstimate(
-        measure="metric",
+        measure=measure,
         samples=samples,
         dense=dense,
         drop=drop,

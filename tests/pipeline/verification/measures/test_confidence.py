@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import scipy.stats
 
-from netsurgeon.pipeline.verification.confidence import (
+from netsurgeon.pipeline.verification.measures import confidence
+from netsurgeon.pipeline.verification.measures.confidence import (
     CONFIDENCE,
+    RESAMPLES,
     DropEstimate,
     bootstrap_ci,
     expected_drop,
@@ -81,7 +82,15 @@ def test_students_bounds_hold() -> None:
 def test_a_bootstrap_of_a_mean_is_about_students() -> None:
     shares = np.random.default_rng(2).normal(0.01, 0.1, 400)
     direct = student_ci("metric", 0.9, shares)
-    drawn = bootstrap_ci(400, 0.9, float(shares.mean()), lambda chosen: float(shares[chosen].mean()), seed=0)
+    drawn = bootstrap_ci(
+        "metric",
+        400,
+        units=400,
+        dense=0.9,
+        drop=float(shares.mean()),
+        again=lambda chosen: shares[chosen].mean(axis=1),
+        seed=0,
+    )
     assert drawn.high == pytest.approx(direct.high, abs=0.002)
     assert drawn.low == pytest.approx(direct.low, abs=0.002)
     assert drawn.spread == pytest.approx(direct.spread, rel=0.15)
@@ -91,14 +100,32 @@ def test_resamples_without_a_number_are_left_out() -> None:
     """A class of two members is missing in one of seven resamples; one of one in more than a third."""
     shares = np.random.default_rng(2).normal(0.01, 0.1, 400)
 
-    def again(rare: int) -> Callable[[Any], float]:
-        return lambda chosen: float(shares[chosen].mean()) if (chosen < rare).any() else math.nan
+    def bound(rare: int) -> float:
+        def again(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+            return np.where((chosen < rare).any(axis=1), shares[chosen].mean(axis=1), math.nan)
 
-    plain = bootstrap_ci(400, 0.9, 0.01, lambda chosen: float(shares[chosen].mean()), seed=0)
+        return bootstrap_ci("metric", 400, units=400, dense=0.9, drop=0.01, again=again, seed=0).high
+
     for rare in (2, 1):
-        found = bootstrap_ci(400, 0.9, 0.01, again(rare), seed=0)
-        assert found.high == pytest.approx(plain.high, abs=0.002)
-    assert math.isnan(bootstrap_ci(400, 0.9, 0.01, again(0), seed=0).high)
+        assert bound(rare) == pytest.approx(bound(400), abs=0.002)
+    assert math.isnan(bound(0))
+
+
+def test_few_are_drawn_at_once_where_units_are_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples are the same ones."""
+    sizes: list[tuple[int, ...]] = []
+
+    def again(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        sizes.append(chosen.shape)
+        return np.asarray(chosen.mean(axis=1))
+
+    def drawn() -> DropEstimate:
+        return bootstrap_ci("mse", 50, units=50, width=2, dense=1.0, drop=25.0, again=again, seed=1)
+
+    whole = drawn()
+    monkeypatch.setattr(confidence, "MOST_DRAWN", 50 * 2 * 30)
+    assert drawn() == whole
+    assert {shape[0] for shape in sizes} == {RESAMPLES, 30, RESAMPLES % 30}
 
 
 @pytest.mark.parametrize("goal", [0.005, 0.01, 0.03])

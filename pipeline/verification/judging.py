@@ -1,0 +1,235 @@
+"""By what models are judged: as the user names it, or as labels and outputs suggest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import Metric
+from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.verification.measures import (
+    BUILT_IN,
+    F1,
+    Auc,
+    Batch,
+    Cosine,
+    Measure,
+    MeasureName,
+    OutputEnergy,
+    OwnMetric,
+    Perplexity,
+    Psnr,
+    Spearman,
+    SquaredDifference,
+    TokenAgreement,
+    Top1,
+    TopAgreement,
+    batches_of,
+    class_scores,
+    ends_of,
+    load_metric,
+    peak_of,
+    vocabulary_output,
+)
+from netsurgeon.pipeline.verification.measures.base import Outputs
+from netsurgeon.pipeline.verification.score_outputs import (
+    ClassOutputs,
+    find_class_outputs,
+    find_embeddings,
+    outputs_by_graph,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    """How models are judged on inputs of one kind.
+
+    Attributes:
+        name: of the measure.
+        class_outputs: names of the outputs that are judged by their largest number; None = all.
+        embedding_outputs: names of the outputs that are embeddings.
+        label_offset: added to the label of a class to give its index in the outputs.
+        own: the user's metric, if that is the measure.
+        peak: the largest value of the targets, for PSNR.
+        is_named: whether the user has named the measure.
+        notes: what the user may want to know of the choice.
+        warnings: what was left out.
+    """
+
+    name: MeasureName
+    class_outputs: tuple[str, ...] | None = None
+    embedding_outputs: tuple[str, ...] = ()
+    label_offset: int = 0
+    own: OwnMetric | None = None
+    peak: float = 1.0
+    is_named: bool = False
+    notes: tuple[Message, ...] = ()
+    warnings: tuple[Message, ...] = ()
+
+    def measure(self, samples: Samples) -> Measure:
+        """The measure on these inputs: of top classes by their labels, where they have some.
+
+        Raises:
+            InputError: what it needs does not stand beside them.
+        """
+        name = self.name
+        if name in ("top-1", "agreement") and not self.is_named:
+            name = "agreement" if samples.classes is None else "top-1"
+        measure = self._makers(samples)[name]()
+        measure.check_labels(samples)
+        return measure
+
+    def _makers(self, samples: Samples) -> Mapping[MeasureName, Callable[[], Measure]]:
+        classes, offset = self.class_outputs, self.label_offset
+        embeddings, is_paired = self.embedding_outputs, samples.is_paired
+
+        def own() -> Measure:
+            assert self.own is not None
+            return self.own
+
+        return {
+            "top-1": lambda: Top1(classes, offset),
+            "agreement": lambda: TopAgreement(classes, offset),
+            "f1": lambda: F1(classes, offset),
+            "auc": lambda: Auc(
+                is_paired=is_paired, embedding_outputs=embeddings, class_outputs=classes, label_offset=offset
+            ),
+            "spearman": lambda: Spearman(is_paired=is_paired, embedding_outputs=embeddings),
+            "cosine": lambda: Cosine(embeddings),
+            "outputs": OutputEnergy,
+            "perplexity": Perplexity,
+            "token-agreement": TokenAgreement,
+            "mse": SquaredDifference,
+            "psnr": lambda: Psnr(self.peak),
+            "metric": own,
+        }
+
+
+def choose_measure(
+    model: ir.Model,
+    dense: Session,
+    samples: Samples,
+    *,
+    metric: Metric | None = None,
+    label_offset: int = 0,
+    labelled: bool | None = None,
+) -> Judging:
+    """By what models are judged: what the user names, or what labels and outputs suggest.
+
+    Where nothing is named: top-1 where there are labels of classes, and class scores; without labels the agreement of
+    the top class; of logits over a vocabulary that of the next token; of embeddings the cosine; else the error of the
+    outputs.
+
+    Args:
+        model: the dense model.
+        dense: its session.
+        samples: inputs that decide.
+        metric: as the user names it; None = nothing.
+        label_offset: added to the label of a class.
+        labelled: whether any inputs have labels of classes; None = as these.
+
+    Raises:
+        InputError: the metric cannot be found, or not be used with these inputs and outputs.
+    """
+    labelled = samples.classes is not None if labelled is None else labelled
+    classes = find_class_outputs(model, dense, samples, labelled=labelled)
+    judging = Judging(
+        name="outputs", class_outputs=classes.names, label_offset=label_offset, is_named=metric is not None
+    )
+    if metric is not None:
+        return _named(judging, metric, model, dense, samples)
+    first = _looks(dense, samples)
+    name: MeasureName = "outputs"
+    embeddings: tuple[str, ...] = ()
+    if _are_scores(first, classes.names):
+        name = "top-1" if samples.classes is not None else "agreement"
+    elif _are_logits(model, first):
+        name = "token-agreement"
+    elif embeddings := find_embeddings(model, dense, samples):
+        name = "cosine"
+    return dataclasses.replace(
+        judging,
+        name=name,
+        embedding_outputs=embeddings,
+        notes=_as_embeddings(classes) if name == "cosine" else classes.notes,
+        warnings=_left_out(samples, name),
+    )
+
+
+def check_metric(metric: Metric | None) -> None:
+    """Check that a metric can be found, before long work.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if metric is not None and not (isinstance(metric, str) and metric in BUILT_IN):
+        load_metric(metric)
+
+
+def _named(judging: Judging, metric: Metric, model: ir.Model, dense: Session, samples: Samples) -> Judging:
+    if not (isinstance(metric, str) and metric in BUILT_IN):
+        own = OwnMetric(load_metric(metric), judging.label_offset)
+        return dataclasses.replace(judging, name="metric", own=own)
+    name = next(name for name in BUILT_IN if name == metric)
+    peak = peak_of(samples.labels) if name == "psnr" and samples.labels is not None else 1.0
+    is_of_vectors = name == "cosine" or (name in ("spearman", "auc") and samples.is_paired)
+    judging = dataclasses.replace(
+        judging,
+        name=name,
+        peak=peak,
+        embedding_outputs=find_embeddings(model, dense, samples, is_sure=True) if is_of_vectors else (),
+        class_outputs=None if name in ("top-1", "agreement", "f1", "auc") else judging.class_outputs,
+    )
+    measure = judging.measure(samples)
+    looks = _looks(dense, samples)
+    if name in ("top-1", "agreement", "f1") and not _are_scores(looks, None):
+        raise InputError(f"the metric {name} needs class scores, and no output is a vector of them for each input")
+    for outputs, batch in looks:
+        measure.reading().add(outputs, batch, outputs)
+    return judging
+
+
+def _looks(dense: Session, samples: Samples) -> list[tuple[Outputs, Batch]]:
+    """Outputs of batches of other sizes and shapes: what is as long as one batch may not be as long as another."""
+    single = samples.subset(1, np.random.default_rng(0))
+    return [(dense.run(batch.feed), batch) for batch in (*ends_of(samples), next(batches_of(single)))]
+
+
+def _are_scores(looks: Iterable[tuple[Outputs, Batch]], names: Collection[str] | None) -> bool:
+    """Whether there is a vector of class scores for each input, which are as many for all."""
+    scores = [class_scores(outputs, batch, names) for outputs, batch in looks]
+    return len({0 if of_batch is None else of_batch.shape[1] for of_batch in scores} | {0}) == 2 and all(
+        of_batch is not None for of_batch in scores
+    )
+
+
+def _are_logits(model: ir.Model, looks: Iterable[tuple[Outputs, Batch]]) -> bool:
+    possible, _ = outputs_by_graph(model)
+    return all(vocabulary_output(outputs, batch) in possible for outputs, batch in looks)
+
+
+def _as_embeddings(classes: ClassOutputs) -> tuple[Message, ...]:
+    """The notes on numbers that are no scores, in words that say what counts in their place."""
+    return tuple(
+        note.with_text(note.replace("Their error counts", "The cosine to the dense model's counts"))
+        for note in classes.notes
+    )
+
+
+def _left_out(samples: Samples, name: MeasureName) -> tuple[Message, ...]:
+    """A note where what stands beside the inputs decides nothing."""
+    labels = samples.labels
+    if labels is None or name == "top-1":
+        return ()
+    what = "one for two inputs" if samples.is_paired else f"of {labels.ndim} axes"
+    text = (
+        f"the labels are {labels.dtype}, {what}, not one class a sample: they are left out, and models are compared "
+        "with the dense one; --metric spearman, auc, mse, psnr, perplexity or a function of your own uses them"
+    )
+    return (Message(text, "targets-left-out", dtype=str(labels.dtype)),)

@@ -1,0 +1,65 @@
+"""By what models are judged: measures with their units, and what a sample of inputs says of each."""
+
+from netsurgeon.pipeline.verification.measures.base import Batch, Measure, Reading, batches_of, ends_of
+from netsurgeon.pipeline.verification.measures.classes import F1, Top1, TopAgreement
+from netsurgeon.pipeline.verification.measures.confidence import (
+    DropEstimate,
+    expected_drop,
+    has_enough_samples,
+    least_inputs,
+    paired_proportion_ci,
+    pool_folds,
+)
+from netsurgeon.pipeline.verification.measures.distances import (
+    Cosine,
+    OutputEnergy,
+    Psnr,
+    SquaredDifference,
+    peak_of,
+)
+from netsurgeon.pipeline.verification.measures.own_metric import OwnMetric, load_metric
+from netsurgeon.pipeline.verification.measures.ranks import Auc, Spearman
+from netsurgeon.pipeline.verification.measures.scales import BUILT_IN, COUNTED, MEANS, SCALES, MeasureName, Scale
+from netsurgeon.pipeline.verification.measures.scoring import Answers, class_scores, hits_in_top, measurable
+from netsurgeon.pipeline.verification.measures.texts import Perplexity, TokenAgreement
+from netsurgeon.pipeline.verification.measures.vectors import embeddings, vocabulary_output
+
+__all__ = [
+    "BUILT_IN",
+    "COUNTED",
+    "F1",
+    "MEANS",
+    "SCALES",
+    "Answers",
+    "Auc",
+    "Batch",
+    "Cosine",
+    "DropEstimate",
+    "Measure",
+    "MeasureName",
+    "OutputEnergy",
+    "OwnMetric",
+    "Perplexity",
+    "Psnr",
+    "Reading",
+    "Scale",
+    "Spearman",
+    "SquaredDifference",
+    "TokenAgreement",
+    "Top1",
+    "TopAgreement",
+    "batches_of",
+    "class_scores",
+    "embeddings",
+    "ends_of",
+    "expected_drop",
+    "has_enough_samples",
+    "hits_in_top",
+    "least_inputs",
+    "load_metric",
+    "measurable",
+    "paired_proportion_ci",
+    "peak_of",
+    "pool_folds",
+    "vocabulary_output",
+]

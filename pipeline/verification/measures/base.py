@@ -1,0 +1,196 @@
+"""What a measure is: small numbers of each batch, and from those of both models a figure each and a bounded drop."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime import Feed
+from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, bootstrap_ci
+from netsurgeon.pipeline.verification.measures.scales import SCALES, MeasureName, Scale
+
+Array = npt.NDArray[np.float64]
+Outputs = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Inputs that are run together, and what is known of them.
+
+    Attributes:
+        feed: what the model is fed.
+        count: samples in it.
+        is_batched: whether axis 0 tells them apart.
+        labels: a row a sample; None without labels.
+        numbers: of the samples in their source, (count,).
+        pairs: number of the pair that each sample belongs to, (count,); None where they are no pairs.
+        kept: which positions count, (samples, positions); None = all that are fed, as far as is known.
+    """
+
+    feed: Feed
+    count: int
+    is_batched: bool
+    labels: npt.NDArray[Any] | None
+    numbers: npt.NDArray[np.intp]
+    pairs: npt.NDArray[np.intp] | None = None
+    kept: npt.NDArray[np.bool_] | None = None
+
+
+def batches_of(samples: Samples) -> Iterator[Batch]:
+    """The inputs, batch by batch, with what belongs to them."""
+    mask = samples.mask
+    for feed, labels, numbers in zip(samples.batches(), samples.batch_labels(), samples.batch_numbers(), strict=True):
+        kept = None if mask is None else mask.kept(feed)
+        yield Batch(feed, len(numbers), samples.batched, labels, numbers, samples.pairs_of(numbers), kept)
+
+
+def ends_of(samples: Samples) -> Iterator[Batch]:
+    """The first batch, and the last one as well where the shapes of samples differ."""
+    for end in samples.end_parts():
+        yield from batches_of(end)
+
+
+class Reading(abc.ABC):
+    """What is kept of one model's outputs."""
+
+    @abc.abstractmethod
+    def add(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> None:
+        """Take what is needed of a batch.
+
+        Args:
+            outputs: the model's.
+            batch: what it was fed.
+            dense: the dense model's, where the measure `needs_dense`.
+        """
+
+
+class Rows(Reading):
+    """A row of numbers a sample, or a unit of several."""
+
+    def __init__(self, read: Callable[[Outputs, Batch, Outputs | None], Array]):
+        self._read = read
+        self._parts: list[Array] = []
+
+    def add(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> None:
+        """Read the rows of a batch."""
+        self._parts.append(self._read(outputs, batch, dense))
+
+    @property
+    def rows(self) -> Array:
+        """All of them, (units, numbers)."""
+        return np.concatenate(self._parts)
+
+
+class Measure(abc.ABC):
+    """By what models are judged.
+
+    Attributes:
+        name: of the measure.
+        needs_dense: whether the other model is read beside the dense one's outputs, and the dense one not by itself.
+        needs_labels: whether the data must have labels.
+    """
+
+    name: ClassVar[MeasureName]
+    needs_dense: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
+
+    @property
+    def scale(self) -> Scale:
+        """How its figures are read."""
+        return SCALES[self.name]
+
+    @abc.abstractmethod
+    def reading(self) -> Reading:
+        """An empty one."""
+
+    @abc.abstractmethod
+    def figures(self, dense: Any, other: Any) -> tuple[float, float]:
+        """Of the dense and of the other model, from what was read of both."""
+
+    @abc.abstractmethod
+    def estimate(self, dense: Any, other: Any, seed: int) -> DropEstimate:
+        """How much worse the other model is, from what was read of both.
+
+        Raises:
+            InputError: no bound follows from the inputs.
+        """
+
+    def check_labels(self, samples: Samples) -> None:
+        """Check that what the measure needs stands beside the inputs.
+
+        Raises:
+            InputError: it does not.
+        """
+        if self.needs_labels and samples.labels is None:
+            raise InputError(f"the metric {self.name} needs labels beside the inputs, and the data has none: add them")
+
+
+class CorpusMeasure(Measure):
+    """A measure of all inputs together, bounded by the paired bootstrap."""
+
+    @abc.abstractmethod
+    def figure(self, rows: Array) -> Array:
+        """Of a model, from the rows of units that were drawn: (draws, units, numbers) -> (draws,)."""
+
+    def figures(self, dense: Rows, other: Rows) -> tuple[float, float]:
+        """Of the dense and of the other model."""
+        before, after = (float(self.figure(side.rows[None])[0]) for side in (dense, other))
+        return before, after
+
+    def estimate(self, dense: Rows, other: Rows, seed: int) -> DropEstimate:
+        """How much worse the other model is.
+
+        Raises:
+            InputError: the dense model has no figure.
+        """
+        before, after = self.figures(dense, other)
+        check_dense(self.scale.title, before)
+        if np.isnan(after):
+            return all_lost(self.name, len(dense.rows), before)
+        sides = dense.rows, other.rows
+        units = len(sides[0])
+
+        def again(drawn: npt.NDArray[np.int64]) -> Array:
+            drops: Array = self.scale.drop(*(self.figure(rows[drawn]) for rows in sides))
+            return drops
+
+        return bootstrap_ci(
+            self.name,
+            units * self.inputs_of_a_unit,
+            units=units,
+            width=sides[0].shape[1],
+            dense=before,
+            drop=float(self.scale.drop(before, after)),
+            again=again,
+            seed=seed,
+        )
+
+    @property
+    def inputs_of_a_unit(self) -> int:
+        """How many inputs share a row."""
+        return 1
+
+
+def check_dense(title: str, figure: float) -> None:
+    """Check that the dense model has a figure.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not np.isfinite(figure):
+        raise InputError(
+            f"the metric gives {'NaN' if np.isnan(figure) else 'no finite number'} for the dense model on the inputs "
+            f"that decide ({title}): repair it, or the labels"
+        )
+
+
+def all_lost(measure: MeasureName, samples: int, dense: float) -> DropEstimate:
+    """Evidence of a model without a figure: more is lost than any goal allows."""
+    return DropEstimate(measure=measure, samples=samples, dense=dense, drop=1.0, low=1.0, high=1.0, spread=0.0)

@@ -1,0 +1,168 @@
+"""Measures of an order: Spearman's correlation and the area under the ROC curve, over inputs or pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Outputs, Reading, Rows
+from netsurgeon.pipeline.verification.measures.scoring import class_scores
+from netsurgeon.pipeline.verification.measures.vectors import embeddings, single_numbers
+
+TINY = float(np.finfo(np.float64).tiny)
+
+
+def cosines(one: Array, other: Array) -> Array:
+    """Cosine of each row with the same row of another array, (rows,); 1 for equal rows, zeros included."""
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.where((one == other).all(axis=1), 1.0, np.sum(one * other, axis=1) / np.maximum(norms, TINY))
+
+
+class Pairs(Reading):
+    """The cosine of each pair's embeddings, and its label; an embedding is kept until its partner comes.
+
+    Batches may take the samples in any order, and part a pair: those of one length come together.
+    """
+
+    def __init__(self, names: Collection[str], title: str):
+        self._names, self._title = names, title
+        self._waiting: dict[int, Array] = {}
+        self._cosines: list[float] = []
+        self._labels: list[float] = []
+
+    def add(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> None:
+        """Read a batch, and close the pairs that are whole."""
+        vectors = next(embeddings(outputs, batch, self._names), None)
+        if vectors is None or batch.labels is None or batch.pairs is None:
+            raise InputError(
+                f"the metric {self._title} of pairs needs an embedding: a vector of numbers for each input"
+            )
+        for vector, pair, label in zip(vectors, batch.pairs.tolist(), batch.labels, strict=True):
+            partner = self._waiting.pop(pair, None)
+            if partner is None:
+                self._waiting[pair] = vector
+            else:
+                self._cosines.append(float(cosines(vector[None], partner[None])[0]))
+                self._labels.append(float(label))
+
+    @property
+    def rows(self) -> Array:
+        """A pair's cosine and label, (pairs, 2)."""
+        return np.stack([self._cosines, self._labels], axis=1)
+
+
+class _OfNumbers(CorpusMeasure):
+    """What is read is one number a sample or pair, and the label beside it."""
+
+    needs_labels = True
+
+    def __init__(self, *, is_paired: bool, embedding_outputs: Collection[str] = ()):
+        """Keep whether two inputs share a label, and which outputs are embeddings."""
+        self._is_paired, self._names = is_paired, embedding_outputs
+
+    def reading(self) -> Reading:
+        """An empty one."""
+        return Pairs(self._names, self.name) if self._is_paired else Rows(self._read)
+
+    def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
+        numbers = single_numbers(outputs, batch)
+        if numbers is None:
+            raise InputError(
+                f"the metric {self.name} needs one number for each input, which no output is; for pairs of inputs give "
+                "half as many labels, one for each two"
+            )
+        assert batch.labels is not None
+        return np.stack([numbers, batch.labels.astype(np.float64)], axis=1)
+
+    def check_labels(self, samples: Samples) -> None:
+        """Check that there is one number a label.
+
+        Raises:
+            InputError: there are more, or none.
+        """
+        super().check_labels(samples)
+        if samples.labels is not None and samples.labels.ndim != 1:
+            raise InputError(f"the metric {self.name} needs one number as a label, not {samples.labels.shape[1:]}")
+
+    @property
+    def inputs_of_a_unit(self) -> int:
+        """Two where they are pairs."""
+        return 2 if self._is_paired else 1
+
+
+class Spearman(_OfNumbers):
+    """Spearman's rank correlation with the labels, ties ranked by their mean (American Journal of Psychology 15, 1904).
+
+    Of pairs it is that of the cosines of their embeddings, as of the Semantic Textual Similarity benchmarks.
+    """
+
+    name = "spearman"
+
+    def figure(self, rows: Array) -> Array:
+        """Of (draws, units, number and label); 0 where the numbers do not vary, NaN where the labels do not."""
+        ranks = scipy.stats.rankdata(rows, axis=1)
+        centred = ranks - ranks.mean(axis=1, keepdims=True)
+        products = np.einsum("dua,dub->dab", centred, centred)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            correlations = products[:, 0, 1] / np.sqrt(products[:, 0, 0] * products[:, 1, 1])
+        return np.where((products[:, 0, 0] == 0.0) & (products[:, 1, 1] > 0.0), 0.0, correlations)
+
+
+class Auc(_OfNumbers):
+    """Area under the ROC curve: how often a positive is above a negative, ties counted half (Mann and Whitney, 1947).
+
+    Of more than two classes it is the mean over those of each class against the others.
+    """
+
+    name = "auc"
+
+    def __init__(
+        self,
+        *,
+        is_paired: bool,
+        embedding_outputs: Collection[str] = (),
+        class_outputs: Collection[str] | None = None,
+        label_offset: int = 0,
+    ):
+        """Keep how inputs and labels go together, and which outputs are what."""
+        super().__init__(is_paired=is_paired, embedding_outputs=embedding_outputs)
+        self._class_outputs, self._offset = class_outputs, label_offset
+
+    def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
+        scores = class_scores(outputs, batch, self._class_outputs)
+        if scores is None or scores.shape[1] == 2:
+            return super()._read(outputs, batch, dense)
+        assert batch.labels is not None
+        return np.column_stack([scores, batch.labels + self._offset]).astype(np.float64)
+
+    def check_labels(self, samples: Samples) -> None:
+        """Check that labels are classes.
+
+        Raises:
+            InputError: they are not.
+        """
+        super().check_labels(samples)
+        if samples.labels is not None and (samples.labels != np.floor(samples.labels)).any():
+            raise InputError("the metric auc needs labels of classes, such as 0 and 1: others have no such curve")
+
+    def figure(self, rows: Array) -> Array:
+        """Of (draws, units, scores and label); NaN where a class that is asked for is missing or alone."""
+        labels = rows[..., -1]
+        if rows.shape[-1] == 2:
+            return _area(rows[..., 0], labels > 0)
+        areas = [_area(rows[..., at], labels == at) for at in np.unique(labels).astype(int)]
+        return np.asarray(np.mean(areas, axis=0))
+
+
+def _area(scores: Array, positive: npt.NDArray[np.bool_]) -> Array:
+    """Share of the pairs of a positive and a negative in which the positive is above, (draws, units) -> (draws,)."""
+    ranks = scipy.stats.rankdata(scores, axis=1)
+    count = positive.sum(axis=1)
+    above = np.sum(ranks, axis=1, where=positive) - 0.5 * count * (count + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(above / (count * (positive.shape[1] - count)))

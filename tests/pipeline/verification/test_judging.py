@@ -1,0 +1,147 @@
+"""By what models are judged: as labels and outputs suggest, or as the user names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import pytest
+
+from netsurgeon.pipeline.data import Samples, open_samples
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.model_files import input_specs
+from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.verification.judging import Judging, check_metric, choose_measure
+
+Array = npt.NDArray[Any]
+RNG = np.random.default_rng(0)
+WIDTH = 48
+
+
+def text_of(array: Array) -> str:
+    return "{" + ", ".join(f"{value:.6g}" for value in array.ravel()) + "}"
+
+
+def network(text: str, outputs: str, rows: int = 12, columns: int = WIDTH, one: str = "") -> ir.Model:
+    weight = RNG.standard_normal((rows, columns)) / np.sqrt(rows)
+    return ir.from_onnx_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> network (float[N, {rows}] x) => ({outputs}) '
+        f"<float[{rows}, {columns}] w = {text_of(weight)}{f', {one}' if one else ''}> {{ {text} }}"
+    )
+
+
+def language() -> ir.Model:
+    """Eleven tokens, each with a row, and scores of the next one: a projection of that row."""
+    table, head = RNG.standard_normal((11, 8)), RNG.standard_normal((8, 11))
+    return ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> network (int64[N, L] input_ids) => (float[N, L, 11] logits) '
+        f"<float[11, 8] table = {text_of(table)}, float[8, 11] head = {text_of(head)}> "
+        "{ rows = Gather(table, input_ids) logits = MatMul(rows, head) }"
+    )
+
+
+def samples(model: ir.Model, labels: Array | None = None, count: int = 64) -> Samples:
+    (spec,) = input_specs(model)
+    shape = [5 if size is None else size for size in (spec.shape or ())[1:]]
+    x: Array = RNG.standard_normal((count, *shape)).astype(np.float32)
+    if spec.dtype.kind == "i":
+        x = RNG.integers(0, 11, (count, *shape))
+    return open_samples({spec.name: x} if labels is None else {spec.name: x, "labels": labels}, (spec,))
+
+
+def chosen(model: ir.Model, given: Samples, **how: Any) -> Judging:
+    return choose_measure(model, Runtime().session(model), given, **how)
+
+
+SCORES = "h = MatMul(x, w) y = Softmax(h)"
+UNIT = "h = MatMul(x, w) n = ReduceL2<axes = [1]>(h) y = Div(h, n)"
+
+
+def test_labels_of_classes_are_for_top1_and_without_them_the_dense_model_is() -> None:
+    model = network(SCORES, f"float[N, {WIDTH}] y")
+    labelled = samples(model, np.arange(64) % WIDTH)
+    judging = chosen(model, labelled)
+    assert (judging.name, judging.measure(labelled).name, judging.warnings) == ("top-1", "top-1", ())
+    assert judging.measure(samples(model)).name == "agreement", "as calibration inputs without labels guide"
+    assert chosen(model, samples(model)).name == "agreement"
+
+
+@pytest.mark.parametrize("text", [UNIT, "y = MatMul(x, w)"], ids=["of length 1", "projected"])
+def test_embeddings_are_no_class_scores(text: str) -> None:
+    """A projection may give scores: of as many numbers one would stand out."""
+    model = network(text, f"float[N, {WIDTH}] y")
+    judging = chosen(model, samples(model))
+    assert (judging.name, judging.embedding_outputs, judging.class_outputs) == ("cosine", ("y",), ())
+    for note in judging.notes:
+        assert "none of them stands out" in note
+        assert "The cosine to the dense model's counts" in note
+    drop = judging.measure(samples(model))
+    assert drop.needs_dense
+
+
+def test_scores_of_a_vocabulary_are_for_the_next_token() -> None:
+    model = language()
+    assert chosen(model, samples(model)).name == "token-agreement"
+    perplexity = chosen(model, samples(model), metric="perplexity")
+    assert perplexity.measure(samples(model)).name == "perplexity"
+
+
+def test_other_outputs_are_for_their_error() -> None:
+    shaped = network("a = MatMul(x, w) b = Tanh(a) y = Identity(b)", "float[N, 4] y", columns=4)
+    assert chosen(shaped, samples(shaped)).name == "outputs", "four numbers are no embedding"
+    spread = network("a = MatMul(x, w) b = Tanh(a) y = CumSum(b, one)", f"float[N, {WIDTH}] y", one="int64 one = {1}")
+    assert chosen(spread, samples(spread)).name == "outputs", "neighbours of a signal are alike"
+
+
+def test_what_is_as_long_as_an_input_is_no_embedding() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> network (int64[N, length] input_ids) '
+        "=> (float[N, length] mask, float[N, 32] sentence_embedding) "
+        f"<float[11, 32] table = {text_of(RNG.standard_normal((11, 32)))}> "
+        "{ mask = Cast<to = 1>(input_ids) rows = Gather(table, input_ids) "
+        "sentence_embedding = ReduceMean<axes = [1], keepdims = 0>(rows) }"
+    )
+    model = ir.from_onnx_text(text)
+    given = open_samples({"input_ids": RNG.integers(0, 11, (64, 40))}, input_specs(model))
+    judging = chosen(model, given)
+    assert (judging.name, judging.embedding_outputs) == ("cosine", ("sentence_embedding",))
+    paired = open_samples({"input_ids": RNG.integers(0, 11, (64, 40)), "labels": RNG.random(32)}, input_specs(model))
+    assert chosen(model, paired, metric="spearman").embedding_outputs == ("sentence_embedding",)
+
+
+def test_labels_that_nothing_uses_are_left_out_and_said() -> None:
+    model = network(UNIT, f"float[N, {WIDTH}] y")
+    (warning,) = chosen(model, samples(model, RNG.random(32))).warnings
+    assert (warning.code, warning.data) == ("targets-left-out", {"dtype": "float64"})
+    assert "one for two inputs" in warning
+    assert chosen(model, samples(model, RNG.random(32)), metric="spearman").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "message"),
+    [
+        ("spearman", None, "spearman needs labels beside the inputs"),
+        ("spearman", RNG.random(64), "needs one number for each input, which no output is; for pairs"),
+        ("spearman", RNG.random((64, 2)), "needs one number as a label"),
+        ("auc", RNG.random(32), "auc needs labels of classes"),
+        ("f1", RNG.random(64), "f1 needs the class of each input"),
+        ("top-1", np.arange(32), "top-1 needs the class of each input"),
+        ("mse", RNG.random((64, 3)), "as large as the labels, 3 numbers a sample"),
+        ("perplexity", None, r"\(samples, positions, vocabulary\)"),
+        ("perplexity", RNG.random(64), "a token for each position as labels"),
+        ("token-agreement", None, r"\(samples, positions, vocabulary\)"),
+    ],
+)
+def test_a_metric_that_cannot_be_used(metric: str, labels: Array | None, message: str) -> None:
+    model = network(UNIT, f"float[N, {WIDTH}] y")
+    with pytest.raises(InputError, match=message):
+        chosen(model, samples(model, labels), metric=metric)
+
+
+def test_a_name_that_is_no_measure_is_told_which_there_are() -> None:
+    check_metric(None)
+    check_metric("psnr")
+    with pytest.raises(InputError, match=r"expected module:function, or one of top-1, agreement, .*psnr$"):
+        check_metric("accuracy")
