@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -523,8 +524,8 @@ def test_twice_the_layers_take_twice_the_operations_to_cut() -> None:
 
 
 def test_room_that_a_large_value_took_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "MOST_KEPT", 1000)
-    store, value = segments.Store(), np.arange(3000, dtype=np.float32)
+    monkeypatch.setattr(segments_module, "MOST_KEPT", 1000)
+    store, value = Store(), np.arange(3000, dtype=np.float32)
     store.put("large", 0, value)
     file = store._spilled["large"]._file
     assert os.fstat(file.fileno()).st_size == value.nbytes
