@@ -6,8 +6,8 @@
 The model is written tensor by tensor, so that this program stays small. It is compressed by half, in a process of its
 own, in 128 sequences of 128 tokens; its processor seconds, the most anonymous memory that it had and the most bytes of
 files that it kept beside the output are printed. The result is then loaded and run in one more process. `--kill STAGE`
-(such as "pruning layers") ends a first run that has spent ten processor seconds in that stage, as its log says at least every
-minute, and lets a second one go on from its work folder.
+(such as "pruning layers") ends a first run that has spent ten processor seconds in that stage, as its log says at
+least every minute, and lets a second one go on from its work folder.
 """
 
 from __future__ import annotations

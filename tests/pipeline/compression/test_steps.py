@@ -113,7 +113,7 @@ def test_shared_weights_that_lose_nothing_stay_shared() -> None:
     weights = {"w": normal(16, 16, scale=0.3), "u": normal(16, 64), "b": normal(64), "v": normal(64, 5), "c": normal(5)}
     result = compress(network_of(nodes, weights, ["N", 16]), {"x": normal(80, 16)}, trim=0.4, round_to=1, **FAST)
     report = result.report
-    assert report.compressed.parameters <= 0.6 * report.dense.parameters
+    assert report.compressed.parameters <= 0.7 * report.dense.parameters
     assert [node.node for node in report.declined if "shares" in node.reason] == ["one", "two"]
     held = result.model.graph.initializers["w"].const_value
     assert held is not None
