@@ -1,4 +1,4 @@
-"""What `transformers.py` measures, and what must be reached."""
+"""What `transformer.py` measures, and what must be reached."""
 
 from __future__ import annotations
 

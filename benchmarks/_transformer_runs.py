@@ -1,4 +1,4 @@
-"""One step of `transformers.py` in a process of its own: ``python _transformer_runs.py task.json result.json``."""
+"""One step of `transformer.py` in a process of its own: ``python _transformer_runs.py task.json result.json``."""
 
 from __future__ import annotations
 

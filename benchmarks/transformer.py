@@ -1,6 +1,6 @@
 """Compress sentence encoders and a language model, and measure what is left of their answers.
 
-    python benchmarks/transformers.py --shared ../shared
+    python benchmarks/transformer.py --shared ../shared
 
 The models come from packages, or are trained, in an environment of their own (build/peers/transformers, 2 GB), and lie
 in build/transformers: nothing of them goes into the repository. Goals are guided by the dev split of the STS benchmark;
@@ -55,7 +55,7 @@ def main() -> int:
     rows = _read(arguments.results)
     _render(arguments.results, rows)
     missed = [f"{case.name}: {miss}" for case in arguments.cases for miss in _misses(rows.get(case.name), case)]
-    print("\n".join([f"{arguments.results / 'transformers.md'}", *(f"missed: {miss}" for miss in missed)]))
+    print("\n".join([f"{arguments.results / 'transformer.md'}", *(f"missed: {miss}" for miss in missed)]))
     return 1 if missed else 0
 
 
@@ -78,8 +78,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, required=True, help="folder with the sentences: data/stsb")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[""], help="parts of names of rows")
     parser.add_argument("--peers", action="store_true", help="ONNX Runtime's own quantizers on l3, too")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of transformers.json and .md")
-    parser.add_argument("--render", action="store_true", help="only write transformers.md anew")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of transformer.json and .md")
+    parser.add_argument("--render", action="store_true", help="only write transformer.md anew")
     arguments = parser.parse_args()
     arguments.shared = arguments.shared.resolve()
     arguments.cases = [case for case in CASES if any(word in case.name for word in arguments.only)]
@@ -110,7 +110,7 @@ def _run_peer(peer: Any) -> Row:
 
 
 def _read(folder: Path) -> dict[str, Row]:
-    path = folder / "transformers.json"
+    path = folder / "transformer.json"
     rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return rows
 
@@ -118,7 +118,7 @@ def _read(folder: Path) -> dict[str, Row]:
 def _keep(folder: Path, name: str, row: Row) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = {**_read(folder), name: row}
-    write(folder / "transformers.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    write(folder / "transformer.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     print(name, json.dumps(row)[:400], flush=True)
 
 
@@ -144,7 +144,7 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     musts = {case.name: case for case in CASES}
     names = [*(name for name in musts if name in rows), *(name for name in rows if name not in musts)]
     lines = [_line(name, rows[name], musts.get(name)) for name in names]
-    write(folder / "transformers.md", "\n\n".join(["# Transformers", LEGEND, table(TITLES, lines)]) + "\n")
+    write(folder / "transformer.md", "\n\n".join(["# Transformers", LEGEND, table(TITLES, lines)]) + "\n")
 
 
 def _line(name: str, row: Row, case: Case | None) -> list[str]:
