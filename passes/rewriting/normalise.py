@@ -192,7 +192,10 @@ def _is_fixed_shape(node: ir.Node) -> bool:
 
 
 class OwnParameters(ir.passes.InPlacePass):
-    """Give every Conv and Gemm that feeds a BatchNormalization parameters of its own, so that it can be folded."""
+    """Give every Conv and Gemm that feeds a BatchNormalization parameters of its own, so that it can be folded.
+
+    A large weight that several nodes share stays one, and their BatchNormalizations stay.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Clone shared initializers and drop an empty bias in place."""
@@ -201,7 +204,7 @@ class OwnParameters(ir.passes.InPlacePass):
             if node.op_type not in ("Conv", "Gemm"):
                 continue
             users = [use.node for use in node.outputs[0].uses()]
-            if [user.op_type for user in users] != ["BatchNormalization"]:
+            if [user.op_type for user in users] != ["BatchNormalization"] or _shares_weight(node):
                 continue
             if node.inputs[-1] is None:
                 node.resize_inputs(len(node.inputs) - 1)
@@ -214,23 +217,34 @@ class OwnParameters(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
+def _shares_weight(node: ir.Node) -> bool:
+    """Whether a layer's weight is large, and another node takes it as well."""
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    if weight is None or weight.const_value is None:
+        return False
+    return len(weight.uses()) > 1 and weight.const_value.size >= FEWEST_SHARED
+
+
 class FoldBatchNormalization(ir.passes.InPlacePass):
-    """``γ (W x + b − μ) / √(σ² + ε) + β`` as one Conv or Gemm (onnxscript's rules), where the result is finite."""
+    """``γ (W x + b − μ) / √(σ² + ε) + β`` as one Conv or Gemm (onnxscript's rules), where the result is finite.
+
+    Not of a large weight that another node takes as well, of which there would be two then.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold in place; the folded node keeps the name of the Conv or Gemm."""
         names: dict[str | None, str | None] = {}
-        infinite = []
+        staying = []
         for node in model.graph:
             source = node.inputs[0] if node.op_type == "BatchNormalization" else None
             producer = source.producer() if source is not None else None
             if source is not None and producer is not None:
                 names[node.outputs[0].name] = names.get(source.name, producer.name)
-                infinite += [] if _is_finite(node) else [node]
-        for node in infinite:
+                staying += [] if _is_finite(node) and not _shares_weight(producer) else [node]
+        for node in staying:
             node.domain = "kept"  # which no rule matches
         result = RewritePass(_RULES)(model)
-        for node in infinite:
+        for node in staying:
             node.domain = ""
         for node in model.graph:
             if node.op_type in ("Conv", "ConvTranspose", "Gemm") and node.outputs[0].name in names:

@@ -191,7 +191,7 @@ def _joined(
     for uses, array in constants:
         key: tuple[object, ...] = (id(array),)
         if array.ndim > 1:
-            digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8)).digest()
+            digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).digest()
             key = (array.shape, array.dtype, digest)
         by_content.setdefault(key, ([], array))[0].extend(uses)
     yield from by_content.values()

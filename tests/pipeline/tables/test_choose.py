@@ -1,5 +1,9 @@
 """In how few bits tables are stored: by what is lost, what the user says, and which rows calibration has seen."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -176,3 +180,14 @@ def test_a_goal_gives_tables_a_part_of_what_may_be_lost() -> None:
     assert (loose.stored, strict.stored) == ("int4", "int8")
     assert loose.loss is not None
     assert loose.loss <= 0.025
+
+
+@pytest.mark.parametrize(
+    "options", [{"sparsity": 0.5}, {"max_drop": 0.1, "quantize": "none"}], ids=["by hand", "a goal"]
+)
+def test_a_run_that_was_stopped_goes_on_with_the_same_tables(options: dict[str, Any], tmp_path: Path) -> None:
+    model = ir.to_proto(network())
+    first, again = (compress(model, {"ids": IDS}, effort="fast", work=tmp_path / "work", **options) for _ in range(2))
+    assert json.loads((tmp_path / "work" / "tables.json").read_text())
+    assert again.report.tables == first.report.tables
+    assert ir.to_proto(again.model).SerializeToString() == ir.to_proto(first.model).SerializeToString()
