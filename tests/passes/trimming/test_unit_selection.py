@@ -249,7 +249,7 @@ def test_axes_keep_their_least_until_nothing_else_can_go() -> None:
 
     def left(goal: float, axes: Axes) -> list[int]:
         removed = select_units(FixedImportance(scores), costs, axes, goal).removed
-        return np.bincount(of[~removed], minlength=2).tolist()
+        return list(map(int, np.bincount(of[~removed], minlength=2)))
 
     assert left(39, Axes.rounded(of)) == [1, 40]
     assert left(39, axes) == [4, 37]
