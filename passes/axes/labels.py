@@ -67,6 +67,7 @@ class Labels:
         self._joins: list[tuple[Axis, Axis]] = []
         self._frozen: list[tuple[Axis, int]] = []
         self._splits: list[Split] = []
+        self._factors: dict[tuple[int, ...], tuple[Axis, ...]] = {}
         self._weights: list[tuple[Axis, float]] = []
 
     def fresh(self, extent: int, weight: float = 0.0) -> Axis:
@@ -108,12 +109,18 @@ class Labels:
             self._splits.append(Split(flat, (group, inner), reason, len(group)))
 
     def split(self, flat: Axis, factors: Sequence[Axis], reason: int) -> None:
-        """Say that `flat` runs over the combinations of `factors`: at most one of them can have units."""
+        """Say that `flat` runs over the combinations of `factors`: at most one of them can have units.
+
+        Where it was said before of the same axis, its factors of then and now are the same.
+        """
         wide = tuple(factor for factor in factors if len(factor) > 1)
         if len(wide) == 1:
             self.join(flat, wide[0])
         elif wide:
-            self._splits.append(Split(flat, wide, reason))
+            known = self._factors.setdefault((id(flat), *map(len, wide)), wide)
+            for one, other in zip(known, wide, strict=True):
+                self.join(one, other)
+            self._splits.append(Split(flat, wide, reason))  # which keeps the axis, and with it its id
 
     @property
     def splits(self) -> list[Split]:
