@@ -2,7 +2,7 @@
 
 Run by a Python that has `transformers`, `torch`, `onnx` and `onnxscript`, which netsurgeon does not need:
 
-    python benchmarks/_transformer_exports.py FOLDER [--only llama]
+    python benchmarks/_transformer_models/export.py FOLDER [--only llama]
 
 Each model is exported with eager attention and with `scaled_dot_product_attention`, for opset 18 and 23; those of opset
 18 are then fused by ONNX Runtime's optimiser. Beside each `.onnx` lies an `.npz` of four inputs of it.
