@@ -25,6 +25,7 @@ from netsurgeon.passes.graph.nodes import (
 )
 from netsurgeon.passes.graph.operator_traits import (
     KNOWN_DOMAINS,
+    MICROSOFT,
     TRAITS,
     OperatorTraits,
     canonical_domain,
@@ -36,6 +37,7 @@ from netsurgeon.passes.graph.operator_traits import (
 __all__ = [
     "FLOATS",
     "KNOWN_DOMAINS",
+    "MICROSOFT",
     "TRAITS",
     "Edit",
     "GatherBefore",
