@@ -1,11 +1,13 @@
 """Export small transformers with random weights as ONNX, in the forms that PyTorch's exporter gives them.
 
-Run by a Python that has `transformers`, `torch`, `onnx` and `onnxscript`, which netsurgeon does not need:
+Run by a Python that has `transformers`, `torch`, `onnx`, `onnxscript` and `onnxruntime`, most of which netsurgeon does
+not need:
 
     python benchmarks/_transformer_models/export.py FOLDER [--only llama]
 
-Each model is exported with eager attention and with `scaled_dot_product_attention`, for opset 18 and 23; those of opset
-18 are then fused by ONNX Runtime's optimiser. Beside each `.onnx` lies an `.npz` of four inputs of it.
+Each model is exported with eager attention and with `scaled_dot_product_attention`, for opset 18 and 23. One more is
+exported as PyTorch did before it had `dynamo`, at opset 17, and fused by ONNX Runtime's optimiser, which knows it.
+Beside each `.onnx` lies an `.npz` of four inputs of it.
 """
 
 from __future__ import annotations
@@ -22,14 +24,13 @@ import onnx
 import torch
 import transformers
 from onnxruntime.transformers import optimizer
-from onnxruntime.transformers.fusion_options import FusionOptions
 
 FORMS = (("eager", 18), ("sdpa", 18), ("eager", 23), ("sdpa", 23))
 LENGTH = 12
 """Tokens of a text; also frames of speech after the encoder's convolutions."""
 HEADS, WIDTH, LAYERS = 4, 64, 2
 WORDS = 97
-FUSABLE = {"bert": "bert", "gpt2": "gpt2", "vit": "vit", "whisper": "bert"}
+FUSABLE = {"bert": "bert", "gpt2": "gpt2", "vit": "vit", "llama": "gpt2", "whisper": "bart"}
 """What ONNX Runtime's optimiser calls the kind of model."""
 
 
@@ -173,19 +174,24 @@ MODELS = {
 }
 
 
-def export(name: str, attention: str, opset: int, path: Path) -> None:
-    """Write one model, and four inputs of it beside it."""
+def built(name: str, attention: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """A model and its inputs, the same each time."""
     torch.manual_seed(0)
-    exported = MODELS[name]
-    model, inputs = exported.build(attention).eval(), exported.inputs()
+    model, inputs = MODELS[name].build(attention).eval(), MODELS[name].inputs()
     for parameter in model.parameters():  # fresh biases are zero, and would hide what becomes of them
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, mean=float(parameter.mean()), std=0.1)
+    return model, inputs
+
+
+def export(name: str, attention: str, opset: int, path: Path) -> None:
+    """Write one model, and four inputs of it beside it."""
+    model, inputs = built(name, attention)
     axes = {
         k: [dict.fromkeys(d, torch.export.Dim.DYNAMIC) for d in v]
         if isinstance(v, list)
         else dict.fromkeys(v, torch.export.Dim.DYNAMIC)
-        for k, v in exported.axes.items()
+        for k, v in MODELS[name].axes.items()
     }
     shapes = (tuple(axes[k] for k in inputs),) if isinstance(model, _Only) else axes
     names = [
@@ -196,20 +202,26 @@ def export(name: str, attention: str, opset: int, path: Path) -> None:
         dynamic_shapes=shapes, external_data=False, optimize=True, verbose=False,
     )  # fmt: skip
     flat = [t for v in inputs.values() for t in (v if isinstance(v, list) else [v])]
+    keep_inputs(dict(zip(names, flat, strict=True)), path)
+
+
+def keep_inputs(inputs: dict[str, torch.Tensor], path: Path) -> None:
+    """Write inputs beside a model: those that it takes."""
     given = [value.name for value in onnx.load(path).graph.input]
-    arrays = {k: t.numpy() for k, t in zip(names, flat, strict=True)}
-    np.savez(path.with_suffix(".npz"), **{k: arrays[k] for k in given})  # type: ignore[arg-type]
+    np.savez(path.with_suffix(".npz"), **{k: inputs[k].numpy() for k in given})  # type: ignore[arg-type]
 
 
-def fuse(source: Path, kind: str, path: Path) -> None:
-    """Write what ONNX Runtime's optimiser makes of a model."""
-    options = FusionOptions(kind)
-    options.attention_op_type = None
-    fused = optimizer.optimize_model(
-        str(source), model_type=kind, num_heads=HEADS, hidden_size=WIDTH, optimization_options=options, opt_level=0
-    )
+def fuse(name: str, path: Path) -> None:
+    """Write what ONNX Runtime's optimiser makes of a model, and four inputs of it beside it."""
+    model, inputs = built(name, "eager")
+    torch.onnx.export(
+        model, tuple(inputs.values()), str(path), dynamo=False, opset_version=17, input_names=list(inputs),
+        dynamic_axes=MODELS[name].axes,
+    )  # fmt: skip
+    kind = FUSABLE[name]
+    fused = optimizer.optimize_model(str(path), model_type=kind, num_heads=HEADS, hidden_size=WIDTH, opt_level=0)
     fused.save_model_to_file(str(path))
-    path.with_suffix(".npz").write_bytes(source.with_suffix(".npz").read_bytes())
+    keep_inputs(inputs, path)
 
 
 def main() -> None:
@@ -230,11 +242,10 @@ def main() -> None:
                 print(path.name, sorted({node.op_type for node in onnx.load(path).graph.node}))
             except Exception as error:  # what the exporter cannot do is no reason to stop
                 print(f"{path.name}: {type(error).__name__}: {str(error)[:300]}")
-        source = arguments.folder / f"{name}-eager-18.onnx"
-        if name in FUSABLE and source.exists():
-            path = arguments.folder / f"{name}-fused.onnx"
-            fuse(source, FUSABLE[name], path)
-            print(path.name, sorted({f"{n.domain}.{n.op_type}" for n in onnx.load(path).graph.node}))
+        if name in FUSABLE:
+            path = arguments.folder / f"{name}-fused-17.onnx"
+            fuse(name, path)
+            print(path.name, sorted({node.op_type for node in onnx.load(path).graph.node if node.domain}))
 
 
 if __name__ == "__main__":
