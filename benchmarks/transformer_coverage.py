@@ -1,6 +1,6 @@
 """What of transformers is seen, in every form that exporters and optimisers give them: weights and units.
 
-    python benchmarks/_exports/export_transformers.py EXPORTS        # with a Python that has transformers
+    python benchmarks/_transformer_models/export.py EXPORTS        # with a Python that has transformers
     OMP_NUM_THREADS=1 python benchmarks/transformer_coverage.py EXPORTS --write
 
 Of each model: the share of the weights of its matrices that are layers, the units of each group with their number of

@@ -90,7 +90,10 @@ class _Parts:
         """A new constant."""
         constant = ir.tensor(np.array(array, order="C"), name=unused_name(self._graph, f"{self.name}_{name}"))
         value = ir.Value(
-            name=constant.name, shape=constant.shape, type=ir.TensorType(constant.dtype), const_value=constant
+            name=constant.name,
+            shape=ir.Shape(constant.shape.numpy()),
+            type=ir.TensorType(constant.dtype),
+            const_value=constant,
         )
         self._graph.register_initializer(value)
         return value
@@ -274,7 +277,8 @@ def _fused_conv(parts: _Parts) -> Sequence[ir.Value] | None:
     result = parts.op("Conv", *parts.node.inputs[:3], name=parts.name, **kept)
     if parts.input(3) is not None:
         result = parts.op("Add", result, parts.input(3))
-    return [parts.op(kind, result, **dict(zip(names, numbers, strict=False)))]
+    settings: dict[str, Any] = dict(zip(names, numbers, strict=False))
+    return [parts.op(kind, result, **settings)]
 
 
 _ACTIVATIONS: dict[str, tuple[str, ...]] = {
@@ -332,3 +336,5 @@ _FUSED: dict[str, Unfuse] = {
     "FusedConv": _fused_conv,
     "EmbedLayerNormalization": _embed_layer_normalization,
 }
+FUSED_OPERATORS = tuple(sorted(_FUSED))
+"""Of com.microsoft: what is taken apart, at least in some forms."""

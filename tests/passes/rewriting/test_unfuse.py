@@ -38,7 +38,7 @@ def attention(net: Net) -> Any:
 
 @case(3)
 def attention_without_bias_of_several_widths(net: Net) -> Any:
-    keywords = {"num_heads": 2, "qkv_hidden_sizes": [8, 8, 6], "unidirectional": 1, "scale": 0.3}
+    keywords: dict[str, Any] = {"num_heads": 2, "qkv_hidden_sizes": [8, 8, 6], "unidirectional": 1, "scale": 0.3}
     return net.op("Attention", _tokens(net), net.weight(36, 22), net.weight(22), domain=MICROSOFT, **keywords)
 
 
@@ -61,7 +61,7 @@ def attention_that_goes_on(net: Net) -> Any:
 @case(3)
 def biases_of_many_heads(net: Net) -> Any:
     projected = [net.op("MatMul", _tokens(net), net.weight(36, width)) for width in (12, 12, 9)]
-    keywords = {"num_heads": 3, "mask_filter_value": -5.0}
+    keywords: dict[str, Any] = {"num_heads": 3, "mask_filter_value": -5.0}
     return net.op("MultiHeadAttention", *projected, net.weight(33), domain=MICROSOFT, **keywords)
 
 
@@ -99,7 +99,7 @@ def scaled_product_with_a_turned_weight(net: Net) -> Any:
 
 @case(0)
 def scaled_product_of_activations(net: Net) -> Any:
-    keywords = {"transA": 1, "alpha": 0.5}
+    keywords: dict[str, Any] = {"transA": 1, "alpha": 0.5}
     return net.op("FusedMatMul", _tokens(net), _tokens(net), domain=MICROSOFT, **keywords)
 
 

@@ -16,8 +16,8 @@ from netsurgeon.pipeline.data.samples import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.observations import tapped
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.trimming.choose import find_units
 from netsurgeon.pipeline.trimming.unit_energies import uncorrected
+from netsurgeon.pipeline.trimming.unit_finder import find_units
 
 Array = NDArray[Any]
 node = onnx.helper.make_node

@@ -9,7 +9,7 @@ from bounded_nets import Case, assert_constant_holds, constant_and_norm, draw
 from netsurgeon.pipeline.error_bound.lipschitz.step import NoConstantError
 
 MICROSOFT = {"domain": "com.microsoft"}
-ANGLES = np.float32([[[0.3, 1.0, 2.0], [0.1, -0.4, 3.0]]])
+ANGLES = np.array([[[0.3, 1.0, 2.0], [0.1, -0.4, 3.0]]], np.float32)
 ROTATION = np.cos(ANGLES), np.sin(ANGLES)
 ALIKE = np.zeros((1, 3, 8), np.float32)
 """Queries that read all values evenly: the three of them change alike, which is the worst that can be."""
