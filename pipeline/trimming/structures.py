@@ -97,7 +97,7 @@ def find_structures(
         work.keep_arrays(name, {"order": structures.order, "cuts": structures.cuts, "blocked": blocked})
         return structures
     give_biases(selection.layers)
-    base = no_units(model, selection.layers, calibration, arrays["blocked"].tolist())
+    base = no_units(model, selection.layers, calibration, arrays.get("blocked", np.zeros(0, np.int64)).tolist())
     return Structures(base, arrays["order"], arrays["cuts"])
 
 
