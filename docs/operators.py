@@ -9,10 +9,11 @@ from netsurgeon.passes.axes import DECLARATIONS
 from netsurgeon.passes.dependencies import analyse  # noqa: F401  which registers the declarations
 from netsurgeon.passes.graph import TRAITS, operator_key
 from netsurgeon.passes.layers import LAYER_OPERATORS
+from netsurgeon.passes.rewriting import FUSED_OPERATORS
 from netsurgeon.pipeline.error_bound.lipschitz.rules import RULES
 
 PAGE = Path(__file__).with_suffix(".md")
-INTRODUCTION = """# Operators
+INTRODUCTION = f"""# Operators
 
 For whoever asks whether a model's operators are known: what can be done with every operator; with one that is not here,
 nothing. `make operators` writes this page from the code, and a test fails when it is stale.
@@ -26,6 +27,9 @@ nothing. `make operators` writes this page from the code, and a test fails when 
 
 A yes is for the operator; single nodes can still be refused, for a reason that the report names. A model with an
 operator that has no yes can be compressed, too: only what depends on that operator stays as it is.
+
+What ONNX Runtime's optimiser has fused around weights is taken apart first, and its parts count. Of com.microsoft:
+{", ".join(FUSED_OPERATORS)}.
 
 | Operator | Trim | Prune | Quantize | Error bound | Train |
 |---|---|---|---|---|---|

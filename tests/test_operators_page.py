@@ -29,6 +29,6 @@ def test_a_new_rule_makes_the_page_stale(monkeypatch: pytest.MonkeyPatch) -> Non
     from netsurgeon.passes.axes import DECLARATIONS
 
     before = write_page()
-    monkeypatch.setitem(DECLARATIONS, "com.microsoft.Gelu", DECLARATIONS["Relu"])
-    assert "| com.microsoft.Gelu | yes |  |  |  |  |" in write_page().splitlines()
-    assert "com.microsoft.Gelu" not in before
+    monkeypatch.setitem(DECLARATIONS, "com.microsoft.Trilu", DECLARATIONS["Relu"])
+    assert "| com.microsoft.Trilu | yes |  |  |  |  |" in write_page().splitlines()
+    assert "com.microsoft.Trilu" not in before

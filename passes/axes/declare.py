@@ -203,9 +203,9 @@ class NodeAxes:
         text = f"{len(flat)} indices in {len(group)} groups cannot vanish evenly"
         self.labels.group(flat, group, inner, self.reason(text))
 
-    def multiply(self, labels: Axis) -> None:
-        """The node sums over these indices of two activations."""
-        self._tracks.products.append(Product(label(self.node), labels))
+    def multiply(self, labels: Axis, heads: tuple[int, int] | None = None) -> None:
+        """The node sums over these indices of its first two inputs, both activations, which may come in heads."""
+        self._tracks.products.append(Product(label(self.node), labels, heads))
 
     def work(self, amount: float, *axes: Axis, groups: int = 1, samples: int | None = None) -> None:
         """The node does so many multiply-adds for the samples that were observed: the extent of its output's axis 0."""

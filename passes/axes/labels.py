@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,21 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Contest:
+    """Factors that exclude each other, such as heads and width inside heads, of which some have units.
+
+    Attributes:
+        number: the same whichever of the factors have units.
+        winners: the variables that have them: blocked, they leave them to the others.
+        labels: of their axes.
+    """
+
+    number: int
+    winners: frozenset[int]
+    labels: Axis = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Classes:
     """Labels that vanish together.
 
@@ -47,10 +62,12 @@ class Classes:
         of: the class of each label, (labels,).
         reason: of each class, why it must stay, (classes,): an index of the list of reasons, `SILENT`, or
             `Classes.FREE` where it may vanish.
+        contests: where other factors could have had the units.
     """
 
     of: npt.NDArray[np.int64]
     reason: npt.NDArray[np.int64]
+    contests: tuple[Contest, ...] = ()
 
     FREE = -2
 
@@ -67,6 +84,7 @@ class Labels:
         self._joins: list[tuple[Axis, Axis]] = []
         self._frozen: list[tuple[Axis, int]] = []
         self._splits: list[Split] = []
+        self._factors: dict[tuple[int, ...], tuple[Axis, ...]] = {}
         self._weights: list[tuple[Axis, float]] = []
 
     def fresh(self, extent: int, weight: float = 0.0) -> Axis:
@@ -108,12 +126,18 @@ class Labels:
             self._splits.append(Split(flat, (group, inner), reason, len(group)))
 
     def split(self, flat: Axis, factors: Sequence[Axis], reason: int) -> None:
-        """Say that `flat` runs over the combinations of `factors`: at most one of them can have units."""
+        """Say that `flat` runs over the combinations of `factors`: at most one of them can have units.
+
+        Where it was said before of the same axis, its factors of then and now are the same.
+        """
         wide = tuple(factor for factor in factors if len(factor) > 1)
         if len(wide) == 1:
             self.join(flat, wide[0])
         elif wide:
-            self._splits.append(Split(flat, wide, reason))
+            known = self._factors.setdefault((id(flat), *map(len, wide)), wide)
+            for one, other in zip(known, wide, strict=True):
+                self.join(one, other)
+            self._splits.append(Split(flat, wide, reason))  # which keeps the axis, and with it its id
 
     @property
     def splits(self) -> list[Split]:
@@ -124,26 +148,30 @@ class Labels:
         """Labels that are joined, whatever splits say."""
         return self._solve([], [])
 
-    def classes(self) -> Classes:
-        """Solve: each split gets the factor that lets the most vanish, or none."""
+    def classes(self, blocked: Iterable[int] = ()) -> Classes:
+        """Solve: each split gets the factor that lets the most vanish, or none.
+
+        Args:
+            blocked: variables that get nothing, winners of contests of an earlier solution.
+        """
         base = self._solve([], [])
         weights = np.zeros(self.count)
         for axis, weight in self._weights:
             weights[axis] += weight
-        blocked: set[int] = set()
+        closed = set(blocked)
         choice = _Choice(self._splits, base, weights)
         while True:
-            live = choice.best(blocked)
+            live = choice.best(closed)
             joins, frozen = choice.applied(live)
             result = self._solve(joins, frozen)
             grouped = choice.grouped(live)
             if grouped:
                 merged, unbalanced = balanced([(split.flat, split.groups, split.reason) for split in grouped], result)
                 result = self._solve([*joins, *merged], [*frozen, *unbalanced])
-            lost = {split for split in live if not result.free(choice.labels_of(split)).any()} - blocked
+            lost = {split for split in live if not result.free(choice.labels_of(split)).any()} - closed
             if not lost:
-                return result
-            blocked |= lost
+                return dataclasses.replace(result, contests=tuple(choice.contests(live)))
+            closed |= lost
 
     def _solve(self, joins: list[tuple[Axis, Axis]], frozen: list[tuple[Axis, int]]) -> Classes:
         pairs = [*self._joins, *joins]
@@ -252,8 +280,19 @@ class _Choice:
 
     def best(self, blocked: set[int]) -> set[int]:
         """The variables of most worth of which no two exclude each other."""
+        return {variable for cluster in self._clusters(blocked) for variable in self._best_of(cluster)}
+
+    def contests(self, live: set[int]) -> Iterator[Contest]:
+        """The clusters in which some variables have units and others could have."""
+        for cluster in self._clusters(set()):
+            winners = live & set(cluster)
+            if winners and len(cluster) > len(winners):
+                labels = np.concatenate([self.labels_of(winner) for winner in sorted(winners)])
+                yield Contest(cluster[0], frozenset(winners), labels)
+
+    def _clusters(self, blocked: set[int]) -> Iterator[list[int]]:
+        """The variables that are open, those that exclude each other together."""
         open_ = {split for split in self._gain if split not in blocked and split not in self._blocked}
-        independent: set[int] = set()
         while open_:
             cluster, stack = set(), [min(open_)]
             while stack:
@@ -261,9 +300,8 @@ class _Choice:
                 if split not in cluster:
                     cluster.add(split)
                     stack.extend(self._conflicts[split] & open_)
-            independent |= self._best_of(sorted(cluster))
             open_ -= cluster
-        return independent
+            yield sorted(cluster)
 
     def _best_of(self, cluster: list[int]) -> set[int]:
         if len(cluster) > MOST_ENUMERATED:

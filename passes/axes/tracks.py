@@ -62,10 +62,17 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Product:
-    """A sum over an axis of two activations: the labels of input 0's and of input 1's axis."""
+    """A sum over an axis of two activations.
+
+    Attributes:
+        node: that sums.
+        labels: of input 0's and of input 1's axis.
+        heads: of queries and of keys, where these are the inputs; None where both are matrices as MatMul takes them.
+    """
 
     node: str
     labels: Axis
+    heads: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

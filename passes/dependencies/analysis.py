@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.axes import UNREPORTED, Axis, Classes, Observation, Reason, Slot, Tracks
+from netsurgeon.passes.axes import UNREPORTED, Axis, Classes, Contest, Observation, Reason, Slot, Tracks
 from netsurgeon.passes.dependencies.track import track
 from netsurgeon.passes.dependencies.zeroing import zeroed_slots
 from netsurgeon.passes.graph import label
@@ -164,16 +164,27 @@ class Dependencies:
         result[self.class_of] = np.arange(len(self.class_of))
         return result
 
+    @property
+    def contests(self) -> tuple[Contest, ...]:
+        """Where other units could be in the place of some: heads, say, in the place of width inside heads."""
+        return self.classes.contests
 
-def analyse(model: ir.Model, observation: Observation) -> Dependencies:
+    def contested(self, contest: Contest) -> Ints:
+        """Numbers of the units that lie on the axes of a contest's winners."""
+        units = np.unique(self.unit_of[self.classes.of[contest.labels]])
+        return np.asarray(units[units != FIXED])
+
+
+def analyse(model: ir.Model, observation: Observation, blocked: Iterable[int] = ()) -> Dependencies:
     """Find what hangs together in a model in normal form.
 
     Args:
         model: the model.
         observation: the shapes of its values, and its small computed integers, as one run has shown them.
+        blocked: winners of contests (`Dependencies.contests`) that leave their units to others.
     """
     tracks = track(model.graph, observation)
-    classes = tracks.labels.classes()
+    classes = tracks.labels.classes(blocked)
     zeroed, classes = _zeroings(tracks, classes, model.graph)
     return _Builder(model.graph, tracks, classes, zeroed).dependencies()
 
@@ -194,7 +205,7 @@ def _zeroings(tracks: Tracks, classes: Classes, graph: ir.Graph) -> tuple[dict[i
             tracks.reason(product.node, nodes[product.node].op_type, "neither factor can be made zero") if labels else 0
         )
         reason[list(labels)] = why
-    return result, Classes(classes.of, reason)
+    return result, dataclasses.replace(classes, reason=reason)
 
 
 class _Builder:

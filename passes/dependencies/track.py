@@ -10,7 +10,7 @@ import onnx_ir as ir
 from netsurgeon.passes.axes import DECLARATIONS, Axes, Axis, NodeAxes, Observation, Tracks, UndeclaredError
 from netsurgeon.passes.graph import bodies, canonical_domain, is_constant, label, operator_key, tensor, traits_of
 
-for _name in ("elementwise", "shape", "select", "weights", "recurrent"):
+for _name in ("elementwise", "shape", "select", "weights", "recurrent", "attention"):
     importlib.import_module(f"netsurgeon.passes.axes.operators.{_name}")
 
 
@@ -137,6 +137,11 @@ class _Node:
                 self.tracks.extents[output] = self.tracks.axes[name][slice(start, end)]
                 return True
             return False
+        if self.node.op_type == "Where" and _is_never(self.tracks, self.node.inputs[0]):
+            entries = self._entries(2)
+            if entries is not None:
+                self.tracks.extents[output] = entries
+            return entries is not None
         if not traits_of(self.node).moves_entries:
             return False
         sources = [self._sources(index) for index in range(len(self.node.inputs))]
@@ -181,7 +186,7 @@ class _Node:
     def _freeze_sizes(self) -> None:
         """An extent that is used in arithmetic, or in any other way nobody has declared, must stay."""
         output = self.node.outputs[0].name if self.node.outputs else ""
-        if output in self.tracks.extents:
+        if output in self.tracks.extents or (self.node.outputs and _is_never(self.tracks, self.node.outputs[0])):
             return
         sources = [(i, self._sources(i)) for i in range(len(self.node.inputs)) if i not in self.scope.handled]
         captured = [self.tracks.extents.get(name) for name in _captured(self.node)]
@@ -191,6 +196,25 @@ class _Node:
         integers = self.tracks.observation.integers.get(output or "")
         if integers is not None and used:
             self.tracks.extents[output or ""] = tuple(self.scope.fixed(max(int(n), 0)) for n in integers.ravel())
+
+
+def _is_never(tracks: Tracks, value: ir.Value | None) -> bool:
+    """Whether a value says which extents equal a negative number: none, however long the axes are.
+
+    So does PyTorch's tracing exporter ask which extents of an Expand are to stay.
+    """
+    node = None if value is None else value.producer()
+    if node is None or node.op_type != "Equal" or node.domain:
+        return False
+    numbers = [
+        tensor(v).numpy()
+        if v is not None and is_constant(v)
+        else tracks.observation.integers.get(v.name or "" if v else "")
+        for v in node.inputs
+    ]
+    extents = [v is not None and (v.name or "") in tracks.extents for v in node.inputs]
+    pairs = zip(extents, reversed(numbers), strict=True)
+    return any(known and other is not None and bool((other < 0).all()) for known, other in pairs)
 
 
 def _captured(node: ir.Node) -> Iterator[str]:

@@ -26,6 +26,7 @@ from netsurgeon.passes.graph.nodes import (
 )
 from netsurgeon.passes.graph.operator_traits import (
     KNOWN_DOMAINS,
+    MICROSOFT,
     TRAITS,
     OperatorTraits,
     canonical_domain,
@@ -38,6 +39,7 @@ __all__ = [
     "FEWEST_SHARED",
     "FLOATS",
     "KNOWN_DOMAINS",
+    "MICROSOFT",
     "TRAITS",
     "Edit",
     "GatherBefore",

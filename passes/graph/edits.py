@@ -36,7 +36,7 @@ class SetAttribute:
 
     node: str
     name: str
-    value: int | tuple[int, ...] | tuple[float, ...] | None
+    value: int | float | tuple[int, ...] | tuple[float, ...] | None
 
     def apply(self, nodes: Mapping[str, ir.Node]) -> None:
         """Write it."""
@@ -45,6 +45,8 @@ class SetAttribute:
             attributes.pop(self.name, None)
         elif isinstance(self.value, int):
             attributes[self.name] = ir.AttrInt64(self.name, self.value)
+        elif isinstance(self.value, float):
+            attributes[self.name] = ir.AttrFloat32(self.name, self.value)
         elif all(isinstance(number, int) for number in self.value):
             attributes[self.name] = ir.AttrInt64s(self.name, [int(number) for number in self.value])
         else:

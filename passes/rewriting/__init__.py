@@ -4,8 +4,10 @@ from netsurgeon.passes.rewriting.convolve_shortcuts import ConvolveShortcuts
 from netsurgeon.passes.rewriting.dissolve_shuffles import DissolveShuffles
 from netsurgeon.passes.rewriting.gemm_of_matmul import MatMulToGemm
 from netsurgeon.passes.rewriting.normalise import NameNodes, normal_form
+from netsurgeon.passes.rewriting.unfuse import FUSED_OPERATORS
 
 __all__ = [
+    "FUSED_OPERATORS",
     "ConvolveShortcuts",
     "DissolveShuffles",
     "MatMulToGemm",

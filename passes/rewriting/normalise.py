@@ -1,8 +1,8 @@
 """The normal form that surgery works on; onnx_ir and onnxscript do nearly all of it.
 
-Functions inlined, constants and constant-foldable weights as initializers, branches that are decided beforehand
-in line, BatchNormalization folded into the Conv or Gemm before it, every node named. Nodes that survive keep their
-names.
+Functions inlined, fused operators with weights taken apart, constants and constant-foldable weights as initializers,
+branches that are decided beforehand in line, BatchNormalization folded into the Conv or Gemm before it, every node
+named. Nodes that survive keep their names.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from onnxscript.rewriter.rules.common import (
 
 from netsurgeon.passes.graph import FEWEST_SHARED, FLOATS, is_generated, label, set_initializer, tensor
 from netsurgeon.passes.rewriting.branches import InlineDecidedBranches, LiftBodyWeights
+from netsurgeon.passes.rewriting.unfuse import UnfuseWeights
 
 FOLDED_BYTES = 2**31 - 1
 _WEIGHT_INPUTS = {
@@ -57,6 +58,7 @@ def normal_form(stored: Sequence[str] = ()) -> ir.passes.PassBase:
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveInitializersFromInputsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        UnfuseWeights(),
         ShareTransposes(),
         FoldWeights(stored),
         InlineDecidedBranches(),

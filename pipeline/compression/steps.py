@@ -76,7 +76,8 @@ class ChooseUnits(StepDefaults):
         if kept is None:
             return None
         give_biases(context.selection.layers)
-        plan = no_units(context.dense, context.selection.layers, context.calibration).with_choice(kept)
+        layers, blocked = context.selection.layers, kept.get("blocked", ())
+        plan = no_units(context.dense, layers, context.calibration, blocked).with_choice(kept)
         context.selection = trimmed_selection(context.selection, plan, context.options)
         return plan
 

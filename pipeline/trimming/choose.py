@@ -7,7 +7,6 @@ which treats them as inputs that are dead), then all of its slices are deleted. 
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -15,15 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes.dependencies import Dependencies, analyse
-from netsurgeon.passes.graph import label, names_read_once, optional_input
-from netsurgeon.passes.layers import Layer, find_layers
+from netsurgeon.passes.layers import Layer
 from netsurgeon.passes.trimming import MaskUnits, UnitCosts, select_units
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
-from netsurgeon.pipeline.runtime import Feed, observe
+from netsurgeon.pipeline.runtime import Feed
+from netsurgeon.pipeline.trimming.contests import Priced, contested_units
 from netsurgeon.pipeline.trimming.costs import (
     Ints,
     Mask,
@@ -50,40 +48,10 @@ ROUNDING = 1e-9
 """What is saved may be short of the goal by this share of it."""
 
 
-def give_biases(layers: Sequence[Layer]) -> None:
-    """Give every layer that can have one a bias, so that corrections of it are known to be parts of units."""
-    with contextlib.ExitStack() as stack:
-        for graph in {id(layer.node.graph): layer.node.graph for layer in layers}.values():
-            if isinstance(graph, ir.Graph):
-                stack.enter_context(names_read_once(graph))
-        for layer in layers:
-            slot = layer.bias_slot()
-            if slot is not None and optional_input(*slot) is None:
-                layer.shift_bias(np.zeros(layer.groups * layer.rows))
-
-
-def find_units(model: ir.Model, calibration: Calibration) -> Dependencies:
-    """What hangs together in the model; one run of two samples shows the shapes."""
-    feed = calibration.samples.few(2, np.random.default_rng(calibration.seed))
-    return analyse(model, observe(model, feed, calibration.runtime))
-
-
 def proof_feeds(calibration: Calibration) -> list[Feed]:
     """Inputs on which masked and trimmed model are compared."""
     count = min(PROOF_INPUTS, calibration.samples.count)
     return list(calibration.samples.subset(count, np.random.default_rng(calibration.seed)).batches())
-
-
-def no_units(model: ir.Model, layers: Sequence[Layer], calibration: Calibration) -> TrimPlan:
-    """A plan by which no unit goes."""
-    dependencies = find_units(model, calibration)
-    removed = np.zeros(len(dependencies.units), bool)
-    return TrimPlan(
-        dependencies=dependencies,
-        layers=tuple(layers),
-        candidates=_candidates(model, dependencies, layers),
-        removed=removed,
-    )
 
 
 def choose_units(
@@ -97,9 +65,19 @@ def choose_units(
     Raises:
         CheckFailedError: not as much as was asked for can be removed, and it was no wish.
     """
-    plan = no_units(model, layers, calibration)
-    for _ in range(ATTEMPTS):
-        plan = dataclasses.replace(plan, removed=_chosen(model, plan, calibration, options, progress))
+    plan, priced = contested_units(
+        model,
+        layers,
+        calibration,
+        options=options,
+        progress=progress,
+        weigh=lambda dependencies, candidates: unit_costs(model, dependencies, candidates, options.save)[0],
+        share=options.trim_goal,
+    )
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            priced = price_units(model, plan, calibration, options, progress)
+        plan = dataclasses.replace(plan, removed=_chosen(model, plan, priced, options, progress))
         require_goal(model, plan, options)
         masked = model.clone()
         MaskUnits(plan.units)(masked)
@@ -118,10 +96,10 @@ def choose_units(
     return plan
 
 
-def _chosen(model: ir.Model, plan: TrimPlan, calibration: Calibration, options: Options, progress: Progress) -> Mask:
+def _chosen(model: ir.Model, plan: TrimPlan, priced: Priced, options: Options, progress: Progress) -> Mask:
     """Which of the candidates go, (units,): the cheapest, until the goal is saved or no more may go."""
     dependencies = plan.dependencies
-    importance, candidates = price_units(model, plan, calibration, options, progress)
+    importance, candidates = priced
     costs, _ = unit_costs(model, dependencies, candidates, options.save)
     _, trimmable, _ = trimmable_cost(model, dependencies, options.save)
     axes = unit_axes(dependencies, candidates, options.multiple, FLOOR)
@@ -186,12 +164,3 @@ def why_not(plan: TrimPlan, options: Options) -> str:
         count += f", up to {options.multiple} at a time (--round-to)"
     count += ", of them only those that are idle by apoz" if options.importance == "apoz" else ""
     return "; ".join([count, *failed, *([f"frozen: {frozen}"] if frozen else [])])
-
-
-def _candidates(model: ir.Model, dependencies: Dependencies, layers: Sequence[Layer]) -> Ints:
-    """Numbers of the units none of whose weights is in a layer that must be left as it is."""
-    left = {label(layer.node) for layer in find_layers(model.graph)[0]} - {label(layer.node) for layer in layers}
-    return np.array(
-        [unit.number for unit in dependencies.units if not any(p.node in left for p in (*unit.parts, *unit.consumers))],
-        np.int64,
-    )

@@ -16,20 +16,23 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.dependencies import Dependencies
-from netsurgeon.passes.trimming import MaskUnits, select_units
+from netsurgeon.passes.trimming import MaskUnits, UnitCosts, select_units
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
-from netsurgeon.pipeline.trimming.choose import give_biases, no_units, proof_feeds
+from netsurgeon.pipeline.trimming.choose import proof_feeds
+from netsurgeon.pipeline.trimming.contests import contested_units
 from netsurgeon.pipeline.trimming.costs import candidate_work, multiply_adds, unit_axes, whole_steps
 from netsurgeon.pipeline.trimming.remove import remove_units
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
-from netsurgeon.pipeline.trimming.unit_prices import price_units
+from netsurgeon.pipeline.trimming.unit_finder import give_biases, no_units
 
 Ints = npt.NDArray[np.int64]
 MOST = 0.95
 """Share of the work that the order of units covers."""
+COMPARED = 0.5
+"""Of what heads, or width inside them, can save, up to which they are compared: the middle of the order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +93,12 @@ def find_structures(
         structures = order_units(
             model, selection, calibration, options=options, progress=progress, milliseconds=milliseconds
         )
-        work.keep_arrays(name, {"order": structures.order, "cuts": structures.cuts})
+        blocked = np.array(structures.base.blocked, np.int64)
+        work.keep_arrays(name, {"order": structures.order, "cuts": structures.cuts, "blocked": blocked})
         return structures
     give_biases(selection.layers)
-    return Structures(no_units(model, selection.layers, calibration), arrays["order"], arrays["cuts"])
+    base = no_units(model, selection.layers, calibration, arrays.get("blocked", np.zeros(0, np.int64)).tolist())
+    return Structures(base, arrays["order"], arrays["cuts"])
 
 
 def order_units(
@@ -115,11 +120,16 @@ def order_units(
         milliseconds: of the nodes that were measured, by name; None = multiply-adds are to be saved.
     """
     give_biases(selection.layers)
-    base = no_units(model, selection.layers, calibration)
+
+    def weigh(dependencies: Dependencies, candidates: Ints) -> UnitCosts:
+        rates = None if milliseconds is None else _rates(dependencies, milliseconds)
+        return candidate_work(dependencies, candidates, rates)
+
+    base, (importance, candidates) = contested_units(
+        model, selection.layers, calibration, options=options, progress=progress, weigh=weigh, share=COMPARED
+    )
     dependencies = base.dependencies
-    importance, candidates = price_units(model, base, calibration, options, progress)
-    rates = None if milliseconds is None else _rates(dependencies, milliseconds)
-    costs = candidate_work(dependencies, candidates, rates)
+    costs = weigh(dependencies, candidates)
     axes = unit_axes(dependencies, candidates, options.multiple)
     progress("choosing units", 0, 1)
     goal = MOST * costs.total(np.ones(len(candidates), bool))

@@ -29,6 +29,7 @@ class TrimPlan:
         candidates: numbers of the units that may go.
         removed: True = the unit goes, (units,).
         failed: groups of units that stay because removing them did not hold, and why.
+        blocked: what left its units to others in the analysis (see `Dependencies.contests`).
     """
 
     dependencies: Dependencies = dataclasses.field(repr=False)
@@ -36,6 +37,7 @@ class TrimPlan:
     candidates: Ints = dataclasses.field(repr=False)
     removed: Mask = dataclasses.field(repr=False)
     failed: tuple[tuple[Group, Message], ...] = ()
+    blocked: tuple[int, ...] = ()
 
     @property
     def units(self) -> list[Unit]:
@@ -56,7 +58,7 @@ class TrimPlan:
             for group, reason in self.failed
         ]
         removed, candidates = np.flatnonzero(self.removed).tolist(), self.candidates.tolist()
-        return {"removed": removed, "candidates": candidates, "failed": failed}
+        return {"removed": removed, "candidates": candidates, "failed": failed, "blocked": list(self.blocked)}
 
     def with_choice(self, described: Mapping[str, Any]) -> TrimPlan:
         """The same plan, with what was chosen before for the same model."""

@@ -47,11 +47,13 @@ class _Sum:
         node: the node that sums.
         slot: the weight's axis it sums over; None for a product of two activations.
         owners: unit of each index, negative where it stays, (indices,).
+        heads: of queries and keys, where the product is theirs.
     """
 
     node: ir.Node
     slot: Slot | None
     owners: Ints = dataclasses.field(repr=False)
+    heads: tuple[int, int] | None = None
 
     @property
     def values(self) -> list[str]:
@@ -66,7 +68,8 @@ class _Sum:
         """What each pair of indices adds to the sum's energy, (indices, indices), and that of the varying sum."""
         arrays = [values[name] for name in self.values]
         if self.slot is None:
-            return _product(*arrays)
+            left, right = arrays
+            return _product(left, right) if self.heads is None else _product(*_scores(left, right, *self.heads))
         weight = tensor(present(optional_input(self.node, self.slot.index))).numpy()
         if traits_of(self.node).is_recurrent:
             # Y is (steps, directions, batch, hidden), Y_h without the steps (as is Y_c, where neither is an output);
@@ -131,7 +134,7 @@ def _find(model: ir.Model, dependencies: Dependencies, number: Ints) -> tuple[li
     for product in dependencies.tracks.products:
         owners = number[owners_of(product.labels, dependencies)]
         if (owners >= 0).any():
-            sums.append(_Sum(nodes[product.node], None, owners))
+            sums.append(_Sum(nodes[product.node], None, owners, product.heads))
     return sums, unknown
 
 
@@ -160,6 +163,17 @@ def _product(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> tuple[Array, fl
     products = (np.swapaxes(one, -1, -2) @ one) * (other @ np.swapaxes(other, -1, -2))
     total = products.reshape(-1, *products.shape[-2:]).sum(axis=0)
     return total, float(total.sum())
+
+
+def _scores(
+    query: npt.NDArray[Any], key: npt.NDArray[Any], heads: int, shared: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Queries and keys as the matrices that are multiplied: a stack a head, groups of heads share a key."""
+    parts = [
+        array if array.ndim == 4 else array.reshape(*array.shape[:2], count, -1).swapaxes(1, 2)
+        for array, count in ((query, heads), (key, shared))
+    ]
+    return parts[0], parts[1].repeat(heads // shared, axis=1).swapaxes(-1, -2)
 
 
 def _added(parts: Iterable[tuple[Array, float]]) -> tuple[Array, float]:

@@ -57,7 +57,8 @@ class Net:
             inputs += [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in self.constants]
         outlines = [onnx.ValueInfoProto(name=name) for name in outputs]
         graph = helper.make_graph(self.nodes, "net", inputs, outlines, self.constants)
-        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+        proto = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
         for value, inferred in zip(graph.output, onnx.shape_inference.infer_shapes(proto).graph.output, strict=True):
             value.CopyFrom(inferred)
         return ir.from_proto(helper.make_model(graph, opset_imports=proto.opset_import, ir_version=ir_version))
@@ -162,12 +163,12 @@ def constant_and_norm(case: Case) -> tuple[float, Callable[[Any], Any]]:
     model = net.model(case.shape, net.add(case.operator, *names, outputs=outputs, **case.attributes), opset=case.opset)
     node = model.graph[0]
     shapes = {v.name: v.shape for v in (*node.inputs, *node.outputs) if v is not None and v.shape is not None}
-    extents = Extents({name or "": tuple(int(e) for e in shape.numpy()) for name, shape in shapes.items()})
+    known = {name or "": tuple(int(e) for e in shape.numpy()) for name, shape in shapes.items()}
     session = RUNTIME.session(model, optimise=False)
     if node.outputs[0].name not in shapes:
-        extents = Extents({"x": case.shape, "n0": session.run({"x": values(*case.shape)})["n0"].shape})
+        known |= {"x": case.shape, "n0": session.run({"x": values(*case.shape)})["n0"].shape}
     errors = tuple(float(index == case.place) for index in range(len(names)))
-    return error_after(Step(node, errors, extents)), lambda x: session.run({"x": x})["n0"].astype(np.float64)
+    return error_after(Step(node, errors, Extents(known))), lambda x: session.run({"x": x})["n0"].astype(np.float64)
 
 
 def jacobian_norm(function: Callable[[Any], Any], x: Any, step: float = 1e-3) -> float:

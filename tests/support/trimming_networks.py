@@ -58,8 +58,8 @@ class Net:
             [onnx.ValueInfoProto(name=name) for name in outputs],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
-        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
-        return ir.from_proto(proto)
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)]
+        return ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=8))
 
     @property
     def feed(self) -> Mapping[str, np.ndarray]:

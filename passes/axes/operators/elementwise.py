@@ -22,7 +22,7 @@ def broadcast(scope: NodeAxes, inputs: list[tuple[Axis, ...]]) -> list[Axis]:
 @operator(
     *("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "HardSwish", "Gelu", "Mish", "Swish", "Tanh"),
     *("Softsign", "Erf", "Sin", "Sinh", "Asinh", "Tan", "Atan", "Asin", "Atanh", "Neg", "Abs", "Sqrt", "Sign", "Floor"),
-    *("Ceil", "Round", "Identity", "Cast", "Dropout", "Shrink"),
+    *("Ceil", "Round", "Identity", "Cast", "Dropout", "Shrink", "com.microsoft.Gelu", "com.microsoft.QuickGelu"),
     zero="first",
 )
 def _zero_keeping(scope: NodeAxes) -> None:
@@ -38,7 +38,10 @@ def _unary(scope: NodeAxes) -> None:
     scope.emit(scope.axes(0))
 
 
-@operator(*("Add", "Sub", "Sum", "Max", "Min", "Mean"), zero="all")
+@operator(
+    *("Add", "Sub", "Sum", "Max", "Min", "Mean", "com.microsoft.BiasGelu", "com.microsoft.FastGelu"),
+    zero="all",
+)
 def _sums(scope: NodeAxes) -> None:
     _elementwise(scope)
 

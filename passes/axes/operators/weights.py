@@ -144,3 +144,13 @@ def _layer_normalization(scope: NodeAxes) -> None:
     parameters = [axis for index in (1, 2) if scope.has(index) for axis in scope.axes(index)]
     scope.freeze((*normalised, *parameters), "it normalises over the axis")
     scope.emit(axes)
+
+
+@operator("com.microsoft.SkipLayerNormalization", "com.microsoft.SkipSimplifiedLayerNormalization")
+def _skip_layer_normalization(scope: NodeAxes) -> None:
+    """The sum of two values, normalised; the last output is the sum."""
+    axes = broadcast(scope, [scope.axes(0), scope.axes(1)])
+    parameters = [axis for index in range(2, len(scope.node.inputs)) if scope.has(index) for axis in scope.axes(index)]
+    scope.freeze((axes[-1], *parameters), "it normalises over the axis")
+    statistics = [*axes[:-1], scope.fixed(1)]
+    scope.emit(axes, statistics, statistics, axes)

@@ -14,7 +14,7 @@ copy: K contains √copies.
 from __future__ import annotations
 
 from netsurgeon.passes.graph import operator_key
-from netsurgeon.pipeline.error_bound.lipschitz import combine, copies, linear, pool, unary
+from netsurgeon.pipeline.error_bound.lipschitz import attention, combine, copies, linear, pool, unary
 from netsurgeon.pipeline.error_bound.lipschitz.step import NoConstantError, Rule, Step
 
 _FAMILIES = (
@@ -23,6 +23,7 @@ _FAMILIES = (
     linear.RULES,
     pool.RULES,
     copies.RULES,
+    attention.RULES,
 )
 RULES: dict[str, Rule] = {operator: rule for family in _FAMILIES for operator, rule in family.items()}
 

@@ -15,9 +15,9 @@ MISH_SLOPE = 1.09
 ERF_SLOPE = 2 / math.sqrt(math.pi)
 _STEEPEST = {
     1.0: ("Relu", "Clip", "Tanh", "Softmax", "Abs", "Neg", "Sin", "Cos", "Atan", "Asinh", "Softplus", "Softsign"),
-    SILU_SLOPE: ("Swish",),
+    SILU_SLOPE: ("Swish", "com.microsoft.QuickGelu"),
     MISH_SLOPE: ("Mish",),
-    1.13: ("Gelu",),
+    1.13: ("Gelu", "com.microsoft.Gelu", "com.microsoft.FastGelu"),
     1.5: ("HardSwish",),
     0.25: ("Sigmoid",),
     ERF_SLOPE: ("Erf",),

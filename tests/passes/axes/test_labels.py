@@ -95,6 +95,42 @@ def test_of_two_free_factors_only_one_has_units() -> None:
     assert len(np.unique(classes.of[flat])) == 8
 
 
+def test_a_winner_that_is_blocked_leaves_its_units_to_the_other_factor() -> None:
+    labels = Labels()
+    heads, features, flat = labels.fresh(2), labels.fresh(8), labels.fresh(16)
+    labels.split(flat, (heads, features), reason=9)
+    (contest,) = labels.classes().contests
+    assert contest.labels.tolist() == features.tolist()
+    classes = labels.classes(contest.winners)
+    assert classes.free(heads).all()
+    assert not classes.free(features).any()
+    (other,) = classes.contests
+    assert other.number == contest.number
+    assert other.labels.tolist() == heads.tolist()
+
+
+def test_where_only_one_factor_can_vanish_there_is_no_contest() -> None:
+    labels = Labels()
+    heads, features, flat = labels.fixed(2), labels.fresh(8), labels.fresh(16)
+    labels.split(flat, (heads, features), reason=9)
+    assert labels.classes().contests == ()
+
+
+def test_an_axis_that_is_split_twice_in_the_same_way_has_one_kind_of_units() -> None:
+    """A rotation and the attention behind it both set the heads apart."""
+    labels = Labels()
+    flat, other = labels.fresh(16), labels.fresh(16)
+    first, second = ((labels.fresh(4), labels.fresh(4)) for _ in range(2))
+    labels.split(flat, first, reason=9)
+    labels.split(flat, second, reason=9)
+    labels.split(other, second, reason=9)
+    labels.freeze(first[0], 4)
+    classes = labels.classes()
+    assert classes.free(flat).all()
+    assert classes.of[first[1]].tolist() == classes.of[second[1]].tolist() == classes.of[other[:4]].tolist()
+    assert not classes.free(second[0]).any()
+
+
 def test_a_split_with_nothing_free_keeps_all_with_its_reason() -> None:
     labels = Labels()
     factors = labels.fixed(2, 1), labels.fixed(3, 1)

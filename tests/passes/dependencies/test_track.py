@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from trimming_networks import Case, Family, Net, X, add_case, analysed, check_case, check_refusal
 
 CASES: dict[str, Case] = {}
@@ -85,6 +85,29 @@ def sizes_in_another_order(net: Net) -> Any:
     turned = net.op("Gather", net.op("Shape", hidden), net.const([3, 2, 1, 0]))
     ones = net.op("Transpose", net.op("ConstantOfShape", turned), perm=[3, 2, 1, 0])
     return net.conv(net.op("Add", hidden, ones), 8, 3)
+
+
+def _expanded(net: Net, stays: int) -> Any:
+    """To the size of another value, but for axes whose size is `stays`: so does PyTorch's tracing exporter."""
+    hidden = net.conv(X, 4, 8)
+    sizes = net.op("Shape", hidden)
+    target = net.op("Concat", *(net.op("Gather", sizes, net.const([at])) for at in range(4)), axis=0)
+    ones = net.op("ConstantOfShape", net.op("Shape", target), value=numpy_helper.from_array(np.ones(1, np.int64)))
+    never = net.op("Equal", target, net.op("Mul", ones, net.const(stays)))
+    pooled = net.op("GlobalAveragePool", net.conv(X, 4, 8))
+    return net.conv(net.op("Add", hidden, net.op("Expand", pooled, net.op("Where", never, ones, target))), 8, 3)
+
+
+@case(8)
+def expand_to_sizes_of_which_none_is_negative(net: Net) -> Any:
+    return _expanded(net, -1)
+
+
+def test_sizes_that_are_compared_with_possible_ones_stay() -> None:
+    net = Net(2, 4, 6, 6)
+    _, dependencies = analysed(net, _expanded(net, 7))
+    assert not dependencies.units
+    assert "it computes with the size" in {entry.reason for entry in dependencies.frozen}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -65,6 +65,8 @@ def test_lists_of_numbers_keep_their_kind() -> None:
     apply(model, SetAttribute("Transpose0", "scales", (0.5, 2.0)))
     (node,) = model.graph
     assert node.attributes["scales"].type == ir.AttributeType.FLOATS
+    apply(model, SetAttribute("Transpose0", "scale", 0.5))
+    assert node.attributes["scale"].as_float() == 0.5
     assert node.attributes["perm"].type == ir.AttributeType.INTS
 
 

@@ -18,7 +18,7 @@ from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.trimming import choose
+from netsurgeon.pipeline.trimming import unit_finder
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_analysed_is_pruned_all_the_same(monkeypatch: pytest.Monk
     def fail(*_: Any) -> None:
         raise CheckFailedError("the values of it cannot be shown")
 
-    monkeypatch.setattr(choose, "find_units", fail)
+    monkeypatch.setattr(unit_finder, "find_units", fail)
     report = compress(idle_network(), {"x": normal(80, 16)}, sparsity=0.5, **FAST).report
     assert report.trim is None
     (stay,) = [warning.data for warning in report.warnings if warning.code == "unread-units-stay"]

@@ -24,8 +24,8 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.trimming.choose import no_units
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
+from netsurgeon.pipeline.trimming.unit_finder import no_units
 
 
 def damage(monkeypatch: pytest.MonkeyPatch, *made_by: str) -> None:

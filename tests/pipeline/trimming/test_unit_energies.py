@@ -16,8 +16,8 @@ from netsurgeon.pipeline.data.samples import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.observations import tapped
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.trimming.choose import find_units
 from netsurgeon.pipeline.trimming.unit_energies import uncorrected
+from netsurgeon.pipeline.trimming.unit_finder import find_units
 
 Array = NDArray[Any]
 node = onnx.helper.make_node
@@ -36,7 +36,7 @@ def built(nodes: list[onnx.NodeProto], weights: dict[str, Array], entry: list[in
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * rank)],
         held_out,
     )
-    opsets = [onnx.helper.make_opsetid("", 17)]
+    opsets = [onnx.helper.make_opsetid("", 23)]
     return ir.from_proto(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8))
 
 
@@ -95,6 +95,46 @@ def test_the_price_is_what_removing_does(case: tuple[ir.Model, Array, str], requ
     assert together / prices[0] == pytest.approx(residual(*some) / effects[0], rel=1e-3)
     if "attention" in request.node.callspec.id:  # no bias could take up a mean: all of the sum counts
         assert prices[0] == pytest.approx(effects[0] / np.square(dense).sum(), rel=1e-4)
+
+
+def test_queries_and_keys_in_heads_cost_what_they_cost_as_matrices() -> None:
+    """Two keys for four queries: in one operator, and operator by operator."""
+    projections = [node("MatMul", ["x", name], [out], out) for name, out in (("a", "q"), ("b", "k"), ("c", "v"))]
+    fused = node("Attention", ["q", "k", "v"], ["m"], "fused", q_num_heads=4, kv_num_heads=2)
+    parts = []
+    for value, count in (("q", 4), ("k", 2), ("v", 2)):
+        parts += [
+            node("Reshape", [value, f"apart{count}"], [f"{value}1"]),
+            node("Transpose", [f"{value}1"], [f"{value}2"], perm=[0, 2, 1, 3]),
+        ]
+        if count == 2:
+            parts += [
+                node("Unsqueeze", [f"{value}2", "two"], [f"{value}3"]),
+                node("Expand", [f"{value}3", "copies"], [f"{value}4"]),
+                node("Reshape", [f"{value}4", "heads"], [f"{value}5"]),
+            ]
+    parts += [
+        node("Transpose", ["k5"], ["kt"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["q2", "kt"], ["s"], "scores"),
+        node("Mul", ["s", "half"], ["t"]),
+        node("Softmax", ["t"], ["p"]),
+        node("MatMul", ["p", "v5"], ["o"]),
+        node("Transpose", ["o"], ["o1"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["o1", "flat"], ["m"]),
+    ]
+    weights = {"a": normal(7, 16), "b": normal(7, 8), "c": normal(8, 7).T.copy(), "d": normal(16, 3)}
+    shapes = {"apart4": [0, 0, 4, 4], "apart2": [0, 0, 2, 4], "two": [2], "copies": [1, 1, 2, 1, 1]}
+    integers = {name: np.array(value) for name, value in {**shapes, "heads": [0, 4, -1, 4], "flat": [0, 0, 16]}.items()}
+    found = []
+    for between in ([fused], parts):
+        nodes = [*projections, *between, node("MatMul", ["m", "d"], ["y"], "last")]
+        model = built(nodes, weights | integers | {"half": np.full(1, 0.5, np.float32)}, ["N", 5, 7], 3)
+        calibration = Calibration(open_samples({"x": normal(40, 5, 7)}, input_specs(model)), Runtime())
+        dependencies = find_units(model, calibration)
+        count = len(dependencies.units)
+        (priced,), _ = uncorrected(model, dependencies, np.append(np.arange(count), -1), calibration)
+        found.append([prices for _, prices in priced.prices()])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
 def test_recurrent_cells_are_priced_by_what_enters_their_gates() -> None:

@@ -15,7 +15,7 @@ from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.quantization.ranges import measure_ranges
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.trimming.choose import find_units
+from netsurgeon.pipeline.trimming.unit_finder import find_units
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.inputs import open_by_options
 from netsurgeon.pipeline.verification.judging import Judging

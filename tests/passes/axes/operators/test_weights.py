@@ -145,6 +145,19 @@ def layer_normalization_over_another_axis(net: Net) -> Any:
     return net.conv(hidden, 8, 3)
 
 
+@case(7, 6, opset=23)
+def swiglu_behind_a_norm_with_a_shortcut(net: Net) -> Any:
+    """Pairs of gate and value go together; what is normalised stays."""
+    first, second = (net.dense(net.op("Reshape", X, net.const([0, 24, 6])), 6, 6) for _ in range(2))
+    (normed, _, _, total) = net.op(
+        "SkipSimplifiedLayerNormalization", first, second, net.weight(6), outputs=4, domain="com.microsoft"
+    )
+    again = net.op("RMSNormalization", total, net.weight(6))
+    gate, value = net.dense(normed, 6, 7), net.dense(again, 6, 7)
+    hidden = net.op("Mul", net.op("Mul", gate, net.op("Sigmoid", gate)), value)
+    return net.dense(net.op("Tanh", net.dense(hidden, 7, 6)), 6, 5)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_trimmed_model_is_the_masked_one(name: str, trim: Any) -> None:
     check_case(CASES[name], trim)
@@ -154,6 +167,13 @@ def test_a_trimmed_model_is_the_masked_one(name: str, trim: Any) -> None:
 def refuse_layer_norm(net: Net) -> Any:
     rows = net.op("Transpose", net.conv(X, 4, 8), perm=[0, 2, 3, 1])
     return net.dense(net.op("LayerNormalization", rows, net.weight(8), net.weight(8)), 8, 3)
+
+
+def refuse_layer_norm_with_a_shortcut(net: Net) -> Any:
+    rows = [net.op("Transpose", net.conv(X, 4, 8), perm=[0, 2, 3, 1]) for _ in range(2)]
+    flat = [net.op("Reshape", each, net.const([0, 36, 8])) for each in rows]
+    normed = net.op("SkipLayerNormalization", *flat, net.weight(8), net.weight(8), domain="com.microsoft")
+    return net.dense(normed, 8, 3)
 
 
 def refuse_instance_norm_along_rows(net: Net) -> Any:
@@ -175,6 +195,7 @@ def refuse_computed_weight_of_a_transposed_conv(net: Net) -> Any:
     ("build", "operator", "reason"),
     [
         (refuse_layer_norm, "LayerNormalization", "normalises over the axis"),
+        (refuse_layer_norm_with_a_shortcut, "SkipLayerNormalization", "normalises over the axis"),
         (refuse_instance_norm_along_rows, "InstanceNormalization", "normalises over the axis"),
         (refuse_computed_weight, "Conv", "its weight is computed while the model runs"),
         (refuse_computed_weight_of_a_transposed_conv, "ConvTranspose", "its weight is computed while the model runs"),
