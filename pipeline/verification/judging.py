@@ -204,9 +204,8 @@ def _looks(dense: Session, samples: Samples) -> list[tuple[Outputs, Batch]]:
 def _are_scores(looks: Iterable[tuple[Outputs, Batch]], names: Collection[str] | None) -> bool:
     """Whether there is a vector of class scores for each input, which are as many for all."""
     scores = [class_scores(outputs, batch, names) for outputs, batch in looks]
-    return len({0 if of_batch is None else of_batch.shape[1] for of_batch in scores} | {0}) == 2 and all(
-        of_batch is not None for of_batch in scores
-    )
+    widths = {0 if of_batch is None else of_batch.shape[1] for of_batch in scores}
+    return len(widths) == 1 and 0 not in widths
 
 
 def _are_logits(model: ir.Model, looks: Iterable[tuple[Outputs, Batch]]) -> bool:
