@@ -53,7 +53,14 @@ class WriteLean(ir.passes.InPlacePass):
         fresh = (name for name in _short_names() if name not in taken)
         for value in sorted(values, key=lambda value: -len(value.uses())):
             if not (value.is_graph_input() or value.is_graph_output()):
+                if value.const_value is not None:
+                    value.const_value = _own(value.const_value)
                 value.name = next(fresh)
+
+
+def _own(constant: ir.TensorProtocol) -> ir.TensorProtocol:
+    """The same numbers in a tensor that may be named: the model that came in, which the user holds, has the other."""
+    return ir.Tensor(constant.numpy(), dtype=constant.dtype, shape=ir.Shape(constant.shape.numpy()))
 
 
 def _short_names() -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ from netsurgeon.passes.quantization import RoundTables, row_errors
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
-from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.tables.facts import TableFacts
 
 FORMS: tuple[RowForm, ...] = ("float16", "int8", "int4")
@@ -223,36 +222,34 @@ def _rows_seen(model: ir.Model, tables: Sequence[Table], calibration: Calibratio
 
 
 def _energy_judge(model: ir.Model, calibration: Calibration) -> Judge:
-    """The share of the energy of the float outputs that the difference has, the mean over the outputs."""
+    """The share of the energy of the float outputs that the difference has, the mean over the outputs.
+
+    Outputs of one batch are held at a time: those of a language model are large.
+    """
     samples = calibration.samples.subset(JUDGED_INPUTS, np.random.default_rng(calibration.seed))
-    feeds = list(samples.batches())
-    dense = _outputs(calibration.runtime.session(model), feeds)
+    dense = calibration.runtime.session(model)
 
     def judge(candidate: ir.Model) -> float:
-        now = _outputs(calibration.runtime.session(candidate), feeds)
-        shares = [_lost(dense[name], now[name]) for name in dense]
+        session = calibration.runtime.session(candidate)
+        errors: dict[str, float] = {}
+        energies: dict[str, float] = {}
+        for feed in samples.batches():
+            now = session.run(feed)
+            for name, value in dense.run(feed).items():
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    error, energy = _squares(value, now[name])
+                    errors[name] = errors.get(name, 0.0) + error
+                    energies[name] = energies.get(name, 0.0) + energy
+        shares = [errors[name] / energies[name] for name in errors if energies[name]]
         return float(np.mean(shares)) if shares else 0.0
 
     return judge
 
 
-def _outputs(session: Session, feeds: Iterable[Feed]) -> dict[str, list[npt.NDArray[np.floating]]]:
-    """The float outputs of each feed, by name."""
-    outputs: dict[str, list[npt.NDArray[np.floating]]] = {}
-    for feed in feeds:
-        for name, value in session.run(feed).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                outputs.setdefault(name, []).append(value)
-    return outputs
-
-
-def _lost(dense: Sequence[npt.NDArray[np.floating]], now: Sequence[npt.NDArray[np.floating]]) -> float:
-    """‖difference‖² / ‖dense‖² where both are finite."""
-    error = energy = 0.0
-    for before, after in zip(dense, now, strict=True):
-        if before.shape != after.shape:
-            return np.inf
-        usable = np.isfinite(before)
-        error += float(np.sum(np.square(after[usable].astype(np.float64) - before[usable])))
-        energy += float(np.sum(np.square(before[usable], dtype=np.float64)))
-    return error / energy if energy else 0.0
+def _squares(dense: npt.NDArray[np.floating], now: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """‖difference‖² and ‖dense‖² where the dense output is finite."""
+    if dense.shape != now.shape:
+        return np.inf, 1.0
+    usable = np.isfinite(dense)
+    difference = now[usable].astype(np.float64) - dense[usable]
+    return float(np.vdot(difference, difference)), float(np.sum(np.square(dense[usable], dtype=np.float64)))

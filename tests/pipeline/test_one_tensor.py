@@ -117,7 +117,9 @@ def matrix_numbers(model: ir.Model) -> int:
 def test_no_more_parameters_than_before(graph: str, way: str) -> None:
     proto = network(graph)
     x = IDS if "int64" in GRAPHS[graph][0] else FLOATS
+    before = proto.SerializeToString()
     result = compress(proto, {"x": x}, effort="fast", **WAYS[way])
+    assert proto.SerializeToString() == before, "the model that came in is not written to"
     dense, plain = ir.from_proto(proto), result.model.clone()
     UnpackWeights()(plain)
     assert matrix_numbers(plain) <= matrix_numbers(dense)

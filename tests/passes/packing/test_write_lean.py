@@ -68,3 +68,16 @@ def test_a_short_name_that_is_taken_is_not_given_twice() -> None:
     names = [value.name for node in lean.graph for value in node.outputs]
     assert len({"a", *names}) == 4
     onnx.checker.check_model(ir.to_proto(lean), full_check=True)
+
+
+def test_the_model_that_it_was_cloned_from_keeps_its_names() -> None:
+    """Also where the tensors are those of a ModelProto that the user holds."""
+    text = '<ir_version: 8, opset_import: ["": 17]> net (float[N, 4] x) => (float[N, 4] y) { h = Add(x, w) y = Mul(h, w) }'
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(4, np.float32), "w"))
+    before = proto.SerializeToString()
+    lean = ir.from_proto(proto).clone()
+    WriteLean()(lean)
+    assert "w" not in lean.graph.initializers
+    assert proto.SerializeToString() == before
+    onnx.checker.check_model(ir.to_proto(lean))

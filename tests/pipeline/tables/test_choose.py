@@ -175,11 +175,11 @@ def test_a_goal_gives_tables_a_part_of_what_may_be_lost() -> None:
     model = ir.to_proto(network())
     loose, strict = (
         compress(model, {"ids": IDS}, max_drop=drop, quantize="none", effort="fast").report.tables[0]
-        for drop in (0.1, 0.001)
+        for drop in (0.4, 0.001)
     )
     assert (loose.stored, strict.stored) == ("int4", "int8")
     assert loose.loss is not None
-    assert loose.loss <= 0.025
+    assert loose.loss <= 0.1
 
 
 @pytest.mark.parametrize(
