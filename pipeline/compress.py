@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 import onnx_ir as ir
 
+from netsurgeon.passes.layers import positions_of
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, examine_values, select, unobserved_layers
 from netsurgeon.pipeline.compression import (
@@ -29,7 +30,7 @@ from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.delivery import Compression, deliver, is_as_it_came, store
 from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder
-from netsurgeon.pipeline.expected_work import ExpectedWork, positions_of, seconds_of_an_input
+from netsurgeon.pipeline.expected_work import ExpectedWork, seconds_of_an_input
 from netsurgeon.pipeline.final_validation import validate_applied
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (

@@ -8,27 +8,21 @@ much faster or slower a machine is, the parts of a run that are over tell.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping
 
-import onnx_ir as ir
-
-from netsurgeon.passes.graph import infer_shapes
-from netsurgeon.passes.layers import find_layers
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import CANDIDATES, Step, Work
+from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
 from netsurgeon.pipeline.quantization import TARGETS
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification import Inputs
 
-USUAL_CANDIDATES, USUAL_CANDIDATES_FAST = 4.0, 2.0
+USUAL_CANDIDATES, USUAL_CANDIDATES_FAST = 4.0, 2.5
 """Candidates that a search makes in a row, on average over models and goals; the second with little effort."""
 LOOKED_AT_SECONDS = 0.5
 """Seconds for which the dense model is run to see how fast it is."""
-UNKNOWN_EXTENT = 32
-"""What stands for an axis of a layer's output that the model leaves open."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +56,10 @@ PACKED = 2e-6
 """Seconds a weight that packing takes."""
 STRUCTURES = 6
 """Structures that are timed until one is as fast as it should be."""
-TRIED_AT_ONCE = 7
+TRIED_AT_ONCE = 4
 """Models that are pruned at low fidelity side by side, about."""
 ROWS_AT_LOW_FIDELITY = 0.2
 """Share of the rows that is drawn for them."""
-INPUTS_AT_LOW_FIDELITY = 256
-"""Inputs that they are pruned on."""
-PROBED, PROBED_SECONDS = 128, 100.0
-"""Inputs on which sensitivities are measured, and the seconds that they take for all layers, at most."""
 LOOKED_AT, BALANCED = 4.0, 1.5
 """Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
 BOUNDED = 64
@@ -86,18 +76,6 @@ def seconds_of_an_input(dense: Session, samples: Samples, clock: Callable[[], fl
         if clock() - started > LOOKED_AT_SECONDS:
             break
     return (clock() - started) * samples.batch_count / (runs * samples.fed)
-
-
-def positions_of(model: ir.Model) -> dict[str, int]:
-    """How many outputs each layer has, of every row of its weight for one input, by layer name."""
-    inferred = model.clone()
-    infer_shapes(inferred)
-    positions = {}
-    for layer in find_layers(inferred.graph)[0]:
-        shape = layer.node.outputs[0].shape
-        extents = () if shape is None else shape[2:] if layer.operator == "Conv" else shape[1:-1]
-        positions[layer.name] = math.prod(extent if isinstance(extent, int) else UNKNOWN_EXTENT for extent in extents)
-    return positions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,13 +183,17 @@ class ExpectedWork:
         layers, inputs, goals = len(self.selection.layers), self._corrected, self.options.goals
         searches = goals is not None and goals.max_drop is not None
         curves = self._swept(1, inputs) + self._layers(CURVES, inputs)
-        few = min(INPUTS_AT_LOW_FIDELITY, inputs)
+        work = float(sum(layer.size * self.positions.get(layer.name, 1) for layer in self.selection.layers))
+        few, probed = (
+            min(inputs_at_low_fidelity(work), inputs),
+            min(probed_inputs(layers * work, is_hasty=self.options.is_hasty), inputs),
+        )
         trials = TRIED_AT_ONCE * self._layers(TRIALS, few, ROWS_AT_LOW_FIDELITY)
         tried = self._swept(TRIED_AT_ONCE + 1, few) + trials
         return (
             _work("measuring layers", curves, self._folds),
-            _work("measuring sensitivities", min(layers * PROBED * self.seconds, PROBED_SECONDS), self._folds),
-            _work("trying plans", tried, self._folds * (2 if searches else 1)),
+            _work("measuring sensitivities", layers * probed * self.seconds, self._folds),
+            _work("trying plans", tried, self._folds * (searches + (not self.options.is_hasty))),
             *([_work("judging plans", TRIED_AT_ONCE * self._judged, self._folds)] if searches else []),
         )
 

@@ -60,7 +60,7 @@ classes_option = option(
 )
 limit_option = option("--limit", type=int, metavar="N", help="Most inputs used, drawn at random; a generator's first.")
 batch_size_option = option(
-    "--batch-size", type=int, default=32, show_default=True, metavar="N", help="Inputs run at once."
+    "--batch-size", type=int, metavar="N", help="Inputs run at once. [default: 32, or fewer where they are large]"
 )
 scoring_options = combine_options(
     option("--label-offset", type=int, default=0, metavar="N", help="Added to labels: 1 where output 0 is background."),

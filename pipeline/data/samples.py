@@ -73,11 +73,11 @@ class Samples:
         opened: OpenedData,
         specs: Sequence[InputSpec],
         indices: Indices,
-        batch_size: int,
+        batch_size: int | None,
         mirror_axis: int | None = None,
     ) -> None:
         self._opened = opened
-        self._batch_size = batch_size
+        self._batch_size = batch_size = opened.fitting_batch if batch_size is None else batch_size
         self._mirror_axis = mirror_axis
         self._plan = opened.plan(indices, batch_size)
         self._indices = np.concatenate(self._plan)
@@ -111,6 +111,11 @@ class Samples:
         `count`, `labels` and `digest` stay those of the samples themselves.
         """
         return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a feed, at most, where the model leaves it open."""
+        return self._batch_size
 
     @property
     def mask(self) -> PositionMask | None:
@@ -237,8 +242,11 @@ class Samples:
 
     def limited(self, count: int, seed: int) -> "Samples":
         """A random subset of at most `count` samples, in memory where each reading would unpack the whole source."""
-        limited = self.subset(count, np.random.default_rng(seed))
-        return limited._kept() if limited._opened.is_packed else limited
+        return self.subset(count, np.random.default_rng(seed)).kept()
+
+    def kept(self) -> "Samples":
+        """The same samples, in memory where each reading would unpack the whole source."""
+        return self._kept() if self._opened.is_packed else self
 
     def _kept(self) -> "Samples":
         """The same samples in memory, and in the order that this allows, if they are not too large for it."""
@@ -319,7 +327,7 @@ def open_samples(
     specs: Sequence[InputSpec],
     *,
     pictures: PictureOptions | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
     classes: Path | None = None,
@@ -336,8 +344,8 @@ def open_samples(
             a `Dataset` with a transform. What can be iterated only once is kept in memory.
         specs: the model's inputs.
         pictures: how a picture becomes an input; only for pictures.
-        batch_size: samples a feed where the model leaves it open. Feeds given as dicts are batched anew only if
-            axis 0 of every input is dynamic.
+        batch_size: samples a feed where the model leaves it open; None = 32, or fewer where they are large. Feeds given
+            as dicts are batched anew only if axis 0 of every input is dynamic.
         limit: keep a random subset of this many samples; of a function or an iterator that does not say how many it
             gives, the first ones, and no more are asked for.
         seed: for `limit` and for random inputs.
@@ -363,7 +371,7 @@ def _notes(opened: OpenedData) -> tuple[Message, ...]:
 
 
 def random_samples(
-    specs: Sequence[InputSpec], count: int = _RANDOM_COUNT, seed: int = 0, batch_size: int = 32
+    specs: Sequence[InputSpec], count: int = _RANDOM_COUNT, seed: int = 0, batch_size: int | None = None
 ) -> Samples:
     """Made-up inputs, for a user who asks for them: they say nothing about accuracy.
 
@@ -481,10 +489,10 @@ def _function(source: Any, specs: Sequence[InputSpec]) -> tuple[Callable[[], Ite
     )
 
 
-def _check_arguments(specs: Sequence[InputSpec], batch_size: int, limit: int | None, seed: int) -> None:
+def _check_arguments(specs: Sequence[InputSpec], batch_size: int | None, limit: int | None, seed: int) -> None:
     if not specs:
         raise InputError("the model has no inputs: there is nothing to feed")
-    if batch_size < 1 or (limit is not None and limit < 1) or seed < 0:
+    if (batch_size is not None and batch_size < 1) or (limit is not None and limit < 1) or seed < 0:
         raise InputError(
             f"batch size {batch_size}, number of samples {limit}, seed {seed}: expected at least 1, 1 and 0"
         )

@@ -129,7 +129,7 @@ class DataOptions:
     """How inputs are read and judged.
 
     Attributes:
-        batch_size: inputs run at once, where the model's batch is free.
+        batch_size: inputs run at once, where the model's batch is free; None = 32, or fewer where they are large.
         limit: most calibration inputs used, drawn at random; None = all.
         seed: of every random choice.
         pictures: how pictures become inputs.
@@ -141,7 +141,7 @@ class DataOptions:
             nowhere; None = those called so, "none" = no input.
     """
 
-    batch_size: int = 32
+    batch_size: int | None = None
     limit: int | None = None
     seed: int = 0
     pictures: PictureOptions | None = None
@@ -214,7 +214,7 @@ class OptionValues(TypedDict, total=False):
     tables: str
     names: str
     pack: bool
-    batch_size: int
+    batch_size: int | None
     limit: int | None
     seed: int
     pictures: PictureOptions | None

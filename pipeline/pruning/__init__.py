@@ -2,11 +2,12 @@
 
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.checkpoint import costs_from_arrays, costs_to_arrays, keep_plan, load_plan
-from netsurgeon.pipeline.pruning.costs import measure_costs
+from netsurgeon.pipeline.pruning.costs import measure_costs, probed_inputs
 from netsurgeon.pipeline.pruning.low_fidelity import (
     can_evaluate_at_low_fidelity,
     choose_sensitivity_scaling,
     evaluate_at_low_fidelity,
+    inputs_at_low_fidelity,
     low_fidelity_inputs,
 )
 from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
@@ -24,11 +25,13 @@ __all__ = [
     "costs_from_arrays",
     "costs_to_arrays",
     "evaluate_at_low_fidelity",
+    "inputs_at_low_fidelity",
     "keep_plan",
     "load_plan",
     "low_fidelity_inputs",
     "make_plan",
     "measure_costs",
+    "probed_inputs",
     "prune_segments",
     "spread",
 ]

@@ -27,13 +27,16 @@ MEASURED, MEASURED_FAST = 0.5, 0.25
 """Share of the rows from which error curves are measured; the second with little effort."""
 
 
-PROBED_INPUTS = (4, 128)
-"""Fewest and most inputs on which sensitivities are measured."""
+PROBED_INPUTS, PROBED_INPUTS_FAST = (4, 128), (16, 32)
+"""Fewest and most inputs on which sensitivities are measured; the second for a first look."""
 
 
-PROBE_WORK = 1e12
-"""Multiply-adds that are spent on sensitivities where the fewest inputs need less and the most need more. Where the
-fewest need more they are measured part by part."""
+PROBE_WORK, PROBE_WORK_FAST = 5e11, 1e11
+"""Multiply-adds that are spent on sensitivities where the fewest inputs need less and the most need more."""
+
+
+PARTED_WORK = 1e12
+"""Where the fewest inputs need more they are measured part by part."""
 
 
 def measure_costs(
@@ -67,17 +70,22 @@ def measure_costs(
         )
         trials[layer.name] = trial if trial_file is None else Trial(trial_file.keep(trial.weight), trial.error)
     work = sum(layer.size * positions[layer.name] for layer in layers)
-    affordable = PROBE_WORK / (len(layers) * work)
-    probed = int(np.clip(affordable, *PROBED_INPUTS))
+    probed = probed_inputs(len(layers) * work, is_hasty=selection.asked_effort == "fast")
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
     ticks = functools.partial(progress, "measuring sensitivities")
-    by_parts = affordable < PROBED_INPUTS[0]
+    by_parts = PROBED_INPUTS[0] * len(layers) * work > PARTED_WORK
     probe = (model, trials, feeds, calibration.runtime, ticks, calibration.samples.mask)
     sensitivities = (measure_by_parts(*probe) if by_parts else None) or measure_sensitivity(*probe)
     return {
         name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name], positions[name])
         for name, curve in curves.items()
     }
+
+
+def probed_inputs(multiply_adds: float, *, is_hasty: bool) -> int:
+    """On how many inputs sensitivities are measured, of each of which the runs of all layers are so much work."""
+    probe_work, bounds = (PROBE_WORK_FAST, PROBED_INPUTS_FAST) if is_hasty else (PROBE_WORK, PROBED_INPUTS)
+    return int(np.clip(probe_work / max(multiply_adds, 1.0), *bounds))
 
 
 def _cost(

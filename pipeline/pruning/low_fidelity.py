@@ -86,9 +86,13 @@ def choose_sensitivity_scaling(
 
 
 def low_fidelity_inputs(costs: Mapping[str, budget.Cost]) -> int:
+    """How many inputs plans are tried on, by what pruning costs the layers."""
+    return inputs_at_low_fidelity(sum(cost.size * cost.positions for cost in costs.values()))
+
+
+def inputs_at_low_fidelity(multiply_adds: float) -> int:
     """How many inputs plans are tried on: fewer where each is more work, for more positions stand in each."""
-    work = sum(cost.size * cost.positions for cost in costs.values())
-    return int(np.clip(LOW_FIDELITY_WORK / max(work, 1.0), *LOW_FIDELITY_INPUTS))
+    return int(np.clip(LOW_FIDELITY_WORK / max(multiply_adds, 1.0), *LOW_FIDELITY_INPUTS))
 
 
 def _evaluation_parts(calibration: Calibration, most: int) -> list[tuple[Samples, Samples]]:

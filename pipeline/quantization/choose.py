@@ -57,6 +57,11 @@ class LayerTimes:
         """Milliseconds that integers cost; below 0 where they are faster."""
         return 0.0 if self.floats is None or self.integers is None else self.integers - self.floats
 
+    @property
+    def reason(self) -> str:
+        """Why it stays on floats, where integers cost time."""
+        return f"it is faster on floats: {self.floats:.3g} ms on floats, {self.integers:.3g} ms on integers"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IntegerChoice:
@@ -101,6 +106,7 @@ def choose_integer_layers(
     *,
     runtime: Runtime,
     progress: Progress,
+    at_once: bool = False,
 ) -> IntegerChoice:
     """Find the layers with which on floats the model is fastest, the others on integers.
 
@@ -115,6 +121,7 @@ def choose_integer_layers(
         form: what it means to run on integers.
         runtime: how sessions are made.
         progress: called with stage, steps done and steps in all.
+        at_once: whether all that lose go back together, if they do: one trial in place of as many as there are.
     """
     layers = find_layers(model.graph)[0]
     placement, never = that_fuse(model, layers, stay, form, runtime)
@@ -133,11 +140,11 @@ def choose_integer_layers(
     floats: dict[str, str] = {}
     best = timed(floats, 0)
     losing = sorted((layer for layer in times if times[layer].lost > 0.0), key=lambda layer: -times[layer].lost)
-    for tried, layer in enumerate(losing[:MOST_TRIED], start=1):
-        change = f"{times[layer].floats:.3g} ms on floats, {times[layer].integers:.3g} ms on integers"
-        trial = {**floats, layer: f"it is faster on floats: {change}"}
+    groups = [losing[:MOST_TRIED]] if at_once and losing else [[layer] for layer in losing[:MOST_TRIED]]
+    for tried, group in enumerate(groups, start=1):
+        trial = {**floats, **{layer: times[layer].reason for layer in group}}
         result = timed(trial, tried)
-        logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
+        logger.debug("%s on floats: %.3f times as fast, before %.3f", group, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result
     _, floats = that_fuse(model, layers, {**stay, **floats}, form, runtime)

@@ -232,7 +232,9 @@ def choose_for(
     if not TARGETS[options.target].is_measured:
         return IntegerChoice(stay=stay)
     name = structure_name(model) if form is STATIC else f"{structure_name(model)} {options.integer_mode}"
-    return choose_integer_layers(model, stay, timer, name, form, runtime=runtime, progress=progress)
+    return choose_integer_layers(
+        model, stay, timer, name, form, runtime=runtime, progress=progress, at_once=options.is_hasty
+    )
 
 
 def excluded(model: ir.Model, options: Options) -> dict[str, str]:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import RangeStatistics
 from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.progress import Ticks, no_ticks
-from netsurgeon.pipeline.runtime import counted, tapped
+from netsurgeon.pipeline.runtime import Feed, counted, observe, tapped
 
 Array = npt.NDArray[np.floating]
 Wide = npt.NDArray[np.float64]
 
-MOST_NUMBERS = 1 << 16
-"""Numbers of a value that enter its histogram from each batch, evenly from all over it."""
+MOST_NUMBERS = 1 << 20
+"""Numbers of a value that enter its histogram, from each batch as many, evenly from all over it."""
 BYTES_AT_ONCE = 200_000_000
 """Values that are looked at in one run of the model take no more than this together."""
-VALUES_AT_ONCE = 8
-"""Values whose sizes are looked up in one run."""
+NUMBER_BYTES = 4
 
 
 def measure_ranges(
@@ -44,16 +46,18 @@ def measure_ranges(
     """
     importance, done, mask = _importance(model.graph), 0, calibration.samples.mask
     statistics = {name: RangeStatistics() for name in names}
-    first = next(iter(calibration.samples.batches()))
-    for part in _parts(model, names, first, calibration):
-        session = calibration.runtime.session(tapped(model, part))
+    most = max(1, MOST_NUMBERS // calibration.samples.batch_count)
+    for part in _parts(model, names, calibration):
+        session = calibration.runtime.session(_up_to(model, part))
         for feed in calibration.samples.batches():
             ticks(done, len(names))
             values = {**feed, **session.run(feed, [name for name in part if name not in feed])}
             for name in part:
                 entries = None if mask is None else mask.entries(name, mask.kept(feed), values[name].shape)
                 are_even = not (calibration.samples.is_ragged or mask)
-                _update(statistics[name], name, values[name], entries, importance.get(name), are_even=are_even)
+                _update(
+                    statistics[name], name, values[name], entries, importance.get(name), most=most, are_even=are_even
+                )
         done += len(part)
     return statistics
 
@@ -72,9 +76,8 @@ def measure_reach(
     """
     reach: dict[str, Wide] = {}
     done = 0
-    first = next(iter(calibration.samples.batches()))
-    for part in _parts(model, names, first, calibration):
-        session = counted(calibration.runtime.session(tapped(model, part)), calibration.samples.mask)
+    for part in _parts(model, names, calibration):
+        session = counted(calibration.runtime.session(_up_to(model, part)), calibration.samples.mask)
         for feed in calibration.samples.batches():
             ticks(done, len(names))
             for name, value in session.run(feed, part).items():
@@ -85,16 +88,11 @@ def measure_reach(
     return reach
 
 
-def _parts(
-    model: ir.Model, names: Sequence[str], feed: Mapping[str, Array], calibration: Calibration
-) -> Iterator[list[str]]:
-    """The names in parts whose values fit into memory together."""
-    sizes = {name: np.asarray(feed[name]).nbytes for name in names if name in feed}
-    inner = [name for name in names if name not in feed]
-    for start in range(0, len(inner), VALUES_AT_ONCE):
-        names_at_once = inner[start : start + VALUES_AT_ONCE]
-        values = calibration.runtime.session(tapped(model, names_at_once)).run(feed, names_at_once)
-        sizes |= {name: np.asarray(value).nbytes for name, value in values.items()}
+def _parts(model: ir.Model, names: Sequence[str], calibration: Calibration) -> Iterator[list[str]]:
+    """The names in parts whose values fit into memory together; in the order of the graph, so that runs stop early."""
+    feed, times = _small_feed(calibration.samples)
+    shapes = observe(model, feed, calibration.runtime).shapes
+    sizes = {name: NUMBER_BYTES * times * math.prod(shapes[name]) for name in names}
     part: list[str] = []
     for name in names:
         if part and sum(sizes[other] for other in part) + sizes[name] > BYTES_AT_ONCE:
@@ -105,6 +103,24 @@ def _parts(
         yield part
 
 
+def _small_feed(samples: Samples) -> tuple[Feed, int]:
+    """One sample where the batch is free, and how many times as large the largest feed is; else the first feed."""
+    try:
+        return next(samples.take([0]).batches()), samples.batch_size if samples.batched else 1
+    except InputError:  # fewer than a fixed batch
+        return next(samples.batches()), 1
+
+
+def _up_to(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """A clone that gives these values and computes no others than they need."""
+    clone = tapped(model, names)
+    needed = [value for value in clone.graph.outputs if value.name in names]
+    if needed:  # none where the values are inputs
+        clone.graph.outputs[:] = needed
+        RemoveUnusedNodesPass()(clone)
+    return clone
+
+
 def _update(
     statistics: RangeStatistics,
     name: str,
@@ -112,9 +128,10 @@ def _update(
     entries: npt.NDArray[np.bool_] | None,
     importance: tuple[int, Array] | None,
     *,
+    most: int,
     are_even: bool,
 ) -> None:
-    """Add a batch of a value: those of its entries that count (None = all).
+    """Add a batch of a value, at most so many numbers: those of its entries that count (None = all).
 
     Batches that are not even hold more or fewer numbers than others, and each number counts as much.
     """
@@ -125,7 +142,7 @@ def _update(
             f"the value {name!r} is NaN or infinite on the calibration samples: check the samples' preprocessing, or "
             "the model itself"
         )
-    places = np.linspace(0, among.size - 1, min(among.size, MOST_NUMBERS)).astype(np.int64)
+    places = np.linspace(0, among.size - 1, min(among.size, most)).astype(np.int64)
     if entries is not None:
         places = np.flatnonzero(np.broadcast_to(entries, value.shape))[places]
     numbers, weights = value.reshape(-1)[places], None

@@ -8,7 +8,6 @@ for real and judged on inputs that their corrections never saw. Everything tried
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -19,27 +18,13 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.progress import CANDIDATES
-from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
 from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator
+from netsurgeon.pipeline.search.descent import FEWEST_KEPT, TRIES, Descent
 from netsurgeon.pipeline.search.pruner import Structure
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.search.structure_search import fast_enough, faster_within, nearest_to_keep
 from netsurgeon.pipeline.trimming import Structures, TrimPlan
-from netsurgeon.pipeline.verification import DropEstimate, expected_drop
 
-LOW_FIDELITY_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025)
-"""Shares of the weights kept by the plans that are evaluated at low fidelity."""
-FIRST_KEPT = 0.5
-"""Share kept by the first candidate where layers are too wide to evaluate at low fidelity."""
-TRIES, FEW_TRIES = 5, 2
-"""Most real operations in a row for one goal; the second where the user wants a first look."""
-STEP = 1.3
-"""Factor between shares kept, and by which it grows, until the goal lies between two of them."""
-CLOSE = 1.12
-"""The search ends when the goal lies between two shares of which one is so many times the other."""
-FEWEST_KEPT = 0.004
-UNPROVEN = 0.5
-"""Where nothing can be proven, the drop expected must be within this share of the limit: the best of a few is lucky."""
 FULL = 0.97
 """A file of at least this share of the largest size allowed is as large as it may be."""
 
@@ -190,7 +175,8 @@ def _within_goals(
         return evaluator.candidate(structure, 1.0)
     # what is known to be beyond the limit with all weights needs no descent, unless to say how near it comes
     is_looked_at_whole = structures is not None or not (is_first or is_last)
-    if is_looked_at_whole and _Descent(evaluator, structure, goals.max_drop).whole_is_beyond():
+    is_hasty = evaluator.context.options.is_hasty
+    if is_looked_at_whole and Descent(evaluator, structure, goals.max_drop, is_hasty=is_hasty).whole_is_beyond():
         if is_last and structures is not None:
             raise CheckFailedError(nearest_to_keep(evaluator, goals, goals.max_drop, structures, structure))
         return None
@@ -238,7 +224,7 @@ def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals:
     Raises:
         CheckFailedError: there is none.
     """
-    descent = _Descent(evaluator, structure, limit)
+    descent = Descent(evaluator, structure, limit, is_hasty=evaluator.context.options.is_hasty)
     best = descent.run()
     if best is not None:
         return best
@@ -250,94 +236,6 @@ def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals:
         f"in {least.bytes:,} bytes: give --max-drop {100.0 * least.evidence.high:.2g}%"
         + (f" or {advice}" if advice else "")
     )
-
-
-class _Descent:
-    """Shares of the weights kept, downwards until the drop goes beyond the limit, then between the last two."""
-
-    def __init__(self, evaluator: CandidateEvaluator, structure: Structure, limit: float):
-        self.evaluator, self.structure, self.limit = evaluator, structure, limit
-        self.candidates: dict[float, Candidate] = {}
-        self.low_fidelity_estimates: list[DropEstimate] = []
-        self.has_enough = True
-
-    def run(self) -> Candidate | None:
-        """The smallest candidate within the limit; None where there is none."""
-        start = self._start()
-        best = self._descend(start)
-        if best is None and self.has_enough:  # too few inputs after all
-            self.has_enough = False
-            best = self._descend(min(self.candidates))
-        if best is None and 1.0 not in self.candidates:  # so many steps up were not enough
-            best = self._descend(1.0)
-        return best
-
-    def whole_is_beyond(self) -> bool:
-        """Whether more than the limit is lost though all weights are kept: then no share of them is within it."""
-        self.candidates[1.0] = self.evaluator.candidate(self.structure, 1.0)
-        return self.candidates[1.0].evidence.drop > self.limit
-
-    def _excess(self, evidence: DropEstimate) -> float:
-        if self.has_enough:
-            return evidence.high - self.limit
-        estimates = [*self.low_fidelity_estimates, *(candidate.evidence for candidate in self.candidates.values())]
-        return max(expected_drop(evidence, estimates) - UNPROVEN * self.limit, evidence.drop - self.limit)
-
-    def _start(self) -> float:
-        """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""
-        evaluator, structure = self.evaluator, self.structure
-        if evaluator.context.options.uniform or not can_evaluate_at_low_fidelity(
-            evaluator.context.dense, structure.selection.sizes
-        ):
-            return FIRST_KEPT
-        self.low_fidelity_estimates = estimates = evaluator.evaluate_at_low_fidelity(structure, LOW_FIDELITY_SHARES)
-        self.has_enough = estimates[0].has_enough_samples(self.limit)
-        within = [
-            kept for kept, estimate in zip(LOW_FIDELITY_SHARES, estimates, strict=True) if self._excess(estimate) <= 0.0
-        ]
-        if not within:
-            return evaluator.share_like(structure, LOW_FIDELITY_SHARES[0])
-        place = LOW_FIDELITY_SHARES.index(min(within))
-        next_place = min(place + 1, len(LOW_FIDELITY_SHARES) - 1)
-        kept = math.sqrt(LOW_FIDELITY_SHARES[place] * LOW_FIDELITY_SHARES[next_place])
-        return evaluator.share_like(structure, kept)
-
-    def _descend(self, kept: float) -> Candidate | None:
-        step = STEP
-        most = FEW_TRIES if self.evaluator.context.options.is_hasty else TRIES
-        for made in range(most):
-            if kept not in self.candidates:
-                self.evaluator.context.progress(CANDIDATES, made, most)
-                self.candidates[kept] = self.evaluator.candidate(self.structure, kept)
-            low, high = self._bracket()
-            if low is None and high == 1.0:
-                return None
-            if low is None:
-                assert high is not None
-                kept, step = min(1.0, high * step), step * STEP
-            elif high is None:
-                kept, step = max(low / step, FEWEST_KEPT), step * STEP
-                if low == FEWEST_KEPT:
-                    break
-            elif low / high < CLOSE:
-                break
-            else:
-                kept = self._between(low, high)
-        low, _ = self._bracket()
-        return None if low is None else self.candidates[low]
-
-    def _bracket(self) -> tuple[float | None, float | None]:
-        """The smallest share within the limit, and the largest below it that is not."""
-        within = [kept for kept, candidate in self.candidates.items() if self._excess(candidate.evidence) <= 0.0]
-        low = min(within, default=None)
-        beyond = [kept for kept in self.candidates if kept not in within and (low is None or kept < low)]
-        return low, max(beyond, default=None)
-
-    def _between(self, low: float, high: float) -> float:
-        """Where a line through both excesses over the logarithm of the share meets the limit, well between the two."""
-        inside, outside = (self._excess(self.candidates[kept].evidence) for kept in (low, high))
-        share = min(max(inside / (inside - outside), 0.25), 0.75)
-        return float(low * (high / low) ** share)
 
 
 def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: Goals, limit: int) -> Candidate:

@@ -32,6 +32,9 @@ from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_f
 
 logger = logging.getLogger(__name__)
 
+ABREAST = 4
+"""Plans that are tried side by side at low fidelity: those that keep fewer weights only where these lose little."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -152,19 +155,29 @@ class CandidateEvaluator:
         return nodes
 
     def evaluate_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
-        """The drop at each of these shares of the weights, pruned with little effort; weights are not rounded."""
+        """The drop at these shares of the weights, pruned with little effort; weights are not rounded.
+
+        Args:
+            structure: what is pruned.
+            shares: of the weights kept, falling. Where some of them lose more than may be lost, smaller ones are not
+                looked at, but ABREAST at once are, so that there may be fewer estimates than shares.
+        """
         if structure.key in self._low_fidelity_estimates:
             return self._low_fidelity_estimates[structure.key]
         context, name = self.context, f"rehearsal-{structure.key}"
         kept_estimates = context.work.facts(name)
         if kept_estimates is None:
-            estimates_of_folds = [self._estimates_at_low_fidelity(*fold, structure, shares) for fold in self._folds]
-            kept_estimates = [
-                dataclasses.asdict(pool_folds(of_folds)) for of_folds in zip(*estimates_of_folds, strict=True)
-            ]
+            evidence: list[DropEstimate] = []
+            for start in range(0, len(shares), ABREAST):
+                abreast = shares[start : start + ABREAST]
+                of_folds = [self._estimates_at_low_fidelity(*fold, structure, abreast) for fold in self._folds]
+                evidence += [pool_folds(estimates) for estimates in zip(*of_folds, strict=True)]
+                if context.max_drop is not None and evidence[-1].low > context.max_drop:
+                    break
+            kept_estimates = [dataclasses.asdict(estimate) for estimate in evidence]
             context.work.keep_facts(name, kept_estimates)
         evidence = [DropEstimate(**values) for values in kept_estimates]
-        for kept, estimate in zip(shares, evidence, strict=True):
+        for kept, estimate in zip(shares, evidence, strict=False):
             self.note("rehearsal", structure, kept=kept, drop=estimate.drop, bound=estimate.high)
         self._low_fidelity_estimates[structure.key] = evidence
         return evidence

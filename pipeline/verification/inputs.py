@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from netsurgeon.passes.layers import multiply_adds_of
 from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_samples, rereadable
 from netsurgeon.pipeline.errors import InputError, RunError
 from netsurgeon.pipeline.messages import Message
@@ -29,9 +30,36 @@ HELD_OUT = 0.125
 FEWEST_TO_SPLIT = 64
 GUIDING = 0.5
 """Share of the calibration inputs that guide a search, or judge in a fold; the others are for corrections."""
-MOST_CORRECTED, MOST_CORRECTED_FAST = 2048, 256
-"""Inputs for corrections in a fold: more hardly help them, and all others tell more about the drop. The second for a
-first look."""
+MOST_CORRECTED = 2048
+"""Inputs for corrections in a fold: more hardly help them, and all others tell more about the drop."""
+CORRECTED_FAST = 0.25
+"""Share of the calibration inputs that a first look corrects on: judging costs less, and its promise rests on it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """How many inputs a first look takes: fewer where each is more work.
+
+    Attributes:
+        fewest: that are taken however much work they are.
+        most: that are taken however little they are.
+        work: multiply-adds of the dense model on those in between.
+    """
+
+    fewest: int
+    most: int
+    work: float
+
+    def count(self, multiply_adds: int) -> int:
+        """So many, each of which is so many multiply-adds."""
+        return int(np.clip(self.work / max(multiply_adds, 1), self.fewest, self.most))
+
+
+FEW_CORRECTED = Few(48, 256, 1e10)
+FEW_GUIDING = Few(700, 2000, 2e11)
+"""700 prove a drop of 1 % where hardly an answer changes."""
+FEW_MEASURED = Few(1000, 4000, 2e11)
+"""Of the final measurement."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +120,7 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
     if not samples.batched or alike.count < 2 or any(spec.shape and spec.shape[0] is not None for spec in specs):
         return without_padding(source, session, samples, options.mask, runtime)
     axis0 = _axis_0(session, alike)
-    if axis0 == "batch" and not _can_be_cut(session, alike, options.batch_size):
+    if axis0 == "batch" and not _can_be_cut(session, alike, samples.batch_size):
         axis0 = "no batch"
     if axis0 == "batch":
         return without_padding(source, session, samples, options.mask, runtime)
@@ -109,7 +137,7 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
 
 
 def _open(
-    data: DataSource, specs: Sequence[InputSpec], options: Options, batch_size: int, limit: int | None
+    data: DataSource, specs: Sequence[InputSpec], options: Options, batch_size: int | None, limit: int | None
 ) -> Samples:
     return open_samples(
         data,
@@ -207,6 +235,7 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         InputError: it cannot be used, or is too little to guide a search.
     """
     samples = open_by_options(source, data, options, options.limit)
+    samples = samples if options.goals is None else samples.kept()  # a search reads them dozens of times
     warnings = _without_folder(samples.warnings, data)
     measured = samples if test is None else open_by_options(source, test, options, None)
     if test is not None:
@@ -225,6 +254,8 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
     if test is None:
         inputs = _halved(inputs, options)
     divided = inputs if options.goals is None else _guided(inputs, options.goals, options)
+    if options.goals is not None and options.is_hasty:
+        divided = _few(divided, multiply_adds_of(source.model), options.seed)
     if options.pictures is None or not options.pictures.mirror:
         return divided
     axis = options.pictures.width_axis
@@ -270,8 +301,8 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
             f"{samples.count} inputs are too few for {goals}, which needs some to correct on, others to guide it "
             f"and others to report: give {FEWEST_TO_SPLIT} or more, or --sparsity or --trim in place of a goal"
         )
-    most = MOST_CORRECTED_FAST if options.is_hasty else MOST_CORRECTED
-    share = 1.0 - min(GUIDING, most / samples.count)
+    corrected = min(GUIDING, (FEW_CORRECTED.fewest if options.is_hasty else MOST_CORRECTED) / samples.count)
+    share = 1.0 - (max(corrected, CORRECTED_FAST) if options.is_hasty else corrected)
     try:
         guide, rest = samples.split(share, np.random.default_rng([options.seed, 1]))
     except InputError as error:
@@ -282,6 +313,18 @@ def _guided(inputs: Inputs, goals: Goals, options: Options) -> Inputs:
     if simple and is_small and samples.count <= 2 * MOST_CORRECTED:
         return dataclasses.replace(inputs, guide=samples, folds=(Fold(rest, guide), Fold(guide, rest)))
     return dataclasses.replace(inputs, calibration=rest, guide=guide, folds=(Fold(rest, guide),))
+
+
+def _few(inputs: Inputs, multiply_adds: int, seed: int) -> Inputs:
+    """So many of the inputs of the only fold, and of the final measurement, as there is time for in a first look."""
+    rng = np.random.default_rng([seed, 2])
+
+    def some(samples: Samples, few: Few) -> Samples:
+        return samples.subset(few.count(multiply_adds), rng)
+
+    ((fold,), held) = inputs.folds, some(inputs.held, FEW_MEASURED)
+    fold = Fold(some(fold.corrected, FEW_CORRECTED), some(fold.guide, FEW_GUIDING))
+    return dataclasses.replace(inputs, calibration=fold.corrected, guide=fold.guide, folds=(fold,), held=held)
 
 
 def _without_folder(warnings: tuple[Message, ...], data: DataSource) -> tuple[Message, ...]:

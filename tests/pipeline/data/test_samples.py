@@ -1,11 +1,14 @@
 """Samples: batches, subsets, mirror images and the digest, from any source that is understood."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sample_sources import F32, I64, SPEECH, X4, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.opened import NUMBERS_AT_ONCE
 from netsurgeon.pipeline.data.samples import Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
 
@@ -19,6 +22,24 @@ def test_array_is_cut_into_batches_and_read_again() -> None:
     assert samples.labels is None
     assert list(samples.batch_labels()) == [None, None, None]
     np.testing.assert_array_equal(stacked(samples), rows(10))
+
+
+@pytest.mark.parametrize(("at_once", "feeds"), [(40, [32, 18]), (8, [8, 8, 8, 8, 8, 8, 2]), (0.3, [1] * 50)])
+def test_large_samples_are_fed_fewer_at_once_unless_the_user_says_how_many(at_once: float, feeds: list[int]) -> None:
+    count = int(NUMBERS_AT_ONCE / at_once)
+    large, spec = np.broadcast_to(np.float32(1.0), (50, count)), [InputSpec("x", F32, (None, count))]
+    assert [len(indices) for indices in open_samples(large, spec)._plan] == feeds
+    assert [len(indices) for indices in open_samples(large, spec, batch_size=25)._plan] == [25, 25]
+
+
+def test_what_is_kept_is_read_once(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=rows(50))
+    samples = open_samples(tmp_path / "x.npz", X)
+    kept = samples.take(range(0, 50, 2)).kept()
+    (tmp_path / "x.npz").unlink()
+    np.testing.assert_array_equal(stacked(kept), rows(50)[::2])
+    with pytest.raises(InputError):
+        stacked(samples)
 
 
 def test_fixed_batch_drops_the_rest_and_says_so() -> None:

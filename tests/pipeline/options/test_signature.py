@@ -47,7 +47,7 @@ def test_the_help_of_compress_says_what_every_option_means() -> None:
     for group in Options.__bases__:
         for name, meaning in attribute_texts(group).items():
             assert f" {name}: {meaning} [" in text
-    assert "batch_size: inputs run at once, where the model's batch is free. [int, default 32]" in text
+    assert "batch_size: inputs run at once, where the model's batch is free; None = 32, or" in text
     assert "**options" not in text
     assert "Raises: InputError: model, data or options cannot be used." in text
 

@@ -95,7 +95,7 @@ def test_a_class_is_called_by_its_package() -> None:
         ("damping", "auto", "damping is 'auto', expected a number or None"),
         ("values", 3, "values is 3, expected a string or None"),
         ("pack", "no", "pack is 'no', expected True or False"),
-        ("batch_size", "32", "batch_size is '32', expected a whole number"),
+        ("batch_size", "32", "batch_size is '32', expected a whole number or None"),
         ("limit", 2.5, "limit is 2.5, expected a whole number or None"),
         ("seed", None, "seed is None, expected a whole number"),
         ("pictures", {"crop": 224}, "expected a netsurgeon.PictureOptions or None"),

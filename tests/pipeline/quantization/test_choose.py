@@ -29,13 +29,16 @@ def choice_of(
     integers: dict[str, float] | None = None,
     model: ir.Model | None = None,
     stay: dict[str, str] | None = None,
+    *,
+    at_once: bool = False,
 ) -> IntegerChoice:
     """The choice by these times: of models, by the layers that stay floats, and of kernels."""
     model = model or conv_net()
     models = {f"net int8 but {names or 'nothing'}": timed(speedup) for names, speedup in speedups.items()}
     table = TimingTable("a machine", {}, models, {"net float32": floats or {}, "net int8": integers or {}})
     timer = StructureTimer(table, model, {}, RUNTIME, lambda _: pytest.fail("nothing is to be measured"))
-    return choose_integer_layers(model, stay or {}, timer, "net", STATIC, runtime=RUNTIME, progress=lambda *_: None)
+    given: Any = {"runtime": RUNTIME, "progress": lambda *_: None, "at_once": at_once}
+    return choose_integer_layers(model, stay or {}, timer, "net", STATIC, **given)
 
 
 def test_all_layers_run_on_integers_where_none_is_faster_on_floats() -> None:
@@ -57,6 +60,13 @@ def test_layers_that_lose_most_are_tried_first_and_stay_back_together() -> None:
     floats, integers = {"first": 1.0, "second": 1.0}, {"first": 3.0, "second": 2.0}
     choice = choice_of({"": 1.2, "first": 1.5, "first, second": 1.8}, floats, integers)
     assert set(choice.stay) == {"first", "second"}
+
+
+@pytest.mark.parametrize(("together", "back"), [(1.5, {"first", "second"}), (1.1, set())])
+def test_at_once_all_that_lose_go_back_together_or_none(together: float, back: set[str]) -> None:
+    floats, integers = {"first": 1.0, "second": 1.0, "head": 1.0}, {"first": 3.0, "second": 2.0, "head": 0.5}
+    choice = choice_of({"": 1.2, "first, second": together}, floats, integers, at_once=True)
+    assert set(choice.stay) == back
 
 
 def test_a_gain_that_is_noise_is_none() -> None:

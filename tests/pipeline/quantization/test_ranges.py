@@ -39,6 +39,13 @@ def test_large_values_are_looked_at_in_parts_and_drawn_from(monkeypatch: pytest.
         assert drawn[name]._counts.sum() == pytest.approx(500, rel=0.3)
 
 
+def test_nothing_is_computed_behind_the_last_value_that_is_looked_at() -> None:
+    model = conv_net()
+    assert [value.name for value in ranges._up_to(model, ["r"]).graph.outputs] == ["r"]
+    assert {node.op_type for node in ranges._up_to(model, ["r"]).graph} == {"Conv", "Relu"}
+    assert len(ranges._up_to(model, ["x"]).graph) == len(model.graph), "a model has to give something"
+
+
 @pytest.mark.parametrize("number", [-1.0, 0.0])
 def test_values_that_are_no_numbers_are_refused_in_a_sentence(number: float) -> None:
     """Log of -1 is NaN, that of 0 infinite."""

@@ -1,7 +1,7 @@
 """Goals from end to end on a small network: kept, or refused with the nearest model."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from searched_models import FAST, Data
@@ -9,10 +9,6 @@ from searched_models import FAST, Data
 import netsurgeon
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.report.report import Report
-from netsurgeon.pipeline.search.candidate_search import UNPROVEN, _Descent
-from netsurgeon.pipeline.search.candidates import CandidateEvaluator
-from netsurgeon.pipeline.search.pruner import Structure
-from netsurgeon.pipeline.verification.measures.confidence import paired_proportion_ci
 
 DIGITS = Path(netsurgeon.__file__).parent / "models" / "digits"
 
@@ -73,15 +69,3 @@ def test_what_cannot_be_met_names_the_nearest(
     with pytest.raises(CheckFailedError, match=f"cannot be met.*{nearest}"):
         netsurgeon.compress(network, guiding, test=final, output=tmp_path / "small.onnx", uniform=True, **goals, **FAST)
     assert not list(tmp_path.iterdir())
-
-
-def test_where_nothing_can_be_proven_the_expected_drop_decides_and_the_drop_found_has_a_veto() -> None:
-    descent = _Descent(cast(CandidateEvaluator, None), cast(Structure, None), 0.01)
-    descent.has_enough = False
-    unlucky, lucky, beyond = (paired_proportion_ci("top-1", 250, 210, *each) for each in ((3, 1), (9, 9), (5, 2)))
-    descent.low_fidelity_estimates = [paired_proportion_ci("top-1", 250, 210, 14, 6), unlucky, lucky, beyond]
-    assert unlucky.drop > UNPROVEN * 0.01
-    assert descent._excess(unlucky) <= 0.0
-    assert lucky.drop == 0.0
-    assert descent._excess(lucky) > 0.0
-    assert descent._excess(beyond) > 0.0

@@ -68,3 +68,25 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     evaluator = CandidateEvaluator(hopeless)
     assert evaluator.candidate(evaluator.structure(0, None), 0.5).evidence == paired_proportion_ci("top-1", 10, 9, 2, 0)
     assert done == ["corrected on 300", "300 judged on 100"], "with 20 % lost in one half no other half mends it"
+
+
+def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan is called by its share of the weights, of which as much is lost as goes beyond a half."""
+    tried: list[tuple[float, ...]] = []
+
+    def estimates(self: CandidateEvaluator, *asked: Any) -> list[DropEstimate]:
+        shares = asked[-1]
+        tried.append(tuple(shares))
+        return [paired_proportion_ci("top-1", 1000, 900, max(0, round(1000 * (0.5 - share))), 0) for share in shares]
+
+    monkeypatch.setattr(CandidateEvaluator, "_estimates_at_low_fidelity", estimates)
+    shares = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+    for limit, most in ((0.05, 8), (None, 9)):
+        context: Any = SimpleNamespace(
+            folds=(Fold(cast(Any, None), cast(Any, None)),), work=RunFolder(None, {}), max_drop=limit, calibration=None
+        )
+        evaluator = CandidateEvaluator(context)
+        structure = cast(Any, SimpleNamespace(key="whole", macs=None, timed=None))
+        assert len(evaluator.evaluate_at_low_fidelity(structure, shares)) == most
+        assert [point.kept for point in evaluator.points] == list(shares[:most])
+    assert tried == [shares[:4], shares[4:8], shares[:4], shares[4:8], shares[8:]]

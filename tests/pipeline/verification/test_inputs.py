@@ -18,6 +18,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime
+from netsurgeon.pipeline.verification import inputs as verification_inputs
 from netsurgeon.pipeline.verification.inputs import MOST_CORRECTED, Inputs, open_by_options, open_inputs
 from netsurgeon.pipeline.verification.measures.confidence import FEWEST_INPUTS_TO_PROVE, least_inputs
 
@@ -251,6 +252,26 @@ def test_halves_take_turns_while_half_of_one_cannot_tell(more: int, folds: int) 
 def test_no_more_is_corrected_on_than_helps(more: int, folds: int) -> None:
     split = divided(2 * MOST_CORRECTED + more, max_drop=0.0005)
     assert [fold.corrected.count for fold in split.folds] == [MOST_CORRECTED] * folds
+
+
+@pytest.mark.parametrize(("count", "corrected", "guide"), [(80, 40, 40), (100, 48, 52), (400, 100, 300)])
+def test_a_first_look_judges_on_most_inputs_without_turns(count: int, corrected: int, guide: int) -> None:
+    (fold,) = divided(count, max_drop=0.01, effort="fast").folds
+    assert (fold.corrected.count, fold.guide.count) == (corrected, guide)
+    assert numbers(fold.corrected).isdisjoint(numbers(fold.guide))
+
+
+def test_a_first_look_takes_fewer_inputs_where_each_is_more_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    for multiply_adds in (1, 10**8, 10**12):
+        monkeypatch.setattr(verification_inputs, "multiply_adds_of", lambda _, work=multiply_adds: work)
+        split = divided(8000, max_drop=0.01, effort="fast")
+        (fold,) = split.folds
+        assert split.calibration is fold.corrected
+        assert split.guide is fold.guide
+        counts.append((fold.corrected.count, fold.guide.count, split.held.count))
+    assert counts == [(256, 2000, 4000), (100, 2000, 2000), (48, 700, 1000)]
+    assert divided(8000, max_drop=0.01).held.count == 8000, "only of a first look"
 
 
 def test_halves_of_whole_feeds_where_the_batch_is_fixed() -> None:

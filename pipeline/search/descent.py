@@ -1,0 +1,131 @@
+"""From shares of the weights kept to the smallest candidate whose drop is within a limit."""
+
+from __future__ import annotations
+
+import math
+
+from netsurgeon.pipeline.progress import CANDIDATES
+from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
+from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator
+from netsurgeon.pipeline.search.pruner import Structure
+from netsurgeon.pipeline.verification import DropEstimate, expected_drop
+
+LOW_FIDELITY_SHARES, LOW_FIDELITY_SHARES_FAST = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.025), (0.75, 0.4, 0.15)
+"""Shares of the weights kept by the plans that are evaluated at low fidelity; the second for a first look."""
+FIRST_KEPT = 0.5
+"""Share kept by the first candidate where layers are too wide to evaluate at low fidelity."""
+TRIES, FEW_TRIES = 5, 2
+"""Most real operations in a row for one goal; the second where the user wants a first look, and one more that keeps all
+weights where those do not reach it."""
+STEP = 1.3
+"""Factor between shares kept, and by which it grows, until the goal lies between two of them."""
+CLOSE = 1.12
+"""The search ends when the goal lies between two shares of which one is so many times the other."""
+FEWEST_KEPT = 0.004
+UNPROVEN, BOUND_FAST = 0.5, 1.5
+"""Where nothing can be proven, the drop expected must be within this share of the limit: the best of a few is lucky.
+In a first look, whose halves take no turns, the bound must be within so many times the limit as well."""
+
+
+class Descent:
+    """Shares of the weights kept, downwards until the drop goes beyond the limit, then between the last two."""
+
+    def __init__(self, evaluator: CandidateEvaluator, structure: Structure, limit: float, *, is_hasty: bool):
+        self.evaluator, self.structure, self.limit, self.is_hasty = evaluator, structure, limit, is_hasty
+        self.candidates: dict[float, Candidate] = {}
+        self.low_fidelity_estimates: list[DropEstimate] = []
+        self.has_enough = True
+
+    def run(self) -> Candidate | None:
+        """The smallest candidate within the limit; None where there is none."""
+        start = self._start()
+        best = self._descend(start)
+        if self.is_hasty:
+            return best or self._nearest()
+        if best is None and self.has_enough:  # too few inputs after all
+            self.has_enough = False
+            best = self._descend(min(self.candidates))
+        if best is None and 1.0 not in self.candidates:  # so many steps up were not enough
+            best = self._descend(1.0)
+        return best
+
+    def _nearest(self) -> Candidate | None:
+        """The smallest within the limit for all one knows, else the surest that may be, all weights kept among them."""
+        self.has_enough = False
+        self.evaluator.context.progress(CANDIDATES, FEW_TRIES, FEW_TRIES + 1)
+        self.candidates[1.0] = self.evaluator.candidate(self.structure, 1.0)
+        low, _ = self._bracket()
+        if low is not None:
+            return self.candidates[low]
+        may_be = [candidate for candidate in self.candidates.values() if self._unproven(candidate.evidence) <= 0.0]
+        return min(may_be, key=lambda candidate: candidate.evidence.high, default=None)
+
+    def whole_is_beyond(self) -> bool:
+        """Whether more than the limit is lost though all weights are kept: then no share of them is within it."""
+        self.candidates[1.0] = self.evaluator.candidate(self.structure, 1.0)
+        return self.candidates[1.0].evidence.drop > self.limit
+
+    def _excess(self, evidence: DropEstimate) -> float:
+        proven = evidence.high - self.limit
+        if self.has_enough:
+            return proven
+        unproven = self._unproven(evidence)
+        return min(proven, max(unproven, evidence.high - BOUND_FAST * self.limit)) if self.is_hasty else unproven
+
+    def _unproven(self, evidence: DropEstimate) -> float:
+        estimates = [*self.low_fidelity_estimates, *(candidate.evidence for candidate in self.candidates.values())]
+        return max(expected_drop(evidence, estimates) - UNPROVEN * self.limit, evidence.drop - self.limit)
+
+    def _start(self) -> float:
+        """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""
+        evaluator, structure = self.evaluator, self.structure
+        if evaluator.context.options.uniform or not can_evaluate_at_low_fidelity(
+            evaluator.context.dense, structure.selection.sizes
+        ):
+            return FIRST_KEPT
+        shares = LOW_FIDELITY_SHARES_FAST if self.is_hasty else LOW_FIDELITY_SHARES
+        self.low_fidelity_estimates = estimates = evaluator.evaluate_at_low_fidelity(structure, shares)
+        self.has_enough = estimates[0].has_enough_samples(self.limit)
+        within = [kept for kept, estimate in zip(shares, estimates, strict=False) if self._excess(estimate) <= 0.0]
+        if not within:  # a first look has no tries to come nearer step by step
+            return evaluator.share_like(structure, math.sqrt(shares[0]) if self.is_hasty else shares[0])
+        place = shares.index(min(within))
+        next_place = min(place + 1, len(shares) - 1)
+        return evaluator.share_like(structure, math.sqrt(shares[place] * shares[next_place]))
+
+    def _descend(self, kept: float) -> Candidate | None:
+        step = STEP
+        most = FEW_TRIES if self.is_hasty else TRIES
+        for made in range(most):
+            if kept not in self.candidates:
+                self.evaluator.context.progress(CANDIDATES, made, most + self.is_hasty)
+                self.candidates[kept] = self.evaluator.candidate(self.structure, kept)
+            low, high = self._bracket()
+            if low is None and high == 1.0:
+                return None
+            if low is None:
+                assert high is not None
+                kept, step = min(1.0, high * step), step * STEP
+            elif high is None:
+                kept, step = max(low / step, FEWEST_KEPT), step * STEP
+                if low == FEWEST_KEPT:
+                    break
+            elif low / high < CLOSE:
+                break
+            else:
+                kept = self._between(low, high)
+        low, _ = self._bracket()
+        return None if low is None else self.candidates[low]
+
+    def _bracket(self) -> tuple[float | None, float | None]:
+        """The smallest share within the limit, and the largest below it that is not."""
+        within = [kept for kept, candidate in self.candidates.items() if self._excess(candidate.evidence) <= 0.0]
+        low = min(within, default=None)
+        beyond = [kept for kept in self.candidates if kept not in within and (low is None or kept < low)]
+        return low, max(beyond, default=None)
+
+    def _between(self, low: float, high: float) -> float:
+        """Where a line through both excesses over the logarithm of the share meets the limit, well between the two."""
+        inside, outside = (self._excess(self.candidates[kept].evidence) for kept in (low, high))
+        share = min(max(inside / (inside - outside), 0.25), 0.75)
+        return float(low * (high / low) ** share)
