@@ -30,6 +30,10 @@ ENOUGH = 0.01
 """Nor is it worth bytes to lose far less than this share of what the outputs tell."""
 
 
+MOST_BYTES = 0.7
+"""Share of the bytes of the finest integers beyond which nothing is worth more: the mode is asked for to save them."""
+
+
 PRICES = np.geomspace(1e-4, 1e3, 57)
 """Prices of a byte that are tried, in units of the loss by the coarsest integers over the bytes of the finest."""
 
@@ -132,26 +136,31 @@ class ByteBudget:
             scaling: of the sensitivities.
         """
         tables = self._tables(scaling)
-        coarsest = sum(float(table.errors[table.most == table.most[-1]].min()) for table in tables.values())
-        unit = max(coarsest / sum(float(table.bytes[0]) for table in tables.values()), TINY)
-        plans = (self._at_price(tables, kept, keep, price=price * unit) for price in PRICES)
-        _, counts, most = min(plans, key=lambda plan: np.log(plan[0].error + ENOUGH) + WORTH * np.log(plan[0].bytes))
+        integers = [table for name, table in tables.items() if name not in self.floats]
+        coarsest = sum(float(table.errors[table.most == table.most[-1]].min()) for table in integers)
+        finest = sum(float(table.bytes[0]) for table in integers)
+        plans = [self._at_price(tables, kept, keep, price=price * max(coarsest / finest, TINY)) for price in PRICES]
+        small = [plan for plan in plans if plan[0].bytes <= MOST_BYTES * finest] or plans[-1:]
+        _, counts, most = min(small, key=lambda plan: np.log(plan[0].error + ENOUGH) + WORTH * np.log(plan[0].bytes))
         free = {name: cost for name, cost in scaling.of(self.costs).items() if name not in kept}
         return Plan(counts, self.costs, budget.prices(free, counts), most)
 
     def _at_price(
         self, tables: Mapping[str, budget.Table], kept: Mapping[str, int], keep: int, *, price: float
     ) -> tuple[budget.Choice, dict[str, int], dict[str, int]]:
-        """The best plan where a byte costs so much: what it comes to, weights kept, and the integers they become."""
+        """The best plan where a byte costs so much: what its integers come to, weights kept, and the integers."""
         free = {
             name: budget.Cost(table.at_price(price), self.costs[name].size, sensitivity=1.0)
             for name, table in tables.items()
             if name not in kept
         }
         counts = {**kept, **budget.allocate(free, keep)}
-        choices = {name: table.keeping(counts[name]).cheapest_at(price) for name, table in tables.items()}
-        most = {name: choice.most for name, choice in choices.items() if name not in self.floats}
-        return budget.Choice.sum_of(choices.values()), counts, most
+        choices = {
+            name: table.keeping(counts[name]).cheapest_at(price)
+            for name, table in tables.items()
+            if name not in self.floats
+        }
+        return budget.Choice.sum_of(choices.values()), counts, {name: choice.most for name, choice in choices.items()}
 
     def share_of(self, plan: Plan, scaling: SensitivityScaling) -> float:
         """The share of bytes whose plan costs the outputs about as much as a plan that removes weights alone."""

@@ -172,3 +172,9 @@ def test_weights_that_are_given_stay_and_floats_have_no_integers() -> None:
     assert plan.keep == {"first": 700, "second": 400}
     assert set(plan.most) == {"first"}
     assert set(plan.prices) == {"second"}
+
+
+def test_a_mode_that_saves_bytes_does_not_spend_them_all() -> None:
+    sizes = dict.fromkeys("abcdefgh", 1000)
+    most = frugal(dict.fromkeys(sizes, 1e3), sizes)
+    assert set(most.values()) == {15}, "5 bits: 6 would take more than seven tenths of the bytes of 8"
