@@ -15,7 +15,7 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import CANDIDATES, Step, Work
 from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
-from netsurgeon.pipeline.quantization import TARGETS
+from netsurgeon.pipeline.quantization import TARGETS, integers_without_goal
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification import Inputs
 
@@ -113,7 +113,7 @@ class ExpectedWork:
             yield Step("choosing units", self._choosing_units())
         if goals is not None and goals.is_timed:
             yield Step("timing structures", (_work("timing structures", TIMED, STRUCTURES),))
-        if self._is_spread:
+        if self._is_measured:
             yield Step("measuring layers", self._measuring())
         yield Step("making candidates" if goals is not None else "pruning", self._making())
         yield _step("making the chosen model" if goals is not None else "packing", "making the chosen model", "packing")
@@ -133,8 +133,14 @@ class ExpectedWork:
         return self.options.integer_mode is not None or self.options.may_choose_integers
 
     @property
+    def _is_measured(self) -> bool:
+        """Whether error curves say how many weights each layer keeps, or how fine the integers are."""
+        has_bits = self.options.goals is None and len(integers_without_goal(self.options)) > 1
+        return self._is_spread or has_bits
+
+    @property
     def _is_spread(self) -> bool:
-        """Whether error curves say how many weights each layer keeps."""
+        """Whether they say how many weights each layer keeps."""
         options, goals = self.options, self.options.goals
         if options.uniform or options.pattern is not None or options.keep_zeros or not self.selection.layers:
             return False
@@ -189,7 +195,7 @@ class ExpectedWork:
             min(probed_inputs(layers * work, is_hasty=self.options.is_hasty), inputs),
         )
         trials = TRIED_AT_ONCE * self._layers(TRIALS, few, ROWS_AT_LOW_FIDELITY)
-        tried = self._swept(TRIED_AT_ONCE + 1, few) + trials
+        tried = self._swept(TRIED_AT_ONCE + 1, few) + trials if self._is_spread else 0.0
         return (
             _work("measuring layers", curves, self._folds),
             _work("measuring sensitivities", layers * probed * self.seconds, self._folds),

@@ -105,7 +105,7 @@ class RoundingCost:
     """What integers up to one size cost a layer, at each of ROUNDED_KEPT.
 
     Attributes:
-        errors: what they add to the error of pruning, relative to the energy of the layer's output, (points,).
+        errors: damped, what they add to the error of pruning, relative to the energy of the layer's output, (points,).
         nonzero: share of the weights kept that do not become 0, (points,).
     """
 
@@ -127,7 +127,8 @@ def rounding_costs(
     """The costs by largest integer, from up to ROUNDED_ROWS of a dense layer's rows a group.
 
     Pruning leaves each row at the least error of its support, so that what rounding adds is ‖s c − w‖_H, with w the
-    pruned row: the two errors add up.
+    pruned row: the two errors add up. H is damped, as in `Curve`: where inputs are few, rounding fits them alone, and
+    without damping a classifier behind global pooling seems to lose a fifth of what it loses on other inputs.
 
     Args:
         problem: of the layer.
@@ -151,7 +152,7 @@ def rounding_costs(
     most = np.empty(weight.shape[:2])
     most.reshape(len(weight), *choices)[:] = np.reshape(sizes, (-1, 1, 1))
     integers = round_to_integers(left, weight != 0.0, most, blocks)
-    errors = unit * np.maximum(left.row_excess(integers.weight).reshape(choices).sum(axis=-1), 0.0)
+    errors = unit * left.row_errors(integers.weight).reshape(choices).sum(axis=-1)
     nonzero, present = (
         np.count_nonzero(numbers, axis=(0, 2)).reshape(choices).sum(axis=-1) for numbers in (integers.codes, weight)
     )

@@ -22,7 +22,13 @@ from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
 from netsurgeon.pipeline.pruning import Plan, keep_plan, load_plan, make_plan, prune_segments
-from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize_model, time_integers
+from netsurgeon.pipeline.quantization import (
+    IntegerChoice,
+    Quantized,
+    integers_without_goal,
+    quantize_model,
+    time_integers,
+)
 from netsurgeon.pipeline.runtime import same_bits, verify_same
 from netsurgeon.pipeline.tables import TablePlan, choose_tables
 from netsurgeon.pipeline.trimming import (
@@ -134,8 +140,17 @@ class PruneLayers(StepDefaults):
     name, stage, options_type = "prune", "preparing layers", PruneOptions
 
     def plan(self, context: StepContext) -> Any:
-        """How many weights each layer keeps."""
-        return make_plan(context.dense, context.selection, context.calibration, context.options, context.progress)
+        """How many weights each layer keeps, and how fine the integers are that they become."""
+        choice: IntegerChoice | None = context.measured.get(QuantizeLayers.name)
+        return make_plan(
+            context.dense,
+            context.selection,
+            context.calibration,
+            context.options,
+            context.progress,
+            sizes=() if choice is None else integers_without_goal(context.options),
+            floats=() if choice is None else choice.stay,
+        )
 
     def keep_plan(self, context: StepContext, plan: Any) -> None:
         """Keep the plan and the error curves behind it."""
@@ -242,13 +257,18 @@ class QuantizeLayers(StepDefaults):
 
     name, stage, options_type, keeps_places = "quantize", "preparing integers", QuantizeOptions, False
 
-    def plan(self, context: StepContext) -> IntegerChoice | None:
+    def measure(self, context: StepContext) -> IntegerChoice | None:
         """Choose by time, on the dense model: a search chooses once for all of its candidates."""
         if context.options.integer_mode is None or context.timer is None:
             return None
         dense = context.dense.clone()
         ConvolveShortcuts()(dense)
         return time_integers(dense, context.options, context.calibration, context.timer, context.progress)
+
+    def plan(self, context: StepContext) -> IntegerChoice | None:
+        """What was chosen, which is what the steps before it plan with, too."""
+        choice: IntegerChoice | None = context.measured[self.name]
+        return choice
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
         """Put on integers, and check what ONNX Runtime makes of it."""

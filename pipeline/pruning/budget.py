@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,30 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True)
+class Choice:
+    """What a layer becomes, or several.
+
+    Attributes:
+        most: largest integer; 0 = they stay floats.
+        bytes: in the file, about.
+        error: of the model's outputs.
+    """
+
+    most: int
+    bytes: float
+    error: float
+
+    @classmethod
+    def sum_of(cls, choices: Collection[Choice]) -> Choice:
+        """Several layers together."""
+        return cls(
+            max(choice.most for choice in choices),
+            sum(choice.bytes for choice in choices),
+            sum(choice.error for choice in choices),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """What a layer can become, each with its price: weights kept, and how fine the integers are that they become.
 
@@ -91,6 +115,30 @@ class Table:
             price = cost.size * bytes_a_weight(density, most or None)
             rows.append((kept, np.full(len(kept), most), price, cost.sensitivity * (errors + added)))
         return cls(*map(np.concatenate, zip(*rows, strict=True)))
+
+    def keeping(self, kept: int) -> Table:
+        """Its choices that keep so many weights, one for each size of integers."""
+        rows = [self._of(size) for size in dict.fromkeys(self.most.tolist())]
+        prices, errors = (
+            np.array([np.interp(kept, row.kept[::-1], getattr(row, field)[::-1]) for row in rows])
+            for field in ("bytes", "errors")
+        )
+        return Table(np.full(len(rows), kept), np.array([row.most[0] for row in rows]), prices, errors)
+
+    def cheapest_at(self, price: float) -> Choice:
+        """The choice that costs least where a byte costs so much."""
+        at = int(np.argmin(self.errors + price * self.bytes))
+        return Choice(int(self.most[at]), float(self.bytes[at]), float(self.errors[at]))
+
+    def at_price(self, price: float) -> Curve:
+        """What the weights kept cost, on the integers that cost least there, where a byte costs so much."""
+        kept = self._of(int(self.most[0])).kept
+        costs = (self.errors + price * self.bytes).reshape(-1, len(kept)).min(axis=0)
+        return Curve(kept / kept[0], costs)
+
+    def _of(self, size: int) -> Table:
+        chosen = self.most == size
+        return Table(self.kept[chosen], self.most[chosen], self.bytes[chosen], self.errors[chosen])
 
     def cheapest_within(self, most_bytes: float) -> int:
         """The choice that costs least of those with no more bytes."""

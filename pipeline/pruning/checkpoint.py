@@ -23,7 +23,8 @@ def load_plan(work: RunFolder) -> Plan | None:
 def keep_plan(work: RunFolder, plan: Plan) -> None:
     """Keep the plan of a run that was told what to do."""
     work.keep_arrays("plan", costs_to_arrays(plan.costs))
-    work.keep_facts("plan", {"keep": dict(plan.keep), "prices": dict(plan.prices)})
+    facts = {"keep": dict(plan.keep), "prices": dict(plan.prices), "most": dict(plan.most)}
+    work.keep_facts("plan", facts)
 
 
 def costs_to_arrays(costs: Mapping[str, budget.Cost]) -> dict[str, npt.NDArray[Any]]:

@@ -22,6 +22,25 @@ HALVINGS = 10
 """Of the share of bytes that costs as much as a plan."""
 
 
+WORTH = 2.75
+"""Without a goal one per cent more of bytes is spent where it saves so many per cent of what the outputs lose."""
+
+
+ENOUGH = 0.01
+"""Nor is it worth bytes to lose far less than this share of what the outputs tell."""
+
+
+MOST_BYTES = 0.7
+"""Share of the bytes of the finest integers beyond which nothing is worth more: the mode is asked for to save them."""
+
+
+PRICES = np.geomspace(1e-4, 1e3, 57)
+"""Prices of a byte that are tried, in units of the loss by the coarsest integers over the bytes of the finest."""
+
+
+TINY = float(np.finfo(float).tiny)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Weights to keep in each layer, and what led to it.
@@ -105,6 +124,43 @@ class ByteBudget:
         keep = {name: int(tables[name].kept[choice]) for name, choice in choices.items()}
         most = {name: int(tables[name].most[choice]) for name, choice in choices.items() if name not in self.floats}
         return Plan({**keep, **selection.fixed}, self.costs, most=most)
+
+    def frugal(self, kept: Mapping[str, int], keep: int, scaling: SensitivityScaling) -> Plan:
+        """The plan that keeps so many weights, and spends as many bytes on them as are worth it: see `WORTH`.
+
+        Of the plans that lose least by their bytes it has the least (loss + ENOUGH) · bytes ** WORTH.
+
+        Args:
+            kept: weights of the layers in which these are given.
+            keep: weights of all other layers together.
+            scaling: of the sensitivities.
+        """
+        tables = self._tables(scaling)
+        integers = [table for name, table in tables.items() if name not in self.floats]
+        coarsest = sum(float(table.errors[table.most == table.most[-1]].min()) for table in integers)
+        finest = sum(float(table.bytes[0]) for table in integers)
+        plans = [self._at_price(tables, kept, keep, price=price * max(coarsest / finest, TINY)) for price in PRICES]
+        small = [plan for plan in plans if plan[0].bytes <= MOST_BYTES * finest] or plans[-1:]
+        _, counts, most = min(small, key=lambda plan: np.log(plan[0].error + ENOUGH) + WORTH * np.log(plan[0].bytes))
+        free = {name: cost for name, cost in scaling.of(self.costs).items() if name not in kept}
+        return Plan(counts, self.costs, budget.prices(free, counts), most)
+
+    def _at_price(
+        self, tables: Mapping[str, budget.Table], kept: Mapping[str, int], keep: int, *, price: float
+    ) -> tuple[budget.Choice, dict[str, int], dict[str, int]]:
+        """The best plan where a byte costs so much: what its integers come to, weights kept, and the integers."""
+        free = {
+            name: budget.Cost(table.at_price(price), self.costs[name].size, sensitivity=1.0)
+            for name, table in tables.items()
+            if name not in kept
+        }
+        counts = {**kept, **budget.allocate(free, keep)}
+        choices = {
+            name: table.keeping(counts[name]).cheapest_at(price)
+            for name, table in tables.items()
+            if name not in self.floats
+        }
+        return budget.Choice.sum_of(choices.values()), counts, {name: choice.most for name, choice in choices.items()}
 
     def share_of(self, plan: Plan, scaling: SensitivityScaling) -> float:
         """The share of bytes whose plan costs the outputs about as much as a plan that removes weights alone."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection, Sequence
+
 import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration, Selection
@@ -11,36 +14,70 @@ from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.costs import measure_costs
 from netsurgeon.pipeline.pruning.low_fidelity import choose_sensitivity_scaling
-from netsurgeon.pipeline.pruning.plan import Plan, spread
+from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
 
 
 def make_plan(
-    model: ir.Model, selection: Selection, calibration: Calibration, options: Options, progress: Progress
+    model: ir.Model,
+    selection: Selection,
+    calibration: Calibration,
+    options: Options,
+    progress: Progress,
+    *,
+    sizes: Sequence[int] = (),
+    floats: Collection[str] = (),
 ) -> Plan:
-    """Spread the goal over the layers; one dense sweep, unless the goal needs no budget.
+    """Spread the goal over the layers, zeros and bits together; one dense sweep, unless it needs no budget.
+
+    Args:
+        model: the dense model.
+        selection: layers that take part.
+        calibration: inputs that are swept over.
+        options: what is asked for.
+        progress: called with stage, steps done and steps in all.
+        sizes: largest integers that the weights of a layer may have, the finest first; with less than two the plan does
+            not say which.
+        floats: layers that stay on floats.
 
     Raises:
         InputError: no weight would be left, or the sparsities the user has fixed leave no room for the goal.
     """
+    kept = _kept_by_rule(selection, options)
+    has_bits = len(sizes) > 1 and not set(selection.sizes) <= set(floats)
+    if kept is not None and not has_bits:
+        return Plan(kept, {})
+    keep = 0 if kept is not None else _kept_by_others(selection, options.pruned_share)
+    measured = dataclasses.replace(selection, sparsities={}) if has_bits else selection
+    costs = measure_costs(model, measured, calibration, progress, 1.0 - options.pruned_share, sizes if has_bits else ())
+    given = selection.fixed if kept is None else kept
+    free, scaling = {name: cost for name, cost in costs.items() if name not in given}, SensitivityScaling()
+    if kept is None:
+        scaling = choose_sensitivity_scaling(
+            model, free, keep, selection=selection, calibration=calibration, progress=progress
+        )
+    if not has_bits:
+        return spread(costs, keep, selection, scaling)
+    plan = ByteBudget(costs=costs, sizes=sizes, floats=floats).frugal(given, keep, scaling)
+    return dataclasses.replace(plan, costs=free)
+
+
+def _kept_by_rule(selection: Selection, options: Options) -> dict[str, int] | None:
+    """Weights to keep in each layer where no budget is needed to say it.
+
+    Raises:
+        InputError: no weight would be left.
+    """
     numbers = options.pattern_numbers()
     if numbers is not None:
-        kept = {name: size * numbers[0] // numbers[1] for name, size in selection.sizes.items()}
-        return Plan(kept, {})
+        return {name: size * numbers[0] // numbers[1] for name, size in selection.sizes.items()}
     fixed = selection.fixed
     free = {name: size for name, size in selection.sizes.items() if name not in fixed}
-    if options.uniform or not free or options.pruned_share == 0.0:
-        kept = {**budget.uniform(free, options.pruned_share), **fixed}
-        if not any(kept.values()):
-            raise _nothing_left(selection, options.pruned_share)
-        return Plan(kept, {})
-    keep = _kept_by_others(selection, options.pruned_share)
-    costs = measure_costs(model, selection, calibration, progress, 1.0 - options.pruned_share)
-    return spread(
-        costs,
-        keep,
-        selection,
-        choose_sensitivity_scaling(model, costs, keep, selection=selection, calibration=calibration, progress=progress),
-    )
+    if free and not options.uniform and options.pruned_share > 0.0:
+        return None
+    kept = {**budget.uniform(free, options.pruned_share), **fixed}
+    if not any(kept.values()):
+        raise _nothing_left(selection, options.pruned_share)
+    return kept
 
 
 def _kept_by_others(selection: Selection, sparsity: float) -> int:

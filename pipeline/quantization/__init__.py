@@ -6,7 +6,7 @@ from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFac
 from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
-from netsurgeon.pipeline.quantization.quantize import Quantized, integers_of_a_weight
+from netsurgeon.pipeline.quantization.quantize import Quantized, integers_of_a_weight, integers_without_goal
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "integer_notes",
     "integers_of_a_weight",
     "integers_of_bits",
+    "integers_without_goal",
     "make_integer_model",
     "options_for_integers",
     "quantize_model",

@@ -32,7 +32,7 @@ def quantize_model(
         calibration: inputs that ranges and corrections come from.
         choice: which layers stay floats.
         progress: called with stage, steps done and steps in all.
-        most: largest integer of a weight, by layer name; None or empty = the mode says how many bits they have.
+        most: largest integer of a weight, by layer name; one that is not named has the finest of the target.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.

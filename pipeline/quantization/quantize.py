@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
-from netsurgeon.passes.layers import find_layers, layers_by_name, sharing_layers
+from netsurgeon.passes.layers import find_layers, sharing_layers
 from netsurgeon.passes.quantization import OPSET, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
 from netsurgeon.pipeline.calibration import Calibration
@@ -37,10 +37,6 @@ IN_A_BODY = "it lies inside a body of an If or Loop"
 MOST_OF_4_BITS = 7
 COARSER = (31, 15, MOST_OF_4_BITS, 3, 1)
 """Largest integers of 6, 5, 4, 3 and 2 bits: which of them is worth its bytes is for each layer to say."""
-ENOUGH = 0.02
-"""A model whose outputs lose less of their energy than this by 4 bits a weight has them in all layers."""
-FINER_SHARE = 0.4
-"""Share of the weights that have 8 bits where it loses more: the file grows by about as much."""
 LEAST_DIFFERENCE = 1e-3
 """Difference, relative to the outputs' size, that integer kernels may make by rounding in any case."""
 
@@ -76,7 +72,7 @@ def quantize_model(
         calibration: inputs that ranges and corrections come from.
         choice: which layers stay floats.
         progress: called with stage, steps done and steps in all.
-        most: largest integer of a weight, by layer name; None or empty = the mode says how many bits they have.
+        most: largest integer of a weight, by layer name; one that is not named has the finest of the target.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
@@ -97,8 +93,6 @@ def quantize_model(
         reason = next(iter(choice.stay.values()), "it has no layer that can")
         return Quantized(model=original, facts=None, notes=(stays(reason),))
     calibration = calibration.subsample(ROWS_SHARE)
-    if options.integer_mode == "w4a8" and not most:
-        plan = _with_fewer_bits(model, plan, calibration, progress)
     integers = make_integer_model(model, plan, calibration, progress)
     difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
     if difference > allowed and target.is_measured:
@@ -107,33 +101,6 @@ def quantize_model(
     facts = integer_facts(model, plan, choice, integers, difference, runtime)
     unfused = unfused_note(facts) if target.is_measured else ()
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
-
-
-def _with_fewer_bits(model: ir.Model, plan: IntegerPlan, calibration: Calibration, progress: Progress) -> IntegerPlan:
-    """4 bits for all but the layers that lose most by them for what 8 cost, which are small ones mostly.
-
-    What a layer loses is measured with all others on 4 bits, as a share of its output's energy.
-    """
-    layers = layers_by_name(model.graph)
-    coarse = dataclasses.replace(plan, most=dict.fromkeys(plan.most, MOST_OF_4_BITS))
-    integers, feed = make_integer_model(model, coarse, calibration, progress), next(iter(calibration.samples.batches()))
-    if _lost(model, integers.model, feed, calibration.runtime) <= ENOUGH:
-        return coarse
-    outcomes = integers.outcomes
-    room = FINER_SHARE * sum(layers[name].size for name in outcomes)
-    most = dict(coarse.most)
-    for name in sorted(outcomes, key=lambda name: -outcomes[name].error / layers[name].size):
-        if layers[name].size <= room:
-            room -= layers[name].size
-            most[name] = plan.most[name]
-    return dataclasses.replace(plan, most=most)
-
-
-def _lost(floats: ir.Model, integers: ir.Model, feed: Feed, runtime: Runtime) -> float:
-    """Share of their energy that the float outputs lose by integers, of the output that loses most."""
-    dense, changed = runtime.session(floats).run(feed), runtime.session(integers).run(feed)
-    pairs = [(np.asarray(value), changed[name]) for name, value in dense.items()]
-    return max((_distance(other, value, value) ** 2 for value, other in pairs if value.dtype.kind == "f"), default=0.0)
 
 
 def time_integers(
@@ -255,6 +222,11 @@ def integers_of_a_weight(options: Options) -> tuple[int, ...]:
     if options.integer_mode not in ("int8", "w4a8"):
         return ()
     return (TARGETS[options.target].most, *(COARSER if options.integer_mode == "w4a8" else ()))
+
+
+def integers_without_goal(options: Options) -> tuple[int, ...]:
+    """Those of them that a layer may have where no goal asks for less: 4 bits or more, as the name of the mode says."""
+    return tuple(most for most in integers_of_a_weight(options) if most >= MOST_OF_4_BITS)
 
 
 def bits_of(most: int) -> int:

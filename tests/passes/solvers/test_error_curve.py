@@ -84,9 +84,19 @@ def test_what_rounding_adds_to_pruning_is_the_error_of_both_less_that_of_pruning
         integers = round_to_integers(
             dataclasses.replace(problem, weight=pruned, target=pruned @ problem.hessian), pruned != 0.0, most
         )
-        both, alone = (problem.relative(problem.excess(part)) for part in (integers.weight, pruned))
+        both, alone = (problem.relative(problem.error(part)) for part in (integers.weight, pruned))
         assert cost.errors[at] == pytest.approx(both - alone, rel=0.1, abs=1e-5)
         assert cost.nonzero[at] == np.count_nonzero(integers.codes) / np.count_nonzero(pruned)
+
+
+def test_where_inputs_are_few_rounding_costs_what_it_does_on_others() -> None:
+    weight, x = normal(2, 12, 40), samples(2, 40, 20_000)
+    fit, held = statistics_of(x[..., :30]), statistics_of(x[..., 10_000:])
+    problem = Problem.of(weight, fit, 0.3)
+    cost = float(rounding_costs(problem, (7,), np.random.default_rng(0))[7].errors[-1])
+    change = round_to_integers(problem, weight != 0.0, 7).weight - weight
+    lost = float(np.sum((change @ held.gram) * change)) / problem_module.energy(weight, held)
+    assert 0.7 < cost / lost < 1.5, "a third as much on the inputs that it was fitted to"
 
 
 def test_fewer_bits_cost_more_and_fewer_weights_less() -> None:

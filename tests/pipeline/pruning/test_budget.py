@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost
 from netsurgeon.pipeline.pruning import budget
-from netsurgeon.pipeline.pruning.budget import LEAST_SPARSITY, Cost, Table, allocate, allocate_bytes, uniform
+from netsurgeon.pipeline.pruning.budget import (
+    LEAST_SPARSITY,
+    Choice,
+    Cost,
+    Table,
+    allocate,
+    allocate_bytes,
+    uniform,
+)
 
 
 def convex(size: int, seed: int, sensitivity: float = 1.0) -> Cost:
@@ -247,6 +255,41 @@ def test_bits_go_before_weights_where_they_are_cheaper_and_layers_differ() -> No
     choices = allocate_bytes(tables, 0.75)
     most = {name: int(tables[name].most[at]) for name, at in choices.items()}
     assert most["robust"] < most["sensitive"]
+
+
+def test_choices_that_keep_so_many_weights_are_one_for_each_size_of_integers() -> None:
+    whole = table(900, 1)
+    dense = whole.keeping(900)
+    assert dense.most.tolist() == [63, 7, 3]
+    assert (dense.kept == 900).all()
+    assert (np.diff(dense.bytes) < 0.0).all()
+    first = [int(np.flatnonzero(whole.most == most)[0]) for most in (63, 7, 3)]
+    np.testing.assert_array_equal(dense.bytes, whole.bytes[first])
+    np.testing.assert_array_equal(dense.errors, whole.errors[first])
+    at = int(np.argmin(np.abs(whole.kept - 400)))
+    between = int(whole.kept[at] + whole.kept[at + 1]) // 2
+    some = whole.keeping(between)
+    assert whole.bytes[at + 1] < some.bytes[0] < whole.bytes[at]
+    assert whole.errors[at] < some.errors[0] < whole.errors[at + 1]
+
+
+def test_the_dearer_a_byte_the_coarser_the_integers() -> None:
+    dense = table(900, 1).keeping(900)
+    choices = [dense.cheapest_at(price) for price in (0.0, 1e-4, 1.0)]
+    assert [choices[0].most, choices[-1].most] == [63, 3]
+    assert [choice.bytes for choice in choices] == sorted((choice.bytes for choice in choices), reverse=True)
+    together = Choice.sum_of(choices)
+    assert together.error == sum(choice.error for choice in choices)
+    assert together.bytes == sum(choice.bytes for choice in choices)
+
+
+def test_at_a_price_each_number_of_weights_has_the_integers_that_cost_least() -> None:
+    whole, price = table(900, 1), 1e-3
+    curve = whole.at_price(price)
+    assert curve.kept[0] == 1.0
+    for at in (0, 5, 30):
+        choice = whole.keeping(round(float(curve.kept[at]) * 900)).cheapest_at(price)
+        assert curve.errors[at] == pytest.approx(choice.error + price * choice.bytes)
 
 
 def test_layers_on_floats_lose_weights_alone() -> None:

@@ -63,14 +63,16 @@ def test_numbers_that_are_not_finite_come_back(infinite: float) -> None:
 
 @pytest.mark.parametrize("with_costs", [True, False])
 def test_a_plan_survives_the_process(with_costs: bool, tmp_path: Path) -> None:
-    plan = Plan(dict(zip(NAMES, range(6), strict=True)), costs() if with_costs else {}, {"first": 1e-300, "": 0.0})
+    plan = Plan(
+        dict(zip(NAMES, range(6), strict=True)), costs() if with_costs else {}, {"first": 1e-300, "": 0.0}, {"first": 7}
+    )
     with RunFolder(tmp_path, {"run": 1}) as work:
         assert load_plan(work) is None
         keep_plan(work, plan)
     with RunFolder(tmp_path, {"run": 1}) as work:
         again = load_plan(work)
     assert again is not None
-    assert (again.keep, again.prices) == (plan.keep, plan.prices)
+    assert (again.keep, again.prices, again.most) == (plan.keep, plan.prices, plan.most)
     assert same(dict(again.costs), dict(plan.costs))
 
 

@@ -117,3 +117,64 @@ def test_a_share_of_bytes_costs_as_much_as_the_plan_it_stands_for(keep: int) -> 
     assert cost(like.keep, like.most) <= 1.01 * cost(plan.keep, {})
     finer = joint.spread(0.9 * share, selection, scaling)
     assert cost(finer.keep, finer.most) > cost(plan.keep, {})
+
+
+SIZES = (127, 31, 15, 7)
+
+
+def frugal(losses: Mapping[str, float], sizes: Mapping[str, int]) -> Mapping[str, int]:
+    """Largest integers of layers that keep all their weights, by what the outputs lose where they have 4 bits.
+
+    Each bit more saves three quarters; by the finest integers nothing is lost.
+    """
+    errors = dict(zip(SIZES, (0.0, 1 / 16, 1 / 4, 1.0), strict=True))
+    roundings = {most: RoundingCost(np.full(4, error), np.ones(4)) for most, error in errors.items()}
+    curve = measured_costs("first")["first"].curve
+    costs = {name: Cost(curve, sizes[name], loss, roundings) for name, loss in losses.items()}
+    plan = ByteBudget(costs=costs, sizes=SIZES, floats=()).frugal(sizes, 0, SensitivityScaling(1.0))
+    assert plan.keep == sizes
+    return plan.most
+
+
+def test_where_little_is_lost_layers_have_the_coarsest_integers() -> None:
+    sizes = dict.fromkeys("abc", 1000)
+    assert frugal(dict.fromkeys("abc", 0.002), sizes) == dict.fromkeys("abc", 7)
+
+
+def test_bytes_go_where_most_is_lost_for_what_they_are() -> None:
+    most = frugal({"small": 0.02, "large": 0.02, "mild": 1e-4}, {"small": 100, "large": 10_000, "mild": 10_000})
+    assert most["small"] > most["large"] >= most["mild"] == 7
+
+
+def test_the_more_is_lost_the_more_bytes_are_spent() -> None:
+    sizes = {"a": 100, "b": 5000, "c": 900}
+    most = [frugal({"a": unit, "b": 0.02 * unit, "c": 0.3 * unit}, sizes) for unit in (1e-6, 1e-3, 1e-2, 10.0)]
+    spent = [sum(bits_of(chosen[name]) * size for name, size in sizes.items()) for chosen in most]
+    assert spent == sorted(spent)
+    assert most[0] == dict.fromkeys(sizes, 7), "nothing is lost that is worth a byte"
+    assert most[-1]["a"] > 7
+
+
+def bits_of(most: int) -> int:
+    return int(np.log2(most + 1)) + 1
+
+
+@pytest.mark.parametrize("keep", [2500, 1344, 300])
+def test_so_many_weights_are_kept_whatever_their_integers_are(keep: int) -> None:
+    plan = byte_budget().frugal({}, keep, SensitivityScaling())
+    assert 0.9 * keep <= sum(plan.keep.values()) <= keep
+    assert set(plan.most) == set(plan.prices) == {"first", "second"}
+    assert plan.most["second"] >= plan.most["first"], "it loses ten times as much, and is smaller"
+
+
+def test_weights_that_are_given_stay_and_floats_have_no_integers() -> None:
+    plan = byte_budget("second").frugal({"first": 700}, 400, SensitivityScaling())
+    assert plan.keep == {"first": 700, "second": 400}
+    assert set(plan.most) == {"first"}
+    assert set(plan.prices) == {"second"}
+
+
+def test_a_mode_that_saves_bytes_does_not_spend_them_all() -> None:
+    sizes = dict.fromkeys("abcdefgh", 1000)
+    most = frugal(dict.fromkeys(sizes, 1e3), sizes)
+    assert set(most.values()) == {15}, "5 bits: 6 would take more than seven tenths of the bytes of 8"

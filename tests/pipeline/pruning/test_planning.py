@@ -1,5 +1,6 @@
 """Plans spread a sparsity over the layers; those that leave no room are refused."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -33,9 +34,10 @@ def test_a_uniform_sparsity_that_leaves_nothing_is_refused() -> None:
         compress(perceptron(), inputs(), sparsity=0.9999, **UNIFORM)
 
 
-def planned(**options: Any) -> Plan:
+def planned(sizes: Sequence[int] = (), floats: Sequence[str] = (), **options: Any) -> Plan:
     model, choices = ir.from_proto(perceptron()), Options(**options)
-    return make_plan(model, select(model, choices), calibration_of(model, inputs(40)), choices, lambda *_: None)
+    selection, calibration = select(model, choices), calibration_of(model, inputs(40))
+    return make_plan(model, selection, calibration, choices, lambda *_: None, sizes=sizes, floats=floats)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,39 @@ def test_what_needs_no_budget_is_not_measured(options: dict[str, Any], keep: dic
     assert plan.keep == keep
     assert not plan.costs
     assert not plan.prices
+
+
+@pytest.mark.parametrize(
+    ("options", "keep"),
+    [
+        ({"sparsity": 0.0}, {"first": 2048, "second": 640}),
+        ({"pattern": "2:4"}, {"first": 1024, "second": 320}),
+        ({"sparsity": 0.75, "layers": {"first": 0.5, "second": 0.25}}, {"first": 1024, "second": 480}),
+    ],
+)
+def test_bits_are_chosen_for_weights_that_need_no_budget(options: dict[str, Any], keep: dict[str, int]) -> None:
+    plan = planned(sizes=(63, 15, 7), **options)
+    assert plan.keep == keep
+    assert set(plan.most) == {"first", "second"}
+    assert set(plan.most.values()) <= {63, 15, 7}
+    assert not plan.costs
+    assert not plan.prices
+
+
+def test_zeros_and_bits_are_one_plan() -> None:
+    plan = planned(sizes=(63, 15, 7), sparsity=0.5, floats=("second",))
+    assert sum(plan.keep.values()) == 1344
+    assert set(plan.most) == {"first"}
+    assert set(plan.costs) == set(plan.prices) == {"first", "second"}
+    plan = planned(sizes=(63, 15, 7), sparsity=0.5, layers={"second": 0.25})
+    assert plan.keep == {"first": 1344 - 480, "second": 480}
+    assert set(plan.most) == {"first", "second"}
+    assert set(plan.costs) == set(plan.prices) == {"first"}
+
+
+def test_integers_of_one_size_need_no_choice() -> None:
+    plan = planned(sizes=(63,), sparsity=0.0)
+    assert (plan.most, plan.costs) == ({}, {})
 
 
 def test_a_budget_is_spread_by_what_was_measured() -> None:

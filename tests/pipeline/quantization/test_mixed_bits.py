@@ -1,4 +1,4 @@
-"""Weights of 4 bits: all of them where that costs little, else finer ones where they cost least and help most."""
+"""Weights of 4 bits: all of them where that costs little, else finer ones where they save most for their bytes."""
 
 import dataclasses
 from typing import Any
@@ -10,62 +10,82 @@ from quantized_models import Array, calibration_of, conv_net, distance, on_integ
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization.quantized_layers import find_integer_weights
+from netsurgeon.pipeline.calibration.selection import select
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.compression import PruneLayers, QuantizeLayers, StepContext
 from netsurgeon.pipeline.options.options import Options
+from netsurgeon.pipeline.pruning import Plan, plan
 from netsurgeon.pipeline.quantization import (
     IntegerChoice,
     IntegerFacts,
     IntegerLayerFacts,
     IntegerPlan,
     integers_of_a_weight,
+    integers_without_goal,
     make_integer_model,
     quantize,
 )
-from netsurgeon.pipeline.quantization.quantize import FINER_SHARE, _lost, _with_fewer_bits, bits_of
+from netsurgeon.pipeline.quantization.quantize import bits_of
 
 SIZES = {"first": 16 * 3 * 9, "second": 16 * 16 * 9, "head": 16 * 5}
 
 
-def mixed(model: ir.Model, x: Array, most: int = 63) -> dict[str, int]:
-    """The largest integer of each layer, of a plan whose fine ones have `most`."""
-    plan = IntegerPlan(most=dict.fromkeys(SIZES, most))
-    result = _with_fewer_bits(model, plan, calibration_of(model, x), lambda *_: None)
-    assert dataclasses.replace(result, most=plan.most) == plan, "nothing else is changed"
-    return dict(result.most)
+def planned(model: ir.Model, x: Array) -> dict[str, int]:
+    """The largest integer of each layer, as the plan of a compression has it."""
+    return dict(made_plan(model, x).most)
+
+
+def made_plan(model: ir.Model, x: Array, **options: Any) -> Plan:
+    """The plan of a compression all of whose layers run on integers."""
+    chosen = Options(quantize="w4a8", target="qnn", **options)
+    context = StepContext(
+        dense=model,
+        selection=select(model, chosen),
+        calibration=calibration_of(model, x),
+        options=chosen,
+        progress=lambda *_: None,
+        timer=None,
+    )
+    context.measured[QuantizeLayers.name] = IntegerChoice(stay={})
+    made: Plan = PruneLayers().plan(context)
+    return made
 
 
 def test_sizes_are_those_of_the_network() -> None:
     assert {layer.name: layer.size for layer in find_layers(conv_net().graph)[0]} == SIZES
 
 
-def test_all_have_4_bits_where_the_outputs_lose_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize, "ENOUGH", 1.0)
-    assert mixed(conv_net(), pictures(60)) == dict.fromkeys(SIZES, 7)
+def test_all_have_4_bits_where_little_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "ENOUGH", 1e3)
+    assert planned(conv_net(), pictures(60)) == dict.fromkeys(SIZES, 7)
 
 
-@pytest.mark.parametrize("most", [63, 127])
-def test_small_layers_are_finer_where_the_outputs_lose_more(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize, "ENOUGH", 0.0)
-    plan = mixed(conv_net(), pictures(60), most)
-    assert plan == {"first": most, "second": 7, "head": most}
-    assert sum(SIZES[name] for name in plan if plan[name] == most) <= FINER_SHARE * sum(SIZES.values())
+def test_with_zeros_there_is_one_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "ENOUGH", 1e-6)
+    made = made_plan(conv_net(), pictures(60), sparsity=0.5)
+    assert sum(made.keep.values()) == pytest.approx(0.5 * sum(SIZES.values()), abs=1)
+    assert set(made.most) == set(SIZES)
+    assert max(made.most.values()) > 7
 
 
-def test_layers_without_room_stay_at_4_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize, "ENOUGH", 0.0)
-    monkeypatch.setattr(quantize, "FINER_SHARE", 0.0)
-    assert mixed(conv_net(), pictures(60)) == dict.fromkeys(SIZES, 7)
-
-
-def test_mixed_bits_lose_less_than_4_bits_and_what_is_lost_is_energy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize, "ENOUGH", 0.0)
+def test_bytes_are_spent_where_they_save_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "ENOUGH", 1e-6)
     model, x = conv_net(), pictures(60)
+    most = planned(model, x)
+    assert set(most.values()) <= {127, 31, 15, 7}, "4 bits or more, as the mode's name says"
     calibration = calibration_of(model, x)
+    finer = make_integer_model(model, IntegerPlan(most=most), calibration, lambda *_: None).model
     coarse = on_integers(model, x, most=7).model
-    finer = make_integer_model(model, IntegerPlan(most=mixed(model, x)), calibration, lambda *_: None).model
-    lost = [_lost(model, candidate, {"x": x}, calibration.runtime) for candidate in (model, finer, coarse)]
-    assert lost[0] == 0.0
-    assert lost[1] < 0.8 * lost[2]
-    assert lost[2] == pytest.approx(distance(run(coarse, x), run(model, x)) ** 2, rel=1e-3)
+    lost = [distance(run(candidate, x), run(model, x)) for candidate in (finer, coarse)]
+    assert lost[0] < 0.8 * lost[1]
+
+
+def test_what_the_plan_says_is_what_the_model_has() -> None:
+    model, x = conv_net(), pictures(60)
+    result = compress(ir.to_proto(model), {"x": x}, quantize="w4a8", target="qnn", pack=False)
+    assert result.report.integers is not None
+    bits = {layer.name: layer.bits for layer in result.report.integers.layers}
+    assert bits == {name: bits_of(most) for name, most in planned(model, x).items()}
 
 
 @pytest.mark.parametrize(("most", "bits"), [(7, 4), (63, 7), (127, 8)])
@@ -100,6 +120,12 @@ def test_a_budget_of_bytes_says_the_bits_of_each_layer() -> None:
     assert {layer.name: layer.bits for layer in result.facts.layers} == {"first": 6, "second": 3, "head": 2}
     codes = {name: stored.codes for name, stored in find_integer_weights(result.model.graph).items()}
     assert {name: int(np.abs(code).max()) for name, code in codes.items()} == most
+
+
+def test_without_a_goal_no_layer_has_less_than_4_bits() -> None:
+    assert integers_without_goal(Options(quantize="w4a8")) == (63, 31, 15, 7)
+    assert integers_without_goal(Options(quantize="int8")) == (63,)
+    assert integers_without_goal(Options(quantize="w4")) == ()
 
 
 @pytest.mark.parametrize(
