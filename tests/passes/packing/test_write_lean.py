@@ -72,7 +72,8 @@ def test_a_short_name_that_is_taken_is_not_given_twice() -> None:
 
 def test_the_model_that_it_was_cloned_from_keeps_its_names() -> None:
     """Also where the tensors are those of a ModelProto that the user holds."""
-    text = '<ir_version: 8, opset_import: ["": 17]> net (float[N, 4] x) => (float[N, 4] y) { h = Add(x, w) y = Mul(h, w) }'
+    nodes = "h = Add(x, w) y = Mul(h, w)"
+    text = f'<ir_version: 8, opset_import: ["": 17]> net (float[N, 4] x) => (float[N, 4] y) {{ {nodes} }}'
     proto = onnx.parser.parse_model(text)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(4, np.float32), "w"))
     before = proto.SerializeToString()
