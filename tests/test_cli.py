@@ -379,7 +379,7 @@ def test_custom_operator_library_is_missing(desk: Desk) -> None:
         ({"x": np.where(inputs() > 2.0, np.inf, inputs())}, "Inf"),
         ({"x": inputs(0)}, "no samples"),
         ({"x": inputs(), "labels": np.zeros(79, int)}, "(79,)"),
-        ({"x": inputs(), "labels": np.zeros(80)}, "labels"),
+        ({"x": inputs(), "labels": np.full(80, np.nan)}, "labels"),
         ({"x": inputs(), "labels": np.full(80, 10)}, "label 10"),
         ({"x": inputs(), "labels": np.full(80, -1)}, "label -1"),
         ({"x": np.array([{"a": 1}] * 80, dtype=object)}, "pickle"),
@@ -389,6 +389,14 @@ def test_custom_operator_library_is_missing(desk: Desk) -> None:
 def test_bad_arrays(desk: Desk, arrays: dict[str, np.ndarray], message: str) -> None:
     desk.give(**arrays)
     assert message in desk.refused(desk.compress())
+
+
+def test_labels_that_are_no_classes_are_left_out_with_a_warning(desk: Desk) -> None:
+    desk.give(x=inputs(), labels=np.linspace(0.0, 1.0, 80))
+    assert run(desk.compress()) == 0
+    printed = " ".join(desk.capsys.readouterr().out.split())
+    assert "the labels are float64, of 1 axes, not one class (an integer) a sample: they are left out" in printed
+    assert "same top class" in printed
 
 
 def test_a_pickle_is_never_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
