@@ -216,8 +216,8 @@ def test_compare_lays_several_models_side_by_side(desk: Desk) -> None:
 def test_unpack_counts_the_bytes_of_external_data(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     small, plain = desk.out / "small.onnx", desk.out / "plain.onnx"
     assert run(desk.compress("--sparsity", "0.8")) == 0
-    for limit in ("IN_MEMORY_LIMIT", "EXTERNAL_BYTES"):
-        monkeypatch.setattr(f"netsurgeon.pipeline.runtime.large_models.{limit}", 0)
+    for name, limit in (("IN_MEMORY_LIMIT", 0), ("EXTERNAL_BYTES", 256)):
+        monkeypatch.setattr(f"netsurgeon.pipeline.runtime.large_models.{name}", limit)
     desk.capsys.readouterr()
     assert run(["unpack", str(small), "-o", str(plain)]) == 0
     size = plain.stat().st_size + (desk.out / "plain.onnx.data").stat().st_size
