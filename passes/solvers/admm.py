@@ -38,9 +38,9 @@ class Schedule:
 PAPER = Schedule(0.1, ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1)), 300)
 WIDE = Schedule(0.1, ((0.1, 2.0), (0.005, 1.6), (0.0, 1.29)), 32, 8)
 """The paper's pace with fewer penalties, for each takes a factorisation; no more error in as many steps."""
-SHORT = Schedule(0.03, ((0.1, 2.5), (0.005, 2.0), (0.0, 1.5)), 18, 4)
-"""A small penalty first and a steeper rise: it has settled after 16 steps, WIDE after 32. On problems of 160 to 2048
-columns, a half to a fifth of the weights kept, it has 1 % more to 13 % less error than 20 steps of WIDE."""
+SHORT = Schedule(0.03, ((0.1, 2.5), (0.005, 2.0), (0.0, 1.5)), 24, 6)
+"""A small penalty first and a steeper rise, settled by the 24th step. On a layer of MiniLM and on random problems of up
+to 256 columns, a quarter to a half of the weights kept, 0.2 to 9 % less error than 20 steps of WIDE."""
 SLOW = Schedule(0.03, ((0.1, 1.1), (0.005, 1.07), (0.0, 1.05)), 300)
 """Three times the steps of the paper's schedule for 3 to 20 % less error on trained layers."""
 FLOAT32_COLUMNS = 448

@@ -109,8 +109,9 @@ def measure_bound(
     propagation = Propagation(after.graph, before.graph)
     propagation.ask_for_extents(name for change in changes for name in change.landings)
     probes = Probes(before.graph, is_large=is_large(before))
-    energies = {change: probes.energies(change) for change in changes}
     shapes = {name: probes.shape(propagation.dense_values[name]) for name in propagation.extents.wanted}
+    # ONNX Runtime runs what the last node needs first: from the first layer on it need not hold what all layers read
+    energies = {change: probes.energies(change) for change in reversed(changes)}
     outputs = [value.name or "" for value in after.graph.outputs]
     tally = _run(runtime, (before, after), outputs, batches)
     propagation.extents.record({name: tally.shapes[probe] for name, probe in shapes.items() if probe in tally.shapes})

@@ -230,13 +230,13 @@ def test_a_hessian_that_is_not_positive_definite_is_said_of_a_wide_layer(monkeyp
 
 @pytest.mark.parametrize("damping", [1e-2, 1e-3])
 @pytest.mark.parametrize("share", [0.2, 0.5])
-def test_the_short_schedule_finds_better_supports_than_as_many_steps_of_the_wide_one(
+def test_the_short_schedule_finds_better_supports_than_twenty_steps_of_the_wide_one(
     damping: float, share: float
 ) -> None:
     problem = problem_of(rows=60, columns=160, damping=damping)
     keep = round(share * problem.weight.size)
     errors = []
-    for schedule in (admm.SHORT, dataclasses.replace(admm.WIDE, steps=admm.SHORT.steps)):
+    for schedule in (admm.SHORT, dataclasses.replace(admm.WIDE, steps=20)):
         mask, near = admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, None, schedule)
         errors.append(problem.error(correct(problem, mask)))
         assert not near[~mask].any()
