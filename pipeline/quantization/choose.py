@@ -122,21 +122,21 @@ def choose_integer_layers(
     if not placement.layers:
         return IntegerChoice(stay=never)
 
-    def timed(floats: Mapping[str, str], tried: int) -> Timed:
+    def timed(floats: Mapping[str, str], step: int) -> Timed:
         key = f"{name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
         placed = functools.partial(form.place, model.graph, layers, {**stay, **floats})
-        ticks = part_of(functools.partial(progress, "timing integers"), tried, MOST_TRIED + 1)
+        ticks = part_of(functools.partial(progress, "timing integers"), step, MOST_TRIED + 1)
         return timer.time(key, lambda: form.skeleton(model, placed()), ticks)
 
     progress("timing integers", 0, 1)
-    times = _layer_times(timer, name, model, layers, placement, form)
+    times = _layer_times(timer, name, model, layers=layers, placement=placement, form=form)
     floats: dict[str, str] = {}
     best = timed(floats, 0)
     losing = sorted((layer for layer in times if times[layer].lost > 0.0), key=lambda layer: -times[layer].lost)
-    for tried, layer in enumerate(losing[:MOST_TRIED], start=1):
+    for step, layer in enumerate(losing[:MOST_TRIED], start=1):
         change = f"{times[layer].floats:.3g} ms on floats, {times[layer].integers:.3g} ms on integers"
         trial = {**floats, layer: f"it is faster on floats: {change}"}
-        result = timed(trial, tried)
+        result = timed(trial, step)
         logger.debug("%s on floats: %.3f times as fast, before %.3f", layer, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result
