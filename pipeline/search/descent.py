@@ -66,11 +66,10 @@ class Descent:
         return self.candidates[1.0].evidence.drop > self.limit
 
     def _excess(self, evidence: DropEstimate) -> float:
-        proven = evidence.high - self.limit
         if self.has_enough:
-            return proven
+            return evidence.high - self.limit
         unproven = self._unproven(evidence)
-        return min(proven, max(unproven, evidence.high - BOUND_FAST * self.limit)) if self.is_hasty else unproven
+        return max(unproven, evidence.high - BOUND_FAST * self.limit) if self.is_hasty else unproven
 
     def _unproven(self, evidence: DropEstimate) -> float:
         estimates = [*self.low_fidelity_estimates, *(candidate.evidence for candidate in self.candidates.values())]
