@@ -70,9 +70,7 @@ def quantized(model: ir.Model, speedup: float = 2.0, x: Any = None, **options: A
     ("options", "bits"),
     [({}, 7), ({"target": "cpu-vnni"}, 8), ({"quantize": "w4a8"}, 7), ({"ranges": "min-max"}, 7)],
 )
-def test_what_gains_runs_on_integers_of_the_target_s_bits_where_no_plan_says_others(
-    options: dict[str, Any], bits: int
-) -> None:
+def test_what_gains_runs_on_integers_of_the_target_s_bits_without_a_plan(options: dict[str, Any], bits: int) -> None:
     model = conv_net()
     result = quantized(model, **options)
     assert result.facts is not None
