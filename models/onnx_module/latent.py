@@ -24,6 +24,10 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 DIGITS = 2.0**11
 """Scales with no more binary digits than a float16 has are packed as such, and keep as few."""
 MOST_BIAS = 2.0**31 - 1.0
+WEIGHTS, BIASES, SCALES = 4.0, 0.1, 0.01
+"""How many times the learning rate. A weight starts in the middle of what becomes its integer, and with a smaller rate
+hardly one leaves it in a few hundred steps; scales move all integers of a value at once, and with a larger one they undo
+what was corrected. Compared on ResNet-20 at 4 bits, by the distance to the dense outputs on pictures held out."""
 
 
 @dataclass(frozen=True)
@@ -265,6 +269,13 @@ class Latent(nn.Module):
             if name in self.places:
                 raise ValueError(f"the initializer {name!r} serves two layers, which would learn it apart")
             self.places[name] = key
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """How many times the learning rate each parameter has, by name."""
+        of_kind = {LatentWeight: WEIGHTS, LatentBias: BIASES, LearntScale: SCALES}
+        parts = ((key, of_kind[type(part)], part) for key, part in self.parts.items())
+        return {f"parts.{key}.{name}": rate for key, rate, part in parts for name, _ in part.named_parameters()}
 
     def forward(self) -> dict[str, Tensor]:
         """What stands for each initializer: integers, as floats, and scales."""

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from netsurgeon.models.onnx_module.latent import Latent, Short, find_integers
+from netsurgeon.models.onnx_module.latent import BIASES, Latent, Short, find_integers
 from netsurgeon.models.onnx_module.operators import OPERATORS
 from netsurgeon.models.surgery import Mask
 
@@ -77,6 +77,7 @@ class OnnxModule(nn.Module):
         self.places = {name: f"value_{number}" for number, name in enumerate(plain)}
         """The attribute that holds each initializer that no integers stand for: a parameter or a buffer."""
         self._floats = [name for name in plain if name in _trained(graph, plain)]
+        self._short = integers.short
         codes = {stored.codes for stored in integers.weights} | {stored.codes for stored in integers.biases}
         self.trained = [name for name in arrays if name in codes or name in self._floats]
         if not self.trained:
@@ -109,6 +110,16 @@ class OnnxModule(nn.Module):
                 values[name] = value
         outputs = [value for name in self.outputs if (value := values[name]) is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """How many times the learning rate the parameters behind integers have, by name."""
+        places = [self.places[name] for name in self._floats if name in self._short]
+        biases = (
+            f"parametrizations.{place}.original" if parametrize.is_parametrized(self, place) else place
+            for place in places
+        )
+        return {**{f"latent.{name}": rate for name, rate in self.latent.rates.items()}, **dict.fromkeys(biases, BIASES)}
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The trained initializers by name, masks multiplied in, as they are stored; with the scales of integers."""

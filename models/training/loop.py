@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class Job:
     """One training run.
 
     Attributes:
-        network: what is trained, on the process's device.
+        network: what is trained, on the process's device. Where it has `rates`, these are how many times the learning
+            rate its parameters have, by name.
         data: what it is trained on.
         objective: the loss.
         recipe: the constants.
@@ -88,13 +89,13 @@ class Job:
         """
         recipe = self.recipe
         parameters = dict(self.network.named_parameters())
-        optimizer = _optimizer(list(parameters.values()), recipe)
+        optimizer = _optimizer(parameters, getattr(self.network, "rates", {}), recipe)
         started = self._resume(optimizer, parameters)
         called = self.process.wrapped(self.network)
         total, recorded, saved = torch.zeros((), device=self.process.device), started, time.monotonic()
         for step in range(started, recipe.steps):
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate(step)
+                group["lr"] = group["times"] * recipe.rate(step)
             self.network.train()
             total += self._step(called, optimizer, step)
             self.report(step + 1, recipe.steps)
@@ -180,11 +181,18 @@ class Job:
         return step
 
 
-def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(
+    parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float], recipe: Recipe
+) -> torch.optim.Optimizer:
+    """One group for all parameters that have as many `times` the recipe's learning rate: once where none is given."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(rates.get(name, 1.0), []).append(parameter)
+    grouped = [{"params": members, "times": times} for times, members in groups.items()]
     common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "adam":
-        return torch.optim.AdamW(parameters, **common)
-    return torch.optim.SGD(parameters, momentum=recipe.momentum, **common)
+        return torch.optim.AdamW(grouped, **common)
+    return torch.optim.SGD(grouped, momentum=recipe.momentum, **common)
 
 
 def classification(labels: Any, device: torch.device) -> Objective:

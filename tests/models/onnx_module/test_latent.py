@@ -60,6 +60,20 @@ def test_gradients_reach_every_weight_bias_and_scale(proto: onnx.ModelProto) -> 
         assert parameter.grad.abs().sum() > 0.0
 
 
+def test_what_is_behind_integers_has_rates_of_its_own(proto: onnx.ModelProto) -> None:
+    module = OnnxModule(proto)
+    parameters = dict(module.named_parameters())
+    assert set(module.rates) <= set(parameters)
+    by_rate = {
+        rate: {name.rpartition(".")[2] for name, r in module.rates.items() if r == rate} for rate in (4.0, 0.01, 0.1)
+    }
+    assert by_rate[4.0] == {"latent"}
+    assert by_rate[0.01] == {"logarithm"}
+    assert by_rate[0.1] <= {"bias", "original"}
+    assert by_rate[0.1]
+    assert not {name for name in parameters if name.startswith("latent.")} - set(module.rates)
+
+
 def test_zeros_stay_integers_keep_their_bits_and_scales_are_positive(proto: onnx.ModelProto) -> None:
     before, after = initializers(proto), trained(proto, rate=0.5)
     for name, codes in weights(after).items():

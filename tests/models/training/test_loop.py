@@ -70,6 +70,28 @@ def test_a_step_is_gradient_descent_with_momentum_and_weight_decay(clip: float |
     torch.testing.assert_close(network.bias.detach().double(), weight[:, 3], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_parameters_have_as_many_times_the_learning_rate_as_the_network_says(optimizer: str) -> None:
+    recipe = Recipe(steps=1, batch_size=10, learning_rate=1e-3, weight_decay=0.0, optimizer=optimizer)
+
+    def moved(rates: dict[str, float]) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        network = perceptron()
+        before = {name: value.detach().clone() for name, value in network.named_parameters()}
+        network.rates = rates  # type: ignore[assignment]
+        job(network, recipe).run()
+        return {name: value.detach() - before[name] for name, value in network.named_parameters()}
+
+    usual = moved({})
+    first, *others = usual
+    changed = moved({first: 3.0, others[0]: 0.0})
+    assert usual[first].abs().max() > 0.0
+    torch.testing.assert_close(changed[first], 3.0 * usual[first], rtol=1e-2, atol=1e-6)
+    assert not changed[others[0]].any()
+    for name in others[1:]:
+        torch.testing.assert_close(changed[name], usual[name])
+
+
 def test_training_learns_and_ends_in_evaluation_mode() -> None:
     network = perceptron()
     before = error_of(network, DATA, Process())
