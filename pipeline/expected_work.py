@@ -208,7 +208,13 @@ class ExpectedWork:
         inputs = self._corrected
         rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
         pruned = self._swept(2, inputs) + self._layers(rates, inputs)
-        times = {"masking units": 0.0, "pruning layers": pruned, "removing units": 0.05, "rewriting shortcuts": 0.05}
+        times = {
+            "masking units": 0.0,
+            "rounding tables": 0.0,
+            "pruning layers": pruned,
+            "removing units": 0.05,
+            "rewriting shortcuts": 0.05,
+        }
         times |= {"preparing layers": 0.0, "preparing integers": 0.05}
         if self._may_quantize:
             run = self.seconds * inputs

@@ -26,7 +26,7 @@ DIGITS = 2.0**11
 MOST_BIAS = 2.0**31 - 1.0
 WEIGHTS, BIASES, SCALES = 4.0, 0.1, 0.01
 """How many times the learning rate. A weight starts in the middle of what becomes its integer, and with a smaller rate
-hardly one leaves it in a few hundred steps; scales move all integers of a value at once, and with a larger one they undo
+hardly one leaves it in a few hundred steps; scales move all integers of a value at once, and with a larger rate undo
 what was corrected. Compared on ResNet-20 at 4 bits, by the distance to the dense outputs on pictures held out."""
 
 

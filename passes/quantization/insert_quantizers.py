@@ -102,7 +102,7 @@ class InsertQuantizers(ir.passes.InPlacePass):
                 if use.node.name in self.integer:
                     use.node.replace_input_with(use.idx, floats)
                 elif use.node is not integers:
-                    _take(use.node, use.idx, integers.outputs[0], floats, scale, constants)
+                    _take(use.node, use.idx, integers.outputs[0], floats, scale=scale, constants=constants)
             for at, output in enumerate(graph.outputs):
                 if output is value:
                     graph.outputs[at] = floats
@@ -237,12 +237,13 @@ class StoreIntegers(ir.passes.InPlacePass):
             codes = np.rint(weight / along)
             if np.abs(codes * along - weight).max(initial=0.0) > 1e-3 * scales.max() or np.abs(codes).max() > 127:
                 raise ValueError(f"the weight of {layer.name!r} is not on integers")
-            self._dequantize(layer.node, layer.weight_index, constants, codes.astype(np.int8), scales, axis)
+            whole = codes.astype(np.int8)
+            self._dequantize(layer.node, layer.weight_index, constants, codes=whole, scales=scales, axis=axis)
             if layer.operator == "Gemm" and bias is not None:
                 sums = scales * self.inputs[layer.name].step
                 numbers = np.broadcast_to(tensor(bias).numpy().reshape(-1), (len(sums),)) / sums
-                whole = np.rint(numbers).astype(np.int32)
-                self._dequantize(layer.node, 2, constants, whole, sums, 0)
+                whole_bias = np.rint(numbers).astype(np.int32)
+                self._dequantize(layer.node, 2, constants, codes=whole_bias, scales=sums, axis=0)
         return ir.passes.PassResult(model, bool(self.scales))
 
     @staticmethod

@@ -90,7 +90,7 @@ def _quantized(node: ir.Node) -> QuantizedLayer | None:
         zero = _numbers(node, inputs.zero)
         if inputs.form == "MatMulNBits":
             return _of_blocks(node, codes, zero)
-        return _described(node, inputs.form, codes, tensor(weight).dtype, scale, zero, None)
+        return _described(node, inputs.form, codes, dtype=tensor(weight).dtype, scale=scale, zero=zero, axis=None)
     if node.domain or node.op_type not in LAYER_OPERATORS:
         return None
     for index in (1,) if node.op_type == "Conv" else (1, 0):
@@ -104,7 +104,7 @@ def _quantized(node: ir.Node) -> QuantizedLayer | None:
         axis = maker.attributes.get_int("axis", 1)
         blocked = maker.attributes.get_int("block_size", 0)
         codes, dtype = tensor(constant).numpy(), tensor(constant).dtype
-        return _described(node, QDQ, codes, dtype, scale, zero, axis, blocked)
+        return _described(node, QDQ, codes, dtype=dtype, scale=scale, zero=zero, axis=axis, block=blocked)
     return None
 
 

@@ -48,7 +48,8 @@ def make_plan(
         return Plan(kept, {})
     keep = 0 if kept is not None else _kept_by_others(selection, options.pruned_share)
     measured = dataclasses.replace(selection, sparsities={}) if has_bits else selection
-    costs = measure_costs(model, measured, calibration, progress, 1.0 - options.pruned_share, sizes if has_bits else ())
+    left, asked = 1.0 - options.pruned_share, sizes if has_bits else ()
+    costs = measure_costs(model, measured, calibration, progress, kept=left, sizes=asked)
     given = selection.fixed if kept is None else kept
     free, scaling = {name: cost for name, cost in costs.items() if name not in given}, SensitivityScaling()
     if kept is None:

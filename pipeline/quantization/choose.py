@@ -129,21 +129,21 @@ def choose_integer_layers(
     if not placement.layers:
         return IntegerChoice(stay=never)
 
-    def timed(floats: Mapping[str, str], tried: int) -> Timed:
+    def timed(floats: Mapping[str, str], step: int) -> Timed:
         key = f"{name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
         placed = functools.partial(form.place, model.graph, layers, {**stay, **floats})
-        ticks = part_of(functools.partial(progress, "timing integers"), tried, MOST_TRIED + 1)
+        ticks = part_of(functools.partial(progress, "timing integers"), step, MOST_TRIED + 1)
         return timer.time(key, lambda: form.skeleton(model, placed()), ticks)
 
     progress("timing integers", 0, 1)
-    times = _layer_times(timer, name, model, layers, placement, form)
+    times = _layer_times(timer, name, model, layers=layers, placement=placement, form=form)
     floats: dict[str, str] = {}
     best = timed(floats, 0)
     losing = sorted((layer for layer in times if times[layer].lost > 0.0), key=lambda layer: -times[layer].lost)
     groups = [losing[:MOST_TRIED]] if at_once and losing else [[layer] for layer in losing[:MOST_TRIED]]
-    for tried, group in enumerate(groups, start=1):
+    for step, group in enumerate(groups, start=1):
         trial = {**floats, **{layer: times[layer].reason for layer in group}}
-        result = timed(trial, tried)
+        result = timed(trial, step)
         logger.debug("%s on floats: %.3f times as fast, before %.3f", group, result.speedup, best.speedup)
         if result.speedup > WORTH * best.speedup:
             floats, best = trial, result

@@ -186,7 +186,7 @@ def quantize(
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
         return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
     plan = IntegerPlan(most={layer.name: matrices.most for layer in layers}, stay=choice.stay)
-    facts = integer_facts(model, plan, choice, integers, difference, runtime)
+    facts = integer_facts(model, plan, choice, integers, difference=difference, runtime=runtime)
     facts = dataclasses.replace(facts, values=len(placement.entering) if matrices.is_dynamic else 0)
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused_note(facts)))
 
@@ -216,10 +216,10 @@ def make_matrix_model(
     layers = [layer for layer in find_layers(floats.graph)[0] if layer.name in placement.layers]
     most, spans = dict.fromkeys(placement.layers, matrices.most), matrices.spans(layers)
     outcomes: dict[str, IntegerOutcome] = {}
-    found, lopsided = layers_by_name(current.graph), not matrices.is_standard
+    by_name, lopsided = layers_by_name(current.graph), not matrices.is_standard
     ticks = functools.partial(progress, "quantizing layers")
     for _, _, (moments,) in calibration.paired(floats, [current], dict.fromkeys(placement.layers, True), ticks=ticks):
-        segment = [found[name] for name in moments]
+        segment = [by_name[name] for name in moments]
         QuantizeLayers(most, moments, outcomes, spans, lopsided=lopsided, layers=segment)(current)
     stored = current.clone()
     matrices.store(stored, layers, {name: outcome.scales for name, outcome in outcomes.items()})
@@ -236,7 +236,7 @@ def choose(
     ready = with_opset(model.clone(), matrices.opset, feed, calibration.runtime)
     if isinstance(ready, Message):
         return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
-    return choose_for(ready[0], options, timer, calibration.runtime, progress, matrices.form)
+    return choose_for(ready[0], options, timer, calibration.runtime, progress=progress, form=matrices.form)
 
 
 def stand_in(model: ir.Model, options: Options, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:

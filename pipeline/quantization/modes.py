@@ -39,7 +39,7 @@ def quantize_model(
     """
     if options.integer_mode in matrices.MODES:
         return matrices.quantize(model, options, calibration, choice, progress)
-    return static.quantize_model(model, options, calibration, choice, progress, most)
+    return static.quantize_model(model, options, calibration, choice, progress=progress, most=most)
 
 
 def time_integers(

@@ -98,7 +98,7 @@ def quantize_model(
     if difference > allowed and target.is_measured:
         reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
         return Quantized(model=original, facts=None, notes=(stays(reason),))
-    facts = integer_facts(model, plan, choice, integers, difference, runtime)
+    facts = integer_facts(model, plan, choice, integers, difference=difference, runtime=runtime)
     unfused = unfused_note(facts) if target.is_measured else ()
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
 
@@ -113,7 +113,8 @@ def time_integers(
     ready = integer_form(model.clone(), next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
-    return choose_for(ready[0], options, timer.against(model), calibration.runtime, progress, STATIC)
+    against = timer.against(model)
+    return choose_for(ready[0], options, against, calibration.runtime, progress=progress, form=STATIC)
 
 
 def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
@@ -148,8 +149,8 @@ def _fixed(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
         return {}
     inferred = infer_shapes(model.clone())
     values = (*inferred.graph.inputs, *(value for node in inferred.graph for value in node.outputs))
-    known = {value.name or "": tuple(value.shape) for value in values if value.shape is not None}
-    return {name: shapes[name] for name, shape in known.items() if shapes.get(name) == shape}
+    inferred_shapes = {value.name or "": tuple(value.shape) for value in values if value.shape is not None}
+    return {name: shapes[name] for name, shape in inferred_shapes.items() if shapes.get(name) == shape}
 
 
 def _without_shuffles(
