@@ -48,7 +48,8 @@ def test_rows_are_drawn_from_all_batches_alike() -> None:
 
 
 def test_numbers_of_short_batches_count_no_more_in_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "MOST_NUMBERS", 64)
+    batches = calibration().samples.batch_count
+    monkeypatch.setattr(ranges, "MOST_NUMBERS", 64 * batches)
     statistics = measure_ranges(model(), ["x"], calibration())["x"]
     rows = np.concatenate(arrays())
     assert statistics._counts.sum() == pytest.approx(rows.size, rel=0.1)
