@@ -1,0 +1,44 @@
+"""README and docs/transformers.md say what benchmarks/results/transformer.json has measured."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROWS: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "transformer.json").read_text("utf-8"))
+IN_README = {
+    "MiniLM-L3, `--quantize int8`": "l3 --quantize int8",
+    "MiniLM-L3, `--sparsity 0.5`": "l3 --sparsity 0.5",
+    "MiniLM-L6, `--quantize w4`": "l6 --quantize w4",
+}
+
+
+def cells(page: str, first: str) -> list[str]:
+    """The other cells of the row of a page's table that begins so."""
+    (line,) = [line for line in (ROOT / page).read_text("utf-8").splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def rows_of_the_page() -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "transformers.md").read_text("utf-8"), re.MULTILINE)
+
+
+def test_the_page_has_rows() -> None:
+    assert len(rows_of_the_page()) >= len(IN_README)
+
+
+@pytest.mark.parametrize("name", rows_of_the_page())
+def test_a_row_of_the_page_is_measured(name: str) -> None:
+    row = ROWS[name]
+    figures = [f"{row['dense']} → {row['figure']}", f"{row['ratio']:.2f}", f"{row['latency'][0]['ratio']:.2f}"]
+    assert cells("docs/transformers.md", f"`{name}`") == figures
+
+
+@pytest.mark.parametrize(("title", "name"), IN_README.items())
+def test_a_row_of_the_readme_is_measured(title: str, name: str) -> None:
+    row = ROWS[name]
+    figures = [f"{row['dense']} → {row['figure']}", f"{row['latency'][0]['ratio']:.2f}", f"{row['ratio']:.2f}"]
+    assert cells("README.md", title) == figures
