@@ -34,7 +34,7 @@ class Case:
         options: of `netsurgeon.compress`.
         must: what has to come out.
         data: what calibrates, of the folder with the models.
-        guided: whether pairs with their scores (the dev split) guide a goal.
+        guided: whether training pairs with their scores guide a goal.
     """
 
     model: str

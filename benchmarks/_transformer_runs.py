@@ -34,13 +34,13 @@ def main(task_path: str, result_path: str) -> None:
 
 
 def compress(task: Task) -> Facts:
-    """Let the product write a small model; a guided row gets pairs with their scores: dev to search, test to check."""
+    """Let the product write a small model; a guided row gets pairs with scores: train to search, test to check."""
     folder, options = Path(task["models"]), dict(task["options"])
     given: Any = str(folder / task["data"])
     test: Any = str(folder / task["test"])
     if task["guided"]:
         given, test = (
-            (load(folder / f"{split}.npz"), np.load(folder / f"{split}_scores.npy")) for split in ("dev", "test")
+            (load(folder / f"{split}.npz"), np.load(folder / f"{split}_scores.npy")) for split in ("train", "test")
         )
     started, processor = time.perf_counter(), time.process_time()
     result = netsurgeon.compress(task["model"], given, test=test, output=task["output"], threads=THREADS, **options)

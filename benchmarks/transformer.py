@@ -3,7 +3,7 @@
     python benchmarks/transformer.py --shared ../shared
 
 The models come from packages, or are trained, in an environment of their own (build/peers/transformers, 2 GB), and lie
-in build/transformers: nothing of them goes into the repository. Goals are guided by the dev split of the STS benchmark;
+in build/transformers: nothing of them goes into the repository. Goals are guided by training pairs of the STS benchmark;
 the test split is read once, when a file is done.
 """
 
@@ -34,7 +34,7 @@ TITLES = (
 LEGEND = (
     "Figure: Spearman's rank correlation of the STS benchmark's test split (1,379 pairs, no padding) for the encoders, "
     "perplexity on the test split's sentences for the language model. Calibrated on 1,024 training sentences without "
-    "labels, each a feed of its own, but for rows with `(padded)`; goals are guided by the pairs of the dev split. "
+    "labels, each a feed of its own, but for rows with `(padded)`; goals are guided by 1,500 training pairs. "
     "Latency: compressed over dense, 32 tokens, one thread, in turn in one process, with the 95 % interval; seconds on "
     "a machine that other programs used, too."
 )

