@@ -3,8 +3,8 @@
     python benchmarks/transformer.py --shared ../shared
 
 The models come from packages, or are trained, in an environment of their own (build/peers/transformers, 2 GB), and lie
-in build/transformers: nothing of them goes into the repository. Goals are guided by training pairs of the STS benchmark;
-the test split is read once, when a file is done.
+in build/transformers: nothing of them goes into the repository. Goals are guided by training pairs of the STS
+benchmark; the test split is read once, when a file is done.
 """
 
 from __future__ import annotations
