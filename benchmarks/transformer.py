@@ -61,7 +61,7 @@ def main() -> int:
 
 def make_models(shared: Path) -> str | None:
     """Fill build/transformers where it is empty; why it cannot be, if so."""
-    parts = {"encoders": "l6.onnx", "language": "language.onnx"}
+    parts = {"encoders": "train.npz", "language": "language.onnx"}
     missing = [part for part, file in parts.items() if not (MODELS / file).exists()]
     if not missing:
         return None

@@ -395,7 +395,7 @@ def test_labels_that_are_no_classes_are_left_out_with_a_warning(desk: Desk) -> N
     desk.give(x=inputs(), labels=np.linspace(0.0, 1.0, 80))
     assert run(desk.compress()) == 0
     printed = " ".join(desk.capsys.readouterr().out.split())
-    assert "the labels are float64, of 1 axes, not one class (an integer) a sample: they are left out" in printed
+    assert "the labels (float64, of 1 axes) are no classes of scores that the model gives: they are left out" in printed
     assert "same top class" in printed
 
 

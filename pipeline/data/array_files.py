@@ -35,7 +35,8 @@ from netsurgeon.pipeline.errors import InputError
 
 def open_arrays(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> OpenedData:
     """Open arrays in memory, one for each input, and perhaps labels."""
-    part, arrays, labels = examine(source, specs, origin)
+    part, arrays, part_labels = examine(source, specs, origin)
+    labels = join_labels([part_labels], origin)
     return OpenedData([part], partial(read_parts, [part], lambda _: (part, arrays)), labels)
 
 
@@ -104,7 +105,8 @@ def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) ->
     if beside is not None:
         if labels is not None:
             raise InputError(f"{path} has labels both in {LABELS}.npy and in its files: keep one of the two")
-        labels = check_labels(beside, sum(part.rows for part in parts), str(path / f"{LABELS}.npy"))
+        origin = str(path / f"{LABELS}.npy")
+        labels = join_labels([check_labels(beside, sum(part.rows for part in parts), origin)], origin)
     for part, arrays, _ in shards:
         for name, array in arrays.items():
             size = array.nbytes if name in part.constants else array[:1].nbytes

@@ -312,7 +312,8 @@ def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
 def check_labels(labels: Array, count: int, origin: str) -> Labels:
     """The labels, a row a sample or, of pairs, one for every two; see `are_classes`.
 
-    Integers, truth values and one-hot rows are classes, int64; a single sample may have its row without an axis for it.
+    Integers and truth values become int64, a column loses its axis; a single sample may have its row without an axis
+    for it. Whether rows are one-hot is told by all of them: `one_hot_as_classes`.
     """
     if labels.ndim == 0 or (count == 1 < labels.size and len(labels) != 1):
         labels = labels[np.newaxis]
@@ -321,8 +322,8 @@ def check_labels(labels: Array, count: int, origin: str) -> Labels:
     if len(labels) != count and 2 * len(labels) != count:
         pairs = f", or {count // 2} for pairs" if count % 2 == 0 else ""
         raise InputError(f"the labels of {origin} have shape {labels.shape}: expected ({count},), one a sample{pairs}")
-    if labels.ndim == 2:
-        labels = _one_a_sample(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise InputError(f"the labels of {origin} hold NaN or Inf: repair or remove those samples")
     return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
@@ -338,13 +339,11 @@ def as_bytes(labels: Labels) -> bytes:
     return labels.astype("<f8" if labels.dtype.kind == "f" else "<i8").tobytes()
 
 
-def _one_a_sample(labels: Array) -> Array:
-    """A column without its axis, of one-hot rows the place of the 1; others as they are."""
-    if labels.shape[1] == 1:
-        return labels[:, 0]
+def one_hot_as_classes(labels: Labels) -> Labels:
+    """Of one-hot rows the place of the 1, int64; others as they are."""
     # sums that are 1 with entries of 0 and 1 alone
-    if ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
-        classes: Array = np.argmax(labels, axis=1)
+    if labels.ndim == 2 and ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
+        classes: Labels = np.argmax(labels, axis=1)
         return classes
     return labels
 
@@ -362,4 +361,4 @@ def join_labels(labels: Sequence[Labels | None], origin: str) -> Labels | None:
         )
     if len({one.shape[1:] for one in label_arrays}) > 1:
         raise InputError(f"the labels of {origin} are not of one shape: fill them up to the longest")
-    return np.concatenate(label_arrays) if label_arrays else None
+    return one_hot_as_classes(np.concatenate(label_arrays)) if label_arrays else None

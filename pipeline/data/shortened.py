@@ -46,15 +46,22 @@ def shortened(
         opened,
         parts=shards,
         read=read,
-        labels=opened.labels if pairs is not None else _cut_labels(opened.labels_of(indices), starts),
+        labels=opened.labels if pairs is not None else _cut_labels(opened, indices, starts, axes),
         taken=None,
         pair_numbers=pairs,
     )
 
 
-def _cut_labels(labels: Labels | None, starts: Indices) -> Labels | None:
+def _cut_labels(
+    opened: OpenedData, indices: Indices, starts: Indices, axes: Mapping[str, Sequence[int]]
+) -> Labels | None:
     """Labels that begin where their samples do, where they are one a position."""
-    if labels is None or labels.ndim != 2 or labels.dtype.kind != "i" or not starts.any():
+    labels = opened.labels_of(indices)
+    lengths = {
+        shape[axis - 1] for part in opened.parts for name, shape in part.row_shapes for axis in axes.get(name, ())
+    }
+    is_one_a_position = labels is not None and labels.ndim == 2 and lengths == {labels.shape[1]}
+    if labels is None or not is_one_a_position or labels.dtype.kind != "i" or not starts.any():
         return labels
     return np.stack([np.roll(row, -start) for row, start in zip(labels, starts, strict=True)])
 

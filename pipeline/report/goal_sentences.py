@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search import SearchFacts
-from netsurgeon.pipeline.verification import SCALES, MeasureName, Scale, least_inputs
+from netsurgeon.pipeline.verification import COUNTED, SCALES, MeasureName, Scale, least_inputs
 
 _LOSSES: Mapping[MeasureName, str] = {
     "top-1": "Drop of top-1",
@@ -60,9 +60,8 @@ def unproven_goal_warning(facts: SearchFacts) -> Message | None:
     limit, evidence = facts.goals.max_drop, facts.evidence
     if limit is None or facts.proven:
         return None
-    more = (
-        f"about {facts.needed:,} would prove it" if facts.needed else f"{least_inputs(limit):,} and more could prove it"
-    )
+    least = f"{least_inputs(limit):,} and more" if evidence.measure in COUNTED else "more"
+    more = f"about {facts.needed:,} would prove it" if facts.needed else f"{least} could prove it"
     return Message(
         f"a drop of at most {limit:.2%} is not proven: it was {evidence.drop:.2%} on {evidence.samples:,} guiding "
         f"inputs, which promise at most {max(evidence.high, 0.0):.2%} with 90 % confidence; {more}",

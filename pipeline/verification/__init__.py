@@ -6,6 +6,7 @@ from netsurgeon.pipeline.verification.fidelity import Agreement
 from netsurgeon.pipeline.verification.inputs import Inputs, open_by_options, open_inputs
 from netsurgeon.pipeline.verification.judging import Judging, check_metric, choose_measure
 from netsurgeon.pipeline.verification.measures import (
+    COUNTED,
     SCALES,
     Answers,
     DropEstimate,
@@ -29,6 +30,7 @@ from netsurgeon.pipeline.verification.validation import (
 )
 
 __all__ = [
+    "COUNTED",
     "SCALES",
     "Agreement",
     "Answers",

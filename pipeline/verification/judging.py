@@ -228,8 +228,8 @@ def _left_out(samples: Samples, name: MeasureName) -> tuple[Message, ...]:
         return ()
     what = "one for two inputs" if samples.is_paired else f"of {labels.ndim} axes"
     text = (
-        f"the labels are {labels.dtype}, {what}, not one class (an integer) a sample: they are left out, and models "
-        "are compared with the dense one; --metric spearman, auc, mse, psnr, perplexity or a function of your own uses "
-        "them"
+        f"the labels ({labels.dtype}, {what}) are no classes of scores that the model gives: they are left out, and "
+        "models are compared with the dense one; --metric spearman, auc, mse, psnr, perplexity or a function of your "
+        "own uses them"
     )
     return (Message(text, "targets-left-out", dtype=str(labels.dtype)),)

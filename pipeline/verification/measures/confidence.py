@@ -54,9 +54,11 @@ class DropEstimate:
     def has_enough_samples(self, goal: float) -> bool:
         """Whether so many inputs are enough to ask for a proof that the drop is within the goal.
 
-        What is counted may not differ on any of a few inputs; numbers differ on each, and their spread tells.
+        What is counted may not differ on any of a few inputs, nor may ranks or tokens; where a figure differs from
+        input to input its spread tells.
         """
-        return self.measure not in COUNTED or has_enough_samples(self.samples, goal)
+        is_told_by_spread = self.measure not in COUNTED and self.spread > 0.0
+        return is_told_by_spread or has_enough_samples(self.samples, goal)
 
     @property
     def changed(self) -> float:

@@ -28,6 +28,8 @@ from netsurgeon.pipeline.verification.measures.scoring import join_outputs
 
 Function = Callable[..., Any]
 Places = npt.NDArray[np.intp]
+FEWEST_GROUPS = 4
+"""Of a metric: with fewer, groups that are drawn anew hardly differ, and any figure would seem sure."""
 
 
 class OwnReading(Reading):
@@ -232,7 +234,12 @@ class OwnMetric(Measure):
             raise InputError(
                 f"the metric's groups are {groups.shape} for {len(reading.units)} labels: expected one group a label"
             )
-        _, group_of = np.unique(groups, return_inverse=True)
+        names, group_of = np.unique(groups, return_inverse=True)
+        if len(names) < FEWEST_GROUPS:
+            raise InputError(
+                f"the metric's groups are {len(names)}: expected at least {FEWEST_GROUPS}, since groups are what is "
+                "drawn to tell how sure the figure is"
+            )
         order = np.argsort(group_of, kind="stable")
         cuts = np.flatnonzero(np.diff(group_of[order])) + 1
         return [reading.units[members].ravel() for members in np.split(order, cuts)]

@@ -11,6 +11,9 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.verification.measures.base import Array, Batch, Outputs
 from netsurgeon.pipeline.verification.measures.scoring import measurable
 
+KEEPING_MASKS = ("attention_mask", "input_mask")
+"""Names of inputs that hold 1 at positions that count, also behind another word."""
+
 
 def embeddings(outputs: Outputs, batch: Batch, names: Collection[str] = ()) -> Iterator[Array]:
     """The embeddings that a model gives, (samples, width) each: outputs with one vector of floats a sample.
@@ -64,11 +67,15 @@ def vocabulary_output(outputs: Outputs, batch: Batch) -> str | None:
 
 
 def counted_positions(batch: Batch, length: int) -> npt.NDArray[np.bool_]:
-    """Which positions of each sample are more than padding, by the mask that is fed, (samples, length)."""
+    """Which positions of each sample are more than padding, (samples, length); all of them where nothing tells.
+
+    That is the mask that was recognised, or an input by whose name 1 means a position that counts. Other masks may hold
+    1 where there is padding.
+    """
     if batch.kept is not None and batch.kept.shape == (batch.count, length):
         return batch.kept
     for name, array in batch.feed.items():
-        if "mask" in name.lower() and np.shape(array) == (batch.count, length):
+        if name.lower().endswith(KEEPING_MASKS) and np.shape(array) == (batch.count, length):
             return np.asarray(array, np.float64) > 0.0
     return np.ones((batch.count, length), bool)
 

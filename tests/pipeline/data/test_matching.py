@@ -117,6 +117,14 @@ def test_one_hot_labels_are_taken_for_their_classes(tmp_path: Path, dtype: type)
         np.testing.assert_array_equal(samples.labels, classes)
 
 
+def test_whether_labels_are_one_hot_is_told_by_all_of_them() -> None:
+    """Rows of several labels, given one by one, of which some have a single 1."""
+    given = [(rows(1), np.array([[0, 1, 1]])), (rows(1), np.array([[0, 1, 0]]))]
+    samples = open_samples(given, X)
+    assert samples.labels is not None
+    np.testing.assert_array_equal(samples.labels, [[0, 1, 1], [0, 1, 0]])
+
+
 def test_a_column_of_labels_is_taken() -> None:
     samples = open_samples({"x": rows(3), "labels": np.array([[7], [0], [2]])}, X)
     np.testing.assert_array_equal(samples.labels, [7, 0, 2])

@@ -60,6 +60,15 @@ def test_what_is_too_large_for_memory_is_read_in_its_own_order(tmp_path: Path, m
         assert [feed["ids"].shape for feed in samples.batches()] == shapes
 
 
+@pytest.mark.parametrize("width", [4, 2])
+def test_labels_begin_where_samples_do_if_they_are_one_a_position(width: int) -> None:
+    labels = np.arange(5 * width).reshape(5, width)
+    samples = open_samples({**arrays(), "labels": labels}, SPECS).shortened(STARTS, STOPS, AXES)
+    begun = [np.roll(row, -start) for row, start in zip(labels, STARTS, strict=True)] if width == 4 else labels
+    assert samples.labels is not None
+    np.testing.assert_array_equal(samples.labels[samples.order], begun)
+
+
 def test_inputs_without_that_axis_stay_whole() -> None:
     samples = open_samples(arrays(), SPECS).shortened(STARTS, STOPS, {"ids": (1,)})
     assert {feed["rows"].shape[1:] for feed in samples.batches()} == {(4, 2)}

@@ -26,6 +26,7 @@ from netsurgeon.pipeline.verification.measures import (
     peak_of,
 )
 from netsurgeon.pipeline.verification.measures.base import Reading
+from netsurgeon.pipeline.verification.measures.vectors import counted_positions
 
 Array = npt.NDArray[Any]
 COUNT = 60
@@ -271,3 +272,22 @@ def test_what_a_change_is_called() -> None:
     assert SCALES["perplexity"].change(20.0, 21.0) == "+1 (+5.00%)"
     assert SCALES["psnr"].change(30.0, 29.7) == "-0.3 dB (-1.00%)"
     assert [SCALES[name].text(0.5) for name in ("f1", "auc", "psnr")] == ["50.00%", "0.5", "0.5 dB"]
+
+
+@pytest.mark.parametrize(
+    ("name", "counted"), [("src_key_padding_mask", 12), ("encoder_attention_mask", 5), ("attention_mask", 5)]
+)
+def test_only_masks_that_hold_1_where_positions_count_are_known_by_name(name: str, counted: int) -> None:
+    """Others may hold 1 where there is padding, and 0 everywhere once that is taken off: no position would count."""
+    mask = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
+    batch = Batch(feed={name: mask}, count=3, is_batched=True, labels=None, numbers=np.arange(3))
+    assert counted_positions(batch, 4).sum() == counted
+
+
+def test_tokens_of_few_inputs_that_do_not_change_prove_nothing() -> None:
+    measure, logits = TokenAgreement(), RNG.standard_normal((20, 4, 9))
+    feed = {"input_ids": np.ones((20, 4), np.int64)}
+    dense, other = (read(measure, logits, feed=feed, dense=logits) for _ in range(2))
+    evidence = measure.estimate(dense, other, seed=0)
+    assert evidence.drop == evidence.high == 0.0
+    assert not evidence.has_enough_samples(0.01)

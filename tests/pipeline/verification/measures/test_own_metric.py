@@ -117,10 +117,11 @@ def test_groups_are_drawn_in_place_of_samples() -> None:
     [
         ({"per_sample": True}, np.ones(20), "takes one label a sample, not one a pair"),
         ({"groups": len}, None, "groups are told by labels, and the data has none"),
+        ({"groups": lambda labels: labels * 0.0}, np.ones(40), "groups are 1: expected at least 4"),
         ({"groups": lambda labels: labels[:3]}, np.ones(40), r"groups are \(3,\) for 40 labels"),
         ({"per_sample": True}, np.ones(40), r"says per_sample and gave float64 of shape \(\) for 7 samples"),
     ],
-    ids=["pairs", "no groups", "few groups", "one number"],
+    ids=["pairs", "no groups", "one group", "few groups", "one number"],
 )
 def test_what_cannot_be(attributes: dict[str, Any], labels: Array | None, message: str) -> None:
     def metric(outputs: Any, labels: Any) -> float:
