@@ -22,8 +22,10 @@ def sharing_layers(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:
 
 
 def can_be_solved_together(layers: Sequence[Layer]) -> bool:
-    """Whether one solution serves all: they read their weight in the same way, and none lies in a body."""
+    """Whether one solution serves all: they read their weight alike, none lies in a body, and nobody else takes it."""
     first = layers[0]
+    if len(first.weight.uses()) > len(layers) or first.weight.is_graph_output():
+        return False
     return all(
         (layer.groups, layer.rows, layer.columns, layer.kernel_size, layer.scale, layer.rows_first(), layer.host)
         == (first.groups, first.rows, first.columns, first.kernel_size, first.scale, first.rows_first(), None)
@@ -40,17 +42,21 @@ class Shared:
         others: the rest.
         weight: the initializer that all of them have.
         bias: the first one's; None where it has none.
+        is_bias_theirs: whether nobody but these layers has that bias.
     """
 
     first: Layer
     others: Sequence[Layer]
     weight: ir.Value
     bias: ir.Value | None
+    is_bias_theirs: bool
 
     @classmethod
     def of(cls, first: Layer, others: Sequence[Layer]) -> Shared:
         """Layers as they are."""
-        return cls(first, others, first.weight, _bias(first))
+        bias = _bias(first)
+        uses = 0 if bias is None else len(bias.uses()) + bias.is_graph_output()
+        return cls(first, others, first.weight, bias, uses == sum(_bias(layer) is bias for layer in (first, *others)))
 
     def take(self, shift: Array | None) -> None:
         """Let the others have what the first one has got, in the initializers that all of them shared.
@@ -68,8 +74,16 @@ class Shared:
             if layer not in alike:
                 layer.shift_bias(shift)
         slot = self.first.bias_slot()
-        if alike and self.bias is not None and slot is not None:
+        if not alike or self.bias is None or slot is None:
+            return
+        if self.is_bias_theirs:
             self._keep(*slot, self.bias)
+            return
+        node, index = slot
+        own = node.inputs[index]  # equal biases of others may be the same initializer, such as one of zeros
+        for layer in alike:
+            if own is not None and (place := layer.bias_slot()) is not None:
+                _replace(*place, own)
 
     @staticmethod
     def _keep(node: ir.Node, index: int, shared: ir.Value) -> None:

@@ -60,6 +60,8 @@ class WriteLean(ir.passes.InPlacePass):
 
 def _own(constant: ir.TensorProtocol) -> ir.TensorProtocol:
     """The same numbers in a tensor that may be named: the model that came in, which the user holds, has the other."""
+    if constant.dtype == ir.DataType.STRING:
+        return ir.StringTensor(constant.numpy(), shape=ir.Shape(constant.shape.numpy()))
     return ir.Tensor(constant.numpy(), dtype=constant.dtype, shape=ir.Shape(constant.shape.numpy()))
 
 

@@ -258,9 +258,10 @@ def _fused_matmul(parts: _Parts) -> Sequence[ir.Value] | None:
 def _fused_gemm(parts: _Parts) -> Sequence[ir.Value] | None:
     """A Gemm and its activation."""
     kind = parts.node.attributes.get_string("activation", "")
-    numbers = parts.attributes("activation_alpha", "activation_beta", "activation_gamma")
-    if kind not in _ACTIVATIONS:
+    names = _ACTIVATIONS.get(kind)
+    if names is None:
         return None
+    numbers = parts.attributes(*(f"activation_{name}" for name in names))
     kept = parts.attributes("alpha", "beta", "transA", "transB")
     product = parts.op("Gemm", *parts.node.inputs, name=parts.name, **kept)
     return [parts.op(kind, product, **{name.removeprefix("activation_"): value for name, value in numbers.items()})]

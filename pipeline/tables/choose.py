@@ -33,8 +33,8 @@ SHARE_OF_DROP = 0.25
 """Share of a goal's drop that all tables together may take; the rest is for pruning."""
 JUDGED_INPUTS = 256
 """Inputs on which the loss is measured, at most."""
-OPSET_OF_HALVES = 11
-"""From here on rows of 4 bits can be looked up."""
+OPSET_OF_ROWS = 11
+"""From here on rows that are looked up can be integers."""
 
 Judge = Callable[[ir.Model], float]
 """What a model loses beside the dense one."""
@@ -103,7 +103,8 @@ def choose_within(
         forms: to choose among, the most exact one first.
     """
     tables = find_tables(model.graph)
-    reasons = {table.name: _reason_to_leave(table, options) for table in tables}
+    opset = model.graph.opset_imports.get("", 0)
+    reasons = {table.name: _reason_to_leave(table, options, opset) for table in tables}
     taken = [table for table in tables if reasons[table.name] is None]
     seen = _rows_seen(model, taken, calibration)
     asked = None if options.tables == "auto" else options.tables
@@ -111,28 +112,33 @@ def choose_within(
     for done, table in enumerate(taken):
         progress("rounding tables", done, len(taken))
         fitting = [form for form in FORMS if form in ((asked,) if asked else forms)]
-        fitting = list(dict.fromkeys(_possible(form, table, model) for form in fitting))
+        fitting = list(dict.fromkeys(_possible(form, table) for form in fitting))
         trials[table.name] = {form: _trial(model, table, form, seen[table.name], judge) for form in fitting}
     chosen = _within(trials, limit)
     left = {table.name: _facts(table, reason=reasons[table.name]) for table in tables if reasons[table.name]}
     return TablePlan(tuple(chosen.get(table.name) or left[table.name] for table in tables))
 
 
-def _reason_to_leave(table: Table, options: Options) -> str | None:
+def _reason_to_leave(table: Table, options: Options, opset: int) -> str | None:
     if options.tables == "float32" or (options.tables == "auto" and options.values == "float32"):
         return "values are to stay float32"
     if any(fnmatch.fnmatchcase(name, glob) for name in table.names for glob in options.exclude):
         return "excluded by the user"
-    if not np.isfinite(tensor(table.value).numpy()).all():
+    if opset < OPSET_OF_ROWS:
+        return f"rows of integers need operator set {OPSET_OF_ROWS}, and the model has {opset}"
+    largest = np.abs(tensor(table.value).numpy()).max(initial=0.0)
+    if not np.isfinite(largest):
         return "it holds NaN or Inf"
+    # without float16, the most exact form, a few huge numbers would leave nothing of the others of their rows
+    if options.tables in ("auto", "float16") and largest > np.finfo(np.float16).max:
+        return "it holds numbers beyond float16"
     return None
 
 
-def _possible(form: RowForm, table: Table, model: ir.Model) -> RowForm:
+def _possible(form: RowForm, table: Table) -> RowForm:
     """The form, or one that takes more bits where two integers of a row do not make a byte."""
     has_halves = tensor(table.value).shape.numpy()[1] % 2 == 0
-    opset = model.graph.opset_imports.get("", 0)
-    return "int8" if form == "int4" and not (has_halves and opset >= OPSET_OF_HALVES) else form
+    return "int8" if form == "int4" and not has_halves else form
 
 
 def _within(trials: Mapping[str, Mapping[str, TableFacts]], limit: float) -> dict[str, TableFacts]:

@@ -82,3 +82,13 @@ def test_the_model_that_it_was_cloned_from_keeps_its_names() -> None:
     assert "w" not in lean.graph.initializers
     assert proto.SerializeToString() == before
     onnx.checker.check_model(ir.to_proto(lean))
+
+
+def test_tensors_of_strings_stay() -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> net (int64[N] x) => (string[N] y) { y = Gather(names, x) }'
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(onnx.helper.make_tensor("names", onnx.TensorProto.STRING, [2], [b"cat", b"dog"]))
+    lean = ir.from_proto(proto)
+    WriteLean()(lean)
+    (constant,) = ir.to_proto(lean).graph.initializer
+    assert list(constant.string_data) == [b"cat", b"dog"]

@@ -84,6 +84,21 @@ def test_a_table_that_stays_says_why() -> None:
     assert (table.stored, table.reason) == ("int8", None)
 
 
+def test_numbers_beyond_float16_stay_floats_unless_integers_are_asked_for() -> None:
+    """Infinities were written, since the most exact form was taken in any case."""
+    (table,) = plan_of(network(spread=1e5)).tables
+    assert (table.stored, table.reason) == ("float32", "it holds numbers beyond float16")
+    assert plan_of(network(spread=1e5), tables="float16").tables[0].stored == "float32"
+    assert plan_of(network(spread=1e5), tables="int8").tables[0].stored == "int8"
+
+
+def test_a_table_is_not_rounded_where_the_operator_set_has_no_rows_of_integers() -> None:
+    model = network()
+    model.graph.opset_imports[""] = 10
+    (table,) = plan_of(model).tables
+    assert (table.stored, table.reason) == ("float32", "rows of integers need operator set 11, and the model has 10")
+
+
 def test_rows_of_an_odd_number_of_columns_have_eight_bits() -> None:
     proto = ir.to_proto(network())
     text = TEXT.replace("y = MatMul(rows, head)", "y = Identity(rows)").replace("6, 12", "6, 33")
