@@ -87,7 +87,7 @@ def test_the_model_that_it_was_cloned_from_keeps_its_names() -> None:
 def test_tensors_of_strings_stay() -> None:
     text = '<ir_version: 8, opset_import: ["": 17]> net (int64[N] x) => (string[N] y) { y = Gather(names, x) }'
     proto = onnx.parser.parse_model(text)
-    proto.graph.initializer.append(onnx.helper.make_tensor("names", onnx.TensorProto.STRING, [2], [b"cat", b"dog"]))
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(["cat", "dog"], object), "names"))
     lean = ir.from_proto(proto)
     WriteLean()(lean)
     (constant,) = ir.to_proto(lean).graph.initializer

@@ -287,7 +287,8 @@ def test_only_masks_that_hold_1_where_positions_count_are_known_by_name(name: st
 def test_tokens_of_few_inputs_that_do_not_change_prove_nothing() -> None:
     measure, logits = TokenAgreement(), RNG.standard_normal((20, 4, 9))
     feed = {"input_ids": np.ones((20, 4), np.int64)}
-    readings: list[Any] = [read(measure, logits, feed=feed, dense=logits) for _ in range(2)]
-    evidence = measure.estimate(*readings, seed=0)
+    dense: Any = read(measure, logits, feed=feed, dense=logits)
+    other: Any = read(measure, logits, feed=feed, dense=logits)
+    evidence = measure.estimate(dense, other, seed=0)
     assert evidence.drop == evidence.high == 0.0
     assert not evidence.has_enough_samples(0.01)
