@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROWS: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "transformer.json").read_text("utf-8"))
 IN_README = {
+    "MiniLM-L3, `--max-drop 1% --metric spearman` (1,500 pairs with scores)": "l3 --max-drop 1% --metric spearman",
     "MiniLM-L3, `--quantize int8`": "l3 --quantize int8",
     "MiniLM-L3, `--sparsity 0.5`": "l3 --sparsity 0.5",
     "MiniLM-L6, `--quantize w4`": "l6 --quantize w4",
