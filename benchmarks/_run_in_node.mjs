@@ -1,6 +1,6 @@
 // Runs one model in onnxruntime-web. Standard input has the task as JSON: `folder` (where the package is installed),
-// `model` (a file), `feeds` (name: {dims, data}), `rounds`. The answer goes to standard output as JSON: `outputs` (name:
-// {type, dims, data}), `load_ms` and `run_ms`, a time for each round. Data is base64, feeds and outputs are float32.
+// `model` (a file), `feeds` (name: {type, dims, data}), `rounds`. The answer goes to standard output as JSON: `outputs` (name:
+// {type, dims, data}), `load_ms` and `run_ms`, a time for each round. Data is base64, feeds are float32 or int64.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -10,9 +10,10 @@ ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";
 
 const model = readFileSync(task.model);
-const floats = (text) => new Float32Array(new Uint8Array(Buffer.from(text, "base64")).buffer);
+const arrays = { float32: Float32Array, int64: BigInt64Array };
+const numbers = (type, text) => new arrays[type](new Uint8Array(Buffer.from(text, "base64")).buffer);
 const feeds = Object.fromEntries(
-  Object.entries(task.feeds).map(([name, { dims, data }]) => [name, new ort.Tensor("float32", floats(data), dims)]),
+  Object.entries(task.feeds).map(([name, { type, dims, data }]) => [name, new ort.Tensor(type, numbers(type, data), dims)]),
 );
 const timed = async (times, work) => {
   const started = performance.now();

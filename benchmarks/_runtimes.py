@@ -151,10 +151,11 @@ def _answer_in_node(model: bytes, feeds: Mapping[str, NDArray[Any]], rounds: int
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model)
-        arrays = {
-            name: {"dims": array.shape, "data": base64.b64encode(array.astype(np.float32).tobytes()).decode()}
-            for name, array in feeds.items()
-        }
+        arrays = {}
+        for name, array in feeds.items():
+            type_ = "int64" if array.dtype.kind in "iu" else "float32"
+            data = base64.b64encode(array.astype(type_).tobytes()).decode()
+            arrays[name] = {"type": type_, "dims": array.shape, "data": data}
         task = {"folder": str(NODE_FOLDER.resolve()), "model": str(path), "feeds": arrays, "rounds": rounds}
         command = ["node", str(HERE / "_run_in_node.mjs")]
         process = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, check=False)
