@@ -21,6 +21,8 @@ from _fuzz_pictures import of_pictures
 from _fuzz_structure import mutate_structure
 from _fuzz_verdicts import GOOD, Case, Verdict, judge
 
+from netsurgeon.pipeline.runtime import peak_bytes
+
 LARGE = 0.06
 """Share of the models that are large ones: they take seconds each."""
 COMPRESSED_OF_ZOO = ("zoo/keypoint_classifier", "zoo/mlperf_kws")
@@ -145,7 +147,7 @@ def serve(root: Path, shared: Path | None, most_bytes: int) -> None:
             verdict = attack(int(seed), int(number), folder, shared, only or None)
         except Exception:
             verdict = Verdict("bug", f"in the attack itself: {traceback.format_exc()}")
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > most_bytes and verdict.kind in GOOD:
+        if peak_bytes() > most_bytes and verdict.kind in GOOD:
             verdict = Verdict("memory", f"more than {most_bytes >> 20} MiB resident; {verdict.words}")
         answers.write(f"{verdict.kind}\t{' '.join(verdict.words.split())}\n")
         answers.flush()
