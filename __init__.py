@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.compare import Comparison, Comparisons, compare, compare_all
     from netsurgeon.pipeline.compress import compress
     from netsurgeon.pipeline.data import Dataset, PictureOptions
-    from netsurgeon.pipeline.delivery import Compression
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
     from netsurgeon.pipeline.inspect_quantization import QuantizationInspection, inspect_quantization
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from netsurgeon.pipeline.options import Options
     from netsurgeon.pipeline.profiling import Profile, profile
     from netsurgeon.pipeline.report import Report, report_schema
+    from netsurgeon.pipeline.run import Compression
     from netsurgeon.pipeline.side_by_side import read_report
     from netsurgeon.pipeline.unpack import unpack
     from netsurgeon.pipeline.view import view
@@ -41,7 +41,7 @@ _HOMES = {
     "Comparisons": "compare",
     "compare": "compare",
     "compare_all": "compare",
-    "Compression": "delivery",
+    "Compression": "run",
     "compress": "compress",
     "Dataset": "data",
     "CheckFailedError": "errors",

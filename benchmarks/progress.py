@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/progress.py net.onnx --data inputs.npz --test held.npz max_drop=1% threads=1
 
 Options of `compress` are given as `name=value`. `--log times.csv` keeps all estimates; `--stages` compares what was
-predicted of each stage with what it has taken, which the rates in `pipeline/expected_work.py` were fitted by.
+predicted of each stage with what it has taken, which the rates in `pipeline/run/expected_work.py` were fitted by.
 """
 
 from __future__ import annotations

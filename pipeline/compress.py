@@ -27,11 +27,8 @@ from netsurgeon.pipeline.compression import (
     plan_steps,
 )
 from netsurgeon.pipeline.data import DataSource
-from netsurgeon.pipeline.delivery import Compression, deliver, is_as_it_came, store
 from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
 from netsurgeon.pipeline.execution import RunFolder
-from netsurgeon.pipeline.expected_work import ExpectedWork, seconds_of_an_input
-from netsurgeon.pipeline.final_validation import validate_applied
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
@@ -49,7 +46,16 @@ from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, 
 from netsurgeon.pipeline.progress import ProgressLike, RunProgress, following
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
 from netsurgeon.pipeline.report import CompressionRecord, assemble_report, check_report_path, is_page, render
-from netsurgeon.pipeline.run_identity import open_run_folder
+from netsurgeon.pipeline.run import (
+    Compression,
+    ExpectedWork,
+    deliver,
+    is_as_it_came,
+    open_run_folder,
+    seconds_of_an_input,
+    store,
+    validate_applied,
+)
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.verification import (

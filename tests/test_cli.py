@@ -26,11 +26,11 @@ from onnx import TensorProto
 from netsurgeon import __version__, cli
 from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compress_module
-from netsurgeon.pipeline import final_validation
 from netsurgeon.pipeline.calibration import segments
 from netsurgeon.pipeline.command_line import exits
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.run import final_validation
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.terminal import results
 

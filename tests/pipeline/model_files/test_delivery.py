@@ -13,10 +13,10 @@ from perceptron_models import FAST, UNIFORM, built, inputs, perceptron, proto_by
 
 import netsurgeon
 from netsurgeon.cli import run
-from netsurgeon.pipeline import final_validation
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, RunError
 from netsurgeon.pipeline.model_files import loading
+from netsurgeon.pipeline.run import final_validation
 from netsurgeon.pipeline.runtime.session import Session
 
 

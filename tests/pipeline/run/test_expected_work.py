@@ -12,10 +12,10 @@ from perceptron_models import DIGITS, UNIFORM, inputs, perceptron
 from netsurgeon.passes.layers import positions_of
 from netsurgeon.pipeline.calibration import Calibration, select
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.expected_work import ExpectedWork, seconds_of_an_input
 from netsurgeon.pipeline.model_files import open_model
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import CANDIDATES, RunProgress, Status, Step, Work
+from netsurgeon.pipeline.run.expected_work import ExpectedWork, seconds_of_an_input
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.verification import open_inputs
 

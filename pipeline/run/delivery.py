@@ -32,7 +32,7 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.report import Report, StoredModel
 from netsurgeon.pipeline.result import PAGES, Overview, Result
-from netsurgeon.pipeline.run_identity import are_own
+from netsurgeon.pipeline.run.identity import are_own
 from netsurgeon.pipeline.runtime import Runtime, weight_bytes
 from netsurgeon.pipeline.trimming import why_not
 

@@ -11,11 +11,11 @@ import numpy as np
 from netsurgeon.pipeline.calibration import select, unobserved_layers
 from netsurgeon.pipeline.compression import AppliedPlan, StepContext, Steps, apply_plan
 from netsurgeon.pipeline.data import Samples
-from netsurgeon.pipeline.delivery import is_as_it_came
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import LoadedModel
 from netsurgeon.pipeline.progress import ticking
+from netsurgeon.pipeline.run.delivery import is_as_it_came
 from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.verification import Inputs, Judging, Validation, check_finite, validate_folds
 

@@ -1,0 +1,17 @@
+"""Parts of a run of `compress`: what tells it from others, its expected work, its last measurement, its delivery."""
+
+from netsurgeon.pipeline.run.delivery import Compression, deliver, is_as_it_came, store
+from netsurgeon.pipeline.run.expected_work import ExpectedWork, seconds_of_an_input
+from netsurgeon.pipeline.run.final_validation import validate_applied
+from netsurgeon.pipeline.run.identity import open_run_folder
+
+__all__ = [
+    "Compression",
+    "ExpectedWork",
+    "deliver",
+    "is_as_it_came",
+    "open_run_folder",
+    "seconds_of_an_input",
+    "store",
+    "validate_applied",
+]
