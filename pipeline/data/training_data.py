@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netsurgeon.pipeline.data.array_files import array_files
-from netsurgeon.pipeline.data.array_rows import read_headers
+from netsurgeon.pipeline.data.arrays import array_files, read_headers
 from netsurgeon.pipeline.data.images import PictureOptions, check_fits
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import check_bytes, in_words, open_regular
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
 
 MOST_BYTES = 1 << 30

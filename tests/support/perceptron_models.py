@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compress import Compression
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification.validation import Validation

@@ -14,7 +14,7 @@ from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization.placement import Placement, place
 from netsurgeon.passes.rewriting.normalise import normal_form
 from netsurgeon.pipeline.calibration.sweep import Calibration
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.runtime.session import Runtime

@@ -12,7 +12,8 @@ from netsurgeon.passes.pruning.prune_weights import PruneWeights
 from netsurgeon.passes.rewriting import normal_form
 from netsurgeon.pipeline.calibration.body_layers import unobserved_layers
 from netsurgeon.pipeline.calibration.sweep import Calibration
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.session import Runtime
 

@@ -17,7 +17,7 @@ from netsurgeon.passes.solvers.statistics import Moments
 from netsurgeon.pipeline.calibration.segments import Walk
 from netsurgeon.pipeline.calibration.sweep import HELD_EVERY, Calibration, _held_out
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.runtime.session import Runtime
 
 Array = NDArray[Any]

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from netsurgeon.pipeline.calibration.sweep import Calibration
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.quantization import ranges
 from netsurgeon.pipeline.quantization.ranges import measure_ranges

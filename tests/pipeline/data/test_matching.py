@@ -8,7 +8,7 @@ import pytest
 from sample_sources import F32, I64, SPEECH, TWO, X4, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sample_sources import X
 
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sample_sources import F32, SPEECH, X4, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sample_sources import F32, I64, SPEECH, X4, X, rows, sizes, stacked
 
-from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.opened import NUMBERS_AT_ONCE
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
 
 
@@ -50,20 +50,6 @@ def test_fixed_batch_drops_the_rest_and_says_so() -> None:
     assert (warning.code, warning.data) == ("samples-dropped", {"dropped": 3, "samples": 131})
     assert samples.labels is not None
     np.testing.assert_array_equal(samples.labels, np.arange(128))
-
-
-def test_limit_keeps_a_seeded_subset_in_order() -> None:
-    first = stacked(open_samples(rows(50), X, limit=7, seed=3))
-    np.testing.assert_array_equal(first, stacked(open_samples(rows(50), X, limit=7, seed=3)))
-    assert np.all(np.diff(first[:, 0]) > 0)
-    assert len(first) == 7
-    assert not np.array_equal(first, stacked(open_samples(rows(50), X, limit=7, seed=4)))
-
-
-def test_limit_is_rounded_to_whole_feeds() -> None:
-    samples = open_samples(rows(50), X4, limit=10)
-    assert samples.count == 8
-    assert samples.warnings == ()
 
 
 def test_split_parts_are_disjoint_and_complete() -> None:
@@ -123,27 +109,6 @@ def test_digest_knows_content_and_labels_but_not_the_batch_size() -> None:
         changed = {**data, name: data[name] + 1}
         assert open_samples(changed, SPEECH).digest() != digest
     assert open_samples(data, SPEECH).take(range(9)).digest() != digest
-
-
-def test_unsupported_source() -> None:
-    with pytest.raises(InputError, match="type int is not understood"):
-        open_samples(7, X)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"limit": 0}, {"seed": -1}])
-def test_numbers_out_of_range(arguments: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="expected at least"):
-        open_samples(rows(3), X, **arguments)  # type: ignore[arg-type]
-
-
-def test_model_without_inputs() -> None:
-    with pytest.raises(InputError, match="no inputs"):
-        open_samples(rows(3), ())
-
-
-def test_picture_options_without_pictures() -> None:
-    with pytest.raises(InputError, match="leave them out"):
-        open_samples(rows(3), X, pictures=PictureOptions())
 
 
 def ragged(*lengths: int) -> Samples:

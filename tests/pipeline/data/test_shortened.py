@@ -9,7 +9,8 @@ from sample_sources import I64
 
 from netsurgeon.pipeline.data import opened
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
 
 SPECS = (InputSpec("ids", I64, (None, None)), InputSpec("rows", np.dtype(np.float32), (None, None, 2)))

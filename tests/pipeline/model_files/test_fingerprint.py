@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 import netsurgeon
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files import fingerprint
 from netsurgeon.pipeline.model_files.fingerprint import (
     bytes_on_disk,

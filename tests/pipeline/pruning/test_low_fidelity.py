@@ -13,7 +13,7 @@ from netsurgeon.passes.solvers.error_curve import Curve
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning import low_fidelity, plan, sensitivity

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 
 from netsurgeon.pipeline.calibration import Calibration
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, quantize_model

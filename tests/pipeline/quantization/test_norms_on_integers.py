@@ -10,7 +10,7 @@ from onnx import numpy_helper, parser
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import ScaleNorms, find_scaled_norms
 from netsurgeon.pipeline.calibration import Calibration
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.quantization import IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.ranges import measure_reach

@@ -8,7 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
 from netsurgeon.pipeline.runtime.session import Runtime

@@ -11,7 +11,7 @@ from trimmable_models import FAST, Array, network_of, normal, outputs, trimmed
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs, open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime

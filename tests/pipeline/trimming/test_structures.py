@@ -7,7 +7,7 @@ import pytest
 
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs, open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime

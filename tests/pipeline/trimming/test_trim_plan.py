@@ -18,7 +18,7 @@ from netsurgeon.passes.trimming.trim_neurons import TrimNeurons
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files.loading import input_specs

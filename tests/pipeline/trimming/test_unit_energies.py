@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.passes.trimming.mask_units import MaskUnits
 from netsurgeon.pipeline.calibration.sweep import Calibration
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.observations import tapped
 from netsurgeon.pipeline.runtime.session import Runtime

@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.model_files.loading import input_specs
 from netsurgeon.pipeline.runtime.session import Runtime, Session
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
-from netsurgeon.pipeline.data.samples import InputSpec, open_samples
+from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification.score_outputs import ClassOutputs, find_class_outputs, outputs_by_graph
 

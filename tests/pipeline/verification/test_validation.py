@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.runtime.session import Session
 from netsurgeon.pipeline.verification.judging import Judging

@@ -10,7 +10,7 @@ from sample_sources import F32, PICTURE, TWO, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 SHOWN = "{'ids': int64 (any, 5), 'mask': int64 (any, 5)}"

@@ -13,7 +13,8 @@ from sample_sources import F32, I64, PICTURE, X, rows, sizes, stacked
 import netsurgeon
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 
 ROOT = Path(netsurgeon.__file__).parent
 COUNT = 6

@@ -9,7 +9,7 @@ import pytest
 from sample_sources import TWO, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.objects.loaders import Dataset, Replayed, is_indexed, is_sized, rereadable
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 

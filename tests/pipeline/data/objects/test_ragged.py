@@ -8,7 +8,8 @@ import pytest
 from sample_sources import I64
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import Samples, open_samples
+from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
 
 IDS = (InputSpec("ids", I64, (None, None)), InputSpec("mask", I64, (None, None)))

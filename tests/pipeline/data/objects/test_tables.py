@@ -9,7 +9,7 @@ from PIL import Image
 from sample_sources import F32, PICTURE, TWO, X, rows, stacked
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions, check_fits, decode
+from netsurgeon.pipeline.data.images.decoding import check_fits, decode
+from netsurgeon.pipeline.data.images.options import PictureOptions
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import check_samples, open_regular, read_text
 from netsurgeon.pipeline.data.matching import Feed, Labels, examine, only_input, stand_in
@@ -21,6 +22,7 @@ from netsurgeon.pipeline.data.opened import OpenedData, Piece
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _MAX_BYTES = 1 << 28  # a file that holds more is no picture anybody calibrates with
 _MAX_DEPTH = 8  # links between folders may run in circles
 

@@ -8,7 +8,7 @@ import pytest
 from sample_sources import F32, PICTURE, TWO, picture_bytes, sizes, stacked, write_pictures, write_zip
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 

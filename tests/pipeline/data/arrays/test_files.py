@@ -1,13 +1,14 @@
-"""Arrays by input name: in files, in folders of files, and made up; whatever is broken is refused."""
+"""Arrays by input name, in files and in folders of files; whatever is broken is refused."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_sources import F32, SPEECH, TWO, X4, X, picture_bytes, rows, sizes, stacked, write_zip
+from sample_sources import F32, TWO, X, picture_bytes, rows, sizes, stacked, write_zip
 
+from netsurgeon.pipeline.data.arrays import files
 from netsurgeon.pipeline.data.input_spec import InputSpec
-from netsurgeon.pipeline.data.samples import open_samples, random_samples
+from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
 
@@ -103,45 +104,6 @@ def test_paths_that_do_not_work(tmp_path: Path) -> None:
         open_samples(tmp_path, X)
 
 
-def test_random_is_seeded_and_independent_of_the_batch_size() -> None:
-    samples = open_samples("random", (*TWO, InputSpec("x", F32, (None, None, 3)), InputSpec("on", np.dtype(bool), ())))
-    assert samples.count == 64
-    feed = next(iter(samples.batches()))
-    assert {name: array.shape for name, array in feed.items()} == {
-        "ids": (32, 5),
-        "mask": (32, 5),
-        "x": (32, 1, 3),
-        "on": (),
-    }
-    assert set(np.unique(feed["ids"])) == {0, 1}
-    again = open_samples("random:10", X, seed=5, batch_size=3)
-    np.testing.assert_array_equal(stacked(again), stacked(random_samples(X, 10, 5)))
-    assert again.digest() != random_samples(X, 10, 6).digest()
-
-
-def test_random_with_fixed_and_unrelated_axes() -> None:
-    assert random_samples(X4, 10).count == 12
-    samples = random_samples(SPEECH, 3)
-    assert (samples.count, samples.batched) == (3, False)
-    assert [feed["state"].shape for feed in samples.batches()] == [(2, 1, 4)] * 3
-
-
-@pytest.mark.parametrize("name", ["random:", "random:0", "random:many", "random:-3"])
-def test_random_with_a_bad_count(name: str) -> None:
-    if name == "random:":
-        assert open_samples(name, X).count == 64
-        return
-    with pytest.raises(InputError, match="random:N"):
-        open_samples(name, X)
-
-
-def test_random_needs_a_shape_and_numbers() -> None:
-    with pytest.raises(InputError, match="rank of the input 'x' is unknown"):
-        random_samples((InputSpec("x", F32, None),))
-    with pytest.raises(InputError, match="real data"):
-        list(random_samples((InputSpec("x", np.dtype(complex), (None, 3)),)).batches())
-
-
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_files_of_one_sample_without_a_batch_axis(tmp_path: Path, suffix: str) -> None:
     for at, row in enumerate(rows(3)):
@@ -160,3 +122,10 @@ def test_columns_of_a_file(tmp_path: Path) -> None:
     samples = open_samples(tmp_path / "x.npz", specs, batch_size=2)
     assert stacked(samples, "a").ravel().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert [feed["s"].shape for feed in samples.batches()] == [(1, 4)] * 3
+
+
+def test_labels_are_counted_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_LABELS", 100)
+    np.savez(tmp_path / "data.npz", x=rows(4), labels=np.zeros((4, 26), np.int64))
+    with pytest.raises(InputError, match=r"labels of .* are 104 numbers, at most 100 are read: give one a sample"):
+        open_samples(tmp_path / "data.npz", X)
