@@ -22,7 +22,8 @@ from netsurgeon.pipeline.report.page import (
     render,
 )
 from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, promise_summary
-from netsurgeon.pipeline.report.report import LayerFacts, Report
+from netsurgeon.pipeline.report.record import LayerFacts
+from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.report.schema import report_schema
 from netsurgeon.pipeline.report.spots import Frontier, find_frontier, scores, times
 from netsurgeon.pipeline.report.tracking import Tracker

@@ -14,7 +14,7 @@ from netsurgeon.passes.quantization import StoredWeight, find_integer_weights
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.pruning import Plan, Pruned
-from netsurgeon.pipeline.report.report import LayerFacts
+from netsurgeon.pipeline.report.record import LayerFacts
 
 
 def layer_facts(

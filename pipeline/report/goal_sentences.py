@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.record import ReportRecord
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.verification import COUNTED, SCALES, MeasureName, Scale, least_inputs
 
@@ -18,7 +18,7 @@ _LOSSES: Mapping[MeasureName, str] = {
 }
 
 
-def goal_summary(report: Report) -> tuple[str, ...]:
+def goal_summary(report: ReportRecord) -> tuple[str, ...]:
     """What became of the goals, a sentence each."""
     facts, latency = report.search, report.latency
     if facts is None:

@@ -24,7 +24,7 @@ from netsurgeon.pipeline.report.integer_sentences import (
     integer_summary,
 )
 from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
-from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.record import ReportRecord
 from netsurgeon.pipeline.report.spots import Frontier, check_same_axis
 from netsurgeon.pipeline.result import PAGES
 
@@ -54,12 +54,12 @@ def is_page(path: Path) -> bool:
     return path.suffix.lower() in PAGES
 
 
-def render(report: Report) -> str:
+def render(report: ReportRecord) -> str:
     """The page, as HTML."""
     return page_template(TEMPLATES / "report.html").render(
         report=report,
         tiles=list(_tiles(report)),
-        rows=report.overview().rows,
+        rows=report.comparison(),
         charts=_charts(report),
         declined=_declined(report),
         operators=_operators(report),
@@ -97,7 +97,7 @@ def _shown(value: Any) -> Any:
     return printable(value, keep="\n") if isinstance(value, str) else value
 
 
-def command(report: Report) -> str:
+def command(report: ReportRecord) -> str:
     """The command line that gives this result again, with the files' names."""
     words = ["netsurgeon", "compress", report.dense.name or "MODEL", "--data", report.calibration.source]
     words += ["--test", report.test.source] if report.test else []
@@ -110,7 +110,7 @@ def command(report: Report) -> str:
     return " ".join(map(shlex.quote, words))
 
 
-def changed_options(report: Report) -> dict[str, Any]:
+def changed_options(report: ReportRecord) -> dict[str, Any]:
     """Options that are not the default; a report that was read back has lists where tuples were."""
     default = {
         name: list(value) if isinstance(value, tuple) else value for name, value in Options().described().items()
@@ -135,20 +135,20 @@ def _flag(name: str, value: Any) -> list[str]:
     return [flag, str(value)]
 
 
-def _timed_in_words(report: Report) -> str | None:
+def _timed_in_words(report: ReportRecord) -> str | None:
     """How fast integers have made the model, where that was timed."""
     timed = report.integers.timed if report.integers else None
     return f"Timed in turn with the dense model: {compared_speed(timed)}" if timed else None
 
 
-def _operators(report: Report) -> dict[str, tuple[tuple[float, int], ...]]:
+def _operators(report: ReportRecord) -> dict[str, tuple[tuple[float, int], ...]]:
     """Milliseconds and nodes of each operator, dense and compressed; none where that was not measured."""
     if report.latency is None or report.latency.other is None:
         return {}
     return by_operator([report.latency.model, report.latency.other])
 
 
-def _tiles(report: Report) -> Iterator[dict[str, str]]:
+def _tiles(report: ReportRecord) -> Iterator[dict[str, str]]:
     """What to see first: a figure, what it is, and what it comes from."""
     dense, small, validation = report.dense, report.compressed, report.validation
     yield {"figure": f"÷ {report.ratio:.1f}", "name": "file", "detail": f"{_size(dense.bytes)} → {_size(small.bytes)}"}
@@ -220,7 +220,7 @@ def draw_bars(names: Sequence[str], values: Sequence[Sequence[float]], unit: str
     return Markup(charts.bars_chart(names, values, unit, salt))
 
 
-def _charts(report: Report) -> dict[str, Markup]:
+def _charts(report: ReportRecord) -> dict[str, Markup]:
     """Charts by name; matplotlib, which takes a second to load, is loaded only for a page."""
     from netsurgeon.pipeline.report import charts
 
@@ -255,7 +255,7 @@ def _charts(report: Report) -> dict[str, Markup]:
     return {name: Markup(svg) for name, svg in charts_by_name.items()}
 
 
-def _declined(report: Report) -> list[tuple[str, str, int, list[str]]]:
+def _declined(report: ReportRecord) -> list[tuple[str, str, int, list[str]]]:
     """What was left alone: operator, reason, parameters and nodes, the most parameters first."""
     nodes = collections.defaultdict(list)
     sizes: collections.Counter[tuple[str, str]] = collections.Counter()

@@ -70,7 +70,7 @@ class _Definitions:
 
     def record(self, record: type) -> Schema:
         """An object with the fields of a dataclass and the properties that its JSON has besides, all of them there."""
-        hints, texts = get_type_hints(record), attribute_texts(record)
+        hints, texts = get_type_hints(record), _attribute_texts(record)
         properties = {
             field.name: _with_text(self.of(hints[field.name]), _in_json(texts.get(field.name, "")))
             for field in dataclasses.fields(record)
@@ -114,6 +114,11 @@ class _Definitions:
             self.schemas[name] = {}  # known from here on: a record may hold others of its kind
             self.schemas[name] = _MESSAGE if record is Message else self.record(record)
         return {"$ref": f"#/$defs/{name}"}
+
+
+def _attribute_texts(record: type) -> dict[str, str]:
+    """What the docstrings of a dataclass and of those it extends say of each field."""
+    return {name: text for kind in reversed(record.__mro__) for name, text in attribute_texts(kind).items()}
 
 
 def _summary(documented: Any) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.report.report import LayerFacts
+from netsurgeon.pipeline.report.record import LayerFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 

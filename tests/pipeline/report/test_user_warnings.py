@@ -19,7 +19,7 @@ from perceptron_models import (
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.options.options import Options
-from netsurgeon.pipeline.report.report import LayerFacts
+from netsurgeon.pipeline.report.record import LayerFacts
 from netsurgeon.pipeline.report.user_warnings import alike, emptied, grown, not_finite, not_measured, unmeasured
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity
 from netsurgeon.pipeline.verification.promise import Promise
