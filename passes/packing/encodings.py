@@ -111,7 +111,7 @@ def choose_encoding(weight: Array, name_length: int, most_levels: int = MOST_LEV
         for layout, gap_bits, length, zeros in _streams(keys.size, positions):
             of_entries = _with_zeros(distinct, counts, zeros)
             for index in _index_codes(of_entries, axis is not None, most_levels):
-                encoding = Encoding(layout, dtype.name, gap_bits, index, axis, power)
+                encoding = Encoding(layout, dtype.name, gap_bits=gap_bits, index=index, scaled_axis=axis, power=power)
                 size = _bytes(encoding, weight, length, of_entries) + extra + 2 * name_length
                 if encoding != plain[0] and size < best[1]:
                     best = encoding, size

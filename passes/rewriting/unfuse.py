@@ -108,7 +108,14 @@ class _Parts:
         """Put the parts in the node's place; what takes the place of an output has its name."""
         pairs = [(old, new) for old, new in zip(self.node.outputs, outputs, strict=False) if new is not None]
         old, new = ([pair[at] for pair in pairs] for at in (0, 1))
-        ir.convenience.replace_nodes_and_values(self._graph, self.node, [self.node], list(self._tape.nodes), old, new)
+        ir.convenience.replace_nodes_and_values(
+            self._graph,
+            insertion_point=self.node,
+            old_nodes=[self.node],
+            new_nodes=list(self._tape.nodes),
+            old_values=old,
+            new_values=new,
+        )
 
 
 Unfuse = Callable[[_Parts], Sequence[ir.Value | None] | None]
@@ -274,7 +281,7 @@ def _fused_conv(parts: _Parts) -> Sequence[ir.Value] | None:
     names = _ACTIVATIONS.get(kind)
     if names is None or len(numbers) not in (0, len(names)):
         return None
-    kept = parts.attributes("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+    kept = parts.attributes(*_CONV_ATTRIBUTES)
     result = parts.op("Conv", *parts.node.inputs[:3], name=parts.name, **kept)
     if parts.input(3) is not None:
         result = parts.op("Add", result, parts.input(3))
@@ -282,6 +289,7 @@ def _fused_conv(parts: _Parts) -> Sequence[ir.Value] | None:
     return [parts.op(kind, result, **settings)]
 
 
+_CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 _ACTIVATIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("Relu", "Sigmoid", "Tanh"), ()),
     "LeakyRelu": ("alpha",),

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from netsurgeon.pipeline import notation
 from netsurgeon.pipeline.command_line.declare import Command, option, option_group
 from netsurgeon.pipeline.command_line.parameter_types import SHARE, Data, FilePath, layer_sparsities
 from netsurgeon.pipeline.command_line.recipes import recipe_option
@@ -27,19 +28,6 @@ from netsurgeon.pipeline.command_line.shared_options import (
     verbose_option,
     with_pictures,
 )
-from netsurgeon.pipeline.notation import (
-    EFFORTS,
-    IMPORTANCES,
-    METHODS,
-    NAMES,
-    PREFERENCES,
-    QUANTIZE_MODES,
-    RANGES,
-    SAVINGS,
-    TABLES,
-    TARGETS,
-    VALUES,
-)
 
 EXAMPLES = (
     "netsurgeon compress model.onnx --data calibration.npz --test test.npz \\\n    -o small.onnx --report report.html",
@@ -56,128 +44,172 @@ EXAMPLES = (
 @click.argument("model", type=FilePath())
 @option_group(
     "Data",
-    option(
-        "--data",
-        type=Data(),
-        required=True,
-        metavar="DATA",
-        help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].",
-    ),
-    option(
-        "--test",
-        type=Data(),
-        metavar="DATA",
-        help="Inputs of the final measurement. [default: a held-out part of --data]",
-    ),
-    limit_option,
-    mask_option,
-    batch_size_option,
-    classes_option,
-    scoring_options,
+    [
+        option(
+            "--data",
+            type=Data(),
+            required=True,
+            metavar="DATA",
+            help="Calibration inputs: npz, npy, folder, zip, module:function or random[:N].",
+        ),
+        option(
+            "--test",
+            type=Data(),
+            metavar="DATA",
+            help="Inputs of the final measurement. [default: a held-out part of --data]",
+        ),
+        limit_option,
+        mask_option,
+        batch_size_option,
+        classes_option,
+        scoring_options,
+    ],
 )
 @option_group(
     "Goals",
-    option(
-        "--max-drop",
-        metavar="SHARE",
-        help="Metric lost at most, e.g. 1%. [default: 1% where neither a goal nor what goes by hand is given]",
-    ),
-    option("--speedup", metavar="FACTOR", help="Times as fast at least, e.g. 2x."),
-    option("--latency", metavar="TIME", help="Time of a run at most, e.g. 5ms."),
-    option("--max-size", metavar="SIZE", help="Size of the file at most, e.g. 500KB."),
-    option("--max-macs", metavar="COUNT", help="Multiply-adds of a sample at most, e.g. 40M."),
-    option(
-        "--prefer",
-        type=click.Choice(PREFERENCES),
-        default="speed",
-        show_default=True,
-        help="What --max-drop makes as good as can be first.",
-    ),
+    [
+        option(
+            "--max-drop",
+            metavar="SHARE",
+            help="Metric lost at most, e.g. 1%. [default: 1% where neither a goal nor what goes by hand is given]",
+        ),
+        option("--speedup", metavar="FACTOR", help="Times as fast at least, e.g. 2x."),
+        option("--latency", metavar="TIME", help="Time of a run at most, e.g. 5ms."),
+        option("--max-size", metavar="SIZE", help="Size of the file at most, e.g. 500KB."),
+        option("--max-macs", metavar="COUNT", help="Multiply-adds of a sample at most, e.g. 40M."),
+        option(
+            "--prefer",
+            type=click.Choice(notation.PREFERENCES),
+            default="speed",
+            show_default=True,
+            help="What --max-drop makes as good as can be first.",
+        ),
+    ],
 )
 @option_group(
     "By hand",
-    option("--sparsity", type=SHARE, help="Prunable weights to remove, e.g. 90%. [default: 50% with --layer]"),
-    option("--trim", metavar="SHARE", help="Share to remove of the parameters that units have: 30%, or up-to:30%."),
-    option(
-        "--quantize",
-        type=click.Choice(QUANTIZE_MODES),
-        help="Run on integers what gains. [default: where a goal does]",
-    ),
-    option(
-        "--values",
-        type=click.Choice(VALUES),
-        help="Type of stored weights. [default: codebook with a goal, else float16]",
-    ),
-    option(
-        "--tables",
-        type=click.Choice(TABLES),
-        default="auto",
-        show_default=True,
-        help="Form of the rows of embeddings.",
-    ),
-    option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),
-    option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),
-    option("--uniform", is_flag=True, help="The same sparsity in every layer."),
-    option(
-        "--layer",
-        "layers",
-        multiple=True,
-        callback=layer_sparsities,
-        metavar="NAME=SHARE",
-        help="Sparsity of layers by name or glob: 'conv*=80%'.",
-    ),
-    option("--exclude", multiple=True, metavar="NAME", help="Leave layers of this name or glob as they are."),
+    [
+        option("--sparsity", type=SHARE, help="Prunable weights to remove, e.g. 90%. [default: 50% with --layer]"),
+        option("--trim", metavar="SHARE", help="Share to remove of the parameters that units have: 30%, or up-to:30%."),
+        option(
+            "--quantize",
+            type=click.Choice(notation.QUANTIZE_MODES),
+            help="Run on integers what gains. [default: where a goal does]",
+        ),
+        option(
+            "--values",
+            type=click.Choice(notation.VALUES),
+            help="Type of stored weights. [default: codebook with a goal, else float16]",
+        ),
+        option(
+            "--tables",
+            type=click.Choice(notation.TABLES),
+            default="auto",
+            show_default=True,
+            help="Form of the rows of embeddings.",
+        ),
+        option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),
+        option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),
+        option("--uniform", is_flag=True, help="The same sparsity in every layer."),
+        option(
+            "--layer",
+            "layers",
+            multiple=True,
+            callback=layer_sparsities,
+            metavar="NAME=SHARE",
+            help="Sparsity of layers by name or glob: 'conv*=80%'.",
+        ),
+        option("--exclude", multiple=True, metavar="NAME", help="Leave layers of this name or glob as they are."),
+    ],
 )
 @picture_options
-@option_group("Images", option("--mirror", is_flag=True, default=None, help="Correct weights on mirror images, too."))
+@option_group("Images", [option("--mirror", is_flag=True, default=None, help="Correct weights on mirror images, too.")])
 @option_group(
     "Running",
-    option("--effort", type=click.Choice(EFFORTS), help="A first look, or the best model. [default: full]"),
-    provider_option,
-    option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."),
-    threads_option,
-    option("--timed-batch", type=int, metavar="N", help="Samples in a run that is timed. [default: the model's, or 1]"),
-    option("--work", type=FilePath(), metavar="FOLDER", help="Keep what is done there: a killed run goes on."),
-    seed_option,
-    custom_ops_option,
-    recipe_option,
+    [
+        option(
+            "--effort", type=click.Choice(notation.EFFORTS), help="A first look, or the best model. [default: full]"
+        ),
+        provider_option,
+        option(
+            "--target",
+            type=click.Choice(notation.TARGETS),
+            default="cpu",
+            show_default=True,
+            help="Where integers run.",
+        ),
+        threads_option,
+        option(
+            "--timed-batch", type=int, metavar="N", help="Samples in a run that is timed. [default: the model's, or 1]"
+        ),
+        option("--work", type=FilePath(), metavar="FOLDER", help="Keep what is done there: a killed run goes on."),
+        seed_option,
+        custom_ops_option,
+        recipe_option,
+    ],
 )
 @option_group(
     "Output",
-    model_output_option,
-    option("--report", type=FilePath(), metavar="FILE", help="Where the report goes: .html or .json; - prints JSON."),
-    json_option,
-    option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute."),
-    option("--mlflow", metavar="URI", help="Log the result to MLflow: a server, sqlite:///FILE or a folder."),
-    quiet_option,
-    verbose_option,
+    [
+        model_output_option,
+        option(
+            "--report", type=FilePath(), metavar="FILE", help="Where the report goes: .html or .json; - prints JSON."
+        ),
+        json_option,
+        option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute."),
+        option("--mlflow", metavar="URI", help="Log the result to MLflow: a server, sqlite:///FILE or a folder."),
+        quiet_option,
+        verbose_option,
+    ],
 )
 @option_group(
     "Expert",
-    option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Solver."),
-    option(
-        "--damping",
-        type=float,
-        metavar="NUMBER",
-        help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]",
-    ),
-    option("--importance", type=click.Choice(IMPORTANCES), default="obs", show_default=True, help="Which units go."),
-    option("--save", type=click.Choice(SAVINGS), default="parameters", show_default=True, help="What --trim counts."),
-    option(
-        "--round-to",
-        type=int,
-        metavar="N",
-        help="Numbers of units left are multiples of this. [default: the provider's channel block]",
-    ),
-    option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning."),
-    option(
-        "--ranges", type=click.Choice(RANGES), default="error", show_default=True, help="Where activations are clipped."
-    ),
-    option(
-        "--names", type=click.Choice(NAMES), default="auto", show_default=True, help="Of nodes that unpack weights."
-    ),
-    option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed."),
-    option("--timings", type=FilePath(), metavar="FILE", help="Replay the times of this JSON report."),
+    [
+        option("--method", type=click.Choice(notation.METHODS), default="auto", show_default=True, help="Solver."),
+        option(
+            "--damping",
+            type=float,
+            metavar="NUMBER",
+            help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]",
+        ),
+        option(
+            "--importance",
+            type=click.Choice(notation.IMPORTANCES),
+            default="obs",
+            show_default=True,
+            help="Which units go.",
+        ),
+        option(
+            "--save",
+            type=click.Choice(notation.SAVINGS),
+            default="parameters",
+            show_default=True,
+            help="What --trim counts.",
+        ),
+        option(
+            "--round-to",
+            type=int,
+            metavar="N",
+            help="Numbers of units left are multiples of this. [default: the provider's channel block]",
+        ),
+        option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning."),
+        option(
+            "--ranges",
+            type=click.Choice(notation.RANGES),
+            default="error",
+            show_default=True,
+            help="Where activations are clipped.",
+        ),
+        option(
+            "--names",
+            type=click.Choice(notation.NAMES),
+            default="auto",
+            show_default=True,
+            help="Of nodes that unpack weights.",
+        ),
+        option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed."),
+        option("--timings", type=FilePath(), metavar="FILE", help="Replay the times of this JSON report."),
+    ],
 )
 def compress_command(
     model: Path,

@@ -29,7 +29,7 @@ class Option(click.Option):
 option = partial(click.option, cls=Option)
 
 
-def option_group(group: str, *options: Decorator) -> Decorator:
+def option_group(group: str, options: Sequence[Decorator]) -> Decorator:
     """Options as one decorator, listed by the help in this order under the group's name."""
 
     def decorate(function: Function) -> Function:

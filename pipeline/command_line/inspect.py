@@ -34,24 +34,28 @@ EXAMPLES = (
 @click.argument("model", type=FilePath())
 @option_group(
     "Data",
-    option(
-        "--data",
-        type=Data(),
-        metavar="DATA",
-        help="Inputs: for --sensitivity and --quantization, for --units where it needs real ones.",
-    ),
-    limit_option,
-    mask_option,
-    classes_option,
+    [
+        option(
+            "--data",
+            type=Data(),
+            metavar="DATA",
+            help="Inputs: for --sensitivity and --quantization, for --units where it needs real ones.",
+        ),
+        limit_option,
+        mask_option,
+        classes_option,
+    ],
 )
 @picture_options
-@option_group("Running", provider_option, threads_option, seed_option, custom_ops_option)
+@option_group("Running", [provider_option, threads_option, seed_option, custom_ops_option])
 @option_group(
     "Output",
-    option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why."),
-    option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data."),
-    option("--quantization", is_flag=True, help="Show what integers do to each layer: range, error, time, kernel."),
-    option("--picture", type=FilePath(), metavar="FILE", help="With --sensitivity: draw it into this .svg."),
+    [
+        option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why."),
+        option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data."),
+        option("--quantization", is_flag=True, help="Show what integers do to each layer: range, error, time, kernel."),
+        option("--picture", type=FilePath(), metavar="FILE", help="With --sensitivity: draw it into this .svg."),
+    ],
 )
 @output_options
 def inspect_command(

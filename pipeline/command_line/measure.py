@@ -43,30 +43,34 @@ from netsurgeon.pipeline.notation import OPTIMISATIONS
 @click.argument("others", type=FilePath(), nargs=-1, required=True)
 @option_group(
     "Data",
-    option(
-        "--data",
-        type=Data(),
-        required=True,
-        metavar="DATA",
-        help="Inputs: npz, npy, folder, zip, module:function or random[:N].",
-    ),
-    limit_option,
-    mask_option,
-    batch_size_option,
-    classes_option,
-    scoring_options,
+    [
+        option(
+            "--data",
+            type=Data(),
+            required=True,
+            metavar="DATA",
+            help="Inputs: npz, npy, folder, zip, module:function or random[:N].",
+        ),
+        limit_option,
+        mask_option,
+        batch_size_option,
+        classes_option,
+        scoring_options,
+    ],
 )
 @picture_options
-@option_group("Running", threads_option, provider_option, seed_option, custom_ops_option)
+@option_group("Running", [threads_option, provider_option, seed_option, custom_ops_option])
 @option_group(
     "Output",
-    option(
-        "--report",
-        type=FilePath(),
-        metavar="FILE",
-        help="Where a page goes that lays the models side by side: .html.",
-    ),
-    option("--profile", is_flag=True, help="Time each in turn with MODEL: about half a minute for each."),
+    [
+        option(
+            "--report",
+            type=FilePath(),
+            metavar="FILE",
+            help="Where a page goes that lays the models side by side: .html.",
+        ),
+        option("--profile", is_flag=True, help="Time each in turn with MODEL: about half a minute for each."),
+    ],
 )
 @output_options
 def compare_command(
@@ -102,15 +106,17 @@ def compare_command(
 @click.argument("reports", type=FilePath(), nargs=-1, required=True)
 @option_group(
     "Output",
-    option(
-        "-o",
-        "--output",
-        type=FilePath(),
-        metavar="FILE",
-        help="Where the page goes: .html. [default: a temporary file]",
-    ),
-    option("--no-browser", is_flag=True, help="Write the page and do not open it."),
-    verbose_option,
+    [
+        option(
+            "-o",
+            "--output",
+            type=FilePath(),
+            metavar="FILE",
+            help="Where the page goes: .html. [default: a temporary file]",
+        ),
+        option("--no-browser", is_flag=True, help="Write the page and do not open it."),
+        verbose_option,
+    ],
 )
 def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: bool) -> None:
     """Lay REPORTS (JSON) of several runs side by side on a page, and open it in the browser.
@@ -138,46 +144,50 @@ def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: boo
 @click.argument("model", type=FilePath())
 @option_group(
     "Data",
-    option(
-        "--data",
-        type=Data(),
-        metavar="DATA",
-        help="Inputs. [default: made up, where the time cannot depend on their values]",
-    ),
-    option(
-        "--batch",
-        "batches",
-        callback=batch_sizes,
-        metavar="N,N",
-        help="Samples a run, e.g. 1,8. [default: the model's, or 1]",
-    ),
-    option(
-        "--shape",
-        "shapes",
-        multiple=True,
-        callback=shapes,
-        metavar="NAME=SIZES",
-        help="Of made-up inputs: x=1x3x224x224.",
-    ),
-    classes_option,
+    [
+        option(
+            "--data",
+            type=Data(),
+            metavar="DATA",
+            help="Inputs. [default: made up, where the time cannot depend on their values]",
+        ),
+        option(
+            "--batch",
+            "batches",
+            callback=batch_sizes,
+            metavar="N,N",
+            help="Samples a run, e.g. 1,8. [default: the model's, or 1]",
+        ),
+        option(
+            "--shape",
+            "shapes",
+            multiple=True,
+            callback=shapes,
+            metavar="NAME=SIZES",
+            help="Of made-up inputs: x=1x3x224x224.",
+        ),
+        classes_option,
+    ],
 )
 @picture_options
 @option_group(
     "Running",
-    option("--against", type=FilePath(), metavar="FILE", help="Another model, timed in turn with MODEL."),
-    option("--runs", "rounds", type=int, metavar="N", help="Measurements. [default: 10 seconds' worth, 15 to 105]"),
-    option("--per-op", "per_operator", is_flag=True, help="Time every node of the graph as well."),
-    threads_option,
-    option(
-        "--optimisation",
-        type=click.Choice(OPTIMISATIONS),
-        default="all",
-        show_default=True,
-        help="Level of graph optimisation.",
-    ),
-    provider_option,
-    seed_option,
-    custom_ops_option,
+    [
+        option("--against", type=FilePath(), metavar="FILE", help="Another model, timed in turn with MODEL."),
+        option("--runs", "rounds", type=int, metavar="N", help="Measurements. [default: 10 seconds' worth, 15 to 105]"),
+        option("--per-op", "per_operator", is_flag=True, help="Time every node of the graph as well."),
+        threads_option,
+        option(
+            "--optimisation",
+            type=click.Choice(OPTIMISATIONS),
+            default="all",
+            show_default=True,
+            help="Level of graph optimisation.",
+        ),
+        provider_option,
+        seed_option,
+        custom_ops_option,
+    ],
 )
 @output_options
 def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
@@ -194,8 +204,8 @@ def profile_command(model: Path, against: Path | None, json_file: Path | None, q
     "unpack", cls=Command, examples=("netsurgeon unpack small.onnx -o plain.onnx",), options_metavar="-o FILE [OPTIONS]"
 )
 @click.argument("model", type=FilePath())
-@option_group("Running", custom_ops_option)
-@option_group("Output", model_output_option, quiet_option, verbose_option)
+@option_group("Running", [custom_ops_option])
+@option_group("Output", [model_output_option, quiet_option, verbose_option])
 def unpack_command(model: Path, output: Path, custom_ops: tuple[str, ...], quiet: bool) -> None:
     """Turn the packed weights of MODEL into plain ones, equal to the last bit."""
     from netsurgeon.pipeline import terminal

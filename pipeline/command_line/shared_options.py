@@ -52,7 +52,7 @@ quiet_option = option("--quiet", is_flag=True, help="Print nothing but errors.")
 model_output_option = option(
     "-o", "--output", required=True, type=FilePath(), metavar="FILE", help="Where the model goes; - for stdout."
 )
-output_options = option_group("Output", json_option, quiet_option, verbose_option)
+output_options = option_group("Output", [json_option, quiet_option, verbose_option])
 """What becomes of the result."""
 
 classes_option = option(
@@ -77,14 +77,16 @@ mask_option = option(
 )
 picture_options = option_group(
     "Images",
-    option("--pictures", type=FilePath(), metavar="FILE", help="TOML file with the options of this group."),
-    option("--resize", type=int, metavar="PIXELS", help="Shorter side to this many pixels."),
-    option("--crop", type=int, metavar="PIXELS", help="Centre crop to a square of this many pixels."),
-    option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Channel order."),
-    option("--scale", type=float, metavar="NUMBER", help="Pixel values times this. [default: 1/255]"),
-    option("--mean", callback=numbers, metavar="NUMBERS", help="Then minus this, e.g. 0.485,0.456,0.406."),
-    option("--std", callback=numbers, metavar="NUMBERS", help="Then divided by this, e.g. 0.229,0.224,0.225."),
-    option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of axes."),
+    [
+        option("--pictures", type=FilePath(), metavar="FILE", help="TOML file with the options of this group."),
+        option("--resize", type=int, metavar="PIXELS", help="Shorter side to this many pixels."),
+        option("--crop", type=int, metavar="PIXELS", help="Centre crop to a square of this many pixels."),
+        option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Channel order."),
+        option("--scale", type=float, metavar="NUMBER", help="Pixel values times this. [default: 1/255]"),
+        option("--mean", callback=numbers, metavar="NUMBERS", help="Then minus this, e.g. 0.485,0.456,0.406."),
+        option("--std", callback=numbers, metavar="NUMBERS", help="Then divided by this, e.g. 0.229,0.224,0.225."),
+        option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of axes."),
+    ],
 )
 """How pictures become inputs."""
 provider_option = option(

@@ -40,37 +40,58 @@ device_options = combine_options(
 @click.argument("model", type=FilePath())
 @option_group(
     "Data",
-    option(
-        "--data",
-        type=FilePath(),
-        required=True,
-        metavar="DATA",
-        help="Labelled, or not where --dense is given: see docs/training.md.",
-    ),
-    option("--dense", type=FilePath(), metavar="FILE", help="Model whose outputs are learnt; no labels are needed."),
-    validation_option,
+    [
+        option(
+            "--data",
+            type=FilePath(),
+            required=True,
+            metavar="DATA",
+            help="Labelled, or not where --dense is given: see docs/training.md.",
+        ),
+        option(
+            "--dense", type=FilePath(), metavar="FILE", help="Model whose outputs are learnt; no labels are needed."
+        ),
+        validation_option,
+    ],
 )
 @option_group(
     "By hand",
-    option("--sparsity", type=SHARE, help="Prune first: share of the weights that is removed."),
-    option("--rounds", type=int, default=1, show_default=True, metavar="N", help="Prune and retrain so many times."),
-    option("--quantize", type=click.Choice(RETRAIN_MODES), help="Put what gains on integers, then retrain it so."),
-    option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."),
-    option("--timings", type=FilePath(), metavar="FILE", help="With --quantize: replay the times of this JSON report."),
+    [
+        option("--sparsity", type=SHARE, help="Prune first: share of the weights that is removed."),
+        option(
+            "--rounds", type=int, default=1, show_default=True, metavar="N", help="Prune and retrain so many times."
+        ),
+        option("--quantize", type=click.Choice(RETRAIN_MODES), help="Put what gains on integers, then retrain it so."),
+        option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."),
+        option(
+            "--timings", type=FilePath(), metavar="FILE", help="With --quantize: replay the times of this JSON report."
+        ),
+    ],
 )
 @option_group(
     "Training",
-    option("--steps", type=int, default=500, show_default=True, metavar="N", help="Updates of the weights in a round."),
-    option("--batch-size", type=int, default=64, show_default=True, metavar="N", help="Examples a step."),
-    option("--learning-rate", type=float, default=1e-3, show_default=True, metavar="NUMBER", help="Of the first step."),
-    option(
-        "--shift", type=int, default=0, show_default=True, metavar="PIXELS", help="Move pictures at random, up to this."
-    ),
-    option("--flip", is_flag=True, help="Mirror half of the pictures."),
+    [
+        option(
+            "--steps", type=int, default=500, show_default=True, metavar="N", help="Updates of the weights in a round."
+        ),
+        option("--batch-size", type=int, default=64, show_default=True, metavar="N", help="Examples a step."),
+        option(
+            "--learning-rate", type=float, default=1e-3, show_default=True, metavar="NUMBER", help="Of the first step."
+        ),
+        option(
+            "--shift",
+            type=int,
+            default=0,
+            show_default=True,
+            metavar="PIXELS",
+            help="Move pictures at random, up to this.",
+        ),
+        option("--flip", is_flag=True, help="Mirror half of the pictures."),
+    ],
 )
 @picture_options
-@option_group("Running", device_options)
-@option_group("Output", model_output_option)
+@option_group("Running", [device_options])
+@option_group("Output", [model_output_option])
 def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
     """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first.
 
@@ -100,33 +121,45 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 @click.argument("network")
 @option_group(
     "Data",
-    option("--data", type=FilePath(), required=True, metavar="DATA", help="Labelled data: see docs/training.md."),
-    validation_option,
+    [
+        option("--data", type=FilePath(), required=True, metavar="DATA", help="Labelled data: see docs/training.md."),
+        validation_option,
+    ],
 )
 @option_group(
     "By hand",
-    option("--surgery", is_flag=True, help="Prune and splice weights while training."),
-    option("--surgery-ratio", type=FACTOR, help="The same, until one parameter of this many is left, e.g. 108x."),
-    option("--trimming", is_flag=True, help="Remove idle units and retrain, in rounds."),
+    [
+        option("--surgery", is_flag=True, help="Prune and splice weights while training."),
+        option("--surgery-ratio", type=FACTOR, help="The same, until one parameter of this many is left, e.g. 108x."),
+        option("--trimming", is_flag=True, help="Remove idle units and retrain, in rounds."),
+    ],
 )
 @option_group(
     "Training",
-    option("--init", type=FilePath(), metavar="FILE", help="First weights: an ONNX file, a run or a checkpoint."),
-    option(
-        "--steps",
-        type=int,
-        metavar="N",
-        help="Updates of the weights, of a round with --trimming. [default: the network's]",
-    ),
-    option("--batch-size", type=int, metavar="N", help="Examples a step. [default: the network's]"),
-    option("--learning-rate", type=float, metavar="NUMBER", help="Of the first step. [default: the network's]"),
-    option("--settings", type=FilePath(), metavar="FILE", help="TOML file with any constant: see docs/training.md."),
+    [
+        option("--init", type=FilePath(), metavar="FILE", help="First weights: an ONNX file, a run or a checkpoint."),
+        option(
+            "--steps",
+            type=int,
+            metavar="N",
+            help="Updates of the weights, of a round with --trimming. [default: the network's]",
+        ),
+        option("--batch-size", type=int, metavar="N", help="Examples a step. [default: the network's]"),
+        option("--learning-rate", type=float, metavar="NUMBER", help="Of the first step. [default: the network's]"),
+        option(
+            "--settings", type=FilePath(), metavar="FILE", help="TOML file with any constant: see docs/training.md."
+        ),
+    ],
 )
 @picture_options
-@option_group("Running", device_options)
+@option_group("Running", [device_options])
 @option_group(
     "Output",
-    option("--out", type=FilePath(), required=True, metavar="FOLDER", help="Folder of the run; goes on where it was."),
+    [
+        option(
+            "--out", type=FilePath(), required=True, metavar="FOLDER", help="Folder of the run; goes on where it was."
+        )
+    ],
 )
 def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
     """Train NETWORK; a run that was stopped goes on where it was. Also runs under torchrun."""
@@ -145,7 +178,7 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
     "export", cls=Command, examples=("netsurgeon export runs/dns -o model.onnx",), options_metavar="-o FILE [OPTIONS]"
 )
 @click.argument("run", type=FilePath())
-@option_group("Output", model_output_option)
+@option_group("Output", [model_output_option])
 def export_command(run: Path, output: Path) -> None:
     """Write the network that the folder RUN holds as ONNX, proven in ONNX Runtime."""
     from netsurgeon.pipeline import terminal

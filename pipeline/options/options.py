@@ -11,22 +11,10 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.passes.solvers import UNCORRECTED
+from netsurgeon.pipeline import notation
 from netsurgeon.pipeline.data import check_path
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.notation import (
-    EFFORTS,
-    IMPORTANCES,
-    METHODS,
-    NAMES,
-    PREFERENCES,
-    QUANTIZE_MODES,
-    RANGES,
-    SAVINGS,
-    TABLES,
-    TARGETS,
-    VALUES,
-    read_share,
-)
+from netsurgeon.pipeline.notation import read_share
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals, read_goals
 from netsurgeon.pipeline.options.groups import (
     DataOptions,
@@ -98,16 +86,19 @@ class Options(
 
     def _check_choices(self) -> None:
         """Refuse words that are none of those an option knows."""
-        _one_of("importance", self.importance, IMPORTANCES)
-        _one_of("save", self.save, SAVINGS)
-        _one_of("method", self.method, METHODS)
-        _one_of("values", self.stored_values, VALUES)
-        _one_of("tables", self.tables, TABLES)
-        _one_of("names", self.names, NAMES)
-        _one_of("target", self.target, TARGETS)
-        _one_of("ranges", self.ranges, RANGES)
-        _one_of("prefer", self.prefer, PREFERENCES)
-        for name, word, words in (("quantize", self.quantize, QUANTIZE_MODES), ("effort", self.effort, EFFORTS)):
+        _one_of("importance", self.importance, notation.IMPORTANCES)
+        _one_of("save", self.save, notation.SAVINGS)
+        _one_of("method", self.method, notation.METHODS)
+        _one_of("values", self.stored_values, notation.VALUES)
+        _one_of("tables", self.tables, notation.TABLES)
+        _one_of("names", self.names, notation.NAMES)
+        _one_of("target", self.target, notation.TARGETS)
+        _one_of("ranges", self.ranges, notation.RANGES)
+        _one_of("prefer", self.prefer, notation.PREFERENCES)
+        for name, word, words in (
+            ("quantize", self.quantize, notation.QUANTIZE_MODES),
+            ("effort", self.effort, notation.EFFORTS),
+        ):
             if word is not None:
                 _one_of(name, word, words)
 
@@ -207,7 +198,7 @@ class Options(
 
     def in_form(self, form: str) -> Options:
         """The same with weights kept in another form."""
-        if form in QUANTIZE_MODES:
+        if form in notation.QUANTIZE_MODES:
             return dataclasses.replace(self, quantize=form, values=None)
         return dataclasses.replace(self, quantize="none", values=form)
 
@@ -306,7 +297,7 @@ OPTION_GROUPS: tuple[type, ...] = (
 
 def finer_values(values: str) -> tuple[str, ...]:
     """The values that lose less of a weight than these, the next finer ones first."""
-    return VALUES[: VALUES.index(values)][::-1]
+    return notation.VALUES[: notation.VALUES.index(values)][::-1]
 
 
 def _in_range(name: str, value: float) -> None:

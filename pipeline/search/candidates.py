@@ -213,15 +213,8 @@ class CandidateEvaluator:
             work.keep_facts(name, facts)
         result = Candidate(structure=structure, share=share, **{**facts, "evidence": DropEstimate(**facts["evidence"])})
         drop, bound = result.evidence.drop, result.evidence.high
-        logger.info(
-            "candidate: %.4f of the weights kept as %s (%s bits), drop %.4f (bound %.4f), %d bytes",
-            result.kept,
-            self.form,
-            result.bits,
-            drop,
-            bound,
-            result.bytes,
-        )
+        form = f"{result.kept:.4f} of the weights kept as {self.form} ({result.bits} bits)"
+        logger.info("candidate: %s, drop %.4f (bound %.4f), %d bytes", form, drop, bound, result.bytes)
         self.note(
             "candidate",
             structure,

@@ -131,7 +131,7 @@ class GoalSearch:
             def judge(model: ir.Model) -> float:
                 return max(evaluator.estimate_drop(self.runtime.session(model)).drop, 0.0)
 
-            plan = choose_within(dense, self.options, calibration, judge, limit, progress)
+            plan = choose_within(dense, self.options, calibration, judge=judge, limit=limit, progress=progress)
         context.work.keep_facts("tables", plan.described())
         return plan
 

@@ -79,7 +79,7 @@ def choose_tables(model: ir.Model, options: Options, calibration: Calibration, p
     if not find_tables(model.graph):
         return TablePlan(())
     judge = _energy_judge(model, calibration)
-    return choose_within(model, options, calibration, judge, MOST_LOSS, progress, FORMS[:2])
+    return choose_within(model, options, calibration, judge=judge, limit=MOST_LOSS, progress=progress, forms=FORMS[:2])
 
 
 def choose_within(

@@ -48,7 +48,15 @@ def batches_of(samples: Samples) -> Iterator[Batch]:
     mask = samples.mask
     for feed, labels, numbers in zip(samples.batches(), samples.batch_labels(), samples.batch_numbers(), strict=True):
         kept = None if mask is None else mask.kept(feed)
-        yield Batch(feed, len(numbers), samples.batched, labels, numbers, samples.pairs_of(numbers), kept)
+        yield Batch(
+            feed=feed,
+            count=len(numbers),
+            is_batched=samples.batched,
+            labels=labels,
+            numbers=numbers,
+            pairs=samples.pairs_of(numbers),
+            kept=kept,
+        )
 
 
 def ends_of(samples: Samples) -> Iterator[Batch]:
