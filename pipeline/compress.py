@@ -180,13 +180,7 @@ class _Run:
             result = result and result.delivered_in(model_size(stored.model, None))
         self._end_stage("pack")
         validation, bound = validate_applied(
-            applied,
-            context,
-            steps=self.steps,
-            source=source,
-            inputs=inputs,
-            runtime=runtime,
-            judging=judging,
+            applied, context, steps=self.steps, source=source, inputs=inputs, runtime=runtime, judging=judging
         )
         self._end_stage("validate")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None

@@ -195,23 +195,13 @@ def profile(
     """
     _check_numbers(batches, rounds)
     runtime = Runtime(custom_ops, provider, threads, optimisation, deployed=True)
+    read = partial(open_samples, pictures=pictures, classes=classes)
     with following(progress) as run, tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
         run("opening", 0, 1)
         opened = _open_both(model, against, Path(folder), runtime)
-        read = partial(open_samples, pictures=pictures, classes=classes)
         feeds, notes = timing_feeds(opened[0].model, data, batches, shapes=shapes or {}, seed=seed, read=read)
-        timings, costs, disturbed = _measure(opened, feeds, runtime, rounds, per_operator=per_operator, progress=run)
-    return Profile(
-        versions=versions(),
-        machine=machine(),
-        provider=full_name(provider),
-        threads=threads,
-        optimisation=optimisation,
-        model=costs[0],
-        other=costs[1] if against is not None else None,
-        timings=timings,
-        notes=(*notes, *disturbed),
-    )
+        measured = _measure(opened, feeds, runtime, rounds, per_operator=per_operator, progress=run)
+    return dataclasses.replace(measured, notes=(*notes, *measured.notes))
 
 
 def _measure(
@@ -222,8 +212,8 @@ def _measure(
     *,
     per_operator: bool,
     progress: Progress,
-) -> tuple[tuple[Timing, ...], list[Cost], tuple[Message, ...]]:
-    """Time the models in turn: a timing of each feed, the cost of each model, and a note where others disturbed it."""
+) -> Profile:
+    """Time the models in turn on each feed, measure what else each costs, and note what disturbed it."""
     started, busy = time.perf_counter(), busy_seconds()
     paths, ticks = [model.path for model in opened], partial(progress, "timing")
     loads, seconds = time_models(paths, [fed.feed for fed in feeds], runtime, rounds, ticks)
@@ -233,7 +223,17 @@ def _measure(
         _cost(model, loads[:, at], seconds[0][..., at], fed=feeds[0], runtime=runtime, per_operator=per_operator)
         for at, model in ticking(enumerate(opened), partial(progress, "measuring memory and operators"), len(opened))
     ]
-    return timings, costs, disturbed
+    return Profile(
+        versions=versions(),
+        machine=machine(),
+        provider=full_name(runtime.provider),
+        threads=runtime.threads,
+        optimisation=runtime.optimisation,
+        model=costs[0],
+        other=costs[1] if len(costs) > 1 else None,
+        timings=timings,
+        notes=disturbed,
+    )
 
 
 def _disturbed(busy: float, elapsed: float) -> tuple[Message, ...]:

@@ -16,7 +16,7 @@ from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import WeightFile
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import budget
-from netsurgeon.pipeline.pruning.sensitivity import Trial, measure_sensitivity
+from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, measure_sensitivity
 from netsurgeon.pipeline.pruning.sensitivity_by_parts import measure_by_parts
 
 LEAST_TRIAL_ERROR = 0.02
@@ -72,10 +72,16 @@ def measure_costs(
     work = sum(layer.size * positions[layer.name] for layer in layers)
     probed = probed_inputs(len(layers) * work, is_hasty=selection.asked_effort == "fast")
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng).batches())
-    ticks = functools.partial(progress, "measuring sensitivities")
     by_parts = PROBED_INPUTS[0] * len(layers) * work > PARTED_WORK
-    probe = (model, trials, feeds, calibration.runtime, ticks, calibration.samples.mask)
-    sensitivities = (measure_by_parts(*probe) if by_parts else None) or measure_sensitivity(*probe)
+    probe = Probe(
+        model=model,
+        trials=trials,
+        feeds=feeds,
+        runtime=calibration.runtime,
+        mask=calibration.samples.mask,
+        ticks=functools.partial(progress, "measuring sensitivities"),
+    )
+    sensitivities = (measure_by_parts(probe) if by_parts else None) or measure_sensitivity(probe)
     return {
         name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name], positions[name])
         for name, curve in curves.items()

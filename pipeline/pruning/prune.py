@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Container, Iterator, Mapping, MutableMapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -71,8 +71,7 @@ def prune_segments(
     layers = _layer_plans(selection, plan, options, corrected=corrected)
     already_solved = {} if solved is None else {name: solved[name] for name in layers if name in solved}
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
-    # found once: a deep model has as many segments as layers
-    found = layers_by_name(current.graph)
+    current_layers = layers_by_name(current.graph)  # once: a deep model has as many segments as layers
     together = _solved_together(dense, layers, selection)
     followers = {other for others in together.values() for other in others}
     unsolved = {name: others for name, others in together.items() if name not in already_solved}
@@ -84,36 +83,40 @@ def prune_segments(
     known = {*already_solved, *together, *followers}
     for at, _, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known, ticks):
         names = [name for name in segments[at].layers if name not in followers]
-        segment = [found[name] for name in names]
+        segment = [current_layers[name] for name in names]
         moments |= {name: pooled.pop(name) for name in names if name in pooled}
-        sharing = {
-            name: Shared.of(found[name], [found[other] for other in together[name]])
-            for name in names
-            if name in together
-        }
-        prune = PruneWeights(
-            layers,
-            moments,
-            seed=calibration.seed,
-            solutions={name: already_solved[name] for name in names if name in already_solved},
-            layers=segment,
-        )
+        sharing = _sharing(names, together, current_layers)
+        solutions = {name: already_solved[name] for name in names if name in already_solved}
+        prune = PruneWeights(layers, moments, seed=calibration.seed, solutions=solutions, layers=segment)
         prune(current)
         if solved is not None:
             solved.update({name: prune.solutions[name] for name in moments})
-        for name, outcome in prune.outcomes.items():
-            if name in sharing:
-                sharing[name].take(prune.solutions[name].shift)
-            outcomes |= dict.fromkeys((name, *together.get(name, ())), outcome)
-            logger.debug("layer %s: %s, damping %g, %.3f s", name, options.method, outcome.damping, outcome.seconds)
+        for name, shared in sharing.items():
+            shared.take(prune.solutions[name].shift)
+        outcomes |= _outcomes(prune, together, options.method)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
-        rounded = [layer for layer in segment if layer.name not in selection.integers.grids]
-        roundings += _round_to_stored(current, rounded, options)
+        roundings += _round_to_stored(current, segment, options, grids=selection.integers.grids)
         if weight_file is not None:
             weight_file.take(layer.weight for layer in segment)
-    return Pruned(
-        outcomes, tuple(roundings), (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
-    )
+    warnings = (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
+    return Pruned(outcomes, tuple(roundings), warnings)
+
+
+def _sharing(
+    names: Sequence[str], together: Mapping[str, Sequence[str]], layers: Mapping[str, Layer]
+) -> dict[str, Shared]:
+    """What those of a segment have in common with others, by name, before they are solved."""
+    firsts = [name for name in names if name in together]
+    return {name: Shared.of(layers[name], [layers[other] for other in together[name]]) for name in firsts}
+
+
+def _outcomes(prune: PruneWeights, together: Mapping[str, Sequence[str]], method: str) -> dict[str, Outcome]:
+    """What became of the layers of a segment, and of those that share a weight with one of them."""
+    outcomes: dict[str, Outcome] = {}
+    for name, outcome in prune.outcomes.items():
+        outcomes |= dict.fromkeys((name, *together.get(name, ())), outcome)
+        logger.debug("layer %s: %s, damping %g, %.3f s", name, method, outcome.damping, outcome.seconds)
+    return outcomes
 
 
 def _solved_together(
@@ -172,8 +175,18 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
     }
 
 
-def _round_to_stored(model: ir.Model, layers: Sequence[Layer], options: Options) -> list[Rounding]:
-    """Round the weights and biases of layers, in place, to the type that they are stored in; how the weights were."""
+def _round_to_stored(
+    model: ir.Model, layers: Sequence[Layer], options: Options, *, grids: Container[str]
+) -> list[Rounding]:
+    """Round the weights and biases of layers, in place, to the type that they are stored in; how the weights were.
+
+    Args:
+        model: that has the layers.
+        layers: of a segment.
+        options: what the weights are stored as.
+        grids: names of layers whose integers are on a grid of their own, and that are left as they are.
+    """
+    layers = [layer for layer in layers if layer.name not in grids]
     stored_type: Values = "float32" if options.stored_values == "float32" else "float16"
     free = [layer.weight.name or "" for layer in layers if not has_scaled_rows(layer, options.stored_values)]
     roundings = round_weights(model, free, stored_type)

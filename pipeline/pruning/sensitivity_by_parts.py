@@ -16,9 +16,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.pipeline.calibration import Extractor, used_values
-from netsurgeon.pipeline.data import PositionMask
-from netsurgeon.pipeline.progress import Ticks, no_ticks
-from netsurgeon.pipeline.pruning.sensitivity import Trial, float_outputs, lost_share, output_loss
+from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, float_outputs, lost_share, output_loss
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 FEWEST_PARTS = 3
@@ -42,15 +40,10 @@ class Part:
     layers: tuple[str, ...]
 
 
-def measure_by_parts(
-    model: ir.Model,
-    trials: Mapping[str, Trial],
-    feeds: Sequence[Feed],
-    runtime: Runtime,
-    ticks: Ticks = no_ticks,
-    mask: PositionMask | None = None,
-) -> dict[str, float] | None:
+def measure_by_parts(probe: Probe) -> dict[str, float] | None:
     """`measure_sensitivity` by parts; None where a model does not fall into parts, or has no float outputs."""
+    model, trials, feeds, runtime = probe.model, probe.trials, probe.feeds, probe.runtime
+    mask, ticks = probe.mask, probe.ticks
     layers = {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in trials}
     parts = find_parts(model.graph, layers.values(), round(math.sqrt(2 * len(layers))))
     if len(parts) < FEWEST_PARTS:

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,8 @@ from netsurgeon.pipeline.data.objects.adapter import Adapter
 from netsurgeon.pipeline.data.objects.loaders import is_sized
 from netsurgeon.pipeline.data.opened import SAME_EACH_TIME, OpenedData, Piece, read_parts
 from netsurgeon.pipeline.errors import InputError
+
+Examined = tuple[Shard, Feed, Labels | None]
 
 
 def open_feeds(
@@ -32,6 +35,7 @@ def open_feeds(
     What does not say how many feeds it gives may have no end: of that, no more are asked for than hold `limit` samples.
     Of others all are looked at, so that samples can be drawn from the whole.
     """
+    examined = partial(_examined, specs=specs, origin=origin, adapter=adapter)
     source = _called(function, origin)
     taken = None if is_sized(source) else limit
     parts: list[Shard] = []
@@ -39,7 +43,7 @@ def open_feeds(
     checksums: list[int] = []
     total_samples = total_bytes = label_bytes = 0
     for number, item in enumerate(_iterate(source, origin)):
-        part, feed, label = _examined(item, number, specs, origin, adapter)
+        part, feed, label = examined(item, number)
         total_samples += part.rows
         total_bytes += sum(array.nbytes for array in feed.values())
         if number >= MOST_FEEDS or total_bytes > MOST_FED_BYTES:
@@ -60,6 +64,20 @@ def open_feeds(
     if not parts:
         raise InputError(f"{origin} gave no samples: expected {dict_to_write(specs)}, one a feed")
 
+    read = _reader(function, origin, examined=examined, parts=parts, checksums=checksums)
+    return OpenedData(parts, read, join_labels(labels, origin), is_sequential=True, taken=taken)
+
+
+def _reader(
+    function: Callable[[], Any],
+    origin: str,
+    *,
+    examined: Callable[[Any, int], Examined],
+    parts: Sequence[Shard],
+    checksums: Sequence[int],
+) -> Callable[[Iterable[Piece]], Iterator[Feed]]:
+    """What reads rows of the feeds again, which must be what they were when they were looked at."""
+
     def read(pieces: Iterable[Piece]) -> Iterator[Feed]:
         feeds, at = _iterate(_called(function, origin), origin, len(parts)), -1
 
@@ -69,7 +87,7 @@ def open_feeds(
                 feeds, at = _iterate(_called(function, origin), origin, len(parts)), -1
             item = next(islice(feeds, number - at - 1, None))
             at = number
-            part, feed, label = _examined(item, number, specs, origin, adapter)
+            part, feed, label = examined(item, number)
             if part == parts[number] and _checksum(feed, label) != checksums[number]:
                 raise InputError(
                     f"{part.origin} holds other values than before: {SAME_EACH_TIME}; leave out what is random, such "
@@ -79,12 +97,10 @@ def open_feeds(
 
         return read_parts(parts, load, pieces)
 
-    return OpenedData(parts, read, join_labels(labels, origin), is_sequential=True, taken=taken)
+    return read
 
 
-def _examined(
-    item: Any, number: int, specs: Sequence[InputSpec], origin: str, adapter: Adapter
-) -> tuple[Shard, Feed, Labels | None]:
+def _examined(item: Any, number: int, *, specs: Sequence[InputSpec], origin: str, adapter: Adapter) -> Examined:
     name = f"feed {number} of {origin}"
     return examine(adapter.mapping(item, name), specs, name, feed=True)
 

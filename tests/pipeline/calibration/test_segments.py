@@ -19,7 +19,7 @@ from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Layer
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.pipeline.calibration import segments as segments_module
-from netsurgeon.pipeline.calibration.segments import Segment, Store, Walk, cut, prefetch, used_values
+from netsurgeon.pipeline.calibration.segments import Segment, Store, Walk, cut, prefetch
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.session import Runtime
 
@@ -351,14 +351,6 @@ def test_a_layer_that_hangs_on_no_input_is_in_no_segment() -> None:
         for at in range(len(segments)):
             walk.run(at)
         np.testing.assert_allclose(walk.value("b", 0), expected[0]["n_z"], rtol=1e-5)
-
-
-def test_captured_values_are_used_values() -> None:
-    model = branching()
-    choice = next(n for n in model.graph if n.op_type == "If")
-    names = {value.name for value in used_values(choice)}
-    assert names == {"p", "aside", "early", *(name for name in names if str(name).startswith("c"))}
-    assert len(names) == 5
 
 
 # ------------------------------------------------------------------------------------------------ pruning on the way

@@ -22,8 +22,8 @@ def help_of(*arguments: str) -> str:
 
 def test_options_are_listed_under_their_groups_in_order() -> None:
     @click.command(cls=Command, examples=("thing --a 1",))
-    @option_group("Output", option("--a"), option("--b"))
-    @option_group("Goals", option("--c"))
+    @option_group("Output", [option("--a"), option("--b")])
+    @option_group("Goals", [option("--c")])
     @option("--d")
     def thing() -> None:
         """Do it."""

@@ -1,7 +1,6 @@
 """What removing weights costs each layer, and what that costs the model's outputs."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import onnx.helper
@@ -18,6 +17,7 @@ from netsurgeon.pipeline.pruning import costs as costs_module
 from netsurgeon.pipeline.pruning import sensitivity
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
+from netsurgeon.pipeline.pruning.sensitivity import Probe
 
 
 def measured(
@@ -88,9 +88,9 @@ def test_fewer_probes_where_each_takes_long(monkeypatch: pytest.MonkeyPatch) -> 
     counts: list[int] = []
     real = sensitivity.measure_sensitivity
 
-    def noted(model: ir.Model, trials: Any, feeds: Any, *others: Any) -> dict[str, float]:
-        counts.append(sum(len(feed["x"]) for feed in feeds))
-        return real(model, trials, feeds, *others)
+    def noted(probe: Probe) -> dict[str, float]:
+        counts.append(sum(len(feed["x"]) for feed in probe.feeds))
+        return real(probe)
 
     monkeypatch.setattr(costs_module, "measure_sensitivity", noted)
     for work in (1e12, 0.0):

@@ -1,6 +1,7 @@
 """Sensitivities part by part: near those of the whole model, which is run but a few times."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.pipeline.pruning import costs, sensitivity_by_parts
-from netsurgeon.pipeline.pruning.sensitivity import Trial, measure_sensitivity
+from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, measure_sensitivity
 from netsurgeon.pipeline.pruning.sensitivity_by_parts import find_parts, measure_by_parts
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -63,6 +64,10 @@ def feeds() -> list[dict[str, Any]]:
     return [{"x": x[:60]}, {"x": x[60:]}]
 
 
+def probe(model: ir.Model, trials: Mapping[str, Trial], **others: Any) -> Probe:
+    return Probe(model=model, trials=trials, feeds=feeds(), runtime=RUNTIME, **others)
+
+
 def test_parts_lie_between_places_where_one_value_carries_all() -> None:
     model = stack()
     layers = find_layers(model.graph)[0]
@@ -77,8 +82,8 @@ def test_parts_lie_between_places_where_one_value_carries_all() -> None:
 def test_sensitivities_by_parts_are_near_those_of_the_whole_model() -> None:
     model = stack()
     trials = trials_of(model)
-    whole = measure_sensitivity(model, trials, feeds(), RUNTIME)
-    parts = measure_by_parts(model, trials, feeds(), RUNTIME)
+    whole = measure_sensitivity(probe(model, trials))
+    parts = measure_by_parts(probe(model, trials))
     assert parts is not None
     assert set(parts) == set(whole)
     ratios = np.array([parts[name] / whole[name] for name in whole])
@@ -93,13 +98,13 @@ def test_a_model_that_does_not_fall_into_parts_is_measured_as_a_whole() -> None:
     model = stack(skip=True)
     parts = find_parts(model.graph, find_layers(model.graph)[0], 4)
     assert [part.carrier for part in parts] == ["zs", ""], "two values lie between any blocks"
-    assert measure_by_parts(model, trials_of(model), feeds(), RUNTIME) is None
+    assert measure_by_parts(probe(model, trials_of(model))) is None
 
 
 def test_few_layers_are_no_reason_for_parts() -> None:
     model = stack()
     few = dict(list(trials_of(model).items())[:2])
-    found = measure_by_parts(model, few, feeds(), RUNTIME)
+    found = measure_by_parts(probe(model, few))
     assert found is None or set(found) == set(few)
 
 
@@ -107,6 +112,6 @@ def test_every_layer_is_a_tick() -> None:
     seen: list[tuple[int, int]] = []
     model = stack()
     trials = trials_of(model)
-    measure_by_parts(model, trials, feeds(), RUNTIME, lambda done, count: seen.append((done, count)))
+    measure_by_parts(probe(model, trials, ticks=lambda done, count: seen.append((done, count))))
     assert seen == [(at, len(trials)) for at in range(len(trials))]
     assert costs.PROBED_INPUTS[1] > sensitivity_by_parts.FEWEST_PARTS
