@@ -45,6 +45,7 @@ from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, ta
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.progress import ProgressLike, RunProgress, following
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
+from netsurgeon.pipeline.repair import require_torch
 from netsurgeon.pipeline.report import CompressionRecord, assemble_report, check_report_path, is_page, render
 from netsurgeon.pipeline.run import (
     Compression,
@@ -149,6 +150,8 @@ class _Run:
         self.progress("opening", 0, 1)
         runtime = self.options.runtime()
         check_metric(self.options.metric)
+        if self.options.repair:
+            require_torch()
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)

@@ -24,7 +24,7 @@ MAY_IMPORT_ONNXRUNTIME_LAZILY = (
     "netsurgeon.passes.graph.native_helper",  # a process of its own, in the environment of ours
     "netsurgeon.models.train_digits",
 )
-MAY_IMPORT_MODELS_LAZILY = "netsurgeon.pipeline.training"
+MAY_IMPORT_MODELS_LAZILY = ("netsurgeon.pipeline.repair", "netsurgeon.pipeline.training")
 ONNX_LIBRARIES = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
 FLOORS = {
     "pipeline": (
@@ -36,7 +36,7 @@ FLOORS = {
         ("report",),
         ("search",),
         ("compression",),
-        ("inspect", "pruning", "quantization", "tables", "trimming"),
+        ("inspect", "pruning", "quantization", "repair", "tables", "trimming"),
         ("calibration", "profiling", "unpack", "verification"),
         ("result",),
         ("error_bound", "execution", "model_files", "options"),
@@ -54,6 +54,7 @@ FLOORS = {
     "models": (
         ("runs", "train_digits"),
         ("networks",),
+        ("repair",),
         ("onnx_module", "training"),
         ("export", "surgery", "trimming"),
         ("atomic_write",),
@@ -145,8 +146,8 @@ def room_complaint(module: str, name: str, in_function: bool) -> str | None:
     if any(is_within(name, forbidden) for forbidden in FORBIDDEN.get(room, ())):
         return f"{module} imports {name}"
     if room == "pipeline" and is_within(name, "netsurgeon.models"):
-        if not is_within(module, MAY_IMPORT_MODELS_LAZILY):
-            return f"{module} imports {name}: only the training folder may"
+        if not any(is_within(module, folder) for folder in MAY_IMPORT_MODELS_LAZILY):
+            return f"{module} imports {name}: only training and repair may"
         if not in_function:
             return f"{module} imports {name} outside a function"
     return None

@@ -6,7 +6,7 @@ stored as integers are trained behind their rounding, with their scales and thos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,15 +50,26 @@ class OnnxModule(nn.Module):
     """A graph of float32 values.
 
     Args:
-        model: with one input, and without subgraphs or functions.
+        model: without subgraphs or functions.
         patterns: by name of an initializer with a weight's integers: where False stands, it is 0 and stays so. Of those
             that are not named all integers that are 0 stay so.
+        frozen: names of initializers that are not trained.
+
+    Attributes:
+        inputs: names of what is fed, in the order that `forward` takes them in.
+        outputs: names of what comes out.
+        trained: names of the initializers that are trained.
 
     Raises:
         ValueError: an operator is none that can be trained, or nothing can be.
     """
 
-    def __init__(self, model: onnx.ModelProto, patterns: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        patterns: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+        frozen: Collection[str] = (),
+    ) -> None:
         super().__init__()
         graph = model.graph
         version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -66,17 +77,15 @@ class OnnxModule(nn.Module):
         if refused:
             raise ValueError(f"the operators {', '.join(refused)} cannot be trained")
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        fed = [value.name for value in graph.input if value.name not in arrays]
-        if len(fed) != 1:
-            raise ValueError(f"the model has the inputs {', '.join(fed) or 'none'}, one is expected")
-        self.input, self.outputs = fed[0], [value.name for value in graph.output]
+        self.inputs = [value.name for value in graph.input if value.name not in arrays]
+        self.outputs = [value.name for value in graph.output]
         self.steps = [_step(node, version) for node in graph.node]
         integers = find_integers(graph, arrays)
         self.latent = Latent(integers, arrays, patterns or {})
         plain = {name: array for name, array in arrays.items() if name not in integers.learnt}
         self.places = {name: f"value_{number}" for number, name in enumerate(plain)}
         """The attribute that holds each initializer that no integers stand for: a parameter or a buffer."""
-        self._floats = [name for name in plain if name in _trained(graph, plain)]
+        self._floats = [name for name in plain if name in _trained(graph, plain) and name not in frozen]
         self._short = integers.short
         codes = {stored.codes for stored in integers.weights} | {stored.codes for stored in integers.biases}
         self.trained = [name for name in arrays if name in codes or name in self._floats]
@@ -96,9 +105,19 @@ class OnnxModule(nn.Module):
             else:
                 self.integers[name] = value  # shapes and places, which stay on the CPU
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The outputs of the graph; the only one where there is one."""
-        values: dict[str, Tensor | None] = {"": None, self.input: x, **self.integers}
+        values = self.values(dict(zip(self.inputs, inputs, strict=True)))
+        outputs = [value for name in self.outputs if (value := values[name]) is not None]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def values(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+        """All values of the graph by name.
+
+        Raises:
+            ValueError: a node cannot be trained.
+        """
+        values: dict[str, Tensor | None] = {"": None, **feed, **self.integers}
         values |= {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
         values |= self.latent()
         for step in self.steps:
@@ -108,8 +127,7 @@ class OnnxModule(nn.Module):
                 raise ValueError(f"{step.operator} {step.name!r} cannot be trained: {error}") from error
             for name, value in zip(step.outputs, results if isinstance(results, tuple) else (results,), strict=False):
                 values[name] = value
-        outputs = [value for name in self.outputs if (value := values[name]) is not None]
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        return values
 
     @property
     def rates(self) -> dict[str, float]:

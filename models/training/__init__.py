@@ -1,7 +1,7 @@
 """The training loop and what belongs to it: data, recipes, distillation, checkpoints, processes."""
 
 from netsurgeon.models.training.checkpoints import load_checkpoint, load_state, save_checkpoint
-from netsurgeon.models.training.datasets import Part, seed_of_step, split
+from netsurgeon.models.training.datasets import Part, augment, seed_of_step, split
 from netsurgeon.models.training.distillation import both, imitation, live_imitation
 from netsurgeon.models.training.distributed import Process, process_group
 from netsurgeon.models.training.loop import CHECKPOINT, Job, classification, error_of, outputs_of, write_rows
@@ -19,6 +19,7 @@ __all__ = [
     "Part",
     "Process",
     "Recipe",
+    "augment",
     "both",
     "choose_allocation",
     "classification",

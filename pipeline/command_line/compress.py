@@ -108,6 +108,7 @@ EXAMPLES = (
             show_default=True,
             help="Form of the rows of embeddings.",
         ),
+        option("--repair", is_flag=True, help="Tune what is left, without labels: minutes, and PyTorch."),
         option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),
         option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),
         option("--uniform", is_flag=True, help="The same sparsity in every layer."),
@@ -193,6 +194,16 @@ EXAMPLES = (
             help="Numbers of units left are multiples of this. [default: the provider's channel block]",
         ),
         option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning."),
+        option(
+            "--augment",
+            type=click.Choice(notation.AUGMENTATIONS),
+            default="auto",
+            show_default=True,
+            help="What --repair does to inputs.",
+        ),
+        option(
+            "--device", default="auto", show_default=True, metavar="DEVICE", help="Where --repair runs: cpu or cuda."
+        ),
         option(
             "--ranges",
             type=click.Choice(notation.RANGES),

@@ -11,12 +11,13 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, Steps
-from netsurgeon.pipeline.compression.steps import PruneLayers, QuantizeLayers, RemoveUnits, ShortenTables
+from netsurgeon.pipeline.compression.steps import PruneLayers, QuantizeLayers, RemoveUnits, RepairWeights, ShortenTables
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files import weights_to_integers
 from netsurgeon.pipeline.pruning import Plan, Pruned
 from netsurgeon.pipeline.quantization import IntegerFacts
+from netsurgeon.pipeline.repair import RepairFacts
 from netsurgeon.pipeline.tables import TablePlan
 from netsurgeon.pipeline.trimming import TrimFacts
 
@@ -33,6 +34,7 @@ class AppliedPlan:
         pruned: what pruning did.
         units: what became of the units; None where all were to stay.
         integers: what runs on integers; None where all stays on floats.
+        repair: how the weights that were left were tuned; None where they were not.
         tables: what became of tables that rows are looked up in; None where there are none.
         masked: the same function as `model`, all weights of the dense model still in their places.
         model: the result, not packed.
@@ -48,6 +50,7 @@ class AppliedPlan:
     integers: IntegerFacts | None
     masked: ir.Model = dataclasses.field(repr=False)
     model: ir.Model = dataclasses.field(repr=False)
+    repair: RepairFacts | None = None
     tables: TablePlan | None = None
     records: tuple[StepRecord, ...] = ()
     warnings: tuple[Message, ...] = ()
@@ -74,6 +77,7 @@ def apply_plan(steps: Steps, context: StepContext) -> AppliedPlan:
         integers=context.outcomes.get(QuantizeLayers.name),
         masked=masked,
         model=model,
+        repair=context.outcomes.get(RepairWeights.name),
         tables=context.outcomes.get(ShortenTables.name),
         records=tuple(context.records),
         warnings=tuple(context.warnings),

@@ -20,7 +20,14 @@ from netsurgeon.pipeline.compression.packing import pack
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.options import Options, PruneOptions, QuantizeOptions, StorageOptions, TrimOptions
+from netsurgeon.pipeline.options import (
+    Options,
+    PruneOptions,
+    QuantizeOptions,
+    RepairOptions,
+    StorageOptions,
+    TrimOptions,
+)
 from netsurgeon.pipeline.pruning import Plan, keep_plan, load_plan, make_plan, prune_segments
 from netsurgeon.pipeline.quantization import (
     IntegerChoice,
@@ -29,6 +36,7 @@ from netsurgeon.pipeline.quantization import (
     quantize_model,
     time_integers,
 )
+from netsurgeon.pipeline.repair import RepairFacts, repair_model
 from netsurgeon.pipeline.runtime import same_bits, verify_same
 from netsurgeon.pipeline.tables import TablePlan, choose_tables
 from netsurgeon.pipeline.trimming import (
@@ -177,6 +185,40 @@ class PruneLayers(StepDefaults):
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How many layers took part."""
         return {"layers": len(context.selection.layers)}
+
+
+class RepairWeights(StepDefaults):
+    """Tune the weights that are left, without labels, until outputs and values inside are the dense model's again."""
+
+    name, stage, options_type = "repair", "repairing", RepairOptions
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Tune in place; what cannot be repaired stays as it is, with a warning."""
+        if not context.options.repair:
+            return None
+        if context.selection.integers.grids:
+            reason = "the model came with weights on integers, which are to keep their grid"
+            return StepResult(model=model, warnings=(_not_repaired(reason),), has_changed=False)
+        repaired = repair_model(
+            context.dense,
+            model,
+            [layer.node for layer in context.selection.layers],
+            context.calibration.samples,
+            left_alone={declined.node for declined in context.selection.declined},
+            options=context.options,
+            runtime=context.calibration.runtime,
+            run_folder=context.run_folder,
+            progress=context.progress,
+        )
+        facts = repaired.facts
+        if facts is None:
+            return StepResult(model=model, warnings=(_not_repaired(repaired.reason),), has_changed=False)
+        return StepResult(model=repaired.model, outcome=facts, has_changed=facts.has_helped)
+
+    def facts(self, context: StepContext) -> Mapping[str, Any]:
+        """How far it came."""
+        facts: RepairFacts | None = context.outcomes[self.name]
+        return {} if facts is None else {"steps": facts.steps}
 
 
 class RemoveUnits(StepDefaults):
@@ -352,6 +394,7 @@ STEPS: tuple[Step, ...] = (
     ShortenTables(),  # before masks give heads that are tied to a table one of their own, until units are out
     ChooseUnits(),
     PruneLayers(),
+    RepairWeights(),  # while every weight has its place, so that values inside can be compared with the dense ones
     RemoveUnits(),
     ConvolveSliceAndPad(),
     QuantizeLayers(),
@@ -371,6 +414,10 @@ def _fell_short(plan: TrimPlan, context: StepContext) -> Iterator[Message]:
         amount = f"{saved:.1%} of the {options.save}"
         text = f"units chosen save {amount}, up to {options.trim_goal:.0%} were asked for: {reason}"
         yield Message(text, "trim-fell-short", saved=saved, asked=options.trim_goal, reason=reason)
+
+
+def _not_repaired(reason: str | None) -> Message:
+    return Message(f"the weights were not repaired: {reason}", "not-repaired", reason=reason)
 
 
 def _uninformative_proof_warnings(trimmed: Trimmed) -> Iterator[Message]:

@@ -1,6 +1,7 @@
 """How values of options are written: names to choose among, and numbers with their units; light to import."""
 
 from netsurgeon.pipeline.notation.choices import (
+    AUGMENTATIONS,
     EFFORTS,
     IMPORTANCES,
     METHODS,
@@ -25,6 +26,7 @@ from netsurgeon.pipeline.notation.quantities import (
 )
 
 __all__ = [
+    "AUGMENTATIONS",
     "EFFORTS",
     "IMPORTANCES",
     "METHODS",

@@ -84,6 +84,23 @@ class PruneOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RepairOptions:
+    """Whether gradient descent goes on where closed forms end.
+
+    Attributes:
+        repair: tune the weights that are left, without labels, until the model gives the dense model's outputs and
+            values inside again; needs PyTorch.
+        augment: what is done to the inputs meanwhile: "auto" moves pictures and mirrors those in colour, "shift"
+            mirrors none, "none" leaves all as they are.
+        device: where PyTorch runs: "cpu", "cuda", or "auto" for CUDA where there is any.
+    """
+
+    repair: bool = False
+    augment: str = "auto"
+    device: str = "auto"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizeOptions:
     """What runs on integers.
 
@@ -206,6 +223,9 @@ class OptionValues(TypedDict, total=False):
     exclude: tuple[str, ...]
     damping: float | None
     effort: str | None
+    repair: bool
+    augment: str
+    device: str
     quantize: str | None
     target: str
     ranges: str

@@ -21,6 +21,7 @@ from netsurgeon.pipeline.options.groups import (
     GoalOptions,
     PruneOptions,
     QuantizeOptions,
+    RepairOptions,
     ReportOptions,
     RuntimeOptions,
     StorageOptions,
@@ -43,6 +44,7 @@ class Options(
     DataOptions,
     StorageOptions,
     QuantizeOptions,
+    RepairOptions,
     PruneOptions,
     TrimOptions,
     GoalOptions,
@@ -92,6 +94,7 @@ class Options(
         _one_of("values", self.stored_values, notation.VALUES)
         _one_of("tables", self.tables, notation.TABLES)
         _one_of("names", self.names, notation.NAMES)
+        _one_of("augment", self.augment, notation.AUGMENTATIONS)
         _one_of("target", self.target, notation.TARGETS)
         _one_of("ranges", self.ranges, notation.RANGES)
         _one_of("prefer", self.prefer, notation.PREFERENCES)
@@ -286,6 +289,7 @@ OPTION_GROUPS: tuple[type, ...] = (
     GoalOptions,
     PruneOptions,
     TrimOptions,
+    RepairOptions,
     QuantizeOptions,
     StorageOptions,
     DataOptions,

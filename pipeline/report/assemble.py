@@ -122,6 +122,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         declined=_declined(applied, tables),
         search=record.search,
         trim=applied.units,
+        repair=applied.repair,
         integers=applied.integers,
         validation=record.validation,
         bound=record.bound,

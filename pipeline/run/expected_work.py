@@ -16,6 +16,7 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import CANDIDATES, Step, Work
 from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
 from netsurgeon.pipeline.quantization import TARGETS, integers_without_goal
+from netsurgeon.pipeline.repair import BATCH, repair_steps
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification import Inputs
 
@@ -60,6 +61,8 @@ TRIED_AT_ONCE = 4
 """Models that are pruned at low fidelity side by side, about."""
 ROWS_AT_LOW_FIDELITY = 0.2
 """Share of the rows that is drawn for them."""
+REPAIRED = 4.0
+"""Times as long as a run of the dense model an input of a step of a repair takes."""
 LOOKED_AT, BALANCED = 4.0, 1.5
 """Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
 BOUNDED = 64
@@ -205,11 +208,13 @@ class ExpectedWork:
 
     def _making(self) -> tuple[Work, ...]:
         """What one model after the other goes through: each candidate, or the one that is delivered."""
-        inputs = self._corrected
+        options, inputs = self.options, self._corrected
         rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
         pruned = self._swept(2, inputs) + self._layers(rates, inputs)
         times = {"masking units": 0.0, "pruning layers": pruned, "removing units": 0.05, "rewriting shortcuts": 0.05}
         times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0}
+        if options.repair:
+            times["repairing"] = REPAIRED * self.seconds * BATCH * repair_steps(inputs, is_hasty=options.is_hasty)
         if self._may_quantize:
             run = self.seconds * inputs
             times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}

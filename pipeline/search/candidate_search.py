@@ -60,7 +60,9 @@ def search(
     goals: Goals,
     trim: TrimPlan | None,
     forms: Sequence[str],
+    *,
     prefer: str = "speed",
+    repairs: bool = False,
 ) -> SearchResult:
     """Find a model that keeps to the goals.
 
@@ -70,12 +72,15 @@ def search(
         trim: units that go in any case, as the user has chosen.
         forms: how weights may be kept, in turn: the first in which a model is found is taken.
         prefer: "size" = where one is found on integers, one on floats is looked for, too, and the smaller one taken.
+        repairs: whether candidates below the smallest one are repaired, to go further.
 
     Raises:
         CheckFailedError: no model was found that keeps to them; the nearest one is described.
     """
     evaluators = [evaluator.in_form(form) for form in forms]
     within_goals = _by_form(evaluators, goals, trim, prefer=prefer)
+    if repairs:
+        within_goals = [_repaired(*pair, goals) for pair in within_goals]
     is_as_small_as_can_be = goals.max_drop is not None
     taken, chosen = min(
         within_goals, key=lambda pair: pair[1].bytes if is_as_small_as_can_be else pair[1].evidence.drop
@@ -90,7 +95,7 @@ def search(
         applied=applied,
         form=taken.form,
         proven=None if goals.max_drop is None else chosen.evidence.high <= goals.max_drop,
-        points=_marked(taken.points, taken.form, chosen, size),
+        points=_marked(taken, chosen, size),
         timed=chosen.structure.timed,
     )
 
@@ -130,6 +135,19 @@ def _by_form(
     if not within_goals:
         raise problem
     return within_goals
+
+
+def _repaired(
+    evaluator: CandidateEvaluator, candidate: Candidate, goals: Goals
+) -> tuple[CandidateEvaluator, Candidate]:
+    """A model that repair makes smaller than the smallest one without, or more exact; else that one."""
+    repairing = evaluator.repairing()
+    if goals.max_drop is None:
+        repaired = repairing.candidate(candidate.structure, candidate.share)
+        return (repairing, repaired) if repaired.evidence.drop < candidate.evidence.drop else (evaluator, candidate)
+    descent = Descent(repairing, candidate.structure, goals.max_drop, is_hasty=evaluator.context.options.is_hasty)
+    smaller = descent.run_below(candidate)
+    return (evaluator, candidate) if smaller is None else (repairing, smaller)
 
 
 def _check_size(goals: Goals, size: int) -> None:
@@ -187,9 +205,10 @@ def _within_goals(
     return None if evaluator.is_integer and not was_put_on_integers and not is_last else chosen
 
 
-def _marked(points: Sequence[Point], form: str, chosen: Candidate, size: int) -> tuple[Point, ...]:
-    """The points, of which one was chosen, and is delivered in so many bytes."""
-    made = (at for at, point in enumerate(points) if point.kind == "candidate" and point.form == form)
+def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Point, ...]:
+    """All points, of which one was chosen, and is delivered in so many bytes."""
+    points, kind = taken.points, ("candidate", taken.form, taken.context.options.repair)
+    made = (at for at, point in enumerate(points) if (point.kind, point.form, point.repaired) == kind)
     figures = (chosen.kept, chosen.bits, chosen.bytes)
     last = max(at for at in made if (points[at].kept, points[at].bits, points[at].bytes) == figures)
     delivered = dataclasses.replace(points[last], chosen=True, bytes=size)

@@ -77,13 +77,25 @@ class CandidateEvaluator:
     def in_form(self, form: str) -> CandidateEvaluator:
         """The same for candidates whose weights are kept in another form; `points` are those of both."""
         other = copy.copy(self)
-        other.context = dataclasses.replace(self.context, options=self.context.options.in_form(form))
-        other._pruner = self._pruner.with_context(other.context)
-        other._folds = [
-            (other._pruner if pruner is self._pruner else pruner.with_context(other.context), drop_evaluator)
-            for pruner, drop_evaluator in self._folds
+        other._in_context(dataclasses.replace(self.context, options=self.context.options.in_form(form)))
+        return other
+
+    def _in_context(self, context: SearchContext) -> None:
+        """Make candidates with this context from now on; what was measured stays."""
+        pruner = self._pruner.with_context(context)
+        self._folds = [
+            (pruner if other is self._pruner else other.with_context(context), drop_evaluator)
+            for other, drop_evaluator in self._folds
         ]
-        other._applied, other._candidates = {}, {}
+        self.context, self._pruner = context, pruner
+        self._applied, self._candidates = {}, {}
+
+    def repairing(self) -> CandidateEvaluator:
+        """The same for candidates whose weights are repaired; `points` are those of both."""
+        other = copy.copy(self)
+        other._in_context(
+            dataclasses.replace(self.context, options=dataclasses.replace(self.context.options, repair=True))
+        )
         return other
 
     @property
@@ -221,6 +233,7 @@ class CandidateEvaluator:
             kept=result.kept,
             bits=result.bits,
             form=self.form,
+            repaired=self.context.options.repair,
             bytes=result.bytes,
             drop=drop,
             bound=bound,

@@ -49,6 +49,18 @@ class Descent:
             best = self._descend(1.0)
         return best
 
+    def run_below(self, candidate: Candidate) -> Candidate | None:
+        """The smallest within the limit of those that are smaller than one of another evaluator that is within it.
+
+        Few are made: what makes this evaluator's candidates better takes long.
+        """
+        evidence = candidate.evidence
+        self.has_enough = evidence.has_enough_samples(self.limit)
+        self.candidates[candidate.share] = candidate
+        self._descend(max(candidate.share / STEP, FEWEST_KEPT), most=FEW_TRIES + (not self.is_hasty))
+        low, _ = self._bracket()
+        return None if low in (None, candidate.share) else self.candidates[low]
+
     def _nearest(self) -> Candidate | None:
         """The smallest within the limit for all one knows, else the surest that may be, all weights kept among them."""
         self.has_enough = False
@@ -92,9 +104,9 @@ class Descent:
         next_place = min(place + 1, len(shares) - 1)
         return evaluator.share_like(structure, math.sqrt(shares[place] * shares[next_place]))
 
-    def _descend(self, kept: float) -> Candidate | None:
+    def _descend(self, kept: float, most: int | None = None) -> Candidate | None:
         step = STEP
-        most = FEW_TRIES if self.is_hasty else TRIES
+        most = most or (FEW_TRIES if self.is_hasty else TRIES)
         for made in range(most):
             if kept not in self.candidates:
                 self.evaluator.context.progress(CANDIDATES, made, most + self.is_hasty)

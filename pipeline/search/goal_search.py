@@ -113,7 +113,7 @@ class GoalSearch:
         forms = self.options.forms_to_try(gains)
         sizes = next((sizes for form in forms if (sizes := integers_of_a_weight(options.in_form(form)))), ())
         evaluator = CandidateEvaluator(dataclasses.replace(context, integers_of_a_weight=sizes))
-        return search(evaluator, self.goals, trim, forms, self.options.prefer)
+        return search(evaluator, self.goals, trim, forms, prefer=self.options.prefer, repairs=self.options.repair)
 
     def _tables(self, context: SearchContext) -> TablePlan:
         """Forms of tables that take a part of the drop that is allowed, by the inputs that guide the search."""
@@ -208,4 +208,5 @@ def candidate_options(options: Options) -> Options:
         max_size=None,
         max_macs=None,
         values=options.stored_values,
+        repair=False,  # only those that come last are
     )

@@ -173,7 +173,8 @@ class Pruner:
         plan = self._plan(structure, share, choice)
         options = dataclasses.replace(options, sparsity=1.0 - plan.kept_share(structure.selection.sizes))
         step_context = context.step_context(structure.selection, self._calibration, options)
-        step_context.solutions = context.work.solutions(f"{self._name}{record_name(options, structure, share)}")
+        unrepaired = dataclasses.replace(options, repair=False)  # whose solved layers it begins with
+        step_context.solutions = context.work.solutions(f"{self._name}{record_name(unrepaired, structure, share)}")
         step_context.plans |= {
             ChooseUnits.name: structure.trim,
             ShortenTables.name: context.tables,
@@ -260,7 +261,8 @@ class Pruner:
 
 def record_name(options: Options, structure: Structure, share: float) -> str:
     """What a candidate's records in the work folder are called: one in another form is another candidate."""
-    return f"candidate-{options.form}-{structure.key}-{share:.6f}"
+    repaired = "-repaired" if options.repair else ""
+    return f"candidate-{options.form}-{structure.key}-{share:.6f}{repaired}"
 
 
 def _weights(structure: Structure, kept: float) -> int:

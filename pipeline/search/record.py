@@ -23,6 +23,7 @@ class Point:
         kept: share of the weights kept; None for structures.
         bits: of a weight that is kept, on average over the layers on integers; None where none are, or for structures.
         form: how its weights are kept: as integers (int8, w4a8) or a type of numbers; None where they are not rounded.
+        repaired: whether its weights were tuned by gradient descent.
         bytes: of the file that is delivered, or would be, about; None where there is none.
         drop: on the guiding inputs; None for structures.
         bound: one-sided 90 % bound of the drop.
@@ -36,6 +37,7 @@ class Point:
     kept: float | None = None
     bits: float | None = None
     form: str | None = None
+    repaired: bool = False
     bytes: int | None = None
     drop: float | None = None
     bound: float | None = None

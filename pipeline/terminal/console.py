@@ -46,6 +46,8 @@ def print_report(report: Report, console: Console) -> None:
     _print_declined([(d.operator, d.node, d.reason) for d in report.declined], console)
     if report.trim is not None:
         _print_trim(report.trim, str(report.options["save"]), console)
+    if report.repair is not None:
+        console.print(Text(str(report.repair)))
     console.print(_models(report.dense, report.compressed, report.validation))
     for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.model_files import check_outputs, save_model
+from netsurgeon.pipeline.repair import require_torch, value_errors_as_input_errors
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
 from netsurgeon.pipeline.training.torch_parity import torch_difference
 
 TOLERANCE = 1e-4

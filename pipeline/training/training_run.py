@@ -17,9 +17,9 @@ from netsurgeon.pipeline.data import Examples, PictureOptions, open_training_dat
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import read_model
 from netsurgeon.pipeline.progress import Progress, ProgressLike, following, silent
+from netsurgeon.pipeline.repair import require_torch, value_errors_as_input_errors
 from netsurgeon.pipeline.runtime import TOLERANCE, Runtime
 from netsurgeon.pipeline.training.network_trimming import Width, trim_and_retrain
-from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
 from netsurgeon.pipeline.training.torch_parity import torch_difference
 from netsurgeon.pipeline.training.training_options import Constants, TrainOptions, constants
 

@@ -29,7 +29,7 @@ def test_the_keyword_arguments_are_the_options_with_their_types() -> None:
 
 def test_every_option_is_in_one_group() -> None:
     names = [name for group in GROUPS for name in fields_of(group)]
-    assert len(GROUPS) == 8
+    assert len(GROUPS) == 9
     assert len(names) == len(set(names))
     assert sorted(names) == sorted(fields_of(Options))
 

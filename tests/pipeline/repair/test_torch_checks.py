@@ -8,7 +8,7 @@ import pytest
 
 from netsurgeon import cli
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.training.torch_checks import require_torch, value_errors_as_input_errors
+from netsurgeon.pipeline.repair.torch_checks import require_torch, value_errors_as_input_errors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -19,7 +19,7 @@ def test_without_torch_the_user_is_told_what_to_install(
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("netsurgeon.pipeline.training.torch_checks.importlib.import_module", missing)
+    monkeypatch.setattr("netsurgeon.pipeline.repair.torch_checks.importlib.import_module", missing)
     assert cli.run(["train", "lenet5", "--data", str(mnist), "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == (
         "error: training needs torch, which is not installed: run `pip install torch safetensors scikit-learn`\n"
@@ -37,7 +37,7 @@ def test_each_package_that_is_missing_is_named(name: str, monkeypatch: pytest.Mo
         return real(wanted_name)
 
     require_torch()
-    monkeypatch.setattr("netsurgeon.pipeline.training.torch_checks.importlib.import_module", some_are_missing)
+    monkeypatch.setattr("netsurgeon.pipeline.repair.torch_checks.importlib.import_module", some_are_missing)
     with pytest.raises(InputError, match=f"training needs {name}, which is not installed: run `pip install") as raised:
         require_torch()
     assert isinstance(raised.value.__cause__, ImportError)

@@ -1,0 +1,43 @@
+"""Inputs that are made of given ones, so that a few hundred of them are not learnt by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from netsurgeon.models.training import augment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is done to the inputs of a step; the dense network answers for the very inputs that come out.
+
+    Attributes:
+        shifts: by input with pictures, (n, C, H, W): pixels that each is moved at most, its edge repeated.
+        channels_last: those of them whose pictures are (n, H, W, C).
+        flip: whether half of the pictures are mirrored left to right, all inputs of a sample alike.
+        noises: by input without pictures: standard deviation of the noise that is added.
+    """
+
+    shifts: Mapping[str, int] = field(default_factory=dict)
+    channels_last: frozenset[str] = frozenset()
+    flip: bool = False
+    noises: Mapping[str, float] = field(default_factory=dict)
+
+    def __call__(self, feed: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+        """A feed that is augmented; the same one for the same seed."""
+        augmented = dict(feed)
+        for name, shift in self.shifts.items():
+            pictures = feed[name]
+            is_last = name in self.channels_last
+            pictures = pictures.permute(0, 3, 1, 2) if is_last else pictures
+            pictures = augment(pictures, shift, self.flip, torch.Generator().manual_seed(seed))
+            augmented[name] = (pictures.permute(0, 2, 3, 1) if is_last else pictures).contiguous()
+        generator = torch.Generator().manual_seed(seed)
+        for name, deviation in self.noises.items():
+            noise = torch.randn(feed[name].shape, generator=generator, dtype=feed[name].dtype)
+            augmented[name] = feed[name] + deviation * noise
+        return augmented

@@ -1,0 +1,352 @@
+"""The loop of a repair: squared errors of outputs and of values inside, against what the dense network gives live.
+
+Supports stay, and so do the statistics of normalisations. The learning rate is what decides: too small it does little,
+too large it ends above the start. It is taken from the error that is there, and what does not end below the start on
+inputs held out is done again with a smaller one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from netsurgeon.models.onnx_module import OnnxModule
+from netsurgeon.models.repair.augmentation import Augmentation
+from netsurgeon.models.training import process_group, seed_of_step
+
+Feed = Mapping[str, npt.NDArray[Any]]
+Arrays = Mapping[str, npt.NDArray[Any]]
+SLOWER = 3.0
+"""By how much the learning rate is divided where a try ends above its start."""
+SAVE_SECONDS = 30.0
+"""Between two checkpoints."""
+
+
+class RepairInputs(Protocol):
+    """Where the inputs of a repair come from."""
+
+    def steps(self, start: int) -> Iterator[Sequence[tuple[Feed, int]]]:
+        """The feeds of each step from this one on, together one batch, and the samples in each; without end."""
+
+    def held_out(self) -> Iterable[tuple[Feed, int]]:
+        """Feeds that are not trained on, the same ones each time, and the samples in each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RepairRecipe:
+    """The constants of a repair; those of Adam are its usual ones.
+
+    Attributes:
+        steps: updates of the weights in a try.
+        warm_up: steps over which the learning rate grows from 0; from there it falls as a cosine, to 0.
+        rate: the learning rate, as a multiple of the relative error of the outputs at the start.
+        inner: weight of the values inside, all together, beside the outputs.
+        looks: how often the held-out inputs are looked at in a try.
+        tries: most, each with a learning rate that is a third of the one before.
+    """
+
+    steps: int = 400
+    warm_up: int = 20
+    rate: float = 0.025
+    inner: float = 1.0
+    looks: int = 8
+    tries: int = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """How a repair went.
+
+    Attributes:
+        error_before: squared error of the outputs on the held-out inputs, as a share of the dense outputs' variance.
+        error_after: the same of the network as it is now: at most `error_before`.
+        learning_rate: of the try that was taken, or of the last one.
+        steps: that were done, in all tries.
+        best_step: of the try, after which the network was best; 0 = it is as it was.
+        tries: how many.
+        seconds: that it took.
+    """
+
+    error_before: float
+    error_after: float
+    learning_rate: float
+    steps: int
+    best_step: int
+    tries: int
+    seconds: float
+
+
+def tune(
+    network: OnnxModule,
+    dense: OnnxModule,
+    inner: Sequence[str],
+    inputs: RepairInputs,
+    recipe: RepairRecipe,
+    *,
+    augmentation: Augmentation,
+    seed: int,
+    device: str,
+    report: Callable[[int, int], None] = lambda done, count: None,
+    kept: Arrays | None = None,
+    keep: Callable[[Arrays], None] = lambda arrays: None,
+) -> Tuned:
+    """Tune a network in place; it ends in the best state that held-out inputs have seen, the start included.
+
+    Args:
+        network: whose weights are trained; weights that are 0 stay so.
+        dense: what it is to imitate; never changed.
+        inner: names of values of both, of the same shapes, that are imitated besides the outputs.
+        inputs: what is fed.
+        recipe: the constants.
+        augmentation: what is done to the inputs of a step.
+        seed: of everything random.
+        device: where both run: "cpu", "cuda", or "auto" for CUDA where there is any.
+        report: called with the steps done and the steps of all tries.
+        kept: what `keep` was given last, of a run that was stopped.
+        keep: is given all that goes on from here, now and then.
+    """
+    with process_group(device) as process, _deterministic():
+        run = _Run(network, dense, tuple(inner), inputs, recipe, augmentation, seed, process.device)
+        tuned = run.tune(report, kept, keep)
+    network.to("cpu")
+    return tuned
+
+
+@torch.no_grad()
+def outputs_of(network: OnnxModule, feed: Feed) -> dict[str, npt.NDArray[Any]]:
+    """The outputs of a network on the CPU, by name."""
+    values = network.eval().values(_tensors(feed))
+    return {name: values[name].numpy() for name in network.outputs}  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
+    """Let PyTorch add in the same order each time, where it can."""
+    was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+
+
+@dataclasses.dataclass
+class _Run:
+    """One repair: see `tune`."""
+
+    network: OnnxModule
+    dense: OnnxModule
+    inner: tuple[str, ...]
+    inputs: RepairInputs
+    recipe: RepairRecipe
+    augmentation: Augmentation
+    seed: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.network.to(self.device)
+        self.dense.to(self.device)
+        self.dense.eval().requires_grad_(False)
+        self.outputs = tuple(self.dense.outputs)
+        self.variances = self._variances()
+
+    def tune(self, report: Callable[[int, int], None], kept: Arrays | None, keep: Callable[[Arrays], None]) -> Tuned:
+        started = time.monotonic()
+        state = _State.of(kept) if kept else _State.new(self.network, self.error())
+        recipe, rate = self.recipe, self.recipe.rate * state.start_error
+        while state.number < recipe.tries and rate > 0.0:
+            self._try(state, rate / SLOWER**state.number, report, keep)
+            if state.best_step:
+                break
+            state.next_try()
+        self.network.load_state_dict(state.best)
+        tries = min(state.number + 1, recipe.tries)
+        return Tuned(
+            error_before=state.start_error,
+            error_after=state.best_error,
+            learning_rate=rate / SLOWER ** (tries - 1),
+            steps=state.number * recipe.steps + state.step,
+            best_step=state.best_step,
+            tries=tries,
+            seconds=time.monotonic() - started,
+        )
+
+    def _try(
+        self, state: _State, rate: float, report: Callable[[int, int], None], keep: Callable[[Arrays], None]
+    ) -> None:
+        """Train from the start to the end of the cosine, or on from where the state stands."""
+        recipe = self.recipe
+        self.network.load_state_dict(state.network)
+        parameters = dict(self.network.named_parameters())
+        times = self.network.rates
+        groups = [{"params": [each], "times": times.get(name, 1.0)} for name, each in parameters.items()]
+        optimizer = torch.optim.Adam(groups, lr=rate, foreach=False)
+        state.load_into(optimizer, parameters)
+        done_before = state.number * recipe.steps
+        look_every = max(recipe.steps // recipe.looks, 1)
+        saved = time.monotonic()
+        for step, feeds in zip(range(state.step, recipe.steps), self.inputs.steps(state.step), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = group["times"] * rate * _share(step, recipe)
+            self._step(optimizer, feeds, step)
+            state.step = step + 1
+            report(done_before + state.step, recipe.tries * recipe.steps)
+            if state.step % look_every == 0 or state.step == recipe.steps:
+                state.look(self.network, self.error())
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    keep(state.arrays(self.network, optimizer, parameters))
+                    saved = time.monotonic()
+
+    def _step(self, optimizer: torch.optim.Optimizer, feeds: Sequence[tuple[Feed, int]], step: int) -> None:
+        """One update from the feeds of a batch, one after the other in memory."""
+        self.network.train()
+        optimizer.zero_grad()
+        samples = sum(count for _, count in feeds)
+        for number, (feed, count) in enumerate(feeds):
+            tensors = self.augmentation(_tensors(feed), seed_of_step(self.seed, step, number))
+            tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+            with torch.no_grad():
+                wanted = self.dense.values(tensors)
+            errors = self._errors(self.network.values(tensors), wanted)
+            loss = torch.stack([errors[name] for name in self.outputs]).mean()
+            if self.inner:
+                loss = loss + self.recipe.inner * torch.stack([errors[name] for name in self.inner]).mean()
+            (loss * (count / samples)).backward()
+        optimizer.step()
+
+    def _errors(self, values: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
+        names = (*self.outputs, *self.inner)
+        return {name: (values[name] - wanted[name]).square().mean() / self.variances[name] for name in names}
+
+    @torch.no_grad()
+    def error(self) -> float:
+        """Mean over the outputs of their relative squared errors on the held-out inputs."""
+        self.network.eval()
+        total, count = 0.0, 0
+        for feed, size in self.inputs.held_out():
+            tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
+            values, wanted = self.network.values(tensors), self.dense.values(tensors)
+            for name in self.outputs:
+                difference = (values[name] - wanted[name]).double()  # type: ignore[operator]
+                total += size * float(difference.square().mean()) / self.variances[name]
+            count += size
+        return total / (count * len(self.outputs))
+
+    @torch.no_grad()
+    def _variances(self) -> dict[str, float]:
+        """Of each value over the held-out inputs, around the mean of its place where all have the same shape."""
+        names = (*self.outputs, *self.inner)
+        sums: dict[str, Tensor] = {}
+        squares, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+        for feed, _ in self.inputs.held_out():
+            values = self.dense.values({name: tensor.to(self.device) for name, tensor in _tensors(feed).items()})
+            for name in names:
+                value = values[name].double()  # type: ignore[union-attr]
+                summed = value.sum(0)
+                if name in sums and sums[name].shape != summed.shape:
+                    sums[name], summed = sums[name].mean(), summed.mean()
+                sums[name] = sums[name] + summed if name in sums else summed
+                squares[name] += float(value.square().mean()) * len(value)
+                counts[name] += len(value)
+        return {
+            name: max(squares[name] / counts[name] - float((sums[name] / counts[name]).square().mean()), 0.0) or 1.0
+            for name in names
+        }
+
+
+@dataclasses.dataclass
+class _State:
+    """Where a repair stands.
+
+    Attributes:
+        network: as it is when the try goes on.
+        best: the best one so far.
+        start_error: on the held-out inputs.
+        best_error: the same of the best one.
+        best_step: of its try; 0 = the start.
+        number: of the try, from 0.
+        step: of the try.
+        optimizer: moments by parameter and name.
+    """
+
+    network: dict[str, Tensor]
+    best: dict[str, Tensor]
+    start_error: float
+    best_error: float
+    best_step: int = 0
+    number: int = 0
+    step: int = 0
+    optimizer: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def new(cls, network: OnnxModule, error: float) -> _State:
+        """At the start."""
+        return cls(_copied(network), _copied(network), error, error)
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> _State:
+        """What `arrays` gave."""
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
+        for place, array in arrays.items():
+            group, _, name = place.partition("/")
+            if group in groups:
+                groups[group][name] = torch.from_numpy(np.array(array))
+        start, best = (float(error) for error in arrays["errors"])
+        best_step, number, step = (int(number) for number in arrays["numbers"])
+        return cls(groups["network"], groups["best"], start, best, best_step, number, step, groups["optimizer"])
+
+    def arrays(
+        self, network: OnnxModule, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """All that a run needs to go on."""
+        moments = {
+            f"{name}/{key}": value
+            for name, parameter in parameters.items()
+            for key, value in optimizer.state[parameter].items()
+        }
+        groups = {"network": network.state_dict(), "best": self.best, "optimizer": moments}
+        tensors = {f"{group}/{name}": value for group, held in groups.items() for name, value in held.items()}
+        return {
+            **{place: value.detach().cpu().numpy() for place, value in tensors.items()},
+            "errors": np.array([self.start_error, self.best_error]),
+            "numbers": np.array([self.best_step, self.number, self.step]),
+        }
+
+    def load_into(self, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> None:
+        """Give an optimizer the moments that were kept."""
+        for place, value in self.optimizer.items():
+            name, _, key = place.rpartition("/")
+            optimizer.state[parameters[name]][key] = value.to(parameters[name].device if value.ndim else "cpu")
+
+    def look(self, network: OnnxModule, error: float) -> None:
+        """Keep the network where it is better than all before; NaN is not."""
+        if error < self.best_error:
+            self.best_error, self.best_step, self.best = error, self.step, _copied(network)
+
+    def next_try(self) -> None:
+        """Back to the start."""
+        self.number, self.step, self.optimizer = self.number + 1, 0, {}
+        self.network = self.best
+
+
+def _share(step: int, recipe: RepairRecipe) -> float:
+    """The learning rate of a step, counted from 0, as a share of the largest."""
+    warm = min(1.0, (step + 1) / (recipe.warm_up + 1))
+    return warm * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
+
+
+def _copied(network: OnnxModule) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _tensors(feed: Feed) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}

@@ -1,0 +1,17 @@
+"""Tune what pruning has left towards the dense model, without labels. Only this folder and training know PyTorch."""
+
+from netsurgeon.pipeline.repair.facts import RepairFacts
+from netsurgeon.pipeline.repair.inner_values import inner_values
+from netsurgeon.pipeline.repair.repair import BATCH, Repaired, repair_model, repair_steps
+from netsurgeon.pipeline.repair.torch_checks import require_torch, value_errors_as_input_errors
+
+__all__ = [
+    "BATCH",
+    "RepairFacts",
+    "Repaired",
+    "inner_values",
+    "repair_model",
+    "repair_steps",
+    "require_torch",
+    "value_errors_as_input_errors",
+]

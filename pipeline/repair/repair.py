@@ -1,0 +1,192 @@
+"""Repair a pruned model: a little gradient descent, without labels, towards what the dense model gives.
+
+Closed forms correct a layer for what it loses itself. What is left, errors that add up from layer to layer and meet in
+nonlinearities, is tuned here: outputs and narrow values inside are to be the dense model's, on calibration inputs that
+are moved and mirrored, so that a few hundred of them are enough. Zeros stay zeros.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import label
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.repair.facts import RepairFacts
+from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
+from netsurgeon.pipeline.repair.inner_values import inner_values
+from netsurgeon.pipeline.runtime import TOLERANCE, Runtime, is_large, relative_difference
+
+HELD_OUT = 1 / 8
+LEAST_INPUTS = 64
+"""With fewer, what is held out says nothing."""
+BATCH = 32
+"""Samples of a step."""
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 200, 2000
+"""How often each input is trained on, and the steps that makes, at least and at most. On ResNet-20 with a tenth of its
+weights the error on held-out inputs went from 0.235 to 0.182 in 15 epochs, and to 0.168 in 42."""
+HASTY = 4
+"""By how much fewer steps `effort` "fast" takes."""
+STAGE = "repairing"
+RECORD = "repair"
+"""Name of what the run folder keeps of a repair that is not over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Repaired:
+    """What became of a repair.
+
+    Attributes:
+        model: with the tuned weights, or as it was.
+        facts: how it went; None where it could not be done.
+        reason: why it could not.
+    """
+
+    model: ir.Model = dataclasses.field(repr=False)
+    facts: RepairFacts | None = None
+    reason: str | None = None
+
+
+def repair_steps(inputs: int, *, is_hasty: bool) -> int:
+    """Updates of the weights for so many calibration inputs, held-out ones included."""
+    steps = round(EPOCHS * (1.0 - HELD_OUT) * inputs / BATCH)
+    return min(max(steps, FEWEST_STEPS), MOST_STEPS) // (HASTY if is_hasty else 1)
+
+
+def repair_model(
+    dense: ir.Model,
+    model: ir.Model,
+    layers: Collection[ir.Node],
+    samples: Samples,
+    *,
+    left_alone: Collection[str],
+    options: Options,
+    runtime: Runtime,
+    run_folder: RunFolder,
+    progress: Progress,
+) -> Repaired:
+    """Tune the weights of a model towards the dense one; never worse than it was on inputs that are held out.
+
+    Args:
+        dense: not changed.
+        model: pruned, all weights in their places; its weights are changed.
+        layers: of `dense`, with weights.
+        samples: calibration inputs.
+        left_alone: labels of nodes whose weights stay.
+        options: of the compression.
+        runtime: to compare PyTorch with.
+        run_folder: keeps what a run that is stopped goes on from.
+        progress: called with stage, steps done and steps in all.
+    """
+    try:
+        _check(model, samples)
+        network, teacher = _networks(dense, model, left_alone)
+        training, held = _split(samples, options.seed)
+        feeds = StepFeeds(training, held, BATCH, options.seed)
+        _check_same(dense, teacher, next(feeds.held_out())[0], runtime)
+    except (CheckFailedError, ValueError) as error:
+        return Repaired(model, reason=str(error))
+    from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
+
+    inner = _alike(dense, model, inner_values(dense.graph, layers))
+    changes = choose_changes(training, options.augment)
+    tuned = tune(
+        network,
+        teacher,
+        inner,
+        feeds,
+        RepairRecipe(steps=repair_steps(samples.count, is_hasty=options.is_hasty)),
+        augmentation=Augmentation(**dataclasses.asdict(changes)),
+        seed=options.seed,
+        device=options.device,
+        report=functools.partial(progress, STAGE),
+        kept=run_folder.arrays(RECORD),
+        keep=functools.partial(run_folder.keep_arrays, RECORD),
+    )
+    if tuned.best_step:
+        _write(model, network.arrays())
+    facts = RepairFacts(
+        error_before=tuned.error_before,
+        error_after=tuned.error_after,
+        inputs=training.count,
+        held_out=held.count,
+        inner=inner,
+        learning_rate=tuned.learning_rate,
+        tries=tuned.tries,
+        steps=tuned.steps,
+        augmentation=str(changes),
+        seconds=tuned.seconds,
+    )
+    return Repaired(model, facts)
+
+
+def _check(model: ir.Model, samples: Samples) -> None:
+    """Raise what stands in the way before anything is loaded."""
+    if is_large(model):
+        raise CheckFailedError("the model has more than 1.5 GB of weights, which are not held in memory")
+    if samples.count < LEAST_INPUTS:
+        raise CheckFailedError(
+            f"there are {samples.count} calibration inputs, expected {LEAST_INPUTS} or more, of which some are held out"
+        )
+
+
+def _networks(dense: ir.Model, model: ir.Model, left_alone: Collection[str]) -> tuple[Any, Any]:
+    """The pruned model and the dense one in PyTorch.
+
+    Raises:
+        ValueError: an operator is not known there.
+    """
+    from netsurgeon.models.onnx_module import OnnxModule
+
+    frozen = {
+        value.name
+        for node in model.graph
+        if label(node) in left_alone
+        for value in node.inputs
+        if value is not None and value.name in model.graph.initializers
+    }
+    return OnnxModule(ir.to_proto(model), frozen={name for name in frozen if name}), OnnxModule(ir.to_proto(dense))
+
+
+def _split(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+    """What is trained on, and what is held out."""
+    held, training = samples.kept().split(HELD_OUT, np.random.default_rng((seed, 1)))
+    return training, held
+
+
+def _check_same(model: ir.Model, module: Any, feed: Mapping[str, npt.NDArray[Any]], runtime: Runtime) -> None:
+    """Check that PyTorch gives ONNX Runtime's outputs.
+
+    Raises:
+        CheckFailedError: it does not.
+    """
+    from netsurgeon.models.repair import outputs_of
+
+    expected = dict(runtime.session(model).run(feed))
+    difference = relative_difference(expected, outputs_of(module, feed))
+    if not difference <= TOLERANCE:
+        raise CheckFailedError(
+            f"PyTorch and ONNX Runtime differ by {difference:.2g} of an output's scale, allowed {TOLERANCE:.2g}"
+        )
+
+
+def _alike(dense: ir.Model, model: ir.Model, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of these values those that both models have."""
+    made = {value.name for node in model.graph for value in node.outputs}
+    return tuple(name for name in names if name in made)
+
+
+def _write(model: ir.Model, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Give a model the tuned weights."""
+    for name, array in arrays.items():
+        model.graph.initializers[name].const_value = ir.Tensor(array, name=name)
