@@ -1,0 +1,125 @@
+"""A repair ends below its start or at it, keeps zeros and what is frozen, and goes on to the same bytes after a stop."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from netsurgeon.models.onnx_module import OnnxModule
+from netsurgeon.models.repair import Augmentation, RepairRecipe, Tuned, outputs_of, tune
+
+Array = NDArray[Any]
+RECIPE = RepairRecipe(steps=60, warm_up=5, looks=6, rate=0.05)
+
+
+def random(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def perceptron(zeros: bool) -> onnx.ModelProto:
+    """Gemm, Relu, Gemm: from 12 inputs to 4 outputs by way of 24; four fifths of the first weights may be 0."""
+    weights = {"w1": random(12, 24, seed=1), "b1": random(24, seed=2), "w2": random(24, 4, seed=3) / 5}
+    if zeros:
+        weights["w1"] = weights["w1"] * (np.abs(weights["w1"]) > 1.3)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="first"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "w2"], ["y"], name="second"),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", n]) for name, n in (("x", 12), ("y", 4))
+    ]
+    constants = [numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in weights.items()]
+    return helper.make_model(helper.make_graph(nodes, "network", values[:1], values[1:], constants))
+
+
+class Inputs:
+    """Two hundred and fifty-six rows to train on, in batches of two feeds, and sixty-four others."""
+
+    def steps(self, start: int) -> Iterator[Sequence[tuple[dict[str, Array], int]]]:
+        for step in range(start, 10_000):
+            rows = random(32, 12, seed=100 + step % 8)
+            yield [({"x": rows[:20]}, 20), ({"x": rows[20:]}, 12)]
+
+    def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
+        yield {"x": random(40, 12, seed=7)}, 40
+        yield {"x": random(24, 12, seed=8)}, 24
+
+
+def repaired(recipe: RepairRecipe = RECIPE, frozen: Sequence[str] = (), **options: Any) -> tuple[OnnxModule, Tuned]:
+    network, dense = OnnxModule(perceptron(zeros=True), frozen=frozen), OnnxModule(perceptron(zeros=False))
+    options = {"augmentation": Augmentation(), "seed": 0, "device": "cpu"} | options
+    return network, tune(network, dense, ["r"], Inputs(), recipe, **options)
+
+
+def relative_error(network: OnnxModule) -> float:
+    """Of the outputs on the held-out rows, by NumPy."""
+    dense = OnnxModule(perceptron(zeros=False))
+    feeds = [feed for feed, _ in Inputs().held_out()]
+    outputs, wanted = (np.concatenate([outputs_of(each, feed)["y"] for feed in feeds]) for each in (network, dense))
+    return float(np.mean((outputs - wanted) ** 2) / np.var(wanted, axis=0).mean())
+
+
+def test_the_outputs_come_nearer_and_zeros_stay() -> None:
+    network, tuned = repaired()
+    before = relative_error(OnnxModule(perceptron(zeros=True)))
+    assert tuned.error_before == pytest.approx(before, rel=1e-4)
+    assert tuned.error_after == pytest.approx(relative_error(network), rel=1e-4)
+    assert tuned.error_after < 0.7 * before
+    assert tuned.steps == 60
+    assert 0 < tuned.best_step <= 60
+    assert np.array_equal(network.arrays()["w1"] == 0, random(12, 24, seed=1) ** 2 <= 1.3**2)
+
+
+def test_what_is_frozen_stays() -> None:
+    network, tuned = repaired(frozen=["w2", "b1"])
+    assert tuned.best_step
+    assert network.trained == ["w1"]
+    assert set(network.arrays()) == {"w1"}
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    changes = Augmentation(noises={"x": 0.1})
+    first, other = (repaired(augmentation=changes, seed=seed)[0].arrays() for seed in (3, 3))
+    assert all(np.array_equal(first[name], other[name]) for name in first)
+    another = repaired(augmentation=changes, seed=4)[0].arrays()
+    assert not np.array_equal(first["w1"], another["w1"])
+
+
+def test_a_rate_that_is_too_large_leaves_the_start() -> None:
+    network, tuned = repaired(RepairRecipe(steps=20, warm_up=0, looks=2, rate=1e4, tries=2))
+    assert (tuned.best_step, tuned.tries, tuned.steps) == (0, 2, 40)
+    assert tuned.error_after == tuned.error_before
+    assert np.array_equal(network.arrays()["w2"], random(24, 4, seed=3) / np.float32(5))
+
+
+def test_a_smaller_rate_is_tried_where_the_first_one_is_too_large() -> None:
+    _, tuned = repaired(RepairRecipe(steps=40, warm_up=0, looks=4, rate=3.0, tries=6))
+    assert 1 < tuned.tries < 6
+    assert tuned.error_after < tuned.error_before
+    assert tuned.steps == 40 * tuned.tries
+
+
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
+    whole, tuned = repaired()
+    kept: list[dict[str, Array]] = []
+
+    def keep(arrays: Any) -> None:
+        kept.append({name: np.array(array) for name, array in arrays.items()})
+        if len(kept) == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repaired(keep=keep)
+    steps: list[int] = []
+    report: Callable[[int, int], None] = lambda done, count: steps.append(done)  # noqa: E731
+    resumed, again = repaired(kept=kept[-1], report=report)
+    assert steps[0] == 10 * stop_at + 1
+    assert (again.error_after, again.best_step) == (tuned.error_after, tuned.best_step)
+    assert all(np.array_equal(whole.arrays()[name], array) for name, array in resumed.arrays().items())
