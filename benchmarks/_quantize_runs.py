@@ -48,7 +48,7 @@ def main(task_path: str, result_path: str) -> None:
 
 def calibration(task: Task) -> Facts:
     """Write the calibration inputs that everybody gets as arrays, without labels, for the peers."""
-    inputs, _, options = _sources(task)
+    inputs, _, options = sources(task)
     samples = _open(task, inputs, options, options.get("limit"))
     name = samples.specs[0].name
     arrays: dict[str, Any] = {name: np.concatenate([feed[name] for feed in samples.batches()])}
@@ -58,7 +58,7 @@ def calibration(task: Task) -> Facts:
 
 def compress(task: Task) -> Facts:
     """Let the product write a quantized model; `test` stands aside, so that all calibration inputs are used."""
-    inputs, test, options = _sources(task)
+    inputs, test, options = sources(task)
     options |= {
         "batch_size": BATCH.get(task["data"], ZOO_BATCH),
         "seed": task["seed"],
@@ -83,7 +83,7 @@ def compress(task: Task) -> Facts:
 def measure(task: Task) -> Facts:
     """Compare a quantized file with the dense one on the test split, and time both in turn."""
     dense, small = Path(task["model"]), Path(task["output"])
-    _, test, options = _sources(task)
+    _, test, options = sources(task)
     samples = _open(task, test, options, None)
     session = Runtime().session(dense)
     judging = choose_measure(open_model(dense, Runtime()).original, session, samples)
@@ -135,7 +135,7 @@ def zoo(task: Task) -> Facts:
     return {**facts, **_file_facts(dense, small), **times(profile(dense, small, data=feeds[:1], threads=THREADS))}
 
 
-def _sources(task: Task) -> tuple[Any, Any, dict[str, Any]]:
+def sources(task: Task) -> tuple[Any, Any, dict[str, Any]]:
     """Calibration inputs, test inputs, and how they are read; a row that searches gets labels with the first."""
     if "given" in task:
         return task["given"], None, {}

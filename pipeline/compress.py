@@ -151,7 +151,7 @@ class _Run:
         runtime = self.options.runtime()
         check_metric(self.options.metric)
         if self.options.repair:
-            require_torch()
+            require_torch("repair")
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)

@@ -158,7 +158,7 @@ def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
         logger.debug("step %s: nothing to do", step.name)
         context.records.append(StepRecord(name=step.name, applied=False))
         return model
-    problem = step.verify(model, result.model, context)
+    problem = step.verify(model, result.model, context) if result.has_changed else None
     if problem is not None:
         undone = Message(problem, "step-undone", cause_of(problem), step=step.name)
         context.records.append(StepRecord(name=step.name, applied=False, undone=undone))

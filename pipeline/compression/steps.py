@@ -28,7 +28,7 @@ from netsurgeon.pipeline.options import (
     StorageOptions,
     TrimOptions,
 )
-from netsurgeon.pipeline.pruning import Plan, keep_plan, load_plan, make_plan, prune_segments
+from netsurgeon.pipeline.pruning import Plan, keep_plan, load_plan, make_plan, output_divergence, prune_segments
 from netsurgeon.pipeline.quantization import (
     IntegerChoice,
     Quantized,
@@ -36,7 +36,7 @@ from netsurgeon.pipeline.quantization import (
     quantize_model,
     time_integers,
 )
-from netsurgeon.pipeline.repair import RepairFacts, repair_model
+from netsurgeon.pipeline.repair import RepairFacts, repair_model, split_inputs
 from netsurgeon.pipeline.runtime import same_bits, verify_same
 from netsurgeon.pipeline.tables import TablePlan, choose_tables
 from netsurgeon.pipeline.trimming import (
@@ -214,6 +214,25 @@ class RepairWeights(StepDefaults):
         if facts is None:
             return StepResult(model=model, warnings=(_not_repaired(repaired.reason),), has_changed=False)
         return StepResult(model=repaired.model, outcome=facts, has_changed=facts.has_helped)
+
+    def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
+        """Class scores must tell no less of the dense model's, other outputs lie no farther, on inputs held out."""
+        calibration = context.calibration
+        _, held = split_inputs(calibration.samples, context.options.seed)
+        sessions = [calibration.runtime.session(model) for model in (context.dense, before, after)]
+        outputs: list[list[Any]] = [[] for _ in sessions]
+        for feed in held.batches():
+            for session, of_session in zip(sessions, outputs, strict=True):
+                of_session.append(session.run(feed))
+        dense, *others = outputs
+        lost_before, lost_after = (output_divergence(dense, other) for other in others)
+        if lost_after <= lost_before:
+            return None
+        text = (
+            f"the weights were not repaired: on {held.count:,} inputs held out the outputs' divergence from the dense "
+            f"model's would become {lost_after:.3g}, and is {lost_before:.3g}"
+        )
+        return Message(text, "repair-loses", before=lost_before, after=lost_after, inputs=held.count)
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How far it came."""

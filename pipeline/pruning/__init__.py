@@ -13,6 +13,7 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
 from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.planning import make_plan
 from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments
+from netsurgeon.pipeline.pruning.sensitivity import output_divergence
 
 __all__ = [
     "ByteBudget",
@@ -30,6 +31,7 @@ __all__ = [
     "load_plan",
     "low_fidelity_inputs",
     "make_plan",
+    "output_divergence",
     "measure_costs",
     "probed_inputs",
     "prune_segments",

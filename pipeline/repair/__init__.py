@@ -2,7 +2,7 @@
 
 from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.inner_values import inner_values
-from netsurgeon.pipeline.repair.repair import BATCH, Repaired, repair_model, repair_steps
+from netsurgeon.pipeline.repair.repair import BATCH, Repaired, repair_model, repair_steps, split_inputs
 from netsurgeon.pipeline.repair.torch_checks import require_torch, value_errors_as_input_errors
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "repair_model",
     "repair_steps",
     "require_torch",
+    "split_inputs",
     "value_errors_as_input_errors",
 ]

@@ -63,6 +63,12 @@ def repair_steps(inputs: int, *, is_hasty: bool) -> int:
     return min(max(steps, FEWEST_STEPS), MOST_STEPS) // (HASTY if is_hasty else 1)
 
 
+def split_inputs(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+    """What a repair trains on, and what it holds out."""
+    held, training = samples.kept().split(HELD_OUT, np.random.default_rng((seed, 1)))
+    return training, held
+
+
 def repair_model(
     dense: ir.Model,
     model: ir.Model,
@@ -91,7 +97,7 @@ def repair_model(
     try:
         _check(model, samples)
         network, teacher = _networks(dense, model, left_alone)
-        training, held = _split(samples, options.seed)
+        training, held = split_inputs(samples, options.seed)
         feeds = StepFeeds(training, held, BATCH, options.seed)
         _check_same(dense, teacher, next(feeds.held_out())[0], runtime)
     except (CheckFailedError, ValueError) as error:
@@ -156,12 +162,6 @@ def _networks(dense: ir.Model, model: ir.Model, left_alone: Collection[str]) -> 
         if value is not None and value.name in model.graph.initializers
     }
     return OnnxModule(ir.to_proto(model), frozen={name for name in frozen if name}), OnnxModule(ir.to_proto(dense))
-
-
-def _split(samples: Samples, seed: int) -> tuple[Samples, Samples]:
-    """What is trained on, and what is held out."""
-    held, training = samples.kept().split(HELD_OUT, np.random.default_rng((seed, 1)))
-    return training, held
 
 
 def _check_same(model: ir.Model, module: Any, feed: Mapping[str, npt.NDArray[Any]], runtime: Runtime) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from netsurgeon.pipeline.errors import InputError
 
 
-def require_torch() -> None:
+def require_torch(purpose: str = "training") -> None:
     """Check that PyTorch is there.
+
+    Args:
+        purpose: what needs it, for the sentence.
 
     Raises:
         InputError: it is not.
@@ -20,7 +23,7 @@ def require_torch() -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise InputError(
-                f"training needs {name}, which is not installed: run `pip install torch safetensors scikit-learn`"
+                f"{purpose} needs {name}, which is not installed: run `pip install torch safetensors scikit-learn`"
             ) from error
 
 

@@ -1,0 +1,167 @@
+"""`compress` with `repair`: nearer to the dense model on inputs held out, zeros and what is left alone stay, or why not."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from perceptron_models import built, random
+from searched_models import labelled, small_network
+from trimmable_models import pictures, residual_network
+
+from netsurgeon import compress
+from netsurgeon.passes.packing.unpack_weights import UnpackWeights
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.repair import repair, torch_checks
+
+FAST: dict[str, Any] = {"method": "obs", "damping": 0.01, "values": "float32", "pack": False}
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair, "FEWEST_STEPS", 100)
+    monkeypatch.setattr(repair, "MOST_STEPS", 100)
+
+
+def weights(model: ir.Model) -> dict[str, Any]:
+    plain = model.clone()
+    UnpackWeights()(plain)
+    arrays = {name: value.const_value for name, value in plain.graph.initializers.items()}
+    return {name: array.numpy() for name, array in arrays.items() if array is not None}
+
+
+def test_the_outputs_come_nearer_and_the_zeros_stay() -> None:
+    data, test = pictures(384)[:256], pictures(384)[256:]
+    plain, repaired = (
+        compress(residual_network(), data, test=test, sparsity=0.7, repair=on, **FAST) for on in (False, True)
+    )
+    facts = repaired.report.repair
+    assert plain.report.repair is None
+    assert facts is not None
+    assert facts.error_after < 0.95 * facts.error_before
+    assert (facts.inputs, facts.held_out) == (224, 32)
+    assert facts.augmentation == "noise of 0.1 standard deviations"
+    errors = [result.report.validation.fidelity[0].relative_error for result in (plain, repaired)]
+    assert errors[1] < 0.99 * errors[0]
+    before, after = weights(plain.model), weights(repaired.model)
+    matrices = [name for name, array in before.items() if array.ndim > 1]
+    assert len(matrices) > 3
+    assert all(np.array_equal(before[name] == 0, after[name] == 0) for name in matrices)
+    assert not np.array_equal(before[matrices[0]], after[matrices[0]])
+    (record,) = [record for record in repaired.report.steps if record.name == "repair"]
+    assert record.applied
+    assert record.facts == {"steps": 100}
+    assert repaired.report.bound.outputs[0].bound >= repaired.report.bound.outputs[0].error
+
+
+def test_layers_that_are_left_alone_stay() -> None:
+    first = compress(residual_network(), pictures(96), sparsity=0.7, **FAST).report.layers[0].name
+    result = compress(residual_network(), pictures(256), sparsity=0.7, repair=True, exclude=(first,), **FAST)
+    assert result.report.repair is not None
+    assert result.report.repair.has_helped
+    before, after = (weights(model) for model in (ir.from_proto(residual_network()), result.model))
+    same = [name for name in before if before[name].ndim > 1 and np.array_equal(before[name], after.get(name))]
+    assert len(same) == 1
+
+
+def test_trimmed_units_are_gone_and_integers_stay_integers() -> None:
+    x = pictures(96)
+    trimmed = compress(residual_network(), x, trim=0.3, round_to=4, repair=True, augment="none", **FAST)
+    assert trimmed.report.repair is not None
+    assert trimmed.report.repair.has_helped
+    assert trimmed.report.trim is not None
+    assert trimmed.report.trim.proof is not None
+    assert trimmed.report.trim.proof.is_informative
+    integers = compress(residual_network(), x, sparsity=0.5, quantize="int8", target="onnx", repair=True, damping=0.01)
+    assert integers.report.repair is not None
+    assert integers.report.integers is not None
+    assert {node.op_type for node in integers.model.graph} >= {"QuantizeLinear", "DequantizeLinear"}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"x": random(40, 32)}, "there are 40 calibration inputs, expected 64 or more"),
+        ({"x": random(128, 32)}, "the operators TopK cannot be trained"),
+    ],
+)
+def test_what_cannot_be_repaired_is_delivered_with_the_reason(data: Any, reason: str) -> None:
+    nodes = [
+        onnx.helper.make_node("Gemm", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("TopK", ["h", "k"], ["y", "places"]),
+    ]
+    model = built(nodes, {"w": random(32, 12)}, end=("N", 3))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3]), "k"))
+    result = compress(model, data, sparsity=0.5, repair=True, **FAST)
+    assert result.report.repair is None
+    (warning,) = [warning for warning in result.report.warnings if warning.code == "not-repaired"]
+    assert reason in warning
+
+
+def test_what_loses_by_another_measure_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.1, 0.2])
+    monkeypatch.setattr("netsurgeon.pipeline.compression.steps.output_divergence", lambda dense, other: next(losses))
+    model, data = small_network(), labelled(small_network(), 256, 1)
+    result = compress(model, data, sparsity=0.7, repair=True, **FAST)
+    (record,) = [record for record in result.report.steps if record.name == "repair"]
+    assert not record.applied
+    assert record.undone is not None
+    assert "would become 0.2, and is 0.1" in record.undone
+    assert np.array_equal(weights(compress(model, data, sparsity=0.7, **FAST).model)["w1"], weights(result.model)["w1"])
+
+
+def test_without_pytorch_it_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(torch_checks, "importlib", SimpleNamespace(import_module=missing))
+    with pytest.raises(InputError, match="repair needs torch, which is not installed"):
+        compress(small_network(), labelled(small_network(), 64, 1), sparsity=0.5, repair=True)
+
+
+def test_a_killed_repair_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
+    model, data = small_network(), labelled(small_network(), 256, 1)
+    options: dict[str, Any] = {"sparsity": 0.7, "repair": True, "work": tmp_path / "work", **FAST}
+
+    def stop(stage: str, done: int, count: int) -> None:
+        if stage == "repairing" and done == 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(model, data, progress=stop, **options)
+    steps: list[int] = []
+    resumed = compress(
+        model, data, progress=lambda stage, done, _: steps.append(done) if stage == "repairing" else None, **options
+    )
+    whole = compress(model, data, sparsity=0.7, repair=True, **FAST)
+    assert min(step for step in steps if step) > 30
+    assert all(np.array_equal(array, weights(resumed.model)[name]) for name, array in weights(whole.model).items())
+
+
+def test_nothing_imports_torch_unless_it_is_asked_for() -> None:
+    script = (
+        "import sys, numpy as np, netsurgeon; from netsurgeon.pipeline.compression import STEPS;"
+        "assert 'repair' in [step.name for step in STEPS]; print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_search_goes_further_with_repair() -> None:
+    model, data = small_network(), labelled(small_network(), 600, 1)
+    test = labelled(small_network(), 600, 2)
+    result = compress(model, data, test=test, max_drop="3%", quantize="none", repair=True, method="obs", damping=0.01)
+    assert result.report.search is not None
+    repaired = [point for point in result.report.search.points if point.repaired]
+    plain = [point for point in result.report.search.points if point.kind == "candidate" and not point.repaired]
+    within = [point.kept for point in plain if (point.bound or 0.0) <= 0.03 and point.kept]
+    (chosen,) = [point for point in result.report.search.points if point.chosen]
+    assert 0 < len(repaired) <= 3
+    assert all(point.kept is not None and point.kept < min(within) for point in repaired)
+    assert chosen.kept is not None
+    assert chosen.repaired == (chosen.kept < min(within))
