@@ -91,7 +91,8 @@ def _run(shared: Path, case: Case, is_repaired: bool) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         model = shared / "models" / f"{case.model}.onnx"
         limit = {"cifar10": 1024, "imagenet": 500}[case.data]
-        task = {"kind": "repair", "shared": str(shared), "folder": folder, "model": str(model), "name": case.model}
+        task: dict[str, Any] = {"kind": "repair", "shared": str(shared), "folder": folder}
+        task |= {"model": str(model), "name": case.model}
         task |= {"data": case.data, "seed": 0, "options": case.options | {"limit": limit}, "repair": is_repaired}
         return run_task(task, "_repair_runs.py")
 
@@ -155,17 +156,16 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     lines = [_line(rows, case) for case in CASES if f"{case.name}/repaired" in rows]
     legend = (
         "Top-1 and answers equal to the dense model's in percent of the test split, without and with repair; it was "
-        "read once for each. Calibration: 1,024 (CIFAR-10) or 500 (ImageNet) pictures without labels, an eighth of them "
-        "held out of the repair. Error: squared, of the outputs, as a share of the dense ones' variance. Minutes: on a "
-        "machine that other programs used, too."
+        "read once for each. Calibration: 1,024 (CIFAR-10) or 500 (ImageNet) pictures without labels, an eighth of "
+        "which is held out of the repair. Error: squared, of the outputs, as a share of the dense ones' variance. Minutes: "
+        "on a machine that other programs used, too."
     )
     write(folder / "repair.md", "\n\n".join(["# Repair on real models", legend, table(titles, lines)]) + "\n")
 
 
 def _line(rows: dict[str, Row], case: Case) -> list[str]:
-    plain, repaired = (
-        rows.get(f"{case.name}/{kind}", {"status": "", "error": ""}) for kind in ("one-shot", "repaired")
-    )
+    empty = {"status": "", "error": ""}
+    plain, repaired = (rows.get(f"{case.name}/{kind}", empty) for kind in ("one-shot", "repaired"))
     missed = _misses(rows, case)
     verdict = "no: " + "; ".join(missed).replace("|", "\\|") if missed else "yes"
     if plain["status"] != "ok" or repaired["status"] != "ok":

@@ -1,4 +1,4 @@
-"""A repair ends below its start or at it, keeps zeros and what is frozen, and goes on to the same bytes after a stop."""
+"""A repair ends at its start or below, keeps zeros and what is frozen, and goes on to the same bytes after a stop."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -52,7 +52,7 @@ class Inputs:
 
 def repaired(recipe: RepairRecipe = RECIPE, frozen: Sequence[str] = (), **options: Any) -> tuple[OnnxModule, Tuned]:
     network, dense = OnnxModule(perceptron(zeros=True), frozen=frozen), OnnxModule(perceptron(zeros=False))
-    options = {"augmentation": Augmentation(), "seed": 0, "device": "cpu"} | options
+    options = dict[str, Any](augmentation=Augmentation(), seed=0, device="cpu") | options
     return network, tune(network, dense, ["r"], Inputs(), recipe, **options)
 
 

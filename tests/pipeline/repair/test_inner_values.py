@@ -1,4 +1,4 @@
-"""Values through which alone anything flows: residual joins and what chains hand on, not what has something beside it."""
+"""Values through which alone anything flows: residual joins, and what chains hand on."""
 
 import onnx_ir as ir
 

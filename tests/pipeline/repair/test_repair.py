@@ -1,4 +1,4 @@
-"""`compress` with `repair`: nearer to the dense model on inputs held out, zeros and what is left alone stay, or why not."""
+"""`compress` with `repair`: nearer to the dense model on inputs held out; zeros and what is left alone stay."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ def test_the_outputs_come_nearer_and_the_zeros_stay() -> None:
     assert facts.error_after < 0.95 * facts.error_before
     assert (facts.inputs, facts.held_out) == (224, 32)
     assert facts.augmentation == "noise of 0.1 standard deviations"
-    errors = [result.report.validation.fidelity[0].relative_error for result in (plain, repaired)]
+    errors = [result.report.validation.outputs[0].relative_error for result in (plain, repaired)]
     assert errors[1] < 0.99 * errors[0]
     before, after = weights(plain.model), weights(repaired.model)
     matrices = [name for name, array in before.items() if array.ndim > 1]
@@ -56,7 +56,8 @@ def test_the_outputs_come_nearer_and_the_zeros_stay() -> None:
     (record,) = [record for record in repaired.report.steps if record.name == "repair"]
     assert record.applied
     assert record.facts == {"steps": 100}
-    assert repaired.report.bound.outputs[0].bound >= repaired.report.bound.outputs[0].error
+    (bound,) = repaired.report.bound.outputs
+    assert bound.bound is None or bound.bound >= bound.measured
 
 
 def test_layers_that_are_left_alone_stay() -> None:
@@ -65,7 +66,9 @@ def test_layers_that_are_left_alone_stay() -> None:
     assert result.report.repair is not None
     assert result.report.repair.has_helped
     before, after = (weights(model) for model in (ir.from_proto(residual_network()), result.model))
-    same = [name for name in before if before[name].ndim > 1 and np.array_equal(before[name], after.get(name))]
+    same = [
+        name for name in before if before[name].ndim > 1 and name in after and np.array_equal(before[name], after[name])
+    ]
     assert len(same) == 1
 
 
