@@ -157,8 +157,8 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     legend = (
         "Top-1 and answers equal to the dense model's in percent of the test split, without and with repair; it was "
         "read once for each. Calibration: 1,024 (CIFAR-10) or 500 (ImageNet) pictures without labels, an eighth of "
-        "which is held out of the repair. Error: squared, of the outputs, as a share of the dense ones' variance. Minutes: "
-        "on a machine that other programs used, too."
+        "which is held out of the repair. Error: squared, of the outputs, as a share of the dense ones' variance. "
+        "Minutes: on a machine that other programs used, too."
     )
     write(folder / "repair.md", "\n\n".join(["# Repair on real models", legend, table(titles, lines)]) + "\n")
 
