@@ -80,7 +80,7 @@ def test_trimmed_units_are_gone_and_integers_stay_integers() -> None:
     assert trimmed.report.trim is not None
     assert trimmed.report.trim.proof is not None
     assert trimmed.report.trim.proof.is_informative
-    integers = compress(residual_network(), x, sparsity=0.5, quantize="int8", target="onnx", repair=True, damping=0.01)
+    integers = compress(residual_network(), x, sparsity=0.5, quantize="int8", target="qnn", repair=True, damping=0.01)
     assert integers.report.repair is not None
     assert integers.report.integers is not None
     assert "QuantizeLinear" in {node.op_type for node in integers.model.graph}
