@@ -1,4 +1,4 @@
-"""Tune what pruning has left towards the dense model, without labels. Only this folder and training know PyTorch."""
+"""Tune what pruning has left towards the dense model, without labels."""
 
 from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.inner_values import inner_values

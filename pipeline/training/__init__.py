@@ -1,4 +1,4 @@
-"""Training with PyTorch: train, retrain, trim in rounds, export. Only this folder imports netsurgeon.models."""
+"""Training with PyTorch: train, retrain, trim in rounds, export."""
 
 from netsurgeon.pipeline.training.exporting import Exported, export
 from netsurgeon.pipeline.training.retraining import Retraining, retrain
