@@ -12,6 +12,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
 from netsurgeon.pipeline.profiling import Profile
 from netsurgeon.pipeline.quantization import IntegerFacts
+from netsurgeon.pipeline.repair import RepairFacts
 from netsurgeon.pipeline.report.format import Row, comparison_rows
 from netsurgeon.pipeline.report.spots import Frontier, find_frontier
 from netsurgeon.pipeline.search import SearchFacts
@@ -79,6 +80,7 @@ class ReportRecord:
         declined: nodes with weights that were left alone.
         search: how the goals were met; None where it was said what to do.
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
+        repair: how the weights that were left were tuned; None where they were not.
         integers: what runs on integers; None where all stays on floats.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
@@ -105,6 +107,7 @@ class ReportRecord:
     declined: tuple[Declined, ...]
     search: SearchFacts | None
     trim: TrimFacts | None
+    repair: RepairFacts | None = None
     integers: IntegerFacts | None
     validation: Validation
     bound: Bound
