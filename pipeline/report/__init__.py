@@ -2,13 +2,6 @@
 
 from netsurgeon.pipeline.report.assemble import CompressionRecord, StoredModel, assemble_report
 from netsurgeon.pipeline.report.format import comparison_rows, inputs_measured
-from netsurgeon.pipeline.report.goal_sentences import goal_summary
-from netsurgeon.pipeline.report.integer_sentences import (
-    BOUND_OF_PRUNING,
-    compared_speed,
-    integer_summary,
-    stay_summary,
-)
 from netsurgeon.pipeline.report.page import (
     changed_options,
     check_report_path,
@@ -21,10 +14,17 @@ from netsurgeon.pipeline.report.page import (
     plot_frontiers,
     render,
 )
-from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, promise_summary
 from netsurgeon.pipeline.report.record import LayerFacts
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.report.schema import report_schema
+from netsurgeon.pipeline.report.sentences.goals import goal_summary
+from netsurgeon.pipeline.report.sentences.integers import (
+    BOUND_OF_PRUNING,
+    compared_speed,
+    integer_summary,
+    stay_summary,
+)
+from netsurgeon.pipeline.report.sentences.promise import COMPARED_INPUTS, promise_summary
 from netsurgeon.pipeline.report.spots import Frontier, find_frontier, scores, times
 from netsurgeon.pipeline.report.tracking import Tracker
 from netsurgeon.pipeline.report.user_warnings import few_inputs

@@ -18,8 +18,8 @@ from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu
 from netsurgeon.pipeline.report.facts import layer_facts
-from netsurgeon.pipeline.report.goal_sentences import unproven_goal_warning
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.sentences.goals import unproven_goal_warning
 from netsurgeon.pipeline.report.user_warnings import (
     alike,
     emptied,

@@ -16,15 +16,15 @@ from netsurgeon.pipeline.messages import printable
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator, speedup
 from netsurgeon.pipeline.report.format import inputs_measured
-from netsurgeon.pipeline.report.goal_sentences import goal_summary
-from netsurgeon.pipeline.report.integer_sentences import (
+from netsurgeon.pipeline.report.record import ReportRecord
+from netsurgeon.pipeline.report.sentences.goals import goal_summary
+from netsurgeon.pipeline.report.sentences.integers import (
     BOUND_OF_PRUNING,
     compared_speed,
     form_name,
     integer_summary,
 )
-from netsurgeon.pipeline.report.promise_sentences import at_most, promise_summary
-from netsurgeon.pipeline.report.record import ReportRecord
+from netsurgeon.pipeline.report.sentences.promise import at_most, promise_summary
 from netsurgeon.pipeline.report.spots import Frontier, check_same_axis
 from netsurgeon.pipeline.result import PAGES
 

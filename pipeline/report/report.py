@@ -6,10 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from netsurgeon.pipeline.report.format import inputs_measured
-from netsurgeon.pipeline.report.goal_sentences import goal_summary
-from netsurgeon.pipeline.report.integer_sentences import integer_summary
 from netsurgeon.pipeline.report.page import plot_frontiers, render
 from netsurgeon.pipeline.report.record import ReportRecord
+from netsurgeon.pipeline.report.sentences.goals import goal_summary
+from netsurgeon.pipeline.report.sentences.integers import integer_summary
 from netsurgeon.pipeline.result import Overview, Result
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Literal
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import ModelFacts
 from netsurgeon.pipeline.profiling import Profile, Timed
-from netsurgeon.pipeline.report.integer_sentences import form_name
+from netsurgeon.pipeline.report.sentences.integers import form_name
 from netsurgeon.pipeline.search import Point, SearchFacts
 from netsurgeon.pipeline.verification import Scale, Validation, bounded_drop
 

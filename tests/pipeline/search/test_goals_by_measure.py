@@ -13,7 +13,7 @@ from searched_models import FAST
 
 import netsurgeon
 from netsurgeon.pipeline.report.format import comparison_rows
-from netsurgeon.pipeline.report.goal_sentences import goal_summary
+from netsurgeon.pipeline.report.sentences.goals import goal_summary
 from netsurgeon.pipeline.runtime.session import Runtime
 
 WIDTH = 32

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.report.promise_sentences import COMPARED_INPUTS, at_most, promise_summary
+from netsurgeon.pipeline.report.sentences.promise import COMPARED_INPUTS, at_most, promise_summary
 from netsurgeon.pipeline.verification.promise import OutputLimit, Promise
 from netsurgeon.pipeline.verification.tolerance import ProvenShare, ToleranceLimit
 

@@ -12,8 +12,8 @@ from netsurgeon.pipeline.options.goals import Goals
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
 from netsurgeon.pipeline.profiling.timing_table import Timed
-from netsurgeon.pipeline.report.goal_sentences import goal_summary, unproven_goal_warning
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.sentences.goals import goal_summary, unproven_goal_warning
 from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, least_inputs
 

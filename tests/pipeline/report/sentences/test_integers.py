@@ -9,7 +9,7 @@ from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
 from netsurgeon.pipeline.quantization import IntegerFacts, IntegerLayerFacts
-from netsurgeon.pipeline.report.integer_sentences import form_name, integer_summary, stay_summary, weight_bits
+from netsurgeon.pipeline.report.sentences.integers import form_name, integer_summary, stay_summary, weight_bits
 
 LAYER = IntegerLayerFacts(
     name="conv", operator="Conv", bits=7, kernel="QLinearConv", error=0.001, floats_ms=0.2, integers_ms=0.1, reason=None

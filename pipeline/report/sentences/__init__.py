@@ -1,0 +1,1 @@
+"""What pages and terminals say in the same words."""
