@@ -33,7 +33,7 @@ def choosing() -> ir.Model:
         helper.make_node("If", ["is_positive"], ["z"], "choice", **graphs),
         helper.make_node("MatMul", ["z", "u"], ["y"]),
     ]
-    arrays["zero"] = np.float32(0.0)
+    arrays["zero"] = np.array(0.0, np.float32)
     graph = helper.make_graph(
         nodes,
         "choosing",
