@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,23 @@ def sources(task: Task) -> tuple[Any, Any, dict[str, Any]]:
             del inputs["labels"]
         return inputs, test, {}
     pictures, test_pictures, options = _runs.calibration_pictures(shared, data, recipe)
-    if task["name"] == RESNET50:
+    if task["name"] == RESNET50:  # its answers are no classes
+        del options["classes"]
         options["limit"] = RESNET50_PICTURES
+        pictures, test_pictures = (
+            _without_classes(archive, Path(task["output"]).parent) for archive in (pictures, test_pictures)
+        )
     return pictures, test_pictures, {**options, **({"limit": limit} if limit else {})}
+
+
+def _without_classes(archive: Path, folder: Path) -> Path:
+    """The pictures of an archive of class folders in one folder."""
+    target = folder / archive.stem
+    target.mkdir(exist_ok=True)
+    with zipfile.ZipFile(archive) as pictures:
+        for name in (name for name in pictures.namelist() if name.endswith(".jpg")):
+            (target / Path(name).name).write_bytes(pictures.read(name))
+    return target
 
 
 def _open(task: Task, source: Any, options: dict[str, Any], limit: int | None) -> Samples:

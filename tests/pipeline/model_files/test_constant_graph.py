@@ -20,7 +20,7 @@ def model(weight: np.ndarray) -> onnx.ModelProto:
         "made",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
-        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.float32(2.0).reshape(()), "two")],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array(2.0, np.float32), "two")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 

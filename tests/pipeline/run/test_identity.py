@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import pytest
 from perceptron_models import inputs, perceptron
 
-from netsurgeon.pipeline.compression import STEPS, StepDefaults
+from netsurgeon.pipeline.compression import STEPS, StepContext, StepDefaults
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.model_files import open_model
@@ -20,7 +21,10 @@ from netsurgeon.pipeline.verification import open_inputs
 class OwnStep(StepDefaults):
     """A step of the user's."""
 
-    name = "own step"
+    name, stage, options_type = "own step", "doing", Options
+
+    def apply(self, model: ir.Model, context: StepContext) -> None:
+        """Nothing."""
 
 
 def opened(work: Path | None, count: int = 40, steps: Any = STEPS, **options: Any) -> RunFolder:

@@ -21,7 +21,7 @@ def graph(body: str, domain: str = "") -> ir.Model:
 def test_outputs_are_those_of_onnx_runtime() -> None:
     model = graph("s = Softmax(x) y = Mul(s, x)")
     expected = Runtime(threads=1).session(model).run({"x": X})["y"]
-    np.testing.assert_allclose(reference_outputs(model, {"x": X})["y"], expected, rtol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.asarray(reference_outputs(model, {"x": X})["y"]), expected, rtol=1e-6)
     assert not np.allclose(np.asarray(reference_outputs(model, {"x": 2.0 * X})["y"]), expected)
 
 
