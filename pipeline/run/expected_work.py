@@ -212,7 +212,7 @@ class ExpectedWork:
         rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
         pruned = self._swept(2, inputs) + self._layers(rates, inputs)
         times = {"masking units": 0.0, "pruning layers": pruned, "removing units": 0.05, "rewriting shortcuts": 0.05}
-        times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0}
+        times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0, "repairing": 0.0}
         if options.repair:
             times["repairing"] = REPAIRED * self.seconds * BATCH * repair_steps(inputs, is_hasty=options.is_hasty)
         if self._may_quantize:
