@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
-from netsurgeon.passes.layers import Declined
+from netsurgeon.passes.layers import Declined, find_layers
 from netsurgeon.passes.packing import StoreTables
 from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import ConvolveShortcuts
@@ -28,7 +28,15 @@ from netsurgeon.pipeline.options import (
     StorageOptions,
     TrimOptions,
 )
-from netsurgeon.pipeline.pruning import Plan, keep_plan, load_plan, make_plan, output_divergence, prune_segments
+from netsurgeon.pipeline.pruning import (
+    Plan,
+    keep_plan,
+    load_plan,
+    make_plan,
+    output_divergence,
+    prune_segments,
+    round_to_stored,
+)
 from netsurgeon.pipeline.quantization import (
     IntegerChoice,
     Quantized,
@@ -213,6 +221,8 @@ class RepairWeights(StepDefaults):
         facts = repaired.facts
         if facts is None:
             return StepResult(model=model, warnings=(_not_repaired(repaired.reason),), has_changed=False)
+        if facts.has_helped:
+            _round_repaired(repaired.model, context)
         return StepResult(model=repaired.model, outcome=facts, has_changed=facts.has_helped)
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
@@ -433,6 +443,25 @@ def _fell_short(plan: TrimPlan, context: StepContext) -> Iterator[Message]:
         amount = f"{saved:.1%} of the {options.save}"
         text = f"units chosen save {amount}, up to {options.trim_goal:.0%} were asked for: {reason}"
         yield Message(text, "trim-fell-short", saved=saved, asked=options.trim_goal, reason=reason)
+
+
+def _round_repaired(model: ir.Model, context: StepContext) -> None:
+    """Put tuned weights, in place, on what is stored of them: float16, or codebooks by another correction."""
+    options = context.options
+    if options.stored_values != "codebook":
+        names = {layer.name for layer in context.selection.layers}
+        round_to_stored(model, [layer for layer in find_layers(model.graph)[0] if layer.name in names], options)
+        return
+    corrected = dataclasses.replace(options, keep_zeros=True, sparsity=None, pattern=None, layers={}, method="auto")
+    prune_segments(
+        model.clone(),
+        model,
+        context.selection,
+        context.plans[PruneLayers.name],
+        context.calibration,
+        options=corrected,
+        progress=context.progress,
+    )
 
 
 def _not_repaired(reason: str | None) -> Message:

@@ -12,7 +12,7 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
 )
 from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.planning import make_plan
-from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments
+from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments, round_to_stored
 from netsurgeon.pipeline.pruning.sensitivity import output_divergence
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "output_divergence",
     "probed_inputs",
     "prune_segments",
+    "round_to_stored",
     "spread",
 ]

@@ -95,7 +95,7 @@ def prune_segments(
             shared.take(prune.solutions[name].shift)
         outcomes |= _outcomes(prune, together, options.method)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
-        roundings += _round_to_stored(current, segment, options, grids=selection.integers.grids)
+        roundings += round_to_stored(current, segment, options, grids=selection.integers.grids)
         if weight_file is not None:
             weight_file.take(layer.weight for layer in segment)
     warnings = (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
@@ -175,8 +175,8 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
     }
 
 
-def _round_to_stored(
-    model: ir.Model, layers: Sequence[Layer], options: Options, *, grids: Container[str]
+def round_to_stored(
+    model: ir.Model, layers: Sequence[Layer], options: Options, *, grids: Container[str] = ()
 ) -> list[Rounding]:
     """Round the weights and biases of layers, in place, to the type that they are stored in; how the weights were.
 

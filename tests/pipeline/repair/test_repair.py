@@ -60,6 +60,19 @@ def test_the_outputs_come_nearer_and_the_zeros_stay() -> None:
     assert bound.bound is None or bound.bound >= bound.measured
 
 
+@pytest.mark.parametrize("values", ["float16", "codebook"])
+def test_tuned_weights_are_stored_as_short_as_others(values: str) -> None:
+    options: dict[str, Any] = {"sparsity": 0.7, "values": values, "method": "obs", "damping": 0.01}
+    plain, repaired = (compress(residual_network(), pictures(256), repair=on, **options) for on in (False, True))
+    facts = repaired.report.repair
+    assert facts is not None
+    assert facts.has_helped
+    assert repaired.report.compressed.bytes < 1.15 * plain.report.compressed.bytes
+    assert [layer.kept for layer in repaired.report.layers] == [layer.kept for layer in plain.report.layers]
+    (record,) = [record for record in repaired.report.steps if record.name == "repair"]
+    assert record.applied
+
+
 def test_layers_that_are_left_alone_stay() -> None:
     first = compress(residual_network(), pictures(96), sparsity=0.7, **FAST).report.layers[0].name
     result = compress(residual_network(), pictures(256), sparsity=0.7, repair=True, exclude=(first,), **FAST)
