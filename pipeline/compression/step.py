@@ -15,6 +15,9 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.progress import Progress
 
+PRUNE = "prune"
+"""Name of the step that corrects the weights, which every list has."""
+
 
 @dataclasses.dataclass(kw_only=True)
 class StepContext:

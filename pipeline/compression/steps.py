@@ -10,21 +10,21 @@ from typing import Any
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
-from netsurgeon.passes.layers import Declined, find_layers
+from netsurgeon.passes.layers import Declined
 from netsurgeon.passes.packing import StoreTables
 from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.passes.trimming import MaskUnits
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.packing import pack
-from netsurgeon.pipeline.compression.step import Step, StepContext, StepDefaults, StepResult
+from netsurgeon.pipeline.compression.repair_weights import RepairWeights
+from netsurgeon.pipeline.compression.step import PRUNE, Step, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import (
     Options,
     PruneOptions,
     QuantizeOptions,
-    RepairOptions,
     StorageOptions,
     TrimOptions,
 )
@@ -33,9 +33,7 @@ from netsurgeon.pipeline.pruning import (
     keep_plan,
     load_plan,
     make_plan,
-    output_divergence,
     prune_segments,
-    round_to_stored,
 )
 from netsurgeon.pipeline.quantization import (
     IntegerChoice,
@@ -44,7 +42,6 @@ from netsurgeon.pipeline.quantization import (
     quantize_model,
     time_integers,
 )
-from netsurgeon.pipeline.repair import RepairFacts, repair_model, split_inputs
 from netsurgeon.pipeline.runtime import same_bits, verify_same
 from netsurgeon.pipeline.tables import TablePlan, choose_tables
 from netsurgeon.pipeline.trimming import (
@@ -153,7 +150,7 @@ class ShortenTables(StepDefaults):
 class PruneLayers(StepDefaults):
     """Layer-wise Optimal Brain Surgeon: remove weights by a plan and correct the rest, segment by segment."""
 
-    name, stage, options_type = "prune", "preparing layers", PruneOptions
+    name, stage, options_type = PRUNE, "preparing layers", PruneOptions
 
     def plan(self, context: StepContext) -> Any:
         """How many weights each layer keeps, and how fine the integers are that they become."""
@@ -193,61 +190,6 @@ class PruneLayers(StepDefaults):
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How many layers took part."""
         return {"layers": len(context.selection.layers)}
-
-
-class RepairWeights(StepDefaults):
-    """Tune the weights that are left, without labels, until outputs and values inside are the dense model's again."""
-
-    name, stage, options_type = "repair", "repairing", RepairOptions
-
-    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
-        """Tune in place; what cannot be repaired stays as it is, with a warning."""
-        if not context.options.repair:
-            return None
-        if context.selection.integers.grids:
-            reason = "the model came with weights on integers, which are to keep their grid"
-            return StepResult(model=model, warnings=(_not_repaired(reason),), has_changed=False)
-        repaired = repair_model(
-            context.dense,
-            model,
-            [layer.node for layer in context.selection.layers],
-            context.calibration.samples,
-            left_alone={declined.node for declined in context.selection.declined},
-            options=context.options,
-            runtime=context.calibration.runtime,
-            run_folder=context.run_folder,
-            progress=context.progress,
-        )
-        facts = repaired.facts
-        if facts is None:
-            return StepResult(model=model, warnings=(_not_repaired(repaired.reason),), has_changed=False)
-        if facts.has_helped:
-            _round_repaired(repaired.model, context)
-        return StepResult(model=repaired.model, outcome=facts, has_changed=facts.has_helped)
-
-    def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
-        """Class scores must tell no less of the dense model's, other outputs lie no farther, on inputs held out."""
-        calibration = context.calibration
-        _, held = split_inputs(calibration.samples, context.options.seed)
-        sessions = [calibration.runtime.session(model) for model in (context.dense, before, after)]
-        outputs: list[list[Any]] = [[] for _ in sessions]
-        for feed in held.batches():
-            for session, of_session in zip(sessions, outputs, strict=True):
-                of_session.append(session.run(feed))
-        dense, *others = outputs
-        lost_before, lost_after = (output_divergence(dense, other) for other in others)
-        if lost_after <= lost_before:
-            return None
-        text = (
-            f"the weights were not repaired: on {held.count:,} inputs held out the outputs' divergence from the dense "
-            f"model's would become {lost_after:.3g}, and is {lost_before:.3g}"
-        )
-        return Message(text, "repair-loses", before=lost_before, after=lost_after, inputs=held.count)
-
-    def facts(self, context: StepContext) -> Mapping[str, Any]:
-        """How far it came."""
-        facts: RepairFacts | None = context.outcomes[self.name]
-        return {} if facts is None else {"steps": facts.steps}
 
 
 class RemoveUnits(StepDefaults):
@@ -443,29 +385,6 @@ def _fell_short(plan: TrimPlan, context: StepContext) -> Iterator[Message]:
         amount = f"{saved:.1%} of the {options.save}"
         text = f"units chosen save {amount}, up to {options.trim_goal:.0%} were asked for: {reason}"
         yield Message(text, "trim-fell-short", saved=saved, asked=options.trim_goal, reason=reason)
-
-
-def _round_repaired(model: ir.Model, context: StepContext) -> None:
-    """Put tuned weights, in place, on what is stored of them: float16, or codebooks by another correction."""
-    options = context.options
-    if options.stored_values != "codebook":
-        names = {layer.name for layer in context.selection.layers}
-        round_to_stored(model, [layer for layer in find_layers(model.graph)[0] if layer.name in names], options)
-        return
-    corrected = dataclasses.replace(options, keep_zeros=True, sparsity=None, pattern=None, layers={}, method="auto")
-    prune_segments(
-        model.clone(),
-        model,
-        context.selection,
-        context.plans[PruneLayers.name],
-        context.calibration,
-        options=corrected,
-        progress=context.progress,
-    )
-
-
-def _not_repaired(reason: str | None) -> Message:
-    return Message(f"the weights were not repaired: {reason}", "not-repaired", reason=reason)
 
 
 def _uninformative_proof_warnings(trimmed: Trimmed) -> Iterator[Message]:

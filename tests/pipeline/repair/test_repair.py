@@ -121,7 +121,9 @@ def test_what_cannot_be_repaired_is_delivered_with_the_reason(data: Any, reason:
 
 def test_what_loses_by_another_measure_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([0.1, 0.2])
-    monkeypatch.setattr("netsurgeon.pipeline.compression.steps.output_divergence", lambda dense, other: next(losses))
+    monkeypatch.setattr(
+        "netsurgeon.pipeline.compression.repair_weights.output_divergence", lambda dense, other: next(losses)
+    )
     model, data = small_network(), labelled(small_network(), 256, 1)
     result = compress(model, data, sparsity=0.7, repair=True, **FAST)
     (record,) = [record for record in result.report.steps if record.name == "repair"]
