@@ -162,8 +162,8 @@ class _Run:
         self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
         source = verified(source, next(inputs.calibration.batches()), runtime)
-        given = None if inputs.test is None else inputs.held
-        values = examine_values(source.original, inputs.calibration, given, runtime)
+        test_samples = None if inputs.test is None else inputs.held
+        values = examine_values(source.original, inputs.calibration, test_samples, runtime)
         inputs = dataclasses.replace(inputs, warnings=(*inputs.warnings, *values))
         judging = self._judging(source, inputs, runtime)
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())

@@ -119,7 +119,16 @@ def tune(
         keep: is given all that goes on from here, now and then.
     """
     with process_group(device) as process, _deterministic():
-        run = _Run(network, dense, tuple(inner), inputs, recipe, augmentation, seed, process.device)
+        run = _Run(
+            network=network,
+            dense=dense,
+            inner=tuple(inner),
+            inputs=inputs,
+            recipe=recipe,
+            augmentation=augmentation,
+            seed=seed,
+            device=process.device,
+        )
         tuned = run.tune(report, kept, keep)
     network.to("cpu")
     return tuned
@@ -307,7 +316,16 @@ class _State:
                 groups[group][name] = torch.from_numpy(np.array(array))
         start, best = (float(error) for error in arrays["errors"])
         best_step, number, step = (int(number) for number in arrays["numbers"])
-        return cls(groups["network"], groups["best"], start, best, best_step, number, step, groups["optimizer"])
+        return cls(
+            network=groups["network"],
+            best=groups["best"],
+            start_error=start,
+            best_error=best,
+            best_step=best_step,
+            number=number,
+            step=step,
+            optimizer=groups["optimizer"],
+        )
 
     def arrays(
         self, network: OnnxModule, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]

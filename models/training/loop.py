@@ -149,13 +149,13 @@ class Job:
     def _save(self, step: int, optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]) -> None:
         if self.folder is None or not self.process.is_main_process:
             return
-        held = {
+        moments = {
             f"{name}/{key}": value
             for name, parameter in parameters.items()
             for key, value in optimizer.state[parameter].items()
             if isinstance(value, Tensor)
         }
-        groups = {"network": self.network.state_dict(), "optimizer": held}
+        groups = {"network": self.network.state_dict(), "optimizer": moments}
         if self.surgery is not None:
             groups["surgery"] = self.surgery.state()
         write_rows(self.folder / LOG, Entry, self.log)
@@ -171,9 +171,9 @@ class Job:
         groups, facts = load_checkpoint(path)
         step = int(facts["step"])
         load_state(self.network, groups["network"], path)
-        for place, held in groups.get("optimizer", {}).items():
+        for place, moment in groups.get("optimizer", {}).items():
             name, _, key = place.rpartition("/")
-            optimizer.state[parameters[name]][key] = held if held.ndim == 0 else held.to(self.process.device)
+            optimizer.state[parameters[name]][key] = moment if moment.ndim == 0 else moment.to(self.process.device)
         if self.surgery is not None:
             self.surgery.load_state(groups["surgery"])
             self.history = [row for row in read_rows(self.folder / HISTORY, Count) if row.step <= step]

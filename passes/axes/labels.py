@@ -134,9 +134,9 @@ class Labels:
         if len(wide) == 1:
             self.join(flat, wide[0])
         elif wide:
-            known = self._factors.setdefault((id(flat), *map(len, wide)), wide)
-            for one, other in zip(known, wide, strict=True):
-                self.join(one, other)
+            factors_before = self._factors.setdefault((id(flat), *map(len, wide)), wide)
+            for before, now in zip(factors_before, wide, strict=True):
+                self.join(before, now)
             self._splits.append(Split(flat, wide, reason))  # which keeps the axis, and with it its id
 
     @property

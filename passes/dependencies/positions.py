@@ -78,11 +78,12 @@ def position_axes(
 
     tracks = track(graph, observation, enter)
     classes = tracks.labels.joined()
-    known = _Known(classes, batch, positions, tracks.labels.splits)
-    return {name: found for name, axes in tracks.axes.items() if (found := known.of(axes)) is not None}
+    position_classes = _PositionClasses(classes, batch, positions, tracks.labels.splits)
+    placed = ((name, position_classes.of(axes)) for name, axes in tracks.axes.items())
+    return {name: axes for name, axes in placed if axes is not None}
 
 
-class _Known:
+class _PositionClasses:
     """What the labels of samples, of positions and of both together are, in classes of labels."""
 
     def __init__(self, classes: Classes, batch: Axis, positions: Axis, splits: Sequence[Split]):

@@ -46,13 +46,13 @@ def find_tables(graph: ir.Graph) -> list[Table]:
     for node in graph:
         if looks_up(node):
             tables.setdefault(present(node.inputs[0]).name or "", []).append(node)
-    found = []
+    large_tables = []
     for lookups in tables.values():
         value = present(lookups[0].inputs[0])
         users = list(dict.fromkeys(use.node for use in value.uses()))
         if is_large(value) and all(user.graph is graph for user in users):
-            found.append(Table(value, tuple(lookups), tuple(user for user in users if user not in lookups)))
-    return found
+            large_tables.append(Table(value, tuple(lookups), tuple(user for user in users if user not in lookups)))
+    return large_tables
 
 
 def looks_up(node: ir.Node) -> bool:

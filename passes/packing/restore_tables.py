@@ -129,8 +129,8 @@ def _takes_rows(node: ir.Node) -> bool:
 
 def _is_of_a_lookup(node: ir.Node) -> bool:
     """Whether a node is one of a lookup's operators, on constants and on what other nodes give."""
-    known = operator_key(node.domain, node.op_type) in _OPERATORS
-    return known and all(value is not None and (is_constant(value) or value.producer()) for value in node.inputs)
+    is_operator = operator_key(node.domain, node.op_type) in _OPERATORS
+    return is_operator and all(value is not None and (is_constant(value) or value.producer()) for value in node.inputs)
 
 
 def _found(graph: ir.Graph, array: Array) -> ir.Value | None:

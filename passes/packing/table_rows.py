@@ -52,9 +52,9 @@ def stored_rows(table: npt.NDArray[np.float32]) -> StoredRows | None:
     sample = table[:: max(1, rows // SAMPLED_ROWS)]
     if _on_integers(sample) is not None:
         parts = [_on_integers(part) for part in blocks_of(table)]
-        found = [part for part in parts if part is not None]
-        if len(found) == len(parts):
-            codes, scales = (np.concatenate(side) for side in zip(*found, strict=True))
+        on_integers = [part for part in parts if part is not None]
+        if len(on_integers) == len(parts):
+            codes, scales = (np.concatenate(side) for side in zip(*on_integers, strict=True))
             is_narrow = columns % 2 == 0 and int(np.abs(codes).max(initial=0)) <= MOST["int4"]
             return StoredRows("int4" if is_narrow else "int8", _halves(codes) if is_narrow else codes, _short(scales))
     if _is_float16(sample) and _is_float16(table):

@@ -151,13 +151,13 @@ class _Placing:
 
     def _groups(self) -> list[list[ir.Value]]:
         """Values that become integers, in graph order; those that one scale must serve stand together."""
-        made: dict[ir.Node, list[ir.Value]] = {}
+        made_by: dict[ir.Node, list[ir.Value]] = {}
         for value, maker in self._made.items():
-            made.setdefault(maker, []).append(value)
+            made_by.setdefault(maker, []).append(value)
         # one group a value, until a node passes integers from one on to another
         group_of: dict[ir.Value, list[ir.Value]] = {}
         for node in self._integer:
-            for value in (*self._taken(node), *made.get(node, ())):
+            for value in (*self._taken(node), *made_by.get(node, ())):
                 group_of.setdefault(value, [value])
             if traits_of(node).integer_role in ("carries", "joins"):
                 self._share_scale(self._input(node), (*node.inputs, *node.outputs), group_of)

@@ -98,6 +98,6 @@ def _rewrite(layer: Layer, scales: npt.NDArray[np.float64], constants: Constants
     else:
         last = replace(node, "Mul", [floats.outputs[0], scale.outputs[0]], {})
     last.name = constants.unused("sum")
-    for made in (sums, floats, scale, *([product] if bias is not None else [])):
-        made.outputs[0].name = constants.unused("value")
+    for part in (sums, floats, scale, *([product] if bias is not None else [])):
+        part.outputs[0].name = constants.unused("value")
     return restored

@@ -46,14 +46,14 @@ def _inline(choice: ir.Node, names: Names) -> None:
     for value in (value for node in inner for value in node.outputs):
         _rename_apart(value, names)
     graph.insert_before(choice, inner)
-    made = {value for node in inner for value in node.outputs}
+    values_inside = {value for node in inner for value in node.outputs}
     for output, result in zip(choice.outputs, results, strict=True):
         own = result
-        if result not in made:  # a constant, or a result that stands twice: every output is a value of its own
+        if result not in values_inside:  # a constant, or a result that stands twice: every output is a value of its own
             copy = ir.node("Identity", [result])
             graph.insert_before(choice, copy)
             own = copy.outputs[0]
-        made.discard(result)
+        values_inside.discard(result)
         _take_place(output, own)
     graph.remove(choice, safe=True)
 

@@ -59,8 +59,8 @@ def _rewrite(graph: ir.Graph, node: ir.Node, added: tuple[ir.Node, ir.Value] | N
     graph.insert_before(node, gemm)
     ir.convenience.replace_all_uses_with(old, gemm.outputs[0], replace_graph_outputs=True)
     name = old.name
-    for gone in dict.fromkeys((last, node)):
-        graph.remove(gone, safe=True)
+    for fused_node in dict.fromkeys((last, node)):
+        graph.remove(fused_node, safe=True)
     gemm.outputs[0].name = name
     return gemm
 

@@ -205,8 +205,8 @@ def _width(value: ir.Value | None) -> int | None:
     constants = [
         tensor(v).shape.numpy() for v in (() if maker is None else maker.inputs) if v is not None and is_constant(v)
     ]
-    known = maker is not None and maker.op_type in ("MatMul", "Add")
-    return int(constants[0][-1]) if known and constants and constants[0] and constants[0][-1] > 1 else None
+    keeps_width = maker is not None and maker.op_type in ("MatMul", "Add")
+    return int(constants[0][-1]) if keeps_width and constants and constants[0] and constants[0][-1] > 1 else None
 
 
 # ------------------------------------------------------------------------------------------------ biases

@@ -104,8 +104,8 @@ class ObsImportance:
         changed = [np.zeros(0, np.int64)]
         for reader in self._stale:
             parts = zip(self._readers[reader].prices(), self._parts[reader], strict=True)
-            for (units, prices), (known, entries) in parts:
-                self._entry_prices[entries[np.searchsorted(known, units)]] = prices
+            for (units, prices), (priced_units, entries) in parts:
+                self._entry_prices[entries[np.searchsorted(priced_units, units)]] = prices
                 changed.append(units)
         self._stale.clear()
         units = np.unique(np.concatenate(changed))

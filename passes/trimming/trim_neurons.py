@@ -159,10 +159,12 @@ def _sliced(
 def _columns_left(array: npt.NDArray[np.generic], slot: Slot, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.generic]:
     """Every group of rows without its own columns; a group that goes as a whole goes with its rows."""
     count = int(mask.sum(axis=1).max())
-    whole = mask.copy()
-    whole[~mask.any(axis=1), :count] = True
+    masks = mask.copy()
+    masks[~mask.any(axis=1), :count] = True
     blocks = by_group(array, slot.groups)
-    return np.concatenate([block.compress(one, slot.axis) for block, one in zip(blocks, whole, strict=True)])
+    return np.concatenate(
+        [block.compress(block_mask, slot.axis) for block, block_mask in zip(blocks, masks, strict=True)]
+    )
 
 
 def _write(uses: Sequence[Use], array: npt.NDArray[np.generic]) -> None:

@@ -54,9 +54,9 @@ def examine_values(
         runtime: how it is run.
     """
     rng = np.random.default_rng(0)
-    looked_at = calibration.subset(MOST_LOOKED_AT, rng)
-    unlike = () if test is None else _unlike(looked_at, test.subset(MOST_LOOKED_AT, rng))
-    return (*unlike, *_not_normalised(model, looked_at, runtime))
+    drawn = calibration.subset(MOST_LOOKED_AT, rng)
+    unlike = () if test is None else _unlike(drawn, test.subset(MOST_LOOKED_AT, rng))
+    return (*unlike, *_not_normalised(model, drawn, runtime))
 
 
 def _unlike(calibration: Samples, test: Samples) -> Iterator[Message]:

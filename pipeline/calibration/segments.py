@@ -198,8 +198,8 @@ class Store:
 
     def shape(self, name: str, batch: int) -> tuple[int, ...]:
         """Shape of a value, which is not read for it."""
-        held = self._held.get((name, batch))
-        return self._spilled[name].shape(batch) if held is None else np.shape(held)
+        in_memory = self._held.get((name, batch))
+        return self._spilled[name].shape(batch) if in_memory is None else np.shape(in_memory)
 
     def drop(self, names: Iterable[str], batches: int) -> None:
         """Forget values."""

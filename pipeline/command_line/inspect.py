@@ -75,9 +75,9 @@ def inspect_command(
 
     terminal.check_files({**options, "data": data}, [model], json_file, picture)
     modes = {"--units": units, "--sensitivity": sensitivity, "--quantization": quantization}
-    chosen = [name for name, is_given in modes.items() if is_given]
-    if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} are two views of a model: give one of them")
+    views = [name for name, is_given in modes.items() if is_given]
+    if len(views) > 1:
+        raise click.UsageError(f"{' and '.join(views)} are two views of a model: give one of them")
     if options["threads"] is not None and not quantization:
         raise click.UsageError("--threads is for the times that --quantization measures: give both")
     if picture is not None and not sensitivity:

@@ -141,12 +141,12 @@ class Forecast:
         work = visits.work
         count = work.visits + visits.unplanned + work.of_a_candidate * self._expected_candidates
         prior = scale * work.seconds
-        one = (visits.seconds + PRIOR_VISITS * prior) / (visits.over + PRIOR_VISITS)
+        visit = (visits.seconds + PRIOR_VISITS * prior) / (visits.over + PRIOR_VISITS)
         if not goes_on:
-            return one * max(0.0, count - visits.over)
+            return visit * max(0.0, count - visits.over)
         if share is None:
-            this = max(one - seconds, LEAST_LEFT * one)
+            this = max(visit - seconds, LEAST_LEFT * visit)
         else:
-            one = (visits.seconds + seconds + PRIOR_VISITS * prior) / (visits.over + share + PRIOR_VISITS)
-            this = one * (1.0 - share)
-        return this + one * max(0.0, count - visits.over - 1)
+            visit = (visits.seconds + seconds + PRIOR_VISITS * prior) / (visits.over + share + PRIOR_VISITS)
+            this = visit * (1.0 - share)
+        return this + visit * max(0.0, count - visits.over - 1)

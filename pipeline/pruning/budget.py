@@ -137,8 +137,8 @@ class Table:
         return Curve(kept / kept[0], costs)
 
     def _of(self, size: int) -> Table:
-        chosen = self.most == size
-        return Table(self.kept[chosen], self.most[chosen], self.bytes[chosen], self.errors[chosen])
+        is_of_size = self.most == size
+        return Table(self.kept[is_of_size], self.most[is_of_size], self.bytes[is_of_size], self.errors[is_of_size])
 
     def cheapest_within(self, most_bytes: float) -> int:
         """The choice that costs least of those with no more bytes."""
@@ -184,14 +184,14 @@ def allocate_bytes(tables: Mapping[str, Table], share: float) -> dict[str, int]:
 
     As `allocate`, of bytes in place of weights: the steps over all tables that cost least for each byte they save.
     """
-    wanted = (1.0 - share) * sum(float(table.bytes[0]) for table in tables.values())
+    bytes_to_save = (1.0 - share) * sum(float(table.bytes[0]) for table in tables.values())
     choices = dict.fromkeys(tables, 0)
     steps = [(slope, name, saved, choice) for name, table in tables.items() for slope, saved, choice in table.steps()]
     for _, name, saved, choice in sorted(steps):
-        if saved >= wanted:  # the last step: no further than is asked
-            choices[name] = tables[name].cheapest_within(tables[name].bytes[choices[name]] - wanted)
+        if saved >= bytes_to_save:  # the last step: no further than is asked
+            choices[name] = tables[name].cheapest_within(tables[name].bytes[choices[name]] - bytes_to_save)
             break
-        choices[name], wanted = choice, wanted - saved
+        choices[name], bytes_to_save = choice, bytes_to_save - saved
     return choices
 
 

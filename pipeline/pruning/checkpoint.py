@@ -34,7 +34,9 @@ def costs_to_arrays(costs: Mapping[str, budget.Cost]) -> dict[str, npt.NDArray[A
         arrays[f"{at}.curve"] = np.stack([cost.curve.kept, cost.curve.errors])
         arrays[f"{at}.numbers"] = np.array([cost.curve.damping, cost.size, cost.sensitivity, cost.positions])
         arrays[f"{at}.integers"] = np.array(list(cost.roundings), np.int64)
-        arrays[f"{at}.roundings"] = np.array([[each.errors, each.nonzero] for each in cost.roundings.values()])
+        arrays[f"{at}.roundings"] = np.array(
+            [[rounding.errors, rounding.nonzero] for rounding in cost.roundings.values()]
+        )
     return arrays
 
 

@@ -193,16 +193,16 @@ class ExpectedWork:
         searches = goals is not None and goals.max_drop is not None
         curves = self._swept(1, inputs) + self._layers(CURVES, inputs)
         work = float(sum(layer.size * self.positions.get(layer.name, 1) for layer in self.selection.layers))
-        few, probed = (
+        low_fidelity_inputs, probe_inputs = (
             min(inputs_at_low_fidelity(work), inputs),
             min(probed_inputs(layers * work, is_hasty=self.options.is_hasty), inputs),
         )
-        trials = TRIED_AT_ONCE * self._layers(TRIALS, few, ROWS_AT_LOW_FIDELITY)
-        tried = self._swept(TRIED_AT_ONCE + 1, few) + trials if self._is_spread else 0.0
+        trials = TRIED_AT_ONCE * self._layers(TRIALS, low_fidelity_inputs, ROWS_AT_LOW_FIDELITY)
+        trying = self._swept(TRIED_AT_ONCE + 1, low_fidelity_inputs) + trials if self._is_spread else 0.0
         return (
             _work("measuring layers", curves, self._folds),
-            _work("measuring sensitivities", layers * probed * self.seconds, self._folds),
-            _work("trying plans", tried, self._folds * (searches + (not self.options.is_hasty))),
+            _work("measuring sensitivities", layers * probe_inputs * self.seconds, self._folds),
+            _work("trying plans", trying, self._folds * (searches + (not self.options.is_hasty))),
             *([_work("judging plans", TRIED_AT_ONCE * self._judged, self._folds)] if searches else []),
         )
 

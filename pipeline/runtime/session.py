@@ -132,11 +132,11 @@ class Runtime:
 
     def _trial(self, model: object, source: bytes | str, operators: tuple[str, ...], optimise: bool) -> Trial | None:
         """What tries a model that may crash; a file that was written for this session alone is gone afterwards."""
-        tried = model.resolve() if isinstance(model, Path) else source
-        if not operators or isinstance(tried, str):
+        trial_source = model.resolve() if isinstance(model, Path) else source
+        if not operators or isinstance(trial_source, str):
             return None
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Trial(tried, operators, {**fields, "optimise": optimise})
+        return Trial(trial_source, operators, {**fields, "optimise": optimise})
 
     def optimised_graph(self, model: ir.Model) -> onnx.GraphProto:
         """The graph that ONNX Runtime makes of a model; weights are left out.

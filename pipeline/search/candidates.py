@@ -121,9 +121,9 @@ class CandidateEvaluator:
     @functools.cached_property
     def integers(self) -> IntegerChoice:
         """Which layers of the dense model stay on floats where it runs on integers, and how fast it is then."""
-        chosen: IntegerChoice | None = QuantizeLayers().measure(self._plain_context())
-        assert chosen is not None
-        return chosen
+        choice: IntegerChoice | None = QuantizeLayers().measure(self._plain_context())
+        assert choice is not None
+        return choice
 
     def _plain_context(self) -> StepContext:
         return self.context.step_context(self.context.selection, self.context.calibration, self.context.options)

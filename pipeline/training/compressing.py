@@ -79,8 +79,8 @@ def on_integers(
 
 def calibration(name: str, rows: Any, seed: int) -> dict[str, npt.NDArray[np.float32]]:
     """Training inputs drawn at random, in their order."""
-    chosen = np.random.default_rng(seed).permutation(rows.count)[:CALIBRATION]
-    return {name: rows.inputs(np.sort(chosen))}
+    places = np.random.default_rng(seed).permutation(rows.count)[:CALIBRATION]
+    return {name: rows.inputs(np.sort(places))}
 
 
 def integer_patterns(floats: ir.Model, integers: ir.Model) -> Mapping[str, Pattern]:

@@ -124,37 +124,37 @@ def _train(
     data = open_training_data(path, INPUT_NAME, preset.shape, pictures)
     if data.classes is None:
         raise InputError(f"{path} has no labels: give class folders, or labels in the .npz")
-    chosen = constants(preset, options)
+    settings = constants(preset, options)
     held_count = max(round(options.validation * data.train.count), 1)
-    rows, kept = split(data.train, held_count, options.seed)
+    rows, held_out = split(data.train, held_count, options.seed)
     asked = {
         "data": data.digest(),
         "init": None if init is None else init.name,
         "seed": options.seed,
         "validation": held_count,
-        **chosen.described(),
+        **settings.described(),
     }
     with training.process_group(options.device) as process:
         work = _Work(
             out=out,
             rows=rows,
-            kept=kept,
+            kept=held_out,
             test=data.test,
-            constants=chosen,
+            constants=settings,
             seed=options.seed,
             process=process,
             report=progress if process.is_main_process else silent,
         )
         module = _start(name, data.classes, options.seed, init, data.train).to(process.device)
-        found = _found(out, asked, lambda: work.rehearsed(module))
-        run = runs.Run(name, data.classes, _plain(asked), found)
+        results = _found(out, asked, lambda: work.rehearsed(module))
+        run = runs.Run(name, data.classes, _plain(asked), results)
         process.wait()  # until all have looked into the folder
         if process.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
             run.save(out)
-            runs.save_samples(out, kept.inputs(np.arange(min(held_count, runs.SAMPLE_COUNT))))
+            runs.save_samples(out, held_out.inputs(np.arange(min(held_count, runs.SAMPLE_COUNT))))
         process.wait()
-        if chosen.trimming:
+        if settings.trimming:
             return work.trimmed(module, run, init is not None)
         return work.trained(module, run)
 

@@ -111,12 +111,12 @@ class TrimFacts:
         """What was saved beside what was asked for, in a sentence; `save` is "parameters" or "macs"."""
         amount = "multiply-adds" if save == "macs" else "parameters"
         others = self.saved - self.saved_by_choice
-        chosen = self.saved_by_choice / self.trimmable if self.trimmable else 0.0
+        share_of_units = self.saved_by_choice / self.trimmable if self.trimmable else 0.0
         if self.asked is None:
             return f"pruning left units that nothing reads, which went as well: they saved {others:.1%} of the {amount}"
         asked = f"{'up to ' if self.is_ceiling else ''}{self.asked:.1%} were asked for"
         theirs = f" that they have ({self.saved_by_choice:.1%} of all)" if 0.0 < self.trimmable < WHOLE else ""
-        text = f"units saved {chosen:.1%} of the {amount}{theirs}, {asked}"
+        text = f"units saved {share_of_units:.1%} of the {amount}{theirs}, {asked}"
         if self.unread:
             text += f"; another {others:.1%} went because nothing reads it any more ({self.unread} units)"
         return text

@@ -280,8 +280,8 @@ def _halved(inputs: Inputs, options: Options) -> Inputs:
             return dataclasses.replace(inputs, calibration=rest, held=held_samples, held_out=True)
     # the error on the inputs of the corrections would be flattered, many times over where they are few
     with contextlib.suppress(InputError):
-        one, other = inputs.calibration.split(0.5, np.random.default_rng(options.seed))
-        return dataclasses.replace(inputs, halves=(Fold(other, one), Fold(one, other)))
+        first, second = inputs.calibration.split(0.5, np.random.default_rng(options.seed))
+        return dataclasses.replace(inputs, halves=(Fold(second, first), Fold(first, second)))
     return inputs
 
 

@@ -26,8 +26,8 @@ def promise_summary(promise: Promise, source: str = HELD_OUT_INPUTS) -> tuple[st
     sentences += [_about_classes(promise)] if promise.agreement is not None else []
     basis = promise.agreement or next((limit.change for limit in promise.outputs), None)
     if sentences and basis is not None:
-        each = "Each of these holds" if len(sentences) > 1 else "This holds"
-        sentences.append(f"{each} with {basis.confidence:.0%} confidence and rests on {basis.samples:,} {source}")
+        subject = "Each of these holds" if len(sentences) > 1 else "This holds"
+        sentences.append(f"{subject} with {basis.confidence:.0%} confidence and rests on {basis.samples:,} {source}")
     if promise.withheld is not None:
         sentences.append(f"No limit for other inputs: {promise.withheld}")
     return tuple(sentences)

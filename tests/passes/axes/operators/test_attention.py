@@ -74,32 +74,29 @@ def groups_of_queries(net: Net) -> Any:
 @case(8, 4, opset=23)
 def rotated(net: Net) -> Any:
     """Halves of a head turn together: queries and keys have 8 pairs of numbers."""
-    query, key, value = _projected(net, 16, 16, 4)
-    tables = _tables(net, 4, 8)
-    query, key = (net.op("RotaryEmbedding", each, *tables, num_heads=1) for each in (query, key))
-    return _end(net, net.op("Attention", query, key, value, q_num_heads=1, kv_num_heads=1), 4)
+    return _rotated_attention(net, (16, 16, 4), _tables(net, 4, 8), heads=1)
 
 
 @case(4, opset=23)
 def rotated_heads(net: Net) -> Any:
     """Heads that the rotation sets apart are those of the attention behind it."""
-    query, key, value = _projected(net, 8, 8, 8)
-    tables = _tables(net, 4, 1)
-    query, key = (net.op("RotaryEmbedding", each, *tables, num_heads=4) for each in (query, key))
-    return _end(net, net.op("Attention", query, key, value, q_num_heads=4, kv_num_heads=4), 8)
+    return _rotated_attention(net, (8, 8, 8), _tables(net, 4, 1), heads=4)
 
 
 @case(3, 2, 3, opset=23)
 def rotated_in_part_and_interleaved(net: Net) -> Any:
     """Of 8 numbers a head the first 6 turn, two that lie beside each other together."""
-    query, key, value = _projected(net, 16, 16, 6)
-    positions = net.const([[0, 2, 1, 3], [3, 1, 0, 2]])
-    keywords = {"num_heads": 2, "rotary_embedding_dim": 6, "interleaved": 1}
-    query, key = (
-        net.op("RotaryEmbedding", each, *(net.weight(5, 3) for _ in range(2)), positions, **keywords)
-        for each in (query, key)
-    )
-    return _end(net, net.op("Attention", query, key, value, q_num_heads=2, kv_num_heads=2), 6)
+    tables = [net.weight(5, 3), net.weight(5, 3), net.const([[0, 2, 1, 3], [3, 1, 0, 2]])]
+    return _rotated_attention(net, (16, 16, 6), tables, heads=2, rotary_embedding_dim=6, interleaved=1)
+
+
+def _rotated_attention(
+    net: Net, widths: tuple[int, int, int], tables: list[str], *, heads: int, **rotation: int
+) -> str:
+    """Queries and keys are turned by tables, then mix the values."""
+    query, key, value = _projected(net, *widths)
+    turned = [net.op("RotaryEmbedding", side, *tables, num_heads=heads, **rotation) for side in (query, key)]
+    return _end(net, net.op("Attention", *turned, value, q_num_heads=heads, kv_num_heads=heads), widths[-1])
 
 
 def _tables(net: Net, length: int, half: int) -> list[str]:
