@@ -13,6 +13,7 @@ least every minute, and lets a second one go on from its work folder.
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import hashlib
 import json
@@ -186,6 +187,7 @@ class Usage:
     Attributes:
         anonymous: most anonymous memory.
         files: most bytes of files that it keeps, open or in its folders, beside the output.
+        kinds: which files those are.
         processor: seconds of all its threads.
         wall: seconds.
         stages: processor seconds, most anonymous memory and most files by stage.
@@ -193,6 +195,7 @@ class Usage:
 
     anonymous: int = 0
     files: int = 0
+    kinds: dict[str, int] = dataclasses.field(default_factory=dict)
     processor: float = 0.0
     wall: float = 0.0
     stages: dict[str, list[float]] = dataclasses.field(default_factory=dict)
@@ -220,32 +223,44 @@ def _look(pid: int, scratch: Path, usage: Usage, stage: str) -> None:
     try:
         status = Path(f"/proc/{pid}/status").read_text("utf-8")
         times = Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
-        files = sum(_open_files(pid, scratch)) + sum(
-            file.stat().st_blocks * 512 for file in scratch.rglob("*") if file.is_file()
-        )
+        kinds = _bytes_of_files(pid, scratch)
     except (OSError, IndexError):
         return
+    files = sum(kinds.values())
     anonymous = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("RssAnon")), 0)
     processor = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
     entry = usage.stages.setdefault(stage, [0.0, 0.0, 0.0])
     entry[0] += processor - usage.processor
     entry[1], entry[2] = max(entry[1], anonymous), max(entry[2], files)
     usage.processor = processor
-    usage.anonymous, usage.files = max(usage.anonymous, anonymous), max(usage.files, files)
+    usage.anonymous = max(usage.anonymous, anonymous)
+    if files > usage.files:
+        usage.files, usage.kinds = files, kinds
 
 
-def _open_files(pid: int, scratch: Path) -> Iterator[int]:
-    """Bytes on disk of files that have no name any more, open or mapped."""
+def _bytes_of_files(pid: int, scratch: Path) -> dict[str, int]:
+    """Bytes on disk of the files that a process keeps: by the folder they lie in, or what it has them for."""
+    kinds: dict[str, int] = collections.Counter()
+    for file in scratch.rglob("*"):
+        if file.is_file():
+            kinds[file.relative_to(scratch).parts[0]] += file.stat().st_blocks * 512
+    for kind, size in _unnamed_files(pid, scratch):
+        kinds[kind] += size
+    return kinds
+
+
+def _unnamed_files(pid: int, scratch: Path) -> Iterator[tuple[str, int]]:
+    """Files that have no name any more: weights are mapped, activations are not."""
     seen = set()
-    for kind in ("fd", "map_files"):
-        for entry in Path(f"/proc/{pid}/{kind}").iterdir():
+    for folder, kind in (("map_files", "mapped, without a name"), ("fd", "open, without a name")):
+        for entry in Path(f"/proc/{pid}/{folder}").iterdir():
             try:
                 target, facts = str(entry.readlink()), entry.stat()
             except OSError:
                 continue
             if target.endswith(" (deleted)") and target.startswith(str(scratch)) and facts.st_ino not in seen:
                 seen.add(facts.st_ino)
-                yield facts.st_blocks * 512
+                yield kind, facts.st_blocks * 512
 
 
 def digest(output: Path) -> str:
@@ -266,10 +281,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/gigabytes"))
     parser.add_argument("--kill", help="stage in which a first run is ended")
     parser.add_argument("--sequences", type=int, default=SEQUENCES)
+    parser.add_argument("--blocks", type=int, help="so many blocks of the full width, and a vocabulary in proportion")
     parser.add_argument("--large", type=int, help="bytes of weights above which a model counts as large")
     parser.add_argument("options", nargs="*", default=["--values", "float32", "--no-pack"], help="of compress")
     arguments = parser.parse_args()
     shape = Shape.of(int(float(arguments.parameters.rstrip("MG")) * (1e9 if "G" in arguments.parameters else 1e6)))
+    if arguments.blocks:
+        words = shape.vocabulary * arguments.blocks // shape.layers
+        shape = dataclasses.replace(shape, layers=arguments.blocks, vocabulary=words)
     folder: Path = arguments.folder.resolve()
     scratch, model, data = folder / "scratch", folder / "model.onnx", folder / "data.npz"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -295,6 +314,8 @@ def main() -> None:
             f"exit code {code}: {usage.processor:.0f} processor seconds, {usage.wall:.0f} seconds, anonymous memory "
             f"{usage.anonymous / 1e9:.2f} GB, files {usage.files / size:.2f} model sizes"
         )
+        for kind, count in usage.kinds.items():
+            print(f"  {kind:42s} {count / size:5.2f} model sizes")
         for stage, (seconds, memory, files) in usage.stages.items():
             print(f"  {stage:42s} {seconds:7.0f} s {memory / 1e9:6.2f} GB {files / size:5.2f} model sizes")
     written = sum(file.stat().st_size for file in folder.glob("small.onnx*"))

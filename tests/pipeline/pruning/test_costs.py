@@ -12,12 +12,14 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.pruning.layer_plan import RemovedSlices
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.pipeline.calibration.selection import select
+from netsurgeon.pipeline.execution import weight_file
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning import costs as costs_module
 from netsurgeon.pipeline.pruning import sensitivity
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
 from netsurgeon.pipeline.pruning.sensitivity import Probe
+from netsurgeon.pipeline.runtime import large_models
 
 
 def measured(
@@ -64,6 +66,21 @@ def test_a_layer_that_hardly_reaches_the_output_hardly_counts() -> None:
     costs = measured(model)
     np.testing.assert_allclose(costs["a"].curve.errors[:40], costs["b"].curve.errors[:40], atol=0.15)
     assert costs["b"].sensitivity < 1e-3 * costs["a"].sensitivity
+
+
+def test_layers_of_a_large_model_that_share_a_weight_are_all_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 1000)
+    monkeypatch.setattr(weight_file, "EXTERNAL_BYTES", 256)
+    names = [f"layer{at}" for at in range(6)]
+    nodes, entered = [], "x"
+    for name in names:
+        nodes.append(onnx.helper.make_node("MatMul", [entered, "square"], [f"{name}_h"], name=name))
+        nodes.append(onnx.helper.make_node("Tanh", [f"{name}_h"], ["y" if name == names[-1] else f"{name}_t"]))
+        entered = f"{name}_t"
+    model = ir.from_proto(built(nodes, {"square": random(32, 32) / 6.0}, end=("N", 32)))
+    costs = measured(model)
+    assert list(costs) == names
+    assert all(cost.sensitivity > 0.0 for cost in costs.values())
 
 
 def test_what_trimming_takes_costs_nothing_more() -> None:
