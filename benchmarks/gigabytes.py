@@ -7,7 +7,8 @@ The model is written tensor by tensor, so that this program stays small. It is c
 own, in 128 sequences of 128 tokens; its processor seconds, the most anonymous memory that it had and the most bytes of
 files that it kept beside the output are printed. The result is then loaded and run in one more process. `--kill STAGE`
 (such as "pruning layers") ends a first run that has spent ten processor seconds in that stage, as its log says at
-least every minute, and lets a second one go on from its work folder.
+least every minute, and lets a second one go on from its work folder; without it the work folder is new. A second call
+with the same folder says whether its bytes are those of the first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -274,6 +276,15 @@ def digest(output: Path) -> str:
     return whole.hexdigest()
 
 
+def _compared(folder: Path, made: str) -> str:
+    """Whether an earlier run in the same folder has made the same bytes."""
+    file = folder / "sha256.txt"
+    if not file.exists():
+        file.write_text(made, "utf-8")
+        return ""
+    return f", the {'same' if file.read_text('utf-8') == made else 'not the same'} bytes as an earlier run"
+
+
 def main() -> None:
     """Build, compress, and look at the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -308,6 +319,8 @@ def main() -> None:
     command += ["--report", str(folder / "report.json"), "--sparsity", "0.5", "--work", str(scratch / "work")]
     command += ["--test", str(folder / "test.npz"), "--batch-size", "8"]
     command += arguments.options
+    shutil.rmtree(scratch)
+    scratch.mkdir()
     for kill in (arguments.kill, None) if arguments.kill else (None,):
         usage, code = watched(command, scratch, kill)
         print(
@@ -319,7 +332,8 @@ def main() -> None:
         for stage, (seconds, memory, files) in usage.stages.items():
             print(f"  {stage:42s} {seconds:7.0f} s {memory / 1e9:6.2f} GB {files / size:5.2f} model sizes")
     written = sum(file.stat().st_size for file in folder.glob("small.onnx*"))
-    print(f"output: {written / 1e9:.2f} GB, sha256 {digest(output)}", flush=True)
+    made = digest(output)
+    print(f"output: {written / 1e9:.2f} GB, sha256 {made}{_compared(folder, made)}", flush=True)
     subprocess.run([sys.executable, "-c", RUN, str(output), str(data)], check=True)
     print(json.dumps({"parameters": shape.parameters, "wall": usage.wall, "processor": usage.processor}))
 

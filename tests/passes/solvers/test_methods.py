@@ -242,3 +242,14 @@ def test_the_short_schedule_finds_better_supports_than_twenty_steps_of_the_wide_
         assert not near[~mask].any()
         assert problem.error(near.astype(np.float64)) >= errors[-1]
     assert errors[0] < 0.99 * errors[1]
+
+
+def test_with_little_time_a_wide_layer_is_refitted_in_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "ITERATED_COLUMNS", 64)
+    monkeypatch.setattr(methods, "SLOW_WORK", 0)
+    problem = problem_of(rows=60, columns=160)
+    keep = problem.weight.size // 2
+    full, fast = (prune(problem, keep, "admm", effort=effort) for effort in ("full", "fast"))
+    np.testing.assert_array_equal(full != 0.0, fast != 0.0)
+    exact = problem.error(linalg.refit(problem.target, problem.hessian, full != 0.0))
+    assert exact < problem.error(full) < problem.error(fast) < 1.01 * exact
