@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,11 @@ RUNS: dict[str, Any] = {
     "drop": {**FAST, "max_drop": "5%"},
     "large": {**FAST, "sparsity": 0.5, "values": "float32", "pack": False},
 }
-LIMITS: dict[str, int] = {"IN_MEMORY_LIMIT": 1000, "EXTERNAL_BYTES": 256}
+LIMITS: tuple[tuple[ModuleType, str, int], ...] = (
+    (large_models, "IN_MEMORY_LIMIT", 1000),
+    (large_models, "EXTERNAL_BYTES", 256),
+    (weight_file, "EXTERNAL_BYTES", 256),
+)
 """With them the model of these tests is a large one."""
 
 
@@ -81,9 +86,8 @@ def started(
 
 def compress_as_large(*arguments: Any, **keywords: Any) -> None:
     """`compress`, in a process of its own, in which every model is large."""
-    for name, limit in LIMITS.items():
-        setattr(large_models, name, limit)
-    weight_file.EXTERNAL_BYTES = LIMITS["EXTERNAL_BYTES"]
+    for module, name, limit in LIMITS:
+        setattr(module, name, limit)
     netsurgeon.compress(*arguments, **keywords)
 
 
@@ -132,9 +136,8 @@ def test_a_large_model_goes_on_from_its_folder_to_the_same_two_files(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is large is decided by a limit; the weights of such a model are mapped, never copied or one message."""
-    for name, limit in LIMITS.items():
-        monkeypatch.setattr(large_models, name, limit)
-    monkeypatch.setattr(weight_file, "EXTERNAL_BYTES", LIMITS["EXTERNAL_BYTES"])
+    for module, name, limit in LIMITS:
+        monkeypatch.setattr(module, name, limit)
     options: Any = RUNS["large"]
     model, data = folder / "model.onnx", folder / "data.npz"
 
