@@ -6,7 +6,7 @@
 The model is written tensor by tensor, so that this program stays small. It is compressed by half, in a process of its
 own, in 128 sequences of 128 tokens; its processor seconds, the most anonymous memory that it had and the most bytes of
 files that it kept beside the output are printed. The result is then loaded and run in one more process. `--kill STAGE`
-(such as "pruning layers") ends a first run that has spent ten processor seconds in that stage, as its log says at
+(such as "pruning layers") ends a first run that has spent some processor seconds in that stage, as its log says at
 least every minute, and lets a second one go on from its work folder; without it the work folder is new. A second call
 with the same folder says whether its bytes are those of the first.
 """
@@ -38,6 +38,8 @@ TOKENS, SEQUENCES, HEAD = 128, 128, 64
 ALIGNED = 4096
 """Where each tensor begins in the file: at pages, as they are mapped."""
 SECONDS_BETWEEN_LOOKS = 0.5
+KILLED_AFTER = 3.0
+"""Processor seconds in a stage after which a run that is to be killed there is."""
 STAGE = re.compile(r"\[[0-9:]+\] (?:step [^:]*: )?([a-z ]+)")
 """What a line of the log says that is done."""
 RUN = """
@@ -215,7 +217,7 @@ def watched(command: list[str], scratch: Path, kill: str | None) -> tuple[Usage,
             lines = log.read_text("utf-8", "replace").splitlines()
             stage = next((found[1].strip() for line in reversed(lines) if (found := STAGE.match(line))), "")
             _look(process.pid, scratch, usage, stage)
-            if kill and stage.startswith(kill) and usage.stages[stage][0] > 10.0:
+            if kill and stage.startswith(kill) and usage.stages[stage][0] > KILLED_AFTER:
                 process.kill()
     usage.wall = time.perf_counter() - started
     return usage, process.returncode
