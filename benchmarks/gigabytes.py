@@ -319,7 +319,7 @@ def main() -> None:
         program = f"from netsurgeon.pipeline.runtime import large_models; {limit}; {program}"
     command = [sys.executable, "-c", program, "compress", str(model), "--data", str(data), "-o", str(output)]
     command += ["--report", str(folder / "report.json"), "--sparsity", "0.5", "--work", str(scratch / "work")]
-    command += ["--test", str(folder / "test.npz"), "--batch-size", "8"]
+    command += ["--test", str(folder / "test.npz"), "--batch-size", "2"]
     command += arguments.options
     shutil.rmtree(scratch)
     scratch.mkdir()

@@ -30,12 +30,14 @@ class Schedule:
             changed.
         steps: most steps.
         hold: steps with the same penalty.
+        relaxation: W is taken so many times as far from D as it lies: over 1 fewer steps do.
     """
 
     start: float
     growth: tuple[tuple[float, float], ...]
     steps: int
     hold: int = 3
+    relaxation: float = 1.0
 
 
 PAPER = Schedule(0.1, ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1)), 300)
@@ -44,6 +46,9 @@ WIDE = Schedule(0.1, ((0.1, 2.0), (0.005, 1.6), (0.0, 1.29)), 32, 8)
 SHORT = Schedule(0.03, ((0.1, 2.5), (0.005, 2.0), (0.0, 1.5)), 24, 6)
 """A small penalty first and a steeper rise, settled by the 24th step. On a layer of MiniLM and on random problems of up
 to 256 columns, a quarter to a half of the weights kept, 0.2 to 9 % less error than 20 steps of WIDE."""
+HASTY = Schedule(0.05, ((0.1, 2.5), (0.005, 2.0), (0.0, 1.5)), 8, 2, relaxation=1.6)
+"""For a first look at wide layers, in two fifths of the time. On a layer of MiniLM and a made-up one of 1536 columns, a
+quarter and half of the weights kept, 6 to 18 % more error than SHORT or WIDE; without the relaxation it is more."""
 SLOW = Schedule(0.03, ((0.1, 1.1), (0.005, 1.07), (0.0, 1.05)), 300)
 """Three times the steps of the paper's schedule for 3 to 20 % less error on trained layers."""
 FLOAT32_COLUMNS = 448
@@ -151,6 +156,8 @@ def support(
         rows = np.s_[:, part[0] : part[-1] + 1]
         sparse = shifted[rows] * mask[rows]
         dense = problem.solve(target[rows] + rho * sparse - dual[rows])
+        if schedule.relaxation != 1.0:
+            dense = sparse + schedule.relaxation * (dense - sparse)
         shifted[rows] = dense + dual[rows] / rho
         score[rows] = np.abs(shifted[rows])
 

@@ -21,8 +21,8 @@ from netsurgeon.passes.solvers.problem import Problem
 Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 
 
-Effort = Literal["fast", "full"]
-"""Whether there is time for the best that `auto` and `admm` can do."""
+Effort = Literal["hasty", "fast", "full"]
+"""Whether there is time for the best that `auto` and `admm` can do, for little, or for a first look at wide layers."""
 
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -59,10 +59,11 @@ ITERATED_COLUMNS = 1024
 gradients on all rows at once, for rows x columns² a step."""
 
 
-REFIT_STEPS: dict[Effort, int] = {"full": 12, "fast": 8}
+REFIT_STEPS: dict[Effort, int] = {"full": 12, "fast": 8, "hasty": 4}
 COLD_STEPS = 96
 """Of them, behind ADMM, whose last weights are close already, and on a support that was given: at 2048 columns 12 and
-96 end within 0.6 % of the least error, or 1 % with a damping of 1e-3; 8 end 0.2 to 0.4 % above 12."""
+96 end within 0.6 % of the least error, or 1 % with a damping of 1e-3; 8 end 0.2 to 0.4 % above 12. After
+a HASTY schedule 4 do."""
 
 
 QUICK_STEPS = 16
@@ -132,12 +133,18 @@ def _supports(
         mask = swept.mask(keep) if pattern is None else swept.mask(0)
         supports.append((mask.reshape(problem.weight.shape), None))
     if method == "admm" or (method == "auto" and columns > LEAST_COLUMNS):
-        work = problem.weight.size * columns
-        schedule = (
-            admm.SLOW if effort == "full" and work <= SLOW_WORK else admm.WIDE if work <= WIDE_WORK else admm.SHORT
-        )
+        schedule = _schedule(problem.weight, effort)
         supports.append(admm.support(problem.weight, admm.scaled(problem.hessian, schedule), keep, pattern, schedule))
     return supports
+
+
+def _schedule(weight: Array, effort: Effort) -> admm.Schedule:
+    work, columns = weight.size * weight.shape[-1], weight.shape[-1]
+    if effort == "hasty" and columns > ITERATED_COLUMNS:
+        return admm.HASTY
+    if effort == "full" and work <= SLOW_WORK:
+        return admm.SLOW
+    return admm.WIDE if work <= WIDE_WORK else admm.SHORT
 
 
 def quick_refit(problem: Problem, keep: int) -> Array:
