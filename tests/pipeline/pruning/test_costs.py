@@ -117,7 +117,7 @@ def test_fewer_probes_where_each_takes_long(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_hessian_without_a_factor_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise FactorizationError("not positive definite")
 
     monkeypatch.setattr(solvers, "trial", fails)
