@@ -6,19 +6,22 @@
 The model is written tensor by tensor, so that this program stays small. It is compressed by half, in a process of its
 own, in 128 sequences of 128 tokens; its processor seconds, the most anonymous memory that it had and the most bytes of
 files that it kept beside the output are printed. The result is then loaded and run in one more process. `--kill STAGE`
-(such as "pruning layers") ends a first run that has spent ten processor seconds in that stage, as its log says at
-least every minute, and lets a second one go on from its work folder.
+(such as "pruning layers") ends a first run that has spent some processor seconds in that stage, as its log says at
+least every minute, and lets a second one go on from its work folder; without it the work folder is new. A second call
+with the same folder says whether its bytes are those of the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -35,6 +38,8 @@ TOKENS, SEQUENCES, HEAD = 128, 128, 64
 ALIGNED = 4096
 """Where each tensor begins in the file: at pages, as they are mapped."""
 SECONDS_BETWEEN_LOOKS = 0.5
+KILLED_AFTER = 3.0
+"""Processor seconds in a stage after which a run that is to be killed there is."""
 STAGE = re.compile(r"\[[0-9:]+\] (?:step [^:]*: )?([a-z ]+)")
 """What a line of the log says that is done."""
 RUN = """
@@ -186,6 +191,7 @@ class Usage:
     Attributes:
         anonymous: most anonymous memory.
         files: most bytes of files that it keeps, open or in its folders, beside the output.
+        kinds: which files those are.
         processor: seconds of all its threads.
         wall: seconds.
         stages: processor seconds, most anonymous memory and most files by stage.
@@ -193,6 +199,7 @@ class Usage:
 
     anonymous: int = 0
     files: int = 0
+    kinds: dict[str, int] = dataclasses.field(default_factory=dict)
     processor: float = 0.0
     wall: float = 0.0
     stages: dict[str, list[float]] = dataclasses.field(default_factory=dict)
@@ -210,7 +217,7 @@ def watched(command: list[str], scratch: Path, kill: str | None) -> tuple[Usage,
             lines = log.read_text("utf-8", "replace").splitlines()
             stage = next((found[1].strip() for line in reversed(lines) if (found := STAGE.match(line))), "")
             _look(process.pid, scratch, usage, stage)
-            if kill and stage.startswith(kill) and usage.stages[stage][0] > 10.0:
+            if kill and stage.startswith(kill) and usage.stages[stage][0] > KILLED_AFTER:
                 process.kill()
     usage.wall = time.perf_counter() - started
     return usage, process.returncode
@@ -220,32 +227,44 @@ def _look(pid: int, scratch: Path, usage: Usage, stage: str) -> None:
     try:
         status = Path(f"/proc/{pid}/status").read_text("utf-8")
         times = Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
-        files = sum(_open_files(pid, scratch)) + sum(
-            file.stat().st_blocks * 512 for file in scratch.rglob("*") if file.is_file()
-        )
+        kinds = _bytes_of_files(pid, scratch)
     except (OSError, IndexError):
         return
+    files = sum(kinds.values())
     anonymous = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("RssAnon")), 0)
     processor = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
     entry = usage.stages.setdefault(stage, [0.0, 0.0, 0.0])
     entry[0] += processor - usage.processor
     entry[1], entry[2] = max(entry[1], anonymous), max(entry[2], files)
     usage.processor = processor
-    usage.anonymous, usage.files = max(usage.anonymous, anonymous), max(usage.files, files)
+    usage.anonymous = max(usage.anonymous, anonymous)
+    if files > usage.files:
+        usage.files, usage.kinds = files, kinds
 
 
-def _open_files(pid: int, scratch: Path) -> Iterator[int]:
-    """Bytes on disk of files that have no name any more, open or mapped."""
+def _bytes_of_files(pid: int, scratch: Path) -> dict[str, int]:
+    """Bytes on disk of the files that a process keeps: by the folder they lie in, or what it has them for."""
+    kinds: dict[str, int] = collections.Counter()
+    for file in scratch.rglob("*"):
+        if file.is_file():
+            kinds[file.relative_to(scratch).parts[0]] += file.stat().st_blocks * 512
+    for kind, size in _unnamed_files(pid, scratch):
+        kinds[kind] += size
+    return kinds
+
+
+def _unnamed_files(pid: int, scratch: Path) -> Iterator[tuple[str, int]]:
+    """Files that have no name any more: weights are mapped, activations are not."""
     seen = set()
-    for kind in ("fd", "map_files"):
-        for entry in Path(f"/proc/{pid}/{kind}").iterdir():
+    for folder, kind in (("map_files", "mapped, without a name"), ("fd", "open, without a name")):
+        for entry in Path(f"/proc/{pid}/{folder}").iterdir():
             try:
                 target, facts = str(entry.readlink()), entry.stat()
             except OSError:
                 continue
             if target.endswith(" (deleted)") and target.startswith(str(scratch)) and facts.st_ino not in seen:
                 seen.add(facts.st_ino)
-                yield facts.st_blocks * 512
+                yield kind, facts.st_blocks * 512
 
 
 def digest(output: Path) -> str:
@@ -259,6 +278,15 @@ def digest(output: Path) -> str:
     return whole.hexdigest()
 
 
+def _compared(folder: Path, made: str) -> str:
+    """Whether an earlier run in the same folder has made the same bytes."""
+    file = folder / "sha256.txt"
+    if not file.exists():
+        file.write_text(made, "utf-8")
+        return ""
+    return f", the {'same' if file.read_text('utf-8') == made else 'not the same'} bytes as an earlier run"
+
+
 def main() -> None:
     """Build, compress, and look at the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -266,10 +294,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/gigabytes"))
     parser.add_argument("--kill", help="stage in which a first run is ended")
     parser.add_argument("--sequences", type=int, default=SEQUENCES)
+    parser.add_argument("--blocks", type=int, help="so many blocks of the full width, and a vocabulary in proportion")
     parser.add_argument("--large", type=int, help="bytes of weights above which a model counts as large")
     parser.add_argument("options", nargs="*", default=["--values", "float32", "--no-pack"], help="of compress")
     arguments = parser.parse_args()
     shape = Shape.of(int(float(arguments.parameters.rstrip("MG")) * (1e9 if "G" in arguments.parameters else 1e6)))
+    if arguments.blocks:
+        words = shape.vocabulary * arguments.blocks // shape.layers
+        shape = dataclasses.replace(shape, layers=arguments.blocks, vocabulary=words)
     folder: Path = arguments.folder.resolve()
     scratch, model, data = folder / "scratch", folder / "model.onnx", folder / "data.npz"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -287,18 +319,23 @@ def main() -> None:
         program = f"from netsurgeon.pipeline.runtime import large_models; {limit}; {program}"
     command = [sys.executable, "-c", program, "compress", str(model), "--data", str(data), "-o", str(output)]
     command += ["--report", str(folder / "report.json"), "--sparsity", "0.5", "--work", str(scratch / "work")]
-    command += ["--test", str(folder / "test.npz"), "--batch-size", "8"]
+    command += ["--test", str(folder / "test.npz"), "--batch-size", "2"]
     command += arguments.options
+    shutil.rmtree(scratch)
+    scratch.mkdir()
     for kill in (arguments.kill, None) if arguments.kill else (None,):
         usage, code = watched(command, scratch, kill)
         print(
             f"exit code {code}: {usage.processor:.0f} processor seconds, {usage.wall:.0f} seconds, anonymous memory "
             f"{usage.anonymous / 1e9:.2f} GB, files {usage.files / size:.2f} model sizes"
         )
+        for kind, count in usage.kinds.items():
+            print(f"  {kind:42s} {count / size:5.2f} model sizes")
         for stage, (seconds, memory, files) in usage.stages.items():
             print(f"  {stage:42s} {seconds:7.0f} s {memory / 1e9:6.2f} GB {files / size:5.2f} model sizes")
     written = sum(file.stat().st_size for file in folder.glob("small.onnx*"))
-    print(f"output: {written / 1e9:.2f} GB, sha256 {digest(output)}", flush=True)
+    made = digest(output)
+    print(f"output: {written / 1e9:.2f} GB, sha256 {made}{_compared(folder, made)}", flush=True)
     subprocess.run([sys.executable, "-c", RUN, str(output), str(data)], check=True)
     print(json.dumps({"parameters": shape.parameters, "wall": usage.wall, "processor": usage.processor}))
 

@@ -33,7 +33,7 @@ K = TypeVar("K")
 
 
 MOST_KEPT = 1 << 27
-"""Bytes of a file that stay on the disk when nobody needs the value in it any more."""
+"""Bytes that stay on the disk in all files of a walk together when nobody needs the values in them any more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,9 @@ class Store:
         """Forget values."""
         for name in names:
             if name in self._spilled:
-                self._free.append(self._spilled.pop(name).emptied())
+                file = self._spilled.pop(name)
+                idle = sum(other.idle for other in (*self._spilled.values(), *self._free))
+                self._free.append(file.emptied(max(MOST_KEPT - idle, 0)))
             for batch in range(batches):
                 self._held.pop((name, batch), None)
 
@@ -220,13 +222,13 @@ class Store:
 class _Spilled:
     """All batches of one value, one behind the other in one open file: small batches would cost a file each.
 
-    The file is written over by another value later: fresh pages cost more than what is written to them. Only what a
-    large value has filled is given back to the disk.
+    The file is written over by another value later: fresh pages cost more than what is written to them. Only what
+    large values have filled is given back to the disk.
     """
 
     def __init__(self, file: FileIO):
         self._file = file
-        self._end = 0
+        self._end, self._size = 0, 0
         self._batches: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
 
     def append(self, batch: int, value: npt.NDArray[Any]) -> None:
@@ -234,6 +236,7 @@ class _Spilled:
         left = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
         self._file.seek(self._end)
         self._end += left.size
+        self._size = max(self._size, self._end)
         while left.size:
             left = left[self._file.write(left.data) :]
 
@@ -249,9 +252,16 @@ class _Spilled:
     def shape(self, batch: int) -> tuple[int, ...]:
         return self._batches[batch][1]
 
-    def emptied(self) -> _Spilled:
-        if self._end > MOST_KEPT:
-            self._file.truncate(MOST_KEPT)
+    @property
+    def idle(self) -> int:
+        """Bytes of the file that no value is in."""
+        return self._size - self._end
+
+    def emptied(self, most: int) -> _Spilled:
+        """The same file for another value, with at most so many bytes."""
+        if self._size > most:
+            self._file.truncate(most)
+            self._size = most
         self._end = 0
         self._batches.clear()
         return self

@@ -66,7 +66,13 @@ def measure_costs(
     for layer, moments in fewer.dense(model, [layer.name for layer in layers], ticks):
         positions[layer.name] = moments.positions / calibration.samples.fed
         curves[layer.name], trial, roundings[layer.name] = _cost(
-            layer, moments, selection.removed_slices.get(layer.name), kept=min(kept, 0.5), sizes=sizes, rng=rng
+            layer,
+            moments,
+            selection.removed_slices.get(layer.name),
+            kept=min(kept, 0.5),
+            sizes=sizes,
+            effort=selection.effort,
+            rng=rng,
         )
         trials[layer.name] = trial if trial_file is None else Trial(trial_file.keep(trial.weight), trial.error)
     work = sum(layer.size * positions[layer.name] for layer in layers)
@@ -101,6 +107,7 @@ def _cost(
     *,
     kept: float,
     sizes: Sequence[int],
+    effort: solvers.Effort,
     rng: np.random.Generator,
 ) -> tuple[solvers.Curve, Trial, dict[int, solvers.RoundingCost]]:
     """A layer's error curve and what integers cost it, over what trimming leaves, and a trial of the whole layer.
@@ -123,7 +130,7 @@ def _cost(
             curve = solvers.curve(left, rng).of_part(removed_slices.live / weight.size)
         roundings = solvers.rounding_costs(left, sizes, rng, layer.blocks) if sizes else {}
         kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
-        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)))
+        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)), effort=effort)
     except FactorizationError as failure:
         raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {failure}") from failure
     return curve, Trial(layer.stored(pruned), error), roundings

@@ -69,7 +69,8 @@ def prune_segments(
     calibration = calibration if selection.effort == "full" else calibration.subsample(FAST_SHARE)
     corrected = options.method not in solvers.UNCORRECTED
     layers = _layer_plans(selection, plan, options, corrected=corrected)
-    already_solved = {} if solved is None else {name: solved[name] for name in layers if name in solved}
+    kept = {} if solved is None else solved
+    already_solved = {name for name in layers if name in kept}
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
     current_layers = layers_by_name(current.graph)  # once: a deep model has as many segments as layers
     together = _solved_together(dense, layers, selection)
@@ -86,7 +87,8 @@ def prune_segments(
         segment = [current_layers[name] for name in names]
         moments |= {name: pooled.pop(name) for name in names if name in pooled}
         sharing = _sharing(names, together, current_layers)
-        solutions = {name: already_solved[name] for name in names if name in already_solved}
+        # read when they are reached: those of a large model are never held all at once
+        solutions = {name: kept[name] for name in names if name in already_solved}
         prune = PruneWeights(layers, moments, seed=calibration.seed, solutions=solutions, layers=segment)
         prune(current)
         if solved is not None:
@@ -166,7 +168,7 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
             values=options.stored_values,
             removed_slices=selection.removed_slices.get(name),
             keep_zeros=options.keep_zeros,
-            effort=selection.effort,
+            effort="hasty" if selection.asked_effort == "fast" else selection.effort,
             price=plan.prices.get(name),
             grid=grids[name].of(by_name[name]) if name in grids else None,
             keeps_bias=name in keep_biases,

@@ -100,7 +100,12 @@ def output_loss(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any
     samples: unlike the mean square it weighs what decides the answer. Of other outputs the variance. Means and scales
     of each element are fitted first: layers behind the changed one are corrected and take them up.
     """
-    return _over_outputs(dense, changed, MANY_CLASSES, _fitted_divergence, _lost_variance)
+    return _mean(output_losses(dense, changed))
+
+
+def output_losses(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What `output_loss` is the mean of, by output; those that do not compare are left out."""
+    return _by_output(dense, changed, MANY_CLASSES, _fitted_divergence, _lost_variance)
 
 
 def lost_share(dense: Sequence[Mapping[str, Any]], changed: Sequence[Mapping[str, Any]], name: str) -> float:
@@ -111,27 +116,34 @@ def lost_share(dense: Sequence[Mapping[str, Any]], changed: Sequence[Mapping[str
 
 def output_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
     """Kullback-Leibler divergence where an output holds class scores, else the share of the variance that is lost."""
-    return _over_outputs(dense, changed, 2, lambda p, q: _divergence(*map(_log_probabilities, (p, q))), _lost_variance)
+    return _mean(
+        _by_output(dense, changed, 2, lambda p, q: _divergence(*map(_log_probabilities, (p, q))), _lost_variance)
+    )
 
 
-def _over_outputs(
+def _mean(losses: Mapping[str, float]) -> float:
+    """The mean over outputs; 0 where there are none."""
+    return float(np.mean(list(losses.values()))) if losses else 0.0
+
+
+def _by_output(
     dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]], classes: int, scores: Loss, other: Loss
-) -> float:
-    """Mean over the outputs: one loss for scores of so many `classes`, another for the rest; 0 where none compare."""
-    results = []
+) -> dict[str, float]:
+    """Loss of each output: one for scores of so many `classes`, another for the rest."""
+    results = {}
     for name in dense[0]:
         if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
             continue
         expected, actual = ([batch[name] for batch in side] for side in (dense, changed))
         together = [_class_scores(side) for side in (expected, actual)]
         if together[0] is not None and together[1] is not None and _decides(together[0], classes):
-            results.append(scores(together[0], together[1]))
+            results[name] = scores(together[0], together[1])
             continue
         rows = [_rows(side) for side in (expected, actual)]
         energy = float(np.sum(np.square(rows[0])))
         if float(np.sum(np.square(rows[0] - rows[0].mean(axis=0)))) > CONSTANT * energy:
-            results.append(other(*rows))
-    return float(np.mean(results)) if results else 0.0
+            results[name] = other(*rows)
+    return results
 
 
 def _class_scores(batches: Sequence[npt.NDArray[np.floating]]) -> Array | None:

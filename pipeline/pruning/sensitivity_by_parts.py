@@ -1,7 +1,8 @@
 """Sensitivities of many layers in deep models, part by part: running the whole model once a layer takes too long.
 
 A layer is replaced in its part alone, and the error at the part's end is measured. What an error there costs the
-outputs is measured once a part, with the error that one of its layers makes; it grows with the square of the error.
+outputs behind it is measured once a part, with the error that one of its layers makes; it grows with the square of the
+error. What outputs lose that the part itself makes is added to it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.pipeline.calibration import Extractor, used_values
-from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, float_outputs, lost_share, output_loss
-from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, float_outputs, lost_share, output_losses
+from netsurgeon.pipeline.runtime import Feed, Session
 
 FEWEST_PARTS = 3
 """With fewer the whole model is not much more work."""
@@ -42,38 +42,40 @@ class Part:
 
 def measure_by_parts(probe: Probe) -> dict[str, float] | None:
     """`measure_sensitivity` by parts; None where a model does not fall into parts, or has no float outputs."""
-    model, trials, feeds, runtime = probe.model, probe.trials, probe.feeds, probe.runtime
-    mask, ticks = probe.mask, probe.ticks
+    model, trials = probe.model, probe.trials
     layers = {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in trials}
     parts = find_parts(model.graph, layers.values(), round(math.sqrt(2 * len(layers))))
     if len(parts) < FEWEST_PARTS:
         return None
-    walk = _DenseWalk(model, parts, {name: layer.weight.name or "" for name, layer in layers.items()}, feeds, runtime)
+    weights = {name: layer.weight.name or "" for name, layer in layers.items()}
+    walk = _DenseWalk(probe, parts, weights)
     outputs = float_outputs({name: walk.entering[-1][0][name] for name in parts[-1].outputs})
     if not outputs:
         return None
-
-    def counted(values: Sequence[Feed], names: Sequence[str]) -> list[dict[str, Any]]:
-        """Values that are compared, by name; what does not count is 0."""
-        named = ({name: batch[name] for name in names} for batch in values)
-        return [batch if mask is None else mask.counted(batch, feed) for batch, feed in zip(named, feeds, strict=True)]
-
-    dense, result, done = counted(walk.entering[-1], outputs), {}, 0
+    dense = walk.counted(walk.entering[-1], outputs)
+    compared = list(output_losses(dense, dense))
+    result: dict[str, float] = {}
     for at, part in enumerate(parts):
-        names = [part.carrier] if part.carrier else outputs
-        expected, losses = counted(walk.entering[at + 1], names), {}
+        left = [name for name in compared if name in walk.entering[at][0]]
+        leaving = [name for name in compared if name in walk.entering[at + 1][0] and name not in left]
+        later = [name for name in compared if name not in left and name not in leaving]
+        losses: dict[str, float] = {}
+        carried: dict[str, float] = {}
         for name in part.layers:
-            ticks(done, len(trials))
-            changed = counted(walk.replaced(at, name, trials[name]), names)
-            loss = lost_share(expected, changed, part.carrier) if part.carrier else output_loss(expected, changed)
-            losses[name], done = max(loss, 0.0), done + 1
-        if part.carrier:
+            probe.ticks(len(result) + len(losses), len(trials))
+            changed = walk.replaced(at, name, trials[name])
+            losses[name] = walk.lost(changed, leaving)
+            if part.carrier and later:
+                carried[name] = walk.lost_share(at, changed)
+        reaching = sorted((name for name in carried if carried[name] > 0.0), key=carried.__getitem__)
+        if reaching:
             # the middle one of the errors stands for all, which go on alike
-            middle = sorted(losses, key=losses.__getitem__)[len(losses) // 2]
+            middle = reaching[len(reaching) // 2]
             ends = walk.to_the_end(at + 1, walk.replaced(at, middle, trials[middle]))
-            gain = max(output_loss(dense, counted(ends, outputs)), 0.0) / max(losses[middle], np.finfo(float).tiny)
-            losses = {name: gain * loss for name, loss in losses.items()}
-        result.update({name: loss / max(trials[name].error, 1e-12) for name, loss in losses.items()})
+            gain = walk.lost(ends, later) / carried[middle]
+            losses = {name: loss + gain * carried[name] for name, loss in losses.items()}
+        scale = max(len(compared), 1)
+        result |= {name: loss / scale / max(trials[name].error, 1e-12) for name, loss in losses.items()}
     return result if any(result.values()) else dict.fromkeys(trials, 1.0)
 
 
@@ -84,15 +86,9 @@ class _DenseWalk:
         entering: feeds of each part by name, and behind the last one those with the outputs.
     """
 
-    def __init__(
-        self,
-        model: ir.Model,
-        parts: Sequence[Part],
-        weights: Mapping[str, str],
-        feeds: Sequence[Feed],
-        runtime: Runtime,
-    ):
-        self._parts, self._weights = parts, weights
+    def __init__(self, probe: Probe, parts: Sequence[Part], weights: Mapping[str, str]):
+        self._probe, self._parts, self._weights = probe, parts, weights
+        model, feeds = probe.model, probe.feeds
         self._sessions: list[Session] = []
         self.entering: list[list[Feed]] = [[dict(feed) for feed in feeds]]
         extractor = Extractor(model.graph)
@@ -100,7 +96,7 @@ class _DenseWalk:
             graph = extractor.extract(part.inputs, part.outputs, self.entering[-1][0])
             # so that a run can replace them
             graph.inputs.extend({graph.initializers[weights[name]]: None for name in part.layers})
-            self._sessions.append(runtime.session(ir.Model(graph, ir_version=model.ir_version)))
+            self._sessions.append(probe.runtime.session(ir.Model(graph, ir_version=model.ir_version)))
             self.entering.append(self._run(len(self._sessions) - 1, self.entering[-1]))
 
     def replaced(self, at: int, name: str, trial: Trial) -> list[Feed]:
@@ -113,6 +109,25 @@ class _DenseWalk:
         for later in range(at, len(self._parts)):
             feeds = self._run(later, feeds)
         return feeds
+
+    def counted(self, values: Sequence[Feed], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Values that are compared, by name; what does not count is 0."""
+        named = [{name: batch[name] for name in names} for batch in values]
+        mask = self._probe.mask
+        if mask is None:
+            return named
+        return [mask.counted(batch, feed) for batch, feed in zip(named, self._probe.feeds, strict=True)]
+
+    def lost(self, values: Sequence[Feed], outputs: Sequence[str]) -> float:
+        """What some outputs lose, all together."""
+        dense, changed = (self.counted(side, outputs) for side in (self.entering[-1], values))
+        return sum(max(loss, 0.0) for loss in output_losses(dense, changed).values())
+
+    def lost_share(self, at: int, values: Sequence[Feed]) -> float:
+        """What the carrier behind part `at` loses."""
+        carrier = self._parts[at].carrier
+        dense, changed = (self.counted(side, [carrier]) for side in (self.entering[at + 1], values))
+        return max(lost_share(dense, changed, carrier), 0.0)
 
     def _run(self, at: int, feeds: Sequence[Feed]) -> list[Feed]:
         return [{**feed, **self._sessions[at].run(feed, self._parts[at].outputs)} for feed in feeds]
@@ -136,7 +151,8 @@ def find_parts(graph: ir.Graph, layers: Iterable[Layer], count: int) -> list[Par
         if len(names) >= most and len(live.carriers) == 1 and left > len(names):
             parts.append(Part(inputs, live.names, next(iter(live.carriers)).name or "", tuple(names)))
             inputs, left, names = live.names, left - len(names), []
-    outputs = tuple(value.name or "" for value in graph.outputs)
+    # an initializer says nothing of the inputs
+    outputs = tuple(value.name or "" for value in graph.outputs if not value.is_initializer())
     return [*parts, Part(inputs, outputs, "", tuple(names))]
 
 

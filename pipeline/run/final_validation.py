@@ -16,13 +16,13 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.model_files import LoadedModel
 from netsurgeon.pipeline.progress import ticking
 from netsurgeon.pipeline.run.delivery import is_as_it_came
-from netsurgeon.pipeline.runtime import Runtime, Session
+from netsurgeon.pipeline.runtime import Runtime, Session, is_large
 from netsurgeon.pipeline.verification import Inputs, Judging, Validation, check_finite, validate_folds
 
 logger = logging.getLogger(__name__)
 
 BOUND_SAMPLES, BOUND_SAMPLES_FAST = 64, 16
-"""Most inputs on which the bound is measured; the second where there is no time for full effort."""
+"""Most inputs on which the bound is measured; the second of large models, and where there is no time for more."""
 
 
 def validate_applied(
@@ -63,7 +63,8 @@ def validate_applied(
         seed=options.seed,
         ticks=functools.partial(context.progress, "validating"),
     )
-    most = BOUND_SAMPLES if applied.selection.effort == "full" else BOUND_SAMPLES_FAST
+    is_quick = applied.selection.effort == "fast" or is_large(source.model)
+    most = BOUND_SAMPLES_FAST if is_quick else BOUND_SAMPLES
     count = min(most, inputs.calibration.count)
     samples = inputs.calibration.subset(count, np.random.default_rng(options.seed))
     check_finite(dense, compressed, samples)

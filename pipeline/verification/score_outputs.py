@@ -92,16 +92,17 @@ def outputs_by_graph(model: ir.Model) -> tuple[tuple[str, ...], bool]:
 
 def _values(dense: Session, samples: Samples, names: Sequence[str]) -> dict[str, npt.NDArray[np.floating]]:
     """Outputs that have one vector a sample, (samples, entries) each."""
-    batches: dict[str, list[npt.NDArray[np.floating] | None]] = {name: [] for name in names}
+    vectors: dict[str, list[npt.NDArray[np.floating]]] = {name: [] for name in names}
     for batch in batches_of(samples):
+        if not vectors:  # all are something else, such as the logits of each token: large models are not run in vain
+            break
         outputs = dense.run(batch.feed)
-        for name in names:
-            batches[name].append(class_scores(outputs, batch, [name]))
-    vectors = {name: [batch for batch in of_name if batch is not None] for name, of_name in batches.items()}
+        scores = {name: class_scores(outputs, batch, [name]) for name in vectors}
+        vectors = {name: [*vectors[name], values] for name, values in scores.items() if values is not None}
     return {
         name: np.concatenate(of_name)
         for name, of_name in vectors.items()
-        if len(of_name) == len(batches[name]) and len({batch.shape[1] for batch in of_name}) == 1
+        if len({values.shape[1] for values in of_name}) == 1
     }
 
 

@@ -53,7 +53,8 @@ def test_both_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[admm.S
     np.testing.assert_allclose(found.hessian * found.scale * found.scale.swapaxes(1, 2), problem.hessian, rtol=1e-9)
     target = normal(2, 3, 10)
     for rho in (0.1, 0.1, 2.5):
-        back = found.solve(target, rho) @ (found.hessian + rho * np.eye(10))
+        found.penalise(rho)
+        back = found.solve(target) @ (found.hessian + rho * np.eye(10))
         np.testing.assert_allclose(back, target, rtol=1e-9, atol=1e-9)
 
 
@@ -66,3 +67,16 @@ def test_few_steps_are_factored_and_find_the_same_support(monkeypatch: pytest.Mo
     factored = prune(problem, 200, "admm")
     monkeypatch.setattr(admm, "FACTORED_STEPS", 0)
     np.testing.assert_allclose(prune(problem, 200, "admm"), factored, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", [admm.SLOW, admm.SHORT])
+def test_rows_take_their_steps_the_same_in_parts(schedule: admm.Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(groups=2, rows=23, columns=70)
+    kind = admm.scaled(problem.hessian, schedule)
+    whole, near = admm.support(problem.weight, kind, 900, None, schedule)
+    monkeypatch.setattr(admm, "SPLIT_SIZE", 0)
+    monkeypatch.setattr(admm, "ROWS_AT_ONCE", 5)
+    mask, again = admm.support(problem.weight, kind, 900, None, schedule)
+    np.testing.assert_array_equal(mask, whole)
+    np.testing.assert_allclose(again, near, rtol=1e-6, atol=1e-9)
+    assert np.count_nonzero(again) == 900

@@ -7,9 +7,10 @@ import pytest
 from layer_problems import normal, samples, statistics_of, wide
 
 from netsurgeon.passes.solvers import damping as damping_module
+from netsurgeon.passes.solvers import error_curve as error_curve_module
 from netsurgeon.passes.solvers import problem as problem_module
 from netsurgeon.passes.solvers.damping import choose_damping
-from netsurgeon.passes.solvers.error_curve import ROUNDED_KEPT, curve, rounding_costs
+from netsurgeon.passes.solvers.error_curve import ROUNDED_KEPT, curve, rounding_costs, trial
 from netsurgeon.passes.solvers.integer_grid import round_to_integers
 from netsurgeon.passes.solvers.methods import prune, refit_columns
 from netsurgeon.passes.solvers.problem import Problem
@@ -110,3 +111,16 @@ def test_fewer_bits_cost_more_and_fewer_weights_less() -> None:
     assert errors[1, -1] / errors[0, -1] == pytest.approx(64.0, rel=0.5), "four times for each bit"
     density = costs[1].nonzero_at(np.array([0.1, 1.0]))
     assert (density <= [0.1, 1.0]).all()
+
+
+def test_a_trial_of_a_wide_layer_is_coarser_with_little_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_curve_module, "TRIAL_COLUMNS", 1)
+    problem = Problem.of(normal(1, 12, 80), statistics_of(samples(1, 80, 300)), 1e-2)
+    keep = problem.weight.size // 3
+    full, narrow = (trial(problem, keep, effort=effort) for effort in ("full", "fast"))
+    assert full[1] == narrow[1], "a narrow layer takes no time"
+    monkeypatch.setattr(error_curve_module, "ITERATED_COLUMNS", 40)
+    weight, error = trial(problem, keep, effort="fast")
+    assert np.count_nonzero(weight) == keep
+    assert full[1] < error < 3.0 * full[1]
+    assert error == pytest.approx(problem.relative(problem.excess(weight)))

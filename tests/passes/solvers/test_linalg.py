@@ -43,6 +43,16 @@ def test_conjugate_gradients_reach_the_refit(columns: int) -> None:
     assert errors[0] > errors[1] > errors[2] >= exact * (1 - 1e-12)
 
 
+def test_rows_are_refitted_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(groups=2, rows=23, columns=20)
+    mask = largest(np.abs(problem.weight), problem.weight.size // 2)
+    whole = linalg.refit_iterative(problem.target, problem.hessian, problem.weight, mask, 9)
+    monkeypatch.setattr(linalg, "REFIT_ROWS", 5)
+    parts = linalg.refit_iterative(problem.target, problem.hessian, problem.weight, mask, 9)
+    np.testing.assert_allclose(parts, whole, rtol=1e-9, atol=1e-12)
+    assert np.count_nonzero(whole) == problem.weight.size // 2
+
+
 def test_no_other_weights_on_the_support_are_better() -> None:
     problem, mask = problem_of(groups=2, rows=6, columns=14), mixed_mask(2, 6, 14)
     best = linalg.refit(problem.target, problem.hessian, mask)

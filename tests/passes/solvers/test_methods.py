@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,3 +243,41 @@ def test_the_short_schedule_finds_better_supports_than_twenty_steps_of_the_wide_
         assert not near[~mask].any()
         assert problem.error(near.astype(np.float64)) >= errors[-1]
     assert errors[0] < 0.99 * errors[1]
+
+
+def test_with_little_time_a_wide_layer_is_refitted_in_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "ITERATED_COLUMNS", 64)
+    monkeypatch.setattr(methods, "SLOW_WORK", 0)
+    problem = problem_of(rows=60, columns=160)
+    keep = problem.weight.size // 2
+    full, fast = (prune(problem, keep, "admm", effort=effort) for effort in ("full", "fast"))
+    np.testing.assert_array_equal(full != 0.0, fast != 0.0)
+    exact = problem.error(linalg.refit(problem.target, problem.hessian, full != 0.0))
+    assert exact < problem.error(full) < problem.error(fast) < 1.01 * exact
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_first_look_at_a_wide_layer_takes_few_steps_for_little_more_error(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved: list[int] = []
+    real = admm.Factored.solve
+
+    def counting(self: admm.Factored, target: Array) -> Any:
+        solved.append(1)
+        return real(self, target)
+
+    monkeypatch.setattr(admm.Factored, "solve", counting)
+    monkeypatch.setattr(methods, "ITERATED_COLUMNS", 64)
+    monkeypatch.setattr(methods, "SLOW_WORK", 0)
+    monkeypatch.setattr(methods, "WIDE_WORK", 0)
+    problem = problem_of(rows=60, columns=160)
+    keep = round(share * problem.weight.size)
+    errors, steps = [], []
+    for effort in ("fast", "hasty"):
+        solved.clear()
+        errors.append(problem.error(prune(problem, keep, "admm", effort=effort)))
+        steps.append(len(solved))
+    quick = problem.error(quick_refit(problem, keep))
+    assert 3 * steps[1] <= steps[0]
+    assert errors[0] < errors[1] < 1.2 * errors[0] < quick

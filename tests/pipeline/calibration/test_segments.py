@@ -527,3 +527,18 @@ def test_room_that_a_large_value_took_is_given_back(monkeypatch: pytest.MonkeyPa
     assert store._spilled["next"]._file is file, "the file itself is used again"
     np.testing.assert_array_equal(store.get("next", 0), value[:7])
     store.close()
+
+
+def test_room_for_later_values_is_little_in_all_files_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments_module, "MOST_KEPT", 5000)
+    store, value = Store(), np.arange(1000, dtype=np.float32)
+    for round_ in range(3):
+        names = [f"{round_}.{at}" for at in range(4)]
+        for name in names:
+            store.put(name, 0, value)
+        store.put(f"stays{round_}", 0, value[:1])
+        files = [store._spilled[name]._file for name in store._spilled]
+        store.drop(names, 1)
+        assert sum(os.fstat(file.fileno()).st_size for file in files) <= 5000 + 4 * (round_ + 1)
+    assert store.get("stays0", 0) == value[0]
+    store.close()

@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,14 @@ RUNS: dict[str, Any] = {
     "said": {**FAST, "sparsity": 0.8, "trim": 0.2, "round_to": 1},
     "goal": {**FAST, "max_size": "2500B", "uniform": True},
     "drop": {**FAST, "max_drop": "5%"},
+    "large": {**FAST, "sparsity": 0.5, "values": "float32", "pack": False},
 }
+LIMITS: tuple[tuple[ModuleType, str, int], ...] = (
+    (large_models, "IN_MEMORY_LIMIT", 1000),
+    (large_models, "EXTERNAL_BYTES", 256),
+    (weight_file, "EXTERNAL_BYTES", 256),
+)
+"""With them the model of these tests is a large one."""
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +76,30 @@ def started(
 ) -> multiprocessing.process.BaseProcess:
     keywords = {"output": output, "work": work, **options}
     process: multiprocessing.process.BaseProcess = server.Process(
-        target=netsurgeon.compress, args=(folder / "model.onnx", folder / "data.npz"), kwargs=keywords
+        target=compress_as_large if options is RUNS["large"] else netsurgeon.compress,
+        args=(folder / "model.onnx", folder / "data.npz"),
+        kwargs=keywords,
     )
     process.start()
     return process
 
 
-@pytest.mark.parametrize(("name", "kills"), [("said", 7), ("goal", 7), ("drop", 6)])
+def compress_as_large(*arguments: Any, **keywords: Any) -> None:
+    """`compress`, in a process of its own, in which every model is large."""
+    for module, name, limit in LIMITS:
+        setattr(module, name, limit)
+    netsurgeon.compress(*arguments, **keywords)
+
+
+def files_of(output: Path) -> dict[str, bytes]:
+    """A model's files, by what their names end in; each under one name for the other."""
+    own = output.name.encode()
+    return {
+        file.suffix: file.read_bytes().replace(own, b"model.onnx") for file in output.parent.glob(f"{output.name}*")
+    }
+
+
+@pytest.mark.parametrize(("name", "kills"), [("said", 7), ("goal", 7), ("drop", 6), ("large", 4)])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     name: str, kills: int, server: Any, folder: Path, tmp_path: Path
 ) -> None:
@@ -94,30 +119,27 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
             kills -= 1
             process.join()
             resumed += len(list(work.rglob("*.*"))) > 1
-            assert not output.exists() or output.read_bytes() == whole.read_bytes()
+            assert not output.exists() or files_of(output) == files_of(whole)
             continue
         assert process.exitcode == 0
-        assert output.read_bytes() == whole.read_bytes()
+        assert files_of(output) == files_of(whole)
         work = work.with_name(f"{work.name}+")  # from the start again, until it has been killed often enough
     assert resumed
     process = started(server, folder, options, output, work)
     process.join()
     assert process.exitcode == 0
-    assert output.read_bytes() == whole.read_bytes()
+    assert files_of(output) == files_of(whole)
+    assert len(files_of(output)) == (2 if name == "large" else 1)
 
 
 def test_a_large_model_goes_on_from_its_folder_to_the_same_two_files(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is large is decided by a limit; the weights of such a model are mapped, never copied or one message."""
-    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 1000)
-    monkeypatch.setattr(large_models, "EXTERNAL_BYTES", 256)
-    monkeypatch.setattr(weight_file, "EXTERNAL_BYTES", 256)
-    options: Any = {**FAST, "sparsity": 0.5, "values": "float32", "pack": False}
+    for module, name, limit in LIMITS:
+        monkeypatch.setattr(module, name, limit)
+    options: Any = RUNS["large"]
     model, data = folder / "model.onnx", folder / "data.npz"
-
-    def files(name: str) -> list[bytes]:
-        return [(tmp_path / f"{name}.onnx{end}").read_bytes() for end in ("", ".data")]
 
     def stopped(stage: str, done: int, _: int) -> None:
         if stage == "pruning layers" and (tmp_path / "work" / "whole-layers").exists():
@@ -127,7 +149,7 @@ def test_a_large_model_goes_on_from_its_folder_to_the_same_two_files(
     with pytest.raises(KeyboardInterrupt):
         netsurgeon.compress(model, data, work=tmp_path / "work", progress=stopped, **options)
     again = netsurgeon.compress(model, data, output=tmp_path / "again.onnx", work=tmp_path / "work", **options)
-    assert [part.replace(b"again.onnx", b"whole.onnx") for part in files("again")] == files("whole")
+    assert files_of(tmp_path / "again.onnx") == files_of(tmp_path / "whole.onnx")
     assert whole.report.compressed.nonzero == again.report.compressed.nonzero < 0.55 * whole.report.dense.nonzero
     monkeypatch.undo()
     plain = netsurgeon.compress(model, data, **options)

@@ -9,8 +9,9 @@ import pytest
 from layer_files import assert_a_sentence, model_in_memory
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution.weight_file import PAGE, WeightFile
-from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, large_models
+from netsurgeon.pipeline.execution import weight_file
+from netsurgeon.pipeline.execution.weight_file import WeightFile
+from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, PAGE, large_models
 
 
 def arrays() -> list[np.ndarray[Any, Any]]:
@@ -33,7 +34,7 @@ def is_mapped(array: np.ndarray[Any, Any]) -> bool:
 
 def test_what_is_kept_is_mapped_and_the_same() -> None:
     originals = arrays()
-    file = WeightFile(sum(array.nbytes for array in originals) + 4 * PAGE)
+    file = WeightFile()
     kept = [file.keep(array) for array in originals]
     for array, original in zip(kept, originals, strict=True):
         np.testing.assert_array_equal(array, original)
@@ -45,9 +46,27 @@ def test_what_is_kept_is_mapped_and_the_same() -> None:
     np.testing.assert_array_equal(kept[0], originals[0], "the file lives as long as what is mapped from it")
 
 
+def test_the_file_grows_with_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a model's weights are changed, or apart from each other, there is room."""
+    monkeypatch.setattr(weight_file, "LEAST_MAPPED", 3 * PAGE)
+    monkeypatch.setattr(weight_file, "EXTERNAL_BYTES", 16)
+    originals = [np.random.default_rng(seed).standard_normal(200 + 300 * seed) for seed in range(9)]
+    file = WeightFile()
+    kept = [file.keep(array) for array in originals]
+    for array, original in zip(kept, originals, strict=True):
+        np.testing.assert_array_equal(array, original)
+        assert is_mapped(array)
+
+
+def test_the_file_takes_as_much_of_the_disk_as_is_in_it() -> None:
+    file, array = WeightFile(), np.ones(EXTERNAL_BYTES, np.uint8)
+    kept = [file.keep(array) for _ in range(3)]
+    assert os.fstat(file._file.fileno()).st_blocks * 512 == sum(part.nbytes for part in kept)
+
+
 def test_small_arrays_stay_where_they_are() -> None:
     small = np.zeros(EXTERNAL_BYTES // 4 - 1, np.float32)
-    assert WeightFile(PAGE).keep(small) is small
+    assert WeightFile().keep(small) is small
 
 
 def test_constants_are_taken_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +86,7 @@ def test_constants_are_taken_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    file = WeightFile(1 << 20)
+    file = WeightFile()
 
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))

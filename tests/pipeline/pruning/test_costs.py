@@ -12,12 +12,14 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.pruning.layer_plan import RemovedSlices
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.pipeline.calibration.selection import select
+from netsurgeon.pipeline.execution import weight_file
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning import costs as costs_module
 from netsurgeon.pipeline.pruning import sensitivity
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
 from netsurgeon.pipeline.pruning.sensitivity import Probe
+from netsurgeon.pipeline.runtime import large_models
 
 
 def measured(
@@ -66,6 +68,21 @@ def test_a_layer_that_hardly_reaches_the_output_hardly_counts() -> None:
     assert costs["b"].sensitivity < 1e-3 * costs["a"].sensitivity
 
 
+def test_layers_of_a_large_model_that_share_a_weight_are_all_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 1000)
+    monkeypatch.setattr(weight_file, "EXTERNAL_BYTES", 256)
+    names = [f"layer{at}" for at in range(6)]
+    nodes, entered = [], "x"
+    for name in names:
+        nodes.append(onnx.helper.make_node("MatMul", [entered, "square"], [f"{name}_h"], name=name))
+        nodes.append(onnx.helper.make_node("Tanh", [f"{name}_h"], ["y" if name == names[-1] else f"{name}_t"]))
+        entered = f"{name}_t"
+    model = ir.from_proto(built(nodes, {"square": random(32, 32) / 6.0}, end=("N", 32)))
+    costs = measured(model)
+    assert list(costs) == names
+    assert all(cost.sensitivity > 0.0 for cost in costs.values())
+
+
 def test_what_trimming_takes_costs_nothing_more() -> None:
     """Half of the inputs go: the curve is that of the weights that are left."""
     columns, rows = np.zeros((1, 32), bool), np.zeros((1, 64), bool)
@@ -100,7 +117,7 @@ def test_fewer_probes_where_each_takes_long(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_hessian_without_a_factor_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise FactorizationError("not positive definite")
 
     monkeypatch.setattr(solvers, "trial", fails)

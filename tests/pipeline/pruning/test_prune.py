@@ -1,5 +1,7 @@
 """Weights are removed as asked for: to the weight, by every method and pattern, and where inputs say little."""
 
+import dataclasses
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,34 @@ import onnx.helper
 import onnx_ir as ir
 import pytest
 from operation_counts import count_calls
-from perceptron_models import DIGITS, FAST, UNIFORM, Array, built, inputs, perceptron, random, run_model, weights_of
+from perceptron_models import (
+    DIGITS,
+    FAST,
+    UNIFORM,
+    Array,
+    built,
+    calibration_of,
+    inputs,
+    perceptron,
+    random,
+    run_model,
+    weights_of,
+)
 from PIL import Image
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.graph import nodes as graph_nodes
 from netsurgeon.passes.layers import layer_finder
+from netsurgeon.passes.pruning import Solution
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.methods import METHODS
 from netsurgeon.passes.solvers.statistics import Statistics
+from netsurgeon.pipeline.calibration import select
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.pruning import make_plan, prune_segments
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.95])
@@ -270,3 +288,39 @@ def test_the_whole_graph_is_not_read_for_each_layer(
             compress(deep_network(layers), data, sparsity=0.5, **FAST)
             counts.append(calls[0])
     assert counts[1] <= growth * counts[0]
+
+
+class Kept(dict[str, Solution]):
+    """Solutions as a folder keeps them: a new one each time that it is asked for; counts those in memory."""
+
+    def __init__(self, solutions: dict[str, Solution]):
+        super().__init__(solutions)
+        self._alive: list[weakref.ref[Solution]] = []
+        self.most = 0
+
+    def __getitem__(self, name: str) -> Solution:
+        solution = dataclasses.replace(super().__getitem__(name))
+        self._alive.append(weakref.ref(solution))
+        self.most = max(self.most, sum(reference() is not None for reference in self._alive))
+        return solution
+
+
+def test_solutions_that_are_kept_are_never_held_all_at_once() -> None:
+    nodes, weights = [], {}
+    for at in range(6):
+        weights[f"w{at}"] = random(32, 32, seed=at) / 6.0
+        nodes.append(onnx.helper.make_node("MatMul", [f"h{at}" if at else "x", f"w{at}"], [f"m{at}"], name=f"l{at}"))
+        nodes.append(onnx.helper.make_node("Tanh", [f"m{at}"], ["y" if at == 5 else f"h{at + 1}"]))
+    model = ir.from_proto(built(nodes, weights, end=("N", 32)))
+    options = Options(sparsity=0.5, method="obs", damping=0.01, uniform=True)
+    selection, calibration = select(model, options), calibration_of(model, inputs(200))
+    plan = make_plan(model, selection, calibration, options, lambda *_: None)
+    made: dict[str, Solution] = {}
+    first, second = model.clone(), model.clone()
+    prune_segments(model, first, selection, plan, calibration, options, lambda *_: None, made)
+    assert len(made) == 6
+    kept = Kept(made)
+    prune_segments(model, second, selection, plan, calibration, options, lambda *_: None, kept)
+    assert 1 <= kept.most <= 2
+    for name, weight in weights_of(first).items():
+        np.testing.assert_array_equal(weights_of(second)[name], weight)

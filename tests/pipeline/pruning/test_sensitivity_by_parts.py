@@ -1,7 +1,7 @@
 """Sensitivities part by part: near those of the whole model, which is run but a few times."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,18 @@ RUNTIME = Runtime(threads=1)
 WIDTH, BLOCKS = 16, 6
 
 
-def stack(*, skip: bool = False) -> ir.Model:
-    """Blocks z + W₂ tanh(W₁ z), and a head; `skip` adds the first layer's output to the head's input as well."""
+def stack(*, skip: bool = False, exits: Collection[int] = (), also_out: Sequence[str] = ()) -> ir.Model:
+    """Blocks z + W₂ tanh(W₁ z), and a head.
+
+    Args:
+        skip: whether the first layer's output is added to the head's input as well.
+        exits: blocks behind which a head of their own makes an output.
+        also_out: values and initializers that are outputs, too.
+    """
     rng = np.random.default_rng(0)
     nodes: list[onnx.NodeProto] = []
     arrays: dict[str, Any] = {}
+    outputs: list[str] = []
 
     def layer(entered: str, name: str, scale: float) -> str:
         arrays[f"{name}_w"] = (scale / 4.0 * rng.standard_normal((WIDTH, WIDTH))).astype(np.float32)
@@ -36,15 +43,17 @@ def stack(*, skip: bool = False) -> ir.Model:
         nodes.append(helper.make_node("Tanh", [layer(z, f"b{block}.a", 1.0)], [f"t{block}"]))
         nodes.append(helper.make_node("Add", [z, layer(f"t{block}", f"b{block}.b", 0.5)], [f"z{block}"]))
         z = f"z{block}"
+        if block in exits:
+            outputs.append(layer(z, f"exit{block}", 1.0))
     if skip:
         nodes.append(helper.make_node("Add", [z, first], ["zs"]))
         z = "zs"
-    output = layer(z, "head", 1.0)
+    outputs += [layer(z, "head", 1.0), *also_out]
     graph = helper.make_graph(
         nodes,
         "stack",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", WIDTH])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", WIDTH])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [None, WIDTH]) for output in outputs],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
@@ -92,6 +101,31 @@ def test_sensitivities_by_parts_are_near_those_of_the_whole_model() -> None:
     assert np.median(np.abs(np.log(ratios))) < 0.3
     assert max(whole.values()) > 4.0 * min(whole.values()), "there is something to tell apart"
     assert parts["head"] == pytest.approx(whole["head"], rel=1e-4), "what is in the last part is measured as ever"
+
+
+@pytest.mark.parametrize("exits", [[0, 1], [0, 1, 2, 3, 4]])
+def test_outputs_that_leave_early_count(exits: list[int]) -> None:
+    model = stack(exits=exits, also_out=["b1.a_y", "z2"])
+    trials = trials_of(model)
+    whole = measure_sensitivity(probe(model, trials))
+    parts = measure_by_parts(probe(model, trials))
+    assert parts is not None
+    for block in exits:
+        assert parts[f"exit{block}"] == pytest.approx(whole[f"exit{block}"], rel=1e-4)
+    ratios = np.array([parts[name] / whole[name] for name in whole])
+    assert (ratios > 0.4).all()
+    assert (ratios < 2.5).all()
+
+
+@pytest.mark.parametrize("name", ["head_w", "x", "b0.a_w"])
+def test_outputs_that_no_layer_makes_do_not_count(name: str) -> None:
+    model = stack(also_out=[name])
+    trials = trials_of(model)
+    parts = measure_by_parts(probe(model, trials))
+    alone = measure_by_parts(probe(stack(), trials))
+    assert parts is not None
+    assert alone is not None
+    assert parts == pytest.approx({layer: loss / (2.0 if name == "x" else 1.0) for layer, loss in alone.items()})
 
 
 def test_a_model_that_does_not_fall_into_parts_is_measured_as_a_whole() -> None:

@@ -9,6 +9,7 @@ from perceptron_models import UNIFORM, inputs, perceptron, random
 from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.runtime import large_models
 
 
 def test_a_part_is_held_out_where_there_is_no_test() -> None:
@@ -36,6 +37,12 @@ def test_test_inputs_are_held_out() -> None:
     assert report.validation.held_out
     assert report.test is not None
     assert (report.test.samples, report.validation.samples) == (9, 9)
+
+
+def test_the_bound_of_a_large_model_is_measured_on_fewer_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compress(perceptron(), inputs(80), sparsity=0.5, **UNIFORM).report.bound.samples == 64
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 1000)
+    assert compress(perceptron(), inputs(80), sparsity=0.5, **UNIFORM).report.bound.samples == 16
 
 
 def overflowing(unit: int) -> onnx.ModelProto:

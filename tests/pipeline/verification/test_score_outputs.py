@@ -1,5 +1,7 @@
 """Which outputs are taken for class scores: by what makes them, what reads them and what they look like."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -8,7 +10,12 @@ import pytest
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.verification.score_outputs import ClassOutputs, find_class_outputs, outputs_by_graph
+from netsurgeon.pipeline.verification.score_outputs import (
+    ClassOutputs,
+    find_class_outputs,
+    find_embeddings,
+    outputs_by_graph,
+)
 
 
 def model(text: str, outputs: str = "float[N, 8] y", inputs: str = "float[N, 8] x") -> ir.Model:
@@ -96,3 +103,23 @@ def test_what_a_softmax_reads_is_scores_whatever_it_looks_like() -> None:
 def test_labels_say_that_there_are_classes() -> None:
     assert found("h = Gemm(x, i) y = Mul(h, s)", ORDERED, labelled=True) == ClassOutputs(None)
     assert found("h = Gemm(x, i) y = Tanh(h)", ORDERED, labelled=True) == ClassOutputs(None)
+
+
+def test_a_model_whose_outputs_are_no_vectors_is_run_on_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of each token, of a model that may be large."""
+    decoder = model("y = MatMul(x, w)", outputs="float[N, 5, 8] y", inputs="float[N, 5, 8] x")
+    x = np.random.default_rng(0).standard_normal((100, 5, 8)).astype(np.float32)
+    samples = open_samples({"x": x}, [InputSpec("x", np.dtype(np.float32), (None, 5, 8))], batch_size=10)
+    session = Runtime().session(decoder)
+    runs: list[int] = []
+    real = session.run
+
+    def counting(feed: Any) -> Any:
+        runs.append(len(feed["x"]))
+        return real(feed)
+
+    monkeypatch.setattr(session, "run", counting)
+    assert find_class_outputs(decoder, session, samples, labelled=False).names == ("y",)
+    assert runs == [10]
+    assert find_embeddings(decoder, session, samples) == ()
+    assert runs == [10, 10]
