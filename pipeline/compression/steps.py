@@ -41,6 +41,7 @@ from netsurgeon.pipeline.quantization import (
     integers_without_goal,
     quantize_model,
     time_integers,
+    unless_slower,
 )
 from netsurgeon.pipeline.runtime import same_bits, verify_same
 from netsurgeon.pipeline.tables import TablePlan, choose_tables
@@ -289,6 +290,7 @@ class QuantizeLayers(StepDefaults):
         if context.options.integer_mode is None or choice is None:
             return None
         plan: Plan | None = context.plans.get(PruneLayers.name)
+        given = model.clone()
         result: Quantized = quantize_model(
             model,
             context.options,
@@ -297,6 +299,8 @@ class QuantizeLayers(StepDefaults):
             progress=context.progress,
             most=plan.most if plan else {},
         )
+        if choice.timed is not None and context.timer is not None:
+            result = unless_slower(result, given, context.timer, context.progress)
         return StepResult(
             model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
         )

@@ -59,34 +59,36 @@ def speedup(ratio: Ratio) -> str:
     return f"÷ {ratio.value:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
 
 
-def alternate(calls: Sequence[Callable[[], object]], rounds: int) -> Seconds:
+def alternate(
+    calls: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> Seconds:
     """Seconds a call, (rounds, calls): all of them in turn each round, forwards and backwards by turns.
 
     Each is warmed up first.
     """
-    quick = [warm_up(call) for call in calls]
+    quick = [warm_up(call, clock) for call in calls]
     repeats = [max(1, math.ceil(SHORTEST / max(seconds, 1e-7))) for seconds in quick]
     seconds = np.empty((rounds, len(calls)))
     for number in range(rounds):
         for at in range(len(calls))[:: 1 if number % 2 == 0 else -1]:
-            seconds[number, at] = _clock(calls[at], repeats[at])
+            seconds[number, at] = _measure(calls[at], repeats[at], clock)
     return seconds
 
 
-def warm_up(call: Callable[[], object]) -> float:
+def warm_up(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of the quickest of the first calls."""
-    quickest, started, runs = math.inf, time.perf_counter(), 0
-    while runs < WARM_UP_RUNS or time.perf_counter() - started < WARM_UP_SECONDS:
-        quickest = min(quickest, _clock(call, 1))
+    quickest, started, runs = math.inf, clock(), 0
+    while runs < WARM_UP_RUNS or clock() - started < WARM_UP_SECONDS:
+        quickest = min(quickest, _measure(call, 1, clock))
         runs += 1
     return quickest
 
 
-def _clock(call: Callable[[], object], repeats: int) -> float:
-    started = time.perf_counter()
+def _measure(call: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    started = clock()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - started) / repeats
+    return (clock() - started) / repeats
 
 
 def spread(seconds: Seconds) -> Spread:

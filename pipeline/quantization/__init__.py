@@ -6,7 +6,12 @@ from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFac
 from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
-from netsurgeon.pipeline.quantization.quantize import Quantized, integers_of_a_weight, integers_without_goal
+from netsurgeon.pipeline.quantization.quantize import (
+    Quantized,
+    integers_of_a_weight,
+    integers_without_goal,
+    unless_slower,
+)
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
@@ -30,4 +35,5 @@ __all__ = [
     "quantize_model",
     "stand_in",
     "time_integers",
+    "unless_slower",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
@@ -101,6 +102,21 @@ def quantize_model(
     facts = integer_facts(model, plan, choice, integers, difference=difference, runtime=runtime)
     unfused = unfused_note(facts) if target.is_measured else ()
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
+
+
+def unless_slower(result: Quantized, model: ir.Model, timer: StructureTimer, progress: Progress) -> Quantized:
+    """What became of a model, or the float model itself where that is faster, beyond noise.
+
+    Which layers gain was chosen on a model whose numbers say nothing, before units were removed: this one is the one
+    that would be delivered. One structure is timed once, whatever its weights are.
+    """
+    if result.facts is None:
+        return result
+    key = f"{structure_name(result.model)} on integers beside {structure_name(model)}"
+    timed = timer.against(model).time(key, lambda: result.model, functools.partial(progress, "timing integers"))
+    if timed.high >= 1.0:
+        return result
+    return Quantized(model=model, facts=None, notes=(stays(f"on integers it is only {timed.faster}"),))
 
 
 def time_integers(

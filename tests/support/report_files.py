@@ -34,7 +34,7 @@ def searched(report: Report, *points: Point, speedup: float | None = 2.0) -> Rep
         proven=True,
         needed=None,
         measured=dataclasses.replace(evidence, dense=report.validation.dense.top1 or 0.0, drop=0.005, high=0.015),
-        timed=None if speedup is None else Timed(4.0, 4.0 / speedup, speedup),
+        timed=None if speedup is None else Timed(4.0, 4.0 / speedup, speedup, speedup, speedup),
         points=points,
         timings=TimingTable(),
     )

@@ -59,10 +59,10 @@ def speed_on_integers(integers: IntegerFacts, latency: Profile | None) -> str | 
 
 
 def compared_speed(timed: Timed) -> str:
-    """How fast a model is beside the dense one; nothing is claimed where the medians and the pairs of runs disagree."""
+    """How fast a model is beside the dense one; nothing is claimed where the interval leaves it undecided."""
     times = f"{timed.dense:.3g} ms → {timed.model:.3g} ms"
-    if (timed.speedup > 1.0) != (timed.dense > timed.model):
-        return f"no difference in speed from the dense model is shown ({times}, in pairs {timed.speedup:.2f} times)"
+    if timed.is_undecided:
+        return f"no difference in speed from the dense model is shown ({times}: {timed.faster})"
     return f"{timed.speedup:.2f} times as fast as the dense model ({times})"
 
 

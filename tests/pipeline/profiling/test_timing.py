@@ -21,7 +21,7 @@ def rounds_of(rng: np.random.Generator, ratio: float, placement: float) -> tuple
 
 def test_each_round_times_all_of_them_forwards_and_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr(timing, "warm_up", lambda call: timing.SHORTEST)
+    monkeypatch.setattr(timing, "warm_up", lambda call, clock: timing.SHORTEST)
     seconds = alternate([lambda: called.append("a"), lambda: called.append("b")], 3)
     assert called == ["a", "b", "b", "a", "a", "b"]
     assert seconds.shape == (3, 2)
@@ -30,7 +30,7 @@ def test_each_round_times_all_of_them_forwards_and_backwards(monkeypatch: pytest
 
 def test_what_is_short_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr(timing, "warm_up", lambda call: timing.SHORTEST / 7)
+    monkeypatch.setattr(timing, "warm_up", lambda call, clock: timing.SHORTEST / 7)
     alternate([lambda: called.append("a")], 2)
     assert len(called) == 14
 

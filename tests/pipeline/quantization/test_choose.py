@@ -19,8 +19,8 @@ from netsurgeon.pipeline.quantization.choose import (
 from netsurgeon.pipeline.quantization.kernels import unfused
 
 
-def timed(speedup: float) -> Timed:
-    return Timed(speedup, 1.0, speedup)
+def timed(speedup: float, unsure: float = 0.0) -> Timed:
+    return Timed(speedup, 1.0, speedup, speedup - unsure, speedup + unsure)
 
 
 def choice_of(
@@ -31,10 +31,20 @@ def choice_of(
     stay: dict[str, str] | None = None,
     *,
     at_once: bool = False,
+    unsure: float = 0.0,
 ) -> IntegerChoice:
-    """The choice by these times: of models, by the layers that stay floats, and of kernels."""
+    """The choice by these times: of models, by the layers that stay floats, and of kernels.
+
+    Models are as fast beside each other as beside the float model, give or take what the timer is `unsure` of.
+    """
     model = model or conv_net()
-    models = {f"net int8 but {names or 'nothing'}": timed(speedup) for names, speedup in speedups.items()}
+    keys = {names: f"net int8 but {names or 'nothing'}" for names in speedups}
+    models = {keys[names]: timed(speedup, unsure) for names, speedup in speedups.items()}
+    models |= {
+        f"{keys[one]} beside {keys[other]}": timed(speedups[one] / speedups[other], unsure)
+        for one in speedups
+        for other in speedups
+    }
     table = TimingTable("a machine", {}, models, {"net float32": floats or {}, "net int8": integers or {}})
     timer = StructureTimer(table, model, {}, RUNTIME, lambda _: pytest.fail("nothing is to be measured"))
     given: Any = {"runtime": RUNTIME, "progress": lambda *_: None, "at_once": at_once}
@@ -74,10 +84,28 @@ def test_a_gain_that_is_noise_is_none() -> None:
     assert choice.stay == {}
 
 
+@pytest.mark.parametrize(("unsure", "is_taken"), [(0.05, True), (0.3, False)])
+def test_integers_are_taken_only_where_they_are_shown_to_be_faster(unsure: float, is_taken: bool) -> None:
+    choice = choice_of({"": 1.2}, unsure=unsure)
+    assert choice.gains == is_taken
+    assert ("head" in choice.stay) != is_taken
+
+
+@pytest.mark.parametrize(("unsure", "back"), [(0.1, {"first"}), (0.3, set())])
+def test_a_layer_goes_back_only_where_the_model_is_shown_to_be_faster(unsure: float, back: set[str]) -> None:
+    choice = choice_of({"": 2.0, "first": 2.5}, {"first": 1.0}, {"first": 2.0}, unsure=unsure)
+    assert set(choice.stay) == back
+
+
+def test_a_layer_that_loses_less_than_noise_is_not_tried() -> None:
+    assert choice_of({"": 2.0}, {"first": 1.0}, {"first": 1.001}).stay == {}
+
+
 @pytest.mark.parametrize("speedup", [0.7, 1.02])
 def test_all_stays_on_floats_where_integers_do_not_gain(speedup: float) -> None:
     choice = choice_of({"": speedup})
-    reason = f"integers make the model {speedup:.2f} times as fast on this machine, which is not worth it"
+    times = f"{speedup:.2f} times as fast ({speedup:.2f} to {speedup:.2f})"
+    reason = f"integers make the model {times} on this machine, which is not worth it"
     assert choice.stay == dict.fromkeys(("first", "second", "head"), reason)
     assert choice.timed == timed(speedup)
 
@@ -123,6 +151,6 @@ def test_a_skeleton_runs_on_the_kernels_of_the_real_model(make: Any) -> None:
 
 def test_nothing_gains_where_every_layer_is_back_on_floats() -> None:
     times = {"first": LayerTimes(floats=1.0, integers=2.0)}
-    noise = Timed(dense=1.0, model=0.9, speedup=1.1)
+    noise = Timed(dense=1.0, model=0.9, speedup=1.1, low=1.05, high=1.15)
     assert not IntegerChoice(stay={"first": "it is faster on floats"}, timed=noise, times=times).gains
     assert IntegerChoice(stay={}, timed=noise, times=times).gains

@@ -55,7 +55,7 @@ class SameTimes(StructureTimer):
 
     def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks) -> Timed:
         self.names.append(name)
-        return Timed(self.speedup, 1.0, self.speedup)
+        return Timed(self.speedup, 1.0, self.speedup, self.speedup, self.speedup)
 
 
 def quantized(model: ir.Model, speedup: float = 2.0, x: Any = None, **options: Any) -> Quantized:

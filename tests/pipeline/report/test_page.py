@@ -224,7 +224,7 @@ def on_integers(report: Report) -> Report:
         reason=None,
     )
     stays = dataclasses.replace(runs, name=NASTY, bits=None, kernel=None, error=None, reason=f"it is {NASTY}")
-    timed = Timed(dense=3.5, model=1.75, speedup=2.0)
+    timed = Timed(dense=3.5, model=1.75, speedup=2.0, low=1.9, high=2.1)
     facts = IntegerFacts(layers=(runs, stays), nodes=2, values=3, kernel_difference=0.01, timed=timed)
     layers = tuple(dataclasses.replace(layer, stored="int8") for layer in report.layers)
     return dataclasses.replace(report, integers=facts, latency=None, layers=layers)

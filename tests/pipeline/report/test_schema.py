@@ -48,7 +48,7 @@ def reports() -> dict[str, Report]:
 def search_facts(report: Report) -> SearchFacts:
     """What a search would have found; real ones are held against the schema in tests/pipeline/search."""
     timed, drop = (
-        Timed(2.0, 1.0, 2.0),
+        Timed(2.0, 1.0, 2.0, 1.9, 2.1),
         DropEstimate(measure="top-1", samples=40, dense=0.9, drop=0.01, low=0.0, high=0.02, spread=0.1),
     )
     return SearchFacts(

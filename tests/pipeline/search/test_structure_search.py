@@ -163,8 +163,8 @@ def test_where_all_units_are_not_enough_the_rest_is_described(network: Path, gui
 def timed(ladder: Structures, dense: float = 100.0) -> TimingTable:
     """A machine that takes as long as there is to do."""
     names = [named(ladder.plan(level).removed) for level in range(ladder.top + 1)]
-    shares = [ladder.macs(level) / ladder.macs(0) for level in range(ladder.top + 1)]
-    models = {name: Timed(dense, dense * share, 1.0 / share) for name, share in zip(names, shares, strict=True)}
+    faster = [ladder.macs(0) / ladder.macs(level) for level in range(ladder.top + 1)]
+    models = {name: Timed(dense, dense / times, *[times] * 3) for name, times in zip(names, faster, strict=True)}
     return TimingTable("made up", {"x": 1.0}, models)
 
 
@@ -233,7 +233,7 @@ def test_units_that_make_nothing_faster_stay(
 ) -> None:
     asked = judged(monkeypatch, lambda _: 0.0, ladder.macs(0))
     table = timed(ladder)
-    table.models = {name: Timed(100.0, 100.0, 1.0) for name in table.models}
+    table.models = {name: Timed(100.0, 100.0, 1.0, 1.0, 1.0) for name in table.models}
     assert faster_within(evaluator(network, guiding, table), 0.01).trim is None
     assert asked == [1.0], "a structure that is no faster is not made"
 

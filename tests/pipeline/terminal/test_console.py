@@ -164,7 +164,7 @@ def test_a_report_says_what_runs_on_integers_and_that_the_bound_is_not_about_the
         nodes=1,
         values=3,
         kernel_difference=0.01,
-        timed=Timed(dense=2.0, model=1.6, speedup=1.25),
+        timed=Timed(dense=2.0, model=1.6, speedup=1.25, low=1.2, high=1.3),
     )
     text = printed(print_report, dataclasses.replace(report, integers=facts))
     speed = "1.25 times as fast as the dense model (2 ms → 1.6 ms)"

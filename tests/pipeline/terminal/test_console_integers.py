@@ -40,7 +40,7 @@ INSPECTION = QuantizationInspection(
     samples=200,
     bits=(7, 4),
     layers=(LAYER, SLOW, UNABLE),
-    timed=Timed(dense=3.5, model=1.4, speedup=2.5),
+    timed=Timed(dense=3.5, model=1.4, speedup=2.5, low=2.4, high=2.6),
     untimed=None,
     gains=True,
     notes=(Message("opset raised from 11 to 13", "opset-raised"),),

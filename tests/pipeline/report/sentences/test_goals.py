@@ -101,7 +101,7 @@ def test_times_stand_beside_what_was_predicted_and_work_where_units_went(searche
         notes=(),
     )
     points = tuple(dataclasses.replace(point, macs=123456.0) for point in facts_of(searched).points)
-    report = with_search(searched, timed=Timed(2.0, 0.5, 4.0), points=points, goals=Goals(speedup=3.0))
+    report = with_search(searched, timed=Timed(2.0, 0.5, 4.0, 3.9, 4.1), points=points, goals=Goals(speedup=3.0))
     (sentence, *_) = goal_summary(dataclasses.replace(report, latency=latency))
     assert sentence.startswith("--speedup 3: file ")
     assert "3.91 times as fast (3.5" in sentence
