@@ -242,7 +242,7 @@ def _disturbed(busy: float, elapsed: float) -> tuple[Message, ...]:
     share = busy / (elapsed * (psutil.cpu_count() or 1))
     if share < DISTURBED:
         return ()
-    text = f"other programs took {share:.0%} of the processors meanwhile: measure again on a quiet machine"
+    text = f"other programs took {share:.0%} of the processors meanwhile: times may be a little longer for it"
     return (Message(text, "machine-busy", share=share),)
 
 

@@ -77,8 +77,8 @@ def alternate(
 
 def warm_up(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of the quickest of the first calls."""
-    quickest, started, runs = math.inf, clock(), 0
-    while runs < WARM_UP_RUNS or clock() - started < WARM_UP_SECONDS:
+    quickest, started, runs = math.inf, time.perf_counter(), 0
+    while runs < WARM_UP_RUNS or time.perf_counter() - started < WARM_UP_SECONDS:
         quickest = min(quickest, _measure(call, 1, clock))
         runs += 1
     return quickest

@@ -18,6 +18,7 @@ from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.profiling import StructureTimer, Timed
 from netsurgeon.pipeline.trimming import unit_finder
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed
 
@@ -134,3 +135,15 @@ def test_what_does_not_hold_after_pruning_is_an_error_unless_it_was_a_wish(monke
         compress(residual_network(), {"x": pictures()}, trim=0.3, round_to=1, **FAST)
     trim = trimmed(compress(residual_network(), {"x": pictures()}, trim="up-to:0.3", round_to=1, **FAST))
     assert (trim.saved, trim.macs) == (0.0, trim.macs_dense)
+
+
+def test_a_model_that_integers_have_made_slower_is_delivered_on_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time(timer: StructureTimer, name: str, *_: object) -> Timed:
+        speedup = 0.8 if "on integers beside" in name else 2.0
+        return Timed(speedup, 1.0, *[speedup] * 3)
+
+    monkeypatch.setattr(StructureTimer, "time", time)
+    report = compress(residual(), random(80, 3, 12, 12, seed=4), quantize="int8").report
+    assert report.integers is None
+    (note,) = (note for note in report.notes if note.code == "not-quantized")
+    assert "only 0.80 times as fast" in note

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +13,14 @@ import pytest
 from timed_models import HEAD, graph
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.profiling.model_profile import SITTINGS, _disturbed, by_operator, profile, time_models
+from netsurgeon.pipeline.profiling.model_profile import (
+    SITTINGS,
+    _disturbed,
+    by_operator,
+    profile,
+    run_clock,
+    time_models,
+)
 from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.runtime.session import Runtime
 
@@ -83,6 +92,21 @@ def test_models_with_other_inputs_are_not_compared() -> None:
 def test_numbers_out_of_range(options: dict[str, object], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         profile(graph("y = Relu(x)"), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("provider", "system", "clock"),
+    [
+        ("cpu", "linux", time.thread_time),
+        ("cpu", "win32", time.perf_counter),
+        ("cuda", "linux", time.perf_counter),
+    ],
+)
+def test_runs_are_timed_by_what_the_calling_thread_sees(
+    provider: str, system: str, clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    assert run_clock(SimpleNamespace(provider=provider)) is clock  # type: ignore[arg-type]
 
 
 def test_loads_and_runs_of_every_sitting() -> None:

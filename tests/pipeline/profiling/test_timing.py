@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -33,6 +34,13 @@ def test_what_is_short_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "warm_up", lambda call, clock: timing.SHORTEST / 7)
     alternate([lambda: called.append("a")], 2)
     assert len(called) == 14
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it counts processor time in coarse steps")
+def test_by_processor_time_what_a_run_waits_for_is_not_counted() -> None:
+    waiting = [lambda: time.sleep(0.004)]
+    assert (alternate(waiting, 3) > 0.0035).all()
+    assert (alternate(waiting, 3, time.thread_time) < 0.002).all()
 
 
 def test_spread_is_in_milliseconds() -> None:

@@ -118,3 +118,30 @@ def test_a_table_of_an_earlier_version_has_no_nodes_of_other_models(tmp_path: Pa
     del values["nodes_of"]
     (tmp_path / "table.json").write_text(json.dumps(values), "utf-8")
     assert TimingTable.read(tmp_path / "table.json") == table()
+
+
+def test_a_table_of_an_earlier_version_has_no_intervals(tmp_path: Path) -> None:
+    values = dataclasses.asdict(table())
+    for timed in values["models"].values():
+        del timed["low"], timed["high"]
+    (tmp_path / "table.json").write_text(json.dumps(values), "utf-8")
+    assert TimingTable.read(tmp_path / "table.json").models == {"abc": Timed(2.0, 1.0, 2.5, 2.5, 2.5)}
+
+
+@pytest.mark.parametrize(("ratios", "times"), [([1.5], 1), ([1.0, 1.5], 2), ([1.0, 1.0, 1.0], timing_table.MOST_TIMES)])
+def test_models_are_timed_again_while_it_is_undecided_which_is_faster(
+    ratios: list[float], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, measured = np.random.default_rng(0), list[float]()
+
+    def time_models(*_: Any) -> tuple[None, list[np.ndarray]]:
+        measured.append(ratios[len(measured)])
+        seconds = np.exp(0.02 * rng.standard_normal((50, 7, 2)))
+        return None, [seconds * (measured[-1], 1.0)]
+
+    monkeypatch.setattr(timing_table, "time_models", time_models)
+    timer = StructureTimer(TimingTable(), graph("y = Relu(x)"), {}, Runtime(), lambda _: None)
+    timed = timer.time("abs", lambda: graph("y = Abs(x)"))
+    assert len(measured) == times
+    assert timed.low < np.exp(np.mean(np.log(ratios))) < timed.high
+    assert timed.is_undecided == (max(ratios) == 1.0)

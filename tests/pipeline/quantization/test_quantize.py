@@ -37,6 +37,7 @@ from netsurgeon.pipeline.quantization.quantize import (
     quantize_model,
     structure_name,
     time_integers,
+    unless_slower,
 )
 
 
@@ -111,7 +112,7 @@ def test_an_older_operator_set_is_raised(opset: int) -> None:
 def test_a_model_that_stays_is_the_one_that_came_and_says_why(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, speedup = conv_net(), pictures(), 2.0
     options: dict[str, Any] = {}
-    reason = "integers make the model 1.00 times as fast on this machine, which is not worth it"
+    reason = "integers make the model 1.00 times as fast (1.00 to 1.00) on this machine, which is not worth it"
     if case in ("not worth it", "never can", "old opset"):
         speedup = 1.0
     if case == "excluded":
@@ -182,3 +183,23 @@ def test_a_structure_s_name_tells_shapes_and_nodes_apart_but_not_values() -> Non
     assert structure_name(conv_net()) == structure_name(other_values)
     assert len({structure_name(conv_net()), structure_name(other_shape), structure_name(conv_net("LeakyRelu"))}) == 3
     assert np.all([len(structure_name(model)) == 12 for model in (other_values, other_shape)])
+
+
+@pytest.mark.parametrize(("interval", "stays"), [((0.7, 0.95), False), ((0.7, 1.05), True), ((1.5, 2.0), True)])
+def test_a_model_that_is_slower_once_it_is_made_goes_back_to_floats(interval: tuple[float, float], stays: bool) -> None:
+    model = conv_net()
+    result, timer = quantized(model), SameTimes(0.9)
+    timer.time = lambda *_: Timed(0.9, 1.0, 0.9, *interval)  # type: ignore[method-assign]
+    kept = unless_slower(result, model, timer, lambda *_: None)
+    assert (kept.facts is not None) == stays
+    if not stays:
+        assert kept.model is model
+        assert [note.code for note in kept.notes] == ["not-quantized"]
+        assert "on integers it is only 0.90 times as fast (0.70 to 0.95)" in kept.notes[0]
+
+
+def test_what_is_on_floats_anyway_is_not_timed() -> None:
+    on_floats = quantized(conv_net(), 1.0)
+    timer = SameTimes(1.0)
+    assert unless_slower(on_floats, conv_net(), timer, lambda *_: None) is on_floats
+    assert timer.names == []
