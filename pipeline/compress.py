@@ -74,6 +74,10 @@ __all__ = ["Compression", "compress"]
 
 logger = logging.getLogger(__name__)
 
+NUMBERS_FAST = 0.2
+"""Share of the numbers that are drawn for a layer, for a first look: its few inputs have many positions each, which are
+alike. Rows for each column are as many as else."""
+
 
 @takes_options(*OPTION_GROUPS)
 def compress(
@@ -262,7 +266,7 @@ class _Run:
         context = StepContext(
             dense=source.model,
             selection=select(source.model, self.options, unobserved, source.integers),
-            calibration=Calibration(inputs.calibration, runtime, self.options.seed),
+            calibration=self._calibration(inputs, runtime),
             options=self.options,
             step_options=self.step_options,
             progress=self.progress,
@@ -272,6 +276,12 @@ class _Run:
         )
         check_steps(self.steps, context)
         return context
+
+    def _calibration(self, inputs: Inputs, runtime: Runtime) -> Calibration:
+        """What statistics come from; for a first look of fewer rows."""
+        calibration = Calibration(inputs.calibration, runtime, self.options.seed)
+        fewer = round(NUMBERS_FAST * calibration.max_elements)
+        return dataclasses.replace(calibration, max_elements=fewer) if self.options.is_hasty else calibration
 
     def _timer(self, source: LoadedModel, inputs: Inputs, run_folder: RunFolder) -> StructureTimer:
         """What models are timed with; times that are kept, or that the user gives, are not measured again."""

@@ -26,6 +26,8 @@ Codes = npt.NDArray[np.int8]
 
 CLIPS = np.linspace(1.0, 0.4, 25)
 """Shares of a row's largest weight at which the grid may end; beyond it weights are clipped."""
+FEW_CLIPS = 5
+"""As many of them for a grid that is FINE."""
 FINE = 32
 """From so large an integer on a row loses less to rounding than to any clipping."""
 EXACT_COLUMNS = 1200
@@ -255,7 +257,7 @@ def _first_scales(problem: Problem, weight: Array, grid: _Grid) -> Array:
     """Where the grid of each scale ends: the best of CLIPS for rounding to the nearest."""
     widest = _widest(weight, grid)
     best, least = widest, np.full(widest.shape, np.inf)
-    for clip in CLIPS:
+    for clip in CLIPS[:FEW_CLIPS] if np.min(grid.most) >= FINE else CLIPS:
         scales = _to_stored(clip * widest)
         steps = grid.steps(scales, weight.shape[-1])
         cost = _costs(grid.nearest(weight / steps) * steps - weight, problem.hessian, grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from netsurgeon.pipeline.progress.ticks import Progress
 ProgressLike = Progress | bool | None
 """True = shown as suits the terminal, the notebook or the log it runs in; None or False = not at all; a callable is
 called with the stage, the steps done and the steps in all."""
+SHOWN_EVERY = 0.1
+"""Seconds between two looks at one stage: a sweep has thousands of ticks, of which each would cost a forecast."""
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def following(progress: ProgressLike) -> Iterator[RunProgress]:
         with shown_on(fitting_display()) as run:
             yield run
     elif progress is None or progress is False:
-        yield RunProgress(_unseen)
+        yield RunProgress(_unseen, every=math.inf)
     else:
         called = progress
         yield RunProgress(lambda status: called(status.stage, status.done, status.count))
@@ -46,7 +49,7 @@ def shown_on(display: Display) -> Iterator[RunProgress]:
                 with lock:
                     display.beat(status)
 
-    run, is_done = RunProgress(show), False
+    run, is_done = RunProgress(show, every=SHOWN_EVERY), False
     thread = threading.Thread(target=beat, name="netsurgeon-progress", daemon=True)
     thread.start()
     try:

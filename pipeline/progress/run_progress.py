@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -86,8 +87,9 @@ class RunProgress:
         clock: gives the seconds that count.
     """
 
-    def __init__(self, show: Callable[[Status], None], clock: Callable[[], float] = time.monotonic):
-        self._show, self.clock = show, clock
+    def __init__(self, show: Callable[[Status], None], clock: Callable[[], float] = time.monotonic, every: float = 0.0):
+        """Keep what shows it; within a stage only every so many seconds, since each forecast takes time, too."""
+        self._show, self.clock, self._every, self._shown = show, clock, every, -math.inf
         self._lock = threading.Lock()
         self._begun = self._stage_begun = clock()
         self._steps: tuple[Step, ...] = ()
@@ -98,7 +100,11 @@ class RunProgress:
     def __call__(self, stage: str, done: int, count: int) -> None:
         """So much of a stage is done."""
         with self._lock:
+            is_new, moment = stage != self._now.stage, self.clock()
             self._take(stage, done, count)
+            if not is_new and moment - self._shown < self._every:
+                return
+            self._shown = moment
         self._show(self.status())
 
     def expect(self, steps: Sequence[Step]) -> None:

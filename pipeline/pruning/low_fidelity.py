@@ -137,7 +137,7 @@ def evaluate_at_low_fidelity(
         for plan in plans
     ]
     found = [layers_by_name(pruned_model.graph) for pruned_model in pruned_models]
-    small = dataclasses.replace(calibration, max_elements=6_000_000, rows_per_column=16)
+    small = dataclasses.replace(calibration, max_elements=calibration.max_elements // 5, rows_per_column=16)
     for at, count, moments in small.paired(model, pruned_models, dict.fromkeys(layers[0], True), ticks=ticks):
         for pruned_model, planned, by_name, model_moments in zip(pruned_models, layers, found, moments, strict=True):
             ticks(at, count)

@@ -32,8 +32,9 @@ from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_f
 
 logger = logging.getLogger(__name__)
 
-ABREAST = 4
-"""Plans that are tried side by side at low fidelity: those that keep fewer weights only where these lose little."""
+ABREAST, ABREAST_FAST = 4, 2
+"""Plans that are tried side by side at low fidelity: those that keep fewer weights only where these lose little. The
+second for a first look."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,7 @@ class CandidateEvaluator:
         Args:
             structure: what is pruned.
             shares: of the weights kept, falling. Where some of them lose more than may be lost, smaller ones are not
-                looked at, but ABREAST at once are, so that there may be fewer estimates than shares.
+                looked at, but some at once are (ABREAST), so that there may be fewer estimates than shares.
         """
         if structure.key in self._low_fidelity_estimates:
             return self._low_fidelity_estimates[structure.key]
@@ -180,8 +181,9 @@ class CandidateEvaluator:
         kept_estimates = context.work.facts(name)
         if kept_estimates is None:
             evidence: list[DropEstimate] = []
-            for start in range(0, len(shares), ABREAST):
-                abreast = shares[start : start + ABREAST]
+            at_once = ABREAST_FAST if context.options.is_hasty else ABREAST
+            for start in range(0, len(shares), at_once):
+                abreast = shares[start : start + at_once]
                 of_folds = [self._estimates_at_low_fidelity(*fold, structure, abreast) for fold in self._folds]
                 evidence += [pool_folds(estimates) for estimates in zip(*of_folds, strict=True)]
                 if context.max_drop is not None and evidence[-1].low > context.max_drop:

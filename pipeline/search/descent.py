@@ -14,9 +14,9 @@ LOW_FIDELITY_SHARES, LOW_FIDELITY_SHARES_FAST = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05,
 """Shares of the weights kept by the plans that are evaluated at low fidelity; the second for a first look."""
 FIRST_KEPT = 0.5
 """Share kept by the first candidate where layers are too wide to evaluate at low fidelity."""
-TRIES, FEW_TRIES = 5, 2
+TRIES, FEW_TRIES = 5, 1
 """Most real operations in a row for one goal; the second where the user wants a first look, and one more that keeps all
-weights where those do not reach it."""
+weights where that does not reach it."""
 STEP = 1.3
 """Factor between shares kept, and by which it grows, until the goal lies between two of them."""
 CLOSE = 1.12
@@ -100,6 +100,8 @@ class Descent:
         within = [kept for kept, estimate in zip(shares, estimates, strict=False) if self._excess(estimate) <= 0.0]
         if not within:  # a first look has no tries to come nearer step by step
             return evaluator.share_like(structure, math.sqrt(shares[0]) if self.is_hasty else shares[0])
+        if self.is_hasty:  # no second try: not where nothing is known
+            return evaluator.share_like(structure, min(within))
         place = shares.index(min(within))
         next_place = min(place + 1, len(shares) - 1)
         return evaluator.share_like(structure, math.sqrt(shares[place] * shares[next_place]))

@@ -35,6 +35,17 @@ def test_a_run_of_unknown_parts_tells_what_is_left_of_a_stage() -> None:
     assert shown[1].elapsed == 30.0
 
 
+def test_within_a_stage_it_is_shown_every_so_often_and_a_stage_that_begins_at_once() -> None:
+    clock, shown = Clock(), list[Status]()
+    run = RunProgress(shown.append, clock, every=1.0)
+    for stage, done, seconds in (("a", 0, 0.0), ("a", 1, 0.5), ("a", 2, 1.0), ("a", 3, 0.1), ("b", 0, 0.1)):
+        clock.now += seconds
+        run(stage, done, 9)
+    assert [(status.stage, status.done) for status in shown] == [("a", 0), ("a", 2), ("b", 0)]
+    run("b", 4, 9)
+    assert (run.status().stage, run.status().done) == ("b", 4), "what is not shown is known"
+
+
 def test_steps_are_counted_and_never_backwards() -> None:
     run, shown, _ = followed()
     run("opening", 0, 1)

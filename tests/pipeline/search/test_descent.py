@@ -1,13 +1,17 @@
 """Which of the candidates is taken, by what is known of their drops."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
+from netsurgeon.pipeline.search import descent as module
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.descent import BOUND_FAST, UNPROVEN, Descent
 from netsurgeon.pipeline.search.pruner import Structure
+from netsurgeon.pipeline.verification import DropEstimate
 from netsurgeon.pipeline.verification.measures.confidence import paired_proportion_ci
 
 
@@ -38,24 +42,40 @@ def descent_of(drops: dict[float, tuple[int, int]], *, is_hasty: bool) -> tuple[
 
 
 @pytest.mark.parametrize(
-    ("whole", "found"), [((1, 1), 1.0), ((8, 6), 1.0), ((12, 10), None), ((14, 7), None), ((30, 10), None)]
+    ("whole", "found"), [((1, 1), 1.0), ((8, 6), 1.0), ((12, 10), 1.0), ((14, 7), None), ((30, 10), None)]
 )
-def test_a_first_look_makes_two_candidates_and_one_with_all_weights(
-    whole: tuple[int, int], found: float | None
-) -> None:
-    drops = {0.5: (60, 10), 0.65: (40, 10), 1.0: whole}
-    descent, made = descent_of(drops, is_hasty=True)
+def test_a_first_look_makes_one_candidate_and_one_with_all_weights(whole: tuple[int, int], found: float | None) -> None:
+    descent, made = descent_of({0.5: (60, 10), 1.0: whole}, is_hasty=True)
     best = descent.run()
-    assert made == [0.5, 0.65, 1.0]
+    assert made == [0.5, 1.0]
     assert (best and best.share) == found
 
 
 def test_a_first_look_delivers_the_surest_where_no_bound_is_near_the_goal() -> None:
-    descent, _ = descent_of({0.5: (80, 76), 0.65: (80, 78), 1.0: (70, 69)}, is_hasty=True)
+    descent, _ = descent_of({0.5: (80, 76), 1.0: (70, 69)}, is_hasty=True)
     best = descent.run()
     assert best is not None
     assert best.share == 1.0
     assert all(candidate.evidence.high > BOUND_FAST * 0.01 for candidate in descent.candidates.values())
+
+
+@pytest.mark.parametrize(("is_hasty", "start"), [(True, 0.75), (False, np.sqrt(0.5 * 0.35))])
+def test_a_first_look_starts_where_low_fidelity_holds_for_it_has_no_second_try(
+    is_hasty: bool, start: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "can_evaluate_at_low_fidelity", lambda *_: True)
+    descent, _ = descent_of({}, is_hasty=is_hasty)
+    good, bad = (paired_proportion_ci("top-1", 100_000, 90_000, *answers) for answers in ((9, 9), (9_000, 0)))
+
+    def estimates(structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
+        del structure
+        return [good if share >= 0.5 else bad for share in shares]
+
+    evaluator: Any = descent.evaluator
+    evaluator.context.options.uniform, evaluator.context.dense = False, None
+    descent.structure = cast(Structure, SimpleNamespace(selection=SimpleNamespace(sizes={})))
+    evaluator.evaluate_at_low_fidelity, evaluator.share_like = estimates, lambda structure, share: share
+    assert descent._start() == pytest.approx(start)
 
 
 @pytest.mark.parametrize(
