@@ -216,7 +216,10 @@ def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Po
 
 
 def _form_notes(default: CandidateEvaluator, taken: CandidateEvaluator, goals: Goals) -> Iterator[Message]:
-    """Why weights are not kept as they are by default: what that alone has cost."""
+    """Why weights are not kept as they are by default: what that alone has cost, or why it could not be."""
+    if default.is_integer and default.refusals:
+        yield from default.refusals
+        return
     points = [point for point in default.points if point.kind == "candidate" and point.form == default.form]
     if not points:
         return

@@ -21,6 +21,7 @@ from netsurgeon.pipeline.compression import (
     apply_steps,
     trimmed_selection,
 )
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import finer_values
 from netsurgeon.pipeline.profiling import Timed, times_of_layers
 from netsurgeon.pipeline.progress import part_of
@@ -108,6 +109,12 @@ class CandidateEvaluator:
     def is_integer(self) -> bool:
         """Whether its candidates are to run on integers."""
         return self.context.options.integer_mode is not None
+
+    @property
+    def refusals(self) -> list[Message]:
+        """Why models stay on floats that were made to run on integers."""
+        notes = (note for applied in self._applied.values() if applied.integers is None for note in applied.notes)
+        return list(dict.fromkeys(note for note in notes if note.code == "not-quantized"))
 
     @property
     def finer(self) -> tuple[str, ...]:

@@ -60,3 +60,17 @@ def test_a_first_look_tries_less_and_says_so() -> None:
     assert [search.folds for search in searches] == [2, 1], "halves take no turns in a first look"
     assert "fast-effort" in [warning.code for warning in fast.warnings]
     assert "fast-effort" not in [warning.code for warning in full.warnings]
+
+
+def test_a_search_goes_on_on_floats_where_models_turn_out_slower_on_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time(timer: timing_table.StructureTimer, name: str, *_: object) -> timing_table.Timed:
+        speedup = 0.8 if "on integers beside" in name else 2.0
+        return timing_table.Timed(speedup, 1.0, *[speedup] * 3)
+
+    monkeypatch.setattr(timing_table.StructureTimer, "time", time)
+    report = searched(max_drop="2%", effort="fast")
+    assert report.integers is None
+    assert report.search is not None
+    assert report.search.form not in ("int8", "w4a8")
+    (note,) = (note for note in report.notes if note.code in ("not-quantized", "integers-lose"))
+    assert "on integers it is only 0.80 times as fast" in note
