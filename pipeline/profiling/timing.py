@@ -13,7 +13,7 @@ import psutil
 import scipy.stats
 
 Seconds = npt.NDArray[np.float64]
-WARM_UP_SECONDS = 0.1
+WARM_UP_SECONDS = 0.05
 WARM_UP_RUNS = 3
 SHORTEST = 2e-3
 """Seconds that one measurement takes at least: short runs are repeated and averaged."""

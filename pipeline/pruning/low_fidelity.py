@@ -30,8 +30,9 @@ LOW_FIDELITY_INPUTS = (48, 512)
 than twice the most, the two parts take turns."""
 
 
-LOW_FIDELITY_WORK = 1e10
-"""Multiply-adds of a model on the inputs that plans are tried on, where the fewest need less and the most need more."""
+LOW_FIDELITY_WORK, LOW_FIDELITY_WORK_FAST = 1e10, 3e9
+"""Multiply-adds of a model on the inputs that plans are tried on, where the fewest need less and the most need more; the
+second for a first look."""
 
 
 COMPARED_NUMBERS = 5_000_000
@@ -85,14 +86,15 @@ def choose_sensitivity_scaling(
     return min(divergences, key=lambda scaling: divergences[scaling])
 
 
-def low_fidelity_inputs(costs: Mapping[str, budget.Cost]) -> int:
+def low_fidelity_inputs(costs: Mapping[str, budget.Cost], *, is_hasty: bool = False) -> int:
     """How many inputs plans are tried on, by what pruning costs the layers."""
-    return inputs_at_low_fidelity(sum(cost.size * cost.positions for cost in costs.values()))
+    return inputs_at_low_fidelity(sum(cost.size * cost.positions for cost in costs.values()), is_hasty=is_hasty)
 
 
-def inputs_at_low_fidelity(multiply_adds: float) -> int:
+def inputs_at_low_fidelity(multiply_adds: float, *, is_hasty: bool) -> int:
     """How many inputs plans are tried on: fewer where each is more work, for more positions stand in each."""
-    return int(np.clip(LOW_FIDELITY_WORK / max(multiply_adds, 1.0), *LOW_FIDELITY_INPUTS))
+    work = LOW_FIDELITY_WORK_FAST if is_hasty else LOW_FIDELITY_WORK
+    return int(np.clip(work / max(multiply_adds, 1.0), *LOW_FIDELITY_INPUTS))
 
 
 def _evaluation_parts(calibration: Calibration, most: int) -> list[tuple[Samples, Samples]]:

@@ -194,7 +194,7 @@ class ExpectedWork:
         curves = self._swept(1, inputs) + self._layers(CURVES, inputs)
         work = float(sum(layer.size * self.positions.get(layer.name, 1) for layer in self.selection.layers))
         low_fidelity_inputs, probe_inputs = (
-            min(inputs_at_low_fidelity(work), inputs),
+            min(inputs_at_low_fidelity(work, is_hasty=self.options.is_hasty), inputs),
             min(probed_inputs(layers * work, is_hasty=self.options.is_hasty), inputs),
         )
         trials = TRIED_AT_ONCE * self._layers(TRIALS, low_fidelity_inputs, ROWS_AT_LOW_FIDELITY)

@@ -155,7 +155,8 @@ class Pruner:
         context, calibration = self._context, self._calibration
         costs = self.costs(structure)
         plans = [spread(costs, _weights(structure, kept), structure.selection, SensitivityScaling()) for kept in shares]
-        samples = calibration.samples.subset(low_fidelity_inputs(costs), np.random.default_rng(calibration.seed))
+        count = low_fidelity_inputs(costs, is_hasty=context.options.is_hasty)
+        samples = calibration.samples.subset(count, np.random.default_rng(calibration.seed))
         ticks = functools.partial(context.progress, "trying plans")
         return evaluate_at_low_fidelity(context.dense, plans, structure.selection, calibration.part(samples), ticks)
 
