@@ -50,7 +50,7 @@ ADVICE = """
 - **Few inputs in a search.** Halves that take turns need two to three times as long:
   [goals.md](goals.md#which-inputs-decide).
 
-`--profile` adds about half a minute. `--effort fast` gives a first look in one to two minutes of one core for these
+`--profile` adds about half a minute. `--effort fast` gives a first look in about a minute of one core for these
 networks but the largest ([goals.md](goals.md)), `--work DIR` lets a run that was stopped go on. Between
 passes activations lie on disk, in the folder of temporary files (`TMPDIR`). The report has the seconds of every stage
 (`seconds`) and the most memory (`peak_bytes`).

@@ -1,8 +1,8 @@
 """What a compression is expected to do, and how long that takes: from one run of the dense model and its layers.
 
 Two things take time: running models over inputs, which the seconds of one input foretell, and solving layers, which
-goes by rows x columns² of their matrices. The rates below were fitted to runs of LeNet-5 and ResNet-20 on one core. How
-much faster or slower a machine is, the parts of a run that are over tell.
+goes by rows x columns² of their matrices. The rates below were fitted to runs of LeNet-5, ResNet-20, SqueezeNet and
+ShuffleNet v2 on one core. How much faster or slower a machine is, the parts of a run that are over tell.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from netsurgeon.pipeline.repair import BATCH, repair_steps
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification import Inputs
 
-USUAL_CANDIDATES, USUAL_CANDIDATES_FAST = 4.0, 2.5
+USUAL_CANDIDATES, USUAL_CANDIDATES_FAST = 3.5, 1.5
 """Candidates that a search makes in a row, on average over models and goals; the second with little effort."""
 LOOKED_AT_SECONDS = 0.5
 """Seconds for which the dense model is run to see how fast it is."""
@@ -41,11 +41,11 @@ class Rates:
 
 CURVES = Rates(1.7e10, 1.5e8)
 """Of error curves, and of prices of units."""
-TRIALS = Rates(1.8e10, 8e8)
+TRIALS = Rates(1.8e10, 4e8)
 """Of one model that is pruned at low fidelity."""
-PRUNED, PRUNED_FAST = Rates(1.7e10, 1.75e8), Rates(3.4e10, 8e8)
+PRUNED, PRUNED_FAST = Rates(1.7e10, 1.75e8), Rates(3.4e10, 4e8)
 """Of pruning with full and with little effort."""
-ROUNDED = Rates(3.1e10, 2.8e8)
+ROUNDED = Rates(3.1e10, 2.4e8)
 """Of putting weights on integers."""
 SWEPT = 2.0
 """Times as long as one run of a model a sweep takes, which stops at every layer and keeps what is live there."""
@@ -53,20 +53,28 @@ STOPPED = 0.01
 """Seconds that a model takes more for every layer at which a sweep stops."""
 TIMED = 2.0
 """Seconds that it takes to time two models in turn."""
+TIMED_PAIRS = 1.5
+"""Pairs of models that are timed to choose integers, and again to see whether what was made is faster, on average."""
 PACKED = 2e-6
 """Seconds a weight that packing takes."""
 STRUCTURES = 6
 """Structures that are timed until one is as fast as it should be."""
-TRIED_AT_ONCE = 4
-"""Models that are pruned at low fidelity side by side, about."""
+TRIED_AT_ONCE, TRIED_AT_ONCE_FAST = 4, 2
+"""Models that are pruned at low fidelity side by side, about; the second for a first look."""
+ON_INTEGERS = 0.5
+"""Times as long as one run of a model on floats one of a model on integers takes."""
+REMOVED = 0.02
+"""Seconds a layer that it takes to look for units that nobody reads, and to take them out."""
 ROWS_AT_LOW_FIDELITY = 0.2
 """Share of the rows that is drawn for them."""
 REPAIRED = 4.0
 """Times as long as a run of the dense model an input of a step of a repair takes."""
-LOOKED_AT, BALANCED = 4.0, 1.5
+LOOKED_AT, BALANCED = 3.0, 1.5
 """Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
-BOUNDED = 64
-"""Inputs on which the error bound is measured, at most."""
+PROBED = 1.4
+"""Times as long as one run of a model it takes to run it with another weight, and to compare."""
+BOUNDED, BOUNDED_FAST = 64, 16
+"""Inputs on which the error bound is measured, at most; the second for a first look."""
 
 
 def seconds_of_an_input(dense: Session, samples: Samples, clock: Callable[[], float]) -> float:
@@ -111,7 +119,7 @@ class ExpectedWork:
         if goals is not None:
             yield Step("judging the dense model", (_work("judging the dense model", self._folds * self._judged),))
         if self._may_quantize:
-            yield Step("timing integers", (_work("timing integers", 1.5 * TIMED),))
+            yield Step("timing integers", (_work("timing integers", TIMED_PAIRS * TIMED, 2),))
         if options.trim is not None or (goals is not None and goals.is_structural):
             yield Step("choosing units", self._choosing_units())
         if goals is not None and goals.is_timed:
@@ -197,13 +205,14 @@ class ExpectedWork:
             min(inputs_at_low_fidelity(work, is_hasty=self.options.is_hasty), inputs),
             min(probed_inputs(layers * work, is_hasty=self.options.is_hasty), inputs),
         )
-        trials = TRIED_AT_ONCE * self._layers(TRIALS, low_fidelity_inputs, ROWS_AT_LOW_FIDELITY)
-        trying = self._swept(TRIED_AT_ONCE + 1, low_fidelity_inputs) + trials if self._is_spread else 0.0
+        at_once = TRIED_AT_ONCE_FAST if self.options.is_hasty else TRIED_AT_ONCE
+        trials = at_once * self._layers(TRIALS, low_fidelity_inputs, ROWS_AT_LOW_FIDELITY)
+        trying = self._swept(at_once + 1, low_fidelity_inputs) + trials if self._is_spread else 0.0
         return (
             _work("measuring layers", curves, self._folds),
-            _work("measuring sensitivities", layers * probe_inputs * self.seconds, self._folds),
+            _work("measuring sensitivities", PROBED * layers * probe_inputs * self.seconds, self._folds),
             _work("trying plans", trying, self._folds * (searches + (not self.options.is_hasty))),
-            *([_work("judging plans", TRIED_AT_ONCE * self._judged, self._folds)] if searches else []),
+            *([_work("judging plans", at_once * self._judged, self._folds)] if searches else []),
         )
 
     def _making(self) -> tuple[Work, ...]:
@@ -211,7 +220,8 @@ class ExpectedWork:
         options, inputs = self.options, self._corrected
         rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
         pruned = self._swept(2, inputs) + self._layers(rates, inputs)
-        times = {"masking units": 0.0, "pruning layers": pruned, "removing units": 0.05, "rewriting shortcuts": 0.05}
+        times = {"masking units": 0.0, "pruning layers": pruned, "rewriting shortcuts": 0.05}
+        times["removing units"] = REMOVED * len(self.selection.layers)
         times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0, "repairing": 0.0}
         if options.repair:
             times["repairing"] = REPAIRED * self.seconds * BATCH * repair_steps(inputs, is_hasty=options.is_hasty)
@@ -222,6 +232,7 @@ class ExpectedWork:
         if self.options.goals is None:
             once = 1 + len(self.inputs.halves)
             return tuple(_work(stage, seconds, once) for stage, seconds in times.items())
+        judged = (ON_INTEGERS if self._may_quantize else 1.0) * self._judged
         delivered = 1 if self._folds > 1 else 0
         works = [
             Work(stage=stage, seconds=seconds, visits=delivered, of_a_candidate=self._folds)
@@ -229,13 +240,14 @@ class ExpectedWork:
         ]
         works += [
             Work(stage=stage, seconds=seconds, visits=0, of_a_candidate=self._folds)
-            for stage, seconds in (("judging", self._judged), ("packing", PACKED * self._weights))
+            for stage, seconds in (("judging", judged), ("packing", PACKED * self._weights))
         ]
         usual = USUAL_CANDIDATES_FAST if self.options.is_hasty else USUAL_CANDIDATES
         return (_work(CANDIDATES, 0.0, usual), *works)
 
     def _validating(self) -> tuple[Work, ...]:
-        bounded = 8 * self.seconds * min(BOUNDED, self.inputs.calibration.fed)
+        most = BOUNDED_FAST if self.options.is_hasty else BOUNDED
+        bounded = 6 * self.seconds * min(most, self.inputs.calibration.fed)
         return (
             _work("validating", 2 * self.seconds * self.inputs.held.count),
             _work("bounding the error", bounded),

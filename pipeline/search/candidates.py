@@ -126,12 +126,15 @@ class CandidateEvaluator:
         """Whether units may be chosen by guiding inputs: not where halves take turns, of which it would see both."""
         return not self._is_cross_validated
 
-    @functools.cached_property
+    @property
     def integers(self) -> IntegerChoice:
         """Which layers of the dense model stay on floats where it runs on integers, and how fast it is then."""
-        choice: IntegerChoice | None = QuantizeLayers().measure(self._plain_context())
-        assert choice is not None
-        return choice
+        choices = self.context.choices
+        if self.form not in choices:
+            chosen: IntegerChoice | None = QuantizeLayers().measure(self._plain_context())
+            assert chosen is not None
+            choices[self.form] = chosen
+        return choices[self.form]
 
     def _plain_context(self) -> StepContext:
         return self.context.step_context(self.context.selection, self.context.calibration, self.context.options)

@@ -76,6 +76,7 @@ class SearchContext:
         integers_of_a_weight: largest integers of which the cost is measured, for the forms that are on integers.
         max_drop: drop beyond which a candidate need not be judged to the end; None = all are.
         tables: what becomes of tables that rows are looked up in, in all candidates.
+        choices: by form, which layers stay on floats where the model runs on integers; filled where it is first asked.
     """
 
     dense: ir.Model = dataclasses.field(repr=False)
@@ -92,6 +93,7 @@ class SearchContext:
     integers_of_a_weight: tuple[int, ...] = ()
     max_drop: float | None = None
     tables: TablePlan = dataclasses.field(default_factory=lambda: TablePlan(()))
+    choices: dict[str, IntegerChoice] = dataclasses.field(default_factory=dict, repr=False)
 
     def step_context(self, selection: Selection, calibration: Calibration, options: Options) -> StepContext:
         """What the steps of one candidate share; plans that are made for a candidate are not kept."""

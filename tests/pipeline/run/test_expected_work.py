@@ -141,3 +141,39 @@ def test_a_goal_on_digits_is_forecast_from_the_start(tmp_path: Path) -> None:
     assert first.left > 0.0
     known = {work.stage for step in recorder.steps for work in step.works}
     assert {status.stage for status in recorder.statuses} <= known
+
+
+class Simulated(Recorder):
+    """A run in which every stage takes just what was predicted of a visit, so that only their number can be wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.predicted = 0.0, dict[str, float]()
+        self.clock = lambda: self.now
+
+    def expect(self, steps: Any) -> None:
+        self.predicted = {work.stage: work.seconds for step in steps for work in step.works}
+        super().expect(steps)
+
+    def __call__(self, stage: str, done: int, count: int) -> None:
+        before = self.status().stage
+        if stage != before:
+            self.now += self.predicted.get(before, 0.0)
+        super().__call__(stage, done, count)
+
+
+@pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"max_drop": "5%", "effort": "fast", "quantize": "none"}])
+def test_the_parts_of_a_run_add_up_to_its_forecast(options: dict[str, Any], tmp_path: Path) -> None:
+    run = Simulated()
+    compress(
+        DIGITS / "digits.onnx",
+        DIGITS / "calibration.npz",
+        test=DIGITS / "test.npz",
+        output=tmp_path / "small.onnx",
+        progress=run,
+        threads=1,
+        **options,
+    )
+    forecast = next(status.left for status in run.statuses if status.steps)
+    assert forecast is not None
+    assert run.now / 1.5 < forecast < 1.5 * run.now

@@ -246,10 +246,10 @@ def test_units_are_priced_on_the_kernels_that_will_run(network: Path, guiding: D
     assert on_floats.milliseconds() == {**kernels, first: 1.0}, "a layer has the time of what it is fused into"
     on_integers = on_floats.in_form("int8")
     times = {first: LayerTimes(floats=1.0, integers=0.25), second: LayerTimes(floats=2.0, integers=9.0)}
-    on_integers.__dict__["integers"] = IntegerChoice(stay={second: "it is faster on floats"}, times=times)
+    on_integers.context.choices["int8"] = IntegerChoice(stay={second: "it is faster on floats"}, times=times)
     assert on_integers.milliseconds() == {**kernels, first: 0.25}
     unknown = {first: LayerTimes(floats=1.0, integers=None), second: times[second]}
-    on_integers.__dict__["integers"] = IntegerChoice(stay={}, times=unknown)
+    on_integers.context.choices["int8"] = IntegerChoice(stay={}, times=unknown)
     assert on_integers.milliseconds() == {**kernels, second: 9.0}, "no time of another kernel stands for it"
 
 
