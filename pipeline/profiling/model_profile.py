@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from netsurgeon.pipeline.profiling.timing import (
     busy_seconds,
     milliseconds,
     paired_ratio,
+    run_clock,
     speedup,
     spread,
     warm_up,
@@ -39,7 +39,7 @@ from netsurgeon.pipeline.profiling.timing import (
 from netsurgeon.pipeline.profiling.timing_inputs import Fed, timing_feeds
 from netsurgeon.pipeline.progress import Progress, ProgressLike, Ticks, following, no_ticks, ticking
 from netsurgeon.pipeline.result import Overview, Result
-from netsurgeon.pipeline.runtime import CPU, EXTERNAL_BYTES, Runtime, Session, full_name
+from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, Runtime, Session, full_name
 
 SITTINGS = 5
 """How often the models are loaded anew: where threads and memory come to lie differs from one time to the next."""
@@ -239,8 +239,7 @@ def _measure(
 
 def _disturbed(busy: float, elapsed: float) -> tuple[Message, ...]:
     """A note where other programs took processor time while the models were timed."""
-    share = busy / (elapsed * (psutil.cpu_count() or 1))
-    if share < DISTURBED:
+    if (share := busy / (elapsed * (psutil.cpu_count() or 1))) < DISTURBED:
         return ()
     text = f"other programs took {share:.0%} of the processors meanwhile: times may be a little longer for it"
     return (Message(text, "machine-busy", share=share),)
@@ -347,23 +346,9 @@ def _sitting(
         loads[at] = time.perf_counter() - started
     timed = []
     for feed, count in zip(feeds, counts, strict=True):
-        calls = [partial(sessions[at].run, feed) for at in range(len(models))]
-        clock = run_clock(runtime)
+        calls, clock = [partial(sessions[at].run, feed) for at in range(len(models))], run_clock(runtime)
         timed.append(alternate(calls, count or _rounds(calls, rounds, clock), clock))
     return loads, timed
-
-
-def run_clock(runtime: Runtime) -> Callable[[], float]:
-    """What runs are timed by: processor time of the thread that calls, where it has a part in all of the work.
-
-    Where other programs take the processor from a run, what passes on the wall says little of it: with three of them on
-    its core, SqueezeNet on integers seemed 38 times as fast as on floats, whose runs are longer than a turn that a
-    program gets; by this clock it is twice as fast, as on a quiet machine. On the CPU the calling thread works on each
-    operator and spins until the other threads are through. Of other providers it sees nothing, and Windows counts it in
-    steps of 16 ms.
-    """
-    is_seen = full_name(runtime.provider) == CPU and sys.platform != "win32"
-    return time.thread_time if is_seen else time.perf_counter
 
 
 def _rounds(calls: Sequence[Callable[[], object]], requested: int | None, clock: Callable[[], float]) -> int:

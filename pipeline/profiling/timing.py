@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import scipy.stats
+
+from netsurgeon.pipeline.runtime import CPU, Runtime, full_name
 
 Seconds = npt.NDArray[np.float64]
 WARM_UP_SECONDS = 0.05
@@ -73,6 +76,19 @@ def alternate(
         for at in range(len(calls))[:: 1 if number % 2 == 0 else -1]:
             seconds[number, at] = _measure(calls[at], repeats[at], clock)
     return seconds
+
+
+def run_clock(runtime: Runtime) -> Callable[[], float]:
+    """What runs are timed by: processor time of the thread that calls, where it has a part in all of the work.
+
+    Where other programs take the processor from a run, what passes on the wall says little of it: with three of them on
+    its core, SqueezeNet on integers seemed 38 times as fast as on floats, whose runs are longer than a turn that a
+    program gets; by this clock it is twice as fast, as on a quiet machine. On the CPU the calling thread works on each
+    operator and spins until the other threads are through. Of other providers it sees nothing, and Windows counts it in
+    steps of 16 ms.
+    """
+    is_seen = full_name(runtime.provider) == CPU and sys.platform != "win32"
+    return time.thread_time if is_seen else time.perf_counter
 
 
 def warm_up(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:

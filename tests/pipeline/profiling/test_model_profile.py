@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
@@ -18,7 +16,6 @@ from netsurgeon.pipeline.profiling.model_profile import (
     _disturbed,
     by_operator,
     profile,
-    run_clock,
     time_models,
 )
 from netsurgeon.pipeline.result import as_json
@@ -92,21 +89,6 @@ def test_models_with_other_inputs_are_not_compared() -> None:
 def test_numbers_out_of_range(options: dict[str, object], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         profile(graph("y = Relu(x)"), **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("provider", "system", "clock"),
-    [
-        ("cpu", "linux", time.thread_time),
-        ("cpu", "win32", time.perf_counter),
-        ("cuda", "linux", time.perf_counter),
-    ],
-)
-def test_runs_are_timed_by_what_the_calling_thread_sees(
-    provider: str, system: str, clock: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.platform", system)
-    assert run_clock(SimpleNamespace(provider=provider)) is clock  # type: ignore[arg-type]
 
 
 def test_loads_and_runs_of_every_sitting() -> None:

@@ -3,12 +3,22 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from netsurgeon.pipeline.profiling import timing
-from netsurgeon.pipeline.profiling.timing import Ratio, Spread, alternate, milliseconds, paired_ratio, speedup, spread
+from netsurgeon.pipeline.profiling.timing import (
+    Ratio,
+    Spread,
+    alternate,
+    milliseconds,
+    paired_ratio,
+    run_clock,
+    speedup,
+    spread,
+)
 
 
 def rounds_of(rng: np.random.Generator, ratio: float, placement: float) -> tuple[np.ndarray, np.ndarray]:
@@ -34,6 +44,21 @@ def test_what_is_short_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "warm_up", lambda call, clock: timing.SHORTEST / 7)
     alternate([lambda: called.append("a")], 2)
     assert len(called) == 14
+
+
+@pytest.mark.parametrize(
+    ("provider", "system", "clock"),
+    [
+        ("cpu", "linux", time.thread_time),
+        ("cpu", "win32", time.perf_counter),
+        ("cuda", "linux", time.perf_counter),
+    ],
+)
+def test_runs_are_timed_by_what_the_calling_thread_sees(
+    provider: str, system: str, clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    assert run_clock(SimpleNamespace(provider=provider)) is clock  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it counts processor time in coarse steps")
