@@ -159,10 +159,10 @@ class StructureTimer:
             self._kept()
         return self.table.nodes_of[name]
 
-    def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks) -> Timed:
+    def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks, *, least: float = 0.0) -> Timed:
         """Time a model, unless the table has it, again while it is undecided which is faster; a sitting is a tick.
 
-        `model` is made only where it is needed.
+        `model` is made only where it is needed. One that seems less than `least` times as fast is not timed again.
         """
         if name not in self.table.models:
             pair, sittings = [self._dense, model()], list[Seconds]()
@@ -171,7 +171,7 @@ class StructureTimer:
                 _, (seconds,) = time_models(pair, [self._feed], self._runtime, ROUNDS, again)
                 sittings.append(seconds)
                 timed = Timed.of(np.concatenate(sittings))
-                if not timed.is_undecided:
+                if not timed.is_undecided or timed.speedup < least:
                     break
             self.table.models[name] = timed
             self._kept()

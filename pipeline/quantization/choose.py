@@ -189,7 +189,7 @@ class _Contest:
             trial = {**floats, **{layer: times[layer].reason for layer in group}}
             key = f"{self._key(trial)} beside {self._key(floats)}"
             best = self.timer.against(self._made(floats))
-            timed = best.time(key, functools.partial(self._made, trial), self._ticks(step))
+            timed = best.time(key, functools.partial(self._made, trial), self._ticks(step), least=WORTH)
             logger.debug("%s on floats: %.3f times as fast (%.3f to %.3f)", group, timed.speedup, timed.low, timed.high)
             if timed.speedup > WORTH and timed.low > 1.0:
                 floats = trial

@@ -138,7 +138,7 @@ def test_what_does_not_hold_after_pruning_is_an_error_unless_it_was_a_wish(monke
 
 
 def test_a_model_that_integers_have_made_slower_is_delivered_on_floats(monkeypatch: pytest.MonkeyPatch) -> None:
-    def time(timer: StructureTimer, name: str, *_: object) -> Timed:
+    def time(timer: StructureTimer, name: str, *_: object, **__: object) -> Timed:
         speedup = 0.8 if "on integers beside" in name else 2.0
         return Timed(speedup, 1.0, *[speedup] * 3)
 

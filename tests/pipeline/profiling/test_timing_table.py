@@ -128,9 +128,12 @@ def test_a_table_of_an_earlier_version_has_no_intervals(tmp_path: Path) -> None:
     assert TimingTable.read(tmp_path / "table.json").models == {"abc": Timed(2.0, 1.0, 2.5, 2.5, 2.5)}
 
 
-@pytest.mark.parametrize(("ratios", "times"), [([1.5], 1), ([1.0, 1.5], 2), ([1.0, 1.0, 1.0], timing_table.MOST_TIMES)])
+@pytest.mark.parametrize(
+    ("ratios", "least", "times"),
+    [([1.5], 0.0, 1), ([1.0, 1.5], 0.0, 2), ([1.0, 1.0, 1.0], 0.0, timing_table.MOST_TIMES), ([1.0], 1.01, 1)],
+)
 def test_models_are_timed_again_while_it_is_undecided_which_is_faster(
-    ratios: list[float], times: int, monkeypatch: pytest.MonkeyPatch
+    ratios: list[float], least: float, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng, measured = np.random.default_rng(0), list[float]()
 
@@ -141,7 +144,7 @@ def test_models_are_timed_again_while_it_is_undecided_which_is_faster(
 
     monkeypatch.setattr(timing_table, "time_models", time_models)
     timer = StructureTimer(TimingTable(), graph("y = Relu(x)"), {}, Runtime(), lambda _: None)
-    timed = timer.time("abs", lambda: graph("y = Abs(x)"))
+    timed = timer.time("abs", lambda: graph("y = Abs(x)"), least=least)
     assert len(measured) == times
     assert timed.low < np.exp(np.mean(np.log(ratios))) < timed.high
     assert timed.is_undecided == (max(ratios) == 1.0)

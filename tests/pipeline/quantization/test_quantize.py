@@ -54,7 +54,7 @@ class SameTimes(StructureTimer):
     def nodes_of(self, name: str, model: Callable[[], ir.Model]) -> dict[str, float]:
         return {"second": 1.0 if name.endswith("float32") else 0.5}
 
-    def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks) -> Timed:
+    def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks, *, least: float = 0.0) -> Timed:
         self.names.append(name)
         return Timed(self.speedup, 1.0, self.speedup, self.speedup, self.speedup)
 
@@ -189,7 +189,7 @@ def test_a_structure_s_name_tells_shapes_and_nodes_apart_but_not_values() -> Non
 def test_a_model_that_is_slower_once_it_is_made_goes_back_to_floats(interval: tuple[float, float], stays: bool) -> None:
     model = conv_net()
     result, timer = quantized(model), SameTimes(0.9)
-    timer.time = lambda *_: Timed(0.9, 1.0, 0.9, *interval)  # type: ignore[method-assign]
+    timer.time = lambda *_, **__: Timed(0.9, 1.0, 0.9, *interval)  # type: ignore[method-assign]
     kept = unless_slower(result, model, timer, lambda *_: None)
     assert (kept.facts is not None) == stays
     if not stays:

@@ -63,7 +63,7 @@ def test_a_first_look_tries_less_and_says_so() -> None:
 
 
 def test_a_search_goes_on_on_floats_where_models_turn_out_slower_on_integers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def time(timer: timing_table.StructureTimer, name: str, *_: object) -> timing_table.Timed:
+    def time(timer: timing_table.StructureTimer, name: str, *_: object, **__: object) -> timing_table.Timed:
         speedup = 0.8 if "on integers beside" in name else 2.0
         return timing_table.Timed(speedup, 1.0, *[speedup] * 3)
 
