@@ -13,9 +13,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, is_large, weight_bytes
-
-PAGE = 4096
+from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, PAGE, is_large, weight_bytes
 
 
 class WeightFile:

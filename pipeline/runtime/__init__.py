@@ -4,6 +4,7 @@ from netsurgeon.pipeline.runtime.counted_session import counted
 from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
 from netsurgeon.pipeline.runtime.large_models import (
     EXTERNAL_BYTES,
+    PAGE,
     Feed,
     is_large,
     weight_bytes,
@@ -27,6 +28,7 @@ __all__ = [
     "CPU",
     "EXTERNAL_BYTES",
     "MOST_THREADS",
+    "PAGE",
     "TOLERANCE",
     "Feed",
     "Runtime",

@@ -9,8 +9,8 @@ import pytest
 from layer_files import assert_a_sentence, model_in_memory
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution.weight_file import PAGE, WeightFile
-from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, large_models
+from netsurgeon.pipeline.execution.weight_file import WeightFile
+from netsurgeon.pipeline.runtime import EXTERNAL_BYTES, PAGE, large_models
 
 
 def arrays() -> list[np.ndarray[Any, Any]]:
