@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -145,3 +146,41 @@ def test_a_name_that_is_no_measure_is_told_which_there_are() -> None:
     check_metric("psnr")
     with pytest.raises(InputError, match=r"expected module:function, or one of top-1, agreement, .*psnr$"):
         check_metric("accuracy")
+
+
+def two_outputs() -> ir.Model:
+    """Boxes first, which are vectors as well, and scores behind them."""
+    weight, box = RNG.standard_normal((12, WIDTH)), RNG.standard_normal((12, 4))
+    return ir.from_onnx_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> network (float[N, 12] x) => (float[N, 4] box, float[N, {WIDTH}] y) '
+        f"<float[12, {WIDTH}] w = {text_of(weight)}, float[12, 4] v = {text_of(box)}> "
+        "{ b = MatMul(x, v) box = Tanh(b) h = MatMul(x, w) y = Softmax(h) }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "labels"),
+    [
+        (network(SCORES, f"float[N, {WIDTH}] y"), np.arange(64) % WIDTH),
+        (network(SCORES, f"float[N, {WIDTH}] y"), None),
+        (network(UNIT, f"float[N, {WIDTH}] y"), None),
+        (network(UNIT, f"float[N, {WIDTH}] y"), RNG.random(32)),
+        (network("a = MatMul(x, w) b = Tanh(a) y = Identity(b)", "float[N, 4] y", columns=4), None),
+        (language(), None),
+        (two_outputs(), None),
+    ],
+    ids=["classes", "no labels", "embedding", "labels left out", "numbers", "language", "box and scores"],
+)
+def test_naming_the_default_changes_nothing(model: ir.Model, labels: Array | None) -> None:
+    given = samples(model, labels)
+    default = chosen(model, given)
+    named = chosen(model, given, metric=default.name)
+    assert named == dataclasses.replace(default, is_named=True)
+
+
+@pytest.mark.parametrize(("columns", "title"), [(2, "F1 of class 1"), (WIDTH, f"F1 of {WIDTH} classes, their mean")])
+def test_the_scores_of_the_model_tell_which_f1_it_is(columns: int, title: str) -> None:
+    model = network(SCORES, f"float[N, {columns}] y", columns=columns)
+    labelled = samples(model, np.arange(64) % 2)
+    judging = chosen(model, labelled, metric="f1")
+    assert (judging.class_count, judging.measure(labelled).scale.title) == (columns, title)

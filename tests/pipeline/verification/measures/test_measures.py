@@ -135,7 +135,7 @@ def test_the_area_under_the_curve_of_several_classes_is_the_mean_over_them() -> 
 def test_f1(classes: int) -> None:
     labels = RNG.integers(0, classes, COUNT)
     dense, other = (noisy(np.eye(classes)[labels], size) for size in (0.4, 1.0))
-    before, after, drop = judged(F1(), dense, other, labels)
+    before, after, drop = judged(F1(classes), dense, other, labels)
     for found, scores in ((before, dense), (after, other)):
         answers, by_class = scores.argmax(axis=1), []
         for at in range(classes):
@@ -146,10 +146,26 @@ def test_f1(classes: int) -> None:
     assert drop.drop == pytest.approx(before - after)
 
 
+def test_f1_of_several_classes_is_their_mean_even_where_the_inputs_have_two_of_them() -> None:
+    """Which figure it is follows from the model, not from the inputs, which differ between search and report."""
+    labels = np.arange(COUNT) % 2
+    scores = np.eye(10, dtype=np.float32)[np.where(np.arange(COUNT) < 6, 0, labels)]
+    before, _, _ = judged(F1(10), scores, scores, labels)
+    one = [2 * COUNT / 2 / (COUNT / 2 + COUNT / 2 + 3), 2 * (COUNT / 2 - 3) / (COUNT / 2 - 3 + COUNT / 2)]
+    assert before == pytest.approx(np.mean(one))
+    assert judged(F1(2), scores[:, :2], scores[:, :2], labels)[0] == pytest.approx(one[1])
+
+
+def test_f1_of_a_model_of_two_classes_is_of_class_1_even_where_nobody_names_it() -> None:
+    scores = np.eye(2, dtype=np.float32)[np.zeros(COUNT, int)]
+    before, _, _ = judged(F1(2), scores, scores, np.zeros(COUNT, int))
+    assert before == 0.0
+
+
 def test_the_offset_counts_for_f1() -> None:
     labels = np.arange(COUNT) % 3
     scores = np.eye(4, dtype=np.float32)[labels + 1]
-    before, _, _ = judged(F1(label_offset=1), scores, scores, labels)
+    before, _, _ = judged(F1(4, label_offset=1), scores, scores, labels)
     assert before == 1.0
 
 
