@@ -100,7 +100,11 @@ class Judging:
             "agreement": lambda: TopAgreement(classes, offset),
             "f1": lambda: F1(self.class_count, classes, offset),
             "auc": lambda: Auc(
-                is_paired=is_paired, embedding_outputs=embeddings, class_outputs=classes, label_offset=offset
+                is_paired=is_paired,
+                embedding_outputs=embeddings,
+                class_outputs=classes,
+                class_count=self.class_count,
+                label_offset=offset,
             ),
             "spearman": lambda: Spearman(is_paired=is_paired, embedding_outputs=embeddings),
             "cosine": lambda: Cosine(embeddings),
