@@ -87,11 +87,11 @@ def examine_dense_model(
 def _lost_by_one_answer(measure: Measure, answers: Answers) -> float:
     """What a model would lose that gave the dense model's most common answer to all inputs."""
     one_answer = np.full(len(answers.classes), np.bincount(answers.classes).argmax())
+    if answers.labels is None:
+        return 1.0 - Answers(one_answer, None).agreement(answers)
     if isinstance(measure, F1):
         rows = [np.stack([classes, answers.labels], axis=1) for classes in (answers.classes, one_answer)]
         return float(-np.diff(measure.figure(np.stack(rows)))[0])
-    if answers.labels is None:
-        return 1.0 - Answers(one_answer, None).agreement(answers)
     return (answers.top1 or 0.0) - (Answers(one_answer, answers.labels).top1 or 0.0)
 
 
@@ -119,8 +119,8 @@ def _answers(
                 sums[name] = sums[name] + total if name in sums and fits else total
                 squares[name] = squares.get(name, 0.0) + float(np.sum(wide**2)) if fits else math.inf
     if has_scores and classes:
-        is_labelled = measure.needs_labels and samples.classes is not None
-        labels = samples.classes + judging.label_offset if is_labelled else None
+        labels = samples.classes if measure.needs_labels else None
+        labels = None if labels is None else labels + judging.label_offset
         return Answers(np.concatenate(classes), labels), math.nan
     shares = [
         1.0 - float(np.sum(sums[name] ** 2)) / count / energy

@@ -50,6 +50,8 @@ def without_pair_labels(source: Any, specs: Sequence[InputSpec]) -> tuple[Any, A
     Returns:
         the source, and None, where labels are one a sample, or not for lists.
     """
+    inputs: Any
+    labels: Any
     inputs, labels = source if is_labelled(source, specs) else (source, None)
     if labels is None and isinstance(source, Mapping) and all(spec.name != LABELS for spec in specs):
         labels = source.get(LABELS)

@@ -12,6 +12,7 @@ import scipy.stats
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Outputs, Reading, Rows
+from netsurgeon.pipeline.verification.measures.confidence import DropEstimate
 from netsurgeon.pipeline.verification.measures.scales import Scale
 from netsurgeon.pipeline.verification.measures.scoring import check_classes, class_scores
 from netsurgeon.pipeline.verification.measures.vectors import embeddings, single_numbers
@@ -171,6 +172,26 @@ class Auc(_OfNumbers):
             raise InputError("the metric auc needs labels of classes, such as 0 and 1: others have no such curve")
         if labels is not None and self._class_count and not self._is_paired:
             check_classes(labels.astype(np.int64) + self._offset, self._class_count, self._offset)
+
+    def estimate(self, dense: Rows, other: Rows, seed: int) -> DropEstimate:
+        """How much worse the other model is, with bounds that are wider where classes are rare.
+
+        The bootstrap's variance of what n positives tell is (n - 1) / n of what it should be (Efron, The Jackknife, the
+        Bootstrap and Other Resampling Plans, 1982, section 5), nothing for a single one. That of the mean over classes
+        is therefore scaled by the sum of 1 / n over that of (n - 1) / n².
+
+        Raises:
+            InputError: the dense model has no figure.
+        """
+        evidence = super().estimate(dense, other, seed)
+        labels = dense.rows[:, -1] + self._offset
+        _, counts = np.unique(labels > 0 if dense.rows.shape[1] == 2 else labels, return_counts=True)
+        share = float(np.sum((counts - 1) / counts**2) / np.sum(1.0 / counts))
+        if not share:
+            return dataclasses.replace(evidence, low=-1.0, high=1.0)
+        low, high = (evidence.drop + (end - evidence.drop) / share**0.5 for end in (evidence.low, evidence.high))
+        spread = evidence.spread / share**0.5
+        return dataclasses.replace(evidence, low=max(low, -1.0), high=min(high, 1.0), spread=spread)
 
     def figure(self, rows: Array) -> Array:
         """Of (draws, units, scores and label); NaN where no class has positives and negatives.
