@@ -52,6 +52,7 @@ class Comparison(Result):
         compressed: the other one.
         validation: on the given inputs.
         warnings: what the user should know of the inputs.
+        notes: how the inputs are run, and why models are judged as they are.
         bound: the L-OBS bound and the error on the same inputs; None where the graphs differ in more than weights.
         on_the_cpu: nodes of the other model that the CPU runs though another execution provider was asked for.
         latency: both models timed in turn; None where that was not asked for.
@@ -61,6 +62,7 @@ class Comparison(Result):
     compressed: ModelFacts
     validation: Validation
     warnings: tuple[Message, ...]
+    notes: tuple[Message, ...]
     bound: Bound | None
     on_the_cpu: tuple[str, ...]
     latency: Profile | None
@@ -75,7 +77,12 @@ class Comparison(Result):
         )
         return Overview(
             headline=f"{names}: {smaller}, compared on {validation.samples:,} inputs",
-            sentences=(*errors, *map(str, validation.agreements), *(f"warning: {text}" for text in self.warnings)),
+            sentences=(
+                *errors,
+                *map(str, validation.agreements),
+                *(f"note: {text}" for text in self.notes),
+                *(f"warning: {text}" for text in self.warnings),
+            ),
             titles=("", "first", "other", ""),
             rows=tuple(comparison_rows(self.dense, self.compressed, validation)),
         )
@@ -256,6 +263,7 @@ class _Reference:
             compressed=second_facts,
             validation=withhold_promise(validation, self.examined),
             warnings=(*self.examined, *self.values, *self.judging.warnings, *few_inputs(validation)),
+            notes=(*self.samples.notes, *self.judging.notes),
             bound=self._bound(second, feed),
             on_the_cpu=left_to_the_cpu(second.original, feed, runtime),
             latency=self._timed(second, feed) if self.settings.profile else None,

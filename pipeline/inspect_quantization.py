@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 import onnx_ir as ir
@@ -195,7 +195,7 @@ def _inspect_quantization(
                 source.original, dense, settings, calibration=calibration, is_real=data is not None, progress=progress
             )
         bits = integers_of_bits(settings)
-        integers = [] if data is None else _on_integers(examined, settings, calibration, progress)
+        integers = () if data is None else _on_integers(examined, settings, calibration, progress)
     return QuantizationInspection(
         name=source.path.name if source.path else "",
         samples=0 if data is None else samples.count,
@@ -235,24 +235,22 @@ def _timed(
 
 def _on_integers(
     examined: Examination, options: Options, calibration: Calibration, progress: Progress
-) -> list[IntegerModel]:
+) -> tuple[IntegerModel, ...]:
     """The model with all that can be on integers, once for each number of bits.
 
     Raises:
         CheckFailedError: a damped Hessian has no Cholesky factor.
     """
     if not examined.placement.layers:
-        return []
+        return ()
     try:
-        return [
-            examined.on_integers(most, options, calibration, progress) for most in integers_of_bits(options).values()
-        ]
+        return examined.on_integers(list(integers_of_bits(options).values()), options, calibration, progress)
     except FactorizationError as error:
         raise CheckFailedError(str(error)) from error
 
 
 def _entry(
-    layer: Layer, examined: Examination, choice: IntegerChoice | None, integers: list[IntegerModel]
+    layer: Layer, examined: Examination, choice: IntegerChoice | None, integers: Sequence[IntegerModel]
 ) -> LayerQuantization:
     times = choice.times.get(layer.name) if choice else None
     reason = examined.reason(layer.name) or (choice.stay.get(layer.name) if choice else None)

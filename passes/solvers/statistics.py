@@ -184,18 +184,18 @@ class Moments:
         """The moments of both sets of samples, whatever they run around."""
         if self._origin is None or other._origin is None or self._origin is other._origin:
             return self.merged(other)
-        return self.merged(other._around(self._origin))
+        return self.merged(other._around(self._origin, paired=self.paired))
 
-    def _around(self, origin: tuple[Rows, Rows]) -> Moments:
-        """The same moments around another origin."""
+    def _around(self, origin: tuple[Rows, Rows], *, paired: bool) -> Moments:
+        """The same moments around another origin; paired also where the current inputs are the dense ones."""
         assert self._origin is not None
-        result = Moments(1, 1, paired=self.paired)
+        result = Moments(1, 1, paired=paired)
         result.count, result._origin = self.count, origin
         shifts = np.stack(self._origin).astype(np.float64) - np.stack(origin)
         result._sums = self._sums + self.count * shifts
         result._gram = self._gram + self._shifted(shifts[1], shifts[1], self._sums[1], self._sums[1])
         result._cross = result._gram
-        if self.paired:
+        if paired:
             result._cross = self._cross + self._shifted(shifts[0], shifts[1], self._sums[0], self._sums[1])
         if self._residual is not None:
             products, totals = self._residual

@@ -10,7 +10,6 @@ from typing import Any
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
-from netsurgeon.passes.layers import Declined
 from netsurgeon.passes.packing import StoreTables
 from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import ConvolveShortcuts
@@ -83,7 +82,7 @@ class ChooseUnits(StepDefaults):
         plan = choose_units(
             context.dense, context.selection.layers, context.calibration, context.options, context.progress
         )
-        context.selection = trimmed_selection(context.selection, plan, context.options)
+        context.selection = trimmed_selection(context.selection, plan)
         return plan
 
     def keep_plan(self, context: StepContext, plan: TrimPlan) -> None:
@@ -98,7 +97,7 @@ class ChooseUnits(StepDefaults):
         give_biases(context.selection.layers)
         layers, blocked = context.selection.layers, kept.get("blocked", ())
         plan = no_units(context.dense, layers, context.calibration, blocked).with_choice(kept)
-        context.selection = trimmed_selection(context.selection, plan, context.options)
+        context.selection = trimmed_selection(context.selection, plan)
         return plan
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
@@ -400,23 +399,6 @@ def _uninformative_proof_warnings(trimmed: Trimmed) -> Iterator[Message]:
         )
 
 
-def trimmed_selection(selection: Selection, trim: TrimPlan, options: Options) -> Selection:
-    """What is left to prune and correct when units go.
-
-    Where nothing is pruned besides, layers that lose nothing and share a weight stay as they are: corrected, each of
-    them would need a weight of its own, and the file would grow.
-    """
-    removed = trim.removed_slices()
-    stay = [
-        layer
-        for layer in selection.layers
-        if layer.name not in removed and len({use.node for use in layer.weight.uses()}) > 1
-    ]
-    if options.pruned_share or options.layers or len(stay) == len(selection.layers):
-        stay = []
-    reason = "it shares its weight and loses nothing"
-    declined = (Declined(layer.name, layer.operator, reason, layer.size) for layer in stay)
-    layers = tuple(layer for layer in selection.layers if layer not in stay)
-    return dataclasses.replace(
-        selection, layers=layers, declined=(*selection.declined, *declined), removed_slices=removed
-    )
+def trimmed_selection(selection: Selection, trim: TrimPlan) -> Selection:
+    """What is left to prune and correct when units go."""
+    return dataclasses.replace(selection, removed_slices=trim.removed_slices())

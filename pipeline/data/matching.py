@@ -310,7 +310,7 @@ def cast(array: Array, spec: InputSpec, where: Callable[[int], str]) -> Array:
 
 
 def check_labels(labels: Array, count: int, origin: str) -> Labels:
-    """The labels, a row a sample or, of pairs, one for every two; see `are_classes`.
+    """The labels of a part, a row a sample or one for every two; `join_labels` tells which it is, from all parts.
 
     Integers and truth values become int64, a column loses its axis; a single sample may have its row without an axis
     for it. Whether rows are one-hot is told by all of them: `one_hot_as_classes`.
@@ -348,17 +348,36 @@ def one_hot_as_classes(labels: Labels) -> Labels:
     return labels
 
 
-def join_labels(labels: Sequence[Labels | None], origin: str) -> Labels | None:
-    """The labels of all parts in a row, None if no part has any.
+def labels_beside(labels: Array, count: int, origin: str) -> Labels | None:
+    """Labels that stand beside all parts, and are told apart by the count of all samples."""
+    return join_labels([check_labels(labels, count, origin)], [count], origin)
+
+
+def join_labels(labels: Sequence[Labels | None], counts: Sequence[int], origin: str) -> Labels | None:
+    """The labels of all parts in a row, None if no part has any: one a sample of all parts, or one for two in all.
+
+    Args:
+        labels: of each part, see `check_labels`.
+        counts: samples of each part.
+        origin: what messages call all of it.
 
     Raises:
-        InputError: some parts have none, or rows of another shape than others.
+        InputError: some parts have none, or rows of another shape than others, or as many as there are samples where
+            others have half as many.
     """
     label_arrays = [one for one in labels if one is not None]
-    if label_arrays and len(label_arrays) < len(labels):
+    if not label_arrays:
+        return None
+    if len(label_arrays) < len(labels):
         raise InputError(
             f"{len(label_arrays)} of {len(labels)} parts of {origin} have labels: give labels with all or none"
         )
     if len({one.shape[1:] for one in label_arrays}) > 1:
         raise InputError(f"the labels of {origin} are not of one shape: fill them up to the longest")
-    return one_hot_as_classes(np.concatenate(label_arrays)) if label_arrays else None
+    halves = sum(len(one) < count for one, count in zip(label_arrays, counts, strict=True))
+    if 0 < halves < len(label_arrays):
+        raise InputError(
+            f"{halves} of {len(label_arrays)} parts of {origin} have half as many labels as samples, which are those "
+            "of pairs, and the others as many: give one label a sample in all parts, or one for two in all"
+        )
+    return one_hot_as_classes(np.concatenate(label_arrays))

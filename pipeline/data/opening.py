@@ -27,6 +27,7 @@ from netsurgeon.pipeline.data.objects import (
     open_feeds,
     ragged_samples,
     rereadable,
+    without_pair_labels,
 )
 from netsurgeon.pipeline.data.opened import DataSource, OpenedData
 from netsurgeon.pipeline.data.samples import Samples
@@ -157,8 +158,11 @@ def _open_named(
 
 def _open_object(source: Any, specs: Sequence[InputSpec], limit: int | None, adapter: Adapter) -> OpenedData:
     """What is no path and no name: all of it in arrays, or feeds one after the other."""
-    if (ragged := ragged_samples(source, specs)) is not None:
-        return open_feeds(lambda: ragged, specs, "the data", limit=limit, adapter=adapter)
+    inputs, pair_labels = without_pair_labels(source, specs)
+    if (ragged := ragged_samples(inputs, specs)) is not None:
+        return open_feeds(lambda: ragged, specs, "the data", limit=limit, adapter=adapter, beside=pair_labels)
+    if pair_labels is not None and not isinstance(inputs, Mapping):
+        return open_feeds(lambda: inputs, specs, "the data", limit=limit, adapter=adapter, beside=pair_labels)
     if _holds_all(source, specs):
         what = {np.ndarray: "the array", dict: "the mapping"}.get(type(source), "the data")
         return open_arrays(adapter.mapping(source, what), specs, what)

@@ -59,7 +59,8 @@ def prune_segments(
 
     Columns that are gone are zeroed and the rest corrected, whatever the plan keeps. Layers whose solution is in
     `solved` take it from there, all others add theirs. Layers that share a weight are solved together, when the first
-    of them is reached, on the dense model's inputs of all of them: the weight stays one tensor.
+    of them is reached, on its current inputs and the dense model's inputs of the others, which are still to come: the
+    weight stays one tensor.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
@@ -81,11 +82,11 @@ def prune_segments(
     roundings: list[Rounding] = []
     weight_file = WeightFile.of(current)
     ticks = functools.partial(progress, "pruning layers")
-    known = {*already_solved, *together, *followers}
+    known = {*already_solved, *followers}
     for at, _, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known, ticks):
         names = [name for name in segments[at].layers if name not in followers]
         segment = [current_layers[name] for name in names]
-        moments |= {name: pooled.pop(name) for name in names if name in pooled}
+        moments |= {name: moments[name].pooled(pooled.pop(name)) for name in names if name in pooled}
         sharing = _sharing(names, together, current_layers)
         # read when they are reached: those of a large model are never held all at once
         solutions = {name: kept[name] for name in names if name in already_solved}
@@ -136,8 +137,8 @@ def _solved_together(
 def _pooled_moments(
     dense: ir.Model, together: Mapping[str, Sequence[str]], calibration: Calibration
 ) -> dict[str, LayerMoments]:
-    """Moments of the dense inputs of all layers that share a weight, by name of the first."""
-    first = {name: head for head, others in together.items() for name in (head, *others)}
+    """Moments of the dense inputs of all but the first of the layers that share a weight, by name of the first."""
+    first = {name: head for head, others in together.items() for name in others}
     pooled: dict[str, LayerMoments] = {}
     if first:
         for layer, moments in calibration.dense(dense, list(first)):

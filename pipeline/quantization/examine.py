@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import onnx_ir as ir
@@ -15,7 +15,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import STATIC, skeleton, that_fuse
-from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
+from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_models
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
 from netsurgeon.pipeline.quantization.quantize import (
     IN_A_BODY,
@@ -53,11 +53,13 @@ class Examination:
         name = layer.input.name or ""
         return separated(name) if name in self.placement.entering else name
 
-    def on_integers(self, most: int, options: Options, calibration: Calibration, progress: Progress) -> IntegerModel:
-        """The model with all of this on integers.
+    def on_integers(
+        self, sizes: Sequence[int], options: Options, calibration: Calibration, progress: Progress
+    ) -> tuple[IntegerModel, ...]:
+        """The model with all of this on integers, once for each size of them.
 
         Args:
-            most: largest integer of a weight.
+            sizes: largest integer of a weight, for each model.
             options: how ranges end, and what the target wants.
             calibration: inputs that ranges and corrections come from.
             progress: called with stage, steps done and steps in all.
@@ -65,13 +67,14 @@ class Examination:
         Raises:
             FactorizationError: a damped Hessian has no Cholesky factor.
         """
+        by_layer = [dict.fromkeys(self.placement.layers, most) for most in sizes]
         plan = IntegerPlan(
-            most=dict.fromkeys(self.placement.layers, most),
+            most=by_layer[0],
             ranges=cast(RangeMethod, options.ranges),
             symmetric=TARGETS[options.target].symmetric,
             stay=self.placement.floats,
         )
-        return make_integer_model(self.model, plan, calibration.subsample(ROWS_SHARE), progress)
+        return make_integer_models(self.model, plan, by_layer, calibration.subsample(ROWS_SHARE), progress)
 
 
 def examine_integers(model: ir.Model, options: Options, calibration: Calibration) -> Examination:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 from netsurgeon.passes.codebooks import round_weights
-from netsurgeon.passes.layers import find_layers, layers_by_name, own_biases
+from netsurgeon.passes.layers import Layer, find_layers, layers_by_name, own_biases
 from netsurgeon.passes.quantization import (
     DropClips,
     EqualiseChannels,
@@ -73,6 +73,18 @@ class IntegerModel:
 def make_integer_model(
     reference: ir.Model, plan: IntegerPlan, calibration: Calibration, progress: Progress
 ) -> IntegerModel:
+    """Put a model on integers, see `make_integer_models`."""
+    (integers,) = make_integer_models(reference, plan, [plan.most], calibration, progress)
+    return integers
+
+
+def make_integer_models(
+    reference: ir.Model,
+    plan: IntegerPlan,
+    sizes: Sequence[Mapping[str, int]],
+    calibration: Calibration,
+    progress: Progress,
+) -> tuple[IntegerModel, ...]:
     """Put a model on integers; its target is what `reference` computes.
 
     Each layer's weight is rounded on what the layers before it leave, whose weights and activations are integers
@@ -81,43 +93,61 @@ def make_integer_model(
     Args:
         reference: float model in normal form, of operator set 13 or later; not changed.
         plan: what runs on integers.
+        sizes: largest integers of the weights that `plan` has some for: a model for each, from one set of ranges and
+            beside one run of the reference.
         calibration: inputs that ranges and corrections come from.
         progress: called with stage, steps done and steps in all.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
-    stay = {
-        **plan.stay,
-        **{
-            layer.name: "it was chosen to stay float"
-            for layer in find_layers(reference.graph)[0]
-            if layer.name not in plan.most and layer.name not in plan.stay
-        },
-    }
-    placement = place(reference.graph, find_layers(reference.graph)[0], stay)
+    placement = place(reference.graph, find_layers(reference.graph)[0], _staying(reference, plan))
     floats = reference.clone()
     SeparateInputs(placement)(floats)
     _balance_channels(floats, placement, calibration, progress)
-    current = floats.clone()
     names = {name: separated(name) if name in placement.entering else name for name in placement.values}
     ticks = functools.partial(progress, "measuring ranges")
     statistics = measure_ranges(floats, list(names.values()), calibration, ticks)
     scales = _scales(placement, names, statistics, plan)
-    InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(current)
-    outcomes: dict[str, IntegerOutcome] = {}
+    models = [floats.clone() for _ in sizes]
+    for model in models:
+        InsertQuantizers(scales, placement.integer, {separated(name) for name in placement.entering})(model)
     as_floats = dataclasses.replace(
         calibration, runtime=dataclasses.replace(calibration.runtime, integer_kernels=False)
     )
-    layers = layers_by_name(current.graph)
+    layers = [layers_by_name(model.graph) for model in models]
+    outcomes: list[dict[str, IntegerOutcome]] = [{} for _ in models]
     ticks = functools.partial(progress, "quantizing layers")
-    for _, _, (moments,) in as_floats.paired(floats, [current], dict.fromkeys(placement.layers, True), ticks=ticks):
-        QuantizeLayers(plan.most, moments, outcomes, layers=[layers[name] for name in moments])(current)
-    round_weights(current, own_biases([layer for layer in layers.values() if layer.operator == "Conv"]), "float16")
+    for _, _, moments in as_floats.paired(floats, models, dict.fromkeys(placement.layers, True), ticks=ticks):
+        for at, by_layer in enumerate(moments):
+            own = [layers[at][name] for name in by_layer]
+            QuantizeLayers(sizes[at], by_layer, outcomes[at], layers=own)(models[at])
+    for model, by_name, outcome in zip(models, layers, outcomes, strict=True):
+        _store(model, by_name, scales, outcome)
+    return tuple(
+        IntegerModel(model=model, placement=placement, scales=scales, outcomes=outcome)
+        for model, outcome in zip(models, outcomes, strict=True)
+    )
+
+
+def _staying(reference: ir.Model, plan: IntegerPlan) -> dict[str, str]:
+    """Layers that stay floats, and why."""
+    chosen = {
+        layer.name: "it was chosen to stay float"
+        for layer in find_layers(reference.graph)[0]
+        if layer.name not in plan.most and layer.name not in plan.stay
+    }
+    return {**plan.stay, **chosen}
+
+
+def _store(
+    model: ir.Model, layers: Mapping[str, Layer], scales: Mapping[str, Scale], outcomes: Mapping[str, IntegerOutcome]
+) -> None:
+    """Store as integers what lies on them, in place."""
+    round_weights(model, own_biases([layer for layer in layers.values() if layer.operator == "Conv"]), "float16")
     inputs = {name: scales[layers[name].input.name or ""] for name in outcomes}
-    DropClips()(current)
-    StoreIntegers({name: outcome.scales for name, outcome in outcomes.items()}, inputs)(current)
-    return IntegerModel(model=current, placement=placement, scales=scales, outcomes=outcomes)
+    DropClips()(model)
+    StoreIntegers({name: outcome.scales for name, outcome in outcomes.items()}, inputs)(model)
 
 
 def _balance_channels(model: ir.Model, placement: Placement, calibration: Calibration, progress: Progress) -> None:

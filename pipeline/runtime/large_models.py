@@ -19,7 +19,7 @@ EXTERNAL_BYTES = 1 << 16
 """Smallest tensor beside a model's file. ONNX Runtime infers shapes from sizes of Split and the like, and does not look
 for them there: they are smaller."""
 PAGE = 4096
-"""Bytes at whose multiples tensors begin in the second file: any runtime can map them."""
+"""Bytes at whose multiples tensors begin in files that are mapped: any runtime can map them."""
 SHARED = ("MatMul", "Gemm", "Gather")
 """Operators that take a weight as well from an input, where ONNX Runtime neither copies nor rearranges it."""
 

@@ -145,7 +145,7 @@ class CandidateEvaluator:
         """A structure, and what it leaves to prune."""
         selection = self.context.selection
         if trim is not None:
-            selection = trimmed_selection(selection, trim, self.context.options)
+            selection = trimmed_selection(selection, trim)
         return Structure(level=level, trim=trim, selection=selection, macs=macs, timed=timed)
 
     def time(self, structures: Structures, level: int) -> Timed:

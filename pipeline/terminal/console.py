@@ -63,8 +63,7 @@ def print_report(report: Report, console: Console) -> None:
     _print_bound(report.bound, "calibration inputs", console)
     if report.integers is not None:
         console.print(Text(BOUND_OF_PRUNING))
-    for note in report.notes:
-        console.print(Text(f"note: {note}"))
+    _print_notes(report.notes, console)
     _print_warnings([warning for warning in report.warnings if warning not in report.doubts], console)
     print_fallbacks(report.on_the_cpu, console)
     total = sum(report.seconds.values())
@@ -126,6 +125,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     else:
         _print_bound(comparison.bound, "inputs", console)
     print_fallbacks(comparison.on_the_cpu, console)
+    _print_notes(comparison.notes, console)
 
 
 def print_comparisons(result: Comparisons, console: Console) -> None:
@@ -145,6 +145,7 @@ def print_comparisons(result: Comparisons, console: Console) -> None:
         if entry.on_the_cpu:
             console.print(Text(f"{run.name}:"))
             print_fallbacks(entry.on_the_cpu, console)
+    _print_notes(first.notes, console)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -164,7 +165,11 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     console.print(table)
     _print_quantized(inspection.quantized, console)
     _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
-    for note in inspection.notes:
+    _print_notes(inspection.notes, console)
+
+
+def _print_notes(notes: Iterable[Message], console: Console) -> None:
+    for note in notes:
         console.print(Text(f"note: {note}"))
 
 
@@ -194,8 +199,7 @@ def print_units(found: UnitInspection, console: Console) -> None:
         row = (", ".join(group.operators), f"{len(group.units):,}", f"{group.parameters:,}")
         table.add_row(Text(group.node), *map(Text, row))
     console.print(table)
-    for note in found.notes:
-        console.print(Text(f"note: {note}"))
+    _print_notes(found.notes, console)
     if not found.frozen:
         return
     table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)

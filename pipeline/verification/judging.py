@@ -53,6 +53,7 @@ class Judging:
     Attributes:
         name: of the measure.
         class_outputs: names of the outputs that are judged by their largest number; None = all.
+        class_count: how many scores there are for each input, where the user has named a measure of classes; else 0.
         embedding_outputs: names of the outputs that are embeddings.
         label_offset: added to the label of a class to give its index in the outputs.
         own: the user's metric, if that is the measure.
@@ -64,6 +65,7 @@ class Judging:
 
     name: MeasureName
     class_outputs: tuple[str, ...] | None = None
+    class_count: int = 0
     embedding_outputs: tuple[str, ...] = ()
     label_offset: int = 0
     own: OwnMetric | None = None
@@ -96,9 +98,13 @@ class Judging:
         return {
             "top-1": lambda: Top1(classes, offset),
             "agreement": lambda: TopAgreement(classes, offset),
-            "f1": lambda: F1(classes, offset),
+            "f1": lambda: F1(self.class_count, classes, offset),
             "auc": lambda: Auc(
-                is_paired=is_paired, embedding_outputs=embeddings, class_outputs=classes, label_offset=offset
+                is_paired=is_paired,
+                embedding_outputs=embeddings,
+                class_outputs=classes,
+                class_count=self.class_count,
+                label_offset=offset,
             ),
             "spearman": lambda: Spearman(is_paired=is_paired, embedding_outputs=embeddings),
             "cosine": lambda: Cosine(embeddings),
@@ -139,17 +145,27 @@ def choose_measure(
     """
     labelled = samples.classes is not None if labelled is None else labelled
     classes = find_class_outputs(model, dense, samples, labelled=labelled)
-    judging = Judging(
-        name="outputs", class_outputs=classes.names, label_offset=label_offset, is_named=metric is not None
-    )
-    if metric is not None:
-        return _named(judging, metric, model, dense, samples)
-    first = _looks(dense, samples)
+    judging = Judging(name="metric", class_outputs=classes.names, label_offset=label_offset)
+    if metric is not None and not _is_built_in(metric):
+        own = OwnMetric(load_metric(metric), label_offset)
+        return dataclasses.replace(judging, own=own, is_named=True)
+    default = _default(judging, classes, model, dense, samples)
+    if metric is None:
+        return default
+    name = next(name for name in BUILT_IN if name == metric)
+    if name == default.name:  # what is said of it is the same whether the user names it or not
+        return dataclasses.replace(default, is_named=True)
+    return _named(judging, name, model, dense, samples)
+
+
+def _default(judging: Judging, classes: ClassOutputs, model: ir.Model, dense: Session, samples: Samples) -> Judging:
+    """By what models are judged where the user names nothing."""
+    looks = _looks(dense, samples)
     name: MeasureName = "outputs"
     embeddings: tuple[str, ...] = ()
-    if _are_scores(first, classes.names):
+    if _count_classes(looks, classes.names):
         name = "top-1" if samples.classes is not None else "agreement"
-    elif _are_logits(model, first):
+    elif _are_logits(model, looks):
         name = "token-agreement"
     elif embeddings := find_embeddings(model, dense, samples):
         name = "cosine"
@@ -168,28 +184,31 @@ def check_metric(metric: Metric | None) -> None:
     Raises:
         InputError: it cannot.
     """
-    if metric is not None and not (isinstance(metric, str) and metric in BUILT_IN):
+    if metric is not None and not _is_built_in(metric):
         load_metric(metric)
 
 
-def _named(judging: Judging, metric: Metric, model: ir.Model, dense: Session, samples: Samples) -> Judging:
-    if not (isinstance(metric, str) and metric in BUILT_IN):
-        own = OwnMetric(load_metric(metric), judging.label_offset)
-        return dataclasses.replace(judging, name="metric", own=own)
-    name = next(name for name in BUILT_IN if name == metric)
-    peak = peak_of(samples.labels) if name == "psnr" and samples.labels is not None else 1.0
+def _is_built_in(metric: Metric) -> bool:
+    return isinstance(metric, str) and metric in BUILT_IN
+
+
+def _named(judging: Judging, name: MeasureName, model: ir.Model, dense: Session, samples: Samples) -> Judging:
+    """A measure that is named in place of the default: outputs are for it what it needs them to be."""
+    looks = _looks(dense, samples)
+    is_of_classes = name in ("top-1", "agreement", "f1", "auc")
     is_of_vectors = name == "cosine" or (name in ("spearman", "auc") and samples.is_paired)
     judging = dataclasses.replace(
         judging,
         name=name,
-        peak=peak,
+        class_outputs=None if is_of_classes else judging.class_outputs,
+        class_count=_count_classes(looks, None) if is_of_classes else 0,
         embedding_outputs=find_embeddings(model, dense, samples, is_sure=True) if is_of_vectors else (),
-        class_outputs=None if name in ("top-1", "agreement", "f1", "auc") else judging.class_outputs,
+        peak=peak_of(samples.labels) if name == "psnr" and samples.labels is not None else 1.0,
+        is_named=True,
     )
-    measure = judging.measure(samples)
-    looks = _looks(dense, samples)
-    if name in ("top-1", "agreement", "f1") and not _are_scores(looks, None):
+    if is_of_classes and name != "auc" and not judging.class_count:
         raise InputError(f"the metric {name} needs class scores, and no output is a vector of them for each input")
+    measure = judging.measure(samples)
     for outputs, batch in looks:
         measure.reading().add(outputs, batch, outputs)
     return judging
@@ -201,11 +220,11 @@ def _looks(dense: Session, samples: Samples) -> list[tuple[Outputs, Batch]]:
     return [(dense.run(batch.feed), batch) for batch in (*ends_of(samples), next(batches_of(single)))]
 
 
-def _are_scores(looks: Iterable[tuple[Outputs, Batch]], names: Collection[str] | None) -> bool:
-    """Whether there is a vector of class scores for each input, which are as many for all."""
+def _count_classes(looks: Iterable[tuple[Outputs, Batch]], names: Collection[str] | None) -> int:
+    """How many class scores there are for each input; 0 where there are none, or not as many for all."""
     scores = [class_scores(outputs, batch, names) for outputs, batch in looks]
     widths = {0 if of_batch is None else of_batch.shape[1] for of_batch in scores}
-    return len(widths) == 1 and 0 not in widths
+    return widths.pop() if len(widths) == 1 else 0
 
 
 def _are_logits(model: ir.Model, looks: Iterable[tuple[Outputs, Batch]]) -> bool:

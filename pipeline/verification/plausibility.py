@@ -13,7 +13,10 @@ from netsurgeon.pipeline.options import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification.judging import Judging
-from netsurgeon.pipeline.verification.measures import Answers, batches_of, class_scores
+from netsurgeon.pipeline.verification.measures import F1, Answers, Measure, MeasureName, batches_of, class_scores
+
+EXAMINED: tuple[MeasureName, ...] = ("top-1", "agreement", "f1", "cosine", "outputs")
+"""Measures of answers, and of outputs beside the dense model's: a model that always answers the same may do well."""
 
 MOST_EXAMINED = 1024
 """Inputs that are looked at, at most: a look before long work."""
@@ -44,7 +47,7 @@ def examine_dense_model(
     Args:
         dense: the dense model.
         samples: the inputs that decide.
-        judging: how models are judged; where the user has named a measure, nothing is said of it.
+        judging: how models are judged; of measures other than EXAMINED nothing is said.
         goals: what is wanted; None where nothing depends on the drop.
         ticks: called for every batch.
 
@@ -54,10 +57,11 @@ def examine_dense_model(
     Raises:
         InputError: they hardly vary and a goal depends on them, or they are no better than chance.
     """
-    if judging.is_named or judging.name == "token-agreement":
+    if judging.name not in EXAMINED:
         return ()
     samples = samples.subset(MOST_EXAMINED, np.random.default_rng(0))
-    answers, varying_share = _answers(dense, samples, judging, ticks)
+    measure = judging.measure(samples)
+    answers, varying_share = _answers(dense, samples, measure, judging, ticks)
     if answers is not None and answers.labels is not None:
         _check_against_chance(answers)
     if answers is None:
@@ -66,10 +70,8 @@ def examine_dense_model(
     else:
         count, most_common = len(answers.classes), int(np.bincount(answers.classes).max())
         what = f"the dense model gives one and the same class to {most_common:,} of {count:,} inputs"
-        loss, factor = 1.0 - most_common / count, LEAST_FACTOR_WITHOUT_LABELS
-        if answers.labels is not None:
-            always_the_same = Answers(np.full(count, np.bincount(answers.classes).argmax()), answers.labels)
-            loss, factor = (answers.top1 or 0.0) - (always_the_same.top1 or 0.0), LEAST_FACTOR
+        factor = LEAST_FACTOR_WITHOUT_LABELS if answers.labels is None else LEAST_FACTOR
+        loss = _lost_by_one_answer(measure, answers)
     limit = DEFAULT_DROP if goals is None or goals.max_drop is None else goals.max_drop
     if loss >= min(factor * limit, max(limit, ENOUGH)) or not math.isfinite(loss):
         return ()
@@ -82,9 +84,22 @@ def examine_dense_model(
     return (Message(text, "answers-alike", loss=loss, samples=samples.count),)
 
 
-def _answers(dense: Session, samples: Samples, judging: Judging, ticks: Ticks) -> tuple[Answers | None, float]:
+def _lost_by_one_answer(measure: Measure, answers: Answers) -> float:
+    """What a model would lose that gave the dense model's most common answer to all inputs."""
+    one_answer = np.full(len(answers.classes), np.bincount(answers.classes).argmax())
+    if answers.labels is None:
+        return 1.0 - Answers(one_answer, None).agreement(answers)
+    if isinstance(measure, F1):
+        rows = [np.stack([classes, answers.labels], axis=1) for classes in (answers.classes, one_answer)]
+        return float(-np.diff(measure.figure(np.stack(rows)))[0])
+    return (answers.top1 or 0.0) - (Answers(one_answer, answers.labels).top1 or 0.0)
+
+
+def _answers(
+    dense: Session, samples: Samples, measure: Measure, judging: Judging, ticks: Ticks
+) -> tuple[Answers | None, float]:
     """The dense model's answers; without class scores the share of its float outputs' energy that is not their mean."""
-    classes, has_scores = [], judging.name in ("top-1", "agreement")
+    classes, has_scores = [], judging.name in ("top-1", "agreement", "f1")
     count, sums, squares = 0, dict[str, np.ndarray](), dict[str, float]()
     for batch in ticking(batches_of(samples), ticks, samples.batch_count):
         outputs = dense.run(batch.feed)
@@ -104,7 +119,8 @@ def _answers(dense: Session, samples: Samples, judging: Judging, ticks: Ticks) -
                 sums[name] = sums[name] + total if name in sums and fits else total
                 squares[name] = squares.get(name, 0.0) + float(np.sum(wide**2)) if fits else math.inf
     if has_scores and classes:
-        labels = None if samples.classes is None else samples.classes + judging.label_offset
+        labels = samples.classes if measure.needs_labels else None
+        labels = None if labels is None else labels + judging.label_offset
         return Answers(np.concatenate(classes), labels), math.nan
     shares = [
         1.0 - float(np.sum(sums[name] ** 2)) / count / energy

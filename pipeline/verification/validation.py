@@ -25,6 +25,7 @@ from netsurgeon.pipeline.verification.measures import (
     OwnMetric,
     Scale,
     batches_of,
+    check_classes,
     class_scores,
     ends_of,
     hits_in_top,
@@ -71,7 +72,8 @@ class Validation:
             other half, and the delivered model is corrected on both.
         drop: how much worse the compressed model is by the measure, with the bounds of what that says of other inputs;
             None for a metric of the user's where no goal asks for bounds, and where a figure is no number.
-        own_scale: how figures of the user's metric are read; None for netsurgeon's measures.
+        own_scale: how figures are read where the name of the measure does not tell: of the user's metric, and of F1,
+            which is that of one class or the mean over several.
     """
 
     samples: int
@@ -208,7 +210,7 @@ class _BothModels:
         """
         dense, compressed = self.dense.answers(self.labels), self.compressed.answers(self.labels)
         if dense is not None and dense.labels is not None:
-            _check_labels(dense.labels, self.dense.classes, self._judging.label_offset)
+            check_classes(dense.labels, self.dense.classes, self._judging.label_offset)
         return None if dense is None or compressed is None else (dense, compressed)
 
     def scores(self) -> tuple[Scores, Scores]:
@@ -316,7 +318,7 @@ def validate_folds(
         ),
         folds=len(folds),
         drop=models.drop(seed, is_wanted=is_bounded),
-        own_scale=measure.scale if isinstance(measure, OwnMetric) else None,
+        own_scale=None if measure.scale == SCALES[measure.name] else measure.scale,
     )
 
 
@@ -355,13 +357,4 @@ def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> Non
     scores = [class_scores(dense.run(batch.feed), batch) for batch in ends_of(samples)]
     widths = {0 if of_batch is None else of_batch.shape[1] for of_batch in scores}
     if widths != {0} and len(widths) == 1:  # others are as long as the input, and no scores
-        _check_labels(samples.classes + label_offset, widths.pop(), label_offset)
-
-
-def _check_labels(labels: npt.NDArray[np.int64], classes: int, offset: int) -> None:
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        worst = int(labels.max() if labels.max() >= classes else labels.min())
-        raise InputError(
-            f"label {worst - offset} (with label offset {offset}) is no class of the model, which has {classes}: "
-            "check the labels, or give --label-offset"
-        )
+        check_classes(samples.classes + label_offset, widths.pop(), label_offset)

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from masked_models import encoder, padded, sentences
 from plain_models import DENSE, PLAIN, TEST, parsed
+from rich.console import Console
 
 from netsurgeon.pipeline import compare as module
 from netsurgeon.pipeline.compare import compare, compare_all
-from netsurgeon.pipeline.compress import Compression
+from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.profiling import profile
 from netsurgeon.pipeline.result import as_json
+from netsurgeon.pipeline.terminal.console import print_comparison, print_comparisons
 
 
 def test_a_model_is_equal_to_itself() -> None:
@@ -47,6 +50,19 @@ def test_answers_of_one_class_promise_nothing(small: tuple[Path, Compression]) -
     assert result.validation.promise.withheld is not None
     assert result.validation.promise.withheld.code == "answers-alike"
     assert not result.validation.promise.outputs
+
+
+def test_what_is_done_about_padding_is_said_as_compress_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    model, data = encoder(), padded(sentences())
+    notes = compress(model, data, sparsity=0.2).report.notes
+    result = compare(model, model, data)
+    told = [note for note in notes if note.code == "padding-taken-off"]
+    assert told
+    assert [note for note in result.notes if note.code == "padding-taken-off"] == told
+    print_comparison(result, Console(width=400))
+    print_comparisons(compare_all(model, [model, model], data), Console(width=400))
+    assert capsys.readouterr().out.count(f"note: {told[0]}") == 2
+    assert f"note: {told[0]}" in result.overview().sentences
 
 
 def test_labels_at_chance_are_refused(small: tuple[Path, Compression]) -> None:

@@ -80,6 +80,15 @@ def test_fewer_bits_cost_more(inspection: Any) -> None:
         assert coarse > 8.0 * fine
 
 
+def test_the_model_is_run_once_for_all_numbers_of_bits() -> None:
+    stages: list[str] = []
+    inspect_quantization(
+        network(), inputs(), lambda stage, *_: stages.append(stage), target="cpu-vnni", exclude=("map",), **ONE_THREAD
+    )
+    begun = [stage for stage, before in zip(stages, ["", *stages], strict=False) if stage != before]
+    assert [begun.count(stage) for stage in ("measuring ranges", "quantizing layers")] == [1, 1]
+
+
 def test_every_layer_says_what_runs_it_or_why_it_stays(inspection: Any) -> None:
     assert [layer.kernel for layer in inspection.layers] == ["QLinearConv", "QLinearConv", "QGemm", None]
     last = inspection.layers[-1]

@@ -17,9 +17,9 @@ from netsurgeon.pipeline.data.matching import (
     Array,
     Feed,
     Shard,
-    check_labels,
     examine,
     join_labels,
+    labels_beside,
     only_input,
     with_batch_axis,
 )
@@ -51,19 +51,19 @@ def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) ->
     headers_of = [_headers(file, specs) for file in files]
     if any(holds_lengths(headers, specs) for headers in headers_of):
         samples = RaggedFiles(files, headers_of, specs, _reading, _labels_beside(path))
-        return open_feeds(lambda: samples, specs, str(path), limit=None, adapter=Adapter(specs))
+        beside = samples.pair_labels()
+        return open_feeds(lambda: samples, specs, str(path), limit=None, adapter=Adapter(specs), beside=beside)
     for file, headers in zip(files, headers_of, strict=True):
         if has_labels and LABELS in headers:
             headers[LABELS] = _labels(file, headers[LABELS])
         shards.append(examine(headers, specs, str(file)))
     parts = [part for part, _, _ in shards]
-    labels = join_labels([shard_labels for _, _, shard_labels in shards], str(path))
+    labels = join_labels([shard_labels for _, _, shard_labels in shards], [part.rows for part in parts], str(path))
     beside = _labels_beside(path)
     if beside is not None:
         if labels is not None:
             raise InputError(f"{path} has labels both in {LABELS}.npy and in its files: keep one of the two")
-        origin = str(path / f"{LABELS}.npy")
-        labels = join_labels([check_labels(beside, sum(part.rows for part in parts), origin)], origin)
+        labels = labels_beside(beside, sum(part.rows for part in parts), str(path / f"{LABELS}.npy"))
     for part, arrays, _ in shards:
         for name, array in arrays.items():
             size = array.nbytes if name in part.constants else array[:1].nbytes

@@ -17,7 +17,7 @@ from netsurgeon.pipeline.errors import InputError
 def open_arrays(source: Mapping[str, Any], specs: Sequence[InputSpec], origin: str) -> OpenedData:
     """Open arrays in memory, one for each input, and perhaps labels."""
     part, arrays, part_labels = examine(source, specs, origin)
-    labels = join_labels([part_labels], origin)
+    labels = join_labels([part_labels], [part.rows], origin)
     return OpenedData([part], partial(read_parts, [part], lambda _: (part, arrays)), labels)
 
 

@@ -42,7 +42,7 @@ class RaggedFiles:
         headers: stand-ins for the arrays of each.
         specs: the model's inputs.
         reading: turns what a broken file raises into a sentence.
-        labels: of all samples, where they are no part of the files.
+        labels: of all samples, or of pairs of them, where they are no part of the files.
 
     Raises:
         InputError: lengths do not fit the arrays, or are no lengths.
@@ -60,20 +60,41 @@ class RaggedFiles:
         self._names = [spec.name for spec in specs]
         self._counts = [self._count(file, arrays) for file, arrays in zip(files, headers, strict=True)]
         check_samples(len(self), str(files[0].parent))
-        if labels is not None and labels.shape[:1] != (len(self),):
-            raise InputError(f"{len(self)} samples have labels of shape {labels.shape}: give one a sample")
+        if labels is not None and (not labels.ndim or len(self) not in (len(labels), 2 * len(labels))):
+            raise InputError(f"{len(self)} samples have labels of shape {labels.shape}: give one a sample, or a pair")
+        self._is_paired = len(labels) < len(self) if labels is not None else self._are_halves(headers)
 
     def __len__(self) -> int:
         return sum(self._counts)
 
     def __iter__(self) -> Iterator[Feed]:
-        number = 0
+        number, labels = 0, self._labels if not self._is_paired else None
         for file, count in zip(self._files, self._counts, strict=True):
             rows = self._rows(file, count)
             for row in range(count):
                 sample = {name: arrays[row] for name, arrays in rows.items()}
-                yield sample if self._labels is None else {**sample, LABELS: self._labels[number]}
+                yield sample if labels is None else {**sample, LABELS: labels[number]}
                 number += 1
+
+    def pair_labels(self) -> Array | None:
+        """Labels of pairs of samples, which no single one has; None where each has its own, or none."""
+        if not self._is_paired:
+            return None
+        if self._labels is not None:
+            return self._labels
+        parts = []
+        for file in self._files:
+            with self._reading(file), np.load(file, allow_pickle=False) as stored:
+                parts.append(stored[LABELS])
+        return np.concatenate(parts)
+
+    def _are_halves(self, headers: Sequence[Mapping[str, Array]]) -> bool:
+        """Whether the labels in the files are half as many as the samples, in all of them."""
+        found = [arrays.get(LABELS) for arrays in headers]
+        return LABELS not in self._names and all(
+            labels is not None and labels.ndim > 0 and 2 * len(labels) == count
+            for labels, count in zip(found, self._counts, strict=True)
+        )
 
     def _count(self, file: Path, headers: Mapping[str, Array]) -> int:
         """How many samples a file holds, of the first input whose lengths are there; without any, its rows."""
@@ -92,6 +113,8 @@ class RaggedFiles:
         """The samples of each array of a file."""
         with self._reading(file), np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored.items())
+        if self._is_paired and LABELS not in self._names:
+            arrays.pop(LABELS, None)
         lengths = {name: arrays.pop(f"{name}{SUFFIX}") for name in self._names if f"{name}{SUFFIX}" in arrays}
         rows = {name: _cut(array, lengths.get(name), f"{name!r} of {file}") for name, array in arrays.items()}
         for name, samples in rows.items():

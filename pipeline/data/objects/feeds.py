@@ -11,7 +11,16 @@ import numpy as np
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import MOST_FED_BYTES, MOST_FEEDS, check_bytes, in_words
-from netsurgeon.pipeline.data.matching import Feed, Labels, Shard, dict_to_write, examine, join_labels
+from netsurgeon.pipeline.data.matching import (
+    Array,
+    Feed,
+    Labels,
+    Shard,
+    dict_to_write,
+    examine,
+    join_labels,
+    labels_beside,
+)
 from netsurgeon.pipeline.data.objects.adapter import Adapter
 from netsurgeon.pipeline.data.objects.loaders import is_sized
 from netsurgeon.pipeline.data.opened import SAME_EACH_TIME, OpenedData, Piece, read_parts
@@ -21,7 +30,13 @@ Examined = tuple[Shard, Feed, Labels | None]
 
 
 def open_feeds(
-    function: Callable[[], Any], specs: Sequence[InputSpec], origin: str, *, limit: int | None, adapter: Adapter
+    function: Callable[[], Any],
+    specs: Sequence[InputSpec],
+    origin: str,
+    *,
+    limit: int | None,
+    adapter: Adapter,
+    beside: Array | None = None,
 ) -> OpenedData:
     """Look at every feed once, for the plan; each is given again when it is read.
 
@@ -31,6 +46,7 @@ def open_feeds(
         origin: what messages call it.
         limit: most samples that are used; None = all.
         adapter: makes arrays by input name of each feed.
+        beside: labels of pairs of samples, which are in no feed.
 
     What does not say how many feeds it gives may have no end: of that, no more are asked for than hold `limit` samples.
     Of others all are looked at, so that samples can be drawn from the whole.
@@ -64,8 +80,10 @@ def open_feeds(
     if not parts:
         raise InputError(f"{origin} gave no samples: expected {dict_to_write(specs)}, one a feed")
 
+    joined = join_labels(labels, [part.rows for part in parts], origin)
+    joined = joined if beside is None else labels_beside(beside, total_samples, origin)
     read = _reader(function, origin, examined=examined, parts=parts, checksums=checksums)
-    return OpenedData(parts, read, join_labels(labels, origin), is_sequential=True, taken=taken)
+    return OpenedData(parts, read, joined, is_sequential=True, taken=taken)
 
 
 def _reader(

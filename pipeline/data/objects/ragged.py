@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.matching import LABELS
 from netsurgeon.pipeline.data.objects.adapter import is_labelled
 from netsurgeon.pipeline.data.objects.tables import frame_arrays, is_frame
 from netsurgeon.pipeline.data.values import to_array
@@ -41,6 +42,24 @@ def ragged_samples(source: Any, specs: Sequence[InputSpec]) -> list[Any] | None:
         raise InputError(f"the data holds different numbers of samples ({listed}): give as many for each input")
     rows = zip(*source.values(), strict=True)
     return [{str(name): value for name, value in zip(source, row, strict=True)} for row in rows]
+
+
+def without_pair_labels(source: Any, specs: Sequence[InputSpec]) -> tuple[Any, Any]:
+    """A mapping of lists, or a list of samples, and labels of pairs of them, which no single one has.
+
+    Returns:
+        the source, and None, where labels are one a sample, or not for lists.
+    """
+    inputs: Any
+    labels: Any
+    inputs, labels = source if is_labelled(source, specs) else (source, None)
+    if labels is None and isinstance(source, Mapping) and all(spec.name != LABELS for spec in specs):
+        labels = source.get(LABELS)
+        inputs = {name: values for name, values in source.items() if name != LABELS}
+    values = inputs.get(specs[0].name) if isinstance(inputs, Mapping) else inputs
+    if not isinstance(values, list | tuple) or not hasattr(labels, "__len__") or 2 * len(labels) != len(values):
+        return source, None
+    return inputs, to_array(labels, LABELS, "the data")
 
 
 def _is_ragged(values: Any) -> bool:

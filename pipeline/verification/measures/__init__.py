@@ -20,7 +20,13 @@ from netsurgeon.pipeline.verification.measures.distances import (
 from netsurgeon.pipeline.verification.measures.own_metric import OwnMetric, load_metric
 from netsurgeon.pipeline.verification.measures.ranks import Auc, Spearman
 from netsurgeon.pipeline.verification.measures.scales import BUILT_IN, COUNTED, MEANS, SCALES, MeasureName, Scale
-from netsurgeon.pipeline.verification.measures.scoring import Answers, class_scores, hits_in_top, measurable
+from netsurgeon.pipeline.verification.measures.scoring import (
+    Answers,
+    check_classes,
+    class_scores,
+    hits_in_top,
+    measurable,
+)
 from netsurgeon.pipeline.verification.measures.texts import Perplexity, TokenAgreement
 from netsurgeon.pipeline.verification.measures.vectors import embeddings, vocabulary_output
 
@@ -49,6 +55,7 @@ __all__ = [
     "Top1",
     "TopAgreement",
     "batches_of",
+    "check_classes",
     "class_scores",
     "embeddings",
     "ends_of",

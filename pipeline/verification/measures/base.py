@@ -103,11 +103,13 @@ class Measure(abc.ABC):
         name: of the measure.
         needs_dense: whether the other model is read beside the dense one's outputs, and the dense one not by itself.
         needs_labels: whether the data must have labels.
+        takes_pairs: whether labels may be those of pairs of inputs; where they do not count they may.
     """
 
     name: ClassVar[MeasureName]
     needs_dense: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
+    takes_pairs: ClassVar[bool] = True
 
     @property
     def scale(self) -> Scale:
@@ -138,6 +140,11 @@ class Measure(abc.ABC):
         """
         if self.needs_labels and samples.labels is None:
             raise InputError(f"the metric {self.name} needs labels beside the inputs, and the data has none: add them")
+        if samples.is_paired and not self.takes_pairs:
+            raise InputError(
+                f"the metric {self.name} needs a label for each input, and the data has one for two of them: that is "
+                "for spearman, auc or a metric of your own"
+            )
 
 
 class CorpusMeasure(Measure):

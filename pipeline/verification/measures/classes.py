@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 import numpy as np
@@ -10,7 +11,8 @@ from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Measure, Outputs, Rows
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate
-from netsurgeon.pipeline.verification.measures.scoring import Answers, class_scores
+from netsurgeon.pipeline.verification.measures.scales import Scale
+from netsurgeon.pipeline.verification.measures.scoring import Answers, check_classes, class_scores
 
 
 class _TopClass(Measure):
@@ -82,7 +84,7 @@ class TopAgreement(_Answers):
 
 
 class F1(_TopClass, CorpusMeasure):
-    """F1 = 2 tp / (2 tp + fp + fn): of class 1 where answers and labels are 0 or 1, else the mean over the classes.
+    """F1 = 2 tp / (2 tp + fp + fn): of class 1 where the model tells two classes apart, else the mean over them.
 
     Classes that no label and no answer names are left out of the mean (van Rijsbergen, Information Retrieval, 1979).
     """
@@ -90,16 +92,37 @@ class F1(_TopClass, CorpusMeasure):
     name = "f1"
     needs_labels = True
 
+    def __init__(self, class_count: int, class_outputs: Collection[str] | None = None, label_offset: int = 0):
+        """Keep how many classes the model tells apart, which outputs may be scores, and what is added to a label."""
+        super().__init__(class_outputs, label_offset)
+        self._class_count = class_count
+
+    @property
+    def scale(self) -> Scale:
+        """How its figures are read: the title says of which classes they are."""
+        of_classes = "class 1" if self._class_count == 2 else f"{self._class_count:,} classes, their mean"
+        return dataclasses.replace(super().scale, title=f"F1 of {of_classes}")
+
+    def check_labels(self, samples: Samples) -> None:
+        """Check that there is a class of the model for each sample.
+
+        Raises:
+            InputError: there is none.
+        """
+        super().check_labels(samples)
+        assert samples.classes is not None
+        check_classes(samples.classes + self._offset, self._class_count, self._offset)
+
     def figure(self, rows: Array) -> Array:
         """Of (draws, samples, answer and label)."""
-        draws, count = len(rows), int(rows.max()) + 1
+        draws, count = len(rows), self._class_count
         answers, labels = (rows[..., at].astype(np.int64) + count * np.arange(draws)[:, None] for at in (0, 1))
         right, answered, labelled = (
             np.bincount(chosen.ravel(), minlength=draws * count).reshape(draws, count)
             for chosen in (answers[answers == labels], answers, labels)
         )
         scores = 2.0 * right / np.maximum(answered + labelled, 1)
-        if count <= 2:
-            return np.asarray(scores[:, -1])
+        if count == 2:
+            return np.asarray(scores[:, 1])
         named = answered + labelled > 0
         return np.asarray(scores.sum(axis=1) / named.sum(axis=1))

@@ -135,6 +135,7 @@ class _OfTargets(CorpusMeasure):
     """What is read is the squared difference from the targets, which are the labels."""
 
     needs_labels = True
+    takes_pairs = False
 
     def reading(self) -> Rows:
         """An empty one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 import numpy as np
@@ -11,7 +12,9 @@ import scipy.stats
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Outputs, Reading, Rows
-from netsurgeon.pipeline.verification.measures.scoring import class_scores
+from netsurgeon.pipeline.verification.measures.confidence import DropEstimate
+from netsurgeon.pipeline.verification.measures.scales import Scale
+from netsurgeon.pipeline.verification.measures.scoring import check_classes, class_scores
 from netsurgeon.pipeline.verification.measures.vectors import embeddings, single_numbers
 
 TINY = float(np.finfo(np.float64).tiny)
@@ -127,18 +130,35 @@ class Auc(_OfNumbers):
         is_paired: bool,
         embedding_outputs: Collection[str] = (),
         class_outputs: Collection[str] | None = None,
+        class_count: int = 0,
         label_offset: int = 0,
     ):
-        """Keep how inputs and labels go together, and which outputs are what."""
+        """Keep how inputs and labels go together, which outputs are what, and how many classes they tell apart, if so.
+
+        Args:
+            is_paired: whether two inputs share a label.
+            embedding_outputs: names of outputs that are embeddings, of pairs.
+            class_outputs: names of the outputs that may be scores; None = all.
+            class_count: scores of an input; 0 = it has one number in their place.
+            label_offset: added to a label; of one number an input, and of pairs, what is above 0 then is positive.
+        """
         super().__init__(is_paired=is_paired, embedding_outputs=embedding_outputs)
-        self._class_outputs, self._offset = class_outputs, label_offset
+        self._class_outputs, self._class_count, self._offset = class_outputs, class_count, label_offset
+
+    @property
+    def scale(self) -> Scale:
+        """How its figures are read: the title says of which classes they are."""
+        if self._is_paired or self._class_count <= 2:
+            return super().scale
+        title = f"{super().scale.title} of {self._class_count:,} classes, their mean"
+        return dataclasses.replace(super().scale, title=title)
 
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         scores = class_scores(outputs, batch, self._class_outputs)
         if scores is None or scores.shape[1] == 2:
             return super()._read(outputs, batch, dense)
         assert batch.labels is not None
-        return np.column_stack([scores, batch.labels + self._offset]).astype(np.float64)
+        return np.column_stack([scores, batch.labels]).astype(np.float64)
 
     def check_labels(self, samples: Samples) -> None:
         """Check that labels are classes.
@@ -147,20 +167,51 @@ class Auc(_OfNumbers):
             InputError: they are not.
         """
         super().check_labels(samples)
-        if samples.labels is not None and (samples.labels != np.floor(samples.labels)).any():
+        labels = samples.labels
+        if labels is not None and (labels != np.floor(labels)).any():
             raise InputError("the metric auc needs labels of classes, such as 0 and 1: others have no such curve")
+        if labels is not None and self._class_count and not self._is_paired:
+            check_classes(labels.astype(np.int64) + self._offset, self._class_count, self._offset)
+
+    def estimate(self, dense: Rows, other: Rows, seed: int) -> DropEstimate:
+        """How much worse the other model is, with bounds that are wider where classes are rare.
+
+        The bootstrap's variance of what n positives tell is (n - 1) / n of what it should be (Efron, The Jackknife, the
+        Bootstrap and Other Resampling Plans, 1982, section 5), nothing for a single one. That of the mean over classes
+        is therefore scaled by the sum of 1 / n over that of (n - 1) / n².
+
+        Raises:
+            InputError: the dense model has no figure.
+        """
+        evidence = super().estimate(dense, other, seed)
+        labels = dense.rows[:, -1] + self._offset
+        _, counts = np.unique(labels > 0 if dense.rows.shape[1] == 2 else labels, return_counts=True)
+        share = float(np.sum((counts - 1) / counts**2) / np.sum(1.0 / counts))
+        if not share:
+            return dataclasses.replace(evidence, low=-1.0, high=1.0)
+        low, high = (evidence.drop + (end - evidence.drop) / share**0.5 for end in (evidence.low, evidence.high))
+        spread = evidence.spread / share**0.5
+        return dataclasses.replace(evidence, low=max(low, -1.0), high=min(high, 1.0), spread=spread)
 
     def figure(self, rows: Array) -> Array:
-        """Of (draws, units, scores and label); NaN where a class that is asked for is missing or alone."""
-        labels = rows[..., -1]
+        """Of (draws, units, scores and label); NaN where no class has positives and negatives.
+
+        A class that a draw lacks is left out of its mean, for both models alike: of many classes few draws have all.
+        """
+        labels = rows[..., -1] + self._offset
         if rows.shape[-1] == 2:
             return _area(rows[..., 0], labels > 0)
-        areas = [_area(rows[..., at], labels == at) for at in np.unique(labels).astype(int)]
-        return np.asarray(np.mean(areas, axis=0))
+        areas = np.stack([_area(rows[..., at], labels == at) for at in np.unique(labels).astype(int)])
+        told = ~np.isnan(areas)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.sum(areas, axis=0, where=told) / told.sum(axis=0))
 
 
 def _area(scores: Array, positive: npt.NDArray[np.bool_]) -> Array:
-    """Share of the pairs of a positive and a negative in which the positive is above, (draws, units) -> (draws,)."""
+    """Share of the pairs of a positive and a negative in which the positive is above, (draws, units) -> (draws,).
+
+    NaN where there are no such pairs.
+    """
     ranks = scipy.stats.rankdata(scores, axis=1)
     count = positive.sum(axis=1)
     above = np.sum(ranks, axis=1, where=positive) - 0.5 * count * (count + 1)

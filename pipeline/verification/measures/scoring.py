@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.verification.measures.base import Batch, Outputs
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, paired_proportion_ci
 
@@ -62,6 +63,20 @@ def hits_in_top(count: int, scores: npt.NDArray[np.floating], labels: Classes) -
     """Samples whose label is among the `count` classes with the largest scores (samples, classes)."""
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     return int((ranked == labels[:, None]).any(axis=1).sum())
+
+
+def check_classes(labels: Classes, count: int, offset: int) -> None:
+    """Check that labels, to which an offset has been added, are among so many classes.
+
+    Raises:
+        InputError: one is not.
+    """
+    if labels.size and (labels.min() < 0 or labels.max() >= count):
+        worst = int(labels.max() if labels.max() >= count else labels.min())
+        raise InputError(
+            f"label {worst - offset} (with label offset {offset}) is no class of the model, which has {count}: "
+            "check the labels, or give --label-offset"
+        )
 
 
 def class_scores(

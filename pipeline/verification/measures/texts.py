@@ -31,6 +31,7 @@ class Perplexity(CorpusMeasure):
     """
 
     name = "perplexity"
+    takes_pairs = False
 
     def reading(self) -> Rows:
         """An empty one."""
@@ -60,6 +61,7 @@ class Perplexity(CorpusMeasure):
         Raises:
             InputError: they are not.
         """
+        super().check_labels(samples)
         labels = samples.labels
         if labels is not None and (labels.ndim != 2 or labels.dtype.kind not in "iu"):
             raise InputError(

@@ -278,6 +278,15 @@ def test_moments_of_several_layers_are_pooled_whatever_they_run_around(paired: b
         parts[0].merged(parts[1])
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_moments_of_dense_inputs_alone_are_pooled_as_those_of_a_model_that_has_not_changed(centred: bool) -> None:
+    dense, current = rows(2, 40, 5, 0, 3.0), rows(2, 40, 5, 7, 2.0)
+    others = rows(2, 40, 5, 1, 6.0)
+    pooled = stream(dense, current, [11]).pooled(stream(others, None, [11]))
+    before, after = (np.concatenate([side, others], axis=1) for side in (dense, current))
+    assert_same(pooled.statistics(centred=centred), direct(before, after, centred))
+
+
 def test_what_outputs_miss_is_pooled_as_well() -> None:
     parts, residuals = [], []
     for seed in range(2):

@@ -9,6 +9,7 @@ from sample_sources import F32, I64, SPEECH, TWO, X4, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.opening import open_samples
+from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
 
 
@@ -154,6 +155,24 @@ def test_half_as_many_labels_are_those_of_pairs(tmp_path: Path) -> None:
         assert samples.classes is None
         assert [batch.tolist() for batch in samples.batch_numbers()] == [[0, 1, 2, 3], [4, 5]]
     assert open_samples({"x": rows(6), "labels": np.array([0, 1, 0])}, X).classes is None
+
+
+@pytest.mark.parametrize("kind", ["feeds", "files"])
+def test_whether_labels_are_those_of_pairs_is_told_by_all_parts_together(kind: str, tmp_path: Path) -> None:
+    def opened(*counts: int) -> Samples:
+        feeds = [{"x": rows(4), "labels": np.arange(count) + 0.5} for count in counts]
+        if kind == "feeds":
+            return open_samples(feeds, X)
+        for number, feed in enumerate(feeds):
+            np.savez(tmp_path / f"{number}.npz", **feed)  # type: ignore[arg-type]
+        return open_samples(tmp_path, X)
+
+    paired = opened(2, 2)
+    assert paired.labels is not None
+    assert (paired.labels.tolist(), paired.is_paired) == ([0.5, 0.5, 1.5, 1.5] * 2, True)
+    assert not opened(4, 4).is_paired
+    with pytest.raises(InputError, match=r"1 of 2 parts of .* have half as many labels as samples"):
+        opened(4, 2)
 
 
 def test_missing_inputs_are_named() -> None:

@@ -10,10 +10,20 @@ import onnx_ir as ir
 import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from plain_models import DIGITS
-from quantized_models import AS_FLOATS, Array, conv_net, distance, kernels, on_integers, pictures, run
+from quantized_models import (
+    AS_FLOATS,
+    Array,
+    calibration_of,
+    conv_net,
+    distance,
+    kernels,
+    on_integers,
+    pictures,
+    run,
+)
 
 from netsurgeon.passes.rewriting.normalise import normal_form
-from netsurgeon.pipeline.quantization.integer_model import IntegerModel
+from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_models
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -133,3 +143,20 @@ def test_equalising_helps_where_channels_differ() -> None:
     np.testing.assert_allclose(run(uneven, x), run(plain, x), rtol=1e-3, atol=1e-3)
     errors = [distance(run(on_integers(model, x).model, x), run(model, x)) for model in (uneven, plain)]
     assert errors[0] < 3.0 * errors[1]
+
+
+def test_models_of_several_sizes_come_from_one_run_and_are_what_each_would_be_alone() -> None:
+    model, x = conv_net(), pictures()
+    apart = [on_integers(model, x, most=most) for most in (63, 7)]
+    sizes = [dict.fromkeys(apart[0].outcomes, most) for most in (63, 7)]
+    stages: list[str] = []
+    together = make_integer_models(
+        model, IntegerPlan(most=sizes[0]), sizes, calibration_of(model, x), lambda stage, *_: stages.append(stage)
+    )
+    assert [stage for stage, before in zip(stages, ["", *stages], strict=False) if stage != before] == [
+        *("balancing channels", "measuring ranges", "quantizing layers")
+    ]
+    for alone, one in zip(apart, together, strict=True):
+        assert ir.to_proto(one.model).SerializeToString() == ir.to_proto(alone.model).SerializeToString()
+        assert one.outcomes.keys() == alone.outcomes.keys()
+    assert ir.to_proto(together[0].model) != ir.to_proto(together[1].model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -126,9 +127,14 @@ def test_labels_that_nothing_uses_are_left_out_and_said() -> None:
         ("spearman", RNG.random(64), "needs one number for each input, which no output is; for pairs"),
         ("spearman", RNG.random((64, 2)), "needs one number as a label"),
         ("auc", RNG.random(32), "auc needs labels of classes"),
+        ("auc", np.full(64, WIDTH), f"label {WIDTH} .* is no class of the model, which has {WIDTH}"),
+        ("f1", np.full(64, -1), "label -1 .* is no class of the model"),
         ("f1", RNG.random(64), "f1 needs the class of each input"),
         ("top-1", np.arange(32), "top-1 needs the class of each input"),
         ("mse", RNG.random((64, 3)), "as large as the labels, 3 numbers a sample"),
+        ("mse", RNG.random((32, WIDTH)), "mse needs a label for each input, and the data has one for two of them"),
+        ("psnr", RNG.random((32, WIDTH)), "psnr needs a label for each input"),
+        ("perplexity", np.zeros((32, 5), int), "perplexity needs a label for each input"),
         ("perplexity", None, r"\(samples, positions, vocabulary\)"),
         ("perplexity", RNG.random(64), "a token for each position as labels"),
         ("token-agreement", None, r"\(samples, positions, vocabulary\)"),
@@ -145,3 +151,41 @@ def test_a_name_that_is_no_measure_is_told_which_there_are() -> None:
     check_metric("psnr")
     with pytest.raises(InputError, match=r"expected module:function, or one of top-1, agreement, .*psnr$"):
         check_metric("accuracy")
+
+
+def two_outputs() -> ir.Model:
+    """Boxes first, which are vectors as well, and scores behind them."""
+    weight, box = RNG.standard_normal((12, WIDTH)), RNG.standard_normal((12, 4))
+    return ir.from_onnx_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> network (float[N, 12] x) => (float[N, 4] box, float[N, {WIDTH}] y) '
+        f"<float[12, {WIDTH}] w = {text_of(weight)}, float[12, 4] v = {text_of(box)}> "
+        "{ b = MatMul(x, v) box = Tanh(b) h = MatMul(x, w) y = Softmax(h) }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "labels"),
+    [
+        (network(SCORES, f"float[N, {WIDTH}] y"), np.arange(64) % WIDTH),
+        (network(SCORES, f"float[N, {WIDTH}] y"), None),
+        (network(UNIT, f"float[N, {WIDTH}] y"), None),
+        (network(UNIT, f"float[N, {WIDTH}] y"), RNG.random(32)),
+        (network("a = MatMul(x, w) b = Tanh(a) y = Identity(b)", "float[N, 4] y", columns=4), None),
+        (language(), None),
+        (two_outputs(), None),
+    ],
+    ids=["classes", "no labels", "embedding", "labels left out", "numbers", "language", "box and scores"],
+)
+def test_naming_the_default_changes_nothing(model: ir.Model, labels: Array | None) -> None:
+    given = samples(model, labels)
+    default = chosen(model, given)
+    named = chosen(model, given, metric=default.name)
+    assert named == dataclasses.replace(default, is_named=True)
+
+
+@pytest.mark.parametrize(("columns", "title"), [(2, "F1 of class 1"), (WIDTH, f"F1 of {WIDTH} classes, their mean")])
+def test_the_scores_of_the_model_tell_which_f1_it_is(columns: int, title: str) -> None:
+    model = network(SCORES, f"float[N, {columns}] y", columns=columns)
+    labelled = samples(model, np.arange(64) % 2)
+    judging = chosen(model, labelled, metric="f1")
+    assert (judging.class_count, judging.measure(labelled).scale.title) == (columns, title)

@@ -12,6 +12,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.verification.judging import Judging
+from netsurgeon.pipeline.verification.measures import MeasureName
 from netsurgeon.pipeline.verification.plausibility import FEWEST_FOR_CHANCE, examine_dense_model
 
 Array = NDArray[Any]
@@ -51,9 +52,6 @@ def test_without_a_goal_it_is_a_warning() -> None:
     (warning,) = examine_dense_model(identity(), samples(scores_of(classes)), goals=None, judging=CLASSES)
     assert warning.code == "answers-alike"
     assert warning.data == {"loss": pytest.approx(0.005), "samples": 600}
-    assert not examine_dense_model(
-        identity(), samples(scores_of(classes)), goals=None, judging=Judging("agreement", is_named=True)
-    )
 
 
 def test_a_goal_of_size_alone_does_not_depend_on_agreement() -> None:
@@ -128,3 +126,36 @@ def test_outputs_that_are_no_scores_must_vary_around_their_mean(offset: float, i
 
 def test_a_single_input_cannot_vary() -> None:
     assert examine_dense_model(identity(), samples(np.ones((1, 4))), goals=None, judging=OUTPUTS) == ()
+
+
+@pytest.mark.parametrize("name", ["top-1", "agreement", "f1", "outputs", "cosine"])
+def test_a_measure_that_is_named_is_examined_as_by_default(name: MeasureName) -> None:
+    """The default is what a user may as well write down; its promises must not depend on that."""
+    classes = np.full(600, 2)
+    given = samples(100.0 + 0.1 * scores_of(classes), classes)
+    judging = Judging(name, class_count=4, is_named=True)
+    with pytest.raises(InputError, match="always answered the same would pass"):
+        examine_dense_model(identity(), given, goals=Goals(max_drop=0.5), judging=judging)
+    (warning,) = examine_dense_model(identity(), given, goals=None, judging=judging)
+    assert warning.code == "answers-alike"
+
+
+@pytest.mark.parametrize("name", ["top-1", "f1"])
+def test_a_named_measure_of_labels_must_be_better_than_chance(name: MeasureName) -> None:
+    rng = np.random.default_rng(1)
+    classes, labels = rng.integers(0, 4, 400), rng.integers(0, 4, 400)
+    judging = Judging(name, class_count=4, is_named=True)
+    with pytest.raises(InputError, match="no more than chance"):
+        examine_dense_model(identity(), samples(scores_of(classes), labels), goals=None, judging=judging)
+    agreement = Judging("agreement", is_named=True)
+    assert examine_dense_model(identity(), samples(scores_of(classes), labels), goals=None, judging=agreement) == ()
+
+
+def test_rare_positives_are_enough_for_f1() -> None:
+    """One answer to all inputs would have none of them right, however seldom they are."""
+    labels = (np.arange(1000) % 250 == 0).astype(int)
+    given = samples(scores_of(labels, 2), labels)
+    how: Any = {"goals": ONE_PERCENT, "judging": Judging("f1", class_count=2, is_named=True)}
+    assert examine_dense_model(identity(2), given, **how) == ()
+    with pytest.raises(InputError, match="always answered the same"):
+        examine_dense_model(identity(2), given, goals=ONE_PERCENT, judging=CLASSES)

@@ -78,3 +78,18 @@ def test_labels_that_are_not_one_a_sample_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", np.arange(4))
     with pytest.raises(InputError, match="5 samples have labels of shape"):
         open_samples(tmp_path, IDS)
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_pairs_of_sentences_share_a_label(is_beside: bool, tmp_path: Path) -> None:
+    scores = np.array([0.5, 1.5])
+    for number, part in enumerate((slice(0, 2), slice(2, 4))):
+        others = {} if is_beside else {"labels": scores[number : number + 1]}
+        write(tmp_path / f"{number}.npz", others, part)
+    if is_beside:
+        np.save(tmp_path / "labels.npy", scores)
+    samples = open_samples(tmp_path, IDS)
+    assert samples.is_paired
+    assert samples.labels is not None
+    assert samples.labels[samples.order].tolist() == [0.5, 0.5, 1.5, 1.5]
+    assert read(samples) == [sentence.tolist() for sentence in sentences()[:4]]

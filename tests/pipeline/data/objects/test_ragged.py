@@ -57,6 +57,21 @@ def test_lists_of_varying_length_are_one_sample_an_entry(kind: str) -> None:
         assert samples.labels.tolist() == [0, 2, 1, 3]
 
 
+@pytest.mark.parametrize("kind", ["lists", "labelled", "one input"])
+def test_pairs_of_lists_share_a_label(kind: str) -> None:
+    scores = [0.5, 1.5]
+    sources: dict[str, Any] = {
+        "lists": {"ids": LISTS, "mask": MASKS, "labels": scores},
+        "labelled": ({"ids": LISTS, "mask": MASKS}, np.array(scores)),
+        "one input": ([np.array([entries]) for entries in LISTS], scores),
+    }
+    samples = open_samples(sources[kind], IDS[:1] if kind == "one input" else IDS)
+    assert samples.is_paired
+    assert samples.labels is not None
+    assert samples.labels[samples.order].tolist() == [0.5, 0.5, 1.5, 1.5]
+    assert read(samples) == LISTS
+
+
 def test_a_generator_is_asked_once_and_kept() -> None:
     calls = 0
 

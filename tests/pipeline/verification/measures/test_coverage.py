@@ -41,6 +41,14 @@ def of_answers(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
     return np.stack([dense, label], axis=1).astype(float), np.stack([other, label], axis=1).astype(float)
 
 
+def of_scores(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
+    """Scores of five classes, two of them so rare that samples and draws may have none of them."""
+    label = rng.choice(5, count, p=[0.5, 0.3, 0.17, 0.02, 0.01])
+    dense = np.eye(5)[label] + 0.6 * rng.standard_normal((count, 5))
+    other = dense + 0.5 * rng.standard_normal((count, 5))
+    return np.column_stack([dense, label]), np.column_stack([other, label])
+
+
 def of_sums(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
     """Nats or squares of texts and pictures of all sizes, and how many they are of."""
     numbers = rng.integers(5, 60, count).astype(float)
@@ -62,7 +70,8 @@ def rows_of(values: Array) -> Rows:
     [
         (Spearman(is_paired=False), of_numbers),
         (Auc(is_paired=False), of_halves),
-        (F1(), of_answers),
+        (Auc(is_paired=False, class_count=5), of_scores),
+        (F1(3), of_answers),
         (Perplexity(), of_sums),
         (SquaredDifference(), of_sums),
         (Psnr(1.0), of_sums),

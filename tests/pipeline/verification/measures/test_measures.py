@@ -131,11 +131,48 @@ def test_the_area_under_the_curve_of_several_classes_is_the_mean_over_them() -> 
         assert found == pytest.approx(np.mean([pairwise(scores[:, at], labels == at) for at in range(3)]))
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_the_offset_counts_for_the_area_under_the_curve(columns: int) -> None:
+    labels = RNG.integers(0, 2, COUNT)
+    scores = noisy(np.eye(3)[labels][:, -columns - 1 :] if columns == 1 else np.eye(columns)[labels], 0.4)
+    scores = scores[:, 1:2] if columns == 1 else scores
+    measures = [Auc(is_paired=False, label_offset=offset) for offset in (0, -1)]
+    expected, shifted = (
+        judged(measure, scores, scores, of_offset)[0]
+        for measure, of_offset in zip(measures, (labels, labels + 1), strict=True)
+    )
+    assert shifted == expected
+
+
+def test_of_pairs_what_the_offset_leaves_above_0_is_positive() -> None:
+    labels = RNG.integers(0, 2, COUNT // 2)
+    vectors = noisy(np.repeat(RNG.standard_normal((COUNT // 2, 24)), 2, axis=0), 0.8)
+    figures = [
+        judged(Auc(is_paired=True, label_offset=-offset), vectors, vectors, labels + offset, is_paired=True)[0]
+        for offset in (0, 1)
+    ]
+    assert figures[0] == figures[1]
+    assert 0.0 < figures[0] < 1.0
+
+
+def test_few_draws_have_all_of_a_hundred_classes_and_every_draw_has_a_figure() -> None:
+    labels = np.arange(300) % 100
+    dense, other = (noisy(np.eye(100)[labels], size) for size in (0.3, 0.4))
+    measure = Auc(is_paired=False, class_count=100)
+    before, after = (read(measure, side, labels) for side in (dense, other))
+    rows: Any = before
+    draws = np.random.default_rng(0).integers(0, 300, (20, 300))
+    assert all(len(np.unique(labels[draw])) < 100 for draw in draws)
+    assert np.isfinite(measure.figure(rows.rows[draws])).all()
+    drop = measure.estimate(before, after, 0)  # type: ignore[arg-type]
+    assert drop.low < drop.drop < drop.high < 3.0 * drop.drop
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_f1(classes: int) -> None:
     labels = RNG.integers(0, classes, COUNT)
     dense, other = (noisy(np.eye(classes)[labels], size) for size in (0.4, 1.0))
-    before, after, drop = judged(F1(), dense, other, labels)
+    before, after, drop = judged(F1(classes), dense, other, labels)
     for found, scores in ((before, dense), (after, other)):
         answers, by_class = scores.argmax(axis=1), []
         for at in range(classes):
@@ -146,10 +183,26 @@ def test_f1(classes: int) -> None:
     assert drop.drop == pytest.approx(before - after)
 
 
+def test_f1_of_several_classes_is_their_mean_even_where_the_inputs_have_two_of_them() -> None:
+    """Which figure it is follows from the model, not from the inputs, which differ between search and report."""
+    labels = np.arange(COUNT) % 2
+    scores = np.eye(10, dtype=np.float32)[np.where(np.arange(COUNT) < 6, 0, labels)]
+    before, _, _ = judged(F1(10), scores, scores, labels)
+    one = [2 * COUNT / 2 / (COUNT / 2 + COUNT / 2 + 3), 2 * (COUNT / 2 - 3) / (COUNT / 2 - 3 + COUNT / 2)]
+    assert before == pytest.approx(np.mean(one))
+    assert judged(F1(2), scores[:, :2], scores[:, :2], labels)[0] == pytest.approx(one[1])
+
+
+def test_f1_of_a_model_of_two_classes_is_of_class_1_even_where_nobody_names_it() -> None:
+    scores = np.eye(2, dtype=np.float32)[np.zeros(COUNT, int)]
+    before, _, _ = judged(F1(2), scores, scores, np.zeros(COUNT, int))
+    assert before == 0.0
+
+
 def test_the_offset_counts_for_f1() -> None:
     labels = np.arange(COUNT) % 3
     scores = np.eye(4, dtype=np.float32)[labels + 1]
-    before, _, _ = judged(F1(label_offset=1), scores, scores, labels)
+    before, _, _ = judged(F1(4, label_offset=1), scores, scores, labels)
     assert before == 1.0
 
 
