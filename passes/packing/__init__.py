@@ -4,11 +4,12 @@ from netsurgeon.passes.packing.name_chains import NameChains, name_bytes
 from netsurgeon.passes.packing.pack_weights import PackWeights, plan_packing
 from netsurgeon.passes.packing.shared_streams import Packing
 from netsurgeon.passes.packing.store_tables import StoreTables
-from netsurgeon.passes.packing.table_rows import MOST, RowForm, StoredRows, blocks_of
+from netsurgeon.passes.packing.table_rows import BITS, MOST, RowForm, StoredRows, blocks_of, stored_rows
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights, packed_weights
 from netsurgeon.passes.packing.write_lean import WriteLean
 
 __all__ = [
+    "BITS",
     "MOST",
     "NameChains",
     "PackWeights",
@@ -22,4 +23,5 @@ __all__ = [
     "name_bytes",
     "packed_weights",
     "plan_packing",
+    "stored_rows",
 ]

@@ -113,5 +113,5 @@ def _look_up(builder: ChainBuilder, node: ir.Node, rows: _Rows) -> None:
     ir.convenience.replace_all_uses_with(old, output, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     for between in nodes[1:-1]:
-        between.name = None  # the graph has given it one
+        between.name = ""  # the graph has given it one; None would be named anew by each clone
     nodes[0].name, output.name = name, old.name

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from netsurgeon.passes.codebooks import round_to_type
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import find_tables
-from netsurgeon.passes.packing import MOST, RowForm, blocks_of
+from netsurgeon.passes.packing import BITS, MOST, RowForm, blocks_of, stored_rows
 from netsurgeon.passes.solvers import clipped_integers
 
 Rows = npt.NDArray[np.float32]
@@ -41,7 +41,10 @@ class RoundTables(ir.passes.InPlacePass):
 
 
 def round_rows(table: Rows, form: RowForm) -> Rows:
-    """A table (rows, columns) on the numbers of a form."""
+    """A table (rows, columns) on the numbers of a form; one that lies on as few bits already is as it was."""
+    own = stored_rows(table)
+    if own is not None and BITS[own.form] <= BITS[form]:
+        return table
     if form == "float16":
         return np.asarray(round_to_type(table, form))
     rounded = np.empty_like(table)

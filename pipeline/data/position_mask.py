@@ -38,6 +38,11 @@ class PositionMask:
         axes = self.axes.get(name)
         return None if axes is None else axes.of(kept, shape)
 
+    def select(self, name: str, value: npt.NDArray[Any], feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """The entries of a value that count, flat."""
+        entries = self.entries(name, self.kept(feed), value.shape)
+        return value.ravel() if entries is None else value[np.broadcast_to(entries, value.shape)]
+
     def counted(self, outputs: Mapping[str, Any], feed: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Outputs with 0 in the place of numbers that do not count."""
         kept, result = self.kept(feed), dict(outputs)

@@ -18,11 +18,12 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import label, present, tensor
 from netsurgeon.passes.layers import Table, find_tables
-from netsurgeon.passes.packing import RowForm
+from netsurgeon.passes.packing import BITS, RowForm, stored_rows
 from netsurgeon.passes.quantization import RoundTables, row_errors
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.runtime import counted
 from netsurgeon.pipeline.tables.facts import TableFacts
 
 FORMS: tuple[RowForm, ...] = ("float16", "int8", "int4")
@@ -111,8 +112,7 @@ def choose_within(
     trials: dict[str, dict[str, TableFacts]] = {}
     for done, table in enumerate(taken):
         progress("rounding tables", done, len(taken))
-        fitting = [form for form in FORMS if form in ((asked,) if asked else forms)]
-        fitting = list(dict.fromkeys(_possible(form, table) for form in fitting))
+        fitting = _possible([form for form in FORMS if form in ((asked,) if asked else forms)], table)
         trials[table.name] = {form: _trial(model, table, form, seen[table.name], judge) for form in fitting}
     chosen = _within(trials, limit)
     left = {table.name: _facts(table, reason=reasons[table.name]) for table in tables if reasons[table.name]}
@@ -135,10 +135,18 @@ def _reason_to_leave(table: Table, options: Options, opset: int) -> str | None:
     return None
 
 
-def _possible(form: RowForm, table: Table) -> RowForm:
-    """The form, or one that takes more bits where two integers of a row do not make a byte."""
-    has_halves = tensor(table.value).shape.numpy()[1] % 2 == 0
-    return "int8" if form == "int4" and not has_halves else form
+def _possible(forms: Sequence[RowForm], table: Table) -> list[RowForm]:
+    """Those of the forms that a table can have.
+
+    Two integers of a row that do not make a byte take more bits. A table that lies on fewer bits already, such as one
+    that was compressed before, keeps them: more would lose as much again, and the file would grow.
+    """
+    values = tensor(table.value).numpy()
+    own, has_halves = stored_rows(values), values.shape[1] % 2 == 0
+    possible: list[RowForm] = ["int8" if form == "int4" and not has_halves else form for form in forms]
+    if own is not None:
+        possible = [own.form if BITS[own.form] <= BITS[form] else form for form in possible]
+    return list(dict.fromkeys(possible))
 
 
 def _within(trials: Mapping[str, Mapping[str, TableFacts]], limit: float) -> dict[str, TableFacts]:
@@ -186,7 +194,7 @@ def _facts(
     reason: str | None = None,
 ) -> TableFacts:
     rows, columns = (int(extent) for extent in tensor(table.value).shape.numpy())
-    bits = {"int4": 4, "int8": 8, "float16": 16, None: 32}[form]
+    bits = BITS[form] if form else 32
     scales = 2 * rows if form in ("int4", "int8") else 0
     return TableFacts(
         name=table.name,
@@ -218,12 +226,14 @@ def _rows_seen(model: ir.Model, tables: Sequence[Table], calibration: Calibratio
     session = calibration.runtime.session(probe)
     extents = {table.name: int(tensor(table.value).shape.numpy()[0]) for table in tables}
     rows = {name: np.zeros(extent, bool) for name, extent in extents.items()}
-    computed = sorted(shown - fed)
+    computed, mask = sorted(shown - fed), calibration.samples.mask
     for feed in calibration.samples.batches():
         at_hand = {**feed, **session.run(feed, computed)}
         for name, of_table in indices.items():
             for index in of_table:
-                rows[name][np.asarray(at_hand[index]).ravel() % extents[name]] = True
+                indices_at_hand = np.asarray(at_hand[index])
+                looked_up = indices_at_hand if mask is None else mask.select(index, indices_at_hand, feed)
+                rows[name][looked_up.ravel() % extents[name]] = True
     return {name: np.flatnonzero(mask) for name, mask in rows.items()}
 
 
@@ -233,10 +243,10 @@ def _energy_judge(model: ir.Model, calibration: Calibration) -> Judge:
     Outputs of one batch are held at a time: those of a language model are large.
     """
     samples = calibration.samples.subset(JUDGED_INPUTS, np.random.default_rng(calibration.seed))
-    dense = calibration.runtime.session(model)
+    dense = counted(calibration.runtime.session(model), samples.mask)
 
     def judge(candidate: ir.Model) -> float:
-        session = calibration.runtime.session(candidate)
+        session = counted(calibration.runtime.session(candidate), samples.mask)
         errors: dict[str, float] = {}
         energies: dict[str, float] = {}
         for feed in samples.batches():

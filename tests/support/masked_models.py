@@ -18,6 +18,7 @@ def encoder(
     length: int | str = "sequence",
     batch: int | str = "batch",
     is_heedless: bool = False,
+    tokens: int = TOKENS,
 ) -> ir.Model:
     """states (batch, sequence, 8) and embedding (batch, 8) of ids and a mask, both (batch, sequence).
 
@@ -26,9 +27,10 @@ def encoder(
         length: extent of the sequence, or what it is called.
         batch: the same of the batch.
         is_heedless: the embedding is the mean over all positions, whatever the mask says.
+        tokens: rows of the table.
     """
     rng = np.random.default_rng(0)
-    shapes = {"table": (TOKENS, WIDTH), **dict.fromkeys("qkvo", (WIDTH, WIDTH)), "up": (WIDTH, 16), "down": (16, WIDTH)}
+    shapes = {"table": (tokens, WIDTH), **dict.fromkeys("qkvo", (WIDTH, WIDTH)), "up": (WIDTH, 16), "down": (16, WIDTH)}
     arrays: dict[str, NDArray[Any]] = {
         key: (rng.standard_normal(shape) / np.sqrt(shape[0] if key != "table" else 1.0)).astype(np.float32)
         for key, shape in shapes.items()
