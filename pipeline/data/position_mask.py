@@ -23,11 +23,13 @@ class PositionMask:
         name: of the input that is the mask.
         keeps: what it holds at positions that count, 1 or 0.
         axes: of the model's values, by name, where they are known to run over positions; of others all entries count.
+        is_proven: whether outputs were seen not to depend on what is fed at positions that do not count.
     """
 
     name: str
     keeps: int
     axes: Mapping[str, PositionAxes]
+    is_proven: bool = False
 
     def kept(self, feed: Mapping[str, npt.NDArray[Any]]) -> Booleans:
         """Which positions of a feed count, (samples, positions)."""
@@ -38,11 +40,6 @@ class PositionMask:
         axes = self.axes.get(name)
         return None if axes is None else axes.of(kept, shape)
 
-    def select(self, name: str, value: npt.NDArray[Any], feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """The entries of a value that count, flat."""
-        entries = self.entries(name, self.kept(feed), value.shape)
-        return value.ravel() if entries is None else value[np.broadcast_to(entries, value.shape)]
-
     def counted(self, outputs: Mapping[str, Any], feed: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Outputs with 0 in the place of numbers that do not count."""
         kept, result = self.kept(feed), dict(outputs)
@@ -51,3 +48,11 @@ class PositionMask:
                 entries = self.entries(name, kept, value.shape)
                 result[name] = value if entries is None else np.where(entries, value, np.zeros((), value.dtype))
         return result
+
+
+def counted_entries(
+    mask: PositionMask | None, name: str, shape: tuple[int, ...], feed: Mapping[str, npt.NDArray[Any]]
+) -> Booleans:
+    """Which entries of a value count, of its shape; all of them without a mask, or where nothing tells."""
+    entries = None if mask is None else mask.entries(name, mask.kept(feed), shape)
+    return np.broadcast_to(np.True_ if entries is None else entries, shape)

@@ -21,6 +21,7 @@ from netsurgeon.passes.layers import Table, find_tables
 from netsurgeon.passes.packing import BITS, RowForm, stored_rows
 from netsurgeon.passes.quantization import RoundTables, row_errors
 from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.data import counted_entries
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.runtime import counted
@@ -231,9 +232,9 @@ def _rows_seen(model: ir.Model, tables: Sequence[Table], calibration: Calibratio
         at_hand = {**feed, **session.run(feed, computed)}
         for name, of_table in indices.items():
             for index in of_table:
-                indices_at_hand = np.asarray(at_hand[index])
-                looked_up = indices_at_hand if mask is None else mask.select(index, indices_at_hand, feed)
-                rows[name][looked_up.ravel() % extents[name]] = True
+                looked_up = np.asarray(at_hand[index])
+                counts = counted_entries(mask, index, looked_up.shape, feed)
+                rows[name][looked_up[counts] % extents[name]] = True
     return {name: np.flatnonzero(mask) for name, mask in rows.items()}
 
 
