@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from netsurgeon.pipeline.data.matching import Array, Feed, Labels, Shard
+from netsurgeon.pipeline.data.matching import Array, Feed, Shard
 from netsurgeon.pipeline.data.opened import Indices, OpenedData, Piece
 
 
