@@ -37,8 +37,7 @@ def outputs(model: Any, ids: Any) -> Any:
 @pytest.mark.parametrize("tables", ["float32", "float16", "int8", "int4"])
 def test_the_file_is_smaller_and_other_rows_are_what_they_were(tables: str) -> None:
     whole, small = (
-        compress(network(), {"ids": IDS}, tables=tables, **OPTIONS, **options)
-        for options in ({}, {"drop_rows": {"table": DROPPED}})
+        compress(network(), {"ids": IDS}, tables=tables, drop_rows=rows, **OPTIONS) for rows in ({}, {"table": DROPPED})
     )
     used = np.setdiff1d(np.arange(ROWS), DROPPED)[None, : 6 * 400].reshape(-1, 6)
     np.testing.assert_array_equal(outputs(small.model, used), outputs(whole.model, used))
