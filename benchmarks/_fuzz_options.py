@@ -20,6 +20,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("metric", "classes", "custom-ops", "timings", "test"), _TEXTS),
     **dict.fromkeys(("mean", "std"), (*_SHARES, "1,2,3", "1,nan", ",")),
     **dict.fromkeys(("resize", "crop"), _COUNTS),
+    "drop-rows": ("table=1-3", "x=missing.txt", "=", "t=9-1", "t=-1", "t=99999999999", "\x1b[31m=1"),
     "layer": ("n*=0.9", "node_1=0.3", "*=1", "*=-1", "*=nan", "[=0.5", "*", "=", "\x1b[31m=0.5"),
     "exclude": ("*", "[", "node_1", "\x1b[31m", "**/*"),
     "trim": (*_SHARES, "up-to:0.5", "up-to:2", "up-to:", "0.9"),

@@ -278,7 +278,9 @@ class _Reference:
         ticks = functools.partial(self.progress, "bounding the error")
         batches = ticking(self.samples.batches(), ticks, self.samples.batch_count)
         try:
-            return measure_bound(first.model, second.model, batches, self.samples.count, runtime)
+            return measure_bound(
+                first.model, second.model, batches, self.samples.count, runtime=runtime, mask=self.samples.mask
+            )
         except InputError:
             return None
 

@@ -59,6 +59,7 @@ from netsurgeon.pipeline.run import (
 )
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
+from netsurgeon.pipeline.tables import check_dropped_rows
 from netsurgeon.pipeline.verification import (
     Inputs,
     Judging,
@@ -172,6 +173,7 @@ class _Run:
         judging = self._judging(source, inputs, runtime)
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
         self.options = options_for_integers(source.integers, self.options)
+        check_dropped_rows(source.model, self.options, inputs.all, runtime)
         examined = self._examine(source, inputs, runtime, judging)
         with self._run_folder(source, inputs) as run_folder:
             context = self._context(source, inputs, runtime, run_folder)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from netsurgeon.passes.axes import DECLARATIONS, Axes, Axis, NodeAxes, Observation, Tracks, UndeclaredError
 from netsurgeon.passes.graph import bodies, canonical_domain, is_constant, label, operator_key, tensor, traits_of
 
-for _name in ("elementwise", "shape", "select", "weights", "recurrent", "attention"):
+for _name in ("elementwise", "shape", "select", "weights", "recurrent", "attention", "integers"):
     importlib.import_module(f"netsurgeon.passes.axes.operators.{_name}")
 
 

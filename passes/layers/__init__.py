@@ -6,9 +6,10 @@ from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, fin
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
 from netsurgeon.passes.layers.positions import multiply_adds_of, positions_of
 from netsurgeon.passes.layers.sharing import Shared, can_be_solved_together, sharing_layers
-from netsurgeon.passes.layers.tables import Table, find_tables
+from netsurgeon.passes.layers.tables import FEWEST_NUMBERS, Table, find_tables
 
 __all__ = [
+    "FEWEST_NUMBERS",
     "LAYER_OPERATORS",
     "Counted",
     "Declined",

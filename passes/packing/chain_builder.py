@@ -149,7 +149,7 @@ class ChainBuilder:
             self.graph.insert_before(self.graph[0], self.nodes)
         for node in self.nodes:
             if id(node) not in marks:
-                node.name = None  # the graph has given it one
+                node.name = ""  # the graph has given it one; None would be named anew by each clone
 
     def _unique(self, pattern: str) -> str:
         numbers = self._numbers.setdefault(pattern, itertools.count())

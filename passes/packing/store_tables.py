@@ -1,13 +1,15 @@
-"""Store tables that rows are looked up in as the integers and scales they lie on, or in float16."""
+"""Store tables that rows are looked up in as the integers and scales they lie on, or in float16; equal rows once."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import label, present, tensor
+from netsurgeon.passes.graph import label, present, tensor, unused_name
 from netsurgeon.passes.layers import Table, find_tables
 from netsurgeon.passes.packing.chain_builder import ChainBuilder, names_in
 from netsurgeon.passes.packing.restore_tables import ROWS_MARK
@@ -55,6 +57,64 @@ class StoreTables(ir.passes.InPlacePass):
                     _store(builder, table, rows)
         builder.insert()
         return ir.passes.PassResult(model, bool(self.stored))
+
+
+@dataclasses.dataclass(frozen=True)
+class MergeRows(ir.passes.InPlacePass):
+    """Store rows of a table that are equal once: ``Gather(table, ids)`` becomes ``Gather(rows, Gather(places, ids))``.
+
+    Indices that the model is fed mean what they meant.
+
+    Attributes:
+        rows: numbers of rows, by name of the table's initializer; those of a table that differ stay as they are.
+    """
+
+    rows: Mapping[str, npt.NDArray[np.integer]]
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Merge in place."""
+        modified = False
+        for table in find_tables(model.graph):
+            values, equal = tensor(table.value).numpy(), self.rows.get(table.name)
+            if equal is None or len(equal) < 2 or table.tied or (values[equal] != values[equal[0]]).any():
+                continue
+            left = np.delete(np.arange(len(values)), equal[1:])
+            _look_up_places(model.graph, table, places_of(len(values), left, equal))
+            table.value.const_value, table.value.shape = (
+                ir.tensor(values[left], name=table.name),
+                ir.Shape((len(left), values.shape[1])),
+            )
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+def places_of(
+    rows: int, left: npt.NDArray[np.integer], equal: npt.NDArray[np.integer]
+) -> npt.NDArray[np.uint16 | np.int32]:
+    """Where each of so many rows is among those that are left, (rows,); the first of those that are equal is left."""
+    places = np.zeros(rows, place_type(len(left)))
+    places[left] = np.arange(len(left))
+    places[equal] = places[equal[0]]
+    return places
+
+
+def place_type(count: int) -> type[np.uint16 | np.int32]:
+    """The shortest type of integers that holds the places of so many rows."""
+    return np.uint16 if count <= 1 << 16 else np.int32
+
+
+def _look_up_places(graph: ir.Graph, table: Table, places: npt.NDArray[np.uint16 | np.int32]) -> None:
+    name = unused_name(graph, f"{table.name}_places")
+    value = ir.val(name, const_value=ir.tensor(places, name=name))
+    graph.register_initializer(value)
+    for node in table.lookups:
+        numbers = [unused_name(graph, f"{label(node)}_{part}") for part in ("place", "row")]
+        looked_up = ir.node("Gather", [value, node.inputs[1]], name=numbers[0])
+        row = ir.node("Cast", looked_up.outputs, {"to": ir.DataType.INT32.value}, name=numbers[1])
+        for maker, output in zip((looked_up, row), numbers, strict=True):
+            maker.outputs[0].name = output
+        graph.insert_before(node, [looked_up, row])
+        node.replace_input_with(1, row.outputs[0])
 
 
 def _store(builder: ChainBuilder, table: Table, rows: StoredRows) -> None:
@@ -113,5 +173,5 @@ def _look_up(builder: ChainBuilder, node: ir.Node, rows: _Rows) -> None:
     ir.convenience.replace_all_uses_with(old, output, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     for between in nodes[1:-1]:
-        between.name = None  # the graph has given it one
+        between.name = ""  # the graph has given it one; None would be named anew by each clone
     nodes[0].name, output.name = name, old.name

@@ -15,6 +15,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 RowForm = Literal["float16", "int8", "int4"]
 
+BITS: dict[RowForm, int] = {"int4": 4, "int8": 8, "float16": 16}
+"""Of a number, by form."""
 MOST = {"int4": 7, "int8": 127}
 """Largest integer, by form."""
 SAMPLED_ROWS = 64

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from netsurgeon.passes.codebooks import round_to_type
 from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import find_tables
-from netsurgeon.passes.packing import MOST, RowForm, blocks_of
+from netsurgeon.passes.packing import BITS, MOST, RowForm, blocks_of, stored_rows
 from netsurgeon.passes.solvers import clipped_integers
 
 Rows = npt.NDArray[np.float32]
@@ -25,23 +25,42 @@ class RoundTables(ir.passes.InPlacePass):
     Each row is rounded on a scale of its own, the one that is best for that row: one that no calibration input looks
     up is as exact, for its size, as one that all do.
 
+    Rows that are dropped become their own mean, which is the one row that is nearest to all of them; `MergeRows` stores
+    it once.
+
     Attributes:
         forms: by name of the table's initializer.
+        dropped: rows that are told apart no longer, by name.
     """
 
     forms: Mapping[str, RowForm]
+    dropped: Mapping[str, npt.NDArray[np.integer]] = dataclasses.field(default_factory=dict, repr=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round in place."""
-        tables = [table for table in find_tables(model.graph) if table.name in self.forms]
+        tables = [table for table in find_tables(model.graph) if table.name in {*self.forms, *self.dropped}]
         for table in tables:
-            rounded = round_rows(tensor(table.value).numpy(), self.forms[table.name])
+            rows, form = tensor(table.value).numpy(), self.forms.get(table.name)
+            rounded = rows if form is None else round_rows(rows, form)
+            if table.name in self.dropped:
+                rounded = _with_one_row(rows, rounded, self.dropped[table.name])
             table.value.const_value = ir.tensor(rounded, name=table.name)
         return ir.passes.PassResult(model, bool(tables))
 
 
+def _with_one_row(table: Rows, rounded: Rows, dropped: npt.NDArray[np.integer]) -> Rows:
+    """A rounded table with the mean of some rows, in the form it lies on, in the place of each of them."""
+    own, mean = stored_rows(rounded), table[dropped].mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
+    result = rounded.copy()
+    result[dropped] = mean if own is None else round_rows(mean, own.form)
+    return result
+
+
 def round_rows(table: Rows, form: RowForm) -> Rows:
-    """A table (rows, columns) on the numbers of a form."""
+    """A table (rows, columns) on the numbers of a form; one that lies on as few bits already is as it was."""
+    own = stored_rows(table)
+    if own is not None and BITS[own.form] <= BITS[form]:
+        return table
     if form == "float16":
         return np.asarray(round_to_type(table, form))
     rounded = np.empty_like(table)

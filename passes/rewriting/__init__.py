@@ -1,6 +1,6 @@
 """Rewrite a graph into an equivalent one: normal form, shortcuts as convolutions."""
 
-from netsurgeon.passes.rewriting.convolve_shortcuts import ConvolveShortcuts
+from netsurgeon.passes.rewriting.convolve_shortcuts import ConvolveShortcuts, hands_channels_on
 from netsurgeon.passes.rewriting.dissolve_shuffles import DissolveShuffles
 from netsurgeon.passes.rewriting.gemm_of_matmul import MatMulToGemm
 from netsurgeon.passes.rewriting.normalise import NameNodes, normal_form
@@ -12,5 +12,6 @@ __all__ = [
     "DissolveShuffles",
     "MatMulToGemm",
     "NameNodes",
+    "hands_channels_on",
     "normal_form",
 ]

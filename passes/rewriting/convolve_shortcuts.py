@@ -51,6 +51,20 @@ class ConvolveShortcuts(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, bool(rewritten))
 
 
+def hands_channels_on(weight: npt.NDArray[np.generic]) -> bool:
+    """Whether a weight (outputs, inputs, 1, …) is that of such a shortcut: each input goes to one output, times 1.
+
+    Of integers any number may stand for 1.
+    """
+    if weight.ndim < 3 or weight.size != weight.shape[0] * weight.shape[1] or weight.shape[1] < 2:
+        return False
+    matrix = weight.reshape(weight.shape[:2])
+    places = matrix != 0
+    numbers = np.unique(matrix[places])
+    is_one = len(numbers) == 1 and (weight.dtype.kind in "iu" or numbers[0] == 1)
+    return bool(is_one and (places.sum(axis=0) == 1).all() and (places.sum(axis=1) <= 1).all())
+
+
 @dataclasses.dataclass(frozen=True)
 class _Shortcut:
     """What a Pad does: `strides` of the spatial axes of `source`, and so many zero channels around its own."""

@@ -9,7 +9,7 @@ import click
 
 from netsurgeon.pipeline import notation
 from netsurgeon.pipeline.command_line.declare import Command, option, option_group
-from netsurgeon.pipeline.command_line.parameter_types import SHARE, Data, FilePath, layer_sparsities
+from netsurgeon.pipeline.command_line.parameter_types import SHARE, Data, FilePath, dropped_rows, layer_sparsities
 from netsurgeon.pipeline.command_line.recipes import recipe_option
 from netsurgeon.pipeline.command_line.shared_options import (
     batch_size_option,
@@ -107,6 +107,13 @@ EXAMPLES = (
             default="auto",
             show_default=True,
             help="Form of the rows of embeddings.",
+        ),
+        option(
+            "--drop-rows",
+            multiple=True,
+            callback=dropped_rows,
+            metavar="NAME=FILE",
+            help="Rows of embeddings that are never used: a text file of numbers and ranges, or an .npy.",
         ),
         option("--repair", is_flag=True, help="Tune what is left, without labels: minutes, and PyTorch."),
         option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),

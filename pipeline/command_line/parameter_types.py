@@ -50,7 +50,14 @@ def _named(read: Callable[[str], Value], form: str) -> Callable[..., dict[str, V
     return read_all
 
 
+def _given_text(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
 layer_sparsities = _named(lambda text: read_share("sparsity", text), "NAME=SHARE such as 'conv*=80%'")
+dropped_rows = _named(_given_text, "NAME=FILE such as embeddings.weight=unused.txt, or NAME=5,10-20")
 shapes = _named(lambda sizes: tuple(int(size) for size in sizes.split("x")), "NAME=SIZES such as image=1x3x224x224")
 
 

@@ -13,7 +13,7 @@ from netsurgeon.pipeline.command_line.parameter_types import Data, FilePath
 if TYPE_CHECKING:
     from netsurgeon.pipeline.options import Kind
 
-_KINDS: dict[str, Kind] = {"mean": "numbers", "std": "numbers", "layer": "table"}
+_KINDS: dict[str, Kind] = {"mean": "numbers", "std": "numbers", "layer": "table", "drop-rows": "table"}
 
 
 def kind(parameter: click.Parameter) -> Kind:

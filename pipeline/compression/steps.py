@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
-from netsurgeon.passes.packing import StoreTables
+from netsurgeon.passes.packing import MergeRows, StoreTables
 from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.passes.trimming import MaskUnits
@@ -43,7 +43,7 @@ from netsurgeon.pipeline.quantization import (
     unless_slower,
 )
 from netsurgeon.pipeline.runtime import same_bits, verify_same
-from netsurgeon.pipeline.tables import TablePlan, choose_tables
+from netsurgeon.pipeline.tables import TablePlan, choose_tables, rows_to_drop
 from netsurgeon.pipeline.trimming import (
     Trimmed,
     TrimPlan,
@@ -139,8 +139,9 @@ class ShortenTables(StepDefaults):
         plan: TablePlan = context.plans[self.name]
         if not plan.tables:
             return None
-        RoundTables(plan.forms)(model)
-        return StepResult(model=model, outcome=plan, has_changed=bool(plan.forms))
+        dropped = plan.dropped(model.graph, context.options)
+        RoundTables(plan.forms, dropped)(model)
+        return StepResult(model=model, outcome=plan, has_changed=bool(plan.forms or dropped))
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How many tables were rounded."""
@@ -311,19 +312,21 @@ class QuantizeLayers(StepDefaults):
 
 
 class StoreTablesOnDisk(StepDefaults):
-    """Store tables that lie on integers, or on numbers of float16, as such: rows are made floats when looked up."""
+    """Store tables that lie on integers, or on numbers of float16, as such: rows are made floats when looked up.
+
+    Rows that the user has dropped are equal by then, and stored once.
+    """
 
     name, stage, options_type, keeps_places = "store tables", "packing", StorageOptions, False
     is_storage = True
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
         """Store what lies on fewer bits."""
-        if context.options.tables == "float32":
-            return None
         storing = StoreTables()
-        if not storing(model).modified:
-            return None
-        return StepResult(model=model, outcome=storing.stored)
+        modified = MergeRows(rows_to_drop(model.graph, context.options))(model).modified
+        if context.options.tables != "float32":
+            modified |= storing(model).modified
+        return StepResult(model=model, outcome=storing.stored) if modified else None
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
         """The outputs must be equal to the last bit."""

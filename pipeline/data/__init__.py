@@ -8,7 +8,7 @@ from netsurgeon.pipeline.data.named_functions import import_function, module_fil
 from netsurgeon.pipeline.data.objects import Dataset, rereadable
 from netsurgeon.pipeline.data.opened import DataSource
 from netsurgeon.pipeline.data.opening import open_samples, random_samples
-from netsurgeon.pipeline.data.position_mask import PositionMask
+from netsurgeon.pipeline.data.position_mask import PositionMask, counted_entries
 from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.data.training_data import Arrays, Examples, open_training_data
 
@@ -23,6 +23,7 @@ __all__ = [
     "PositionMask",
     "Samples",
     "check_path",
+    "counted_entries",
     "files_in",
     "import_function",
     "is_float",

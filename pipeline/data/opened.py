@@ -71,6 +71,7 @@ class OpenedData:
         mask: which positions count of what is fed; None = all.
         taken: how many of its first samples a limit has taken, where the count of all is unknown; None = all.
         pair_numbers: of a part of another source, which label of a pair each sample has.
+        label_lengths: how many of the entries of its label belong to each sample, which has been cut; None = all.
     """
 
     parts: Sequence[Shard]
@@ -83,6 +84,7 @@ class OpenedData:
     mask: PositionMask | None = None
     taken: int | None = None
     pair_numbers: Indices | None = None
+    label_lengths: Indices | None = None
 
     def __post_init__(self) -> None:
         if self.parts:
@@ -103,6 +105,13 @@ class OpenedData:
         """A row a sample; None without labels."""
         pairs = self.pairs_of(indices)
         return None if self.labels is None else self.labels[indices if pairs is None else pairs]
+
+    def labels_of_feed(self, indices: Indices) -> Labels | None:
+        """The same of samples that share a feed, no longer than they are."""
+        labels = self.labels_of(indices)
+        if labels is None or self.label_lengths is None:
+            return labels
+        return labels[:, : self.label_lengths[indices].max()]
 
     @cached_property
     def offsets(self) -> Indices:

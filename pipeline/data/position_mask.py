@@ -23,11 +23,13 @@ class PositionMask:
         name: of the input that is the mask.
         keeps: what it holds at positions that count, 1 or 0.
         axes: of the model's values, by name, where they are known to run over positions; of others all entries count.
+        is_proven: whether outputs were seen not to depend on what is fed at positions that do not count.
     """
 
     name: str
     keeps: int
     axes: Mapping[str, PositionAxes]
+    is_proven: bool = False
 
     def kept(self, feed: Mapping[str, npt.NDArray[Any]]) -> Booleans:
         """Which positions of a feed count, (samples, positions)."""
@@ -46,3 +48,11 @@ class PositionMask:
                 entries = self.entries(name, kept, value.shape)
                 result[name] = value if entries is None else np.where(entries, value, np.zeros((), value.dtype))
         return result
+
+
+def counted_entries(
+    mask: PositionMask | None, name: str, shape: tuple[int, ...], feed: Mapping[str, npt.NDArray[Any]]
+) -> Booleans:
+    """Which entries of a value count, of its shape; all of them without a mask, or where nothing tells."""
+    entries = None if mask is None else mask.entries(name, mask.kept(feed), shape)
+    return np.broadcast_to(np.True_ if entries is None else entries, shape)

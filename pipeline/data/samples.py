@@ -174,8 +174,11 @@ class Samples:
         return self.labels if not self.is_paired and are_classes(self.labels, self.count) else None
 
     def batch_labels(self) -> Iterator[Labels | None]:
-        """The labels of each feed of `batches`, in step with it: a row a sample in the feed, or None."""
-        yield from map(self._opened.labels_of, self._plan)
+        """The labels of each feed of `batches`, in step with it: a row a sample in the feed, or None.
+
+        Where labels are one a position, a row is as long as the samples of the feed.
+        """
+        yield from map(self._opened.labels_of_feed, self._plan)
 
     def batch_numbers(self) -> Iterator[Indices]:
         """The numbers that the samples of each feed have in the source."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from netsurgeon.pipeline.data.matching import Array, Feed, Labels, Shard
+from netsurgeon.pipeline.data.matching import Array, Feed, Shard
 from netsurgeon.pipeline.data.opened import Indices, OpenedData, Piece
 
 
@@ -35,6 +35,9 @@ def shortened(
     ]
 
     pairs = opened.pairs_of(indices)
+    labels, follow = opened.labels if pairs is not None else opened.labels_of(indices), False
+    if labels is not None and pairs is None and _follow_positions(opened, axes):
+        follow, labels = True, np.stack([np.roll(row, -start) for row, start in zip(labels, starts, strict=True)])
 
     def read(pieces: Iterable[Piece]) -> Iterator[Feed]:
         listed = [edges[number] + rows for number, rows in pieces]
@@ -46,24 +49,23 @@ def shortened(
         opened,
         parts=shards,
         read=read,
-        labels=opened.labels if pairs is not None else _cut_labels(opened, indices, starts, axes),
+        labels=labels,
         taken=None,
         pair_numbers=pairs,
+        label_lengths=lengths if follow else None,
     )
 
 
-def _cut_labels(
-    opened: OpenedData, indices: Indices, starts: Indices, axes: Mapping[str, Sequence[int]]
-) -> Labels | None:
-    """Labels that begin where their samples do, where they are one a position."""
-    labels = opened.labels_of(indices)
-    lengths = {
-        shape[axis - 1] for part in opened.parts for name, shape in part.row_shapes for axis in axes.get(name, ())
-    }
-    is_one_a_position = labels is not None and labels.ndim == 2 and lengths == {labels.shape[1]}
-    if labels is None or not is_one_a_position or labels.dtype.kind != "i" or not starts.any():
-        return labels
-    return np.stack([np.roll(row, -start) for row, start in zip(labels, starts, strict=True)])
+def _follow_positions(opened: OpenedData, axes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether labels are integers, one a position of what is cut, and of no other input: a decoder's may be as long."""
+    labels = opened.labels
+    if labels is None or labels.ndim != 2 or labels.dtype.kind not in "iu":
+        return False
+    shapes = [entry for part in opened.parts for entry in part.row_shapes]
+    cut = {shape[axis - 1] for name, shape in shapes for axis in axes.get(name, ())}
+    whole = {shape[0] for name, shape in shapes if shape and 1 not in axes.get(name, ())}
+    lengths = {labels.shape[1]} if opened.label_lengths is None else set(opened.label_lengths.tolist())
+    return cut == lengths and lengths.isdisjoint(whole)
 
 
 def _cut_shard(part: Shard, first: int, rows: int, length: int, axes: Mapping[str, Sequence[int]]) -> Shard:

@@ -24,12 +24,13 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from netsurgeon.passes.graph import infer_shapes
+from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.error_bound.changes import Change, find_changes
 from netsurgeon.pipeline.error_bound.probes import Probes
 from netsurgeon.pipeline.error_bound.propagation import Error, Propagation, place
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.runtime import Runtime, is_large
+from netsurgeon.pipeline.runtime import Runtime, Session, counted, is_large
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,11 @@ def measure_bound(
     batches: Iterable[Mapping[str, npt.NDArray[Any]]],
     count: int,
     runtime: Runtime,
+    mask: PositionMask | None = None,
 ) -> Bound:
     """Bound the error of `pruned` against `dense`, and measure it, on the same samples.
+
+    Positions that a mask excludes enter neither; the bound only where outputs were seen not to depend on them.
 
     Args:
         dense: the original model; not changed.
@@ -96,6 +100,7 @@ def measure_bound(
         batches: feeds by input name; one is held at a time.
         count: N, how many whole inputs the batches hold together.
         runtime: makes the two sessions.
+        mask: which positions of the feeds count; None = all.
 
     Raises:
         InputError: the graphs differ in more than constants, or there are no samples.
@@ -108,12 +113,16 @@ def measure_bound(
     changes = find_changes(before.graph, after.graph)
     propagation = Propagation(after.graph, before.graph)
     propagation.ask_for_extents(name for change in changes for name in change.landings)
-    probes = Probes(before.graph, is_large=is_large(before))
+    positions = mask.axes if mask is not None and mask.is_proven else {}
+    probes = Probes(before.graph, is_large=is_large(before), positions=positions)
     shapes = {name: probes.shape(propagation.dense_values[name]) for name in propagation.extents.wanted}
     # ONNX Runtime runs what the last node needs first: from the first layer on it need not hold what all layers read
     energies = {change: probes.energies(change) for change in reversed(changes)}
     outputs = [value.name or "" for value in after.graph.outputs]
-    tally = _run(runtime, (before, after), outputs, batches)
+    if mask is not None:
+        mask = dataclasses.replace(mask, axes={**mask.axes, **probes.by_position})
+    first, second = (counted(runtime.session(model), mask) for model in (before, after))
+    tally = _run(first, second, outputs, batches)
     propagation.extents.record({name: tally.shapes[probe] for name, probe in shapes.items() if probe in tally.shapes})
     roots = {
         name: math.sqrt(tally.energies[probe] / count) for probes in energies.values() for name, probe in probes.items()
@@ -141,12 +150,8 @@ class _Tally:
 
 
 def _run(
-    runtime: Runtime,
-    models: tuple[ir.Model, ir.Model],
-    outputs: list[str],
-    batches: Iterable[Mapping[str, npt.NDArray[Any]]],
+    probed: Session, pruned: Session, outputs: list[str], batches: Iterable[Mapping[str, npt.NDArray[Any]]]
 ) -> _Tally:
-    probed, pruned = (runtime.session(model) for model in models)
     tally = _Tally()
     has_layer = False
     for feed in batches:
@@ -165,7 +170,7 @@ def _count(tally: _Tally, probes: Mapping[str, npt.NDArray[Any]]) -> None:
         if value.dtype == np.int64:
             tally.shapes[name].append(tuple(int(extent) for extent in value))
         else:
-            tally.energies[name] += float(value)
+            tally.energies[name] += float(value.sum())
 
 
 def _compare(tally: _Tally, name: str, first: Any, second: Any) -> None:

@@ -29,10 +29,15 @@ class Change:
     bias_adds: tuple[ir.Node, ir.Node] | None = None
 
     @property
-    def landings(self) -> list[str]:
-        """The values where the difference appears."""
+    def landed(self) -> list[ir.Value]:
+        """The values of the dense model where the difference appears."""
         node = self.bias_adds[0] if self.bias_adds else self.before
-        return [value.name for value in node.outputs if value.name]
+        return [value for value in node.outputs if value.name]
+
+    @property
+    def landings(self) -> list[str]:
+        """Their names."""
+        return [value.name or "" for value in self.landed]
 
 
 def find_changes(before: ir.Graph, after: ir.Graph) -> list[Change]:

@@ -9,31 +9,53 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from netsurgeon.passes.dependencies import PositionAxes
 from netsurgeon.passes.graph import bodies, traits_of
 from netsurgeon.pipeline.error_bound.changes import Change
 from netsurgeon.pipeline.error_bound.lipschitz.step import constant_of
 
 _PREFIX = "netsurgeon/probe"
+_AXES_ARE_AN_INPUT = 18
+"""Of ReduceSumSquare, from this operator set on."""
 
 
 class Probes:
     """Nodes added to the dense model that measure, beside it, what a change adds.
 
     Those of a large model use the changed weights themselves, where they lie: differences would be a copy of them all.
+
+    Attributes:
+        by_position: the axes of the probes that tell energies of each position, by name.
     """
 
-    def __init__(self, graph: ir.Graph, *, is_large: bool = False):
+    def __init__(self, graph: ir.Graph, *, is_large: bool = False, positions: Mapping[str, PositionAxes] | None = None):
+        """Begin with no probes; energies of values whose axes of positions are known are told for each position."""
         self._graph = graph
+        self._positions = positions or {}
+        self.by_position: dict[str, PositionAxes] = {}
         self._made = 0
         self._is_large = is_large
 
     def energies(self, change: Change) -> dict[str, str]:
-        """Measure ‖difference‖² where the change lands: landing value -> probe. Control flow cannot be probed."""
+        """Measure ‖difference‖² where the change lands: landing value -> probe. Control flow cannot be probed.
+
+        Where a value's axes of positions are known the probe keeps them; all others have an extent of 1.
+        """
         if next(bodies(change.before), None) is not None:
             return {}
         data = None if self._is_large else _data_index(change)
         differences = [self._linear(change, data)] if data is not None else self._subtracted(change)
-        return {name: self._energy(value) for name, value in zip(change.landings, differences, strict=True)}
+        pairs = zip(change.landed, differences, strict=True)
+        return {landing.name or "": self._energy_at(landing, difference) for landing, difference in pairs}
+
+    def _energy_at(self, landing: ir.Value, difference: ir.Value) -> str:
+        axes = self._positions.get(landing.name or "")
+        if axes is None or landing.shape is None:
+            return self._energy(difference)
+        others = [axis for axis in range(len(landing.shape)) if axis not in (axes.batch, axes.length)]
+        probe = self._energy(difference, others)
+        self.by_position[probe] = axes
+        return probe
 
     def shape(self, value: ir.Value) -> str:
         """Record the value's shape."""
@@ -81,9 +103,17 @@ class Probes:
             inputs.append((changed or {}).get(old, old) if new is None else self._constant(new))
         return self._nodes(node, inputs)
 
-    def _energy(self, value: ir.Value) -> str:
-        """Σ value², summed in double precision, as an output of the model."""
-        total = self._node("ReduceSumSquare", [self._double(value)], [ir.AttrInt64("keepdims", 0)])
+    def _energy(self, value: ir.Value, axes: list[int] | None = None) -> str:
+        """Σ value² along some axes (None = all), summed in double precision, as an output of the model."""
+        numbers = self._double(value)
+        if axes is None:
+            total = self._node("ReduceSumSquare", [numbers], [ir.AttrInt64("keepdims", 0)])
+        elif not axes:
+            total = self._node("Mul", [numbers, numbers])
+        elif self._graph.opset_imports.get("", 0) < _AXES_ARE_AN_INPUT:
+            total = self._node("ReduceSumSquare", [numbers], [ir.AttrInt64s("axes", axes)])
+        else:
+            total = self._node("ReduceSumSquare", [numbers, self._constant(np.array(axes, np.int64))])
         return self._output(total, ir.DataType.DOUBLE)
 
     def _double(self, value: ir.Value) -> ir.Value:

@@ -17,6 +17,7 @@ import netsurgeon
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.packing import UnpackWeights
 from netsurgeon.passes.quantization import find_quantized_layers
+from netsurgeon.passes.rewriting import hands_channels_on
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.model_files.paths import model_files, path_of
 from netsurgeon.pipeline.runtime import is_large, onnxruntime, without_shared_weights
@@ -73,12 +74,16 @@ def _count_parameters(model: ir.Model) -> tuple[int, int]:
     plain = model.clone()
     UnpackWeights()(plain)
     integers = find_quantized_layers(plain.graph)
-    count, nonzero = sum(layer.weights for layer in integers), 0
+    count = sum(layer.weights for layer in integers)
+    nonzero = count - sum(layer.zeros for layer in integers)
     for constant in _constants(plain):
-        if constant.dtype in FLOATS:
+        has_handed_on = len(constant.shape) > 2 and hands_channels_on(constant.numpy())
+        if constant.dtype in FLOATS and not has_handed_on:
             array = constant.numpy()
             count, nonzero = count + array.size, nonzero + int(np.count_nonzero(array))
-    return count, nonzero + sum(layer.weights - layer.zeros for layer in integers)
+        elif constant.dtype not in FLOATS and has_handed_on:  # one of the integers
+            count, nonzero = count - constant.size, nonzero - int(np.count_nonzero(constant.numpy()))
+    return count, nonzero
 
 
 def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
@@ -152,7 +157,8 @@ class ModelFacts:
         bytes: on disk, external data included.
         gzip_bytes: after gzip; None of more than a gigabyte, for which that would take minutes.
         opset: version of the default operator set.
-        parameters: elements of all float initializers, and of weights of integers.
+        parameters: elements of all float initializers, and of weights of integers; weights of convolutions that only
+            hand channels on, as a Pad does, are none.
         nonzero: those that are not zero.
     """
 

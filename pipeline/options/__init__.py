@@ -16,6 +16,7 @@ from netsurgeon.pipeline.options.groups import (
 )
 from netsurgeon.pipeline.options.options import OPTION_GROUPS, Options, finer_values
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
+from netsurgeon.pipeline.options.row_numbers import spans_of
 from netsurgeon.pipeline.options.signature import attribute_texts, takes_options
 from netsurgeon.pipeline.options.type_checks import check_types
 
@@ -40,5 +41,6 @@ __all__ = [
     "check_types",
     "finer_values",
     "read_recipe",
+    "spans_of",
     "takes_options",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from netsurgeon.pipeline.data import PictureOptions
+from netsurgeon.pipeline.options.row_numbers import RowNumbers
 
 Metric = str | Callable[..., float]
 
@@ -130,6 +131,8 @@ class StorageOptions:
         values: type the weights are stored in; None = "codebook" with a goal, else "float16".
         tables: form of tables that rows are looked up in, such as the embeddings of a vocabulary: "int8" or "int4",
             integers with a scale a row, "float16" or "float32"; "auto" = the shortest that costs the outputs little.
+        drop_rows: rows of tables that no input will look up, by name of the table or of a node that looks up: integers,
+            text such as "5,10-20", or the path of a text file of these or of an .npy of integers. They become one row.
         pack: store sparse weights packed.
         names: "readable": nodes that unpack a weight are named after it; "short": they have no names, and values of a
             model on integers short ones; "auto": readable where that takes at most a hundredth of the file.
@@ -137,6 +140,7 @@ class StorageOptions:
 
     values: str | None = None
     tables: str = "auto"
+    drop_rows: Mapping[str, RowNumbers] = dataclasses.field(default_factory=dict)
     pack: bool = True
     names: str = "auto"
 
@@ -232,6 +236,7 @@ class OptionValues(TypedDict, total=False):
     prefer: str
     values: str | None
     tables: str
+    drop_rows: Mapping[str, RowNumbers]
     names: str
     pack: bool
     batch_size: int | None

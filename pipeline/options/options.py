@@ -27,6 +27,7 @@ from netsurgeon.pipeline.options.groups import (
     StorageOptions,
     TrimOptions,
 )
+from netsurgeon.pipeline.options.row_numbers import read_rows
 from netsurgeon.pipeline.options.type_checks import check_types
 from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, channel_block
 
@@ -106,11 +107,13 @@ class Options(
                 _one_of(name, word, words)
 
     def _read_shares(self) -> None:
-        """Put numbers in the place of shares that were given as text, such as "90%"."""
+        """Put numbers in the place of shares that were given as text, such as "90%", and of files of rows."""
         if self.sparsity is not None:
             object.__setattr__(self, "sparsity", read_share("sparsity", self.sparsity))
         layers = {name: read_share(f"sparsity of layer {name!r}", share) for name, share in self.layers.items()}
         object.__setattr__(self, "layers", layers)
+        rows = {name: read_rows(name, given) for name, given in self.drop_rows.items()}
+        object.__setattr__(self, "drop_rows", rows)
 
     def _check_magnitudes(self) -> None:
         """Refuse whole numbers that no array and no system can take, and texts that are no paths."""
@@ -274,6 +277,7 @@ class Options(
         """As JSON values, for the report; paths by name only."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["layers"] = {name: float(sparsity) for name, sparsity in self.layers.items()}
+        values["drop_rows"] = dict(self.drop_rows)
         values["round_to"] = self.multiple
         values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
         values["classes"] = self.classes.name if self.classes else None

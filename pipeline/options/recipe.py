@@ -12,7 +12,7 @@ from netsurgeon.pipeline.data import read_toml
 from netsurgeon.pipeline.errors import InputError
 
 Kind = Literal["flag", "whole number", "number", "path", "text", "list", "numbers", "table"]
-"""What an option takes: "text" is a string or a number, "list" are several of them, "table" names with shares. A path
+"""What an option takes: "text" is a string or a number, "list" are several of them, "table" names with values. A path
 is no number: `work = 1e400` would make a folder "inf"."""
 _WORDS = {
     "flag": "true or false",
@@ -20,7 +20,7 @@ _WORDS = {
     "text": "a string",
     "list": "a list of strings",
     "numbers": "a list of numbers",
-    "table": "a table of names and shares",
+    "table": "a table of names and values",
 }
 
 

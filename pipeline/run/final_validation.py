@@ -69,7 +69,14 @@ def validate_applied(
     samples = inputs.calibration.subset(count, np.random.default_rng(options.seed))
     check_finite(dense, compressed, samples)
     batches = ticking(samples.batches(), functools.partial(context.progress, "bounding the error"), samples.batch_count)
-    bound = measure_bound(source.model, applied.masked, batches, samples.fed, context.calibration.runtime)
+    bound = measure_bound(
+        source.model,
+        applied.masked,
+        batches,
+        samples.fed,
+        runtime=context.calibration.runtime,
+        mask=samples.mask,
+    )
     return validation, bound
 
 

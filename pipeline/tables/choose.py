@@ -16,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import label, present, tensor
-from netsurgeon.passes.layers import Table, find_tables
-from netsurgeon.passes.packing import RowForm
+from netsurgeon.passes.graph import label, tensor
+from netsurgeon.passes.layers import FEWEST_NUMBERS, Table, find_tables
+from netsurgeon.passes.packing import BITS, RowForm, stored_rows
 from netsurgeon.passes.quantization import RoundTables, row_errors
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.runtime import counted
+from netsurgeon.pipeline.tables.dropped_rows import rows_seen, rows_to_drop
 from netsurgeon.pipeline.tables.facts import TableFacts
 
 FORMS: tuple[RowForm, ...] = ("float16", "int8", "int4")
@@ -33,9 +35,12 @@ SHARE_OF_DROP = 0.25
 """Share of a goal's drop that all tables together may take; the rest is for pruning."""
 JUDGED_INPUTS = 256
 """Inputs on which the loss is measured, at most."""
+NODE_BYTES = 512
+"""About what nodes take that look up where a row is."""
 OPSET_OF_ROWS = 11
 """From here on rows that are looked up can be integers."""
 
+NO_ROWS = np.zeros(0, np.int64)
 Judge = Callable[[ir.Model], float]
 """What a model loses beside the dense one."""
 
@@ -54,6 +59,11 @@ class TablePlan:
     def forms(self) -> dict[str, RowForm]:
         """By name of those that are rounded."""
         return {table.name: form for table in self.tables for form in FORMS if form == table.stored}
+
+    def dropped(self, graph: ir.Graph, options: Options) -> dict[str, npt.NDArray[np.int64]]:
+        """The rows that become one, by name of the tables where the file gets smaller by that."""
+        worth = {table.name for table in self.tables if table.rows_dropped}
+        return {name: rows for name, rows in rows_to_drop(graph, options).items() if name in worth}
 
     def described(self) -> list[dict[str, object]]:
         """As JSON values."""
@@ -106,16 +116,21 @@ def choose_within(
     opset = model.graph.opset_imports.get("", 0)
     reasons = {table.name: _reason_to_leave(table, options, opset) for table in tables}
     taken = [table for table in tables if reasons[table.name] is None]
-    seen = _rows_seen(model, taken, calibration)
+    seen = rows_seen(model, taken, calibration.samples, calibration.runtime)
+    dropped = rows_to_drop(model.graph, options)
     asked = None if options.tables == "auto" else options.tables
     trials: dict[str, dict[str, TableFacts]] = {}
     for done, table in enumerate(taken):
         progress("rounding tables", done, len(taken))
-        fitting = [form for form in FORMS if form in ((asked,) if asked else forms)]
-        fitting = list(dict.fromkeys(_possible(form, table) for form in fitting))
-        trials[table.name] = {form: _trial(model, table, form, seen[table.name], judge) for form in fitting}
+        fitting = _possible([form for form in FORMS if form in ((asked,) if asked else forms)], table)
+        rows = _RowsOf(seen[table.name], dropped.get(table.name, NO_ROWS))
+        trials[table.name] = {form: _trial(model, table, form, rows, judge) for form in fitting}
     chosen = _within(trials, limit)
-    left = {table.name: _facts(table, reason=reasons[table.name]) for table in tables if reasons[table.name]}
+    left = {
+        table.name: _facts(table, _RowsOf(NO_ROWS, dropped.get(table.name, NO_ROWS)), reason=reason)
+        for table in tables
+        if (reason := reasons[table.name])
+    }
     return TablePlan(tuple(chosen.get(table.name) or left[table.name] for table in tables))
 
 
@@ -135,10 +150,18 @@ def _reason_to_leave(table: Table, options: Options, opset: int) -> str | None:
     return None
 
 
-def _possible(form: RowForm, table: Table) -> RowForm:
-    """The form, or one that takes more bits where two integers of a row do not make a byte."""
-    has_halves = tensor(table.value).shape.numpy()[1] % 2 == 0
-    return "int8" if form == "int4" and not has_halves else form
+def _possible(forms: Sequence[RowForm], table: Table) -> list[RowForm]:
+    """Those of the forms that a table can have.
+
+    Two integers of a row that do not make a byte take more bits. A table that lies on fewer bits already, such as one
+    that was compressed before, keeps them: more would lose as much again, and the file would grow.
+    """
+    values = tensor(table.value).numpy()
+    own, has_halves = stored_rows(values), values.shape[1] % 2 == 0
+    possible: list[RowForm] = ["int8" if form == "int4" and not has_halves else form for form in forms]
+    if own is not None:
+        possible = [own.form if BITS[own.form] <= BITS[form] else form for form in possible]
+    return list(dict.fromkeys(possible))
 
 
 def _within(trials: Mapping[str, Mapping[str, TableFacts]], limit: float) -> dict[str, TableFacts]:
@@ -152,33 +175,42 @@ def _within(trials: Mapping[str, Mapping[str, TableFacts]], limit: float) -> dic
     return chosen
 
 
-def _trial(model: ir.Model, table: Table, form: RowForm, seen: npt.NDArray[np.int64], judge: Judge) -> TableFacts:
+@dataclasses.dataclass(frozen=True)
+class _RowsOf:
+    """Numbers of rows of a table: those that inputs look up, and those that the user names as never used."""
+
+    seen: npt.NDArray[np.int64] = dataclasses.field(repr=False)
+    dropped: npt.NDArray[np.int64] = dataclasses.field(repr=False)
+
+
+def _trial(model: ir.Model, table: Table, form: RowForm, rows: _RowsOf, judge: Judge) -> TableFacts:
     """What a table loses in a form by itself."""
     dense = tensor(table.value).numpy()
     candidate = model.clone()
     RoundTables({table.name: form})(candidate)
     errors = row_errors(dense, tensor(candidate.graph.initializers[table.name]).numpy())
-    return _facts(table, seen, form=form, errors=errors, loss=_with_unseen(judge(candidate), errors, seen))
+    loss = _with_unseen(judge(candidate), errors, rows)
+    return _facts(table, rows, form=form, errors=np.delete(errors, rows.dropped), loss=loss)
 
 
-def _with_unseen(loss: float, errors: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> float:
+def _with_unseen(loss: float, errors: npt.NDArray[np.float64], rows: _RowsOf) -> float:
     """The loss that was measured, or what it would be with rows that were never seen in the place of those that were.
 
     Args:
         loss: measured.
         errors: of each row, as a share of its own energy, (rows,).
-        seen: rows that were looked up.
+        rows: those that were looked up, and those that never will be.
     """
-    unseen = np.delete(errors, seen)
-    if not unseen.size or not seen.size:
+    unseen = np.delete(errors, np.union1d(rows.seen, rows.dropped))
+    if not unseen.size or not rows.seen.size:
         return loss
-    known, unknown = float(errors[seen].mean()), float(unseen.mean())
+    known, unknown = float(errors[rows.seen].mean()), float(unseen.mean())
     return loss * max(1.0, unknown / known) if known else max(loss, unknown)
 
 
 def _facts(
     table: Table,
-    seen: npt.NDArray[np.int64] | None = None,
+    of: _RowsOf,
     *,
     form: RowForm | None = None,
     errors: npt.NDArray[np.float64] | None = None,
@@ -186,45 +218,31 @@ def _facts(
     reason: str | None = None,
 ) -> TableFacts:
     rows, columns = (int(extent) for extent in tensor(table.value).shape.numpy())
-    bits = {"int4": 4, "int8": 8, "float16": 16, None: 32}[form]
-    scales = 2 * rows if form in ("int4", "int8") else 0
-    return TableFacts(
+    facts = TableFacts(
         name=table.name,
         nodes=table.names,
         tied=tuple(label(node) for node in table.tied),
         rows=rows,
         columns=columns,
-        rows_seen=0 if seen is None else len(seen),
+        rows_seen=len(of.seen),
         stored=form or "float32",
         row_error=0.0 if errors is None else float(errors.mean()),
         loss=loss,
         bytes_before=tensor(table.value).nbytes,
-        bytes_after=rows * columns * bits // 8 + scales,
+        bytes_after=_bytes_of(rows, columns, form),
         reason=reason,
     )
+    merged = dataclasses.replace(facts, rows_dropped=len(of.dropped))
+    merged_bytes = _bytes_of(merged.rows_left, columns, form) + merged.place_bytes
+    is_worth_it = len(of.dropped) > 1 and merged_bytes + NODE_BYTES < facts.bytes_after
+    return dataclasses.replace(merged, bytes_after=merged_bytes) if is_worth_it else facts
 
 
-def _rows_seen(model: ir.Model, tables: Sequence[Table], calibration: Calibration) -> dict[str, npt.NDArray[np.int64]]:
-    """The rows of each table that calibration inputs look up, ascending, by name."""
-    indices = {table.name: [present(node.inputs[1]).name or "" for node in table.lookups] for table in tables}
-    if not tables:
-        return {}
-    probe = model.clone()
-    values = {value.name: value for node in probe.graph for value in node.inputs if value is not None}
-    shown = {name for names in indices.values() for name in names}
-    fed = {value.name for value in probe.graph.inputs}
-    known = fed | {value.name for value in probe.graph.outputs}
-    probe.graph.outputs.extend(values[name] for name in sorted(shown - known))
-    session = calibration.runtime.session(probe)
-    extents = {table.name: int(tensor(table.value).shape.numpy()[0]) for table in tables}
-    rows = {name: np.zeros(extent, bool) for name, extent in extents.items()}
-    computed = sorted(shown - fed)
-    for feed in calibration.samples.batches():
-        at_hand = {**feed, **session.run(feed, computed)}
-        for name, of_table in indices.items():
-            for index in of_table:
-                rows[name][np.asarray(at_hand[index]).ravel() % extents[name]] = True
-    return {name: np.flatnonzero(mask) for name, mask in rows.items()}
+def _bytes_of(rows: int, columns: int, form: RowForm | None) -> int:
+    """Bytes of so many rows in a form; those of a table that is too small for one stay floats."""
+    form = form if rows * columns >= FEWEST_NUMBERS else None
+    scales = 2 * rows if form in ("int4", "int8") else 0
+    return rows * columns * (BITS[form] if form else 32) // 8 + scales
 
 
 def _energy_judge(model: ir.Model, calibration: Calibration) -> Judge:
@@ -233,10 +251,10 @@ def _energy_judge(model: ir.Model, calibration: Calibration) -> Judge:
     Outputs of one batch are held at a time: those of a language model are large.
     """
     samples = calibration.samples.subset(JUDGED_INPUTS, np.random.default_rng(calibration.seed))
-    dense = calibration.runtime.session(model)
+    dense = counted(calibration.runtime.session(model), samples.mask)
 
     def judge(candidate: ir.Model) -> float:
-        session = calibration.runtime.session(candidate)
+        session = counted(calibration.runtime.session(candidate), samples.mask)
         errors: dict[str, float] = {}
         energies: dict[str, float] = {}
         for feed in samples.batches():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from netsurgeon.passes.packing import Packing, StoredRows
+import numpy as np
+
+from netsurgeon.passes.packing import Packing, StoredRows, place_type
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +20,8 @@ class TableFacts:
         tied: names of other nodes that take the same tensor, such as the head of a language model: it stays one tensor,
             rounded for all of them.
         rows: how many.
+        rows_dropped: rows that the user names as never used, which are one row now, their mean; 0 where that would not
+            make the file smaller.
         columns: numbers of a row.
         rows_seen: rows that calibration inputs look up.
         stored: int4, int8 (with a scale a row), float16 or float32.
@@ -41,6 +45,17 @@ class TableFacts:
     bytes_before: int
     bytes_after: int
     reason: str | None = None
+    rows_dropped: int = 0
+
+    @property
+    def rows_left(self) -> int:
+        """Rows in the file."""
+        return self.rows - max(self.rows_dropped - 1, 0)
+
+    @property
+    def place_bytes(self) -> int:
+        """Of what says where each row is; 0 where all are in their own place."""
+        return self.rows * np.dtype(place_type(self.rows_left)).itemsize if self.rows_dropped else 0
 
 
 def in_the_file(
@@ -51,8 +66,9 @@ def in_the_file(
     facts = []
     for table in tables:
         rows, packing = stored.get(table.name), packed.get(table.name)
-        size, form = (table.bytes_before, "float32") if rows is None else (rows.nbytes, rows.form)
+        floats = table.bytes_before * table.rows_left // table.rows
+        size, form = (floats, "float32") if rows is None else (rows.nbytes, rows.form)
         if packing is not None:
             size += packing.bytes_after - packing.bytes_before
-        facts.append(dataclasses.replace(table, bytes_after=size, stored=form))
+        facts.append(dataclasses.replace(table, bytes_after=size + table.place_bytes, stored=form))
     return tuple(facts)

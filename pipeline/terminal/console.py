@@ -255,6 +255,8 @@ def _print_tables(tables: Sequence[TableFacts], console: Console) -> None:
         stored = facts.stored if facts.reason is None else f"{facts.stored}: {facts.reason}"
         if facts.tied:
             stored += f"; one tensor with {', '.join(facts.tied)}"
+        if facts.rows_dropped:
+            stored += f"; {facts.rows_dropped:,} rows dropped"
         cells = (f"{facts.rows:,} x {facts.columns:,}", f"{facts.rows_seen:,}", loss, stored, f"{facts.bytes_after:,}")
         table.add_row(Text(facts.name), *map(Text, cells))
     console.print(table)

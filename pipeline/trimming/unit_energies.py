@@ -21,20 +21,17 @@ from netsurgeon.passes.dependencies import Dependencies
 from netsurgeon.passes.graph import label, optional_input, present, tensor, traits_of
 from netsurgeon.passes.trimming import Uncorrected, by_unit
 from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.data import counted_entries
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import tapped
 from netsurgeon.pipeline.trimming.unit_owners import owners_of
 
 Array = npt.NDArray[np.float64]
-
-
+Booleans = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-
 
 OBSERVED = 64
 """Most inputs on which activations are observed."""
-
-
 MOST_ROWS = 4096
 """Positions of one batch that count, drawn evenly."""
 
@@ -64,22 +61,27 @@ class _Sum:
             return [value.name for value in self.node.outputs if value.name][:1]
         return [present(self.node.inputs[0]).name or ""]
 
-    def energies(self, values: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, float]:
-        """What each pair of indices adds to the sum's energy, (indices, indices), and that of the varying sum."""
+    def energies(self, values: Mapping[str, npt.NDArray[Any]], counts: Mapping[str, Booleans]) -> tuple[Array, float]:
+        """What each pair of indices adds to the sum's energy, (indices, indices), and that of the varying sum.
+
+        Args:
+            values: activations of a batch, by name.
+            counts: which of their entries count, of the same shapes.
+        """
         arrays = [values[name] for name in self.values]
         if self.slot is None:
-            left, right = arrays
+            left, right = (np.where(counts[name], values[name], 0.0) for name in self.values)
             return _product(left, right) if self.heads is None else _product(*_scores(left, right, *self.heads))
         weight = tensor(present(optional_input(self.node, self.slot.index))).numpy()
         if traits_of(self.node).is_recurrent:
             # Y is (steps, directions, batch, hidden), Y_h without the steps (as is Y_c, where neither is an output);
             # X (steps, batch, inputs) has no directions
-            x, hidden = arrays[0], self.slot.index == 2
-            inputs = [x[..., direction, :, :] if hidden else x for direction in range(len(weight))]
-            count = x.shape[-2]
-            return _added(_weighted(w.T, _rows(part, -1), count) for w, part in zip(weight, inputs, strict=True))
+            x, of_x, hidden = arrays[0], counts[self.values[0]], self.slot.index == 2
+            directions = [(..., at, slice(None), slice(None)) if hidden else ... for at in range(len(weight))]
+            rows = [_rows(x[at], of_x[at], -1) for at in directions]
+            return _added(_weighted(w.T, part, x.shape[-2]) for w, part in zip(weight, rows, strict=True))
         groups = self.node.attributes.get_int("group", 1)
-        x = _rows(arrays[0], 1)
+        x = _rows(arrays[0], counts[self.values[0]], 1)
         parts = zip(np.split(weight.reshape(len(weight), -1), groups), np.split(x, groups, axis=1), strict=True)
         return _blocks(_weighted(w, rows, len(arrays[0])) for w, rows in parts)
 
@@ -107,8 +109,9 @@ def uncorrected(
     energy = np.zeros(len(sums))
     for feed in ticking(samples.batches(), ticks, samples.batch_count):
         values = session.run(feed, names)
+        counts = {name: counted_entries(samples.mask, name, value.shape, feed) for name, value in values.items()}
         for at, consumer in enumerate(sums):
-            energies, whole = consumer.energies(values)
+            energies, whole = consumer.energies(values, counts)
             totals[at] += energies
             energy[at] += whole
     for node in {consumer.node for consumer in sums if traits_of(consumer.node).is_recurrent}:
@@ -138,10 +141,11 @@ def _find(model: ir.Model, dependencies: Dependencies, number: Ints) -> tuple[li
     return sums, unknown
 
 
-def _rows(value: npt.NDArray[Any], axis: int) -> Array:
-    """A value as (positions, indices of an axis), at most MOST_ROWS of them."""
-    rows = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
-    return rows[:: -(-len(rows) // MOST_ROWS)].astype(np.float64)
+def _rows(value: npt.NDArray[Any], counts: Booleans, axis: int) -> Array:
+    """A value as (positions, indices of an axis), at most MOST_ROWS of those that count."""
+    rows, of_rows = (np.moveaxis(array, axis, -1).reshape(-1, value.shape[axis]) for array in (value, counts))
+    rows = rows[of_rows.any(axis=1)]
+    return rows[:: max(1, -(-len(rows) // MOST_ROWS))].astype(np.float64)
 
 
 def _weighted(weight: npt.NDArray[Any], rows: Array, samples: int) -> tuple[Array, float]:
@@ -152,6 +156,8 @@ def _weighted(weight: npt.NDArray[Any], rows: Array, samples: int) -> tuple[Arra
         rows: inputs of the sum, (positions, indices).
         samples: whole inputs that the positions are from.
     """
+    if not len(rows):
+        return np.zeros((len(weight), len(weight))), 0.0
     products = weight.astype(np.float64) @ weight.T.astype(np.float64) * (samples / len(rows))
     varying = rows - rows.mean(axis=0)
     return products * (rows.T @ rows), float(np.sum(products * (varying.T @ varying)))

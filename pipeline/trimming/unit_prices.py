@@ -17,6 +17,7 @@ from netsurgeon.passes.graph import FLOATS, is_constant, label, optional_input, 
 from netsurgeon.passes.layers import Layer
 from netsurgeon.passes.trimming import FixedImportance, Importance, ObsImportance, idle
 from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.data import counted_entries
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import tapped
@@ -141,13 +142,15 @@ def count_zeros(
     count, total = np.zeros(len(dependencies.units)), np.zeros(len(dependencies.units))
     for feed in ticking(calibration.samples.batches(), ticks, calibration.samples.batch_count):
         for name, value in session.run(feed, shown).items():
-            zeros = np.abs(value) <= epsilon * np.sqrt(np.mean(np.square(value, dtype=np.float64)))
+            counts = counted_entries(calibration.samples.mask, name, value.shape, feed)
+            mean_square = np.mean(np.square(value, dtype=np.float64), where=counts)
+            zeros = counts & (np.abs(value) <= epsilon * np.sqrt(mean_square))
             for axis, labels in enumerate(dependencies.tracks.axes[name]):
                 owners = owners_of(labels, dependencies)
                 # One axis may carry units of several groups, and indices that no unit owns.
                 owned_rows = owners != STAYS
                 if owned_rows.any():
-                    rows = np.moveaxis(zeros, axis, 0).reshape(value.shape[axis], -1)
-                    np.add.at(count, owners[owned_rows], np.count_nonzero(rows, axis=1)[owned_rows])
-                    np.add.at(total, owners[owned_rows], rows.shape[1])
+                    rest = tuple(other for other in range(value.ndim) if other != axis)
+                    np.add.at(count, owners[owned_rows], np.count_nonzero(zeros, axis=rest)[owned_rows])
+                    np.add.at(total, owners[owned_rows], np.count_nonzero(counts, axis=rest)[owned_rows])
     return np.asarray(count / np.maximum(total, 1.0))

@@ -37,6 +37,8 @@ CHANGED = 2
 """Feeds that are run with other values where a mask excludes them."""
 SAME = 1e-2
 """Largest difference, relative to an output's scale: kernels differ with the length."""
+ROUNDING = 1e-6
+"""The same where kernels do not differ, for all that feeds differ in is what is masked."""
 Ints = npt.NDArray[np.intp]
 
 
@@ -163,17 +165,21 @@ def _uncounted(
     axes = position_axes(source.model.graph, observation, inputs)
     for spans in mask.meanings:
         positions = PositionMask(mask.spec.name, spans.keeps, axes)
-        if insists or _is_ignored(session, samples, positions, inputs):
-            result = samples.counting(positions)
+        change = _change_elsewhere(session, samples, positions, inputs)
+        if insists or change <= SAME:
+            result = samples.counting(dataclasses.replace(positions, is_proven=change <= ROUNDING))
             layers = [layer.input_name in axes for layer in find_layers(source.model.graph)[0]]
             result.notes += (_left_out(mask.spec.name, spans, sum(layers), len(layers)),)
             return result
     return None
 
 
-def _is_ignored(session: Session, samples: Samples, mask: PositionMask, inputs: Collection[str]) -> bool:
-    """Whether outputs stay the same where other values are fed at positions that a mask excludes."""
-    is_shown = False
+def _change_elsewhere(session: Session, samples: Samples, mask: PositionMask, inputs: Collection[str]) -> float:
+    """By how much outputs change, relative to their scale, where other values are fed at positions that do not count.
+
+    Infinite where no feed shows it.
+    """
+    worst, is_shown = 0.0, False
     for feed in itertools.islice(samples.batches(), CHANGED):
         kept = mask.kept(feed)
         last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
@@ -188,10 +194,9 @@ def _is_ignored(session: Session, samples: Samples, mask: PositionMask, inputs: 
         try:
             before, after = (mask.counted(session.run(fed), fed) for fed in (feed, changed))
         except RunError:
-            return False
-        if any(_gap(before[name], after[name], slice(0), -1) > SAME for name in before):
-            return False
-    return is_shown
+            return np.inf
+        worst = max(worst, *(_gap(before[name], after[name], slice(0), -1) for name in before))
+    return worst if is_shown else np.inf
 
 
 @dataclasses.dataclass(frozen=True)

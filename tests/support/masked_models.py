@@ -18,6 +18,8 @@ def encoder(
     length: int | str = "sequence",
     batch: int | str = "batch",
     is_heedless: bool = False,
+    tokens: int = TOKENS,
+    width: int = WIDTH,
 ) -> ir.Model:
     """states (batch, sequence, 8) and embedding (batch, 8) of ids and a mask, both (batch, sequence).
 
@@ -26,16 +28,24 @@ def encoder(
         length: extent of the sequence, or what it is called.
         batch: the same of the batch.
         is_heedless: the embedding is the mean over all positions, whatever the mask says.
+        tokens: rows of the table.
+        width: in place of 8.
     """
     rng = np.random.default_rng(0)
-    shapes = {"table": (TOKENS, WIDTH), **dict.fromkeys("qkvo", (WIDTH, WIDTH)), "up": (WIDTH, 16), "down": (16, WIDTH)}
+    inner = 2 * width
+    shapes = {
+        "table": (tokens, width),
+        **dict.fromkeys("qkvo", (width, width)),
+        "up": (width, inner),
+        "down": (inner, width),
+    }
     arrays: dict[str, NDArray[Any]] = {
         key: (rng.standard_normal(shape) / np.sqrt(shape[0] if key != "table" else 1.0)).astype(np.float32)
         for key, shape in shapes.items()
     }
     arrays |= {
-        "heads": np.array([0, 0, HEADS, WIDTH // HEADS]),
-        "joined": np.array([0, 0, WIDTH]),
+        "heads": np.array([0, 0, HEADS, width // HEADS]),
+        "joined": np.array([0, 0, width]),
         "one": np.array(1.0, np.float32),
         "large": np.array(-1e4, np.float32),
         "inner": np.array([1, 2]),
@@ -81,8 +91,8 @@ def encoder(
         "encoder",
         [helper.make_tensor_value_info(key, TensorProto.INT64, [batch, length]) for key in ("ids", name)],
         [
-            helper.make_tensor_value_info("states", TensorProto.FLOAT, [batch, length, WIDTH]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, WIDTH]),
+            helper.make_tensor_value_info("states", TensorProto.FLOAT, [batch, length, width]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, width]),
         ],
         [numpy_helper.from_array(array, key) for key, array in arrays.items()],
     )

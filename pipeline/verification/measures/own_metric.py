@@ -59,9 +59,11 @@ class OwnReading(Reading):
         return sum(map(len, self._numbers))
 
     @functools.cached_property
-    def labels(self) -> npt.NDArray[Any] | None:
-        """A row a sample, in the order of the source; None without labels."""
-        return np.concatenate(self._labels)[self.order] if self._labels else None
+    def labels(self) -> Any:
+        """A row a sample, in the order of the source, as a list where their lengths vary; None without labels."""
+        if not self._labels:
+            return None
+        return join_outputs([{"labels": labels} for labels in self._labels], self.order)["labels"]
 
     @functools.cached_property
     def order(self) -> Places:
@@ -112,7 +114,7 @@ class Whole(OwnReading):
         if places is None and not self._pairs:
             return as_number(self._function, self._outputs, self.labels)
         places = self.units.ravel() if places is None else places
-        labels = None if self.labels is None else self.labels[places[:: 2 if self._pairs else 1]]
+        labels = None if self.labels is None else _drawn(self.labels, places[:: 2 if self._pairs else 1])
         return as_number(self._function, {name: _drawn(rows, places) for name, rows in self._outputs.items()}, labels)
 
     def check_bounded(self) -> None:
@@ -229,7 +231,7 @@ class OwnMetric(Measure):
         if self._groups is None:
             return list(reading.units)
         assert reading.labels is not None
-        groups = np.asarray(called(self._groups, reading.labels[reading.units[:, 0]]))
+        groups = np.asarray(called(self._groups, _drawn(reading.labels, reading.units[:, 0])))
         if groups.shape != (len(reading.units),):
             raise InputError(
                 f"the metric's groups are {groups.shape} for {len(reading.units)} labels: expected one group a label"
@@ -287,7 +289,7 @@ def called(function: Function, *arguments: Any, named: Function | None = None) -
 
 
 def _drawn(rows: Any, places: Places) -> Any:
-    """Some of the samples of an output: an array, or a list of arrays where their shapes vary."""
+    """Some of the samples of an output, or their labels: an array, or a list of arrays where their shapes vary."""
     return [rows[at] for at in places] if isinstance(rows, list) else rows[places]
 
 

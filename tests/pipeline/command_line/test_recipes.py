@@ -85,7 +85,7 @@ def test_every_option_of_compress_can_be_given(call: Values, write: Callable[[st
     texts: dict[str, Any] = {
         "channels": "BGR", "layout": "NHWC", "importance": "apoz", "save": "macs", "method": "lobs",
         "values": "float32", "quantize": "int8", "target": "cpu-vnni", "ranges": "min-max", "prefer": "size",
-        "sparsity": 0.125, "layer": {"a": 0.5}, "effort": "fast", "names": "short",
+        "sparsity": 0.125, "layer": {"a": 0.5}, "drop-rows": {"a": "5"}, "effort": "fast", "names": "short",
         "mean": [0.5], "std": [0.25], "pictures": None, "mlflow": None, "tables": "int8", "augment": "none",
     }  # fmt: skip
     values: dict[str, Any] = {}

@@ -61,13 +61,26 @@ def test_what_is_too_large_for_memory_is_read_in_its_own_order(tmp_path: Path, m
         assert [feed["ids"].shape for feed in samples.batches()] == shapes
 
 
-@pytest.mark.parametrize("width", [4, 2])
-def test_labels_begin_where_samples_do_if_they_are_one_a_position(width: int) -> None:
-    labels = np.arange(5 * width).reshape(5, width)
-    samples = open_samples({**arrays(), "labels": labels}, SPECS).shortened(STARTS, STOPS, AXES)
-    begun = [np.roll(row, -start) for row, start in zip(labels, STARTS, strict=True)] if width == 4 else labels
+def test_labels_are_cut_as_samples_are_if_they_are_one_a_position() -> None:
+    """Those of padding were kept behind the others."""
+    samples = open_samples({**arrays(), "labels": arrays()["ids"] + 1}, SPECS).shortened(STARTS, STOPS, AXES)
+    again = samples.shortened(np.zeros(5, int), np.ones(5, int), AXES)
+    for part in (samples, samples.take([0, 2, 3]), again):
+        for feed, labels in zip(part.batches(), part.batch_labels(), strict=True):
+            assert labels is not None
+            np.testing.assert_array_equal(labels, feed["ids"] + 1)
+
+
+@pytest.mark.parametrize("case", ["other length", "numbers", "another input of the same length"])
+def test_other_labels_stay_whole(case: str) -> None:
+    labels = np.arange(10).reshape(5, 2) if case == "other length" else arrays()["ids"]
+    labels = labels.astype(np.float32) if case == "numbers" else labels
+    axes = {"ids": (1,)} if "another" in case else AXES
+    samples = open_samples({**arrays(), "labels": labels}, SPECS).shortened(STARTS, STOPS, axes)
     assert samples.labels is not None
-    np.testing.assert_array_equal(samples.labels[samples.order], begun)
+    np.testing.assert_array_equal(samples.labels[samples.order], labels)
+    for numbers, of_feed in zip(samples.batch_numbers(), samples.batch_labels(), strict=True):
+        np.testing.assert_array_equal(of_feed, labels[numbers])
 
 
 def test_inputs_without_that_axis_stay_whole() -> None:
@@ -96,4 +109,4 @@ def test_pairs_stay_pairs_and_labels_of_positions_begin_where_their_samples_do()
     following = open_samples({**whole, "labels": whole["ids"] + 1}, SPECS).shortened(STARTS[:4], STOPS[:4], AXES)
     for feed, labels in zip(following.batches(), following.batch_labels(), strict=True):
         assert labels is not None
-        np.testing.assert_array_equal(labels[:, : feed["ids"].shape[1]], feed["ids"] + 1)
+        np.testing.assert_array_equal(labels, feed["ids"] + 1)

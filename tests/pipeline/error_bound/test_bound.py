@@ -1,5 +1,7 @@
 """The bound holds on random nets, is exact behind the last layer, and leaves both models alone."""
 
+import dataclasses
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -7,9 +9,12 @@ from bounded_nets import RUNTIME, Net, assert_holds, bound_of, damaged, only_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netsurgeon.passes.dependencies.positions import position_axes
 from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.error_bound.bound import measure_bound
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.runtime.observations import observe
 
 
 @settings(max_examples=25, derandomize=True)
@@ -86,3 +91,34 @@ def test_no_samples_is_an_error() -> None:
         measure_bound(model, model, [], 0, RUNTIME)
     with pytest.raises(InputError, match="at least one sample"):
         measure_bound(model, model, [], 5, RUNTIME)
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_positions_that_a_mask_excludes_enter_neither_the_bound_nor_the_error(opset: int, is_flat: bool) -> None:
+    """On a model of fixed length padding made up most of both; one position a row stands for samples of one length."""
+    net = Net()
+    start = net.add("Reshape", "x", net.constant(np.array([-1, 4]))) if is_flat else "x"
+    inner = net.add("Relu", net.add("Add", net.add("MatMul", start, net.draw(4, 5)), net.draw(5)))
+    last = net.add("MatMul", inner, net.draw(5, 4))
+    last = net.add("Reshape", last, net.add("Shape", "x")) if is_flat else last
+    model = net.model(["N", "S", 4], last, opset=opset)
+    model.graph.inputs.append(ir.val("mask", ir.DataType.INT64, ["N", "S"]))
+    pruned, kept = damaged(model), np.arange(6) < np.array([[2], [5], [3]])
+    feed = {"x": values(3, 6, 4), "mask": kept.astype(np.int64)}
+    axes = position_axes(model.graph, observe(model, feed, RUNTIME), {"x": (1,)})
+    mask = PositionMask("mask", 1, axes, is_proven=True)
+    bound = measure_bound(model, pruned, [feed], 3, RUNTIME, mask)
+    rows = [row[None, of_row] for row, of_row in zip(feed["x"], kept, strict=True)]
+    alone = [{"x": row, "mask": np.ones(row.shape[:2], np.int64)} for row in rows]
+    expected = measure_bound(model, pruned, alone, 3, RUNTIME)
+    assert_holds(bound)
+    for one, other in zip(bound.layers, expected.layers, strict=True):
+        assert one.error == pytest.approx(other.error, rel=1e-5)
+    assert only_output(bound).measured == pytest.approx(only_output(expected).measured, rel=1e-5)
+    assert only_output(bound).bound == pytest.approx(only_output(expected).bound, rel=1e-5)
+    everywhere = measure_bound(model, pruned, [feed], 3, RUNTIME)
+    assert only_output(everywhere).measured > 1.1 * only_output(bound).measured
+    unproven = measure_bound(model, pruned, [feed], 3, RUNTIME, dataclasses.replace(mask, is_proven=False))
+    assert only_output(unproven).bound == only_output(everywhere).bound, "outputs may depend on what is left out"
+    assert only_output(unproven).measured == only_output(bound).measured

@@ -46,7 +46,7 @@ def test_values_are_what_the_command_line_would_give(write: Callable[[str], Path
         ("exclude = 'a'", "has exclude = 'a', expected a list of strings"),
         ("work = 1e400", "has work = inf, expected a string"),
         ("mean = ['a']", "expected a list of numbers"),
-        ("layer = {a = true}", "expected a table of names and shares"),
+        ("layer = {a = true}", "expected a table of names and values"),
         ("sparsity = ", "recipe.toml cannot be read"),
     ],
 )

@@ -8,15 +8,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from masked_models import encoder, padded, sentences, unpadded
 
 from netsurgeon import compress
+from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import normal_form
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.data import open_samples
-from netsurgeon.pipeline.model_files import input_specs
+from netsurgeon.pipeline.model_files import input_specs, open_model
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.tables import TablePlan, choose_tables, choose_within
+from netsurgeon.pipeline.tables import TableFacts, TablePlan, choose_tables, choose_within
+from netsurgeon.pipeline.verification.inputs import open_by_options
 
 ROWS, COLUMNS = 2048, 32
 TEXT = """<ir_version: 8, opset_import: ["": 17]> net (int64[N, 6] ids) => (float[N, 6, 12] y) {
@@ -128,6 +131,42 @@ def test_rows_that_were_never_seen_count_by_their_own_size() -> None:
     assert loss_of(0.0, 1.0) == pytest.approx(0.01, rel=0.1)
     assert loss_of(0.0, 1e-3) == pytest.approx(0.01, rel=0.1), "small rows are as exact as large ones, for their size"
     assert loss_of(10.0, 1.0) > 0.02
+
+
+def test_a_table_on_few_bits_stays_there_where_no_goal_asks_for_fewer() -> None:
+    """Four bits became eight, which lost as much again."""
+    model = network()
+    RoundTables({"table": "int4"})(model)
+    for options in ({}, {"tables": "int8"}, {"tables": "float16"}):
+        (table,) = plan_of(model, **options).tables
+        assert (table.stored, table.loss, table.row_error) == ("int4", 0.0, 0.0)
+    assert plan_of(model, tables="float32").tables[0].stored == "float32"
+
+
+def test_what_was_compressed_does_not_grow_when_it_is_compressed_again() -> None:
+    model = ir.to_proto(network())
+    options: dict[str, Any] = {"sparsity": 0.5, "damping": 0.01}
+    first = compress(model, {"ids": IDS}, tables="int4", **options)
+    again = compress(first.model, {"ids": IDS}, **options)
+    assert [table.stored for table in again.report.tables] == ["int4"]
+    assert [table.loss for table in again.report.tables] == [0.0]
+    assert again.report.compressed.bytes <= first.report.compressed.bytes
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "padding_mask"])
+def test_positions_that_a_mask_excludes_look_no_rows_up_and_lose_nothing(name: str) -> None:
+    """On a model of fixed length padding made up most of the loss, and its token counted as seen."""
+    rows = sentences()
+    planned: list[TableFacts] = []
+    for length, data in ((16, padded(rows, name=name)), ("sequence", unpadded(rows, name=name))):
+        source = open_model(encoder(name=name, length=length, tokens=1 << 13), Runtime())
+        options = Options(sparsity=0.5, tables="int4")
+        samples = open_by_options(source, data, options, None)
+        assert (samples.mask is None) == (length != 16)
+        planned += choose_tables(source.model, options, Calibration(samples, Runtime()), quiet).tables
+    fixed, free = planned
+    assert fixed.rows_seen == free.rows_seen == len(np.unique(np.concatenate(rows)))
+    assert fixed.loss == pytest.approx(free.loss, rel=1e-3)
 
 
 def test_tables_share_what_may_be_lost() -> None:

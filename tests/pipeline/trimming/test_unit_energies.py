@@ -8,16 +8,23 @@ import onnx.helper
 import onnx.numpy_helper
 import onnx_ir as ir
 import pytest
+from masked_models import encoder, padded, sentences, unpadded
 from numpy.typing import NDArray
 
+from netsurgeon.passes.dependencies.positions import position_axes
 from netsurgeon.passes.trimming.mask_units import MaskUnits
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.data.opening import open_samples
-from netsurgeon.pipeline.model_files.loading import input_specs
-from netsurgeon.pipeline.runtime.observations import tapped
+from netsurgeon.pipeline.data.position_mask import PositionMask
+from netsurgeon.pipeline.data.samples import Samples
+from netsurgeon.pipeline.model_files.loading import input_specs, open_model
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.trimming.unit_energies import uncorrected
 from netsurgeon.pipeline.trimming.unit_finder import find_units
+from netsurgeon.pipeline.trimming.unit_prices import count_zeros
+from netsurgeon.pipeline.verification.inputs import open_by_options
 
 Array = NDArray[Any]
 node = onnx.helper.make_node
@@ -164,3 +171,52 @@ def test_recurrent_cells_are_priced_by_what_enters_their_gates() -> None:
     assert found[4].argmin() == 2
     energy = np.square(rows).mean(axis=0) * np.square(weights["w"][0]).sum(axis=0)
     np.testing.assert_allclose(found[4], energy / whole, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "padding_mask"])
+def test_positions_that_a_mask_excludes_price_no_unit(name: str) -> None:
+    """Queries, keys and hidden units of a model of fixed length cost what they cost on inputs without padding."""
+    rows = sentences(60)  # all of which are observed
+    sources = ((16, padded(rows, name=name)), ("sequence", unpadded(rows, name=name)))
+    prices, idle = [], []
+    for length, data in sources:
+        source = open_model(encoder(name=name, length=length), Runtime())
+        samples: Samples = open_by_options(source, data, Options(sparsity=0.5), None)
+        assert (samples.mask is None) == (length != 16)
+        calibration = Calibration(samples, Runtime())
+        dependencies = find_units(source.model, calibration)
+        numbers = np.append(np.arange(len(dependencies.units)), -1)
+        sums, _ = uncorrected(source.model, dependencies, numbers, calibration)
+        prices.append(np.concatenate([part for consumer in sums for _, part in consumer.prices()]))
+        idle.append(count_zeros(source.model, dependencies, calibration, epsilon=0.1))
+    assert len(prices[0])
+    np.testing.assert_allclose(prices[0], prices[1], rtol=1e-4)
+    assert idle[0].any()
+    np.testing.assert_allclose(idle[0], idle[1], atol=0.02)  # the share that is small depends on the batches
+
+
+def test_steps_of_a_recurrent_cell_that_a_mask_excludes_price_no_unit() -> None:
+    """Padding behind what counts, where a cell that runs forwards does not see it."""
+    nodes = [
+        node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        node("MatMul", ["steps", "a"], ["h"], "first"),
+        node("Tanh", ["h"], ["s"]),
+        node("GRU", ["s", "w", "r"], ["t"], "cell", hidden_size=5),
+        node("Squeeze", ["t", "axis"], ["z"]),
+        node("MatMul", ["z", "b"], ["y"], "last"),
+    ]
+    weights = {"a": normal(3, 4), "w": normal(1, 15, 4), "r": 0.3 * normal(1, 15, 5), "b": normal(5, 2)}
+    model = built(nodes, {**weights, "axis": np.array([1], np.int64)}, ["N", "S", 3], 3)
+    model.graph.inputs.append(ir.val("mask", ir.DataType.INT64, ["N", "S"]))
+    short = normal(50, 4, 3)
+    found = []
+    for x in (short, np.concatenate([short, 5.0 * normal(50, 2, 3)], axis=1)):
+        kept = np.broadcast_to(np.arange(x.shape[1]) < 4, x.shape[:2]).astype(np.int64)
+        samples = open_samples({"x": x, "mask": kept}, input_specs(model))
+        axes = position_axes(model.graph, observe(model, next(samples.batches()), Runtime()), {"x": (1,)})
+        assert {"s", "t"} <= set(axes)
+        calibration = Calibration(samples.counting(PositionMask("mask", 1, axes)), Runtime())
+        dependencies = find_units(model, calibration)
+        sums, _ = uncorrected(model, dependencies, np.append(np.arange(len(dependencies.units)), -1), calibration)
+        found.append(np.concatenate([prices for consumer in sums for _, prices in consumer.prices()]))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)

@@ -165,7 +165,12 @@ def test_a_model_of_fixed_length_that_depends_on_padding_keeps_it_unless_the_use
     samples = opened(model, padded(ROWS))
     assert samples.mask is None
     assert [warning.code for warning in samples.warnings] == ["padding-kept"]
-    assert opened(model, padded(ROWS), mask="attention_mask").mask is not None
+    insisted = opened(model, padded(ROWS), mask="attention_mask").mask
+    assert insisted is not None
+    assert not insisted.is_proven
+    heeded = opened(encoder(length=16), padded(ROWS)).mask
+    assert heeded is not None
+    assert heeded.is_proven
 
 
 def test_samples_of_which_hardly_two_are_of_one_length_show_the_same_units() -> None:

@@ -144,3 +144,24 @@ def test_a_metric_that_fails_is_named_with_its_error() -> None:
 def test_a_candidate_without_a_number_has_lost_all() -> None:
     drop = judged(lambda outputs, labels: float("nan") if outputs["y"].mean() > 40.0 else 0.5, shift=100.0)[2]
     assert (drop.drop, drop.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("is_per_sample", [False, True])
+def test_labels_of_positions_are_as_long_as_the_outputs_of_samples_without_padding(is_per_sample: bool) -> None:
+    """A list of both, one a sample, where lengths vary; labels of padding came with the others."""
+    specs = (InputSpec("ids", np.dtype(np.int64), (None, None)),)
+    ids, stops = np.arange(80).reshape(10, 8), np.tile([3, 8, 5, 3, 2], 2)
+    given = open_samples({"ids": ids, "labels": ids % 3}, specs).shortened(np.zeros(10, int), stops, {"ids": (1,)})
+
+    def right(outputs: Any, labels: Any) -> Any:
+        rows = [output.argmax(axis=1) == row for output, row in zip(outputs["y"], labels, strict=True)]
+        return np.array([row.mean() for row in rows]) if is_per_sample else np.concatenate(rows).mean()
+
+    right.per_sample = is_per_sample  # type: ignore[attr-defined]
+    metric = OwnMetric(right)
+    sides = metric.reading(), metric.reading()
+    for batch in batches_of(given):
+        for side, wrong in zip(sides, (0, 1), strict=True):
+            side.add({"y": np.eye(4)[batch.feed["ids"] % 3 + wrong]}, batch)
+    assert metric.figures(*sides) == (1.0, 0.0)
+    assert metric.estimate(*sides, seed=0).drop == 1.0

@@ -1,0 +1,105 @@
+"""Rows of tables that the user names as never used: checked, and never looked up by an input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import label, present, tensor
+from netsurgeon.passes.layers import Table, find_tables
+from netsurgeon.pipeline.data import Samples, counted_entries
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import Options, spans_of
+from netsurgeon.pipeline.runtime import Runtime
+
+Rows = npt.NDArray[np.int64]
+
+
+def rows_to_drop(graph: ir.Graph, options: Options) -> dict[str, Rows]:
+    """The rows that the user names, ascending, by name of the table's tensor.
+
+    Raises:
+        InputError: there is no such table or row, nothing else would be left, or the table has other readers.
+    """
+    tables, rows = find_tables(graph), {}
+    for name, text in options.drop_rows.items():
+        table = next((table for table in tables if name in (table.name, *table.names)), None)
+        if table is None:
+            known = ", ".join(repr(table.name) for table in tables) or "none"
+            raise InputError(f"drop-rows names {name!r}, which is no large table that rows are looked up in: {known}")
+        if table.tied:
+            readers = ", ".join(repr(label(node)) for node in table.tied)
+            raise InputError(
+                f"drop-rows names {table.name!r}, whose rows {readers} takes as well, such as a head that gives each a "
+                "score: rows that are dropped would still be scored, so leave them in"
+            )
+        count, spans = int(tensor(table.value).shape.numpy()[0]), spans_of(str(text))
+        if spans[-1][1] >= count:
+            raise InputError(f"drop-rows names row {spans[-1][1]} of {table.name!r}, which has rows 0 to {count - 1}")
+        named = np.concatenate([np.arange(first, last + 1) for first, last in spans])
+        if len(named) == count:
+            raise InputError(f"drop-rows names all rows of {table.name!r}: leave those that are used")
+        rows[table.name] = named
+    return rows
+
+
+def check_dropped_rows(model: ir.Model, options: Options, inputs: Sequence[Samples], runtime: Runtime) -> None:
+    """Check that no input looks a row up that is to be dropped.
+
+    Args:
+        model: in normal form.
+        options: which rows those are.
+        inputs: all that the model is corrected, judged and measured on.
+        runtime: how it is run.
+
+    Raises:
+        InputError: one does, or the rows cannot be dropped.
+    """
+    dropped = rows_to_drop(model.graph, options)
+    tables = [table for table in find_tables(model.graph) if table.name in dropped]
+    for samples in inputs if tables else ():
+        for number, rows in enumerate(looked_up(model, tables, samples, runtime)):
+            for name, of_feed in rows.items():
+                used = np.intersect1d(of_feed, dropped[name])
+                if used.size:
+                    raise InputError(
+                        f"{samples.batch_name(number)} looks up row {used[0]} of {name!r}, which drop-rows drops: "
+                        "leave the row in, or the input out"
+                    )
+
+
+def looked_up(
+    model: ir.Model, tables: Sequence[Table], samples: Samples, runtime: Runtime
+) -> Iterator[dict[str, Rows]]:
+    """The rows of each table that each feed looks up, ascending, by name; not at positions that a mask excludes."""
+    indices = {table.name: [present(node.inputs[1]).name or "" for node in table.lookups] for table in tables}
+    extents = {table.name: int(tensor(table.value).shape.numpy()[0]) for table in tables}
+    probe = model.clone()
+    values = {value.name: value for node in probe.graph for value in node.inputs if value is not None}
+    shown = {name for names in indices.values() for name in names}
+    fed = {value.name for value in probe.graph.inputs}
+    known = fed | {value.name for value in probe.graph.outputs}
+    probe.graph.outputs.extend(values[name] for name in sorted(shown - known))
+    session, computed = runtime.session(probe), sorted(shown - fed)
+    for feed in samples.batches():
+        at_hand = {**feed, **(session.run(feed, computed) if computed else {})}
+        rows: dict[str, list[Rows]] = {name: [] for name in indices}
+        for name, of_table in indices.items():
+            for index in of_table:
+                numbers = np.asarray(at_hand[index])
+                rows[name].append(numbers[counted_entries(samples.mask, index, numbers.shape, feed)] % extents[name])
+        yield {name: np.unique(np.concatenate(parts)) for name, parts in rows.items()}
+
+
+def rows_seen(model: ir.Model, tables: Sequence[Table], samples: Samples, runtime: Runtime) -> dict[str, Rows]:
+    """The rows of each table that inputs look up, ascending, by name."""
+    if not tables:
+        return {}
+    seen = {table.name: np.zeros(int(tensor(table.value).shape.numpy()[0]), bool) for table in tables}
+    for rows in looked_up(model, tables, samples, runtime):
+        for name, of_feed in rows.items():
+            seen[name][of_feed] = True
+    return {name: np.flatnonzero(mask) for name, mask in seen.items()}
