@@ -31,8 +31,8 @@ than twice the most, the two parts take turns."""
 
 
 LOW_FIDELITY_WORK, LOW_FIDELITY_WORK_FAST = 1e10, 3e9
-"""Multiply-adds of a model on the inputs that plans are tried on, where the fewest need less and the most need more; the
-second for a first look."""
+"""Multiply-adds of a model on the inputs that plans are tried on, where the fewest need less and the most need more;
+the second for a first look."""
 
 
 COMPARED_NUMBERS = 5_000_000

@@ -21,8 +21,8 @@ STEP = 1.3
 """Factor between shares kept, and by which it grows, until the goal lies between two of them."""
 CLOSE, CLOSE_UNPROVEN = 1.12, 1.25
 """The search ends when the goal lies between two shares of which one is so many times the other. The second where the
-inputs are too few to prove anything: neighbours that are closer differ by less than chance makes of either. (With 500 inputs
-that take turns SqueezeNet's bounds were 1.16, 1.31, 1.06 and 1.12 %, from the smallest file to the largest.)"""
+inputs are too few to prove anything: neighbours that are closer differ by less than chance makes of either. (With 500
+inputs that take turns SqueezeNet's bounds were 1.16, 1.31, 1.06 and 1.12 %, from the smallest file to the largest.)"""
 FEWEST_KEPT = 0.004
 UNPROVEN, BOUND_FAST = 0.5, 1.5
 """Where nothing can be proven, the drop expected must be within this share of the limit: the best of a few is lucky.
