@@ -88,8 +88,9 @@ def test_about_nine_in_ten_bounds_hold(measure: CorpusMeasure, draw: Draw, monke
         dense, other = map(rows_of, draw(rng, UNITS))
         estimates.append(measure.estimate(dense, other, number))
     assert true > 0.0
-    assert 0.84 <= np.mean([estimate.high >= true for estimate in estimates]) <= 0.96
-    assert 0.84 <= np.mean([estimate.low <= true for estimate in estimates]) <= 0.96
+    most = 0.99 if draw is of_scores else 0.96  # of classes with one or two positives bounds are on the safe side
+    assert 0.84 <= np.mean([estimate.high >= true for estimate in estimates]) <= most
+    assert 0.84 <= np.mean([estimate.low <= true for estimate in estimates]) <= most
     assert np.mean([estimate.drop >= true for estimate in estimates]) < 0.65, "the drop found promises little"
 
 
