@@ -45,7 +45,7 @@ from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, ta
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.progress import ProgressLike, RunProgress, following
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
-from netsurgeon.pipeline.repair import require_torch
+from netsurgeon.pipeline.repair import check_device, require_torch
 from netsurgeon.pipeline.report import CompressionRecord, assemble_report, check_report_path, is_page, render
 from netsurgeon.pipeline.run import (
     Compression,
@@ -157,6 +157,7 @@ class _Run:
         check_metric(self.options.metric)
         if self.options.repair:
             require_torch("repair")
+            check_device(self.options.device)
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,13 +21,13 @@ class Augmentation:
         shifts: by input with pictures, (n, C, H, W): pixels that each is moved at most, its edge repeated.
         channels_last: those of them whose pictures are (n, H, W, C).
         flip: whether half of the pictures are mirrored left to right, all inputs of a sample alike.
-        noises: by input without pictures: standard deviation of the noise that is added.
+        noises: by input without pictures: standard deviation of the noise that is added, of a place each.
     """
 
     shifts: Mapping[str, int] = field(default_factory=dict)
     channels_last: frozenset[str] = frozenset()
     flip: bool = False
-    noises: Mapping[str, float] = field(default_factory=dict)
+    noises: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
     def __call__(self, feed: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         """A feed that is augmented; the same one for the same seed."""
@@ -39,5 +41,5 @@ class Augmentation:
         generator = torch.Generator().manual_seed(seed)
         for name, deviation in self.noises.items():
             noise = torch.randn(feed[name].shape, generator=generator, dtype=feed[name].dtype)
-            augmented[name] = feed[name] + deviation * noise
+            augmented[name] = feed[name] + torch.from_numpy(deviation).to(noise.dtype) * noise
         return augmented

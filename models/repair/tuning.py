@@ -21,7 +21,7 @@ from torch import Tensor
 
 from netsurgeon.models.onnx_module import OnnxModule
 from netsurgeon.models.repair.augmentation import Augmentation
-from netsurgeon.models.training import process_group, seed_of_step
+from netsurgeon.models.training import find_device, seed_of_step
 
 Feed = Mapping[str, npt.NDArray[Any]]
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -117,18 +117,13 @@ def tune(
         report: called with the steps done and the steps of all tries.
         kept: what `keep` was given last, of a run that was stopped.
         keep: is given all that goes on from here, now and then.
+
+    Raises:
+        ValueError: no output can be compared, or the device is not there.
+        RuntimeError: PyTorch cannot run a network on the device.
     """
-    with process_group(device) as process, _deterministic():
-        run = _Run(
-            network=network,
-            dense=dense,
-            inner=tuple(inner),
-            inputs=inputs,
-            recipe=recipe,
-            augmentation=augmentation,
-            seed=seed,
-            device=process.device,
-        )
+    with _deterministic():
+        run = _Run(network, dense, tuple(inner), inputs, recipe, augmentation, seed, find_device(device))
         tuned = run.tune(report, kept, keep)
     network.to("cpu")
     return tuned
@@ -169,7 +164,7 @@ class _Run:
         self.network.to(self.device)
         self.dense.to(self.device)
         self.dense.eval().requires_grad_(False)
-        self.outputs = tuple(self.dense.outputs)
+        self.outputs, self.inner = self._comparable()
         self.times = {name: _times(parameter) for name, parameter in self.network.named_parameters()}
         self.variances = self._variances()
 
@@ -216,9 +211,9 @@ class _Run:
             report(done_before + state.step, recipe.tries * recipe.steps)
             if state.step % look_every == 0 or state.step == recipe.steps:
                 state.look(self.network, self.error())
-                if time.monotonic() - saved > SAVE_SECONDS:
-                    keep(state.arrays(self.network, optimizer, parameters))
-                    saved = time.monotonic()
+            if time.monotonic() - saved > SAVE_SECONDS:
+                keep(state.arrays(self.network, optimizer, parameters))
+                saved = time.monotonic()
 
     def _step(self, optimizer: torch.optim.Optimizer, feeds: Sequence[tuple[Feed, int]], step: int) -> None:
         """One update from the feeds of a batch, one after the other in memory."""
@@ -240,6 +235,28 @@ class _Run:
     def _errors(self, values: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
         names = (*self.outputs, *self.inner)
         return {name: (values[name] - wanted[name]).square().mean() / self.variances[name] for name in names}
+
+    @torch.no_grad()
+    def _comparable(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Outputs and values inside that are finite floats, one a sample, of one shape in both networks.
+
+        Raises:
+            ValueError: no output is.
+        """
+        feed, count = next(iter(self.inputs.held_out()))
+        tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
+        of_both = self.network.eval().values(tensors), self.dense.values(tensors)
+
+        def is_comparable(name: str) -> bool:
+            value, wanted = (values[name] for values in of_both)
+            if value is None or wanted is None or value.shape != wanted.shape or not wanted.is_floating_point():
+                return False
+            return wanted.ndim > 0 and len(wanted) >= min(count, 1) and bool(wanted.isfinite().all())
+
+        outputs = tuple(name for name in self.dense.outputs if is_comparable(name))
+        if not outputs:
+            raise ValueError("no output holds finite floats for each input")
+        return outputs, tuple(name for name in self.inner if is_comparable(name))
 
     @torch.no_grad()
     def error(self) -> float:

@@ -3,7 +3,7 @@
 from netsurgeon.models.training.checkpoints import load_checkpoint, load_state, save_checkpoint
 from netsurgeon.models.training.datasets import Part, augment, seed_of_step, split
 from netsurgeon.models.training.distillation import both, imitation, live_imitation
-from netsurgeon.models.training.distributed import Process, process_group
+from netsurgeon.models.training.distributed import Process, find_device, process_group
 from netsurgeon.models.training.loop import CHECKPOINT, Job, classification, error_of, outputs_of, write_rows
 from netsurgeon.models.training.recipes import CIFAR, IMAGENET, LENET, RETRAIN, Recipe
 from netsurgeon.models.training.rehearsal import choose_allocation
@@ -24,6 +24,7 @@ __all__ = [
     "choose_allocation",
     "classification",
     "error_of",
+    "find_device",
     "imitation",
     "live_imitation",
     "load_arrays",

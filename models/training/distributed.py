@@ -73,7 +73,7 @@ def process_group(device: str) -> Iterator[Process]:
         ValueError: the device is not there.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    process = Process(rank, world, _device(device, int(os.environ.get("LOCAL_RANK", "0"))))
+    process = Process(rank, world, find_device(device, int(os.environ.get("LOCAL_RANK", "0"))))
     if world == 1:
         yield process
         return
@@ -87,7 +87,12 @@ def process_group(device: str) -> Iterator[Process]:
         distributed.destroy_process_group()
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def find_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is any.
+
+    Raises:
+        ValueError: it is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -3,12 +3,13 @@
 from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.inner_values import inner_values
 from netsurgeon.pipeline.repair.repair import BATCH, Repaired, repair_model, repair_steps, split_inputs
-from netsurgeon.pipeline.repair.torch_checks import require_torch, value_errors_as_input_errors
+from netsurgeon.pipeline.repair.torch_checks import check_device, require_torch, value_errors_as_input_errors
 
 __all__ = [
     "BATCH",
     "RepairFacts",
     "Repaired",
+    "check_device",
     "inner_values",
     "repair_model",
     "repair_steps",

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.runtime import Feed
@@ -15,6 +16,8 @@ SHIFT_SHARE, MOST_SHIFT = 8, 16
 """A picture is moved by up to an eighth of its side, as is usual where networks are trained on small pictures."""
 LEAST_SIDE = 8
 """Pixels of what is taken for a picture."""
+LOOKED_AT = 16
+"""Feeds that inputs are judged by."""
 NOISE = 0.1
 """Of inputs that are no pictures, as a share of their standard deviation."""
 
@@ -67,13 +70,13 @@ class Changes:
         shifts: by input with pictures: pixels that each is moved, at most.
         channels_last: those whose channels are the last axis.
         flip: whether half of the pictures are mirrored.
-        noises: by input without pictures: standard deviation of the noise.
+        noises: by input without pictures: standard deviation of the noise, of a place each.
     """
 
     shifts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     channels_last: frozenset[str] = frozenset()
     flip: bool = False
-    noises: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    noises: Mapping[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         """In words."""
@@ -87,12 +90,13 @@ def choose_changes(samples: Samples, augment: str) -> Changes:
     """What suits the inputs: colour pictures are moved and mirrored, grey ones moved, other floats get noise.
 
     Args:
-        samples: whose first feed is looked at.
+        samples: whose first feeds are looked at.
         augment: "auto", "shift" = no picture is mirrored, or "none".
     """
     if augment == "none" or not samples.batched:
         return Changes()
-    feed = next(samples.batches())
+    feeds = list(itertools.islice(samples.batches(), LOOKED_AT))
+    feed = feeds[0]
     shifts, noises, last, colours = {}, {}, set(), []
     for spec in samples.specs:
         array = feed[spec.name]
@@ -101,7 +105,10 @@ def choose_changes(samples: Samples, augment: str) -> Changes:
         axis = next((axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in (1, 3)), None)
         sides = array.shape[2:] if axis == 1 else array.shape[1:3]
         if axis is None or min(sides) < LEAST_SIDE:
-            noises[spec.name] = NOISE * float(array.std())
+            arrays = [feed[spec.name] for feed in feeds if feed[spec.name].shape[1:] == array.shape[1:]]
+            together = np.concatenate(arrays)
+            if not np.isin(together, (0.0, 1.0)).all():  # a mask stays one
+                noises[spec.name] = np.asarray(NOISE * together.std(axis=0), np.float32)
             continue
         shifts[spec.name] = min(min(sides) // SHIFT_SHARE, MOST_SHIFT)
         last |= {spec.name} if axis == 3 else set()

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
 from netsurgeon.pipeline.data import Samples
-from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
@@ -94,31 +94,31 @@ def repair_model(
         run_folder: keeps what a run that is stopped goes on from.
         progress: called with stage, steps done and steps in all.
     """
+    from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
+
     try:
         _check(model, samples)
         network, teacher = _networks(dense, model, left_alone)
         training, held = split_inputs(samples, options.seed)
         feeds = StepFeeds(training, held, BATCH, options.seed)
         _check_same(dense, teacher, next(feeds.held_out())[0], runtime)
-    except (CheckFailedError, ValueError) as error:
-        return Repaired(model, reason=str(error))
-    from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
-
-    inner = _alike(dense, model, inner_values(dense.graph, layers))
-    changes = choose_changes(training, options.augment)
-    tuned = tune(
-        network,
-        teacher,
-        inner,
-        feeds,
-        RepairRecipe(steps=repair_steps(samples.count, is_hasty=options.is_hasty)),
-        augmentation=Augmentation(**dataclasses.asdict(changes)),
-        seed=options.seed,
-        device=options.device,
-        report=functools.partial(progress, STAGE),
-        kept=run_folder.arrays(RECORD),
-        keep=functools.partial(run_folder.keep_arrays, RECORD),
-    )
+        inner = _alike(dense, model, inner_values(dense.graph, layers))
+        changes = choose_changes(training, options.augment)
+        tuned = tune(
+            network,
+            teacher,
+            inner,
+            feeds,
+            RepairRecipe(steps=repair_steps(samples.count, is_hasty=options.is_hasty)),
+            augmentation=Augmentation(**dataclasses.asdict(changes)),
+            seed=options.seed,
+            device=options.device,
+            report=functools.partial(progress, STAGE),
+            kept=run_folder.arrays(RECORD),
+            keep=functools.partial(run_folder.keep_arrays, RECORD),
+        )
+    except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
+        return Repaired(model, reason=str(error).splitlines()[0])
     if tuned.best_step:
         _write(model, network.arrays())
     facts = RepairFacts(
@@ -140,6 +140,8 @@ def _check(model: ir.Model, samples: Samples) -> None:
     """Raise what stands in the way before anything is loaded."""
     if is_large(model):
         raise CheckFailedError("the model has more than 1.5 GB of weights, which are not held in memory")
+    if samples.mask is not None:
+        raise CheckFailedError("positions that a mask excludes are part of inputs of fixed length, and would be learnt")
     if samples.count < LEAST_INPUTS:
         raise CheckFailedError(
             f"there are {samples.count} calibration inputs, expected {LEAST_INPUTS} or more, of which some are held out"
@@ -154,14 +156,11 @@ def _networks(dense: ir.Model, model: ir.Model, left_alone: Collection[str]) -> 
     """
     from netsurgeon.models.onnx_module import OnnxModule
 
-    frozen = {
-        value.name
-        for node in model.graph
-        if label(node) in left_alone
-        for value in node.inputs
-        if value is not None and value.name in model.graph.initializers
-    }
-    return OnnxModule(ir.to_proto(model), frozen={name for name in frozen if name}), OnnxModule(ir.to_proto(dense))
+    stay = [node for node in model.graph if label(node) in left_alone]
+    biases = [use.node for node in stay for value in node.outputs for use in value.uses() if use.node.op_type == "Add"]
+    names = {value.name for node in (*stay, *biases) for value in node.inputs if value is not None and value.name}
+    frozen = {name for name in names if name in model.graph.initializers}
+    return OnnxModule(ir.to_proto(model), frozen=frozen), OnnxModule(ir.to_proto(dense))
 
 
 def _check_same(model: ir.Model, module: Any, feed: Mapping[str, npt.NDArray[Any]], runtime: Runtime) -> None:
@@ -173,7 +172,8 @@ def _check_same(model: ir.Model, module: Any, feed: Mapping[str, npt.NDArray[Any
     from netsurgeon.models.repair import outputs_of
 
     expected = dict(runtime.session(model).run(feed))
-    difference = relative_difference(expected, outputs_of(module, feed))
+    outputs = outputs_of(module, feed)
+    difference = max(relative_difference(value, outputs[name]) for name, value in expected.items())
     if not difference <= TOLERANCE:
         raise CheckFailedError(
             f"PyTorch and ONNX Runtime differ by {difference:.2g} of an output's scale, allowed {TOLERANCE:.2g}"

@@ -67,6 +67,8 @@ REMOVED = 0.02
 """Seconds a layer that it takes to look for units that nobody reads, and to take them out."""
 ROWS_AT_LOW_FIDELITY = 0.2
 """Share of the rows that is drawn for them."""
+REPAIRED_CANDIDATES = 2
+"""Candidates of a search that are repaired, usually."""
 REPAIRED = 4.0
 """Times as long as a run of the dense model an input of a step of a repair takes."""
 LOOKED_AT, BALANCED = 3.0, 1.5
@@ -234,10 +236,12 @@ class ExpectedWork:
             return tuple(_work(stage, seconds, once) for stage, seconds in times.items())
         judged = (ON_INTEGERS if self._may_quantize else 1.0) * self._judged
         delivered = 1 if self._folds > 1 else 0
+        repairing = times.pop("repairing")  # of the last candidates alone
         works = [
             Work(stage=stage, seconds=seconds, visits=delivered, of_a_candidate=self._folds)
             for stage, seconds in times.items()
         ]
+        works.append(_work("repairing", repairing, REPAIRED_CANDIDATES * self._folds))
         works += [
             Work(stage=stage, seconds=seconds, visits=0, of_a_candidate=self._folds)
             for stage, seconds in (("judging", judged), ("packing", PACKED * self._weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ def open_run_folder(
         "data": {name: samples.digest() for name, samples in zip(names, inputs.all, strict=True)},
         "files": _file_digests(options),
         "sources": _source_digests(options, steps),
-        "versions": versions(),
+        "versions": versions() | ({"torch": importlib.metadata.version("torch")} if options.repair else {}),
     }
     return RunFolder(options.work, identity)
 

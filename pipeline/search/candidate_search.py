@@ -25,6 +25,8 @@ from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.search.structure_search import fast_enough, faster_within, nearest_to_keep
 from netsurgeon.pipeline.trimming import Structures, TrimPlan
 
+NO_GAIN = "what repair made of smaller models, or of this one, loses more"
+"""Why a search delivers a model that is not repaired."""
 FULL = 0.97
 """A file of at least this share of the largest size allowed is as large as it may be."""
 
@@ -90,6 +92,10 @@ def search(
     _check_size(goals, size)
     if goals.max_drop is not None and len(within_goals) == 1 and taken.form != forms[0]:
         applied = dataclasses.replace(applied, notes=(*applied.notes, *_form_notes(evaluators[0], taken, goals)))
+    if repairs and chosen.refusal is not None:
+        text = f"the model is delivered without repair: {chosen.refusal}"
+        note = Message(text, "not-repaired", reason=chosen.refusal)
+        applied = dataclasses.replace(applied, notes=(*applied.notes, note))
     return SearchResult(
         candidate=chosen,
         applied=applied,
@@ -144,10 +150,17 @@ def _repaired(
     repairing = evaluator.repairing()
     if goals.max_drop is None:
         repaired = repairing.candidate(candidate.structure, candidate.share)
-        return (repairing, repaired) if repaired.evidence.drop < candidate.evidence.drop else (evaluator, candidate)
+        is_small = goals.max_size is None or repaired.bytes <= goals.max_size
+        is_better = repaired.evidence.drop < candidate.evidence.drop
+        if is_better and is_small:
+            return repairing, repaired
+        return evaluator, dataclasses.replace(candidate, refusal=repaired.refusal or NO_GAIN)
     descent = Descent(repairing, candidate.structure, goals.max_drop, is_hasty=evaluator.context.options.is_hasty)
     smaller = descent.run_below(candidate)
-    return (evaluator, candidate) if smaller is None else (repairing, smaller)
+    if smaller is not None:
+        return repairing, smaller
+    refusals = (repaired.refusal for repaired in descent.candidates.values() if repaired.refusal)
+    return evaluator, dataclasses.replace(candidate, refusal=next(refusals, NO_GAIN))
 
 
 def _check_size(goals: Goals, size: int) -> None:
@@ -207,7 +220,7 @@ def _within_goals(
 
 def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Point, ...]:
     """All points, of which one was chosen, and is delivered in so many bytes."""
-    points, kind = taken.points, ("candidate", taken.form, taken.context.options.repair)
+    points, kind = taken.points, ("candidate", taken.form, chosen.repaired)
     made = (at for at, point in enumerate(points) if (point.kind, point.form, point.repaired) == kind)
     figures = (chosen.kept, chosen.bits, chosen.bytes)
     last = max(at for at in made if (points[at].kept, points[at].bits, points[at].bytes) == figures)

@@ -17,6 +17,7 @@ from netsurgeon.pipeline.compression import (
     AppliedPlan,
     ConvolveSliceAndPad,
     QuantizeLayers,
+    RepairWeights,
     StepContext,
     apply_steps,
     trimmed_selection,
@@ -33,6 +34,8 @@ from netsurgeon.pipeline.verification import DropEstimate, DropEvaluator, pool_f
 
 logger = logging.getLogger(__name__)
 
+REFUSALS = {"not-repaired", "repair-loses"}
+"""Codes of what is said of weights that were not tuned."""
 ABREAST, ABREAST_FAST = 4, 2
 """Plans that are tried side by side at low fidelity: those that keep fewer weights only where these lose little. The
 second for a first look."""
@@ -49,6 +52,8 @@ class Candidate:
         kept: share of the weights kept.
         bits: of a weight that is kept, on average over those on integers; None where none are.
         bytes: of its file.
+        repaired: whether its weights were tuned, in any fold.
+        refusal: why they were not, though they should have been.
     """
 
     structure: Structure
@@ -57,6 +62,8 @@ class Candidate:
     kept: float
     bits: float | None
     bytes: int
+    repaired: bool = False
+    refusal: str | None = None
 
 
 class CandidateEvaluator:
@@ -217,12 +224,13 @@ class CandidateEvaluator:
         work, name = self.context.work, record_name(self.context.options, structure, share)
         facts = work.facts(name)
         if facts is None:
-            evidence, figures = [], []
+            evidence, figures, repaired, refusal = [], [], False, None
             for pruner, drop_evaluator in self._folds:
                 applied = self._made(pruner, structure, share)
                 session = self.context.calibration.runtime.on_integers().session(applied.model)
                 ticks = functools.partial(self.context.progress, "judging")
                 evidence.append(drop_evaluator.estimate_drop(session, ticks))
+                repaired, refusal = repaired or _is_repaired(applied), refusal or _repair_refusal(applied)
                 kept = applied.plan.kept_share(structure.selection.sizes)
                 figures.append((kept, _mean_bits(applied) or np.nan, self.context.size(applied.model)))
                 if self._is_beyond(evidence):
@@ -233,6 +241,8 @@ class CandidateEvaluator:
                 "kept": kept,
                 "bits": None if np.isnan(bits) else bits,
                 "bytes": round(size),
+                "repaired": repaired,
+                "refusal": refusal,
             }
             work.keep_facts(name, facts)
         result = Candidate(structure=structure, share=share, **{**facts, "evidence": DropEstimate(**facts["evidence"])})
@@ -245,7 +255,7 @@ class CandidateEvaluator:
             kept=result.kept,
             bits=result.bits,
             form=self.form,
-            repaired=self.context.options.repair,
+            repaired=result.repaired,
             bytes=result.bytes,
             drop=drop,
             bound=bound,
@@ -305,6 +315,18 @@ class CandidateEvaluator:
             session = self.context.calibration.runtime.session(model)
             estimates_of_folds.append(drop_evaluator.estimate_drop(session, part_of(ticks, number, len(shares))))
         return estimates_of_folds
+
+
+def _is_repaired(applied: AppliedPlan) -> bool:
+    """Whether the model has tuned weights."""
+    return any(record.name == RepairWeights.name and record.applied for record in applied.records)
+
+
+def _repair_refusal(applied: AppliedPlan) -> str | None:
+    """Why a model that should have been repaired was not."""
+    messages = [*applied.warnings, *(record.undone for record in applied.records if record.undone is not None)]
+    codes = ((message, {message.code, message.data.get("cause")}) for message in messages)
+    return next((str(message) for message, either in codes if either & REFUSALS), None)
 
 
 def _mean_bits(applied: AppliedPlan) -> float | None:

@@ -14,6 +14,8 @@ LOW_FIDELITY_SHARES, LOW_FIDELITY_SHARES_FAST = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05,
 """Shares of the weights kept by the plans that are evaluated at low fidelity; the second for a first look."""
 FIRST_KEPT = 0.5
 """Share kept by the first candidate where layers are too wide to evaluate at low fidelity."""
+REPAIRS = 3
+"""Most candidates that are repaired; one in a first look."""
 TRIES, FEW_TRIES = 5, 1
 """Most real operations in a row for one goal; the second where the user wants a first look, and one more that keeps all
 weights where that does not reach it."""
@@ -59,7 +61,7 @@ class Descent:
         evidence = candidate.evidence
         self.has_enough = evidence.has_enough_samples(self.limit)
         self.candidates[candidate.share] = candidate
-        self._descend(max(candidate.share / STEP, FEWEST_KEPT), most=FEW_TRIES + (not self.is_hasty))
+        self._descend(max(candidate.share / STEP, FEWEST_KEPT), most=1 if self.is_hasty else REPAIRS)
         low, _ = self._bracket()
         return None if low in (None, candidate.share) else self.candidates[low]
 

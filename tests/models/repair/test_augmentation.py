@@ -1,5 +1,6 @@
 """Pictures are moved and mirrored, other inputs get noise: the same for the same seed, and nothing else changes."""
 
+import numpy as np
 import torch
 
 from netsurgeon.models.repair import Augmentation
@@ -34,5 +35,5 @@ def test_half_of_many_pictures_are_mirrored() -> None:
 
 
 def test_noise_is_of_the_size_that_is_asked_for() -> None:
-    noisy = Augmentation(noises={"x": 0.5})({"x": torch.zeros(5000)}, 0)["x"]
+    noisy = Augmentation(noises={"x": np.full(1, 0.5, np.float32)})({"x": torch.zeros(5000)}, 0)["x"]
     assert 0.45 < float(noisy.std()) < 0.55

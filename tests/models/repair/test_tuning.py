@@ -83,7 +83,7 @@ def test_what_is_frozen_stays() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
-    changes = Augmentation(noises={"x": 0.1})
+    changes = Augmentation(noises={"x": np.full(12, 0.1, np.float32)})
     first, other = (repaired(augmentation=changes, seed=seed)[0].arrays() for seed in (3, 3))
     assert all(np.array_equal(first[name], other[name]) for name in first)
     another = repaired(augmentation=changes, seed=4)[0].arrays()
@@ -104,7 +104,7 @@ def test_a_smaller_rate_is_tried_where_the_first_one_is_too_large() -> None:
     assert tuned.steps == 40 * tuned.tries
 
 
-@pytest.mark.parametrize("stop_at", [1, 3])
+@pytest.mark.parametrize("stop_at", [3, 27])
 def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
     whole, tuned = repaired()
@@ -120,6 +120,6 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monke
     steps: list[int] = []
     report: Callable[[int, int], None] = lambda done, count: steps.append(done)  # noqa: E731
     resumed, again = repaired(kept=kept[-1], report=report)
-    assert steps[0] == 10 * stop_at + 1
+    assert steps[0] == stop_at + 1
     assert (again.error_after, again.best_step) == (tuned.error_after, tuned.best_step)
     assert all(np.array_equal(whole.arrays()[name], array) for name, array in resumed.arrays().items())

@@ -68,9 +68,13 @@ def test_what_is_done_suits_the_inputs(shape: tuple[int, ...], dtype: Any, augme
 
 
 def test_floats_that_are_no_pictures_get_noise() -> None:
-    data = samples(12)
-    noises = choose_changes(data, "auto").noises
-    assert noises["x"] == pytest.approx(0.1 * float(next(data.batches())["x"].std()))
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((64, 2)) * [1.0, 1000.0]).astype(np.float32)
+    mask = (rng.random((64, 4)) < 0.5).astype(np.float32)
+    specs = [InputSpec("x", FLOAT, (None, 2)), InputSpec("mask", FLOAT, (None, 4))]
+    noises = choose_changes(open_samples({"x": x, "mask": mask}, specs), "auto").noises
+    assert set(noises) == {"x"}
+    np.testing.assert_allclose(noises["x"], 0.1 * x.std(axis=0), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_floats_that_are_no_pictures_get_noise() -> None:
     [
         (Changes(), "none"),
         (Changes(shifts={"x": 4}, flip=True), "pictures moved by up to 4 pixels, half of them mirrored"),
-        (Changes(noises={"x": 2.0}), "noise of 0.1 standard deviations"),
+        (Changes(noises={"x": np.ones(2, np.float32)}), "noise of 0.1 standard deviations"),
     ],
 )
 def test_what_is_done_is_said(changes: Changes, words: str) -> None:
