@@ -58,7 +58,7 @@ class Timed:
     @property
     def is_undecided(self) -> bool:
         """Whether either may be the faster one."""
-        return self.low <= 1.0 <= self.high
+        return not (self.low > 1.0 or self.high < 1.0)  # nor does NaN decide
 
 
 @dataclasses.dataclass
