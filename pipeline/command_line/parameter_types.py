@@ -33,14 +33,16 @@ numbers = _separated(float, "numbers such as 0.485,0.456,0.406")
 batch_sizes = _separated(int, "batch sizes such as 1,8,32")
 
 
-def _named(read: Callable[[str], Value], form: str) -> Callable[..., dict[str, Value]]:
-    """Callback of an option that takes NAME=VALUE, any number of times."""
+def _named(read: Callable[[str], Value], form: str, *, is_name_once: bool = False) -> Callable[..., dict[str, Value]]:
+    """Callback of an option that takes NAME=VALUE, any number of times; the last of a name counts, or it is refused."""
 
     def read_all(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, Value]:
         del context, parameter
-        result = {}
+        result: dict[str, Value] = {}
         for entry in value:
             name, _, text = entry.rpartition("=")
+            if is_name_once and name in result:
+                raise click.BadParameter(f"{name!r} is given twice: give all that belongs to it at once")
             try:
                 result[name] = read(text)
             except (ValueError, InputError) as error:
@@ -57,7 +59,7 @@ def _given_text(text: str) -> str:
 
 
 layer_sparsities = _named(lambda text: read_share("sparsity", text), "NAME=SHARE such as 'conv*=80%'")
-dropped_rows = _named(_given_text, "NAME=FILE such as embeddings.weight=unused.txt, or NAME=5,10-20")
+dropped_rows = _named(_given_text, "NAME=FILE such as embeddings.weight=unused.txt, or NAME=5,10-20", is_name_once=True)
 shapes = _named(lambda sizes: tuple(int(size) for size in sizes.split("x")), "NAME=SIZES such as image=1x3x224x224")
 
 

@@ -323,7 +323,7 @@ class StoreTablesOnDisk(StepDefaults):
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
         """Store what lies on fewer bits."""
         storing = StoreTables()
-        modified = MergeRows(rows_to_drop(model.graph, context.options))(model).modified
+        modified = MergeRows(rows_to_drop(model.graph, context.options, missing_ok=True))(model).modified
         if context.options.tables != "float32":
             modified |= storing(model).modified
         return StepResult(model=model, outcome=storing.stored) if modified else None

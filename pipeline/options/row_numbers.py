@@ -54,7 +54,7 @@ def _spans_of_file(path: Path, source: str) -> list[Span]:
     try:
         if path.suffix == ".npy":
             with open_regular(path) as handle:
-                return _spans_of_numbers(np.load(handle, allow_pickle=False), source)
+                return _spans_of_numbers(np.lib.format.read_array(handle, allow_pickle=False), source)
         lines = read_text(path).splitlines()
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
@@ -75,7 +75,12 @@ def _spans_of_text(text: str, source: str) -> list[Span]:
 
 
 def _spans_of_numbers(numbers: Any, source: str) -> list[Span]:
-    array = np.asarray(numbers)
+    try:
+        array = np.asarray(numbers)
+    except ValueError as error:
+        raise InputError(
+            f"the {source} are lists of different lengths, expected integers, one after another"
+        ) from error
     if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
         raise InputError(f"the {source} are {array.dtype} of shape {array.shape}, expected integers, one after another")
     if array.size and array.min() < 0:

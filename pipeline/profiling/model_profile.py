@@ -347,15 +347,15 @@ def _sitting(
     timed = []
     for feed, count in zip(feeds, counts, strict=True):
         calls, clock = [partial(sessions[at].run, feed) for at in range(len(models))], run_clock(runtime)
-        timed.append(alternate(calls, count or _rounds(calls, rounds, clock), clock))
+        timed.append(alternate(calls, count or _rounds(calls, rounds), clock))
     return loads, timed
 
 
-def _rounds(calls: Sequence[Callable[[], object]], requested: int | None, clock: Callable[[], float]) -> int:
+def _rounds(calls: Sequence[Callable[[], object]], requested: int | None) -> int:
     """Rounds of a sitting."""
     if requested is not None:
         return math.ceil(requested / SITTINGS)
-    once = sum(max(warm_up(call, clock), SHORTEST) for call in calls)
+    once = sum(max(warm_up(call), SHORTEST) for call in calls)
     return int(np.clip(BUDGET / SITTINGS / once, *ROUNDS))
 
 

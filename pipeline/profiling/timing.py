@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import sys
 import time
@@ -20,6 +21,10 @@ WARM_UP_SECONDS = 0.05
 WARM_UP_RUNS = 3
 SHORTEST = 2e-3
 """Seconds that one measurement takes at least: short runs are repeated and averaged."""
+COARSEST_STEP = 5e-5
+"""Seconds of a clock's step from which on runs of SHORTEST would differ by its steps alone."""
+SPINNING_SECONDS = 1e-3
+"""How long the steps of a clock are watched."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +74,7 @@ def alternate(
 
     Each is warmed up first.
     """
-    quick = [warm_up(call, clock) for call in calls]
+    quick = [warm_up(call) for call in calls]
     repeats = [max(1, math.ceil(SHORTEST / max(seconds, 1e-7))) for seconds in quick]
     seconds = np.empty((rounds, len(calls)))
     for number in range(rounds):
@@ -84,18 +89,35 @@ def run_clock(runtime: Runtime) -> Callable[[], float]:
     Where other programs take the processor from a run, what passes on the wall says little of it: with three of them on
     its core, SqueezeNet on integers seemed 38 times as fast as on floats, whose runs are longer than a turn that a
     program gets; by this clock it is twice as fast, as on a quiet machine. On the CPU the calling thread works on each
-    operator and spins until the other threads are through. Of other providers it sees nothing, and Windows counts it in
-    steps of 16 ms.
+    operator and spins until the other threads are through. Of other providers it sees nothing, nor of what the user's
+    own operators leave to threads of theirs, and Windows, as some kernels, counts it in steps of milliseconds.
     """
-    is_seen = full_name(runtime.provider) == CPU and sys.platform != "win32"
-    return time.thread_time if is_seen else time.perf_counter
+    is_seen = full_name(runtime.provider) == CPU and not runtime.custom_ops and sys.platform != "win32"
+    return time.thread_time if is_seen and not _has_coarse_thread_clock() else time.perf_counter
 
 
-def warm_up(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of the quickest of the first calls."""
+@functools.cache
+def _has_coarse_thread_clock() -> bool:
+    """Whether the thread's processor time is counted in steps that are long beside a run."""
+    return time.get_clock_info("thread_time").resolution > COARSEST_STEP or _step(time.thread_time) > COARSEST_STEP
+
+
+def _step(clock: Callable[[], float]) -> float:
+    """Seconds of the smallest step of a clock that is seen while the thread spins; infinite where there is none."""
+    smallest, started, last = math.inf, time.perf_counter(), clock()
+    while time.perf_counter() - started < SPINNING_SECONDS:
+        now = clock()
+        if now > last:
+            smallest = min(smallest, now - last)
+        last = now
+    return smallest
+
+
+def warm_up(call: Callable[[], object]) -> float:
+    """Seconds on the wall of the quickest of the first calls."""
     quickest, started, runs = math.inf, time.perf_counter(), 0
     while runs < WARM_UP_RUNS or time.perf_counter() - started < WARM_UP_SECONDS:
-        quickest = min(quickest, _measure(call, 1, clock))
+        quickest = min(quickest, _measure(call, 1, time.perf_counter))
         runs += 1
     return quickest
 

@@ -58,7 +58,7 @@ class Timed:
     @property
     def is_undecided(self) -> bool:
         """Whether either may be the faster one."""
-        return self.low <= 1.0 <= self.high
+        return not (self.low > 1.0 or self.high < 1.0)  # nor does NaN decide
 
 
 @dataclasses.dataclass
@@ -79,14 +79,14 @@ class TimingTable:
 
     @classmethod
     def first_of(cls, path: Path | None, kept: Mapping[str, Any] | None) -> TimingTable:
-        """The user's own, from a file, or else what a work folder has kept, or else an empty one.
+        """The user's own, from a file, and what a work folder has kept of times that the file does not hold.
 
         Raises:
             InputError: the file holds no such table.
         """
         table = cls() if path is None else cls.read(path)
-        if kept is not None and not table.models:
-            table.take(cls.of(kept))
+        if kept is not None:
+            table.complete(cls.of(kept))
         return table
 
     @classmethod
@@ -124,6 +124,13 @@ class TimingTable:
             for times in (values["nodes"], *values.get("nodes_of", {}).values())
         )
         return cls(str(values["machine"]), nodes, models, dict(zip(values.get("nodes_of", {}), others, strict=True)))
+
+    def complete(self, other: TimingTable) -> None:
+        """Take from another table what this one lacks."""
+        self.machine = self.machine or other.machine
+        self.nodes = {**other.nodes, **self.nodes}
+        self.models = {**other.models, **self.models}
+        self.nodes_of = {**other.nodes_of, **self.nodes_of}
 
     def take(self, other: TimingTable) -> None:
         """Take over another table."""

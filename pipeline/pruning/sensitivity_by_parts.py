@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import Layer, find_layers
@@ -124,10 +125,15 @@ class _DenseWalk:
         return sum(max(loss, 0.0) for loss in output_losses(dense, changed).values())
 
     def lost_share(self, at: int, values: Sequence[Feed]) -> float:
-        """What the carrier behind part `at` loses."""
+        """What the carrier behind part `at` loses: nothing where it does not vary; infinite numbers are left out."""
         carrier = self._parts[at].carrier
-        dense, changed = (self.counted(side, [carrier]) for side in (self.entering[at + 1], values))
-        return max(lost_share(dense, changed, carrier), 0.0)
+        dense, changed = (
+            [{name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in batch.items()} for batch in counted]
+            for counted in (self.counted(side, [carrier]) for side in (self.entering[at + 1], values))
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = lost_share(dense, changed, carrier)
+        return share if math.isfinite(share) and share > 0.0 else 0.0
 
     def _run(self, at: int, feeds: Sequence[Feed]) -> list[Feed]:
         return [{**feed, **self._sessions[at].run(feed, self._parts[at].outputs)} for feed in feeds]

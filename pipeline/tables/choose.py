@@ -63,7 +63,8 @@ class TablePlan:
     def dropped(self, graph: ir.Graph, options: Options) -> dict[str, npt.NDArray[np.int64]]:
         """The rows that become one, by name of the tables where the file gets smaller by that."""
         worth = {table.name for table in self.tables if table.rows_dropped}
-        return {name: rows for name, rows in rows_to_drop(graph, options).items() if name in worth}
+        rows = rows_to_drop(graph, options, missing_ok=True)
+        return {name: of_table for name, of_table in rows.items() if name in worth}
 
     def described(self) -> list[dict[str, object]]:
         """As JSON values."""

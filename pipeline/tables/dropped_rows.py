@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import label, present, tensor
+from netsurgeon.passes.graph import is_constant, label, present, tensor
 from netsurgeon.passes.layers import Table, find_tables
-from netsurgeon.pipeline.data import Samples, counted_entries
+from netsurgeon.pipeline.data import PositionMask, Samples, counted_entries
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options, spans_of
 from netsurgeon.pipeline.runtime import Runtime
@@ -18,15 +18,23 @@ from netsurgeon.pipeline.runtime import Runtime
 Rows = npt.NDArray[np.int64]
 
 
-def rows_to_drop(graph: ir.Graph, options: Options) -> dict[str, Rows]:
+def rows_to_drop(graph: ir.Graph, options: Options, *, missing_ok: bool = False) -> dict[str, Rows]:
     """The rows that the user names, ascending, by name of the table's tensor.
 
+    Args:
+        graph: of the model.
+        options: what the user names.
+        missing_ok: whether a name may be that of no large table, such as one that trimming has made small.
+
     Raises:
-        InputError: there is no such table or row, nothing else would be left, or the table has other readers.
+        InputError: there is no such table or row, nothing else would be left, the table has other readers, or its rows
+            were merged before.
     """
-    tables, rows = find_tables(graph), {}
+    tables, rows = find_tables(graph), dict[str, Rows]()
     for name, text in options.drop_rows.items():
         table = next((table for table in tables if name in (table.name, *table.names)), None)
+        if table is None and missing_ok:
+            continue
         if table is None:
             known = ", ".join(repr(table.name) for table in tables) or "none"
             raise InputError(f"drop-rows names {name!r}, which is no large table that rows are looked up in: {known}")
@@ -36,14 +44,28 @@ def rows_to_drop(graph: ir.Graph, options: Options) -> dict[str, Rows]:
                 f"drop-rows names {table.name!r}, whose rows {readers} takes as well, such as a head that gives each a "
                 "score: rows that are dropped would still be scored, so leave them in"
             )
+        if any(_has_places(node) for node in table.lookups):
+            raise InputError(
+                f"drop-rows names {table.name!r}, of which rows were merged before, so that others have new numbers: "
+                "compress the original model, with all rows that are to be dropped"
+            )
         count, spans = int(tensor(table.value).shape.numpy()[0]), spans_of(str(text))
         if spans[-1][1] >= count:
             raise InputError(f"drop-rows names row {spans[-1][1]} of {table.name!r}, which has rows 0 to {count - 1}")
         named = np.concatenate([np.arange(first, last + 1) for first, last in spans])
-        if len(named) == count:
+        rows[table.name] = np.union1d(rows.get(table.name, named), named)
+        if len(rows[table.name]) == count:
             raise InputError(f"drop-rows names all rows of {table.name!r}: leave those that are used")
-        rows[table.name] = named
     return rows
+
+
+def _has_places(node: ir.Node) -> bool:
+    """Whether the indices of a Gather are looked up themselves, as those of merged rows are."""
+    cast = present(node.inputs[1]).producer()
+    gather = cast and cast.op_type == "Cast" and present(cast.inputs[0]).producer()
+    if not gather or gather.op_type != "Gather" or not is_constant(gather.inputs[0]):
+        return False
+    return len(tensor(present(gather.inputs[0])).shape) == 1
 
 
 def check_dropped_rows(model: ir.Model, options: Options, inputs: Sequence[Samples], runtime: Runtime) -> None:
@@ -61,7 +83,9 @@ def check_dropped_rows(model: ir.Model, options: Options, inputs: Sequence[Sampl
     dropped = rows_to_drop(model.graph, options)
     tables = [table for table in find_tables(model.graph) if table.name in dropped]
     for samples in inputs if tables else ():
-        for number, rows in enumerate(looked_up(model, tables, samples, runtime)):
+        # a mask that is not proven excludes positions that outputs may depend on
+        mask = samples.mask if samples.mask is not None and samples.mask.is_proven else None
+        for number, rows in enumerate(looked_up(model, tables, samples, runtime, mask)):
             for name, of_feed in rows.items():
                 used = np.intersect1d(of_feed, dropped[name])
                 if used.size:
@@ -72,9 +96,9 @@ def check_dropped_rows(model: ir.Model, options: Options, inputs: Sequence[Sampl
 
 
 def looked_up(
-    model: ir.Model, tables: Sequence[Table], samples: Samples, runtime: Runtime
+    model: ir.Model, tables: Sequence[Table], samples: Samples, runtime: Runtime, mask: PositionMask | None
 ) -> Iterator[dict[str, Rows]]:
-    """The rows of each table that each feed looks up, ascending, by name; not at positions that a mask excludes."""
+    """The rows of each table that each feed looks up, ascending, by name; not at positions that the mask excludes."""
     indices = {table.name: [present(node.inputs[1]).name or "" for node in table.lookups] for table in tables}
     extents = {table.name: int(tensor(table.value).shape.numpy()[0]) for table in tables}
     probe = model.clone()
@@ -90,7 +114,7 @@ def looked_up(
         for name, of_table in indices.items():
             for index in of_table:
                 numbers = np.asarray(at_hand[index])
-                rows[name].append(numbers[counted_entries(samples.mask, index, numbers.shape, feed)] % extents[name])
+                rows[name].append(numbers[counted_entries(mask, index, numbers.shape, feed)] % extents[name])
         yield {name: np.unique(np.concatenate(parts)) for name, parts in rows.items()}
 
 
@@ -99,7 +123,7 @@ def rows_seen(model: ir.Model, tables: Sequence[Table], samples: Samples, runtim
     if not tables:
         return {}
     seen = {table.name: np.zeros(int(tensor(table.value).shape.numpy()[0]), bool) for table in tables}
-    for rows in looked_up(model, tables, samples, runtime):
+    for rows in looked_up(model, tables, samples, runtime, samples.mask):
         for name, of_feed in rows.items():
             seen[name][of_feed] = True
     return {name: np.flatnonzero(mask) for name, mask in seen.items()}

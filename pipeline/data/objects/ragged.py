@@ -25,8 +25,8 @@ def ragged_samples(source: Any, specs: Sequence[InputSpec]) -> list[Any] | None:
     """
     if is_labelled(source, specs):
         inputs = ragged_samples(source[0], specs)
-        if inputs is not None and len(inputs) != len(source[1]):
-            raise InputError(f"the data holds {len(inputs)} inputs and {len(source[1])} labels: give one for each")
+        if inputs is not None and len(inputs) != _count(source[1]):
+            raise InputError(f"the data holds {len(inputs)} inputs and {_count(source[1])} labels: give one for each")
         return inputs and list(zip(inputs, source[1], strict=True))
     names = [spec.name for spec in specs]
     if is_frame(source):
@@ -36,7 +36,7 @@ def ragged_samples(source: Any, specs: Sequence[InputSpec]) -> list[Any] | None:
         return ragged_samples(columns if labels is None else (columns, labels), specs)
     if not isinstance(source, Mapping) or not any(_is_ragged(source.get(name)) for name in names):
         return None
-    counts = {str(name): len(values) for name, values in source.items()}
+    counts = {str(name): _count(values) for name, values in source.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{count} for {name!r}" for name, count in counts.items())
         raise InputError(f"the data holds different numbers of samples ({listed}): give as many for each input")
@@ -57,9 +57,14 @@ def without_pair_labels(source: Any, specs: Sequence[InputSpec]) -> tuple[Any, A
         labels = source.get(LABELS)
         inputs = {name: values for name, values in source.items() if name != LABELS}
     values = inputs.get(specs[0].name) if isinstance(inputs, Mapping) else inputs
-    if not isinstance(values, list | tuple) or not hasattr(labels, "__len__") or 2 * len(labels) != len(values):
+    if not isinstance(values, list | tuple) or 2 * _count(labels) != len(values):
         return source, None
     return inputs, to_array(labels, LABELS, "the data")
+
+
+def _count(values: Any) -> int:
+    """How many samples there are; none of what has no length, such as an array of a single number."""
+    return len(values) if hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0 else 0
 
 
 def _is_ragged(values: Any) -> bool:

@@ -10,6 +10,7 @@ from netsurgeon.pipeline.command_line.parameter_types import (
     Data,
     FilePath,
     batch_sizes,
+    dropped_rows,
     layer_sparsities,
     numbers,
     shapes,
@@ -21,6 +22,7 @@ LISTS = combine_options(
     click.option("--mean", callback=numbers),
     click.option("--layer", multiple=True, callback=layer_sparsities),
     click.option("--shape", multiple=True, callback=shapes),
+    click.option("--drop-rows", multiple=True, callback=dropped_rows),
     click.option("--sparsity", type=SHARE),
     click.option("--ratio", type=FACTOR),
 )
@@ -61,6 +63,14 @@ def test_values_that_cannot_be_read(option: str, value: str, message: str) -> No
     values, result = called(option, value, options=LISTS)
     assert (values, result.exit_code) == ({}, 2)
     assert message in " ".join(result.output.split())
+
+
+def test_rows_of_a_table_are_given_once() -> None:
+    values, result = called("--drop-rows", "a=1", "--drop-rows", "b=2", "--drop-rows", "a=3-5", options=LISTS)
+    assert (values, result.exit_code) == ({}, 2)
+    assert "'a' is given twice: give all that belongs to it at once" in " ".join(result.output.split())
+    values, _ = called("--drop-rows", "a=1", "--drop-rows", "b=2", options=LISTS)
+    assert values["drop_rows"] == {"a": "1", "b": "2"}
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_numbers_text_and_files_are_one_text(tmp_path: Path) -> None:
         ([], "there are no rows of 'table' to drop"),
         ([1, -1], "hold -1, expected numbers from 0 on"),
         (np.eye(2), "are float64 of shape"),
+        ([[1], [1, 2]], "are lists of different lengths, expected integers"),
     ],
 )
 def test_what_is_no_row_is_a_sentence(given: Any, sentence: str) -> None:
@@ -44,7 +45,8 @@ def test_what_is_no_row_is_a_sentence(given: Any, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("rows.txt", b"one\n"), ("rows.npy", b"\x93NUMPY"), ("rows.txt", b"\xff")]
+    ("name", "content"),
+    [("rows.txt", b"one\n"), ("rows.npy", b"\x93NUMPY"), ("rows.npy", b"PK\x03\x04"), ("rows.txt", b"\xff")],
 )
 def test_a_file_that_holds_something_else_is_a_sentence(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def rounds_of(rng: np.random.Generator, ratio: float, placement: float) -> tuple
 
 def test_each_round_times_all_of_them_forwards_and_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr(timing, "warm_up", lambda call, clock: timing.SHORTEST)
+    monkeypatch.setattr(timing, "warm_up", lambda call: timing.SHORTEST)
     seconds = alternate([lambda: called.append("a"), lambda: called.append("b")], 3)
     assert called == ["a", "b", "b", "a", "a", "b"]
     assert seconds.shape == (3, 2)
@@ -41,24 +42,55 @@ def test_each_round_times_all_of_them_forwards_and_backwards(monkeypatch: pytest
 
 def test_what_is_short_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr(timing, "warm_up", lambda call, clock: timing.SHORTEST / 7)
+    monkeypatch.setattr(timing, "warm_up", lambda call: timing.SHORTEST / 7)
     alternate([lambda: called.append("a")], 2)
     assert len(called) == 14
 
 
 @pytest.mark.parametrize(
-    ("provider", "system", "clock"),
+    ("provider", "system", "custom_ops", "is_coarse", "clock"),
     [
-        ("cpu", "linux", time.thread_time),
-        ("cpu", "win32", time.perf_counter),
-        ("cuda", "linux", time.perf_counter),
+        ("cpu", "linux", (), False, time.thread_time),
+        ("cpu", "linux", (), True, time.perf_counter),
+        ("cpu", "linux", ("own.so",), False, time.perf_counter),
+        ("cpu", "win32", (), False, time.perf_counter),
+        ("cuda", "linux", (), False, time.perf_counter),
     ],
 )
 def test_runs_are_timed_by_what_the_calling_thread_sees(
-    provider: str, system: str, clock: object, monkeypatch: pytest.MonkeyPatch
+    provider: str,
+    system: str,
+    custom_ops: tuple[str, ...],
+    is_coarse: bool,
+    clock: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.platform", system)
-    assert run_clock(SimpleNamespace(provider=provider)) is clock  # type: ignore[arg-type]
+    monkeypatch.setattr(timing, "_has_coarse_thread_clock", lambda: is_coarse)
+    runtime: Any = SimpleNamespace(provider=provider, custom_ops=custom_ops)
+    assert run_clock(runtime) is clock
+
+
+@pytest.mark.parametrize(("step", "is_coarse"), [(0.0, False), (1e-4, True), (4e-3, True), (1e9, True)])
+def test_a_clock_of_long_steps_is_told(step: float, is_coarse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stepping() -> float:
+        now = time.perf_counter()
+        return now // step * step if step else now
+
+    monkeypatch.setattr("time.thread_time", stepping)
+    monkeypatch.setattr("time.get_clock_info", lambda name: SimpleNamespace(resolution=1e-9))
+    assert timing._has_coarse_thread_clock.__wrapped__() == is_coarse
+
+
+def test_how_often_a_short_run_is_repeated_is_told_by_the_wall() -> None:
+    called: list[int] = []
+
+    def waiting() -> None:
+        called.append(1)
+        time.sleep(0.004)
+
+    alternate([waiting], 2, time.thread_time)
+    assert len(called) < 40, "the thread's clock sees next to nothing of it"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it counts processor time in coarse steps")

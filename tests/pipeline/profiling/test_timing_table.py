@@ -70,6 +70,18 @@ def test_another_table_is_taken_over_in_place() -> None:
     assert own == table()
 
 
+def test_what_was_measured_beside_the_user_s_own_is_kept(tmp_path: Path) -> None:
+    measured = TimingTable("here", {"second": 1.0}, {"abc": Timed(9.0, 9.0, 1.0, 1.0, 1.0)}, {"abc": {"first": 2.0}})
+    measured.models["def"] = Timed(2.0, 1.0, 2.0, 1.9, 2.1)
+    (tmp_path / "table.json").write_text(json.dumps(dataclasses.asdict(table())), "utf-8")
+    both = TimingTable.first_of(tmp_path / "table.json", dataclasses.asdict(measured))
+    assert both.models == {**table().models, "def": measured.models["def"]}
+    assert both.nodes == {**table().nodes, "second": 1.0}
+    assert (both.nodes_of, both.machine) == (measured.nodes_of, "a machine")
+    assert TimingTable.first_of(None, dataclasses.asdict(measured)) == measured
+    assert TimingTable.first_of(tmp_path / "table.json", None) == table()
+
+
 def never() -> ir.Model:
     raise AssertionError("the model is needed only where its time is not known")
 

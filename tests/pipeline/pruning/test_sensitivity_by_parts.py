@@ -149,3 +149,27 @@ def test_every_layer_is_a_tick() -> None:
     measure_by_parts(probe(model, trials, ticks=lambda done, count: seen.append((done, count))))
     assert seen == [(at, len(trials)) for at in range(len(trials))]
     assert costs.PROBED_INPUTS[1] > sensitivity_by_parts.FEWEST_PARTS
+
+
+def test_infinite_numbers_of_a_value_between_parts_are_left_out() -> None:
+    """One number of what leaves the third block is infinite for every input, and bounded behind it."""
+    model = stack()
+    made = {node.outputs[0].name: node for node in model.graph}
+    infinite = np.where(np.arange(WIDTH) == 0, -np.inf, 0.0).astype(np.float32)
+    # not behind the sum, where a part would end before it
+    for name, operator, other in (("b2.b_y", "Add", infinite), ("z2", "Max", np.float32(-5.0))):
+        value = ir.val(f"{name}_other", const_value=ir.tensor(other, name=f"{name}_other"))
+        model.graph.register_initializer(value)
+        before = made[name].outputs[0]
+        changed = ir.node(operator, [before, value])
+        changed.outputs[0].name = f"{name}_changed"
+        model.graph.insert_after(made[name], changed)
+        for use in [use for use in before.uses() if use.node is not changed]:
+            use.node.replace_input_with(use.idx, changed.outputs[0])
+    trials = trials_of(model)
+    assert "z2" in [part.carrier for part in find_parts(model.graph, find_layers(model.graph)[0], 5)]
+    whole, parts = measure_sensitivity(probe(model, trials)), measure_by_parts(probe(model, trials))
+    assert parts is not None
+    ratios = np.array([parts[name] / whole[name] for name in whole])
+    assert (ratios > 0.3).all(), ratios
+    assert (ratios < 3.0).all(), ratios

@@ -185,7 +185,10 @@ def test_a_structure_s_name_tells_shapes_and_nodes_apart_but_not_values() -> Non
     assert np.all([len(structure_name(model)) == 12 for model in (other_values, other_shape)])
 
 
-@pytest.mark.parametrize(("interval", "stays"), [((0.7, 0.95), False), ((0.7, 1.05), True), ((1.5, 2.0), True)])
+@pytest.mark.parametrize(
+    ("interval", "stays"),
+    [((0.7, 0.95), False), ((0.7, 1.05), True), ((1.5, 2.0), True), ((float("nan"), float("nan")), True)],
+)
 def test_a_model_that_is_slower_once_it_is_made_goes_back_to_floats(interval: tuple[float, float], stays: bool) -> None:
     model = conv_net()
     result, timer = quantized(model), SameTimes(0.9)

@@ -1,5 +1,6 @@
 """Rows that are never used are stored once: the file is smaller, indices mean what they meant, and uses are refused."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,14 @@ import onnx_ir as ir
 import pytest
 
 from netsurgeon import compress
+from netsurgeon.passes.dependencies import position_axes
+from netsurgeon.passes.graph import tensor
+from netsurgeon.pipeline.data import PositionMask, open_samples
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.model_files import input_specs
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.runtime import Runtime, observe
+from netsurgeon.pipeline.tables import check_dropped_rows, rows_to_drop
 
 ROWS, COLUMNS = 4096, 32
 IDS = np.random.default_rng(1).integers(0, 2048, (64, 6))
@@ -62,6 +69,29 @@ def test_a_compressed_model_is_read_and_compressed_again(tmp_path: Path) -> None
     assert again.report.compressed.bytes <= first.report.compressed.bytes * 1.01
     error = outputs(again.model, IDS) - outputs(first.model, IDS)
     assert np.linalg.norm(error) < np.linalg.norm(outputs(first.model, IDS))
+
+
+def test_rows_that_were_merged_have_no_other_rows_dropped() -> None:
+    """The user's numbers are those of the first model's rows, no longer those of the table's."""
+    first = compress(network(), {"ids": IDS}, drop_rows={"table": DROPPED}, **OPTIONS)
+    with pytest.raises(InputError, match="of which rows were merged before"):
+        compress(first.model, {"ids": IDS}, drop_rows={"table": DROPPED[:9]}, **OPTIONS)
+
+
+def test_a_table_that_is_small_once_it_is_trimmed_is_left_alone() -> None:
+    model = ir.from_proto(network())
+    options = Options(drop_rows={"table": DROPPED})
+    table = model.graph.initializers["table"]
+    table.const_value = ir.tensor(tensor(table).numpy()[:, :8], name="table")
+    assert rows_to_drop(model.graph, options, missing_ok=True) == {}
+    with pytest.raises(InputError, match="is no large table"):
+        rows_to_drop(model.graph, options)
+
+
+def test_rows_of_a_table_by_two_names_are_joined() -> None:
+    model = ir.from_proto(network(LOOKUP.replace("rows = Gather", "[lookup] rows = Gather")))
+    rows = rows_to_drop(model.graph, Options(drop_rows={"table": "1-3", "lookup": "2,9"}))
+    assert {name: of_table.tolist() for name, of_table in rows.items()} == {"table": [1, 2, 3, 9]}
 
 
 def test_a_goal_takes_them_into_account() -> None:
@@ -122,3 +152,19 @@ def test_padding_may_use_them() -> None:
     result = compress(proto, data, drop_rows={"table": DROPPED}, **OPTIONS)
     assert result.report.tables[0].rows_dropped == len(DROPPED)
     assert isinstance(result.model, ir.Model)
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_what_is_not_proven_to_be_padding_may_not_use_them(is_proven: bool) -> None:
+    model = ir.from_proto(network())
+    ids, mask = np.full((4, 6), 5), np.ones((4, 6), np.int64)
+    ids[:, 4:], mask[:, 4:] = DROPPED[0], 0
+    model.graph.inputs.append(ir.val("mask", ir.DataType.INT64, ["N", 6]))
+    feed, runtime = {"ids": ids, "mask": mask}, Runtime(threads=1)
+    axes = position_axes(model.graph, observe(model, feed, runtime), {"ids": (1,)})
+    positions = PositionMask("mask", 1, axes, is_proven=is_proven)
+    samples = open_samples(feed, input_specs(model)).counting(positions)
+    options = Options(drop_rows={"table": str(DROPPED[0])})
+    refused = pytest.raises(InputError, match=f"looks up row {DROPPED[0]}")
+    with contextlib.nullcontext() if is_proven else refused:
+        check_dropped_rows(model, options, [samples], runtime)

@@ -93,3 +93,12 @@ def test_unequal_counts_are_refused() -> None:
         open_samples({"ids": LISTS, "mask": MASKS[:3]}, IDS)
     with pytest.raises(InputError, match="4 inputs and 3 labels"):
         open_samples(({"ids": LISTS, "mask": MASKS}, np.arange(3)), IDS)
+
+
+@pytest.mark.parametrize("label", [np.array(1), 1])
+def test_a_single_label_for_all_is_refused(label: Any) -> None:
+    with pytest.raises(InputError, match="0 for 'labels'"):
+        open_samples({"ids": LISTS, "mask": MASKS, "labels": label}, IDS)
+    if isinstance(label, np.ndarray):
+        with pytest.raises(InputError, match="4 inputs and 0 labels"):
+            open_samples(({"ids": LISTS, "mask": MASKS}, label), IDS)
