@@ -154,6 +154,14 @@ class CorpusMeasure(Measure):
     def figure(self, rows: Array) -> Array:
         """Of a model, from the rows of units that were drawn: (draws, units, numbers) -> (draws,)."""
 
+    def figure_of_draws(self, rows: Array, drawn: npt.NDArray[np.int64]) -> Array:
+        """Of a model, from all rows (units, numbers) and which were drawn: (draws, units) -> (draws,)."""
+        return self.figure(rows[drawn])
+
+    def width_of_draws(self, rows: Array) -> int:
+        """Numbers that a unit takes in each draw."""
+        return int(rows.shape[1])
+
     def figures(self, dense: Rows, other: Rows) -> tuple[float, float]:
         """Of the dense and of the other model."""
         before, after = (float(self.figure(side.rows[None])[0]) for side in (dense, other))
@@ -173,14 +181,14 @@ class CorpusMeasure(Measure):
         units = len(sides[0])
 
         def again(drawn: npt.NDArray[np.int64]) -> Array:
-            drops: Array = self.scale.drop(*(self.figure(rows[drawn]) for rows in sides))
+            drops: Array = self.scale.drop(*(self.figure_of_draws(rows, drawn) for rows in sides))
             return drops
 
         return bootstrap_ci(
             self.name,
             units * self.inputs_of_a_unit,
             units=units,
-            width=sides[0].shape[1],
+            width=self.width_of_draws(sides[0]),
             dense=before,
             drop=float(self.scale.drop(before, after)),
             again=again,

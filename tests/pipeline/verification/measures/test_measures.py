@@ -24,6 +24,7 @@ from netsurgeon.pipeline.verification.measures import (
     SquaredDifference,
     TokenAgreement,
     peak_of,
+    ranks,
 )
 from netsurgeon.pipeline.verification.measures.base import Reading
 from netsurgeon.pipeline.verification.measures.vectors import counted_positions
@@ -166,6 +167,24 @@ def test_few_draws_have_all_of_a_hundred_classes_and_every_draw_has_a_figure() -
     assert np.isfinite(measure.figure(rows.rows[draws])).all()
     drop = measure.estimate(before, after, 0)  # type: ignore[arg-type]
     assert drop.low < drop.drop < drop.high < 3.0 * drop.drop
+
+
+@pytest.mark.parametrize(("classes", "offset", "pairs"), [(3, 0, 1 << 22), (100, -1, 500)])
+def test_areas_from_how_often_inputs_are_drawn_are_those_of_the_draws(
+    classes: int, offset: int, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ties and classes that a draw lacks included."""
+    monkeypatch.setattr(ranks, "MOST_PAIRS", pairs)
+    labels = np.arange(300) % classes
+    measure = Auc(is_paired=False, class_count=classes, label_offset=offset)
+    scores = np.round(noisy(np.eye(classes)[labels], 0.5), 1)
+    rows = np.column_stack([scores, labels - offset]).astype(np.float64)
+    drawn = np.random.default_rng(0).integers(0, 300, (20, 300))
+    assert measure.width_of_draws(rows) == 1
+    np.testing.assert_allclose(measure.figure_of_draws(rows, drawn), measure.figure(rows[drawn]), rtol=1e-12)
+    rows[0, 0] = np.nan
+    assert measure.width_of_draws(rows) == classes + 1
+    np.testing.assert_array_equal(measure.figure_of_draws(rows, drawn), measure.figure(rows[drawn]))
 
 
 @pytest.mark.parametrize("classes", [2, 4])
