@@ -132,10 +132,6 @@ class TimingTable:
         self.models = {**other.models, **self.models}
         self.nodes_of = {**other.nodes_of, **self.nodes_of}
 
-    def take(self, other: TimingTable) -> None:
-        """Take over another table."""
-        self.machine, self.nodes, self.models, self.nodes_of = other.machine, other.nodes, other.models, other.nodes_of
-
 
 class StructureTimer:
     """Times structures against the dense model, each once."""

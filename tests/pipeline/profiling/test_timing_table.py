@@ -64,12 +64,6 @@ def test_a_table_that_is_not_there_is_refused_too(tmp_path: Path) -> None:
         TimingTable.read(tmp_path / "none.json")
 
 
-def test_another_table_is_taken_over_in_place() -> None:
-    own = TimingTable()
-    own.take(table())
-    assert own == table()
-
-
 def test_what_was_measured_beside_the_user_s_own_is_kept(tmp_path: Path) -> None:
     measured = TimingTable("here", {"second": 1.0}, {"abc": Timed(9.0, 9.0, 1.0, 1.0, 1.0)}, {"abc": {"first": 2.0}})
     measured.models["def"] = Timed(2.0, 1.0, 2.0, 1.9, 2.1)
