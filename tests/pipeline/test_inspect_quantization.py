@@ -169,7 +169,7 @@ def test_on_the_command_line(model_file: Path, capsys: pytest.CaptureFixture[str
     document = json.loads(capsys.readouterr().out)
     assert (document["samples"], document["bits"]) == (32, [7, 4])
     assert [layer["name"] for layer in document["layers"]] == list(NAMES)
-    assert document["timed"].keys() == {"dense", "model", "speedup"}
+    assert document["timed"].keys() == {"dense", "model", "speedup", "low", "high"}
 
 
 @pytest.mark.parametrize(

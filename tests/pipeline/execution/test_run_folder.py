@@ -12,23 +12,22 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+from large_runs import LIMITS, compress_as_large
 
 import netsurgeon
 from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
 from netsurgeon.pipeline.atomic_write import part_name
 from netsurgeon.pipeline.data import import_function
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution import weight_file
 from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.pruning.checkpoint import load_plan
 from netsurgeon.pipeline.report import Report
-from netsurgeon.pipeline.runtime import Runtime, large_models
+from netsurgeon.pipeline.runtime import Runtime
 
 FAST: Any = {"method": "obs", "damping": 0.01, "quantize": "none"}
 RUNS: dict[str, Any] = {
@@ -37,12 +36,6 @@ RUNS: dict[str, Any] = {
     "drop": {**FAST, "max_drop": "5%"},
     "large": {**FAST, "sparsity": 0.5, "values": "float32", "pack": False},
 }
-LIMITS: tuple[tuple[ModuleType, str, int], ...] = (
-    (large_models, "IN_MEMORY_LIMIT", 1000),
-    (large_models, "EXTERNAL_BYTES", 256),
-    (weight_file, "EXTERNAL_BYTES", 256),
-)
-"""With them the model of these tests is a large one."""
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +75,6 @@ def started(
     )
     process.start()
     return process
-
-
-def compress_as_large(*arguments: Any, **keywords: Any) -> None:
-    """`compress`, in a process of its own, in which every model is large."""
-    for module, name, limit in LIMITS:
-        setattr(module, name, limit)
-    netsurgeon.compress(*arguments, **keywords)
 
 
 def files_of(output: Path) -> dict[str, bytes]:

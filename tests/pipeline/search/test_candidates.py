@@ -25,7 +25,8 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     def apply_plan(steps: Any, context: StepContext) -> Any:
         done.append(f"corrected on {context.calibration.samples}")
         plan = SimpleNamespace(kept_share=lambda sizes: 0.5)
-        return SimpleNamespace(model=context.calibration.samples, plan=plan, integers=None)
+        rest: Any = {"integers": None, "records": (), "warnings": ()}
+        return SimpleNamespace(model=context.calibration.samples, plan=plan, **rest)
 
     def fold(corrected: str, guide: str) -> Fold:
         def estimate_drop(model: str, ticks: object) -> DropEstimate:
@@ -83,7 +84,11 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
     shares = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
     for limit, most in ((0.05, 8), (None, 9)):
         context: Any = SimpleNamespace(
-            folds=(Fold(cast(Any, None), cast(Any, None)),), work=RunFolder(None, {}), max_drop=limit, calibration=None
+            folds=(Fold(cast(Any, None), cast(Any, None)),),
+            work=RunFolder(None, {}),
+            max_drop=limit,
+            calibration=None,
+            options=SimpleNamespace(is_hasty=False),
         )
         evaluator = CandidateEvaluator(context)
         structure = cast(Any, SimpleNamespace(key="whole", macs=None, timed=None))
