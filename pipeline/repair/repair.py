@@ -118,20 +118,16 @@ def repair_model(
             keep=functools.partial(run_folder.keep_arrays, RECORD),
         )
     except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
-        return Repaired(model, reason=str(error).splitlines()[0])
+        return Repaired(model, reason=next(iter(str(error).splitlines()), type(error).__name__))
     if tuned.best_step:
         _write(model, network.arrays())
+    figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
     facts = RepairFacts(
-        error_before=tuned.error_before,
-        error_after=tuned.error_after,
         inputs=training.count,
         held_out=held.count,
         inner=inner,
-        learning_rate=tuned.learning_rate,
-        tries=tuned.tries,
-        steps=tuned.steps,
         augmentation=str(changes),
-        seconds=tuned.seconds,
+        **{name: getattr(tuned, name) for name in figures},
     )
     return Repaired(model, facts)
 
