@@ -29,6 +29,11 @@ class Augmentation:
     flip: bool = False
     noises: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether inputs stay as they are."""
+        return not (self.shifts or self.noises)
+
     def __call__(self, feed: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         """A feed that is augmented; the same one for the same seed."""
         augmented = dict(feed)

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from netsurgeon.models.onnx_module import OnnxModule
 from netsurgeon.models.repair.augmentation import Augmentation
+from netsurgeon.models.repair.state import Arrays, RepairState
 from netsurgeon.models.training import find_device, seed_of_step
 
 Feed = Mapping[str, npt.NDArray[Any]]
-Arrays = Mapping[str, npt.NDArray[Any]]
 SLOWER = 3.0
 """By how much the learning rate is divided where a try ends above its start."""
 USUAL_SIZE = 0.2
@@ -55,7 +55,8 @@ class RepairRecipe:
         rate: the learning rate, as a multiple of the relative error of the outputs at the start.
         inner: weight of the values inside, all together, beside the outputs.
         looks: how often the held-out inputs are looked at in a try.
-        tries: most, each with a learning rate that is a third of the one before.
+        tries: most, each with a learning rate that is a third of the one before; the second half of them begins anew,
+            on inputs as they are: what a network has never seen, such as digits off the centre, may teach it nothing.
     """
 
     steps: int = 400
@@ -63,7 +64,7 @@ class RepairRecipe:
     rate: float = 0.025
     inner: float = 1.0
     looks: int = 8
-    tries: int = 3
+    tries: int = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Tuned:
         steps: that were done, in all tries.
         best_step: of the try, after which the network was best; 0 = it is as it was.
         tries: how many.
+        augmented: whether the inputs of the try that was taken, or of the last one, were augmented.
         seconds: that it took.
     """
 
@@ -86,6 +88,7 @@ class Tuned:
     steps: int
     best_step: int
     tries: int
+    augmented: bool
     seconds: float
 
 
@@ -170,10 +173,10 @@ class _Run:
 
     def tune(self, report: Callable[[int, int], None], kept: Arrays | None, keep: Callable[[Arrays], None]) -> Tuned:
         started = time.monotonic()
-        state = _State.of(kept) if kept else _State.new(self.network, self.error())
+        state = RepairState.of(kept) if kept else RepairState.new(self.network, self.error())
         recipe, rate = self.recipe, self.recipe.rate * state.start_error
         while state.number < recipe.tries and rate > 0.0:
-            self._try(state, rate / SLOWER**state.number, report, keep)
+            self._try(state, rate / self._slower(state.number), report, keep)
             if state.best_step:
                 break
             state.next_try()
@@ -182,15 +185,28 @@ class _Run:
         return Tuned(
             error_before=state.start_error,
             error_after=state.best_error,
-            learning_rate=rate / SLOWER ** (tries - 1),
+            learning_rate=rate / self._slower(tries - 1),
             steps=state.number * recipe.steps + state.step,
             best_step=state.best_step,
             tries=tries,
+            augmented=self._is_augmented(tries - 1),
             seconds=time.monotonic() - started,
         )
 
+    @property
+    def _augmented_tries(self) -> int:
+        return self.recipe.tries if self.augmentation.is_empty else max(self.recipe.tries // 2, 1)
+
+    def _is_augmented(self, number: int) -> bool:
+        """Whether inputs are augmented in a try, counted from 0."""
+        return not self.augmentation.is_empty and number < self._augmented_tries
+
+    def _slower(self, number: int) -> float:
+        """By how much the learning rate of a try is divided."""
+        return SLOWER ** float(number % self._augmented_tries)
+
     def _try(
-        self, state: _State, rate: float, report: Callable[[int, int], None], keep: Callable[[Arrays], None]
+        self, state: RepairState, rate: float, report: Callable[[int, int], None], keep: Callable[[Arrays], None]
     ) -> None:
         """Train from the start to the end of the cosine, or on from where the state stands."""
         recipe = self.recipe
@@ -206,7 +222,7 @@ class _Run:
         for step, feeds in zip(range(state.step, recipe.steps), self.inputs.steps(state.step), strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = group["times"] * rate * _share(step, recipe)
-            self._step(optimizer, feeds, step)
+            self._step(optimizer, feeds, step, is_augmented=self._is_augmented(state.number))
             state.step = step + 1
             report(done_before + state.step, recipe.tries * recipe.steps)
             if state.step % look_every == 0 or state.step == recipe.steps:
@@ -215,13 +231,17 @@ class _Run:
                 keep(state.arrays(self.network, optimizer, parameters))
                 saved = time.monotonic()
 
-    def _step(self, optimizer: torch.optim.Optimizer, feeds: Sequence[tuple[Feed, int]], step: int) -> None:
+    def _step(
+        self, optimizer: torch.optim.Optimizer, feeds: Sequence[tuple[Feed, int]], step: int, *, is_augmented: bool
+    ) -> None:
         """One update from the feeds of a batch, one after the other in memory."""
         self.network.train()
         optimizer.zero_grad()
         samples = sum(count for _, count in feeds)
         for number, (feed, count) in enumerate(feeds):
-            tensors = self.augmentation(_tensors(feed), seed_of_step(self.seed, step, number))
+            tensors = _tensors(feed)
+            if is_augmented:
+                tensors = self.augmentation(tensors, seed_of_step(self.seed, step, number))
             tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
             with torch.no_grad():
                 wanted = self.dense.values(tensors)
@@ -294,90 +314,6 @@ class _Run:
         }
 
 
-@dataclasses.dataclass
-class _State:
-    """Where a repair stands.
-
-    Attributes:
-        network: as it is when the try goes on.
-        best: the best one so far.
-        start_error: on the held-out inputs.
-        best_error: the same of the best one.
-        best_step: of its try; 0 = the start.
-        number: of the try, from 0.
-        step: of the try.
-        optimizer: moments by parameter and name.
-    """
-
-    network: dict[str, Tensor]
-    best: dict[str, Tensor]
-    start_error: float
-    best_error: float
-    best_step: int = 0
-    number: int = 0
-    step: int = 0
-    optimizer: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def new(cls, network: OnnxModule, error: float) -> _State:
-        """At the start."""
-        return cls(_copied(network), _copied(network), error, error)
-
-    @classmethod
-    def of(cls, arrays: Arrays) -> _State:
-        """What `arrays` gave."""
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
-        for place, array in arrays.items():
-            group, _, name = place.partition("/")
-            if group in groups:
-                groups[group][name] = torch.from_numpy(np.array(array))
-        start, best = (float(error) for error in arrays["errors"])
-        best_step, number, step = (int(number) for number in arrays["numbers"])
-        return cls(
-            network=groups["network"],
-            best=groups["best"],
-            start_error=start,
-            best_error=best,
-            best_step=best_step,
-            number=number,
-            step=step,
-            optimizer=groups["optimizer"],
-        )
-
-    def arrays(
-        self, network: OnnxModule, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
-    ) -> dict[str, npt.NDArray[Any]]:
-        """All that a run needs to go on."""
-        moments = {
-            f"{name}/{key}": value
-            for name, parameter in parameters.items()
-            for key, value in optimizer.state[parameter].items()
-        }
-        groups = {"network": network.state_dict(), "best": self.best, "optimizer": moments}
-        tensors = {f"{group}/{name}": value for group, held in groups.items() for name, value in held.items()}
-        return {
-            **{place: value.detach().cpu().numpy() for place, value in tensors.items()},
-            "errors": np.array([self.start_error, self.best_error]),
-            "numbers": np.array([self.best_step, self.number, self.step]),
-        }
-
-    def load_into(self, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> None:
-        """Give an optimizer the moments that were kept."""
-        for place, value in self.optimizer.items():
-            name, _, key = place.rpartition("/")
-            optimizer.state[parameters[name]][key] = value.to(parameters[name].device if value.ndim else "cpu")
-
-    def look(self, network: OnnxModule, error: float) -> None:
-        """Keep the network where it is better than all before; NaN is not."""
-        if error < self.best_error:
-            self.best_error, self.best_step, self.best = error, self.step, _copied(network)
-
-    def next_try(self) -> None:
-        """Back to the start."""
-        self.number, self.step, self.optimizer = self.number + 1, 0, {}
-        self.network = self.best
-
-
 def _share(step: int, recipe: RepairRecipe) -> float:
     """The learning rate of a step, counted from 0, as a share of the largest."""
     warm = min(1.0, (step + 1) / (recipe.warm_up + 1))
@@ -389,10 +325,6 @@ def _times(parameter: Tensor) -> float:
     weights = parameter.detach()
     weights = weights[weights != 0]
     return float(weights.square().mean().sqrt()) / USUAL_SIZE if parameter.ndim > 1 and len(weights) else 1.0
-
-
-def _copied(network: OnnxModule) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def _tensors(feed: Feed) -> dict[str, Tensor]:

@@ -126,7 +126,7 @@ def repair_model(
         inputs=training.count,
         held_out=held.count,
         inner=inner,
-        augmentation=str(changes),
+        augmentation=str(changes) if tuned.augmented else "none",
         **{name: getattr(tuned, name) for name in figures},
     )
     return Repaired(model, facts)

@@ -104,6 +104,16 @@ def test_a_smaller_rate_is_tried_where_the_first_one_is_too_large() -> None:
     assert tuned.steps == 40 * tuned.tries
 
 
+def test_where_augmented_inputs_teach_nothing_those_given_are_taken() -> None:
+    noise = Augmentation(noises={"x": np.full(12, 1e4, np.float32)})
+    _, tuned = repaired(RepairRecipe(steps=40, warm_up=0, looks=4, rate=0.3, tries=2), augmentation=noise)
+    assert not tuned.augmented
+    assert tuned.tries == 2
+    assert tuned.error_after < tuned.error_before
+    assert repaired()[1].augmented is False
+    assert repaired(augmentation=Augmentation(noises={"x": np.full(12, 0.01, np.float32)}))[1].augmented
+
+
 @pytest.mark.parametrize("stop_at", [3, 27])
 def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
