@@ -76,7 +76,9 @@ class RepairState:
             for key, value in optimizer.state[parameter].items()
         }
         groups = {"network": network.state_dict(), "best": self.best, "optimizer": moments}
-        tensors = {f"{group}/{name}": value for group, held in groups.items() for name, value in held.items()}
+        tensors = {
+            f"{group}/{name}": value for group, tensors_of in groups.items() for name, value in tensors_of.items()
+        }
         return {
             **{place: value.detach().cpu().numpy() for place, value in tensors.items()},
             "errors": np.array([self.start_error, self.best_error]),

@@ -244,34 +244,34 @@ class _Run:
                 tensors = self.augmentation(tensors, seed_of_step(self.seed, step, number))
             tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
             with torch.no_grad():
-                wanted = self.dense.values(tensors)
-            errors = self._errors(self.network.values(tensors), wanted)
+                dense_values = self.dense.values(tensors)
+            errors = self._errors(self.network.values(tensors), dense_values)
             loss = torch.stack([errors[name] for name in self.outputs]).mean()
             if self.inner:
                 loss = loss + self.recipe.inner * torch.stack([errors[name] for name in self.inner]).mean()
             (loss * (count / samples)).backward()
         optimizer.step()
 
-    def _errors(self, values: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _errors(self, values: Mapping[str, Any], dense_values: Mapping[str, Any]) -> dict[str, Tensor]:
         names = (*self.outputs, *self.inner)
-        return {name: (values[name] - wanted[name]).square().mean() / self.variances[name] for name in names}
+        return {name: (values[name] - dense_values[name]).square().mean() / self.variances[name] for name in names}
 
     @torch.no_grad()
     def _comparable(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Outputs and values inside that are finite floats, one a sample, of one shape in both networks.
+        """Outputs and values inside that are finite floats with axes, of one shape in both networks.
 
         Raises:
             ValueError: no output is.
         """
-        feed, count = next(iter(self.inputs.held_out()))
+        feed, _ = next(iter(self.inputs.held_out()))
         tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
         of_both = self.network.eval().values(tensors), self.dense.values(tensors)
 
         def is_comparable(name: str) -> bool:
-            value, wanted = (values[name] for values in of_both)
-            if value is None or wanted is None or value.shape != wanted.shape or not wanted.is_floating_point():
+            value, dense_value = (values[name] for values in of_both)
+            if value is None or dense_value is None or value.shape != dense_value.shape or dense_value.ndim == 0:
                 return False
-            return wanted.ndim > 0 and len(wanted) >= min(count, 1) and bool(wanted.isfinite().all())
+            return dense_value.is_floating_point() and bool(dense_value.isfinite().all())
 
         outputs = tuple(name for name in self.dense.outputs if is_comparable(name))
         if not outputs:
@@ -285,9 +285,9 @@ class _Run:
         total, count = 0.0, 0
         for feed, size in self.inputs.held_out():
             tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
-            values, wanted = self.network.values(tensors), self.dense.values(tensors)
+            values, dense_values = self.network.values(tensors), self.dense.values(tensors)
             for name in self.outputs:
-                difference = (values[name] - wanted[name]).double()  # type: ignore[operator]
+                difference = (values[name] - dense_values[name]).double()  # type: ignore[operator]
                 total += size * float(difference.square().mean()) / self.variances[name]
             count += size
         return total / (count * len(self.outputs))

@@ -77,9 +77,9 @@ class RepairWeights(StepDefaults):
 def _held_out_outputs(models: Sequence[ir.Model], context: StepContext) -> list[list[Outputs]]:
     """What models give in ONNX Runtime for the inputs that a repair holds out, feed by feed."""
     calibration = context.calibration
-    _, held = split_inputs(calibration.samples, context.options.seed)
+    _, held_out = split_inputs(calibration.samples, context.options.seed)
     sessions = [calibration.runtime.session(model) for model in models]
-    of_feeds = [[dict(session.run(feed)) for session in sessions] for feed in held.batches()]
+    of_feeds = [[dict(session.run(feed)) for session in sessions] for feed in held_out.batches()]
     return [list(of_model) for of_model in zip(*of_feeds, strict=True)]
 
 
@@ -89,11 +89,11 @@ def _relative_error(dense: Sequence[Outputs], other: Sequence[Outputs]) -> float
     for name, first in dense[0].items():
         if not isinstance(first, np.ndarray) or first.dtype.kind != "f" or not first.ndim:
             continue
-        wanted, values = ([np.asarray(feed[name], np.float64) for feed in side] for side in (dense, other))
-        joined = np.concatenate(wanted) if len({value.shape[1:] for value in wanted}) == 1 else None
-        flat, given = (np.concatenate([value.ravel() for value in side]) for side in (wanted, values))
-        variance = float((flat if joined is None else joined).var(axis=0).mean())
-        errors.append(float(np.mean(np.square(given - flat))) / (variance or 1.0))
+        dense_values, values = ([np.asarray(feed[name], np.float64) for feed in side] for side in (dense, other))
+        joined = np.concatenate(dense_values) if len({value.shape[1:] for value in dense_values}) == 1 else None
+        flat_dense, flat = (np.concatenate([value.ravel() for value in side]) for side in (dense_values, values))
+        variance = float((flat_dense if joined is None else joined).var(axis=0).mean())
+        errors.append(float(np.mean(np.square(flat - flat_dense))) / (variance or 1.0))
     return float(np.mean(errors)) if errors else 0.0
 
 

@@ -28,13 +28,13 @@ class StepFeeds:
 
     Attributes:
         training: what is trained on.
-        held: what is held out.
+        held_out_samples: what is not trained on.
         batch: samples of a step, at least.
         seed: of the orders.
     """
 
     training: Samples
-    held: Samples
+    held_out_samples: Samples
     batch: int
     seed: int
 
@@ -53,7 +53,7 @@ class StepFeeds:
 
     def held_out(self) -> Iterator[tuple[Feed, int]]:
         """Feeds of the inputs held out, with the samples in each."""
-        return _counted(self.held)
+        return _counted(self.held_out_samples)
 
 
 def _counted(samples: Samples) -> Iterator[tuple[Feed, int]]:

@@ -65,8 +65,8 @@ def repair_steps(inputs: int, *, is_hasty: bool) -> int:
 
 def split_inputs(samples: Samples, seed: int) -> tuple[Samples, Samples]:
     """What a repair trains on, and what it holds out."""
-    held, training = samples.kept().split(HELD_OUT, np.random.default_rng((seed, 1)))
-    return training, held
+    held_out, training = samples.kept().split(HELD_OUT, np.random.default_rng((seed, 1)))
+    return training, held_out
 
 
 def repair_model(
@@ -99,8 +99,8 @@ def repair_model(
     try:
         _check(model, samples)
         network, teacher = _networks(dense, model, left_alone)
-        training, held = split_inputs(samples, options.seed)
-        feeds = StepFeeds(training, held, BATCH, options.seed)
+        training, held_out = split_inputs(samples, options.seed)
+        feeds = StepFeeds(training, held_out, BATCH, options.seed)
         _check_same(dense, teacher, next(feeds.held_out())[0], runtime)
         inner = _alike(dense, model, inner_values(dense.graph, layers))
         changes = choose_changes(training, options.augment)
@@ -122,14 +122,10 @@ def repair_model(
     if tuned.best_step:
         _write(model, network.arrays())
     figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
-    facts = RepairFacts(
-        inputs=training.count,
-        held_out=held.count,
-        inner=inner,
-        augmentation=str(changes) if tuned.augmented else "none",
-        **{name: getattr(tuned, name) for name in figures},
-    )
-    return Repaired(model, facts)
+    augmentation = str(changes) if tuned.augmented else "none"
+    values = {name: getattr(tuned, name) for name in figures}
+    counts = {"inputs": training.count, "held_out": held_out.count}
+    return Repaired(model, RepairFacts(inner=inner, augmentation=augmentation, **counts, **values))
 
 
 def _check(model: ir.Model, samples: Samples) -> None:
@@ -178,8 +174,8 @@ def _check_same(model: ir.Model, module: Any, feed: Mapping[str, npt.NDArray[Any
 
 def _alike(dense: ir.Model, model: ir.Model, names: tuple[str, ...]) -> tuple[str, ...]:
     """Of these values those that both models have."""
-    made = {value.name for node in model.graph for value in node.outputs}
-    return tuple(name for name in names if name in made)
+    computed = {value.name for node in model.graph for value in node.outputs}
+    return tuple(name for name in names if name in computed)
 
 
 def _write(model: ir.Model, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
