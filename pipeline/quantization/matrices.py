@@ -39,7 +39,7 @@ from netsurgeon.pipeline.quantization.quantize import (
     choose_for,
     excluded,
     integer_facts,
-    kernel_difference,
+    kernel_errors,
     stays,
     unfused_note,
     with_opset,
@@ -51,7 +51,7 @@ SPANS = {4: (32, 16), 8: (128, 64, 32, 16)}
 """Columns that may share a scale, by bits of a weight."""
 UNFIT = "the blocks of columns that it is corrected in do not end with a scale's"
 ROUNDED_INPUTS = 0.05
-"""Difference, as a share of the outputs' size, that kernels may make which round what enters them to 8 bits."""
+"""Error, as a share of the outputs' size, that weights may have on kernels which round what enters them to 8 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,14 +179,13 @@ def quantize(
         return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
     fewer = calibration.subsample(ROWS_SHARE)
     integers, emulated = make_matrix_model(model, matrices, placement, fewer, progress)
-    as_said, on_kernels, dense = (runtime.session(one).run(feed) for one in (emulated, integers.model, model))
+    in_floats, on_kernels, dense = (runtime.session(one).run(feed) for one in (emulated, integers.model, model))
     least = LEAST_DIFFERENCE if matrices.is_dynamic else ROUNDED_INPUTS
-    difference, allowed = kernel_difference(as_said, on_kernels, dense, least)
-    if not difference <= allowed:
-        reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
-        return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
+    kernels = kernel_errors(in_floats, on_kernels, dense, least)
+    if not kernels.are_right:
+        return Quantized(model=model, facts=None, notes=(*notes, stays(kernels.reason)))
     plan = IntegerPlan(most={layer.name: matrices.most for layer in layers}, stay=choice.stay)
-    facts = integer_facts(model, plan, choice, integers, difference=difference, runtime=runtime)
+    facts = integer_facts(model, plan, choice, integers, difference=kernels.difference, runtime=runtime)
     facts = dataclasses.replace(facts, values=len(placement.entering) if matrices.is_dynamic else 0)
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused_note(facts)))
 

@@ -39,7 +39,11 @@ MOST_OF_4_BITS = 7
 COARSER = (31, 15, MOST_OF_4_BITS, 3, 1)
 """Largest integers of 6, 5, 4, 3 and 2 bits: which of them is worth its bytes is for each layer to say."""
 LEAST_DIFFERENCE = 1e-3
-"""Difference, relative to the outputs' size, that integer kernels may make by rounding in any case."""
+"""Error, relative to the outputs' size, that integers may have on kernels in any case."""
+MORE_ON_KERNELS = 1.5
+"""So many times the error that integers have in float arithmetic they may have on kernels. Kernels round elsewhere, and
+a deep network makes of one integer step as much as of any other: an error of its own, as large as that of the integers
+but independent of it, which makes √2 times the error of both. Sums that saturate make several times as much."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,31 @@ class Quantized:
     model: ir.Model = dataclasses.field(repr=False)
     facts: IntegerFacts | None
     notes: tuple[Message, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelErrors:
+    """How right integer kernels are, as shares of the outputs' size, of the output where it is most.
+
+    Attributes:
+        difference: of the outputs on kernels from those of the same model in float arithmetic.
+        on_kernels: error on kernels, from the float model.
+        allowed: how large it may be.
+    """
+
+    difference: float
+    on_kernels: float
+    allowed: float
+
+    @property
+    def are_right(self) -> bool:
+        """Whether kernels give what the integers mean; not where an output is no number."""
+        return self.on_kernels <= self.allowed
+
+    @property
+    def reason(self) -> str:
+        """Why the model cannot run on the kernels."""
+        return f"integer kernels of this machine make an error of {self.on_kernels:.2g}, allowed {self.allowed:.2g}"
 
 
 def quantize_model(
@@ -95,11 +124,10 @@ def quantize_model(
         return Quantized(model=original, facts=None, notes=(stays(reason),))
     calibration = calibration.subsample(ROWS_SHARE)
     integers = make_integer_model(model, plan, calibration, progress)
-    difference, allowed = _kernel_difference(model, integers.model, feed, runtime)
-    if difference > allowed and target.is_measured:
-        reason = f"integer kernels of this machine change the outputs by {difference:.2g}, allowed {allowed:.2g}"
-        return Quantized(model=original, facts=None, notes=(stays(reason),))
-    facts = integer_facts(model, plan, choice, integers, difference=difference, runtime=runtime)
+    kernels = _kernel_errors(model, integers.model, feed, runtime)
+    if not kernels.are_right and target.is_measured:
+        return Quantized(model=original, facts=None, notes=(stays(kernels.reason),))
+    facts = integer_facts(model, plan, choice, integers, difference=kernels.difference, runtime=runtime)
     unfused = unfused_note(facts) if target.is_measured else ()
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
 
@@ -263,34 +291,40 @@ def structure_name(model: ir.Model) -> str:
     return digest.hexdigest()[:12]
 
 
-def _kernel_difference(floats: ir.Model, integers: ir.Model, feed: Feed, runtime: Runtime) -> tuple[float, float]:
-    """How far integer kernels are from what the model says in float arithmetic, and how far they may be.
+def _kernel_errors(floats: ir.Model, integers: ir.Model, feed: Feed, runtime: Runtime) -> KernelErrors:
+    """What integer kernels make of a model, beside what it says in float arithmetic.
 
     They round sums where float arithmetic does not, so that a number now and then becomes the integer next to it. That
-    must not cost more than the integers themselves do; it would where sums saturate.
+    must not make the error much larger than the integers themselves do; it would where sums saturate.
     """
-    as_said = dataclasses.replace(runtime, integer_kernels=False).session(integers).run(feed)
-    return kernel_difference(as_said, runtime.session(integers).run(feed), runtime.session(floats).run(feed))
+    in_floats = dataclasses.replace(runtime, integer_kernels=False).session(integers).run(feed)
+    return kernel_errors(in_floats, runtime.session(integers).run(feed), runtime.session(floats).run(feed))
 
 
-def kernel_difference(
-    as_said: Mapping[str, np.ndarray],
+def kernel_errors(
+    in_floats: Mapping[str, np.ndarray],
     on_kernels: Mapping[str, np.ndarray],
     dense: Mapping[str, np.ndarray],
     least: float = LEAST_DIFFERENCE,
-) -> tuple[float, float]:
-    """How far outputs of kernels are from those of float arithmetic, as a share of their size, and how far they may be.
+) -> KernelErrors:
+    """Compare the outputs of a model with integers on kernels and in float arithmetic, and those of the float model.
 
     Args:
-        as_said: outputs of the model with integers in float arithmetic.
+        in_floats: outputs of the model with integers in float arithmetic.
         on_kernels: its outputs on the kernels that run.
-        dense: outputs of the float model: the integers may not cost more on the kernels than they do anyway.
-        least: what is allowed in any case.
+        dense: outputs of the float model.
+        least: error that is allowed on kernels in any case.
     """
-    pairs = [(name, np.asarray(value)) for name, value in as_said.items() if np.asarray(value).dtype.kind == "f"]
-    kernel = max((_distance(on_kernels[name], value, value) for name, value in pairs), default=0.0)
-    meant = max((_distance(value, dense[name], value) for name, value in pairs), default=0.0)
-    return kernel, max(meant, least)
+    names = [name for name, value in in_floats.items() if np.asarray(value).dtype.kind == "f"]
+
+    def furthest(outputs: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> float:
+        return max((_distance(outputs[name], others[name], in_floats[name]) for name in names), default=0.0)
+
+    return KernelErrors(
+        difference=furthest(on_kernels, in_floats),
+        on_kernels=furthest(on_kernels, dense),
+        allowed=MORE_ON_KERNELS * max(furthest(in_floats, dense), least),
+    )
 
 
 def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:

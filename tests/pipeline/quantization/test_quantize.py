@@ -1,6 +1,5 @@
 """A model is put on integers, or stays as it was and says why."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -31,14 +30,17 @@ from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.quantization.choose import skeleton
 from netsurgeon.pipeline.quantization.kernels import integer_kernels, unfused
 from netsurgeon.pipeline.quantization.quantize import (
+    KernelErrors,
     Quantized,
-    _distance,
-    _kernel_difference,
+    _kernel_errors,
+    kernel_errors,
     quantize_model,
     structure_name,
     time_integers,
     unless_slower,
 )
+
+WRONG = KernelErrors(difference=0.3, on_kernels=0.3, allowed=0.01)
 
 
 class SameTimes(StructureTimer):
@@ -125,8 +127,8 @@ def test_a_model_that_stays_is_the_one_that_came_and_says_why(case: str, monkeyp
     if case == "old opset":
         model.graph.opset_imports[""] = 11
     if case == "kernels differ":
-        monkeypatch.setitem(quantize_model.__globals__, "_kernel_difference", lambda *_: (0.3, 0.01))
-        reason = "integer kernels of this machine change the outputs by 0.3, allowed 0.01"
+        monkeypatch.setitem(quantize_model.__globals__, "_kernel_errors", lambda *_: WRONG)
+        reason = "integer kernels of this machine make an error of 0.3, allowed 0.01"
     before = ir.to_proto(model).SerializeToString()
     result = quantized(model, speedup, x, **options)
     assert result.facts is None
@@ -150,15 +152,24 @@ def test_products_with_an_added_bias_run_as_gemms_on_integers() -> None:
     assert [part.op_type for part in model.graph] == ["MatMul", "Add", "Relu", "MatMul"], "the model that came stays"
 
 
-def test_saturating_kernels_would_be_noticed() -> None:
-    """What the kernels give is compared with the model in float arithmetic: here another model's outputs."""
+def test_kernels_are_compared_with_the_model_in_float_arithmetic() -> None:
     model = conv_net()
     feed = {"x": pictures()}
-    integers = on_integers(model, pictures()).model
-    difference, allowed = _kernel_difference(model, integers, feed, RUNTIME)
-    assert 0.0 < difference < allowed
-    coarse = dataclasses.replace(RUNTIME, integer_kernels=False).session(integers).run(feed)["y"]
-    assert _distance(coarse * 1.01, coarse, coarse) == pytest.approx(0.01, rel=1e-3)
+    errors = _kernel_errors(model, on_integers(model, pictures()).model, feed, RUNTIME)
+    assert errors.are_right
+    assert 0.0 < errors.difference < errors.on_kernels < errors.allowed
+
+
+def test_saturating_kernels_are_noticed_and_those_that_round_elsewhere_are_not() -> None:
+    """In a deep network, rounding elsewhere is an error as large as that of the integers, but another one."""
+    dense, integers, elsewhere = (normal(1000, seed=seed) * size for seed, size in ((0, 1.0), (1, 0.01), (2, 0.01)))
+    in_floats, outputs = {"y": dense + integers}, {"y": dense}
+    rounded = kernel_errors(in_floats, {"y": dense + integers + elsewhere}, outputs)
+    assert rounded.are_right
+    assert rounded.difference == pytest.approx(0.01, rel=0.1)
+    assert rounded.on_kernels == pytest.approx(0.014, rel=0.1)
+    assert not kernel_errors(in_floats, {"y": np.clip(dense + integers, -1.9, 1.9)}, outputs).are_right
+    assert not kernel_errors(in_floats, {"y": np.full_like(dense, np.nan)}, outputs).are_right
 
 
 def test_layers_whose_integers_are_made_floats_while_the_model_runs_are_named() -> None:
