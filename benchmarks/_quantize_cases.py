@@ -24,6 +24,7 @@ class Must:
         latency32: the same at batch 32.
         ratio: how many times smaller the file must be, at least.
         stretch: latency at batch 1 that would be better still.
+        lost: points of top-1 that may go, at most.
     """
 
     top1: float | None = None
@@ -33,6 +34,7 @@ class Must:
     latency32: float | None = None
     ratio: float | None = None
     stretch: float | None = None
+    lost: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,20 +103,20 @@ _JOINT: tuple[tuple[str, str, dict[str, Any], Must], ...] = (
     ("squeezenet1_1_imagenet", "50 % + int8", {**INT8, "sparsity": 0.5}, Must(56.0, ratio=6.0)),
 )
 _GOAL = {
-    "lenet5_dense": Must(latency=1 / 2.0, ratio=40.0),
-    "resnet20_cifar10": Must(latency=1 / 1.9, ratio=5.0),
-    "resnet56_cifar10": Must(latency=1 / 1.9, ratio=5.0),
-    "squeezenet1_1_imagenet": Must(latency=1 / 1.9, ratio=5.0),
-    "mobilenet_v1_025_imagenet": Must(latency=1 / 1.35, ratio=4.0),
-    "shufflenet_v2_imagenet": Must(latency=1 / 1.25, ratio=4.0),
+    "lenet5_dense": Must(latency=1 / 2.0, ratio=40.0, lost=1.0),
+    "resnet20_cifar10": Must(latency=1 / 1.9, ratio=5.0, lost=1.0),
+    "resnet56_cifar10": Must(latency=1 / 1.9, ratio=5.0, lost=1.0),
+    "squeezenet1_1_imagenet": Must(latency=1 / 1.9, ratio=5.0, lost=1.0),
+    "mobilenet_v1_025_imagenet": Must(latency=1 / 1.35, ratio=4.0, lost=1.0),
+    "shufflenet_v2_imagenet": Must(latency=1 / 1.25, ratio=4.0, lost=1.0),
 }
 _SMALLEST = {
-    "lenet5_dense": Must(ratio=83.0),
-    "resnet20_cifar10": Must(ratio=7.2),
-    "resnet56_cifar10": Must(ratio=8.6),
-    "squeezenet1_1_imagenet": Must(ratio=5.9),
-    "mobilenet_v1_025_imagenet": Must(ratio=5.4),
-    "shufflenet_v2_imagenet": Must(ratio=5.2),
+    "lenet5_dense": Must(ratio=83.0, lost=1.0),
+    "resnet20_cifar10": Must(ratio=7.2, lost=1.0),
+    "resnet56_cifar10": Must(ratio=8.6, lost=1.0),
+    "squeezenet1_1_imagenet": Must(ratio=5.9, lost=1.0),
+    "mobilenet_v1_025_imagenet": Must(ratio=5.4, lost=1.0),
+    "shufflenet_v2_imagenet": Must(ratio=5.2, lost=1.0),
 }
 """What zeros alone reach on floats; with bits the aim is 100, 10, 12, 9, 8 and 7."""
 
@@ -162,7 +164,7 @@ def shortfalls(figures: dict[str, float | None], must: Must) -> dict[str, str]:
         must: what has to be reached.
     """
     at_least = {"top1": must.top1, "agreement": must.agreement, "ratio": must.ratio}
-    at_most = {"error": must.error, "latency": must.latency, "latency32": must.latency32}
+    at_most = {"error": must.error, "latency": must.latency, "latency32": must.latency32, "lost": must.lost}
     missed = {}
     for name, bound in (*at_least.items(), *at_most.items()):
         figure = figures.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import sys
@@ -78,7 +79,16 @@ def compress(task: Task) -> Facts:
         "peak_bytes": report.peak_bytes,
         "calibration_samples": report.calibration.samples,
         "warnings": [str(warning) for warning in report.warnings],
+        "on_floats": reasons_for_floats(report),
     }
+
+
+def reasons_for_floats(report: netsurgeon.Report) -> list[str]:
+    """Why the model, or some of its layers, stayed on floats: each reason once, the most frequent first."""
+    notes = [str(note) for note in report.notes if note.code == "not-quantized"]
+    layers = report.integers.layers if report.integers is not None else ()
+    counts = collections.Counter(layer.reason for layer in layers if layer.reason)
+    return [*notes, *(f"{count} layers: {reason}" for reason, count in counts.most_common())]
 
 
 def measure(task: Task) -> Facts:

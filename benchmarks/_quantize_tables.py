@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def figures(rows: list[Row]) -> dict[str, float | None]:
         told[name] = statistics.median(values) if values else None
     if rows[0]["model"] == RESNET50:
         told["top1"] = None
+    dense = rows[0].get("top1_dense")
+    told["lost"] = None if dense is None or told["top1"] is None else dense - told["top1"]
     by_batch = {timing["batch"]: timing["ratio"] for timing in rows[0]["latency"]}
     return told | {"latency": by_batch.get(1), "latency32": by_batch.get(32), "ratio": rows[0]["ratio"]}
 
@@ -90,7 +93,7 @@ def figures(rows: list[Row]) -> dict[str, float | None]:
 def _owed(must: Must, rows: list[Row]) -> Must:
     """Without what cannot be measured: a batch that the model's own rules out."""
     fixed = any("skipped" in note for note in rows[0]["notes"])
-    return Must(must.top1, must.agreement, must.error, must.latency, None, must.ratio) if fixed else must
+    return dataclasses.replace(must, latency32=None) if fixed else must
 
 
 def _of(rows: list[Row], model: str, run: str) -> list[Row]:
@@ -187,7 +190,8 @@ def _zoo(rows: list[Row]) -> str:
 
 def _zoo_line(row: Row) -> list[str]:
     name, miss = row["model"].removeprefix("zoo/"), _graph_miss(row)
-    reason = " ".join((miss or str(row.get("error", ""))).split()).replace("|", "\\|")[:240]
+    told = miss or str(row.get("error", "")) or "; ".join(row.get("on_floats", ()))
+    reason = " ".join(told.split()).replace("|", "\\|")[:240]
     if row["status"] != "ok":
         return [name, row["status"], *[""] * 6, reason]
     (timing, *_), counts = row["latency"], row["kernels"]
@@ -210,7 +214,8 @@ def _graph_miss(row: Row | None) -> str:
         return "not run"
     if row["status"] != "ok":
         return "" if row["status"] == "declined" else str(row["error"])
-    if row["latency"][0]["interval"][0] > NOISE:
-        return f"{row['latency'][0]['ratio']:.2f} times the time of dense"
+    ratio, (low, _) = row["latency"][0]["ratio"], row["latency"][0]["interval"]
+    if ratio > NOISE:
+        return f"{ratio:.2f} times the time of dense" + ("" if low > NOISE else ", undecided: measure again")
     fused = integer_layers(row["kernels"])
     return "" if fused >= row["intended"] else f"{fused} layers run in integers, {row['intended']} are meant to"

@@ -243,8 +243,9 @@ def compress_command(
 ) -> None:
     """Make MODEL smaller and faster, verify it, and write it with the evidence.
 
-    Give goals, and a search decides what goes; or say by hand what goes. With neither, the smallest model is looked for
-    that loses at most 1%. Shares are 90% or 0.9, sizes 50KB, 50k or 50 KiB, times 5ms, factors 2x or 2.
+    Give goals, and a search decides what goes; or say by hand what goes. With neither, the fastest model is looked for
+    that loses at most 1%, and of models as fast the smallest. Shares are 90% or 0.9, sizes 50KB, 50k or 50 KiB, times
+    5ms, factors 2x or 2.
     """
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.compress import compress
