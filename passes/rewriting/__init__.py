@@ -1,5 +1,6 @@
-"""Rewrite a graph into an equivalent one: normal form, shortcuts as convolutions."""
+"""Rewrite a graph into an equivalent one: normal form, shortcuts as convolutions, other operators."""
 
+from netsurgeon.passes.rewriting.add_of_sum import SumToAdd
 from netsurgeon.passes.rewriting.convolve_shortcuts import ConvolveShortcuts, hands_channels_on
 from netsurgeon.passes.rewriting.dissolve_shuffles import DissolveShuffles
 from netsurgeon.passes.rewriting.gemm_of_matmul import MatMulToGemm
@@ -12,6 +13,7 @@ __all__ = [
     "DissolveShuffles",
     "MatMulToGemm",
     "NameNodes",
+    "SumToAdd",
     "hands_channels_on",
     "normal_form",
 ]

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from netsurgeon.passes.graph import infer_shapes, label
 from netsurgeon.passes.layers import find_layers, sharing_layers
 from netsurgeon.passes.quantization import OPSET, RangeMethod, place
-from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm
+from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files import raised_opset
@@ -182,6 +182,7 @@ def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Mode
     if isinstance(ready, Message):
         return ready
     model, notes = ready
+    SumToAdd()(model)
     shapes = observe(model, feed, runtime).shapes
     MatMulToGemm({name for name, shape in shapes.items() if len(shape) == 2}, _fixed(model, shapes))(model)
     model, note = _without_shuffles(model, shapes, feed, runtime)

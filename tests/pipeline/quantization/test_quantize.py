@@ -152,6 +152,19 @@ def test_products_with_an_added_bias_run_as_gemms_on_integers() -> None:
     assert [part.op_type for part in model.graph] == ["MatMul", "Add", "Relu", "MatMul"], "the model that came stays"
 
 
+@pytest.mark.parametrize("join", ["Add", "Sum"])
+def test_shortcuts_are_joined_on_integers(join: str) -> None:
+    nodes = [
+        node("Relu", ["c"], ["r"], "act"),
+        node("Conv", ["r", "second_w"], ["d"], "second", pads=[1, 1, 1, 1]),
+        node(join, ["d", "r"], ["j"], "join"),
+        node("Relu", ["j"], ["s"], "act2"),
+    ]
+    result = quantized(classifier(*nodes, last="s", second_w=normal(16, 16, 3, 3, scale=0.1)))
+    assert result.facts is not None
+    assert "QLinearAdd" in kernels(result.model)
+
+
 def test_kernels_are_compared_with_the_model_in_float_arithmetic() -> None:
     model = conv_net()
     feed = {"x": pictures()}
