@@ -19,11 +19,9 @@ class SumToAdd(ir.passes.InPlacePass):
             total, *others = node.inputs
             for value in others[:-1]:
                 name = unused_name(model.graph, f"{label(node)}_part")
-                part = ir.node(
-                    "Add", [total, value], outputs=[ir.Value(name=name, type=node.outputs[0].type)], name=name
-                )
-                model.graph.insert_before(node, part)
-                total = part.outputs[0]
+                part = ir.Value(name=name, type=node.outputs[0].type)
+                model.graph.insert_before(node, ir.node("Add", [total, value], outputs=[part], name=name))
+                total = part
             last = ir.node("Add", [total, others[-1]], name=label(node))
             model.graph.insert_before(node, last)
             _take_place(model.graph, node, last)
