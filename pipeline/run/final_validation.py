@@ -51,8 +51,10 @@ def validate_applied(
         InputError: a label is no class of the model, or the metric cannot be used.
     """
     options = context.options
-    halves = [] if is_as_it_came(applied) else _apply_by_halves(steps, context, inputs)
-    dense, compressed = runtime.session(source.original), runtime.session(applied.model)
+    halves, dense = [], runtime.session(source.original)
+    compressed = dense  # integers that came have floats in their place in the applied model, as the steps work on them
+    if not is_as_it_came(applied):
+        halves, compressed = _apply_by_halves(steps, context, inputs), runtime.session(applied.model)
     context.progress("validating", 0, 1)
     validation = validate_folds(
         dense,

@@ -115,3 +115,18 @@ def test_other_values_are_refused_in_a_sentence(options: dict[str, Any], message
     with pytest.raises(InputError, match=message):
         on_integers(tmp_path / "small.onnx", **options)
     assert not (tmp_path / "small.onnx").exists()
+
+
+@pytest.mark.parametrize("mode", ["int8", "w4a8"])
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_file_on_integers_is_packed_or_comes_back_with_its_outputs(mode: str, pack: bool, tmp_path: Path) -> None:
+    path, again = tmp_path / "integers.onnx", tmp_path / "again.onnx"
+    on_integers(path, quantize=mode, pack=pack)
+    with np.load(DIGITS / "calibration.npz") as archive:
+        result = compress(path, {"image": archive["image"][:80]}, keep_zeros=True, output=again)
+    assert ("nothing-removed" in [warning.code for warning in result.report.warnings]) == pack
+    (output,) = result.report.validation.outputs
+    assert output.relative_error == 0.0
+    np.testing.assert_array_equal(run(ir.load(again), pictures()), run(ir.load(path), pictures()))
+    assert result.report.compressed.bytes == again.stat().st_size
+    assert (again.stat().st_size < path.stat().st_size) != pack
