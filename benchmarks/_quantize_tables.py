@@ -17,6 +17,7 @@ from _tables import table, write
 NOISE = 1.03
 """How much slower than dense the interval of a graph of the zoo may lie."""
 PEER = "peer "
+SMALLEST = " --prefer size"
 LEGEND = (
     "Percent of the test split, which is read once, when a file is done; agreement: same answer as the dense model. "
     "Logit error: mean square of quantized - dense over the variance of the dense model's outputs, all samples and "
@@ -67,7 +68,11 @@ def misses(rows: dict[str, Row], case: Case) -> list[str]:
     failed = [str(row["error"]) for row in same if row["status"] != "ok"]
     if failed or not same:
         return failed[:1] or ["not run"]
-    return list(shortfalls(figures(same), _owed(case.must, same)).values())
+    missed = list(shortfalls(figures(same), _owed(case.must, same)).values())
+    fastest = _of(list(rows.values()), case.model, case.what.removesuffix(SMALLEST)) if case.run == "size" else []
+    if fastest and same[0]["ratio"] < fastest[0].get("ratio", 0.0):
+        missed.append(f"ratio {same[0]['ratio']:.3g}, the fastest model has {fastest[0]['ratio']:.3g}")
+    return missed
 
 
 def zoo_misses(rows: dict[str, Row], names: Sequence[str]) -> list[str]:
@@ -119,7 +124,26 @@ def _model(rows: list[Row], model: str) -> str:
     dense = f"{done['bytes_dense']:,} bytes" if done else "not measured"
     if done and model != RESNET50:
         dense = f"top-1 {done['top1_dense']:.2f} of {done['test_samples']:,}, {dense}"
-    return f"## {model}\n\nDense: {dense}.\n\n{table(TITLES, lines)}"
+    parts = [f"## {model}", f"Dense: {dense}.", table(TITLES, lines), peer_sentence(rows, model)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def peer_sentence(rows: list[Row], model: str) -> str:
+    """Whether a peer's int8 model is more exact, or faster by more than noise, than ours for the same processors."""
+    runs = {row["run"]: row for row in rows if row["model"] == model and row["status"] == "ok"}
+    ours, peers = runs.get("int8"), {run.removeprefix(PEER): row for run, row in runs.items() if run.startswith(PEER)}
+    if ours is None or not peers:
+        return ""
+    better = [f"{name} has less logit error" for name, row in peers.items() if row["error"] < ours["error"]]
+    ours_at_least = {timing["batch"]: timing["interval"][0] for timing in ours["latency"]}
+    better += [
+        f"{name} is faster at batch {timing['batch']}"
+        for name, row in peers.items()
+        for timing in row["latency"]
+        if timing["interval"][1] < ours_at_least.get(timing["batch"], 0.0)
+    ]
+    verdict = f": {'; '.join(better)}." if better else " none is more exact than int8, and none surely faster."
+    return f"Of {len(peers)} models of other quantizers{verdict}"
 
 
 def _line(name: str, rows: list[Row], must: Must) -> list[str]:
@@ -181,8 +205,8 @@ def _zoo(rows: list[Row]) -> str:
         return ""
     words = (
         "int8 for the default target, 16 random inputs, `light_*` with He weights. Every graph has to run, no slower "
-        f"than dense beyond noise (the interval reaches down to {NOISE:g}), and what its file means to run in integers "
-        f"has to. {sum(not _graph_miss(row) for row in graphs)} of {len(graphs)} do."
+        f"than dense beyond noise ({NOISE:g} times its time), and what its file means to run in integers has to. "
+        f"{sum(not _graph_miss(row) for row in graphs)} of {len(graphs)} do."
     )
     titles = ("graph", "status", "latency", "file ÷", "layers in integers", "in floats", "Q/DQ", "seconds", "why not")
     return f"## Zoo\n\n{words}\n\n{table(titles, [_zoo_line(row) for row in graphs])}"

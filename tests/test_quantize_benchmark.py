@@ -147,6 +147,31 @@ def test_rows_are_kept_and_shown_beside_their_goals_and_refusals_with_their_reas
     assert _quantize_tables.misses(_quantize_tables.read_rows(tmp_path), int8) == ["agreement 90, must be ≥ 98.6"]
 
 
+@pytest.mark.parametrize(
+    ("peer", "verdict"),
+    [
+        ({}, "Of 1 models of other quantizers none is more exact than int8, and none surely faster."),
+        ({"error": 0.0009}, "Of 1 models of other quantizers: nncf has less logit error."),
+        (
+            {"latency": [{"batch": 1, "ratio": 0.1, "interval": [0.1, 0.2]}]},
+            "other quantizers: nncf is faster at batch 1.",
+        ),
+    ],
+)
+def test_it_is_said_whether_another_quantizer_is_better(peer: dict[str, Any], verdict: str) -> None:
+    sentence = _quantize_tables.peer_sentence([ROW, ROW | {"run": "peer nncf"} | peer], ROW["model"])
+    assert sentence.endswith(verdict)
+    assert _quantize_tables.peer_sentence([ROW], ROW["model"]) == ""
+
+
+def test_the_smallest_model_is_no_larger_than_the_fastest() -> None:
+    (case,) = [case for case in CASES if case.model == ROW["model"] and case.run == "size"]
+    fastest, smallest = ROW | {"run": "--max-drop 1%", "ratio": 9.0}, ROW | {"run": case.what, "ratio": 8.0}
+    rows = {"fastest": fastest, "smallest": smallest}
+    assert _quantize_tables.misses(rows, case) == ["ratio 8, the fastest model has 9"]
+    assert _quantize_tables.misses(rows | {"smallest": smallest | {"ratio": 9.0}}, case) == []
+
+
 def test_a_batch_that_the_model_rules_out_is_not_held_against_it(tmp_path: Path) -> None:
     skipped = {"latency": ROW["latency"][:1], "notes": ["batch 32 skipped: the model's batch is fixed to 1"]}
     _quantize_tables.keep_row(tmp_path, ROW | skipped)

@@ -24,6 +24,7 @@ from netsurgeon.pipeline.command_line.shared_options import (
     quiet_option,
     scoring_options,
     seed_option,
+    target_option,
     threads_option,
     verbose_option,
     with_pictures,
@@ -139,13 +140,7 @@ EXAMPLES = (
             "--effort", type=click.Choice(notation.EFFORTS), help="A first look, or the best model. [default: full]"
         ),
         provider_option,
-        option(
-            "--target",
-            type=click.Choice(notation.TARGETS),
-            default="cpu",
-            show_default=True,
-            help="Where integers run.",
-        ),
+        target_option,
         threads_option,
         option(
             "--timed-batch", type=int, metavar="N", help="Samples in a run that is timed. [default: the model's, or 1]"

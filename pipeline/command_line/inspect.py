@@ -18,6 +18,7 @@ from netsurgeon.pipeline.command_line.shared_options import (
     picture_options,
     provider_option,
     seed_option,
+    target_option,
     threads_option,
     with_pictures,
 )
@@ -47,7 +48,7 @@ EXAMPLES = (
     ],
 )
 @picture_options
-@option_group("Running", [provider_option, threads_option, seed_option, custom_ops_option])
+@option_group("Running", [provider_option, target_option, threads_option, seed_option, custom_ops_option])
 @option_group(
     "Output",
     [
@@ -78,6 +79,8 @@ def inspect_command(
     views = [name for name, is_given in modes.items() if is_given]
     if len(views) > 1:
         raise click.UsageError(f"{' and '.join(views)} are two views of a model: give one of them")
+    if options["target"] != "cpu" and not quantization:
+        raise click.UsageError("--target is where the integers of --quantization run: give both")
     if options["threads"] is not None and not quantization:
         raise click.UsageError("--threads is for the times that --quantization measures: give both")
     if picture is not None and not sensitivity:

@@ -11,6 +11,7 @@ import click
 
 from netsurgeon.pipeline.command_line.declare import Decorator, Function, option, option_group
 from netsurgeon.pipeline.command_line.parameter_types import FilePath, numbers
+from netsurgeon.pipeline.notation import TARGETS
 
 
 def combine_options(*options: Decorator) -> Decorator:
@@ -91,6 +92,9 @@ picture_options = option_group(
 """How pictures become inputs."""
 provider_option = option(
     "--provider", default="cpu", show_default=True, metavar="NAME", help="Execution provider: cpu, cuda, tensorrt, …"
+)
+target_option = option(
+    "--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."
 )
 threads_option = option(
     "--threads", type=int, metavar="N", help="Threads of one operator while models are timed. [default: one a core]"

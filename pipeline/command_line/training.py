@@ -14,9 +14,10 @@ from netsurgeon.pipeline.command_line.shared_options import (
     model_output_option,
     picture_options,
     seed_option,
+    target_option,
     with_pictures,
 )
-from netsurgeon.pipeline.notation import RETRAIN_MODES, TARGETS, VALIDATION
+from netsurgeon.pipeline.notation import RETRAIN_MODES, VALIDATION
 
 validation_option = option(
     "--validation", type=SHARE, default=VALIDATION, help="Of the data, held out for choices. [default: 1/12]"
@@ -62,7 +63,7 @@ device_options = combine_options(
             "--rounds", type=int, default=1, show_default=True, metavar="N", help="Prune and retrain so many times."
         ),
         option("--quantize", type=click.Choice(RETRAIN_MODES), help="Put what gains on integers, then retrain it so."),
-        option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."),
+        target_option,
         option(
             "--timings", type=FilePath(), metavar="FILE", help="With --quantize: replay the times of this JSON report."
         ),

@@ -177,6 +177,7 @@ def test_on_the_command_line(model_file: Path, capsys: pytest.CaptureFixture[str
     [
         (["--quantization", "--sensitivity"], "--sensitivity and --quantization are two views of a model: give one"),
         (["--quantization", "--units"], "--units and --quantization are two views of a model: give one of them"),
+        (["--target", "cpu-vnni"], "--target is where the integers of --quantization run: give both"),
         (["--threads", "2"], "--threads is for the times that --quantization measures: give both"),
         (["--quantization", "--picture", "a.svg"], "--picture draws what --sensitivity measures: give both"),
         (["--quantization", "--provider", "cuda"], "integers run on the CPU, not on 'cuda': leave the provider out"),
