@@ -49,7 +49,7 @@ demo: $(RUNTIME_STAMP)
 	@echo "The compressed network: $(DEMO)/digits-small.onnx"
 	@echo "The report:             $(DEMO)/report.html"
 
-# Tests run in two processes. The runtime of browsers (33 MB) is fetched where npm is there; the attack ends it all, and
+# Tests run in two processes, with a core each. The runtime of browsers (33 MB) is fetched where npm is there; the attack ends it all, and
 # fails it on a finding.
 test: lint types docs $(WEB_STAMP)
 	$(BIN)/pytest --numprocesses 2 --dist worksteal

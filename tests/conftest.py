@@ -1,5 +1,8 @@
 """Fixtures that several test modules share."""
 
+import own_core  # noqa: F401  first, since libraries count the cores when they are imported
+
+# isort: split
 import contextlib
 import functools
 import os

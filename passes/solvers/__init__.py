@@ -15,7 +15,7 @@ from netsurgeon.passes.solvers.integer_grid import (
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
 from netsurgeon.passes.solvers.masks import Pattern
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
-from netsurgeon.passes.solvers.parallel import single_threaded
+from netsurgeon.passes.solvers.parallel import allowed_cores, single_threaded
 from netsurgeon.passes.solvers.problem import Problem, energy, target_moments
 from netsurgeon.passes.solvers.statistics import Moments, Rows, Statistics, needs_float64
 
@@ -40,6 +40,7 @@ __all__ = [
     "RoundingCost",
     "Rows",
     "Statistics",
+    "allowed_cores",
     "choose_damping",
     "clipped_integers",
     "correct",

@@ -38,11 +38,12 @@ def for_each_part(work: Callable[[npt.NDArray[np.int64]], None], count: int, siz
     parts = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
     with (
         single_threaded(),
-        ThreadPoolExecutor(min(len(parts), _cores()) or 1) as pool,
+        ThreadPoolExecutor(min(len(parts), allowed_cores()) or 1) as pool,
     ):
         for done in [pool.submit(work, part) for part in parts]:
             done.result()
 
 
-def _cores() -> int:
+def allowed_cores() -> int:
+    """Cores that this process may use: all, or where it was confined (taskset, a cpuset of a container) to fewer."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

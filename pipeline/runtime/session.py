@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from netsurgeon.passes.solvers import allowed_cores
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.runtime.large_models import Feed, has_large_data, is_large, serialize, without_shared_weights
 from netsurgeon.pipeline.runtime.providers import full_name, inactive, load_libraries, missing_library, requested
@@ -41,7 +43,7 @@ class Runtime:
     Attributes:
         custom_ops: shared libraries with the user's operators.
         provider: execution provider, by its short name or ONNX Runtime's; what it cannot run goes to the CPU.
-        threads: of one operator on the CPU; None = one a core.
+        threads: of one operator on the CPU; None = one a core that this process may use.
         optimisation: of the graph, one of `notation.OPTIMISATIONS`.
         deployed: as fast as in deployment: threads spin while they wait, and TF32 may stand for float32. Otherwise
             cores are left to the solvers, and numbers are exact.
@@ -167,7 +169,7 @@ class Runtime:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         level = OPTIMISATIONS[self.optimisation] if optimise else OPTIMISATIONS["off"]
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
-        options.intra_op_num_threads = self.threads or 0
+        options.intra_op_num_threads = self.threads or _threads_where_confined()
         if trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(trace)
@@ -259,6 +261,15 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, without places in ONNX Runtime's source, shortened: enough for a sentence."""
     text = str(error).strip().splitlines()
     return _CPP.sub("", text[0] if text else type(error).__name__)[:400]
+
+
+def _threads_where_confined() -> int:
+    """One a core where this process has fewer than the machine: ONNX Runtime would start one for each, on any core.
+
+    0 = as ONNX Runtime has it: one a physical core.
+    """
+    cores = allowed_cores()
+    return cores if cores < (os.cpu_count() or 1) else 0
 
 
 def _source(model: ir.Model | onnx.ModelProto | Path, folder: Path) -> bytes | str:

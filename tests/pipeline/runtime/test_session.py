@@ -124,3 +124,22 @@ def test_a_model_that_is_refused_has_no_optimised_graph() -> None:
     broken.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(CheckFailedError, match="ONNX Runtime cannot load the model"):
         Runtime().optimised_graph(broken)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list a process's threads")
+@pytest.mark.skipif((os.cpu_count() or 1) == 1, reason="a machine of one core has nothing to be confined to")
+def test_a_process_that_is_confined_to_a_core_starts_no_threads_elsewhere(tmp_path: Path) -> None:
+    """ONNX Runtime by itself starts one for each core of the machine, and binds it to that core."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model().SerializeToString())
+    code = (
+        f"import os, sys; sys.path[:] = {sys.path!r}; os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})\n"
+        "from pathlib import Path\n"
+        "from netsurgeon.pipeline.runtime.session import Runtime, onnxruntime\n"
+        "threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "onnxruntime(); before = threads()\n"
+        f"session = Runtime().session(Path({str(path)!r})); print(threads() - before)\n"
+        f"several = Runtime(threads=3).session(Path({str(path)!r})); print(threads() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["0", "2"], "as many as were asked for are started anyway"
