@@ -12,7 +12,7 @@ THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 
 
 def own_core(worker: str, cores: set[int]) -> int:
-    """The core of a worker of pytest-xdist, which are named gw0, gw1, …; with fewer cores than workers some share one."""
+    """The core of a worker, which pytest-xdist names gw0, gw1, …; with fewer cores than workers some share one."""
     return sorted(cores)[int(worker.removeprefix("gw")) % len(cores)]
 
 

@@ -1,12 +1,18 @@
 """Refits, inverses and factorisations against their closed forms."""
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from layer_problems import Array, normal, oracle, problem_of
 
-from netsurgeon.passes.solvers import linalg
+from netsurgeon.passes.solvers import linalg, parallel
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.masks import largest
+from netsurgeon.passes.solvers.parallel import for_each_part
+
+Indices = npt.NDArray[np.int64]
 
 
 def mixed_mask(groups: int, rows: int, columns: int) -> Array:
@@ -47,10 +53,41 @@ def test_rows_are_refitted_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     problem = problem_of(groups=2, rows=23, columns=20)
     mask = largest(np.abs(problem.weight), problem.weight.size // 2)
     whole = linalg.refit_iterative(problem.target, problem.hessian, problem.weight, mask, 9)
-    monkeypatch.setattr(linalg, "REFIT_ROWS", 5)
+    monkeypatch.setattr(linalg, "REFIT_ROWS", (5, 5))
     parts = linalg.refit_iterative(problem.target, problem.hessian, problem.weight, mask, 9)
     np.testing.assert_allclose(parts, whole, rtol=1e-9, atol=1e-12)
     assert np.count_nonzero(whole) == problem.weight.size // 2
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(9, 1), (64, 1), (128, 2), (256, 4), (300, 4), (1100, 5)])
+def test_conjugate_gradients_have_work_for_several_cores(
+    monkeypatch: pytest.MonkeyPatch, rows: int, parts: int
+) -> None:
+    problem = problem_of(groups=2, rows=rows, columns=8)
+    mask = largest(np.abs(problem.weight), problem.weight.size // 2)
+    worked: list[int] = []
+
+    def count_parts(work: Callable[[Indices], None], count: int, size: int) -> None:
+        def recorded(part: Indices) -> None:
+            worked.append(len(part))
+            work(part)
+
+        for_each_part(recorded, count, size)
+
+    monkeypatch.setattr(linalg, "for_each_part", count_parts)
+    linalg.refit_iterative(problem.target, problem.hessian, problem.weight, mask, 2)
+    assert (len(worked), sum(worked)) == (parts, rows)
+
+
+def test_the_number_of_cores_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(groups=1, rows=200, columns=150)
+    mask = largest(np.abs(problem.weight), problem.weight.size // 3)
+    arrays = [array.astype(np.float32) for array in (problem.target, problem.hessian, problem.weight)]
+    weights = []
+    for cores in (1, 2, 3, 16):
+        monkeypatch.setattr(parallel, "allowed_cores", lambda cores=cores: cores)
+        weights.append(linalg.refit_iterative(*arrays, mask, 12).tobytes())
+    assert set(weights) == {weights[0]}
 
 
 def test_no_other_weights_on_the_support_are_better() -> None:
