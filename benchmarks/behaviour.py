@@ -116,7 +116,7 @@ def record_timings(shared: Path) -> None:
         report = Path(folder) / "report.json"
         arguments = ["digits", "--speedup", "1.1", "--max-drop", "5%"]
         subprocess.run(command_line(arguments, shared, Path(folder) / "model.onnx", report), check=True, timeout=600)
-        table = json.loads(report.read_text("utf-8"))["search"]["timings"]
+        table = json.loads(report.read_text("utf-8"))["timings"]
         TIMINGS.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import logging
@@ -198,6 +199,7 @@ class _Run:
         if output is not None:
             self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
+        timings = self._timings(context)
         with after_delivery(output):
             applied = self._timed_integers(applied, stored.model, context)
             evidence = assemble_report(
@@ -212,6 +214,7 @@ class _Run:
                     validation=withhold_promise(validation, examined),
                     bound=bound,
                     search=search,
+                    timings=timings,
                     latency=latency,
                     examined=examined,
                     notes=(*inputs.notes, *judging.notes, *integer_notes(source.integers)),
@@ -352,10 +355,15 @@ class _Run:
         if applied.integers is None or context.timer is None or not TARGETS[self.options.target].is_measured:
             return applied
         ticks = functools.partial(self.progress, "timing the delivered model")
-        table = TimingTable.of(dataclasses.asdict(context.timer.table))
         timed = context.timer.time("delivered", lambda: delivered, ticks)
-        integers = dataclasses.replace(applied.integers, timed=timed, timings=table)
+        integers = dataclasses.replace(applied.integers, timed=timed)
         return dataclasses.replace(applied, integers=integers)
+
+    def _timings(self, context: StepContext) -> TimingTable | None:
+        """The times that have decided so far, whatever they have decided: also that all stays on floats."""
+        if context.timer is None or (self.options.integer_mode is None and self.options.goals is None):
+            return None
+        return copy.deepcopy(context.timer.table)
 
     def _is_timed(self) -> bool:
         return self.options.profile or (self.options.goals is not None and self.options.goals.is_timed)

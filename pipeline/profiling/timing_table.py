@@ -98,12 +98,13 @@ class TimingTable:
         """
         try:
             document = json.loads(read_text(path))
-            section = document.get("search") or document.get("integers")
+            # reports of earlier versions hold it in a section
+            section = document if "timings" in document else document.get("search") or document.get("integers")
             return cls.of(section["timings"] if section else document)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise InputError(
-                f"{path} holds no timing table ({type(error).__name__}): give the JSON report of a run with --speedup "
-                "or --latency"
+                f"{path} holds no timing table ({type(error).__name__}): give the JSON report of a run with --quantize "
+                "or a goal"
             ) from error
 
     @classmethod

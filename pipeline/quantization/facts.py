@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from netsurgeon.pipeline.profiling import Timed, TimingTable
+from netsurgeon.pipeline.profiling import Timed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,6 @@ class IntegerFacts:
         kernel_difference: of the outputs of ONNX Runtime's integer kernels from the model in float arithmetic,
             relative to the outputs' size: rounding of another kind, such as that of what enters a MatMulNBits.
         timed: the dense model and the delivered one, in turn; None where that was not timed.
-        timings: the times that decided, to be replayed with `timings`; None where there were none.
     """
 
     json_properties: ClassVar[tuple[str, ...]] = ("on_integers",)
@@ -54,7 +53,6 @@ class IntegerFacts:
     values: int
     kernel_difference: float
     timed: Timed | None = None
-    timings: TimingTable | None = None
 
     @property
     def on_integers(self) -> int:

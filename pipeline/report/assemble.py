@@ -16,7 +16,7 @@ from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts, versions
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu
+from netsurgeon.pipeline.profiling import Profile, TimingTable, left_to_the_cpu
 from netsurgeon.pipeline.report.facts import layer_facts
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.report.sentences.goals import unproven_goal_warning
@@ -74,6 +74,7 @@ class CompressionRecord:
         validation: dense against compressed.
         bound: the error bound, and the error on the same inputs.
         search: how the goals were met; None where it was said what to do.
+        timings: the times that decided; None where none were asked for.
         latency: both models timed in turn; None where that was not asked for.
         examined: what the dense model's answers on the inputs say of all figures.
         notes: how the outputs are judged.
@@ -91,6 +92,7 @@ class CompressionRecord:
     validation: Validation
     bound: Bound
     search: SearchFacts | None
+    timings: TimingTable | None
     latency: Profile | None
     examined: tuple[Message, ...]
     notes: tuple[Message, ...] = ()
@@ -124,6 +126,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         trim=applied.units,
         repair=applied.repair,
         integers=applied.integers,
+        timings=record.timings,
         validation=record.validation,
         bound=record.bound,
         steps=(*applied.records, *stored.records),

@@ -10,7 +10,7 @@ from netsurgeon.pipeline.compression import StepRecord
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
-from netsurgeon.pipeline.profiling import Profile
+from netsurgeon.pipeline.profiling import Profile, TimingTable
 from netsurgeon.pipeline.quantization import IntegerFacts
 from netsurgeon.pipeline.repair import RepairFacts
 from netsurgeon.pipeline.report.format import Row, comparison_rows
@@ -82,6 +82,7 @@ class ReportRecord:
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
         repair: how the weights that were left were tuned; None where they were not.
         integers: what runs on integers; None where all stays on floats.
+        timings: the times that decided, to be replayed with `timings`; None without a goal or `quantize`.
         validation: dense against compressed.
         bound: the L-OBS bound and the error measured on the same samples.
         steps: what became of each step of the compression, in turn.
@@ -109,6 +110,7 @@ class ReportRecord:
     trim: TrimFacts | None
     repair: RepairFacts | None = None
     integers: IntegerFacts | None
+    timings: TimingTable | None = None
     validation: Validation
     bound: Bound
     steps: tuple[StepRecord, ...]

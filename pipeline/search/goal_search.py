@@ -168,7 +168,6 @@ class GoalSearch:
             measured=measured,
             timed=result.timed,
             points=result.points,
-            timings=self.clock.table,
         )
 
     def _drop_evaluator(self, samples: Samples, ticks: Ticks = no_ticks) -> DropEvaluator:

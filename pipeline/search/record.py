@@ -6,7 +6,7 @@ import dataclasses
 
 from netsurgeon.pipeline.model_files import DataFacts
 from netsurgeon.pipeline.options import Goals
-from netsurgeon.pipeline.profiling import Timed, TimingTable
+from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.verification import DropEstimate
 
 
@@ -62,7 +62,6 @@ class SearchFacts:
         measured: evidence of the drop on the inputs of the final measurement.
         timed: dense and chosen structure in turn, before correction: the prediction; None where no goal is timed.
         points: everything that was tried, in turn.
-        timings: the times that steered the search, to be replayed with `timings`.
     """
 
     goals: Goals
@@ -75,4 +74,3 @@ class SearchFacts:
     measured: DropEstimate
     timed: Timed | None
     points: tuple[Point, ...]
-    timings: TimingTable

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from netsurgeon.pipeline.options import Goals
-from netsurgeon.pipeline.profiling import Timed, TimingTable
+from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.report import Report
 from netsurgeon.pipeline.search import Point, SearchFacts
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate
@@ -36,7 +36,6 @@ def searched(report: Report, *points: Point, speedup: float | None = 2.0) -> Rep
         measured=dataclasses.replace(evidence, dense=report.validation.dense.top1 or 0.0, drop=0.005, high=0.015),
         timed=None if speedup is None else Timed(4.0, 4.0 / speedup, speedup, speedup, speedup),
         points=points,
-        timings=TimingTable(),
     )
     return dataclasses.replace(report, search=facts)
 

@@ -30,10 +30,20 @@ def table() -> TimingTable:
     return TimingTable("a machine", {"first": 0.5, "": 0.25}, {"abc": Timed(2.0, 1.0, 2.5, 2.4, 2.6)})
 
 
-@pytest.mark.parametrize("in_report", [False, True])
-def test_a_table_is_read_back_from_itself_or_from_a_report(in_report: bool, tmp_path: Path) -> None:
-    values: dict[str, Any] = dataclasses.asdict(table())
-    document = {"schema": 2, "search": {"timings": values, "points": []}} if in_report else values
+VALUES: dict[str, Any] = dataclasses.asdict(table())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        VALUES,
+        {"schema": 2, "search": None, "integers": None, "timings": VALUES},
+        {"schema": 2, "search": {"timings": VALUES, "points": []}},
+        {"schema": 2, "search": None, "integers": {"timings": VALUES}},
+    ],
+    ids=["itself", "report", "earlier search", "earlier integers"],
+)
+def test_a_table_is_read_back_from_itself_or_from_a_report(document: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(json.dumps(document), "utf-8")
     assert TimingTable.read(tmp_path / "table.json") == table()
 
@@ -46,6 +56,7 @@ def test_a_table_is_read_back_from_itself_or_from_a_report(in_report: bool, tmp_
         "null",
         "{}",
         '{"search": null}',
+        '{"timings": null, "search": {"timings": {"machine": "m", "nodes": {}, "models": {}}}}',
         '{"search": {"points": []}}',
         '{"machine": "m", "nodes": {"a": "slow"}, "models": {}}',
         '{"machine": "m", "nodes": {}, "models": {"abc": {"dense": 1.0}}}',

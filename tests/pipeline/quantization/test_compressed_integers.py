@@ -95,9 +95,29 @@ def test_pruned_weights_stay_zero(tmp_path: Path) -> None:
         assert not weight.codes[tensor(pruned).numpy() == 0.0].any()
 
 
+def test_times_are_replayed_where_they_left_all_on_floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def half_as_fast(models: Any, *_: Any) -> Any:
+        asked.append(len(models))
+        return None, [np.tile([1e-3, 2e-3], (2, 3, 1))]
+
+    monkeypatch.setattr(timing_table, "time_models", half_as_fast)
+    slow = on_integers(tmp_path / "small.onnx", report=tmp_path / "report.json").report
+    assert slow.integers is None
+    assert "not-quantized" in {note.code for note in slow.notes}
+    assert slow.timings is not None
+    assert asked
+    assert len(slow.timings.models) == len(asked)
+    asked.clear()
+    again = on_integers(tmp_path / "again.onnx", timings=tmp_path / "report.json").report
+    assert (asked, again.timings) == ([], slow.timings)
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "small.onnx").read_bytes()
+
+
 def test_none_leaves_floats_and_times_nothing(tmp_path: Path, times: list[int]) -> None:
     result = on_integers(tmp_path / "small.onnx", quantize="none", sparsity=0.3, damping=0.01)
-    assert result.report.integers is None
+    assert (result.report.integers, result.report.timings) == (None, None)
     assert times == []
     assert find_integer_weights(result.model.graph) == {}
 
