@@ -80,7 +80,7 @@ def search(
         CheckFailedError: no model was found that keeps to them; the nearest one is described.
     """
     evaluators = [evaluator.in_form(form) for form in forms]
-    within_goals = _by_form(evaluators, goals, trim, prefer=prefer)
+    within_goals, rejected = _by_form(evaluators, goals, trim, prefer=prefer)
     if repairs:
         within_goals = [_repaired(*pair, goals) for pair in within_goals]
     is_as_small_as_can_be = goals.max_drop is not None
@@ -91,7 +91,8 @@ def search(
     applied, size = taken.applied(chosen.structure, chosen.share), taken.size(chosen)
     _check_size(goals, size)
     if goals.max_drop is not None and len(within_goals) == 1 and taken.form != forms[0]:
-        applied = dataclasses.replace(applied, notes=(*applied.notes, *_form_notes(evaluators[0], taken, goals)))
+        form_notes = _form_notes(evaluators[0], rejected.get(forms[0]), taken, goals.max_drop)
+        applied = dataclasses.replace(applied, notes=(*applied.notes, *form_notes))
     if repairs and chosen.refusal is not None:
         text = f"the model is delivered without repair: {chosen.refusal}"
         note = Message(text, "not-repaired", reason=chosen.refusal)
@@ -108,20 +109,23 @@ def search(
 
 def _by_form(
     evaluators: Sequence[CandidateEvaluator], goals: Goals, trim: TrimPlan | None, *, prefer: str
-) -> list[tuple[CandidateEvaluator, Candidate]]:
+) -> tuple[list[tuple[CandidateEvaluator, Candidate]], dict[str, Candidate]]:
     """A model that keeps to the goals in the first form that has one and, to be small, in one on floats, too.
+
+    Beside it, by their names, what forms were rejected for.
 
     Raises:
         CheckFailedError: no form has one.
     """
     ladders: _Ladders = {}
     within_goals: list[tuple[CandidateEvaluator, Candidate]] = []
+    rejected: dict[str, Candidate] = {}
     problem = CheckFailedError(f"{goals} cannot be met")
     for in_form in evaluators:
         if within_goals and (prefer == "speed" or in_form.is_integer == within_goals[-1][0].is_integer):
             break
         try:
-            candidate = _within_goals(
+            candidate, is_taken = _within_goals(
                 in_form,
                 goals,
                 trim,
@@ -136,11 +140,13 @@ def _by_form(
         except CheckFailedError as error:
             problem = error
             continue
-        if candidate is not None:
+        if is_taken:
             within_goals.append((in_form, candidate))
+        else:
+            rejected[in_form.form] = candidate
     if not within_goals:
         raise problem
-    return within_goals
+    return within_goals, rejected
 
 
 def _repaired(
@@ -189,8 +195,8 @@ def _within_goals(
     is_first: bool,
     is_last: bool,
     tries_units: bool,
-) -> Candidate | None:
-    """The model in one form; None where it loses too much and there are other forms.
+) -> tuple[Candidate, bool]:
+    """The candidate that decides in one form, and whether it is taken; there are other forms where it is not.
 
     Raises:
         CheckFailedError: there is none in this form.
@@ -202,20 +208,20 @@ def _within_goals(
         structures, structure = ladders[evaluator.is_integer]
     if goals.max_drop is None:
         if goals.max_size is not None:
-            return _largest_within(evaluator, structure, goals, goals.max_size)
-        return evaluator.candidate(structure, 1.0)
+            return _largest_within(evaluator, structure, goals, goals.max_size), True
+        return evaluator.candidate(structure, 1.0), True
     # what is known to be beyond the limit with all weights needs no descent, unless to say how near it comes
     is_looked_at_whole = structures is not None or not (is_first or is_last)
     is_hasty = evaluator.context.options.is_hasty
     if is_looked_at_whole and Descent(evaluator, structure, goals.max_drop, is_hasty=is_hasty).whole_is_beyond():
         if is_last and structures is not None:
             raise CheckFailedError(nearest_to_keep(evaluator, goals, goals.max_drop, structures, structure))
-        return None
+        return evaluator.candidate(structure, 1.0), False
     if tries_units and not goals.is_structural and evaluator.can_try_units:
         structure = faster_within(evaluator, goals.max_drop)
     chosen = _smallest_within(evaluator, structure, goals, goals.max_drop)
     was_put_on_integers = evaluator.applied(chosen.structure, chosen.share).integers is not None
-    return None if evaluator.is_integer and not was_put_on_integers and not is_last else chosen
+    return chosen, is_last or was_put_on_integers or not evaluator.is_integer
 
 
 def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Point, ...]:
@@ -228,19 +234,27 @@ def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Po
     return (*points[:last], delivered, *points[last + 1 :])
 
 
-def _form_notes(default: CandidateEvaluator, taken: CandidateEvaluator, goals: Goals) -> Iterator[Message]:
-    """Why weights are not kept as they are by default: what that alone has cost, or why it could not be."""
-    if default.is_integer and default.refusals:
-        yield from default.refusals
+def _form_notes(
+    default: CandidateEvaluator, rejected: Candidate | None, taken: CandidateEvaluator, max_drop: float
+) -> Iterator[Message]:
+    """Why weights are not kept as they are by default: what that alone has cost, or why it could not be.
+
+    Args:
+        default: candidates in the default form.
+        rejected: the one that this form was rejected for; None = none of them is within the drop.
+        taken: candidates in the form that is delivered.
+        max_drop: what may be lost.
+    """
+    decisive = rejected or max(default.candidates, key=lambda candidate: candidate.kept, default=None)
+    if decisive is None:
         return
-    points = [point for point in default.points if point.kind == "candidate" and point.form == default.form]
-    if not points:
+    if on_floats := default.notes_on_floats(decisive):
+        yield from on_floats
         return
-    whole = max(points, key=lambda point: point.kept or 0.0)
-    kept, drop, bound = whole.kept or 0.0, whole.drop or 0.0, whole.bound or 0.0
+    drop, bound = decisive.evidence.drop, decisive.evidence.high
     lost = (
-        f"{drop:.2%} (at most {bound:.2%}) with {kept:.0%} of its weights kept, more than a --max-drop of "
-        f"{goals.max_drop:.2%} allows"
+        f"{drop:.2%} (at most {bound:.2%}) with {decisive.kept:.0%} of its weights kept, more than a --max-drop of "
+        f"{max_drop:.2%} allows"
     )
     if default.is_integer:
         text = f"the model stays on floats: on integers ({default.form}) it loses {lost}"

@@ -113,15 +113,21 @@ class CandidateEvaluator:
         return self.context.options.form
 
     @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Those in its form that were judged, in turn."""
+        return tuple(self._candidates.values())
+
+    @property
     def is_integer(self) -> bool:
         """Whether its candidates are to run on integers."""
         return self.context.options.integer_mode is not None
 
-    @property
-    def refusals(self) -> list[Message]:
-        """Why models stay on floats that were made to run on integers."""
-        notes = (note for applied in self._applied.values() if applied.integers is None for note in applied.notes)
-        return list(dict.fromkeys(note for note in notes if note.code == "not-quantized"))
+    def notes_on_floats(self, candidate: Candidate) -> list[Message]:
+        """Why a candidate stays on floats that was to run on integers; none where it does run on them."""
+        if not self.is_integer or candidate.bits is not None:
+            return []
+        notes = self.applied(candidate.structure, candidate.share).notes
+        return [note for note in notes if note.code == "not-quantized"]
 
     @property
     def finer(self) -> tuple[str, ...]:

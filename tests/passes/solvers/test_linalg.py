@@ -82,9 +82,7 @@ def test_conjugate_gradients_have_work_for_several_cores(
 def test_the_number_of_cores_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(groups=1, rows=200, columns=150)
     mask = largest(np.abs(problem.weight), problem.weight.size // 3)
-    target, hessian, start = (
-        array.astype(np.float32) for array in (problem.target, problem.hessian, problem.weight)
-    )
+    target, hessian, start = (array.astype(np.float32) for array in (problem.target, problem.hessian, problem.weight))
     weights = []
     for cores in (1, 2, 3, 16):
         monkeypatch.setattr(parallel, "allowed_cores", lambda cores=cores: cores)

@@ -3,11 +3,16 @@
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+from perceptron_models import weights_of
 from plain_models import DENSE, DIGITS, TEST
 
 from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.compression import steps
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.profiling import timing_table
+from netsurgeon.pipeline.quantization import Quantized
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.search import descent
 
@@ -74,3 +79,20 @@ def test_a_search_goes_on_on_floats_where_models_turn_out_slower_on_integers(mon
     assert report.search.form not in ("int8", "w4a8")
     (note,) = (note for note in report.notes if note.code in ("not-quantized", "integers-lose"))
     assert "on integers it is only 0.80 times as fast" in note
+
+
+def test_the_reason_for_floats_is_that_of_the_model_that_would_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each candidate is refused for a reason of its own; the search looks at one that keeps few weights, and at all."""
+    refused: list[int] = []
+
+    def refuse(result: Quantized, model: ir.Model, *_: object) -> Quantized:
+        refused.append(sum(int(np.count_nonzero(weight)) for weight in weights_of(model).values()))
+        note = Message(f"{refused[-1]} weights run no faster", "not-quantized", reason="slower")
+        return Quantized(model=model, facts=None, notes=(note,))
+
+    monkeypatch.setattr(steps, "unless_slower", refuse)
+    report = searched(max_drop="0.5%", effort="fast", method="magnitude", uniform=True)
+    assert report.integers is None
+    assert len(set(refused)) == 2, "half of the weights lose too much"
+    notes = [str(note) for note in report.notes if note.code in ("not-quantized", "integers-lose")]
+    assert notes == [f"{max(refused)} weights run no faster"]
