@@ -67,13 +67,14 @@ class MergeRows(ir.passes.InPlacePass):
 
     Attributes:
         rows: numbers of rows, by name of the table's initializer; those of a table that differ stay as they are.
+        merged: how many became one, by name: added.
     """
 
     rows: Mapping[str, npt.NDArray[np.integer]]
+    merged: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Merge in place."""
-        modified = False
         for table in find_tables(model.graph):
             values, equal = tensor(table.value).numpy(), self.rows.get(table.name)
             if equal is None or len(equal) < 2 or table.tied or (values[equal] != values[equal[0]]).any():
@@ -84,8 +85,8 @@ class MergeRows(ir.passes.InPlacePass):
                 ir.tensor(values[left], name=table.name),
                 ir.Shape((len(left), values.shape[1])),
             )
-            modified = True
-        return ir.passes.PassResult(model, modified)
+            self.merged[table.name] = len(equal)
+        return ir.passes.PassResult(model, bool(self.merged))
 
 
 def places_of(

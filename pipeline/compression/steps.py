@@ -43,7 +43,7 @@ from netsurgeon.pipeline.quantization import (
     unless_slower,
 )
 from netsurgeon.pipeline.runtime import same_bits, verify_same
-from netsurgeon.pipeline.tables import TablePlan, choose_tables, rows_to_drop
+from netsurgeon.pipeline.tables import StoredTables, TablePlan, choose_tables, rows_to_drop
 from netsurgeon.pipeline.trimming import (
     Trimmed,
     TrimPlan,
@@ -322,11 +322,12 @@ class StoreTablesOnDisk(StepDefaults):
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
         """Store what lies on fewer bits."""
-        storing = StoreTables()
-        modified = MergeRows(rows_to_drop(model.graph, context.options, missing_ok=True))(model).modified
+        merging, storing = MergeRows(rows_to_drop(model.graph, context.options, missing_ok=True)), StoreTables()
+        modified = merging(model).modified
         if context.options.tables != "float32":
             modified |= storing(model).modified
-        return StepResult(model=model, outcome=storing.stored) if modified else None
+        outcome = StoredTables(rows=storing.stored, merged=merging.merged)
+        return StepResult(model=model, outcome=outcome) if modified else None
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
         """The outputs must be equal to the last bit."""
@@ -337,7 +338,8 @@ class StoreTablesOnDisk(StepDefaults):
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How many tables are stored so."""
-        return {"tables": len(context.outcomes[self.name])}
+        outcome: StoredTables = context.outcomes[self.name]
+        return {"tables": len(outcome.rows)}
 
 
 class PackWeightsOnDisk(StepDefaults):

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.codebooks import Rounding
 from netsurgeon.passes.layers import Declined
-from netsurgeon.passes.packing import Packing, StoredRows
+from netsurgeon.passes.packing import Packing
 from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.messages import Message
@@ -33,7 +33,7 @@ from netsurgeon.pipeline.report.user_warnings import (
 )
 from netsurgeon.pipeline.runtime import Runtime, peak_bytes
 from netsurgeon.pipeline.search import SearchFacts
-from netsurgeon.pipeline.tables import TableFacts, in_the_file
+from netsurgeon.pipeline.tables import StoredTables, TableFacts, in_the_file
 from netsurgeon.pipeline.verification import Inputs, Validation
 
 WORTH_MENTION = 0.005
@@ -47,14 +47,14 @@ class StoredModel:
     Attributes:
         model: the model.
         packings: the representation of each packed weight.
-        tables: what stands for the rows of each table, by name of its tensor.
+        tables: what became of the tables that rows are looked up in.
         records: what became of each step of storage.
         notes: what was raised or undone, and why.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
     packings: tuple[Packing, ...]
-    tables: Mapping[str, StoredRows]
+    tables: StoredTables
     records: tuple[StepRecord, ...]
     notes: tuple[Message, ...]
 
@@ -107,7 +107,8 @@ def assemble_report(record: CompressionRecord) -> Report:
     layers = layer_facts(
         applied.selection, applied.plan, pruned, model=applied.model, packings=stored.packings, bound=record.bound
     )
-    tables = in_the_file(applied.tables.tables, stored.tables, stored.packings) if applied.tables else ()
+    chosen = applied.tables.tables if applied.tables else ()
+    tables = in_the_file(chosen, applied.model.graph, stored.tables, stored.packings)
     unproven = unproven_goal_warning(record.search) if record.search else None
     sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
     dense, compressed = model_facts(source.given, source.path), model_facts(stored.model, record.output)

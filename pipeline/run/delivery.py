@@ -34,6 +34,7 @@ from netsurgeon.pipeline.report import Report, StoredModel
 from netsurgeon.pipeline.result import PAGES, Overview, Result
 from netsurgeon.pipeline.run.identity import are_own
 from netsurgeon.pipeline.runtime import Runtime, weight_bytes
+from netsurgeon.pipeline.tables import StoredTables
 from netsurgeon.pipeline.trimming import why_not
 
 MOST_OF_NAMES = 0.01
@@ -133,7 +134,7 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
     return StoredModel(
         model=stored,
         packings=storing.outcomes.get(PackWeightsOnDisk.name, ()),
-        tables=storing.outcomes.get(StoreTablesOnDisk.name, {}),
+        tables=storing.outcomes.get(StoreTablesOnDisk.name, StoredTables()),
         records=tuple(storing.records),
         notes=tuple(storing.notes),
     )
@@ -195,4 +196,4 @@ def _as_it_came(
     )
     model = source.original.clone()
     forget_inferred(model, source.original)
-    return applied, StoredModel(model=model, packings=(), tables={}, records=(), notes=())
+    return applied, StoredModel(model=model, packings=(), tables=StoredTables(), records=(), notes=())

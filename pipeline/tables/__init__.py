@@ -2,11 +2,12 @@
 
 from netsurgeon.pipeline.tables.choose import SHARE_OF_DROP, Judge, TablePlan, choose_tables, choose_within
 from netsurgeon.pipeline.tables.dropped_rows import check_dropped_rows, rows_to_drop
-from netsurgeon.pipeline.tables.facts import TableFacts, in_the_file
+from netsurgeon.pipeline.tables.facts import StoredTables, TableFacts, in_the_file
 
 __all__ = [
     "SHARE_OF_DROP",
     "Judge",
+    "StoredTables",
     "TableFacts",
     "TablePlan",
     "check_dropped_rows",

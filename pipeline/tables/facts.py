@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import onnx_ir as ir
 
+from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.packing import Packing, StoredRows, place_type
 
 
@@ -22,7 +24,8 @@ class TableFacts:
         rows: how many.
         rows_dropped: rows that the user names as never used, which are one row now, their mean; 0 where that would not
             make the file smaller.
-        columns: numbers of a row.
+        columns: numbers of a row of the dense table.
+        columns_removed: those that went with units that were removed.
         rows_seen: rows that calibration inputs look up.
         stored: int4, int8 (with a scale a row), float16 or float32.
         row_error: mean over the rows of a row's squared error as a share of its own energy.
@@ -46,6 +49,7 @@ class TableFacts:
     bytes_after: int
     reason: str | None = None
     rows_dropped: int = 0
+    columns_removed: int = 0
 
     @property
     def rows_left(self) -> int:
@@ -53,20 +57,50 @@ class TableFacts:
         return self.rows - max(self.rows_dropped - 1, 0)
 
     @property
+    def columns_left(self) -> int:
+        """Numbers of a row in the file."""
+        return self.columns - self.columns_removed
+
+    @property
     def place_bytes(self) -> int:
         """Of what says where each row is; 0 where all are in their own place."""
         return self.rows * np.dtype(place_type(self.rows_left)).itemsize if self.rows_dropped else 0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredTables:
+    """What became of tables when the model was stored.
+
+    Attributes:
+        rows: what stands for a table's rows, by its name; those that are left out are float32.
+        merged: how many rows became one, by the table's name.
+    """
+
+    rows: Mapping[str, StoredRows] = dataclasses.field(default_factory=dict)
+    merged: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
 def in_the_file(
-    tables: Sequence[TableFacts], stored: Mapping[str, StoredRows], packings: Sequence[Packing]
+    tables: Sequence[TableFacts], graph: ir.Graph, stored: StoredTables, packings: Sequence[Packing]
 ) -> tuple[TableFacts, ...]:
-    """The facts of tables with what became of them in the file."""
+    """The facts of tables with what became of them in the file.
+
+    Args:
+        tables: as they were chosen, on the dense model.
+        graph: of the compressed model before it was stored: units that were removed have taken columns with them.
+        stored: what became of them then.
+        packings: weights that were packed.
+    """
     packed = {packing.name: packing for packing in packings}
     facts = []
     for table in tables:
-        rows, packing = stored.get(table.name), packed.get(table.name)
-        floats = table.bytes_before * table.rows_left // table.rows
+        rows, packing = stored.rows.get(table.name), packed.get(table.name)
+        table = dataclasses.replace(
+            table,
+            columns_removed=table.columns - int(tensor(graph.initializers[table.name]).shape.numpy()[1]),
+            rows_dropped=stored.merged.get(table.name, 0),
+        )
+        floats = table.rows_left * table.columns_left * np.dtype(np.float32).itemsize
         size, form = (floats, "float32") if rows is None else (rows.nbytes, rows.form)
         if packing is not None:
             size += packing.bytes_after - packing.bytes_before
