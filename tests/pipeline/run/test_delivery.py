@@ -154,9 +154,9 @@ def test_names_can_be_read_where_that_is_asked_for_and_the_weights_are_the_same(
 
 def test_names_that_take_more_than_a_hundredth_are_short_unless_asked_for() -> None:
     assert names_of_nodes(stored_as("auto")) == names_of_nodes(stored_as("short"))
-    large = stored_as("auto", width=4096)
+    large = stored_as("auto", width=2048)
     assert "hidden.weight/unpack" in names_of_nodes(large)
-    assert large.ByteSize() <= 1.01 * stored_as("short", width=4096).ByteSize()
+    assert large.ByteSize() <= 1.01 * stored_as("short", width=2048).ByteSize()
 
 
 def test_readable_names_leave_those_of_a_model_on_integers() -> None:

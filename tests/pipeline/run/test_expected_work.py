@@ -132,7 +132,7 @@ def test_a_goal_on_digits_is_forecast_from_the_start(tmp_path: Path) -> None:
     with np.load(DIGITS / "calibration.npz") as data:
         some = {name: data[name][:200] for name in data.files}
     recorder = Recorder()
-    digits, goals = DIGITS / "digits.onnx", dict[str, Any](max_drop="5%", threads=1)
+    digits, goals = DIGITS / "digits.onnx", dict[str, Any](max_drop="5%", threads=1, method="obs", damping=0.01)
     compress(digits, some, test=DIGITS / "test.npz", output=tmp_path / "small.onnx", progress=recorder, **goals)
     made = [status for status in recorder.statuses if status.stage == CANDIDATES]
     assert all(1 <= status.candidate <= status.candidates for status in made)
