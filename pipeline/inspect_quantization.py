@@ -13,7 +13,7 @@ from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.quantization import Scale
 from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.passes.solvers import FactorizationError
-from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.calibration import Calibration, examine_values
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.inspect import made_up_samples
@@ -96,7 +96,8 @@ class QuantizationInspection(Result):
         timed: the model on floats, and the fastest one found with layers on integers, in turn; None where not timed.
         untimed: why nothing was timed; None where it was.
         gains: whether `compress` would put any layer on integers: the faster model is worth it; None where not timed.
-        notes: what was done to the graph, or why nothing can be put on integers.
+        notes: what was done to the graph, how the inputs are run, and why nothing can be put on integers.
+        warnings: what the user should know of the inputs.
     """
 
     name: str
@@ -107,6 +108,7 @@ class QuantizationInspection(Result):
     untimed: str | None
     gains: bool | None
     notes: tuple[Message, ...]
+    warnings: tuple[Message, ...] = ()
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -134,7 +136,12 @@ class QuantizationInspection(Result):
         errors = (f"error, {number} bits" for number in self.bits)
         return Overview(
             headline=f"{self.name or 'The model'}: {first}",
-            sentences=(*others, *self.staying, *(f"note: {note}" for note in self.notes)),
+            sentences=(
+                *others,
+                *self.staying,
+                *(f"note: {note}" for note in self.notes),
+                *(f"warning: {warning}" for warning in self.warnings),
+            ),
             titles=("layer", "operator", "input", "zero", *errors, "float, ms", "int8, ms", "runs as"),
             rows=tuple(layer.cells(len(self.bits)) for layer in self.layers),
         )
@@ -180,6 +187,7 @@ def _inspect_quantization(
         attribution = attribute_to_inputs(source.original, runtime, samples)
     with attribution:
         source = verified(source, next(samples.batches()), runtime)
+        values = () if data is None else examine_values(source.original, samples, None, runtime)
         dense = source.model.clone()
         ConvolveShortcuts()(dense)
         calibration = Calibration(samples, runtime, settings.seed)
@@ -204,7 +212,8 @@ def _inspect_quantization(
         timed=choice.timed if choice else None,
         untimed=untimed,
         gains=choice.gains if choice else None,
-        notes=(*source.notes, *examined.notes),
+        notes=(*source.notes, *samples.notes, *examined.notes),
+        warnings=() if data is None else (*samples.warnings, *values),
     )
 
 

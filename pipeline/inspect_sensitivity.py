@@ -9,9 +9,10 @@ from typing import Unpack
 import numpy as np
 
 from netsurgeon.passes.solvers import FactorizationError
-from netsurgeon.pipeline.calibration import Calibration, select, unobserved_layers
+from netsurgeon.pipeline.calibration import Calibration, examine_values, select, unobserved_layers
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelLike, open_model, verified, with_float_weights
 from netsurgeon.pipeline.options import (
     DataOptions,
@@ -61,12 +62,16 @@ class SensitivityInspection(Result):
         samples: inputs it was measured on.
         sparsities: at which errors and losses are told.
         layers: in the order of the graph.
+        notes: what was done to the graph, and how the inputs are run.
+        warnings: what the user should know of the inputs.
     """
 
     name: str
     samples: int
     sparsities: tuple[float, ...]
     layers: tuple[LayerSensitivity, ...]
+    notes: tuple[Message, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
     def overview(self) -> Overview:
         """What is lost where each layer alone is pruned, the layer that costs most first."""
@@ -82,7 +87,11 @@ class SensitivityInspection(Result):
         measured = f"{len(ranked)} layers pruned one at a time, {self.samples:,} inputs{most}"
         return Overview(
             headline=f"{self.name or 'The model'}: {measured}",
-            sentences=("Share of what the outputs tell that is lost, where one layer alone is pruned and corrected:",),
+            sentences=(
+                *(f"note: {note}" for note in self.notes),
+                *(f"warning: {warning}" for warning in self.warnings),
+                "Share of what the outputs tell that is lost, where one layer alone is pruned and corrected:",
+            ),
             titles=("layer", "operator", "weights", "sensitivity", *(f"at {share:.0%}" for share in self.sparsities)),
             rows=tuple(rows),
         )
@@ -119,6 +128,7 @@ def _inspect_sensitivity(
     samples = open_by_options(source, data, settings, settings.limit)
     with attribute_to_inputs(source.original, runtime, samples):
         source = verified(source, next(samples.batches()), runtime)
+        values = examine_values(source.original, samples, None, runtime)
         source = with_float_weights(source, next(samples.batches()), runtime.on_floats())
         runtime = runtime.on_floats() if source.integers.grids else runtime
         unobserved = unobserved_layers(source.model, samples, runtime)
@@ -132,7 +142,12 @@ def _inspect_sensitivity(
         _entry(layer.name, layer.operator, costs[layer.name]) for layer in selection.layers if layer.name in costs
     )
     return SensitivityInspection(
-        name=source.path.name if source.path else "", samples=samples.count, sparsities=SPARSITIES, layers=layers
+        name=source.path.name if source.path else "",
+        samples=samples.count,
+        sparsities=SPARSITIES,
+        layers=layers,
+        notes=(*source.notes, *samples.notes),
+        warnings=(*samples.warnings, *values),
     )
 
 

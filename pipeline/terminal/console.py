@@ -38,7 +38,7 @@ LISTED = 24
 
 def print_report(report: Report, console: Console) -> None:
     """The result of `compress`."""
-    _print_warnings(report.doubts, console)
+    print_warnings(report.doubts, console)
     console.print(_layers(report))
     if len(report.layers) > LISTED:
         console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
@@ -63,14 +63,15 @@ def print_report(report: Report, console: Console) -> None:
     _print_bound(report.bound, "calibration inputs", console)
     if report.integers is not None:
         console.print(Text(BOUND_OF_PRUNING))
-    _print_notes(report.notes, console)
-    _print_warnings([warning for warning in report.warnings if warning not in report.doubts], console)
+    print_notes(report.notes, console)
+    print_warnings([warning for warning in report.warnings if warning not in report.doubts], console)
     print_fallbacks(report.on_the_cpu, console)
     total = sum(report.seconds.values())
     console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
 
 
-def _print_warnings(warnings: Iterable[Message], console: Console) -> None:
+def print_warnings(warnings: Iterable[Message], console: Console) -> None:
+    """What the user should know, a line each."""
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
@@ -114,7 +115,7 @@ def _print_trim(trim: TrimFacts, save: str, console: Console) -> None:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """The result of `compare`."""
-    _print_warnings(comparison.warnings, console)
+    print_warnings(comparison.warnings, console)
     console.print(_models(comparison.dense, comparison.compressed, comparison.validation))
     console.print(f"measured on {comparison.validation.samples:,} inputs")
     _print_fidelity(comparison.validation, console)
@@ -125,13 +126,13 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     else:
         _print_bound(comparison.bound, "inputs", console)
     print_fallbacks(comparison.on_the_cpu, console)
-    _print_notes(comparison.notes, console)
+    print_notes(comparison.notes, console)
 
 
 def print_comparisons(result: Comparisons, console: Console) -> None:
     """The result of `compare` with several models: one a column."""
     first = result.comparisons[0]
-    _print_warnings(dict.fromkeys(warning for entry in result.comparisons for warning in entry.warnings), console)
+    print_warnings(dict.fromkeys(warning for entry in result.comparisons for warning in entry.warnings), console)
     runs = result.runs
     table = Table(title=f"against {printable(first.dense.name or 'it')}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
@@ -145,7 +146,7 @@ def print_comparisons(result: Comparisons, console: Console) -> None:
         if entry.on_the_cpu:
             console.print(Text(f"{run.name}:"))
             print_fallbacks(entry.on_the_cpu, console)
-    _print_notes(first.notes, console)
+    print_notes(first.notes, console)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -165,10 +166,11 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     console.print(table)
     _print_quantized(inspection.quantized, console)
     _print_declined([(d.operator, d.node, d.reason) for d in inspection.declined], console)
-    _print_notes(inspection.notes, console)
+    print_notes(inspection.notes, console)
 
 
-def _print_notes(notes: Iterable[Message], console: Console) -> None:
+def print_notes(notes: Iterable[Message], console: Console) -> None:
+    """What was done on the way, a line each."""
     for note in notes:
         console.print(Text(f"note: {note}"))
 
@@ -199,7 +201,7 @@ def print_units(found: UnitInspection, console: Console) -> None:
         row = (", ".join(group.operators), f"{len(group.units):,}", f"{group.parameters:,}")
         table.add_row(Text(group.node), *map(Text, row))
     console.print(table)
-    _print_notes(found.notes, console)
+    print_notes(found.notes, console)
     if not found.frozen:
         return
     table = Table(title="frozen", title_justify="left", box=SIMPLE_HEAD)
@@ -214,6 +216,7 @@ def print_units(found: UnitInspection, console: Console) -> None:
 
 def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
     """The result of `inspect --sensitivity`: the layer that costs most first."""
+    print_warnings(found.warnings, console)
     console.print(Text(f"{found.name}: measured on {found.samples:,} inputs, one layer pruned at a time and corrected"))
     title = "share of what the outputs tell that is lost, where one layer alone is pruned"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
@@ -225,6 +228,7 @@ def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
         losses = (f"{100.0 * loss:.2g}%" for loss in layer.losses)
         table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", f"{layer.sensitivity:.3g}", *losses)
     console.print(table)
+    print_notes(found.notes, console)
 
 
 def _layers(report: Report) -> Table:
@@ -257,6 +261,8 @@ def _print_tables(tables: Sequence[TableFacts], console: Console) -> None:
             stored += f"; one tensor with {', '.join(facts.tied)}"
         if facts.rows_dropped:
             stored += f"; {facts.rows_dropped:,} rows dropped"
+        if facts.columns_removed:
+            stored += f"; {facts.columns_removed:,} columns removed"
         cells = (f"{facts.rows:,} x {facts.columns:,}", f"{facts.rows_seen:,}", loss, stored, f"{facts.bytes_after:,}")
         table.add_row(Text(facts.name), *map(Text, cells))
     console.print(table)

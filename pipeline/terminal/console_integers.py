@@ -7,12 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from netsurgeon.pipeline.inspect_quantization import QuantizationInspection
+from netsurgeon.pipeline.terminal.console import print_notes, print_warnings
 from netsurgeon.pipeline.terminal.safe_text import Text
 
 
 def print_quantization(inspection: QuantizationInspection, console: Console) -> None:
     """The result of `inspect --quantization`."""
     measured = f"measured on {inspection.samples:,} inputs" if inspection.samples else "nothing measured: no inputs"
+    print_warnings(inspection.warnings, console)
     console.print(Text(f"{inspection.name}: {measured}"))
     console.print(_table(inspection))
     if inspection.samples:
@@ -24,8 +26,7 @@ def print_quantization(inspection: QuantizationInspection, console: Console) -> 
         console.print(Text(sentence))
     for sentence in inspection.verdict:
         console.print(Text(sentence, style="bold"))
-    for note in inspection.notes:
-        console.print(Text(f"note: {note}"))
+    print_notes(inspection.notes, console)
 
 
 def _table(inspection: QuantizationInspection) -> Table:

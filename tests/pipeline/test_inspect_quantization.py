@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from printed_text import printed
 
 from netsurgeon.cli import run
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect_quantization import inspect_quantization
+from netsurgeon.pipeline.profiling import timing_table
+from netsurgeon.pipeline.terminal.console_integers import print_quantization
 
 SHAPES = {
     "w1": (8, 3, 3, 3),
@@ -137,6 +140,14 @@ def test_made_up_inputs_are_not_timed_where_that_says_nothing() -> None:
         assert all(layer.floats_ms is None for layer in inspection.layers)
     assert [layer.kernel for layer in counted.layers] == ["MatMulIntegerToFloat"]
     assert [layer.reason for layer in counted.layers] == [None]
+
+
+def test_what_the_inputs_give_to_think_about_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing_table, "time_models", lambda *_: (None, [np.tile([2e-3, 1e-3], (2, 3, 1))]))
+    found = inspect_quantization(network(), np.rint(8.0 * inputs()).astype(np.int64))
+    assert "integers-for-floats" in [warning.code for warning in found.warnings]
+    for text in (found.summary(), printed(print_quantization, found, width=400)):
+        assert f"warning: {found.warnings[0]}" in text
 
 
 def test_a_model_of_which_nothing_can_be_integers() -> None:

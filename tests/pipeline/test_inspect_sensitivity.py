@@ -8,10 +8,13 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx_ir as ir
 import pytest
+from masked_models import encoder, padded, sentences
+from printed_text import printed
 
 from netsurgeon.cli import run
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect_sensitivity import draw_sensitivity, inspect_sensitivity
+from netsurgeon.pipeline.terminal.console import print_sensitivity
 
 WEIGHTS = {"w1": (32, 48), "w2": (48, 10), "w3": (32, 48), "w4": (48, 10)}
 
@@ -56,6 +59,22 @@ def test_layers_that_matter_little_cost_little() -> None:
 def test_branches_that_count_alike_cost_alike() -> None:
     losses = {layer.name: layer.losses[0] for layer in inspect_sensitivity(network(faint=1.0), inputs()).layers}
     assert losses["first"] == pytest.approx(losses["faint first"], rel=1.0)
+
+
+def test_what_the_inputs_give_to_think_about_is_said() -> None:
+    integers = np.rint(8.0 * inputs()).astype(np.int64)
+    found = inspect_sensitivity(network(), integers)
+    assert [warning.code for warning in found.warnings] == ["integers-for-floats"]
+    assert f"warning: {found.warnings[0]}" in found.summary()
+    assert f"warning: {found.warnings[0]}"[:80] in printed(print_sensitivity, found, width=400)
+    assert inspect_sensitivity(network(), inputs()).warnings == ()
+
+
+def test_how_padding_is_taken_off_is_said() -> None:
+    found = inspect_sensitivity(encoder(), padded(sentences()))
+    (note,) = [note for note in found.notes if note.code == "padding-taken-off"]
+    assert f"note: {note}" in found.summary()
+    assert f"note: {note}" in printed(print_sensitivity, found, width=400)
 
 
 def test_the_picture_names_every_layer() -> None:
