@@ -119,7 +119,8 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
     """
     options = context.options
     storing = dataclasses.replace(context, outcomes={}, records=[], notes=[], warnings=[], masked=None)
-    stored = apply_steps([step for step in steps if step.is_storage], model, storing)
+    # a copy: names are changed in place below, by which the report finds the layers of the model that is given
+    stored = apply_steps([step for step in steps if step.is_storage], model.clone(), storing)
     entry = {
         "version": netsurgeon.__version__,
         "method": options.method,

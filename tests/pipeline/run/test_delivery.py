@@ -164,3 +164,17 @@ def test_readable_names_leave_those_of_a_model_on_integers() -> None:
     assert {"h", "r"} <= {value for node in readable.graph.node for value in node.output}
     assert not {"h", "r"} & {value for node in short.graph.node for value in node.output}
     assert short.ByteSize() < readable.ByteSize()
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_the_layers_of_nodes_without_names_are_reported_though_values_are_renamed(pack: bool) -> None:
+    """Such layers are named after their output, and models on integers are written with short names of values."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "w2"], ["y"]),
+    ]
+    dense = built(nodes, {"w1": random(32, 16), "w2": random(16, 10)})
+    result = compress(dense, inputs(), quantize="w8", target="onnx", pack=pack, **UNIFORM)
+    assert [layer.name for layer in result.report.layers] == ["h", "y"]
+    assert {layer.stored.partition(" ")[0] for layer in result.report.layers} == {"int8"}
