@@ -297,6 +297,19 @@ class Layer:
             return False
         return bias is None or math.prod(tensor(bias).shape.numpy()[:-1]) == 1
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether there is one, and not only room for it."""
+        slot = self.bias_slot()
+        return slot is not None and optional_input(*slot) is not None
+
+    def may_add_bias(self, lost: int) -> bool:
+        """Whether a bias can be shifted; where that adds one, at least as many weights must go as it has numbers.
+
+        So no model has more numbers that are not zero than it came with.
+        """
+        return self.bias_slot() is not None and (self.has_bias or lost >= self.groups * self.rows)
+
     def shift_bias(self, shift: Array) -> None:
         """Add `shift` (groups x rows,) to the bias; a bias is created where there is none.
 

@@ -66,9 +66,9 @@ class PruneWeights(ir.passes.InPlacePass):
         plan, moments = self.plan[layer.name], self.moments[layer.name]
         if plan.method in solvers.UNCORRECTED:
             moments = dataclasses.replace(moments, ridge=None)
-        has_bias = layer.bias_slot() is not None and not plan.keeps_bias
-        centred = plan.method not in solvers.UNCORRECTED and has_bias and moments.varies
         dense = layer.matrix()
+        shifts_bias = not plan.keeps_bias and layer.may_add_bias(_lost(plan, dense))
+        centred = plan.method not in solvers.UNCORRECTED and shifts_bias and moments.varies
         weight = plan.removed_slices.without_rows(dense) if plan.removed_slices else dense
         if moments.fit.count == 0:  # a layer in a body that none of these inputs passes through
             return _left_alone(layer, dense, plan, 0)
@@ -124,6 +124,15 @@ def _left_alone(layer: Layer, dense: Array, plan: LayerPlan, samples: int) -> So
     weight = dense if removed is None else np.where(removed.columns[:, None, :], 0.0, dense)
     layer.write(weight)
     return Solution(weight, None, Outcome(damping=0.0, samples=samples, varied=True, seconds=0.0, measured=False))
+
+
+def _lost(plan: LayerPlan, dense: Array) -> int:
+    """How many weights that are not zero will be, at least."""
+    nonzero = int(np.count_nonzero(dense))
+    if plan.keep_zeros:
+        return nonzero - int(np.count_nonzero(plan.removed_slices.without_rows(dense))) if plan.removed_slices else 0
+    kept = dense.size * plan.pattern[0] // plan.pattern[1] if plan.pattern else plan.keep
+    return max(nonzero - kept, 0)
 
 
 def _kept(plan: LayerPlan, weight: Array) -> int:

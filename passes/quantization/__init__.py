@@ -23,6 +23,7 @@ from netsurgeon.passes.quantization.quantized_layers import (
     StoredWeight,
     find_integer_weights,
     find_quantized_layers,
+    scales_of_integers,
     summary,
 )
 from netsurgeon.passes.quantization.round_tables import RoundTables, row_errors
@@ -66,6 +67,7 @@ __all__ = [
     "place",
     "place_matrices",
     "row_errors",
+    "scales_of_integers",
     "separated",
     "span_of",
     "summary",

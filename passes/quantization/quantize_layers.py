@@ -70,23 +70,24 @@ class QuantizeLayers(ir.passes.InPlacePass):
         moments, most, weight = self.moments[layer.name], self.most[layer.name], layer.matrix()
         span = self.spans.get(layer.name)
         least = -most - 1 if self.lopsided else None
-        centred = layer.bias_slot() is not None and moments.varies
+        nearest = solvers.nearest_integers(weight, most, layer.blocks, span=span, least=least)
+        lost = int(np.count_nonzero(weight)) - int(np.count_nonzero(nearest.weight))
+        centred = layer.may_add_bias(lost) and moments.varies
         statistics = moments.statistics(centred=centred)
         if not statistics.is_finite or not weight.any():
-            integers = solvers.nearest_integers(weight, most, layer.blocks, span=span, least=least)
-            layer.write(integers.weight)
-            return IntegerOutcome(damping=0.0, error=0.0, scales=_scales(layer, integers))
+            layer.write(nearest.weight)
+            return IntegerOutcome(damping=0.0, error=0.0, scales=_scales(layer, nearest))
         damping = self._choose_damping(weight, moments, centred)
         try:
             problem = Problem.of(weight, statistics, damping)
-        except FactorizationError as error:
-            raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {error}") from error
+        except FactorizationError as failure:
+            raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {failure}") from failure
         integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks, span=span, least=least)
         layer.write(integers.weight)
         if centred:
             layer.shift_bias(bias_shift(layer, weight, statistics))
-        lost = problem.relative(problem.excess(integers.weight))
-        return IntegerOutcome(damping=damping, error=lost, scales=_scales(layer, integers))
+        error = problem.relative(problem.excess(integers.weight))
+        return IntegerOutcome(damping=damping, error=error, scales=_scales(layer, integers))
 
     @staticmethod
     def _choose_damping(weight: Array, moments: LayerMoments, centred: bool) -> float:

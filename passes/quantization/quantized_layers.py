@@ -41,6 +41,8 @@ _OPERATORS = {
     ("com.microsoft", "DynamicQuantizeMatMul"): _Inputs("dynamic", 1, 2, 3),
     ("com.microsoft", "MatMulNBits"): _Inputs("MatMulNBits", 1, 2, 3),
 }
+_OUTPUT_SCALES = {("", "QLinearConv"): 6, ("", "QLinearMatMul"): 6, ("com.microsoft", "QGemm"): 7}
+"""Which input is the scale of the output, of operators that take one; 1 is that of the activations, 4 the weight's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,19 @@ def find_quantized_layers(graph: ir.Graph) -> list[QuantizedLayer]:
     """Every node of the graph whose weight is a constant of integers, in graph order."""
     views = (_quantized(node) for node in graph)
     return [view for view in views if view is not None]
+
+
+def scales_of_integers(graph: ir.Graph) -> set[ir.Value]:
+    """Constants of a graph that are nothing but scales: of integer weights, and of activations."""
+    places = {("", name): (1,) for name in ("QuantizeLinear", "DequantizeLinear")}
+    places |= {kind: (inputs.scale,) for kind, inputs in _OPERATORS.items() if inputs.scale is not None}
+    places |= {kind: (1, 4, last) for kind, last in _OUTPUT_SCALES.items()}
+    scales, others = set[ir.Value](), set[ir.Value]()
+    for node in graph:
+        for index, value in enumerate(node.inputs):
+            if value is not None:
+                (scales if index in places.get((node.domain, node.op_type), ()) else others).add(value)
+    return {value for value in scales - others if is_constant(value)}
 
 
 def summary(layers: Sequence[QuantizedLayer]) -> str:

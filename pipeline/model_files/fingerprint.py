@@ -16,7 +16,7 @@ import onnx_ir as ir
 import netsurgeon
 from netsurgeon.passes.graph import FLOATS
 from netsurgeon.passes.packing import UnpackWeights
-from netsurgeon.passes.quantization import find_quantized_layers
+from netsurgeon.passes.quantization import find_quantized_layers, scales_of_integers
 from netsurgeon.passes.rewriting import hands_channels_on
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.model_files.paths import model_files, path_of
@@ -87,9 +87,11 @@ def _count_parameters(model: ir.Model) -> tuple[int, int]:
 
 
 def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    """Every initializer and the value of every Constant node, subgraphs included."""
+    """Every initializer and the value of every Constant node, subgraphs included; no scale that integers have."""
     for graph in (model.graph, *model.graph.subgraphs()):
-        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
+        scales = scales_of_integers(graph)
+        values = (value for value in graph.initializers.values() if value not in scales)
+        yield from (value.const_value for value in values if value.const_value is not None)
     for node in model.graph.all_nodes():
         if node.op_type == "Constant" and "value" in node.attributes:
             yield node.attributes["value"].as_tensor()
@@ -157,8 +159,8 @@ class ModelFacts:
         bytes: on disk, external data included.
         gzip_bytes: after gzip; None of more than a gigabyte, for which that would take minutes.
         opset: version of the default operator set.
-        parameters: elements of all float initializers, and of weights of integers; weights of convolutions that only
-            hand channels on, as a Pad does, are none.
+        parameters: elements of all float initializers, and of weights of integers; scales of integers are none, nor are
+            weights of convolutions that only hand channels on, as a Pad does.
         nonzero: those that are not zero.
     """
 
