@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from _process import CORES, Row, run_task, take_two_cores
+from _rows import keep_rows, matching, read_rows, report_misses, row_parser
 from _tables import table, write
 
-HERE = Path(__file__).parent
 PREDICTED = 0.15
 """Largest share by which the latency may differ from what was predicted."""
 AS_FAST = 1.03
@@ -85,45 +85,24 @@ def main() -> int:
     arguments = _arguments()
     take_two_cores()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else CORES
-    rows = _read(arguments.results)
+    rows = read_rows(arguments.results, "goals")
     requested = [case for case in CASES if case.name in arguments.only]
     for case in [] if arguments.render else requested:
         task = {"kind": "goals", "shared": str(arguments.shared), "data": case.data, "model": case.model}
         options = {"goals": {**case.goals, **case.options}, "limit": case.limit, "threads": threads}
         rows[case.name] = run_task({**task, "seed": 0, **options})
-        _keep(arguments.results, rows, case.name)
+        keep_rows(arguments.results, "goals", rows)
+        print(case.name, json.dumps(rows[case.name])[:400], flush=True)
     _render(arguments.results, rows)
     missed = [f"{case.name}: {miss}" for case in requested for miss in _misses(rows, case)]
-    print("\n".join([f"{arguments.results / 'goals.md'}", *(f"missed: {miss}" for miss in missed)]))
-    return 1 if missed else 0
+    return report_misses(arguments.results / "goals.md", missed)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder with models and data")
-    parser.add_argument("--only", type=lambda text: text.split(","), help="names of rows, or parts of them")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of goals.json and goals.md")
-    parser.add_argument("--render", action="store_true", help="only write goals.md anew")
+    parser = row_parser(__doc__, "goals", shared="models and data", only="names of rows, or parts of them")
     arguments = parser.parse_args()
-    arguments.shared = arguments.shared.resolve()
-    names = [case.name for case in CASES]
-    words = arguments.only or [""]
-    if unknown := [word for word in words if not any(word in name for name in names)]:
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(names)}")
-    arguments.only = [name for name in names if any(word in name for word in words)]
+    arguments.only = matching(parser, arguments.only, [case.name for case in CASES])
     return arguments
-
-
-def _read(folder: Path) -> dict[str, Row]:
-    path = folder / "goals.json"
-    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return rows
-
-
-def _keep(folder: Path, rows: dict[str, Row], name: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "goals.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-    print(name, json.dumps(rows[name])[:400], flush=True)
 
 
 def _misses(rows: dict[str, Row], case: Case) -> list[str]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from _process import Row, run_task, take_two_cores
+from _rows import keep_rows, matching, read_rows, report_misses, row_parser
 from _tables import table, write
 
-HERE = Path(__file__).parent
 MOST_MINUTES, MOST_BYTES = {"cifar10": 5.0, "imagenet": 15.0}, 3 << 30
 """Of the repair on two cores, and of the whole run."""
 
@@ -73,18 +73,18 @@ def main() -> int:
     """Run what was asked for."""
     arguments = _arguments()
     take_two_cores()
-    rows = _read(arguments.results)
+    rows = read_rows(arguments.results, "repair")
     requested = [case for case in CASES if case.name in arguments.only]
     for case in [] if arguments.render else requested:
         for is_repaired in (False, True):
             key = f"{case.name}/{'repaired' if is_repaired else 'one-shot'}"
             if key not in rows or arguments.again or is_repaired:
                 rows[key] = _run(arguments.shared, case, is_repaired)
-                _keep(arguments.results, rows, key)
+                keep_rows(arguments.results, "repair", rows)
+                print(key, json.dumps(rows[key])[:300], flush=True)
     _render(arguments.results, rows)
     missed = [f"{case.name}: {miss}" for case in requested for miss in _misses(rows, case)]
-    print("\n".join([f"{arguments.results / 'repair.md'}", *(f"missed: {miss}" for miss in missed)]))
-    return 1 if missed else 0
+    return report_misses(arguments.results / "repair.md", missed)
 
 
 def _run(shared: Path, case: Case, is_repaired: bool) -> Row:
@@ -98,32 +98,11 @@ def _run(shared: Path, case: Case, is_repaired: bool) -> Row:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder with models and data")
-    parser.add_argument("--only", type=lambda text: text.split(","), help="names of rows, or parts of them")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of repair.json and repair.md")
+    parser = row_parser(__doc__, "repair", shared="models and data", only="names of rows, or parts of them")
     parser.add_argument("--again", action="store_true", help="run rows without repair again that are there")
-    parser.add_argument("--render", action="store_true", help="only write repair.md anew")
     arguments = parser.parse_args()
-    arguments.shared = arguments.shared.resolve()
-    names = [case.name for case in CASES]
-    words = arguments.only or [""]
-    if unknown := [word for word in words if not any(word in name for name in names)]:
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(names)}")
-    arguments.only = [name for name in names if any(word in name for word in words)]
+    arguments.only = matching(parser, arguments.only, [case.name for case in CASES])
     return arguments
-
-
-def _read(folder: Path) -> dict[str, Row]:
-    path = folder / "repair.json"
-    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return rows
-
-
-def _keep(folder: Path, rows: dict[str, Row], key: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "repair.json", json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n")
-    print(key, json.dumps(rows[key])[:300], flush=True)
 
 
 def _misses(rows: dict[str, Row], case: Case) -> list[str]:

@@ -23,6 +23,7 @@ from typing import Any
 import _models
 import numpy as np
 from _process import Row, take_two_cores
+from _rows import RESULTS, keep_rows, read_rows, report_misses
 from _runtimes import OPENVINO, REFERENCE, RUNTIMES, Answer, Runtime, compile_in_openvino
 from _tables import table, write
 from numpy.typing import NDArray
@@ -74,23 +75,21 @@ def main() -> int:
     """Run what was asked for."""
     arguments = _arguments()
     take_two_cores()
-    rows = _read(arguments.results)
+    rows = read_rows(arguments.results, "runtimes")
     for case in arguments.cases:
         rows[case.name] = _run(case, arguments.shared)
-        arguments.results.mkdir(parents=True, exist_ok=True)
-        write(arguments.results / "runtimes.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        keep_rows(arguments.results, "runtimes", rows)
         print(case.name, json.dumps(rows[case.name])[:300], flush=True)
     _render(arguments.results, rows)
     missed = [f"{case.name}: {miss}" for case in arguments.cases for miss in _misses(rows[case.name])]
-    print("\n".join([f"{arguments.results / 'runtimes.md'}", *(f"missed: {miss}" for miss in missed)]))
-    return 1 if missed else 0
+    return report_misses(arguments.results / "runtimes.md", missed)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, help="folder with more models; without it the digits alone")
     parser.add_argument("--only", type=lambda text: text.split(","), help="names of rows, or parts of them")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of runtimes.json and .md")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of runtimes.json and .md")
     parser.add_argument("--render", action="store_true", help="only write runtimes.md anew")
     arguments = parser.parse_args()
     there = [case for case in CASES if case.model == "digits" or arguments.shared]
@@ -99,12 +98,6 @@ def _arguments() -> argparse.Namespace:
     if not arguments.cases and not arguments.render:
         parser.error(f"no row is called so; there are: {', '.join(case.name for case in there)}")
     return arguments
-
-
-def _read(folder: Path) -> dict[str, Row]:
-    path = folder / "runtimes.json"
-    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return rows
 
 
 def _run(case: Case, shared: Path | None) -> Row:

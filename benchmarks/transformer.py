@@ -19,6 +19,7 @@ from typing import Any
 from _environments import install, pinned, python
 from _peers import TRANSFORMER_PEERS, quantize_with
 from _process import Row, run_task, take_two_cores
+from _rows import RESULTS, keep_rows, read_rows, report_misses
 from _tables import table, write
 from _transformer_cases import CASES, PADDED, Case
 
@@ -52,11 +53,10 @@ def main() -> int:
             _keep(arguments.results, case.name, _run(case))
         for peer in TRANSFORMER_PEERS if arguments.peers else ():
             _keep(arguments.results, f"l3 {peer.name}", _run_peer(peer))
-    rows = _read(arguments.results)
+    rows = read_rows(arguments.results, "transformer")
     _render(arguments.results, rows)
     missed = [f"{case.name}: {miss}" for case in arguments.cases for miss in _misses(rows.get(case.name), case)]
-    print("\n".join([f"{arguments.results / 'transformer.md'}", *(f"missed: {miss}" for miss in missed)]))
-    return 1 if missed else 0
+    return report_misses(arguments.results / "transformer.md", missed)
 
 
 def make_models(shared: Path) -> str | None:
@@ -78,7 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, required=True, help="folder with the sentences: data/stsb")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[""], help="parts of names of rows")
     parser.add_argument("--peers", action="store_true", help="ONNX Runtime's own quantizers on l3, too")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of transformer.json and .md")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of transformer.json and .md")
     parser.add_argument("--render", action="store_true", help="only write transformer.md anew")
     arguments = parser.parse_args()
     arguments.shared = arguments.shared.resolve()
@@ -109,16 +109,8 @@ def _run_peer(peer: Any) -> Row:
         return product if product["status"] != "ok" else {**product, **run_task(step, STEPS)}
 
 
-def _read(folder: Path) -> dict[str, Row]:
-    path = folder / "transformer.json"
-    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return rows
-
-
 def _keep(folder: Path, name: str, row: Row) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = {**_read(folder), name: row}
-    write(folder / "transformer.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    keep_rows(folder, "transformer", {**read_rows(folder, "transformer"), name: row})
     print(name, json.dumps(row)[:400], flush=True)
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from _cases import Goal, zoo_names
 from _process import Row, run_task, run_zoo, take_two_cores
+from _rows import keep_rows, read_rows, refuse_unknown, report_misses, row_parser
 from _tables import own_figure, table, write
 
-HERE = Path(__file__).parent
 BATCHES = (1, 32)
 AHEAD = 10.0
 """Points by which the large models have to beat onnxsim."""
@@ -109,7 +109,7 @@ def main() -> int:
     """Run what was asked for."""
     arguments = _arguments()
     take_two_cores()
-    rows = _read(arguments.results)
+    rows = read_rows(arguments.results, "trim")
     requested = [case for case in CASES if case.words & set(arguments.only)]
     for case in [] if arguments.render else requested:
         for seed in case.goal.seeds:
@@ -121,24 +121,16 @@ def main() -> int:
     _render(arguments.results, rows)
     missed = [f"{case.name}: {miss}" for case in requested for miss in _misses(rows, case)]
     missed += _zoo_misses(rows, zoo_names(arguments.shared)) if "zoo" in arguments.only else []
-    print("\n".join([f"{arguments.results / 'trim.md'}", *(f"missed: {miss}" for miss in missed)]))
-    return 1 if missed else 0
+    return report_misses(arguments.results / "trim.md", missed)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder with models, data and zoo")
-    parser.add_argument(
-        "--only", type=lambda text: text.split(","), help=f"any of {', '.join(MODELS)}, fast, pruned, zoo, zoo/<graph>"
-    )
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of trim.json and trim.md")
-    parser.add_argument("--render", action="store_true", help="only write trim.md anew")
+    only = f"any of {', '.join(MODELS)}, fast, pruned, zoo, zoo/<graph>"
+    parser = row_parser(__doc__, "trim", shared="models, data and zoo", only=only)
     arguments = parser.parse_args()
-    arguments.shared = arguments.shared.resolve()
-    names = [*MODELS, "fast", "pruned", "zoo", *(f"zoo/{name}" for name in _graphs(arguments.shared))]
     arguments.only = arguments.only or [*MODELS, "zoo"]
-    if unknown := [word for word in arguments.only if word not in names]:
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(names)}")
+    names = [*MODELS, "fast", "pruned", "zoo", *(f"zoo/{name}" for name in _graphs(arguments.shared))]
+    refuse_unknown(parser, arguments.only, names)
     return arguments
 
 
@@ -168,15 +160,8 @@ def _zoo(arguments: argparse.Namespace, rows: dict[str, Row]) -> None:
             _keep(arguments.results, rows, f"zoo/{name}")
 
 
-def _read(folder: Path) -> dict[str, Row]:
-    path = folder / "trim.json"
-    rows: dict[str, Row] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return rows
-
-
 def _keep(folder: Path, rows: dict[str, Row], key: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "trim.json", json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n")
+    keep_rows(folder, "trim", rows)
     row = rows[key]
     facts = {name: row[name] for name in ("top1", "parameters_dense", "parameters", "seconds", "error") if name in row}
     print(key, row["status"], facts, row.get("latency", ""), flush=True)
