@@ -126,7 +126,16 @@ def tune(
         RuntimeError: PyTorch cannot run a network on the device.
     """
     with _deterministic():
-        run = _Run(network, dense, tuple(inner), inputs, recipe, augmentation, seed, find_device(device))
+        run = _Run(
+            network=network,
+            dense=dense,
+            inner=tuple(inner),
+            inputs=inputs,
+            recipe=recipe,
+            augmentation=augmentation,
+            seed=seed,
+            device=find_device(device),
+        )
         tuned = run.tune(report, kept, keep)
     network.to("cpu")
     return tuned

@@ -76,7 +76,7 @@ def find_quantized_layers(graph: ir.Graph) -> list[QuantizedLayer]:
 
 def scales_of_integers(graph: ir.Graph) -> set[ir.Value]:
     """Constants of a graph that are nothing but scales: of integer weights, and of activations."""
-    places = {("", name): (1,) for name in ("QuantizeLinear", "DequantizeLinear")}
+    places: dict[tuple[str, str], tuple[int, ...]] = {("", "QuantizeLinear"): (1,), ("", "DequantizeLinear"): (1,)}
     places |= {kind: (inputs.scale,) for kind, inputs in _OPERATORS.items() if inputs.scale is not None}
     places |= {kind: (1, 4, last) for kind, last in _OUTPUT_SCALES.items()}
     scales, others = set[ir.Value](), set[ir.Value]()

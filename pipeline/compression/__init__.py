@@ -13,15 +13,14 @@ from netsurgeon.pipeline.compression.step import (
 )
 from netsurgeon.pipeline.compression.steps import (
     STEPS,
-    ChooseUnits,
     ConvolveSliceAndPad,
     PackWeightsOnDisk,
     PruneLayers,
     QuantizeLayers,
     ShortenTables,
     StoreTablesOnDisk,
-    trimmed_selection,
 )
+from netsurgeon.pipeline.compression.trim_units import ChooseUnits, trimmed_selection
 
 __all__ = [
     "STEPS",

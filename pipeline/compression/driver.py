@@ -12,7 +12,8 @@ import onnx_ir as ir
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.repair_weights import RepairWeights
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, Steps
-from netsurgeon.pipeline.compression.steps import PruneLayers, QuantizeLayers, RemoveUnits, ShortenTables
+from netsurgeon.pipeline.compression.steps import PruneLayers, QuantizeLayers, ShortenTables
+from netsurgeon.pipeline.compression.trim_units import RemoveUnits
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files import weights_to_integers

@@ -132,7 +132,7 @@ def choose_integer_layers(
 
     progress("timing integers", 0, 1)
     times = _layer_times(timer, name, model, layers=layers, placement=placement, form=form)
-    contest = _Contest(model, layers, stay, timer, name, form, progress)
+    contest = _Contest(model=model, layers=layers, stay=stay, timer=timer, name=name, form=form, progress=progress)
     best = contest.against_floats({}, 0)
     floats = contest.back_on_floats(times, best.model, at_once=at_once)
     if floats:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.graph import is_constant, label, tensor
 from netsurgeon.passes.packing import Packing, StoredRows, place_type
 
 
@@ -92,13 +92,17 @@ def in_the_file(
         packings: weights that were packed.
     """
     packed = {packing.name: packing for packing in packings}
+    # by their nodes: a table that is tied gets another name where units are removed of it
+    constant_of = {label(node): node.inputs[0] for node in graph if node.inputs}
     facts = []
     for table in tables:
-        rows, packing = stored.rows.get(table.name), packed.get(table.name)
+        name, columns = table.name, table.columns
+        constant = constant_of.get(table.nodes[0])
+        if constant is not None and is_constant(constant):
+            name, columns = constant.name or name, int(tensor(constant).shape.numpy()[1])
+        rows, packing = stored.rows.get(name), packed.get(name)
         table = dataclasses.replace(
-            table,
-            columns_removed=table.columns - int(tensor(graph.initializers[table.name]).shape.numpy()[1]),
-            rows_dropped=stored.merged.get(table.name, 0),
+            table, columns_removed=table.columns - columns, rows_dropped=stored.merged.get(name, 0)
         )
         floats = table.rows_left * table.columns_left * np.dtype(np.float32).itemsize
         size, form = (floats, "float32") if rows is None else (rows.nbytes, rows.form)

@@ -75,8 +75,7 @@ def test_a_shortcut_that_only_hands_channels_on_has_no_parameters(is_quantized: 
         )
         facts = model_facts(ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])), None)
         counts.append((facts.parameters, facts.nonzero))
-    scales = int(is_quantized)
-    assert counts == [(scales, scales), (18 + scales, 3 + scales)]
+    assert counts == [(0, 0), (18, 3)], "nor is a scale of integers one"
 
 
 def test_a_model_in_memory_is_known_by_what_would_be_written() -> None:

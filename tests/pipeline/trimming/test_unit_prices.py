@@ -13,7 +13,7 @@ from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
 from netsurgeon.passes.pruning.prune_weights import PruneWeights
 from netsurgeon.passes.trimming.mask_units import MaskUnits
 from netsurgeon.pipeline.compress import compress
-from netsurgeon.pipeline.compression import steps
+from netsurgeon.pipeline.compression import trim_units
 
 
 def digits_error(**options: Any) -> float:
@@ -50,7 +50,7 @@ def test_what_is_left_is_corrected(corrected_error: float, monkeypatch: pytest.M
 
 def test_the_correction_aims_at_the_dense_model(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns masked before would hide from the correction what it has to make up for."""
-    monkeypatch.setattr(steps, "MaskUnits", lambda units, corrected=frozenset(): MaskUnits(units))
+    monkeypatch.setattr(trim_units, "MaskUnits", lambda units, corrected=frozenset(): MaskUnits(units))
     assert corrected_error < 0.8 * digits_error()
 
 
