@@ -19,25 +19,25 @@ _ROWS = re.compile(r"\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?")
 _TEXT = re.compile(r"[\d\s,-]+")
 
 
-def read_rows(table: str, given: RowNumbers) -> str:
+def read_rows(table: str, rows: RowNumbers) -> str:
     """Numbers of rows in one form, such as "5,10-20": ascending, each once.
 
     Args:
         table: whose rows they are, for messages.
-        given: integers, text, or the path of a text file (numbers and ranges, of which comments begin with #) or of an
+        rows: integers, text, or the path of a text file (numbers and ranges, of which comments begin with #) or of an
             .npy of integers.
 
     Raises:
         InputError: there are none, or they cannot be read.
     """
     source = f"rows of {table!r} to drop"
-    if isinstance(given, str) and _TEXT.fullmatch(given):
-        spans = _spans_of_text(given, source)
-    elif isinstance(given, str | Path):
-        check_path(given, source)
-        spans = _spans_of_file(Path(given), source)
+    if isinstance(rows, str) and _TEXT.fullmatch(rows):
+        spans = _spans_of_text(rows, source)
+    elif isinstance(rows, str | Path):
+        check_path(rows, source)
+        spans = _spans_of_file(Path(rows), source)
     else:
-        spans = _spans_of_numbers(given, source)
+        spans = _spans_of_numbers(rows, source)
     joined = _joined(spans)
     if not joined:
         raise InputError(f"there are no {source}: give numbers such as 5,10-20, or a file of them")

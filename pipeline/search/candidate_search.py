@@ -227,9 +227,9 @@ def _within_goals(
 def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Point, ...]:
     """All points, of which one was chosen, and is delivered in so many bytes."""
     points, kind = taken.points, ("candidate", taken.form, chosen.repaired)
-    made = (at for at, point in enumerate(points) if (point.kind, point.form, point.repaired) == kind)
+    places = (at for at, point in enumerate(points) if (point.kind, point.form, point.repaired) == kind)
     figures = (chosen.kept, chosen.bits, chosen.bytes)
-    last = max(at for at in made if (points[at].kept, points[at].bits, points[at].bytes) == figures)
+    last = max(at for at in places if (points[at].kept, points[at].bits, points[at].bytes) == figures)
     delivered = dataclasses.replace(points[last], chosen=True, bytes=size)
     return (*points[:last], delivered, *points[last + 1 :])
 

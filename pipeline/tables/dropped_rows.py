@@ -36,8 +36,8 @@ def rows_to_drop(graph: ir.Graph, options: Options, *, missing_ok: bool = False)
         if table is None and missing_ok:
             continue
         if table is None:
-            known = ", ".join(repr(table.name) for table in tables) or "none"
-            raise InputError(f"drop-rows names {name!r}, which is no large table that rows are looked up in: {known}")
+            names = ", ".join(repr(table.name) for table in tables) or "none"
+            raise InputError(f"drop-rows names {name!r}, which is no large table that rows are looked up in: {names}")
         if table.tied:
             readers = ", ".join(repr(label(node)) for node in table.tied)
             raise InputError(
@@ -52,8 +52,8 @@ def rows_to_drop(graph: ir.Graph, options: Options, *, missing_ok: bool = False)
         count, spans = int(tensor(table.value).shape.numpy()[0]), spans_of(str(text))
         if spans[-1][1] >= count:
             raise InputError(f"drop-rows names row {spans[-1][1]} of {table.name!r}, which has rows 0 to {count - 1}")
-        named = np.concatenate([np.arange(first, last + 1) for first, last in spans])
-        rows[table.name] = np.union1d(rows.get(table.name, named), named)
+        numbers = np.concatenate([np.arange(first, last + 1) for first, last in spans])
+        rows[table.name] = np.union1d(rows.get(table.name, numbers), numbers)
         if len(rows[table.name]) == count:
             raise InputError(f"drop-rows names all rows of {table.name!r}: leave those that are used")
     return rows
@@ -105,15 +105,15 @@ def looked_up(
     values = {value.name: value for node in probe.graph for value in node.inputs if value is not None}
     shown = {name for names in indices.values() for name in names}
     fed = {value.name for value in probe.graph.inputs}
-    known = fed | {value.name for value in probe.graph.outputs}
-    probe.graph.outputs.extend(values[name] for name in sorted(shown - known))
+    interface = fed | {value.name for value in probe.graph.outputs}
+    probe.graph.outputs.extend(values[name] for name in sorted(shown - interface))
     session, computed = runtime.session(probe), sorted(shown - fed)
     for feed in samples.batches():
-        at_hand = {**feed, **(session.run(feed, computed) if computed else {})}
+        values_of_feed = {**feed, **(session.run(feed, computed) if computed else {})}
         rows: dict[str, list[Rows]] = {name: [] for name in indices}
         for name, of_table in indices.items():
             for index in of_table:
-                numbers = np.asarray(at_hand[index])
+                numbers = np.asarray(values_of_feed[index])
                 rows[name].append(numbers[counted_entries(mask, index, numbers.shape, feed)] % extents[name])
         yield {name: np.unique(np.concatenate(parts)) for name, parts in rows.items()}
 
