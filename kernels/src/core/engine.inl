@@ -1,0 +1,221 @@
+// The loops around an instruction set's vectors. Included once in each of its files, inside an anonymous namespace and
+// behind `struct Isa`: no function here may be shared between files that are compiled for different processors.
+//
+// Isa: kName, kWidth, kPixels, Sum (sixteen int32), Step; load(stream), zero(), load_sums, store_sums, add, join,
+// finish<P>(sums, row).
+
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+inline int32_t first_part(const Tile& tile) { return (tile.pixels + tile.sub_tiles - 1) / tile.sub_tiles; }
+
+// A row group of one sub-tile.
+struct Inner {
+  const Task* task;
+  const uint8_t* panel;
+  const uint8_t* stream;
+  const uint16_t* windows;
+  int32_t steps;
+  const int32_t* start;
+  int32_t start_stride;
+  int32_t* sums;          // where to store them, or nullptr: finish
+  int64_t pixel, row;     // the first ones
+  int32_t rows;           // 16, or fewer in the last group
+};
+
+template <int P>
+void multiply_group(const Inner& inner) {
+  // Few pixels leave too few independent sums to hide the latency of a multiplication.
+  constexpr int U = P == 1 ? 6 : P == 2 ? 4 : P == 3 ? 2 : 1;
+  typename Isa::Sum sums[U][P];
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p) sums[0][p] = Isa::load_sums(inner.start + p * inner.start_stride);
+#pragma GCC unroll 8
+  for (int u = 1; u < U; ++u)
+#pragma GCC unroll 32
+    for (int p = 0; p < P; ++p) sums[u][p] = Isa::zero();
+  const uint8_t* stream = inner.stream;
+  const uint16_t* windows = inner.windows;
+  int32_t step = 0;
+  for (; step + U <= inner.steps; step += U) {
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u) {
+      const typename Isa::Step weights = Isa::load(stream);
+      __builtin_prefetch(stream + 16 * kStepBytes);
+      __builtin_prefetch(stream + 16 * kStepBytes + 64);
+      const uint8_t* window = inner.panel + static_cast<int64_t>(windows[u]) * (P * Isa::kWidth);
+#pragma GCC unroll 32
+      for (int p = 0; p < P; ++p) sums[u][p] = Isa::add(sums[u][p], weights, window + p * Isa::kWidth);
+      stream += kStepBytes;
+    }
+    windows += U;
+  }
+  for (; U > 1 && step < inner.steps; ++step, ++windows, stream += kStepBytes) {
+    const typename Isa::Step weights = Isa::load(stream);
+    const uint8_t* window = inner.panel + static_cast<int64_t>(*windows) * (P * Isa::kWidth);
+#pragma GCC unroll 32
+    for (int p = 0; p < P; ++p) sums[0][p] = Isa::add(sums[0][p], weights, window + p * Isa::kWidth);
+  }
+#pragma GCC unroll 8
+  for (int u = 1; u < U; ++u)
+#pragma GCC unroll 32
+    for (int p = 0; p < P; ++p) sums[0][p] = Isa::join(sums[0][p], sums[u][p]);
+  if (inner.sums) {
+#pragma GCC unroll 32
+    for (int p = 0; p < P; ++p) Isa::store_sums(inner.sums + p * kRows, sums[0][p]);
+  } else {
+    Isa::template finish<P>(sums[0], inner);
+  }
+}
+
+using MultiplyGroup = void (*)(const Inner&);
+
+template <int P>
+struct Table {
+  static void fill(MultiplyGroup* table) {
+    table[P] = multiply_group<P>;
+    Table<P - 1>::fill(table);
+  }
+};
+template <>
+struct Table<0> {
+  static void fill(MultiplyGroup*) {}
+};
+
+MultiplyGroup group_function(int32_t pixels) {
+  static const struct All {
+    MultiplyGroup of[Isa::kPixels + 1] = {};
+    All() { Table<Isa::kPixels>::fill(of); }
+  } all;
+  return all.of[pixels];
+}
+
+void multiply(const Task& task, const Tile& tile, int32_t chunk, const uint8_t* panel, int32_t first_group,
+              int32_t last_group, int32_t* sums) {
+  const int32_t windows = least(task.chunk_windows, task.all_windows - chunk * task.chunk_windows);
+  const int32_t part = first_part(tile);
+  const bool is_last = chunk + 1 == task.chunks;
+  for (int32_t group = first_group; group < last_group; ++group) {
+    const int32_t* pointer = task.pointers + static_cast<int64_t>(chunk) * task.groups + group;
+    Inner inner;
+    inner.task = &task;
+    inner.stream = task.stream + static_cast<int64_t>(pointer[0]) * kStepBytes;
+    inner.windows = task.windows + pointer[0];
+    inner.steps = pointer[1] - pointer[0];
+    inner.row = static_cast<int64_t>(group) * kRows;
+    inner.rows = static_cast<int32_t>(least(task.rows - inner.row, static_cast<int64_t>(kRows)));
+    int32_t done = 0;
+    for (int32_t sub = 0; sub < tile.sub_tiles; ++sub) {
+      const int32_t pixels = least(part, tile.pixels - done);
+      if (pixels <= 0) break;
+      int32_t* partial = sums + (static_cast<int64_t>(group - first_group) * tile.pixels + done) * kRows;
+      inner.panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
+      inner.start = chunk ? partial : task.start + inner.row;
+      inner.start_stride = chunk ? kRows : 0;
+      inner.sums = is_last ? nullptr : partial;
+      inner.pixel = tile.first + done;
+      group_function(pixels)(inner);
+      done += pixels;
+    }
+  }
+}
+
+// Copies pieces of the columns [from, to) of one pixel to its places in the windows of a panel.
+struct Writer {
+  uint8_t* panel;        // of the pixel in the first window
+  int64_t window_bytes;  // from one window to the next
+  int64_t from, to;      // columns of the chunk
+
+  // `source` has `count` columns from `column` on; null is the zero point.
+  void write(int64_t column, int64_t count, const uint8_t* source, uint8_t zero_point) const {
+    int64_t begin = most(column, from);
+    const int64_t end = least(column + count, to);
+    while (begin < end) {
+      const int64_t place = begin - from, inside = place % Isa::kWidth;
+      uint8_t* target = panel + place / Isa::kWidth * window_bytes + inside;
+      const int64_t piece = least(Isa::kWidth - inside, end - begin);
+      if (!source) {
+        __builtin_memset(target, zero_point, static_cast<size_t>(piece));
+      } else if (piece == Isa::kWidth) {
+        __builtin_memcpy(target, source + (begin - column), Isa::kWidth);
+      } else {
+        __builtin_memcpy(target, source + (begin - column), static_cast<size_t>(piece));
+      }
+      begin += piece;
+    }
+  }
+};
+
+void pack_pixel(const Task& task, const Writer& writer, const uint8_t* image, int64_t out_row, int64_t out_column) {
+  const Geometry& geometry = task.geometry;
+  const int64_t channels = geometry.channels, line = geometry.kernel_width * channels;
+  const int64_t left = out_column * geometry.stride_width - geometry.pad_left;
+  for (int64_t kernel_row = writer.from / line; kernel_row * line < writer.to; ++kernel_row) {
+    const int64_t row = out_row * geometry.stride_height - geometry.pad_top + kernel_row * geometry.dilation_height;
+    const int64_t column = kernel_row * line;
+    if (row < 0 || row >= task.height) {
+      writer.write(column, line, nullptr, task.input_zero_point);
+      continue;
+    }
+    const uint8_t* source = image + row * task.width * channels;
+    if (geometry.dilation_width == 1) {
+      const int64_t begin = least(most(-left, int64_t{0}), geometry.kernel_width);
+      const int64_t end = most(least(task.width - left, geometry.kernel_width), begin);
+      if (begin) writer.write(column, begin * channels, nullptr, task.input_zero_point);
+      if (end > begin)
+        writer.write(column + begin * channels, (end - begin) * channels, source + (left + begin) * channels, 0);
+      if (end < geometry.kernel_width)
+        writer.write(column + end * channels, (geometry.kernel_width - end) * channels, nullptr, task.input_zero_point);
+      continue;
+    }
+    for (int64_t tap = 0; tap < geometry.kernel_width; ++tap) {
+      const int64_t at = left + tap * geometry.dilation_width;
+      const bool inside = at >= 0 && at < task.width;
+      writer.write(column + tap * channels, channels, inside ? source + at * channels : nullptr, task.input_zero_point);
+    }
+  }
+}
+
+void pack(const Task& task, const Tile& tile, int32_t chunk, uint8_t* panel) {
+  const int32_t windows = least(task.chunk_windows, task.all_windows - chunk * task.chunk_windows);
+  const int32_t part = first_part(tile);
+  const int64_t from = static_cast<int64_t>(chunk) * task.chunk_windows * Isa::kWidth;
+  Writer writer{nullptr, 0, from, least(from + static_cast<int64_t>(windows) * Isa::kWidth, task.columns)};
+  const int64_t image_pixels = task.out_height * task.out_width;
+  int64_t image = tile.first / image_pixels, inside = tile.first % image_pixels;
+  int64_t out_row = inside / task.out_width, out_column = inside % task.out_width;
+  const int64_t image_bytes = task.height * task.width * task.geometry.channels;
+  for (int32_t pixel = 0; pixel < tile.pixels; ++pixel) {
+    const int32_t sub = pixel / part, done = sub * part;
+    const int32_t pixels = least(part, tile.pixels - done);
+    writer.panel = panel + (static_cast<int64_t>(done) * windows + (pixel - done)) * Isa::kWidth;
+    writer.window_bytes = static_cast<int64_t>(pixels) * Isa::kWidth;
+    pack_pixel(task, writer, task.input + image * image_bytes, out_row, out_column);
+    if (++out_column == task.out_width) {
+      out_column = 0;
+      if (++out_row == task.out_height) {
+        out_row = 0;
+        ++image;
+      }
+    }
+  }
+}
+
+void pool_row(const Pool& pool, int64_t image, int64_t row) {
+  const uint8_t* input = pool.input + image * pool.height * pool.width * pool.channels;
+  uint8_t* output = pool.output + row * pool.out_width * pool.channels;  // of this image: the caller moves it
+  for (int64_t column = 0; column < pool.out_width; ++column, output += pool.channels) {
+    __builtin_memset(output, 0, static_cast<size_t>(pool.channels));
+    for (int64_t i = 0; i < pool.kernel_height; ++i) {
+      const int64_t y = row * pool.stride_height - pool.pad_top + i * pool.dilation_height;
+      if (y < 0 || y >= pool.height) continue;
+      for (int64_t j = 0; j < pool.kernel_width; ++j) {
+        const int64_t x = column * pool.stride_width - pool.pad_left + j * pool.dilation_width;
+        if (x < 0 || x >= pool.width) continue;
+        const uint8_t* source = input + (y * pool.width + x) * pool.channels;
+        for (int64_t c = 0; c < pool.channels; ++c) output[c] = source[c] > output[c] ? source[c] : output[c];
+      }
+    }
+  }
+}
