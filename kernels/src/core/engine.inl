@@ -1,27 +1,22 @@
 // The loops around an instruction set's vectors. Included once in each of its files, inside an anonymous namespace and
 // behind `struct Isa`: no function here may be shared between files that are compiled for different processors.
 //
-// Isa: kName, kWidth, kPixels, Sum (sixteen int32), Step; load(stream), zero(), load_sums, store_sums, add, join,
-// finish<P>(sums, row).
+// Isa: kWidth, kPixels, Sum (sixteen int32), Step; load(stream), zero(), load_sums, store_sums, add, join. And
+// finish(task, sums [pixel][16], first pixel, pixels, first row): from sums to outputs.
 
-inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 inline int32_t first_part(const Tile& tile) { return (tile.pixels + tile.sub_tiles - 1) / tile.sub_tiles; }
 
 // A row group of one sub-tile.
 struct Inner {
-  const Task* task;
   const uint8_t* panel;
   const uint8_t* stream;
   const uint16_t* windows;
   int32_t steps;
+  int32_t start_stride;   // 0: all pixels start alike
   const int32_t* start;
-  int32_t start_stride;
-  int32_t* sums;          // where to store them, or nullptr: finish
-  int64_t pixel, row;     // the first ones
-  int32_t rows;           // 16, or fewer in the last group
+  int32_t* sums;          // [pixel][16]
 };
 
 template <int P>
@@ -61,61 +56,49 @@ void multiply_group(const Inner& inner) {
   for (int u = 1; u < U; ++u)
 #pragma GCC unroll 32
     for (int p = 0; p < P; ++p) sums[0][p] = Isa::join(sums[0][p], sums[u][p]);
-  if (inner.sums) {
 #pragma GCC unroll 32
-    for (int p = 0; p < P; ++p) Isa::store_sums(inner.sums + p * kRows, sums[0][p]);
-  } else {
-    Isa::template finish<P>(sums[0], inner);
-  }
+  for (int p = 0; p < P; ++p) Isa::store_sums(inner.sums + p * kRows, sums[0][p]);
 }
 
 using MultiplyGroup = void (*)(const Inner&);
 
 template <int P>
-struct Table {
-  static void fill(MultiplyGroup* table) {
+constexpr void fill(MultiplyGroup* table) {
+  if constexpr (P > 0) {
     table[P] = multiply_group<P>;
-    Table<P - 1>::fill(table);
+    fill<P - 1>(table);
   }
-};
-template <>
-struct Table<0> {
-  static void fill(MultiplyGroup*) {}
-};
-
-MultiplyGroup group_function(int32_t pixels) {
-  static const struct All {
-    MultiplyGroup of[Isa::kPixels + 1] = {};
-    All() { Table<Isa::kPixels>::fill(of); }
-  } all;
-  return all.of[pixels];
 }
+
+struct GroupFunctions {
+  MultiplyGroup of[Isa::kPixels + 1] = {};
+  constexpr GroupFunctions() { fill<Isa::kPixels>(of); }
+};
+constexpr GroupFunctions group_functions;
 
 void multiply(const Task& task, const Tile& tile, int32_t chunk, const uint8_t* panel, int32_t first_group,
               int32_t last_group, int32_t* sums) {
   const int32_t windows = least(task.chunk_windows, task.all_windows - chunk * task.chunk_windows);
   const int32_t part = first_part(tile);
   const bool is_last = chunk + 1 == task.chunks;
+  alignas(64) int32_t whole_sums[Isa::kPixels * kRows];
   for (int32_t group = first_group; group < last_group; ++group) {
     const int32_t* pointer = task.pointers + static_cast<int64_t>(chunk) * task.groups + group;
+    const int64_t row = static_cast<int64_t>(group) * kRows;
     Inner inner;
-    inner.task = &task;
     inner.stream = task.stream + static_cast<int64_t>(pointer[0]) * kStepBytes;
     inner.windows = task.windows + pointer[0];
     inner.steps = pointer[1] - pointer[0];
-    inner.row = static_cast<int64_t>(group) * kRows;
-    inner.rows = static_cast<int32_t>(least(task.rows - inner.row, static_cast<int64_t>(kRows)));
-    int32_t done = 0;
-    for (int32_t sub = 0; sub < tile.sub_tiles; ++sub) {
+    for (int32_t done = 0; done < tile.pixels;) {
       const int32_t pixels = least(part, tile.pixels - done);
-      if (pixels <= 0) break;
-      int32_t* partial = sums + (static_cast<int64_t>(group - first_group) * tile.pixels + done) * kRows;
+      int32_t* partial =
+          sums ? sums + (static_cast<int64_t>(group - first_group) * tile.pixels + done) * kRows : nullptr;
       inner.panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
-      inner.start = chunk ? partial : task.start + inner.row;
+      inner.start = chunk ? partial : task.start + row;
       inner.start_stride = chunk ? kRows : 0;
-      inner.sums = is_last ? nullptr : partial;
-      inner.pixel = tile.first + done;
-      group_function(pixels)(inner);
+      inner.sums = is_last ? whole_sums : partial;
+      group_functions.of[pixels](inner);
+      if (is_last) finish(task, whole_sums, tile.first + done, pixels, row);
       done += pixels;
     }
   }
@@ -177,45 +160,101 @@ void pack_pixel(const Task& task, const Writer& writer, const uint8_t* image, in
   }
 }
 
+// Where a window begins, in a kernel whose channels fill whole windows.
+struct Tap {
+  int64_t row, column, window;  // of the kernel, and the window inside the tap's channels
+};
+
+// The windows of one pixel, each of which belongs to one tap: whole lines are copied.
+void pack_lines(const Task& task, Tap tap, int32_t windows, int64_t window_bytes, const uint8_t* image, int64_t out_row,
+                int64_t out_column, uint8_t* target) {
+  const Geometry& geometry = task.geometry;
+  const int64_t tap_windows = geometry.channels / Isa::kWidth;
+  const int64_t top = out_row * geometry.stride_height - geometry.pad_top;
+  const int64_t left = out_column * geometry.stride_width - geometry.pad_left;
+  while (windows > 0) {
+    const int64_t row = top + tap.row * geometry.dilation_height, column = left + tap.column * geometry.dilation_width;
+    const int32_t lines = static_cast<int32_t>(least(tap_windows - tap.window, static_cast<int64_t>(windows)));
+    if (row >= 0 && row < task.height && column >= 0 && column < task.width) {
+      const uint8_t* source = image + (row * task.width + column) * geometry.channels + tap.window * Isa::kWidth;
+      for (int32_t line = 0; line < lines; ++line, target += window_bytes, source += Isa::kWidth)
+        __builtin_memcpy(target, source, Isa::kWidth);
+    } else {
+      for (int32_t line = 0; line < lines; ++line, target += window_bytes)
+        __builtin_memset(target, task.input_zero_point, Isa::kWidth);
+    }
+    windows -= lines;
+    tap.window = 0;
+    if (++tap.column == geometry.kernel_width) {
+      tap.column = 0;
+      ++tap.row;
+    }
+  }
+}
+
 void pack(const Task& task, const Tile& tile, int32_t chunk, uint8_t* panel) {
   const int32_t windows = least(task.chunk_windows, task.all_windows - chunk * task.chunk_windows);
   const int32_t part = first_part(tile);
-  const int64_t from = static_cast<int64_t>(chunk) * task.chunk_windows * Isa::kWidth;
+  const int64_t first_window = static_cast<int64_t>(chunk) * task.chunk_windows, from = first_window * Isa::kWidth;
+  const bool lines = task.geometry.channels % Isa::kWidth == 0;
+  const int64_t tap_windows = lines ? task.geometry.channels / Isa::kWidth : 1;
+  const int64_t first_tap = first_window / tap_windows;
+  const Tap tap{first_tap / task.geometry.kernel_width, first_tap % task.geometry.kernel_width,
+                first_window % tap_windows};
   Writer writer{nullptr, 0, from, least(from + static_cast<int64_t>(windows) * Isa::kWidth, task.columns)};
   const int64_t image_pixels = task.out_height * task.out_width;
-  int64_t image = tile.first / image_pixels, inside = tile.first % image_pixels;
+  const int64_t inside = tile.first % image_pixels;
   int64_t out_row = inside / task.out_width, out_column = inside % task.out_width;
   const int64_t image_bytes = task.height * task.width * task.geometry.channels;
-  for (int32_t pixel = 0; pixel < tile.pixels; ++pixel) {
-    const int32_t sub = pixel / part, done = sub * part;
+  const uint8_t* image = task.input + tile.first / image_pixels * image_bytes;
+  for (int32_t sub = 0, done = 0; done < tile.pixels; ++sub) {
     const int32_t pixels = least(part, tile.pixels - done);
-    writer.panel = panel + (static_cast<int64_t>(done) * windows + (pixel - done)) * Isa::kWidth;
     writer.window_bytes = static_cast<int64_t>(pixels) * Isa::kWidth;
-    pack_pixel(task, writer, task.input + image * image_bytes, out_row, out_column);
-    if (++out_column == task.out_width) {
-      out_column = 0;
-      if (++out_row == task.out_height) {
-        out_row = 0;
-        ++image;
+    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
+      writer.panel = panel + (static_cast<int64_t>(done) * windows + pixel) * Isa::kWidth;
+      if (lines) {
+        pack_lines(task, tap, windows, writer.window_bytes, image, out_row, out_column, writer.panel);
+      } else {
+        pack_pixel(task, writer, image, out_row, out_column);
+      }
+      if (++out_column == task.out_width) {
+        out_column = 0;
+        if (++out_row == task.out_height) {
+          out_row = 0;
+          image += image_bytes;
+        }
       }
     }
+    done += pixels;
   }
+}
+
+// Largest values of some channels of one output pixel, in registers.
+template <int N>
+void pool_channels(const Pool& pool, const uint8_t* input, int64_t top, int64_t left, uint8_t* output) {
+  uint8_t largest[N] = {};
+  for (int64_t i = 0; i < pool.kernel_height; ++i) {
+    const int64_t y = top + i * pool.dilation_height;
+    if (y < 0 || y >= pool.height) continue;
+    for (int64_t j = 0; j < pool.kernel_width; ++j) {
+      const int64_t x = left + j * pool.dilation_width;
+      if (x < 0 || x >= pool.width) continue;
+      const uint8_t* source = input + (y * pool.width + x) * pool.channels;
+      for (int c = 0; c < N; ++c) largest[c] = source[c] > largest[c] ? source[c] : largest[c];
+    }
+  }
+  __builtin_memcpy(output, largest, N);
 }
 
 void pool_row(const Pool& pool, int64_t image, int64_t row) {
   const uint8_t* input = pool.input + image * pool.height * pool.width * pool.channels;
   uint8_t* output = pool.output + row * pool.out_width * pool.channels;  // of this image: the caller moves it
+  const int64_t top = row * pool.stride_height - pool.pad_top;
   for (int64_t column = 0; column < pool.out_width; ++column, output += pool.channels) {
-    __builtin_memset(output, 0, static_cast<size_t>(pool.channels));
-    for (int64_t i = 0; i < pool.kernel_height; ++i) {
-      const int64_t y = row * pool.stride_height - pool.pad_top + i * pool.dilation_height;
-      if (y < 0 || y >= pool.height) continue;
-      for (int64_t j = 0; j < pool.kernel_width; ++j) {
-        const int64_t x = column * pool.stride_width - pool.pad_left + j * pool.dilation_width;
-        if (x < 0 || x >= pool.width) continue;
-        const uint8_t* source = input + (y * pool.width + x) * pool.channels;
-        for (int64_t c = 0; c < pool.channels; ++c) output[c] = source[c] > output[c] ? source[c] : output[c];
-      }
-    }
+    const int64_t left = column * pool.stride_width - pool.pad_left;
+    int64_t c = 0;
+    for (; c + 64 <= pool.channels; c += 64) pool_channels<64>(pool, input + c, top, left, output + c);
+    for (; c + 16 <= pool.channels; c += 16) pool_channels<16>(pool, input + c, top, left, output + c);
+    for (; c < pool.channels; ++c) pool_channels<1>(pool, input + c, top, left, output + c);
   }
 }

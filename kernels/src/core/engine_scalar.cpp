@@ -6,8 +6,6 @@
 namespace netsurgeon::sparse {
 namespace {
 
-struct Inner;
-
 struct Isa {
   static constexpr int kWidth = 64, kPixels = 4;
   struct Sum {
@@ -36,11 +34,10 @@ struct Isa {
     }
     return sums;
   }
-  template <int P>
-  static void finish(const Sum* sums, const Inner& inner);
 };
 
-#include "engine.inl"
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 int32_t clamped(int32_t value, int32_t low, int32_t high) { return value < low ? low : value > high ? high : value; }
 
@@ -53,14 +50,12 @@ int32_t with_zero_point(int32_t value, int32_t zero_point) {
   return value < INT32_MIN + 256 ? value : value + zero_point;
 }
 
-template <int P>
-void Isa::finish(const Sum* sums, const Inner& inner) {
-  const Task& task = *inner.task;
+void finish(const Task& task, const int32_t* sums, int64_t first_pixel, int32_t pixels, int64_t first_row) {
   const Epilogue& epilogue = task.epilogue;
-  for (int p = 0; p < P; ++p) {
-    for (int r = 0; r < inner.rows; ++r) {
-      const int64_t at = (inner.pixel + p) * task.rows + inner.row + r;
-      const float value = static_cast<float>(static_cast<int32_t>(sums[p].of[r])) * task.scale[inner.row + r];
+  for (int32_t p = 0; p < pixels; ++p) {
+    for (int32_t r = 0; r < kRows && first_row + r < task.rows; ++r) {
+      const int64_t at = (first_pixel + p) * task.rows + first_row + r;
+      const float value = static_cast<float>(sums[p * kRows + r]) * task.scale[first_row + r];
       if (epilogue.output == Output::kFloats) {
         static_cast<float*>(task.output)[at] = value;
         continue;
@@ -79,6 +74,8 @@ void Isa::finish(const Sum* sums, const Inner& inner) {
     }
   }
 }
+
+#include "engine.inl"
 
 }  // namespace
 

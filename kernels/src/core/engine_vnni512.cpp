@@ -6,8 +6,6 @@
 namespace netsurgeon::sparse {
 namespace {
 
-struct Inner;
-
 struct Isa {
   static constexpr int kWidth = 16, kPixels = 25;
   using Sum = __m512i;
@@ -26,17 +24,13 @@ struct Isa {
     const __m512i columns = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(window)));
     return _mm512_dpbusd_epi32(sums, _mm512_shuffle_epi8(columns, step.index), step.weight);
   }
-  template <int P>
-  static void finish(const Sum* sums, const Inner& inner);
 };
 
-#include "engine.inl"
-#include "finish_512.inl"
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-template <int P>
-void Isa::finish(const Sum* sums, const Inner& inner) {
-  finish_512<P>(sums, inner);
-}
+#include "finish_512.inl"
+#include "engine.inl"
 
 }  // namespace
 

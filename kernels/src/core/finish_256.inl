@@ -1,10 +1,10 @@
-// Sixteen sums in two vectors of eight: their way to bytes.
+// From sixteen sums, two vectors of eight, to bytes.
 
-static __m256i product_of(__m256i sums, __m256 scale, __m256 limit) {
+__m256i product_of(__m256i sums, __m256 scale, __m256 limit) {
   return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale), limit));
 }
 
-static __m256i with_residual(const Epilogue& epilogue, __m256i product, const uint8_t* residual) {
+__m256i with_residual(const Epilogue& epilogue, __m256i product, const uint8_t* residual) {
   const __m256i least_product = _mm256_set1_epi32(epilogue.low - epilogue.zero_point);
   const __m256i most_product = _mm256_set1_epi32(epilogue.high - epilogue.zero_point);
   const __m256i clamped = _mm256_min_epi32(_mm256_max_epi32(product, least_product), most_product);
@@ -18,13 +18,12 @@ static __m256i with_residual(const Epilogue& epilogue, __m256i product, const ui
                                 : _mm256_fmadd_ps(other, other_ratio, _mm256_fmadd_ps(value, value_ratio, fixed)));
 }
 
-static void finish_256(const Sums256& sums, const Inner& inner, int p) {
-  const Task& task = *inner.task;
+void finish_pixel(const Task& task, const Sums256& sums, int64_t pixel, int64_t row) {
   const Epilogue& epilogue = task.epilogue;
-  const int64_t at = (inner.pixel + p) * task.rows + inner.row;
-  const __m256 scale_first = _mm256_loadu_ps(task.scale + inner.row);
-  const __m256 scale_second = _mm256_loadu_ps(task.scale + inner.row + 8);
-  const size_t rows = static_cast<size_t>(inner.rows);
+  const int64_t at = pixel * task.rows + row;
+  const __m256 scale_first = _mm256_loadu_ps(task.scale + row);
+  const __m256 scale_second = _mm256_loadu_ps(task.scale + row + 8);
+  const size_t rows = static_cast<size_t>(least(task.rows - row, int64_t{kRows}));
   if (epilogue.output == Output::kFloats) {
     alignas(32) float values[kRows];
     _mm256_store_ps(values, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.first), scale_first));
@@ -48,11 +47,16 @@ static void finish_256(const Sums256& sums, const Inner& inner, int p) {
   bytes = _mm_max_epu8(bytes, _mm_set1_epi8(static_cast<char>(adds ? epilogue.added_low : epilogue.low)));
   bytes = _mm_min_epu8(bytes, _mm_set1_epi8(static_cast<char>(adds ? epilogue.added_high : epilogue.high)));
   uint8_t* output = static_cast<uint8_t*>(task.output) + at;
-  if (inner.rows == kRows) {
+  if (rows == kRows) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(output), bytes);
   } else {
     alignas(16) uint8_t values[kRows];
     _mm_store_si128(reinterpret_cast<__m128i*>(values), bytes);
     __builtin_memcpy(output, values, rows);
   }
+}
+
+void finish(const Task& task, const int32_t* sums, int64_t first_pixel, int32_t pixels, int64_t first_row) {
+  for (int32_t p = 0; p < pixels; ++p)
+    finish_pixel(task, Isa::load_sums(sums + p * kRows), first_pixel + p, first_row);
 }

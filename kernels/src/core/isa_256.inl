@@ -4,8 +4,6 @@ struct Sums256 {
   __m256i first, second;
 };
 
-struct Inner;
-
 struct Isa {
   static constexpr int kWidth = 16, kPixels = 5;
   using Sum = Sums256;
@@ -33,14 +31,10 @@ struct Isa {
     return {NETSURGEON_SPARSE_MULTIPLY(sums.first, first, step.first_weight),
             NETSURGEON_SPARSE_MULTIPLY(sums.second, second, step.second_weight)};
   }
-  template <int P>
-  static void finish(const Sum* sums, const Inner& inner);
 };
 
-#include "engine.inl"
-#include "finish_256.inl"
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-template <int P>
-void Isa::finish(const Sum* sums, const Inner& inner) {
-  for (int p = 0; p < P; ++p) finish_256(sums[p], inner, p);
-}
+#include "finish_256.inl"
+#include "engine.inl"
