@@ -141,6 +141,7 @@ class Network:
         inputs = [value, weight, self.bias(unit, step)]
         pads = [kernel // 2] * 4
         attributes = {"kernel_shape": [kernel, kernel], "strides": [stride, stride], "pads": pads, **attributes}
+        attributes = {name: number for name, number in attributes.items() if number is not None}
         output = self.node("Conv", inputs, **attributes)
         return self.quantize(self.node("Relu", [output]) if relu else output, *to)
 

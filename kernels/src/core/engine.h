@@ -47,7 +47,7 @@ struct Task {
   const uint8_t* input = nullptr;                  // NHWC
   const uint8_t* residual = nullptr;               // as the output
   void* output = nullptr;                          // NHWC, uint8 or float
-  int64_t height = 0, width = 0, out_height = 0, out_width = 0;
+  int64_t batch = 0, height = 0, width = 0, out_height = 0, out_width = 0;
 };
 
 // Some pixels of the output, in one or two sub-tiles, whose columns lie in `panel` as [sub-tile][window][pixel][width].

@@ -192,40 +192,106 @@ void pack_lines(const Task& task, Tap tap, int32_t windows, int64_t window_bytes
   }
 }
 
+constexpr int64_t kMostShortColumns = 1024;  // of kernels whose rows are copied with what lies behind them
+constexpr int32_t kTogether = 8;             // pixels: what one wrote is in the cache before it is read again
+
+bool has_short_rows(const Task& task) {
+  return task.geometry.dilation_width == 1 && task.chunks == 1 && task.columns <= kMostShortColumns;
+}
+
+// The columns of one pixel, one behind the other. Whole vectors are copied: what is too much is written over by the next
+// row, and behind the last one nothing chooses it. `target` has 64 bytes more than columns.
+void gather_rows(const Task& task, const uint8_t* end, const uint8_t* image, int64_t out_row, int64_t out_column,
+                 uint8_t* target) {
+  const Geometry& geometry = task.geometry;
+  const int64_t channels = geometry.channels, line = geometry.kernel_width * channels;
+  const int64_t left = out_column * geometry.stride_width - geometry.pad_left;
+  const int64_t begin = least(most(-left, int64_t{0}), geometry.kernel_width);
+  const int64_t behind = most(least(task.width - left, geometry.kernel_width), begin);
+  int64_t row = out_row * geometry.stride_height - geometry.pad_top;
+  for (int64_t i = 0; i < geometry.kernel_height; ++i, row += geometry.dilation_height, target += line) {
+    if (row < 0 || row >= task.height || behind == begin) {
+      __builtin_memset(target, task.input_zero_point, static_cast<size_t>(line));
+      continue;
+    }
+    const uint8_t* source = image + (row * task.width + left) * channels;
+    if (behind - begin == geometry.kernel_width && end - source >= line + 63) {
+      for (int64_t at = 0; at < line; at += 64) __builtin_memcpy(target + at, source + at, 64);
+      continue;
+    }
+    __builtin_memset(target, task.input_zero_point, static_cast<size_t>(line));
+    __builtin_memcpy(target + begin * channels, source + begin * channels,
+                     static_cast<size_t>((behind - begin) * channels));
+  }
+}
+
+// Walks over output pixels, image by image.
+struct Walk {
+  const Task* task;
+  const uint8_t* image;
+  int64_t out_row, out_column, image_bytes;
+
+  Walk(const Task& of, int64_t first) : task(&of) {
+    const int64_t pixels = of.out_height * of.out_width;
+    image_bytes = of.height * of.width * of.geometry.channels;
+    image = of.input + first / pixels * image_bytes;
+    out_row = first % pixels / of.out_width;
+    out_column = first % of.out_width;
+  }
+
+  void next() {
+    if (++out_column < task->out_width) return;
+    out_column = 0;
+    if (++out_row < task->out_height) return;
+    out_row = 0;
+    image += image_bytes;
+  }
+};
+
+void pack_short(const Task& task, const uint8_t* end, Walk& walk, int32_t pixels, uint8_t* panel) {
+  alignas(64) uint8_t gathered[kTogether][kMostShortColumns + 64];
+  const int64_t window_bytes = static_cast<int64_t>(pixels) * Isa::kWidth;
+  for (int32_t first = 0; first < pixels; first += kTogether) {
+    const int32_t here = least(kTogether, pixels - first);
+    for (int32_t i = 0; i < here; ++i, walk.next())
+      gather_rows(task, end, walk.image, walk.out_row, walk.out_column, gathered[i]);
+    for (int32_t i = 0; i < here; ++i) {
+      uint8_t* target = panel + static_cast<int64_t>(first + i) * Isa::kWidth;
+      for (int32_t window = 0; window < task.all_windows; ++window, target += window_bytes)
+        __builtin_memcpy(target, gathered[i] + window * Isa::kWidth, Isa::kWidth);
+    }
+  }
+}
+
 void pack(const Task& task, const Tile& tile, int32_t chunk, uint8_t* panel) {
   const int32_t windows = least(task.chunk_windows, task.all_windows - chunk * task.chunk_windows);
   const int32_t part = first_part(tile);
   const int64_t first_window = static_cast<int64_t>(chunk) * task.chunk_windows, from = first_window * Isa::kWidth;
-  const bool lines = task.geometry.channels % Isa::kWidth == 0;
+  const bool lines = task.geometry.channels % Isa::kWidth == 0, short_rows = has_short_rows(task);
   const int64_t tap_windows = lines ? task.geometry.channels / Isa::kWidth : 1;
   const int64_t first_tap = first_window / tap_windows;
   const Tap tap{first_tap / task.geometry.kernel_width, first_tap % task.geometry.kernel_width,
                 first_window % tap_windows};
+  const uint8_t* end = task.input + task.batch * task.height * task.width * task.geometry.channels;
   Writer writer{nullptr, 0, from, least(from + static_cast<int64_t>(windows) * Isa::kWidth, task.columns)};
-  const int64_t image_pixels = task.out_height * task.out_width;
-  const int64_t inside = tile.first % image_pixels;
-  int64_t out_row = inside / task.out_width, out_column = inside % task.out_width;
-  const int64_t image_bytes = task.height * task.width * task.geometry.channels;
-  const uint8_t* image = task.input + tile.first / image_pixels * image_bytes;
-  for (int32_t sub = 0, done = 0; done < tile.pixels; ++sub) {
+  Walk walk(task, tile.first);
+  for (int32_t done = 0; done < tile.pixels;) {
     const int32_t pixels = least(part, tile.pixels - done);
+    uint8_t* sub_panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
+    done += pixels;
+    if (!lines && short_rows) {
+      pack_short(task, end, walk, pixels, sub_panel);
+      continue;
+    }
     writer.window_bytes = static_cast<int64_t>(pixels) * Isa::kWidth;
-    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
-      writer.panel = panel + (static_cast<int64_t>(done) * windows + pixel) * Isa::kWidth;
+    for (int32_t pixel = 0; pixel < pixels; ++pixel, walk.next()) {
+      writer.panel = sub_panel + static_cast<int64_t>(pixel) * Isa::kWidth;
       if (lines) {
-        pack_lines(task, tap, windows, writer.window_bytes, image, out_row, out_column, writer.panel);
+        pack_lines(task, tap, windows, writer.window_bytes, walk.image, walk.out_row, walk.out_column, writer.panel);
       } else {
-        pack_pixel(task, writer, image, out_row, out_column);
-      }
-      if (++out_column == task.out_width) {
-        out_column = 0;
-        if (++out_row == task.out_height) {
-          out_row = 0;
-          image += image_bytes;
-        }
+        pack_pixel(task, writer, walk.image, walk.out_row, walk.out_column);
       }
     }
-    done += pixels;
   }
 }
 

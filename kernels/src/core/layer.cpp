@@ -205,6 +205,7 @@ void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residua
   task.input = input;
   task.residual = residual;
   task.output = output;
+  task.batch = sizes.batch;
   task.height = sizes.height;
   task.width = sizes.width;
   task.out_height = sizes.out_height;
