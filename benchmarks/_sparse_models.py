@@ -152,15 +152,18 @@ class Network:
         return output if to is None else self.quantize(output, *to)
 
 
-def resnet50(zeros: float, *, floats: bool = False, pattern: str = "k:64", size: int = 224) -> onnx.ModelProto:
-    """ResNet-50's shape: the stem is dense, all else has `zeros`."""
+def resnet50(
+    zeros: float, *, floats: bool = False, pattern: str = "k:64", size: int = 224, narrower: int = 1
+) -> onnx.ModelProto:
+    """ResNet-50's shape: the stem is dense, all else has `zeros`; `narrower` divides all numbers of channels."""
     network, step, signed = Network(zeros, floats=floats, pattern=pattern), 4 / 255, (8 / 255, 128)
     value = network.quantize("image", 2.5 / 127, 128)
-    value = network.convolution(value, (3, 64), 7, 2, step=2.5 / 127, dense=True)
+    value = network.convolution(value, (3, 64 // narrower), 7, 2, step=2.5 / 127, dense=True)
     value = network.node("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     value = network.quantize(value, step, 0)
-    channels = 64
+    channels = 64 // narrower
     for width, blocks, first_stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        width //= narrower
         for block in range(blocks):
             stride = first_stride if block == 0 else 1
             shortcut = network.again(value)

@@ -120,7 +120,7 @@ def test_outputs_are_those_of_the_cpu_provider(name: str, tmp_path: Path) -> Non
 
 
 def test_resnet50_is_equal_and_all_its_layers_are_taken(tmp_path: Path) -> None:
-    model = resnet50(0.8, size=64)
+    model = resnet50(0.8, size=64, narrower=4)
     feed = inputs(model, batch=2)
     assert np.array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
     assert len(taken(model, feed, tmp_path)) == 55  # with the pooling
@@ -140,7 +140,7 @@ def test_batches_and_images_may_have_any_size() -> None:
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_nothing(threads: int) -> None:
-    model = resnet50(0.9, size=64)
+    model = resnet50(0.9, size=64, narrower=4)
     feed = inputs(model, batch=2)
     assert np.array_equal(run(model, feed, threads=threads)[0], run(model, feed)[0])
 
