@@ -25,7 +25,8 @@ def test_address_and_undefined_behaviour() -> None:
     library = library_file("address,undefined")
     environment = {
         **os.environ,
-        "LD_PRELOAD": _runtime_library("libasan.so"),
+        # C++'s library as well: the sanitizer looks for what throws when it is loaded
+        "LD_PRELOAD": f"{_runtime_library('libasan.so')} {_runtime_library('libstdc++.so.6')}",
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
         "NETSURGEON_SPARSE_LIBRARY": str(library),
     }
