@@ -43,7 +43,7 @@ def library_path() -> Path:
     """
     names = {"win32": "netsurgeon_sparse.dll", "darwin": "libnetsurgeon_sparse.dylib"}
     default = Path(__file__).parent / names.get(sys.platform, "libnetsurgeon_sparse.so")
-    path = Path(os.environ.get(LIBRARY_VARIABLE) or default)
+    path = Path(os.environ.get(LIBRARY_VARIABLE) or default).absolute()  # ONNX Runtime would look beside its own
     if not path.is_file():
         raise UnsupportedError(f"{path} is not there: pip install --force-reinstall netsurgeon-sparse")
     return path
