@@ -5,7 +5,7 @@ How long a network runs depends on its shape and on where its zeros lie, not on 
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +30,6 @@ def tile_mask(rng: np.random.Generator, rows: int, columns: int, zeros: float) -
     return mask
 
 
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """A value of the network: its integers' name, and its channels."""
-
-    name: str
-    channels: int
-
-
 class Network:
     """Builds a network layer by layer: in integers (QDQ) or, with the same weights, in float32.
 
@@ -53,7 +45,7 @@ class Network:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
-    def model(self, inputs: dict[str, list[int | str]], output: str, shape: list[int | str]) -> onnx.ModelProto:
+    def model(self, inputs: dict[str, list[Any]], output: str, shape: list[Any]) -> onnx.ModelProto:
         """The network that was built."""
         graph = helper.make_graph(
             self._nodes,
@@ -64,13 +56,13 @@ class Network:
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
 
-    def constant(self, array: npt.NDArray[np.generic]) -> str:
+    def constant(self, array: npt.NDArray[Any] | np.generic) -> str:
         """An initializer's name."""
         name = f"c{len(self._constants)}"
-        self._constants[name] = numpy_helper.from_array(array, name)
+        self._constants[name] = numpy_helper.from_array(np.asarray(array), name)
         return name
 
-    def node(self, operator: str, inputs: list[str], **attributes: object) -> str:
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
         """A node's output."""
         name = f"v{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, inputs, [name], name=f"n{len(self._nodes)}", **attributes))
@@ -134,7 +126,7 @@ class Network:
         relu: bool = True,
         dense: bool = False,
         to: tuple[float, int] = (4 / 255, 0),
-        **attributes: object,
+        **attributes: Any,
     ) -> str:
         """Conv, perhaps Relu, and its integers. channels (in, out); `step` of the input; `to`: step and zero point."""
         weight, unit = self.weights((channels[1], channels[0], kernel, kernel), 0 if dense else self._zeros)

@@ -67,12 +67,13 @@ def register() -> list[Any]:
                 raise
             except Exception as error:  # ONNX Runtime has one class for each of its codes
                 if "already registered" not in str(error):
-                    raise UnsupportedError(f"ONNX Runtime does not load netsurgeon-sparse: {_sentence(error)}") from error
+                    raise UnsupportedError(
+                        f"ONNX Runtime does not load netsurgeon-sparse: {_sentence(error)}"
+                    ) from error
             devices = _devices(runtime)
     if not devices:
         raise UnsupportedError(
-            "netsurgeon-sparse needs a processor with AVX2 (best: AVX-512 VBMI and VNNI), which this one does not have: "
-            "models run dense"
+            "netsurgeon-sparse needs a processor with AVX2 (best: AVX-512 VBMI and VNNI), which this one does not have"
         )
     return devices
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sparse_kernels import Fields, Layer, library
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 ISAS = ("avx512-vbmi-vnni", "avx512-vnni", "avx-vnni", "avx2", "scalar")
 
 SHAPES = {  # rows, channels, height, width, batch; Fields
@@ -157,7 +158,9 @@ def test_what_makes_no_layer_is_refused(name: str) -> None:
         Layer(weight, np.ones(16, np.float32), fields=MALFORMED[name])
 
 
-@pytest.mark.parametrize("shape", [(0, 1, 1, 64), (16, 0, 1, 64), (16, 1, 1 << 40, 64), (16, 1, 1, -1), (16, 4096, 4096, 64)])
+@pytest.mark.parametrize(
+    "shape", [(0, 1, 1, 64), (16, 0, 1, 64), (16, 1, 1 << 40, 64), (16, 1, 1, -1), (16, 4096, 4096, 64)]
+)
 def test_sizes_of_no_weight_are_refused(shape: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match=r"layer|channels|kernel|weight"):
         Layer(np.ones((16, 1, 1, 64), np.int8), np.ones(16, np.float32), shape=shape)

@@ -41,7 +41,9 @@ def test_an_older_runtime_is_named_and_the_model_runs_dense(monkeypatch: pytest.
     sparse = package()
     old = types.SimpleNamespace(__version__="1.22.1", SessionOptions=onnxruntime.SessionOptions)
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", old)
-    with pytest.raises(sparse.UnsupportedError, match=r"needs ONNX Runtime 1.23 or later, and this is 1.22.1: pip install"):
+    with pytest.raises(
+        sparse.UnsupportedError, match=r"needs ONNX Runtime 1.23 or later, and this is 1.22.1: pip install"
+    ):
         sparse.register()
     with pytest.warns(RuntimeWarning, match=r"1\.22\.1.*runs dense"):
         assert not sparse.session_options().has_providers()

@@ -56,7 +56,9 @@ def classifier(floats: bool = False) -> onnx.ModelProto:
     """Two matrix products; the last one's outputs may stay floats."""
     network = Network(0.8)
     value = network.quantize("x", STEP, 120)
-    value = network.quantize(network.node("Relu", [network.fully_connected(value, (96, 80), step=STEP, to=None)]), *RELU)
+    value = network.quantize(
+        network.node("Relu", [network.fully_connected(value, (96, 80), step=STEP, to=None)]), *RELU
+    )
     output = network.fully_connected(value, (80, 24), step=RELU[0], to=None if floats else SIGNED)
     return network.model({"x": ["batch", 96]}, output, [None, 24])
 
@@ -154,7 +156,7 @@ def _with_initializer(model: onnx.ModelProto, name: str, change: Callable[[Any],
 def _first_weight(model: onnx.ModelProto, place: int) -> str:
     convolution = next(node for node in model.graph.node if node.op_type == "Conv")
     restored = next(node for node in model.graph.node if convolution.input[1] in node.output)
-    return restored.input[place]
+    return str(restored.input[place])
 
 
 def _groups(model: onnx.ModelProto) -> None:

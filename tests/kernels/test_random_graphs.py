@@ -28,7 +28,9 @@ class Drawing:
     def grow(self) -> None:
         value, channels, size, (step, zero_point) = self.ends[self.rng.integers(len(self.ends))]
         value = self.network.again(value)
-        kind = self.rng.choice(["convolution", "convolution", "convolution", "grouped", "pool", "add", "scale", "turn", "relu"])
+        kind = self.rng.choice(
+            ["convolution", "convolution", "convolution", "grouped", "pool", "add", "scale", "turn", "relu"]
+        )
         to = self.scale()
         if kind in ("convolution", "grouped"):
             kernel, stride = int(self.rng.choice([1, 1, 3])), int(self.rng.choice([1, 1, 2]))

@@ -1,6 +1,6 @@
 """What the sanitizers watch: shapes, malformed layers and a session, in a process of its own.
 
-    NETSURGEON_SPARSE_LIBRARY=… LD_PRELOAD=libasan.so python sparse_attack.py [seed]
+NETSURGEON_SPARSE_LIBRARY=… LD_PRELOAD=libasan.so python sparse_attack.py [seed]
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ def attack(rng: np.random.Generator) -> tuple[int, int]:
     """Layers of random shapes, run; and layers of random numbers, made. Gives how many of the latter were refused."""
     isas = sparse_kernels.library().isas
     for _ in range(WELL_FORMED):
-        kernel = tuple(int(k) for k in rng.integers(1, 6, 2))
-        pads = tuple(int(pad) for pad in rng.integers(0, 5, 4))
+        kernel = (int(rng.integers(1, 6)), int(rng.integers(1, 6)))
+        top, left, bottom, right = (int(pad) for pad in rng.integers(0, 5, 4))
+        pads = (top, left, bottom, right)
         fields = Fields(
             kernel=kernel, stride=tuple(rng.integers(1, 4, 2).tolist()), dilation=tuple(rng.integers(1, 4, 2).tolist()),
             pads=pads, input_zero_point=int(rng.integers(256)), output=int(rng.integers(3)), product_ratio=1.0,
@@ -43,13 +44,15 @@ def attack(rng: np.random.Generator) -> tuple[int, int]:
             layer(inputs, np.zeros((len(inputs), *sizes, rows), np.uint8))
     refused = 0
     for _ in range(MALFORMED):
-        numbers = [int(rng.choice(EXTREMES)) if rng.random() < 0.3 else 1 for _ in range(12)]
+        numbers = [int(rng.choice(EXTREMES)) if rng.random() < 0.3 else 1 for _ in range(8)]
         fields = Fields(
-            stride=(numbers[4], numbers[5]), dilation=(numbers[6], numbers[7]), pads=tuple(n - 1 for n in numbers[8:]),
-            output=int(rng.integers(-1, 4)), low=int(rng.integers(-2, 300)), input_zero_point=int(rng.integers(-2, 300)),
+            stride=(numbers[0], numbers[1]), dilation=(numbers[2], numbers[3]),
+            pads=(numbers[4] - 1, numbers[5] - 1, numbers[6] - 1, numbers[7] - 1), output=int(rng.integers(-1, 4)),
+            low=int(rng.integers(-2, 300)), input_zero_point=int(rng.integers(-2, 300)),
         )  # fmt: skip
         # one weight, or sizes that nothing holds: the library takes the caller's word for what lies behind a pointer
-        shape = tuple(int(rng.choice(SIZES)) if rng.random() < 0.2 else 1 for _ in range(4))
+        rows, height, width, channels = (int(rng.choice(SIZES)) if rng.random() < 0.2 else 1 for _ in range(4))
+        shape = (rows, height, width, channels)
         try:
             Layer(np.ones((1, 1, 1, 1), np.int8), np.ones(1, np.float32), fields=fields, shape=shape)
         except (ValueError, OverflowError):

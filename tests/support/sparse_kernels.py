@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,16 @@ def library_file(sanitize: str = "") -> Path:
     """Build the library, once for each set of sanitizers; what is up to date is left alone."""
     folder = BUILT / (sanitize.replace(",", "-") or "plain")
     folder.mkdir(parents=True, exist_ok=True)
-    configure = ["cmake", "-G", "Ninja", "-S", str(KERNELS), "-B", str(folder), f"-DNETSURGEON_SPARSE_SANITIZE={sanitize}"]
+    configure = [
+        "cmake",
+        "-G",
+        "Ninja",
+        "-S",
+        str(KERNELS),
+        "-B",
+        str(folder),
+        f"-DNETSURGEON_SPARSE_SANITIZE={sanitize}",
+    ]
     for command in (configure, ["cmake", "--build", str(folder)]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -161,7 +171,7 @@ class Layer:
         self._library._decode(self._layer, weight.ctypes)
         return weight
 
-    def __call__(self, inputs: Bytes, residual: Bytes | None = None) -> npt.NDArray[np.generic]:
+    def __call__(self, inputs: Bytes, residual: Bytes | None = None) -> npt.NDArray[Any]:
         """Run on (batch, height, width, channels) bytes."""
         batch, height, width, _ = inputs.shape
         sizes = np.zeros(2, np.int64)
@@ -171,7 +181,13 @@ class Layer:
         inputs = np.ascontiguousarray(inputs)
         residual = None if residual is None else np.ascontiguousarray(residual)
         done = self._library._run(
-            self._layer, batch, height, width, inputs.ctypes, residual.ctypes if residual is not None else None, output.ctypes
+            self._layer,
+            batch,
+            height,
+            width,
+            inputs.ctypes,
+            residual.ctypes if residual is not None else None,
+            output.ctypes,
         )
         if done < 0:
             raise ValueError(self._library.error())
