@@ -34,19 +34,21 @@ def weights(rng: np.random.Generator, rows: int, fields: Fields, channels: int, 
     return np.where(rng.random(dense.shape) < zeros, 0, dense).astype(np.int8)
 
 
-def sums(weight: Array, inputs: Array, fields: Fields) -> npt.NDArray[np.int64]:
+def sums(weight: Array, inputs: Array, fields: Fields) -> Array:
     """The convolution of what inputs are beyond their zero point, NHWC, in integers without end."""
     top, left, bottom, right = fields.pads
     values = np.pad(inputs.astype(np.int64) - fields.input_zero_point, ((0, 0), (top, bottom), (left, right), (0, 0)))
     reach = tuple(d * (k - 1) + 1 for d, k in zip(fields.dilation, fields.kernel, strict=True))
     patches = np.lib.stride_tricks.sliding_window_view(values, reach, axis=(1, 2))
     patches = patches[:, :: fields.stride[0], :: fields.stride[1], :, :: fields.dilation[0], :: fields.dilation[1]]
-    return np.einsum("bhwcij,nijc->bhwn", patches, weight.astype(np.int64))
+    products: Array = np.einsum("bhwcij,nijc->bhwn", patches, weight.astype(np.int64))
+    return products
 
 
-def quantized(sums_: Array, scale: Array, fields: Fields) -> npt.NDArray[np.int64]:
+def quantized(sums_: Array, scale: Array, fields: Fields) -> Array:
     values = np.rint(np.float32(sums_) * scale) + fields.zero_point
-    return np.clip(values, fields.low, fields.high).astype(np.int64)
+    clipped: Array = np.clip(values, fields.low, fields.high).astype(np.int64)
+    return clipped
 
 
 def here(isa: str) -> None:

@@ -64,7 +64,7 @@ class Drawing:
             self.ends.append((self.network.node("Relu", [value]), channels, size, to))
             self.ends[-1] = (self.network.quantize(self.ends[-1][0], *to), *self.ends[-1][1:])
         else:
-            weighted = self.network.node("Mul", [value, self.network.constant(np.float32([0.5]))])
+            weighted = self.network.node("Mul", [value, self.network.constant(np.array([0.5], np.float32))])
             self.ends.append((self.network.quantize(weighted, *to), channels, size, to))
 
     def model(self) -> onnx.ModelProto:

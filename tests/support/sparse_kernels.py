@@ -65,6 +65,7 @@ class Library:
 
     def __init__(self, path: Path):
         library = ctypes.CDLL(str(path))
+        self.functions: dict[str, Any] = {}
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         for name, result, arguments in (
             ("error", ctypes.c_char_p, []),
@@ -79,16 +80,16 @@ class Library:
         ):
             function = getattr(library, f"netsurgeon_sparse_{name}")
             function.restype, function.argtypes = result, arguments
-            setattr(self, f"_{name}", function)
-        self.isas: list[str] = self._isas().decode().split(",")
+            self.functions[name] = function
+        self.isas: list[str] = self.functions["isas"]().decode().split(",")
 
     def error(self) -> str:
         """Why the last call failed."""
-        return str(self._error().decode())
+        return str(self.functions["error"]().decode())
 
     def isa(self) -> str | None:
         """The instruction set that is chosen; None where the one that the environment names is not here."""
-        name = self._isa()
+        name = self.functions["isa"]()
         return name.decode() if name else None
 
 
@@ -149,7 +150,7 @@ class Layer:
         )  # fmt: skip
         weight, scale = np.ascontiguousarray(weight, np.int8), np.ascontiguousarray(scale, np.float32)
         bias = None if bias is None else np.ascontiguousarray(bias, np.int32)
-        self._layer = self._library._create(
+        self._layer = self._library.functions["create"](
             ctypes.byref(numbers), weight.ctypes, bias.ctypes if bias is not None else None, scale.ctypes, isa.encode()
         )
         if not self._layer:
@@ -157,30 +158,30 @@ class Layer:
 
     def __del__(self) -> None:
         if getattr(self, "_layer", None):
-            self._library._destroy(self._layer)
+            self._library.functions["destroy"](self._layer)
 
     @property
     def steps(self) -> int:
         """Steps of its encoded weights."""
-        return int(self._library._steps(self._layer))
+        return int(self._library.functions["steps"](self._layer))
 
     def decoded(self) -> npt.NDArray[np.int8]:
         """The dense weights again, (rows, columns)."""
         rows, height, width, channels = self.shape
         weight = np.empty((rows, height * width * channels), np.int8)
-        self._library._decode(self._layer, weight.ctypes)
+        self._library.functions["decode"](self._layer, weight.ctypes)
         return weight
 
     def __call__(self, inputs: Bytes, residual: Bytes | None = None) -> npt.NDArray[Any]:
         """Run on (batch, height, width, channels) bytes."""
         batch, height, width, _ = inputs.shape
         sizes = np.zeros(2, np.int64)
-        if self._library._sizes(self._layer, batch, height, width, sizes.ctypes) < 0:
+        if self._library.functions["sizes"](self._layer, batch, height, width, sizes.ctypes) < 0:
             raise ValueError(self._library.error())
         output = np.empty((batch, *sizes, self.shape[0]), np.float32 if self.floats else np.uint8)
         inputs = np.ascontiguousarray(inputs)
         residual = None if residual is None else np.ascontiguousarray(residual)
-        done = self._library._run(
+        done = self._library.functions["run"](
             self._layer,
             batch,
             height,
