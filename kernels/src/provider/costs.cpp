@@ -1,26 +1,27 @@
 #include "provider/costs.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/format.h"
 
 namespace netsurgeon::sparse {
 namespace {
 
-// Numbers a nanosecond, measured on one core of a processor with each of them (AMD Zen 5), other processors are taken
-// to have the same ratios: only these matter.
+// Numbers a nanosecond on one core of a processor with AVX-512 VBMI and VNNI (AMD, Zen 5), by least squares over 28 layers:
+// benchmarks/sparse.py. Others are taken to have the ratios that their instruction sets have on the same processor.
 struct Rates {
   double slots;   // weights of steps, times pixels
-  double dense;   // multiplications of ONNX Runtime's kernel on the same processor
+  double dense;   // multiplications of ONNX Runtime's kernel
   int32_t width;
 };
 
 Rates rates_of(Isa isa) {
   switch (isa) {
     case Isa::kVbmi:
-      return {250, 400, 64};
+      return {250, 460, 64};
     case Isa::kVnni512:
-      return {170, 400, 16};
+      return {170, 460, 16};
     case Isa::kVnni256:
       return {150, 300, 16};
     case Isa::kAvx2:
@@ -31,9 +32,8 @@ Rates rates_of(Isa isa) {
   return {0.4, 110, 64};
 }
 
-constexpr double kGathered = 40;  // bytes a nanosecond into a panel
-constexpr double kFinished = 8;   // outputs a nanosecond
-constexpr double kDenseGathered = 12, kDenseFinished = 10;
+constexpr double kGathered = 27, kFinished = 7;  // bytes of windows into a panel, outputs
+constexpr double kDenseGathered = 27, kDenseFinished = 11;
 constexpr int64_t kUnknownSize = 14;
 
 }  // namespace
@@ -54,7 +54,8 @@ Cost cost_of(const Group& group, Isa isa) {
   const double steps = static_cast<double>(
       count_steps(group.weight.data(), group.layer.rows, static_cast<int64_t>(columns), rates.width));
   Cost cost;
-  cost.sparse = pixels * (steps * kStepWeights / rates.slots + columns / kGathered + rows / kFinished);
+  const double gathered = std::ceil(columns / rates.width) * rates.width, finished = std::ceil(rows / kRows) * kRows;
+  cost.sparse = pixels * (steps * kStepWeights / rates.slots + gathered / kGathered + finished / kFinished);
   cost.dense = pixels * (rows * columns / rates.dense + (taps > 1 ? columns / kDenseGathered : 0) + rows / kDenseFinished);
   return cost;
 }
