@@ -19,8 +19,9 @@ from typing import Any
 import netsurgeon_sparse
 import numpy as np
 import onnx
-import onnxruntime
 from _sparse_models import Network, resnet50
+
+from netsurgeon.pipeline.runtime import onnxruntime
 
 RESULTS = Path(__file__).parent / "results" / "sparse.json"
 LAYERS = {  # channels in and out, kernel, size of the picture
@@ -35,12 +36,13 @@ LAYERS = {  # channels in and out, kernel, size of the picture
 
 def session(model: onnx.ModelProto, claim: str | None) -> Any:
     """A session of one thread; `claim` None is the CPU provider alone."""
-    options = onnxruntime.SessionOptions()
+    ort = onnxruntime()
+    options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     if claim is not None:
         options = netsurgeon_sparse.session_options(options, claim=claim)
-        return onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model.SerializeToString(), options)
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def quickest(sessions: Mapping[str, Any], feed: Mapping[str, Any], runs: int) -> dict[str, float]:
@@ -124,7 +126,7 @@ def main() -> None:
     rows = [whole_shape(zeros, "k:64", options.runs) for zeros in shares]
     rows += [whole_shape(zeros, "any", options.runs) for zeros in shares if zeros in (0.8, 0.9)]
     rows += [layer(name, zeros, 4 * options.runs) for name in LAYERS for zeros in shares if zeros in (0.8, 0.9)]
-    RESULTS.write_text(json.dumps({"onnxruntime": onnxruntime.__version__, "rows": rows}, indent=1) + "\n", "utf-8")
+    RESULTS.write_text(json.dumps({"onnxruntime": onnxruntime().__version__, "rows": rows}, indent=1) + "\n", "utf-8")
     RESULTS.with_suffix(".md").write_text(table(rows), "utf-8")
     print(table(rows))
 
