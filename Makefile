@@ -21,7 +21,7 @@ ATHERIS_STAMP := $(VENV)/.installed-$(RUNTIME)-fuzz
 
 # mypy and mkdocstrings find packages by their folder's name: this folder of links gives the repository the name netsurgeon.
 TYPED := build/typing/netsurgeon
-TYPED_PATHS = $(TYPED) tests docs examples $(if $(wildcard benchmarks/*.py),benchmarks)
+TYPED_PATHS = $(TYPED) tests docs examples kernels/netsurgeon_sparse $(if $(wildcard benchmarks/*.py),benchmarks)
 
 DEMO := build/demo
 
@@ -33,7 +33,7 @@ FAST_TESTS := tests/test_wheel.py tests/passes/solvers tests/passes/packing test
 WEB := onnxruntime-web@1.30.0
 WEB_STAMP := build/runtimes/.installed
 
-.PHONY: demo test test-runtimes test-pythons fuzz lint types docs operators messages times schema package-links clean
+.PHONY: demo test kernels test-runtimes test-pythons fuzz lint types docs operators messages times schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -74,6 +74,12 @@ test-pythons:
 fuzz: $(DEV_STAMP) $(ATHERIS_STAMP)
 	$(BIN)/python benchmarks/fuzz.py --minutes 2 --cases 2500 --seed $(or $(SEED),0) --keep build/fuzz
 	$(BIN)/python benchmarks/fuzz.py --atheris 20 --seed $(or $(SEED),0)
+
+# The wheel of netsurgeon-sparse, in build/kernels/wheel: docs/sparse.md. make test builds its library for itself, where
+# cmake, ninja and a C++ compiler are there, and skips its tests elsewhere.
+kernels: $(DEV_STAMP)
+	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir build/kernels/wheel ./kernels
+	@ls -l build/kernels/wheel
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check

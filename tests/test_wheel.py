@@ -36,6 +36,9 @@ SOURCES = {
     ".txt",
     ".yml",
     ".typed",
+    ".cpp",
+    ".h",
+    ".inl",
 }
 BUILD = """
 import sys

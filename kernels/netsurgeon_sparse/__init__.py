@@ -1,0 +1,128 @@
+"""Runs pruned int8 models in ONNX Runtime several times faster than dense ones.
+
+    import onnxruntime as ort, netsurgeon_sparse
+
+    options = netsurgeon_sparse.session_options()
+    session = ort.InferenceSession("fast.onnx", options)
+
+Layers whose weights have enough zeros run in the provider's kernels, everything else on the CPU provider. Where the
+provider cannot run, the same file runs dense.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+__all__ = ["NAME", "UnsupportedError", "library_path", "register", "session_options"]
+
+NAME = "NetsurgeonSparse"
+"""The execution provider's name, as ONNX Runtime lists it."""
+OLDEST = (1, 23)
+"""The first ONNX Runtime that loads execution providers from libraries."""
+CLAIMS = ("auto", "all", "none")
+LIBRARY_VARIABLE = "NETSURGEON_SPARSE_LIBRARY"
+"""The environment variable that names another library, such as one that was just built."""
+
+_lock = threading.Lock()
+
+
+class UnsupportedError(RuntimeError):
+    """The provider cannot run here; the message says why and what to do."""
+
+
+def library_path() -> Path:
+    """The provider's library.
+
+    Raises:
+        UnsupportedError: it is not there.
+    """
+    names = {"win32": "netsurgeon_sparse.dll", "darwin": "libnetsurgeon_sparse.dylib"}
+    default = Path(__file__).parent / names.get(sys.platform, "libnetsurgeon_sparse.so")
+    path = Path(os.environ.get(LIBRARY_VARIABLE) or default).absolute()  # ONNX Runtime would look beside its own
+    if not path.is_file():
+        raise UnsupportedError(f"{path} is not there: pip install --force-reinstall netsurgeon-sparse")
+    return path
+
+
+def register() -> list[Any]:
+    """Let ONNX Runtime load the provider, once a process, and give the devices it runs on.
+
+    They are for `SessionOptions.add_provider_for_devices`.
+
+    Raises:
+        UnsupportedError: ONNX Runtime is too old, or the processor has none of the instruction sets.
+    """
+    runtime = _runtime()
+    with _lock:
+        devices = _devices(runtime)
+        if not devices:
+            try:
+                runtime.register_execution_provider_library(NAME, str(library_path()))
+            except UnsupportedError:
+                raise
+            except Exception as error:  # ONNX Runtime has one class for each of its codes
+                if "already registered" not in str(error):
+                    raise UnsupportedError(
+                        f"ONNX Runtime does not load netsurgeon-sparse: {_sentence(error)}"
+                    ) from error
+            devices = _devices(runtime)
+    if not devices:
+        raise UnsupportedError(
+            "netsurgeon-sparse needs a processor with AVX2 (best: AVX-512 VBMI and VNNI), which this one does not have"
+        )
+    return devices
+
+
+def session_options(options: Any = None, *, claim: str = "auto") -> Any:
+    """Options of a session whose layers with enough zeros run in the provider's kernels.
+
+    Where the provider cannot run, a warning says why, and the session runs dense.
+
+    Args:
+        options: `onnxruntime.SessionOptions` to add to; new ones by default.
+        claim: "auto" takes layers that gain by it, "all" those that can be run, "none" no layer.
+
+    Raises:
+        ValueError: `claim` is none of these.
+    """
+    if claim not in CLAIMS:
+        raise ValueError(f"claim is {claim!r}, expected one of {', '.join(CLAIMS)}")
+    try:
+        devices = register()
+    except UnsupportedError as error:
+        warnings.warn(f"{error}; the model runs dense", RuntimeWarning, stacklevel=2)
+        devices = []
+    if options is None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+    if devices:
+        options.add_provider_for_devices(devices, {"claim": claim})
+    return options
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UnsupportedError("onnxruntime is not installed: pip install 'onnxruntime>=1.23'") from error
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if version < OLDEST or not hasattr(onnxruntime, "register_execution_provider_library"):
+        raise UnsupportedError(
+            f"netsurgeon-sparse needs ONNX Runtime 1.23 or later, and this is {onnxruntime.__version__}: "
+            "pip install -U onnxruntime"
+        )
+    return onnxruntime
+
+
+def _devices(runtime: Any) -> list[Any]:
+    return [device for device in runtime.get_ep_devices() if device.ep_name == NAME]
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

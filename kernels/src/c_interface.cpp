@@ -1,0 +1,120 @@
+// Plain functions over the core, for tests and measurements in other languages.
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "core/isa.h"
+#include "core/layer.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+using namespace netsurgeon::sparse;
+
+namespace {
+
+thread_local std::string last_error;
+
+template <typename Result, typename Function>
+Result guarded(Result failed, Function function) {
+  try {
+    return function();
+  } catch (const std::exception& error) {
+    last_error = error.what();
+  } catch (...) {
+    last_error = "an unknown failure";
+  }
+  return failed;
+}
+
+void run_in_turn(void*, void (*function)(void*, size_t), size_t count, void* data) {
+  for (size_t i = 0; i < count; ++i) function(data, i);
+}
+
+Isa isa_named(const char* name) {
+  if (!name || !*name) return chosen_isa();
+  for (const Isa isa : available_isas())
+    if (std::strcmp(name, isa_name(isa)) == 0) return isa;
+  throw std::invalid_argument(std::string("the instruction set '") + name + "' is not here");
+}
+
+}  // namespace
+
+// What a layer is made of; weight [rows, kernel_height, kernel_width, channels].
+struct NetsurgeonSparseLayer {
+  int64_t rows, channels, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width;
+  int64_t pad_top, pad_left, pad_bottom, pad_right;
+  int32_t input_zero_point, output, zero_point, low, high;
+  float product_ratio, residual_ratio, fixed;
+  int32_t product_first, added_low, added_high;
+};
+
+// Why the last function of this thread gave null or a negative number.
+EXPORT const char* netsurgeon_sparse_error() { return last_error.c_str(); }
+
+// Names of the instruction sets that are here, the best one first, with commas; the one that is chosen.
+EXPORT const char* netsurgeon_sparse_isas() {
+  static const std::string names = [] {
+    std::string joined;
+    for (const Isa isa : available_isas()) joined += (joined.empty() ? "" : ",") + std::string(isa_name(isa));
+    return joined;
+  }();
+  return names.c_str();
+}
+
+EXPORT const char* netsurgeon_sparse_isa() {
+  return guarded<const char*>(nullptr, [] { return isa_name(chosen_isa()); });
+}
+
+EXPORT void* netsurgeon_sparse_create(const NetsurgeonSparseLayer* layer, const int8_t* weight, const int32_t* bias,
+                                      const float* scale, const char* isa) {
+  return guarded<void*>(nullptr, [&]() -> void* {
+    if (!layer || !scale || layer->rows < 0 || layer->rows > (1 << 24)) throw std::invalid_argument("no layer");
+    if (layer->input_zero_point < 0 || layer->input_zero_point > 255)
+      throw std::invalid_argument("a zero point of no byte");
+    if (layer->output < 0 || layer->output > 2) throw std::invalid_argument("no kind of output");
+    LayerSource source;
+    source.weight = weight;
+    source.rows = layer->rows;
+    source.geometry = {layer->channels,        layer->kernel_height,   layer->kernel_width,
+                       layer->stride_height,   layer->stride_width,    layer->dilation_height,
+                       layer->dilation_width,  layer->pad_top,         layer->pad_left};
+    source.pad_bottom = layer->pad_bottom;
+    source.pad_right = layer->pad_right;
+    source.input_zero_point = static_cast<uint8_t>(layer->input_zero_point);
+    if (bias) source.bias.assign(bias, bias + layer->rows);
+    source.scale.assign(scale, scale + layer->rows);
+    source.epilogue = {static_cast<Output>(layer->output), layer->zero_point,    layer->low,   layer->high, 0.0f,
+                       layer->product_ratio,               layer->residual_ratio, layer->fixed, layer->product_first,
+                       layer->added_low,                   layer->added_high};
+    return new Layer(source, isa_named(isa));
+  });
+}
+
+EXPORT void netsurgeon_sparse_destroy(void* layer) { delete static_cast<Layer*>(layer); }
+
+// Output height and width; 0, or -1 where the sizes make no output.
+EXPORT int32_t netsurgeon_sparse_sizes(const void* layer, int64_t batch, int64_t height, int64_t width, int64_t* out) {
+  return guarded<int32_t>(-1, [&] {
+    const Sizes sizes = static_cast<const Layer*>(layer)->sizes(batch, height, width);
+    out[0] = sizes.out_height;
+    out[1] = sizes.out_width;
+    return 0;
+  });
+}
+
+EXPORT int32_t netsurgeon_sparse_run(const void* layer, int64_t batch, int64_t height, int64_t width,
+                                     const uint8_t* input, const uint8_t* residual, void* output) {
+  return guarded<int32_t>(-1, [&] {
+    const Layer& sparse = *static_cast<const Layer*>(layer);
+    sparse.run(sparse.sizes(batch, height, width), input, residual, output, Parallel{nullptr, run_in_turn});
+    return 0;
+  });
+}
+
+EXPORT int64_t netsurgeon_sparse_steps(const void* layer) { return static_cast<const Layer*>(layer)->steps(); }
+
+// The dense weights again, from the encoded ones.
+EXPORT void netsurgeon_sparse_decode(const void* layer, int8_t* weight) {
+  const std::vector<int8_t> decoded = decode(static_cast<const Layer*>(layer)->encoded());
+  std::memcpy(weight, decoded.data(), decoded.size());
+}

@@ -1,0 +1,84 @@
+// Plain C++: what the others must equal to the last bit, and what runs where no instruction set is known.
+#include <cmath>
+
+#include "engine.h"
+
+namespace netsurgeon::sparse {
+namespace {
+
+struct Isa {
+  static constexpr int kWidth = 64, kPixels = 4;
+  struct Sum {
+    uint32_t of[kRows];  // unsigned: sums wrap, as those of the processors do
+  };
+  using Step = const uint8_t*;
+
+  static Step load(const uint8_t* stream) { return stream; }
+  static Sum zero() { return Sum{}; }
+  static Sum load_sums(const int32_t* from) {
+    Sum sums;
+    for (int r = 0; r < kRows; ++r) sums.of[r] = static_cast<uint32_t>(from[r]);
+    return sums;
+  }
+  static void store_sums(int32_t* to, const Sum& sums) {
+    for (int r = 0; r < kRows; ++r) to[r] = static_cast<int32_t>(sums.of[r]);
+  }
+  static Sum join(Sum a, const Sum& b) {
+    for (int r = 0; r < kRows; ++r) a.of[r] += b.of[r];
+    return a;
+  }
+  static Sum add(Sum sums, Step step, const uint8_t* window) {
+    for (int slot = 0; slot < kStepWeights; ++slot) {
+      const int32_t weight = static_cast<int8_t>(step[kStepWeights + slot]);
+      sums.of[slot / kSlots] += static_cast<uint32_t>(weight * static_cast<int32_t>(window[step[slot] % kWidth]));
+    }
+    return sums;
+  }
+};
+
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+int32_t clamped(int32_t value, int32_t low, int32_t high) { return value < low ? low : value > high ? high : value; }
+
+int32_t rounded(float value) {
+  // out of range as in the processors' conversions: below everything
+  return value >= 2147483648.0f || value < -2147483648.0f ? INT32_MIN : static_cast<int32_t>(std::nearbyint(value));
+}
+
+int32_t with_zero_point(int32_t value, int32_t zero_point) {
+  return value < INT32_MIN + 256 ? value : value + zero_point;
+}
+
+void finish(const Task& task, const int32_t* sums, int64_t first_pixel, int32_t pixels, int64_t first_row) {
+  const Epilogue& epilogue = task.epilogue;
+  for (int32_t p = 0; p < pixels; ++p) {
+    for (int32_t r = 0; r < kRows && first_row + r < task.rows; ++r) {
+      const int64_t at = (first_pixel + p) * task.rows + first_row + r;
+      const float value = static_cast<float>(sums[p * kRows + r]) * task.scale[first_row + r];
+      if (epilogue.output == Output::kFloats) {
+        static_cast<float*>(task.output)[at] = value;
+        continue;
+      }
+      int32_t byte = rounded(value < epilogue.most ? value : epilogue.most);
+      byte = clamped(with_zero_point(byte, epilogue.zero_point), epilogue.low, epilogue.high);
+      if (epilogue.output == Output::kBytesWithResidual) {
+        const float product = static_cast<float>(byte), residual = static_cast<float>(task.residual[at]);
+        const float added =
+            epilogue.product_first
+                ? std::fma(product, epilogue.product_ratio, std::fma(residual, epilogue.residual_ratio, epilogue.fixed))
+                : std::fma(residual, epilogue.residual_ratio, std::fma(product, epilogue.product_ratio, epilogue.fixed));
+        byte = clamped(rounded(added), epilogue.added_low, epilogue.added_high);
+      }
+      static_cast<uint8_t*>(task.output)[at] = static_cast<uint8_t>(byte);
+    }
+  }
+}
+
+#include "engine.inl"
+
+}  // namespace
+
+const Engine kScalarEngine = {"scalar", Isa::kWidth, Isa::kPixels, pack, multiply, pool_row};
+
+}  // namespace netsurgeon::sparse

@@ -1,0 +1,38 @@
+// AVX-512 with VBMI and VNNI: one vpermb chooses 64 of 64 columns, one vpdpbusd multiplies them.
+#include <immintrin.h>
+
+#include "engine.h"
+
+namespace netsurgeon::sparse {
+namespace {
+
+struct Isa {
+  static constexpr int kWidth = 64, kPixels = 25;
+  using Sum = __m512i;
+  struct Step {
+    __m512i index, weight;
+  };
+
+  static Step load(const uint8_t* stream) {
+    return {_mm512_loadu_si512(stream), _mm512_loadu_si512(stream + kStepWeights)};
+  }
+  static Sum zero() { return _mm512_setzero_si512(); }
+  static Sum load_sums(const int32_t* from) { return _mm512_loadu_si512(from); }
+  static void store_sums(int32_t* to, Sum sums) { _mm512_storeu_si512(to, sums); }
+  static Sum join(Sum a, Sum b) { return _mm512_add_epi32(a, b); }
+  static Sum add(Sum sums, const Step& step, const uint8_t* window) {
+    return _mm512_dpbusd_epi32(sums, _mm512_permutexvar_epi8(step.index, _mm512_loadu_si512(window)), step.weight);
+  }
+};
+
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#include "finish_512.inl"
+#include "engine.inl"
+
+}  // namespace
+
+const Engine kVbmiEngine = {"avx512-vbmi-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, pool_row};
+
+}  // namespace netsurgeon::sparse

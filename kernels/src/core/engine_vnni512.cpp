@@ -1,0 +1,39 @@
+// AVX-512 with VNNI and without VBMI: vpshufb chooses among 16 columns, in each quarter of a vector the same ones.
+#include <immintrin.h>
+
+#include "engine.h"
+
+namespace netsurgeon::sparse {
+namespace {
+
+struct Isa {
+  static constexpr int kWidth = 16, kPixels = 25;
+  using Sum = __m512i;
+  struct Step {
+    __m512i index, weight;
+  };
+
+  static Step load(const uint8_t* stream) {
+    return {_mm512_loadu_si512(stream), _mm512_loadu_si512(stream + kStepWeights)};
+  }
+  static Sum zero() { return _mm512_setzero_si512(); }
+  static Sum load_sums(const int32_t* from) { return _mm512_loadu_si512(from); }
+  static void store_sums(int32_t* to, Sum sums) { _mm512_storeu_si512(to, sums); }
+  static Sum join(Sum a, Sum b) { return _mm512_add_epi32(a, b); }
+  static Sum add(Sum sums, const Step& step, const uint8_t* window) {
+    const __m512i columns = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(window)));
+    return _mm512_dpbusd_epi32(sums, _mm512_shuffle_epi8(columns, step.index), step.weight);
+  }
+};
+
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#include "finish_512.inl"
+#include "engine.inl"
+
+}  // namespace
+
+const Engine kVnni512Engine = {"avx512-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, pool_row};
+
+}  // namespace netsurgeon::sparse

@@ -1,0 +1,251 @@
+#include "layer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace netsurgeon::sparse {
+namespace {
+
+constexpr int64_t kPanelBytes = 32000;        // of a chunk: what stays in the nearest cache beside the weights
+constexpr int64_t kLargeStream = 192 * 1024;  // of weights: read for twice as many pixels at a time from here on
+constexpr int64_t kFewTiles = 8;              // fewer are divided by row groups, so that threads have something to do
+constexpr int64_t kMostNumbers = int64_t{1} << 46;  // of a tensor: more than any memory holds
+constexpr int64_t kMostColumns = int64_t{1} << 24, kMostWeights = int64_t{1} << 33;
+constexpr int64_t kMostKernel = int64_t{1} << 20;
+
+enum Scratch { kPanel, kSums, kSharedPanels };
+
+// Memory that a thread keeps for the next call. What it held is gone; columns behind a matrix's last one are never
+// chosen, so that they need no value.
+uint8_t* scratch(size_t bytes, Scratch which) {
+  struct Buffer {
+    Aligned<uint8_t> memory;
+    size_t bytes = 0;
+  };
+  thread_local Buffer buffers[3];
+  Buffer& buffer = buffers[which];
+  if (buffer.bytes < bytes) {
+    buffer.memory = aligned<uint8_t>(bytes);
+    buffer.bytes = bytes;
+  }
+  return buffer.memory.get();
+}
+
+void check(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(what);
+}
+
+bool in_range(int64_t value, int64_t low, int64_t high) { return value >= low && value <= high; }
+
+void check_source(const LayerSource& source) {
+  const Geometry& g = source.geometry;
+  check(source.weight != nullptr, "a layer without weights");
+  check(in_range(source.rows, 1, kMostKernel) && in_range(g.channels, 1, kMostKernel), "a layer without channels");
+  check(in_range(g.kernel_height, 1, 4096) && in_range(g.kernel_width, 1, 4096), "a kernel size that is not 1 to 4096");
+  check(in_range(g.stride_height, 1, 65536) && in_range(g.stride_width, 1, 65536), "a stride that is not 1 to 65536");
+  check(in_range(g.dilation_height, 1, 65536) && in_range(g.dilation_width, 1, 65536),
+        "a dilation that is not 1 to 65536");
+  for (const int64_t pad : {g.pad_top, g.pad_left, source.pad_bottom, source.pad_right})
+    check(in_range(pad, 0, 65536), "a padding that is not 0 to 65536");
+  check(source.bias.empty() || source.bias.size() == static_cast<size_t>(source.rows), "a bias of another size");
+  check(source.scale.size() == static_cast<size_t>(source.rows), "scales of another size");
+  for (const float scale : source.scale) check(std::isfinite(scale) && scale > 0, "a scale that is not positive");
+  const Epilogue& e = source.epilogue;
+  check(in_range(e.zero_point, 0, 255) && in_range(e.low, 0, 255) && in_range(e.high, e.low, 255), "bounds of no byte");
+  check(in_range(e.added_low, 0, 255) && in_range(e.added_high, e.added_low, 255), "bounds of no byte");
+  check(e.output != Output::kBytesWithResidual ||
+            (std::isfinite(e.product_ratio) && std::isfinite(e.residual_ratio) && std::isfinite(e.fixed)),
+        "scales of a sum that are not finite");
+}
+
+int32_t wrapped(int64_t value) { return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(value))); }
+
+// The input's zero point times the weights of each row, which the sums have too much; with the bias.
+std::vector<int32_t> starts(const LayerSource& source, int64_t columns, int32_t groups) {
+  std::vector<int32_t> start(static_cast<size_t>(groups) * kRows, 0);
+  for (int64_t row = 0; row < source.rows; ++row) {
+    int64_t sum = 0;
+    for (int64_t column = 0; column < columns; ++column) sum += source.weight[row * columns + column];
+    const int64_t bias = source.bias.empty() ? 0 : source.bias[static_cast<size_t>(row)];
+    start[static_cast<size_t>(row)] = wrapped(bias - sum * source.input_zero_point);
+  }
+  return start;
+}
+
+struct Job {
+  const Task* task;
+  const Engine* engine;
+  int64_t pixels, tiles, parts;
+  int32_t sub_tiles;
+  uint8_t* panels;  // of all tiles, where they are shared
+  int64_t tile_panel_bytes;
+  int64_t window_bytes;  // of one pixel
+};
+
+Tile tile_of(const Job& job, int64_t index) {
+  Tile tile;
+  tile.first = index * job.pixels / job.tiles;
+  tile.pixels = static_cast<int32_t>((index + 1) * job.pixels / job.tiles - tile.first);
+  tile.sub_tiles = tile.pixels > job.engine->pixels ? 2 : 1;
+  return tile;
+}
+
+// A tile from its columns to its outputs, all rows.
+void whole_tile(void* data, size_t index) {
+  const Job& job = *static_cast<const Job*>(data);
+  const Task& task = *job.task;
+  const Tile tile = tile_of(job, static_cast<int64_t>(index));
+  const size_t panel_bytes = static_cast<size_t>(task.chunk_windows) * static_cast<size_t>(tile.pixels * job.window_bytes);
+  uint8_t* panel = scratch(panel_bytes, kPanel);
+  int32_t* sums = nullptr;
+  if (task.chunks > 1) {
+    const size_t count = static_cast<size_t>(task.groups) * static_cast<size_t>(tile.pixels) * kRows;
+    sums = reinterpret_cast<int32_t*>(scratch(count * sizeof(int32_t), kSums));
+  }
+  for (int32_t chunk = 0; chunk < task.chunks; ++chunk) {
+    job.engine->pack(task, tile, chunk, panel);
+    job.engine->multiply(task, tile, chunk, panel, 0, task.groups, sums);
+  }
+}
+
+uint8_t* shared_panel(const Job& job, int64_t tile, const Tile& pixels, int32_t chunk) {
+  const int64_t before = int64_t{chunk} * job.task->chunk_windows * pixels.pixels * job.window_bytes;
+  return job.panels + tile * job.tile_panel_bytes + before;
+}
+
+void pack_shared(void* data, size_t index) {
+  const Job& job = *static_cast<const Job*>(data);
+  const int64_t tile = static_cast<int64_t>(index) / job.task->chunks;
+  const int32_t chunk = static_cast<int32_t>(static_cast<int64_t>(index) % job.task->chunks);
+  const Tile pixels = tile_of(job, tile);
+  job.engine->pack(*job.task, pixels, chunk, shared_panel(job, tile, pixels, chunk));
+}
+
+void multiply_shared(void* data, size_t index) {
+  const Job& job = *static_cast<const Job*>(data);
+  const Task& task = *job.task;
+  const int64_t tile = static_cast<int64_t>(index) / job.parts, part = static_cast<int64_t>(index) % job.parts;
+  const Tile pixels = tile_of(job, tile);
+  const int32_t first = static_cast<int32_t>(part * task.groups / job.parts);
+  const int32_t last = static_cast<int32_t>((part + 1) * task.groups / job.parts);
+  int32_t* sums = nullptr;
+  if (task.chunks > 1) {
+    const size_t count = static_cast<size_t>(last - first) * static_cast<size_t>(pixels.pixels) * kRows;
+    sums = reinterpret_cast<int32_t*>(scratch(count * sizeof(int32_t), kSums));
+  }
+  for (int32_t chunk = 0; chunk < task.chunks; ++chunk)
+    job.engine->multiply(task, pixels, chunk, shared_panel(job, tile, pixels, chunk), first, last, sums);
+}
+
+}  // namespace
+
+int64_t output_size(int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t before, int64_t after) {
+  check(stride > 0 && kernel > 0 && dilation > 0 && before >= 0 && after >= 0, "a kernel without a size");
+  const int64_t reach = dilation * (kernel - 1) + 1, padded = size + before + after;
+  return padded < reach ? 0 : (padded - reach) / stride + 1;
+}
+
+Layer::Layer(const LayerSource& source, Isa isa)
+    : geometry_(source.geometry),
+      pad_bottom_(source.pad_bottom),
+      pad_right_(source.pad_right),
+      input_zero_point_(source.input_zero_point),
+      epilogue_(source.epilogue) {
+  check_source(source);
+  const int64_t columns = geometry_.kernel_height * geometry_.kernel_width * geometry_.channels;  // below 2^44
+  check(columns <= kMostColumns && columns <= kMostWeights / source.rows, "a weight that is too large");
+  engine_ = &engine_of(isa, false);
+  const int32_t width = engine_->width;
+  const int64_t stream = count_steps(source.weight, source.rows, columns, width) * kStepBytes;
+  sub_tiles_ = stream > kLargeStream ? 2 : 1;
+  const int64_t window_bytes = int64_t{engine_->pixels} * sub_tiles_ * width;
+  encoded_ = encode(source.weight, source.rows, columns, width,
+                    static_cast<int32_t>(std::max<int64_t>(1, kPanelBytes / window_bytes)));
+  engine_ = &engine_of(isa, is_narrow(encoded_));
+  start_ = starts(source, columns, encoded_.groups);
+  scale_ = source.scale;
+  scale_.resize(start_.size(), 1.0f);
+  epilogue_.most = static_cast<float>(255 - epilogue_.zero_point);
+}
+
+Sizes Layer::sizes(int64_t batch, int64_t height, int64_t width) const {
+  check(batch >= 0 && height >= 0 && width >= 0, "a size below 0");
+  check(batch <= (int64_t{1} << 24) && height <= kMostKernel && width <= kMostKernel, "a size that no memory holds");
+  Sizes sizes{batch, height, width, 0, 0};
+  const Geometry& g = geometry_;
+  sizes.out_height =
+      output_size(height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top, pad_bottom_);
+  sizes.out_width = output_size(width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left, pad_right_);
+  const int64_t image = sizes.out_height * sizes.out_width;  // below 2^44
+  check(image == 0 || batch * encoded_.rows <= kMostNumbers / image, "a size that no memory holds");
+  return sizes;
+}
+
+void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
+                const Parallel& parallel) const {
+  const int64_t pixels = sizes.batch * sizes.out_height * sizes.out_width;
+  if (pixels == 0) return;
+  check(epilogue_.output != Output::kBytesWithResidual || residual, "a residual that is not there");
+  Task task;
+  task.stream = encoded_.stream.get();
+  task.windows = encoded_.windows.data();
+  task.pointers = encoded_.pointers.data();
+  task.groups = encoded_.groups;
+  task.chunks = encoded_.chunks;
+  task.chunk_windows = encoded_.chunk_windows;
+  task.all_windows = encoded_.all_windows;
+  task.rows = encoded_.rows;
+  task.columns = encoded_.columns;
+  task.start = start_.data();
+  task.scale = scale_.data();
+  task.input_zero_point = input_zero_point_;
+  task.geometry = geometry_;
+  task.epilogue = epilogue_;
+  task.input = input;
+  task.residual = residual;
+  task.output = output;
+  task.batch = sizes.batch;
+  task.height = sizes.height;
+  task.width = sizes.width;
+  task.out_height = sizes.out_height;
+  task.out_width = sizes.out_width;
+  const int64_t together = int64_t{engine_->pixels} * sub_tiles_;
+  Job job{&task, engine_, pixels, (pixels + together - 1) / together, 1, sub_tiles_, nullptr, 0, engine_->width};
+  if (job.tiles >= kFewTiles) {
+    parallel.run(parallel.context, whole_tile, static_cast<size_t>(job.tiles), &job);
+    return;
+  }
+  const int64_t most_pixels = (pixels + job.tiles - 1) / job.tiles;
+  job.tile_panel_bytes = most_pixels * job.window_bytes * encoded_.all_windows;
+  job.panels = scratch(static_cast<size_t>(job.tile_panel_bytes * job.tiles), kSharedPanels);
+  job.parts = std::min<int64_t>(encoded_.groups, (kFewTiles + job.tiles - 1) / job.tiles);
+  parallel.run(parallel.context, pack_shared, static_cast<size_t>(job.tiles * task.chunks), &job);
+  parallel.run(parallel.context, multiply_shared, static_cast<size_t>(job.tiles * job.parts), &job);
+}
+
+namespace {
+
+struct PoolJob {
+  const Pool* pool;
+  const Engine* engine;
+  int64_t out_height;
+};
+
+void pool_one_row(void* data, size_t index) {
+  const PoolJob& job = *static_cast<const PoolJob*>(data);
+  const int64_t image = static_cast<int64_t>(index) / job.out_height, row = static_cast<int64_t>(index) % job.out_height;
+  Pool pool = *job.pool;
+  pool.output += image * job.out_height * pool.out_width * pool.channels;
+  job.engine->pool_row(pool, image, row);
+}
+
+}  // namespace
+
+void run_pool(const Pool& pool, int64_t batch, int64_t out_height, Isa isa, const Parallel& parallel) {
+  PoolJob job{&pool, &engine_of(isa, false), out_height};
+  if (batch * out_height * pool.out_width * pool.channels == 0) return;
+  parallel.run(parallel.context, pool_one_row, static_cast<size_t>(batch * out_height), &job);
+}
+
+}  // namespace netsurgeon::sparse

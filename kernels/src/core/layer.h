@@ -1,0 +1,73 @@
+// A layer that is ready to run: encoded weights, and how its sums become outputs. Immutable, so that any number of
+// threads can run it at a time.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine.h"
+#include "format.h"
+#include "isa.h"
+
+namespace netsurgeon::sparse {
+
+// Calls function(data, i) for each i below count, perhaps at a time on several threads; returns when all are done.
+struct Parallel {
+  void* context = nullptr;
+  void (*run)(void* context, void (*function)(void* data, size_t index), size_t count, void* data) = nullptr;
+};
+
+// Dense weights [rows, kernel_height, kernel_width, channels] and what turns sums into outputs.
+struct LayerSource {
+  const int8_t* weight = nullptr;
+  int64_t rows = 0;
+  Geometry geometry;
+  int64_t pad_bottom = 0, pad_right = 0;
+  uint8_t input_zero_point = 0;
+  std::vector<int32_t> bias;   // [rows] in units of the sum, or empty
+  std::vector<float> scale;    // [rows] sum to output: input scale * weight scale / output scale, in ONNX Runtime's order
+  Epilogue epilogue;
+};
+
+struct Sizes {
+  int64_t batch = 1, height = 1, width = 1, out_height = 1, out_width = 1;
+};
+
+class Layer {
+ public:
+  // Throws std::invalid_argument for sizes that make no layer, std::bad_alloc.
+  Layer(const LayerSource& source, Isa isa);
+
+  // Output sizes for an input; throws std::invalid_argument where there would be none.
+  Sizes sizes(int64_t batch, int64_t height, int64_t width) const;
+
+  // NHWC in, NHWC out; `residual` is of the output's shape, for Output::kBytesWithResidual.
+  void run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
+           const Parallel& parallel) const;
+
+  int64_t rows() const { return encoded_.rows; }
+  int64_t channels() const { return geometry_.channels; }
+  int64_t steps() const { return encoded_.steps; }
+  Output output() const { return epilogue_.output; }
+  const Encoded& encoded() const { return encoded_; }
+  const char* engine() const { return engine_->name; }
+
+ private:
+  Encoded encoded_;
+  const Engine* engine_ = nullptr;
+  Geometry geometry_;
+  int64_t pad_bottom_ = 0, pad_right_ = 0;
+  uint8_t input_zero_point_ = 0;
+  int32_t sub_tiles_ = 1;
+  std::vector<int32_t> start_;
+  std::vector<float> scale_;
+  Epilogue epilogue_;
+};
+
+// Pixels that a kernel reaches along one axis; 0 where it reaches none. Throws std::invalid_argument.
+int64_t output_size(int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t before, int64_t after);
+
+// NHWC largest values of bytes.
+void run_pool(const Pool& pool, int64_t batch, int64_t out_height, Isa isa, const Parallel& parallel);
+
+}  // namespace netsurgeon::sparse

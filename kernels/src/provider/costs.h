@@ -1,0 +1,16 @@
+// What a layer takes here and in ONNX Runtime's CPU provider, so that only what gains is claimed.
+#pragma once
+
+#include "core/isa.h"
+#include "provider/groups.h"
+
+namespace netsurgeon::sparse {
+
+// Nanoseconds of one thread.
+struct Cost {
+  double sparse = 0, dense = 0;
+};
+
+Cost cost_of(const Group& group, Isa isa);
+
+}  // namespace netsurgeon::sparse

@@ -1,0 +1,196 @@
+"""Encoded layers against sums in numpy: every instruction set, every shape of a kernel, every epilogue."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sparse_kernels import Fields, Layer, library
+
+Array = npt.NDArray[Any]
+ISAS = ("avx512-vbmi-vnni", "avx512-vnni", "avx-vnni", "avx2", "scalar")
+
+SHAPES = {  # rows, channels, height, width, batch; Fields
+    "one weight": ((1, 1, 1, 1, 1), Fields()),
+    "pointwise": ((64, 64, 7, 7, 1), Fields(input_zero_point=3, zero_point=7)),
+    "rows beside a tile": ((21, 67, 5, 6, 2), Fields(input_zero_point=128)),
+    "three by three": ((32, 64, 9, 11, 2), Fields(kernel=(3, 3), pads=(1, 1, 1, 1), input_zero_point=114)),
+    "few channels": ((24, 3, 17, 15, 2), Fields(kernel=(7, 7), stride=(2, 2), pads=(3, 3, 3, 3), input_zero_point=9)),
+    "strides": ((17, 20, 13, 10, 1), Fields(kernel=(3, 2), stride=(3, 2), pads=(0, 1, 2, 0), input_zero_point=200)),
+    "dilation": ((16, 33, 14, 15, 1), Fields(kernel=(3, 3), dilation=(2, 3), pads=(2, 3, 2, 3), input_zero_point=77)),
+    "padding wider than the input": ((16, 5, 2, 3, 1), Fields(kernel=(5, 5), pads=(4, 4, 4, 4), input_zero_point=50)),
+    "chunks of columns": ((40, 640, 6, 9, 1), Fields(kernel=(3, 3), pads=(1, 1, 1, 1), input_zero_point=14)),
+    "many pixels": ((16, 48, 31, 29, 2), Fields(input_zero_point=5)),
+    "a row": ((80, 1000, 1, 1, 1), Fields(input_zero_point=31)),
+    "three rows": ((48, 130, 1, 1, 3), Fields(input_zero_point=31)),
+}
+
+
+def weights(rng: np.random.Generator, rows: int, fields: Fields, channels: int, zeros: float) -> npt.NDArray[np.int8]:
+    dense = rng.integers(-128, 128, (rows, *fields.kernel, channels))
+    return np.where(rng.random(dense.shape) < zeros, 0, dense).astype(np.int8)
+
+
+def sums(weight: Array, inputs: Array, fields: Fields) -> Array:
+    """The convolution of what inputs are beyond their zero point, NHWC, in integers without end."""
+    top, left, bottom, right = fields.pads
+    values = np.pad(inputs.astype(np.int64) - fields.input_zero_point, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(fields.dilation, fields.kernel, strict=True))
+    patches = np.lib.stride_tricks.sliding_window_view(values, reach, axis=(1, 2))
+    patches = patches[:, :: fields.stride[0], :: fields.stride[1], :, :: fields.dilation[0], :: fields.dilation[1]]
+    products: Array = np.einsum("bhwcij,nijc->bhwn", patches, weight.astype(np.int64))
+    return products
+
+
+def quantized(sums_: Array, scale: Array, fields: Fields) -> Array:
+    values = np.rint(np.float32(sums_) * scale) + fields.zero_point
+    clipped: Array = np.clip(values, fields.low, fields.high).astype(np.int64)
+    return clipped
+
+
+def here(isa: str) -> None:
+    if isa not in library().isas:
+        pytest.skip(f"this processor has no {isa}")
+
+
+@functools.cache
+def case(name: str, zeros: float) -> tuple[Array, Array, Array, Array, Fields]:
+    (rows, channels, height, width, batch), fields = SHAPES[name]
+    rng = np.random.default_rng(0)
+    weight = weights(rng, rows, fields, channels, zeros)
+    inputs = rng.integers(0, 256, (batch, height, width, channels), np.uint8)
+    bias = rng.integers(-50_000, 50_000, rows).astype(np.int32)
+    columns = weight[0].size
+    scale = (rng.uniform(0.5, 2, rows) / (100 * np.sqrt(columns))).astype(np.float32)
+    return weight, inputs, bias, scale, fields
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("zeros", [0.0, 0.8, 1.0])
+def test_bytes_equal_those_of_numpy(name: str, zeros: float, isa: str) -> None:
+    here(isa)
+    weight, inputs, bias, scale, fields = case(name, zeros)
+    outputs = Layer(weight, scale, fields=fields, bias=bias, isa=isa)(inputs)
+    expected = quantized(sums(weight, inputs, fields) + bias, scale, fields)
+    assert np.array_equal(outputs, expected)
+    assert zeros == 1 or weight[0].size < 50 or len(np.unique(outputs)) > 20
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_floats_are_scaled_sums(isa: str) -> None:
+    here(isa)
+    weight, inputs, bias, scale, fields = case("three rows", 0.7)
+    floats = Fields(input_zero_point=fields.input_zero_point, output=2)
+    outputs = Layer(weight, scale, fields=floats, bias=bias, isa=isa)(inputs)
+    assert np.array_equal(outputs, np.float32(sums(weight, inputs, fields) + bias) * scale)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("product_first", [0, 1])
+def test_a_residual_is_added_to_the_rounded_product(isa: str, product_first: int) -> None:
+    here(isa)
+    weight, inputs, bias, scale, _ = case("rows beside a tile", 0.6)
+    fields = Fields(
+        input_zero_point=128, output=1, zero_point=120, product_ratio=0.7, residual_ratio=1.3, fixed=-100.25,
+        product_first=product_first, added_low=10, added_high=240,
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    residual = rng.integers(0, 256, (2, 5, 6, 21), np.uint8)
+    outputs = Layer(weight, scale, fields=fields, bias=bias, isa=isa)(inputs, residual)
+    product = quantized(sums(weight, inputs, fields) + bias, scale, fields)
+    added = np.rint(product * np.float64(np.float32(0.7)) + (residual * np.float64(np.float32(1.3)) - 100.25))
+    expected = np.clip(added, 10, 240)
+    # float32 and float64 may round a tie differently; every instruction set gives the same float32
+    assert np.abs(outputs - expected).max() <= 1
+    assert np.mean(outputs != expected) < 0.01
+    scalar = Layer(weight, scale, fields=fields, bias=bias, isa="scalar")(inputs, residual)
+    assert np.array_equal(outputs, scalar)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_bounds_and_values_beyond_them(isa: str) -> None:
+    here(isa)
+    weight, inputs, bias, scale, _ = case("pointwise", 0.5)
+    fields = Fields(input_zero_point=3, zero_point=30, low=30, high=200)
+    for factor in (1.0, 1e4, 1e30):  # far beyond what an integer holds, on both sides
+        large = (scale * factor).astype(np.float32)
+        outputs = Layer(weight, large, fields=fields, bias=bias, isa=isa)(inputs)
+        values = np.clip(np.rint((sums(weight, inputs, fields) + bias).astype(np.float32) * large) + 30.0, 30, 200)
+        assert np.array_equal(outputs, values)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("zeros", [0.3, 0.9])
+def test_what_is_encoded_is_the_matrix(isa: str, zeros: float) -> None:
+    here(isa)
+    weight, _, _, scale, fields = case("chunks of columns", zeros)
+    layer = Layer(weight, scale, fields=fields, isa=isa)
+    assert np.array_equal(layer.decoded(), weight.reshape(len(weight), -1))
+
+
+def test_a_tile_takes_the_steps_of_its_fullest_row() -> None:
+    weight = np.zeros((32, 1, 1, 128), np.int8)
+    weight[3, 0, 0, :9] = 1  # three steps
+    weight[5, 0, 0, 64] = 1  # one step in the second tile of the first sixteen rows
+    weight[16:, 0, 0, 100:104] = 1  # one step
+    assert Layer(weight, np.ones(32, np.float32), isa="scalar").steps == 5
+
+
+MALFORMED = {
+    "stride": Fields(stride=(1, 0)),
+    "negative stride": Fields(stride=(-1, 1)),
+    "dilation": Fields(dilation=(0, 1)),
+    "padding": Fields(pads=(0, -1, 0, 0)),
+    "much padding": Fields(pads=(0, 0, 1 << 40, 0)),
+    "kind of output": Fields(output=7),
+    "zero point": Fields(input_zero_point=256),
+    "byte": Fields(low=200, high=100),
+    "finite": Fields(output=1, product_ratio=float("nan")),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_makes_no_layer_is_refused(name: str) -> None:
+    weight = np.ones((16, 1, 1, 64), np.int8)
+    with pytest.raises(ValueError, match=name.split()[-1]):
+        Layer(weight, np.ones(16, np.float32), fields=MALFORMED[name])
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 1, 1, 64), (16, 0, 1, 64), (16, 1, 1 << 40, 64), (16, 1, 1, -1), (16, 4096, 4096, 64)]
+)
+def test_sizes_of_no_weight_are_refused(shape: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"layer|channels|kernel|weight"):
+        Layer(np.ones((16, 1, 1, 64), np.int8), np.ones(16, np.float32), shape=shape)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
+def test_scales_that_are_not_positive_are_refused(scale: float) -> None:
+    with pytest.raises(ValueError, match="scale"):
+        Layer(np.ones((16, 1, 1, 64), np.int8), np.full(16, scale, np.float32))
+
+
+def test_a_residual_that_is_not_there_is_refused() -> None:
+    layer = Layer(np.ones((16, 1, 1, 64), np.int8), np.ones(16, np.float32), fields=Fields(output=1))
+    with pytest.raises(ValueError, match="residual"):
+        layer(np.ones((1, 1, 1, 64), np.uint8))
+
+
+def test_a_kernel_beyond_the_input_gives_nothing() -> None:
+    layer = Layer(np.ones((16, 3, 3, 4), np.int8), np.ones(16, np.float32), fields=Fields(kernel=(3, 3)))
+    assert layer(np.ones((2, 2, 9, 4), np.uint8)).shape == (2, 0, 7, 16)
+    assert layer(np.ones((0, 5, 9, 4), np.uint8)).shape == (0, 3, 7, 16)
+
+
+def test_the_environment_chooses_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert library().isa() == library().isas[0]
+    monkeypatch.setenv("NETSURGEON_SPARSE_ISA", "scalar")
+    assert library().isa() == "scalar"
+    monkeypatch.setenv("NETSURGEON_SPARSE_ISA", "mmx")
+    assert library().isa() is None
+    assert "'mmx'" in library().error()
+    assert "scalar" in library().error()

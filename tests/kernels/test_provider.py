@@ -1,0 +1,227 @@
+"""The execution provider in ONNX Runtime: what it takes, and that outputs are those of the CPU provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from _sparse_models import Network, resnet50
+from onnx import TensorProto, helper
+from sparse_sessions import inputs, run, session, taken
+
+STEP, RELU, SIGNED = 0.02, (4 / 255, 0), (8 / 255, 128)
+
+
+def convolutions(channels: int = 64, size: int = 9, batch: int | str = 1, **attributes: Any) -> onnx.ModelProto:
+    """Two convolutions, the first one of three by three."""
+    network = Network(0.8)
+    value = network.quantize("x", STEP, 120)
+    value = network.convolution(value, (channels, 48), 3, step=STEP, **attributes)
+    value = network.convolution(value, (48, 32), step=RELU[0], relu=False, to=SIGNED)
+    return network.model({"x": [batch, channels, size, size]}, value, [None] * 4)
+
+
+def residual(swapped: bool = False, relu: bool = True, zero_point: int = 3) -> onnx.ModelProto:
+    """A residual block with a shortcut of its own."""
+    network = Network(0.7)
+    value = network.quantize("x", STEP, 120)
+    shortcut = network.convolution(network.again(value), (32, 64), step=STEP, relu=False, to=SIGNED)
+    inner = network.convolution(value, (32, 32), 3, step=STEP)
+    inner = network.convolution(inner, (32, 64), step=RELU[0], relu=False, to=SIGNED)
+    added = network.node("Add", [shortcut, inner] if swapped else [inner, shortcut])
+    value = network.quantize(network.node("Relu", [added]) if relu else added, 0.03, zero_point)
+    value = network.convolution(value, (64, 16), step=0.03, relu=False, to=SIGNED)
+    return network.model({"x": ["batch", 32, 6, 7]}, value, [None] * 4)
+
+
+def pooled() -> onnx.ModelProto:
+    """A convolution, a pooling, a convolution, averages and a classifier."""
+    network = Network(0.8)
+    value = network.quantize("x", STEP, 120)
+    value = network.convolution(value, (3, 40), 5, 2, step=STEP)
+    pool = network.node("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    value = network.quantize(pool, *RELU)
+    value = network.convolution(value, (40, 72), 3, step=RELU[0])
+    value = network.quantize(network.node("GlobalAveragePool", [value]), *RELU)
+    value = network.quantize(network.node("Flatten", [value]), *RELU)
+    output = network.fully_connected(value, (72, 10), step=RELU[0], to=SIGNED)
+    return network.model({"x": ["batch", 3, 29, 31]}, output, [None, 10])
+
+
+def classifier(floats: bool = False) -> onnx.ModelProto:
+    """Two matrix products; the last one's outputs may stay floats."""
+    network = Network(0.8)
+    value = network.quantize("x", STEP, 120)
+    value = network.quantize(
+        network.node("Relu", [network.fully_connected(value, (96, 80), step=STEP, to=None)]), *RELU
+    )
+    output = network.fully_connected(value, (80, 24), step=RELU[0], to=None if floats else SIGNED)
+    return network.model({"x": ["batch", 96]}, output, [None, 24])
+
+
+def products(transposed: bool = False) -> onnx.ModelProto:
+    """A MatMul of three axes, and a Gemm whose weights are rows by columns."""
+    network = Network(0.8)
+    value = network.quantize("x", STEP, 120)
+    weight, _ = network.weights((64, 48), 0.8, axis=1)
+    value = network.quantize(network.node("MatMul", [value, weight]), *SIGNED)
+    return network.model({"x": ["batch", 5, 64]}, value, [None, 5, 48])
+
+
+def clipped() -> onnx.ModelProto:
+    """A convolution whose outputs are clipped."""
+    network = Network(0.8)
+    value = network.quantize("x", STEP, 120)
+    value = network.convolution(value, (64, 48), step=STEP, relu=False, to=SIGNED)
+    model = network.model({"x": [1, 64, 5, 5]}, value, [None] * 4)
+    made = next(node for node in model.graph.node if node.op_type == "Conv")
+    bounds = [helper.make_tensor(name, TensorProto.FLOAT, [], [number]) for name, number in (("l", 0.0), ("h", 2.0))]
+    model.graph.initializer.extend(bounds)
+    clip = helper.make_node("Clip", [made.output[0], "l", "h"], ["clipped"])
+    reader = next(node for node in model.graph.node if made.output[0] in node.input)
+    reader.input[0] = "clipped"
+    model.graph.node.insert(list(model.graph.node).index(reader), clip)
+    return model
+
+
+MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # how many nodes the provider runs
+    "convolutions": (convolutions, 2),
+    "channels of no window": (lambda: convolutions(37), 2),
+    "strides": (lambda: convolutions(strides=[2, 3]), 2),
+    "pads on one side": (lambda: convolutions(pads=[0, 2, 1, 0]), 2),
+    "dilation": (lambda: convolutions(dilations=[2, 2]), 2),
+    "no pads": (lambda: convolutions(auto_pad="VALID", pads=None), 2),
+    "residual": (residual, 4),
+    "residual in front": (lambda: residual(swapped=True), 4),
+    "residual without Relu": (lambda: residual(relu=False, zero_point=128), 4),
+    "pooled": (pooled, 4),
+    "classifier": (classifier, 2),
+    "floats at the end": (lambda: classifier(floats=True), 2),
+    "products": (products, 1),
+    "clipped": (clipped, 1),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs_are_those_of_the_cpu_provider(name: str, tmp_path: Path) -> None:
+    make, nodes = MODELS[name]
+    model = make()
+    feed = inputs(model, batch=3)
+    (expected,) = run(model, feed, claim=None)
+    (outputs,) = run(model, feed)
+    assert len(taken(model, feed, tmp_path)) == nodes
+    assert len(np.unique(expected)) > 20
+    if name == "floats at the end":
+        assert np.allclose(outputs, expected, rtol=1e-6, atol=1e-6)
+    else:
+        assert np.array_equal(outputs, expected)
+
+
+def test_resnet50_is_equal_and_all_its_layers_are_taken(tmp_path: Path) -> None:
+    model = resnet50(0.8, size=64, narrower=4)
+    feed = inputs(model, batch=2)
+    assert np.array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
+    assert len(taken(model, feed, tmp_path)) == 55  # with the pooling
+
+
+def test_batches_and_images_may_have_any_size() -> None:
+    model = pooled()
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dimension.Clear()
+        dimension.dim_param = "size"
+    sparse, dense = session(model), session(model, claim=None)
+    rng = np.random.default_rng(0)
+    for shape in ((1, 3, 29, 31), (5, 3, 8, 50), (2, 3, 101, 16), (1, 3, 5, 5)):
+        feed = {"x": rng.normal(size=shape).astype(np.float32)}
+        assert np.array_equal(sparse.run(None, feed)[0], dense.run(None, feed)[0])
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_nothing(threads: int) -> None:
+    model = resnet50(0.9, size=64, narrower=4)
+    feed = inputs(model, batch=2)
+    assert np.array_equal(run(model, feed, threads=threads)[0], run(model, feed)[0])
+
+
+def _with_initializer(model: onnx.ModelProto, name: str, change: Callable[[Any], Any]) -> None:
+    initializer = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    array = change(onnx.numpy_helper.to_array(initializer))
+    initializer.CopyFrom(onnx.numpy_helper.from_array(array, name))
+
+
+def _first_weight(model: onnx.ModelProto, place: int) -> str:
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    restored = next(node for node in model.graph.node if convolution.input[1] in node.output)
+    return str(restored.input[place])
+
+
+def _groups(model: onnx.ModelProto) -> None:
+    weight = _first_weight(model, 0)
+    _with_initializer(model, weight, lambda array: np.ascontiguousarray(array[:, :32]))
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    convolution.attribute.append(helper.make_attribute("group", 2))
+
+
+def _zero_points(model: onnx.ModelProto) -> None:
+    _with_initializer(model, _first_weight(model, 2), lambda array: array + np.int8(1))
+
+
+def _signed_inputs(model: onnx.ModelProto) -> None:
+    first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    _with_initializer(model, first.input[2], lambda _: np.int8(0))
+
+
+def _seen(model: onnx.ModelProto) -> None:
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    model.graph.output.append(helper.make_tensor_value_info(convolution.output[0], TensorProto.FLOAT, None))
+
+
+def _bias_of_other_units(model: onnx.ModelProto) -> None:
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    restored = next(node for node in model.graph.node if convolution.input[2] in node.output)
+    _with_initializer(model, restored.input[1], lambda array: array * np.float32(1.5))
+
+
+def _same_pads(model: onnx.ModelProto) -> None:
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    kept = [attribute for attribute in convolution.attribute if attribute.name != "pads"]
+    del convolution.attribute[:]
+    convolution.attribute.extend([*kept, helper.make_attribute("auto_pad", "SAME_UPPER")])
+
+
+REFUSED: dict[str, Callable[[onnx.ModelProto], None]] = {
+    "groups": _groups,
+    "zero points of weights": _zero_points,
+    "signed inputs": _signed_inputs,
+    "a value that is an output, too": _seen,
+    "a bias in other units": _bias_of_other_units,
+    "pads by the input": _same_pads,
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_supported_stays_with_the_cpu_provider(name: str, tmp_path: Path) -> None:
+    model = convolutions()
+    REFUSED[name](model)
+    feed = inputs(model)
+    outputs, expected = run(model, feed), run(model, feed, claim=None)
+    # rounding at the CPU provider's own layers may differ by where they run; a step of the output at most
+    assert all(np.abs(a - b).max() <= SIGNED[0] * 1.01 for a, b in zip(outputs, expected, strict=True))
+    assert len(taken(model, feed, tmp_path)) == 1  # the second convolution
+
+
+def test_dense_layers_are_not_taken_and_sparse_ones_are(tmp_path: Path) -> None:
+    network = Network(0.95)
+    value = network.quantize("x", STEP, 120)
+    value = network.convolution(value, (256, 256), 3, step=STEP, dense=True)
+    value = network.convolution(value, (256, 256), 3, step=RELU[0])
+    model = network.model({"x": [1, 256, 14, 14]}, value, [None] * 4)
+    feed = inputs(model)
+    assert len(taken(model, feed, tmp_path, claim="auto")) == 1
+    assert len(taken(model, feed, tmp_path, claim="all")) == 2
+    assert not taken(model, feed, tmp_path, claim="none")
+    assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])

@@ -1,0 +1,39 @@
+"""The library built with sanitizers, under shapes and malformed layers drawn at random, and in a session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sparse_attack
+from sparse_kernels import library_file
+
+
+def _runtime_library(name: str) -> str:
+    compiler = os.environ.get("CXX", "c++")
+    done = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    path = done.stdout.strip()
+    if not Path(path).is_absolute():
+        pytest.skip(f"the compiler has no {name}")
+    return path
+
+
+def test_address_and_undefined_behaviour() -> None:
+    library = library_file("address,undefined")
+    environment = {
+        **os.environ,
+        # C++'s library as well: the sanitizer looks for what throws when it is loaded
+        "LD_PRELOAD": f"{_runtime_library('libasan.so')} {_runtime_library('libstdc++.so.6')}",
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+        "NETSURGEON_SPARSE_LIBRARY": str(library),
+    }
+    done = subprocess.run(
+        [sys.executable, sparse_attack.__file__], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "done" in done.stdout
+    refused, all_malformed = (int(number) for number in done.stdout.split()[:2])
+    assert 0.3 * all_malformed < refused < all_malformed

@@ -1,0 +1,84 @@
+"""What the sanitizers watch: shapes, malformed layers and a session, in a process of its own.
+
+NETSURGEON_SPARSE_LIBRARY=… LD_PRELOAD=libasan.so python sparse_attack.py [seed]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import sparse_kernels
+from sparse_kernels import Fields, Layer
+
+EXTREMES = (-(1 << 63), -1, 0, 1, 2, 3, 7, 64, 255, 256, 65536, 65537, 1 << 31, 1 << 62)
+SIZES = (-(1 << 63), -1, 0, 1 << 31, 1 << 62)
+WELL_FORMED, MALFORMED = 25, 300
+
+
+def attack(rng: np.random.Generator) -> tuple[int, int]:
+    """Layers of random shapes, run; and layers of random numbers, made. Gives how many of the latter were refused."""
+    isas = sparse_kernels.library().isas
+    for _ in range(WELL_FORMED):
+        kernel = (int(rng.integers(1, 6)), int(rng.integers(1, 6)))
+        top, left, bottom, right = (int(pad) for pad in rng.integers(0, 5, 4))
+        pads = (top, left, bottom, right)
+        fields = Fields(
+            kernel=kernel, stride=tuple(rng.integers(1, 4, 2).tolist()), dilation=tuple(rng.integers(1, 4, 2).tolist()),
+            pads=pads, input_zero_point=int(rng.integers(256)), output=int(rng.integers(3)), product_ratio=1.0,
+            residual_ratio=1.0,
+        )  # fmt: skip
+        rows, channels = (int(n) for n in rng.integers(1, 150, 2))
+        weight = rng.integers(-128, 128, (rows, *kernel, channels)).astype(np.int8)
+        weight[rng.random(weight.shape) < rng.random()] = 0
+        inputs = rng.integers(0, 256, (int(rng.integers(3)), *rng.integers(1, 20, 2).tolist(), channels), np.uint8)
+        for isa in isas:
+            layer = Layer(weight, rng.uniform(1e-6, 1e-2, rows).astype(np.float32), fields=fields, isa=isa)
+            reach = [d * (k - 1) + 1 for d, k in zip(fields.dilation, kernel, strict=True)]
+            sizes = [
+                max(0, (size + pads[axis] + pads[axis + 2] - reach[axis]) // fields.stride[axis] + 1)
+                for axis, size in enumerate(inputs.shape[1:3])
+            ]
+            layer(inputs, np.zeros((len(inputs), *sizes, rows), np.uint8))
+    refused = 0
+    for _ in range(MALFORMED):
+        numbers = [int(rng.choice(EXTREMES)) if rng.random() < 0.3 else 1 for _ in range(8)]
+        fields = Fields(
+            stride=(numbers[0], numbers[1]), dilation=(numbers[2], numbers[3]),
+            pads=(numbers[4] - 1, numbers[5] - 1, numbers[6] - 1, numbers[7] - 1), output=int(rng.integers(-1, 4)),
+            low=int(rng.integers(-2, 300)), input_zero_point=int(rng.integers(-2, 300)),
+        )  # fmt: skip
+        # one weight, or sizes that nothing holds: the library takes the caller's word for what lies behind a pointer
+        rows, height, width, channels = (int(rng.choice(SIZES)) if rng.random() < 0.2 else 1 for _ in range(4))
+        shape = (rows, height, width, channels)
+        try:
+            Layer(np.ones((1, 1, 1, 1), np.int8), np.ones(1, np.float32), fields=fields, shape=shape)
+        except (ValueError, OverflowError):
+            refused += 1
+    return refused, MALFORMED
+
+
+def session() -> None:
+    """A small network through the provider, whose library the environment names."""
+    here = Path(__file__).parents[2]
+    sys.path[:0] = [str(here / "benchmarks"), str(here / "kernels")]
+    import netsurgeon_sparse
+    import onnxruntime
+    from _sparse_models import resnet50
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 2
+    model = resnet50(0.8, size=32, narrower=16).SerializeToString()
+    sparse = onnxruntime.InferenceSession(model, netsurgeon_sparse.session_options(settings, claim="all"))
+    for batch in (1, 3):
+        sparse.run(None, {"image": np.ones((batch, 3, 32, 32), np.float32)})
+
+
+if __name__ == "__main__":
+    built = Path(os.environ["NETSURGEON_SPARSE_LIBRARY"])
+    sparse_kernels.library_file = lambda sanitize="": built  # type: ignore[assignment]
+    print(*attack(np.random.default_rng(int(sys.argv[1]) if len(sys.argv) > 1 else 0)))
+    session()
+    print("done")
