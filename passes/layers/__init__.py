@@ -1,5 +1,6 @@
 """Layers with a weight matrix: find them in a graph, and read and write their weights."""
 
+from netsurgeon.passes.layers.cells import Cell, find_cells
 from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Counted, Layer, exposed_name, own_biases
 from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers, layers_by_name
@@ -11,6 +12,7 @@ from netsurgeon.passes.layers.tables import FEWEST_NUMBERS, Table, find_tables
 __all__ = [
     "FEWEST_NUMBERS",
     "LAYER_OPERATORS",
+    "Cell",
     "Counted",
     "Declined",
     "Layer",
@@ -20,6 +22,7 @@ __all__ = [
     "can_be_solved_together",
     "expose",
     "exposed_name",
+    "find_cells",
     "find_layers",
     "find_tables",
     "layers_by_name",

@@ -38,7 +38,8 @@ _DECLINED_OPERATORS = {
 _QUANTISED = {
     **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm", "QAttention"), "QOperator form"),
     **dict.fromkeys(
-        ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"), "dynamic quantization"
+        ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"),
+        "dynamic quantization",
     ),
     "MatMulNBits": "blocks of a few bits",
 }

@@ -10,12 +10,14 @@ from netsurgeon.passes.quantization.insert_quantizers import (
     StoreIntegers,
     separated,
 )
-from netsurgeon.passes.quantization.placement import Placement, place, place_matrices, span_of
+from netsurgeon.passes.quantization.placement import SHARED_WEIGHT, Placement, place, place_matrices, span_of
 from netsurgeon.passes.quantization.quantize_layers import IntegerOutcome, QuantizeLayers
 from netsurgeon.passes.quantization.quantize_while_running import (
     OPSET_OF_RANGES,
     MeasureWhileRunning,
     MultiplyIntegers,
+    RecurOnIntegers,
+    RoundCells,
 )
 from netsurgeon.passes.quantization.quantized_layers import (
     QDQ,
@@ -36,6 +38,7 @@ __all__ = [
     "OPSET_OF_BLOCKS",
     "OPSET_OF_RANGES",
     "QDQ",
+    "SHARED_WEIGHT",
     "Bounds",
     "ChannelPair",
     "DropClips",
@@ -50,7 +53,9 @@ __all__ = [
     "QuantizedLayer",
     "RangeMethod",
     "RangeStatistics",
+    "RecurOnIntegers",
     "RestoreIntegers",
+    "RoundCells",
     "RoundTables",
     "Scale",
     "ScaleNorms",

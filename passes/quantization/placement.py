@@ -10,16 +10,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label, tensor, traits_of
-from netsurgeon.passes.layers import Layer
+from netsurgeon.passes.layers import Cell, Layer
 from netsurgeon.passes.quantization.clips import EVERYTHING, Bounds, end_of_clips
 
 MATRIX_OPERATORS = ("MatMul", "Gemm")
 SCALE_BYTES = 2
 """Of a scale, which is stored in 16 bits."""
 IN_A_BODY = "it lies inside a body of an If or Loop"
+SHARED_WEIGHT = "it shares its weight, of which each layer would have integers of its own"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,17 +217,22 @@ def _carries(node: ir.Node) -> bool:
     return node.op_type != "MaxPool" or len(node.outputs) == 1
 
 
-def place_matrices(graph: ir.Graph, layers: Sequence[Layer], stay: Mapping[str, str]) -> Placement:
-    """A placement of MatMul and Gemm alone; what their layers take are its entering values.
+def place_matrices(
+    graph: ir.Graph, layers: Sequence[Layer], stay: Mapping[str, str], cells: Sequence[Cell] = ()
+) -> Placement:
+    """A placement of MatMul, Gemm and LSTM alone; what they take are its entering values.
 
     Args:
         graph: in normal form, its nodes named.
         layers: of the graph.
         stay: names of nodes that are to stay floats, and why.
+        cells: of the graph; those that are placed are among the placement's layers.
     """
     floats, placed = {}, []
-    for layer in layers:
-        reason = stay.get(label(layer.node)) or _reason_of_matrix(graph, layer)
+    for layer in (*layers, *cells):
+        reason = stay.get(label(layer.node))
+        if reason is None:
+            reason = _reason_of_matrix(graph, layer) if isinstance(layer, Layer) else _reason_of_cell(graph, layer)
         if reason is None:
             placed.append(layer)
         else:
@@ -268,3 +275,23 @@ def _reason_of_matrix(graph: ir.Graph, layer: Layer) -> str | None:
     if layer.input.shape is not None and len(layer.input.shape) < 2:
         return "its input is a vector"
     return reason_to_stay(layer)
+
+
+def _reason_of_cell(graph: ir.Graph, cell: Cell) -> str | None:
+    """Why a recurrent cell keeps float weights, if so."""
+    if cell.operator != "LSTM":
+        return f"ONNX Runtime has no integer kernel for {cell.operator}"
+    if cell.node.graph is not graph:
+        return IN_A_BODY
+    if cell.node.attributes.get_int("layout", 0):
+        return "its batch comes first (layout = 1), which ONNX Runtime's integer kernel does not take"
+    if len(cell.weights) < len(cell.WEIGHTS):
+        return "its weights are computed while the model runs"
+    for weight in cell.weights:
+        if tensor(weight).dtype != ir.DataType.FLOAT:
+            return f"its weight has type {tensor(weight).dtype.name}, expected float32"
+        if len(weight.uses()) > 1 or weight.is_graph_output():
+            return SHARED_WEIGHT
+        if not np.isfinite(tensor(weight).numpy()).all():
+            return "its weight holds NaN or Inf"
+    return None

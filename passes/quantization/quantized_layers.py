@@ -39,6 +39,7 @@ _OPERATORS = {
     ("", "MatMulInteger"): _Inputs("dynamic", 1, None, 3),
     ("com.microsoft", "MatMulIntegerToFloat"): _Inputs("dynamic", 1, 3, 5),
     ("com.microsoft", "DynamicQuantizeMatMul"): _Inputs("dynamic", 1, 2, 3),
+    ("com.microsoft", "DynamicQuantizeLSTM"): _Inputs("dynamic", 1, 8, 9),
     ("com.microsoft", "MatMulNBits"): _Inputs("MatMulNBits", 1, 2, 3),
 }
 _OUTPUT_SCALES = {("", "QLinearConv"): 6, ("", "QLinearMatMul"): 6, ("com.microsoft", "QGemm"): 7}
@@ -103,6 +104,8 @@ def _quantized(node: ir.Node) -> QuantizedLayer | None:
         codes = tensor(weight).numpy()
         scale = None if inputs.scale is None else _numbers(node, inputs.scale)
         zero = _numbers(node, inputs.zero)
+        if node.op_type == "DynamicQuantizeLSTM":
+            return _of_cell(node, codes, dtype=tensor(weight).dtype)
         if inputs.form == "MatMulNBits":
             return _of_blocks(node, codes, zero)
         return _described(node, inputs.form, codes, dtype=tensor(weight).dtype, scale=scale, zero=zero, axis=None)
@@ -197,6 +200,28 @@ def _of_blocks(node: ir.Node, packed: Array, zero: Array | None) -> QuantizedLay
     )
 
 
+def _of_cell(node: ir.Node, codes: Array, dtype: ir.DataType) -> QuantizedLayer | None:
+    """Of DynamicQuantizeLSTM, whose weights, (directions, columns, rows), have a scale a direction or one a row."""
+    state = _numbers(node, 2)
+    if state is None:
+        return None
+    parts = []
+    for weight, scale, zero in ((codes, 8, 9), (state, 10, 11)):
+        zeros = _numbers(node, zero)
+        if zeros is not None:
+            zeros = np.broadcast_to(zeros.reshape(len(weight), 1, -1), weight.shape).ravel()
+        parts.append((weight.ravel(), _numbers(node, scale), zeros))
+    views = [
+        _described(node, "dynamic", flat, dtype=dtype, scale=scale, zero=zeros, axis=0) for flat, scale, zeros in parts
+    ]
+    return dataclasses.replace(
+        views[0],
+        bits=max(view.bits for view in views),
+        weights=sum(view.weights for view in views),
+        zeros=sum(view.zeros for view in views),
+    )
+
+
 def _unpacked(packed: Array, bits: int) -> Whole:
     shifts = np.arange(0, 8, bits)
     return np.asarray((packed.astype(np.int64)[..., None] >> shifts) & ((1 << bits) - 1))
@@ -257,8 +282,8 @@ def find_integer_weights(graph: ir.Graph) -> dict[str, StoredWeight]:
 
 def _stored(node: ir.Node) -> ir.Value | None:
     """The value that holds a layer's integers; None where the node is no such layer."""
-    if node.op_type == "MatMulNBits" and node.domain == MICROSOFT:
-        return node.inputs[1]
+    if node.op_type in ("MatMulNBits", "DynamicQuantizeLSTM") and node.domain == MICROSOFT:
+        return node.inputs[1]  # of an LSTM, the weight of what enters stands for both
     if node.domain:
         return None
     if node.op_type == "MatMulInteger":

@@ -11,7 +11,15 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import tensor
-from netsurgeon.passes.layers import Declined, Layer, can_be_solved_together, find_layers, find_tables, sharing_layers
+from netsurgeon.passes.layers import (
+    Declined,
+    Layer,
+    can_be_solved_together,
+    find_cells,
+    find_layers,
+    find_tables,
+    sharing_layers,
+)
 from netsurgeon.passes.pruning import RemovedSlices, pattern_of
 from netsurgeon.passes.quantization import summary
 from netsurgeon.passes.solvers import Effort
@@ -96,7 +104,8 @@ def select(
         raise InputError(f"the model has no layer that can be pruned ({reasons or 'no Conv, Gemm or MatMul weights'})")
     names = [layer.name for layer in layers]
     lookups = [name for table in find_tables(model.graph) for name in table.names]
-    globs = [*((glob, [*names, *lookups]) for glob in options.exclude), *((glob, names) for glob in options.layers)]
+    others = [*lookups, *(cell.name for cell in find_cells(model.graph))]
+    globs = [*((glob, [*names, *others]) for glob in options.exclude), *((glob, names) for glob in options.layers)]
     for glob, of_that_kind in globs:
         if not fnmatch.filter(of_that_kind, glob):
             raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
-from netsurgeon.passes.layers import Layer
+from netsurgeon.passes.layers import Cell, Layer
 from netsurgeon.pipeline.runtime import CPU, Runtime, full_name
 
 WARM_UP = 3
@@ -85,7 +85,7 @@ def _medians(events: list[dict[str, Any]], runs: int) -> tuple[NodeTime, ...]:
     return tuple(NodeTime(*key, float(np.median(micros)) / 1000.0) for key, micros in totals.items())
 
 
-def times_of_layers(nodes: Mapping[str, float], layers: Sequence[Layer]) -> dict[str, float]:
+def times_of_layers(nodes: Mapping[str, float], layers: Sequence[Layer | Cell]) -> dict[str, float]:
     """Milliseconds of layers by name, with what is fused into them, but for those that ONNX Runtime shows none of.
 
     Args:
@@ -97,8 +97,10 @@ def times_of_layers(nodes: Mapping[str, float], layers: Sequence[Layer]) -> dict
     return {layer: named[kernel] for layer, kernel in kernels.items() if kernel is not None}
 
 
-def _names(layer: Layer) -> list[str]:
+def _names(layer: Layer | Cell) -> list[str]:
     """Names that a layer's kernel may have: its own, or those of what is fused into it or of what that makes."""
+    if isinstance(layer, Cell):
+        return [layer.name]
     value = layer.node.outputs[0]
     # a convolution in blocks of channels has the name of what it makes, a Gemm with a Relu is "fused" and its own
     names = [label(layer.node), value.name or "", f"fused {label(layer.node)}"]

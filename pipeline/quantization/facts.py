@@ -17,7 +17,8 @@ class IntegerLayerFacts:
         operator: its type.
         bits: of a weight; None where it stays on floats.
         kernel: what ONNX Runtime runs it as, by its optimised graph; None where it stays on floats.
-        error: what its output loses by its weight's integers, relative to its energy; None where it stays on floats.
+        error: what its output loses by its weight's integers, relative to its energy; of a recurrent cell
+            what its weights lose, relative to theirs; None where it stays on floats.
         floats_ms: milliseconds of its kernel on floats, with what is fused into it; None where ONNX Runtime shows none.
         integers_ms: likewise on integers.
         reason: why it stays on floats; None where it does not.

@@ -1,4 +1,4 @@
-"""Integer weights of matrix products, of 4 or 8 bits, with activations that are floats or integers as they come."""
+"""Integer weights of matrix products and LSTMs, of 4 or 8 bits; activations are floats, or integers as they come."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes.layers import Layer, find_layers, layers_by_name
+from netsurgeon.passes.layers import Layer, find_cells, find_layers, layers_by_name
 from netsurgeon.passes.quantization import (
     OPSET,
     OPSET_OF_BLOCKS,
@@ -20,6 +20,8 @@ from netsurgeon.passes.quantization import (
     MultiplyIntegers,
     Placement,
     QuantizeLayers,
+    RecurOnIntegers,
+    RoundCells,
     SeparateInputs,
     StoreBlocks,
     place_matrices,
@@ -34,6 +36,7 @@ from netsurgeon.pipeline.quantization.choose import Form, IntegerChoice
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan
 from netsurgeon.pipeline.quantization.quantize import (
     LEAST_DIFFERENCE,
+    ONLY_DYNAMIC,
     ROWS_SHARE,
     Quantized,
     choose_for,
@@ -51,7 +54,8 @@ SPANS = {4: (32, 16), 8: (128, 64, 32, 16)}
 """Columns that may share a scale, by bits of a weight."""
 UNFIT = "the blocks of columns that it is corrected in do not end with a scale's"
 ROUNDED_INPUTS = 0.05
-"""Error, as a share of the outputs' size, that weights may have on kernels which round what enters them to 8 bits."""
+"""Error, as a share of the outputs' size, that weights may have on kernels which round what enters them, or the
+state of a recurrent cell, to 8 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +107,16 @@ class Matrices:
     def place(self, graph: ir.Graph, layers: Sequence[Layer], stay: Mapping[str, str]) -> Placement:
         """Which layers take part, and why the others do not."""
         unfit = {layer.name: UNFIT for layer in layers if self._span(layer) is None and not self._has_row_scales}
-        return place_matrices(graph, layers, {**unfit, **stay})
+        cells = find_cells(graph)
+        floats = {} if self._no_cells is None else dict.fromkeys((cell.name for cell in cells), self._no_cells)
+        return place_matrices(graph, layers, {**unfit, **floats, **stay}, cells)
+
+    @property
+    def _no_cells(self) -> str | None:
+        """Why no recurrent cell has integers, if so."""
+        if not self.is_dynamic:
+            return ONLY_DYNAMIC
+        return None if TARGETS[self.target].has_cells else f"the target {self.target} has no integer kernel for it"
 
     @property
     def _has_row_scales(self) -> bool:
@@ -128,10 +141,18 @@ class Matrices:
             MeasureWhileRunning(placement.entering)(current)
         return floats, current
 
+    def round_cells(self, model: ir.Model, placement: Placement) -> dict[str, IntegerOutcome]:
+        """Put the weights of recurrent cells on integers, in place; they stay floats."""
+        cells = RoundCells({c.name: self.most for c in find_cells(model.graph) if c.name in placement.layers})
+        cells(model)
+        return cells.outcomes
+
     def store(self, model: ir.Model, layers: Sequence[Layer], scales: Mapping[str, solvers.Array]) -> None:
         """Put integers in the place of weights that lie on them."""
         if self.is_dynamic:
-            MultiplyIntegers(scales)(model)
+            in_layers = {layer.name: scales[layer.name] for layer in layers if layer.name in scales}
+            MultiplyIntegers(in_layers)(model)
+            RecurOnIntegers({name: rows for name, rows in scales.items() if name not in in_layers})(model)
             return
         columns = {layer.name: layer.columns for layer in layers if layer.name in scales}
         spanned = {name: numbers.reshape(len(numbers), -1) for name, numbers in scales.items()}
@@ -147,6 +168,7 @@ class Matrices:
             integers = solvers.nearest_integers(layer.matrix(), self.most, layer.blocks, span=span)
             layer.write(integers.weight)
             scales[layer.name] = layer.of_rows(integers.scales) if span is None else np.concatenate(integers.scales, -1)
+        scales |= {name: outcome.scales for name, outcome in self.round_cells(current, placement).items()}
         self.store(current, layers, scales)
         return current
 
@@ -180,11 +202,12 @@ def quantize(
     fewer = calibration.subsample(ROWS_SHARE)
     integers, emulated = make_matrix_model(model, matrices, placement, fewer, progress)
     in_floats, on_kernels, dense = (runtime.session(one).run(feed) for one in (emulated, integers.model, model))
-    least = LEAST_DIFFERENCE if matrices.is_dynamic else ROUNDED_INPUTS
+    rounds_inside = not matrices.is_dynamic or any(cell.name in placement.layers for cell in find_cells(model.graph))
+    least = ROUNDED_INPUTS if rounds_inside else LEAST_DIFFERENCE
     kernels = kernel_errors(in_floats, on_kernels, dense, least)
     if not kernels.are_right:
         return Quantized(model=model, facts=None, notes=(*notes, stays(kernels.reason)))
-    plan = IntegerPlan(most={layer.name: matrices.most for layer in layers}, stay=choice.stay)
+    plan = IntegerPlan(most=dict.fromkeys(placement.layers, matrices.most), stay=choice.stay)
     facts = integer_facts(model, plan, choice, integers, difference=kernels.difference, runtime=runtime)
     facts = dataclasses.replace(facts, values=len(placement.entering) if matrices.is_dynamic else 0)
     return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused_note(facts)))
@@ -213,11 +236,11 @@ def make_matrix_model(
     """
     floats, current = matrices.separated(reference, placement)
     layers = [layer for layer in find_layers(floats.graph)[0] if layer.name in placement.layers]
-    most, spans = dict.fromkeys(placement.layers, matrices.most), matrices.spans(layers)
-    outcomes: dict[str, IntegerOutcome] = {}
+    most, spans = {layer.name: matrices.most for layer in layers}, matrices.spans(layers)
+    outcomes = matrices.round_cells(current, placement)  # layers behind a cell are corrected for its integers
     by_name, lopsided = layers_by_name(current.graph), not matrices.is_standard
     ticks = functools.partial(progress, "quantizing layers")
-    for _, _, (moments,) in calibration.paired(floats, [current], dict.fromkeys(placement.layers, True), ticks=ticks):
+    for _, _, (moments,) in calibration.paired(floats, [current], dict.fromkeys(most, True), ticks=ticks):
         segment = [by_name[name] for name in moments]
         QuantizeLayers(most, moments, outcomes, spans, lopsided=lopsided, layers=segment)(current)
     stored = current.clone()

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
-from netsurgeon.passes.layers import find_layers, sharing_layers
-from netsurgeon.passes.quantization import OPSET, RangeMethod, place
+from netsurgeon.passes.layers import find_cells, find_layers, sharing_layers
+from netsurgeon.passes.quantization import OPSET, SHARED_WEIGHT, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message, cause_of
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
 IN_A_BODY = "it lies inside a body of an If or Loop"
+ONLY_DYNAMIC = "recurrent cells have integers with --quantize dynamic alone"
 MOST_OF_4_BITS = 7
 COARSER = (31, 15, MOST_OF_4_BITS, 3, 1)
 """Largest integers of 6, 5, 4, 3 and 2 bits: which of them is worth its bytes is for each layer to say."""
@@ -256,7 +257,7 @@ def excluded(model: ir.Model, options: Options) -> dict[str, str]:
     layers = find_layers(model.graph)[0]
     names = {*(layer.name for layer in layers), *(label(node) for node in model.graph)}
     sharing = (layer.name for group in sharing_layers(layers) for layer in group)
-    shared = dict.fromkeys(sharing, "it shares its weight, of which each layer would have integers of its own")
+    shared = dict.fromkeys(sharing, SHARED_WEIGHT)
     return shared | {
         name: "excluded by the user"
         for name in sorted(names)
@@ -346,7 +347,10 @@ def integer_facts(
     """What the report says of a model on integers: of all layers of the float model, kernels by the optimised graph."""
     kernels, placement = integer_kernels(integers.model, runtime), integers.placement
     layers = []
-    for layer in find_layers(model.graph)[0]:
+    others = dict.fromkeys((cell.name for cell in find_cells(model.graph)), ONLY_DYNAMIC)
+    order = {label(node): at for at, node in enumerate(model.graph.all_nodes())}
+    with_weights = (*find_layers(model.graph)[0], *find_cells(model.graph))
+    for layer in sorted(with_weights, key=lambda layer: order.get(layer.name, len(order))):
         outcome, times = integers.outcomes.get(layer.name), choice.times.get(layer.name)
         layers.append(
             IntegerLayerFacts(
@@ -357,7 +361,7 @@ def integer_facts(
                 error=outcome.error if outcome else None,
                 floats_ms=times.floats if times else None,
                 integers_ms=times.integers if times else None,
-                reason=None if outcome else placement.floats.get(layer.name, IN_A_BODY),
+                reason=None if outcome else placement.floats.get(layer.name, others.get(layer.name, IN_A_BODY)),
             )
         )
     return IntegerFacts(

@@ -16,12 +16,14 @@ class Target:
         is_measured: ONNX Runtime's CPU provider on this machine tells what is faster there; otherwise all layers that
             can go on integers, and nothing is said of time.
         wants: a phrase for the docs.
+        has_cells: whether ONNX Runtime's integer kernel for LSTM, which is none of the standard, runs there.
     """
 
     most: int
     symmetric: bool
     is_measured: bool
     wants: str
+    has_cells: bool = False
 
 
 TARGETS: Mapping[str, Target] = {
@@ -30,8 +32,9 @@ TARGETS: Mapping[str, Target] = {
         symmetric=False,
         is_measured=True,
         wants="weights of 7 bits: sums of two products never saturate on x86 processors without VNNI",
+        has_cells=True,
     ),
-    "cpu-vnni": Target(most=127, symmetric=False, is_measured=True, wants="weights of 8 bits"),
+    "cpu-vnni": Target(most=127, symmetric=False, is_measured=True, wants="weights of 8 bits", has_cells=True),
     "onnx": Target(most=63, symmetric=False, is_measured=True, wants="as cpu, in operators of the ONNX standard alone"),
     "cuda": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),
     "tensorrt": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),

@@ -163,8 +163,10 @@ def assemble_report(record: CompressionRecord) -> Report:
 
 
 def _declined(applied: AppliedPlan, tables: Sequence[TableFacts]) -> tuple[Declined, ...]:
-    """What was left alone: no table that is listed as such."""
+    """What was left alone: no table that is listed as such, and nothing that runs on integers."""
     lookups = {name for table in tables for name in table.nodes}
+    if applied.integers is not None:
+        lookups |= {layer.name for layer in applied.integers.layers if layer.bits is not None}
     turned = {name for table in tables for name in table.tied}
     listed = {left for left in applied.selection.declined if left.operator == "Transpose" and left.node in turned}
     return tuple(left for left in applied.selection.declined if left.node not in lookups and left not in listed)

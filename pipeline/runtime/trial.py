@@ -21,7 +21,7 @@ from netsurgeon.passes.graph import HelperDiedError, HelperError, HelperProcess
 
 logger = logging.getLogger(__name__)
 
-CRASHING = ("LSTM", "GRU")
+CRASHING = ("LSTM", "GRU", "DynamicQuantizeLSTM")
 """Operators whose kernels end the process on some inputs."""
 CHUNK = 1 << 20
 """Bytes that are read at a time where a file is searched for their names."""

@@ -4,8 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 from quantized_models import PADDED, classifier, conv_net, network_of, node, normal, placed
+
+from netsurgeon.passes.layers import find_cells
+from netsurgeon.passes.quantization import SHARED_WEIGHT, place_matrices
+from netsurgeon.passes.quantization.placement import IN_A_BODY
 
 RELU = (0.0, math.inf)
 EVERYTHING = (-math.inf, math.inf)
@@ -294,3 +300,63 @@ def test_nothing_but_floats_leaves_nothing_on_integers() -> None:
     placement = placed(conv_net(), ["first", "second", "head"])
     assert (placement.layers, placement.nodes, placement.groups, placement.entering) == ((), (), (), ())
     assert set(placement.floats) == {"first", "second", "head"}
+
+
+def recurrent(
+    operator: str = "LSTM", settings: str = "", weights: str = "w, r", before: str = "", kind: Any = np.float32
+) -> ir.Model:
+    """A cell of 3 units on inputs of 4 numbers; `s` is a second weight for the state, given by the caller."""
+    gates, name = {"LSTM": 4, "GRU": 3, "RNN": 1}[operator], {"float32": "float", "float16": "float16"}[kind.__name__]
+    proto = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]> net ({name}[S, N, 4] x, {name}[1, {3 * gates}, 3] s) => (y) {{
+            {before}
+            y = {operator} <hidden_size = 3 {settings}> (x, {weights})
+        }}"""
+    )
+    proto.graph.node[-1].name = "cell"
+    arrays = {"w": normal(1, 3 * gates, 4), "r": normal(1, 3 * gates, 3)}
+    if "broken" in weights:
+        arrays["broken"] = np.full((1, 3 * gates, 3), np.nan)
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(v.astype(kind), n) for n, v in arrays.items())
+    return ir.from_proto(proto)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (recurrent("GRU"), "ONNX Runtime has no integer kernel for GRU"),
+        (recurrent("RNN"), "ONNX Runtime has no integer kernel for RNN"),
+        (
+            recurrent(settings=", layout = 1"),
+            "its batch comes first (layout = 1), which ONNX Runtime's integer kernel does not take",
+        ),
+        (recurrent(weights="w, s"), "its weights are computed while the model runs"),
+        (recurrent(kind=np.float16), "its weight has type FLOAT16, expected float32"),
+        (recurrent(weights="w, broken"), "its weight holds NaN or Inf"),
+        (recurrent(before="other = LSTM <hidden_size = 3> (x, w, s)"), SHARED_WEIGHT),
+    ],
+)
+def test_recurrent_cells_that_stay_say_why(model: ir.Model, reason: str) -> None:
+    placement = place_matrices(model.graph, [], {}, find_cells(model.graph))
+    assert (placement.layers, placement.entering) == ((), ())
+    assert placement.floats["cell"] == reason
+
+
+def test_an_lstm_takes_integers_unless_it_is_to_stay() -> None:
+    model = recurrent(settings=", clip = 2.0")
+    placement = place_matrices(model.graph, [], {}, find_cells(model.graph))
+    assert (placement.layers, placement.entering, placement.floats) == (("cell",), ("x",), {})
+    excluded = place_matrices(model.graph, [], {"cell": "excluded"}, find_cells(model.graph))
+    assert (excluded.layers, excluded.floats) == ((), {"cell": "excluded"})
+
+
+def test_an_lstm_in_a_body_stays() -> None:
+    proto = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> net (float[S, N, 4] x, bool b, float[1, 12, 4] w, float[1, 12, 3] r)
+        => (y) {
+            y = If (b) <then_branch = g1 () => (a) { a = LSTM <hidden_size = 3> (x, w, r) },
+                        else_branch = g2 () => (c) { c = LSTM <hidden_size = 3> (x, w, r) }>
+        }"""
+    )
+    graph = ir.from_proto(proto).graph
+    assert set(place_matrices(graph, [], {}, find_cells(graph)).floats.values()) == {IN_A_BODY}
