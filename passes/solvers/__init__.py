@@ -13,7 +13,7 @@ from netsurgeon.passes.solvers.integer_grid import (
     steps_of,
 )
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
-from netsurgeon.passes.solvers.masks import Pattern
+from netsurgeon.passes.solvers.masks import NOfM, Pattern, Tiles
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
 from netsurgeon.passes.solvers.parallel import single_threaded
 from netsurgeon.passes.solvers.problem import Problem, energy, target_moments
@@ -35,11 +35,13 @@ __all__ = [
     "IntegerWeight",
     "Mask",
     "Moments",
+    "NOfM",
     "Pattern",
     "Problem",
     "RoundingCost",
     "Rows",
     "Statistics",
+    "Tiles",
     "choose_damping",
     "clipped_integers",
     "correct",

@@ -10,13 +10,13 @@ from layer_problems import Array, pattern_2_of_4, problem_of
 
 from netsurgeon.passes.solvers import linalg
 from netsurgeon.passes.solvers import obs as obs_module
-from netsurgeon.passes.solvers.masks import Pattern
+from netsurgeon.passes.solvers.masks import NOfM
 from netsurgeon.passes.solvers.methods import prune
 
 TIGHT = 1e-8
 
 
-def textbook_sweep(weight: Array, inverse: Array, pattern: Pattern | None = None) -> tuple[Array, Array]:
+def textbook_sweep(weight: Array, inverse: Array, pattern: NOfM | None = None) -> tuple[Array, Array]:
     """One row: remove argmin w²/[H⁻¹]_qq, correct, downdate the whole inverse, repeat."""
     w, h, columns = weight.copy(), inverse.copy(), len(weight)
     order, losses = np.full(columns, -1), np.full(columns, np.inf)
