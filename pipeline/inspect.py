@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +49,7 @@ class LayerEntry:
         zeros: how many of them are 0.
         dtype: type of the weight.
         slots: weights that a sparse kernel has steps for, those that are not 0 and its padding, by pattern of tiles;
-            empty where such a kernel gains nothing.
+            without those whose tiles are larger than the layer.
     """
 
     name: str
@@ -166,11 +165,8 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
 
 
 def _slots(layer: Layer, mask: Mask) -> dict[str, int]:
-    slots = {}
-    for name, pattern in TILE_PATTERNS.items():
-        with contextlib.suppress(ValueError):  # no layer for tiles
-            slots[name] = pattern.on(layer).slots(mask)
-    return slots
+    tiles = {name: pattern.on(layer) for name, pattern in TILE_PATTERNS.items()}
+    return {name: layer_tiles.slots(mask) for name, layer_tiles in tiles.items() if layer_tiles is not None}
 
 
 def _what_can_be_done(integers: IntegerWeights) -> Iterator[Message]:

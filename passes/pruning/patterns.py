@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import ClassVar, TypeAlias
 
 from netsurgeon.passes.layers import Layer
-from netsurgeon.passes.solvers import NOfM, Tiles
+from netsurgeon.passes.solvers import TILE_ROWS, NOfM, Tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,9 @@ class SharePattern:
 class TilePattern:
     """Tiles of a sparse kernel, which leave open how many weights stay.
 
+    A layer smaller than one tile has none, and its weights stay anywhere: most of what the kernel read of it would be
+    padding. So it is with convolutions of each channel by itself.
+
     Attributes:
         width: columns of a tile.
     """
@@ -51,16 +54,10 @@ class TilePattern:
 
     width: int
 
-    def on(self, layer: Layer) -> Tiles:
-        """The pattern on a layer's columns.
-
-        Raises:
-            ValueError: each of its channels is convolved by itself.
-        """
-        if layer.groups > 1 and layer.columns == layer.kernel_size:
-            raise ValueError(
-                f"layer {layer.name!r} convolves each channel by itself, where a sparse kernel gains nothing"
-            )
+    def on(self, layer: Layer) -> Tiles | None:
+        """The pattern on the columns of each group of a layer; None where the group is smaller than a tile."""
+        if layer.rows < TILE_ROWS or layer.columns < self.width:
+            return None
         return Tiles(self.width, layer.kernel_columns, layer.blocks)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import helper
-from prunable_models import build, conv, gemm, inputs, layer_of, matmul, moments_of, normal
+from prunable_models import build, gemm, inputs, layer_of, moments_of, normal
 from tiled_weights import kernel_order, loose_tiles, slots_of
 
 from netsurgeon.passes.pruning.layer_plan import LayerPlan
@@ -47,7 +47,7 @@ def test_names() -> None:
 @pytest.mark.parametrize("width", [16, 64])
 def test_a_convolution_is_tiled_as_the_kernel_reads_it(method: str, width: int) -> None:
     """Channels of a kernel position side by side, as in NHWC; in the weight's own order the tiles would be loose."""
-    model = conv(channels=24)
+    model = grouped(groups=1, channels=24, outputs=20)
     keep = layer_of(model).size // 3
     slots = pruned(model, LayerPlan(keep, method, damping=1e-3, pattern=TilePattern(width)))
     weight = stored(model)
@@ -58,11 +58,14 @@ def test_a_convolution_is_tiled_as_the_kernel_reads_it(method: str, width: int) 
     assert sum(loose_tiles(group.reshape(len(group), -1), width) for group in groups) > 1
 
 
-@pytest.mark.parametrize("model", [gemm(), matmul()], ids=["Gemm", "MatMul"])
-def test_a_matrix_is_tiled_along_its_inputs(model: ir.Model) -> None:
-    pruned(model, LayerPlan(40, damping=1e-3, pattern=TilePattern(16)))
-    assert loose_tiles(layer_of(model).matrix()[0], 16) <= 1
-    assert np.count_nonzero(stored(model)) == 40
+@pytest.mark.parametrize("operator", ["Gemm", "MatMul"])
+def test_a_matrix_is_tiled_along_its_inputs(operator: str) -> None:
+    node = helper.make_node(operator, ["x", "w"], ["z"], "layer")
+    model = build([node], {"w": normal(40, 24)}, [None, 40])
+    pruned(model, LayerPlan(300, damping=1e-3, pattern=TilePattern(16)))
+    assert loose_tiles(stored(model).T, 16) <= 1
+    assert loose_tiles(stored(model), 16) > 1
+    assert np.count_nonzero(stored(model)) == 300
 
 
 def test_each_group_of_a_convolution_has_tiles_of_its_own() -> None:
@@ -74,12 +77,27 @@ def test_each_group_of_a_convolution_has_tiles_of_its_own() -> None:
     assert slots == sum(slots_of(group, 64) for group in groups)
 
 
-def test_channels_that_are_convolved_by_themselves_have_no_tiles() -> None:
-    layer = layer_of(grouped(groups=8, channels=8, outputs=16))
-    with pytest.raises(ValueError, match="layer 'layer' convolves each channel by itself, where a sparse kernel"):
-        TilePattern(64).on(layer)
-    TilePattern(64).on(layer_of(grouped(groups=4, channels=8, outputs=16)))
-    TilePattern(64).on(layer_of(grouped(groups=1, channels=1, outputs=16)))
+@pytest.mark.parametrize(
+    ("groups", "channels", "outputs", "widths"),
+    [
+        (1, 8, 16, {16, 64}),
+        (1, 7, 16, {16}),  # 63 columns
+        (1, 8, 15, set()),
+        (2, 16, 32, {16, 64}),
+        (2, 16, 30, set()),
+        (8, 8, 16, set()),  # each channel by itself
+    ],
+)
+def test_what_is_smaller_than_a_tile_has_none(groups: int, channels: int, outputs: int, widths: set[int]) -> None:
+    layer = layer_of(grouped(groups, channels, outputs))
+    assert {width for width in (16, 64) if TilePattern(width).on(layer) is not None} == widths
+
+
+def test_weights_of_what_is_smaller_than_a_tile_stay_anywhere() -> None:
+    tiled, anywhere = gemm(), gemm()
+    assert pruned(tiled, LayerPlan(40, damping=1e-3, pattern=TilePattern(64))) is None
+    pruned(anywhere, LayerPlan(40, damping=1e-3))
+    np.testing.assert_array_equal(stored(tiled), stored(anywhere))
 
 
 def test_a_layer_in_blocks_is_tiled_as_a_whole() -> None:
@@ -88,11 +106,10 @@ def test_a_layer_in_blocks_is_tiled_as_a_whole() -> None:
     mask = np.random.default_rng(0).random(layer.matrix().shape) < 0.2
     weight = np.where(mask, layer.matrix(), 0.0)
     tiles, whole = TilePattern(64).on(blocked), TilePattern(64).on(layer)
-    assert (
-        tiles.slots(blocked._split(weight) != 0)
-        == whole.slots(mask)
-        == slots_of(kernel_order(layer.stored(weight)), 64)
-    )
+    assert tiles is not None
+    assert whole is not None
+    slots = slots_of(kernel_order(layer.stored(weight)), 64)
+    assert tiles.slots(blocked._split(weight) != 0) == whole.slots(mask) == slots
 
 
 def test_only_tiles_have_slots() -> None:

@@ -162,7 +162,7 @@ def test_plans_are_tried_in_the_pattern(is_wide: bool, monkeypatch: pytest.Monke
     (pruned,) = evaluate_at_low_fidelity(model, [Plan({"first": 1000, "second": 300}, {})], selection, calibration)
     arrays = weights_of(pruned)
     assert [np.count_nonzero(arrays[name]) for name in ("w1", "w2")] == [1000, 300]
-    assert [loose_tiles(arrays[name].T, 16) for name in ("w1", "w2")] == [1, 1]
+    assert loose_tiles(arrays["w1"].T, 16) == 1
 
 
 def test_only_layers_that_take_part_can_be_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
