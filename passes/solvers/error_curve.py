@@ -122,7 +122,7 @@ def _times_in_tiles(problem: Problem, kept: Array, tiles: Tiles) -> Array:
     keeps = [max(1, round(share * problem.weight.size)) for share in TILED_KEPT]
     errors = np.array([[error(keep, pattern) for keep in keeps] for pattern in (None, tiles)])
     anywhere, tiled = np.log(np.maximum(errors, np.finfo(float).tiny))
-    return np.exp(np.interp(-kept, -np.array(TILED_KEPT), tiled - anywhere))
+    return np.asarray(np.exp(np.interp(-kept, -np.array(TILED_KEPT), tiled - anywhere)))
 
 
 def _times_sampled(problem: Problem, sampled: Problem) -> float:
