@@ -112,8 +112,9 @@ class QuantizeOptions:
             of 8 or 4 bits, in matrix products alone; "none" = all stays on floats; None = what a goal finds to be
             faster, else "none".
         target: where the model will run: "cpu", "cpu-vnni" where every processor has VNNI, which takes weights of 8
-            bits in place of 7, "onnx" = as on "cpu", but in operators of the ONNX standard alone, or "cuda",
-            "tensorrt", "openvino" or "qnn", for which nothing is timed.
+            bits in place of 7, "cpu-sparse" = as on "cpu", with the provider of netsurgeon-sparse, for which the
+            weights that pruning leaves lie in tiles ("k:64"), "onnx" = as on "cpu", but in operators of the ONNX standard
+            alone, or "cuda", "tensorrt", "openvino" or "qnn", for which nothing is timed.
         ranges: how the ends of an activation's range are chosen: by "error", "percentile" or "min-max".
         prefer: what a goal of `max_drop` makes as good as can be first: "speed" or "size".
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from netsurgeon.passes.pruning import LayerPattern, SharePattern, read_pattern
+from netsurgeon.passes.pruning import TILE_PATTERNS, LayerPattern, SharePattern, read_pattern
 from netsurgeon.passes.solvers import UNCORRECTED
 from netsurgeon.pipeline import notation
 from netsurgeon.pipeline.data import check_path
@@ -222,7 +222,17 @@ class Options(
         if self.integer_mode is not None:
             return (self.integer_mode,)
         floats = (self.stored_values, *(() if self.values else finer_values(self.stored_values)))
-        return ("w4a8", *floats) if gains_by_integers and self.may_choose_integers else floats
+        return (self.goal_mode, *floats) if gains_by_integers and self.may_choose_integers else floats
+
+    @property
+    def is_for_sparse_kernels(self) -> bool:
+        """Whether kernels will run the model whose time falls with the weights that are kept."""
+        return self.target == "cpu-sparse"
+
+    @property
+    def goal_mode(self) -> str:
+        """On which integers a goal puts a model by itself: fewer bits of a weight make no kernel faster, zeros may."""
+        return "int8" if self.is_for_sparse_kernels else "w4a8"
 
     @property
     def may_choose_integers(self) -> bool:
@@ -237,14 +247,14 @@ class Options(
         pattern = self.layer_pattern
         if isinstance(pattern, SharePattern):
             return 1.0 - pattern.kept / pattern.size
-        if self.trim is not None or self.keep_zeros or (self.integer_mode is not None and pattern is None):
+        if self.trim is not None or self.keep_zeros or (self.integer_mode is not None and self.pattern is None):
             return 0.0
         return 0.5
 
     @property
     def keep_dangling_units(self) -> bool:
         """Whether units that nothing reads stay: by choice, or so that every weight keeps its place in a pattern."""
-        return self.keep_unread or self.pattern is not None
+        return self.keep_unread or self.layer_pattern is not None
 
     @property
     def trim_best_effort(self) -> bool:
@@ -272,13 +282,15 @@ class Options(
 
     @property
     def layer_pattern(self) -> LayerPattern | None:
-        """`pattern`, read.
+        """`pattern`, read, or what the target wants where every weight keeps its place.
 
         Raises:
             InputError: there is none of that name.
         """
         if self.pattern is None:
-            return None
+            goals = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+            moves = self.trim is not None or self.keep_zeros or (goals is not None and goals.is_structural)
+            return TILE_PATTERNS["k:64"] if self.is_for_sparse_kernels and not moves else None
         try:
             return read_pattern(self.pattern)
         except ValueError as error:

@@ -32,6 +32,12 @@ TARGETS: Mapping[str, Target] = {
         wants="weights of 7 bits: sums of two products never saturate on x86 processors without VNNI",
     ),
     "cpu-vnni": Target(most=127, symmetric=False, is_measured=True, wants="weights of 8 bits"),
+    "cpu-sparse": Target(
+        most=63,
+        symmetric=False,
+        is_measured=True,
+        wants="as cpu, and the weights that pruning leaves in tiles of netsurgeon-sparse's kernels",
+    ),
     "onnx": Target(most=63, symmetric=False, is_measured=True, wants="as cpu, in operators of the ONNX standard alone"),
     "cuda": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),
     "tensorrt": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),

@@ -126,6 +126,12 @@ def test_a_search_keeps_to_the_tiles() -> None:
     assert result.report.trim is None
 
 
+def test_a_target_with_sparse_kernels_has_tiles(tmp_path: Path) -> None:
+    model, result = digits(tmp_path, None, target="cpu-sparse")
+    assert {layer.name for layer in result.report.layers if layer.slots is None} == ANYWHERE["k:64"]
+    assert loose_tiles(matrices(model)["node_linear"], 64) <= 1
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

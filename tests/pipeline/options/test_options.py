@@ -144,6 +144,39 @@ def test_patterns(text: str | None, pattern: LayerPattern | None) -> None:
     assert Options(pattern=text).layer_pattern == pattern
 
 
+@pytest.mark.parametrize(
+    ("values", "pattern"),
+    [
+        ({"sparsity": 0.8}, TilePattern(64)),
+        ({"max_drop": "1%"}, TilePattern(64)),
+        ({"sparsity": 0.8, "pattern": "tile:16x16"}, TilePattern(16)),
+        ({"pattern": "2:4"}, SharePattern(2, 4)),
+        ({"trim": 0.3}, None),
+        ({"keep_zeros": True}, None),
+        ({"speedup": 2}, None),
+    ],
+)
+def test_a_target_with_sparse_kernels_wants_tiles_where_weights_keep_their_places(
+    values: dict[str, Any], pattern: LayerPattern | None
+) -> None:
+    options = Options(target="cpu-sparse", **values)
+    assert options.layer_pattern == pattern
+    assert options.keep_dangling_units == (pattern is not None)
+    assert Options(target="cpu", **values).layer_pattern == (pattern if "pattern" in values else None)
+
+
+def test_a_target_alone_removes_no_weight() -> None:
+    assert Options(target="cpu-sparse", quantize="int8").pruned_share == 0.0
+    assert Options(pattern="k:64", quantize="int8").pruned_share == 0.5
+
+
+@pytest.mark.parametrize(("target", "first"), [("cpu", "w4a8"), ("cpu-sparse", "int8")])
+def test_bits_make_no_sparse_kernel_faster(target: str, first: str) -> None:
+    options = Options(max_drop="1%", target=target)
+    assert options.forms_to_try(gains_by_integers=True)[0] == first
+    assert options.forms_to_try(gains_by_integers=False)[0] == "codebook"
+
+
 def accuracy(outputs: Any, labels: Any) -> float:
     return float(np.mean(outputs == labels))
 
