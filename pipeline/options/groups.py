@@ -113,8 +113,8 @@ class QuantizeOptions:
             faster, else "none".
         target: where the model will run: "cpu", "cpu-vnni" where every processor has VNNI, which takes weights of 8
             bits in place of 7, "cpu-sparse" = as on "cpu", with the provider of netsurgeon-sparse, for which the
-            weights that pruning leaves lie in tiles ("k:64"), "onnx" = as on "cpu", but in operators of the ONNX standard
-            alone, or "cuda", "tensorrt", "openvino" or "qnn", for which nothing is timed.
+            weights that pruning leaves lie in tiles ("k:64"), "onnx" = as on "cpu", but in operators of the ONNX
+            standard alone, or "cuda", "tensorrt", "openvino" or "qnn", for which nothing is timed.
         ranges: how the ends of an activation's range are chosen: by "error", "percentile" or "min-max".
         prefer: what a goal of `max_drop` makes as good as can be first: "speed" or "size".
     """
