@@ -106,8 +106,8 @@ class Tiles:
         """Steps of each tile that fit into `keep` weights, the tile of the next one, and how many weights are left."""
         by_step = (*ranked.shape[:-1], -1, SLOTS)
         gains = np.maximum(ranked, 0.0).reshape(by_step).sum(axis=(-3, -1), dtype=np.float64)
-        # columns that are there come first in `ranked`, too
-        sizes = -np.sort(-present.astype(np.int8), axis=-1).reshape(by_step).sum(axis=(-3, -1), dtype=np.int64)
+        # columns that are there come first in a tile as well as in `ranked`
+        sizes = present.reshape(by_step).sum(axis=(-3, -1), dtype=np.int64)
         worth = np.minimum.accumulate(np.where(sizes, gains / np.maximum(sizes, 1), -1.0), axis=-1)
         order = np.argsort(-worth, axis=None, kind="stable")
         taken = np.cumsum(sizes.ravel()[order])

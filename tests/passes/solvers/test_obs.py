@@ -128,3 +128,15 @@ def test_a_sweep_of_many_rows_is_a_sweep_of_each() -> None:
     whole, some = obs_module.sweep(problem.weight, inverse), obs_module.sweep(problem.weight[:, [3, 66, 0]], inverse)
     np.testing.assert_array_equal(some.order, whole.order[[3, 66, 0]])
     np.testing.assert_allclose(some.losses, whole.losses[[3, 66, 0]], rtol=1e-9)
+
+
+def test_scores_rank_weights_as_they_leave() -> None:
+    problem = problem_of(rows=6, columns=20)
+    swept = obs_module.sweep(problem.weight, linalg.inverse(problem.hessian))
+    scores = swept.scores()
+    for keep in (1, 30, 100):
+        kept = swept.mask(keep)
+        assert scores[kept].min() >= scores[~kept].max()
+    assert np.square(np.take_along_axis(scores, swept.order, 1)).ravel() == pytest.approx(
+        np.maximum.accumulate(swept.losses, axis=1).ravel()
+    )
