@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import positions_of
@@ -57,7 +56,6 @@ from netsurgeon.pipeline.run import (
     seconds_of_an_input,
     store,
     validate_applied,
-    with_ordered_channels,
 )
 from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
@@ -176,8 +174,6 @@ class _Run:
         judging = self._judging(source, inputs, runtime)
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
         self.options = options_for_integers(source.integers, self.options)
-        few = inputs.calibration.few(2, np.random.default_rng(self.options.seed))
-        source = with_ordered_channels(source, self.options, few, runtime.on_floats())
         check_dropped_rows(source.model, self.options, inputs.all, runtime)
         examined = self._examine(source, inputs, runtime, judging)
         with self._run_folder(source, inputs) as run_folder:

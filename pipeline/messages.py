@@ -11,7 +11,6 @@ CODES: Mapping[str, str] = {
     "batch-skipped": "A batch size was not timed: the model's batch is fixed to another one.",
     "batch-unusable": "Samples are run one by one: the model cannot use the batch that it declares.",
     "came-quantized": "The model was quantized already: its integers are pruned on the grid they have, or left.",
-    "channels-ordered": "Channels inside the model are in another order, in which tiles of a sparse kernel lose less.",
     "bound-ends": "The error bound ends at a node for which no constant is known.",
     "dimensions-freed": "Negative dimensions were taken for free ones.",
     "file-grew": "The compressed file is larger than the dense one.",

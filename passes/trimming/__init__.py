@@ -1,8 +1,7 @@
-"""Remove units from a graph: their importance, their choice, masks and removal; put them in another order."""
+"""Remove units from a graph: their importance, their choice, masks and removal."""
 
 from netsurgeon.passes.trimming.importance import FixedImportance, Importance, ObsImportance, idle
 from netsurgeon.passes.trimming.mask_units import MaskUnits
-from netsurgeon.passes.trimming.order_units import OrderUnits, large_weights
 from netsurgeon.passes.trimming.trim_neurons import TrimNeurons
 from netsurgeon.passes.trimming.uncorrected import Uncorrected, by_unit
 from netsurgeon.passes.trimming.unit_costs import Term, UnitCosts
@@ -14,13 +13,11 @@ __all__ = [
     "Importance",
     "MaskUnits",
     "ObsImportance",
-    "OrderUnits",
     "Term",
     "TrimNeurons",
     "Uncorrected",
     "UnitCosts",
     "by_unit",
     "idle",
-    "large_weights",
     "select_units",
 ]

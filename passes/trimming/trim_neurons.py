@@ -64,7 +64,7 @@ class TrimNeurons(ir.passes.InPlacePass):
         shapes = list(self._shapes(model.graph, keep))
         with names_read_once(model.graph):
             for uses, array in constants:
-                write_constant(uses, array)
+                _write(uses, array)
             for edit in edits:
                 edit.apply(nodes)
         for value, shape in shapes:
@@ -167,7 +167,7 @@ def _columns_left(array: npt.NDArray[np.generic], slot: Slot, mask: npt.NDArray[
     )
 
 
-def write_constant(uses: Sequence[Use], array: npt.NDArray[np.generic]) -> None:
+def _write(uses: Sequence[Use], array: npt.NDArray[np.generic]) -> None:
     """Give all uses one new constant: the old one where nobody else uses it, else a fresh one."""
     node, index = uses[0]
     old = present(node.inputs[index])

@@ -1,10 +1,9 @@
-"""Parts of a run of `compress`: what tells it from others, the order of channels, its expected work, its delivery."""
+"""Parts of a run of `compress`: what tells it from others, its expected work, its last measurement, its delivery."""
 
 from netsurgeon.pipeline.run.delivery import Compression, deliver, is_as_it_came, store
 from netsurgeon.pipeline.run.expected_work import ExpectedWork, seconds_of_an_input
 from netsurgeon.pipeline.run.final_validation import validate_applied
 from netsurgeon.pipeline.run.identity import open_run_folder
-from netsurgeon.pipeline.run.order_channels import with_ordered_channels
 
 __all__ = [
     "Compression",
@@ -15,5 +14,4 @@ __all__ = [
     "seconds_of_an_input",
     "store",
     "validate_applied",
-    "with_ordered_channels",
 ]
