@@ -97,6 +97,31 @@ GOALS = (
     Goal("shufflenet_v2_imagenet", "imagenet", 30, None, 0.0),
 )
 MODELS = tuple(dict.fromkeys(goal.model for goal in GOALS))
+PATTERNS = ("k:64", "tile:16x16")
+
+
+@dataclasses.dataclass(frozen=True)
+class PatternGoal:
+    """A row of the table of patterns: the weights of a row of GOALS, in tiles of a sparse kernel.
+
+    Attributes:
+        goal: the row whose default method it is compared with, layer by layer pruned as far.
+        pattern: of the weights.
+        most: points of top-1 that it may lose beside the default; None = only reported.
+    """
+
+    goal: Goal
+    pattern: str
+    most: float | None
+
+
+_MOST_LOST = {"resnet56_cifar10": {50: 0.3, 30: 0.5}, "squeezenet1_1_imagenet": {50: 1.0, 30: 1.5}}
+PATTERN_GOALS = tuple(
+    PatternGoal(goal, pattern, _MOST_LOST[goal.model][int(goal.kept)] if pattern == PATTERNS[0] else None)
+    for goal in GOALS
+    if goal.kept in _MOST_LOST.get(goal.model, ())
+    for pattern in PATTERNS
+)
 
 
 def zoo_names(shared: Path) -> list[str]:

@@ -24,7 +24,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "layer": ("n*=0.9", "node_1=0.3", "*=1", "*=-1", "*=nan", "[=0.5", "*", "=", "\x1b[31m=0.5"),
     "exclude": ("*", "[", "node_1", "\x1b[31m", "**/*"),
     "trim": (*_SHARES, "up-to:0.5", "up-to:2", "up-to:", "0.9"),
-    "pattern": ("2:4", "0:0", "1:2", "3:4", "99999:100000", "4:2", "-1:2", "2:4:8", "x"),
+    "pattern": ("2:4", "0:0", "1:2", "3:4", "99999:100000", "4:2", "-1:2", "2:4:8", "x", "k:64", "tile:16x16", "k:0"),
     "method": ("auto", "obs", "admm", "magnitude", "lobs", "x"),
     "values": ("float32", "float16", "codebook", "x"),
     "importance": ("obs", "apoz", "magnitude", "x"),

@@ -64,6 +64,7 @@ def he_weights(task: Task) -> Facts:
 def accuracy(task: Task) -> Facts:
     """Prune a model and measure its accuracy on the test split, once."""
     goal = {"sparsity": 1 - task["kept"] / 100, "layers": task["sparsities"], "method": task["method"]}
+    goal |= {"pattern": task["pattern"]} if task.get("pattern") else {}
     right = b""
 
     def top1(outputs: Mapping[str, Any], labels: Any) -> float:
@@ -168,6 +169,7 @@ def _compress(task: Task, output: Path, **goal: Any) -> Facts:
         "top1": round(100 * scores[1], 4),
         "test_samples": report.validation.samples,
         "sparsities": {layer.name: 1 - layer.kept / layer.weights for layer in report.layers},
+        "slots": sum(layer.slots or 0 for layer in report.layers) / sum(layer.weights for layer in report.layers),
     }
 
 

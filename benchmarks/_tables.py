@@ -10,7 +10,19 @@ import statistics
 import zlib
 from pathlib import Path
 
-from _cases import CHANCE_TIMES, DEFAULT, GOALS, METHODS, SCALE_BYTES, SCALE_SECONDS, TOLERANCE, Goal
+from _cases import (
+    CHANCE_TIMES,
+    DEFAULT,
+    GOALS,
+    METHODS,
+    PATTERN_GOALS,
+    PATTERNS,
+    SCALE_BYTES,
+    SCALE_SECONDS,
+    TOLERANCE,
+    Goal,
+    PatternGoal,
+)
 from _process import Row
 
 KEPT_TOLERANCE = 0.05
@@ -46,7 +58,7 @@ def keep_row(folder: Path, row: Row) -> None:
 def render(folder: Path) -> None:
     """Write lobs.md from the rows kept."""
     rows = read_rows(folder)
-    parts = [_accuracy(rows), _methods(rows), _scale(rows), _zoo(rows)]
+    parts = [_accuracy(rows), _methods(rows), _patterns(rows), _scale(rows), _zoo(rows)]
     write(folder / "lobs.md", "\n\n".join(["# L-OBS on real models", *(part for part in parts if part)]) + "\n")
 
 
@@ -67,6 +79,30 @@ def misses(rows: list[Row], goal: Goal) -> list[str]:
     return shortfalls
 
 
+def pattern_misses(rows: list[Row], goal: PatternGoal) -> list[str]:
+    """What a row of the table of patterns falls short of, as far as it was measured."""
+    runs = _pattern_runs(rows, goal)
+    shortfalls = [f"seed {row['seed']} failed: {row['error']}" for row in runs if row["status"] != "ok"]
+    pairs = _pattern_pairs(rows, goal)
+    if pairs and goal.most is not None and -_difference(pairs)[0] > goal.most + 1e-9:
+        shortfalls.append(f"{-_difference(pairs)[0]:.2f} points below {DEFAULT}, at most {goal.most:g}")
+    if any(row["kept_measured"] > goal.goal.kept + KEPT_TOLERANCE for row in runs if row["status"] == "ok"):
+        shortfalls.append("keeps more of the weights")
+    return shortfalls
+
+
+def _pattern_runs(rows: list[Row], goal: PatternGoal) -> list[Row]:
+    key = ("patterns", goal.goal.model, goal.goal.kept, goal.pattern)
+    return [row for row in rows if (row["part"], row["model"], row.get("kept"), row.get("method")) == key]
+
+
+def _pattern_pairs(rows: list[Row], goal: PatternGoal) -> Pairs:
+    """Its runs beside those of the default on the same draws."""
+    own = {row["seed"]: row for row in _runs(rows, goal.goal, DEFAULT)}
+    runs = [row for row in _pattern_runs(rows, goal) if row["status"] == "ok"]
+    return [(row, own[row["seed"]]) for row in runs if row["seed"] in own]
+
+
 def scale_misses(row: Row) -> list[str]:
     """What the run at scale falls short of."""
     if row["status"] != "ok":
@@ -83,7 +119,7 @@ def own_figure(row: Row, goal: Goal) -> float:
 
 
 def _key(row: Row) -> tuple[str, str, float, int, int]:
-    order = METHODS.index(row["method"]) if row.get("method") in METHODS else 0
+    order = (*METHODS, *PATTERNS).index(row["method"]) if row.get("method") in (*METHODS, *PATTERNS) else 0
     return row["part"], row["model"], -row.get("kept", 0.0), order, row.get("seed", 0)
 
 
@@ -245,6 +281,39 @@ def _verdict(rows: list[Row], goal: Goal) -> str:
     if goal.must is None:
         return "reported"
     return f"within {TOLERANCE[goal.measure]}" if goal.is_close(figure) else "yes"
+
+
+def _patterns(rows: list[Row]) -> str:
+    lines = [_pattern_line(rows, goal) for goal in PATTERN_GOALS if _pattern_runs(rows, goal)]
+    if not lines:
+        return ""
+    legend = (
+        "Weights in tiles of a sparse kernel (`--pattern`), each layer pruned as far as by auto, which may keep them "
+        f"in any place: top-1 in percent, means of the draws that both have run, ± {NINETY_PERCENT:.2f} standard "
+        "errors as above. Slots: share of all weights that the kernel has steps for, padding included."
+    )
+    titles = ("model", "kept", "pattern", "auto", "top-1", "difference", "may lose", "slots", "seconds", "reached")
+    return f"## Patterns\n\n{legend}\n\n{table(titles, lines)}"
+
+
+def _pattern_line(rows: list[Row], goal: PatternGoal) -> list[str]:
+    pairs, missed = _pattern_pairs(rows, goal), pattern_misses(rows, goal)
+    line = [goal.goal.model, f"{goal.goal.kept:g} %", goal.pattern]
+    if not pairs:
+        return [*line, *[""] * 6, "no: " + "; ".join(_plain(miss) for miss in missed)]
+    mean, error = _difference(pairs)
+    own, other = (statistics.fmean(float(row["top1"]) for row in runs) for runs in zip(*pairs, strict=True))
+    count = f" ({len(pairs)})" if len(pairs) > 1 else ""
+    return [
+        *line,
+        f"{other:.2f}",
+        f"{own:.2f}{count}",
+        f"{mean:+.2f} ± {NINETY_PERCENT * error:.2f}",
+        "report" if goal.most is None else f"{goal.most:g}",
+        f"{statistics.fmean(row['slots'] for row, _ in pairs):.1%}",
+        f"{statistics.median(row['seconds'] for row, _ in pairs):.0f}",
+        "no: " + "; ".join(map(_plain, missed)) if missed else "reported" if goal.most is None else "yes",
+    ]
 
 
 def _scale(rows: list[Row]) -> str:

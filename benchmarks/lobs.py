@@ -14,9 +14,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _cases import DEFAULT, GOALS, METHODS, MODELS, Goal, zoo_names
+from _cases import DEFAULT, GOALS, METHODS, MODELS, PATTERN_GOALS, PATTERNS, Goal, PatternGoal, zoo_names
 from _process import Row, run_task, run_zoo, take_two_cores
-from _tables import default_sparsities, keep_row, misses, own_figure, read_rows, render, scale_misses
+from _tables import (
+    default_sparsities,
+    keep_row,
+    misses,
+    own_figure,
+    pattern_misses,
+    read_rows,
+    render,
+    scale_misses,
+)
 
 HERE = Path(__file__).parent
 
@@ -28,6 +37,7 @@ def main() -> int:
     missed = []
     if not arguments.render:
         missed += _accuracy(arguments)
+        missed += _patterns(arguments)
         missed += _scale(arguments) if "scale" in arguments.only else []
         missed += _zoo(arguments)
     render(arguments.results)
@@ -41,7 +51,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder with models, data and zoo")
     parser.add_argument("--only", type=_words, help=f"any of {', '.join(MODELS)}, scale, zoo, zoo/<graph>")
-    parser.add_argument("--methods", type=_words, default=list(METHODS), help=f"any of {', '.join(METHODS)}")
+    methods = (*METHODS, *PATTERNS)
+    parser.add_argument("--methods", type=_words, default=list(methods), help=f"any of {', '.join(methods)}")
     parser.add_argument("--kept", type=_numbers, help="percent of the weights kept, such as 15,7,3.5")
     parser.add_argument("--seeds", type=_numbers, help="seeds of the draws of MNIST and CIFAR-10 (default 0,1,2)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of lobs.json and lobs.md")
@@ -50,7 +61,7 @@ def _arguments() -> argparse.Namespace:
     arguments.shared = arguments.shared.resolve()
     names = [*MODELS, "scale", "zoo", *(f"zoo/{name}" for name in zoo_names(arguments.shared))]
     arguments.only = arguments.only or [*MODELS, "scale", "zoo"]
-    for words, allowed in ((arguments.only, names), (arguments.methods, METHODS)):
+    for words, allowed in ((arguments.only, names), (arguments.methods, methods)):
         if unknown := [word for word in words if word not in allowed]:
             parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(allowed)}")
     return arguments
@@ -69,7 +80,7 @@ def _accuracy(arguments: argparse.Namespace) -> list[str]:
     goals = [goal for goal in GOALS if goal.model in arguments.only]
     goals = [goal for goal in goals if arguments.kept is None or goal.kept in arguments.kept]
     for goal in goals:
-        for method in arguments.methods:
+        for method in (method for method in METHODS if method in arguments.methods):
             for seed in goal.compared:
                 if arguments.seeds is None or seed in arguments.seeds or len(goal.compared) == 1:
                     _keep(arguments, _accuracy_row(arguments, goal, method, seed))
@@ -87,6 +98,35 @@ def _accuracy_row(arguments: argparse.Namespace, goal: Goal, method: str, seed: 
         row["figure"] = own_figure(row, goal)
         row["reached"] = goal.reached(row["figure"])
     return row
+
+
+def _patterns(arguments: argparse.Namespace) -> list[str]:
+    """Run the rows of the table of patterns; what they miss."""
+    goals = [goal for goal in PATTERN_GOALS if goal.goal.model in arguments.only and goal.pattern in arguments.methods]
+    goals = [goal for goal in goals if arguments.kept is None or goal.goal.kept in arguments.kept]
+    for goal in goals:
+        for seed in goal.goal.compared:
+            if arguments.seeds is None or seed in arguments.seeds or len(goal.goal.compared) == 1:
+                _keep(arguments, _pattern_row(arguments, goal, seed))
+    rows = read_rows(arguments.results)
+    return [
+        f"{goal.goal.model} at {goal.goal.kept:g} % in {goal.pattern}: {miss}"
+        for goal in goals
+        for miss in pattern_misses(rows, goal)
+    ]
+
+
+def _pattern_row(arguments: argparse.Namespace, goal: PatternGoal, seed: int) -> Row:
+    """The weights that the default method keeps of each layer, in a pattern."""
+    row: Row = {"part": "patterns", "model": goal.goal.model, "kept": goal.goal.kept, "method": goal.pattern}
+    row |= {"seed": seed, "most_lost": goal.most}
+    same: Row = {**row, "part": "accuracy"}
+    sparsities = default_sparsities(read_rows(arguments.results), same)
+    if not sparsities:
+        return {**row, "status": "BROKEN", "error": f"{DEFAULT} has not been run, which says how far layers are pruned"}
+    task = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.goal.data, "sparsities": sparsities}
+    row |= run_task({**task, **same, "method": DEFAULT, "pattern": goal.pattern})
+    return row if row["status"] != "ok" else {**row, "figure": own_figure(row, goal.goal)}
 
 
 def _scale(arguments: argparse.Namespace) -> list[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from netsurgeon.passes.axes import Observation
 from netsurgeon.passes.dependencies import Frozen, Group, analyse
 from netsurgeon.passes.graph import FLOATS, tensor
-from netsurgeon.passes.layers import Declined, find_layers
+from netsurgeon.passes.layers import Declined, Layer, find_layers
+from netsurgeon.passes.pruning import TILE_PATTERNS
 from netsurgeon.passes.quantization import QuantizedLayer, summary
+from netsurgeon.passes.solvers import Mask
 from netsurgeon.pipeline.calibration import has_finite_weight
 from netsurgeon.pipeline.data import DataSource, Samples, open_samples, random_samples
 from netsurgeon.pipeline.errors import CheckFailedError
@@ -29,13 +31,26 @@ from netsurgeon.pipeline.runtime import Runtime, observe
 
 SIDES = (64, 512, 1)
 """Sizes tried for axes that the model leaves open, until it runs."""
+SPARSE = 0.05
+"""Share of zeros above which it is told what a sparse kernel makes of them."""
 MOST_NUMBERS = 1 << 22
 """In inputs that are made up, where an open axis can be smaller: long signals or a cube of 512 take gigabytes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerEntry:
-    """A layer that can be pruned; shape is (groups, rows, columns) of its weight matrix."""
+    """A layer that can be pruned.
+
+    Attributes:
+        name: its node.
+        operator: its operator type.
+        shape: (groups, rows, columns) of its weight matrix.
+        weights: how many.
+        zeros: how many of them are 0.
+        dtype: type of the weight.
+        slots: weights that a sparse kernel has steps for, those that are not 0 and its padding, by pattern of tiles;
+            without those whose tiles are larger than the layer.
+    """
 
     name: str
     operator: str
@@ -43,11 +58,13 @@ class LayerEntry:
     weights: int
     zeros: int
     dtype: str
+    slots: Mapping[str, int]
 
-    def cells(self) -> tuple[str, ...]:
-        """Its row of a table."""
+    def cells(self, tiles: Sequence[str] = ()) -> tuple[str, ...]:
+        """Its row of a table, with the slots of some patterns as shares of the weights."""
         share, shape = f"{self.zeros / self.weights:.1%}", " x ".join(map(str, self.shape))
-        return self.name, self.operator, shape, f"{self.weights:,}", share, self.dtype
+        slots = (f"{self.slots[name] / self.weights:.1%}" if name in self.slots else "" for name in tiles)
+        return self.name, self.operator, shape, f"{self.weights:,}", share, *slots, self.dtype
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -76,6 +93,18 @@ class Inspection(Result):
     quantized: tuple[QuantizedLayer, ...]
     notes: tuple[Message, ...]
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Of the columns of its table; slots are told of a model with zeros alone."""
+        slots = (f"slots of {name}" for name in self.tiles)
+        return ("layer", "operator", "groups x rows x columns", "weights", "zeros", *slots, "type")
+
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """Patterns whose slots are worth a look."""
+        weights, zeros = (sum(getattr(layer, name) for layer in self.layers) for name in ("weights", "zeros"))
+        return tuple(TILE_PATTERNS) if zeros > SPARSE * weights else ()
+
     def overview(self) -> Overview:
         """What can be pruned, and why the rest cannot."""
         weights, zeros = (sum(getattr(layer, name) for layer in self.layers) for name in ("weights", "zeros"))
@@ -86,8 +115,8 @@ class Inspection(Result):
         return Overview(
             headline=f"{self.name or 'The model'}: {can}",
             sentences=(*left, *(f"note: {note}" for note in self.notes)),
-            titles=("layer", "operator", "groups x rows x columns", "weights", "zeros", "type"),
-            rows=tuple(layer.cells() for layer in self.layers),
+            titles=self.titles,
+            rows=tuple(layer.cells(self.tiles) for layer in self.layers),
         )
 
 
@@ -118,6 +147,7 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
                 weights=layer.size,
                 zeros=int((matrix == 0).sum()),
                 dtype=dtype,
+                slots=_slots(layer, matrix != 0),
             )
         )
     graph = source.original.graph
@@ -132,6 +162,11 @@ def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspect
         quantized=integers.layers,
         notes=(*source.notes, *_what_can_be_done(integers)),
     )
+
+
+def _slots(layer: Layer, mask: Mask) -> dict[str, int]:
+    tiles = {name: pattern.on(layer) for name, pattern in TILE_PATTERNS.items()}
+    return {name: layer_tiles.slots(mask) for name, layer_tiles in tiles.items() if layer_tiles is not None}
 
 
 def _what_can_be_done(integers: IntegerWeights) -> Iterator[Message]:

@@ -277,6 +277,11 @@ class Layer:
         """Columns of `matrix()` in the order N:M patterns run: along the channels, for each kernel position."""
         return np.arange(self.columns // self.blocks).reshape(-1, self.kernel_size).T.ravel()
 
+    @property
+    def kernel_columns(self) -> npt.NDArray[np.int64]:
+        """Columns of a whole group in the order of a kernel: the channels of a kernel position side by side."""
+        return np.arange(self.columns).reshape(-1, self.kernel_size).T.ravel()
+
     # ---------------------------------------------------------------- bias
     def bias_slot(self) -> tuple[ir.Node, int] | None:
         """Node and input index that hold the bias, or None where the layer has no room for one."""

@@ -2,16 +2,21 @@
 
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, RemovedSlices, Solution
-from netsurgeon.passes.pruning.prune_weights import PruneWeights, bias_shift, has_scaled_rows, pattern_of
+from netsurgeon.passes.pruning.patterns import TILE_PATTERNS, LayerPattern, SharePattern, TilePattern, read_pattern
+from netsurgeon.passes.pruning.prune_weights import PruneWeights, bias_shift, has_scaled_rows
 
 __all__ = [
+    "TILE_PATTERNS",
     "LayerMoments",
+    "LayerPattern",
     "LayerPlan",
     "Outcome",
     "PruneWeights",
     "RemovedSlices",
+    "SharePattern",
     "Solution",
+    "TilePattern",
     "bias_shift",
     "has_scaled_rows",
-    "pattern_of",
+    "read_pattern",
 ]

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from netsurgeon.passes.pruning.patterns import LayerPattern
 from netsurgeon.passes.solvers import Array, Effort, IntegerGrid
 
 
@@ -18,7 +19,7 @@ class LayerPlan:
         keep: weights that may stay nonzero; where it is fewer than all, no more than are nonzero now do.
         method: one of `solvers.METHODS`, or `solvers.FAST_METHOD`.
         damping: λ relative to the mean diagonal of H; None = chosen on held-out samples.
-        pattern: N and M of an N:M pattern.
+        pattern: that the weights which stay keep to.
         values: "codebook" = at most 255 distinct values, fewer where that costs little, times a power of two for each
             row (see `has_scaled_rows`); anything else leaves them free.
         removed_slices: columns and rows that are trimmed; they are not in `keep`.
@@ -32,7 +33,7 @@ class LayerPlan:
     keep: int
     method: str = "auto"
     damping: float | None = None
-    pattern: tuple[int, int] | None = None
+    pattern: LayerPattern | None = None
     values: str = "float32"
     removed_slices: RemovedSlices | None = dataclasses.field(default=None, compare=False)
     keep_zeros: bool = False
@@ -78,6 +79,7 @@ class Outcome:
         varied: whether they differed.
         seconds: time the solver took.
         measured: whether there were statistics; a layer whose inputs overflow is left as it is.
+        slots: that the steps of a sparse kernel have for the layer's weights, in tiles; None = they lie in none.
     """
 
     damping: float
@@ -85,6 +87,7 @@ class Outcome:
     varied: bool
     seconds: float
     measured: bool = True
+    slots: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

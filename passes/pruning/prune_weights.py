@@ -15,7 +15,7 @@ from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
-from netsurgeon.passes.solvers import Array, FactorizationError, Pattern, Statistics
+from netsurgeon.passes.solvers import Array, FactorizationError, Statistics, Tiles
 
 SPARSE = 0.5
 """Share of nonzero weights below which a weight from which nothing is to be removed keeps its zeros."""
@@ -80,7 +80,7 @@ class PruneWeights(ir.passes.InPlacePass):
             damping = self._choose_damping(weight, plan, moments, centred)
         try:
             problem = solvers.Problem.of(weight, statistics, damping)
-            pattern = pattern_of(layer, plan.pattern) if plan.pattern else None
+            pattern = plan.pattern.on(layer) if plan.pattern else None
             if plan.keep_zeros or _is_left_sparse(plan, weight):
                 pruned = solvers.correct(problem, weight != 0)
             else:
@@ -100,7 +100,11 @@ class PruneWeights(ir.passes.InPlacePass):
             written.astype(tensor(layer.weight).numpy().dtype) if layer.scale == 1.0 else written,
             shift,
             Outcome(
-                damping=damping, samples=statistics.count, varied=moments.varies, seconds=time.perf_counter() - started
+                damping=damping,
+                samples=statistics.count,
+                varied=moments.varies,
+                seconds=time.perf_counter() - started,
+                slots=pattern.slots(pruned != 0) if isinstance(pattern, Tiles) else None,
             ),
         )
 
@@ -156,16 +160,3 @@ def bias_shift(layer: Layer, dense: Array, statistics: Statistics) -> Array:
 def has_scaled_rows(layer: Layer, values: str) -> bool:
     """Whether the rows of a layer share a codebook up to powers of two, as `PackWeights` can store them."""
     return values == "codebook" and layer.blocks == 1 and tensor(layer.weight).numpy().itemsize > 2
-
-
-def pattern_of(layer: Layer, pattern: tuple[int, int]) -> Pattern:
-    """The N:M pattern on a layer's columns.
-
-    Raises:
-        ValueError: its input channels are not a multiple of M.
-    """
-    kept, size = pattern
-    channels = layer.columns // layer.blocks // layer.kernel_size
-    if channels % size:
-        raise ValueError(f"layer {layer.name!r} has {channels} input channels a group, not a multiple of {size}")
-    return Pattern(kept, size, layer.pattern_columns)

@@ -13,7 +13,7 @@ from netsurgeon.passes.solvers.integer_grid import (
     steps_of,
 )
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
-from netsurgeon.passes.solvers.masks import Pattern
+from netsurgeon.passes.solvers.masks import TILE_ROWS, NOfM, Pattern, Tiles
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
 from netsurgeon.passes.solvers.parallel import allowed_cores, single_threaded
 from netsurgeon.passes.solvers.problem import Problem, energy, target_moments
@@ -25,6 +25,7 @@ __all__ = [
     "FAST_METHOD",
     "FIXED",
     "METHODS",
+    "TILE_ROWS",
     "UNCORRECTED",
     "Array",
     "Consumer",
@@ -35,11 +36,13 @@ __all__ = [
     "IntegerWeight",
     "Mask",
     "Moments",
+    "NOfM",
     "Pattern",
     "Problem",
     "RoundingCost",
     "Rows",
     "Statistics",
+    "Tiles",
     "allowed_cores",
     "choose_damping",
     "clipped_integers",

@@ -142,7 +142,7 @@ def scaled(hessian: Array, schedule: Schedule) -> Scaled:
 def support(
     weight: Array, problem: Scaled, keep: int, pattern: Pattern | None = None, schedule: Schedule = SLOW
 ) -> tuple[Mask, npt.NDArray[np.floating]]:
-    """Mask (groups, rows, columns) that keeps `keep` weights over the layer, or what `pattern` allows.
+    """Mask (groups, rows, columns) that keeps `keep` weights over the layer, as far as `pattern` allows.
 
     Beside it the weights that the last step has left on it, close to the best ones.
     """

@@ -80,8 +80,12 @@ def choose_damping(weight: Array, fit: Statistics, held_out: Statistics, keep: i
     return damping
 
 
-def sample_rows(weight: Array, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Rows of a (groups, rows, columns) weight on which the damping is tried; few of them where it is wide."""
+def sample_rows(weight: Array, rng: np.random.Generator, together: int = 1) -> npt.NDArray[np.int64]:
+    """Rows of a (groups, rows, columns) weight on which the damping is tried; few of them where it is wide.
+
+    So many are drawn `together`, one after the other; fewer rows than that at the end are never drawn.
+    """
     rows, columns = weight.shape[1:]
     limit = SAMPLED_ROWS if columns <= FEW_ROWS_COLUMNS else WIDE_SAMPLED_ROWS
-    return np.sort(rng.choice(rows, size=min(rows, limit), replace=False))
+    drawn = rng.choice(rows // together, size=min(rows, limit) // together, replace=False)
+    return (np.sort(drawn)[:, None] * together + np.arange(together)).ravel()

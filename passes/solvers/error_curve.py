@@ -11,6 +11,7 @@ from netsurgeon.passes.solvers import linalg, obs
 from netsurgeon.passes.solvers.damping import DAMPINGS, sample_rows
 from netsurgeon.passes.solvers.integer_grid import round_to_integers
 from netsurgeon.passes.solvers.linalg import Array
+from netsurgeon.passes.solvers.masks import TILE_ROWS, Tiles
 from netsurgeon.passes.solvers.methods import (
     ITERATED_COLUMNS,
     OBS_COLUMNS,
@@ -18,6 +19,8 @@ from netsurgeon.passes.solvers.methods import (
     Effort,
     iterate,
     largest_scaled,
+    prune,
+    quick_refit,
     refit_columns,
 )
 from netsurgeon.passes.solvers.problem import Problem
@@ -28,6 +31,8 @@ ITERATED_COLUMNS columns: on a layer of MiniLM for 40 to 50 % more error."""
 ROUNDED_KEPT = (0.02, 0.1, 0.4, 1.0)
 """Shares of weights kept at which a layer is rounded: few weights hold most energy, so that rounding costs nearly as
 much of them."""
+TILED_KEPT = (0.5, 0.2)
+"""Shares of weights kept at which tiles are compared with weights anywhere: what they cost more changes slowly."""
 ROUNDED_ROWS = 16
 """Rows that stand for a layer: an error that adds up over so many columns differs little from row to row."""
 
@@ -71,13 +76,13 @@ class Curve:
         )
 
 
-def curve(problem: Problem, rng: np.random.Generator) -> Curve:
-    """Error curve of a dense layer from up to SAMPLED_ROWS of its rows a group.
+def curve(problem: Problem, rng: np.random.Generator, tiles: Tiles | None = None) -> Curve:
+    """Error curve of a dense layer from up to SAMPLED_ROWS of its rows a group, of weights in `tiles` if there are any.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
-    row_numbers = sample_rows(problem.weight, rng)
+    row_numbers = sample_rows(problem.weight, rng, 1 if tiles is None else TILE_ROWS)
     sampled = problem.rows(row_numbers)
     kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(84)])
     if problem.weight.shape[-1] <= OBS_COLUMNS:
@@ -85,6 +90,8 @@ def curve(problem: Problem, rng: np.random.Generator) -> Curve:
         errors = exact[sampled.weight.size - np.round(kept * sampled.weight.size).astype(int)]
     else:
         errors = _wide_errors(sampled, kept)
+    if tiles is not None:
+        errors = errors * _times_in_tiles(sampled, kept, tiles)
     return Curve(
         kept, np.maximum.accumulate(errors) * problem.relative(_times_sampled(problem, sampled)), problem.damping
     )
@@ -102,6 +109,20 @@ def _wide_errors(problem: Problem, kept: Array) -> Array:
     y = np.concatenate([[0.25 * errors[0]], errors, [problem.error(np.zeros_like(problem.weight))]])
     result = np.exp(np.interp(-kept, -x, np.log(np.maximum(y, np.finfo(float).tiny))))
     return np.where(kept >= 1.0, 0.0, result)
+
+
+def _times_in_tiles(problem: Problem, kept: Array, tiles: Tiles) -> Array:
+    """How many times the error of weights anywhere that of weights in tiles is, measured at TILED_KEPT."""
+
+    def error(keep: int, pattern: Tiles | None) -> float:
+        if problem.weight.shape[-1] > OBS_COLUMNS:
+            return problem.error(quick_refit(problem, keep, pattern))
+        return problem.error(prune(problem, keep, "admm", pattern, effort="fast"))
+
+    keeps = [max(1, round(share * problem.weight.size)) for share in TILED_KEPT]
+    errors = np.array([[error(keep, pattern) for keep in keeps] for pattern in (None, tiles)])
+    anywhere, tiled = np.log(np.maximum(errors, np.finfo(float).tiny))
+    return np.asarray(np.exp(np.interp(-kept, -np.array(TILED_KEPT), tiled - anywhere)))
 
 
 def _times_sampled(problem: Problem, sampled: Problem) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.passes.solvers.linalg import Array, Mask
-from netsurgeon.passes.solvers.masks import Pattern, choose
+from netsurgeon.passes.solvers.masks import NOfM, Pattern, choose
 from netsurgeon.passes.solvers.parallel import for_each_part
 
 PIVOTS = 64
@@ -38,21 +38,28 @@ class Sweep:
         """Rows' losses sorted together: the mask (rows, columns) that keeps `keep` weights."""
         rows, columns = self.order.shape
         removed = min(rows * columns - keep, int(np.isfinite(self.losses).sum()))
-        # a row's weights leave in its own order, so a cheap step behind a dear one waits for it
-        cost = np.maximum.accumulate(self.losses, axis=1).ravel()
-        cheapest = np.argsort(cost, kind="stable")[:removed]
+        cheapest = np.argsort(self._costs().ravel(), kind="stable")[:removed]
         mask = np.ones((rows, columns), bool)
         mask[cheapest // columns, self.order.ravel()[cheapest]] = False
         return mask
 
+    def scores(self) -> Array:
+        """The root of what each weight costs in its turn, (rows, columns)."""
+        scores = np.empty_like(self.losses)
+        np.put_along_axis(scores, self.order, np.sqrt(self._costs()), axis=1)
+        return scores
+
+    def _costs(self) -> Array:
+        """A row's weights leave in its own order, so that a cheap step behind a dear one waits for it."""
+        return np.asarray(np.maximum.accumulate(self.losses, axis=1))
+
     def errors(self) -> Array:
         """δE after removing 0, 1, … all weights, cheapest first, (rows x columns + 1,)."""
-        cost = np.maximum.accumulate(self.losses, axis=1).ravel()
-        steps = self.losses.ravel()[np.argsort(cost, kind="stable")]
+        steps = self.losses.ravel()[np.argsort(self._costs().ravel(), kind="stable")]
         return np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def sweep(weight: Array, inverse: Array, pattern: Pattern | None = None) -> Sweep:
+def sweep(weight: Array, inverse: Array, pattern: NOfM | None = None) -> Sweep:
     """Exact OBS (arXiv 2208.11580): remove the least salient weight, correct the row, downdate H⁻¹, repeat.
 
     Args:
@@ -75,8 +82,21 @@ def sweep(weight: Array, inverse: Array, pattern: Pattern | None = None) -> Swee
     return Sweep(order, losses)
 
 
+def support(weight: Array, inverse: Array, keep: int, pattern: Pattern | None = None) -> Mask:
+    """Mask (groups, rows, columns) of the `keep` weights that leave last in the sweep, as far as `pattern` allows.
+
+    N:M is kept while weights leave. Tiles are chosen behind a free sweep, by what each weight has cost in its turn.
+    """
+    if isinstance(pattern, NOfM):
+        return sweep(weight, inverse, pattern).mask(0).reshape(weight.shape)
+    swept = sweep(weight, inverse)
+    if pattern is None:
+        return swept.mask(keep).reshape(weight.shape)
+    return choose(swept.scores().reshape(weight.shape), keep, pattern)
+
+
 def _sweep_batch(
-    weight: Array, inverse: Array, owner: npt.NDArray[np.int64], pattern: Pattern | None
+    weight: Array, inverse: Array, owner: npt.NDArray[np.int64], pattern: NOfM | None
 ) -> tuple[npt.NDArray[np.int64], Array]:
     """`sweep` on rows (rows, columns), each with the inverse of its group `owner` (rows,)."""
     rows, columns = weight.shape
@@ -117,7 +137,7 @@ class _Block:
 class _RemovalQuota:
     """How many removals each group of M still allows, per row."""
 
-    def __init__(self, pattern: Pattern, rows: int):
+    def __init__(self, pattern: NOfM, rows: int):
         self.tuple_of = pattern.tuple_of
         self.left = np.full((rows, len(pattern.tuples)), pattern.size - pattern.kept)
 
@@ -166,14 +186,14 @@ def lobs(weight: Array, inverse: Array, keep: int, pattern: Pattern | None = Non
         weight: (groups, rows, columns).
         inverse: damped H⁻¹, (groups, columns, columns).
         keep: weights kept over the whole layer.
-        pattern: N:M pattern instead of `keep`.
+        pattern: that the weights kept respect.
 
     Returns:
         The pruned and corrected weight, (groups, rows, columns).
     """
     diagonal = np.einsum("gii->gi", inverse)[:, None, :]
     saliency = weight * weight / (2.0 * diagonal)
-    mask = choose(saliency, keep, pattern)
+    mask = choose(np.sqrt(saliency), keep, pattern)
     order = np.argsort(np.where(mask, np.inf, saliency), axis=-1, kind="stable")
     removed = (~mask).sum(axis=-1)
     result = weight.copy()

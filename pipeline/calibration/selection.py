@@ -20,7 +20,7 @@ from netsurgeon.passes.layers import (
     find_tables,
     sharing_layers,
 )
-from netsurgeon.passes.pruning import RemovedSlices, pattern_of
+from netsurgeon.passes.pruning import LayerPattern, RemovedSlices
 from netsurgeon.passes.quantization import summary
 from netsurgeon.passes.solvers import Effort
 from netsurgeon.pipeline.calibration.segments import cut
@@ -44,6 +44,7 @@ class Selection:
         removed_slices: what layers lose to trimming.
         integers: what the model came with of weights that are integers.
         asked_effort: what the user wants; None = what there is time for.
+        pattern: that the weights which stay keep to.
     """
 
     layers: tuple[Layer, ...]
@@ -52,6 +53,7 @@ class Selection:
     removed_slices: Mapping[str, RemovedSlices] = dataclasses.field(default_factory=dict, repr=False)
     integers: IntegerWeights = dataclasses.field(default_factory=IntegerWeights, repr=False)
     asked_effort: Effort | None = None
+    pattern: LayerPattern | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -130,7 +132,14 @@ def select(
         raise InputError(f"no layer is left that can be pruned ({apart[0].reason}): leave at least one")
     sparsities = _given_sparsities([layer.name for layer in taken], options)
     asked_effort = cast(Effort | None, options.effort)
-    return Selection(tuple(taken), tuple(declined), sparsities, integers=integers, asked_effort=asked_effort)
+    return Selection(
+        tuple(taken),
+        tuple(declined),
+        sparsities,
+        integers=integers,
+        asked_effort=asked_effort,
+        pattern=options.layer_pattern,
+    )
 
 
 def _without_other_users(layers: Sequence[Layer], taken: Sequence[Layer]) -> tuple[list[Layer], list[Declined]]:
@@ -181,10 +190,9 @@ def _reason_to_leave(layer: Layer, options: Options, driven: Set[str]) -> str | 
         return "its input does not depend on the model's inputs"
     if any(fnmatch.fnmatchcase(layer.name, glob) for glob in options.exclude):
         return "excluded by the user"
-    numbers = options.pattern_numbers()
-    if numbers is not None:
+    if options.layer_pattern is not None:
         try:
-            pattern_of(layer, numbers)
+            options.layer_pattern.on(layer)
         except ValueError as error:
             return str(error)
     return None

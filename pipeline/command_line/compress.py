@@ -117,7 +117,12 @@ EXAMPLES = (
             help="Rows of embeddings that are never used: a text file of numbers and ranges, or an .npy.",
         ),
         option("--repair", is_flag=True, help="Tune what is left, without labels: minutes, and PyTorch."),
-        option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),
+        option(
+            "--pattern",
+            metavar="PATTERN",
+            help="Places of the weights left: N:M in place of --sparsity, such as 2:4, or tiles of a sparse kernel, "
+            "k:64 or tile:16x16.",
+        ),
         option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),
         option("--uniform", is_flag=True, help="The same sparsity in every layer."),
         option(

@@ -29,7 +29,7 @@ from netsurgeon.pipeline.messages import Message
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 8
+FORMAT = 9
 
 
 _IDENTITY, _LOCK = "work", "lock"
@@ -215,9 +215,14 @@ class Solutions(MutableMapping[str, Solution]):
         arrays = self._work.arrays(self._place(layer))
         if arrays is None:
             raise KeyError(layer)
-        damping, samples, varied, seconds, measured = arrays["outcome"].tolist()
+        damping, samples, varied, seconds, measured, slots = arrays["outcome"].tolist()
         outcome = Outcome(
-            damping=damping, samples=int(samples), varied=bool(varied), seconds=seconds, measured=bool(measured)
+            damping=damping,
+            samples=int(samples),
+            varied=bool(varied),
+            seconds=seconds,
+            measured=bool(measured),
+            slots=None if slots < 0 else int(slots),
         )
         logger.debug("layer %s: solution taken from the run folder", layer)
         return Solution(_filled(arrays), arrays.get("shift"), outcome)
@@ -227,10 +232,9 @@ class Solutions(MutableMapping[str, Solution]):
         if self._work.folder is None:
             return
         outcome = solution.outcome
-        arrays = {
-            **_without_zeros(solution.weight),
-            "outcome": np.array([outcome.damping, outcome.samples, outcome.varied, outcome.seconds, outcome.measured]),
-        }
+        facts = (outcome.damping, outcome.samples, outcome.varied, outcome.seconds, outcome.measured)
+        slots = -1 if outcome.slots is None else outcome.slots
+        arrays = {**_without_zeros(solution.weight), "outcome": np.array([*facts, slots])}
         arrays |= {} if solution.shift is None else {"shift": solution.shift}
         self._work.keep_arrays(self._place(layer), arrays)
 

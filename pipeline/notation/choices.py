@@ -17,7 +17,7 @@ SAVINGS = ("parameters", "macs")
 QUANTIZE_MODES = ("int8", "w4a8", "dynamic", "w8", "w4", "none")
 RETRAIN_MODES = ("int8", "w4a8")
 """What a model can be put on before it is retrained."""
-TARGETS = ("cpu", "cpu-vnni", "onnx", "cuda", "tensorrt", "openvino", "qnn")
+TARGETS = ("cpu", "cpu-vnni", "cpu-sparse", "onnx", "cuda", "tensorrt", "openvino", "qnn")
 RANGES = ("error", "percentile", "min-max")
 PREFERENCES = ("speed", "size")
 OPTIMISATIONS = ("off", "basic", "extended", "all")

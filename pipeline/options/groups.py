@@ -63,7 +63,8 @@ class PruneOptions:
         sparsity: share of all prunable weights that is removed, in [0, 1), after trimming; None = what a goal leaves,
             0 where units are trimmed or zeros are kept, else 0.5. Shares may also be text: "90%" is 0.9.
         method: solver, one of `notation.METHODS`.
-        pattern: N:M sparsity such as "2:4" in place of `sparsity`.
+        pattern: that the weights which stay keep to: N:M such as "2:4" in place of `sparsity`, or tiles of a sparse
+            kernel, "k:64" or "tile:16x16", of the share that `sparsity` or a goal says.
         keep_zeros: remove no weight that is not zero, keep every zero, and remove units that nobody reads.
         uniform: the same sparsity in every layer instead of a global budget.
         layers: sparsity of layers by name or glob, in place of the budget's.
@@ -111,8 +112,9 @@ class QuantizeOptions:
             of 8 or 4 bits, in matrix products alone; "none" = all stays on floats; None = what a goal finds to be
             faster, else "none".
         target: where the model will run: "cpu", "cpu-vnni" where every processor has VNNI, which takes weights of 8
-            bits in place of 7, "onnx" = as on "cpu", but in operators of the ONNX standard alone, or "cuda",
-            "tensorrt", "openvino" or "qnn", for which nothing is timed.
+            bits in place of 7, "cpu-sparse" = as on "cpu", with the provider of netsurgeon-sparse, for which the
+            weights that pruning leaves lie in tiles ("k:64"), "onnx" = as on "cpu", but in operators of the ONNX
+            standard alone, or "cuda", "tensorrt", "openvino" or "qnn", for which nothing is timed.
         ranges: how the ends of an activation's range are chosen: by "error", "percentile" or "min-max".
         prefer: what a goal of `max_drop` makes as good as can be first: "speed" or "size".
     """

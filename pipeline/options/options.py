@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import reprlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from netsurgeon.passes.pruning import TILE_PATTERNS, LayerPattern, SharePattern, read_pattern
 from netsurgeon.passes.solvers import UNCORRECTED
 from netsurgeon.pipeline import notation
 from netsurgeon.pipeline.data import check_path
@@ -146,19 +146,24 @@ class Options(
         goals = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
         if goals is None:
             return
-        if self.keep_zeros or any(choice is not None for choice in (self.sparsity, self.pattern)) or self.layers:
+        if self.keep_zeros or self.sparsity is not None or self._pattern_says_share or self.layers:
             raise InputError(
                 f"{goals} decides how many weights go: leave out sparsity, pattern, keep-zeros and sparsities of layers"
+            )
+        if goals.is_structural and self.pattern is not None:
+            raise InputError(
+                f"{goals} decides which units go, and a pattern of {self.pattern} holds weights in their places: reach "
+                "it without a pattern, then give the smaller model the pattern"
             )
         if goals.is_structural and self.trim is not None:
             raise InputError(f"{goals} decides which units go: leave out trim")
 
     def _check_pattern(self) -> None:
-        if self.pattern_numbers() and self.sparsity is not None:
+        if self._pattern_says_share and self.sparsity is not None:
             raise InputError(f"a pattern of {self.pattern} decides how many weights go: leave out sparsity")
-        if self.pattern_numbers() and self.layers:
+        if self._pattern_says_share and self.layers:
             raise InputError(f"a pattern of {self.pattern} leaves no sparsities to give to layers: use one of the two")
-        if self.pattern_numbers() and self.trim is not None:
+        if self.layer_pattern is not None and self.trim is not None:
             raise InputError(
                 f"a pattern of {self.pattern} holds weights in their places, and trim moves them: trim first, then "
                 "give the trimmed model the pattern"
@@ -217,7 +222,17 @@ class Options(
         if self.integer_mode is not None:
             return (self.integer_mode,)
         floats = (self.stored_values, *(() if self.values else finer_values(self.stored_values)))
-        return ("w4a8", *floats) if gains_by_integers and self.may_choose_integers else floats
+        return (self.goal_mode, *floats) if gains_by_integers and self.may_choose_integers else floats
+
+    @property
+    def is_for_sparse_kernels(self) -> bool:
+        """Whether kernels will run the model whose time falls with the weights that are kept."""
+        return self.target == "cpu-sparse"
+
+    @property
+    def goal_mode(self) -> str:
+        """On which integers a goal puts a model by itself: fewer bits of a weight make no kernel faster, zeros may."""
+        return "int8" if self.is_for_sparse_kernels else "w4a8"
 
     @property
     def may_choose_integers(self) -> bool:
@@ -229,12 +244,17 @@ class Options(
         """`sparsity`, or what stands for it."""
         if self.sparsity is not None:
             return float(self.sparsity)
-        return 0.5 if self.trim is None and not self.keep_zeros and self.integer_mode is None else 0.0
+        pattern = self.layer_pattern
+        if isinstance(pattern, SharePattern):
+            return 1.0 - pattern.kept / pattern.size
+        if self.trim is not None or self.keep_zeros or (self.integer_mode is not None and self.pattern is None):
+            return 0.0
+        return 0.5
 
     @property
     def keep_dangling_units(self) -> bool:
         """Whether units that nothing reads stay: by choice, or so that every weight keeps its place in a pattern."""
-        return self.keep_unread or self.pattern is not None
+        return self.keep_unread or self.layer_pattern is not None
 
     @property
     def trim_best_effort(self) -> bool:
@@ -260,18 +280,26 @@ class Options(
         except InputError as error:
             raise InputError(f"trim is {self.trim!r}, expected a share such as 30% or 0.3, or up-to:30%") from error
 
-    def pattern_numbers(self) -> tuple[int, int] | None:
-        """N and M of the pattern.
+    @property
+    def layer_pattern(self) -> LayerPattern | None:
+        """`pattern`, read, or what the target wants where every weight keeps its place.
 
         Raises:
-            InputError: the pattern is not of the form N:M with 0 < N < M.
+            InputError: there is none of that name.
         """
         if self.pattern is None:
-            return None
-        match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", self.pattern)
-        if not match or not 0 < int(match[1]) < int(match[2]):
-            raise InputError(f"pattern is {self.pattern!r}, expected N:M with 0 < N < M, such as 2:4")
-        return int(match[1]), int(match[2])
+            goals = read_goals(self.max_drop, self.speedup, self.latency, self.max_size, self.max_macs)
+            moves = self.trim is not None or self.keep_zeros or (goals is not None and goals.is_structural)
+            return TILE_PATTERNS["k:64"] if self.is_for_sparse_kernels and not moves else None
+        try:
+            return read_pattern(self.pattern)
+        except ValueError as error:
+            raise InputError(f"pattern is {self.pattern!r}, {error}") from error
+
+    @property
+    def _pattern_says_share(self) -> bool:
+        """Whether the pattern says how many weights go."""
+        return self.layer_pattern is not None and self.layer_pattern.says_share
 
     def described(self) -> dict[str, Any]:
         """As JSON values, for the report; paths by name only."""

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.layers import Layer
-from netsurgeon.passes.pruning import LayerMoments, RemovedSlices
+from netsurgeon.passes.pruning import LayerMoments, RemovedSlices, TilePattern
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.execution import WeightFile
@@ -73,6 +73,7 @@ def measure_costs(
             sizes=sizes,
             effort=selection.effort,
             rng=rng,
+            tiles=selection.pattern.on(layer) if isinstance(selection.pattern, TilePattern) else None,
         )
         trials[layer.name] = trial if trial_file is None else Trial(trial_file.keep(trial.weight), trial.error)
     work = sum(layer.size * positions[layer.name] for layer in layers)
@@ -109,6 +110,7 @@ def _cost(
     sizes: Sequence[int],
     effort: solvers.Effort,
     rng: np.random.Generator,
+    tiles: solvers.Tiles | None = None,
 ) -> tuple[solvers.Curve, Trial, dict[int, solvers.RoundingCost]]:
     """A layer's error curve and what integers cost it, over what trimming leaves, and a trial of the whole layer.
 
@@ -122,7 +124,7 @@ def _cost(
     try:
         problem = solvers.Problem.of(weight, statistics, damping)
         if removed_slices is None:
-            left, curve = problem, solvers.curve(problem, rng)
+            left, curve = problem, solvers.curve(problem, rng, tiles)
         else:
             left = solvers.Problem.of(
                 removed_slices.without_rows(weight), statistics.without(removed_slices.columns), damping

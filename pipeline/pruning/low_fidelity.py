@@ -132,7 +132,11 @@ def evaluate_at_low_fidelity(
     layers = [
         {
             name: LayerPlan(
-                keep, solvers.FAST_METHOD, plan.damping(name), removed_slices=selection.removed_slices.get(name)
+                keep,
+                solvers.FAST_METHOD,
+                plan.damping(name),
+                pattern=selection.pattern,
+                removed_slices=selection.removed_slices.get(name),
             )
             for name, keep in plan.keep.items()
         }

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
+from netsurgeon.passes.pruning import SharePattern
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
@@ -68,9 +69,9 @@ def _kept_by_rule(selection: Selection, options: Options) -> dict[str, int] | No
     Raises:
         InputError: no weight would be left.
     """
-    numbers = options.pattern_numbers()
-    if numbers is not None:
-        return {name: size * numbers[0] // numbers[1] for name, size in selection.sizes.items()}
+    pattern = selection.pattern
+    if isinstance(pattern, SharePattern):
+        return {name: size * pattern.kept // pattern.size for name, size in selection.sizes.items()}
     fixed = selection.fixed
     free = {name: size for name, size in selection.sizes.items() if name not in fixed}
     if free and not options.uniform and options.pruned_share > 0.0:

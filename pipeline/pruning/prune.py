@@ -165,7 +165,7 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
             keep=keep,
             method=options.method,
             damping=plan.damping(name) if name in keeps_damping else options.damping,
-            pattern=options.pattern_numbers(),
+            pattern=selection.pattern,
             values=options.stored_values,
             removed_slices=selection.removed_slices.get(name),
             keep_zeros=options.keep_zeros,

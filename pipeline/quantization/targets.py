@@ -35,6 +35,13 @@ TARGETS: Mapping[str, Target] = {
         has_cells=True,
     ),
     "cpu-vnni": Target(most=127, symmetric=False, is_measured=True, wants="weights of 8 bits", has_cells=True),
+    "cpu-sparse": Target(
+        most=63,
+        symmetric=False,
+        is_measured=True,
+        has_cells=True,
+        wants="as cpu, and the weights that pruning leaves in tiles of netsurgeon-sparse's kernels",
+    ),
     "onnx": Target(most=63, symmetric=False, is_measured=True, wants="as cpu, in operators of the ONNX standard alone"),
     "cuda": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),
     "tensorrt": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),

@@ -44,6 +44,7 @@ def layer_facts(
                 bytes_before=tensor(layer.weight).nbytes,
                 bytes_after=packing.bytes_after if packing else stored.bytes,
                 seconds=round(outcome.seconds, 3) if outcome else 0.0,
+                slots=outcome.slots if outcome else None,
             )
         )
     return tuple(facts)

@@ -39,6 +39,7 @@ class LayerFacts:
         bytes_before: of the dense weight in the file.
         bytes_after: of the stored weight in the file.
         seconds: time the solver took.
+        slots: with a pattern of tiles, weights that a sparse kernel has steps for: those kept and its padding.
     """
 
     json_properties: ClassVar[tuple[str, ...]] = ("sparsity",)
@@ -56,6 +57,7 @@ class LayerFacts:
     bytes_before: int
     bytes_after: int
     seconds: float
+    slots: int | None = None
 
     @property
     def sparsity(self) -> float:

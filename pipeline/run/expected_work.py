@@ -155,7 +155,9 @@ class ExpectedWork:
     def _is_spread(self) -> bool:
         """Whether they say how many weights each layer keeps."""
         options, goals = self.options, self.options.goals
-        if options.uniform or options.pattern is not None or options.keep_zeros or not self.selection.layers:
+        pattern = self.selection.pattern
+        says_share = options.uniform or options.keep_zeros or (pattern is not None and pattern.says_share)
+        if says_share or not self.selection.layers:
             return False
         return options.pruned_share > 0.0 if goals is None else bool(goals.max_drop or goals.max_size)
 

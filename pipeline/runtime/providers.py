@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import importlib
 import io
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ class _Provider:
         package: what to install.
         behind: providers that take what this one cannot run, before the CPU.
         exact: options that keep float32 what it says.
+        module: of Python, whose `register()` lets ONNX Runtime load it; empty where ONNX Runtime knows it by itself.
     """
 
     name: str
@@ -34,6 +36,7 @@ class _Provider:
     package: str
     behind: tuple[str, ...] = ()
     exact: tuple[tuple[str, str], ...] = ()
+    module: str = ""
 
 
 _NVIDIA = "pip install 'onnxruntime-gpu[cuda,cudnn]' and an NVIDIA driver"
@@ -53,6 +56,12 @@ _PROVIDERS = {
     "coreml": _Provider("CoreMLExecutionProvider", "", "pip install onnxruntime on macOS"),
     "migraphx": _Provider(
         "MIGraphXExecutionProvider", "providers_migraphx", "pip install onnxruntime-migraphx, and AMD's ROCm"
+    ),
+    "netsurgeon-sparse": _Provider(
+        "NetsurgeonSparse",
+        "",
+        "pip install netsurgeon-sparse, and onnxruntime 1.25 or later",
+        module="netsurgeon_sparse",
     ),
 }
 SHORT_NAMES = tuple(_PROVIDERS)
@@ -84,8 +93,9 @@ def requested(provider: str, ort: Any, *, exact: bool) -> list[tuple[str, dict[s
         exact: whether numbers matter more than speed: no TF32.
 
     Raises:
-        InputError: this build of ONNX Runtime does not have it.
+        InputError: this build of ONNX Runtime does not have it, or it cannot run here.
     """
+    _register(provider)
     name, available = full_name(provider), ort.get_available_providers()
     if name not in available:
         raise InputError(
@@ -101,6 +111,21 @@ def requested(provider: str, ort: Any, *, exact: bool) -> list[tuple[str, dict[s
     ]
 
 
+def _register(provider: str) -> None:
+    """Let ONNX Runtime load a provider from a package of its own, where that is installed."""
+    known_provider = _PROVIDERS.get(provider.lower())
+    if known_provider is None or not known_provider.module:
+        return
+    try:
+        module = importlib.import_module(known_provider.module)
+    except ImportError:
+        return
+    try:
+        module.register()
+    except module.UnsupportedError as error:
+        raise InputError(f"{known_provider.name} was asked for and is not active: {error}") from error
+
+
 def load_libraries(provider: str, ort: Any) -> None:
     """Load the CUDA and cuDNN libraries that pip has installed; what is missing is said by `inactive`."""
     if full_name(provider) in (_PROVIDERS["cuda"].name, _PROVIDERS["tensorrt"].name):
@@ -113,7 +138,12 @@ def load_libraries(provider: str, ort: Any) -> None:
 def inactive(provider: str, ort: Any) -> InputError:
     """Why a provider that was asked for does not run the session, and what to do."""
     name, missing = full_name(provider), missing_library(provider, ort)
-    reason = f"{missing} cannot be loaded" if missing else "it found no device, or its driver is too old"
+    known_provider = _by_full_name(name)
+    is_ours = known_provider is not None and bool(known_provider.module)
+    otherwise = (
+        f"onnxruntime {ort.__version__} is too old" if is_ours else "it found no device, or its driver is too old"
+    )
+    reason = f"{missing} cannot be loaded" if missing else otherwise
     return InputError(f"{name} was asked for and is not active: {reason}; {_advice(name)}")
 
 

@@ -136,8 +136,11 @@ class CandidateEvaluator:
 
     @property
     def can_try_units(self) -> bool:
-        """Whether units may be chosen by guiding inputs: not where halves take turns, of which it would see both."""
-        return not self._is_cross_validated
+        """Whether units may be chosen by guiding inputs: not where halves take turns, of which it would see both.
+
+        Nor where a pattern holds weights in their places.
+        """
+        return not self._is_cross_validated and self.context.selection.pattern is None
 
     @property
     def integers(self) -> IntegerChoice:

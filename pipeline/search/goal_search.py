@@ -109,7 +109,11 @@ class GoalSearch:
         )
         context = dataclasses.replace(context, tables=self._tables(context))
         evaluator = CandidateEvaluator(context)
-        gains = self.options.may_choose_integers and self._quantizes and evaluator.in_form("w4a8").integers.gains
+        gains = (
+            self.options.may_choose_integers
+            and self._quantizes
+            and evaluator.in_form(self.options.goal_mode).integers.gains
+        )
         forms = self.options.forms_to_try(gains)
         sizes = next((sizes for form in forms if (sizes := integers_of_a_weight(options.in_form(form)))), ())
         evaluator = CandidateEvaluator(dataclasses.replace(context, integers_of_a_weight=sizes))

@@ -155,13 +155,14 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     console.print(Text(f"inputs  {'; '.join(inspection.inputs)}"))
     console.print(Text(f"outputs {'; '.join(inspection.outputs)}"))
     table = Table(title="layers that can be pruned", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("layer", overflow="fold")
-    table.add_column("operator", no_wrap=True)
-    for name in ("groups x rows x columns", "weights", "zeros"):
-        table.add_column(name, justify="right", no_wrap=name != "groups x rows x columns")
-    table.add_column("type", no_wrap=True)
+    first, second, *numbers, last = inspection.titles
+    table.add_column(first, overflow="fold")
+    table.add_column(second, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=" " not in name)
+    table.add_column(last, no_wrap=True)
     for layer in inspection.layers:
-        table.add_row(*map(Text, layer.cells()))
+        table.add_row(*map(Text, layer.cells(inspection.tiles)))
     table.add_row("all", "", "", f"{sum(layer.weights for layer in inspection.layers):,}", style="bold")
     console.print(table)
     _print_quantized(inspection.quantized, console)

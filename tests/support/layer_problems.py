@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.passes.solvers import admm, error_curve, methods
 from netsurgeon.passes.solvers import damping as damping_module
-from netsurgeon.passes.solvers.masks import Pattern
+from netsurgeon.passes.solvers.masks import NOfM
 from netsurgeon.passes.solvers.problem import Problem
 from netsurgeon.passes.solvers.statistics import Statistics
 
@@ -42,9 +42,9 @@ def problem_of(groups: int = 1, rows: int = 4, columns: int = 12, seed: int = 0,
     return Problem.of(normal(groups, rows, columns, seed=seed), statistics_of(x), damping)
 
 
-def pattern_2_of_4(columns: int) -> Pattern:
+def pattern_2_of_4(columns: int) -> NOfM:
     """2:4 along the channels of a convolution with two kernel positions."""
-    return Pattern(2, 4, np.arange(columns).reshape(-1, 2).T.ravel())
+    return NOfM(2, 4, np.arange(columns).reshape(-1, 2).T.ravel())
 
 
 def closed_form(weight: Array, hessian: Array, kept: Array) -> Array:

@@ -22,7 +22,8 @@ from prunable_models import (
 )
 
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, RemovedSlices
-from netsurgeon.passes.pruning.prune_weights import PruneWeights, pattern_of
+from netsurgeon.passes.pruning.patterns import SharePattern
+from netsurgeon.passes.pruning.prune_weights import PruneWeights
 from netsurgeon.passes.solvers import damping, methods
 from netsurgeon.passes.solvers.linalg import FactorizationError
 
@@ -141,7 +142,7 @@ def test_the_bias_takes_up_the_rounding() -> None:
 
 def test_a_pattern_runs_along_the_channels() -> None:
     model = conv(channels=8)
-    prune(model, inputs(model), LayerPlan(0, pattern=(2, 4)))
+    prune(model, inputs(model), LayerPlan(0, pattern=SharePattern(2, 4)))
     stored = model.graph.initializers["w"].const_value
     assert stored is not None
     groups = stored.numpy().reshape(6, 2, 4, 9)
@@ -152,9 +153,9 @@ def test_a_pattern_runs_along_the_channels() -> None:
 def test_a_pattern_on_unsuitable_channels_names_the_layer(method: str) -> None:
     model = conv(channels=6)
     with pytest.raises(ValueError, match=r"layer 'layer' has 6 input channels a group, not a multiple of 4"):
-        prune(model, inputs(model), LayerPlan(0, method, pattern=(2, 4)))
+        prune(model, inputs(model), LayerPlan(0, method, pattern=SharePattern(2, 4)))
     with pytest.raises(ValueError, match="not a multiple of 5"):
-        pattern_of(layer_of(gemm()), (1, 5))
+        SharePattern(1, 5).on(layer_of(gemm()))
 
 
 def two_layers() -> ir.Model:

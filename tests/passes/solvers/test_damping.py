@@ -7,7 +7,7 @@ import pytest
 from layer_problems import normal, samples, statistics_of, wide
 
 from netsurgeon.passes.solvers import damping as damping_module
-from netsurgeon.passes.solvers.damping import choose_damping
+from netsurgeon.passes.solvers.damping import choose_damping, sample_rows
 from netsurgeon.passes.solvers.statistics import Statistics
 
 
@@ -80,3 +80,12 @@ def test_a_wide_layer_with_few_samples_wants_more_damping(monkeypatch: pytest.Mo
 
     assert chosen(24) > chosen(390)
     assert {chosen(24), chosen(390)} <= set(damping_module.WIDE_DAMPINGS)
+
+
+@pytest.mark.parametrize(("rows", "drawn"), [(15, 0), (40, 32), (200, 64)])
+def test_rows_of_a_tile_are_drawn_together(rows: int, drawn: int) -> None:
+    numbers = sample_rows(np.zeros((1, rows, 12)), np.random.default_rng(0), 16)
+    assert len(numbers) == drawn
+    assert numbers.max(initial=0) < rows
+    np.testing.assert_array_equal(numbers.reshape(-1, 16) % 16, np.tile(np.arange(16), (drawn // 16, 1)))
+    assert len(set(numbers)) == drawn

@@ -12,6 +12,7 @@ from netsurgeon.passes.solvers import problem as problem_module
 from netsurgeon.passes.solvers.damping import choose_damping
 from netsurgeon.passes.solvers.error_curve import ROUNDED_KEPT, curve, rounding_costs, trial
 from netsurgeon.passes.solvers.integer_grid import round_to_integers
+from netsurgeon.passes.solvers.masks import Tiles
 from netsurgeon.passes.solvers.methods import prune, refit_columns
 from netsurgeon.passes.solvers.problem import Problem
 
@@ -40,6 +41,25 @@ def test_the_curve_is_what_pruning_costs() -> None:
 def test_the_curve_of_some_rows_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(damping_module, "SAMPLED_ROWS", 20)
     check_curve(columns=20, rows=40, tolerance=0.35)
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_the_curve_of_weights_in_tiles(is_wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured on whole tiles of some of the rows."""
+    monkeypatch.setattr(damping_module, "SAMPLED_ROWS", 40)
+    if is_wide:
+        wide(monkeypatch)
+    weight, statistics = normal(1, 72, 40), statistics_of(samples(1, 40, 300))
+    problem, tiles = Problem.of(weight, statistics, 1e-3), Tiles(16, np.arange(40)[::-1])
+    tiled, anywhere = (curve(problem, np.random.default_rng(0), pattern) for pattern in (tiles, None))
+    energy = np.sum((weight @ statistics.gram) * weight)
+    for share in (0.5, 0.1):
+        at = int(np.argmin(np.abs(tiled.kept - share)))
+        pruned = prune(problem, round(tiled.kept[at] * weight.size), "admm", tiles)
+        best = problem.error(pruned) / energy
+        assert 0.8 * best < tiled.errors[at] < (2.5 if is_wide else 1.2) * best
+        assert tiled.errors[at] > 1.15 * anywhere.errors[at]
+    assert (np.diff(tiled.errors) >= 0).all()
 
 
 def test_the_curve_of_a_wide_layer_lies_between_the_best_and_the_uncorrected(monkeypatch: pytest.MonkeyPatch) -> None:

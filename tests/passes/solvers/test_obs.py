@@ -10,13 +10,13 @@ from layer_problems import Array, pattern_2_of_4, problem_of
 
 from netsurgeon.passes.solvers import linalg
 from netsurgeon.passes.solvers import obs as obs_module
-from netsurgeon.passes.solvers.masks import Pattern
+from netsurgeon.passes.solvers.masks import NOfM
 from netsurgeon.passes.solvers.methods import prune
 
 TIGHT = 1e-8
 
 
-def textbook_sweep(weight: Array, inverse: Array, pattern: Pattern | None = None) -> tuple[Array, Array]:
+def textbook_sweep(weight: Array, inverse: Array, pattern: NOfM | None = None) -> tuple[Array, Array]:
     """One row: remove argmin w²/[H⁻¹]_qq, correct, downdate the whole inverse, repeat."""
     w, h, columns = weight.copy(), inverse.copy(), len(weight)
     order, losses = np.full(columns, -1), np.full(columns, np.inf)
@@ -128,3 +128,15 @@ def test_a_sweep_of_many_rows_is_a_sweep_of_each() -> None:
     whole, some = obs_module.sweep(problem.weight, inverse), obs_module.sweep(problem.weight[:, [3, 66, 0]], inverse)
     np.testing.assert_array_equal(some.order, whole.order[[3, 66, 0]])
     np.testing.assert_allclose(some.losses, whole.losses[[3, 66, 0]], rtol=1e-9)
+
+
+def test_scores_rank_weights_as_they_leave() -> None:
+    problem = problem_of(rows=6, columns=20)
+    swept = obs_module.sweep(problem.weight, linalg.inverse(problem.hessian))
+    scores = swept.scores()
+    for keep in (1, 30, 100):
+        kept = swept.mask(keep)
+        assert scores[kept].min() >= scores[~kept].max()
+    assert np.square(np.take_along_axis(scores, swept.order, 1)).ravel() == pytest.approx(
+        np.maximum.accumulate(swept.losses, axis=1).ravel()
+    )

@@ -205,7 +205,7 @@ def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
     solution = Solution(
         rng.standard_normal((1, 3, 4)),
         rng.standard_normal(3),
-        Outcome(damping=0.01, samples=7, varied=True, seconds=0.5),
+        Outcome(damping=0.01, samples=7, varied=True, seconds=0.5, slots=128),
     )
     halves = rng.standard_normal((2, 5, 7)).astype(np.float32) * (
         rng.random((2, 5, 7)) < 0.5
@@ -425,7 +425,7 @@ def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
     netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST)
     found = json.loads((tmp_path / "work.json").read_text("utf-8"))
     found = found["value"]
-    assert found["format"] == 8
+    assert found["format"] == 9
     assert found["options"]["sparsity"] == 0.5
     assert set(found["data"]) == {"calibration", "held"}
     assert str(tmp_path) not in json.dumps(found)

@@ -30,6 +30,8 @@ from netsurgeon.pipeline.options.options import Options
         ({"sparsity": 0.5}, None),
         ({"trim": 0.3}, None),
         ({"pattern": "2:4"}, None),
+        ({"pattern": "k:64"}, None),
+        ({"pattern": "k:64", "max_drop": "1%"}, Goals(max_drop=0.01)),
         ({"keep_zeros": True}, None),
         ({"layers": {"a": 0.5}}, None),
         ({"trim": 0.3, "max_drop": "1%"}, Goals(max_drop=0.01)),

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from netsurgeon.passes.pruning import LayerPattern, SharePattern, TilePattern
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.errors import InputError
@@ -41,7 +42,10 @@ from netsurgeon.pipeline.runtime.providers import channel_block
         ({"limit": 0}, "limit is 0"),
         ({"threads": 0}, "threads is 0"),
         ({"timed_batch": -1}, "timed-batch is -1"),
-        *(({"pattern": text}, "expected N:M with 0 < N < M") for text in ("", "half", "4:2", "2:2", "0:4", "2:4:8")),
+        *(
+            ({"pattern": text}, "expected N:M with 0 < N < M")
+            for text in ("", "half", "4:2", "2:2", "0:4", "2:4:8", "k:32", "K:64", "tile:16")
+        ),
     ],
 )
 def test_values_out_of_range(values: dict[str, Any], message: str) -> None:
@@ -54,6 +58,10 @@ def test_values_out_of_range(values: dict[str, Any], message: str) -> None:
     [
         ({"pattern": "2:4", "sparsity": 0.5}, "decides how many weights go: leave out sparsity"),
         ({"pattern": "2:4", "layers": {"first": 0.5}}, "leaves no sparsities to give to layers"),
+        ({"pattern": "k:64", "trim": 0.3}, "trim first, then give the trimmed model the pattern"),
+        ({"pattern": "k:64", "speedup": 2}, "a pattern of k:64 holds weights in their places"),
+        ({"pattern": "k:64", "keep_zeros": True}, "the zeros are those of the model"),
+        ({"pattern": "2:4", "max_drop": "1%"}, "--max-drop 1% decides how many weights go"),
         ({"pattern": "2:4", "trim": 0.3}, "trim first, then give the trimmed model the pattern"),
         ({"keep_zeros": True, "sparsity": 0.5}, "the zeros are those of the model"),
         ({"keep_zeros": True, "pattern": "2:4"}, "the zeros are those of the model"),
@@ -81,6 +89,12 @@ def test_choices_that_exclude_each_other(values: dict[str, Any], message: str) -
         ({"trim": 0.3}, 0.0),
         ({"trim": 0.3, "sparsity": 0.8}, 0.8),
         ({"keep_zeros": True}, 0.0),
+        ({"pattern": "1:4"}, 0.75),
+        ({"pattern": "1:4", "quantize": "int8"}, 0.75),
+        ({"pattern": "k:64"}, 0.5),
+        ({"pattern": "k:64", "sparsity": 0.8}, 0.8),
+        ({"pattern": "k:64", "quantize": "int8"}, 0.5),
+        ({"pattern": "k:64", "quantize": "int8", "sparsity": 0.0}, 0.0),
     ],
 )
 def test_the_share_of_weights_that_goes(values: dict[str, Any], share: float) -> None:
@@ -116,9 +130,51 @@ def test_more_may_be_wanted_than_to_trim_as_much_as_can_be(more: dict[str, Any])
     assert not Options(trim="up-to:0.3", **more).only_trims_best_effort
 
 
-@pytest.mark.parametrize(("pattern", "numbers"), [("2:4", (2, 4)), ("1:16", (1, 16)), (None, None)])
-def test_patterns(pattern: str | None, numbers: tuple[int, int] | None) -> None:
-    assert Options(pattern=pattern).pattern_numbers() == numbers
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("2:4", SharePattern(2, 4)),
+        ("1:16", SharePattern(1, 16)),
+        ("k:64", TilePattern(64)),
+        ("tile:16x16", TilePattern(16)),
+        (None, None),
+    ],
+)
+def test_patterns(text: str | None, pattern: LayerPattern | None) -> None:
+    assert Options(pattern=text).layer_pattern == pattern
+
+
+@pytest.mark.parametrize(
+    ("values", "pattern"),
+    [
+        ({"sparsity": 0.8}, TilePattern(64)),
+        ({"max_drop": "1%"}, TilePattern(64)),
+        ({"sparsity": 0.8, "pattern": "tile:16x16"}, TilePattern(16)),
+        ({"pattern": "2:4"}, SharePattern(2, 4)),
+        ({"trim": 0.3}, None),
+        ({"keep_zeros": True}, None),
+        ({"speedup": 2}, None),
+    ],
+)
+def test_a_target_with_sparse_kernels_wants_tiles_where_weights_keep_their_places(
+    values: dict[str, Any], pattern: LayerPattern | None
+) -> None:
+    options = Options(target="cpu-sparse", **values)
+    assert options.layer_pattern == pattern
+    assert options.keep_dangling_units == (pattern is not None)
+    assert Options(target="cpu", **values).layer_pattern == (pattern if "pattern" in values else None)
+
+
+def test_a_target_alone_removes_no_weight() -> None:
+    assert Options(target="cpu-sparse", quantize="int8").pruned_share == 0.0
+    assert Options(pattern="k:64", quantize="int8").pruned_share == 0.5
+
+
+@pytest.mark.parametrize(("target", "first"), [("cpu", "w4a8"), ("cpu-sparse", "int8")])
+def test_bits_make_no_sparse_kernel_faster(target: str, first: str) -> None:
+    options = Options(max_drop="1%", target=target)
+    assert options.forms_to_try(gains_by_integers=True)[0] == first
+    assert options.forms_to_try(gains_by_integers=False)[0] == "codebook"
 
 
 def accuracy(outputs: Any, labels: Any) -> float:

@@ -8,7 +8,9 @@ import onnx_ir as ir
 import pytest
 from perceptron_models import calibration_of, perceptron, weights_of
 from perceptron_models import inputs as perceptron_inputs
+from tiled_weights import loose_tiles
 
+from netsurgeon.passes.solvers import methods
 from netsurgeon.passes.solvers.error_curve import Curve
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.calibration.sweep import Calibration
@@ -148,6 +150,19 @@ def test_models_are_pruned_side_by_side_as_their_plans_say() -> None:
         arrays = weights_of(pruned)
         assert [np.count_nonzero(arrays[name]) for name in ("w1", "w2")] == list(asked.keep.values())
     assert ir.to_proto(model).SerializeToString() == before
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_plans_are_tried_in_the_pattern(is_wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_wide:
+        monkeypatch.setattr(methods, "OBS_COLUMNS", 8)
+    model = ir.from_proto(perceptron())
+    selection = select(model, Options(pattern="tile:16x16"))
+    calibration = calibration_of(model, perceptron_inputs())
+    (pruned,) = evaluate_at_low_fidelity(model, [Plan({"first": 1000, "second": 300}, {})], selection, calibration)
+    arrays = weights_of(pruned)
+    assert [np.count_nonzero(arrays[name]) for name in ("w1", "w2")] == [1000, 300]
+    assert loose_tiles(arrays["w1"].T, 16) == 1
 
 
 def test_only_layers_that_take_part_can_be_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,5 +186,5 @@ def test_compressing_delivers_a_smaller_file_that_any_session_runs(tmp_path: Pat
 def test_modes_and_targets_that_do_not_exist_are_refused() -> None:
     with pytest.raises(InputError, match="int8, w4a8, dynamic, w8, w4, none"):
         Options(quantize="w3")
-    with pytest.raises(InputError, match="cpu, cpu-vnni, onnx"):
+    with pytest.raises(InputError, match="cpu, cpu-vnni, cpu-sparse, onnx"):
         Options(target="gpu")

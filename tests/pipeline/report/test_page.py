@@ -268,6 +268,15 @@ def test_a_difference_is_claimed_only_where_the_interval_shows_one(report: Repor
     assert "no difference shown" in render(dataclasses.replace(report, latency=latency))
 
 
+def test_slots_of_a_sparse_kernel_stand_beside_what_is_kept(report: Report, page: str) -> None:
+    assert ">slots</th>" not in page
+    first, *others = report.layers
+    tiled = dataclasses.replace(first, kept=first.weights // 4, slots=first.weights // 2)
+    shown = render(dataclasses.replace(report, layers=(tiled, *others)))
+    assert ">slots</th>" in shown
+    assert "<td>25.0%</td><td>50.0%</td>" in shown
+
+
 def test_what_was_not_measured_is_not_shown(report: Report) -> None:
     page = render(dataclasses.replace(report, latency=None, trim=None, warnings=(), on_the_cpu=()))
     assert "Not measured" in page

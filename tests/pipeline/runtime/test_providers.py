@@ -1,10 +1,15 @@
 """Execution providers: names, what is said where one is not active, and what the CPU takes over."""
 
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from perceptron_models import built, random
 
 import netsurgeon
 from netsurgeon.pipeline.errors import InputError
@@ -50,6 +55,47 @@ def test_one_that_is_not_active_is_named_with_what_to_install(name: str) -> None
     available = full_name(name) in onnxruntime().get_available_providers()
     assert ("was asked for and is not active: " in said) == available
     assert ("this ONNX Runtime has no" in said) != available
+
+
+class Unusable(types.ModuleType):
+    """The package of a provider, on a processor that it has no kernels for."""
+
+    class UnsupportedError(RuntimeError):
+        pass
+
+    def register(self) -> None:
+        raise self.UnsupportedError("it needs a processor with AVX2")
+
+
+def test_a_provider_of_a_package_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "netsurgeon_sparse", Unusable("netsurgeon_sparse"))
+    said = "NetsurgeonSparse was asked for and is not active: it needs a processor with AVX2"
+    assert refusal("netsurgeon-sparse") == said
+
+
+def convolutions() -> onnx.ModelProto:
+    """Three convolutions of 64 channels."""
+    nodes, value = [], "x"
+    for name in ("first", "second", "third"):
+        nodes.append(onnx.helper.make_node("Conv", [value, name], [f"{name} sum"], name, pads=[1, 1, 1, 1]))
+        value = "y" if name == "third" else f"{name} out"
+        nodes.append(onnx.helper.make_node("Relu", [f"{name} sum"], [value]))
+    weights = {name: 0.1 * random(64, 64, 3, 3, seed=at) for at, name in enumerate(("first", "second", "third"))}
+    return built(nodes, weights, entry=("N", 64, 14, 14), end=("N", 64, 14, 14))
+
+
+def test_sparse_layers_run_in_the_provider_of_the_package(tmp_path: Path) -> None:
+    pytest.importorskip("netsurgeon_sparse")
+    small, x = tmp_path / "small.onnx", random(16, 64, 14, 14)
+    options: Any = {"quantize": "int8", "target": "openvino", "method": "magnitude", "uniform": True}
+    netsurgeon.compress(convolutions(), x, output=small, sparsity=0.9, pattern="k:64", **options)
+    here, there = (Runtime(provider=name).session(small).run({"x": x})["y"] for name in ("cpu", "netsurgeon-sparse"))
+    np.testing.assert_array_equal(here, there)
+    found = profile(small, data={"x": x}, provider="netsurgeon-sparse", rounds=3, per_operator=True)
+    assert found.provider == "NetsurgeonSparse"
+    assert "NetsurgeonSparse" in {node.provider for node in found.model.nodes}
+    left = left_to_the_cpu(ir.load(small), {"x": x}, Runtime(provider="netsurgeon-sparse"))
+    assert len([node for node in left if node.startswith("Conv")]) == 1, "the last one, whose output is floats"
 
 
 def test_the_missing_library_is_named() -> None:
