@@ -67,4 +67,6 @@ def _resize(inputs: Inputs, attributes: Attributes) -> Any:
     if sizes:
         return _resized(x, [new / old for new, old in zip(sizes, x.shape, strict=True)], sizes, attributes)
     scales = given(inputs, attributes, 2 if has_all_inputs else 1, "scales")
-    return _resized(x, scales, [math.floor(old * scale) for old, scale in zip(x.shape, scales, strict=True)], attributes)
+    return _resized(
+        x, scales, [math.floor(old * scale) for old, scale in zip(x.shape, scales, strict=True)], attributes
+    )

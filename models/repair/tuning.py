@@ -256,9 +256,7 @@ class _Run:
             (loss * (count / samples)).backward()
         optimizer.step()
 
-    def _errors(
-        self, values: Mapping[str, Any], dense_values: Mapping[str, Any], feed: Feed
-    ) -> dict[str, Tensor]:
+    def _errors(self, values: Mapping[str, Any], dense_values: Mapping[str, Any], feed: Feed) -> dict[str, Tensor]:
         """Squared errors of the outputs and of the values inside, as shares of their variances."""
         names = (*self.outputs, *self.inner)
         return {
@@ -289,7 +287,7 @@ class _Run:
         of_both = self.network.eval().values(tensors), self.dense.values(tensors)
 
         def is_comparable(name: str) -> bool:
-            value, dense_value = (values[name] for values in of_both)
+            value, dense_value = (values.get(name) for values in of_both)
             if value is None or dense_value is None or value.shape != dense_value.shape or dense_value.ndim == 0:
                 return False
             return dense_value.is_floating_point() and bool(dense_value.isfinite().all())

@@ -16,7 +16,7 @@ from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.passes.trimming import MaskUnits
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.compression.packing import pack
-from netsurgeon.pipeline.compression.repair_weights import RepairWeights
+from netsurgeon.pipeline.compression.repair_weights import RepairIntegers, RepairWeights
 from netsurgeon.pipeline.compression.step import PRUNE, Step, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
@@ -375,6 +375,7 @@ STEPS: tuple[Step, ...] = (
     RemoveUnits(),
     ConvolveSliceAndPad(),
     QuantizeLayers(),
+    RepairIntegers(),
     StoreTablesOnDisk(),
     PackWeightsOnDisk(),
 )

@@ -123,6 +123,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         search=record.search,
         trim=applied.units,
         repair=applied.repair,
+        integer_repair=applied.integer_repair,
         integers=applied.integers,
         validation=record.validation,
         bound=record.bound,

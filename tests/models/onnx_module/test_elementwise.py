@@ -31,4 +31,6 @@ def test_a_comparison_gives_what_onnx_runtime_gives(comparison: str) -> None:
         helper.make_node("Cast", ["is_so"], ["as_float"], to=1),
         helper.make_node("Add", ["as_float", "one"], ["y"]),
     ]
-    assert difference(nodes, {"w": weight(4, 4, 1, 1), "zero": np.float32(0), "one": np.float32(1)}, PICTURES, 17) == 0.0
+    assert (
+        difference(nodes, {"w": weight(4, 4, 1, 1), "zero": np.float32(0), "one": np.float32(1)}, PICTURES, 17) == 0.0
+    )

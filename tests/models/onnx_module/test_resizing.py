@@ -47,5 +47,5 @@ def test_what_is_not_known_is_refused_by_name() -> None:
     conv = node("Conv", "w")
     first.input[0] = "h"
     module = OnnxModule(made([conv, first], arrays, PICTURES, opset))
-    with pytest.raises(ValueError, match="Resize .* cannot be trained: Resize by cubic"):
+    with pytest.raises(ValueError, match="cannot be trained: Resize by cubic"):
         module(torch.zeros(PICTURES))

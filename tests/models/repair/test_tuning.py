@@ -49,6 +49,16 @@ class Inputs:
         yield {"x": random(40, 12, seed=7)}, 40
         yield {"x": random(24, 12, seed=8)}, 24
 
+    def entries(self, name: str, feed: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        return None
+
+
+class HalfOfThem(Inputs):
+    """The same, of which two of four outputs count."""
+
+    def entries(self, name: str, feed: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        return None if name != "y" else np.array([[True, False, True, False]])
+
 
 def repaired(recipe: RepairRecipe = RECIPE, frozen: Sequence[str] = (), **options: Any) -> tuple[OnnxModule, Tuned]:
     network, dense = OnnxModule(perceptron(zeros=True), frozen=frozen), OnnxModule(perceptron(zeros=False))
@@ -133,3 +143,35 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monke
     assert steps[0] == stop_at + 1
     assert (again.error_after, again.best_step) == (tuned.error_after, tuned.best_step)
     assert all(np.array_equal(whole.arrays()[name], array) for name, array in resumed.arrays().items())
+
+
+def test_only_entries_that_count_are_compared() -> None:
+    network, dense = OnnxModule(perceptron(zeros=True)), OnnxModule(perceptron(zeros=False))
+    feeds = [feed for feed, _ in Inputs().held_out()]
+    before, wanted = (np.concatenate([outputs_of(each, feed)["y"] for feed in feeds]) for each in (network, dense))
+    tuned = tune(network, dense, [], HalfOfThem(), RECIPE, augmentation=Augmentation(), seed=0, device="cpu")
+    after = np.concatenate([outputs_of(network, feed)["y"] for feed in feeds])
+    loss, others = (np.mean((after - wanted)[:, start::2] ** 2) for start in (0, 1))
+    was = np.mean((before - wanted)[:, ::2] ** 2)
+    assert tuned.error_before == pytest.approx(was / np.var(wanted[:, ::2]), rel=1e-4)
+    assert tuned.error_after == pytest.approx(loss / np.var(wanted[:, ::2]), rel=1e-4)
+    assert loss < 0.7 * was
+    assert others > loss
+
+
+@pytest.mark.parametrize(("is_permuted", "is_imitated"), [(True, False), (False, True)])
+def test_values_of_the_same_name_that_have_nothing_in_common_are_not_imitated(
+    is_permuted: bool, is_imitated: bool
+) -> None:
+    model = perceptron(zeros=True)
+    order = np.random.default_rng(1).permutation(24) if is_permuted else np.arange(24)
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        array = array[order] if tensor.name == "w2" else array[..., order]
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    results = []
+    for inner in (["r"], []):
+        network, dense = OnnxModule(model), OnnxModule(perceptron(zeros=False))
+        tune(network, dense, inner, Inputs(), RECIPE, augmentation=Augmentation(), seed=0, device="cpu")
+        results.append(network.arrays()["w1"])
+    assert np.array_equal(*results) != is_imitated

@@ -6,17 +6,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import integer_models
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from masked_models import encoder, padded, sentences
 from perceptron_models import built, random
 from searched_models import labelled, small_network
 from trimmable_models import pictures, residual_network
 
 from netsurgeon import compress
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights
+from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.repair import repair, torch_checks
 
 FAST: dict[str, Any] = {"method": "obs", "damping": 0.01, "values": "float32", "pack": False}
@@ -103,20 +107,105 @@ def test_trimmed_units_are_gone_and_integers_stay_integers() -> None:
     ("data", "reason"),
     [
         ({"x": random(40, 32)}, "there are 40 calibration inputs, expected 64 or more"),
-        ({"x": random(128, 32)}, "the operators TopK cannot be trained"),
+        ({"x": random(128, 32)}, "PyTorch does not know TopK, and no layer lies in front of it"),
     ],
 )
 def test_what_cannot_be_repaired_is_delivered_with_the_reason(data: Any, reason: str) -> None:
     nodes = [
-        onnx.helper.make_node("Gemm", ["x", "w"], ["h"], name="first"),
-        onnx.helper.make_node("TopK", ["h", "k"], ["y", "places"]),
+        onnx.helper.make_node("TopK", ["x", "k"], ["h", "places"]),
+        onnx.helper.make_node("Gemm", ["h", "w"], ["y"], name="first"),
     ]
-    model = built(nodes, {"w": random(32, 12)}, end=("N", 3))
+    model = built(nodes, {"w": random(3, 12)}, end=("N", 12))
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3]), "k"))
     result = compress(model, data, sparsity=0.5, repair=True, **FAST)
     assert result.report.repair is None
     (warning,) = [warning for warning in result.report.warnings if warning.code == "not-repaired"]
     assert reason in warning
+
+
+def test_what_lies_in_front_of_an_unknown_operator_is_repaired() -> None:
+    nodes = [
+        onnx.helper.make_node("Gemm", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"]),
+        onnx.helper.make_node("Gemm", ["r", "v"], ["g"], name="second"),
+        onnx.helper.make_node("TopK", ["g", "k"], ["t", "places"]),
+        onnx.helper.make_node("Gemm", ["t", "u"], ["y"], name="third"),
+    ]
+    arrays = {"w": random(32, 24), "v": random(24, 12, seed=2), "u": random(3, 8, seed=3), "k": np.zeros(1)}
+    model = built(nodes, arrays, end=("N", 8))
+    next(tensor for tensor in model.graph.initializer if tensor.name == "k").CopyFrom(
+        onnx.numpy_helper.from_array(np.array([3]), "k")
+    )
+    plain, repaired = (compress(model, {"x": random(512, 32)}, sparsity=0.6, repair=on, **FAST) for on in (False, True))
+    facts = repaired.report.repair
+    assert facts is not None
+    assert facts.beyond == ("TopK",)
+    assert facts.has_helped
+    assert "what follows TopK stays" in str(facts)
+    before, after = weights(plain.model), weights(repaired.model)
+    assert not np.array_equal(before["w"], after["w"])
+    assert np.array_equal(before["u"], after["u"])
+
+
+def test_positions_that_a_mask_excludes_are_not_learnt() -> None:
+    rows, other_tokens = sentences(200), np.random.default_rng(3)
+    data = padded(rows)
+    results = []
+    for filler in (0, 1):
+        data["ids"] = np.where(data["attention_mask"] == 1, data["ids"], filler * other_tokens.integers(20))
+        results.append(compress(encoder(length=16), data, sparsity=0.6, repair=True, device="cpu", **FAST))
+    facts = results[0].report.repair
+    assert facts is not None
+    assert facts.has_helped
+    arrays, others = (weights(result.model) for result in results)
+    assert all(np.allclose(array, others[name], atol=1e-5) for name, array in arrays.items())
+
+
+@pytest.fixture
+def all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer that can runs on integers, whatever this machine's clock says of so small a model."""
+    module = __import__("netsurgeon.pipeline.quantization.quantize", fromlist=["quantize"])
+    monkeypatch.setattr(module, "choose_integer_layers", lambda model, stay, *_, **__: IntegerChoice(stay=stay))
+
+
+@pytest.mark.usefixtures("all_layers")
+@pytest.mark.parametrize("sparsity", [None, 0.5])
+def test_integers_learn_to_which_side_they_are_rounded(sparsity: float | None) -> None:
+    data, test = integer_models.pictures(256), integer_models.pictures(256, seed=5)
+    options: dict[str, Any] = {"sparsity": sparsity, "quantize": "w4a8", "values": "float32", "pack": False}
+    dense = integer_models.float_net()
+    plain, repaired = (compress(dense, data, test=test, repair=on, **options) for on in (False, True))
+    facts = repaired.report.integer_repair
+    assert facts is not None
+    assert facts.has_helped
+    assert (repaired.report.repair is None) == (sparsity is None)
+    errors = [result.report.validation.outputs[0].relative_error for result in (plain, repaired)]
+    assert errors[1] < errors[0]
+    before, after = (find_integer_weights(result.model.graph) for result in (plain, repaired))
+    assert before.keys() == after.keys()
+    assert [node.op_type for node in plain.model.graph] == [node.op_type for node in repaired.model.graph]
+    assert any(not np.array_equal(before[name].codes, after[name].codes) for name in before)
+    assert max(np.abs(weight.codes).max() for weight in after.values()) <= 7
+    if sparsity is not None:
+        count = sum(weight.codes.size for weight in after.values())
+        assert sum(weight.nonzero for weight in after.values()) <= (1 - sparsity) * count + len(after)
+
+
+@pytest.mark.usefixtures("all_layers")
+def test_integers_that_lose_are_as_the_closed_form_left_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.1, 0.2])
+    monkeypatch.setattr(
+        "netsurgeon.pipeline.compression.repair_weights.output_divergence", lambda dense, other: next(losses)
+    )
+    options: dict[str, Any] = {"quantize": "w4a8", "values": "float32", "pack": False}
+    data = integer_models.pictures(256)
+    plain, undone = (compress(integer_models.float_net(), data, repair=on, **options) for on in (False, True))
+    (record,) = [record for record in undone.report.steps if record.name == "repair integers"]
+    assert (record.applied, undone.report.integer_repair) == (False, None)
+    assert record.undone is not None
+    assert "divergence" in record.undone
+    before, after = (find_integer_weights(result.model.graph) for result in (plain, undone))
+    assert all(np.array_equal(before[name].codes, after[name].codes) for name in before)
 
 
 def test_the_errors_said_are_those_of_what_is_delivered() -> None:
