@@ -40,9 +40,11 @@ EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 200, 2000
 weights the error on held-out inputs went from 0.235 to 0.182 in 15 epochs, and to 0.168 in 42."""
 HASTY = 4
 """By how much fewer steps `effort` "fast" takes."""
-INTEGER_TOLERANCE = 0.01
-"""Most by which PyTorch and ONNX Runtime may differ where activations become integers, root mean square: a sum that
-differs in its last digit now and then becomes the integer next to it."""
+ROUNDING_SHARE = 0.5
+"""Most by which PyTorch and ONNX Runtime may differ where activations become integers, as a share of what integers
+change: a sum that differs in its last digit now and then becomes the integer next to it, and so does what follows. On
+MobileNet with weights of 4 bits that is 2 % of the outputs in the end, ONNX Runtime's own kernels make it 3 %, and
+integers change 8 %."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +118,8 @@ def repair_model(
             raise CheckFailedError(f"PyTorch does not know {', '.join(beyond[1])}")
         patterns = {} if floats is None else integer_patterns(floats, model)
         teacher, network = _modules(*parts, left_alone, patterns)
-        for part, module in zip(parts, (teacher, network), strict=True):
-            _check_same(part, module, feed, runtime)
+        dense_outputs = _check_same(parts[0], teacher, feed, runtime)
+        _check_same(parts[1], network, feed, runtime, dense_outputs)
         inner = _alike(*parts, inner_values(dense.graph, layers))
         changes = choose_changes(training, options.augment)
         tuned = tune(
@@ -171,23 +173,40 @@ def _modules(
     return OnnxModule(ir.to_proto(dense)), OnnxModule(ir.to_proto(model), patterns, frozen)
 
 
-def _check_same(model: ir.Model, module: Any, feed: Mapping[str, npt.NDArray[Any]], runtime: Runtime) -> None:
-    """Check that PyTorch gives ONNX Runtime's outputs.
+def _check_same(
+    model: ir.Model,
+    module: Any,
+    feed: Mapping[str, npt.NDArray[Any]],
+    runtime: Runtime,
+    dense_outputs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Check that PyTorch gives ONNX Runtime's outputs, which are returned.
+
+    Args:
+        model: as ONNX Runtime runs it.
+        module: the same in PyTorch.
+        feed: what both get.
+        runtime: of the session.
+        dense_outputs: for the same feed; where the model is on integers, what these change is the measure.
 
     Raises:
         CheckFailedError: it does not.
     """
     from netsurgeon.models.repair import outputs_of
 
-    is_integer = bool(find_integer_weights(model.graph))
-    expected = dict((runtime.on_floats() if is_integer else runtime).session(model).run(feed))
+    on_integers = dense_outputs is not None and bool(find_integer_weights(model.graph))
+    expected = dict((runtime.on_floats() if on_integers else runtime).session(model).run(feed))
     outputs = outputs_of(module, feed)
-    measure, allowed = (_distance, INTEGER_TOLERANCE) if is_integer else (relative_difference, TOLERANCE)
-    difference = max(measure(value, outputs[name]) for name, value in expected.items())
-    if not difference <= allowed:
-        raise CheckFailedError(
-            f"PyTorch and ONNX Runtime differ by {difference:.2g} of an output's scale, allowed {allowed:.2g}"
-        )
+    for name, value in expected.items():
+        difference, allowed = relative_difference(value, outputs[name]), TOLERANCE
+        if on_integers and dense_outputs is not None:
+            rounding = _distance(value, dense_outputs[name])
+            difference, allowed = _distance(value, outputs[name]), max(ROUNDING_SHARE * rounding, TOLERANCE)
+        if not difference <= allowed:
+            raise CheckFailedError(
+                f"PyTorch and ONNX Runtime differ by {difference:.2g} of an output's scale, allowed {allowed:.2g}"
+            )
+    return expected
 
 
 def _distance(expected: Any, actual: Any) -> float:
