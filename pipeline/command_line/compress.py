@@ -116,7 +116,7 @@ EXAMPLES = (
             metavar="NAME=FILE",
             help="Rows of embeddings that are never used: a text file of numbers and ranges, or an .npy.",
         ),
-        option("--repair", is_flag=True, help="Tune what is left, without labels: minutes, and PyTorch."),
+        option("--repair", is_flag=True, help="Tune what is left, and integers, without labels: minutes, and PyTorch."),
         option("--pattern", metavar="N:M", help="N:M sparsity in place of --sparsity, such as 2:4."),
         option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),
         option("--uniform", is_flag=True, help="The same sparsity in every layer."),
