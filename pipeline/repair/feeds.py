@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,9 @@ class StepFeeds:
         """Feeds of the inputs held out, with the samples in each."""
         return _counted(self.held_out_samples)
 
-    def entries(self, name: str, feed: Feed, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    def entries(
+        self, name: str, feed: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.bool_] | None:
         """Which entries of a value count: those at positions that no mask excludes; None = all."""
         mask = self.training.mask
         return None if mask is None else mask.entries(name, mask.kept(feed), shape)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
+import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label, operator_key
 from netsurgeon.pipeline.calibration import Extractor, used_values
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.runtime import Feed
 
 
 def known_part(
-    model: ir.Model, known: Collection[str], layers: Collection[str], feed: Feed
+    model: ir.Model, known: Collection[str], layers: Collection[str], feed: Mapping[str, npt.NDArray[Any]]
 ) -> tuple[ir.Model, tuple[str, ...]]:
     """The model without what depends on an operator that is not known, and the names of these operators.
 
@@ -49,5 +50,5 @@ def known_part(
         raise CheckFailedError(f"PyTorch does not know {', '.join(beyond)}, and no layer lies in front of it")
     kept = {value.name or "": None for value in model.graph.outputs if value not in lost}
     inputs = [value.name or "" for value in model.graph.inputs]
-    graph = Extractor(model.graph).extract(inputs, list(kept | entering), feed)
+    graph = Extractor(model.graph).extract(inputs, list(kept | entering), dict(feed))
     return ir.Model(graph, ir_version=model.ir_version), tuple(beyond)

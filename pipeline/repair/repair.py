@@ -103,7 +103,6 @@ def repair_model(
         run_folder: keeps what a run that is stopped goes on from.
         progress: called with stage, steps done and steps in all.
     """
-    from netsurgeon.models.onnx_module import OPERATORS
     from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
 
     stage = "repairing" if floats is None else "repairing integers"
@@ -112,20 +111,12 @@ def repair_model(
         training, held_out = split_inputs(samples, options.seed)
         feeds = StepFeeds(training, held_out, BATCH, options.seed)
         feed, _ = next(feeds.held_out())
-        labels = [label(layer) for layer in layers]
-        parts, beyond = zip(*(known_part(each, OPERATORS, labels, feed) for each in (dense, model)), strict=True)
-        if beyond[0] != beyond[1]:
-            raise CheckFailedError(f"PyTorch does not know {', '.join(beyond[1])}")
-        patterns = {} if floats is None else integer_patterns(floats, model)
-        teacher, network = _modules(*parts, left_alone, patterns)
-        dense_outputs = _check_same(parts[0], teacher, feed, runtime)
-        _check_same(parts[1], network, feed, runtime, dense_outputs)
-        inner = _alike(*parts, inner_values(dense.graph, layers))
+        pair = _pair(dense, model, layers, floats=floats, left_alone=left_alone, feed=feed, runtime=runtime)
         changes = choose_changes(training, options.augment)
         tuned = tune(
-            network,
-            teacher,
-            inner,
+            pair.network,
+            pair.dense,
+            pair.inner,
             feeds,
             RepairRecipe(steps=repair_steps(samples.count, is_hasty=options.is_hasty)),
             augmentation=Augmentation(**dataclasses.asdict(changes)),
@@ -138,12 +129,12 @@ def repair_model(
     except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
         return Repaired(model, reason=next(iter(str(error).splitlines()), type(error).__name__))
     if tuned.best_step:
-        _write(model, network.arrays())
+        _write(model, pair.network.arrays())
     figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
     augmentation = str(changes) if tuned.augmented else "none"
     values = {name: getattr(tuned, name) for name in figures}
-    counts = {"inputs": training.count, "held_out": held_out.count}
-    return Repaired(model, RepairFacts(inner=inner, augmentation=augmentation, beyond=beyond[0], **counts, **values))
+    values |= {"inputs": training.count, "held_out": held_out.count, "inner": pair.inner, "beyond": pair.beyond}
+    return Repaired(model, RepairFacts(augmentation=augmentation, **values))
 
 
 def _check(model: ir.Model, samples: Samples) -> None:
@@ -154,6 +145,52 @@ def _check(model: ir.Model, samples: Samples) -> None:
         raise CheckFailedError(
             f"there are {samples.count} calibration inputs, expected {LEAST_INPUTS} or more, of which some are held out"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+    """What is tuned, and what it is to imitate.
+
+    Attributes:
+        dense: a `torch.nn.Module`.
+        network: likewise.
+        inner: names of values inside of both.
+        beyond: operators behind which nothing is tuned.
+    """
+
+    dense: Any
+    network: Any
+    inner: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+
+def _pair(
+    dense: ir.Model,
+    model: ir.Model,
+    layers: Collection[ir.Node],
+    *,
+    floats: ir.Model | None,
+    left_alone: Collection[str],
+    feed: Mapping[str, npt.NDArray[Any]],
+    runtime: Runtime,
+) -> _Pair:
+    """Both models in PyTorch, as far as it knows their operators, proven on a feed.
+
+    Raises:
+        CheckFailedError: PyTorch does not give ONNX Runtime's outputs, or lacks operators that the dense model has not.
+        ValueError: nothing can be trained.
+    """
+    from netsurgeon.models.onnx_module import OPERATORS
+
+    labels = [label(layer) for layer in layers]
+    (dense_part, beyond), (part, unknown) = (known_part(each, OPERATORS, labels, feed) for each in (dense, model))
+    if unknown != beyond:
+        raise CheckFailedError(f"PyTorch does not know {', '.join(unknown)}")
+    patterns = {} if floats is None else integer_patterns(floats, model)
+    teacher, network = _modules(dense_part, part, left_alone, patterns)
+    dense_outputs = _check_same(dense_part, teacher, feed, runtime)
+    _check_same(part, network, feed, runtime, dense_outputs)
+    return _Pair(teacher, network, _alike(dense_part, part, inner_values(dense.graph, layers)), beyond)
 
 
 def _modules(

@@ -174,4 +174,4 @@ def test_values_of_the_same_name_that_have_nothing_in_common_are_not_imitated(
         network, dense = OnnxModule(model), OnnxModule(perceptron(zeros=False))
         tune(network, dense, inner, Inputs(), RECIPE, augmentation=Augmentation(), seed=0, device="cpu")
         results.append(network.arrays()["w1"])
-    assert np.array_equal(*results) != is_imitated
+    assert np.array_equal(results[0], results[1]) != is_imitated
