@@ -172,6 +172,11 @@ class _Run:
         self.dense.eval().requires_grad_(False)
         self.outputs, self.inner = self._comparable()
         self.times = {name: _times(parameter) for name, parameter in self.network.named_parameters()}
+        self.shares = {
+            parameter: _row_shares(parameter)
+            for name, parameter in self.network.named_parameters()
+            if parameter.ndim > 2 and name not in self.network.rates
+        }
         self.variances = self._variances()
         self.inner = self._kindred()
 
@@ -254,7 +259,11 @@ class _Run:
             if self.inner:
                 loss = loss + self.recipe.inner * torch.stack([errors[name] for name in self.inner]).mean()
             (loss * (count / samples)).backward()
+        before = {parameter: parameter.detach().clone() for parameter in self.shares}
         optimizer.step()
+        with torch.no_grad():
+            for parameter, shares in self.shares.items():
+                parameter.copy_(before[parameter].lerp(parameter, shares))
 
     def _errors(self, values: Mapping[str, Any], dense_values: Mapping[str, Any], feed: Feed) -> dict[str, Tensor]:
         """Squared errors of the outputs and of the values inside, as shares of their variances."""
@@ -361,6 +370,18 @@ def _times(parameter: Tensor) -> float:
     weights = parameter.detach()
     weights = weights[weights != 0]
     return float(weights.square().mean().sqrt()) / USUAL_SIZE if parameter.ndim > 1 and len(weights) else 1.0
+
+
+def _row_shares(parameter: Tensor) -> Tensor:
+    """How many times the learning rate of a convolution's weight each of its channels has, (channels, 1, …).
+
+    Behind a normalisation that was folded into them, some channels' weights are a thousand times those of others.
+    """
+    weights = parameter.detach().flatten(1)
+    counts = (weights != 0).sum(1).clamp(min=1)
+    sizes = (weights.square().sum(1) / counts).sqrt()
+    shares = sizes / (_times(parameter) * USUAL_SIZE)
+    return torch.where(sizes > 0, shares, 1.0).view(-1, *[1] * (parameter.ndim - 1))
 
 
 def _tensors(feed: Feed) -> dict[str, Tensor]:

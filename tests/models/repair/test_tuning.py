@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from netsurgeon.models.onnx_module import OnnxModule
 from netsurgeon.models.repair import Augmentation, RepairRecipe, Tuned, outputs_of, tune
+from netsurgeon.models.repair.state import RepairState
+from netsurgeon.models.repair.tuning import _Run
 
 Array = NDArray[Any]
 RECIPE = RepairRecipe(steps=60, warm_up=5, looks=6, rate=0.05)
@@ -175,3 +178,40 @@ def test_values_of_the_same_name_that_have_nothing_in_common_are_not_imitated(
         tune(network, dense, inner, Inputs(), RECIPE, augmentation=Augmentation(), seed=0, device="cpu")
         results.append(network.arrays()["w1"])
     assert np.array_equal(results[0], results[1]) != is_imitated
+
+
+def test_each_channel_of_a_convolution_learns_at_the_pace_of_its_own_size() -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")]
+    sizes = np.array([1.0, 1.0, 1e-3, 0.0], np.float32).reshape(4, 1, 1, 1)
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", channels, 4, 4])
+        for name, channels in (("x", 3), ("y", 4))
+    ]
+    weight = random(4, 3, 1, 1, seed=1) * sizes
+    pruned = weight * (np.arange(3).reshape(1, 3, 1, 1) > 0)
+    network, dense = (
+        OnnxModule(
+            helper.make_model(
+                helper.make_graph(nodes, "conv", values[:1], values[1:], [numpy_helper.from_array(array, "w")])
+            )
+        )
+        for array in (pruned, weight)
+    )
+
+    class Pictures(Inputs):
+        def steps(self, start: int) -> Iterator[Sequence[tuple[dict[str, Array], int]]]:
+            for step in range(start, 100):
+                yield [({"x": random(16, 3, 4, 4, seed=step)}, 16)]
+
+        def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
+            yield {"x": random(16, 3, 4, 4, seed=999)}, 16
+
+    recipe = RepairRecipe(steps=1, warm_up=0, looks=1, rate=1e-3, tries=1)
+    before = network.arrays()["w"]
+    run = _Run(network, dense, (), Pictures(), recipe, Augmentation(), 0, torch.device("cpu"))
+    run._try(RepairState.new(network, 1e9), 1e-3, lambda done, count: None, lambda arrays: None)
+    moved = np.abs(network.arrays()["w"] - before).max(axis=(1, 2, 3))
+    assert moved[0] > 0.0
+    large, small = (np.sqrt((before[at] ** 2).sum() / 2) for at in (1, 2))
+    assert moved[2] / moved[1] == pytest.approx(small / large, rel=0.02)
+    assert moved[3] == 0.0
