@@ -26,8 +26,8 @@ from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
 from netsurgeon.pipeline.repair.inner_values import inner_values
-from netsurgeon.pipeline.repair.integer_patterns import Pattern, integer_patterns
 from netsurgeon.pipeline.repair.known_part import known_part
+from netsurgeon.pipeline.repair.patterns import Pattern, integer_patterns
 from netsurgeon.pipeline.runtime import TOLERANCE, Runtime, is_large, relative_difference
 
 HELD_OUT = 1 / 8
