@@ -26,7 +26,7 @@ def repair(task: Task) -> Facts:
     started, cpu_started = time.perf_counter(), time.process_time()
     output = Path(task["folder"]) / "small.onnx"
     report = netsurgeon.compress(task["model"], inputs, test=test, output=output, **options).report
-    facts = report.repair
+    facts = report.integer_repair or report.repair
     return {
         "top1_dense": _percent(report.validation.dense.top1),
         "top1": _percent(report.validation.compressed.top1),

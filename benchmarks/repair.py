@@ -20,7 +20,7 @@ from _rows import keep_rows, matching, read_rows, report_misses, row_parser
 from _tables import table, write
 
 MOST_MINUTES, MOST_BYTES = {"cifar10": 5.0, "imagenet": 15.0}, 3 << 30
-"""Of the repair on two cores, and of the whole run."""
+"""Processor minutes of the repair, and of the whole run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,7 @@ CASES = (
     _kept("mobilenet_v1_025_imagenet", "imagenet", 50, 56.0),
     _kept("shufflenet_v2_imagenet", "imagenet", 50, 81.0),
     _kept("shufflenet_v2_imagenet", "imagenet", 30, 70.0),
+    Case("mobilenet_v1_025_imagenet", "imagenet", "w4a8", {"quantize": "w4a8", "target": "cpu-vnni"}),
 )
 
 
@@ -120,24 +121,29 @@ def _misses(rows: dict[str, Row], case: Case) -> list[str]:
         shortfalls.append(f"top-1 {repaired['top1']:.2f}, {plain['top1']:.2f} without repair")
     if repaired["repair"] is None:
         return [*shortfalls, *repaired["warnings"]]
-    if repaired["repair"]["seconds"] > 60 * MOST_MINUTES[case.data]:
-        shortfalls.append(f"{repaired['repair']['seconds'] / 60:.1f} minutes, at most {MOST_MINUTES[case.data]:g}")
+    if _minutes(plain, repaired) > MOST_MINUTES[case.data]:
+        shortfalls.append(f"{_minutes(plain, repaired):.1f} minutes, at most {MOST_MINUTES[case.data]:g}")
     if repaired["peak_bytes"] > MOST_BYTES:
         shortfalls.append(f"{repaired['peak_bytes'] / 2**30:.1f} GiB, at most {MOST_BYTES >> 30}")
     return shortfalls
 
 
+def _minutes(plain: Row, repaired: Row) -> float:
+    """Processor minutes that repair has added."""
+    return (float(repaired["cpu_seconds"]) - float(plain["cpu_seconds"])) / 60
+
+
 def _render(folder: Path, rows: dict[str, Row]) -> None:
     titles = (
         "model", "what", "top-1: dense", "without repair", "repaired", "same answers", "error on held-out inputs",
-        "file ÷", "steps (tries)", "minutes of repair", "MiB", "reached",
+        "file ÷", "steps (tries)", "processor minutes of repair", "MiB", "reached",
     )  # fmt: skip
     lines = [_line(rows, case) for case in CASES if f"{case.name}/repaired" in rows]
     legend = (
         "Top-1 and answers equal to the dense model's in percent of the test split, without and with repair; it was "
         "read once for each. Calibration: 1,024 (CIFAR-10) or 500 (ImageNet) pictures without labels, an eighth of "
         "which is held out of the repair. Error: squared, of the outputs, as a share of the dense ones' variance. "
-        "Minutes: on a machine that other programs used, too."
+        "Minutes: of the processor, on a machine that other programs used, too."
     )
     write(folder / "repair.md", "\n\n".join(["# Repair on real models", legend, table(titles, lines)]) + "\n")
 
@@ -155,7 +161,7 @@ def _line(rows: dict[str, Row], case: Case) -> list[str]:
         details = [
             f"{facts['error_before']:.4g} → {facts['error_after']:.4g}",
             f"{facts['steps']:,} ({facts['tries']})",
-            f"{facts['seconds'] / 60:.1f}",
+            f"{_minutes(plain, repaired):.1f}",
         ]
     return [
         case.model,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from netsurgeon.models.onnx_module.registry import Attributes, Inputs, number, operator, some
+from netsurgeon.models.onnx_module.registry import Attributes, Inputs, number, operator, some, together
 
 
 def _unary(name: str, function: Callable[[Any], Tensor]) -> None:
@@ -44,8 +44,8 @@ for _name, _function in {
 def _binary(name: str, function: Callable[[Any, Any], Tensor]) -> None:
     def fold(inputs: Inputs, attributes: Attributes) -> Any:
         del attributes
-        result: Any = inputs[0]
-        for other in inputs[1:]:
+        result, *others = together(inputs)
+        for other in others:
             result = function(result, other)
         return result
 
@@ -58,7 +58,9 @@ _FOLDED: dict[str, Callable[[Any, Any], Tensor]] = {
     "Div": lambda a, b: torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc"),
     "Equal": torch.eq,
     "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
     "Less": torch.lt,
+    "LessOrEqual": torch.le,
     "Max": torch.maximum,
     "Min": torch.minimum,
     "Mul": torch.mul,
@@ -100,7 +102,7 @@ def _gelu(inputs: Inputs, attributes: Attributes) -> Any:
 @operator("Where")
 def _where(inputs: Inputs, attributes: Attributes) -> Any:
     del attributes
-    condition, one, other = (some(value) for value in inputs)
+    condition, one, other = together(inputs)
     return torch.where(condition, one, other)
 
 

@@ -186,3 +186,10 @@ _REDUCTIONS: dict[str, Callable[..., Tensor]] = {
 }
 for _name, _reduce in _REDUCTIONS.items():
     operator(_name)(_reduction(_reduce))
+
+
+@operator("ArgMax")
+def _arg_max(inputs: Inputs, attributes: Attributes) -> Any:
+    if attributes.get("select_last_index"):
+        raise NotImplementedError("ArgMax of the last of equal numbers")
+    return some(inputs[0]).argmax(attributes.get("axis", 0), keepdim=bool(attributes.get("keepdims", 1)))

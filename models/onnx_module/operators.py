@@ -6,7 +6,7 @@ import importlib
 
 from netsurgeon.models.onnx_module.registry import OPERATORS, operator
 
-for _name in ("elementwise", "integers", "layers", "shapes"):
+for _name in ("elementwise", "integers", "layers", "resizing", "shapes"):
     importlib.import_module(f"netsurgeon.models.onnx_module.{_name}")
 
 __all__ = ["OPERATORS", "operator"]

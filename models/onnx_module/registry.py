@@ -47,3 +47,12 @@ def number(inputs: Inputs, attributes: Attributes, place: int, name: str) -> Any
     """The same for one number, which some exporters write as an array of one."""
     value = given(inputs, attributes, place, name)
     return value[0] if isinstance(value, list) else value
+
+
+def together(inputs: Inputs) -> list[Any]:
+    """The inputs on one device: constants that are no floats, and what follows from them, wait on the CPU.
+
+    There they are read where they say a shape; here they meet values.
+    """
+    device = next((x.device for x in inputs if x is not None and x.device.type != "cpu"), None)
+    return [x if x is None or device is None else x.to(device) for x in inputs]

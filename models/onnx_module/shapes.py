@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from netsurgeon.models.onnx_module.registry import Attributes, Inputs, given, number, operator, some
+from netsurgeon.models.onnx_module.registry import Attributes, Inputs, given, number, operator, some, together
 
 
 @operator("Shape")
@@ -54,7 +54,7 @@ def _unsqueeze(inputs: Inputs, attributes: Attributes) -> Any:
 
 @operator("Concat")
 def _concat(inputs: Inputs, attributes: Attributes) -> Any:
-    return torch.cat([some(value) for value in inputs], attributes["axis"])
+    return torch.cat(together(inputs), attributes["axis"])
 
 
 @operator("Split")
@@ -128,3 +128,31 @@ def _constant(inputs: Inputs, attributes: Attributes) -> Any:
 def _constant_of_shape(inputs: Inputs, attributes: Attributes) -> Any:
     value = attributes.get("value", torch.zeros(1))
     return torch.full(some(inputs[0]).tolist(), value.item(), dtype=value.dtype)
+
+
+@operator("Range")
+def _range(inputs: Inputs, attributes: Attributes) -> Any:
+    del attributes
+    start, limit, step = (some(value).item() for value in inputs)
+    return torch.arange(start, limit, step, dtype=some(inputs[0]).dtype)
+
+
+@operator("Trilu")
+def _trilu(inputs: Inputs, attributes: Attributes) -> Any:
+    diagonal = int(number(inputs, {}, 1, "k") or 0)
+    return (torch.triu if attributes.get("upper", 1) else torch.tril)(some(inputs[0]), diagonal)
+
+
+@operator("GatherElements")
+def _gather_elements(inputs: Inputs, attributes: Attributes) -> Any:
+    x, places = together(inputs)
+    axis = attributes.get("axis", 0) % x.ndim
+    return x.gather(axis, places.long() % x.shape[axis])
+
+
+@operator("GatherND")
+def _gather_nd(inputs: Inputs, attributes: Attributes) -> Any:
+    if attributes.get("batch_dims", 0):
+        raise NotImplementedError("GatherND with batch_dims")
+    x, places = together(inputs)
+    return x[tuple(places.long().movedim(-1, 0))]

@@ -44,6 +44,9 @@ class RepairInputs(Protocol):
     def held_out(self) -> Iterable[tuple[Feed, int]]:
         """Feeds that are not trained on, the same ones each time, and the samples in each."""
 
+    def entries(self, name: str, feed: Feed, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+        """Which entries of a value of this shape count, with extents of 1 where all do; None = all."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RepairRecipe:
@@ -178,7 +181,13 @@ class _Run:
         self.dense.eval().requires_grad_(False)
         self.outputs, self.inner = self._comparable()
         self.times = {name: _times(parameter) for name, parameter in self.network.named_parameters()}
+        self.shares = {
+            parameter: _row_shares(parameter)
+            for name, parameter in self.network.named_parameters()
+            if parameter.ndim > 2 and name not in self.network.rates
+        }
         self.variances = self._variances()
+        self.inner = self._kindred()
 
     def tune(self, report: Callable[[int, int], None], kept: Arrays | None, keep: Callable[[Arrays], None]) -> Tuned:
         started = time.monotonic()
@@ -254,16 +263,35 @@ class _Run:
             tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
             with torch.no_grad():
                 dense_values = self.dense.values(tensors)
-            errors = self._errors(self.network.values(tensors), dense_values)
+            errors = self._errors(self.network.values(tensors), dense_values, feed)
             loss = torch.stack([errors[name] for name in self.outputs]).mean()
             if self.inner:
                 loss = loss + self.recipe.inner * torch.stack([errors[name] for name in self.inner]).mean()
             (loss * (count / samples)).backward()
+        before = {parameter: parameter.detach().clone() for parameter in self.shares}
         optimizer.step()
+        with torch.no_grad():
+            for parameter, shares in self.shares.items():
+                parameter.copy_(before[parameter].lerp(parameter, shares))
 
-    def _errors(self, values: Mapping[str, Any], dense_values: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _errors(self, values: Mapping[str, Any], dense_values: Mapping[str, Any], feed: Feed) -> dict[str, Tensor]:
+        """Squared errors of the outputs and of the values inside, as shares of their variances."""
         names = (*self.outputs, *self.inner)
-        return {name: (values[name] - dense_values[name]).square().mean() / self.variances[name] for name in names}
+        return {
+            name: self._mean(name, (values[name] - dense_values[name]).square(), feed) / self.variances[name]
+            for name in names
+        }
+
+    def _mean(self, name: str, value: Tensor, feed: Feed) -> Tensor:
+        """The mean of a value over the entries that count."""
+        entries = self._entries(name, value, feed)
+        if entries is None:
+            return value.mean()
+        return torch.where(entries, value, 0.0).sum() / entries.expand(value.shape).sum().clamp(min=1)
+
+    def _entries(self, name: str, value: Tensor, feed: Feed) -> Tensor | None:
+        entries = self.inputs.entries(name, feed, tuple(value.shape))
+        return None if entries is None else torch.from_numpy(np.array(entries)).to(value.device)
 
     @torch.no_grad()
     def _comparable(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -277,7 +305,7 @@ class _Run:
         of_both = self.network.eval().values(tensors), self.dense.values(tensors)
 
         def is_comparable(name: str) -> bool:
-            value, dense_value = (values[name] for values in of_both)
+            value, dense_value = (values.get(name) for values in of_both)
             if value is None or dense_value is None or value.shape != dense_value.shape or dense_value.ndim == 0:
                 return False
             return dense_value.is_floating_point() and bool(dense_value.isfinite().all())
@@ -286,6 +314,18 @@ class _Run:
         if not outputs:
             raise ValueError("no output holds finite floats for each input")
         return outputs, tuple(name for name in self.inner if is_comparable(name))
+
+    @torch.no_grad()
+    def _kindred(self) -> tuple[str, ...]:
+        """Values inside that still are those of the dense network.
+
+        Channels in another order, or on another scale as integers want them, are others under the same name: the error
+        of what has nothing in common is twice the variance.
+        """
+        feed, _ = next(iter(self.inputs.held_out()))
+        tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
+        errors = self._errors(self.network.eval().values(tensors), self.dense.values(tensors), feed)
+        return tuple(name for name in self.inner if float(errors[name]) < 1.0)
 
     @torch.no_grad()
     def error(self) -> float:
@@ -297,13 +337,16 @@ class _Run:
             values, dense_values = self.network.values(tensors), self.dense.values(tensors)
             for name in self.outputs:
                 difference = (values[name] - dense_values[name]).double()  # type: ignore[operator]
-                total += size * float(difference.square().mean()) / self.variances[name]
+                total += size * float(self._mean(name, difference.square(), feed)) / self.variances[name]
             count += size
         return total / (count * len(self.outputs))
 
     @torch.no_grad()
     def _variances(self) -> dict[str, float]:
-        """Of each value over the held-out inputs, around the mean of its place where all have the same shape."""
+        """Of each value over the held-out inputs, around the mean of its place where all have the same shape.
+
+        Where not all entries count, those that do are around their common mean.
+        """
         names = (*self.outputs, *self.inner)
         sums: dict[str, Tensor] = {}
         squares, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
@@ -311,6 +354,8 @@ class _Run:
             values = self.dense.values({name: tensor.to(self.device) for name, tensor in _tensors(feed).items()})
             for name in names:
                 value = values[name].double()  # type: ignore[union-attr]
+                entries = self._entries(name, value, feed)
+                value = value if entries is None else value[entries.expand(value.shape)]
                 summed = value.sum(0)
                 if name in sums and sums[name].shape != summed.shape:
                     sums[name], summed = sums[name].mean(), summed.mean()
@@ -334,6 +379,18 @@ def _times(parameter: Tensor) -> float:
     weights = parameter.detach()
     weights = weights[weights != 0]
     return float(weights.square().mean().sqrt()) / USUAL_SIZE if parameter.ndim > 1 and len(weights) else 1.0
+
+
+def _row_shares(parameter: Tensor) -> Tensor:
+    """How many times the learning rate of a convolution's weight each of its channels has, (channels, 1, …).
+
+    Behind a normalisation that was folded into them, some channels' weights are a thousand times those of others.
+    """
+    weights = parameter.detach().flatten(1)
+    counts = (weights != 0).sum(1).clamp(min=1)
+    sizes = (weights.square().sum(1) / counts).sqrt()
+    shares = sizes / (_times(parameter) * USUAL_SIZE)
+    return torch.where(sizes > 0, shares, 1.0).view(-1, *[1] * (parameter.ndim - 1))
 
 
 def _tensors(feed: Feed) -> dict[str, Tensor]:

@@ -116,7 +116,7 @@ EXAMPLES = (
             metavar="NAME=FILE",
             help="Rows of embeddings that are never used: a text file of numbers and ranges, or an .npy.",
         ),
-        option("--repair", is_flag=True, help="Tune what is left, without labels: minutes, and PyTorch."),
+        option("--repair", is_flag=True, help="Tune what is left, and integers, without labels: minutes, and PyTorch."),
         option(
             "--pattern",
             metavar="PATTERN",

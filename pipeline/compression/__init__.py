@@ -1,7 +1,7 @@
 """The list of steps, and the driver that plans, applies, verifies and undoes them."""
 
 from netsurgeon.pipeline.compression.driver import AppliedPlan, apply_plan, apply_steps, check_steps, plan_steps
-from netsurgeon.pipeline.compression.repair_weights import RepairWeights
+from netsurgeon.pipeline.compression.repair_weights import RepairIntegers, RepairWeights
 from netsurgeon.pipeline.compression.step import (
     KeepsPlan,
     Step,
@@ -31,6 +31,7 @@ __all__ = [
     "PackWeightsOnDisk",
     "PruneLayers",
     "QuantizeLayers",
+    "RepairIntegers",
     "RepairWeights",
     "ShortenTables",
     "Step",

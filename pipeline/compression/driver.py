@@ -10,7 +10,7 @@ from collections import Counter
 import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Selection
-from netsurgeon.pipeline.compression.repair_weights import RepairWeights
+from netsurgeon.pipeline.compression.repair_weights import RepairIntegers, RepairWeights
 from netsurgeon.pipeline.compression.step import Step, StepContext, StepRecord, Steps
 from netsurgeon.pipeline.compression.steps import PruneLayers, QuantizeLayers, ShortenTables
 from netsurgeon.pipeline.compression.trim_units import RemoveUnits
@@ -37,6 +37,7 @@ class AppliedPlan:
         units: what became of the units; None where all were to stay.
         integers: what runs on integers; None where all stays on floats.
         repair: how the weights that were left were tuned; None where they were not.
+        integer_repair: likewise how integers were.
         tables: what became of tables that rows are looked up in; None where there are none.
         masked: the same function as `model`, all weights of the dense model still in their places.
         model: the result, not packed.
@@ -53,6 +54,7 @@ class AppliedPlan:
     masked: ir.Model = dataclasses.field(repr=False)
     model: ir.Model = dataclasses.field(repr=False)
     repair: RepairFacts | None = None
+    integer_repair: RepairFacts | None = None
     tables: TablePlan | None = None
     records: tuple[StepRecord, ...] = ()
     warnings: tuple[Message, ...] = ()
@@ -80,6 +82,7 @@ def apply_plan(steps: Steps, context: StepContext) -> AppliedPlan:
         masked=masked,
         model=model,
         repair=context.outcomes.get(RepairWeights.name),
+        integer_repair=context.outcomes.get(RepairIntegers.name),
         tables=context.outcomes.get(ShortenTables.name),
         records=tuple(context.records),
         warnings=tuple(context.warnings),

@@ -1,4 +1,4 @@
-"""The step of a repair: gradient descent on the weights that pruning has left."""
+"""The steps of a repair: gradient descent on weights that pruning has left, and on integers behind their rounding."""
 
 from __future__ import annotations
 
@@ -10,55 +10,62 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.compression.step import PRUNE, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import RepairOptions
 from netsurgeon.pipeline.pruning import output_divergence, prune_segments, round_to_stored
-from netsurgeon.pipeline.repair import RepairFacts, repair_model, split_inputs
+from netsurgeon.pipeline.repair import Repaired, RepairFacts, repair_model, split_inputs
 
 Outputs = dict[str, Any]
 
 
-class RepairWeights(StepDefaults):
-    """Tune the weights that are left, without labels, until outputs and values inside are the dense model's again."""
+class RepairStep(StepDefaults):
+    """Tune by gradient descent, without labels, until outputs and values inside are the dense model's again."""
 
-    name, stage, options_type = "repair", "repairing", RepairOptions
+    name: str
+    options_type = RepairOptions
 
-    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
-        """Tune in place; what cannot be repaired stays as it is, with a warning."""
-        if not context.options.repair:
-            return None
-        if context.selection.integers.grids:
-            reason = "the model came with weights on integers, which are to keep their grid"
-            return StepResult(model=model, warnings=(_not_repaired(reason),), has_changed=False)
+    def repair(
+        self, model: ir.Model, context: StepContext, *, floats: ir.Model | None = None
+    ) -> tuple[Repaired, ir.Model]:
+        """What became of a model, whose weights are changed, and a copy of it as it was."""
         before = model.clone()
         repaired = repair_model(
             context.dense,
             model,
             [layer.node for layer in context.selection.layers],
             context.calibration.samples,
+            floats=floats,
             left_alone={declined.node for declined in context.selection.declined},
             options=context.options,
             runtime=context.calibration.runtime,
             run_folder=context.run_folder,
             progress=context.progress,
         )
+        return repaired, before
+
+    def result(self, repaired: Repaired, before: ir.Model, context: StepContext) -> StepResult:
+        """What is said of it; the errors are of what is delivered, in ONNX Runtime."""
         facts = repaired.facts
         if facts is None:
-            return StepResult(model=model, warnings=(_not_repaired(repaired.reason),), has_changed=False)
+            return StepResult(model=before, warnings=(_not_repaired(repaired.reason),), has_changed=False)
         if not facts.has_helped:
             return StepResult(model=before, outcome=facts, has_changed=False)
-        _round_repaired(repaired.model, context)
         dense, *others = _held_out_outputs([context.dense, before, repaired.model], context)
-        error_before, error_after = (_relative_error(dense, other) for other in others)
+        losses = {
+            "relative error": [_relative_error(dense, other) for other in others],
+            "divergence": [output_divergence(dense, other) for other in others],
+        }
+        context.measured[self.name] = losses
+        error_before, error_after = losses["relative error"]
         facts = dataclasses.replace(facts, error_before=error_before, error_after=error_after)
         return StepResult(model=repaired.model, outcome=facts)
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
         """On inputs held out outputs must lie nearer to the dense model's, and class scores tell no less of them."""
-        dense, *others = _held_out_outputs([context.dense, before, after], context)
-        for what, measure in (("relative error", _relative_error), ("divergence", output_divergence)):
-            lost_before, lost_after = (measure(dense, other) for other in others)
+        del before, after  # compared when the errors were measured
+        for what, (lost_before, lost_after) in context.measured[self.name].items():
             if lost_after < lost_before or (lost_after == lost_before and what == "divergence"):
                 continue
             text = (
@@ -74,12 +81,50 @@ class RepairWeights(StepDefaults):
         return {} if facts is None else {"steps": facts.steps}
 
 
+class RepairWeights(RepairStep):
+    """Tune the weights that pruning has left."""
+
+    name, stage = "repair", "repairing"
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Tune in place; what cannot be repaired stays as it is, with a warning."""
+        if not context.options.repair:
+            return None
+        if context.selection.integers.grids:
+            reason = "the model came with weights on integers, which are to keep their grid"
+            return StepResult(model=model, warnings=(_not_repaired(reason),), has_changed=False)
+        repaired, before = self.repair(model, context)
+        if repaired.facts is not None and repaired.facts.error_before == 0.0:
+            return None  # nothing was pruned
+        if repaired.facts is not None and repaired.facts.has_helped:
+            _round_repaired(repaired.model, context)
+        return self.result(repaired, before, context)
+
+
+class RepairIntegers(RepairStep):
+    """Let integers learn to which side each weight is rounded, and their scales, from where the closed form ends."""
+
+    name, stage, keeps_places = "repair integers", "repairing integers", False
+
+    def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
+        """Tune in place, behind the rounding; what is 0 on floats stays so."""
+        came_with_integers = bool(context.selection.integers.grids)
+        if not context.options.repair or came_with_integers or not find_integer_weights(model.graph):
+            return None
+        repaired, before = self.repair(model, context, floats=context.masked)
+        return self.result(repaired, before, context)
+
+
 def _held_out_outputs(models: Sequence[ir.Model], context: StepContext) -> list[list[Outputs]]:
-    """What models give in ONNX Runtime for the inputs that a repair holds out, feed by feed."""
+    """What models give in ONNX Runtime for the inputs that a repair holds out, feed by feed; 0 where nothing counts."""
     calibration = context.calibration
     _, held_out = split_inputs(calibration.samples, context.options.seed)
-    sessions = [calibration.runtime.session(model) for model in models]
-    of_feeds = [[dict(session.run(feed)) for session in sessions] for feed in held_out.batches()]
+    sessions = [calibration.runtime.on_integers().session(model) for model in models]
+    mask = held_out.mask
+    of_feeds = []
+    for feed in held_out.batches():
+        outputs = [dict(session.run(feed)) for session in sessions]
+        of_feeds.append(outputs if mask is None else [mask.counted(of_model, feed) for of_model in outputs])
     return [list(of_model) for of_model in zip(*of_feeds, strict=True)]
 
 

@@ -11,7 +11,7 @@ from netsurgeon.passes.packing import MergeRows, StoreTables
 from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.pipeline.compression.packing import pack
-from netsurgeon.pipeline.compression.repair_weights import RepairWeights
+from netsurgeon.pipeline.compression.repair_weights import RepairIntegers, RepairWeights
 from netsurgeon.pipeline.compression.step import PRUNE, Step, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.compression.trim_units import ChooseUnits, RemoveUnits
 from netsurgeon.pipeline.messages import Message
@@ -254,6 +254,7 @@ STEPS: tuple[Step, ...] = (
     RemoveUnits(),
     ConvolveSliceAndPad(),
     QuantizeLayers(),
+    RepairIntegers(),
     StoreTablesOnDisk(),
     PackWeightsOnDisk(),
 )

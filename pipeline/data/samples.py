@@ -88,6 +88,11 @@ class Samples:
         """Samples a feed, at most, where the model leaves it open."""
         return self._batch_size
 
+    def in_feeds_of(self, most: int) -> "Samples":
+        """The same samples in feeds of so many, at most, where the model leaves it open."""
+        size = min(self._batch_size, most)
+        return Samples(self._opened, self.specs, self._indices, size, self._mirror_axis)
+
     @property
     def mask(self) -> PositionMask | None:
         """Which positions count of what is fed; None = all."""

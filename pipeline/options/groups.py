@@ -91,7 +91,7 @@ class RepairOptions:
 
     Attributes:
         repair: tune the weights that are left, without labels, until the model gives the dense model's outputs and
-            values inside again; needs PyTorch.
+            values inside again, and integers behind their rounding; needs PyTorch.
         augment: what is done to the inputs meanwhile: "auto" moves pictures and mirrors those in colour, "shift"
             mirrors none, "none" leaves all as they are.
         device: where PyTorch runs: "cpu", "cuda", or "auto" for CUDA where there is any.

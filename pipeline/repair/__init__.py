@@ -2,15 +2,18 @@
 
 from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.inner_values import inner_values
+from netsurgeon.pipeline.repair.patterns import Pattern, integer_patterns
 from netsurgeon.pipeline.repair.repair import BATCH, Repaired, repair_model, repair_steps, split_inputs
 from netsurgeon.pipeline.repair.torch_checks import check_device, require_torch, value_errors_as_input_errors
 
 __all__ = [
     "BATCH",
+    "Pattern",
     "RepairFacts",
     "Repaired",
     "check_device",
     "inner_values",
+    "integer_patterns",
     "repair_model",
     "repair_steps",
     "require_torch",

@@ -19,6 +19,8 @@ class RepairFacts:
         tries: how many there were, each with a smaller learning rate.
         steps: updates of the weights, in all tries.
         augmentation: what was done to the inputs of a step, in words.
+        beyond: operators that PyTorch does not know: what depends on them was not tuned, and what enters them was
+            compared in place of the outputs.
         seconds: that it took.
     """
 
@@ -32,6 +34,7 @@ class RepairFacts:
     steps: int
     augmentation: str
     seconds: float
+    beyond: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """In a sentence."""
@@ -42,7 +45,10 @@ class RepairFacts:
                 f"repair changed nothing: the outputs' relative error {source} stays {self.error_before:.3g} ({effort})"
             )
         errors = f"{self.error_before:.3g}, now {self.error_after:.3g}"
-        return f"repaired with {self.inputs:,} inputs: the outputs' relative error {source} was {errors} ({effort})"
+        text = f"repaired with {self.inputs:,} inputs: the outputs' relative error {source} was {errors} ({effort})"
+        return (
+            f"{text}; what follows {', '.join(self.beyond)} stays, which PyTorch does not know" if self.beyond else text
+        )
 
     @property
     def has_helped(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ class StepFeeds:
     Attributes:
         training: what is trained on.
         held_out_samples: what is not trained on.
-        batch: samples of a step, at least.
+        batch: samples of a step, or a few more where feeds are of other sizes.
         seed: of the orders.
     """
 
@@ -44,7 +45,7 @@ class StepFeeds:
         for epoch in itertools.count():
             order = np.random.default_rng((self.seed, epoch)).permutation(self.training.count)
             feeds: list[tuple[Feed, int]] = []
-            for feed, count in _counted(self.training.take(order)):
+            for feed, count in _counted(self.training.take(order).in_feeds_of(self.batch)):
                 feeds.append((feed, count))
                 if sum(counted for _, counted in feeds) >= min(self.batch, self.training.count):
                     if step >= start:
@@ -54,6 +55,13 @@ class StepFeeds:
     def held_out(self) -> Iterator[tuple[Feed, int]]:
         """Feeds of the inputs held out, with the samples in each."""
         return _counted(self.held_out_samples)
+
+    def entries(
+        self, name: str, feed: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.bool_] | None:
+        """Which entries of a value count: those at positions that no mask excludes; None = all."""
+        mask = self.training.mask
+        return None if mask is None else mask.entries(name, mask.kept(feed), shape)
 
 
 def _counted(samples: Samples) -> Iterator[tuple[Feed, int]]:

@@ -126,6 +126,7 @@ def assemble_report(record: CompressionRecord) -> Report:
         search=record.search,
         trim=applied.units,
         repair=applied.repair,
+        integer_repair=applied.integer_repair,
         integers=applied.integers,
         timings=record.timings,
         validation=record.validation,

@@ -83,6 +83,7 @@ class ReportRecord:
         search: how the goals were met; None where it was said what to do.
         trim: the units that were removed, chosen or left unread by pruning; None where all were to stay.
         repair: how the weights that were left were tuned; None where they were not.
+        integer_repair: how integers were, behind their rounding; None where they were not.
         integers: what runs on integers; None where all stays on floats.
         timings: the times that decided, to be replayed with `timings`; None without a goal or `quantize`.
         validation: dense against compressed.
@@ -111,6 +112,7 @@ class ReportRecord:
     search: SearchFacts | None
     trim: TrimFacts | None
     repair: RepairFacts | None = None
+    integer_repair: RepairFacts | None = None
     integers: IntegerFacts | None
     timings: TimingTable | None = None
     validation: Validation

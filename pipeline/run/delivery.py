@@ -191,6 +191,7 @@ def _as_it_came(
         masked=context.dense,
         tables=None,
         repair=None,
+        integer_repair=None,
         model=context.dense.clone(),
         notes=tuple(note for note in applied.notes if note.code in REASONS_FOR_FLOATS),
         warnings=(*applied.warnings, warning),

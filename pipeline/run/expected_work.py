@@ -69,8 +69,8 @@ ROWS_AT_LOW_FIDELITY = 0.2
 """Share of the rows that is drawn for them."""
 REPAIRED_CANDIDATES = 2
 """Candidates of a search that are repaired, usually."""
-REPAIRED = 4.0
-"""Times as long as a run of the dense model an input of a step of a repair takes."""
+REPAIRED, REPAIRED_INTEGERS = 4.0, 6.0
+"""Times as long as a run of the dense model an input of a step of a repair takes; the second behind rounding."""
 LOOKED_AT, BALANCED = 3.0, 1.5
 """Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
 PROBED = 1.4
@@ -226,24 +226,25 @@ class ExpectedWork:
         pruned = self._swept(2, inputs) + self._layers(rates, inputs)
         times = {"masking units": 0.0, "pruning layers": pruned, "rewriting shortcuts": 0.05}
         times["removing units"] = REMOVED * len(self.selection.layers)
-        times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0, "repairing": 0.0}
-        if options.repair:
-            times["repairing"] = REPAIRED * self.seconds * BATCH * repair_steps(inputs, is_hasty=options.is_hasty)
+        times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0}
+        repaired = self.seconds * BATCH * repair_steps(inputs, is_hasty=options.is_hasty) if options.repair else 0.0
+        repairs = {"repairing": REPAIRED * repaired, "repairing integers": 0.0}
         if self._may_quantize:
+            repairs["repairing integers"] = REPAIRED_INTEGERS * repaired
             run = self.seconds * inputs
             times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}
             times["quantizing layers"] = self._swept(2, inputs) + self._layers(ROUNDED, inputs)
         if self.options.goals is None:
             once = 1 + len(self.inputs.halves)
-            return tuple(_work(stage, seconds, once) for stage, seconds in times.items())
+            return tuple(_work(stage, seconds, once) for stage, seconds in (times | repairs).items())
         judged = (ON_INTEGERS if self._may_quantize else 1.0) * self._judged
         delivered = 1 if self._folds > 1 else 0
-        repairing = times.pop("repairing")  # of the last candidates alone
         works = [
             Work(stage=stage, seconds=seconds, visits=delivered, of_a_candidate=self._folds)
             for stage, seconds in times.items()
         ]
-        works.append(_work("repairing", repairing, REPAIRED_CANDIDATES * self._folds))
+        last = REPAIRED_CANDIDATES * self._folds
+        works += [_work(stage, seconds, last) for stage, seconds in repairs.items()]
         works += [
             Work(stage=stage, seconds=seconds, visits=0, of_a_candidate=self._folds)
             for stage, seconds in (("judging", judged), ("packing", PACKED * self._weights))

@@ -17,6 +17,7 @@ from netsurgeon.pipeline.compression import (
     AppliedPlan,
     ConvolveSliceAndPad,
     QuantizeLayers,
+    RepairIntegers,
     RepairWeights,
     StepContext,
     apply_steps,
@@ -327,8 +328,9 @@ class CandidateEvaluator:
 
 
 def _is_repaired(applied: AppliedPlan) -> bool:
-    """Whether the model has tuned weights."""
-    return any(record.name == RepairWeights.name and record.applied for record in applied.records)
+    """Whether the model has tuned weights, or integers."""
+    names = (RepairWeights.name, RepairIntegers.name)
+    return any(record.name in names and record.applied for record in applied.records)
 
 
 def _repair_refusal(applied: AppliedPlan) -> str | None:

@@ -46,8 +46,9 @@ def print_report(report: Report, console: Console) -> None:
     _print_declined([(d.operator, d.node, d.reason) for d in report.declined], console)
     if report.trim is not None:
         _print_trim(report.trim, str(report.options["save"]), console)
-    if report.repair is not None:
-        console.print(Text(str(report.repair)))
+    for what, repair in (("weights", report.repair), ("integers", report.integer_repair)):
+        if repair is not None:
+            console.print(Text(f"{what}: {repair}"))
     console.print(_models(report.dense, report.compressed, report.validation))
     for sentence in goal_summary(report):
         console.print(Text(sentence, style="bold"))

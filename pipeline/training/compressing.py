@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import tensor
-from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 
 CALIBRATION = 4096
 """Training inputs on which a model is pruned or put on integers, at most."""
-Pattern = npt.NDArray[np.bool_]
 
 
 def pruned(model: ir.Model, name: str, rows: Any, sparsity: float, seed: int) -> ir.Model:
@@ -81,25 +77,6 @@ def calibration(name: str, rows: Any, seed: int) -> dict[str, npt.NDArray[np.flo
     """Training inputs drawn at random, in their order."""
     places = np.random.default_rng(seed).permutation(rows.count)[:CALIBRATION]
     return {name: rows.inputs(np.sort(places))}
-
-
-def integer_patterns(floats: ir.Model, integers: ir.Model) -> Mapping[str, Pattern]:
-    """Where weights may be other than 0, by name of the initializer that holds their integers.
-
-    What is 0 in the float model stays so; what rounding alone has made 0 may grow again. A layer that the float model
-    does not have keeps all its zeros.
-
-    Args:
-        floats: the model before it was put on integers.
-        integers: the model after.
-    """
-    kept = {layer.name: tensor(layer.weight).numpy() != 0 for layer in find_layers(floats.graph)[0]}
-    patterns = {}
-    for layer, weight in find_integer_weights(integers.graph).items():
-        if layer in kept:
-            same_shape = weight.codes.shape == kept[layer].shape
-            patterns[weight.name] = (weight.codes != 0) | (kept[layer] if same_shape else False)
-    return patterns
 
 
 def require_floats(model: ir.Model, sparsity: float | None, quantize: str | None) -> None:

@@ -31,9 +31,9 @@ from netsurgeon.pipeline.model_files import (
 )
 from netsurgeon.pipeline.progress import Progress, ProgressLike, following, silent
 from netsurgeon.pipeline.quantization import check_trainable
-from netsurgeon.pipeline.repair import require_torch, value_errors_as_input_errors
+from netsurgeon.pipeline.repair import Pattern, integer_patterns, require_torch, value_errors_as_input_errors
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.training.compressing import Pattern, integer_patterns, on_integers, pruned, require_floats
+from netsurgeon.pipeline.training.compressing import on_integers, pruned, require_floats
 from netsurgeon.pipeline.training.retrain_options import RetrainOptions
 from netsurgeon.pipeline.training.scores import Reference, Scores, check_same, scores
 

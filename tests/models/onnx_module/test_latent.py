@@ -74,6 +74,13 @@ def test_what_is_behind_integers_has_rates_of_its_own(proto: onnx.ModelProto) ->
     assert not {name for name in parameters if name.startswith("latent.")} - set(module.rates)
 
 
+def test_integers_that_lie_nearer_together_learn_more_slowly() -> None:
+    rates = [OnnxModule(ir.to_proto(integer_net(float_net(), most=most))).rates for most in (1, 7, 63)]
+    coarse, medium, fine = (max(each.values()) for each in rates)
+    assert coarse == medium == 4.0
+    assert fine == pytest.approx(4.0 / 9)
+
+
 def test_zeros_stay_integers_keep_their_bits_and_scales_are_positive(proto: onnx.ModelProto) -> None:
     before, after = initializers(proto), trained(proto, rate=0.5)
     for name, codes in weights(after).items():

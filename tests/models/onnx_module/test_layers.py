@@ -64,3 +64,13 @@ def test_a_form_that_is_not_known_is_refused_with_its_node() -> None:
     module = OnnxModule(made([deconvolution], {"w": weight(4, 4, 3, 3)}, PICTURES))
     with pytest.raises(ValueError, match="ConvTranspose 'up' cannot be trained: ConvTranspose with auto_pad"):
         module(torch.zeros(PICTURES))
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_the_largest_is_found_at_the_same_place(keepdims: int) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"]),
+        helper.make_node("ArgMax", ["h"], ["at"], axis=1, keepdims=keepdims),
+        helper.make_node("Cast", ["at"], ["y"], to=1),
+    ]
+    assert difference(nodes, {"w": weight(4, 4, 1, 1)}, PICTURES, 17) == 0.0

@@ -45,3 +45,19 @@ def test_zeros_stay_and_the_rest_learns() -> None:
 def test_what_cannot_be_trained_is_refused(nodes: list[onnx.NodeProto], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OnnxModule(made(nodes, {"w": weight(5, 5)}, (5, 5)))
+
+
+def test_constants_that_are_no_floats_meet_values_on_another_device() -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"]),
+        helper.make_node("Cast", ["places"], ["floats"], to=1),
+        helper.make_node("Mul", ["floats", "h"], ["m"]),
+        helper.make_node("Where", ["mask", "m", "h"], ["c"]),
+        helper.make_node("Concat", ["floats", "c"], ["j"], axis=0),
+        helper.make_node("Reshape", ["j", "to"], ["y"]),
+    ]
+    arrays = {"w": weight(5, 7), "places": np.arange(7)[None], "mask": np.arange(7) > 3, "to": np.array([-1])}
+    module = OnnxModule(made(nodes, arrays, (6, 5))).to("meta")
+    (output,) = [module.values({"x": torch.zeros(6, 5, device="meta")})["y"]]
+    assert output is not None
+    assert (output.device.type, output.shape) == ("meta", (49,))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from netsurgeon.models.onnx_module.operators import operator
-from netsurgeon.models.onnx_module.registry import given, number
+from netsurgeon.models.onnx_module.registry import given, number, together
 
 
 def test_an_operator_is_registered_once() -> None:
@@ -24,3 +24,9 @@ def test_one_number_may_be_an_array_of_one() -> None:
     assert number([torch.tensor(2.5)], {}, 0, "alpha") == 2.5
     assert number([], {"alpha": 0.5}, 0, "alpha") == 0.5
     assert number([], {}, 0, "alpha") is None
+
+
+def test_integers_that_wait_on_the_cpu_join_the_values() -> None:
+    value, constant = torch.zeros(3, device="meta"), torch.arange(3)
+    assert [x if x is None else x.device.type for x in together([constant, value, None])] == ["meta", "meta", None]
+    assert together([constant])[0] is constant

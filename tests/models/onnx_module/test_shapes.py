@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from onnx_cases import Case, difference_between_layers, ints, node
+from onnx import helper
+from onnx_cases import PICTURES, RNG, Case, difference, difference_between_layers, ints, node, weight
 
 CASES: dict[str, Case] = {
     "Reshape": (node("Reshape", "to"), {"to": ints(0, -1, 3)}, 17),
@@ -18,6 +19,10 @@ CASES: dict[str, Case] = {
     "Pad with zeros": (node("Pad", "p"), {"p": ints(0, 1, 2, 0, 0, 0, 1, 1)}, 17),
     "Pad by reflection": (node("Pad", "p", mode="reflect"), {"p": ints(0, 0, 2, 1, 0, 0, 1, 1)}, 17),
     "Expand": (node("Expand", "to"), {"to": ints(2, 1, 4, 9, 9)}, 17),
+    "GatherElements": (node("GatherElements", "at", axis=-1), {"at": RNG.integers(-9, 9, PICTURES)}, 17),
+    "GatherND": (node("GatherND", "at"), {"at": RNG.integers(-2, 2, (3, 2))}, 17),
+    "Trilu": (node("Trilu", "k", upper=0), {"k": np.int64(-2)}, 17),
+    "Trilu, upper": (node("Trilu"), {}, 17),
     "DepthToSpace": (node("DepthToSpace", blocksize=2), {}, 17),
     "DepthToSpace CRD": (node("DepthToSpace", blocksize=2, mode="CRD"), {}, 17),
 }
@@ -26,3 +31,16 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("name", CASES)
 def test_an_operator_gives_what_onnx_runtime_gives(name: str) -> None:
     assert difference_between_layers(CASES[name]) < 1e-5
+
+
+def test_positions_are_counted_from_the_shape_of_the_input() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"]),
+        helper.make_node("Shape", ["h"], ["shape"]),
+        helper.make_node("Gather", ["shape", "last"], ["extent"]),
+        helper.make_node("Range", ["start", "extent", "step"], ["places"]),
+        helper.make_node("Cast", ["places"], ["floats"], to=1),
+        helper.make_node("Add", ["h", "floats"], ["y"]),
+    ]
+    arrays = {"w": weight(4, 4, 1, 1), "last": np.int64(3), "start": np.int64(0), "step": np.int64(1)}
+    assert difference(nodes, arrays, PICTURES, 17) < 1e-5

@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from netsurgeon.models.onnx_module import OnnxModule
 from netsurgeon.models.repair import Augmentation, RepairRecipe, Tuned, outputs_of, tune
+from netsurgeon.models.repair.state import RepairState
+from netsurgeon.models.repair.tuning import _Run
 
 Array = NDArray[Any]
 RECIPE = RepairRecipe(steps=60, warm_up=5, looks=6, rate=0.05)
@@ -48,6 +51,16 @@ class Inputs:
     def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
         yield {"x": random(40, 12, seed=7)}, 40
         yield {"x": random(24, 12, seed=8)}, 24
+
+    def entries(self, name: str, feed: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        return None
+
+
+class HalfOfThem(Inputs):
+    """The same, of which two of four outputs count."""
+
+    def entries(self, name: str, feed: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        return None if name != "y" else np.array([[True, False, True, False]])
 
 
 def repaired(recipe: RepairRecipe = RECIPE, frozen: Sequence[str] = (), **options: Any) -> tuple[OnnxModule, Tuned]:
@@ -133,3 +146,72 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monke
     assert steps[0] == stop_at + 1
     assert (again.error_after, again.best_step) == (tuned.error_after, tuned.best_step)
     assert all(np.array_equal(whole.arrays()[name], array) for name, array in resumed.arrays().items())
+
+
+def test_only_entries_that_count_are_compared() -> None:
+    network, dense = OnnxModule(perceptron(zeros=True)), OnnxModule(perceptron(zeros=False))
+    feeds = [feed for feed, _ in Inputs().held_out()]
+    before, wanted = (np.concatenate([outputs_of(each, feed)["y"] for feed in feeds]) for each in (network, dense))
+    tuned = tune(network, dense, [], HalfOfThem(), RECIPE, augmentation=Augmentation(), seed=0, device="cpu")
+    after = np.concatenate([outputs_of(network, feed)["y"] for feed in feeds])
+    loss, others = (np.mean((after - wanted)[:, start::2] ** 2) for start in (0, 1))
+    was = np.mean((before - wanted)[:, ::2] ** 2)
+    assert tuned.error_before == pytest.approx(was / np.var(wanted[:, ::2]), rel=1e-4)
+    assert tuned.error_after == pytest.approx(loss / np.var(wanted[:, ::2]), rel=1e-4)
+    assert loss < 0.7 * was
+    assert others > loss
+
+
+@pytest.mark.parametrize(("is_permuted", "is_imitated"), [(True, False), (False, True)])
+def test_values_of_the_same_name_that_have_nothing_in_common_are_not_imitated(
+    is_permuted: bool, is_imitated: bool
+) -> None:
+    model = perceptron(zeros=True)
+    order = np.random.default_rng(1).permutation(24) if is_permuted else np.arange(24)
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        array = array[order] if tensor.name == "w2" else array[..., order]
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    results = []
+    for inner in (["r"], []):
+        network, dense = OnnxModule(model), OnnxModule(perceptron(zeros=False))
+        tune(network, dense, inner, Inputs(), RECIPE, augmentation=Augmentation(), seed=0, device="cpu")
+        results.append(network.arrays()["w1"])
+    assert np.array_equal(results[0], results[1]) != is_imitated
+
+
+def test_each_channel_of_a_convolution_learns_at_the_pace_of_its_own_size() -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")]
+    sizes = np.array([1.0, 1.0, 1e-3, 0.0], np.float32).reshape(4, 1, 1, 1)
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", channels, 4, 4])
+        for name, channels in (("x", 3), ("y", 4))
+    ]
+    weight = random(4, 3, 1, 1, seed=1) * sizes
+    pruned = weight * (np.arange(3).reshape(1, 3, 1, 1) > 0)
+    network, dense = (
+        OnnxModule(
+            helper.make_model(
+                helper.make_graph(nodes, "conv", values[:1], values[1:], [numpy_helper.from_array(array, "w")])
+            )
+        )
+        for array in (pruned, weight)
+    )
+
+    class Pictures(Inputs):
+        def steps(self, start: int) -> Iterator[Sequence[tuple[dict[str, Array], int]]]:
+            for step in range(start, 100):
+                yield [({"x": random(16, 3, 4, 4, seed=step)}, 16)]
+
+        def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
+            yield {"x": random(16, 3, 4, 4, seed=999)}, 16
+
+    recipe = RepairRecipe(steps=1, warm_up=0, looks=1, rate=1e-3, tries=1)
+    before = network.arrays()["w"]
+    run = _Run(network, dense, (), Pictures(), recipe, Augmentation(), 0, torch.device("cpu"))
+    run._try(RepairState.new(network, 1e9), 1e-3, lambda done, count: None, lambda arrays: None)
+    moved = np.abs(network.arrays()["w"] - before).max(axis=(1, 2, 3))
+    assert moved[0] > 0.0
+    large, small = (np.sqrt((before[at] ** 2).sum() / 2) for at in (1, 2))
+    assert moved[2] / moved[1] == pytest.approx(small / large, rel=0.02)
+    assert moved[3] == 0.0

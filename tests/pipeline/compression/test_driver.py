@@ -97,7 +97,7 @@ def test_a_step_of_ones_own_is_applied_and_reported() -> None:
     section = next(entry for entry in json.loads(result.report.to_json())["steps"] if entry["name"] == "round")
     assert section == {"name": "round", "applied": True, "undone": None, "facts": facts}
     names = [entry.name for entry in result.report.steps]
-    ours = ["tables", "trim", "prune", "repair", "remove", "shortcuts", "quantize"]
+    ours = ["tables", "trim", "prune", "repair", "remove", "shortcuts", "quantize", "repair integers"]
     assert names == [*ours, "round", "store tables", "pack"]
 
 

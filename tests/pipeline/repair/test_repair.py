@@ -6,17 +6,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import integer_models
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from masked_models import encoder, padded, sentences
 from perceptron_models import built, random
 from searched_models import labelled, small_network
 from trimmable_models import pictures, residual_network
 
 from netsurgeon import compress
 from netsurgeon.passes.packing.unpack_weights import UnpackWeights
+from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.repair import repair, torch_checks
 
 FAST: dict[str, Any] = {"method": "obs", "damping": 0.01, "values": "float32", "pack": False}
@@ -103,20 +107,98 @@ def test_trimmed_units_are_gone_and_integers_stay_integers() -> None:
     ("data", "reason"),
     [
         ({"x": random(40, 32)}, "there are 40 calibration inputs, expected 64 or more"),
-        ({"x": random(128, 32)}, "the operators TopK cannot be trained"),
+        ({"x": random(128, 32)}, "PyTorch does not know TopK, and no layer lies in front of it"),
     ],
 )
 def test_what_cannot_be_repaired_is_delivered_with_the_reason(data: Any, reason: str) -> None:
     nodes = [
-        onnx.helper.make_node("Gemm", ["x", "w"], ["h"], name="first"),
-        onnx.helper.make_node("TopK", ["h", "k"], ["y", "places"]),
+        onnx.helper.make_node("TopK", ["x", "k"], ["h", "places"]),
+        onnx.helper.make_node("Gemm", ["h", "w"], ["y"], name="first"),
     ]
-    model = built(nodes, {"w": random(32, 12)}, end=("N", 3))
+    model = built(nodes, {"w": random(3, 12)}, end=("N", 12))
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3]), "k"))
     result = compress(model, data, sparsity=0.5, repair=True, **FAST)
     assert result.report.repair is None
     (warning,) = [warning for warning in result.report.warnings if warning.code == "not-repaired"]
     assert reason in warning
+
+
+def test_what_lies_in_front_of_an_unknown_operator_is_repaired() -> None:
+    model = residual_network()
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(onnx.helper.make_node("Celu", ["scores"], ["h"]))
+    model.graph.node.append(onnx.helper.make_node("Gemm", ["h", "last"], ["y"], name="last"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(5, dtype=np.float32), "last"))
+    options: dict[str, Any] = {"exclude": ("last",), "sparsity": 0.7, **FAST}
+    plain, repaired = (compress(model, pictures(256), repair=on, **options) for on in (False, True))
+    facts = repaired.report.repair
+    assert facts is not None
+    assert facts.beyond == ("Celu",)
+    assert facts.has_helped
+    assert "what follows Celu stays" in str(facts)
+    before, after = weights(plain.model), weights(repaired.model)
+    assert not np.array_equal(before["stem"], after["stem"])
+    assert np.array_equal(before["last"], after["last"])
+
+
+def test_positions_that_a_mask_excludes_are_not_learnt() -> None:
+    rows, other_tokens = sentences(200), np.random.default_rng(3)
+    data = padded(rows)
+    results = []
+    for filler in (0, 1):
+        data["ids"] = np.where(data["attention_mask"] == 1, data["ids"], filler * other_tokens.integers(20))
+        results.append(compress(encoder(length=16), data, sparsity=0.6, repair=True, device="cpu", **FAST))
+    facts = results[0].report.repair
+    assert facts is not None
+    assert facts.has_helped
+    arrays, others = (weights(result.model) for result in results)
+    assert all(np.allclose(array, others[name], atol=1e-5) for name, array in arrays.items())
+
+
+@pytest.fixture
+def all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer that can runs on integers, whatever this machine's clock says of so small a model."""
+    module = __import__("netsurgeon.pipeline.quantization.quantize", fromlist=["quantize"])
+    monkeypatch.setattr(module, "choose_integer_layers", lambda model, stay, *_, **__: IntegerChoice(stay=stay))
+
+
+@pytest.mark.usefixtures("all_layers")
+@pytest.mark.parametrize("sparsity", [None, 0.5])
+def test_integers_learn_to_which_side_they_are_rounded(sparsity: float | None) -> None:
+    data = integer_models.pictures(400)
+    options: dict[str, Any] = {"sparsity": sparsity, "quantize": "w4a8", "values": "float32", "pack": False}
+    dense = integer_models.float_net()
+    plain, repaired = (compress(dense, data, repair=on, **options) for on in (False, True))
+    facts = repaired.report.integer_repair
+    assert facts is not None
+    assert facts.has_helped
+    assert (repaired.report.repair is None) == (sparsity is None)
+    before, after = (find_integer_weights(result.model.graph) for result in (plain, repaired))
+    assert before.keys() == after.keys()
+    assert [node.op_type for node in plain.model.graph] == [node.op_type for node in repaired.model.graph]
+    assert any(not np.array_equal(before[name].codes, after[name].codes) for name in before)
+    bits = [[int(np.abs(weight.codes).max()).bit_length() for weight in side.values()] for side in (before, after)]
+    assert all(now <= was for was, now in zip(*bits, strict=True))
+    if sparsity is not None:
+        count = sum(weight.codes.size for weight in after.values())
+        assert sum(weight.nonzero for weight in after.values()) <= (1 - sparsity) * count + len(after)
+
+
+@pytest.mark.usefixtures("all_layers")
+def test_integers_that_lose_are_as_the_closed_form_left_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.1, 0.2])
+    monkeypatch.setattr(
+        "netsurgeon.pipeline.compression.repair_weights.output_divergence", lambda dense, other: next(losses)
+    )
+    options: dict[str, Any] = {"quantize": "w4a8", "values": "float32", "pack": False}
+    data = integer_models.pictures(256)
+    plain, undone = (compress(integer_models.float_net(), data, repair=on, **options) for on in (False, True))
+    (record,) = [record for record in undone.report.steps if record.name == "repair integers"]
+    assert (record.applied, undone.report.integer_repair) == (False, None)
+    assert record.undone is not None
+    assert "divergence" in record.undone
+    before, after = (find_integer_weights(result.model.graph) for result in (plain, undone))
+    assert all(np.array_equal(before[name].codes, after[name].codes) for name in before)
 
 
 def test_the_errors_said_are_those_of_what_is_delivered() -> None:

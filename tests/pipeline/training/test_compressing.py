@@ -16,9 +16,10 @@ from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
+from netsurgeon.pipeline.repair import integer_patterns
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.training import Retraining, retrain
-from netsurgeon.pipeline.training.compressing import integer_patterns, on_integers
+from netsurgeon.pipeline.training.compressing import on_integers
 from netsurgeon.pipeline.training.scores import check_same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -110,13 +111,6 @@ def test_integers_come_after_the_rounds_of_pruning(folder: Path, tmp_path: Path)
     )
     assert max(np.abs(weight).max() for weight in weights.values()) <= 63
     assert result.steps == 16
-
-
-def test_a_layer_that_only_the_integer_model_has_keeps_its_zeros(folder: Path) -> None:
-    dense, integers = ir.load(folder / "dense.onnx"), ir.load(folder / "integers.onnx")
-    assert len(integer_patterns(dense, integers)) == 4
-    next(node for node in dense.graph if node.op_type == "Conv").name = "another"
-    assert len(integer_patterns(dense, integers)) == 3
 
 
 def test_a_module_that_rounds_otherwise_is_not_trained(folder: Path) -> None:

@@ -1,0 +1,54 @@
+"""The part of a graph that PyTorch can run: what lies in front of the operators that it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import label, operator_key
+from netsurgeon.pipeline.calibration import Extractor, used_values
+from netsurgeon.pipeline.errors import CheckFailedError
+
+
+def known_part(
+    model: ir.Model, known: Collection[str], layers: Collection[str], feed: Mapping[str, npt.NDArray[Any]]
+) -> tuple[ir.Model, tuple[str, ...]]:
+    """The model without what depends on an operator that is not known, and the names of these operators.
+
+    What enters them becomes an output in the place of those that are gone. A model of known operators alone is
+    returned as it is; weights of a part are those of the model.
+
+    Args:
+        model: not changed.
+        known: operators, of other domains with the domain in front.
+        layers: labels of nodes with weights, of which one must be in the part.
+        feed: an input of the model.
+
+    Raises:
+        CheckFailedError: no layer lies in front of these operators.
+    """
+    lost: dict[ir.Value, None] = {}
+    beyond: dict[str, None] = {}
+    entering: dict[str, None] = {}
+    is_reached = False
+    for node in model.graph:
+        used = list(used_values(node))
+        operator = operator_key(node.domain, node.op_type)
+        is_known = operator in known
+        if is_known and not any(value in lost for value in used):
+            is_reached = is_reached or label(node) in layers
+            continue
+        beyond |= {} if is_known else {operator: None}
+        lost |= dict.fromkeys(node.outputs)
+        entering |= {value.name or "": None for value in used if value.producer() is not None and value not in lost}
+    if not beyond:
+        return model, ()
+    if not is_reached:
+        raise CheckFailedError(f"PyTorch does not know {', '.join(beyond)}, and no layer lies in front of it")
+    kept = {value.name or "": None for value in model.graph.outputs if value not in lost}
+    inputs = [value.name or "" for value in model.graph.inputs]
+    graph = Extractor(model.graph).extract(inputs, list(kept | entering), dict(feed))
+    return ir.Model(graph, ir_version=model.ir_version), tuple(beyond)

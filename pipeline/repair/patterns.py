@@ -1,0 +1,34 @@
+"""Which integers of a model that was put on them are free to be other than 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.quantization import find_integer_weights
+
+Pattern = npt.NDArray[np.bool_]
+
+
+def integer_patterns(floats: ir.Model, integers: ir.Model) -> Mapping[str, Pattern]:
+    """Where weights may be other than 0, by name of the initializer that holds their integers.
+
+    What is 0 in the float model stays so; what rounding alone has made 0 may grow again. A layer that the float model
+    does not have keeps all its zeros.
+
+    Args:
+        floats: the model before it was put on integers.
+        integers: the model after.
+    """
+    kept = {layer.name: tensor(layer.weight).numpy() != 0 for layer in find_layers(floats.graph)[0]}
+    patterns = {}
+    for layer, weight in find_integer_weights(integers.graph).items():
+        if layer in kept:
+            same_shape = weight.codes.shape == kept[layer].shape
+            patterns[weight.name] = (weight.codes != 0) | (kept[layer] if same_shape else False)
+    return patterns

@@ -1,0 +1,56 @@
+"""What lies in front of an operator that is not known is a model of its own, with what enters it as outputs."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import parser
+
+from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.repair.known_part import known_part
+from netsurgeon.pipeline.runtime import Runtime
+
+TEXT = """<ir_version: 8, opset_import: ["" : 17]> net (float[N,4] x) => (float[N,4] y, float[N,4] early) {
+    [first] a = Gemm (x, w)
+    early = Relu (a)
+    b = Celu (early)
+    [second] c = Gemm (early, w)
+    d = Add (b, c)
+    [third] y = Gemm (d, w)
+}"""
+FEED = {"x": np.ones((2, 4), np.float32)}
+LAYERS = ("first", "second", "third")
+
+
+def model() -> ir.Model:
+    proto = parser.parse_model(TEXT)
+    for node, name in zip(proto.graph.node, ("first", "", "", "second", "", "third"), strict=True):
+        node.name = name
+    result = ir.from_proto(proto)
+    weight = ir.Tensor(np.diag(np.arange(1.0, 5.0)).astype(np.float32), name="w")
+    value = ir.Value(name="w", const_value=weight)
+    result.graph.register_initializer(value)
+    for node in result.graph:
+        for place, used in enumerate(node.inputs):
+            if used is not None and used.name == "w":
+                node.replace_input_with(place, value)
+    return result
+
+
+def test_what_enters_an_unknown_operator_or_meets_its_results_is_an_output() -> None:
+    part, beyond = known_part(model(), {"Gemm", "Relu", "Add"}, LAYERS, FEED)
+    assert beyond == ("Celu",)
+    assert [value.name for value in part.graph.outputs] == ["early", "c"]
+    assert [node.name for node in part.graph if node.op_type == "Gemm"] == ["first", "second"]
+    whole, outputs = (dict(Runtime().session(each).run(FEED)) for each in (model(), part))
+    assert np.array_equal(outputs["early"], whole["early"])
+    assert np.array_equal(outputs["c"], outputs["early"] * np.arange(1.0, 5.0))
+
+
+def test_a_model_of_known_operators_is_whole() -> None:
+    whole = model()
+    assert known_part(whole, {"Gemm", "Relu", "Add", "Celu"}, LAYERS, FEED) == (whole, ())
+
+
+def test_without_a_layer_in_front_there_is_nothing_to_learn() -> None:
+    with pytest.raises(CheckFailedError, match="PyTorch does not know Relu, Celu, and no layer lies in front of it"):
+        known_part(model(), {"Gemm", "Add"}, ("second", "third"), FEED)
