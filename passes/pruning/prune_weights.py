@@ -15,6 +15,7 @@ from netsurgeon.passes.graph import tensor
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
+from netsurgeon.passes.pruning.patterns import SharePattern
 from netsurgeon.passes.solvers import Array, FactorizationError, Statistics, Tiles
 
 SPARSE = 0.5
@@ -135,7 +136,7 @@ def _lost(plan: LayerPlan, dense: Array) -> int:
     nonzero = int(np.count_nonzero(dense))
     if plan.keep_zeros:
         return nonzero - int(np.count_nonzero(plan.removed_slices.without_rows(dense))) if plan.removed_slices else 0
-    kept = dense.size * plan.pattern[0] // plan.pattern[1] if plan.pattern else plan.keep
+    kept = dense.size * plan.pattern.kept // plan.pattern.size if isinstance(plan.pattern, SharePattern) else plan.keep
     return max(nonzero - kept, 0)
 
 
