@@ -69,10 +69,11 @@ def calibration(model: ir.Model) -> Calibration:
     return Calibration(open_samples({"x": inputs(64, 1)}, input_specs(model)), Runtime(threads=1))
 
 
-def quantized(proto: onnx.ModelProto, stay: dict[str, str] | None = None, **options: str) -> Quantized:
+def quantized(
+    proto: onnx.ModelProto, stay: dict[str, str] | None = None, quantize: str = "dynamic", target: str = "cpu"
+) -> Quantized:
     model = in_normal_form(proto)
-    choice = IntegerChoice(stay=stay or {})
-    asked = Options(**{"quantize": "dynamic", **options})  # type: ignore[arg-type]
+    choice, asked = IntegerChoice(stay=stay or {}), Options(quantize=quantize, target=target)
     return quantize_model(model, asked, calibration(model), choice, lambda stage, done, count: None)
 
 
@@ -121,18 +122,18 @@ def test_what_is_behind_an_lstm_is_corrected_for_its_integers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("proto", "options", "reason"),
+    ("operator", "quantize", "target", "reason"),
     [
-        (network("GRU"), {}, "ONNX Runtime has no integer kernel for GRU"),
-        (network("RNN"), {}, "ONNX Runtime has no integer kernel for RNN"),
-        (network(), {"target": "onnx"}, "the target onnx has no integer kernel for it"),
-        (network(), {"target": "tensorrt"}, "the target tensorrt has no integer kernel for it"),
-        (network(), {"quantize": "w8"}, "recurrent cells have integers with --quantize dynamic alone"),
-        (network(), {"quantize": "int8"}, "recurrent cells have integers with --quantize dynamic alone"),
+        ("GRU", "dynamic", "cpu", "ONNX Runtime has no integer kernel for GRU"),
+        ("RNN", "dynamic", "cpu", "ONNX Runtime has no integer kernel for RNN"),
+        ("LSTM", "dynamic", "onnx", "the target onnx has no integer kernel for it"),
+        ("LSTM", "dynamic", "tensorrt", "the target tensorrt has no integer kernel for it"),
+        ("LSTM", "w8", "cpu", "recurrent cells have integers with --quantize dynamic alone"),
+        ("LSTM", "int8", "cpu", "recurrent cells have integers with --quantize dynamic alone"),
     ],
 )
-def test_a_cell_that_stays_floats_says_why(proto: onnx.ModelProto, options: dict[str, str], reason: str) -> None:
-    result = quantized(proto, **options)
+def test_a_cell_that_stays_floats_says_why(operator: str, quantize: str, target: str, reason: str) -> None:
+    result = quantized(network(operator), quantize=quantize, target=target)
     assert result.facts is not None
     cell, head = result.facts.layers
     assert (cell.name, cell.bits, cell.kernel, cell.reason) == ("cell", None, None, reason)
