@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 import netsurgeon
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.rewriting import normal_form
-from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.calibration import Calibration, select
 from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, matrices, quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.quantize import excluded
 from netsurgeon.pipeline.runtime import Runtime
 
 Array = NDArray[Any]
@@ -147,6 +148,15 @@ def test_lstms_alone_are_reason_enough_and_one_that_is_excluded_stays() -> None:
     assert [layer.bits for layer in result.facts.layers] == [7, None]
     untouched = quantized(network(), {"head": "excluded by the user", "cell": "excluded by the user"})
     assert untouched.facts is None
+
+
+def test_a_cell_is_excluded_by_its_name() -> None:
+    model = in_normal_form(network())
+    options = Options(quantize="dynamic", exclude=("cel*",))
+    assert [layer.name for layer in select(model, options).layers] == ["head"]
+    assert excluded(model, options) == {"cell": "excluded by the user"}
+    with pytest.raises(InputError, match="'lstm' matches no layer"):
+        select(model, Options(quantize="dynamic", exclude=("lstm",)))
 
 
 def same_times(monkeypatch: pytest.MonkeyPatch, milliseconds: float) -> None:
