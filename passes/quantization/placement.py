@@ -228,8 +228,10 @@ def place_matrices(
         stay: names of nodes that are to stay floats, and why.
         cells: of the graph; those that are placed are among the placement's layers.
     """
-    floats, placed = {}, []
-    for layer in (*layers, *cells):
+    floats: dict[str, str] = {}
+    placed: list[Layer | Cell] = []
+    both: list[Layer | Cell] = [*layers, *cells]
+    for layer in both:
         reason = stay.get(label(layer.node))
         if reason is None:
             reason = _reason_of_matrix(graph, layer) if isinstance(layer, Layer) else _reason_of_cell(graph, layer)

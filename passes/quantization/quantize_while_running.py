@@ -193,9 +193,8 @@ def _recur(cell: Cell, scales: npt.NDArray[np.float64], constants: Constants) ->
     for at, (index, own) in enumerate(zip(Cell.WEIGHTS, scales, strict=True)):
         weight = tensor(present(node.inputs[index])).numpy()
         codes = np.rint(weight / own[..., None])
-        if (np.abs(codes * own[..., None] - weight) > 1e-3 * own[..., None]).any() or np.abs(codes).max(
-            initial=0
-        ) > 127:
+        off = np.abs(codes * own[..., None] - weight) > 1e-3 * own[..., None]
+        if off.any() or np.abs(codes).max(initial=0.0) > 127:
             raise ValueError(f"a weight of {cell.name!r} is not on integers")
         turned = np.ascontiguousarray(codes.astype(np.int8).swapaxes(1, 2))
         node.replace_input_with(index, constants.own(turned, constants.freed(node, index)))

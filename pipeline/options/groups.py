@@ -108,9 +108,9 @@ class QuantizeOptions:
 
     Attributes:
         quantize: "int8" = weights and activations of 8 bits, "w4a8" = weights of 4 bits and activations of 8;
-            "dynamic" = both of 8, ranges measured while the model runs, in matrix products alone; "w8", "w4" = weights
-            of 8 or 4 bits, in matrix products alone; "none" = all stays on floats; None = what a goal finds to be
-            faster, else "none".
+            "dynamic" = both of 8, ranges measured while the model runs, in matrix products and LSTMs; "w8", "w4" =
+            weights of 8 or 4 bits, in matrix products alone; "none" = all stays on floats; None = what a goal finds to
+            be faster, else "none".
         target: where the model will run: "cpu", "cpu-vnni" where every processor has VNNI, which takes weights of 8
             bits in place of 7, "cpu-sparse" = as on "cpu", with the provider of netsurgeon-sparse, for which the
             weights that pruning leaves lie in tiles ("k:64"), "onnx" = as on "cpu", but in operators of the ONNX

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
-from netsurgeon.passes.layers import Layer, find_cells, find_layers
+from netsurgeon.passes.layers import Cell, Layer, find_cells, find_layers
 from netsurgeon.passes.quantization import (
     Bounds,
     DropClips,
@@ -258,7 +258,8 @@ STATIC = Form(place, skeleton)
 def _layer_times(
     timer: StructureTimer, name: str, model: ir.Model, layers: Sequence[Layer], placement: Placement, form: Form
 ) -> dict[str, LayerTimes]:
-    placed = [layer for layer in (*layers, *find_cells(model.graph)) if layer.name in placement.layers]
+    both: list[Layer | Cell] = [*layers, *find_cells(model.graph)]
+    placed = [layer for layer in both if layer.name in placement.layers]
     floats = times_of_layers(timer.nodes_of(f"{name} float32", lambda: model), placed)
     integers = times_of_layers(timer.nodes_of(f"{name} int8", lambda: form.skeleton(model, placement)), placed)
     return {

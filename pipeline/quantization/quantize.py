@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
-from netsurgeon.passes.layers import find_cells, find_layers, sharing_layers
+from netsurgeon.passes.layers import Cell, Layer, find_cells, find_layers, sharing_layers
 from netsurgeon.passes.quantization import OPSET, SHARED_WEIGHT, RangeMethod, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd
 from netsurgeon.pipeline.calibration import Calibration
@@ -347,10 +347,10 @@ def integer_facts(
     """What the report says of a model on integers: of all layers of the float model, kernels by the optimised graph."""
     kernels, placement = integer_kernels(integers.model, runtime), integers.placement
     layers = []
-    others = dict.fromkeys((cell.name for cell in find_cells(model.graph)), ONLY_DYNAMIC)
+    floats = {cell.name: ONLY_DYNAMIC for cell in find_cells(model.graph)} | dict(placement.floats)
     order = {label(node): at for at, node in enumerate(model.graph.all_nodes())}
-    with_weights = (*find_layers(model.graph)[0], *find_cells(model.graph))
-    for layer in sorted(with_weights, key=lambda layer: order.get(layer.name, len(order))):
+    both: list[Layer | Cell] = [*find_layers(model.graph)[0], *find_cells(model.graph)]
+    for layer in sorted(both, key=lambda layer: order.get(layer.name, len(order))):
         outcome, times = integers.outcomes.get(layer.name), choice.times.get(layer.name)
         layers.append(
             IntegerLayerFacts(
@@ -361,7 +361,7 @@ def integer_facts(
                 error=outcome.error if outcome else None,
                 floats_ms=times.floats if times else None,
                 integers_ms=times.integers if times else None,
-                reason=None if outcome else placement.floats.get(layer.name, others.get(layer.name, IN_A_BODY)),
+                reason=None if outcome else floats.get(layer.name, IN_A_BODY),
             )
         )
     return IntegerFacts(

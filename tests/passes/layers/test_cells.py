@@ -36,7 +36,8 @@ def test_cells_are_found_in_the_graph_and_in_bodies_with_the_weights_that_are_co
 def test_weights_are_read_and_written_in_their_own_type() -> None:
     lstm = cells()[0]
     first, second = lstm.matrices()
-    assert (first.shape, second.shape, first.dtype) == ((1, 12, 4), (1, 12, 3), np.float64)
+    assert [matrix.shape for matrix in (first, second)] == [(1, 12, 4), (1, 12, 3)]
+    assert first.dtype == second.dtype == np.float64
     lstm.write(2.0 * first, second)
     assert [weight.dtype for weight in lstm.weights] == [ir.DataType.FLOAT] * 2
     np.testing.assert_allclose(lstm.matrices()[0], 2.0 * first)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 import netsurgeon
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.rewriting import normal_form
-from netsurgeon.pipeline.calibration import Calibration
+from netsurgeon.pipeline.calibration import Calibration, select
 from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, matrices, quantize_model, stand_in, time_integers
+from netsurgeon.pipeline.quantization.quantize import excluded
 from netsurgeon.pipeline.runtime import Runtime
 
 Array = NDArray[Any]
@@ -69,10 +70,11 @@ def calibration(model: ir.Model) -> Calibration:
     return Calibration(open_samples({"x": inputs(64, 1)}, input_specs(model)), Runtime(threads=1))
 
 
-def quantized(proto: onnx.ModelProto, stay: dict[str, str] | None = None, **options: str) -> Quantized:
+def quantized(
+    proto: onnx.ModelProto, stay: dict[str, str] | None = None, quantize: str = "dynamic", target: str = "cpu"
+) -> Quantized:
     model = in_normal_form(proto)
-    choice = IntegerChoice(stay=stay or {})
-    asked = Options(**{"quantize": "dynamic", **options})  # type: ignore[arg-type]
+    choice, asked = IntegerChoice(stay=stay or {}), Options(quantize=quantize, target=target)
     return quantize_model(model, asked, calibration(model), choice, lambda stage, done, count: None)
 
 
@@ -121,18 +123,18 @@ def test_what_is_behind_an_lstm_is_corrected_for_its_integers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("proto", "options", "reason"),
+    ("operator", "quantize", "target", "reason"),
     [
-        (network("GRU"), {}, "ONNX Runtime has no integer kernel for GRU"),
-        (network("RNN"), {}, "ONNX Runtime has no integer kernel for RNN"),
-        (network(), {"target": "onnx"}, "the target onnx has no integer kernel for it"),
-        (network(), {"target": "tensorrt"}, "the target tensorrt has no integer kernel for it"),
-        (network(), {"quantize": "w8"}, "recurrent cells have integers with --quantize dynamic alone"),
-        (network(), {"quantize": "int8"}, "recurrent cells have integers with --quantize dynamic alone"),
+        ("GRU", "dynamic", "cpu", "ONNX Runtime has no integer kernel for GRU"),
+        ("RNN", "dynamic", "cpu", "ONNX Runtime has no integer kernel for RNN"),
+        ("LSTM", "dynamic", "onnx", "the target onnx has no integer kernel for it"),
+        ("LSTM", "dynamic", "tensorrt", "the target tensorrt has no integer kernel for it"),
+        ("LSTM", "w8", "cpu", "recurrent cells have integers with --quantize dynamic alone"),
+        ("LSTM", "int8", "cpu", "recurrent cells have integers with --quantize dynamic alone"),
     ],
 )
-def test_a_cell_that_stays_floats_says_why(proto: onnx.ModelProto, options: dict[str, str], reason: str) -> None:
-    result = quantized(proto, **options)
+def test_a_cell_that_stays_floats_says_why(operator: str, quantize: str, target: str, reason: str) -> None:
+    result = quantized(network(operator), quantize=quantize, target=target)
     assert result.facts is not None
     cell, head = result.facts.layers
     assert (cell.name, cell.bits, cell.kernel, cell.reason) == ("cell", None, None, reason)
@@ -146,6 +148,15 @@ def test_lstms_alone_are_reason_enough_and_one_that_is_excluded_stays() -> None:
     assert [layer.bits for layer in result.facts.layers] == [7, None]
     untouched = quantized(network(), {"head": "excluded by the user", "cell": "excluded by the user"})
     assert untouched.facts is None
+
+
+def test_a_cell_is_excluded_by_its_name() -> None:
+    model = in_normal_form(network())
+    options = Options(quantize="dynamic", exclude=("cel*",))
+    assert [layer.name for layer in select(model, options).layers] == ["head"]
+    assert excluded(model, options) == {"cell": "excluded by the user"}
+    with pytest.raises(InputError, match="'lstm' matches no layer"):
+        select(model, Options(quantize="dynamic", exclude=("lstm",)))
 
 
 def same_times(monkeypatch: pytest.MonkeyPatch, milliseconds: float) -> None:
