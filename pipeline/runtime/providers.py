@@ -60,7 +60,7 @@ _PROVIDERS = {
     "netsurgeon-sparse": _Provider(
         "NetsurgeonSparse",
         "",
-        "pip install netsurgeon-sparse, and onnxruntime 1.25 or later",
+        "the wheel of netsurgeon-sparse (docs/sparse.md), and onnxruntime 1.25 or later",
         module="netsurgeon_sparse",
     ),
 }
