@@ -60,7 +60,7 @@ _PROVIDERS = {
     "netsurgeon-sparse": _Provider(
         "NetsurgeonSparse",
         "",
-        "the wheel of netsurgeon-sparse (docs/sparse.md), and onnxruntime 1.25 or later",
+        "pip install the wheel that make kernels builds (docs/sparse.md), and onnxruntime 1.25 or later",
         module="netsurgeon_sparse",
     ),
 }
