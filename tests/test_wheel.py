@@ -84,7 +84,10 @@ def files_of_the_repository() -> Iterator[Path]:
             yield from (path.relative_to(ROOT) for path in paths)
         elif top.is_file() and top.suffix in SOURCES:
             yield top.relative_to(ROOT)
-    yield from map(Path, ("Makefile", "MANIFEST.in", ".ci/run", ".pre-commit-config.yaml", ".gitignore", "LICENSE"))
+    yield from map(
+        Path,
+        ("Makefile", "MANIFEST.in", ".ci/run", ".pre-commit-config.yaml", ".gitignore", "LICENSE", "kernels/LICENSE"),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,12 @@ def full_name(provider: str) -> str:
     return provider
 
 
+def is_of_package(provider: str) -> bool:
+    """Whether a package brings it, whose library ONNX Runtime loads."""
+    known_provider = _by_full_name(full_name(provider))
+    return known_provider is not None and bool(known_provider.module)
+
+
 def requested(provider: str, ort: Any, *, exact: bool) -> list[tuple[str, dict[str, str]]]:
     """The list of providers for a session: the one asked for, those behind it, the CPU.
 
@@ -138,10 +144,10 @@ def load_libraries(provider: str, ort: Any) -> None:
 def inactive(provider: str, ort: Any) -> InputError:
     """Why a provider that was asked for does not run the session, and what to do."""
     name, missing = full_name(provider), missing_library(provider, ort)
-    known_provider = _by_full_name(name)
-    is_ours = known_provider is not None and bool(known_provider.module)
     otherwise = (
-        f"onnxruntime {ort.__version__} is too old" if is_ours else "it found no device, or its driver is too old"
+        f"onnxruntime {ort.__version__} is too old"
+        if is_of_package(provider)
+        else "it found no device, or its driver is too old"
     )
     reason = f"{missing} cannot be loaded" if missing else otherwise
     return InputError(f"{name} was asked for and is not active: {reason}; {_advice(name)}")

@@ -18,7 +18,14 @@ import onnx_ir as ir
 from netsurgeon.passes.solvers import allowed_cores
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.runtime.large_models import Feed, has_large_data, is_large, serialize, without_shared_weights
-from netsurgeon.pipeline.runtime.providers import full_name, inactive, load_libraries, missing_library, requested
+from netsurgeon.pipeline.runtime.providers import (
+    full_name,
+    inactive,
+    is_of_package,
+    load_libraries,
+    missing_library,
+    requested,
+)
 from netsurgeon.pipeline.runtime.trial import Trial, operators_that_crash
 
 logger = logging.getLogger(__name__)
@@ -143,6 +150,8 @@ class Runtime:
     def optimised_graph(self, model: ir.Model) -> onnx.GraphProto:
         """The graph that ONNX Runtime makes of a model; weights are left out.
 
+        The CPU stands in for the providers of packages: these compile nodes, which ONNX Runtime cannot write.
+
         Raises:
             CheckFailedError: ONNX Runtime refuses the model.
         """
@@ -153,7 +162,8 @@ class Runtime:
             key = "session.optimized_model_external_initializers_file_name"
             options.add_session_config_entry(key, "weights.bin")
             try:
-                providers = requested(self.provider, ort, exact=not self.deployed)
+                provider = "cpu" if is_of_package(self.provider) else self.provider
+                providers = requested(provider, ort, exact=not self.deployed)
                 ort.InferenceSession(_source(model, Path(folder)), options, providers=providers)
             except Exception as error:
                 raise CheckFailedError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error

@@ -225,3 +225,30 @@ def test_dense_layers_are_not_taken_and_sparse_ones_are(tmp_path: Path) -> None:
     assert len(taken(model, feed, tmp_path, claim="all")) == 2
     assert not taken(model, feed, tmp_path, claim="none")
     assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 6, 7), (1, 64, 6, 7), (2, 64, 1, 1), (1, 64, 1, 7)])
+def test_what_is_added_may_be_repeated_along_axes_whose_extents_only_a_run_tells(shape: tuple[int, ...]) -> None:
+    network = Network(0.7)
+    value = network.convolution(network.quantize("x", STEP, 120), (32, 64), step=STEP, relu=False, to=SIGNED)
+    added = network.node("Add", [value, network.again(network.quantize("r", STEP, 120))])
+    model = network.model(
+        {"x": ["batch", 32, 6, 7], "r": ["other", 64, "height", "width"]}, network.quantize(added, 0.03, 3), [None] * 4
+    )
+    generator = np.random.default_rng(0)
+    feed = {
+        "x": generator.normal(size=(2, 32, 6, 7)).astype(np.float32),
+        "r": generator.normal(size=shape).astype(np.float32),
+    }
+    dense, sparse = (session(model, claim=claim).run(None, feed)[0] for claim in ("none", "all"))
+    np.testing.assert_array_equal(sparse, dense)
+
+
+def test_a_layer_that_is_too_large_for_the_kernels_runs_dense() -> None:
+    network = Network(0.999)
+    columns = 2**20 + 64
+    value = network.fully_connected(network.quantize("x", STEP, 120), (columns, 16), step=STEP, to=None)
+    model = network.model({"x": [1, columns]}, value, [None, 16])
+    feed = {"x": np.random.default_rng(0).normal(size=(1, columns)).astype(np.float32)}
+    dense, sparse = (session(model, claim=claim).run(None, feed)[0] for claim in ("none", "all"))
+    np.testing.assert_array_equal(sparse, dense)

@@ -38,10 +38,17 @@ void check(bool holds, const char* what) {
 
 bool in_range(int64_t value, int64_t low, int64_t high) { return value >= low && value <= high; }
 
+int64_t columns_of(const Geometry& geometry) {
+  return geometry.kernel_height * geometry.kernel_width * geometry.channels;  // below 2^44 where both are checked
+}
+
+}  // namespace
+
 void check_source(const LayerSource& source) {
   const Geometry& g = source.geometry;
   check(source.weight != nullptr, "a layer without weights");
-  check(in_range(source.rows, 1, kMostKernel) && in_range(g.channels, 1, kMostKernel), "a layer without channels");
+  check(source.rows >= 1 && g.channels >= 1, "a layer without channels");
+  check(source.rows <= kMostKernel && g.channels <= kMostKernel, "a weight that is too large");
   check(in_range(g.kernel_height, 1, 4096) && in_range(g.kernel_width, 1, 4096), "a kernel size that is not 1 to 4096");
   check(in_range(g.stride_height, 1, 65536) && in_range(g.stride_width, 1, 65536), "a stride that is not 1 to 65536");
   check(in_range(g.dilation_height, 1, 65536) && in_range(g.dilation_width, 1, 65536),
@@ -57,7 +64,10 @@ void check_source(const LayerSource& source) {
   check(e.output != Output::kBytesWithResidual ||
             (std::isfinite(e.product_ratio) && std::isfinite(e.residual_ratio) && std::isfinite(e.fixed)),
         "scales of a sum that are not finite");
+  check(columns_of(g) <= kMostColumns && columns_of(g) <= kMostWeights / source.rows, "a weight that is too large");
 }
+
+namespace {
 
 int32_t wrapped(int64_t value) { return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(value))); }
 
@@ -153,8 +163,7 @@ Layer::Layer(const LayerSource& source, Isa isa)
       input_zero_point_(source.input_zero_point),
       epilogue_(source.epilogue) {
   check_source(source);
-  const int64_t columns = geometry_.kernel_height * geometry_.kernel_width * geometry_.channels;  // below 2^44
-  check(columns <= kMostColumns && columns <= kMostWeights / source.rows, "a weight that is too large");
+  const int64_t columns = columns_of(geometry_);
   engine_ = &engine_of(isa, false);
   const int32_t width = engine_->width;
   const int64_t stream = count_steps(source.weight, source.rows, columns, width) * kStepBytes;

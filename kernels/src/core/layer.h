@@ -29,6 +29,9 @@ struct LayerSource {
   Epilogue epilogue;
 };
 
+// Throws std::invalid_argument for what makes no layer, or one that is too large.
+void check_source(const LayerSource& source);
+
 struct Sizes {
   int64_t batch = 1, height = 1, width = 1, out_height = 1, out_width = 1;
 };

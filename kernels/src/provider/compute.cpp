@@ -37,6 +37,29 @@ void expect(bool holds, const char* message) {
   if (!holds) throw std::runtime_error(message);
 }
 
+// Bytes of one shape, repeated along the axes of which it has 1 where the other has more.
+std::vector<uint8_t> repeated_bytes(const uint8_t* from, const std::vector<int64_t>& shape,
+                                    const std::vector<int64_t>& larger) {
+  int64_t count = 1;
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    expect(shape[axis] == larger[axis] || shape[axis] == 1,
+           "netsurgeon-sparse: what is added to a layer's output has a larger shape than it");
+    count *= larger[axis];
+  }
+  std::vector<uint8_t> to(static_cast<size_t>(count));
+  for (int64_t index = 0; index < count; ++index) {
+    int64_t rest = index, place = 0, step = 1;
+    for (size_t axis = shape.size(); axis-- > 0;) {
+      const int64_t at = rest % larger[axis];
+      rest /= larger[axis];
+      if (shape[axis] > 1) place += at * step;
+      step *= shape[axis];
+    }
+    to[static_cast<size_t>(index)] = from[place];
+  }
+  return to;
+}
+
 // [batch, rows of memory, columns] to [batch, columns, rows].
 std::vector<uint8_t> turned(const uint8_t* from, int64_t batch, int64_t rows, int64_t columns) {
   std::vector<uint8_t> to(static_cast<size_t>(batch * rows * columns));
@@ -72,13 +95,18 @@ class LayerKernel final : public Kernel {
   }
 
  private:
-  const uint8_t* residual(OrtKernelContext* context, const std::vector<int64_t>& output_shape) const {
+  // What is added to the output; in `repeated` where it is repeated along axes whose extents no graph told.
+  const uint8_t* residual(OrtKernelContext* context, const std::vector<int64_t>& output_shape,
+                          std::vector<uint8_t>& repeated) const {
     if (!adds_) return nullptr;
     const OrtValue* value = ort_.input(context, residual_);
     std::vector<int64_t> shape;
-    expect(ort_.element_type(value, &shape) == kUint8 && shape == output_shape,
+    expect(ort_.element_type(value, &shape) == kUint8 && shape.size() == output_shape.size(),
            "netsurgeon-sparse: what is added to a layer's output has another shape");
-    return static_cast<const uint8_t*>(ort_.data(value));
+    const auto* bytes = static_cast<const uint8_t*>(ort_.data(value));
+    if (shape == output_shape) return bytes;
+    repeated = repeated_bytes(bytes, shape, output_shape);
+    return repeated.data();
   }
 
   void compute_matrix(OrtKernelContext* context, const uint8_t* input, std::vector<int64_t> shape,
@@ -89,7 +117,8 @@ class LayerKernel final : public Kernel {
     for (size_t axis = 0; axis + 1 < shape.size(); ++axis) pixels *= shape[axis];
     shape.back() = layer_.rows();
     OrtValue* output = ort_.output(context, 0, shape);
-    layer_.run(layer_.sizes(pixels, 1, 1), input, residual(context, shape), ort_.data(output), parallel);
+    std::vector<uint8_t> repeated;
+    layer_.run(layer_.sizes(pixels, 1, 1), input, residual(context, shape, repeated), ort_.data(output), parallel);
   }
 
   void compute_convolution(OrtKernelContext* context, const uint8_t* input, const std::vector<int64_t>& shape,
@@ -98,17 +127,18 @@ class LayerKernel final : public Kernel {
            "netsurgeon-sparse: the input of a convolution has another number of channels");
     const int64_t batch = shape[0], channels = layer_.channels(), rows = layer_.rows();
     const Sizes sizes = layer_.sizes(batch, shape[nhwc_ ? 1 : 2], shape[nhwc_ ? 2 : 3]);
+    std::vector<uint8_t> repeated;
     if (nhwc_) {
       const std::vector<int64_t> output_shape{batch, sizes.out_height, sizes.out_width, rows};
       OrtValue* output = ort_.output(context, 0, output_shape);
-      layer_.run(sizes, input, residual(context, output_shape), ort_.data(output), parallel);
+      layer_.run(sizes, input, residual(context, output_shape, repeated), ort_.data(output), parallel);
       return;
     }
     // Where ONNX Runtime left the layout as it was: right, and not fast.
     const std::vector<int64_t> output_shape{batch, rows, sizes.out_height, sizes.out_width};
     const int64_t pixels = sizes.out_height * sizes.out_width;
     auto* output = static_cast<uint8_t*>(ort_.data(ort_.output(context, 0, output_shape)));
-    const uint8_t* added = residual(context, output_shape);
+    const uint8_t* added = residual(context, output_shape, repeated);
     const std::vector<uint8_t> last = turned(input, batch, channels, sizes.height * sizes.width);
     const std::vector<uint8_t> added_last = added ? turned(added, batch, rows, pixels) : std::vector<uint8_t>();
     std::vector<uint8_t> result(static_cast<size_t>(batch * pixels * rows));

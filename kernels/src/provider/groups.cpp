@@ -155,6 +155,8 @@ struct Bounds {
 
 std::optional<Bounds> clip_bounds(const Ort& ort, const NodeView& clip) {
   Bounds bounds;
+  bounds.low = ort.attribute(clip.node, "min", bounds.low);  // until operator set 10
+  bounds.high = ort.attribute(clip.node, "max", bounds.high);
   for (size_t index = 1; index <= 2; ++index) {
     if (!input_info(clip, index)) continue;
     const auto bound = constant_of(ort, input_info(clip, index));
@@ -254,10 +256,12 @@ bool finish_layer(const GraphView& graph, const NodeView& node, const std::unord
                   Group& group) {
   const auto product = ending(graph, node);
   if (!product) return false;
-  for (float& scale : group.layer.scale) {
+  std::vector<float> scales = group.layer.scale;
+  for (float& scale : scales) {
     scale = scale / product->scale.step;
     if (!is_positive(scale)) return false;
   }
+  group.layer.scale = std::move(scales);
   Epilogue& epilogue = group.layer.epilogue;
   epilogue.output = Output::kBytes;
   epilogue.zero_point = product->scale.zero_point;
@@ -466,6 +470,11 @@ std::optional<Group> find_group(const GraphView& graph, const NodeView& node,
       if (taken.count(member)) return std::nullopt;
     group->layer_output = node.output_names[0];
     graph.ort.element_type(node.outputs[0], &group->output_shape);
+    if (group->kind != Kind::kPool) {  // what the core refuses must run dense: once claimed, it would fail the session
+      LayerSource layer = group->layer;
+      layer.weight = group->weight.data();
+      check_source(layer);
+    }
     return group;
   } catch (const std::exception&) {
     return std::nullopt;  // an attribute or a tensor of a form that is none of ours
