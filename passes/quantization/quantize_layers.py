@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -67,27 +68,51 @@ class QuantizeLayers(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, bool(self.moments))
 
     def _quantize(self, layer: Layer) -> IntegerOutcome:
-        moments, most, weight = self.moments[layer.name], self.most[layer.name], layer.matrix()
-        span = self.spans.get(layer.name)
-        least = -most - 1 if self.lopsided else None
-        nearest = solvers.nearest_integers(weight, most, layer.blocks, span=span, least=least)
-        lost = int(np.count_nonzero(weight)) - int(np.count_nonzero(nearest.weight))
-        centred = layer.may_add_bias(lost) and moments.varies
-        statistics = moments.statistics(centred=centred)
-        if not statistics.is_finite or not weight.any():
+        moments, weight = self.moments[layer.name], layer.matrix()
+        nearest = solvers.nearest_integers(weight, self.most[layer.name], layer.blocks, **self._grid(layer))
+        # a bias is paid for by weights that become 0: these say whether it is worth a try, what is written decides
+        centred = moments.varies and layer.may_add_bias(_lost(weight, nearest.weight))
+        rounded = self._round(layer, weight, centred=centred)
+        if centred and rounded is not None and not layer.may_add_bias(_lost(weight, rounded.integers.weight)):
+            centred, rounded = False, self._round(layer, weight, centred=False)
+        if rounded is None:
             layer.write(nearest.weight)
             return IntegerOutcome(damping=0.0, error=0.0, scales=_scales(layer, nearest))
+        layer.write(rounded.integers.weight)
+        if centred:
+            layer.shift_bias(bias_shift(layer, weight, rounded.statistics))
+        error = rounded.problem.relative(rounded.problem.excess(rounded.integers.weight))
+        return IntegerOutcome(damping=rounded.damping, error=error, scales=_scales(layer, rounded.integers))
+
+    def _grid(self, layer: Layer) -> dict[str, int | None]:
+        """How columns share a scale, and the least integer, as solvers take them."""
+        return {
+            "span": self.spans.get(layer.name),
+            "least": -self.most[layer.name] - 1 if self.lopsided else None,
+        }
+
+    def _round(self, layer: Layer, weight: Array, *, centred: bool) -> _Rounded | None:
+        """The weight on integers, corrected; None where there is nothing to correct by, or nothing to correct.
+
+        Args:
+            layer: that it is of.
+            weight: (groups, rows, columns).
+            centred: whether the bias makes up for what the mean of the inputs loses.
+
+        Raises:
+            FactorizationError: a damped Hessian has no Cholesky factor.
+        """
+        moments, most = self.moments[layer.name], self.most[layer.name]
+        statistics = moments.statistics(centred=centred)
+        if not statistics.is_finite or not weight.any():
+            return None
         damping = self._choose_damping(weight, moments, centred)
         try:
             problem = Problem.of(weight, statistics, damping)
         except FactorizationError as failure:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {failure}") from failure
-        integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks, span=span, least=least)
-        layer.write(integers.weight)
-        if centred:
-            layer.shift_bias(bias_shift(layer, weight, statistics))
-        error = problem.relative(problem.excess(integers.weight))
-        return IntegerOutcome(damping=damping, error=error, scales=_scales(layer, integers))
+        integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks, **self._grid(layer))
+        return _Rounded(integers, problem, statistics, damping)
 
     @staticmethod
     def _choose_damping(weight: Array, moments: LayerMoments, centred: bool) -> float:
@@ -104,6 +129,20 @@ class QuantizeLayers(ir.passes.InPlacePass):
                 continue
             errors.append(_missed(corrected, weight, held_out))
         return DAMPINGS[int(np.argmin(errors))]
+
+
+class _Rounded(NamedTuple):
+    """A weight on integers, and the problem that it is the answer to."""
+
+    integers: solvers.IntegerWeight
+    problem: Problem
+    statistics: Statistics
+    damping: float
+
+
+def _lost(weight: Array, rounded: Array) -> int:
+    """How many weights that are not 0 become so."""
+    return int(np.count_nonzero(weight)) - int(np.count_nonzero(rounded))
 
 
 def _scales(layer: Layer, integers: solvers.IntegerWeight) -> Array:

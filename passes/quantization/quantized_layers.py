@@ -80,12 +80,23 @@ def scales_of_integers(graph: ir.Graph) -> set[ir.Value]:
     places: dict[tuple[str, str], tuple[int, ...]] = {("", "QuantizeLinear"): (1,), ("", "DequantizeLinear"): (1,)}
     places |= {kind: (inputs.scale,) for kind, inputs in _OPERATORS.items() if inputs.scale is not None}
     places |= {kind: (1, 4, last) for kind, last in _OUTPUT_SCALES.items()}
+    places["com.microsoft", "DynamicQuantizeLSTM"] = (8, 10)  # of both weights
     scales, others = set[ir.Value](), set[ir.Value]()
     for node in graph:
+        of_node = (0, 1) if _multiplies_a_step(node) else places.get((node.domain, node.op_type), ())
         for index, value in enumerate(node.inputs):
             if value is not None:
-                (scales if index in places.get((node.domain, node.op_type), ()) else others).add(value)
+                (scales if index in of_node else others).add(value)
     return {value for value in scales - others if is_constant(value)}
+
+
+def _multiplies_a_step(node: ir.Node) -> bool:
+    """Whether a Mul joins a weight's scales with the step that activations were found to have in this run."""
+    makers = [(value, value.producer()) for value in node.inputs if value is not None]
+    return node.op_type == "Mul" and any(
+        maker is not None and maker.op_type == "DynamicQuantizeLinear" and value is maker.outputs[1]
+        for value, maker in makers
+    )
 
 
 def summary(layers: Sequence[QuantizedLayer]) -> str:

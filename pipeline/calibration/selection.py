@@ -104,13 +104,7 @@ def select(
     if not layers:
         reasons = "; ".join(f"{d.operator} {d.node!r}: {d.reason}" for d in declined[:3])
         raise InputError(f"the model has no layer that can be pruned ({reasons or 'no Conv, Gemm or MatMul weights'})")
-    names = [layer.name for layer in layers]
-    lookups = [name for table in find_tables(model.graph) for name in table.names]
-    others = [*lookups, *(cell.name for cell in find_cells(model.graph))]
-    globs = [*((glob, [*names, *others]) for glob in options.exclude), *((glob, names) for glob in options.layers)]
-    for glob, of_that_kind in globs:
-        if not fnmatch.filter(of_that_kind, glob):
-            raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
+    _check_names(model.graph, layers, options)
     taken = []
     driven = {name for segment in cut(model.graph, [layer.node for layer in layers]) for name in segment.layers}
     for layer in layers:
@@ -140,6 +134,21 @@ def select(
         asked_effort=asked_effort,
         pattern=options.layer_pattern,
     )
+
+
+def _check_names(graph: ir.Graph, layers: Sequence[Layer], options: Options) -> None:
+    """Check that names and globs of the user's match something: a layer, or for `exclude` a table or a cell as well.
+
+    Raises:
+        InputError: one does not.
+    """
+    names = [layer.name for layer in layers]
+    lookups = [name for table in find_tables(graph) for name in table.names]
+    others = [*lookups, *(cell.name for cell in find_cells(graph))]
+    globs = [*((glob, [*names, *others]) for glob in options.exclude), *((glob, names) for glob in options.layers)]
+    for glob, of_that_kind in globs:
+        if not fnmatch.filter(of_that_kind, glob):
+            raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
 
 
 def _without_other_users(layers: Sequence[Layer], taken: Sequence[Layer]) -> tuple[list[Layer], list[Declined]]:

@@ -15,6 +15,7 @@ from netsurgeon.pipeline.compression.step import PRUNE, StepContext, StepDefault
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import RepairOptions
 from netsurgeon.pipeline.pruning import output_divergence, prune_segments, round_to_stored
+from netsurgeon.pipeline.quantization import MATRIX_MODES
 from netsurgeon.pipeline.repair import Repaired, RepairFacts, repair_model, split_inputs
 
 Outputs = dict[str, Any]
@@ -24,6 +25,7 @@ class RepairStep(StepDefaults):
     """Tune by gradient descent, without labels, until outputs and values inside are the dense model's again."""
 
     name: str
+    tuned: str
     options_type = RepairOptions
 
     def repair(
@@ -49,7 +51,7 @@ class RepairStep(StepDefaults):
         """What is said of it; the errors are of what is delivered, in ONNX Runtime."""
         facts = repaired.facts
         if facts is None:
-            return StepResult(model=before, warnings=(_not_repaired(repaired.reason),), has_changed=False)
+            return StepResult(model=before, warnings=(self.not_repaired(repaired.reason),), has_changed=False)
         if not facts.has_helped:
             return StepResult(model=before, outcome=facts, has_changed=False)
         dense, *others = _held_out_outputs([context.dense, before, repaired.model], context)
@@ -69,11 +71,15 @@ class RepairStep(StepDefaults):
             if lost_after < lost_before or (lost_after == lost_before and what == "divergence"):
                 continue
             text = (
-                f"the weights were not repaired: on inputs held out the outputs' {what} from the dense model's would "
-                f"become {lost_after:.3g}, and is {lost_before:.3g}"
+                f"the {self.tuned} were not repaired: on inputs held out the outputs' {what} from the dense model's "
+                f"would become {lost_after:.3g}, and is {lost_before:.3g}"
             )
             return Message(text, "repair-loses", measure=what, before=lost_before, after=lost_after)
         return None
+
+    def not_repaired(self, reason: str | None) -> Message:
+        """Why nothing was tuned."""
+        return Message(f"the {self.tuned} were not repaired: {reason}", "not-repaired", reason=reason)
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How far it came."""
@@ -84,7 +90,7 @@ class RepairStep(StepDefaults):
 class RepairWeights(RepairStep):
     """Tune the weights that pruning has left."""
 
-    name, stage = "repair", "repairing"
+    name, stage, tuned = "repair", "repairing", "weights"
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
         """Tune in place; what cannot be repaired stays as it is, with a warning."""
@@ -92,7 +98,7 @@ class RepairWeights(RepairStep):
             return None
         if context.selection.integers.grids:
             reason = "the model came with weights on integers, which are to keep their grid"
-            return StepResult(model=model, warnings=(_not_repaired(reason),), has_changed=False)
+            return StepResult(model=model, warnings=(self.not_repaired(reason),), has_changed=False)
         repaired, before = self.repair(model, context)
         if repaired.facts is not None and repaired.facts.error_before == 0.0:
             return None  # nothing was pruned
@@ -104,10 +110,12 @@ class RepairWeights(RepairStep):
 class RepairIntegers(RepairStep):
     """Let integers learn to which side each weight is rounded, and their scales, from where the closed form ends."""
 
-    name, stage, keeps_places = "repair integers", "repairing integers", False
+    name, stage, tuned, keeps_places = "repair integers", "repairing integers", "integers", False
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
-        """Tune in place, behind the rounding; what is 0 on floats stays so."""
+        """Tune in place, behind the rounding; what is 0 on floats stays so. Where activations are floats nothing is."""
+        if context.options.integer_mode in MATRIX_MODES:
+            return None
         came_with_integers = bool(context.selection.integers.grids)
         if not context.options.repair or came_with_integers or not find_integer_weights(model.graph):
             return None
@@ -159,7 +167,3 @@ def _round_repaired(model: ir.Model, context: StepContext) -> None:
         options=corrected,
         progress=context.progress,
     )
-
-
-def _not_repaired(reason: str | None) -> Message:
-    return Message(f"the weights were not repaired: {reason}", "not-repaired", reason=reason)

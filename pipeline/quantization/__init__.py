@@ -5,6 +5,7 @@ from netsurgeon.pipeline.quantization.examine import Examination, examine_intege
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_notes, options_for_integers
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
+from netsurgeon.pipeline.quantization.matrices import MATRIX_MODES
 from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
 from netsurgeon.pipeline.quantization.quantize import (
     Quantized,
@@ -15,6 +16,7 @@ from netsurgeon.pipeline.quantization.quantize import (
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 
 __all__ = [
+    "MATRIX_MODES",
     "TARGETS",
     "Examination",
     "IntegerChoice",

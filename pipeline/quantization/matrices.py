@@ -49,7 +49,7 @@ from netsurgeon.pipeline.quantization.quantize import (
 )
 from netsurgeon.pipeline.quantization.targets import TARGETS
 
-MODES = ("dynamic", "w8", "w4")
+MATRIX_MODES = ("dynamic", "w8", "w4")
 SPANS = {4: (32, 16), 8: (128, 64, 32, 16)}
 """Columns that may share a scale, by bits of a weight."""
 UNFIT = "the blocks of columns that it is corrected in do not end with a scale's"
@@ -63,7 +63,7 @@ class Matrices:
     """What a mode makes of matrix products.
 
     Attributes:
-        mode: one of MODES.
+        mode: one of MATRIX_MODES.
         target: one of the options' targets.
     """
 

@@ -37,7 +37,7 @@ def quantize_model(
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
     """
-    if options.integer_mode in matrices.MODES:
+    if options.integer_mode in matrices.MATRIX_MODES:
         return matrices.quantize(model, options, calibration, choice, progress)
     return static.quantize_model(model, options, calibration, choice, progress=progress, most=most)
 
@@ -46,13 +46,13 @@ def time_integers(
     model: ir.Model, options: Options, calibration: Calibration, timer: StructureTimer, progress: Progress
 ) -> IntegerChoice:
     """Which layers of a model are put on integers, and how fast it is with them; nothing is corrected or changed."""
-    if options.integer_mode in matrices.MODES:
+    if options.integer_mode in matrices.MATRIX_MODES:
         return matrices.choose(model, options, calibration, timer, progress)
     return static.time_integers(model, options, calibration, timer, progress)
 
 
 def stand_in(model: ir.Model, options: Options, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
     """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them."""
-    if options.integer_mode in matrices.MODES:
+    if options.integer_mode in matrices.MATRIX_MODES:
         return matrices.stand_in(model, options, stay, calibration)
     return static.stand_in(model, stay, calibration)

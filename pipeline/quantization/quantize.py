@@ -320,7 +320,8 @@ def kernel_errors(
     names = [name for name, value in in_floats.items() if np.asarray(value).dtype.kind == "f"]
 
     def furthest(outputs: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> float:
-        return max((_distance(outputs[name], others[name], in_floats[name]) for name in names), default=0.0)
+        # of numpy, whose largest of NaN and a number is NaN
+        return float(np.max([_distance(outputs[name], others[name], in_floats[name]) for name in names], initial=0.0))
 
     return KernelErrors(
         difference=furthest(on_kernels, in_floats),
@@ -330,10 +331,18 @@ def kernel_errors(
 
 
 def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
-    size = float(np.sqrt(np.mean(np.square(scale, dtype=np.float64))))
-    return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64)))) / max(
-        size, float(np.finfo(np.float32).tiny)
-    )
+    """Root mean square difference, as a share of the size of `scale`; infinite where shapes differ.
+
+    What is infinite in both, as masked logits are, or NaN in both is no difference, and has no size.
+    """
+    if one.shape != other.shape or not one.size:
+        return 0.0 if one.shape == other.shape else np.inf
+    finite = np.asarray(scale, np.float64)[np.isfinite(scale)]
+    size = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+    with np.errstate(invalid="ignore"):  # infinity less infinity, which is not taken
+        is_same = (one == other) | (np.isnan(one) & np.isnan(other))
+        gaps = np.where(is_same, 0.0, one.astype(np.float64) - other)
+    return float(np.sqrt(np.mean(np.square(gaps)))) / max(size, float(np.finfo(np.float32).tiny))
 
 
 def integer_facts(

@@ -30,12 +30,14 @@ def known_part(
     Raises:
         CheckFailedError: no layer lies in front of these operators.
     """
+    fed = set(model.graph.inputs)  # what inputs reach: only that can be an output of the part, and no weight's floats
     lost: dict[ir.Value, None] = {}
     beyond: dict[str, None] = {}
     entering: dict[str, None] = {}
     is_reached = False
     for node in model.graph:
         used = list(used_values(node))
+        fed |= set(node.outputs) if fed.intersection(used) else set()
         operator = operator_key(node.domain, node.op_type)
         is_known = operator in known
         if is_known and not any(value in lost for value in used):
@@ -43,7 +45,8 @@ def known_part(
             continue
         beyond |= {} if is_known else {operator: None}
         lost |= dict.fromkeys(node.outputs)
-        entering |= {value.name or "": None for value in used if value.producer() is not None and value not in lost}
+        inner = [value for value in used if value in fed and value.producer() is not None and value not in lost]
+        entering |= {value.name or "": None for value in inner}
     if not beyond:
         return model, ()
     if not is_reached:

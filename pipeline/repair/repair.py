@@ -131,10 +131,15 @@ def repair_model(
     if tuned.best_step:
         _write(model, pair.network.arrays())
     figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
-    augmentation = str(changes) if tuned.augmented else "none"
-    values = {name: getattr(tuned, name) for name in figures}
-    values |= {"inputs": training.count, "held_out": held_out.count, "inner": pair.inner, "beyond": pair.beyond}
-    return Repaired(model, RepairFacts(augmentation=augmentation, **values))
+    facts = RepairFacts(
+        **{name: getattr(tuned, name) for name in figures},
+        augmentation=str(changes) if tuned.augmented else "none",
+        inputs=training.count,
+        held_out=held_out.count,
+        inner=pair.inner,
+        beyond=pair.beyond,
+    )
+    return Repaired(model, facts)
 
 
 def _check(model: ir.Model, samples: Samples) -> None:
@@ -183,9 +188,10 @@ def _pair(
     from netsurgeon.models.onnx_module import OPERATORS
 
     labels = [label(layer) for layer in layers]
-    (dense_part, beyond), (part, unknown) = (known_part(each, OPERATORS, labels, feed) for each in (dense, model))
-    if unknown != beyond:
-        raise CheckFailedError(f"PyTorch does not know {', '.join(unknown)}")
+    (dense_part, beyond), (part, unknown) = (known_part(whole, OPERATORS, labels, feed) for whole in (dense, model))
+    dense_names, names = ({value.name for value in known.graph.outputs} for known in (dense_part, part))
+    if unknown != beyond or names != dense_names:
+        raise CheckFailedError(f"PyTorch does not know {', '.join(unknown)}, which other values enter than before")
     patterns = {} if floats is None else integer_patterns(floats, model)
     teacher, network = _modules(dense_part, part, left_alone, patterns)
     dense_outputs = _check_same(dense_part, teacher, feed, runtime)

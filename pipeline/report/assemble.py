@@ -109,7 +109,6 @@ def assemble_report(record: CompressionRecord) -> Report:
     )
     chosen = applied.tables.tables if applied.tables else ()
     tables = in_the_file(chosen, applied.model.graph, stored.tables, stored.packings)
-    unproven = unproven_goal_warning(record.search) if record.search else None
     sparsity = 1.0 - sum(layer.kept for layer in layers) / sum(layer.weights for layer in layers)
     dense, compressed = model_facts(source.given, source.path), model_facts(stored.model, record.output)
     return Report(
@@ -142,16 +141,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *not_measured(record.validation),
         ),
         warnings=(
-            *record.examined,
-            *([unproven] if unproven else []),
-            *hasty(record.options),
-            *inputs.warnings,
-            *pruned.warnings,
-            *record.warnings,
-            *few_inputs(record.validation),
-            *unmeasured(record.validation),
-            *alike(record.validation),
-            *not_finite(record.validation),
+            *_of_evidence(record),
             *emptied(layers),
             *scarce(applied.units),
             *grown(dense.bytes, compressed.bytes, applied.selection, record.options),
@@ -161,6 +151,19 @@ def assemble_report(record: CompressionRecord) -> Report:
         latency=record.latency,
         on_the_cpu=left_to_the_cpu(stored.model, next(inputs.calibration.batches()), record.runtime),
     )
+
+
+def _of_evidence(record: CompressionRecord) -> Iterator[Message]:
+    """What to be wary of: the inputs, how the run was made, and what was measured."""
+    yield from record.examined
+    if record.search and (unproven := unproven_goal_warning(record.search)):
+        yield unproven
+    yield from hasty(record.options)
+    yield from record.inputs.warnings
+    yield from record.applied.pruned.warnings
+    yield from record.warnings
+    for warnings in (few_inputs, unmeasured, alike, not_finite):
+        yield from warnings(record.validation)
 
 
 def _declined(applied: AppliedPlan, tables: Sequence[TableFacts]) -> tuple[Declined, ...]:

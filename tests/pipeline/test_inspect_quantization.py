@@ -144,10 +144,10 @@ def test_made_up_inputs_are_not_timed_where_that_says_nothing() -> None:
 
 def test_what_the_inputs_give_to_think_about_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing_table, "time_models", lambda *_: (None, [np.tile([2e-3, 1e-3], (2, 3, 1))]))
-    found = inspect_quantization(network(), np.rint(8.0 * inputs()).astype(np.int64))
-    assert "integers-for-floats" in [warning.code for warning in found.warnings]
-    for text in (found.summary(), printed(print_quantization, found, width=400)):
-        assert f"warning: {found.warnings[0]}" in text
+    inspection = inspect_quantization(network(), np.rint(8.0 * inputs()).astype(np.int64))
+    assert "integers-for-floats" in [warning.code for warning in inspection.warnings]
+    for text in (inspection.summary(), printed(print_quantization, inspection, width=400)):
+        assert f"warning: {inspection.warnings[0]}" in text
 
 
 def test_a_model_of_which_nothing_can_be_integers() -> None:

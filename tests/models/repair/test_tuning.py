@@ -73,7 +73,7 @@ def relative_error(network: OnnxModule) -> float:
     """Of the outputs on the held-out rows, by NumPy."""
     dense = OnnxModule(perceptron(zeros=False))
     feeds = [feed for feed, _ in Inputs().held_out()]
-    outputs, wanted = (np.concatenate([outputs_of(each, feed)["y"] for feed in feeds]) for each in (network, dense))
+    outputs, wanted = (np.concatenate([outputs_of(module, feed)["y"] for feed in feeds]) for module in (network, dense))
     return float(np.mean((outputs - wanted) ** 2) / np.var(wanted, axis=0).mean())
 
 
@@ -151,7 +151,7 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monke
 def test_only_entries_that_count_are_compared() -> None:
     network, dense = OnnxModule(perceptron(zeros=True)), OnnxModule(perceptron(zeros=False))
     feeds = [feed for feed, _ in Inputs().held_out()]
-    before, wanted = (np.concatenate([outputs_of(each, feed)["y"] for feed in feeds]) for each in (network, dense))
+    before, wanted = (np.concatenate([outputs_of(module, feed)["y"] for feed in feeds]) for module in (network, dense))
     tuned = tune(network, dense, [], HalfOfThem(), RECIPE, augmentation=Augmentation(), seed=0, device="cpu")
     after = np.concatenate([outputs_of(network, feed)["y"] for feed in feeds])
     loss, others = (np.mean((after - wanted)[:, start::2] ** 2) for start in (0, 1))

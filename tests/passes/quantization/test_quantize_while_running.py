@@ -144,10 +144,12 @@ def cell(
     rows = 4 * HIDDEN
     states = ", ".join(f"float[{directions}, N, {HIDDEN}] {name}" for name in STATES)
     types = {"y": f"float[S, {directions}, N, {HIDDEN}]"}
-    made = ", ".join(f"{types.get(name, f'float[{directions}, N, {HIDDEN}]')} {name}" for name in outputs.split(", "))
+    declared = ", ".join(
+        f"{types.get(name, f'float[{directions}, N, {HIDDEN}]')} {name}" for name in outputs.split(", ")
+    )
     proto = onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["": 17]> net (float[S, N, {COLUMNS}] a, int32[N] lengths, {states})
-        => ({made}) {{
+        => ({declared}) {{
             x = Relu(a)
             {outputs} = LSTM <{settings}> ({inputs})
         }}"""

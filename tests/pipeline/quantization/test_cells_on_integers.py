@@ -17,6 +17,7 @@ from netsurgeon.pipeline.calibration import Calibration, select
 from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import input_specs
+from netsurgeon.pipeline.model_files.fingerprint import model_facts
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization import IntegerChoice, Quantized, matrices, quantize_model, stand_in, time_integers
@@ -207,3 +208,9 @@ def test_the_file_is_smaller_any_session_runs_it_and_inspect_knows_its_integers(
     assert (listed.bits, listed.form, listed.weights) == (7, "dynamic", 2 * 4 * HIDDEN * (COLUMNS + HIDDEN))
     with pytest.raises(InputError, match=r"quantized already.*DynamicQuantizeLSTM"):
         netsurgeon.compress(plain, {"x": inputs(64, 1)}, sparsity=0.5)
+
+
+def test_scales_of_cells_and_of_products_are_no_parameters() -> None:
+    model = quantized(network()).model
+    assert {"DynamicQuantizeLSTM", "MatMulInteger"} <= {node.op_type for node in model.graph}
+    assert model_facts(model, None).parameters == model_facts(in_normal_form(network()), None).parameters

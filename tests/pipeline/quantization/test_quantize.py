@@ -173,6 +173,19 @@ def test_kernels_are_compared_with_the_model_in_float_arithmetic() -> None:
     assert 0.0 < errors.difference < errors.on_kernels < errors.allowed
 
 
+def test_no_number_is_an_error_in_any_output_and_masked_ones_are_none() -> None:
+    ones, masked, wrong = np.ones(4), np.array([-np.inf, 1.0, np.nan, 2.0]), np.full(4, np.nan)
+    right = {"first": ones, "second": masked}
+    errors = kernel_errors(right, right, right)
+    assert (errors.difference, errors.on_kernels, errors.are_right) == (0.0, 0.0, True)
+    for outputs in (
+        {"first": wrong, "second": masked},
+        {"first": ones, "second": wrong},
+        {"first": ones[:2], "second": masked},
+    ):
+        assert not kernel_errors(right, outputs, right).are_right
+
+
 def test_saturating_kernels_are_noticed_and_those_that_round_elsewhere_are_not() -> None:
     """In a deep network, rounding elsewhere is an error as large as that of the integers, but another one."""
     dense, integers, elsewhere = (normal(1000, seed=seed) * size for seed, size in ((0, 1.0), (1, 0.01), (2, 0.01)))

@@ -41,7 +41,7 @@ def test_what_enters_an_unknown_operator_or_meets_its_results_is_an_output() -> 
     assert beyond == ("Celu",)
     assert [value.name for value in part.graph.outputs] == ["early", "c"]
     assert [node.name for node in part.graph if node.op_type == "Gemm"] == ["first", "second"]
-    whole, outputs = (dict(Runtime().session(each).run(FEED)) for each in (model(), part))
+    whole, outputs = (dict(Runtime().session(graph).run(FEED)) for graph in (model(), part))
     assert np.array_equal(outputs["early"], whole["early"])
     assert np.array_equal(outputs["c"], outputs["early"] * np.arange(1.0, 5.0))
 
@@ -54,3 +54,22 @@ def test_a_model_of_known_operators_is_whole() -> None:
 def test_without_a_layer_in_front_there_is_nothing_to_learn() -> None:
     with pytest.raises(CheckFailedError, match="PyTorch does not know Relu, Celu, and no layer lies in front of it"):
         known_part(model(), {"Gemm", "Add"}, ("second", "third"), FEED)
+
+
+def test_weights_that_only_the_rest_takes_are_no_outputs() -> None:
+    """What DequantizeLinear makes of a weight has a node in front of it, but no input of the model reaches it."""
+    proto = parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[N,4] x) => (float[N,4] y)
+        <int8[4,4] codes = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}, float scale = {0.5}, int8 zero = {0}> {
+            first = DequantizeLinear (codes, scale, zero)
+            a = MatMul (x, first)
+            b = Celu (a)
+            second = DequantizeLinear (codes, scale, zero)
+            y = MatMul (b, second)
+        }"""
+    )
+    for node, name in zip(proto.graph.node, ("", "one", "", "", "two"), strict=True):
+        node.name = name
+    part, beyond = known_part(ir.from_proto(proto), {"MatMul", "DequantizeLinear"}, ("one", "two"), FEED)
+    assert beyond == ("Celu",)
+    assert [value.name for value in part.graph.outputs] == ["a"]

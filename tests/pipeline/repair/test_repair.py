@@ -200,10 +200,10 @@ def test_integers_that_lose_are_as_the_closed_form_left_them(monkeypatch: pytest
 
 
 def test_the_errors_said_are_those_of_what_is_delivered() -> None:
-    held = pictures(256)
+    data = pictures(256)
     for values in ("float16", "codebook"):
         result = compress(
-            residual_network(), held, sparsity=0.7, values=values, repair=True, method="obs", damping=0.01
+            residual_network(), data, sparsity=0.7, values=values, repair=True, method="obs", damping=0.01
         )
         facts = result.report.repair
         assert facts is not None
@@ -248,6 +248,19 @@ def test_a_batch_that_is_fixed_needs_a_whole_one_held_out() -> None:
     model = built(nodes, {"w": random(32, 10)}, entry=(32, 32), end=(32, 10))
     result = compress(model, {"x": random(128, 32)}, sparsity=0.5, repair=True, **FAST)
     assert "not-repaired" in [warning.code for warning in result.report.warnings]
+
+
+@pytest.mark.parametrize("mode", ["w4", "w8"])
+def test_weights_are_repaired_where_activations_stay_floats_and_integers_stay_without_a_warning(mode: str) -> None:
+    options: dict[str, Any] = {"method": "obs", "damping": 0.01, "pack": False}
+    report = compress(residual_network(), pictures(256), quantize=mode, sparsity=0.7, repair=True, **options).report
+    assert report.integers is not None
+    assert report.repair is not None
+    assert report.repair.has_helped
+    assert report.integer_repair is None
+    assert "not-repaired" not in [message.code for message in (*report.warnings, *report.notes)]
+    assert "<li>Weights: repaired with " in report.to_html()
+    assert "<li>Integers: " not in report.to_html()
 
 
 def test_what_loses_by_another_measure_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,9 +95,9 @@ def test_sparse_layers_run_in_the_provider_of_the_package(tmp_path: Path) -> Non
     netsurgeon.compress(convolutions(), x, output=small, sparsity=0.9, pattern="k:64", **options)
     here, there = (Runtime(provider=name).session(small).run({"x": x})["y"] for name in ("cpu", "netsurgeon-sparse"))
     np.testing.assert_array_equal(here, there)
-    found = profile(small, data={"x": x}, provider="netsurgeon-sparse", rounds=3, per_operator=True)
-    assert found.provider == "NetsurgeonSparse"
-    assert "NetsurgeonSparse" in {node.provider for node in found.model.nodes}
+    profiled = profile(small, data={"x": x}, provider="netsurgeon-sparse", rounds=3, per_operator=True)
+    assert profiled.provider == "NetsurgeonSparse"
+    assert "NetsurgeonSparse" in {node.provider for node in profiled.model.nodes}
     left = left_to_the_cpu(ir.load(small), {"x": x}, Runtime(provider="netsurgeon-sparse"))
     assert len([node for node in left if node.startswith("Conv")]) == 1, "the last one, whose output is floats"
 
