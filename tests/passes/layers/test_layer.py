@@ -376,7 +376,7 @@ def test_a_shared_bias_is_cloned() -> None:
     model = build(nodes, (1, 3, 4), {"w": normal(3, 3, 1), "b": bias})
     first, second = find_layers(model.graph)[0]
     first.shift_bias(np.ones(3))
-    for layer, expected in ((first, slot + 1), (second, bias)):
+    for layer, expected in ((first, bias + 1), (second, bias)):
         slot = layer.node.inputs[2]
         assert slot is not None
         assert np.array_equal(tensor(slot).numpy(), expected)
