@@ -73,7 +73,8 @@ def search(
         goals: what is wanted.
         trim: units that go in any case, as the user has chosen.
         forms: how weights may be kept, in turn: the first in which a model is found is taken.
-        prefer: "size" = where one is found on integers, one on floats is looked for, too, and the smaller one taken.
+        prefer: "size" = where one is found on integers, one on floats is looked for, too, and where one is found with
+            fewer units, one with all of them; the smallest is taken.
         repairs: whether candidates below the smallest one are repaired, to go further.
 
     Raises:
@@ -132,10 +133,8 @@ def _by_form(
                 ladders,
                 is_first=in_form is evaluators[0],
                 is_last=in_form is evaluators[-1],
-                tries_units=prefer == "speed"
-                and in_form.is_integer
-                and trim is None
-                and not in_form.context.options.is_hasty,
+                prefer=prefer,
+                tries_units=in_form.is_integer and trim is None and not in_form.context.options.is_hasty,
             )
         except CheckFailedError as error:
             problem = error
@@ -194,6 +193,7 @@ def _within_goals(
     *,
     is_first: bool,
     is_last: bool,
+    prefer: str,
     tries_units: bool,
 ) -> tuple[Candidate, bool]:
     """The candidate that decides in one form, and whether it is taken; there are other forms where it is not.
@@ -217,9 +217,15 @@ def _within_goals(
         if is_last and structures is not None:
             raise CheckFailedError(nearest_to_keep(evaluator, goals, goals.max_drop, structures, structure))
         return evaluator.candidate(structure, 1.0), False
+    structures_to_prune = [structure]
     if tries_units and not goals.is_structural and evaluator.can_try_units:
-        structure = faster_within(evaluator, goals.max_drop)
-    chosen = _smallest_within(evaluator, structure, goals, goals.max_drop)
+        faster = faster_within(evaluator, goals.max_drop)
+        # units that go for speed may make the file larger: each of them takes drop that zeros and bits could have had
+        structures_to_prune = [structure, faster] if prefer == "size" and faster.level else [faster]
+    chosen = min(
+        (_smallest_within(evaluator, pruned, goals, goals.max_drop) for pruned in structures_to_prune),
+        key=lambda candidate: candidate.bytes,
+    )
     was_put_on_integers = evaluator.applied(chosen.structure, chosen.share).integers is not None
     return chosen, is_last or was_put_on_integers or not evaluator.is_integer
 

@@ -1,5 +1,6 @@
 """Goals on integers from end to end: bytes are saved by zeros and bits together."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from perceptron_models import weights_of
 from plain_models import DENSE, DIGITS, TEST
+from searched_models import Data
 
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.compression import steps
@@ -14,7 +16,8 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.profiling import timing_table
 from netsurgeon.pipeline.quantization import Quantized
 from netsurgeon.pipeline.report.report import Report
-from netsurgeon.pipeline.search import descent
+from netsurgeon.pipeline.search import descent, structure_search
+from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +99,24 @@ def test_the_reason_for_floats_is_that_of_the_model_that_would_be_taken(monkeypa
     assert len(set(refused)) == 2, "half of the weights lose too much"
     notes = [str(note) for note in report.notes if note.code in ("not-quantized", "integers-lose")]
     assert notes == [f"{max(refused)} weights run no faster"]
+
+
+def test_the_smallest_model_is_looked_for_with_all_units_with_fewer_and_on_floats(
+    monkeypatch: pytest.MonkeyPatch, network: Path, guiding: Data, final: Data
+) -> None:
+    monkeypatch.setattr(CandidateEvaluator, "can_try_units", True)
+    monkeypatch.setattr(structure_search, "WORTH", 0.0)  # time does not decide here, since nothing is timed
+    fastest, smallest = (
+        compress(network, guiding, test=final, max_drop="12%", prefer=prefer, method="obs", damping=0.01).report
+        for prefer in ("speed", "size")
+    )
+    assert fastest.search is not None
+    assert smallest.search is not None
+    assert smallest.compressed.bytes <= fastest.compressed.bytes
+    candidates = [point for point in smallest.search.points if point.kind == "candidate"]
+    assert {point.bits is None for point in candidates} == {True, False}, "on floats and on integers"
+    on_integers = [point for point in candidates if point.bits is not None and (point.kept or 1.0) < 1.0]
+    assert len({point.macs for point in on_integers}) == 2, "with all units and with fewer"
+    assert {point.macs for point in fastest.search.points if (point.kept or 1.0) < 1.0} != {None}
+    (chosen,) = (point for point in smallest.search.points if point.chosen)
+    assert chosen.bytes == smallest.compressed.bytes
