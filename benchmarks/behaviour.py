@@ -1,11 +1,11 @@
 """The bytes of a fixed set of results, to show that a change of the code changes nothing that a user gets.
 
-    python benchmarks/behaviour.py --shared ../shared           # compare with results/behaviour.json
-    python benchmarks/behaviour.py --shared ../shared --write   # keep the results of today's code
+    python benchmarks/behaviour.py --shared ../shared --write   # keep the results of the code before the change
+    python benchmarks/behaviour.py --shared ../shared           # compare those of the code after it
 
 Each case is one command line. Of every model that it writes the sha256 is kept, and of every report the fields
 that do not depend on the clock, the memory or the folder. Bytes differ between processors and library versions, so
-keep and compare on one machine. Exit code 1 where anything differs; what differs is printed.
+results are kept in build/behaviour, for this machine alone. Exit code 1 where anything differs; what differs is printed.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from typing import Any
 import numpy as np
 from _process import take_two_cores
 
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parent
-RESULTS = HERE / "results" / "behaviour.json"
-TIMINGS = HERE / "results" / "behaviour-timings.json"
+REPOSITORY = Path(__file__).parent.parent
+RESULTS = REPOSITORY / "build" / "behaviour" / "results.json"
+TIMINGS = RESULTS.with_name("timings.json")
 """Times of a search for a speedup, recorded once, so that the search ends the same way each time."""
-NOT_COMPARED = ("seconds", "peak_bytes", "latency", "versions", "schema", "steps", "agreements")
-"""Fields of a report about the clock, the machine or the form; the last two are younger than the kept results."""
+NOT_COMPARED = ("seconds", "peak_bytes", "latency", "timings", "versions")
+"""Fields of a report about the clock or the machine."""
 MNIST_COUNT = 1024
 DIGITS = REPOSITORY / "models" / "digits"
 LENET5 = ["--data", "{folder}/mnist.npz"]
 RESNET20 = ["--data", "{shared}/data/cifar10/train.zip", "--test", "{shared}/data/cifar10/test.zip", "--limit", "256"]
 RESNET20 += ["--scale", "0.00392156862745098", "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
 RANDOM = ["--data", "random:32"]
+UNTIMED = ["--target", "openvino"]
+"""A target where every layer that can goes on integers: choices by time would not be the same twice."""
 
 CASES: dict[str, list[str]] = {
     "digits sparsity": ["digits", "--sparsity", "0.9"],
@@ -49,6 +50,11 @@ CASES: dict[str, list[str]] = {
     "resnet20 trim": ["{shared}/models/resnet20_cifar10.onnx", *RESNET20, "--trim", "0.2", "--save", "macs"],
     "yunet sparsity": ["{shared}/zoo/yunet.onnx", *RANDOM, "--sparsity", "0.5"],
     "mlperf_vww trim": ["{shared}/zoo/mlperf_vww.onnx", *RANDOM, "--trim", "up-to:0.2"],
+    "digits int8 and zeros": ["digits", "--quantize", "int8", "--sparsity", "0.5", *UNTIMED],
+    "resnet20 int8": ["{shared}/models/resnet20_cifar10.onnx", *RESNET20, "--quantize", "int8", *UNTIMED],
+    "resnet20 w4a8": ["{shared}/models/resnet20_cifar10.onnx", *RESNET20, "--quantize", "w4a8", *UNTIMED],
+    "vit_tracker w4": ["{shared}/zoo/vit_tracker.onnx", *RANDOM, "--quantize", "w4"],
+    "digits tiles": ["digits", "--pattern", "k:64", "--sparsity", "0.5"],
 }
 
 
@@ -128,8 +134,11 @@ def main() -> int:
     parser.add_argument("--only", help="cases whose names contain this")
     arguments = parser.parse_args()
     take_two_cores()
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     if not TIMINGS.exists():
         record_timings(arguments.shared)
+    if not arguments.write and not RESULTS.exists():
+        parser.error(f"{RESULTS} is not there: run with --write on the code before the change")
     kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     names = [name for name in CASES if not arguments.only or arguments.only in name]
     lines: list[str] = []
