@@ -5,7 +5,7 @@
 
 Each case is one command line. Of every model that it writes the sha256 is kept, and of every report the fields
 that do not depend on the clock, the memory or the folder. Bytes differ between processors and library versions, so
-results are kept in build/behaviour, for this machine alone. Exit code 1 where anything differs; what differs is printed.
+results are kept in build/behaviour, for this machine alone. Exit code 1 where anything differs; what does is printed.
 """
 
 from __future__ import annotations
