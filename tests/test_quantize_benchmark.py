@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
-from _quantize_cases import CASES, Must, shortfalls
+from _quantize_cases import CASES, FOR_BATCHES, Must, shortfalls
 from onnx import numpy_helper
 
 from netsurgeon.pipeline.data import InputSpec, open_samples
@@ -162,6 +162,17 @@ def test_it_is_said_whether_another_quantizer_is_better(peer: dict[str, Any], ve
     sentence = _quantize_tables.peer_sentence([ROW, ROW | {"run": "peer nncf"} | peer], ROW["model"])
     assert sentence.endswith(verdict)
     assert _quantize_tables.peer_sentence([ROW], ROW["model"]) == ""
+
+
+def times_in(ratio: float) -> list[dict[str, Any]]:
+    return [timing | {"ratio": ratio, "interval": [ratio, ratio + 0.01]} for timing in ROW["latency"]]
+
+
+def test_what_was_made_for_batches_stands_for_ours_there_and_not_for_single_samples() -> None:
+    peer = ROW | {"run": "peer nncf", "error": 1.0, "latency": times_in(0.3)}
+    for_batches = ROW | {"run": FOR_BATCHES, "latency": times_in(0.2)}
+    sentence = _quantize_tables.peer_sentence([ROW, for_batches, peer], ROW["model"])
+    assert sentence.endswith(": nncf is faster at batch 1.")
 
 
 def test_the_smallest_model_is_no_larger_than_the_fastest() -> None:
