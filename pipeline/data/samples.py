@@ -137,7 +137,9 @@ class Samples:
 
     def typical(self, least: int = 1) -> Feed:
         """A feed of median length that holds so many samples, if one does; the first where all are of one shape."""
-        return next(Samples(self._opened, self.specs, self._plan[self._typical(least)], self._batch_size).batches())
+        size = max(self._batch_size, least)
+        full = Samples(self._opened, self.specs, self._indices, size)
+        return next(Samples(self._opened, self.specs, full._plan[full._typical(least)], size).batches())
 
     def few(self, count: int, rng: np.random.Generator) -> Feed:
         """A feed of so many random samples; where shapes differ of those of median length, or fewer."""

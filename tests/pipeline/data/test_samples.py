@@ -123,11 +123,12 @@ def test_a_typical_feed_is_of_median_length_and_full_enough() -> None:
     assert samples.typical()["x"].shape == (3, 4)
     assert ragged(11, 1, 1, 1, 5, 11, 11, 11).typical()["x"].shape == (1, 5)
     assert ragged(11, 1, 1, 1, 5, 11, 11, 11).typical(3)["x"].shape == (3, 1)
-    assert samples.typical(100)["x"].shape == (3, 4)
+    assert samples.typical(100)["x"].shape == (4, 4), "all of one length, though feeds are of three"
     assert samples.few(2, np.random.default_rng(0))["x"].shape == (2, 4)
     even = open_samples(rows(10), X, batch_size=4)
     assert not even.is_ragged
     assert even.typical(3)["x"].tolist() == rows(4).tolist()
+    assert even.typical(9)["x"].tolist() == rows(10)[:9].tolist()
     assert len(even.few(2, np.random.default_rng(0))["x"]) == 2
 
 
