@@ -221,11 +221,12 @@ class Samples:
 
     def limited(self, count: int, seed: int) -> "Samples":
         """A random subset of at most `count` samples, in memory where each reading would unpack the whole source."""
-        return self.subset(count, np.random.default_rng(seed)).kept()
+        drawn = self.subset(count, np.random.default_rng(seed))
+        return drawn._kept() if drawn._opened.is_packed else drawn
 
     def kept(self) -> "Samples":
-        """The same samples, in memory where each reading would unpack the whole source."""
-        return self._kept() if self._opened.is_packed else self
+        """The same samples, in memory where each reading would unpack the whole source or decode pictures anew."""
+        return self._kept() if self._opened.is_packed or self._opened.is_decoded else self
 
     def _kept(self) -> "Samples":
         """The same samples in memory, and in the order that this allows, if they are not too large for it."""
