@@ -83,6 +83,10 @@ class Samples:
         """
         return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
 
+    def unmirrored(self) -> "Samples":
+        """The same samples without mirror images."""
+        return Samples(self._opened, self.specs, self._indices, self._batch_size)
+
     @property
     def batch_size(self) -> int:
         """Samples a feed, at most, where the model leaves it open."""
