@@ -601,7 +601,6 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     arguments = desk.compress()
-    monkeypatch.setattr(segments, "MOST_IN_MEMORY", 0)
     monkeypatch.setattr(segments._Spilled, "append", full)
     assert "TMPDIR" in desk.refused(arguments)
 

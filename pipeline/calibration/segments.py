@@ -32,8 +32,6 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
-MOST_IN_MEMORY = 1 << 28
-"""Bytes of live values that all walks of a sweep together hold in memory; what is more lies on disk."""
 MOST_KEPT = 1 << 27
 """Bytes that stay on the disk in all files of a walk together when nobody needs the values in them any more."""
 
@@ -160,13 +158,12 @@ def _name(value: ir.Value) -> str:
 
 
 class Store:
-    """Live values of a walk, batch by batch: the first so many bytes in memory, others on disk.
+    """Live values of a walk, batch by batch, on disk; a value that is no array stays in memory.
 
-    A value that is no array stays in memory. Files have no names, so that whatever ends the process leaves none.
+    Files have no names, so that whatever ends the process leaves none.
     """
 
-    def __init__(self, most_in_memory: int = 0) -> None:
-        self._room = most_in_memory
+    def __init__(self) -> None:
         self._held: dict[tuple[str, int], Any] = {}
         self._spilled: dict[str, _Spilled] = {}
         self._free: list[_Spilled] = []
@@ -174,9 +171,7 @@ class Store:
 
     def put(self, name: str, batch: int, value: Any) -> None:
         """Keep a value."""
-        size = _bytes_of(value)
-        if size <= self._room:
-            self._room -= size
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
             self._held[name, batch] = value
             return
         try:
@@ -214,7 +209,7 @@ class Store:
                 idle = sum(other.idle for other in (*self._spilled.values(), *self._free))
                 self._free.append(file.emptied(max(MOST_KEPT - idle, 0)))
             for batch in range(batches):
-                self._room += _bytes_of(self._held.pop((name, batch), None))
+                self._held.pop((name, batch), None)
 
     def _new_file(self) -> _Spilled:
         return _Spilled(self._files.enter_context(tempfile.TemporaryFile(buffering=0)))
@@ -222,11 +217,6 @@ class Store:
     def close(self) -> None:
         """Delete everything."""
         self._files.close()
-
-
-def _bytes_of(value: Any) -> int:
-    """Bytes that a value would take on disk; 0 for one that stays in memory anyway."""
-    return value.nbytes if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else 0
 
 
 class _Spilled:
@@ -280,7 +270,7 @@ class _Spilled:
 class Walk:
     """One model on its way through the segments; `model` may be pruned between two segments.
 
-    `mask` says which positions of the feeds count, `abreast` how many walks there are side by side.
+    `mask` says which positions of the feeds count.
 
     Use as a context manager: the spilled values go with it.
     """
@@ -292,12 +282,10 @@ class Walk:
         feeds: Iterable[Feed],
         runtime: Runtime,
         mask: PositionMask | None = None,
-        *,
-        abreast: int = 1,
     ):
         self.model, self.segments, self.runtime = model, segments, runtime
         self._extractor = Extractor(model.graph)
-        self.store = Store(MOST_IN_MEMORY // abreast)
+        self.store = Store()
         self.batches = 0
         used = {name for segment in segments for name in segment.expired}
         try:

@@ -114,11 +114,9 @@ class Calibration:
         segments = cut(dense.graph, [layer.node for layer in layers.values()])
         richer = self._segments(dense, layers.values())
         with contextlib.ExitStack() as stack:
-            models = ((dense, richer), *((current, segments) for current in pruned_models))
-            samples, mask = self.samples, self.samples.mask
             reference, *walks = (
-                stack.enter_context(Walk(model, parts, samples.batches(), self.runtime, mask, abreast=len(models)))
-                for model, parts in models
+                stack.enter_context(Walk(model, parts, self.samples.batches(), self.runtime, self.samples.mask))
+                for model, parts in ((dense, richer), *((current, segments) for current in pruned_models))
             )
             for current in pruned_models:  # layers get weights and biases of their own
                 stack.enter_context(names_read_once(current.graph))

@@ -37,7 +37,6 @@ def normal(*shape: int, seed: int = 0) -> Array:
 def spill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where walks spill; every test ends with nothing there unless it says otherwise."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(segments_module, "MOST_IN_MEMORY", 0)
     return tmp_path
 
 
@@ -425,24 +424,6 @@ def test_the_store_gives_back_what_it_got(spill: Path, open_files: Any) -> None:
     assert open_files(spill) == before, "files are used again"
     store.close()
     assert open_files(spill) == []
-
-
-def test_the_first_values_stay_in_memory_until_it_is_full(spill: Path, open_files: Any) -> None:
-    values = [normal(100, seed=seed) for seed in range(4)]
-    store = Store(most_in_memory=900)
-    for batch, value in enumerate(values[:3]):
-        store.put("one", batch, value)
-    assert len(store._held) == 2
-    assert len(open_files(spill)) == 1, "the third batch of 400 bytes has no room"
-    for batch, value in enumerate(values[:3]):
-        np.testing.assert_array_equal(store.get("one", batch), value)
-        assert store.shape("one", batch) == value.shape
-    store.drop(["one"], 3)
-    assert "one" not in store
-    store.put("next", 0, values[3])
-    assert len(store._held) == 1, "what was dropped has left its room"
-    np.testing.assert_array_equal(store.get("next", 0), values[3])
-    store.close()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
