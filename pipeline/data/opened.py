@@ -67,6 +67,7 @@ class OpenedData:
         class_names: the names of the classes, for pictures in class folders.
         warnings: what was left out and why.
         is_packed: whether a row is found only by unpacking others.
+        is_decoded: whether a row is made anew each time it is read, as a picture is.
         is_sequential: whether a part that lies before another is read only by reading all from the start once more.
         mask: which positions count of what is fed; None = all.
         taken: how many of its first samples a limit has taken, where the count of all is unknown; None = all.
@@ -80,6 +81,7 @@ class OpenedData:
     class_names: tuple[str, ...] | None = None
     warnings: tuple[Message, ...] = ()
     is_packed: bool = False
+    is_decoded: bool = False
     is_sequential: bool = False
     mask: PositionMask | None = None
     taken: int | None = None
@@ -178,7 +180,7 @@ class OpenedData:
         """
         pieces = self._pieces(np.unique(indices))
         numbers = sum(len(rows) * prod(shape) for at, rows in pieces for _, shape in self.parts[at].row_shapes)
-        if not (self.is_packed or self.is_sequential) or numbers * _WIDEST > MOST_KEPT_BYTES:
+        if not (self.is_packed or self.is_decoded or self.is_sequential) or numbers * _WIDEST > MOST_KEPT_BYTES:
             return self
         kept: dict[int, tuple[Indices, Feed]] = {}
         left = MOST_KEPT_BYTES
@@ -187,7 +189,8 @@ class OpenedData:
             if left < 0:  # constants, which lie in every file anew
                 return self
             kept[number] = rows, {name: array.copy() for name, array in feed.items()}  # not a view of the whole file
-        return replace(self, read=partial(_read_kept, self.parts, kept), is_packed=False, is_sequential=False)
+        read = partial(_read_kept, self.parts, kept)
+        return replace(self, read=read, is_packed=False, is_decoded=False, is_sequential=False)
 
     @cached_property
     def _stacks(self) -> Indices:

@@ -83,6 +83,10 @@ class Samples:
         """
         return Samples(self._opened, self.specs, self._indices, self._batch_size, axis)
 
+    def unmirrored(self) -> "Samples":
+        """The same samples without mirror images."""
+        return Samples(self._opened, self.specs, self._indices, self._batch_size)
+
     @property
     def batch_size(self) -> int:
         """Samples a feed, at most, where the model leaves it open."""
@@ -223,11 +227,12 @@ class Samples:
 
     def limited(self, count: int, seed: int) -> "Samples":
         """A random subset of at most `count` samples, in memory where each reading would unpack the whole source."""
-        return self.subset(count, np.random.default_rng(seed)).kept()
+        drawn = self.subset(count, np.random.default_rng(seed))
+        return drawn._kept() if drawn._opened.is_packed else drawn
 
     def kept(self) -> "Samples":
-        """The same samples, in memory where each reading would unpack the whole source."""
-        return self._kept() if self._opened.is_packed else self
+        """The same samples, in memory where each reading would unpack the whole source or decode pictures anew."""
+        return self._kept() if self._opened.is_packed or self._opened.is_decoded else self
 
     def _kept(self) -> "Samples":
         """The same samples in memory, and in the order that this allows, if they are not too large for it."""

@@ -17,7 +17,7 @@ from netsurgeon.pipeline.execution import WeightFile
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, measure_sensitivity
-from netsurgeon.pipeline.pruning.sensitivity_by_parts import measure_by_parts
+from netsurgeon.pipeline.pruning.sensitivity_by_parts import measure_by_parts, measure_from_parts
 
 LEAST_TRIAL_ERROR = 0.02
 """Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
@@ -88,7 +88,7 @@ def measure_costs(
         mask=calibration.samples.mask,
         ticks=functools.partial(progress, "measuring sensitivities"),
     )
-    sensitivities = (measure_by_parts(probe) if by_parts else None) or measure_sensitivity(probe)
+    sensitivities = (measure_by_parts if by_parts else measure_from_parts)(probe) or measure_sensitivity(probe)
     return {
         name: budget.Cost(curve, selection.sizes[name], sensitivities[name], roundings[name], positions[name])
         for name, curve in curves.items()

@@ -17,7 +17,14 @@ import onnx_ir as ir
 
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.pipeline.calibration import Extractor, used_values
-from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, float_outputs, lost_share, output_losses
+from netsurgeon.pipeline.pruning.sensitivity import (
+    Probe,
+    Trial,
+    float_outputs,
+    lost_share,
+    output_loss,
+    output_losses,
+)
 from netsurgeon.pipeline.runtime import Feed, Session
 
 FEWEST_PARTS = 3
@@ -41,18 +48,30 @@ class Part:
     layers: tuple[str, ...]
 
 
+def measure_from_parts(probe: Probe) -> dict[str, float] | None:
+    """`measure_sensitivity`, where a layer is replaced from its part on: what lies in front stays the dense model's.
+
+    None where a model does not fall into parts, has no float outputs, or layers of several parts share a weight.
+    """
+    walk = _DenseWalk.of(probe)
+    if walk is None or walk.shares_weights:
+        return None
+    dense = walk.counted(walk.entering[-1], walk.outputs)
+    result: dict[str, float] = {}
+    for at, part in enumerate(walk.parts):
+        for name in part.layers:
+            probe.ticks(len(result), len(probe.trials))
+            loss = output_loss(dense, walk.outputs_without(at, name, probe.trials[name]))
+            result[name] = max(loss, 0.0) / max(probe.trials[name].error, 1e-12)
+    return result if any(result.values()) else dict.fromkeys(probe.trials, 1.0)
+
+
 def measure_by_parts(probe: Probe) -> dict[str, float] | None:
     """`measure_sensitivity` by parts; None where a model does not fall into parts, or has no float outputs."""
-    model, trials = probe.model, probe.trials
-    layers = {layer.name: layer for layer in find_layers(model.graph)[0] if layer.name in trials}
-    parts = find_parts(model.graph, layers.values(), round(math.sqrt(2 * len(layers))))
-    if len(parts) < FEWEST_PARTS:
+    trials, walk = probe.trials, _DenseWalk.of(probe)
+    if walk is None:
         return None
-    weights = {name: layer.weight.name or "" for name, layer in layers.items()}
-    walk = _DenseWalk(probe, parts, weights)
-    outputs = float_outputs({name: walk.entering[-1][0][name] for name in parts[-1].outputs})
-    if not outputs:
-        return None
+    parts, outputs = walk.parts, walk.outputs
     dense = walk.counted(walk.entering[-1], outputs)
     compared = list(output_losses(dense, dense))
     result: dict[str, float] = {}
@@ -84,11 +103,24 @@ class _DenseWalk:
     """Sessions of a model's parts, and what the dense model lets enter each.
 
     Attributes:
+        parts: of the model.
         entering: feeds of each part by name, and behind the last one those with the outputs.
+        outputs: names of the float outputs.
     """
 
+    @classmethod
+    def of(cls, probe: Probe) -> _DenseWalk | None:
+        """That of a probe's model; None where it does not fall into parts, or has no float outputs."""
+        graph = probe.model.graph
+        layers = {layer.name: layer for layer in find_layers(graph)[0] if layer.name in probe.trials}
+        parts = find_parts(graph, layers.values(), round(math.sqrt(2 * len(layers))))
+        if len(parts) < FEWEST_PARTS:
+            return None
+        walk = cls(probe, parts, {name: layer.weight.name or "" for name, layer in layers.items()})
+        return walk if walk.outputs else None
+
     def __init__(self, probe: Probe, parts: Sequence[Part], weights: Mapping[str, str]):
-        self._probe, self._parts, self._weights = probe, parts, weights
+        self._probe, self.parts, self._weights = probe, parts, weights
         model, feeds = probe.model, probe.feeds
         self._sessions: list[Session] = []
         self.entering: list[list[Feed]] = [[dict(feed) for feed in feeds]]
@@ -99,6 +131,20 @@ class _DenseWalk:
             graph.inputs.extend({graph.initializers[weights[name]]: None for name in part.layers})
             self._sessions.append(probe.runtime.session(ir.Model(graph, ir_version=model.ir_version)))
             self.entering.append(self._run(len(self._sessions) - 1, self.entering[-1]))
+        self.outputs = float_outputs({name: self.entering[-1][0][name] for name in parts[-1].outputs})
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether layers share a weight: to replace it in one part would leave it in another."""
+        return len(set(self._weights.values())) < len(self._weights)
+
+    def outputs_without(self, at: int, name: str, trial: Trial) -> list[dict[str, Any]]:
+        """The model's outputs where one of the layers of part `at` is replaced; no more is kept of any feed."""
+        weight, outputs = {self._weights[name]: trial.weight}, []
+        for feed, entering in zip(self._probe.feeds, self.entering[at], strict=True):
+            (end,) = self.to_the_end(at, [{**entering, **weight}])
+            outputs.append(self._counted(end, feed, self.outputs))
+        return outputs
 
     def replaced(self, at: int, name: str, trial: Trial) -> list[Feed]:
         """What part `at` lets out where one of its layers is replaced."""
@@ -107,17 +153,17 @@ class _DenseWalk:
 
     def to_the_end(self, at: int, feeds: Sequence[Feed]) -> Sequence[Feed]:
         """What comes out behind the last part where these feeds enter part `at`."""
-        for later in range(at, len(self._parts)):
+        for later in range(at, len(self.parts)):
             feeds = self._run(later, feeds)
         return feeds
 
     def counted(self, values: Sequence[Feed], names: Sequence[str]) -> list[dict[str, Any]]:
         """Values that are compared, by name; what does not count is 0."""
-        named = [{name: batch[name] for name in names} for batch in values]
-        mask = self._probe.mask
-        if mask is None:
-            return named
-        return [mask.counted(batch, feed) for batch, feed in zip(named, self._probe.feeds, strict=True)]
+        return [self._counted(batch, feed, names) for batch, feed in zip(values, self._probe.feeds, strict=True)]
+
+    def _counted(self, batch: Feed, feed: Feed, names: Sequence[str]) -> dict[str, Any]:
+        named, mask = {name: batch[name] for name in names}, self._probe.mask
+        return named if mask is None else mask.counted(named, feed)
 
     def lost(self, values: Sequence[Feed], outputs: Sequence[str]) -> float:
         """What some outputs lose, all together."""
@@ -126,7 +172,7 @@ class _DenseWalk:
 
     def lost_share(self, at: int, values: Sequence[Feed]) -> float:
         """What the carrier behind part `at` loses: nothing where it does not vary; infinite numbers are left out."""
-        carrier = self._parts[at].carrier
+        carrier = self.parts[at].carrier
         dense, changed = (
             [{name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in batch.items()} for batch in counted]
             for counted in (self.counted(side, [carrier]) for side in (self.entering[at + 1], values))
@@ -136,7 +182,7 @@ class _DenseWalk:
         return share if math.isfinite(share) and share > 0.0 else 0.0
 
     def _run(self, at: int, feeds: Sequence[Feed]) -> list[Feed]:
-        return [{**feed, **self._sessions[at].run(feed, self._parts[at].outputs)} for feed in feeds]
+        return [{**feed, **self._sessions[at].run(feed, self.parts[at].outputs)} for feed in feeds]
 
 
 def find_parts(graph: ir.Graph, layers: Iterable[Layer], count: int) -> list[Part]:

@@ -59,7 +59,7 @@ PACKED = 2e-6
 """Seconds a weight that packing takes."""
 STRUCTURES = 6
 """Structures that are timed until one is as fast as it should be."""
-TRIED_AT_ONCE, TRIED_AT_ONCE_FAST = 4, 2
+TRIED_AT_ONCE, TRIED_AT_ONCE_FAST = 3, 2
 """Models that are pruned at low fidelity side by side, about; the second for a first look."""
 ON_INTEGERS = 0.5
 """Times as long as one run of a model on floats one of a model on integers takes."""
@@ -73,8 +73,8 @@ REPAIRED, REPAIRED_INTEGERS = 4.0, 6.0
 """Times as long as a run of the dense model an input of a step of a repair takes; the second behind rounding."""
 LOOKED_AT, BALANCED = 3.0, 1.5
 """Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
-PROBED = 1.4
-"""Times as long as one run of a model it takes to run it with another weight, and to compare."""
+PROBED = 0.85
+"""Times as long as one run of a model it takes to run it from another weight on, and to compare."""
 BOUNDED, BOUNDED_FAST = 64, 16
 """Inputs on which the error bound is measured, at most; the second for a first look."""
 
@@ -231,9 +231,10 @@ class ExpectedWork:
         repairs = {"repairing": REPAIRED * repaired, "repairing integers": 0.0}
         if self._may_quantize:
             repairs["repairing integers"] = REPAIRED_INTEGERS * repaired
-            run = self.seconds * inputs
+            fewer = self.inputs.folds[0].corrected.count if self._folds > 1 else inputs  # without mirror images
+            run = self.seconds * fewer
             times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}
-            times["quantizing layers"] = self._swept(2, inputs) + self._layers(ROUNDED, inputs)
+            times["quantizing layers"] = self._swept(2, fewer) + self._layers(ROUNDED, fewer)
         if self.options.goals is None:
             once = 1 + len(self.inputs.halves)
             return tuple(_work(stage, seconds, once) for stage, seconds in (times | repairs).items())

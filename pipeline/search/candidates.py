@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 REFUSALS = {"not-repaired", "repair-loses"}
 """Codes of what is said of weights that were not tuned."""
-ABREAST, ABREAST_FAST = 4, 2
+ABREAST, ABREAST_FAST = 3, 2
 """Plans that are tried side by side at low fidelity: those that keep fewer weights only where these lose little. The
 second for a first look."""
 

@@ -85,9 +85,10 @@ class GoalSearch:
             CheckFailedError: no model was found that keeps to the goals.
         """
         ticks, parts = functools.partial(progress, "judging the dense model"), len(self.inputs.folds)
+        # candidates of halves that take turns are only judged: what is delivered is made of both
         folds = tuple(
             Fold(
-                dataclasses.replace(calibration, samples=fold.corrected),
+                dataclasses.replace(calibration, samples=fold.corrected, is_provisional=parts > 1),
                 self._drop_evaluator(fold.guide, part_of(ticks, number, parts)),
             )
             for number, fold in enumerate(self.inputs.folds)

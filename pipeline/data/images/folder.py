@@ -52,7 +52,7 @@ def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], 
     (first,) = read([(0, np.zeros(1, np.intp))])
     all_alike = stand_in((len(names), *first[name].shape[1:]), first[name].dtype)
     part, _, _ = examine({name: all_alike}, specs, str(root))
-    return OpenedData([part], read, labels, class_names, left_out + unlabelled)
+    return OpenedData([part], read, labels, class_names, left_out + unlabelled, is_decoded=True)
 
 
 def _find(root: Path) -> tuple[list[str], tuple[Message, ...]]:

@@ -95,6 +95,10 @@ def test_each_feed_is_followed_by_its_mirror_image(shape: tuple[int, ...], axis:
     np.testing.assert_array_equal(np.concatenate(feeds[::2]), x)
     np.testing.assert_array_equal(np.concatenate(feeds[1::2]), np.flip(x, axis))
     assert mirrored.batch_name(3) == plain.batch_name(1)
+    for one, other in zip(
+        mirrored.take([4, 1, 0]).unmirrored().batches(), plain.take([4, 1, 0]).batches(), strict=True
+    ):
+        np.testing.assert_array_equal(one["x"], other["x"])
     for part in mirrored.split(0.4, np.random.default_rng(0)):
         pictures = list(part.batches())
         np.testing.assert_array_equal(pictures[1]["x"], np.flip(pictures[0]["x"], axis))

@@ -1,7 +1,7 @@
 """Sensitivities part by part: near those of the whole model, which is run but a few times."""
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.pipeline.pruning import costs, sensitivity_by_parts
 from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, measure_sensitivity
-from netsurgeon.pipeline.pruning.sensitivity_by_parts import find_parts, measure_by_parts
+from netsurgeon.pipeline.pruning.sensitivity_by_parts import find_parts, measure_by_parts, measure_from_parts
 from netsurgeon.pipeline.runtime import Runtime
 
 RUNTIME = Runtime(threads=1)
@@ -103,6 +103,21 @@ def test_sensitivities_by_parts_are_near_those_of_the_whole_model() -> None:
     assert parts["head"] == pytest.approx(whole["head"], rel=1e-4), "what is in the last part is measured as ever"
 
 
+@pytest.mark.parametrize("exits", [[], [0, 3]])
+def test_from_its_part_on_a_layer_costs_what_it_costs_in_the_whole_model(exits: list[int]) -> None:
+    model = stack(exits=exits, also_out=["z2"] if exits else [])
+    trials = trials_of(model)
+    whole, parts = measure_sensitivity(probe(model, trials)), measure_from_parts(probe(model, trials))
+    assert parts == pytest.approx(whole, rel=1e-3)
+
+
+def test_layers_that_share_a_weight_are_replaced_together_in_the_whole_model() -> None:
+    model = stack()
+    layers = {layer.name: layer for layer in find_layers(model.graph)[0]}
+    layers["b4.a"].node.replace_input_with(1, layers["b0.a"].weight)
+    assert measure_from_parts(probe(model, trials_of(model))) is None
+
+
 @pytest.mark.parametrize("exits", [[0, 1], [0, 1, 2, 3, 4]])
 def test_outputs_that_leave_early_count(exits: list[int]) -> None:
     model = stack(exits=exits, also_out=["b1.a_y", "z2"])
@@ -142,11 +157,12 @@ def test_few_layers_are_no_reason_for_parts() -> None:
     assert found is None or set(found) == set(few)
 
 
-def test_every_layer_is_a_tick() -> None:
+@pytest.mark.parametrize("measure", [measure_by_parts, measure_from_parts])
+def test_every_layer_is_a_tick(measure: Callable[[Probe], object]) -> None:
     seen: list[tuple[int, int]] = []
     model = stack()
     trials = trials_of(model)
-    measure_by_parts(probe(model, trials, ticks=lambda done, count: seen.append((done, count))))
+    measure(probe(model, trials, ticks=lambda done, count: seen.append((done, count))))
     assert seen == [(at, len(trials)) for at in range(len(trials))]
     assert costs.PROBED_INPUTS[1] > sensitivity_by_parts.FEWEST_PARTS
 

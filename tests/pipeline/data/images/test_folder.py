@@ -36,6 +36,20 @@ def test_class_folders_give_labels(tmp_path: Path) -> None:
     np.testing.assert_allclose(stacked(samples, "image")[:, 0, 0, 0] * 255, [1, 2, 3], rtol=1e-6)
 
 
+def test_pictures_that_are_kept_are_decoded_once(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {f"{name}.png": name for name in range(10, 16)})
+    samples = open_samples(tmp_path, PICTURE, batch_size=4)
+    expected = stacked(samples, "image")
+    kept = samples.take([1, 3, 4]).kept()
+    for picture in tmp_path.iterdir():
+        picture.unlink()
+    for _ in range(2):
+        np.testing.assert_array_equal(stacked(kept, "image"), expected[[1, 3, 4]])
+    np.testing.assert_array_equal(stacked(kept.take([2, 0]), "image"), expected[[4, 1]])
+    with pytest.raises(InputError):
+        stacked(samples, "image")
+
+
 def test_zip_is_read_in_place(tmp_path: Path) -> None:
     members = {f"top/{name}.jpg": picture_bytes(9, kind="JPEG") for name in ("b/1", "a/1", "a/2", "../../evil/1")}
     members["__MACOSX/top/a/._1.jpg"] = b"junk"
