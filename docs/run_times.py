@@ -25,9 +25,9 @@ INTRODUCTION = """# How long a run takes
 This page helps to plan a run or a job: how many seconds whole commands take, and their peak resident memory.
 `make times` writes it from `benchmarks/results/`, and a test fails when it is stale.
 
-Measured on {machine}, while other programs were using it too, so take the figures as orders of magnitude.
-They come from several commits, and include the final measurement on 10,000 pictures of MNIST or CIFAR-10, or 500 of
-ImageNet. An empty cell was not measured.
+Measured on {machine}, while other programs were using it too: take the figures as orders
+of magnitude. They come from several commits, and include the final measurement on 10,000 pictures of MNIST or
+CIFAR-10, or 500 of ImageNet. An empty cell was not measured.
 
 | network | parameters | multiply-adds | `--sparsity` | `--quantize int8` | `--max-drop 1%` | the same, on floats |
 |---|---:|---:|---:|---:|---:|---:|
