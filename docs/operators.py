@@ -16,10 +16,10 @@ from netsurgeon.pipeline.error_bound.lipschitz.rules import RULES
 PAGE = Path(__file__).with_suffix(".md")
 INTRODUCTION = f"""# Operators
 
-This page tells what netsurgeon can do with each operator of your model. With an operator that is not listed it can do
+This page shows what netsurgeon can do with each operator of your model. With an operator that is not listed it can do
 nothing. `make operators` writes this page from the code, and a test fails when it is stale.
 
-- **Trim**: its axes can be followed, so neurons and channels in front of it and behind it can be removed.
+- **Trim**: its axes can be followed, so neurons and channels before it and after it can be removed.
 - **Prune**: its weights can become zeros, corrected in closed form.
 - **Quantize**: what it does with activations that are 8-bit integers ([quantization.md](quantization.md)). A *layer*
   multiplies them by its weights. Others *compute* with them, *carry* them on unchanged, *join* several under one
