@@ -11,17 +11,22 @@ from netsurgeon.pipeline.messages import CODES
 PAGE = Path(__file__).parent / "messages.md"
 INTRODUCTION = """# Notes, warnings and errors
 
-For programs that read reports, and for whoever looks up what a code means. `make messages` writes this page from
-`CODES` in `pipeline/messages.py` and the classes in `pipeline/errors.py`, and a test fails when it is stale. Match on
-the code: sentences may change, codes keep their meaning.
+This page explains the codes of notes, warnings and errors, to people and to programs. Programs should match on the
+code: sentences may change, codes keep their meaning. `make messages` writes this page from `CODES` in
+`pipeline/messages.py` and the classes in `pipeline/errors.py`, and a test fails when it is stale.
 
 ## In reports and other JSON
 
-A note, a warning, and a problem for which something was undone or left out is an object:
-`{"code": "samples-dropped", "dropped": 4, "samples": 100, "text": "…"}`. Where another problem lies behind it, `cause`
-is the code of that one, and its data is there, too: `{"code": "step-undone", "step": "shortcuts", "cause":
-"outputs-differ", "output": "y", "difference": 0.3, "tolerance": 0.0001, "text": "…"}`. From Python it is a string with
-the attributes `code` and `data`.
+Notes, warnings, and reasons why something was undone or left out are objects with a code, data, and the sentence:
+
+    {"code": "samples-dropped", "dropped": 4, "samples": 100, "text": "…"}
+
+If another problem is the reason, `cause` is its code, and its data is added:
+
+    {"code": "step-undone", "step": "shortcuts", "cause": "outputs-differ", "output": "y", "difference": 0.3,
+     "tolerance": 0.0001, "text": "…"}
+
+From Python such a message is a string with the attributes `code` and `data`.
 
 | code | meaning |
 |---|---|
@@ -29,7 +34,7 @@ the attributes `code` and `data`.
 ERRORS = """
 ## Errors that end a command
 
-From Python they are exceptions with the attribute `code`; a command prints the sentence and ends with the exit code.
+A command prints the sentence and ends with the exit code. From Python these are exceptions with the attribute `code`.
 
 | code | exit code | class | meaning |
 |---|---|---|---|

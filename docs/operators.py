@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from netsurgeon.models.onnx_module.operators import OPERATORS
@@ -15,21 +16,24 @@ from netsurgeon.pipeline.error_bound.lipschitz.rules import RULES
 PAGE = Path(__file__).with_suffix(".md")
 INTRODUCTION = f"""# Operators
 
-For whoever asks whether a model's operators are known: what can be done with every operator; with one that is not here,
+This page shows what netsurgeon can do with each operator of your model. With an operator that is not listed it can do
 nothing. `make operators` writes this page from the code, and a test fails when it is stale.
 
-- **Trim**: indices of its axes can be followed, so that units in front of and behind it can vanish.
+- **Trim**: its axes can be followed, so neurons and channels before it and after it can be removed.
 - **Prune**: its weights can become zeros, corrected in closed form.
-- **Quantize**: what it does where activations are 8-bit integers ([quantization.md](quantization.md)): a layer weighs
-  them, others compute with them, carry them on, join several under one scale, or clip them, which their range does.
-- **Error bound**: a constant bounds how much of its inputs' error it lets through.
-- **Train**: a model with it can be trained as a PyTorch module.
+- **Quantize**: what it does with activations that are 8-bit integers ([quantization.md](quantization.md)). A *layer*
+  multiplies them by its weights. Others *compute* with them, *carry* them on unchanged, *join* several under one
+  scale, or *clip* them, which the range of the integers then does.
+- **Error bound**: there is a constant that limits how much of its inputs' error it passes on.
+- **Train**: a model with it can be trained as a PyTorch module (`retrain`, `--repair`).
 
-A yes is for the operator; single nodes can still be refused, for a reason that the report names. A model with an
-operator that has no yes can be compressed, too: only what depends on that operator stays as it is.
+A yes is for the operator in general; single nodes can still be refused, for a reason that the report names. A model
+that contains an operator without any yes can be compressed all the same: only what depends on that operator stays as
+it is.
 
-What ONNX Runtime's optimiser has fused around weights is taken apart first, and its parts count. Of com.microsoft:
-{", ".join(FUSED_OPERATORS)}.
+Operators that ONNX Runtime's optimiser has fused around weights are taken apart first, and their parts count. Of
+com.microsoft these are
+{textwrap.fill(", ".join(FUSED_OPERATORS), 120)}.
 
 | Operator | Trim | Prune | Quantize | Error bound | Train |
 |---|---|---|---|---|---|

@@ -22,38 +22,39 @@ NETWORKS = {
 }
 INTRODUCTION = """# How long a run takes
 
-For whoever plans a run or a job: the seconds that whole commands take, and the most memory (resident). `make times`
-writes this page from `benchmarks/results/`, and a test fails when it is stale.
+This page helps to plan a run or a job: how many seconds whole commands take, and their peak resident memory.
+`make times` writes it from `benchmarks/results/`, and a test fails when it is stale.
 
-Measured on {machine}, while other programs used it, too: orders of magnitude. Rows come from several commits, and
-include the final measurement on 10,000 pictures of MNIST or CIFAR-10, or 500 of ImageNet. An empty cell was not
-measured.
+Measured on {machine}, while other programs were using it too: take the figures as orders
+of magnitude. They come from several commits, and include the final measurement on 10,000 pictures of MNIST or
+CIFAR-10, or 500 of ImageNet. An empty cell was not measured.
 
 | network | parameters | multiply-adds | `--sparsity` | `--quantize int8` | `--max-drop 1%` | the same, on floats |
 |---|---:|---:|---:|---:|---:|---:|
 """
 ADVICE = """
-- `--sparsity` is the median over shares and seeds of [lobs.md](../benchmarks/results/lobs.md). It corrects on 4,096
-  pictures of MNIST, 1,024 of CIFAR-10 and 500 of ImageNet, those two with `--mirror`, and 128 for ResNet-50's shape.
+- `--sparsity` is the median over shares and seeds of [lobs.md](../benchmarks/results/lobs.md). Weights were corrected
+  on 4,096 pictures of MNIST, on 1,024 of CIFAR-10 or 500 of ImageNet (these two with `--mirror`), and on 128 for
+  ResNet-50's shape.
 - `--quantize int8` and `--max-drop 1%`, which tries integers, ran on one thread:
   [quantize.md](../benchmarks/results/quantize.md).
-- On floats (`--quantize none`) `--max-drop 1%` ran on two threads: [goals.md](../benchmarks/results/goals.md).
+- `--max-drop 1%` on floats (`--quantize none`) ran on two threads: [goals.md](../benchmarks/results/goals.md).
 - Retraining takes {retrain} seconds in the rows of [retrain.md](../benchmarks/results/retrain.md), surgery included.
 
 ## What it grows with
 
 - **Inputs times multiply-adds.** There are about three passes over all inputs, and more in a search:
-  [methods.md](methods.md#how-often-the-model-runs). `--limit N` takes N inputs.
-- **Width.** A matrix of columns times columns is factored for every layer: of ResNet-50's shape one layer of 4,608
+  [methods.md](methods.md#how-often-the-model-runs). `--limit N` uses N inputs only.
+- **Width.** For every layer a matrix of columns times columns is factored. In ResNet-50's shape, one layer of 4,608
   columns takes {slowest:.0f} of {all:.0f} seconds.
 - **Nodes of the graph.** Twice as many take about twice the time: [growth.md](../benchmarks/results/growth.md).
-- **Few inputs in a search.** Halves that take turns need two to three times as long:
+- **Few inputs in a search.** If halves take turns, it takes two to three times as long:
   [goals.md](goals.md#which-inputs-decide).
 
-`--profile` adds about half a minute. `--effort fast` gives a first look in about a minute of one core for these
-networks but the largest ([goals.md](goals.md)), `--work DIR` lets a run that was stopped go on. Between
+`--profile` adds about half a minute. `--effort fast` gives a first look in about a minute of one core for all of these
+networks but the largest ([goals.md](goals.md#a-first-look)). `--work DIR` lets a run that was stopped continue. Between
 passes activations lie on disk, in the folder of temporary files (`TMPDIR`). The report has the seconds of every stage
-(`seconds`) and the most memory (`peak_bytes`).
+(`seconds`) and the peak memory (`peak_bytes`).
 """
 
 

@@ -96,20 +96,19 @@ def compress(
 ) -> Compression:
     """Trim a model's units, prune its weights, correct the rest, verify it in ONNX Runtime, and pack it.
 
-    With `quantize="int8"` or `"w4a8"` what is faster on integers runs on them, and nothing is pruned unless `sparsity`,
-    a goal or the like asks for it; `report.integers` says what does, and is None where all stays on floats.
+    With `quantize="int8"` or `"w4a8"` layers run on integers where these are faster, and nothing is pruned unless
+    `sparsity`, a goal or the like asks for it. `report.integers` says which layers do, and is None if none does.
 
     Args:
         model: path of an ONNX file, a ModelProto or an `onnx_ir.Model`; never changed.
         data: calibration inputs: path of an npz, npy, folder or zip of pictures, "module:function", arrays or tensors
             by input name, (X, y), a loader of batches, a list of samples, a data frame, … (docs/data.md has them all).
-        test: inputs of the final measurement; where there are none a part of `data` is held out.
+        test: inputs of the final measurement; without them a part of `data` is held out.
         output: where to write the compressed model.
-        report: where to write the report: as a page where the name ends in .html, as JSON where it ends in
-            .json.
+        report: where to write the report: a page if the name ends in .html, JSON if it ends in .json.
         progress: True = shown as suits the terminal, the notebook or the log it runs in; or a function that is called
-            with stage, steps done and steps in all.
-        steps: what is done, in order: `STEPS`, or a list with steps of your own in it (see CONTRIBUTING.md).
+            with the stage, the steps done and the number of steps.
+        steps: what is done, in order: `STEPS`, or a list that includes steps of your own (see CONTRIBUTING.md).
         step_options: options of steps of your own, by step name.
         **options: fields of `Options`.
 

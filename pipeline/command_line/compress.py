@@ -72,42 +72,50 @@ EXAMPLES = (
         option(
             "--max-drop",
             metavar="SHARE",
-            help="Metric lost at most, e.g. 1%. [default: 1% where neither a goal nor what goes by hand is given]",
+            help="Lose at most this much of the metric, e.g. 1%. [default: 1% without other goals and options by hand]",
         ),
-        option("--speedup", metavar="FACTOR", help="Times as fast at least, e.g. 2x."),
-        option("--latency", metavar="TIME", help="Time of a run at most, e.g. 5ms."),
-        option("--max-size", metavar="SIZE", help="Size of the file at most, e.g. 500KB."),
-        option("--max-macs", metavar="COUNT", help="Multiply-adds of a sample at most, e.g. 40M."),
+        option("--speedup", metavar="FACTOR", help="The model is at least this many times as fast, e.g. 2x."),
+        option("--latency", metavar="TIME", help="A run takes at most this long, e.g. 5ms."),
+        option("--max-size", metavar="SIZE", help="The file is at most this large, e.g. 500KB."),
+        option("--max-macs", metavar="COUNT", help="A sample takes at most so many multiply-adds, e.g. 40M."),
         option(
             "--prefer",
             type=click.Choice(notation.PREFERENCES),
             default="speed",
             show_default=True,
-            help="What --max-drop makes as good as can be first.",
+            help="What matters first within --max-drop.",
         ),
     ],
 )
 @option_group(
     "By hand",
     [
-        option("--sparsity", type=SHARE, help="Prunable weights to remove, e.g. 90%. [default: 50% with --layer]"),
-        option("--trim", metavar="SHARE", help="Share to remove of the parameters that units have: 30%, or up-to:30%."),
+        option(
+            "--sparsity",
+            type=SHARE,
+            help="Share of the prunable weights to remove, e.g. 90%. [default: 50% with --layer]",
+        ),
+        option(
+            "--trim",
+            metavar="SHARE",
+            help="Share of parameters to remove as whole neurons and channels: 30%, or up-to:30%.",
+        ),
         option(
             "--quantize",
             type=click.Choice(notation.QUANTIZE_MODES),
-            help="Run on integers what gains. [default: where a goal does]",
+            help="Run layers on integers where they gain. [default: a goal decides]",
         ),
         option(
             "--values",
             type=click.Choice(notation.VALUES),
-            help="Type of stored weights. [default: codebook with a goal, else float16]",
+            help="How weights are stored. [default: codebook with a goal, else float16]",
         ),
         option(
             "--tables",
             type=click.Choice(notation.TABLES),
             default="auto",
             show_default=True,
-            help="Form of the rows of embeddings.",
+            help="How rows of embeddings are stored.",
         ),
         option(
             "--drop-rows",
@@ -116,14 +124,18 @@ EXAMPLES = (
             metavar="NAME=FILE",
             help="Rows of embeddings that are never used: a text file of numbers and ranges, or an .npy.",
         ),
-        option("--repair", is_flag=True, help="Tune what is left, and integers, without labels: minutes, and PyTorch."),
+        option(
+            "--repair",
+            is_flag=True,
+            help="Tune the remaining weights, and integers, without labels; takes minutes, needs PyTorch.",
+        ),
         option(
             "--pattern",
             metavar="PATTERN",
-            help="Places of the weights left: N:M in place of --sparsity, such as 2:4, or tiles of a sparse kernel, "
+            help="Where remaining weights may lie: N:M, such as 2:4, in place of --sparsity; or tiles for a kernel, "
             "k:64 or tile:16x16.",
         ),
-        option("--keep-zeros", is_flag=True, help="Keep the model's own zeros, and remove no other weight."),
+        option("--keep-zeros", is_flag=True, help="Keep the zeros that the model has, and remove no other weight."),
         option("--uniform", is_flag=True, help="The same sparsity in every layer."),
         option(
             "--layer",
@@ -137,12 +149,16 @@ EXAMPLES = (
     ],
 )
 @picture_options
-@option_group("Images", [option("--mirror", is_flag=True, default=None, help="Correct weights on mirror images, too.")])
+@option_group(
+    "Images", [option("--mirror", is_flag=True, default=None, help="Correct weights on mirror images as well.")]
+)
 @option_group(
     "Running",
     [
         option(
-            "--effort", type=click.Choice(notation.EFFORTS), help="A first look, or the best model. [default: full]"
+            "--effort",
+            type=click.Choice(notation.EFFORTS),
+            help="A quick first look, or the best model. [default: full]",
         ),
         provider_option,
         target_option,
@@ -150,7 +166,12 @@ EXAMPLES = (
         option(
             "--timed-batch", type=int, metavar="N", help="Samples in a run that is timed. [default: the model's, or 1]"
         ),
-        option("--work", type=FilePath(), metavar="FOLDER", help="Keep what is done there: a killed run goes on."),
+        option(
+            "--work",
+            type=FilePath(),
+            metavar="FOLDER",
+            help="Keep finished work here, so that a killed run can continue.",
+        ),
         seed_option,
         custom_ops_option,
         recipe_option,
@@ -164,7 +185,7 @@ EXAMPLES = (
             "--report", type=FilePath(), metavar="FILE", help="Where the report goes: .html or .json; - prints JSON."
         ),
         json_option,
-        option("--profile", is_flag=True, help="Time both models in turn, for the report: about half a minute."),
+        option("--profile", is_flag=True, help="Time both models for the report; takes about half a minute."),
         option("--mlflow", metavar="URI", help="Log the result to MLflow: a server, sqlite:///FILE or a folder."),
         quiet_option,
         verbose_option,
@@ -173,19 +194,25 @@ EXAMPLES = (
 @option_group(
     "Expert",
     [
-        option("--method", type=click.Choice(notation.METHODS), default="auto", show_default=True, help="Solver."),
+        option(
+            "--method",
+            type=click.Choice(notation.METHODS),
+            default="auto",
+            show_default=True,
+            help="Solver that prunes.",
+        ),
         option(
             "--damping",
             type=float,
             metavar="NUMBER",
-            help="Relative to the mean diagonal of the Hessian. [default: chosen per layer]",
+            help="Damping relative to the mean diagonal of the Hessian. [default: chosen per layer]",
         ),
         option(
             "--importance",
             type=click.Choice(notation.IMPORTANCES),
             default="obs",
             show_default=True,
-            help="Which units go.",
+            help="What ranks neurons and channels for --trim.",
         ),
         option(
             "--save",
@@ -198,15 +225,15 @@ EXAMPLES = (
             "--round-to",
             type=int,
             metavar="N",
-            help="Numbers of units left are multiples of this. [default: the provider's channel block]",
+            help="Leave multiples of this many neurons or channels. [default: the provider's channel block]",
         ),
-        option("--keep-unread", is_flag=True, help="Leave units in place that nothing reads after pruning."),
+        option("--keep-unread", is_flag=True, help="Keep neurons and channels that nothing reads after pruning."),
         option(
             "--augment",
             type=click.Choice(notation.AUGMENTATIONS),
             default="auto",
             show_default=True,
-            help="What --repair does to inputs.",
+            help="How --repair varies the inputs.",
         ),
         option(
             "--device", default="auto", show_default=True, metavar="DEVICE", help="Where --repair runs: cpu or cuda."
@@ -223,10 +250,10 @@ EXAMPLES = (
             type=click.Choice(notation.NAMES),
             default="auto",
             show_default=True,
-            help="Of nodes that unpack weights.",
+            help="Names of the nodes that unpack weights.",
         ),
-        option("--pack/--no-pack", default=True, show_default=True, help="Store sparse weights packed."),
-        option("--timings", type=FilePath(), metavar="FILE", help="Replay the times of this JSON report."),
+        option("--pack/--no-pack", default=True, show_default=True, help="Store the weights packed."),
+        option("--timings", type=FilePath(), metavar="FILE", help="Use the measured times of this JSON report again."),
     ],
 )
 def compress_command(
@@ -243,9 +270,9 @@ def compress_command(
 ) -> None:
     """Make MODEL smaller and faster, verify it, and write it with the evidence.
 
-    Give goals, and a search decides what goes; or say by hand what goes. With neither, the fastest model is looked for
-    that loses at most 1%, and of models as fast the smallest. Shares are 90% or 0.9, sizes 50KB, 50k or 50 KiB, times
-    5ms, factors 2x or 2.
+    Give goals, and a search decides what to remove; or say by hand what to remove. With neither, the search looks for
+    the fastest model that loses at most 1%, and among equally fast ones for the smallest. Write shares as 90% or 0.9,
+    sizes as 50KB, 50k or 50 KiB, times as 5ms, factors as 2x or 2.
     """
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.compress import compress

@@ -40,7 +40,7 @@ EXAMPLES = (
             "--data",
             type=Data(),
             metavar="DATA",
-            help="Inputs: for --sensitivity and --quantization, for --units where it needs real ones.",
+            help="Inputs, for --sensitivity and --quantization; for --units if it needs real ones.",
         ),
         limit_option,
         mask_option,
@@ -52,10 +52,10 @@ EXAMPLES = (
 @option_group(
     "Output",
     [
-        option("--units", is_flag=True, help="Show which neurons hang together instead, and which are frozen and why."),
+        option("--units", is_flag=True, help="Show instead which neurons go together, and which cannot go and why."),
         option("--sensitivity", is_flag=True, help="Measure what pruning each layer costs, on --data."),
         option("--quantization", is_flag=True, help="Show what integers do to each layer: range, error, time, kernel."),
-        option("--picture", type=FilePath(), metavar="FILE", help="With --sensitivity: draw it into this .svg."),
+        option("--picture", type=FilePath(), metavar="FILE", help="With --sensitivity: draw it as this .svg file."),
     ],
 )
 @output_options

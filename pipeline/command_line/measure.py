@@ -67,9 +67,9 @@ from netsurgeon.pipeline.notation import OPTIMISATIONS
             "--report",
             type=FilePath(),
             metavar="FILE",
-            help="Where a page goes that lays the models side by side: .html.",
+            help="Where to write a page that shows the models side by side: .html.",
         ),
-        option("--profile", is_flag=True, help="Time each in turn with MODEL: about half a minute for each."),
+        option("--profile", is_flag=True, help="Time each in turn with MODEL; takes about half a minute each."),
     ],
 )
 @output_options
@@ -82,7 +82,7 @@ def compare_command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Run MODEL and OTHERS on the same inputs and show how far each is off."""
+    """Run MODEL and OTHERS on the same inputs and show how far each is from MODEL."""
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.compare import compare_all
     from netsurgeon.pipeline.model_files import write_text
@@ -112,16 +112,16 @@ def compare_command(
             "--output",
             type=FilePath(),
             metavar="FILE",
-            help="Where the page goes: .html. [default: a temporary file]",
+            help="Where to write the page: .html. [default: a temporary file]",
         ),
         option("--no-browser", is_flag=True, help="Write the page and do not open it."),
         verbose_option,
     ],
 )
 def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: bool) -> None:
-    """Lay REPORTS (JSON) of several runs side by side on a page, and open it in the browser.
+    """Show the JSON REPORTS of several runs side by side on a page, and open it in the browser.
 
-    A table to sort, accuracy against bytes and milliseconds, every layer, and the difference of two runs.
+    It has a sortable table, accuracy against bytes and milliseconds, every layer, and the difference of two runs.
     """
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.messages import printable
@@ -149,14 +149,14 @@ def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: boo
             "--data",
             type=Data(),
             metavar="DATA",
-            help="Inputs. [default: made up, where the time cannot depend on their values]",
+            help="Inputs. [default: made up, if the time cannot depend on their values]",
         ),
         option(
             "--batch",
             "batches",
             callback=batch_sizes,
             metavar="N,N",
-            help="Samples a run, e.g. 1,8. [default: the model's, or 1]",
+            help="Samples per run, e.g. 1,8. [default: the model's, or 1]",
         ),
         option(
             "--shape",
@@ -164,7 +164,7 @@ def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: boo
             multiple=True,
             callback=shapes,
             metavar="NAME=SIZES",
-            help="Of made-up inputs: x=1x3x224x224.",
+            help="Shape of made-up inputs: x=1x3x224x224.",
         ),
         classes_option,
     ],
@@ -191,7 +191,7 @@ def view_command(reports: tuple[Path, ...], output: Path | None, no_browser: boo
 )
 @output_options
 def profile_command(model: Path, against: Path | None, json_file: Path | None, quiet: bool, **options: Any) -> None:
-    """Time MODEL in ONNX Runtime, whole and per operator; dense and compressed in turn with --against."""
+    """Time MODEL in ONNX Runtime, whole and per operator; with --against in turn with another model."""
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.profiling import profile
 

@@ -44,27 +44,29 @@ verbose_option = option(
     count=True,
     callback=_log,
     expose_value=False,
-    help="Log to standard error: -v stages and steps, -vv choices of the solvers and sessions as well.",
+    help="Log to standard error: -v stages and steps, -vv also what solvers and sessions choose.",
 )
 json_option = option(
     "--json", "json_file", type=FilePath(), metavar="FILE", help="Write the result as JSON; - prints it."
 )
 quiet_option = option("--quiet", is_flag=True, help="Print nothing but errors.")
 model_output_option = option(
-    "-o", "--output", required=True, type=FilePath(), metavar="FILE", help="Where the model goes; - for stdout."
+    "-o", "--output", required=True, type=FilePath(), metavar="FILE", help="Where to write the model; - for stdout."
 )
 output_options = option_group("Output", [json_option, quiet_option, verbose_option])
 """What becomes of the result."""
 
 classes_option = option(
-    "--classes", type=FilePath(), metavar="FILE", help="File with one class a line, for class folders."
+    "--classes", type=FilePath(), metavar="FILE", help="File with one class per line, for class folders."
 )
-limit_option = option("--limit", type=int, metavar="N", help="Most inputs used, drawn at random; a generator's first.")
+limit_option = option(
+    "--limit", type=int, metavar="N", help="Use at most N inputs, drawn at random; the first N of a generator."
+)
 batch_size_option = option(
-    "--batch-size", type=int, metavar="N", help="Inputs run at once. [default: 32, or fewer where they are large]"
+    "--batch-size", type=int, metavar="N", help="Inputs run at once. [default: 32, fewer if they are large]"
 )
 scoring_options = combine_options(
-    option("--label-offset", type=int, default=0, metavar="N", help="Added to labels: 1 where output 0 is background."),
+    option("--label-offset", type=int, default=0, metavar="N", help="Add this to labels: 1 if output 0 is background."),
     option(
         "--metric",
         metavar="NAME|MODULE:FUNCTION",
@@ -74,19 +76,19 @@ scoring_options = combine_options(
 )
 """How answers are judged."""
 mask_option = option(
-    "--mask", metavar="INPUT", help="Input that excludes padding, or none. [default: attention_mask and the like]"
+    "--mask", metavar="INPUT", help="Input that marks padding, or none. [default: attention_mask and the like]"
 )
 picture_options = option_group(
     "Images",
     [
         option("--pictures", type=FilePath(), metavar="FILE", help="TOML file with the options of this group."),
-        option("--resize", type=int, metavar="PIXELS", help="Shorter side to this many pixels."),
-        option("--crop", type=int, metavar="PIXELS", help="Centre crop to a square of this many pixels."),
+        option("--resize", type=int, metavar="PIXELS", help="Scale the shorter side to this many pixels."),
+        option("--crop", type=int, metavar="PIXELS", help="Cut a square of this many pixels from the centre."),
         option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Channel order."),
-        option("--scale", type=float, metavar="NUMBER", help="Pixel values times this. [default: 1/255]"),
-        option("--mean", callback=numbers, metavar="NUMBERS", help="Then minus this, e.g. 0.485,0.456,0.406."),
-        option("--std", callback=numbers, metavar="NUMBERS", help="Then divided by this, e.g. 0.229,0.224,0.225."),
-        option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of axes."),
+        option("--scale", type=float, metavar="NUMBER", help="Multiply pixel values by this. [default: 1/255]"),
+        option("--mean", callback=numbers, metavar="NUMBERS", help="Then subtract this, e.g. 0.485,0.456,0.406."),
+        option("--std", callback=numbers, metavar="NUMBERS", help="Then divide by this, e.g. 0.229,0.224,0.225."),
+        option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of the axes."),
     ],
 )
 """How pictures become inputs."""
@@ -94,12 +96,12 @@ provider_option = option(
     "--provider", default="cpu", show_default=True, metavar="NAME", help="Execution provider: cpu, cuda, tensorrt, …"
 )
 target_option = option(
-    "--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where integers run."
+    "--target", type=click.Choice(TARGETS), default="cpu", show_default=True, help="Where the integers will run."
 )
 threads_option = option(
-    "--threads", type=int, metavar="N", help="Threads of one operator while models are timed. [default: one a core]"
+    "--threads", type=int, metavar="N", help="Threads of one operator while models are timed. [default: one per core]"
 )
-seed_option = option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of every random choice.")
+seed_option = option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all random choices.")
 custom_ops_option = option(
     "--custom-ops", multiple=True, metavar="FILE", help="Shared library with operators of your own."
 )

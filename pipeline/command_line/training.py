@@ -20,7 +20,10 @@ from netsurgeon.pipeline.command_line.shared_options import (
 from netsurgeon.pipeline.notation import RETRAIN_MODES, VALIDATION
 
 validation_option = option(
-    "--validation", type=SHARE, default=VALIDATION, help="Of the data, held out for choices. [default: 1/12]"
+    "--validation",
+    type=SHARE,
+    default=VALIDATION,
+    help="Share of the data that is held out for choices. [default: 1/12]",
 )
 device_options = combine_options(
     option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:0."),
@@ -50,7 +53,7 @@ device_options = combine_options(
             help="Labelled, or not where --dense is given: see docs/training.md.",
         ),
         option(
-            "--dense", type=FilePath(), metavar="FILE", help="Model whose outputs are learnt; no labels are needed."
+            "--dense", type=FilePath(), metavar="FILE", help="Learn the outputs of this model; no labels are needed."
         ),
         validation_option,
     ],
@@ -58,14 +61,17 @@ device_options = combine_options(
 @option_group(
     "By hand",
     [
-        option("--sparsity", type=SHARE, help="Prune first: share of the weights that is removed."),
+        option("--sparsity", type=SHARE, help="Prune first: share of the weights to remove."),
         option(
-            "--rounds", type=int, default=1, show_default=True, metavar="N", help="Prune and retrain so many times."
+            "--rounds", type=int, default=1, show_default=True, metavar="N", help="Prune and retrain this many times."
         ),
-        option("--quantize", type=click.Choice(RETRAIN_MODES), help="Put what gains on integers, then retrain it so."),
+        option("--quantize", type=click.Choice(RETRAIN_MODES), help="First put layers on integers where they gain."),
         target_option,
         option(
-            "--timings", type=FilePath(), metavar="FILE", help="With --quantize: replay the times of this JSON report."
+            "--timings",
+            type=FilePath(),
+            metavar="FILE",
+            help="With --quantize: use the measured times of this JSON report again.",
         ),
     ],
 )
@@ -75,9 +81,14 @@ device_options = combine_options(
         option(
             "--steps", type=int, default=500, show_default=True, metavar="N", help="Updates of the weights in a round."
         ),
-        option("--batch-size", type=int, default=64, show_default=True, metavar="N", help="Examples a step."),
+        option("--batch-size", type=int, default=64, show_default=True, metavar="N", help="Examples per step."),
         option(
-            "--learning-rate", type=float, default=1e-3, show_default=True, metavar="NUMBER", help="Of the first step."
+            "--learning-rate",
+            type=float,
+            default=1e-3,
+            show_default=True,
+            metavar="NUMBER",
+            help="Learning rate of the first step.",
         ),
         option(
             "--shift",
@@ -85,7 +96,7 @@ device_options = combine_options(
             default=0,
             show_default=True,
             metavar="PIXELS",
-            help="Move pictures at random, up to this.",
+            help="Move pictures at random, by up to this.",
         ),
         option("--flip", is_flag=True, help="Mirror half of the pictures."),
     ],
@@ -94,9 +105,9 @@ device_options = combine_options(
 @option_group("Running", [device_options])
 @option_group("Output", [model_output_option])
 def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
-    """Train what is not zero in MODEL for a few hundred steps; its zeros and its graph stay. Or prune it first.
+    """Train the weights of MODEL that are not zero for a few hundred steps; zeros and graph stay. Or prune it first.
 
-    A model on integers is trained as such, with their scales; --quantize puts it on them first.
+    A model on integers is trained as such, with its scales; --quantize puts it on integers first.
 
     Also runs under torchrun.
     """
@@ -131,7 +142,7 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
     "By hand",
     [
         option("--surgery", is_flag=True, help="Prune and splice weights while training."),
-        option("--surgery-ratio", type=FACTOR, help="The same, until one parameter of this many is left, e.g. 108x."),
+        option("--surgery-ratio", type=FACTOR, help="The same, until one parameter in this many is left, e.g. 108x."),
         option("--trimming", is_flag=True, help="Remove idle units and retrain, in rounds."),
     ],
 )
@@ -143,10 +154,15 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
             "--steps",
             type=int,
             metavar="N",
-            help="Updates of the weights, of a round with --trimming. [default: the network's]",
+            help="Updates of the weights, with --trimming per round. [default: the network's]",
         ),
-        option("--batch-size", type=int, metavar="N", help="Examples a step. [default: the network's]"),
-        option("--learning-rate", type=float, metavar="NUMBER", help="Of the first step. [default: the network's]"),
+        option("--batch-size", type=int, metavar="N", help="Examples per step. [default: the network's]"),
+        option(
+            "--learning-rate",
+            type=float,
+            metavar="NUMBER",
+            help="Learning rate of the first step. [default: the network's]",
+        ),
         option(
             "--settings", type=FilePath(), metavar="FILE", help="TOML file with any constant: see docs/training.md."
         ),
@@ -158,18 +174,22 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
     "Output",
     [
         option(
-            "--out", type=FilePath(), required=True, metavar="FOLDER", help="Folder of the run; goes on where it was."
+            "--out",
+            type=FilePath(),
+            required=True,
+            metavar="FOLDER",
+            help="Folder of the run; an existing run continues.",
         )
     ],
 )
 def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
-    """Train NETWORK; a run that was stopped goes on where it was. Also runs under torchrun."""
+    """Train NETWORK; a run that was stopped continues where it was. Also runs under torchrun."""
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.errors import InputError
     from netsurgeon.pipeline.training import train
 
     if out == terminal.STANDARD_OUTPUT:
-        raise InputError("--out - is no folder, which a run needs to go on in: give a folder, and export the network")
+        raise InputError("--out - is not a folder, and a run needs one: give a folder, and export the network")
     result = train(network, data, out, init=init, progress=True, **with_pictures(options))
     if result is not None:
         terminal.print_training(result, terminal.Console())
