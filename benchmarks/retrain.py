@@ -280,6 +280,7 @@ def _page(rows: dict[str, Facts]) -> str:
         measure = "error" if row["labels"] else "distance"
         rounds = ", ".join(
             f"{100 * training_round['before'][measure]:.2f} → {100 * training_round['after'][measure]:.2f}"
+            f"{'' if training_round['taken'] else ' (undone)'}"
             for training_round in row["rounds"]
         )
         agreement = row.get("agreement") is not None
