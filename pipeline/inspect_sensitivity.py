@@ -40,9 +40,9 @@ class LayerSensitivity:
         name: its node.
         operator: its operator type.
         weights: how many.
-        sensitivity: share of what the outputs tell that is lost per share of the layer's output energy lost.
+        sensitivity: share of the information in the outputs that is lost per share of the layer's output energy lost.
         errors: share of the energy of the layer's own output lost at each of `SPARSITIES`, after correction.
-        losses: share of what the outputs tell that is lost there: errors times sensitivity, all of it at most.
+        losses: share of the information in the outputs that is lost there: errors times sensitivity, all of it at most.
     """
 
     name: str
@@ -90,7 +90,7 @@ class SensitivityInspection(Result):
             sentences=(
                 *(f"note: {note}" for note in self.notes),
                 *(f"warning: {warning}" for warning in self.warnings),
-                "Share of what the outputs tell that is lost, where one layer alone is pruned and corrected:",
+                "Share of the information in the outputs that is lost, where one layer alone is pruned and corrected:",
             ),
             titles=("layer", "operator", "weights", "sensitivity", *(f"at {share:.0%}" for share in self.sparsities)),
             rows=tuple(rows),

@@ -101,7 +101,7 @@ class Result:
         """
         file = Path(path)
         if file.suffix.lower() not in (*PAGES, ".json"):
-            raise InputError(f"{file} is no name for a {type(self).__name__.lower()}: let it end in .html or .json")
+            raise InputError(f"{file} is not a name for a {type(self).__name__.lower()}: let it end in .html or .json")
         check_outputs([file])
         write_text(self.to_html() if file.suffix.lower() in PAGES else self.to_json(), file)
 

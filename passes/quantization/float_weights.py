@@ -117,7 +117,7 @@ class FloatWeights(ir.passes.InPlacePass):
         layers = {layer.node: layer for layer in find_layers(model.graph)[0]}
         for node, (index, stored, codes) in replaced.items():
             layer = layers.get(node)
-            problem = "it is no layer that is pruned" if layer is None else _scale_problem(layer, stored)
+            problem = "it is not a layer that is pruned" if layer is None else _scale_problem(layer, stored)
             if layer is None or problem is not None:
                 self.reasons[label(node)] = problem or ""
                 _to_integers(node, index, stored, codes)

@@ -200,7 +200,7 @@ def reason_to_stay(layer: Layer) -> str | None:
         if node.attributes.get_int("transA", 0):
             return "its input is transposed"
         if layer.bias_slot() is None:
-            return "what it adds is no constant bias"
+            return "what it adds is not a constant bias"
     if layer.operator == "Conv":
         value, _ = end_of_clips(node.outputs[0])
         if value.is_graph_output() or node.outputs[0].is_graph_output():

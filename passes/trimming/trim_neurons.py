@@ -99,7 +99,7 @@ class TrimNeurons(ir.passes.InPlacePass):
             node = _found(nodes, name)
             value = optional_input(node, index)
             if value is None or not is_constant(value):
-                raise ValueError(f"input {index} of {name!r} is no constant any more: analyse the model again")
+                raise ValueError(f"input {index} of {name!r} is not a constant any more: analyse the model again")
             # A constant that several nodes share stays shared where they lose the same indices.
             key = (value.name, *(mask.tobytes() for mask in masks))
             if key not in shared:

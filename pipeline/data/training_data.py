@@ -218,5 +218,5 @@ def _read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     start = 4 + 4 * axes
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">i4")) if len(content) >= start else ()
     if content[:4] != bytes((0, 0, 8, axes)) or len(content) - start != np.prod(shape, dtype=np.int64):
-        raise InputError(f"{path} is no IDX file of bytes with {axes} axes, or it is truncated: download it again")
+        raise InputError(f"{path} is not an IDX file of bytes with {axes} axes, or it is truncated: download it again")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -25,7 +25,7 @@ def to_array(value: Any, name: str, origin: str) -> NDArray[Any]:
             return stack([_of_tensor(entry) for entry in value], origin)
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise InputError(f"{name!r} of {origin} is no array ({error}): give a numpy array") from error
+        raise InputError(f"{name!r} of {origin} is not an array ({error}): give a numpy array") from error
 
 
 def stack(arrays: Sequence[NDArray[Any]], origin: str) -> NDArray[Any]:

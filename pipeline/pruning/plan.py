@@ -27,7 +27,7 @@ WORTH = 2.75
 
 
 ENOUGH = 0.01
-"""Nor is it worth bytes to lose far less than this share of what the outputs tell."""
+"""Nor is it worth bytes to lose far less than this share of the information in the outputs."""
 
 
 MOST_BYTES = 0.7

@@ -94,7 +94,7 @@ def float_outputs(values: Mapping[str, Any]) -> list[str]:
 
 
 def output_loss(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
-    """Share of what the outputs tell about the samples that is lost, averaged over the outputs.
+    """Share of the information in the outputs about the samples that is lost, averaged over the outputs.
 
     Of many class scores the Kullback-Leibler divergence from the dense model's, beside that of one answer for all
     samples: unlike the mean square it weighs what decides the answer. Of other outputs the variance. Means and scales

@@ -80,7 +80,7 @@ class Compression(Result):
         file = Path(path)
         if file.suffix.lower() in (*PAGES, ".json"):
             raise InputError(
-                f"{file} is no name for a model: let it end in .onnx, and write the report with report.save"
+                f"{file} is not a name for a model: let it end in .onnx, and write the report with report.save"
             )
         check_outputs([file], models=[self.source])
         save_model(self.model, file, self.runtime.session)

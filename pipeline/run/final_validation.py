@@ -48,7 +48,7 @@ def validate_applied(
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
-        InputError: a label is no class of the model, or the metric cannot be used.
+        InputError: a label is not a class of the model, or the metric cannot be used.
     """
     options = context.options
     halves, dense = [], runtime.session(source.original)

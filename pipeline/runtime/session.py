@@ -193,7 +193,7 @@ class Runtime:
         if file.parent != Path() and not file.exists():
             raise InputError(f"custom operator library {library!r} does not exist: give the path of a shared library")
         if file.exists() and not file.is_file():
-            raise InputError(f"custom operator library {library!r} is no file: give the path of a shared library")
+            raise InputError(f"custom operator library {library!r} is not a file: give the path of a shared library")
         try:
             # a name without a folder would be sought where the system keeps its libraries, not in the current folder
             options.register_custom_ops_library(str(file.resolve()) if file.exists() else library)

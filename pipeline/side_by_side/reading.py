@@ -37,8 +37,8 @@ def read_report(path: str | os.PathLike[str]) -> Report:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        why = str(error) if isinstance(error, _UnfitError) else f"it is no JSON ({type(error).__name__})"
-        raise InputError(f"{path} is no report of compress: {why}; write one with --report report.json") from error
+        why = str(error) if isinstance(error, _UnfitError) else f"it is not JSON ({type(error).__name__})"
+        raise InputError(f"{path} is not a report of compress: {why}; write one with --report report.json") from error
 
 
 def _report(document: Any) -> Report:

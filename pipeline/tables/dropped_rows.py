@@ -37,7 +37,9 @@ def rows_to_drop(graph: ir.Graph, options: Options, *, missing_ok: bool = False)
             continue
         if table is None:
             names = ", ".join(repr(table.name) for table in tables) or "none"
-            raise InputError(f"drop-rows names {name!r}, which is no large table that rows are looked up in: {names}")
+            raise InputError(
+                f"drop-rows names {name!r}, which is not a large table that rows are looked up in: {names}"
+            )
         if table.tied:
             readers = ", ".join(repr(label(node)) for node in table.tied)
             raise InputError(

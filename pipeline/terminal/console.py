@@ -220,7 +220,7 @@ def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
     """The result of `inspect --sensitivity`: the layer that costs most first."""
     print_warnings(found.warnings, console)
     console.print(Text(f"{found.name}: measured on {found.samples:,} inputs, one layer pruned at a time and corrected"))
-    title = "share of what the outputs tell that is lost, where one layer alone is pruned"
+    title = "share of the information in the outputs that is lost, where one layer alone is pruned"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("layer", overflow="fold")
     table.add_column("operator", no_wrap=True)

@@ -146,7 +146,7 @@ def _tables(path: Path | None) -> dict[str, dict[str, Any]]:
 def _replaced(preset: Any, values: Mapping[str, Any], table: str) -> Any:
     field_names = [field.name for field in dataclasses.fields(preset)]
     if unknown := sorted(set(values) - set(field_names)):
-        raise InputError(f"{unknown[0]} is no constant of {table}, expected one of {', '.join(field_names)}")
+        raise InputError(f"{unknown[0]} is not a constant of {table}, expected one of {', '.join(field_names)}")
     try:
         return dataclasses.replace(preset, **values)
     except TypeError as error:

@@ -118,7 +118,7 @@ def _train(
     from netsurgeon.models.training import split
 
     if name not in NETWORKS:
-        raise InputError(f"{name!r} is no network, expected one of {', '.join(NETWORKS)}")
+        raise InputError(f"{name!r} is not a network, expected one of {', '.join(NETWORKS)}")
     preset = NETWORKS[name]
     pictures = options.pictures or picture_options(preset)
     data = open_training_data(path, INPUT_NAME, preset.shape, pictures)

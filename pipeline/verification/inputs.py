@@ -131,7 +131,7 @@ def open_by_options(source: LoadedModel, data: DataSource, options: Options, lim
         return without_padding(source, session, samples, options.mask, runtime)
     whole = [dataclasses.replace(spec, has_batch=False) for spec in specs]
     samples = _open(data, whole, options, 1, limit)
-    text = "axis 0 of the inputs is no batch: what it gives to one entry depends on others; each feed is one sample"
+    text = "axis 0 of the inputs is not a batch: what it gives to one entry depends on others; each feed is one sample"
     samples.warnings += (Message(text, "no-batch-axis"),)
     return samples
 

@@ -98,7 +98,7 @@ def without_padding(
     for spec in _masks(samples.specs, mask):
         read = _Mask.read(samples, spec)
         if read is None and mask is not None:
-            raise InputError(f"the input {spec.name!r} is no mask: expected (batch, length) of zeros and ones")
+            raise InputError(f"the input {spec.name!r} is not a mask: expected (batch, length) of zeros and ones")
         if read is not None and read.meanings and samples.batched:
             samples = _without(source, session, samples, read, runtime, insists=mask is not None)
     return samples

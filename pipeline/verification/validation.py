@@ -206,7 +206,7 @@ class _BothModels:
         """Of the dense and of the compressed model; None where one gives no class scores.
 
         Raises:
-            InputError: a label is no class of the model.
+            InputError: a label is not a class of the model.
         """
         dense, compressed = self.dense.answers(self.labels), self.compressed.answers(self.labels)
         if dense is not None and dense.labels is not None:
@@ -255,7 +255,7 @@ def validate(
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
-        InputError: a label is no class of the model, or the metric cannot be used.
+        InputError: a label is not a class of the model, or the metric cannot be used.
     """
     return validate_folds(dense, [(compressed, samples)], judging=judging, held_out=held_out, seed=seed, ticks=ticks)
 
@@ -283,7 +283,7 @@ def validate_folds(
 
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
-        InputError: a label is no class of the model, or the metric cannot be used.
+        InputError: a label is not a class of the model, or the metric cannot be used.
     """
     measure, mask = judging.measure(folds[0][1]), folds[0][1].mask
     dense, folds = counted(dense, mask), [(counted(compressed, mask), samples) for compressed, samples in folds]
@@ -349,7 +349,7 @@ def check_labels(dense: Session, samples: Samples, label_offset: int = 0) -> Non
     """Check all labels against the classes that the model tells apart on the first batch; a look before long work.
 
     Raises:
-        InputError: a label is no class of the model.
+        InputError: a label is not a class of the model.
         RunError: the model cannot run on the first batch.
     """
     if samples.classes is None:

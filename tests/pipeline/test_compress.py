@@ -201,7 +201,7 @@ def test_the_failing_batch_is_named() -> None:
 def test_labels_that_are_no_classes_are_refused_before_the_work() -> None:
     stages: list[str] = []
     test = {"x": inputs(20), "labels": np.full(20, 10)}
-    with pytest.raises(InputError, match=r"label 10 .* is no class of the model, which has 10"):
+    with pytest.raises(InputError, match=r"label 10 .* is not a class of the model, which has 10"):
         compress(
             perceptron(), inputs(), test=test, progress=lambda stage, *_: stages.append(stage), sparsity=0.5, **UNIFORM
         )

@@ -96,7 +96,7 @@ def test_a_result_as_a_file(results: dict[str, Result], name: str, tmp_path: Pat
     result.save(str(tmp_path / "result.json"))
     assert (tmp_path / "result.html").read_text("utf-8") == result.to_html()
     assert (tmp_path / "result.json").read_text("utf-8") == result.to_json()
-    with pytest.raises(netsurgeon.InputError, match=r"result.pdf is no name for a \w+: let it end in .html or .json"):
+    with pytest.raises(netsurgeon.InputError, match=r"result.pdf is not a name for a \w+: let it end in .html"):
         result.save(tmp_path / "result.pdf")
 
 
@@ -134,7 +134,7 @@ def test_a_compression_is_never_saved_over_the_dense_model_or_as_a_report(tmp_pa
     result = netsurgeon.compress(dense, DIGITS / "calibration.npz", **options)
     with pytest.raises(netsurgeon.InputError, match="inputs are never written to"):
         result.save(dense)
-    with pytest.raises(netsurgeon.InputError, match=r"small.html is no name for a model: .* report.save"):
+    with pytest.raises(netsurgeon.InputError, match=r"small.html is not a name for a model: .* report.save"):
         result.save(tmp_path / "small.html")
     assert dense.read_bytes() == (DIGITS / "digits.onnx").read_bytes()
 

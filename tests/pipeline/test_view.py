@@ -54,7 +54,7 @@ def test_what_cannot_be_laid_side_by_side_is_refused(reports: list[str], tmp_pat
         view(reports[:1] * (MOST_RUNS + 1))
     with pytest.raises(InputError, match="inputs are never written to"):
         view(reports, reports[0])
-    with pytest.raises(InputError, match="is no report of compress"):
+    with pytest.raises(InputError, match="is not a report of compress"):
         view([__file__], tmp_path / "view.html")
     assert not (tmp_path / "view.html").exists()
 

@@ -102,7 +102,7 @@ def _quantized_attention(scope: NodeAxes) -> None:
 def _product(scope: NodeAxes, weight: int, of_rows: Sequence[int]) -> None:
     """Of what enters, (…, inputs), and a constant (inputs, rows), with numbers for each row or one for all."""
     if not scope.is_constant(weight) or len(scope.axes(weight)) != 2:
-        raise UndeclaredError("its weight is no constant matrix")
+        raise UndeclaredError("its weight is not a constant matrix")
     *outer, columns = scope.axes(0)
     inner, rows = scope.axes(weight)
     scope.freeze((columns, inner), _STAYS)

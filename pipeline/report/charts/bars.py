@@ -109,6 +109,6 @@ def sensitivity_chart(names: Sequence[str], losses: Sequence[Sequence[float]], s
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 * value:g} %"))
         axes.minorticks_off()
-        axes.set_xlabel("share of what the outputs tell that is lost")
+        axes.set_xlabel("share of the information in the outputs that is lost")
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
         return standing_alone(as_svg(figure, "sensitivity"))

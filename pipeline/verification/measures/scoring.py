@@ -74,7 +74,7 @@ def check_classes(labels: Classes, count: int, offset: int) -> None:
     if labels.size and (labels.min() < 0 or labels.max() >= count):
         worst = int(labels.max() if labels.max() >= count else labels.min())
         raise InputError(
-            f"label {worst - offset} (with label offset {offset}) is no class of the model, which has {count}: "
+            f"label {worst - offset} (with label offset {offset}) is not a class of the model, which has {count}: "
             "check the labels, or give --label-offset"
         )
 

@@ -50,7 +50,7 @@ class Perplexity(CorpusMeasure):
         chosen = np.where(counted, expected, 0).astype(np.int64)
         if chosen.min() < 0 or chosen.max() >= logits.shape[2]:
             raise InputError(
-                f"a label is {int(chosen.min() if chosen.min() < 0 else chosen.max())}, which is no token of the "
+                f"a label is {int(chosen.min() if chosen.min() < 0 else chosen.max())}, which is not a token of the "
                 f"model's {logits.shape[2]:,}: {IGNORED} is for positions that do not count"
             )
         return np.array([_likelihood(*row) for row in zip(logits, chosen, counted, strict=True)])

@@ -280,7 +280,7 @@ def test_other_layers_that_stay_say_why() -> None:
     entry = ("N", 8)
     computed = [node("ReduceMax", ["x"], ["c"], "most"), node("Gemm", ["x", "w", "c"], ["y"], "layer")]
     assert placed(network_of(computed, {"w": normal(8, 5)}, entry)).floats == {
-        "layer": "what it adds is no constant bias"
+        "layer": "what it adds is not a constant bias"
     }
     turned = network_of([node("MatMul", ["w", "x"], ["y"], "layer")], {"w": normal(5, 8)}, (8, 4))
     assert placed(turned).floats == {"layer": "its weight stands in front of its input"}

@@ -90,7 +90,7 @@ def test_different_fixed_batches_cannot_be_shared() -> None:
         ({"x": np.array([[None, 1, 2]])}, "Python objects"),
         ({"x": np.zeros((3, 3), complex)}, "complex128"),
         ({"x": [[1.0], [1.0, 2.0]]}, r"feed 0 of the data holds an array of shape \(1,\) .* takes \(any, 3\)"),
-        ({"x": [[[1.0], [1.0, 2.0]], [[1.0], [2.0]]]}, "is no array"),
+        ({"x": [[[1.0], [1.0, 2.0]], [[1.0], [2.0]]]}, "is not an array"),
         ({"x": rows(3), "labels": np.arange(4)}, r"labels .* shape \(4,\): expected \(3,\)"),
         ({"x": rows(3), "labels": np.array([0.0, np.nan, 1.0])}, "labels .* hold NaN or Inf"),
         ({"x": rows(3), "labels": np.array(["a", "b", "c"])}, "labels .* <U1: expected numbers"),

@@ -32,7 +32,7 @@ def test_arrays_of_other_libraries_and_lists() -> None:
 
 @pytest.mark.parametrize("value", [[[1.0], [1.0, 2.0]], Unreadable()])
 def test_what_is_no_array(value: Any) -> None:
-    with pytest.raises(InputError, match=r"'x' of the data is no array \(.*\): give a numpy array"):
+    with pytest.raises(InputError, match=r"'x' of the data is not an array \(.*\): give a numpy array"):
         to_array(value, "x", "the data")
 
 

@@ -31,7 +31,7 @@ def refusal(values: Any, folder: Path) -> str:
     path.write_text(values if isinstance(values, str) else json.dumps(values), "utf-8")
     with pytest.raises(InputError) as error:
         read_report(path)
-    return str(error.value).removeprefix(f"{path} is no report of compress: ")
+    return str(error.value).removeprefix(f"{path} is not a report of compress: ")
 
 
 def test_a_report_comes_back_as_it_was_written(report: Report, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_what_is_no_report_is_told_where(document: dict[str, Any], tmp_path: Pat
 def test_what_is_no_json_of_ours_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(InputError, match="is no report of compress: "):
+    with pytest.raises(InputError, match="is not a report of compress: "):
         read_report(path)
 
 

@@ -84,7 +84,7 @@ def test_a_table_that_is_small_once_it_is_trimmed_is_left_alone() -> None:
     table = model.graph.initializers["table"]
     table.const_value = ir.tensor(tensor(table).numpy()[:, :8], name="table")
     assert rows_to_drop(model.graph, options, missing_ok=True) == {}
-    with pytest.raises(InputError, match="is no large table"):
+    with pytest.raises(InputError, match="is not a large table"):
         rows_to_drop(model.graph, options)
 
 
@@ -124,7 +124,7 @@ def test_an_input_that_uses_a_dropped_row_is_refused(place: str) -> None:
         (
             LOOKUP,
             {"tables": "1"},
-            "drop-rows names 'tables', which is no large table that rows are looked up in: 'table'",
+            "drop-rows names 'tables', which is not a large table that rows are looked up in: 'table'",
         ),
         (LOOKUP, {"table": "4000-4096"}, "names row 4096 of 'table', which has rows 0 to 4095"),
         (LOOKUP, {"table": "0-4095"}, "names all rows of 'table'"),

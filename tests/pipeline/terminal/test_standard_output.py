@@ -134,7 +134,7 @@ def test_two_results_do_not_share_standard_output(
 
 def test_the_folder_of_a_run_is_no_stream(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "lenet300", "--data", str(folder), "--out", "-"]) == 2
-    assert "--out - is no folder" in capfd.readouterr().err
+    assert "--out - is not a folder" in capfd.readouterr().err
     assert not (folder / "-").exists()
 
 

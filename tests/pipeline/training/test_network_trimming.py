@@ -211,7 +211,7 @@ def test_bad_options_are_one_sentence(
         ("share = 0.0", "share is 0.0"),
         ("ratio = 1.0", "ratio is 1.0"),
         ("deviations = -1.0", "expected deviations of 0 or more"),
-        ("mean = 0", "mean is no constant of trimming"),
+        ("mean = 0", "mean is not a constant of trimming"),
     ],
 )
 def test_bad_settings_are_one_sentence(

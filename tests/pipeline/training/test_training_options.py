@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[recipe]\nspeed = 3", "speed is no constant of recipe"),
+        ("[recipe]\nspeed = 3", "speed is not a constant of recipe"),
         ("[trimmings]", "unknown table trimmings"),
         ("[recipe", "cannot be read as settings"),
         ("[recipe]\nlearning_rate = 'fast'", "wrong type"),

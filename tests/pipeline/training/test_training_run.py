@@ -190,7 +190,7 @@ def test_weights_of_another_function_are_refused(fit: Callable[..., Training], t
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": "lenet6"}, "'lenet6' is no network, expected one of lenet300"),
+        ({"network": "lenet6"}, "'lenet6' is not a network, expected one of lenet300"),
         ({"steps": 0}, "steps is 0"),
         ({"batch_size": 1000}, "fewer than one batch of 1000"),
         ({"steps": 30}, "surgery would end after 40 steps, but there are 30"),

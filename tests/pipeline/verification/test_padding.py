@@ -89,7 +89,7 @@ def test_where_there_is_nothing_to_take_off_all_stays(case: str) -> None:
 def test_a_mask_that_is_named_must_be_one() -> None:
     with pytest.raises(InputError, match="there is no input 'masks' to be a mask: the model has 'ids', "):
         opened(encoder(), padded(ROWS), mask="masks")
-    with pytest.raises(InputError, match="'ids' is no mask: expected"):
+    with pytest.raises(InputError, match="'ids' is not a mask: expected"):
         opened(encoder(), padded(ROWS), mask="ids")
     named = opened(encoder(name="which"), padded(ROWS, name="which"), mask="which")
     assert in_order(named) == [row.tolist() for row in ROWS]

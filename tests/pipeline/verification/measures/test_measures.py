@@ -299,7 +299,7 @@ def test_perplexity_needs_tokens() -> None:
     logits, feed = language()
     with pytest.raises(InputError, match=r"a label for each position, \(7, 6\), not \(7, 5\)"):
         read(Perplexity(), logits, np.zeros((COUNT, 5), int), feed=feed)
-    with pytest.raises(InputError, match="a label is 11, which is no token of the model's 11"):
+    with pytest.raises(InputError, match="a label is 11, which is not a token of the model's 11"):
         read(Perplexity(), logits, np.full((COUNT, 6), 11), feed=feed)
     with pytest.raises(InputError, match=r"\(samples, positions, vocabulary\)"):
         read(Perplexity(), logits[:, 0], feed=feed)
