@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import find_integer_weights
-from netsurgeon.pipeline.compression.step import PRUNE, StepContext, StepDefaults, StepResult
+from netsurgeon.pipeline.compression.step import PRUNE, QUANTIZE, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import RepairOptions
 from netsurgeon.pipeline.pruning import output_divergence, prune_segments, round_to_stored
-from netsurgeon.pipeline.quantization import MATRIX_MODES
+from netsurgeon.pipeline.quantization import MATRIX_MODES, measured_again
 from netsurgeon.pipeline.repair import Repaired, RepairFacts, repair_model, split_inputs
 
 Outputs = dict[str, Any]
@@ -120,7 +120,11 @@ class RepairIntegers(RepairStep):
         if not context.options.repair or came_with_integers or not find_integer_weights(model.graph):
             return None
         repaired, before = self.repair(model, context, floats=context.masked)
-        return self.result(repaired, before, context)
+        result = self.result(repaired, before, context)
+        if not result.has_changed or context.integers is None:
+            return result
+        facts = measured_again(context.outcomes[QUANTIZE], context.integers, result.model, context.calibration)
+        return dataclasses.replace(result, revised={QUANTIZE: facts})
 
 
 def _held_out_outputs(models: Sequence[ir.Model], context: StepContext) -> list[list[Outputs]]:

@@ -176,6 +176,13 @@ def test_integers_learn_to_which_side_they_are_rounded() -> None:
     assert before.keys() == after.keys()
     assert [node.op_type for node in plain.model.graph] == [node.op_type for node in repaired.model.graph]
     assert any(not np.array_equal(before[name].codes, after[name].codes) for name in before)
+    of_plain, of_repaired = (result.report.integers for result in (plain, repaired))
+    assert of_plain is not None
+    assert of_repaired is not None
+    errors = [[layer.error for layer in integers.layers] for integers in (of_plain, of_repaired)]
+    assert all(error for error in errors[1])
+    assert all(now != was for was, now in zip(*errors, strict=True))
+    assert of_plain.kernel_difference != of_repaired.kernel_difference
     bits = [[int(np.abs(weight.codes).max()).bit_length() for weight in side.values()] for side in (before, after)]
     assert all(now <= was for was, now in zip(*bits, strict=True))
     count = sum(weight.codes.size for weight in after.values())
