@@ -21,7 +21,6 @@ from torch import Tensor
 
 from netsurgeon.models.onnx_module import OnnxModule
 from netsurgeon.models.repair.augmentation import Augmentation
-from netsurgeon.models.repair.moving import MaskMoves, move_masks
 from netsurgeon.models.repair.recorded import Recorded
 from netsurgeon.models.repair.state import Arrays, RepairState
 from netsurgeon.models.training import find_device, seed_of_step
@@ -62,7 +61,6 @@ class RepairRecipe:
         looks: how often the held-out inputs are looked at in a try.
         tries: most, each with a learning rate that is a third of the one before; the second half of them begins anew,
             on inputs as they are: what a network has never seen, such as digits off the centre, may teach it nothing.
-        moves: of masks; None = all weights that are 0 stay so.
     """
 
     steps: int = 400
@@ -71,7 +69,6 @@ class RepairRecipe:
     inner: float = 1.0
     looks: int = 8
     tries: int = 4
-    moves: MaskMoves | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +113,7 @@ def tune(
     """Tune a network in place; it ends in the best state that held-out inputs have seen, the start included.
 
     Args:
-        network: whose weights are trained; weights that are 0 stay so, unless masks move.
+        network: whose weights are trained; weights that are 0 stay so.
         dense: what it is to imitate; never changed. `Recorded` where feeds hold its values.
         inner: names of values of both, of the same shapes, that are imitated besides the outputs.
         inputs: what is fed.
@@ -246,8 +243,6 @@ class _Run:
                 group["lr"] = group["times"] * rate * _share(step, recipe)
             self._step(optimizer, feeds, step, is_augmented=self._is_augmented(state.number))
             state.step = step + 1
-            if recipe.moves is not None and (share := recipe.moves.share_at(state.step, recipe.steps)):
-                move_masks(self.network, recipe.moves, share)
             report(done_before + state.step, recipe.tries * recipe.steps)
             if state.step % look_every == 0 or state.step == recipe.steps:
                 state.look(self.network, self.error())

@@ -92,10 +92,7 @@ class Layer:
 
     def matrix(self) -> Array:
         """Weight as float64 (groups x blocks, rows, columns / blocks), alpha included."""
-        return self.as_matrix(tensor(self.weight).numpy())
-
-    def as_matrix(self, stored: npt.NDArray[np.generic]) -> Array:
-        """An array in the shape of the stored weight, as `matrix` gives the weight."""
+        stored = tensor(self.weight).numpy()
         height, width = self.groups * self.rows, self.columns
         oriented = stored.reshape(height, width) if self.rows_first() else stored.reshape(width, height).T
         stacked = oriented.astype(np.float64, order="C").reshape(self.groups, self.rows, self.columns)

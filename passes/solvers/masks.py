@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
-T = TypeVar("T", bound=np.generic)
 Scores = npt.NDArray[np.floating]
 
 TILE_ROWS = 16
@@ -54,11 +53,6 @@ class NOfM:
         mask[..., self.tuples] = kept
         return mask
 
-    def cells(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-        """A number for each group of M weights, at all of them: what moves inside of one keeps to the pattern."""
-        rows = np.arange(shape[0] * shape[1]).reshape(shape[0], shape[1], 1)
-        return np.asarray(rows * len(self.tuples) + self.tuple_of, np.int64)
-
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
@@ -99,12 +93,6 @@ class Tiles:
             mask[at] |= largest(np.where(deeper & ~mask[at], tiled[at], -1.0), left)
         return self._untiled(mask, score.shape)
 
-    def cells(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-        """A number for each row of each tile, at all its weights: what moves inside of one leaves depths alone."""
-        tiled = self._tiled(np.ones(shape, bool))
-        rows = np.arange(tiled[..., 0].size, dtype=np.int64).reshape(*tiled.shape[:-1], 1)
-        return self._untiled(np.broadcast_to(rows, tiled.shape), shape)
-
     def depths(self, mask: Mask) -> npt.NDArray[np.int64]:
         """Steps that the kernel takes for each tile of a mask, (groups, tiles of rows, tiles of columns)."""
         fullest = np.count_nonzero(self._tiled(mask), axis=-1).max(axis=-1)
@@ -140,7 +128,7 @@ class Tiles:
         padded = np.pad(whole[..., self.order], ((0, 0), (0, ends[0]), (0, ends[1])))
         return padded.reshape(len(whole), -1, TILE_ROWS, padded.shape[2] // self.width, self.width).swapaxes(2, 3)
 
-    def _untiled(self, tiled: npt.NDArray[T], shape: tuple[int, ...]) -> npt.NDArray[T]:
+    def _untiled(self, tiled: Mask, shape: tuple[int, ...]) -> Mask:
         """The inverse of `_tiled`."""
         rows = shape[1]
         ordered = tiled.swapaxes(2, 3).reshape(len(tiled), tiled.shape[1] * TILE_ROWS, -1)[:, :rows, : self.order.size]

@@ -209,13 +209,6 @@ EXAMPLES = (
             help="What --repair does to inputs.",
         ),
         option(
-            "--repair-mask",
-            type=click.Choice(notation.MASKS),
-            default="keep",
-            show_default=True,
-            help="Whether --repair may let other weights stay.",
-        ),
-        option(
             "--device", default="auto", show_default=True, metavar="DEVICE", help="Where --repair runs: cpu or cuda."
         ),
         option(

@@ -44,7 +44,6 @@ class RepairStep(StepDefaults):
             context.calibration.samples,
             floats=floats,
             left_alone={declined.node for declined in context.selection.declined},
-            pattern=context.selection.pattern,
             options=context.options,
             runtime=context.calibration.runtime,
             run_folder=context.run_folder,

@@ -11,8 +11,6 @@ NAMES = ("auto", "readable", "short")
 """Of nodes that unpack weights."""
 AUGMENTATIONS = ("auto", "shift", "none")
 """What is done to inputs while weights are repaired."""
-MASKS = ("keep", "move")
-"""Whether weights that are 0 stay so while the others are repaired."""
 EFFORTS = ("fast", "full")
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")

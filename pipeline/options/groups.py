@@ -94,14 +94,11 @@ class RepairOptions:
             values inside again, and integers behind their rounding; needs PyTorch.
         augment: what is done to the inputs meanwhile: "auto" moves pictures and mirrors those in colour, "shift"
             mirrors none, "none" leaves all as they are.
-        repair_mask: "keep" = what is 0 stays so, "move" = as many weights of each layer stay, but others where these
-            bring the outputs nearer; a pattern holds.
         device: where PyTorch runs: "cpu", "cuda", or "auto" for CUDA where there is any.
     """
 
     repair: bool = False
     augment: str = "auto"
-    repair_mask: str = "keep"
     device: str = "auto"
 
 
@@ -234,7 +231,6 @@ class OptionValues(TypedDict, total=False):
     effort: str | None
     repair: bool
     augment: str
-    repair_mask: str
     device: str
     quantize: str | None
     target: str

@@ -96,7 +96,6 @@ class Options(
         _one_of("tables", self.tables, notation.TABLES)
         _one_of("names", self.names, notation.NAMES)
         _one_of("augment", self.augment, notation.AUGMENTATIONS)
-        _one_of("repair-mask", self.repair_mask, notation.MASKS)
         _one_of("target", self.target, notation.TARGETS)
         _one_of("ranges", self.ranges, notation.RANGES)
         _one_of("prefer", self.prefer, notation.PREFERENCES)
@@ -136,8 +135,6 @@ class Options(
                 "with keep-zeros the zeros are those of the model: leave out sparsity, pattern, sparsities of layers "
                 f"and the methods {' and '.join(UNCORRECTED)}"
             )
-        if self.keep_zeros and self.repair_mask == "move":
-            raise InputError("with keep-zeros the zeros are those of the model: leave out repair-mask")
 
     def runtime(self, *, timed: bool = False) -> Runtime:
         """How sessions are made; `timed` = as the model will run in production, to be timed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,9 @@ from netsurgeon.pipeline.repair.facts import StretchFacts
 from netsurgeon.pipeline.repair.feeds import Changes, StepFeeds
 from netsurgeon.pipeline.repair.inner_values import inner_values
 from netsurgeon.pipeline.repair.output_errors import outputs_of_models, relative_error
-from netsurgeon.pipeline.repair.patterns import Cells
 from netsurgeon.pipeline.repair.stretches import Stretch, in_front_of, part_of, stretches_behind
 from netsurgeon.pipeline.repair.torch_models import check_same, frozen_weights, write_weights
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
-
-if TYPE_CHECKING:
-    from netsurgeon.models.repair import RepairRecipe
 
 TRIES = 2
 """At most, for each stretch: what does not learn at a third of the learning rate either stays."""
@@ -44,7 +40,6 @@ class RepairJob:
         changes: what is done to them.
         steps: of a try.
         left_alone: labels of nodes whose weights stay.
-        cells: in which sets of weights masks may move, by name of the initializer; none = they stay.
         options: of the compression.
         runtime: to compare PyTorch with, and to run what lies in front of a stretch.
         run_folder: keeps what a run that is stopped goes on from.
@@ -58,18 +53,10 @@ class RepairJob:
     changes: Changes
     steps: int
     left_alone: Collection[str]
-    cells: Mapping[str, Cells] = dataclasses.field(repr=False)
     options: Options
     runtime: Runtime
     run_folder: RunFolder
     progress: Progress
-
-    def recipe(self, **constants: Any) -> RepairRecipe:
-        """The constants of a try, but for those that are named."""
-        from netsurgeon.models.repair import MaskMoves, RepairRecipe
-
-        moves = MaskMoves(cells=self.cells) if self.cells else None
-        return RepairRecipe(steps=self.steps, moves=moves, **constants)
 
 
 def tune_behind(job: RepairJob) -> tuple[StretchFacts, ...]:
@@ -122,7 +109,7 @@ def _tuned(job: RepairJob, stretch: Stretch, stage: str) -> Any:
         ValueError: nothing of it can be trained.
     """
     from netsurgeon.models.onnx_module import OnnxModule
-    from netsurgeon.models.repair import Augmentation, Recorded, tune
+    from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe, tune
 
     feed, _ = next(job.feeds.held_out())
     feed = dict(feed) | _run(job.runtime.on_floats().session(in_front_of(job.model, [stretch.start], feed)), feed)
@@ -146,7 +133,7 @@ def _tuned(job: RepairJob, stretch: Stretch, stage: str) -> Any:
         Recorded(stretch.ends),
         inner,
         inputs,
-        job.recipe(tries=TRIES),
+        RepairRecipe(steps=job.steps, tries=TRIES),
         augmentation=Augmentation(),
         seed=job.options.seed,
         device=job.options.device,

@@ -49,7 +49,6 @@ class RepairFacts:
         augmentation: what was done to the inputs of a step, in words.
         beyond: operators that PyTorch does not know: what enters them was compared in place of the outputs.
         stretches: what lies behind these, from narrow value to narrow value: each tuned by itself, on what enters it.
-        moved: weights that are not 0 and were before, in the place of as many others.
         seconds: that it took.
     """
 
@@ -65,7 +64,6 @@ class RepairFacts:
     seconds: float
     beyond: tuple[str, ...] = ()
     stretches: tuple[StretchFacts, ...] = ()
-    moved: int = 0
 
     def __str__(self) -> str:
         """In a sentence."""
@@ -77,8 +75,6 @@ class RepairFacts:
             )
         errors = f"{self.error_before:.3g}, now {self.error_after:.3g}"
         text = f"repaired with {self.inputs:,} inputs: the outputs' relative error {source} was {errors} ({effort})"
-        if self.moved:
-            text = f"{text}; {self.moved:,} weights have changed places"
         if not self.beyond:
             return text
         beyond = f"behind {', '.join(self.beyond)}, which PyTorch does not know,"

@@ -14,11 +14,9 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import label, tensor
-from netsurgeon.passes.pruning import LayerPattern
+from netsurgeon.passes.graph import label
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
@@ -29,7 +27,7 @@ from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
 from netsurgeon.pipeline.repair.inner_values import inner_values
 from netsurgeon.pipeline.repair.known_part import known_part, unknown_operators
-from netsurgeon.pipeline.repair.patterns import cells_of_weights, integer_patterns
+from netsurgeon.pipeline.repair.patterns import integer_patterns
 from netsurgeon.pipeline.repair.torch_models import check_same, torch_modules, write_weights
 from netsurgeon.pipeline.runtime import Runtime, is_large
 
@@ -82,7 +80,6 @@ def repair_model(
     *,
     floats: ir.Model | None = None,
     left_alone: Collection[str],
-    pattern: LayerPattern | None = None,
     options: Options,
     runtime: Runtime,
     run_folder: RunFolder,
@@ -99,7 +96,6 @@ def repair_model(
         samples: calibration inputs.
         floats: the model before it was put on integers; None = it is on floats.
         left_alone: labels of nodes whose weights stay.
-        pattern: that masks keep to where they may move.
         options: of the compression.
         runtime: to compare PyTorch with.
         run_folder: keeps what a run that is stopped goes on from.
@@ -108,7 +104,6 @@ def repair_model(
     try:
         _check(model, samples)
         training, held_out = split_inputs(samples, options.seed)
-        cells = cells_of_weights(model, [label(layer) for layer in layers], pattern)
     except (CheckFailedError, InputError, ValueError) as error:
         return Repaired(model, reason=_sentence(error))
     job = RepairJob(
@@ -119,13 +114,12 @@ def repair_model(
         changes=choose_changes(training, options.augment),
         steps=repair_steps(samples.count, is_hasty=options.is_hasty),
         left_alone=left_alone,
-        cells=cells if options.repair_mask == "move" and floats is None else {},
         options=options,
         runtime=runtime,
         run_folder=run_folder,
         progress=progress,
     )
-    started, masks = time.monotonic(), {name: _mask(model, name) for name in job.cells}
+    started = time.monotonic()
     try:
         facts, reason = _tune_front(job, floats), None
     except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
@@ -136,8 +130,7 @@ def repair_model(
         facts, has_changed = facts or _without_front(job), True
     if facts is not None:
         steps = facts.steps + sum(stretch.steps for stretch in stretches)
-        seconds, moved = time.monotonic() - started, sum(_moved(model, name, mask) for name, mask in masks.items())
-        facts = dataclasses.replace(facts, steps=steps, stretches=stretches, seconds=seconds, moved=moved)
+        facts = dataclasses.replace(facts, steps=steps, stretches=stretches, seconds=time.monotonic() - started)
     return Repaired(model, facts, reason, has_changed=has_changed)
 
 
@@ -149,7 +142,7 @@ def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
         ValueError: nothing can be trained.
         RuntimeError: PyTorch cannot run a network on the device.
     """
-    from netsurgeon.models.repair import Augmentation, tune
+    from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
 
     stage = "repairing" if floats is None else "repairing integers"
     pair = _pair(job, floats)
@@ -158,7 +151,7 @@ def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
         pair.dense,
         pair.inner,
         job.feeds,
-        job.recipe(),
+        RepairRecipe(steps=job.steps),
         augmentation=Augmentation(**dataclasses.asdict(job.changes)),
         seed=job.options.seed,
         device=job.options.device,
@@ -196,15 +189,6 @@ def _without_front(job: RepairJob) -> RepairFacts:
         seconds=0.0,
         beyond=unknown_operators(job.dense.graph, OPERATORS),
     )
-
-
-def _mask(model: ir.Model, name: str) -> npt.NDArray[np.bool_]:
-    return np.asarray(tensor(model.graph.initializers[name]).numpy() != 0)
-
-
-def _moved(model: ir.Model, name: str, mask: npt.NDArray[np.bool_]) -> int:
-    """Weights that are not 0, where the mask says that they were."""
-    return int(np.count_nonzero(_mask(model, name) & ~mask))
 
 
 def _sentence(error: Exception) -> str:

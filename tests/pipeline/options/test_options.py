@@ -61,8 +61,6 @@ def test_values_out_of_range(values: dict[str, Any], message: str) -> None:
         ({"pattern": "k:64", "trim": 0.3}, "trim first, then give the trimmed model the pattern"),
         ({"pattern": "k:64", "speedup": 2}, "a pattern of k:64 holds weights in their places"),
         ({"pattern": "k:64", "keep_zeros": True}, "the zeros are those of the model"),
-        ({"repair_mask": "move", "keep_zeros": True}, "the zeros are those of the model"),
-        ({"repair_mask": "grow"}, "repair-mask is 'grow', expected one of keep, move"),
         ({"pattern": "2:4", "max_drop": "1%"}, "--max-drop 1% decides how many weights go"),
         ({"pattern": "2:4", "trim": 0.3}, "trim first, then give the trimmed model the pattern"),
         ({"keep_zeros": True, "sparsity": 0.5}, "the zeros are those of the model"),

@@ -64,26 +64,6 @@ def test_the_outputs_come_nearer_and_the_zeros_stay() -> None:
     assert bound.bound is None or bound.bound >= bound.measured
 
 
-@pytest.mark.parametrize("pattern", [None, "2:4", "k:64"])
-def test_masks_move_within_the_budget_and_the_pattern(pattern: str | None) -> None:
-    options: dict[str, Any] = {"pattern": pattern, **({} if pattern == "2:4" else {"sparsity": 0.7}), **FAST}
-    plain, repaired = (
-        compress(residual_network(), pictures(256), repair=True, repair_mask=mask, exclude=("stem",), **options)
-        for mask in ("keep", "move")
-    )
-    facts = repaired.report.repair
-    assert facts is not None
-    assert facts.has_helped
-    assert facts.moved > 0
-    assert plain.report.repair is not None
-    assert plain.report.repair.moved == 0
-    assert f"{facts.moved:,} weights have changed places" in str(facts)
-    assert all(now.kept <= was.kept for now, was in zip(repaired.report.layers, plain.report.layers, strict=True))
-    if pattern == "2:4":
-        kept = weights(repaired.model)["a1"].reshape(16, 3, 4, 9) != 0
-        assert kept.sum(axis=2).max() == 2
-
-
 @pytest.mark.parametrize("values", ["float16", "codebook"])
 def test_tuned_weights_are_stored_as_short_as_others(values: str) -> None:
     options: dict[str, Any] = {"sparsity": 0.7, "values": values, "method": "obs", "damping": 0.01}
