@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from netsurgeon.models.training import augment
+from netsurgeon.models.training import augment, seed_of_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +53,20 @@ class Augmentation:
             noise = torch.randn(feed[name].shape, generator=generator, dtype=feed[name].dtype)
             augmented[name] = feed[name] + torch.from_numpy(deviation).to(noise.dtype) * noise
         return augmented
+
+
+def augmented(
+    augmentation: Augmentation, feed: Mapping[str, npt.NDArray[Any]], seed: int, step: int, number: int
+) -> dict[str, npt.NDArray[Any]]:
+    """A feed of a step, augmented as `tune` does it.
+
+    Args:
+        augmentation: what is done.
+        feed: the inputs.
+        seed: of the repair.
+        step: counted from 0.
+        number: of the feed in the step.
+    """
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
+    changed = augmentation(tensors, seed_of_step(seed, step, number))
+    return {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in changed.items()}

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from netsurgeon.models.onnx_module import OnnxModule
 from netsurgeon.models.repair.augmentation import Augmentation
+from netsurgeon.models.repair.recorded import Recorded
 from netsurgeon.models.repair.state import Arrays, RepairState
 from netsurgeon.models.training import find_device, seed_of_step
 
@@ -97,7 +98,7 @@ class Tuned:
 
 def tune(
     network: OnnxModule,
-    dense: OnnxModule,
+    dense: OnnxModule | Recorded,
     inner: Sequence[str],
     inputs: RepairInputs,
     recipe: RepairRecipe,
@@ -113,7 +114,7 @@ def tune(
 
     Args:
         network: whose weights are trained; weights that are 0 stay so.
-        dense: what it is to imitate; never changed.
+        dense: what it is to imitate; never changed. `Recorded` where feeds hold its values.
         inner: names of values of both, of the same shapes, that are imitated besides the outputs.
         inputs: what is fed.
         recipe: the constants.
@@ -167,7 +168,7 @@ class _Run:
     """One repair: see `tune`."""
 
     network: OnnxModule
-    dense: OnnxModule
+    dense: OnnxModule | Recorded
     inner: tuple[str, ...]
     inputs: RepairInputs
     recipe: RepairRecipe

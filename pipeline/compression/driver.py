@@ -171,7 +171,7 @@ def _apply(step: Step, model: ir.Model, context: StepContext) -> ir.Model:
         logger.info("step %s: undone: %s", step.name, problem)
         return model
     logger.info("step %s: applied and verified in %.3f s", step.name, time.perf_counter() - started)
-    context.outcomes[step.name] = result.outcome
+    context.outcomes |= {step.name: result.outcome, **result.revised}
     context.notes += (_as_message(note, step) for note in result.notes)
     context.warnings += (_as_message(warning, step) for warning in result.warnings)
     context.records.append(StepRecord(name=step.name, applied=result.has_changed, facts=step.facts(context)))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import find_layers
 from netsurgeon.passes.quantization import find_integer_weights
-from netsurgeon.pipeline.compression.step import PRUNE, StepContext, StepDefaults, StepResult
+from netsurgeon.pipeline.compression.step import PRUNE, QUANTIZE, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import RepairOptions
 from netsurgeon.pipeline.pruning import output_divergence, prune_segments, round_to_stored
-from netsurgeon.pipeline.quantization import MATRIX_MODES
-from netsurgeon.pipeline.repair import Repaired, RepairFacts, repair_model, split_inputs
-
-Outputs = dict[str, Any]
+from netsurgeon.pipeline.quantization import MATRIX_MODES, measured_again
+from netsurgeon.pipeline.repair import (
+    Repaired,
+    RepairFacts,
+    outputs_of_models,
+    relative_error,
+    repair_model,
+    split_inputs,
+)
 
 
 class RepairStep(StepDefaults):
@@ -52,11 +56,14 @@ class RepairStep(StepDefaults):
         facts = repaired.facts
         if facts is None:
             return StepResult(model=before, warnings=(self.not_repaired(repaired.reason),), has_changed=False)
-        if not facts.has_helped:
+        if not repaired.has_changed:
             return StepResult(model=before, outcome=facts, has_changed=False)
-        dense, *others = _held_out_outputs([context.dense, before, repaired.model], context)
+        calibration = context.calibration
+        _, held_out = split_inputs(calibration.samples, context.options.seed)
+        models = [context.dense, before, repaired.model]
+        dense, *others = outputs_of_models(models, held_out, calibration.runtime.on_integers())
         losses = {
-            "relative error": [_relative_error(dense, other) for other in others],
+            "relative error": [relative_error(dense, other) for other in others],
             "divergence": [output_divergence(dense, other) for other in others],
         }
         context.measured[self.name] = losses
@@ -100,9 +107,9 @@ class RepairWeights(RepairStep):
             reason = "the model came with weights on integers, which are to keep their grid"
             return StepResult(model=model, warnings=(self.not_repaired(reason),), has_changed=False)
         repaired, before = self.repair(model, context)
-        if repaired.facts is not None and repaired.facts.error_before == 0.0:
+        if repaired.facts is not None and not repaired.has_changed and repaired.facts.error_before == 0.0:
             return None  # nothing was pruned
-        if repaired.facts is not None and repaired.facts.has_helped:
+        if repaired.has_changed:
             _round_repaired(repaired.model, context)
         return self.result(repaired, before, context)
 
@@ -120,34 +127,11 @@ class RepairIntegers(RepairStep):
         if not context.options.repair or came_with_integers or not find_integer_weights(model.graph):
             return None
         repaired, before = self.repair(model, context, floats=context.masked)
-        return self.result(repaired, before, context)
-
-
-def _held_out_outputs(models: Sequence[ir.Model], context: StepContext) -> list[list[Outputs]]:
-    """What models give in ONNX Runtime for the inputs that a repair holds out, feed by feed; 0 where nothing counts."""
-    calibration = context.calibration
-    _, held_out = split_inputs(calibration.samples, context.options.seed)
-    sessions = [calibration.runtime.on_integers().session(model) for model in models]
-    mask = held_out.mask
-    of_feeds = []
-    for feed in held_out.batches():
-        outputs = [dict(session.run(feed)) for session in sessions]
-        of_feeds.append(outputs if mask is None else [mask.counted(of_model, feed) for of_model in outputs])
-    return [list(of_model) for of_model in zip(*of_feeds, strict=True)]
-
-
-def _relative_error(dense: Sequence[Outputs], other: Sequence[Outputs]) -> float:
-    """Squared error of outputs that are floats as a share of the dense ones' variance, the mean over the outputs."""
-    errors = []
-    for name, first in dense[0].items():
-        if not isinstance(first, np.ndarray) or first.dtype.kind != "f" or not first.ndim:
-            continue
-        dense_values, values = ([np.asarray(feed[name], np.float64) for feed in side] for side in (dense, other))
-        joined = np.concatenate(dense_values) if len({value.shape[1:] for value in dense_values}) == 1 else None
-        flat_dense, flat = (np.concatenate([value.ravel() for value in side]) for side in (dense_values, values))
-        variance = float((flat_dense if joined is None else joined).var(axis=0).mean())
-        errors.append(float(np.mean(np.square(flat - flat_dense))) / (variance or 1.0))
-    return float(np.mean(errors)) if errors else 0.0
+        result = self.result(repaired, before, context)
+        if not result.has_changed or context.integers is None:
+            return result
+        facts = measured_again(context.outcomes[QUANTIZE], context.integers, result.model, context.calibration)
+        return dataclasses.replace(result, revised={QUANTIZE: facts})
 
 
 def _round_repaired(model: ir.Model, context: StepContext) -> None:

@@ -14,9 +14,12 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.quantization import IntegerModel
 
 PRUNE = "prune"
 """Name of the step that corrects the weights, which every list has."""
+QUANTIZE = "quantize"
+"""Name of the step that puts layers on integers."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -40,6 +43,7 @@ class StepContext:
         notes: what was done to the graph.
         warnings: what the user should know.
         masked: the last model with every weight of the dense one still in its place; None until a step is applied.
+        integers: as the closed form has rounded them; None where nothing has, or nothing tunes them.
     """
 
     dense: ir.Model = dataclasses.field(repr=False)
@@ -58,6 +62,7 @@ class StepContext:
     notes: list[Message] = dataclasses.field(default_factory=list)
     warnings: list[Message] = dataclasses.field(default_factory=list)
     masked: ir.Model | None = dataclasses.field(default=None, repr=False)
+    integers: IntegerModel | None = dataclasses.field(default=None, repr=False)
 
     def options_of(self, step: Step) -> Any:
         """A step's group of options: a part of `Options`, or made from what was given for the step by its name.
@@ -81,6 +86,7 @@ class StepResult:
         notes: what was done to the graph; the driver gives a plain string the code step-note.
         warnings: what the user should know; likewise.
         has_changed: whether the model differs from the one that was handed over.
+        revised: outcomes of steps before it that are others now, by step name.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
@@ -88,6 +94,7 @@ class StepResult:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     has_changed: bool = True
+    revised: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from netsurgeon.passes.quantization import RoundTables
 from netsurgeon.passes.rewriting import ConvolveShortcuts
 from netsurgeon.pipeline.compression.packing import pack
 from netsurgeon.pipeline.compression.repair_weights import RepairIntegers, RepairWeights
-from netsurgeon.pipeline.compression.step import PRUNE, Step, StepContext, StepDefaults, StepResult
+from netsurgeon.pipeline.compression.step import PRUNE, QUANTIZE, Step, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.compression.trim_units import ChooseUnits, RemoveUnits
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import (
@@ -146,7 +146,7 @@ class QuantizeLayers(StepDefaults):
     the model says in float arithmetic, up to rounding.
     """
 
-    name, stage, options_type, keeps_places = "quantize", "preparing integers", QuantizeOptions, False
+    name, stage, options_type, keeps_places = QUANTIZE, "preparing integers", QuantizeOptions, False
 
     def measure(self, context: StepContext) -> IntegerChoice | None:
         """Choose by time, on the dense model: a search chooses once for all of its candidates."""
@@ -178,6 +178,7 @@ class QuantizeLayers(StepDefaults):
         )
         if choice.timed is not None and context.timer is not None:
             result = unless_slower(result, given, context.timer, context.progress)
+        context.integers = result.integers if context.options.repair else None
         return StepResult(
             model=result.model, outcome=result.facts, notes=result.notes, has_changed=result.facts is not None
         )

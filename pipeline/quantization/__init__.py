@@ -11,6 +11,7 @@ from netsurgeon.pipeline.quantization.quantize import (
     Quantized,
     integers_of_a_weight,
     integers_without_goal,
+    measured_again,
     unless_slower,
 )
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
@@ -33,6 +34,7 @@ __all__ = [
     "integers_of_bits",
     "integers_without_goal",
     "make_integer_model",
+    "measured_again",
     "options_for_integers",
     "quantize_model",
     "stand_in",

@@ -14,6 +14,7 @@ from netsurgeon.passes.layers import Layer, find_layers, layers_by_name, own_bia
 from netsurgeon.passes.quantization import (
     DropClips,
     EqualiseChannels,
+    FloatWeights,
     InsertQuantizers,
     IntegerOutcome,
     Placement,
@@ -29,6 +30,7 @@ from netsurgeon.passes.quantization import (
     place,
     separated,
 )
+from netsurgeon.passes.solvers import Problem
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.ranges import measure_ranges, measure_reach
@@ -62,9 +64,11 @@ class IntegerModel:
         placement: what was meant to run on them.
         scales: of activations, by name of value.
         outcomes: of the weights, by layer name.
+        floats: the model that they were rounded from, its channels balanced.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
+    floats: ir.Model = dataclasses.field(repr=False)
     placement: Placement
     scales: Mapping[str, Scale] = dataclasses.field(repr=False)
     outcomes: Mapping[str, IntegerOutcome] = dataclasses.field(repr=False)
@@ -125,9 +129,41 @@ def make_integer_models(
     for model, by_name, outcome in zip(models, layers, outcomes, strict=True):
         _store(model, by_name, scales, outcome)
     return tuple(
-        IntegerModel(model=model, placement=placement, scales=scales, outcomes=outcome)
+        IntegerModel(model=model, floats=floats, placement=placement, scales=scales, outcomes=outcome)
         for model, outcome in zip(models, outcomes, strict=True)
     )
+
+
+def rounding_errors(integers: IntegerModel, model: ir.Model, calibration: Calibration) -> dict[str, float]:
+    """What the output of each layer loses by its weight's integers, relative to its energy, by layer name.
+
+    A layer that numbers enter which are not finite has none.
+
+    Args:
+        integers: as they were rounded.
+        model: the same one with other integers, not changed.
+        calibration: inputs that the errors are of.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor.
+    """
+    model = model.clone()
+    FloatWeights()(model)
+    as_floats = dataclasses.replace(
+        calibration, runtime=dataclasses.replace(calibration.runtime, integer_kernels=False)
+    )
+    floats, layers = (layers_by_name(one.graph) for one in (integers.floats, model))
+    names = dict.fromkeys((name for name in integers.outcomes if name in layers), True)
+    errors = {}
+    for _, _, (moments,) in as_floats.paired(integers.floats, [model], names):
+        for name, of_layer in moments.items():
+            centred = of_layer.varies and layers[name].has_bias  # which makes up for what the mean of the inputs loses
+            statistics = of_layer.statistics(centred=centred)
+            if not statistics.is_finite:
+                continue
+            problem = Problem.of(floats[name].matrix(), statistics, integers.outcomes[name].damping)
+            errors[name] = problem.relative(problem.excess(layers[name].matrix()))
+    return errors
 
 
 def _staying(reference: ir.Model, plan: IntegerPlan) -> dict[str, str]:

@@ -245,7 +245,7 @@ def make_matrix_model(
         QuantizeLayers(most, moments, outcomes, spans, lopsided=lopsided, layers=segment)(current)
     stored = current.clone()
     matrices.store(stored, layers, {name: outcome.scales for name, outcome in outcomes.items()})
-    return IntegerModel(model=stored, placement=placement, scales={}, outcomes=outcomes), current
+    return IntegerModel(model=stored, floats=floats, placement=placement, scales={}, outcomes=outcomes), current
 
 
 def choose(

@@ -25,7 +25,12 @@ from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import STATIC, Form, IntegerChoice, choose_integer_layers, skeleton
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
-from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
+from netsurgeon.pipeline.quantization.integer_model import (
+    IntegerModel,
+    IntegerPlan,
+    make_integer_model,
+    rounding_errors,
+)
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
 from netsurgeon.pipeline.quantization.targets import TARGETS
 from netsurgeon.pipeline.runtime import Feed, Runtime, observe, verify_same
@@ -55,11 +60,13 @@ class Quantized:
         model: on integers, or as it was where nothing gains by it.
         facts: for the report.
         notes: what was done to the graph, or not.
+        integers: what the facts were measured on; None where activations are floats.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
     facts: IntegerFacts | None
     notes: tuple[Message, ...] = ()
+    integers: IntegerModel | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +136,27 @@ def quantize_model(
         return Quantized(model=original, facts=None, notes=(stays(kernels.reason),))
     facts = integer_facts(model, plan, choice, integers, difference=kernels.difference, runtime=runtime)
     unfused = unfused_note(facts) if target.is_measured else ()
-    return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused))
+    return Quantized(model=integers.model, facts=facts, notes=(*notes, *unfused), integers=integers)
+
+
+def measured_again(
+    facts: IntegerFacts, integers: IntegerModel, model: ir.Model, calibration: Calibration
+) -> IntegerFacts:
+    """The facts of a model whose integers are others by now than they were measured on.
+
+    Args:
+        facts: as they were measured.
+        integers: what they were measured on.
+        model: of the same graph, not changed.
+        calibration: inputs that ranges and corrections come from.
+    """
+    feed = next(iter(calibration.samples.batches()))
+    errors = rounding_errors(integers, model, calibration.subsample(ROWS_SHARE))
+    return dataclasses.replace(
+        facts,
+        layers=tuple(dataclasses.replace(layer, error=errors.get(layer.name, layer.error)) for layer in facts.layers),
+        kernel_difference=_kernel_errors(integers.floats, model, feed, calibration.runtime).difference,
+    )
 
 
 def inputs_of_integers(calibration: Calibration) -> Calibration:

@@ -6,6 +6,34 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StretchFacts:
+    """A part of the graph behind an operator that PyTorch does not know.
+
+    Attributes:
+        start: name of the value that enters it.
+        ends: names of those that leave it.
+        layers: in it.
+        error_before: squared error of what leaves it as a share of the dense model's variance.
+        error_after: the same as it is delivered; never above `error_before`.
+        steps: updates of its weights, in all tries.
+        reason: why it is as it was, where it could not be tuned or the model's outputs would not have gained.
+    """
+
+    start: str
+    ends: tuple[str, ...]
+    layers: tuple[str, ...]
+    error_before: float = 0.0
+    error_after: float = 0.0
+    steps: int = 0
+    reason: str | None = None
+
+    @property
+    def has_helped(self) -> bool:
+        """Whether its weights are others than before."""
+        return self.error_after < self.error_before
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RepairFacts:
     """How the weights that pruning has left were tuned, by the errors on inputs that were not trained on.
 
@@ -19,8 +47,8 @@ class RepairFacts:
         tries: how many there were, each with a smaller learning rate.
         steps: updates of the weights, in all tries.
         augmentation: what was done to the inputs of a step, in words.
-        beyond: operators that PyTorch does not know: what depends on them was not tuned, and what enters them was
-            compared in place of the outputs.
+        beyond: operators that PyTorch does not know: what enters them was compared in place of the outputs.
+        stretches: what lies behind these, from narrow value to narrow value: each tuned by itself, on what enters it.
         seconds: that it took.
     """
 
@@ -35,6 +63,7 @@ class RepairFacts:
     augmentation: str
     seconds: float
     beyond: tuple[str, ...] = ()
+    stretches: tuple[StretchFacts, ...] = ()
 
     def __str__(self) -> str:
         """In a sentence."""
@@ -46,9 +75,12 @@ class RepairFacts:
             )
         errors = f"{self.error_before:.3g}, now {self.error_after:.3g}"
         text = f"repaired with {self.inputs:,} inputs: the outputs' relative error {source} was {errors} ({effort})"
-        return (
-            f"{text}; what follows {', '.join(self.beyond)} stays, which PyTorch does not know" if self.beyond else text
-        )
+        if not self.beyond:
+            return text
+        beyond = f"behind {', '.join(self.beyond)}, which PyTorch does not know,"
+        count = sum(stretch.has_helped for stretch in self.stretches)
+        tuned = f"{count} of {len(self.stretches)} stretches of layers were tuned" if self.stretches else "all stays"
+        return f"{text}; {beyond} {tuned}"
 
     @property
     def has_helped(self) -> bool:

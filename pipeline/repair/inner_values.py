@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -21,13 +21,25 @@ def inner_values(graph: ir.Graph, layers: Iterable[ir.Node]) -> tuple[str, ...]:
         graph: without what feeds no output.
         layers: its nodes with weights.
     """
+    names = {count: value.name or "" for _, count, value in narrow_values(graph, layers)}
+    chosen = list(names.values())
+    if len(chosen) > MOST_VALUES:
+        places = np.unique(np.linspace(0, len(chosen) - 1, MOST_VALUES).round().astype(int))
+        chosen = [chosen[place] for place in places]
+    return tuple(chosen)
+
+
+def narrow_values(graph: ir.Graph, layers: Iterable[ir.Node]) -> Iterator[tuple[int, int, ir.Value]]:
+    """All values through which alone anything flows, see `inner_values`: each with its node's place and its layers.
+
+    The place is that of the node which makes it narrow; the layers are how many stand up to there.
+    """
     layer_nodes = set(layers)
     nodes = list(graph)
     last_use = {value: place for place, node in enumerate(nodes) for value in node.inputs if value is not None}
     last_use |= dict.fromkeys(graph.outputs, len(nodes))
     behind: set[ir.Value] = set()
     live: set[ir.Value] = set()
-    names: dict[int, str] = {}
     count = 0
     for place, node in enumerate(nodes):
         count += node in layer_nodes
@@ -39,9 +51,4 @@ def inner_values(graph: ir.Graph, layers: Iterable[ir.Node]) -> tuple[str, ...]:
         if len(live) == 1:
             (value,) = live
             if value.name and value not in graph.outputs:
-                names[count] = value.name
-    chosen = list(names.values())
-    if len(chosen) > MOST_VALUES:
-        places = np.unique(np.linspace(0, len(chosen) - 1, MOST_VALUES).round().astype(int))
-        chosen = [chosen[place] for place in places]
-    return tuple(chosen)
+                yield place, count, value

@@ -55,3 +55,9 @@ def known_part(
     inputs = [value.name or "" for value in model.graph.inputs]
     graph = Extractor(model.graph).extract(inputs, list(kept | entering), dict(feed))
     return ir.Model(graph, ir_version=model.ir_version), tuple(beyond)
+
+
+def unknown_operators(graph: ir.Graph, known: Collection[str]) -> tuple[str, ...]:
+    """Operators of a graph that are not known, in its order, of other domains with the domain in front."""
+    names = dict.fromkeys(operator_key(node.domain, node.op_type) for node in graph)
+    return tuple(name for name in names if name not in known)

@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
-from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.repair.behind import RepairJob, tune_behind
 from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
 from netsurgeon.pipeline.repair.inner_values import inner_values
-from netsurgeon.pipeline.repair.known_part import known_part
-from netsurgeon.pipeline.repair.patterns import Pattern, integer_patterns
-from netsurgeon.pipeline.runtime import TOLERANCE, Runtime, is_large, relative_difference
+from netsurgeon.pipeline.repair.known_part import known_part, unknown_operators
+from netsurgeon.pipeline.repair.patterns import integer_patterns
+from netsurgeon.pipeline.repair.torch_models import check_same, torch_modules, write_weights
+from netsurgeon.pipeline.runtime import Runtime, is_large
 
 HELD_OUT = 1 / 8
 LEAST_INPUTS = 64
@@ -40,11 +41,6 @@ EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 200, 2000
 weights the error on held-out inputs went from 0.235 to 0.182 in 15 epochs, and to 0.168 in 42."""
 HASTY = 4
 """By how much fewer steps `effort` "fast" takes."""
-ROUNDING_SHARE = 0.5
-"""Most by which PyTorch and ONNX Runtime may differ where activations become integers, as a share of what integers
-change: a sum that differs in its last digit now and then becomes the integer next to it, and so does what follows. On
-MobileNet with weights of 4 bits that is 2 % of the outputs in the end, ONNX Runtime's own kernels make it 3 %, and
-integers change 8 %."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +51,13 @@ class Repaired:
         model: with the tuned weights, or as it was.
         facts: how it went; None where it could not be done.
         reason: why it could not.
+        has_changed: whether its weights are others than before.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
     facts: RepairFacts | None = None
     reason: str | None = None
+    has_changed: bool = False
 
 
 def repair_steps(inputs: int, *, is_hasty: bool) -> int:
@@ -103,43 +101,99 @@ def repair_model(
         run_folder: keeps what a run that is stopped goes on from.
         progress: called with stage, steps done and steps in all.
     """
-    from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
-
-    stage = "repairing" if floats is None else "repairing integers"
     try:
         _check(model, samples)
         training, held_out = split_inputs(samples, options.seed)
-        feeds = StepFeeds(training, held_out, BATCH, options.seed)
-        feed, _ = next(feeds.held_out())
-        pair = _pair(dense, model, layers, floats=floats, left_alone=left_alone, feed=feed, runtime=runtime)
-        changes = choose_changes(training, options.augment)
-        tuned = tune(
-            pair.network,
-            pair.dense,
-            pair.inner,
-            feeds,
-            RepairRecipe(steps=repair_steps(samples.count, is_hasty=options.is_hasty)),
-            augmentation=Augmentation(**dataclasses.asdict(changes)),
-            seed=options.seed,
-            device=options.device,
-            report=functools.partial(progress, stage),
-            kept=run_folder.arrays(stage),
-            keep=functools.partial(run_folder.keep_arrays, stage),
-        )
+    except (CheckFailedError, InputError, ValueError) as error:
+        return Repaired(model, reason=_sentence(error))
+    job = RepairJob(
+        dense=dense,
+        model=model,
+        layers=layers,
+        feeds=StepFeeds(training, held_out, BATCH, options.seed),
+        changes=choose_changes(training, options.augment),
+        steps=repair_steps(samples.count, is_hasty=options.is_hasty),
+        left_alone=left_alone,
+        options=options,
+        runtime=runtime,
+        run_folder=run_folder,
+        progress=progress,
+    )
+    started = time.monotonic()
+    try:
+        facts, reason = _tune_front(job, floats), None
     except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
-        return Repaired(model, reason=next(iter(str(error).splitlines()), type(error).__name__))
+        facts, reason = None, _sentence(error)
+    has_changed = facts is not None and facts.has_helped
+    stretches = tune_behind(job) if floats is None and (facts is None or facts.beyond) else ()
+    if any(stretch.has_helped for stretch in stretches):
+        facts, has_changed = facts or _without_front(job), True
+    if facts is not None:
+        steps = facts.steps + sum(stretch.steps for stretch in stretches)
+        facts = dataclasses.replace(facts, steps=steps, stretches=stretches, seconds=time.monotonic() - started)
+    return Repaired(model, facts, reason, has_changed=has_changed)
+
+
+def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
+    """Tune what lies in front of the first operator that PyTorch does not know: where it knows all, the whole model.
+
+    Raises:
+        CheckFailedError: PyTorch does not give ONNX Runtime's outputs, or no layer lies there.
+        ValueError: nothing can be trained.
+        RuntimeError: PyTorch cannot run a network on the device.
+    """
+    from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
+
+    stage = "repairing" if floats is None else "repairing integers"
+    pair = _pair(job, floats)
+    tuned = tune(
+        pair.network,
+        pair.dense,
+        pair.inner,
+        job.feeds,
+        RepairRecipe(steps=job.steps),
+        augmentation=Augmentation(**dataclasses.asdict(job.changes)),
+        seed=job.options.seed,
+        device=job.options.device,
+        report=functools.partial(job.progress, stage),
+        kept=job.run_folder.arrays(stage),
+        keep=functools.partial(job.run_folder.keep_arrays, stage),
+    )
     if tuned.best_step:
-        _write(model, pair.network.arrays())
+        write_weights(job.model, pair.network.arrays())
     figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
-    facts = RepairFacts(
+    return RepairFacts(
         **{name: getattr(tuned, name) for name in figures},
-        augmentation=str(changes) if tuned.augmented else "none",
-        inputs=training.count,
-        held_out=held_out.count,
+        augmentation=str(job.changes) if tuned.augmented else "none",
+        inputs=job.feeds.training.count,
+        held_out=job.feeds.held_out_samples.count,
         inner=pair.inner,
         beyond=pair.beyond,
     )
-    return Repaired(model, facts)
+
+
+def _without_front(job: RepairJob) -> RepairFacts:
+    """The facts of a model in which nothing lies in front of the first operator that PyTorch does not know."""
+    from netsurgeon.models.onnx_module import OPERATORS
+
+    return RepairFacts(
+        error_before=0.0,  # measured in ONNX Runtime for all that has changed
+        error_after=0.0,
+        inputs=job.feeds.training.count,
+        held_out=job.feeds.held_out_samples.count,
+        inner=(),
+        learning_rate=0.0,
+        tries=0,
+        steps=0,
+        augmentation=str(job.changes),
+        seconds=0.0,
+        beyond=unknown_operators(job.dense.graph, OPERATORS),
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, in its first line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _check(model: ir.Model, samples: Samples) -> None:
@@ -169,16 +223,7 @@ class _Pair:
     beyond: tuple[str, ...]
 
 
-def _pair(
-    dense: ir.Model,
-    model: ir.Model,
-    layers: Collection[ir.Node],
-    *,
-    floats: ir.Model | None,
-    left_alone: Collection[str],
-    feed: Mapping[str, npt.NDArray[Any]],
-    runtime: Runtime,
-) -> _Pair:
+def _pair(job: RepairJob, floats: ir.Model | None) -> _Pair:
     """Both models in PyTorch, as far as it knows their operators, proven on a feed.
 
     Raises:
@@ -187,79 +232,19 @@ def _pair(
     """
     from netsurgeon.models.onnx_module import OPERATORS
 
-    labels = [label(layer) for layer in layers]
-    (dense_part, beyond), (part, unknown) = (known_part(whole, OPERATORS, labels, feed) for whole in (dense, model))
+    feed, _ = next(job.feeds.held_out())
+    labels = [label(layer) for layer in job.layers]
+    (dense_part, beyond), (part, unknown) = (
+        known_part(whole, OPERATORS, labels, feed) for whole in (job.dense, job.model)
+    )
     dense_names, names = ({value.name for value in known.graph.outputs} for known in (dense_part, part))
     if unknown != beyond or names != dense_names:
         raise CheckFailedError(f"PyTorch does not know {', '.join(unknown)}, which other values enter than before")
-    patterns = {} if floats is None else integer_patterns(floats, model)
-    teacher, network = _modules(dense_part, part, left_alone, patterns)
-    dense_outputs = _check_same(dense_part, teacher, feed, runtime)
-    _check_same(part, network, feed, runtime, dense_outputs)
-    return _Pair(teacher, network, _alike(dense_part, part, inner_values(dense.graph, layers)), beyond)
-
-
-def _modules(
-    dense: ir.Model, model: ir.Model, left_alone: Collection[str], patterns: Mapping[str, Pattern]
-) -> tuple[Any, Any]:
-    """The dense model and the other one in PyTorch.
-
-    Raises:
-        ValueError: an operator is not known there.
-    """
-    from netsurgeon.models.onnx_module import OnnxModule
-
-    stay = [node for node in model.graph if label(node) in left_alone]
-    biases = [use.node for node in stay for value in node.outputs for use in value.uses() if use.node.op_type == "Add"]
-    names = {value.name for node in (*stay, *biases) for value in node.inputs if value is not None and value.name}
-    frozen = {name for name in names if name in model.graph.initializers}
-    return OnnxModule(ir.to_proto(dense)), OnnxModule(ir.to_proto(model), patterns, frozen)
-
-
-def _check_same(
-    model: ir.Model,
-    module: Any,
-    feed: Mapping[str, npt.NDArray[Any]],
-    runtime: Runtime,
-    dense_outputs: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Check that PyTorch gives ONNX Runtime's outputs, which are returned.
-
-    Args:
-        model: as ONNX Runtime runs it.
-        module: the same in PyTorch.
-        feed: what both get.
-        runtime: of the session.
-        dense_outputs: for the same feed; where the model is on integers, what these change is the measure.
-
-    Raises:
-        CheckFailedError: it does not.
-    """
-    from netsurgeon.models.repair import outputs_of
-
-    on_integers = dense_outputs is not None and bool(find_integer_weights(model.graph))
-    expected = dict((runtime.on_floats() if on_integers else runtime).session(model).run(feed))
-    outputs = outputs_of(module, feed)
-    for name, value in expected.items():
-        difference, allowed = relative_difference(value, outputs[name]), TOLERANCE
-        if on_integers and dense_outputs is not None:
-            rounding = _distance(value, dense_outputs[name])
-            difference, allowed = _distance(value, outputs[name]), max(ROUNDING_SHARE * rounding, TOLERANCE)
-        if not difference <= allowed:
-            raise CheckFailedError(
-                f"PyTorch and ONNX Runtime differ by {difference:.2g} of an output's scale, allowed {allowed:.2g}"
-            )
-    return expected
-
-
-def _distance(expected: Any, actual: Any) -> float:
-    """Root mean square difference, relative to that of what is expected; infinite for what cannot be compared."""
-    if not isinstance(expected, np.ndarray) or expected.dtype.kind != "f":
-        return relative_difference(expected, actual)
-    if expected.shape != actual.shape:
-        return np.inf
-    gap, size = (float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (actual - expected, expected))
-    return gap / size if size else gap
+    patterns = {} if floats is None else integer_patterns(floats, job.model)
+    teacher, network = torch_modules(dense_part, part, job.left_alone, patterns)
+    dense_outputs = check_same(dense_part, teacher, feed, job.runtime)
+    check_same(part, network, feed, job.runtime, dense_outputs)
+    return _Pair(teacher, network, _alike(dense_part, part, inner_values(job.dense.graph, job.layers)), beyond)
 
 
 def _alike(dense: ir.Model, model: ir.Model, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -267,9 +252,3 @@ def _alike(dense: ir.Model, model: ir.Model, names: tuple[str, ...]) -> tuple[st
     of_dense, of_other = ({value.name for node in each.graph for value in node.outputs} for each in (dense, model))
     outputs = {value.name for value in dense.graph.outputs}
     return tuple(name for name in names if name in of_dense & of_other - outputs)
-
-
-def _write(model: ir.Model, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Give a model the tuned weights."""
-    for name, array in arrays.items():
-        model.graph.initializers[name].const_value = ir.Tensor(array, name=name)

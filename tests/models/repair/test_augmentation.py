@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from netsurgeon.models.repair import Augmentation
+from netsurgeon.models.repair import Augmentation, augmented
+from netsurgeon.models.training import seed_of_step
 
 
 def pictures() -> torch.Tensor:
@@ -37,3 +38,11 @@ def test_half_of_many_pictures_are_mirrored() -> None:
 def test_noise_is_of_the_size_that_is_asked_for() -> None:
     noisy = Augmentation(noises={"x": np.full(1, 0.5, np.float32)})({"x": torch.zeros(5000)}, 0)["x"]
     assert 0.45 < float(noisy.std()) < 0.55
+
+
+def test_arrays_of_a_step_are_augmented_as_its_tensors_are() -> None:
+    augmentation = Augmentation(shifts={"x": 2}, flip=True)
+    arrays = augmented(augmentation, {"x": pictures().numpy()}, seed=3, step=5, number=1)
+    tensors = augmentation({"x": pictures()}, seed_of_step(3, 5, 1))
+    assert arrays["x"].flags.c_contiguous
+    assert np.array_equal(arrays["x"], tensors["x"].numpy())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from netsurgeon.models.onnx_module import OnnxModule
-from netsurgeon.models.repair import Augmentation, RepairRecipe, Tuned, outputs_of, tune
+from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe, Tuned, outputs_of, tune
 from netsurgeon.models.repair.state import RepairState
 from netsurgeon.models.repair.tuning import _Run
 
@@ -86,6 +86,31 @@ def test_the_outputs_come_nearer_and_zeros_stay() -> None:
     assert tuned.steps == 60
     assert 0 < tuned.best_step <= 60
     assert np.array_equal(network.arrays()["w1"] == 0, random(12, 24, seed=1) ** 2 <= 1.3**2)
+
+
+class WithDenseValues(Inputs):
+    """The same, with what the dense network gives beside them."""
+
+    def __init__(self) -> None:
+        self.dense = OnnxModule(perceptron(zeros=False))
+        self.dense.outputs = ["y", "r"]
+
+    def steps(self, start: int) -> Iterator[Sequence[tuple[dict[str, Array], int]]]:
+        for feeds in super().steps(start):
+            yield [(feed | outputs_of(self.dense, feed), count) for feed, count in feeds]
+
+    def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
+        for feed, count in super().held_out():
+            yield feed | outputs_of(self.dense, feed), count
+
+
+def test_a_dense_network_may_be_recorded() -> None:
+    live, tuned = repaired()
+    network = OnnxModule(perceptron(zeros=True))
+    options: dict[str, Any] = {"augmentation": Augmentation(), "seed": 0, "device": "cpu"}
+    again = tune(network, Recorded(["y"]), ["r"], WithDenseValues(), RECIPE, **options)
+    assert again.error_after == tuned.error_after
+    assert all(np.array_equal(array, network.arrays()[name]) for name, array in live.arrays().items())
 
 
 def test_what_is_frozen_stays() -> None:

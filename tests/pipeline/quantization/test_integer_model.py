@@ -22,8 +22,14 @@ from quantized_models import (
     run,
 )
 
+from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.passes.rewriting.normalise import normal_form
-from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_models
+from netsurgeon.pipeline.quantization.integer_model import (
+    IntegerModel,
+    IntegerPlan,
+    make_integer_models,
+    rounding_errors,
+)
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -160,3 +166,19 @@ def test_models_of_several_sizes_come_from_one_run_and_are_what_each_would_be_al
         assert ir.to_proto(one.model).SerializeToString() == ir.to_proto(alone.model).SerializeToString()
         assert one.outcomes.keys() == alone.outcomes.keys()
     assert ir.to_proto(together[0].model) != ir.to_proto(together[1].model)
+
+
+@pytest.mark.parametrize("layer", ["first", "second", "head"])
+def test_errors_are_those_of_the_integers_that_a_model_has_now(layer: str) -> None:
+    model, calibration = conv_net(), calibration_of(conv_net(), pictures())
+    integers = on_integers(model, pictures())
+    errors = rounding_errors(integers, integers.model, calibration)
+    assert errors == pytest.approx({name: outcome.error for name, outcome in integers.outcomes.items()}, rel=0.25)
+    coarser = integers.model.clone()
+    codes = find_integer_weights(coarser.graph)[layer]
+    halved = ir.Tensor((codes.codes // 8 * 8).astype(np.int8), name=codes.name)
+    coarser.graph.initializers[codes.name].const_value = halved
+    others = rounding_errors(integers, coarser, calibration)
+    assert others[layer] > 10 * errors[layer]
+    in_front = list(errors)[: list(errors).index(layer)]
+    assert [others[name] for name in in_front] == [errors[name] for name in in_front]

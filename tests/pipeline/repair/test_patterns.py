@@ -25,3 +25,11 @@ def test_a_layer_that_only_the_integer_model_has_keeps_its_zeros() -> None:
     integers = integer_net(dense)
     next(node for node in dense.graph if node.op_type == "Conv").name = "another"
     assert len(integer_patterns(dense, integers)) == 3
+
+
+def test_zeros_that_have_paid_for_a_bias_stay() -> None:
+    dense = float_net(zeros=0.5)
+    integers = integer_net(dense, most=1)
+    assert "first" in integer_patterns(dense, integers)
+    next(node for node in dense.graph if node.op_type == "Conv").replace_input_with(2, None)
+    assert "first" not in integer_patterns(dense, integers)

@@ -113,9 +113,11 @@ def test_trimmed_units_are_gone_and_integers_stay_integers() -> None:
 def test_what_cannot_be_repaired_is_delivered_with_the_reason(data: Any, reason: str) -> None:
     nodes = [
         onnx.helper.make_node("TopK", ["x", "k"], ["h", "places"]),
-        onnx.helper.make_node("Gemm", ["h", "w"], ["y"], name="first"),
+        onnx.helper.make_node("Gemm", ["h", "w"], ["g"], name="first"),
+        onnx.helper.make_node("Cast", ["places"], ["beside"], to=1),
+        onnx.helper.make_node("Concat", ["g", "beside"], ["y"], axis=1),
     ]
-    model = built(nodes, {"w": random(3, 12)}, end=("N", 12))
+    model = built(nodes, {"w": random(3, 12)}, end=("N", 15))
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3]), "k"))
     result = compress(model, data, sparsity=0.5, repair=True, **FAST)
     assert result.report.repair is None
@@ -135,10 +137,69 @@ def test_what_lies_in_front_of_an_unknown_operator_is_repaired() -> None:
     assert facts is not None
     assert facts.beyond == ("Celu",)
     assert facts.has_helped
-    assert "what follows Celu stays" in str(facts)
+    assert "behind Celu, which PyTorch does not know, all stays" in str(facts)
     before, after = weights(plain.model), weights(repaired.model)
     assert not np.array_equal(before["stem"], after["stem"])
     assert np.array_equal(before["last"], after["last"])
+
+
+def network_behind(place: str) -> onnx.ModelProto:
+    """The residual network with an operator that PyTorch lacks behind one of its values."""
+    model = residual_network()
+    for node in model.graph.node:
+        node.input[:] = ["unknown" if name == place else name for name in node.input]
+    at = next((at + 1 for at, node in enumerate(model.graph.node) if place in node.output), 0)
+    model.graph.node.insert(at, onnx.helper.make_node("Celu", [place], ["unknown"]))
+    return model
+
+
+@pytest.mark.parametrize(("place", "layers"), [("x", 6), ("t0", 5)])
+def test_what_lies_behind_an_unknown_operator_is_repaired_too(place: str, layers: int) -> None:
+    model, data = network_behind(place), pictures(256)
+    plain, repaired = (compress(model, data, sparsity=0.7, repair=on, **FAST) for on in (False, True))
+    facts = repaired.report.repair
+    assert facts is not None
+    assert facts.beyond == ("Celu",)
+    (stretch,) = facts.stretches
+    assert (stretch.start, stretch.ends, len(stretch.layers)) == ("unknown", ("y",), layers)
+    assert stretch.has_helped
+    assert facts.error_after < 0.95 * facts.error_before
+    assert (facts.steps == stretch.steps) == (place == "x")
+    assert "1 of 1 stretches of layers were tuned" in str(facts)
+    before, after = weights(plain.model), weights(repaired.model)
+    matrices = [name for name, array in before.items() if array.ndim > 1]
+    assert all(np.array_equal(before[name] == 0, after[name] == 0) for name in matrices)
+    assert not np.array_equal(before["a1"], after["a1"])
+
+
+def test_a_stretch_by_which_the_outputs_lose_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([0.1, 0.2])
+    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.relative_error", lambda dense, other: next(errors))
+    model, data = network_behind("x"), pictures(256)
+    plain, undone = (compress(model, data, sparsity=0.7, repair=on, **FAST) for on in (False, True))
+    assert undone.report.repair is None
+    assert all(np.array_equal(array, weights(undone.model)[name]) for name, array in weights(plain.model).items())
+
+
+def test_a_killed_stretch_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
+    model, data = network_behind("x"), pictures(256)
+    options: dict[str, Any] = {"sparsity": 0.7, "repair": True, "work": tmp_path / "work", **FAST}
+    seen: list[int] = []
+
+    def stop(stage: str, done: int, count: int) -> None:
+        if stage == "repairing stretch 1" and done == 60:
+            raise KeyboardInterrupt
+
+    def note(stage: str, done: int, count: int) -> None:
+        seen.extend([done] if stage == "repairing stretch 1" and done else [])
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(model, data, progress=stop, **options)
+    resumed = compress(model, data, progress=note, **options)
+    whole = compress(model, data, sparsity=0.7, repair=True, **FAST)
+    assert min(seen) > 30
+    assert all(np.array_equal(array, weights(resumed.model)[name]) for name, array in weights(whole.model).items())
 
 
 def test_positions_that_a_mask_excludes_are_not_learnt() -> None:
@@ -176,6 +237,13 @@ def test_integers_learn_to_which_side_they_are_rounded() -> None:
     assert before.keys() == after.keys()
     assert [node.op_type for node in plain.model.graph] == [node.op_type for node in repaired.model.graph]
     assert any(not np.array_equal(before[name].codes, after[name].codes) for name in before)
+    of_plain, of_repaired = (result.report.integers for result in (plain, repaired))
+    assert of_plain is not None
+    assert of_repaired is not None
+    errors = [[layer.error for layer in integers.layers] for integers in (of_plain, of_repaired)]
+    assert all(error for error in errors[1])
+    assert all(now != was for was, now in zip(*errors, strict=True))
+    assert of_plain.kernel_difference != of_repaired.kernel_difference
     bits = [[int(np.abs(weight.codes).max()).bit_length() for weight in side.values()] for side in (before, after)]
     assert all(now <= was for was, now in zip(*bits, strict=True))
     count = sum(weight.codes.size for weight in after.values())

@@ -1,0 +1,220 @@
+"""Tune what lies behind operators that PyTorch does not know: ONNX Runtime says what enters each stretch of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import label
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.repair.facts import StretchFacts
+from netsurgeon.pipeline.repair.feeds import Changes, StepFeeds
+from netsurgeon.pipeline.repair.inner_values import inner_values
+from netsurgeon.pipeline.repair.output_errors import outputs_of_models, relative_error
+from netsurgeon.pipeline.repair.stretches import Stretch, in_front_of, part_of, stretches_behind
+from netsurgeon.pipeline.repair.torch_models import check_same, frozen_weights, write_weights
+from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+
+TRIES = 2
+"""At most, for each stretch: what does not learn at a third of the learning rate either stays."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RepairJob:
+    """All that tuning needs.
+
+    Attributes:
+        dense: not changed.
+        model: its weights are changed.
+        layers: of `dense`, with weights.
+        feeds: inputs, step by step.
+        changes: what is done to them.
+        steps: of a try.
+        left_alone: labels of nodes whose weights stay.
+        options: of the compression.
+        runtime: to compare PyTorch with, and to run what lies in front of a stretch.
+        run_folder: keeps what a run that is stopped goes on from.
+        progress: called with stage, steps done and steps in all.
+    """
+
+    dense: ir.Model = dataclasses.field(repr=False)
+    model: ir.Model = dataclasses.field(repr=False)
+    layers: Collection[ir.Node]
+    feeds: StepFeeds
+    changes: Changes
+    steps: int
+    left_alone: Collection[str]
+    options: Options
+    runtime: Runtime
+    run_folder: RunFolder
+    progress: Progress
+
+
+def tune_behind(job: RepairJob) -> tuple[StretchFacts, ...]:
+    """Tune stretch by stretch, in the order of the graph, each on what those before it leave.
+
+    A stretch that brings its own values no nearer, or the model's outputs, is undone.
+    """
+    from netsurgeon.models.onnx_module import OPERATORS
+
+    stretches = stretches_behind(job.dense.graph, job.layers, OPERATORS)
+    if not stretches:
+        return ()
+    runtime, held_out = job.runtime.on_integers(), job.feeds.held_out_samples
+    dense, outputs = outputs_of_models([job.dense, job.model], held_out, runtime)
+    error, facts = relative_error(dense, outputs), []
+    for number, stretch in enumerate(stretches):
+        before = {name: value.const_value for name, value in job.model.graph.initializers.items()}
+        stretch_facts = _tune_stretch(job, stretch, f"repairing stretch {number + 1}")
+        if stretch_facts.has_helped:
+            (outputs,) = outputs_of_models([job.model], held_out, runtime)
+            error_now = relative_error(dense, outputs)
+            if error_now < error:
+                error = error_now
+            else:
+                for name, array in before.items():
+                    job.model.graph.initializers[name].const_value = array
+                reason = f"the outputs' relative error would become {error_now:.3g}, and is {error:.3g}"
+                stretch_facts = dataclasses.replace(
+                    stretch_facts, error_after=stretch_facts.error_before, reason=reason
+                )
+        facts.append(stretch_facts)
+    return tuple(facts)
+
+
+def _tune_stretch(job: RepairJob, stretch: Stretch, stage: str) -> StretchFacts:
+    """Tune one; what cannot be tuned stays, with the reason."""
+    facts = StretchFacts(start=stretch.start, ends=stretch.ends, layers=stretch.layers)
+    try:
+        tuned = _tuned(job, stretch, stage)
+    except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
+        return dataclasses.replace(facts, reason=next(iter(str(error).splitlines()), type(error).__name__))
+    return dataclasses.replace(facts, error_before=tuned.error_before, error_after=tuned.error_after, steps=tuned.steps)
+
+
+def _tuned(job: RepairJob, stretch: Stretch, stage: str) -> Any:
+    """Tune one in place; how it went.
+
+    Raises:
+        CheckFailedError: it cannot be told from what is in front of it, or PyTorch gives other outputs.
+        ValueError: nothing of it can be trained.
+    """
+    from netsurgeon.models.onnx_module import OnnxModule
+    from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe, tune
+
+    feed, _ = next(job.feeds.held_out())
+    feed = dict(feed) | _run(job.runtime.on_floats().session(in_front_of(job.model, [stretch.start], feed)), feed)
+    part = part_of(job.model, stretch, (), feed)
+    inner = inner_values(part.graph, [node for node in part.graph if label(node) in stretch.layers])
+    part, dense_part = (part_of(whole, stretch, inner, feed) for whole in (job.model, job.dense))
+    for one in (part, dense_part):
+        _check_layers(one, stretch, {label(layer) for layer in job.layers})
+    network = OnnxModule(ir.to_proto(part), frozen=_frozen(job, part))
+    check_same(part, network, {name: feed[name] for name in network.inputs}, job.runtime)
+    inputs = StretchFeeds(
+        job.feeds,
+        Augmentation(**dataclasses.asdict(job.changes)),
+        job.options.seed,
+        dense=job.runtime.session(in_front_of(job.dense, [*stretch.ends, *inner], feed)),
+        current=job.runtime.session(in_front_of(job.model, [stretch.start], feed)),
+    )
+    network.outputs = list(stretch.ends)
+    tuned = tune(
+        network,
+        Recorded(stretch.ends),
+        inner,
+        inputs,
+        RepairRecipe(steps=job.steps, tries=TRIES),
+        augmentation=Augmentation(),
+        seed=job.options.seed,
+        device=job.options.device,
+        report=functools.partial(job.progress, stage),
+        kept=job.run_folder.arrays(stage),
+        keep=functools.partial(job.run_folder.keep_arrays, stage),
+    )
+    if tuned.best_step:
+        write_weights(job.model, network.arrays())
+    return tuned
+
+
+def _frozen(job: RepairJob, part: ir.Model) -> set[str]:
+    """Weights of a part that stay: those that were left alone, and those that the rest of the model takes, too."""
+    inside = {label(node) for node in part.graph}
+    shared = {
+        value.name or ""
+        for node in job.model.graph
+        if label(node) not in inside
+        for value in node.inputs
+        if value is not None
+    }
+    return frozen_weights(part, job.left_alone) | (shared & set(part.graph.initializers))
+
+
+@dataclasses.dataclass(frozen=True)
+class StretchFeeds:
+    """Feeds of a stretch: the model's inputs, what enters the stretch now, and what the dense model has inside it.
+
+    Attributes:
+        feeds: of the model's inputs.
+        augmentation: a `netsurgeon.models.repair.Augmentation` of them.
+        seed: of it.
+        dense: gives the dense model's values that are compared.
+        current: gives what enters.
+    """
+
+    feeds: StepFeeds
+    augmentation: Any
+    seed: int
+    dense: Session = dataclasses.field(repr=False)
+    current: Session = dataclasses.field(repr=False)
+
+    def steps(self, start: int) -> Iterator[Sequence[tuple[Feed, int]]]:
+        """The feeds of each step from this one on, with the samples in each; without end."""
+        from netsurgeon.models.repair import augmented
+
+        for step, feeds in enumerate(self.feeds.steps(start), start):
+            yield [
+                (self._recorded(augmented(self.augmentation, feed, self.seed, step, number)), count)
+                for number, (feed, count) in enumerate(feeds)
+            ]
+
+    def held_out(self) -> Iterator[tuple[Feed, int]]:
+        """Feeds of the inputs held out, with the samples in each."""
+        return iter(self._held_out)
+
+    @functools.cached_property
+    def _held_out(self) -> list[tuple[Feed, int]]:
+        return [(self._recorded(feed), count) for feed, count in self.feeds.held_out()]
+
+    def entries(
+        self, name: str, feed: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.bool_] | None:
+        """Which entries of a value count; None = all."""
+        return self.feeds.entries(name, feed, shape)
+
+    def _recorded(self, feed: Feed) -> Feed:
+        return {**_run(self.dense, feed), **_run(self.current, feed), **feed}
+
+
+def _run(session: Session, feed: Feed) -> dict[str, Any]:
+    return dict(session.run(feed))
+
+
+def _check_layers(part: ir.Model, stretch: Stretch, layers: Collection[str]) -> None:
+    """Check that a part holds its own layers alone.
+
+    Raises:
+        CheckFailedError: something else of the model enters it, such as the shape of a value in front.
+    """
+    others = [name for name in (label(node) for node in part.graph) if name in layers and name not in stretch.layers]
+    if others:
+        raise CheckFailedError(f"more than the value {stretch.start!r} enters it, such as what {others[0]} gives")
