@@ -94,6 +94,8 @@ def main() -> int:
     hour.step("a job without a terminal", "bash", "-c", A_JOB, "job", model, data, hour.folder, cwd=hour.folder)
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     pages = (hour.clone / "build" / "demo" / "report.html", hour.folder / "view.html")
+    if not browser:
+        print("\nthere is no Chromium here: no pictures of the pages are made")
     for page in pages if browser else ():
         picture = hour.folder / f"{page.stem}.png"
         headless = (browser or "", "--headless", "--no-sandbox", f"--window-size={WINDOW}", f"--screenshot={picture}")

@@ -20,6 +20,8 @@ NETWORKS = {
     "shufflenet_v2_imagenet": "ShuffleNet v2, 224 pixels",
     "light_resnet50": "ResNet-50's shape, 224 pixels",
 }
+ALSO = {"light_resnet50": "resnet50_shape"}
+"""Another name of a network, in the rows of integers."""
 INTRODUCTION = """# How long a run takes
 
 This page helps to plan a run or a job: how many seconds whole commands take, and their peak resident memory.
@@ -51,8 +53,8 @@ ADVICE = """
 - **Few inputs in a search.** If halves take turns, it takes two to three times as long:
   [goals.md](goals.md#which-inputs-decide).
 
-`--profile` adds about half a minute. `--effort fast` gives a first look in about a minute of one core for all of these
-networks but the largest ([goals.md](goals.md#a-first-look)). `--work DIR` lets a run that was stopped continue. Between
+`--profile` adds about half a minute. `--effort fast` gives a first look in about a minute of one core for most of these
+networks ([goals.md](goals.md#a-first-look)). `--work DIR` lets a run that was stopped continue. Between
 passes activations lie on disk, in the folder of temporary files (`TMPDIR`). The report has the seconds of every stage
 (`seconds`) and the peak memory (`peak_bytes`).
 """
@@ -67,7 +69,7 @@ def times_page() -> str:
         runs = [run for run in pruned if run["model"] == model and run["method"] == "auto" and run["part"] != "zoo"]
         cells = [
             _cost(runs),
-            *(_cost([integers.get(f"{model}/{run}/0")]) for run in ("int8", "--max-drop 1%")),
+            *(_cost([integers.get(f"{ALSO.get(model, model)}/{run}/0")]) for run in ("int8", "--max-drop 1%")),
             _cost([goals.get(f"{model} max_drop=1%")]),
         ]
         size = f"{runs[0]['parameters_dense']:,} | {runs[0]['macs_dense'] / 1e6:,.1f} M"

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = (ROOT / "README.md").read_text("utf-8")
+RESULTS_PAGE = (ROOT / "docs" / "results.md").read_text("utf-8")
 WHEN_NOT = " ".join((ROOT / "docs" / "when-not.md").read_text("utf-8").split())
 
 
@@ -59,6 +60,15 @@ def test_the_readme_has_the_integers_that_were_measured(run: str, model: str) ->
     speed = f"{1 / row['latency'][0]['ratio']:.1f}"
     agreement = f"{row['agreement']:.{digits}f} %"
     assert f"| {QUANTIZED[model]} | {accuracy} | {agreement} | {speed} | {row['ratio']:.1f} |" in README
+
+
+def test_the_pages_have_the_range_of_what_the_default_goal_gives() -> None:
+    rows = [read("quantize")[f"{model}/--max-drop 1%/0"] for model in QUANTIZED]
+    speeds = sorted(1 / row["latency"][0]["ratio"] for row in rows)
+    sizes = sorted(row["ratio"] for row in rows)
+    times = f"{speeds[0]:.1f} to {speeds[-1]:.1f} times"
+    assert f"{times} as fast, {sizes[0]:.0f} to {sizes[-1]:.0f} times smaller" in " ".join(RESULTS_PAGE.split())
+    assert f"{times} with VNNI" in " ".join(WHEN_NOT.split())
 
 
 def test_the_picture_can_be_drawn(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ picture_options = option_group(
         option("--resize", type=int, metavar="PIXELS", help="Scale the shorter side to this many pixels."),
         option("--crop", type=int, metavar="PIXELS", help="Cut a square of this many pixels from the centre."),
         option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Channel order."),
-        option("--scale", type=float, metavar="NUMBER", help="Multiply pixel values by this. [default: 1/255]"),
+        option("--scale", type=float, metavar="NUMBER", help="Multiply pixel values by this. [default: one 255th]"),
         option("--mean", callback=numbers, metavar="NUMBERS", help="Then subtract this, e.g. 0.485,0.456,0.406."),
         option("--std", callback=numbers, metavar="NUMBERS", help="Then divide by this, e.g. 0.229,0.224,0.225."),
         option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of the axes."),

@@ -23,7 +23,7 @@ validation_option = option(
     "--validation",
     type=SHARE,
     default=VALIDATION,
-    help="Share of the data that is held out for choices. [default: 1/12]",
+    help="Share of the data that is held out for choices. [default: a twelfth]",
 )
 device_options = combine_options(
     option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:0."),

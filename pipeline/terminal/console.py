@@ -320,7 +320,7 @@ def _print_bound(bound: Bound, inputs: str, console: Console) -> None:
             console.print(Text(f"{output.ends_at}: it has no error bound"))
             continue
         limit = (
-            f"L-OBS bound {output.bound:.3g}"
+            f"L-OBS bound {output.bound:.3g} (proven, for the worst case)"
             if output.bound is not None
             else f"not bounded: it ends at {output.ends_at}"
         )

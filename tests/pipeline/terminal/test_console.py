@@ -261,7 +261,7 @@ def test_a_bound_that_ends_says_where(comparison: Comparison) -> None:
         ),
     )
     text = printed(print_comparison, dataclasses.replace(comparison, bound=Bound(40, (), outputs)))
-    assert "output 'y' on 40 inputs: error 0.125, L-OBS bound 2.5\n" in text
+    assert "output 'y' on 40 inputs: error 0.125, L-OBS bound 2.5 (proven, for the worst case)\n" in text
     assert "output '[z]' on 40 inputs: error 0.5, not bounded: it ends at cell (LSTM): it recurs\n" in text
     assert "output 'i' is discrete (int64): it has no error bound\n" in text
     assert "nan" not in text
