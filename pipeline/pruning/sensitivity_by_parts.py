@@ -18,7 +18,7 @@ import onnx_ir as ir
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.pipeline.calibration import Extractor, used_values
 from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, float_outputs, lost_share, output_losses
-from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.runtime import Feed, Session, is_large
 
 FEWEST_PARTS = 3
 """With fewer the whole model is not much more work."""
@@ -97,7 +97,8 @@ class _DenseWalk:
             graph = extractor.extract(part.inputs, part.outputs, self.entering[-1][0])
             # so that a run can replace them
             graph.inputs.extend({graph.initializers[weights[name]]: None for name in part.layers})
-            self._sessions.append(probe.runtime.session(ir.Model(graph, ir_version=model.ir_version)))
+            session_model = ir.Model(graph, ir_version=model.ir_version)
+            self._sessions.append(probe.runtime.session(session_model, is_of_large=is_large(model)))
             self.entering.append(self._run(len(self._sessions) - 1, self.entering[-1]))
 
     def replaced(self, at: int, name: str, trial: Trial) -> list[Feed]:
