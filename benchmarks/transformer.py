@@ -111,9 +111,13 @@ def _run(case: Case) -> Row:
 
 def _peers() -> dict[str, Callable[[], Row]]:
     """What other methods make of a model, by the name of the row."""
-    encoder = {f"l3 {peer.name}": functools.partial(_run_peer, peer) for peer in TRANSFORMER_PEERS}
-    language = {name: functools.partial(_run_language_peer, task) for name, task in LANGUAGE_PEERS.items()}
-    return encoder | language
+    encoder: dict[str, Callable[[], Row]] = {
+        f"l3 {peer.name}": functools.partial(_run_peer, peer) for peer in TRANSFORMER_PEERS
+    }
+    language: dict[str, Callable[[], Row]] = {
+        name: functools.partial(_run_language_peer, task) for name, task in LANGUAGE_PEERS.items()
+    }
+    return {**encoder, **language}
 
 
 def _run_language_peer(task: dict[str, Any]) -> Row:
