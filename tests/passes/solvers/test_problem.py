@@ -146,7 +146,7 @@ def test_products_of_wide_layers_are_worked_in_float32(scale: float, monkeypatch
     weight, moment = normal(2, 11, 9), scale * normal(2, 9, 9) ** 2
     exact = linalg.product(weight, moment)
     np.testing.assert_array_equal(exact, weight @ moment)
-    monkeypatch.setattr(linalg, "SINGLE_PRODUCT_COLUMNS", 8)
+    monkeypatch.setattr(linalg, "SINGLE_COLUMNS", 8)
     rounded = linalg.product(weight, moment)
     assert rounded.dtype == np.float64
     assert not np.array_equal(rounded, exact)
