@@ -63,9 +63,9 @@ gradients on all rows at once, for rows x columns² a step."""
 
 REFIT_STEPS: dict[Effort, int] = {"full": 12, "fast": 6, "hasty": 4}
 COLD_STEPS = 96
-"""Of them, behind ADMM, whose last weights are close already, and on a support that was given: at 2048 columns 12 and 96
-end within 0.6 % of the least error, or 1 % with a damping of 1e-3; on made-up layers of 512 columns 12 end up to 0.3 %, 8
-up to 0.5 % and 6 up to 0.6 % above it. After a HASTY schedule 4 do."""
+"""Of them, behind ADMM, whose last weights are close already, and on a support that was given: at 2048 columns 12 and
+96 end within 0.6 % of the least error, or 1 % with a damping of 1e-3; on made-up layers of 512 columns 12 end up to
+0.3 %, 8 up to 0.5 % and 6 up to 0.6 % above it. After a HASTY schedule 4 do."""
 
 
 QUICK_STEPS = 16
