@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from _runs import Facts, Task, write_facts
 from numpy.typing import NDArray
 from onnx import numpy_helper
+
+from netsurgeon.pipeline.runtime import Runtime
 
 Array = NDArray[np.float64]
 BLOCK_COLUMNS, DAMPING = 128, 0.01
@@ -68,10 +69,10 @@ def hessian_of(model: onnx.ModelProto, name: str, ids: NDArray[np.int64]) -> Arr
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     observed.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = onnxruntime.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = Runtime().session(observed)
     total, count = np.zeros(()), 0
     for start in range(0, len(ids), BATCH):
-        (value,) = session.run([name], {"input_ids": ids[start : start + BATCH]})
+        value = session.run({"input_ids": ids[start : start + BATCH]}, [name])[name]
         rows = value.reshape(-1, value.shape[-1]).astype(np.float64)
         total, count = total + rows.T @ rows, count + len(rows)
     return np.asarray(total / count)
