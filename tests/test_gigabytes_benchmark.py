@@ -9,6 +9,7 @@ import gigabytes
 import numpy as np
 import pytest
 import wide_layer
+from _rows import RESULTS
 
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -60,9 +61,8 @@ def test_the_page_shows_rows_with_and_without_stages(tmp_path: Path) -> None:
 
 
 def test_the_results_are_those_of_the_page(tmp_path: Path) -> None:
-    folder = gigabytes.RESULTS
-    gigabytes.render(tmp_path, json.loads((folder / "gigabytes.json").read_text("utf-8")))
-    assert (tmp_path / "gigabytes.md").read_text("utf-8") == (folder / "gigabytes.md").read_text("utf-8")
+    gigabytes.render(tmp_path, json.loads((RESULTS / "gigabytes.json").read_text("utf-8")))
+    assert (tmp_path / "gigabytes.md").read_text("utf-8") == (RESULTS / "gigabytes.md").read_text("utf-8")
 
 
 def test_a_layer_is_pruned_and_compared_with_the_exact_refit(tmp_path: Path) -> None:
