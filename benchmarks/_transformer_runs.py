@@ -55,30 +55,47 @@ def compress(task: Task) -> Facts:
 def measure(task: Task) -> Facts:
     """The figure of both files on the test split, their bytes, and their times in turn."""
     folder, dense, small = Path(task["models"]), Path(task["model"]), Path(task["output"])
-    figure = perplexity if "language" in dense.stem else spearman
     ids = np.random.default_rng(0).integers(1000, 2000, (1, TIMED_TOKENS))
     feed = {"input_ids": ids}
-    if figure is spearman:
+    if "language" in dense.stem:
+        figures = {key: perplexity(Runtime().session(file), folder) for key, file in _sides(dense, small)}
+    else:
         feed["attention_mask"] = np.ones_like(ids)
+        inputs, scores = load(folder / "test.npz"), np.load(folder / "test_scores.npy")
+        embeddings = {key: embed(Runtime().session(file), inputs) for key, file in _sides(dense, small)}
+        figures = {key: spearman(side, scores) for key, side in embeddings.items()}
+        figures["embedding_error"] = embedding_error(embeddings["dense"], embeddings["figure"])
     return {
-        "dense": figure(Runtime().session(dense), folder),
-        "figure": figure(Runtime().session(small), folder),
+        **figures,
         "ratio": round(bytes_on_disk(dense) / bytes_on_disk(small), 3),
         **times(profile(dense, small, data=[feed], threads=THREADS)),
     }
 
 
-def spearman(session: Session, folder: Path) -> float:
-    """Of the cosine of each pair's embeddings with the pair's score; no sentence is padded."""
-    inputs, scores = load(folder / "test.npz"), np.load(folder / "test_scores.npy")
+def _sides(dense: Path, small: Path) -> tuple[tuple[str, Path], ...]:
+    return ("dense", dense), ("figure", small)
+
+
+def embed(session: Session, inputs: Feed) -> NDArray[np.float32]:
+    """Embeddings of sentences, (sentences, width); no sentence is padded."""
     embeddings = np.zeros((len(inputs["input_ids"]), 0), np.float32)
     for rows, feed in by_length(inputs):
         answers = list(session.run(feed).values())[-1]
         if not embeddings.size:
             embeddings = np.zeros((len(embeddings), answers.shape[-1]), np.float32)
         embeddings[rows] = answers
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return round(float(spearmanr(np.sum(embeddings[::2] * embeddings[1::2], axis=1), scores).statistic), 4)
+    return embeddings
+
+
+def spearman(embeddings: NDArray[np.float32], scores: NDArray[np.floating]) -> float:
+    """Of the cosine of each pair's embeddings, rows 2 i and 2 i + 1, with the pair's score."""
+    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return round(float(spearmanr(np.sum(units[::2] * units[1::2], axis=1), scores).statistic), 4)
+
+
+def embedding_error(dense: NDArray[np.float32], small: NDArray[np.float32]) -> float:
+    """‖small − dense‖ / ‖dense‖ over all sentences."""
+    return round(float(np.linalg.norm(small - dense) / np.linalg.norm(dense)), 4)
 
 
 def by_length(inputs: Feed) -> Iterator[tuple[NDArray[np.int64], Feed]]:

@@ -8,7 +8,7 @@ own, in 128 sequences of 128 tokens; its processor seconds, the most anonymous m
 files that it kept beside the output are printed. The result is then loaded and run in one more process. `--kill STAGE`
 (such as "pruning layers") ends a first run that has spent some processor seconds in that stage, as its log says at
 least every minute, and lets a second one go on from its work folder; without it the work folder is new. A second call
-with the same folder says whether its bytes are those of the first.
+with the same folder says whether its bytes are those of the first. Figures are kept in results/gigabytes.json and .md.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import argparse
 import collections
 import dataclasses
 import hashlib
-import json
-import math
 import os
 import re
 import shutil
@@ -27,16 +25,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper
+from _decoder import TOKENS, Shape, build
+from _process import Row
+from _rows import RESULTS, keep_rows, read_rows, report_misses
+from _tables import table, write
 
-TOKENS, SEQUENCES, HEAD = 128, 128, 64
-ALIGNED = 4096
-"""Where each tensor begins in the file: at pages, as they are mapped."""
+SEQUENCES = 128
+FULL_SIZE, MOST_PROCESSOR, MOST_ANONYMOUS, MOST_FILES = 600_000_000, 2400.0, 6e9, 2.0
+"""From so many parameters on: processor seconds (20 minutes of two cores), bytes, and model sizes."""
+TITLES = ("decoder", "GB", "processor s", "s", "anonymous GB", "files, model sizes", "reached")
+STAGE_TITLES = ("decoder", "stage", "processor s", "anonymous GB", "files, model sizes")
+LEGEND = (
+    "Decoders with random weights, half of the weights removed, packing left out; processor seconds of all threads, "
+    "the most anonymous memory, and the most bytes of files beside the output. With 600 million parameters or more: "
+    "at most 2,400 processor seconds, 6 GB, and 2 model sizes. Other programs used the machine, too."
+)
 SECONDS_BETWEEN_LOOKS = 0.5
 KILLED_AFTER = 3.0
 """Processor seconds in a stage after which a run that is to be killed there is."""
@@ -51,137 +56,6 @@ feed = {"tokens": np.load(sys.argv[2])["tokens"][:2]}
 assert np.isfinite(logits).all() and logits.std() > 0.0
 print("loads and runs:", logits.shape)
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """A decoder's widths.
-
-    Attributes:
-        width: of the stream.
-        inner: of the feed-forward part.
-        layers: blocks of attention and feed-forward part.
-        vocabulary: rows of the embedding table and of the head.
-    """
-
-    width: int
-    inner: int
-    layers: int
-    vocabulary: int
-
-    @property
-    def parameters(self) -> int:
-        """Numbers in all matrices."""
-        block = 4 * self.width**2 + 3 * self.width * self.inner
-        return self.layers * block + 2 * self.vocabulary * self.width
-
-    @classmethod
-    def of(cls, parameters: int) -> Shape:
-        """A decoder of about so many parameters: depth grows with width, and the vocabulary makes up the rest."""
-        width = HEAD * max(2, round(1536 * (parameters / 615e6) ** (1 / 3) / HEAD))
-        inner = HEAD * round(2.75 * width / HEAD)
-        layers = max(2, round(0.84 * parameters / (4 * width**2 + 3 * width * inner)))
-        left = parameters - cls(width, inner, layers, 0).parameters
-        return cls(width, inner, layers, max(256, round(left / (2 * width))))
-
-
-class Writer:
-    """A graph whose tensors go to one file as they come."""
-
-    def __init__(self, path: Path, seed: int):
-        self.path, self._rng = path, np.random.default_rng(seed)
-        self._data = path.with_name(f"{path.name}.data").open("wb")
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; the name of its output."""
-        output = f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, array: npt.NDArray[np.generic]) -> str:
-        """A small tensor, in the model's own file."""
-        self.initializers.append(onnx.numpy_helper.from_array(array, name))
-        return name
-
-    def matrix(self, name: str, rows: int, columns: int, scale: float) -> str:
-        """Random numbers, in the file beside the model."""
-        start = -(-self._data.tell() // ALIGNED) * ALIGNED
-        self._data.seek(start)
-        for first in range(0, rows, 1024):
-            part = self._rng.standard_normal((min(1024, rows - first), columns), np.float32)
-            self._data.write((part * np.float32(scale)).tobytes())
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[rows, columns])
-        tensor.data_location = TensorProto.EXTERNAL
-        entries = {"location": Path(self._data.name).name, "offset": start, "length": 4 * rows * columns}
-        for key, value in entries.items():
-            entry = tensor.external_data.add()
-            entry.key, entry.value = key, str(value)
-        self.initializers.append(tensor)
-        return name
-
-    def save(self, logits: str, vocabulary: int) -> None:
-        """Write the model's own file."""
-        self._data.close()
-        graph = helper.make_graph(
-            self.nodes,
-            "decoder",
-            [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", TOKENS])],
-            [helper.make_tensor_value_info(logits, TensorProto.FLOAT, ["batch", TOKENS, vocabulary])],
-            self.initializers,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-        self.path.write_bytes(model.SerializeToString())
-
-
-def build(path: Path, shape: Shape, seed: int = 0) -> None:
-    """Write a decoder: RMS norms, causal attention, gated feed-forward parts, and a head of its own."""
-    writer = Writer(path, seed)
-    writer.constant("epsilon", np.array(1e-5, np.float32))
-    writer.constant("last", np.array([-1], np.int64))
-    writer.constant("heads", np.array([0, TOKENS, shape.width // HEAD, HEAD], np.int64))
-    writer.constant("joined", np.array([0, TOKENS, shape.width], np.int64))
-    writer.constant("scale", np.array(1.0 / math.sqrt(HEAD), np.float32))
-    writer.constant("causal", np.triu(np.full((TOKENS, TOKENS), -1e9, np.float32), 1))
-    stream = writer.node("Gather", writer.matrix("embedding", shape.vocabulary, shape.width, 1.0), "tokens")
-    for block in range(shape.layers):
-        stream = _block(writer, stream, shape, f"block{block}", 1.0 / math.sqrt(2 * shape.layers))
-    stream = _norm(writer, stream, shape.width, "norm")
-    head = writer.matrix("head", shape.width, shape.vocabulary, 2.0 / math.sqrt(shape.width))
-    writer.save(writer.node("MatMul", stream, head), shape.vocabulary)
-
-
-def _block(writer: Writer, stream: str, shape: Shape, name: str, branch_scale: float) -> str:
-    width, inner = shape.width, shape.inner
-    entered = _norm(writer, stream, width, f"{name}.attention")
-    scale = 1.0 / math.sqrt(width)
-    q, k, v = (
-        writer.node(
-            "Reshape", writer.node("MatMul", entered, writer.matrix(f"{name}.{part}", width, width, scale)), "heads"
-        )
-        for part in ("q", "k", "v")
-    )
-    query = writer.node("Mul", writer.node("Transpose", q, perm=[0, 2, 1, 3]), "scale")
-    scores = writer.node("MatMul", query, writer.node("Transpose", k, perm=[0, 2, 3, 1]))
-    shares = writer.node("Softmax", writer.node("Add", scores, "causal"), axis=-1)
-    mixed = writer.node("MatMul", shares, writer.node("Transpose", v, perm=[0, 2, 1, 3]))
-    mixed = writer.node("Reshape", writer.node("Transpose", mixed, perm=[0, 2, 1, 3]), "joined")
-    attended = writer.node("MatMul", mixed, writer.matrix(f"{name}.o", width, width, 4.0 * branch_scale * scale))
-    stream = writer.node("Add", stream, attended)
-    entered = _norm(writer, stream, width, f"{name}.feed_forward")
-    gate = writer.node("MatMul", entered, writer.matrix(f"{name}.gate", width, inner, scale))
-    gate = writer.node("Mul", gate, writer.node("Sigmoid", gate))
-    up = writer.node("MatMul", entered, writer.matrix(f"{name}.up", width, inner, scale))
-    down = writer.matrix(f"{name}.down", inner, width, 2.0 * branch_scale / math.sqrt(inner))
-    return writer.node("Add", stream, writer.node("MatMul", writer.node("Mul", gate, up), down))
-
-
-def _norm(writer: Writer, stream: str, width: int, name: str) -> str:
-    energy = writer.node("ReduceMean", writer.node("Mul", stream, stream), "last")
-    length = writer.node("Sqrt", writer.node("Add", energy, "epsilon"))
-    gain = writer.constant(f"{name}.gain", np.ones(width, np.float32))
-    return writer.node("Mul", writer.node("Div", stream, length), gain)
 
 
 @dataclasses.dataclass
@@ -287,8 +161,19 @@ def _compared(folder: Path, made: str) -> str:
     return f", the {'same' if file.read_text('utf-8') == made else 'not the same'} bytes as an earlier run"
 
 
-def main() -> None:
-    """Build, compress, and look at the result."""
+def main() -> int:
+    """Build, compress, look at the result and keep it; 1 if a row misses what it must reach."""
+    arguments = _arguments()
+    if not arguments.render:
+        name, row = measure(arguments)
+        keep_rows(arguments.results, "gigabytes", {**read_rows(arguments.results, "gigabytes"), name: row})
+    rows = read_rows(arguments.results, "gigabytes")
+    render(arguments.results, rows)
+    missed = [f"{name}: {miss}" for name, row in rows.items() for miss in misses(row)]
+    return report_misses(arguments.results / "gigabytes.md", missed)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", default="615M")
     parser.add_argument("--folder", type=Path, default=Path("build/gigabytes"))
@@ -296,49 +181,106 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=SEQUENCES)
     parser.add_argument("--blocks", type=int, help="so many blocks of the full width, and a vocabulary in proportion")
     parser.add_argument("--large", type=int, help="bytes of weights above which a model counts as large")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of gigabytes.json and gigabytes.md")
+    parser.add_argument("--render", action="store_true", help="only write gigabytes.md anew")
     parser.add_argument("options", nargs="*", default=["--values", "float32", "--no-pack"], help="of compress")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> tuple[str, Row]:
+    """Compress a decoder in a process of its own and load what came out in another one; the row's name, and the row."""
     shape = Shape.of(int(float(arguments.parameters.rstrip("MG")) * (1e9 if "G" in arguments.parameters else 1e6)))
     if arguments.blocks:
         words = shape.vocabulary * arguments.blocks // shape.layers
         shape = dataclasses.replace(shape, layers=arguments.blocks, vocabulary=words)
     folder: Path = arguments.folder.resolve()
-    scratch, model, data = folder / "scratch", folder / "model.onnx", folder / "data.npz"
-    scratch.mkdir(parents=True, exist_ok=True)
+    scratch, model, output = folder / "scratch", folder / "model.onnx", folder / "small.onnx"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
     if not model.exists():
         build(model, shape)
-    for name, seed, count in (("data", 1, arguments.sequences), ("test", 2, arguments.sequences // 4)):
+    for name, seed, count in (("data", 1, arguments.sequences), ("test", 2, max(2, arguments.sequences // 4))):
         tokens = np.random.default_rng(seed).zipf(1.3, (count, TOKENS)) % shape.vocabulary
         np.savez(folder / f"{name}.npz", tokens=tokens.astype(np.int64))
     size = sum(file.stat().st_size for file in folder.glob("model.onnx*"))
     print(f"{shape}: {shape.parameters / 1e6:.0f} million parameters, {size / 1e9:.2f} GB", flush=True)
-    output = folder / "small.onnx"
+    command = _command(folder, arguments)
+    usages = [watched(command, scratch, kill) for kill in ((arguments.kill, None) if arguments.kill else (None,))]
+    for usage, code in usages:
+        _show(usage, code, size)
+    usage, code = usages[-1]
+    row = {
+        "parameters": shape.parameters, "bytes": size, "sequences": arguments.sequences, "options": arguments.options,
+        "exit_code": code, "processor": round(usage.processor, 1), "wall": round(usage.wall, 1),
+        "anonymous": usage.anonymous, "files": usage.files, "stages": usage.stages, "killed": arguments.kill,
+    }  # fmt: skip
+    if code == 0:
+        row["sha256"] = digest(output)
+        print(f"output: sha256 {row['sha256']}{_compared(folder, row['sha256'])}", flush=True)
+        loaded = subprocess.run([sys.executable, "-c", RUN, str(output), str(folder / "data.npz")], check=False)
+        row["loads"] = loaded.returncode == 0
+    ended = f", ended in {arguments.kill} and gone on" if arguments.kill else ""
+    return f"{shape.parameters / 1e6:.0f} million, {arguments.sequences} x {TOKENS} tokens{ended}", row
+
+
+def _command(folder: Path, arguments: argparse.Namespace) -> list[str]:
+    """What compresses the model of a folder by half."""
     program = "from netsurgeon.cli import main; main()"
     if arguments.large is not None:
         limit = f"large_models.IN_MEMORY_LIMIT = {arguments.large}"
         program = f"from netsurgeon.pipeline.runtime import large_models; {limit}; {program}"
-    command = [sys.executable, "-c", program, "compress", str(model), "--data", str(data), "-o", str(output)]
-    command += ["--report", str(folder / "report.json"), "--sparsity", "0.5", "--work", str(scratch / "work")]
-    command += ["--test", str(folder / "test.npz"), "--batch-size", "2"]
-    command += arguments.options
-    shutil.rmtree(scratch)
-    scratch.mkdir()
-    for kill in (arguments.kill, None) if arguments.kill else (None,):
-        usage, code = watched(command, scratch, kill)
-        print(
-            f"exit code {code}: {usage.processor:.0f} processor seconds, {usage.wall:.0f} seconds, anonymous memory "
-            f"{usage.anonymous / 1e9:.2f} GB, files {usage.files / size:.2f} model sizes"
-        )
-        for kind, count in usage.kinds.items():
-            print(f"  {kind:42s} {count / size:5.2f} model sizes")
-        for stage, (seconds, memory, files) in usage.stages.items():
-            print(f"  {stage:42s} {seconds:7.0f} s {memory / 1e9:6.2f} GB {files / size:5.2f} model sizes")
-    written = sum(file.stat().st_size for file in folder.glob("small.onnx*"))
-    made = digest(output)
-    print(f"output: {written / 1e9:.2f} GB, sha256 {made}{_compared(folder, made)}", flush=True)
-    subprocess.run([sys.executable, "-c", RUN, str(output), str(data)], check=True)
-    print(json.dumps({"parameters": shape.parameters, "wall": usage.wall, "processor": usage.processor}))
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "compress",
+        str(folder / "model.onnx"),
+        "--data",
+        str(folder / "data.npz"),
+    ]
+    command += ["-o", str(folder / "small.onnx"), "--report", str(folder / "report.json"), "--sparsity", "0.5"]
+    command += ["--work", str(folder / "scratch" / "work"), "--test", str(folder / "test.npz"), "--batch-size", "2"]
+    return [*command, *arguments.options]
+
+
+def _show(usage: Usage, code: int, size: int) -> None:
+    print(
+        f"exit code {code}: {usage.processor:.0f} processor seconds, {usage.wall:.0f} seconds, anonymous memory "
+        f"{usage.anonymous / 1e9:.2f} GB, files {usage.files / size:.2f} model sizes"
+    )
+    for kind, count in usage.kinds.items():
+        print(f"  {kind:42s} {count / size:5.2f} model sizes")
+    for stage, (seconds, memory, files) in usage.stages.items():
+        print(f"  {stage:42s} {seconds:7.0f} s {memory / 1e9:6.2f} GB {files / size:5.2f} model sizes")
+
+
+def misses(row: Row) -> list[str]:
+    """What a row falls short of: seconds and memory where the model is as large as the one of the row that must be."""
+    if row.get("exit_code", 0) != 0:
+        return [f"exit code {row['exit_code']}"]
+    shortfalls = [] if row.get("loads", True) else ["the output does not run"]
+    if row["parameters"] >= FULL_SIZE and row["processor"] > MOST_PROCESSOR:
+        shortfalls.append(f"{row['processor']:.0f} processor seconds, at most {MOST_PROCESSOR:g}")
+    if row["parameters"] >= FULL_SIZE and row["anonymous"] > MOST_ANONYMOUS:
+        shortfalls.append(f"{row['anonymous'] / 1e9:.1f} GB, at most {MOST_ANONYMOUS / 1e9:g}")
+    if row["parameters"] >= FULL_SIZE and row["files"] > MOST_FILES * row["bytes"]:
+        shortfalls.append(f"files of {row['files'] / row['bytes']:.2f} model sizes, at most {MOST_FILES:g}")
+    return shortfalls
+
+
+def render(folder: Path, rows: dict[str, Row]) -> None:
+    """Write gigabytes.md."""
+    lines, stages = [], []
+    for name, row in sorted(rows.items(), key=lambda item: item[1]["parameters"]):
+        lines.append([
+            name, f"{row['bytes'] / 1e9:.2f}", f"{row['processor']:.0f}", f"{row['wall']:.0f}" if "wall" in row else "",
+            f"{row['anonymous'] / 1e9:.2f}", f"{row['files'] / row['bytes']:.2f}", "; ".join(misses(row)) or "yes",
+        ])  # fmt: skip
+        for stage, (seconds, memory, files) in row.get("stages", {}).items():
+            stages.append([name, stage, f"{seconds:.0f}", f"{memory / 1e9:.2f}", f"{files / row['bytes']:.2f}"])
+    page = ["# Gigabytes", LEGEND, table(TITLES, lines), "By stage:", table(STAGE_TITLES, stages)]
+    write(folder / "gigabytes.md", "\n\n".join(page if stages else page[:3]) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -127,8 +127,7 @@ def _times_in_tiles(problem: Problem, kept: Array, tiles: Tiles) -> Array:
 
 def _times_sampled(problem: Problem, sampled: Problem) -> float:
     """How many times the energy of sampled rows that of all is."""
-    whole, part = (float(np.sum(rows.target * rows.weight)) for rows in (problem, sampled))
-    return whole / max(part, np.finfo(float).tiny)
+    return problem.damped_energy / max(sampled.damped_energy, np.finfo(float).tiny)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Problem:
         hessian, target, absolute = damped(weight, statistics, damping)
         solved = statistics.cross is statistics.gram and statistics.residual_cross is None
         if solved and (statistics.ridge is None or not statistics.dead.any()):
-            exact = np.where(statistics.dead[:, None, :], 0.0, weight)
+            exact = np.where(statistics.dead[:, None, :], 0.0, weight) if statistics.dead.any() else weight
         else:
             exact = linalg.solve(target, hessian)
         return cls(
@@ -56,15 +56,24 @@ class Problem:
 
     def row_errors(self, weight: Array) -> Array:
         """The same of each row, over all groups, (rows,)."""
-        difference = weight - self.weight
-        return np.asarray(np.einsum("grc,grc->r", difference @ self.hessian, difference))
+        errors = np.empty(weight.shape[1])
+        for rows in linalg.row_parts(weight.shape[1]):
+            difference = weight[:, rows] - self.weight[:, rows]
+            errors[rows] = np.einsum("grc,grc->r", linalg.product(difference, self.hessian), difference)
+        return errors
 
     @property
     def energy(self) -> float:
         """Energy of the layer's output W₀ X, per sample: ‖W₀‖²_H without the damping; 0 where the rest is rounding."""
-        damped = float(np.sum(self.target * self.weight))
+        damped = self.damped_energy
         residual = damped - float(np.sum(self._damped(self.weight)))
         return residual if residual > math.sqrt(np.finfo(self.hessian.dtype).eps) * damped else 0.0
+
+    @property
+    def damped_energy(self) -> float:
+        """‖W₀‖²_H, with the damping."""
+        parts = linalg.row_parts(self.weight.shape[1])
+        return float(sum(np.sum(self.target[:, rows] * self.weight[:, rows]) for rows in parts))
 
     def relative(self, error: float) -> float:
         """An error in units of the output's energy; 0 where that has none, for then nothing is seen of any error."""
@@ -77,7 +86,10 @@ class Problem:
 
     def row_excess(self, weight: Array) -> Array:
         """The same of each row, over all groups, (rows,); what is 0 may be rounded below it."""
-        return np.asarray(self.row_errors(weight) - self._damped(weight - self.weight))
+        excess = self.row_errors(weight)
+        for rows in linalg.row_parts(weight.shape[1]):
+            excess[rows] -= self._damped(weight[:, rows] - self.weight[:, rows])
+        return excess
 
     def _damped(self, difference: Array) -> Array:
         """The part of ‖difference‖²_H that is damping, of each row, (rows,)."""
@@ -101,11 +113,12 @@ def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array
     dead = statistics.dead
     target = target_moments(weight, statistics)
     if statistics.ridge is None:
-        target = target + absolute[:, None, None] * weight
+        for rows in linalg.row_parts(weight.shape[1]):
+            target[:, rows] += absolute[:, None, None] * weight[:, rows]
         diagonal += absolute[:, None]
     else:
         added = absolute[:, None, None] * statistics.ridge
-        target = target + weight @ added
+        target += weight @ added
         hessian += added
     for g in np.flatnonzero(dead.any(axis=1)):
         hessian[g, dead[g]] = 0.0
@@ -117,8 +130,10 @@ def damped(weight: Array, statistics: Statistics, damping: float) -> tuple[Array
 
 def target_moments(weight: Array, statistics: Statistics) -> Array:
     """Cross moments (groups, rows, columns) of the wanted outputs with the inputs, lost shortcuts included."""
-    target = weight @ statistics.cross
-    return target if statistics.residual_cross is None else target + statistics.residual_cross
+    target = linalg.product(weight, statistics.cross)
+    if statistics.residual_cross is not None:
+        target += statistics.residual_cross
+    return target
 
 
 def energy(weight: Array, statistics: Statistics) -> float:

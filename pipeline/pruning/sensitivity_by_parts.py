@@ -25,7 +25,7 @@ from netsurgeon.pipeline.pruning.sensitivity import (
     output_loss,
     output_losses,
 )
-from netsurgeon.pipeline.runtime import Feed, Session
+from netsurgeon.pipeline.runtime import Feed, Session, is_large
 
 FEWEST_PARTS = 3
 """With fewer the whole model is not much more work."""
@@ -129,7 +129,8 @@ class _DenseWalk:
             graph = extractor.extract(part.inputs, part.outputs, self.entering[-1][0])
             # so that a run can replace them
             graph.inputs.extend({graph.initializers[weights[name]]: None for name in part.layers})
-            self._sessions.append(probe.runtime.session(ir.Model(graph, ir_version=model.ir_version)))
+            session_model = ir.Model(graph, ir_version=model.ir_version)
+            self._sessions.append(probe.runtime.session(session_model, is_of_large=is_large(model)))
             self.entering.append(self._run(len(self._sessions) - 1, self.entering[-1]))
         self.outputs = float_outputs({name: self.entering[-1][0][name] for name in parts[-1].outputs})
 

@@ -97,6 +97,7 @@ class Runtime:
         optimise: bool = True,
         trace: Path | None = None,
         is_tried: bool = False,
+        is_of_large: bool = False,
     ) -> Session:
         """Load a model.
 
@@ -105,6 +106,7 @@ class Runtime:
             optimise: False = without graph optimisation.
             trace: where ONNX Runtime's profiler writes: the file's name starts like this.
             is_tried: whether this process may die of it, so that no other one has to try it first.
+            is_of_large: whether the model is a part of a large one, and its weights stay where they lie, too.
 
         Raises:
             CheckFailedError: ONNX Runtime refuses the model, or crashes on it.
@@ -116,7 +118,8 @@ class Runtime:
         providers = requested(self.provider, ort, exact=not self.deployed)
         load_libraries(self.provider, ort)
         weights: Feed = {}
-        if isinstance(model, ir.Model) and is_large(model) and not self.deployed and self.provider == "cpu":
+        may_share = not self.deployed and self.provider == "cpu"
+        if isinstance(model, ir.Model) and may_share and (is_of_large or is_large(model)):
             model, weights = without_shared_weights(model)
         with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
             source = _source(model, Path(folder))

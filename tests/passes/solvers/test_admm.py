@@ -45,8 +45,8 @@ def test_float32_finds_as_good_a_support(monkeypatch: pytest.MonkeyPatch) -> Non
     assert problem.error(prune(problem, 200, "admm")) == pytest.approx(exact, rel=0.03)
 
 
-@pytest.mark.parametrize("kind", [admm.Eigenbasis, admm.Factored])
-def test_both_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[admm.Scaled]) -> None:
+@pytest.mark.parametrize("kind", [admm.Eigenbasis, admm.Factored, admm.Inverted])
+def test_all_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[admm.Scaled]) -> None:
     problem = problem_of(groups=2, columns=10)
     found = kind(problem.hessian)
     np.testing.assert_allclose(np.einsum("gii->gi", found.hessian), 1.0)
@@ -59,9 +59,9 @@ def test_both_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[admm.S
 
 
 def test_few_steps_are_factored_and_find_the_same_support(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(admm.scaled(np.eye(65)[None], admm.SHORT), admm.Factored)
-    assert isinstance(admm.scaled(np.eye(64)[None], admm.SHORT), admm.Eigenbasis)
-    assert isinstance(admm.scaled(np.eye(3)[None], admm.SLOW), admm.Eigenbasis)
+    assert isinstance(admm.scaled(np.eye(65)[None], admm.SHORT, 65), admm.Factored)
+    assert isinstance(admm.scaled(np.eye(64)[None], admm.SHORT, 64), admm.Eigenbasis)
+    assert isinstance(admm.scaled(np.eye(3)[None], admm.SLOW, 3), admm.Eigenbasis)
     problem = problem_of(rows=20, columns=70)
     monkeypatch.setattr(methods, "SLOW_WORK", 0)
     factored = prune(problem, 200, "admm")
@@ -69,10 +69,20 @@ def test_few_steps_are_factored_and_find_the_same_support(monkeypatch: pytest.Mo
     np.testing.assert_allclose(prune(problem, 200, "admm"), factored, rtol=1e-6, atol=1e-9)
 
 
+def test_a_wide_layer_with_as_many_rows_is_inverted_and_finds_the_same_support(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admm, "INVERTED_COLUMNS", 64)
+    problem = problem_of(rows=80, columns=70)
+    assert isinstance(admm.scaled(problem.hessian, admm.SHORT, 70), admm.Inverted)
+    assert isinstance(admm.scaled(problem.hessian, admm.SHORT, 69), admm.Factored)
+    inverted, _ = admm.support(problem.weight, admm.Inverted(problem.hessian), 2800, None, admm.SHORT)
+    factored, _ = admm.support(problem.weight, admm.Factored(problem.hessian), 2800, None, admm.SHORT)
+    assert np.count_nonzero(inverted != factored) <= 0.01 * factored.size
+
+
 @pytest.mark.parametrize("schedule", [admm.SLOW, admm.SHORT])
 def test_rows_take_their_steps_the_same_in_parts(schedule: admm.Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(groups=2, rows=23, columns=70)
-    kind = admm.scaled(problem.hessian, schedule)
+    kind = admm.scaled(problem.hessian, schedule, rows=23)
     whole, near = admm.support(problem.weight, kind, 900, None, schedule)
     monkeypatch.setattr(admm, "SPLIT_SIZE", 0)
     monkeypatch.setattr(admm, "ROWS_AT_ONCE", 5)

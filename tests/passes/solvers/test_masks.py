@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from layer_problems import oracle, problem_of
 from tiled_weights import loose_tiles, slots_of
 
+from netsurgeon.passes.solvers import masks
 from netsurgeon.passes.solvers.masks import NOfM, Tiles, choose, largest
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, prune
 
@@ -131,3 +132,26 @@ def test_tiles_of_64_columns_cost_little(share: float, ratio: float) -> None:
     anywhere, tiled = (prune(problem, keep, "admm", pattern) for pattern in (None, Tiles(64, np.arange(128))))
     assert 1.0 < problem.error(tiled) / problem.error(anywhere) < ratio
     assert problem.error(tiled) < problem.error(prune(problem, keep, "obs", Tiles(64, np.arange(128))))
+
+
+@pytest.mark.parametrize("kind", ["normal", "equal", "few values", "rising"])
+@pytest.mark.parametrize("share", [0.001, 0.25, 0.5, 0.999])
+def test_of_many_scores_the_same_are_the_largest(kind: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = np.abs(np.random.default_rng(0).standard_normal((1, 90, 111), np.float32))
+    if kind in ("equal", "few values"):
+        score = np.round(score * (0.0 if kind == "equal" else 2.0))
+    elif kind == "rising":
+        score = np.sort(score, axis=None).reshape(score.shape)
+    keep = round(share * score.size)
+    expected = largest(score, keep)
+    monkeypatch.setattr(masks, "SAMPLED_SIZE", 1000)
+    np.testing.assert_array_equal(largest(score, keep), expected)
+    assert np.count_nonzero(expected) == keep
+
+
+def test_what_a_sample_does_not_foresee_is_looked_for_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "SAMPLED_SIZE", 1000)
+    score = np.ones((1, 10, 610))
+    score.reshape(-1)[:: masks.SAMPLED] = np.arange(100) + 2.0  # only what is sampled is large
+    assert masks.choose(score, 50, None).sum() == 50
+    assert (score[masks.choose(score, 50, None)] >= 52.0).all()

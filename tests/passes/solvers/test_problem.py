@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from layer_problems import Array, normal, samples, statistics_of
 
+from netsurgeon.passes.solvers import linalg
 from netsurgeon.passes.solvers import problem as problem_module
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.passes.solvers.methods import prune
@@ -124,3 +125,29 @@ def test_an_indefinite_paired_hessian_is_refused_at_once() -> None:
     statistics.gram[0, 0, 1] = statistics.gram[0, 1, 0] = 50 * statistics.gram[0, 0, 0]
     with pytest.raises(FactorizationError, match="not positive definite"):
         Problem.of(normal(1, 3, 6), statistics, 1e-3)
+
+
+def test_many_rows_are_worked_in_parts_to_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics, weight, other = statistics_of(samples(2, 9, 200)), normal(2, 11, 9), normal(2, 11, 9, seed=3)
+
+    def figures() -> list[Array]:
+        problem = Problem.of(weight, statistics, 0.1)
+        errors = problem.row_errors(other), problem.row_excess(other), np.array(problem.energy)
+        return [problem.target, problem.weight, *errors, linalg.solve(problem.target, problem.hessian)]
+
+    whole = figures()
+    monkeypatch.setattr(linalg, "ROWS_AT_ONCE", 4)
+    for expected, actual in zip(whole, figures(), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+def test_products_of_wide_layers_are_worked_in_float32(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, moment = normal(2, 11, 9), scale * normal(2, 9, 9) ** 2
+    exact = linalg.product(weight, moment)
+    np.testing.assert_array_equal(exact, weight @ moment)
+    monkeypatch.setattr(linalg, "SINGLE_COLUMNS", 8)
+    rounded = linalg.product(weight, moment)
+    assert rounded.dtype == np.float64
+    assert not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded, exact, rtol=1e-5, atol=1e-5 * scale)

@@ -94,3 +94,15 @@ def test_other_files_are_not_large(model: ir.Model, tmp_path: Path) -> None:
     assert not has_large_data(tmp_path / "m.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"x")
     assert not has_large_data(tmp_path / "broken.onnx")
+
+
+def test_a_part_of_a_large_model_shares_its_weights_which_a_feed_may_replace(
+    model: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.graph.inputs.append(model.graph.initializers["w"])
+    monkeypatch.setattr(large_models, "EXTERNAL_BYTES", 256)
+    plain, shared = (RUNTIME.session(model, is_of_large=is_of_large) for is_of_large in (False, True))
+    assert shared._weights.keys() >= {"w"}
+    assert not plain._weights
+    for values in (feed(), {**feed(), "w": np.full((64, 48), 0.5, np.float32)}):
+        np.testing.assert_allclose(shared.run(values)["y"], plain.run(values)["y"], rtol=1e-5, atol=1e-5)
