@@ -2,7 +2,7 @@
 // behind `struct Isa`: no function here may be shared between files that are compiled for different processors.
 //
 // Isa: kWidth, kPixels, Sum (sixteen int32), Step; load(stream), zero(), load_sums, store_sums, add, join. And
-// finish(task, sums [pixel][16], first pixel, pixels, first row): from sums to outputs.
+// finish(task, sums): from sums to outputs.
 
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -80,27 +80,28 @@ void multiply(const Task& task, const Tile& tile, int32_t chunk, const uint8_t* 
               int32_t last_group, int32_t* sums) {
   const int32_t windows = least(task.chunk_windows, task.all_windows - chunk * task.chunk_windows);
   const int32_t part = first_part(tile);
-  const bool is_last = chunk + 1 == task.chunks;
-  alignas(64) int32_t whole_sums[Isa::kPixels * kRows];
-  for (int32_t group = first_group; group < last_group; ++group) {
-    const int32_t* pointer = task.pointers + static_cast<int64_t>(chunk) * task.groups + group;
-    const int64_t row = static_cast<int64_t>(group) * kRows;
-    Inner inner;
-    inner.stream = task.stream + static_cast<int64_t>(pointer[0]) * kStepBytes;
-    inner.windows = task.windows + pointer[0];
-    inner.steps = pointer[1] - pointer[0];
-    for (int32_t done = 0; done < tile.pixels;) {
-      const int32_t pixels = least(part, tile.pixels - done);
-      int32_t* partial =
-          sums ? sums + (static_cast<int64_t>(group - first_group) * tile.pixels + done) * kRows : nullptr;
-      inner.panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
-      inner.start = chunk ? partial : task.start + row;
+  const int64_t group_stride = int64_t{tile.pixels} * kRows;
+  alignas(64) int32_t few_sums[kGroups * 2 * Isa::kPixels * kRows];
+  for (int32_t first = first_group; first < last_group; first += kGroups) {
+    const int32_t groups = least(kGroups, last_group - first);
+    int32_t* these = sums ? sums + (first - first_group) * group_stride : few_sums;
+    for (int32_t group = first; group < first + groups; ++group) {
+      const int32_t* pointer = task.pointers + static_cast<int64_t>(chunk) * task.groups + group;
+      Inner inner;
+      inner.stream = task.stream + static_cast<int64_t>(pointer[0]) * kStepBytes;
+      inner.windows = task.windows + pointer[0];
+      inner.steps = pointer[1] - pointer[0];
       inner.start_stride = chunk ? kRows : 0;
-      inner.sums = is_last ? whole_sums : partial;
-      group_functions.of[pixels](inner);
-      if (is_last) finish(task, whole_sums, tile.first + done, pixels, row);
-      done += pixels;
+      for (int32_t done = 0, pixels; done < tile.pixels; done += pixels) {
+        pixels = least(part, tile.pixels - done);
+        inner.panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
+        inner.sums = these + (group - first) * group_stride + static_cast<int64_t>(done) * kRows;
+        inner.start = chunk ? inner.sums : task.start + static_cast<int64_t>(group) * kRows;
+        group_functions.of[pixels](inner);
+      }
     }
+    if (chunk + 1 == task.chunks)
+      finish(task, Sums{these, group_stride, tile.first, static_cast<int64_t>(first) * kRows, tile.pixels, groups});
   }
 }
 

@@ -56,7 +56,9 @@ void finish_pixel(const Task& task, const Sums256& sums, int64_t pixel, int64_t 
   }
 }
 
-void finish(const Task& task, const int32_t* sums, int64_t first_pixel, int32_t pixels, int64_t first_row) {
-  for (int32_t p = 0; p < pixels; ++p)
-    finish_pixel(task, Isa::load_sums(sums + p * kRows), first_pixel + p, first_row);
+void finish(const Task& task, const Sums& sums) {
+  for (int32_t group = 0; group < sums.groups; ++group)
+    for (int32_t p = 0; p < sums.pixels; ++p)
+      finish_pixel(task, Isa::load_sums(sums.of + group * sums.group_stride + p * kRows), sums.first_pixel + p,
+                   sums.first_row + int64_t{group} * kRows);
 }

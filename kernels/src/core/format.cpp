@@ -127,14 +127,17 @@ Encoded encode(const int8_t* weight, int64_t rows, int64_t columns, int32_t widt
   return encoded;
 }
 
-bool is_narrow(const Encoded& encoded) {
-  for (int64_t step = 0; step < encoded.steps; ++step) {
-    const uint8_t* weights = encoded.stream.get() + step * kStepBytes + kStepWeights;
-    for (int32_t slot = 0; slot < kStepWeights; slot += 2) {
-      const int32_t first = static_cast<int8_t>(weights[slot]), second = static_cast<int8_t>(weights[slot + 1]);
-      if (std::abs(first) + std::abs(second) > 128) return false;
-    }
+bool is_narrow(const uint8_t* weights, int64_t count) {
+  for (int64_t at = 0; at < count; at += 2) {
+    const int32_t first = static_cast<int8_t>(weights[at]), second = static_cast<int8_t>(weights[at + 1]);
+    if (std::abs(first) + std::abs(second) > 128) return false;
   }
+  return true;
+}
+
+bool is_narrow(const Encoded& encoded) {
+  for (int64_t step = 0; step < encoded.steps; ++step)
+    if (!is_narrow(encoded.stream.get() + step * kStepBytes + kStepWeights, kStepWeights)) return false;
   return true;
 }
 

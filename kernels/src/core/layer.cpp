@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 namespace netsurgeon::sparse {
@@ -14,7 +15,12 @@ constexpr int64_t kMostNumbers = int64_t{1} << 46;  // of a tensor: more than an
 constexpr int64_t kMostColumns = int64_t{1} << 24, kMostWeights = int64_t{1} << 33;
 constexpr int64_t kMostKernel = int64_t{1} << 20;
 
-enum Scratch { kPanel, kSums, kSharedPanels };
+constexpr int64_t kMostLine = 1024, kMostLines = 64 * 1024;  // bytes of weights, a row of the kernel and all, that are
+                                                             // read again for every few pixels
+constexpr double kStepWords = 1.3;  // a step takes as long as so many words of a line
+constexpr int64_t kStripRows = 4;   // of the output, that share what is copied
+
+enum Scratch { kPanel, kSums, kSharedPanels, kStrip };
 
 // Memory that a thread keeps for the next call. What it held is gone; columns behind a matrix's last one are never
 // chosen, so that they need no value.
@@ -23,7 +29,7 @@ uint8_t* scratch(size_t bytes, Scratch which) {
     Aligned<uint8_t> memory;
     size_t bytes = 0;
   };
-  thread_local Buffer buffers[3];
+  thread_local Buffer buffers[4];
   Buffer& buffer = buffers[which];
   if (buffer.bytes < bytes) {
     buffer.memory = aligned<uint8_t>(bytes);
@@ -41,6 +47,8 @@ bool in_range(int64_t value, int64_t low, int64_t high) { return value >= low &&
 int64_t columns_of(const Geometry& geometry) {
   return geometry.kernel_height * geometry.kernel_width * geometry.channels;  // below 2^44 where both are checked
 }
+
+int64_t line_words(const Geometry& g) { return (g.kernel_width * g.channels + kSlots - 1) / kSlots; }
 
 }  // namespace
 
@@ -67,6 +75,13 @@ void check_source(const LayerSource& source) {
   check(columns_of(g) <= kMostColumns && columns_of(g) <= kMostWeights / source.rows, "a weight that is too large");
 }
 
+bool has_lines(const LayerSource& source, int64_t steps) {
+  const Geometry& g = source.geometry;
+  const int64_t groups = (source.rows + kRows - 1) / kRows, words = g.kernel_height * line_words(g) * groups;
+  return g.kernel_height * g.kernel_width > 1 && g.dilation_width == 1 && g.kernel_width * g.channels <= kMostLine &&
+         words * kStepWeights <= kMostLines && static_cast<double>(words) <= kStepWords * static_cast<double>(steps);
+}
+
 namespace {
 
 int32_t wrapped(int64_t value) { return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(value))); }
@@ -81,6 +96,22 @@ std::vector<int32_t> starts(const LayerSource& source, int64_t columns, int32_t 
     start[static_cast<size_t>(row)] = wrapped(bias - sum * source.input_zero_point);
   }
   return start;
+}
+
+Aligned<uint8_t> lines_of(const LayerSource& source, int64_t groups) {
+  const Geometry& g = source.geometry;
+  const int64_t line = g.kernel_width * g.channels, words = line_words(g);
+  const size_t bytes = static_cast<size_t>(g.kernel_height * words * groups * kStepWeights);
+  Aligned<uint8_t> lines = aligned<uint8_t>(bytes);
+  std::memset(lines.get(), 0, bytes);
+  for (int64_t row = 0; row < source.rows; ++row)
+    for (int64_t i = 0; i < g.kernel_height; ++i)
+      for (int64_t at = 0; at < line; ++at) {
+        const int64_t group = (i * words + at / kSlots) * groups + row / kRows;
+        lines[static_cast<size_t>(group * kStepWeights + row % kRows * kSlots + at % kSlots)] =
+            static_cast<uint8_t>(source.weight[(row * g.kernel_height + i) * line + at]);
+      }
+  return lines;
 }
 
 struct Job {
@@ -117,6 +148,42 @@ void whole_tile(void* data, size_t index) {
     job.engine->pack(task, tile, chunk, panel);
     job.engine->multiply(task, tile, chunk, panel, 0, task.groups, sums);
   }
+}
+
+// Copies rows of one image, from `top` on, which may lie beside it, with the padding on both sides.
+void copy_rows(const Task& task, int64_t image, int64_t top, int64_t rows, int64_t row_bytes, uint8_t* target) {
+  const Geometry& g = task.geometry;
+  const int64_t columns = (task.out_width - 1) * g.stride_width + g.kernel_width;
+  const int64_t before = std::min(g.pad_left, columns), inside = std::min(columns - before, task.width);
+  const size_t start = static_cast<size_t>(before * g.channels), middle = static_cast<size_t>(inside * g.channels);
+  for (int64_t row = top; row < top + rows; ++row, target += row_bytes) {
+    if (row < 0 || row >= task.height) {
+      std::memset(target, task.input_zero_point, static_cast<size_t>(row_bytes));
+      continue;
+    }
+    std::memset(target, task.input_zero_point, start);
+    std::memcpy(target + start, task.input + (image * task.height + row) * task.width * g.channels, middle);
+    std::memset(target + start + middle, task.input_zero_point, static_cast<size_t>(row_bytes) - start - middle);
+  }
+}
+
+int64_t strips_of(const Task& task) { return (task.out_height + kStripRows - 1) / kStripRows; }
+
+void whole_strip(void* data, size_t index) {
+  const Job& job = *static_cast<const Job*>(data);
+  const Task& task = *job.task;
+  const Geometry& g = task.geometry;
+  const int64_t image = static_cast<int64_t>(index) / strips_of(task);
+  const int64_t first = static_cast<int64_t>(index) % strips_of(task) * kStripRows;
+  Strip strip;
+  strip.rows = std::min(kStripRows, task.out_height - first);
+  strip.first_pixel = (image * task.out_height + first) * task.out_width;
+  strip.row_bytes = ((task.out_width - 1) * g.stride_width + g.kernel_width) * g.channels + kSlots;
+  const int64_t rows = (strip.rows - 1) * g.stride_height + (g.kernel_height - 1) * g.dilation_height + 1;
+  uint8_t* input = scratch(static_cast<size_t>(rows * strip.row_bytes), kStrip);
+  copy_rows(task, image, first * g.stride_height - g.pad_top, rows, strip.row_bytes, input);
+  strip.input = input;
+  job.engine->multiply_lines(task, strip);
 }
 
 uint8_t* shared_panel(const Job& job, int64_t tile, const Tile& pixels, int32_t chunk) {
@@ -171,7 +238,13 @@ Layer::Layer(const LayerSource& source, Isa isa)
   const int64_t window_bytes = int64_t{engine_->pixels} * sub_tiles_ * width;
   encoded_ = encode(source.weight, source.rows, columns, width,
                     static_cast<int32_t>(std::max<int64_t>(1, kPanelBytes / window_bytes)));
-  engine_ = &engine_of(isa, is_narrow(encoded_));
+  bool narrow = is_narrow(encoded_);
+  if (has_lines(source, encoded_.steps)) {
+    lines_ = lines_of(source, encoded_.groups);
+    line_words_ = static_cast<int32_t>(line_words(geometry_));
+    narrow = is_narrow(lines_.get(), geometry_.kernel_height * line_words_ * encoded_.groups * kStepWeights);
+  }
+  engine_ = &engine_of(isa, narrow);
   start_ = starts(source, columns, encoded_.groups);
   scale_ = source.scale;
   scale_.resize(start_.size(), 1.0f);
@@ -206,6 +279,8 @@ void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residua
   task.all_windows = encoded_.all_windows;
   task.rows = encoded_.rows;
   task.columns = encoded_.columns;
+  task.lines = lines_.get();
+  task.line_words = line_words_;
   task.start = start_.data();
   task.scale = scale_.data();
   task.input_zero_point = input_zero_point_;
@@ -221,6 +296,10 @@ void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residua
   task.out_width = sizes.out_width;
   const int64_t together = int64_t{engine_->pixels} * sub_tiles_;
   Job job{&task, engine_, pixels, (pixels + together - 1) / together, 1, sub_tiles_, nullptr, 0, engine_->width};
+  if (task.lines) {
+    parallel.run(parallel.context, whole_strip, static_cast<size_t>(task.batch * strips_of(task)), &job);
+    return;
+  }
   if (job.tiles >= kFewTiles) {
     parallel.run(parallel.context, whole_tile, static_cast<size_t>(job.tiles), &job);
     return;

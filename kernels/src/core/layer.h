@@ -32,6 +32,9 @@ struct LayerSource {
 // Throws std::invalid_argument for what makes no layer, or one that is too large.
 void check_source(const LayerSource& source);
 
+// Whether a layer of so many steps runs faster with all of its weights, a row of the kernel at a time: few channels.
+bool has_lines(const LayerSource& source, int64_t steps);
+
 struct Sizes {
   int64_t batch = 1, height = 1, width = 1, out_height = 1, out_width = 1;
 };
@@ -62,6 +65,8 @@ class Layer {
   int64_t pad_bottom_ = 0, pad_right_ = 0;
   uint8_t input_zero_point_ = 0;
   int32_t sub_tiles_ = 1;
+  Aligned<uint8_t> lines_;  // null where the encoded weights are used
+  int32_t line_words_ = 0;
   std::vector<int32_t> start_;
   std::vector<float> scale_;
   Epilogue epilogue_;
