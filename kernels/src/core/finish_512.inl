@@ -114,6 +114,7 @@ void finish_four_groups(const Task& task, const Sums& sums) {
   uint8_t* output = static_cast<uint8_t*>(task.output) + first;
   const uint8_t* residual = kAdds ? task.residual + first : nullptr;
   for (int32_t pixel = 0; pixel < sums.pixels; ++pixel, output += stride) {
+    if constexpr (kAdds) __builtin_prefetch(residual + pixel * stride + 4 * kRows);
     __m512i integers[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
