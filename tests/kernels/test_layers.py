@@ -80,6 +80,15 @@ def test_bytes_equal_those_of_numpy(name: str, zeros: float, isa: str) -> None:
     assert zeros == 1 or weight[0].size < 50 or len(np.unique(outputs)) > 20
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_threads_change_nothing(name: str) -> None:
+    weight, inputs, bias, scale, fields = case(name, 0.8)
+    layer = Layer(weight, scale, fields=fields, bias=bias)
+    alone = layer(inputs)
+    for threads in (2, 5):
+        assert np.array_equal(layer(inputs, threads=threads), alone)
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_floats_are_scaled_sums(isa: str) -> None:
     here(isa)
