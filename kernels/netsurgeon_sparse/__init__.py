@@ -86,7 +86,7 @@ def session_options(options: Any = None, *, claim: str = "auto") -> Any:
     Where the provider cannot run, a warning says why, and the session runs dense.
 
     Args:
-        options: `onnxruntime.SessionOptions` to add to; new ones by default. Where they have the provider, the claim is set.
+        options: `onnxruntime.SessionOptions` to add to, for the second time, too; new ones by default.
         claim: "auto" takes layers that gain by it, "all" those that can be run, "none" no layer.
 
     Raises:

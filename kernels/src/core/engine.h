@@ -44,6 +44,7 @@ struct Task {
   int32_t line_words = 0;
   const int32_t* start = nullptr;                  // [groups * 16] bias less what the input's zero point adds
   const float* scale = nullptr;                    // [groups * 16]
+  const float* added = nullptr;                    // [groups * 16] to outputs that are floats, or null
   uint8_t input_zero_point = 0;
   Geometry geometry;
   Epilogue epilogue;

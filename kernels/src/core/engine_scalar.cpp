@@ -72,7 +72,7 @@ void finish_pixel(const Task& task, const int32_t* sums, int64_t pixel, int64_t 
     const int64_t at = pixel * task.rows + first_row + r;
     const float value = static_cast<float>(sums[r]) * task.scale[first_row + r];
     if (epilogue.output == Output::kFloats) {
-      static_cast<float*>(task.output)[at] = value;
+      static_cast<float*>(task.output)[at] = task.added ? value + task.added[first_row + r] : value;
       continue;
     }
     int32_t byte = rounded(value < epilogue.most ? value : epilogue.most);

@@ -26,8 +26,14 @@ void finish_pixel(const Task& task, const Sums256& sums, int64_t pixel, int64_t 
   const size_t rows = static_cast<size_t>(least(task.rows - row, int64_t{kRows}));
   if (epilogue.output == Output::kFloats) {
     alignas(32) float values[kRows];
-    _mm256_store_ps(values, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.first), scale_first));
-    _mm256_store_ps(values + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.second), scale_second));
+    __m256 first = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.first), scale_first);
+    __m256 second = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.second), scale_second);
+    if (task.added) {
+      first = _mm256_add_ps(first, _mm256_loadu_ps(task.added + row));
+      second = _mm256_add_ps(second, _mm256_loadu_ps(task.added + row + 8));
+    }
+    _mm256_store_ps(values, first);
+    _mm256_store_ps(values + 8, second);
     __builtin_memcpy(static_cast<float*>(task.output) + at, values, rows * sizeof(float));
     return;
   }

@@ -149,8 +149,11 @@ void finish_floats(const Task& task, const Sums& sums) {
     const __m512 scale = _mm512_loadu_ps(task.scale + row);
     const int32_t* from = sums.of + group * sums.group_stride;
     float* output = static_cast<float*>(task.output) + sums.first_pixel * task.rows + row;
-    for (int32_t p = 0; p < sums.pixels; ++p)
-      _mm512_mask_storeu_ps(output + p * task.rows, mask, product_of(from + p * kRows, scale));
+    const __m512 added = task.added ? _mm512_loadu_ps(task.added + row) : _mm512_setzero_ps();
+    for (int32_t p = 0; p < sums.pixels; ++p) {
+      const __m512 product = product_of(from + p * kRows, scale);
+      _mm512_mask_storeu_ps(output + p * task.rows, mask, task.added ? _mm512_add_ps(product, added) : product);
+    }
   }
 }
 

@@ -65,6 +65,7 @@ void check_source(const LayerSource& source) {
     check(in_range(pad, 0, 65536), "a padding that is not 0 to 65536");
   check(source.bias.empty() || source.bias.size() == static_cast<size_t>(source.rows), "a bias of another size");
   check(source.scale.size() == static_cast<size_t>(source.rows), "scales of another size");
+  check(source.added.empty() || source.added.size() == source.scale.size(), "a bias of another size");
   for (const float scale : source.scale) check(std::isfinite(scale) && scale > 0, "a scale that is not positive");
   const Epilogue& e = source.epilogue;
   check(in_range(e.zero_point, 0, 255) && in_range(e.low, 0, 255) && in_range(e.high, e.low, 255), "bounds of no byte");
@@ -86,15 +87,21 @@ namespace {
 
 int32_t wrapped(int64_t value) { return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(value))); }
 
-// The input's zero point times the weights of each row, which the sums have too much; with the bias.
-std::vector<int32_t> starts(const LayerSource& source, int64_t columns, int32_t groups) {
-  std::vector<int32_t> start(static_cast<size_t>(groups) * kRows, 0);
+std::vector<int32_t> row_sums(const LayerSource& source, int64_t columns, int32_t groups) {
+  std::vector<int32_t> sums(static_cast<size_t>(groups) * kRows, 0);
   for (int64_t row = 0; row < source.rows; ++row) {
     int64_t sum = 0;
     for (int64_t column = 0; column < columns; ++column) sum += source.weight[row * columns + column];
-    const int64_t bias = source.bias.empty() ? 0 : source.bias[static_cast<size_t>(row)];
-    start[static_cast<size_t>(row)] = wrapped(bias - sum * source.input_zero_point);
+    sums[static_cast<size_t>(row)] = wrapped(sum);  // exact: at most 2^24 columns
   }
+  return sums;
+}
+
+// The bias less the input's zero point times the weights of each row, which the sums have too much.
+std::vector<int32_t> starts(const std::vector<int32_t>& sums, const std::vector<int32_t>& bias, uint8_t zero_point) {
+  std::vector<int32_t> start(sums.size());
+  for (size_t row = 0; row < sums.size(); ++row)
+    start[row] = wrapped((row < bias.size() ? bias[row] : 0) - int64_t{sums[row]} * zero_point);
   return start;
 }
 
@@ -245,9 +252,12 @@ Layer::Layer(const LayerSource& source, Isa isa)
     narrow = is_narrow(lines_.get(), geometry_.kernel_height * line_words_ * encoded_.groups * kStepWeights);
   }
   engine_ = &engine_of(isa, narrow);
-  start_ = starts(source, columns, encoded_.groups);
+  row_sums_ = row_sums(source, columns, encoded_.groups);
+  start_ = starts(row_sums_, source.bias, input_zero_point_);
   scale_ = source.scale;
   scale_.resize(start_.size(), 1.0f);
+  added_ = source.added;
+  if (!added_.empty()) added_.resize(start_.size(), 0.0f);
   epilogue_.most = static_cast<float>(255 - epilogue_.zero_point);
 }
 
@@ -264,11 +274,7 @@ Sizes Layer::sizes(int64_t batch, int64_t height, int64_t width) const {
   return sizes;
 }
 
-void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
-                const Parallel& parallel) const {
-  const int64_t pixels = sizes.batch * sizes.out_height * sizes.out_width;
-  if (pixels == 0) return;
-  check(epilogue_.output != Output::kBytesWithResidual || residual, "a residual that is not there");
+Task Layer::task(const Sizes& sizes, const uint8_t* input, void* output) const {
   Task task;
   task.stream = encoded_.stream.get();
   task.windows = encoded_.windows.data();
@@ -283,17 +289,43 @@ void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residua
   task.line_words = line_words_;
   task.start = start_.data();
   task.scale = scale_.data();
+  task.added = added_.empty() ? nullptr : added_.data();
   task.input_zero_point = input_zero_point_;
   task.geometry = geometry_;
   task.epilogue = epilogue_;
   task.input = input;
-  task.residual = residual;
   task.output = output;
   task.batch = sizes.batch;
   task.height = sizes.height;
   task.width = sizes.width;
   task.out_height = sizes.out_height;
   task.out_width = sizes.out_width;
+  return task;
+}
+
+void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
+                const Parallel& parallel) const {
+  check(epilogue_.output != Output::kBytesWithResidual || residual, "a residual that is not there");
+  Task now = task(sizes, input, output);
+  now.residual = residual;
+  run(now, parallel);
+}
+
+void Layer::run(const Sizes& sizes, const uint8_t* input, const InputScale& scale, float* output,
+                const Parallel& parallel) const {
+  check(epilogue_.output == Output::kFloats && columns_of(geometry_) == geometry_.channels, "no matrix product of floats");
+  const std::vector<int32_t> start = starts(row_sums_, {}, scale.zero_point);
+  std::vector<float> scales = scale_;
+  for (float& row : scales) row *= scale.step;
+  Task now = task(sizes, input, output);
+  now.start = start.data();
+  now.scale = scales.data();
+  run(now, parallel);
+}
+
+void Layer::run(const Task& task, const Parallel& parallel) const {
+  const int64_t pixels = task.batch * task.out_height * task.out_width;
+  if (pixels == 0) return;
   const int64_t together = int64_t{engine_->pixels} * sub_tiles_;
   Job job{&task, engine_, pixels, (pixels + together - 1) / together, 1, sub_tiles_, nullptr, 0, engine_->width};
   if (task.lines) {

@@ -26,6 +26,7 @@ struct LayerSource {
   uint8_t input_zero_point = 0;
   std::vector<int32_t> bias;   // [rows] in units of the sum, or empty
   std::vector<float> scale;    // [rows] sum to output: input scale * weight scale / output scale, in ONNX Runtime's order
+  std::vector<float> added;    // [rows] to outputs that are floats, or empty
   Epilogue epilogue;
 };
 
@@ -34,6 +35,11 @@ void check_source(const LayerSource& source);
 
 // Whether a layer of so many steps runs faster with all of its weights, a row of the kernel at a time: few channels.
 bool has_lines(const LayerSource& source, int64_t steps);
+
+struct InputScale {
+  float step = 1;
+  uint8_t zero_point = 0;
+};
 
 struct Sizes {
   int64_t batch = 1, height = 1, width = 1, out_height = 1, out_width = 1;
@@ -51,6 +57,10 @@ class Layer {
   void run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
            const Parallel& parallel) const;
 
+  // A matrix product whose input has a scale that is known now, by which each row's scale is multiplied.
+  void run(const Sizes& sizes, const uint8_t* input, const InputScale& scale, float* output,
+           const Parallel& parallel) const;
+
   int64_t rows() const { return encoded_.rows; }
   int64_t channels() const { return geometry_.channels; }
   int64_t steps() const { return encoded_.steps; }
@@ -59,6 +69,9 @@ class Layer {
   const char* engine() const { return engine_->name; }
 
  private:
+  Task task(const Sizes& sizes, const uint8_t* input, void* output) const;
+  void run(const Task& task, const Parallel& parallel) const;
+
   Encoded encoded_;
   const Engine* engine_ = nullptr;
   Geometry geometry_;
@@ -68,7 +81,8 @@ class Layer {
   Aligned<uint8_t> lines_;  // null where the encoded weights are used
   int32_t line_words_ = 0;
   std::vector<int32_t> start_;
-  std::vector<float> scale_;
+  std::vector<int32_t> row_sums_;  // of the weights
+  std::vector<float> scale_, added_;
   Epilogue epilogue_;
 };
 

@@ -127,7 +127,7 @@ void release_state(OrtNodeComputeInfo*, void*) {}
 
 std::unique_ptr<Kernel> compile_graph(const Provider& provider, const OrtGraph* graph, const OrtNode* fused) {
   const Ort& ort = provider.ort;
-  const GraphView view(ort, graph);
+  const GraphView view(ort, graph, true);
   std::vector<std::string> inputs;
   for (const OrtValueInfo* value : ort.node_inputs(fused)) inputs.push_back(ort.name(value));
   for (const NodeView& node : view.nodes) {
