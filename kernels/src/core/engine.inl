@@ -37,8 +37,8 @@ void multiply_group(const Inner& inner) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
       const typename Isa::Step weights = Isa::load(stream);
-      __builtin_prefetch(stream + 16 * kStepBytes);
-      __builtin_prefetch(stream + 16 * kStepBytes + 64);
+      __builtin_prefetch(stream + 48 * kStepBytes);
+      __builtin_prefetch(stream + 48 * kStepBytes + 64);
       const uint8_t* window = inner.panel + static_cast<int64_t>(windows[u]) * (P * Isa::kWidth);
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) sums[u][p] = Isa::add(sums[u][p], weights, window + p * Isa::kWidth);
