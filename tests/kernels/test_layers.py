@@ -19,6 +19,10 @@ SHAPES = {  # rows, channels, height, width, batch; Fields
     "rows beside a tile": ((21, 67, 5, 6, 2), Fields(input_zero_point=128)),
     "three by three": ((32, 64, 9, 11, 2), Fields(kernel=(3, 3), pads=(1, 1, 1, 1), input_zero_point=114)),
     "few channels": ((24, 3, 17, 15, 2), Fields(kernel=(7, 7), stride=(2, 2), pads=(3, 3, 3, 3), input_zero_point=9)),
+    "rows apart": (
+        (80, 4, 11, 13, 2),
+        Fields((3, 3), stride=(2, 1), dilation=(2, 1), pads=(2, 1, 2, 1), input_zero_point=9),
+    ),
     "strides": ((17, 20, 13, 10, 1), Fields(kernel=(3, 2), stride=(3, 2), pads=(0, 1, 2, 0), input_zero_point=200)),
     "dilation": ((16, 33, 14, 15, 1), Fields(kernel=(3, 3), dilation=(2, 3), pads=(2, 3, 2, 3), input_zero_point=77)),
     "padding wider than the input": ((16, 5, 2, 3, 1), Fields(kernel=(5, 5), pads=(4, 4, 4, 4), input_zero_point=50)),
