@@ -142,24 +142,36 @@ void finish_bytes(const Task& task, const Sums& sums) {
   }
 }
 
+template <bool kWhole, bool kAdds>
+void finish_floats(const Task& task, const Sums& sums, int32_t group) {
+  const int64_t row = sums.first_row + int64_t{group} * kRows;
+  const __mmask16 mask = static_cast<__mmask16>((1u << least(task.rows - row, int64_t{kRows})) - 1u);
+  const __m512 scale = _mm512_loadu_ps(task.scale + row);
+  const __m512 added = kAdds ? _mm512_loadu_ps(task.added + row) : _mm512_setzero_ps();
+  const int32_t* from = sums.of + group * sums.group_stride;
+  float* output = static_cast<float*>(task.output) + sums.first_pixel * task.rows + row;
+  for (int32_t p = 0; p < sums.pixels; ++p, output += task.rows) {
+    __m512 value = product_of(from + p * kRows, scale);
+    if constexpr (kAdds) value = _mm512_add_ps(value, added);
+    if constexpr (kWhole) {
+      _mm512_storeu_ps(output, value);
+    } else {
+      _mm512_mask_storeu_ps(output, mask, value);
+    }
+  }
+}
+
+template <bool kAdds>
 void finish_floats(const Task& task, const Sums& sums) {
   for (int32_t group = 0; group < sums.groups; ++group) {
-    const int64_t row = sums.first_row + int64_t{group} * kRows;
-    const __mmask16 mask = static_cast<__mmask16>((1u << least(task.rows - row, int64_t{kRows})) - 1u);
-    const __m512 scale = _mm512_loadu_ps(task.scale + row);
-    const int32_t* from = sums.of + group * sums.group_stride;
-    float* output = static_cast<float*>(task.output) + sums.first_pixel * task.rows + row;
-    const __m512 added = task.added ? _mm512_loadu_ps(task.added + row) : _mm512_setzero_ps();
-    for (int32_t p = 0; p < sums.pixels; ++p) {
-      const __m512 product = product_of(from + p * kRows, scale);
-      _mm512_mask_storeu_ps(output + p * task.rows, mask, task.added ? _mm512_add_ps(product, added) : product);
-    }
+    const bool whole = task.rows - sums.first_row - int64_t{group} * kRows >= kRows;
+    (whole ? finish_floats<true, kAdds> : finish_floats<false, kAdds>)(task, sums, group);
   }
 }
 
 void finish(const Task& task, const Sums& sums) {
   if (task.epilogue.output == Output::kFloats) {
-    finish_floats(task, sums);
+    (task.added ? finish_floats<true> : finish_floats<false>)(task, sums);
   } else if (task.epilogue.output == Output::kBytes) {
     finish_bytes<false, true>(task, sums);
   } else {
