@@ -10,6 +10,7 @@ constexpr int kRows = 16;                          // rows of a tile, lanes of a
 constexpr int kSlots = 4;                          // weights of one row in a step
 constexpr int kStepWeights = kRows * kSlots;       // 64 index bytes, then 64 weights
 constexpr int kStepBytes = 2 * kStepWeights;
+constexpr int kMostRowWindows = 64;
 constexpr int kGroups = 4;                         // row groups that become outputs together: a cache line of bytes
 
 enum class Output : int32_t { kBytes, kBytesWithResidual, kFloats };
@@ -75,11 +76,11 @@ struct Pool {
   int64_t dilation_height, dilation_width;
 };
 
-// Some rows of one image's output, and the rows of the input that they see, with the padding around them: `row_bytes`
-// from one to the next, four bytes more than a row has.
+// Some rows of the output, of `width` pixels, and what they see of the input, with the padding around it: `row_bytes` from
+// one row to the next. Layers in lines read up to four bytes behind it.
 struct Strip {
   const uint8_t* input = nullptr;
-  int64_t row_bytes = 0, first_pixel = 0, rows = 0;
+  int64_t row_bytes = 0, first_pixel = 0, rows = 0, width = 0;
 };
 
 struct Engine {
@@ -91,6 +92,8 @@ struct Engine {
   // Multiply a chunk by some row groups. `sums` [group][pixel][16] carries partial sums from chunk to chunk.
   void (*multiply)(const Task&, const Tile&, int32_t chunk, const uint8_t* panel, int32_t first_group,
                    int32_t last_group, int32_t* sums);
+  // One chunk of at most kMostRowWindows windows, each of which is a line of one pixel's channels: nothing is packed.
+  void (*multiply_rows)(const Task&, const Strip&);
   // A layer that has `lines`.
   void (*multiply_lines)(const Task&, const Strip&);
   // Largest values of one row of the output of a pooling, NHWC.

@@ -17,9 +17,23 @@ struct Inner {
   int32_t start_stride;   // 0: all pixels start alike
   const int32_t* start;
   int32_t* sums;          // [pixel][16]
+  // where nothing is packed: where each window begins, and the bytes from one pixel to the next
+  const int64_t* places;
+  int64_t pixel_bytes;
 };
 
-template <int P>
+// Adds one step to the sums of all pixels.
+template <int P, bool kPacked>
+void add_step(const Inner& inner, uint16_t window, const typename Isa::Step& weights, typename Isa::Sum (&sums)[P]) {
+  const uint8_t* columns =
+      inner.panel + (kPacked ? static_cast<int64_t>(window) * (P * Isa::kWidth) : inner.places[window]);
+  const int64_t pixel_bytes = inner.pixel_bytes;
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p, columns += kPacked ? Isa::kWidth : pixel_bytes)
+    sums[p] = Isa::add(sums[p], weights, columns);
+}
+
+template <int P, bool kPacked>
 void multiply_group(const Inner& inner) {
   // Few pixels leave too few independent sums to hide the latency of a multiplication.
   constexpr int U = P == 1 ? 6 : P == 2 ? 4 : P == 3 ? 2 : 1;
@@ -39,18 +53,13 @@ void multiply_group(const Inner& inner) {
       const typename Isa::Step weights = Isa::load(stream);
       __builtin_prefetch(stream + 48 * kStepBytes);
       __builtin_prefetch(stream + 48 * kStepBytes + 64);
-      const uint8_t* window = inner.panel + static_cast<int64_t>(windows[u]) * (P * Isa::kWidth);
-#pragma GCC unroll 32
-      for (int p = 0; p < P; ++p) sums[u][p] = Isa::add(sums[u][p], weights, window + p * Isa::kWidth);
+      add_step<P, kPacked>(inner, windows[u], weights, sums[u]);
       stream += kStepBytes;
     }
     windows += U;
   }
   for (; U > 1 && step < inner.steps; ++step, ++windows, stream += kStepBytes) {
-    const typename Isa::Step weights = Isa::load(stream);
-    const uint8_t* window = inner.panel + static_cast<int64_t>(*windows) * (P * Isa::kWidth);
-#pragma GCC unroll 32
-    for (int p = 0; p < P; ++p) sums[0][p] = Isa::add(sums[0][p], weights, window + p * Isa::kWidth);
+    add_step<P, kPacked>(inner, *windows, Isa::load(stream), sums[0]);
   }
 #pragma GCC unroll 8
   for (int u = 1; u < U; ++u)
@@ -62,19 +71,29 @@ void multiply_group(const Inner& inner) {
 
 using MultiplyGroup = void (*)(const Inner&);
 
-template <int P>
+template <int P, bool kPacked>
 constexpr void fill(MultiplyGroup* table) {
   if constexpr (P > 0) {
-    table[P] = multiply_group<P>;
-    fill<P - 1>(table);
+    table[P] = multiply_group<P, kPacked>;
+    fill<P - 1, kPacked>(table);
   }
 }
 
 struct GroupFunctions {
-  MultiplyGroup of[Isa::kPixels + 1] = {};
-  constexpr GroupFunctions() { fill<Isa::kPixels>(of); }
+  MultiplyGroup packed[Isa::kPixels + 1] = {}, in_rows[Isa::kPixels + 1] = {};
+  constexpr GroupFunctions() {
+    fill<Isa::kPixels, true>(packed);
+    fill<Isa::kPixels, false>(in_rows);
+  }
 };
 constexpr GroupFunctions group_functions;
+
+void take_steps(const Task& task, int64_t pointer, Inner& inner) {
+  const int32_t first = task.pointers[pointer];
+  inner.stream = task.stream + static_cast<int64_t>(first) * kStepBytes;
+  inner.windows = task.windows + first;
+  inner.steps = task.pointers[pointer + 1] - first;
+}
 
 void multiply(const Task& task, const Tile& tile, int32_t chunk, const uint8_t* panel, int32_t first_group,
               int32_t last_group, int32_t* sums) {
@@ -86,22 +105,58 @@ void multiply(const Task& task, const Tile& tile, int32_t chunk, const uint8_t* 
     const int32_t groups = least(kGroups, last_group - first);
     int32_t* these = sums ? sums + (first - first_group) * group_stride : few_sums;
     for (int32_t group = first; group < first + groups; ++group) {
-      const int32_t* pointer = task.pointers + static_cast<int64_t>(chunk) * task.groups + group;
-      Inner inner;
-      inner.stream = task.stream + static_cast<int64_t>(pointer[0]) * kStepBytes;
-      inner.windows = task.windows + pointer[0];
-      inner.steps = pointer[1] - pointer[0];
+      Inner inner{};
+      take_steps(task, static_cast<int64_t>(chunk) * task.groups + group, inner);
       inner.start_stride = chunk ? kRows : 0;
       for (int32_t done = 0, pixels; done < tile.pixels; done += pixels) {
         pixels = least(part, tile.pixels - done);
         inner.panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
         inner.sums = these + (group - first) * group_stride + static_cast<int64_t>(done) * kRows;
         inner.start = chunk ? inner.sums : task.start + static_cast<int64_t>(group) * kRows;
-        group_functions.of[pixels](inner);
+        group_functions.packed[pixels](inner);
       }
     }
     if (chunk + 1 == task.chunks)
       finish(task, Sums{these, group_stride, tile.first, static_cast<int64_t>(first) * kRows, tile.pixels, groups});
+  }
+}
+
+// Where the columns of each window lie, from the first one of a pixel.
+void place_windows(const Task& task, int64_t row_bytes, int64_t* places) {
+  const Geometry& geometry = task.geometry;
+  const int64_t tap_windows = geometry.channels / Isa::kWidth;
+  for (int32_t window = 0; window < task.all_windows; ++window) {
+    const int64_t tap = window / tap_windows;
+    const int64_t row = tap / geometry.kernel_width * geometry.dilation_height;
+    const int64_t column = tap % geometry.kernel_width * geometry.dilation_width;
+    places[window] = row * row_bytes + column * geometry.channels + window % tap_windows * Isa::kWidth;
+  }
+}
+
+void multiply_rows(const Task& task, const Strip& strip) {
+  const Geometry& geometry = task.geometry;
+  int64_t places[kMostRowWindows];
+  place_windows(task, strip.row_bytes, places);
+  alignas(64) int32_t sums[kGroups * Isa::kPixels * kRows];
+  Inner inner{};
+  inner.places = places;
+  inner.pixel_bytes = geometry.stride_width * geometry.channels;
+  const int64_t parts = (strip.width + Isa::kPixels - 1) / Isa::kPixels;
+  for (int64_t part = 0; part < strip.rows * parts; ++part) {
+    const int64_t row = part / parts, first_column = part % parts * strip.width / parts;
+    const int32_t pixels = static_cast<int32_t>((part % parts + 1) * strip.width / parts - first_column);
+    inner.panel = strip.input + row * geometry.stride_height * strip.row_bytes + first_column * inner.pixel_bytes;
+    const int64_t first_pixel = strip.first_pixel + row * strip.width + first_column;
+    for (int32_t first = 0; first < task.groups; first += kGroups) {
+      const int32_t groups = least(kGroups, task.groups - first);
+      for (int32_t group = first; group < first + groups; ++group) {
+        take_steps(task, group, inner);
+        inner.start = task.start + static_cast<int64_t>(group) * kRows;
+        inner.sums = sums + (group - first) * Isa::kPixels * kRows;
+        group_functions.in_rows[pixels](inner);
+      }
+      finish(task, Sums{sums, Isa::kPixels * kRows, first_pixel, static_cast<int64_t>(first) * kRows, pixels, groups});
+    }
   }
 }
 

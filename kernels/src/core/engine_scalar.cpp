@@ -95,6 +95,7 @@ void finish(const Task& task, const Sums& sums) {
 
 }  // namespace
 
-const Engine kScalarEngine = {"scalar", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_lines, pool_row};
+const Engine kScalarEngine = {
+    "scalar", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
 
 }  // namespace netsurgeon::sparse

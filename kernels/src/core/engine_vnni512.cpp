@@ -40,6 +40,7 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace
 
-const Engine kVnni512Engine = {"avx512-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_lines, pool_row};
+const Engine kVnni512Engine = {
+    "avx512-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
 
 }  // namespace netsurgeon::sparse

@@ -18,7 +18,8 @@ constexpr int64_t kMostKernel = int64_t{1} << 20;
 constexpr int64_t kMostLine = 1024, kMostLines = 64 * 1024;  // bytes of weights, a row of the kernel and all, that are
                                                              // read again for every few pixels
 constexpr double kStepWords = 1.3;  // a step takes as long as so many words of a line
-constexpr int64_t kStripRows = 4;   // of the output, that share what is copied
+constexpr int64_t kStripRows = 4, kStrips = 14;  // most rows of the output that share what is copied; strips, if they can be
+constexpr double kGathered = 27, kLoaded = 0.5;  // bytes a nanosecond into a panel; nanoseconds that a step's weights take
 
 enum Scratch { kPanel, kSums, kSharedPanels, kStrip };
 
@@ -129,6 +130,8 @@ struct Job {
   uint8_t* panels;  // of all tiles, where they are shared
   int64_t tile_panel_bytes;
   int64_t window_bytes;  // of one pixel
+  int64_t strip_rows, strips;  // of an image
+  bool is_padded;
 };
 
 Tile tile_of(const Job& job, int64_t index) {
@@ -160,7 +163,7 @@ void whole_tile(void* data, size_t index) {
 // Copies rows of one image, from `top` on, which may lie beside it, with the padding on both sides.
 void copy_rows(const Task& task, int64_t image, int64_t top, int64_t rows, int64_t row_bytes, uint8_t* target) {
   const Geometry& g = task.geometry;
-  const int64_t columns = (task.out_width - 1) * g.stride_width + g.kernel_width;
+  const int64_t columns = (task.out_width - 1) * g.stride_width + (g.kernel_width - 1) * g.dilation_width + 1;
   const int64_t before = std::min(g.pad_left, columns), inside = std::min(columns - before, task.width);
   const size_t start = static_cast<size_t>(before * g.channels), middle = static_cast<size_t>(inside * g.channels);
   for (int64_t row = top; row < top + rows; ++row, target += row_bytes) {
@@ -174,23 +177,41 @@ void copy_rows(const Task& task, int64_t image, int64_t top, int64_t rows, int64
   }
 }
 
-int64_t strips_of(const Task& task) { return (task.out_height + kStripRows - 1) / kStripRows; }
-
-void whole_strip(void* data, size_t index) {
-  const Job& job = *static_cast<const Job*>(data);
+// Some rows of an image's output, with its part of the input copied where that has padding.
+Strip strip_of(const Job& job, size_t index) {
   const Task& task = *job.task;
   const Geometry& g = task.geometry;
-  const int64_t image = static_cast<int64_t>(index) / strips_of(task);
-  const int64_t first = static_cast<int64_t>(index) % strips_of(task) * kStripRows;
+  const int64_t image = static_cast<int64_t>(index) / job.strips;
+  const int64_t first = static_cast<int64_t>(index) % job.strips * job.strip_rows;
   Strip strip;
-  strip.rows = std::min(kStripRows, task.out_height - first);
+  strip.rows = std::min(job.strip_rows, task.out_height - first);
+  strip.width = task.out_width;
   strip.first_pixel = (image * task.out_height + first) * task.out_width;
-  strip.row_bytes = ((task.out_width - 1) * g.stride_width + g.kernel_width) * g.channels + kSlots;
+  if (!job.is_padded) {
+    strip.row_bytes = task.width * g.channels;
+    strip.input = task.input + (image * task.height + first * g.stride_height) * strip.row_bytes;
+    return strip;
+  }
+  const int64_t columns = (task.out_width - 1) * g.stride_width + (g.kernel_width - 1) * g.dilation_width + 1;
+  strip.row_bytes = columns * g.channels + (task.lines ? kSlots : 0);
   const int64_t rows = (strip.rows - 1) * g.stride_height + (g.kernel_height - 1) * g.dilation_height + 1;
   uint8_t* input = scratch(static_cast<size_t>(rows * strip.row_bytes), kStrip);
   copy_rows(task, image, first * g.stride_height - g.pad_top, rows, strip.row_bytes, input);
   strip.input = input;
-  job.engine->multiply_lines(task, strip);
+  return strip;
+}
+
+void whole_strip(void* data, size_t index) {
+  const Job& job = *static_cast<const Job*>(data);
+  (job.task->lines ? job.engine->multiply_lines : job.engine->multiply_rows)(*job.task, strip_of(job, index));
+}
+
+// A tile of a layer of one tap that takes each pixel as it is.
+void pointwise_tile(void* data, size_t index) {
+  const Job& job = *static_cast<const Job*>(data);
+  const Tile tile = tile_of(job, static_cast<int64_t>(index));
+  const uint8_t* input = job.task->input + tile.first * job.task->geometry.channels;
+  job.engine->multiply_rows(*job.task, Strip{input, 0, tile.first, 1, tile.pixels});
 }
 
 uint8_t* shared_panel(const Job& job, int64_t tile, const Tile& pixels, int32_t chunk) {
@@ -252,6 +273,8 @@ Layer::Layer(const LayerSource& source, Isa isa)
     narrow = is_narrow(lines_.get(), geometry_.kernel_height * line_words_ * encoded_.groups * kStepWeights);
   }
   engine_ = &engine_of(isa, narrow);
+  in_rows_ = geometry_.channels % width == 0 && encoded_.chunks == 1 && sub_tiles_ == 1 &&
+             encoded_.all_windows <= kMostRowWindows;
   row_sums_ = row_sums(source, columns, encoded_.groups);
   start_ = starts(row_sums_, source.bias, input_zero_point_);
   scale_ = source.scale;
@@ -323,17 +346,43 @@ void Layer::run(const Sizes& sizes, const uint8_t* input, const InputScale& scal
   run(now, parallel);
 }
 
+bool Layer::is_padded() const {
+  return (geometry_.pad_top | geometry_.pad_left | pad_bottom_ | pad_right_) != 0;
+}
+
+bool Layer::is_pointwise() const {
+  return geometry_.kernel_height * geometry_.kernel_width * geometry_.stride_height * geometry_.stride_width == 1;
+}
+
+// Rows of an image are cut into parts of fewer pixels than tiles have: weights are loaded more often, and nothing is packed.
+bool Layer::runs_in_rows(int64_t out_width) const {
+  if (!in_rows_ || is_pointwise()) return false;
+  const int64_t parts = (out_width + engine_->pixels - 1) / engine_->pixels;
+  const double often = static_cast<double>(parts) / static_cast<double>(out_width) - 1.0 / engine_->pixels;
+  return static_cast<double>(encoded_.columns) / kGathered > kLoaded * often * static_cast<double>(encoded_.steps);
+}
+
 void Layer::run(const Task& task, const Parallel& parallel) const {
   const int64_t pixels = task.batch * task.out_height * task.out_width;
   if (pixels == 0) return;
   const int64_t together = int64_t{engine_->pixels} * sub_tiles_;
-  Job job{&task, engine_, pixels, (pixels + together - 1) / together, 1, sub_tiles_, nullptr, 0, engine_->width};
-  if (task.lines) {
-    parallel.run(parallel.context, whole_strip, static_cast<size_t>(task.batch * strips_of(task)), &job);
+  Job job{};
+  job.task = &task;
+  job.engine = engine_;
+  job.pixels = pixels;
+  job.tiles = (pixels + together - 1) / together;
+  job.window_bytes = engine_->width;
+  job.strip_rows = std::clamp<int64_t>(task.batch * task.out_height / kStrips, 1, kStripRows);
+  job.strips = (task.out_height + job.strip_rows - 1) / job.strip_rows;
+  job.is_padded = task.lines || is_padded();
+  const size_t strips = static_cast<size_t>(task.batch * job.strips);
+  if (task.lines || (strips >= kFewTiles && runs_in_rows(task.out_width))) {
+    parallel.run(parallel.context, whole_strip, strips, &job);
     return;
   }
   if (job.tiles >= kFewTiles) {
-    parallel.run(parallel.context, whole_tile, static_cast<size_t>(job.tiles), &job);
+    const bool as_it_is = in_rows_ && is_pointwise() && !is_padded();
+    parallel.run(parallel.context, as_it_is ? pointwise_tile : whole_tile, static_cast<size_t>(job.tiles), &job);
     return;
   }
   const int64_t most_pixels = (pixels + job.tiles - 1) / job.tiles;

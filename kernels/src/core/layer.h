@@ -69,6 +69,9 @@ class Layer {
   const char* engine() const { return engine_->name; }
 
  private:
+  bool is_padded() const;
+  bool is_pointwise() const;
+  bool runs_in_rows(int64_t out_width) const;
   Task task(const Sizes& sizes, const uint8_t* input, void* output) const;
   void run(const Task& task, const Parallel& parallel) const;
 
@@ -78,6 +81,7 @@ class Layer {
   int64_t pad_bottom_ = 0, pad_right_ = 0;
   uint8_t input_zero_point_ = 0;
   int32_t sub_tiles_ = 1;
+  bool in_rows_ = false;    // each window is a line of one pixel's channels, and there are few
   Aligned<uint8_t> lines_;  // null where the encoded weights are used
   int32_t line_words_ = 0;
   std::vector<int32_t> start_;

@@ -64,15 +64,15 @@ void multiply_lines(const Task& task, const Strip& strip) {
   block.sums = sums;
   for (int64_t row = 0; row < strip.rows; ++row) {
     const uint8_t* input = strip.input + row * geometry.stride_height * strip.row_bytes;
-    for (int32_t pixels, column = 0; column < task.out_width; column += pixels) {
-      pixels = static_cast<int32_t>(least(int64_t{Isa::kLinePixels}, task.out_width - column));
+    for (int32_t pixels, column = 0; column < strip.width; column += pixels) {
+      pixels = static_cast<int32_t>(least(int64_t{Isa::kLinePixels}, strip.width - column));
       block.input = input + column * block.pixel_bytes;
       for (int32_t groups, group = 0; group < task.groups; group += groups) {
         groups = least(Isa::kLineGroups, task.groups - group);
         block.weights = task.lines + static_cast<int64_t>(group) * kStepWeights;
         block.start = task.start + static_cast<int64_t>(group) * kRows;
         block_functions.of[groups][pixels](task, block);
-        finish(task, Sums{sums, Isa::kLinePixels * kRows, strip.first_pixel + row * task.out_width + column,
+        finish(task, Sums{sums, Isa::kLinePixels * kRows, strip.first_pixel + row * strip.width + column,
                           static_cast<int64_t>(group) * kRows, pixels, groups});
       }
     }
