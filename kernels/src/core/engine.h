@@ -92,8 +92,9 @@ struct Engine {
   // Multiply a chunk by some row groups. `sums` [group][pixel][16] carries partial sums from chunk to chunk.
   void (*multiply)(const Task&, const Tile&, int32_t chunk, const uint8_t* panel, int32_t first_group,
                    int32_t last_group, int32_t* sums);
-  // One chunk of at most kMostRowWindows windows, each of which is a line of one pixel's channels: nothing is packed.
-  void (*multiply_rows)(const Task&, const Strip&);
+  // At most kMostRowWindows windows, each of which is a line of one pixel's channels: nothing is packed. `sums` has room for
+  // those of all row groups and as many pixels as registers hold.
+  void (*multiply_rows)(const Task&, const Strip&, int32_t* sums);
   // A layer that has `lines`.
   void (*multiply_lines)(const Task&, const Strip&);
   // Largest values of one row of the output of a pooling, NHWC.

@@ -133,29 +133,32 @@ void place_windows(const Task& task, int64_t row_bytes, int64_t* places) {
   }
 }
 
-void multiply_rows(const Task& task, const Strip& strip) {
+void multiply_rows(const Task& task, const Strip& strip, int32_t* sums) {
   const Geometry& geometry = task.geometry;
   int64_t places[kMostRowWindows];
   place_windows(task, strip.row_bytes, places);
-  alignas(64) int32_t sums[kGroups * Isa::kPixels * kRows];
   Inner inner{};
-  inner.places = places;
   inner.pixel_bytes = geometry.stride_width * geometry.channels;
   const int64_t parts = (strip.width + Isa::kPixels - 1) / Isa::kPixels;
   for (int64_t part = 0; part < strip.rows * parts; ++part) {
     const int64_t row = part / parts, first_column = part % parts * strip.width / parts;
     const int32_t pixels = static_cast<int32_t>((part % parts + 1) * strip.width / parts - first_column);
-    inner.panel = strip.input + row * geometry.stride_height * strip.row_bytes + first_column * inner.pixel_bytes;
     const int64_t first_pixel = strip.first_pixel + row * strip.width + first_column;
-    for (int32_t first = 0; first < task.groups; first += kGroups) {
-      const int32_t groups = least(kGroups, task.groups - first);
-      for (int32_t group = first; group < first + groups; ++group) {
-        take_steps(task, group, inner);
-        inner.start = task.start + static_cast<int64_t>(group) * kRows;
-        inner.sums = sums + (group - first) * Isa::kPixels * kRows;
+    const int64_t group_stride = int64_t{pixels} * kRows;
+    inner.panel = strip.input + row * geometry.stride_height * strip.row_bytes + first_column * inner.pixel_bytes;
+    for (int32_t chunk = 0; chunk < task.chunks; ++chunk) {
+      inner.places = places + static_cast<int64_t>(chunk) * task.chunk_windows;
+      inner.start_stride = chunk ? kRows : 0;
+      for (int32_t group = 0; group < task.groups; ++group) {
+        take_steps(task, static_cast<int64_t>(chunk) * task.groups + group, inner);
+        inner.sums = sums + group * group_stride;
+        inner.start = chunk ? inner.sums : task.start + static_cast<int64_t>(group) * kRows;
         group_functions.in_rows[pixels](inner);
+        const int32_t first = group - group % kGroups;
+        if (chunk + 1 == task.chunks && (group + 1 == task.groups || group + 1 == first + kGroups))
+          finish(task, Sums{sums + first * group_stride, group_stride, first_pixel, int64_t{first} * kRows, pixels,
+                            group + 1 - first});
       }
-      finish(task, Sums{sums, Isa::kPixels * kRows, first_pixel, static_cast<int64_t>(first) * kRows, pixels, groups});
     }
   }
 }

@@ -201,17 +201,28 @@ Strip strip_of(const Job& job, size_t index) {
   return strip;
 }
 
-void whole_strip(void* data, size_t index) {
-  const Job& job = *static_cast<const Job*>(data);
-  (job.task->lines ? job.engine->multiply_lines : job.engine->multiply_rows)(*job.task, strip_of(job, index));
+int32_t* row_sums_of(const Job& job) {
+  const size_t count = static_cast<size_t>(job.task->groups) * static_cast<size_t>(job.engine->pixels) * kRows;
+  return reinterpret_cast<int32_t*>(scratch(count * sizeof(int32_t), kSums));
 }
 
-// A tile of a layer of one tap that takes each pixel as it is.
+// A tile of a layer that takes each pixel as it is.
 void pointwise_tile(void* data, size_t index) {
   const Job& job = *static_cast<const Job*>(data);
   const Tile tile = tile_of(job, static_cast<int64_t>(index));
   const uint8_t* input = job.task->input + tile.first * job.task->geometry.channels;
-  job.engine->multiply_rows(*job.task, Strip{input, 0, tile.first, 1, tile.pixels});
+  job.engine->multiply_rows(*job.task, Strip{input, 0, tile.first, 1, tile.pixels}, row_sums_of(job));
+}
+
+void whole_strip(void* data, size_t index) {
+  const Job& job = *static_cast<const Job*>(data);
+  const Task& task = *job.task;
+  const Strip strip = strip_of(job, index);
+  if (task.lines) {
+    job.engine->multiply_lines(task, strip);
+    return;
+  }
+  job.engine->multiply_rows(task, strip, row_sums_of(job));
 }
 
 uint8_t* shared_panel(const Job& job, int64_t tile, const Tile& pixels, int32_t chunk) {
@@ -273,8 +284,7 @@ Layer::Layer(const LayerSource& source, Isa isa)
     narrow = is_narrow(lines_.get(), geometry_.kernel_height * line_words_ * encoded_.groups * kStepWeights);
   }
   engine_ = &engine_of(isa, narrow);
-  in_rows_ = geometry_.channels % width == 0 && encoded_.chunks == 1 && sub_tiles_ == 1 &&
-             encoded_.all_windows <= kMostRowWindows;
+  in_rows_ = geometry_.channels % width == 0 && encoded_.all_windows <= kMostRowWindows;
   row_sums_ = row_sums(source, columns, encoded_.groups);
   start_ = starts(row_sums_, source.bias, input_zero_point_);
   scale_ = source.scale;
@@ -351,7 +361,8 @@ bool Layer::is_padded() const {
 }
 
 bool Layer::is_pointwise() const {
-  return geometry_.kernel_height * geometry_.kernel_width * geometry_.stride_height * geometry_.stride_width == 1;
+  const Geometry& g = geometry_;
+  return !is_padded() && g.kernel_height * g.kernel_width * g.stride_height * g.stride_width == 1;
 }
 
 // Rows of an image are cut into parts of fewer pixels than tiles have: weights are loaded more often, and nothing is packed.
@@ -359,7 +370,8 @@ bool Layer::runs_in_rows(int64_t out_width) const {
   if (!in_rows_ || is_pointwise()) return false;
   const int64_t parts = (out_width + engine_->pixels - 1) / engine_->pixels;
   const double often = static_cast<double>(parts) / static_cast<double>(out_width) - 1.0 / engine_->pixels;
-  return static_cast<double>(encoded_.columns) / kGathered > kLoaded * often * static_cast<double>(encoded_.steps);
+  const double loaded = sub_tiles_ > 1 ? 2 * kLoaded : kLoaded;
+  return static_cast<double>(encoded_.columns) / kGathered > loaded * often * static_cast<double>(encoded_.steps);
 }
 
 void Layer::run(const Task& task, const Parallel& parallel) const {
@@ -381,7 +393,7 @@ void Layer::run(const Task& task, const Parallel& parallel) const {
     return;
   }
   if (job.tiles >= kFewTiles) {
-    const bool as_it_is = in_rows_ && is_pointwise() && !is_padded();
+    const bool as_it_is = in_rows_ && is_pointwise() && sub_tiles_ == 1;
     parallel.run(parallel.context, as_it_is ? pointwise_tile : whole_tile, static_cast<size_t>(job.tiles), &job);
     return;
   }
