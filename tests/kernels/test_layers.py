@@ -197,6 +197,20 @@ def test_a_residual_that_is_not_there_is_refused() -> None:
         layer(np.ones((1, 1, 1, 64), np.uint8))
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("zeros", [0.0, 0.9])
+def test_rows_that_lie_far_apart_are_not_copied(isa: str, zeros: float) -> None:
+    here(isa)
+    rng = np.random.default_rng(0)
+    weight = weights(rng, 16, Fields(kernel=(2, 1)), 64, zeros)
+    inputs = rng.integers(0, 256, (9, 1, 40, 64), np.uint8)
+    scale = np.full(16, 1e-3, np.float32)
+    apart = Fields(kernel=(2, 1), dilation=(65536, 1), pads=(65536, 0, 0, 0), zero_point=128)
+    # the first row of the kernel sees padding, which is 0
+    alone = Layer(np.ascontiguousarray(weight[:, 1:]), scale, fields=Fields(zero_point=128), isa="scalar")
+    assert np.array_equal(Layer(weight, scale, fields=apart, isa=isa)(inputs), alone(inputs))
+
+
 def test_a_kernel_beyond_the_input_gives_nothing() -> None:
     layer = Layer(np.ones((16, 3, 3, 4), np.int8), np.ones(16, np.float32), fields=Fields(kernel=(3, 3)))
     assert layer(np.ones((2, 2, 9, 4), np.uint8)).shape == (2, 0, 7, 16)

@@ -73,7 +73,7 @@ class Layer {
   bool is_pointwise() const;
   bool runs_in_rows(int64_t out_width) const;
   Task task(const Sizes& sizes, const uint8_t* input, void* output) const;
-  void run(const Task& task, const Parallel& parallel) const;
+  void run(Task task, const Parallel& parallel) const;
 
   Encoded encoded_;
   const Engine* engine_ = nullptr;
