@@ -85,6 +85,17 @@ class Network:
 
     def weights(self, shape: tuple[int, ...], zeros: float, axis: int = 0) -> tuple[str, npt.NDArray[np.float64]]:
         """Weights in floats, and what one unit of each row is; `axis` is that of the rows."""
+        integers, unit = self._integers(shape, zeros, axis)
+        if self._floats:
+            along = [1] * len(shape)
+            along[axis] = len(unit)
+            return self.constant((integers * unit.reshape(along)).astype(np.float32)), unit
+        parameters = [self.constant(unit.astype(np.float32)), self.constant(np.zeros(len(unit), np.int8))]
+        return self.node("DequantizeLinear", [self.constant(integers), *parameters], axis=axis), unit
+
+    def _integers(
+        self, shape: tuple[int, ...], zeros: float, axis: int
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
         rows, columns = shape[axis], int(np.prod(shape)) // shape[axis]
         integers = self._rng.integers(-127, 128, (rows, columns)).astype(np.int8)
         integers[integers == 0] = 1
@@ -98,13 +109,7 @@ class Network:
         elif axis:
             integers = integers.T
         integers = np.ascontiguousarray(integers)
-        unit = self._rng.uniform(0.8, 1.2, rows) / (74 * np.sqrt(max(columns * (1 - zeros), 1)))
-        if self._floats:
-            along = [1] * len(shape)
-            along[axis] = rows
-            return self.constant((integers * unit.reshape(along)).astype(np.float32)), unit
-        parameters = [self.constant(unit.astype(np.float32)), self.constant(np.zeros(rows, np.int8))]
-        return self.node("DequantizeLinear", [self.constant(integers), *parameters], axis=axis), unit
+        return integers, self._rng.uniform(0.8, 1.2, rows) / (74 * np.sqrt(max(columns * (1 - zeros), 1)))
 
     def bias(self, unit: npt.NDArray[np.float64], step: float) -> str:
         """A bias in units of the sum."""
@@ -142,6 +147,72 @@ class Network:
         weight, unit = self.weights((sizes[1], sizes[0]), self._zeros)
         output = self.node("Gemm", [value, weight, self.bias(unit, step)], transB=1)
         return output if to is None else self.quantize(output, *to)
+
+    def measured(self, value: str) -> list[str]:
+        """A value's integers, their scale and zero point of the range that it has in a run; floats as they are."""
+        if self._floats:
+            return [value]
+        names = [f"v{len(self._nodes)}.{part}" for part in ("integers", "scale", "zero_point")]
+        self._nodes.append(helper.make_node("DynamicQuantizeLinear", [value], names, name=f"n{len(self._nodes)}"))
+        return names
+
+    def product(self, numbers: list[str], sizes: tuple[int, int], *, bias: bool = True) -> str:
+        """Floats times weights, from what `measured` gave, as `--quantize dynamic` writes it. sizes (in, out)."""
+        integers, unit = self._integers(sizes, self._zeros, 1)
+        if self._floats:
+            output = self.node("MatMul", [numbers[0], self.constant((integers * unit).astype(np.float32))])
+        else:
+            sums = self.node("MatMulInteger", [numbers[0], self.constant(integers), numbers[2]])
+            floats = self.node("Cast", [sums], to=TensorProto.FLOAT)
+            scale = self.node("Mul", [numbers[1], self.constant(unit.astype(np.float32))])
+            output = self.node("Mul", [floats, scale])
+        added = self._rng.normal(0, 0.3, sizes[1]).astype(np.float32)
+        return self.node("Add", [output, self.constant(added)]) if bias else output
+
+
+def fully_connected(zeros: float, *, floats: bool = False, size: int = 4096) -> onnx.ModelProto:
+    """One product of `size` inputs and as many outputs."""
+    network = Network(zeros, floats=floats)
+    output = network.product(network.measured("x"), (size, size))
+    return network.model({"x": ["batch", size]}, output, ["batch", size])
+
+
+def transformer(
+    zeros: float, *, floats: bool = False, layers: int = 2, width: int = 768, heads: int = 12
+) -> onnx.ModelProto:
+    """Encoder layers of BERT-base's shape (batch, tokens, width), whose products with weights have `zeros`."""
+    network = Network(zeros, floats=floats)
+    split = network.constant(np.array([0, 0, heads, width // heads], np.int64))
+    joined = network.constant(np.array([0, 0, width], np.int64))
+    ones, none = (network.constant(np.full(width, number, np.float32)) for number in (1, 0))
+    half, one = network.constant(np.float32(0.5)), network.constant(np.float32(1))
+    root, inverse = (network.constant(np.float32(number)) for number in (np.sqrt(2), 1 / np.sqrt(width // heads)))
+
+    def normed(value: str, shortcut: str) -> str:
+        return network.node("LayerNormalization", [network.node("Add", [value, shortcut]), ones, none], axis=-1)
+
+    value = "x"
+    for _ in range(layers):
+        numbers = network.measured(value)
+        query, key, content = (
+            network.node(
+                "Transpose",
+                [network.node("Reshape", [network.product(numbers, (width, width)), split])],
+                perm=[0, 2, 3, 1] if part == 1 else [0, 2, 1, 3],
+            )
+            for part in range(3)
+        )
+        scores = network.node(
+            "Softmax", [network.node("Mul", [network.node("MatMul", [query, key]), inverse])], axis=-1
+        )
+        mixed = network.node("Transpose", [network.node("MatMul", [scores, content])], perm=[0, 2, 1, 3])
+        mixed = network.node("Reshape", [mixed, joined])
+        value = normed(network.product(network.measured(mixed), (width, width)), value)
+        inner = network.product(network.measured(value), (width, 4 * width))
+        error = network.node("Erf", [network.node("Div", [inner, root])])
+        inner = network.node("Mul", [network.node("Mul", [inner, network.node("Add", [error, one])]), half])
+        value = normed(network.product(network.measured(inner), (4 * width, width)), value)
+    return network.model({"x": ["batch", "tokens", width]}, value, ["batch", "tokens", width])
 
 
 def resnet50(

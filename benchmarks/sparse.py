@@ -1,10 +1,13 @@
-"""How long ResNet-50's shape and single layers run with the sparse provider, beside dense int8 and float32.
+"""How long whole shapes and single layers run with the sparse provider, beside dense int8 and float32.
 
     make kernels && pip install build/kernels/wheel/*.whl
     taskset -c 1 python benchmarks/sparse.py [--zeros 70,80,90,95] [--runs 25]
+    python benchmarks/sparse.py --threads 2
 
 Sessions of one thread run in turn, and the time that the thread had the processor is taken, so that other programs on
-the machine disturb little; of each session the quickest run counts. Writes results/sparse.json and results/sparse.md.
+the machine disturb little; of each session the quickest run counts. With more threads, which need as many idle cores,
+the clock on the wall is read, and ResNet-50's shape alone is run. Writes results/sparse.json and results/sparse.md, or
+sparse_2_threads in their place.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 import netsurgeon_sparse
 import numpy as np
 import onnx
-from _sparse_models import Network, resnet50
+from _sparse_models import Network, fully_connected, resnet50, transformer
 
 from netsurgeon.pipeline.runtime import onnxruntime
 
@@ -34,44 +37,75 @@ LAYERS = {  # channels in and out, kernel, size of the picture
 }
 
 
-def session(model: onnx.ModelProto, claim: str | None) -> Any:
-    """A session of one thread; `claim` None is the CPU provider alone."""
+def session(model: onnx.ModelProto, claim: str | None, threads: int = 1) -> Any:
+    """A session; `claim` None is the CPU provider alone."""
     ort = onnxruntime()
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
     if claim is not None:
         options = netsurgeon_sparse.session_options(options, claim=claim)
         return ort.InferenceSession(model.SerializeToString(), options)
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def quickest(sessions: Mapping[str, Any], feed: Mapping[str, Any], runs: int) -> dict[str, float]:
+def quickest(sessions: Mapping[str, Any], feed: Mapping[str, Any], runs: int, threads: int = 1) -> dict[str, float]:
     """Milliseconds of each, run in turn."""
+    clock = time.thread_time if threads == 1 else time.perf_counter
     best = dict.fromkeys(sessions, float("inf"))
     for _ in range(runs):
         for name, timed in sessions.items():
-            start = time.thread_time()
+            start = clock()
             timed.run(None, feed)
-            best[name] = min(best[name], 1e3 * (time.thread_time() - start))
+            best[name] = min(best[name], 1e3 * (clock() - start))
     return best
 
 
-def whole_shape(zeros: float, pattern: str, runs: int) -> dict[str, Any]:
-    """ResNet-50's shape, batch 1."""
-    model = resnet50(zeros, pattern=pattern)
+def whole_shape(zeros: float, pattern: str, runs: int, *, batch: int = 1, threads: int = 1) -> dict[str, Any]:
+    """ResNet-50's shape."""
+    models = [resnet50(zeros, floats=floats, pattern=pattern) for floats in (True, False)]
+    feed = {"image": np.random.default_rng(0).normal(size=(batch, 3, 224, 224)).astype(np.float32)}
+    case = f"ResNet-50's shape, {pattern}, batch {batch}"
+    return {"case": case, "zeros": zeros, **compared(models, feed, runs, threads=threads)}
+
+
+def products(zeros: float, runs: int) -> list[dict[str, Any]]:
+    """Shapes of matrix products, whose activations get a scale in each run.
+
+    One product of many weights waits for memory where sessions run in turn, as inside a large network; alone its
+    weights stay in the cache.
+    """
+    rows = []
+    for case, make, shape, in_turn in (
+        ("4096 inputs, 4096 outputs, batch 1, in turn", fully_connected, (1, 4096), True),
+        ("4096 inputs, 4096 outputs, batch 1, alone", fully_connected, (1, 4096), False),
+        ("two layers of BERT-base's shape, 128 tokens", transformer, (1, 128, 768), True),
+    ):
+        feed = {"x": np.random.default_rng(0).normal(size=shape).astype(np.float32)}
+        models = [make(zeros, floats=True), make(zeros)]
+        rows.append({"case": case, "zeros": zeros, **compared(models, feed, runs, in_turn=in_turn)})
+    return rows
+
+
+def compared(
+    models: list[onnx.ModelProto],
+    feed: Mapping[str, Any],
+    runs: int,
+    *,
+    claim: str = "auto",
+    threads: int = 1,
+    in_turn: bool = True,
+) -> dict[str, Any]:
+    """Milliseconds of the float32 model and of the int8 one, dense and sparse; whether the latter two agree."""
     sessions = {
-        "float32": session(resnet50(zeros, floats=True, pattern=pattern), None),
-        "int8": session(model, None),
-        "sparse": session(model, "auto"),
+        "float32": session(models[0], None, threads),
+        "int8": session(models[1], None, threads),
+        "sparse": session(models[1], claim, threads),
     }
-    feed = {"image": np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)}
     equal = np.array_equal(sessions["int8"].run(None, feed)[0], sessions["sparse"].run(None, feed)[0])
-    return {
-        "case": f"ResNet-50's shape, {pattern}",
-        "zeros": zeros,
-        "equal": bool(equal),
-        **quickest(sessions, feed, runs),
-    }
+    if in_turn:
+        return {"equal": bool(equal), **quickest(sessions, feed, runs, threads)}
+    alone = [quickest({name: timed}, feed, runs, threads) for name, timed in sessions.items()]
+    return {"equal": bool(equal), **{name: time for times in alone for name, time in times.items()}}
 
 
 def layer(name: str, zeros: float, runs: int) -> dict[str, Any]:
@@ -87,23 +121,19 @@ def layer(name: str, zeros: float, runs: int) -> dict[str, Any]:
             value = network.convolution(value, sizes, kernel, step=step)
             step = 4 / 255
         models.append(network.model({"x": [1, channels, size, size]}, value, [1, channels, size, size]))
-    sessions = {
-        "float32": session(models[0], None),
-        "int8": session(models[1], None),
-        "sparse": session(models[1], "all"),
-    }
     feed = {"x": np.random.default_rng(0).normal(size=(1, channels, size, size)).astype(np.float32)}
-    equal = np.array_equal(sessions["int8"].run(None, feed)[0], sessions["sparse"].run(None, feed)[0])
-    times = {key: milliseconds / 4 for key, milliseconds in quickest(sessions, feed, runs).items()}
-    return {"case": f"four layers, {name}", "zeros": zeros, "equal": bool(equal), **times}
+    row = compared(models, feed, runs, claim="all")
+    times = {key: row[key] / 4 for key in ("float32", "int8", "sparse")}
+    return {"case": f"four layers, {name}", "zeros": zeros, "equal": row["equal"], **times}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]], threads: int) -> str:
     """Markdown: milliseconds, and the ratios to the sparse session's."""
     lines = [
         "# Sparse layers: measured",
         "",
-        "Milliseconds of one thread, batch 1, and how many times as fast the sparse provider is.",
+        f"Milliseconds of {threads} thread{'s' if threads > 1 else ''}, and how many times as fast the sparse provider",
+        f"is. The processor: {processor()}.",
         "",
         "| case | zeros | float32 | int8 | sparse | over int8 | over float32 | equal to int8 |",
         "|---|---|---|---|---|---|---|---|",
@@ -121,14 +151,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zeros", default="70,80,90,95", help="percent, with commas")
     parser.add_argument("--runs", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     shares = [float(number) / 100 for number in options.zeros.split(",")]
-    rows = [whole_shape(zeros, "k:64", options.runs) for zeros in shares]
-    rows += [whole_shape(zeros, "any", options.runs) for zeros in shares if zeros in (0.8, 0.9)]
-    rows += [layer(name, zeros, 4 * options.runs) for name in LAYERS for zeros in shares if zeros in (0.8, 0.9)]
-    RESULTS.write_text(json.dumps({"onnxruntime": onnxruntime().__version__, "rows": rows}, indent=1) + "\n", "utf-8")
-    RESULTS.with_suffix(".md").write_text(table(rows), "utf-8")
-    print(table(rows))
+    some = [zeros for zeros in shares if zeros in (0.8, 0.9)]
+    results = RESULTS
+    if options.threads > 1:
+        results = RESULTS.with_stem(f"sparse_{options.threads}_threads")
+        rows = [
+            whole_shape(zeros, "k:64", options.runs, batch=batch, threads=options.threads)
+            for batch in (1, 8)
+            for zeros in some
+        ]
+    else:
+        rows = [whole_shape(zeros, "k:64", options.runs) for zeros in shares]
+        rows += [whole_shape(zeros, "k:64", max(options.runs // 4, 1), batch=8) for zeros in some]
+        rows += [whole_shape(zeros, "any", options.runs) for zeros in some]
+        rows += [row for zeros in shares for row in products(zeros, 2 * options.runs)]
+        rows += [layer(name, zeros, 4 * options.runs) for name in LAYERS for zeros in some]
+    measured = {"processor": processor(), "onnxruntime": onnxruntime().__version__, "rows": rows}
+    results.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    results.with_suffix(".md").write_text(table(rows, options.threads), "utf-8")
+    print(table(rows, options.threads))
+
+
+def processor() -> str:
+    """Its name, family and model, where the system tells."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text("utf-8").splitlines() if information.exists() else []
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return ", ".join(f"{key} {said[key]}" for key in ("model name", "cpu family", "model") if key in said)
 
 
 if __name__ == "__main__":

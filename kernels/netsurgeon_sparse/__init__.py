@@ -25,6 +25,8 @@ NAME = "NetsurgeonSparse"
 OLDEST = (1, 23)
 """The first ONNX Runtime that loads execution providers from libraries."""
 CLAIMS = ("auto", "all", "none")
+CLAIM_ENTRY = f"ep.{NAME.lower()}.claim"
+"""Where ONNX Runtime keeps the provider's option in a session's."""
 LIBRARY_VARIABLE = "NETSURGEON_SPARSE_LIBRARY"
 """The environment variable that names another library, such as one that was just built."""
 
@@ -84,7 +86,7 @@ def session_options(options: Any = None, *, claim: str = "auto") -> Any:
     Where the provider cannot run, a warning says why, and the session runs dense.
 
     Args:
-        options: `onnxruntime.SessionOptions` to add to; new ones by default.
+        options: `onnxruntime.SessionOptions` to add to, for the second time, too; new ones by default.
         claim: "auto" takes layers that gain by it, "all" those that can be run, "none" no layer.
 
     Raises:
@@ -101,9 +103,22 @@ def session_options(options: Any = None, *, claim: str = "auto") -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-    if devices:
+    if devices and not _has_device(options):
         options.add_provider_for_devices(devices, {"claim": claim})
+    elif devices and options.get_session_config_entry(CLAIM_ENTRY) != claim:
+        options.add_session_config_entry(CLAIM_ENTRY, claim)
     return options
+
+
+def _has_device(options: Any) -> bool:
+    """Whether the provider's device was added to these options before: a second time would fail the session."""
+    if not options.has_providers():
+        return False
+    try:
+        options.get_session_config_entry(CLAIM_ENTRY)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _runtime() -> Any:

@@ -1,7 +1,10 @@
 // Plain functions over the core, for tests and measurements in other languages.
+#include <atomic>
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "core/isa.h"
 #include "core/layer.h"
@@ -26,8 +29,15 @@ Result guarded(Result failed, Function function) {
   return failed;
 }
 
-void run_in_turn(void*, void (*function)(void*, size_t), size_t count, void* data) {
-  for (size_t i = 0; i < count; ++i) function(data, i);
+// What a part throws ends the process where there are several threads: this is for tests.
+void run_on_threads(void* context, void (*function)(void*, size_t), size_t count, void* data) {
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next++; i < count; i = next++) function(data, i);
+  };
+  std::vector<std::jthread> others;
+  for (int32_t i = 1; i < *static_cast<const int32_t*>(context); ++i) others.emplace_back(work);
+  work();
 }
 
 Isa isa_named(const char* name) {
@@ -102,11 +112,13 @@ EXPORT int32_t netsurgeon_sparse_sizes(const void* layer, int64_t batch, int64_t
   });
 }
 
-EXPORT int32_t netsurgeon_sparse_run(const void* layer, int64_t batch, int64_t height, int64_t width,
+// On so many threads, at most 64.
+EXPORT int32_t netsurgeon_sparse_run(const void* layer, int64_t batch, int64_t height, int64_t width, int32_t threads,
                                      const uint8_t* input, const uint8_t* residual, void* output) {
   return guarded<int32_t>(-1, [&] {
+    if (threads < 1 || threads > 64) throw std::invalid_argument("a number of threads that is not 1 to 64");
     const Layer& sparse = *static_cast<const Layer*>(layer);
-    sparse.run(sparse.sizes(batch, height, width), input, residual, output, Parallel{nullptr, run_in_turn});
+    sparse.run(sparse.sizes(batch, height, width), input, residual, output, Parallel{&threads, run_on_threads});
     return 0;
   });
 }

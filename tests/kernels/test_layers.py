@@ -19,6 +19,14 @@ SHAPES = {  # rows, channels, height, width, batch; Fields
     "rows beside a tile": ((21, 67, 5, 6, 2), Fields(input_zero_point=128)),
     "three by three": ((32, 64, 9, 11, 2), Fields(kernel=(3, 3), pads=(1, 1, 1, 1), input_zero_point=114)),
     "few channels": ((24, 3, 17, 15, 2), Fields(kernel=(7, 7), stride=(2, 2), pads=(3, 3, 3, 3), input_zero_point=9)),
+    "rows apart": (
+        (80, 4, 11, 13, 2),
+        Fields((3, 3), stride=(2, 1), dilation=(2, 1), pads=(2, 1, 2, 1), input_zero_point=9),
+    ),
+    "rows of windows in chunks": ((40, 256, 10, 9, 1), Fields((3, 3), pads=(1, 1, 1, 1), input_zero_point=14)),
+    "rows without padding": ((20, 64, 14, 12, 1), Fields((2, 3), stride=(1, 2), dilation=(2, 2), input_zero_point=14)),
+    "pixels as they are": ((30, 128, 15, 16, 1), Fields(input_zero_point=14)),
+    "every other pixel": ((70, 64, 20, 19, 1), Fields(stride=(2, 2), input_zero_point=14)),
     "strides": ((17, 20, 13, 10, 1), Fields(kernel=(3, 2), stride=(3, 2), pads=(0, 1, 2, 0), input_zero_point=200)),
     "dilation": ((16, 33, 14, 15, 1), Fields(kernel=(3, 3), dilation=(2, 3), pads=(2, 3, 2, 3), input_zero_point=77)),
     "padding wider than the input": ((16, 5, 2, 3, 1), Fields(kernel=(5, 5), pads=(4, 4, 4, 4), input_zero_point=50)),
@@ -78,6 +86,15 @@ def test_bytes_equal_those_of_numpy(name: str, zeros: float, isa: str) -> None:
     expected = quantized(sums(weight, inputs, fields) + bias, scale, fields)
     assert np.array_equal(outputs, expected)
     assert zeros == 1 or weight[0].size < 50 or len(np.unique(outputs)) > 20
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_threads_change_nothing(name: str) -> None:
+    weight, inputs, bias, scale, fields = case(name, 0.8)
+    layer = Layer(weight, scale, fields=fields, bias=bias)
+    alone = layer(inputs)
+    for threads in (2, 5):
+        assert np.array_equal(layer(inputs, threads=threads), alone)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -178,6 +195,20 @@ def test_a_residual_that_is_not_there_is_refused() -> None:
     layer = Layer(np.ones((16, 1, 1, 64), np.int8), np.ones(16, np.float32), fields=Fields(output=1))
     with pytest.raises(ValueError, match="residual"):
         layer(np.ones((1, 1, 1, 64), np.uint8))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("zeros", [0.0, 0.9])
+def test_rows_that_lie_far_apart_are_not_copied(isa: str, zeros: float) -> None:
+    here(isa)
+    rng = np.random.default_rng(0)
+    weight = weights(rng, 16, Fields(kernel=(2, 1)), 64, zeros)
+    inputs = rng.integers(0, 256, (9, 1, 40, 64), np.uint8)
+    scale = np.full(16, 1e-3, np.float32)
+    apart = Fields(kernel=(2, 1), dilation=(65536, 1), pads=(65536, 0, 0, 0), zero_point=128)
+    # the first row of the kernel sees padding, which is 0
+    alone = Layer(np.ascontiguousarray(weight[:, 1:]), scale, fields=Fields(zero_point=128), isa="scalar")
+    assert np.array_equal(Layer(weight, scale, fields=apart, isa=isa)(inputs), alone(inputs))
 
 
 def test_a_kernel_beyond_the_input_gives_nothing() -> None:

@@ -32,6 +32,19 @@ def test_it_registers_once_and_adds_to_options_that_are_there() -> None:
     assert [device.ep_name for device in sparse.register()] == [sparse.NAME]
 
 
+def test_options_may_be_given_again_and_the_last_claim_counts(tmp_path: Path) -> None:
+    model = resnet50(0.9, size=32, narrower=8)
+    feed = inputs(model)
+    options = package().session_options(claim="all")
+    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "trace")
+    options.log_severity_level = 3
+    for claim, runs_sparse in (("all", True), ("none", False)):
+        options = package().session_options(options, claim=claim)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        session.run(None, feed)
+        assert (package().NAME in Path(session.end_profiling()).read_text("utf-8")) == runs_sparse
+
+
 def test_claim_is_one_of_its_words() -> None:
     with pytest.raises(ValueError, match="claim is 'some', expected one of auto, all, none"):
         package().session_options(claim="some")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from _sparse_models import Network, resnet50
+from _sparse_models import Network, fully_connected, resnet50, transformer
 from onnx import TensorProto, helper
 from sparse_sessions import inputs, run, session, taken
 
@@ -72,6 +72,16 @@ def products(transposed: bool = False) -> onnx.ModelProto:
     return network.model({"x": ["batch", 5, 64]}, value, [None, 5, 48])
 
 
+def product_with_bias() -> onnx.ModelProto:
+    """A MatMul whose floats get a bias."""
+    network = Network(0.8)
+    value = network.quantize("x", STEP, 120)
+    weight, _ = network.weights((64, 48), 0.8, axis=1)
+    bias = network.constant(np.random.default_rng(0).normal(size=48).astype(np.float32))
+    value = network.node("Add", [bias, network.node("MatMul", [value, weight])])
+    return network.model({"x": ["batch", 5, 64]}, value, [None, 5, 48])
+
+
 def clipped() -> onnx.ModelProto:
     """A convolution whose outputs are clipped."""
     network = Network(0.8)
@@ -102,6 +112,9 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # how many nod
     "classifier": (classifier, 2),
     "floats at the end": (lambda: classifier(floats=True), 2),
     "products": (products, 1),
+    "product with bias": (product_with_bias, 1),
+    "scale of each run": (lambda: fully_connected(0.8, size=200), 1),
+    "transformer": (lambda: transformer(0.8, width=96, heads=4), 12),
     "clipped": (clipped, 1),
 }
 
@@ -115,7 +128,7 @@ def test_outputs_are_those_of_the_cpu_provider(name: str, tmp_path: Path) -> Non
     (outputs,) = run(model, feed)
     assert len(taken(model, feed, tmp_path)) == nodes
     assert len(np.unique(expected)) > 20
-    if name == "floats at the end":
+    if name in ("floats at the end", "product with bias"):
         assert np.allclose(outputs, expected, rtol=1e-6, atol=1e-6)
     else:
         assert np.array_equal(outputs, expected)
@@ -225,6 +238,49 @@ def test_dense_layers_are_not_taken_and_sparse_ones_are(tmp_path: Path) -> None:
     assert len(taken(model, feed, tmp_path, claim="all")) == 2
     assert not taken(model, feed, tmp_path, claim="none")
     assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])
+
+
+def _weights_with_zero_points(model: onnx.ModelProto) -> None:
+    product = next(node for node in model.graph.node if node.op_type == "MatMulInteger")
+    model.graph.initializer.append(helper.make_tensor("shift", TensorProto.INT8, [], [1]))
+    product.input.append("shift")
+
+
+def _scale_of_another_input(model: onnx.ModelProto) -> None:
+    other = helper.make_node("DynamicQuantizeLinear", ["x2"], ["o", "o.scale", "o.zero_point"])
+    double = helper.make_node("Add", ["x", "x"], ["x2"])
+    multiply = next(node for node in model.graph.node if node.op_type == "Mul")
+    multiply.input[0] = "o.scale"
+    model.graph.node.insert(0, other)
+    model.graph.node.insert(0, double)
+
+
+def _sums_that_are_seen(model: onnx.ModelProto) -> None:
+    product = next(node for node in model.graph.node if node.op_type == "MatMulInteger")
+    model.graph.output.append(helper.make_tensor_value_info(product.output[0], TensorProto.INT32, None))
+
+
+@pytest.mark.parametrize("change", [_weights_with_zero_points, _scale_of_another_input, _sums_that_are_seen])
+def test_products_of_another_form_stay_with_the_cpu_provider(
+    change: Callable[[onnx.ModelProto], None], tmp_path: Path
+) -> None:
+    model = fully_connected(0.8, size=96)
+    change(model)
+    feed = inputs(model, batch=2)
+    assert not taken(model, feed, tmp_path)
+    assert np.array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
+
+
+def test_a_dense_stem_is_taken_beside_sparse_layers_alone(tmp_path: Path) -> None:
+    for zeros, nodes in ((0.0, 0), (0.9, 2)):
+        network = Network(zeros)
+        value = network.quantize("x", STEP, 120)
+        value = network.convolution(value, (3, 64), 7, 2, step=STEP, dense=True)
+        value = network.convolution(value, (64, 256), 3, step=RELU[0])
+        model = network.model({"x": [1, 3, 64, 64]}, value, [None] * 4)
+        feed = inputs(model)
+        assert len(taken(model, feed, tmp_path, claim="auto")) == nodes
+        assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])
 
 
 @pytest.mark.parametrize("shape", [(2, 64, 6, 7), (1, 64, 6, 7), (2, 64, 1, 1), (1, 64, 1, 7)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,25 @@ def _runtime_library(name: str) -> str:
     if not Path(path).is_absolute():
         pytest.skip(f"the compiler has no {name}")
     return path
+
+
+def test_threads() -> None:
+    library = library_file("thread")
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": f"{_runtime_library('libtsan.so')} {_runtime_library('libstdc++.so.6')}",
+        "TSAN_OPTIONS": "exitcode=66:halt_on_error=1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "NETSURGEON_SPARSE_LIBRARY": str(library),
+    }
+    # it knows addresses as they are without the system's shuffling alone
+    fixed = ["setarch", "-R"] if shutil.which("setarch") else []
+    command = [*fixed, sys.executable, sparse_attack.__file__, "threads"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if "unexpected memory mapping" in done.stderr or "personality" in done.stderr:
+        pytest.skip("the sanitizer does not run on this system")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "done" in done.stdout
 
 
 def test_address_and_undefined_behaviour() -> None:

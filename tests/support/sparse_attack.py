@@ -1,12 +1,13 @@
 """What the sanitizers watch: shapes, malformed layers and a session, in a process of its own.
 
-NETSURGEON_SPARSE_LIBRARY=… LD_PRELOAD=libasan.so python sparse_attack.py [seed]
+NETSURGEON_SPARSE_LIBRARY=… LD_PRELOAD=libasan.so python sparse_attack.py [all or threads] [seed]
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,19 @@ def attack(rng: np.random.Generator) -> tuple[int, int]:
     return refused, MALFORMED
 
 
+def threads(rng: np.random.Generator) -> None:
+    """Layers that several callers run at a time, each on several threads; every one gets what one alone gets."""
+    for kernel, rows, channels, size in ((1, 96, 130, 9), (3, 40, 64, 12), (7, 24, 3, 20), (1, 512, 700, 1)):
+        weight = rng.integers(-128, 128, (rows, kernel, kernel, channels)).astype(np.int8)
+        weight[rng.random(weight.shape) < 0.8] = 0
+        layer = Layer(weight, np.full(rows, 1e-3, np.float32), fields=Fields(kernel=(kernel, kernel)))
+        inputs = rng.integers(0, 256, (2, size, size, channels), np.uint8)
+        expected = layer(inputs)
+        with ThreadPoolExecutor(3) as pool:
+            for outputs in pool.map(lambda _, run=layer, feed=inputs: run(feed, threads=3), range(6)):
+                assert np.array_equal(outputs, expected)
+
+
 def session() -> None:
     """A small network through the provider, whose library the environment names."""
     here = Path(__file__).parents[2]
@@ -79,6 +93,10 @@ def session() -> None:
 if __name__ == "__main__":
     built = Path(os.environ["NETSURGEON_SPARSE_LIBRARY"])
     sparse_kernels.library_file = lambda sanitize="": built  # type: ignore[assignment]
-    print(*attack(np.random.default_rng(int(sys.argv[1]) if len(sys.argv) > 1 else 0)))
-    session()
+    generator = np.random.default_rng(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    if sys.argv[1:2] == ["threads"]:  # ONNX Runtime's own threads are built without what watches these
+        threads(generator)
+    else:
+        print(*attack(generator))
+        session()
     print("done")

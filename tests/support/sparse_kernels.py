@@ -74,7 +74,7 @@ class Library:
             ("create", pointer, [pointer, pointer, pointer, pointer, ctypes.c_char_p]),
             ("destroy", None, [pointer]),
             ("sizes", ctypes.c_int32, [pointer, number, number, number, pointer]),
-            ("run", ctypes.c_int32, [pointer, number, number, number, pointer, pointer, pointer]),
+            ("run", ctypes.c_int32, [pointer, number, number, number, ctypes.c_int32, pointer, pointer, pointer]),
             ("steps", number, [pointer]),
             ("decode", None, [pointer, pointer]),
         ):
@@ -172,7 +172,7 @@ class Layer:
         self._library.functions["decode"](self._layer, weight.ctypes)
         return weight
 
-    def __call__(self, inputs: Bytes, residual: Bytes | None = None) -> npt.NDArray[Any]:
+    def __call__(self, inputs: Bytes, residual: Bytes | None = None, *, threads: int = 1) -> npt.NDArray[Any]:
         """Run on (batch, height, width, channels) bytes."""
         batch, height, width, _ = inputs.shape
         sizes = np.zeros(2, np.int64)
@@ -186,6 +186,7 @@ class Layer:
             batch,
             height,
             width,
+            threads,
             inputs.ctypes,
             residual.ctypes if residual is not None else None,
             output.ctypes,

@@ -10,7 +10,8 @@ constexpr int kRows = 16;                          // rows of a tile, lanes of a
 constexpr int kSlots = 4;                          // weights of one row in a step
 constexpr int kStepWeights = kRows * kSlots;       // 64 index bytes, then 64 weights
 constexpr int kStepBytes = 2 * kStepWeights;
-constexpr int kMostPixels = 32;                    // no instruction set keeps more in registers
+constexpr int kMostRowWindows = 64;
+constexpr int kGroups = 4;                         // row groups that become outputs together: a cache line of bytes
 
 enum class Output : int32_t { kBytes, kBytesWithResidual, kFloats };
 
@@ -38,8 +39,13 @@ struct Task {
   const int32_t* pointers = nullptr;
   int32_t groups = 0, chunks = 0, chunk_windows = 0, all_windows = 0;
   int64_t rows = 0, columns = 0;
+  // all weights of a layer of few channels, or null: [kernel_height][line_words][groups][16][4]; a row of the kernel is a
+  // line of kernel_width * channels columns, and zeros up to whole words of four
+  const uint8_t* lines = nullptr;
+  int32_t line_words = 0;
   const int32_t* start = nullptr;                  // [groups * 16] bias less what the input's zero point adds
   const float* scale = nullptr;                    // [groups * 16]
+  const float* added = nullptr;                    // [groups * 16] to outputs that are floats, or null
   uint8_t input_zero_point = 0;
   Geometry geometry;
   Epilogue epilogue;
@@ -56,11 +62,25 @@ struct Tile {
   int32_t pixels = 0, sub_tiles = 1;
 };
 
+// Sums of some row groups, at most kGroups, and pixels: of[group * group_stride + pixel * 16 + row].
+struct Sums {
+  const int32_t* of = nullptr;
+  int64_t group_stride = 0, first_pixel = 0, first_row = 0;
+  int32_t pixels = 0, groups = 0;
+};
+
 struct Pool {
   const uint8_t* input;
   uint8_t* output;
   int64_t channels, height, width, out_width, kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;
   int64_t dilation_height, dilation_width;
+};
+
+// Some rows of the output, of `width` pixels, and what they see of the input, with the padding around it: `row_bytes` from
+// one row to the next. Layers in lines read up to four bytes behind it.
+struct Strip {
+  const uint8_t* input = nullptr;
+  int64_t row_bytes = 0, first_pixel = 0, rows = 0, width = 0;
 };
 
 struct Engine {
@@ -72,6 +92,11 @@ struct Engine {
   // Multiply a chunk by some row groups. `sums` [group][pixel][16] carries partial sums from chunk to chunk.
   void (*multiply)(const Task&, const Tile&, int32_t chunk, const uint8_t* panel, int32_t first_group,
                    int32_t last_group, int32_t* sums);
+  // At most kMostRowWindows windows, each of which is a line of one pixel's channels: nothing is packed. `sums` has room for
+  // those of all row groups and as many pixels as registers hold.
+  void (*multiply_rows)(const Task&, const Strip&, int32_t* sums);
+  // A layer that has `lines`.
+  void (*multiply_lines)(const Task&, const Strip&);
   // Largest values of one row of the output of a pooling, NHWC.
   void (*pool_row)(const Pool&, int64_t image, int64_t row);
 };

@@ -2,7 +2,7 @@
 // behind `struct Isa`: no function here may be shared between files that are compiled for different processors.
 //
 // Isa: kWidth, kPixels, Sum (sixteen int32), Step; load(stream), zero(), load_sums, store_sums, add, join. And
-// finish(task, sums [pixel][16], first pixel, pixels, first row): from sums to outputs.
+// finish(task, sums): from sums to outputs.
 
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -17,9 +17,23 @@ struct Inner {
   int32_t start_stride;   // 0: all pixels start alike
   const int32_t* start;
   int32_t* sums;          // [pixel][16]
+  // where nothing is packed: where each window begins, and the bytes from one pixel to the next
+  const int64_t* places;
+  int64_t pixel_bytes;
 };
 
-template <int P>
+// Adds one step to the sums of all pixels.
+template <int P, bool kPacked>
+void add_step(const Inner& inner, uint16_t window, const typename Isa::Step& weights, typename Isa::Sum (&sums)[P]) {
+  const uint8_t* columns =
+      inner.panel + (kPacked ? static_cast<int64_t>(window) * (P * Isa::kWidth) : inner.places[window]);
+  const int64_t pixel_bytes = inner.pixel_bytes;
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p, columns += kPacked ? Isa::kWidth : pixel_bytes)
+    sums[p] = Isa::add(sums[p], weights, columns);
+}
+
+template <int P, bool kPacked>
 void multiply_group(const Inner& inner) {
   // Few pixels leave too few independent sums to hide the latency of a multiplication.
   constexpr int U = P == 1 ? 6 : P == 2 ? 4 : P == 3 ? 2 : 1;
@@ -37,20 +51,15 @@ void multiply_group(const Inner& inner) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
       const typename Isa::Step weights = Isa::load(stream);
-      __builtin_prefetch(stream + 16 * kStepBytes);
-      __builtin_prefetch(stream + 16 * kStepBytes + 64);
-      const uint8_t* window = inner.panel + static_cast<int64_t>(windows[u]) * (P * Isa::kWidth);
-#pragma GCC unroll 32
-      for (int p = 0; p < P; ++p) sums[u][p] = Isa::add(sums[u][p], weights, window + p * Isa::kWidth);
+      __builtin_prefetch(stream + 48 * kStepBytes);
+      __builtin_prefetch(stream + 48 * kStepBytes + 64);
+      add_step<P, kPacked>(inner, windows[u], weights, sums[u]);
       stream += kStepBytes;
     }
     windows += U;
   }
   for (; U > 1 && step < inner.steps; ++step, ++windows, stream += kStepBytes) {
-    const typename Isa::Step weights = Isa::load(stream);
-    const uint8_t* window = inner.panel + static_cast<int64_t>(*windows) * (P * Isa::kWidth);
-#pragma GCC unroll 32
-    for (int p = 0; p < P; ++p) sums[0][p] = Isa::add(sums[0][p], weights, window + p * Isa::kWidth);
+    add_step<P, kPacked>(inner, *windows, Isa::load(stream), sums[0]);
   }
 #pragma GCC unroll 8
   for (int u = 1; u < U; ++u)
@@ -62,44 +71,94 @@ void multiply_group(const Inner& inner) {
 
 using MultiplyGroup = void (*)(const Inner&);
 
-template <int P>
+template <int P, bool kPacked>
 constexpr void fill(MultiplyGroup* table) {
   if constexpr (P > 0) {
-    table[P] = multiply_group<P>;
-    fill<P - 1>(table);
+    table[P] = multiply_group<P, kPacked>;
+    fill<P - 1, kPacked>(table);
   }
 }
 
 struct GroupFunctions {
-  MultiplyGroup of[Isa::kPixels + 1] = {};
-  constexpr GroupFunctions() { fill<Isa::kPixels>(of); }
+  MultiplyGroup packed[Isa::kPixels + 1] = {}, in_rows[Isa::kPixels + 1] = {};
+  constexpr GroupFunctions() {
+    fill<Isa::kPixels, true>(packed);
+    fill<Isa::kPixels, false>(in_rows);
+  }
 };
 constexpr GroupFunctions group_functions;
+
+void take_steps(const Task& task, int64_t pointer, Inner& inner) {
+  const int32_t first = task.pointers[pointer];
+  inner.stream = task.stream + static_cast<int64_t>(first) * kStepBytes;
+  inner.windows = task.windows + first;
+  inner.steps = task.pointers[pointer + 1] - first;
+}
 
 void multiply(const Task& task, const Tile& tile, int32_t chunk, const uint8_t* panel, int32_t first_group,
               int32_t last_group, int32_t* sums) {
   const int32_t windows = least(task.chunk_windows, task.all_windows - chunk * task.chunk_windows);
   const int32_t part = first_part(tile);
-  const bool is_last = chunk + 1 == task.chunks;
-  alignas(64) int32_t whole_sums[Isa::kPixels * kRows];
-  for (int32_t group = first_group; group < last_group; ++group) {
-    const int32_t* pointer = task.pointers + static_cast<int64_t>(chunk) * task.groups + group;
-    const int64_t row = static_cast<int64_t>(group) * kRows;
-    Inner inner;
-    inner.stream = task.stream + static_cast<int64_t>(pointer[0]) * kStepBytes;
-    inner.windows = task.windows + pointer[0];
-    inner.steps = pointer[1] - pointer[0];
-    for (int32_t done = 0; done < tile.pixels;) {
-      const int32_t pixels = least(part, tile.pixels - done);
-      int32_t* partial =
-          sums ? sums + (static_cast<int64_t>(group - first_group) * tile.pixels + done) * kRows : nullptr;
-      inner.panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
-      inner.start = chunk ? partial : task.start + row;
+  const int64_t group_stride = int64_t{tile.pixels} * kRows;
+  alignas(64) int32_t few_sums[kGroups * 2 * Isa::kPixels * kRows];
+  for (int32_t first = first_group; first < last_group; first += kGroups) {
+    const int32_t groups = least(kGroups, last_group - first);
+    int32_t* these = sums ? sums + (first - first_group) * group_stride : few_sums;
+    for (int32_t group = first; group < first + groups; ++group) {
+      Inner inner{};
+      take_steps(task, static_cast<int64_t>(chunk) * task.groups + group, inner);
       inner.start_stride = chunk ? kRows : 0;
-      inner.sums = is_last ? whole_sums : partial;
-      group_functions.of[pixels](inner);
-      if (is_last) finish(task, whole_sums, tile.first + done, pixels, row);
-      done += pixels;
+      for (int32_t done = 0, pixels; done < tile.pixels; done += pixels) {
+        pixels = least(part, tile.pixels - done);
+        inner.panel = panel + static_cast<int64_t>(done) * windows * Isa::kWidth;
+        inner.sums = these + (group - first) * group_stride + static_cast<int64_t>(done) * kRows;
+        inner.start = chunk ? inner.sums : task.start + static_cast<int64_t>(group) * kRows;
+        group_functions.packed[pixels](inner);
+      }
+    }
+    if (chunk + 1 == task.chunks)
+      finish(task, Sums{these, group_stride, tile.first, static_cast<int64_t>(first) * kRows, tile.pixels, groups});
+  }
+}
+
+// Where the columns of each window lie, from the first one of a pixel.
+void place_windows(const Task& task, int64_t row_bytes, int64_t* places) {
+  const Geometry& geometry = task.geometry;
+  const int64_t tap_windows = geometry.channels / Isa::kWidth;
+  for (int32_t window = 0; window < task.all_windows; ++window) {
+    const int64_t tap = window / tap_windows;
+    const int64_t row = tap / geometry.kernel_width * geometry.dilation_height;
+    const int64_t column = tap % geometry.kernel_width * geometry.dilation_width;
+    places[window] = row * row_bytes + column * geometry.channels + window % tap_windows * Isa::kWidth;
+  }
+}
+
+void multiply_rows(const Task& task, const Strip& strip, int32_t* sums) {
+  const Geometry& geometry = task.geometry;
+  int64_t places[kMostRowWindows];
+  place_windows(task, strip.row_bytes, places);
+  Inner inner{};
+  inner.pixel_bytes = geometry.stride_width * geometry.channels;
+  const int64_t parts = (strip.width + Isa::kPixels - 1) / Isa::kPixels;
+  for (int64_t part = 0; part < strip.rows * parts; ++part) {
+    const int64_t row = part / parts, first_column = part % parts * strip.width / parts;
+    const int32_t pixels = static_cast<int32_t>((part % parts + 1) * strip.width / parts - first_column);
+    const int64_t first_pixel = strip.first_pixel + row * strip.width + first_column;
+    const int64_t group_stride = int64_t{pixels} * kRows;
+    inner.panel = strip.input + row * geometry.stride_height * strip.row_bytes + first_column * inner.pixel_bytes;
+    for (int32_t chunk = 0; chunk < task.chunks; ++chunk) {
+      inner.places = places + static_cast<int64_t>(chunk) * task.chunk_windows;
+      inner.start_stride = chunk ? kRows : 0;
+      for (int32_t group = 0; group < task.groups; ++group) {
+        take_steps(task, static_cast<int64_t>(chunk) * task.groups + group, inner);
+        inner.sums = sums + group * group_stride;
+        inner.start = chunk ? inner.sums : task.start + static_cast<int64_t>(group) * kRows;
+        group_functions.in_rows[pixels](inner);
+        const int32_t first = group - group % kGroups;
+        if (chunk + 1 == task.chunks && (group + 1 == task.groups || group + 1 == first + kGroups))
+          finish(task, Sums{sums + first * group_stride, group_stride, first_pixel, int64_t{first} * kRows, pixels,
+                            group + 1 - first});
+      }
     }
   }
 }

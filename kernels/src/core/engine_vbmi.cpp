@@ -7,7 +7,7 @@ namespace netsurgeon::sparse {
 namespace {
 
 struct Isa {
-  static constexpr int kWidth = 64, kPixels = 25;
+  static constexpr int kWidth = 64, kPixels = 25, kLineGroups = 4, kLinePixels = 6;
   using Sum = __m512i;
   struct Step {
     __m512i index, weight;
@@ -23,6 +23,11 @@ struct Isa {
   static Sum add(Sum sums, const Step& step, const uint8_t* window) {
     return _mm512_dpbusd_epi32(sums, _mm512_permutexvar_epi8(step.index, _mm512_loadu_si512(window)), step.weight);
   }
+  static Sum add_line(Sum sums, const uint8_t* weights, const uint8_t* four) {
+    int32_t word;
+    __builtin_memcpy(&word, four, sizeof(word));
+    return _mm512_dpbusd_epi32(sums, _mm512_set1_epi32(word), _mm512_loadu_si512(weights));
+  }
 };
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -30,9 +35,11 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #include "finish_512.inl"
 #include "engine.inl"
+#include "lines.inl"
 
 }  // namespace
 
-const Engine kVbmiEngine = {"avx512-vbmi-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, pool_row};
+const Engine kVbmiEngine = {
+    "avx512-vbmi-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
 
 }  // namespace netsurgeon::sparse

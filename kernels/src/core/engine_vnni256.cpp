@@ -12,6 +12,7 @@ namespace {
 
 }  // namespace
 
-const Engine kVnni256Engine = {"avx-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, pool_row};
+const Engine kVnni256Engine = {
+    "avx-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
 
 }  // namespace netsurgeon::sparse

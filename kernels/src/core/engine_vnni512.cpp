@@ -7,7 +7,7 @@ namespace netsurgeon::sparse {
 namespace {
 
 struct Isa {
-  static constexpr int kWidth = 16, kPixels = 25;
+  static constexpr int kWidth = 16, kPixels = 25, kLineGroups = 4, kLinePixels = 6;
   using Sum = __m512i;
   struct Step {
     __m512i index, weight;
@@ -24,6 +24,11 @@ struct Isa {
     const __m512i columns = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(window)));
     return _mm512_dpbusd_epi32(sums, _mm512_shuffle_epi8(columns, step.index), step.weight);
   }
+  static Sum add_line(Sum sums, const uint8_t* weights, const uint8_t* four) {
+    int32_t word;
+    __builtin_memcpy(&word, four, sizeof(word));
+    return _mm512_dpbusd_epi32(sums, _mm512_set1_epi32(word), _mm512_loadu_si512(weights));
+  }
 };
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -31,9 +36,11 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #include "finish_512.inl"
 #include "engine.inl"
+#include "lines.inl"
 
 }  // namespace
 
-const Engine kVnni512Engine = {"avx512-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, pool_row};
+const Engine kVnni512Engine = {
+    "avx512-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
 
 }  // namespace netsurgeon::sparse

@@ -26,8 +26,14 @@ void finish_pixel(const Task& task, const Sums256& sums, int64_t pixel, int64_t 
   const size_t rows = static_cast<size_t>(least(task.rows - row, int64_t{kRows}));
   if (epilogue.output == Output::kFloats) {
     alignas(32) float values[kRows];
-    _mm256_store_ps(values, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.first), scale_first));
-    _mm256_store_ps(values + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.second), scale_second));
+    __m256 first = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.first), scale_first);
+    __m256 second = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.second), scale_second);
+    if (task.added) {
+      first = _mm256_add_ps(first, _mm256_loadu_ps(task.added + row));
+      second = _mm256_add_ps(second, _mm256_loadu_ps(task.added + row + 8));
+    }
+    _mm256_store_ps(values, first);
+    _mm256_store_ps(values + 8, second);
     __builtin_memcpy(static_cast<float*>(task.output) + at, values, rows * sizeof(float));
     return;
   }
@@ -56,7 +62,9 @@ void finish_pixel(const Task& task, const Sums256& sums, int64_t pixel, int64_t 
   }
 }
 
-void finish(const Task& task, const int32_t* sums, int64_t first_pixel, int32_t pixels, int64_t first_row) {
-  for (int32_t p = 0; p < pixels; ++p)
-    finish_pixel(task, Isa::load_sums(sums + p * kRows), first_pixel + p, first_row);
+void finish(const Task& task, const Sums& sums) {
+  for (int32_t group = 0; group < sums.groups; ++group)
+    for (int32_t p = 0; p < sums.pixels; ++p)
+      finish_pixel(task, Isa::load_sums(sums.of + group * sums.group_stride + p * kRows), sums.first_pixel + p,
+                   sums.first_row + int64_t{group} * kRows);
 }

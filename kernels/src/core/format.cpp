@@ -7,10 +7,15 @@
 #include <new>
 #include <stdexcept>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace netsurgeon::sparse {
 namespace {
 
 constexpr int32_t kMostWidth = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
 
 int64_t tiles(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
@@ -75,8 +80,13 @@ void check_sizes(int32_t width, int32_t chunk_windows) {
 }  // namespace
 
 void* allocate_aligned(size_t bytes) {
-  void* memory = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);
+  const size_t unit = bytes >= 2 * kHugePage ? kHugePage : 64;
+  const size_t whole = (std::max<size_t>(bytes, 1) + unit - 1) / unit * unit;
+  void* memory = std::aligned_alloc(unit, whole);
   if (!memory) throw std::bad_alloc();
+#if defined(__linux__)
+  if (unit == kHugePage) madvise(memory, whole, MADV_HUGEPAGE);  // weights that are read once a run: fewer pages to look up
+#endif
   return memory;
 }
 
@@ -127,14 +137,17 @@ Encoded encode(const int8_t* weight, int64_t rows, int64_t columns, int32_t widt
   return encoded;
 }
 
-bool is_narrow(const Encoded& encoded) {
-  for (int64_t step = 0; step < encoded.steps; ++step) {
-    const uint8_t* weights = encoded.stream.get() + step * kStepBytes + kStepWeights;
-    for (int32_t slot = 0; slot < kStepWeights; slot += 2) {
-      const int32_t first = static_cast<int8_t>(weights[slot]), second = static_cast<int8_t>(weights[slot + 1]);
-      if (std::abs(first) + std::abs(second) > 128) return false;
-    }
+bool is_narrow(const uint8_t* weights, int64_t count) {
+  for (int64_t at = 0; at < count; at += 2) {
+    const int32_t first = static_cast<int8_t>(weights[at]), second = static_cast<int8_t>(weights[at + 1]);
+    if (std::abs(first) + std::abs(second) > 128) return false;
   }
+  return true;
+}
+
+bool is_narrow(const Encoded& encoded) {
+  for (int64_t step = 0; step < encoded.steps; ++step)
+    if (!is_narrow(encoded.stream.get() + step * kStepBytes + kStepWeights, kStepWeights)) return false;
   return true;
 }
 

@@ -41,7 +41,10 @@ struct Encoded {
 // Steps that a matrix needs, row-major int8 [rows, columns].
 int64_t count_steps(const int8_t* weight, int64_t rows, int64_t columns, int32_t width);
 
-// No two neighbours of the encoded weights exceed 128 together.
+// No two neighbours among these weights, an even number, exceed 128 together.
+bool is_narrow(const uint8_t* weights, int64_t count);
+
+// The same of all encoded weights.
 bool is_narrow(const Encoded& encoded);
 
 // Throws std::invalid_argument where the sizes cannot be held.

@@ -5,7 +5,7 @@ struct Sums256 {
 };
 
 struct Isa {
-  static constexpr int kWidth = 16, kPixels = 5;
+  static constexpr int kWidth = 16, kPixels = 5, kLineGroups = 1, kLinePixels = 5;
   using Sum = Sums256;
   struct Step {
     __m256i first_index, second_index, first_weight, second_weight;
@@ -31,6 +31,13 @@ struct Isa {
     return {NETSURGEON_SPARSE_MULTIPLY(sums.first, first, step.first_weight),
             NETSURGEON_SPARSE_MULTIPLY(sums.second, second, step.second_weight)};
   }
+  static Sum add_line(const Sum& sums, const uint8_t* weights, const uint8_t* four) {
+    int32_t word;
+    __builtin_memcpy(&word, four, sizeof(word));
+    const __m256i columns = _mm256_set1_epi32(word);
+    return {NETSURGEON_SPARSE_MULTIPLY(sums.first, columns, at(weights)),
+            NETSURGEON_SPARSE_MULTIPLY(sums.second, columns, at(weights + 32))};
+  }
 };
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -38,3 +45,4 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #include "finish_256.inl"
 #include "engine.inl"
+#include "lines.inl"

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
+
+#include "jobs.h"
 
 namespace netsurgeon::sparse {
 namespace {
@@ -14,23 +17,12 @@ constexpr int64_t kMostNumbers = int64_t{1} << 46;  // of a tensor: more than an
 constexpr int64_t kMostColumns = int64_t{1} << 24, kMostWeights = int64_t{1} << 33;
 constexpr int64_t kMostKernel = int64_t{1} << 20;
 
-enum Scratch { kPanel, kSums, kSharedPanels };
-
-// Memory that a thread keeps for the next call. What it held is gone; columns behind a matrix's last one are never
-// chosen, so that they need no value.
-uint8_t* scratch(size_t bytes, Scratch which) {
-  struct Buffer {
-    Aligned<uint8_t> memory;
-    size_t bytes = 0;
-  };
-  thread_local Buffer buffers[3];
-  Buffer& buffer = buffers[which];
-  if (buffer.bytes < bytes) {
-    buffer.memory = aligned<uint8_t>(bytes);
-    buffer.bytes = bytes;
-  }
-  return buffer.memory.get();
-}
+constexpr int64_t kMostLine = 1024, kMostLines = 64 * 1024;  // bytes of weights, a row of the kernel and all, that are
+                                                             // read again for every few pixels
+constexpr double kStepWords = 1.3;  // a step takes as long as so many words of a line
+constexpr int64_t kStripRows = 4, kStrips = 14;  // most rows of the output that share what is copied; strips, if they can be
+constexpr int64_t kMostStrip = int64_t{1} << 24;  // bytes that are copied
+constexpr double kGathered = 27, kLoaded = 0.5;  // bytes a nanosecond into a panel; nanoseconds that a step's weights take
 
 void check(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
@@ -41,6 +33,8 @@ bool in_range(int64_t value, int64_t low, int64_t high) { return value >= low &&
 int64_t columns_of(const Geometry& geometry) {
   return geometry.kernel_height * geometry.kernel_width * geometry.channels;  // below 2^44 where both are checked
 }
+
+int64_t line_words(const Geometry& g) { return (g.kernel_width * g.channels + kSlots - 1) / kSlots; }
 
 }  // namespace
 
@@ -57,6 +51,7 @@ void check_source(const LayerSource& source) {
     check(in_range(pad, 0, 65536), "a padding that is not 0 to 65536");
   check(source.bias.empty() || source.bias.size() == static_cast<size_t>(source.rows), "a bias of another size");
   check(source.scale.size() == static_cast<size_t>(source.rows), "scales of another size");
+  check(source.added.empty() || source.added.size() == source.scale.size(), "a bias of another size");
   for (const float scale : source.scale) check(std::isfinite(scale) && scale > 0, "a scale that is not positive");
   const Epilogue& e = source.epilogue;
   check(in_range(e.zero_point, 0, 255) && in_range(e.low, 0, 255) && in_range(e.high, e.low, 255), "bounds of no byte");
@@ -67,85 +62,49 @@ void check_source(const LayerSource& source) {
   check(columns_of(g) <= kMostColumns && columns_of(g) <= kMostWeights / source.rows, "a weight that is too large");
 }
 
+bool has_lines(const LayerSource& source, int64_t steps) {
+  const Geometry& g = source.geometry;
+  const int64_t groups = (source.rows + kRows - 1) / kRows, words = g.kernel_height * line_words(g) * groups;
+  return g.kernel_height * g.kernel_width > 1 && g.dilation_width == 1 && g.kernel_width * g.channels <= kMostLine &&
+         words * kStepWeights <= kMostLines && static_cast<double>(words) <= kStepWords * static_cast<double>(steps);
+}
+
 namespace {
 
 int32_t wrapped(int64_t value) { return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(value))); }
 
-// The input's zero point times the weights of each row, which the sums have too much; with the bias.
-std::vector<int32_t> starts(const LayerSource& source, int64_t columns, int32_t groups) {
-  std::vector<int32_t> start(static_cast<size_t>(groups) * kRows, 0);
+std::vector<int32_t> row_sums(const LayerSource& source, int64_t columns, int32_t groups) {
+  std::vector<int32_t> sums(static_cast<size_t>(groups) * kRows, 0);
   for (int64_t row = 0; row < source.rows; ++row) {
     int64_t sum = 0;
     for (int64_t column = 0; column < columns; ++column) sum += source.weight[row * columns + column];
-    const int64_t bias = source.bias.empty() ? 0 : source.bias[static_cast<size_t>(row)];
-    start[static_cast<size_t>(row)] = wrapped(bias - sum * source.input_zero_point);
+    sums[static_cast<size_t>(row)] = wrapped(sum);  // exact: at most 2^24 columns
   }
+  return sums;
+}
+
+// The bias less the input's zero point times the weights of each row, which the sums have too much.
+std::vector<int32_t> starts(const std::vector<int32_t>& sums, const std::vector<int32_t>& bias, uint8_t zero_point) {
+  std::vector<int32_t> start(sums.size());
+  for (size_t row = 0; row < sums.size(); ++row)
+    start[row] = wrapped((row < bias.size() ? bias[row] : 0) - int64_t{sums[row]} * zero_point);
   return start;
 }
 
-struct Job {
-  const Task* task;
-  const Engine* engine;
-  int64_t pixels, tiles, parts;
-  int32_t sub_tiles;
-  uint8_t* panels;  // of all tiles, where they are shared
-  int64_t tile_panel_bytes;
-  int64_t window_bytes;  // of one pixel
-};
-
-Tile tile_of(const Job& job, int64_t index) {
-  Tile tile;
-  tile.first = index * job.pixels / job.tiles;
-  tile.pixels = static_cast<int32_t>((index + 1) * job.pixels / job.tiles - tile.first);
-  tile.sub_tiles = tile.pixels > job.engine->pixels ? 2 : 1;
-  return tile;
-}
-
-// A tile from its columns to its outputs, all rows.
-void whole_tile(void* data, size_t index) {
-  const Job& job = *static_cast<const Job*>(data);
-  const Task& task = *job.task;
-  const Tile tile = tile_of(job, static_cast<int64_t>(index));
-  const size_t panel_bytes = static_cast<size_t>(task.chunk_windows) * static_cast<size_t>(tile.pixels * job.window_bytes);
-  uint8_t* panel = scratch(panel_bytes, kPanel);
-  int32_t* sums = nullptr;
-  if (task.chunks > 1) {
-    const size_t count = static_cast<size_t>(task.groups) * static_cast<size_t>(tile.pixels) * kRows;
-    sums = reinterpret_cast<int32_t*>(scratch(count * sizeof(int32_t), kSums));
-  }
-  for (int32_t chunk = 0; chunk < task.chunks; ++chunk) {
-    job.engine->pack(task, tile, chunk, panel);
-    job.engine->multiply(task, tile, chunk, panel, 0, task.groups, sums);
-  }
-}
-
-uint8_t* shared_panel(const Job& job, int64_t tile, const Tile& pixels, int32_t chunk) {
-  const int64_t before = int64_t{chunk} * job.task->chunk_windows * pixels.pixels * job.window_bytes;
-  return job.panels + tile * job.tile_panel_bytes + before;
-}
-
-void pack_shared(void* data, size_t index) {
-  const Job& job = *static_cast<const Job*>(data);
-  const int64_t tile = static_cast<int64_t>(index) / job.task->chunks;
-  const int32_t chunk = static_cast<int32_t>(static_cast<int64_t>(index) % job.task->chunks);
-  const Tile pixels = tile_of(job, tile);
-  job.engine->pack(*job.task, pixels, chunk, shared_panel(job, tile, pixels, chunk));
-}
-
-void multiply_shared(void* data, size_t index) {
-  const Job& job = *static_cast<const Job*>(data);
-  const Task& task = *job.task;
-  const int64_t tile = static_cast<int64_t>(index) / job.parts, part = static_cast<int64_t>(index) % job.parts;
-  const Tile pixels = tile_of(job, tile);
-  const int32_t first = static_cast<int32_t>(part * task.groups / job.parts);
-  const int32_t last = static_cast<int32_t>((part + 1) * task.groups / job.parts);
-  int32_t* sums = nullptr;
-  if (task.chunks > 1) {
-    const size_t count = static_cast<size_t>(last - first) * static_cast<size_t>(pixels.pixels) * kRows;
-    sums = reinterpret_cast<int32_t*>(scratch(count * sizeof(int32_t), kSums));
-  }
-  for (int32_t chunk = 0; chunk < task.chunks; ++chunk)
-    job.engine->multiply(task, pixels, chunk, shared_panel(job, tile, pixels, chunk), first, last, sums);
+Aligned<uint8_t> lines_of(const LayerSource& source, int64_t groups) {
+  const Geometry& g = source.geometry;
+  const int64_t line = g.kernel_width * g.channels, words = line_words(g);
+  const size_t bytes = static_cast<size_t>(g.kernel_height * words * groups * kStepWeights);
+  Aligned<uint8_t> lines = aligned<uint8_t>(bytes);
+  std::memset(lines.get(), 0, bytes);
+  for (int64_t row = 0; row < source.rows; ++row)
+    for (int64_t i = 0; i < g.kernel_height; ++i)
+      for (int64_t at = 0; at < line; ++at) {
+        const int64_t group = (i * words + at / kSlots) * groups + row / kRows;
+        lines[static_cast<size_t>(group * kStepWeights + row % kRows * kSlots + at % kSlots)] =
+            static_cast<uint8_t>(source.weight[(row * g.kernel_height + i) * line + at]);
+      }
+  return lines;
 }
 
 }  // namespace
@@ -171,10 +130,20 @@ Layer::Layer(const LayerSource& source, Isa isa)
   const int64_t window_bytes = int64_t{engine_->pixels} * sub_tiles_ * width;
   encoded_ = encode(source.weight, source.rows, columns, width,
                     static_cast<int32_t>(std::max<int64_t>(1, kPanelBytes / window_bytes)));
-  engine_ = &engine_of(isa, is_narrow(encoded_));
-  start_ = starts(source, columns, encoded_.groups);
+  bool narrow = is_narrow(encoded_);
+  if (has_lines(source, encoded_.steps)) {  // beside the encoded ones, for images whose rows are too long to be copied
+    lines_ = lines_of(source, encoded_.groups);
+    line_words_ = static_cast<int32_t>(line_words(geometry_));
+    narrow = narrow && is_narrow(lines_.get(), geometry_.kernel_height * line_words_ * encoded_.groups * kStepWeights);
+  }
+  engine_ = &engine_of(isa, narrow);
+  in_rows_ = geometry_.channels % width == 0 && encoded_.all_windows <= kMostRowWindows;
+  row_sums_ = row_sums(source, columns, encoded_.groups);
+  start_ = starts(row_sums_, source.bias, input_zero_point_);
   scale_ = source.scale;
   scale_.resize(start_.size(), 1.0f);
+  added_ = source.added;
+  if (!added_.empty()) added_.resize(start_.size(), 0.0f);
   epilogue_.most = static_cast<float>(255 - epilogue_.zero_point);
 }
 
@@ -191,11 +160,7 @@ Sizes Layer::sizes(int64_t batch, int64_t height, int64_t width) const {
   return sizes;
 }
 
-void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
-                const Parallel& parallel) const {
-  const int64_t pixels = sizes.batch * sizes.out_height * sizes.out_width;
-  if (pixels == 0) return;
-  check(epilogue_.output != Output::kBytesWithResidual || residual, "a residual that is not there");
+Task Layer::task(const Sizes& sizes, const uint8_t* input, void* output) const {
   Task task;
   task.stream = encoded_.stream.get();
   task.windows = encoded_.windows.data();
@@ -206,23 +171,85 @@ void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residua
   task.all_windows = encoded_.all_windows;
   task.rows = encoded_.rows;
   task.columns = encoded_.columns;
+  task.lines = lines_.get();
+  task.line_words = line_words_;
   task.start = start_.data();
   task.scale = scale_.data();
+  task.added = added_.empty() ? nullptr : added_.data();
   task.input_zero_point = input_zero_point_;
   task.geometry = geometry_;
   task.epilogue = epilogue_;
   task.input = input;
-  task.residual = residual;
   task.output = output;
   task.batch = sizes.batch;
   task.height = sizes.height;
   task.width = sizes.width;
   task.out_height = sizes.out_height;
   task.out_width = sizes.out_width;
+  return task;
+}
+
+void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
+                const Parallel& parallel) const {
+  check(epilogue_.output != Output::kBytesWithResidual || residual, "a residual that is not there");
+  Task now = task(sizes, input, output);
+  now.residual = residual;
+  run(now, parallel);
+}
+
+void Layer::run(const Sizes& sizes, const uint8_t* input, const InputScale& scale, float* output,
+                const Parallel& parallel) const {
+  check(epilogue_.output == Output::kFloats && columns_of(geometry_) == geometry_.channels, "no matrix product of floats");
+  const std::vector<int32_t> start = starts(row_sums_, {}, scale.zero_point);
+  std::vector<float> scales = scale_;
+  for (float& row : scales) row *= scale.step;
+  Task now = task(sizes, input, output);
+  now.start = start.data();
+  now.scale = scales.data();
+  run(now, parallel);
+}
+
+bool Layer::is_padded() const {
+  return (geometry_.pad_top | geometry_.pad_left | pad_bottom_ | pad_right_) != 0;
+}
+
+bool Layer::is_pointwise() const {
+  const Geometry& g = geometry_;
+  return !is_padded() && g.kernel_height * g.kernel_width * g.stride_height * g.stride_width == 1;
+}
+
+// Rows of an image are cut into parts of fewer pixels than tiles have: weights are loaded more often, and nothing is packed.
+bool Layer::runs_in_rows(int64_t out_width) const {
+  if (!in_rows_ || is_pointwise()) return false;
+  const int64_t parts = (out_width + engine_->pixels - 1) / engine_->pixels;
+  const double often = static_cast<double>(parts) / static_cast<double>(out_width) - 1.0 / engine_->pixels;
+  const double loaded = sub_tiles_ > 1 ? 2 * kLoaded : kLoaded;
+  return static_cast<double>(encoded_.columns) / kGathered > loaded * often * static_cast<double>(encoded_.steps);
+}
+
+void Layer::run(Task task, const Parallel& parallel) const {
+  const int64_t pixels = task.batch * task.out_height * task.out_width;
+  if (pixels == 0) return;
   const int64_t together = int64_t{engine_->pixels} * sub_tiles_;
-  Job job{&task, engine_, pixels, (pixels + together - 1) / together, 1, sub_tiles_, nullptr, 0, engine_->width};
+  Job job{};
+  job.task = &task;
+  job.engine = engine_;
+  job.pixels = pixels;
+  job.tiles = (pixels + together - 1) / together;
+  job.window_bytes = engine_->width;
+  job.strip_rows = std::clamp<int64_t>(task.batch * task.out_height / kStrips, 1, kStripRows);
+  job.strips = (task.out_height + job.strip_rows - 1) / job.strip_rows;
+  job.is_padded = task.lines || is_padded();
+  const bool copies = strip_input_rows(task, job.strip_rows) <= kMostStrip / strip_row_bytes(task);
+  if (!copies) task.lines = nullptr;
+  const size_t strips = static_cast<size_t>(task.batch * job.strips);
+  if (task.lines || (strips >= kFewTiles && (copies || !job.is_padded) && runs_in_rows(task.out_width))) {
+    parallel.run(parallel.context, whole_strip, strips, &job);
+    return;
+  }
   if (job.tiles >= kFewTiles) {
-    parallel.run(parallel.context, whole_tile, static_cast<size_t>(job.tiles), &job);
+    const bool as_it_is = in_rows_ && is_pointwise() && sub_tiles_ == 1;
+    parallel.run(parallel.context, as_it_is ? pointwise_tile : whole_tile, static_cast<size_t>(job.tiles), &job);
     return;
   }
   const int64_t most_pixels = (pixels + job.tiles - 1) / job.tiles;

@@ -26,11 +26,20 @@ struct LayerSource {
   uint8_t input_zero_point = 0;
   std::vector<int32_t> bias;   // [rows] in units of the sum, or empty
   std::vector<float> scale;    // [rows] sum to output: input scale * weight scale / output scale, in ONNX Runtime's order
+  std::vector<float> added;    // [rows] to outputs that are floats, or empty
   Epilogue epilogue;
 };
 
 // Throws std::invalid_argument for what makes no layer, or one that is too large.
 void check_source(const LayerSource& source);
+
+// Whether a layer of so many steps runs faster with all of its weights, a row of the kernel at a time: few channels.
+bool has_lines(const LayerSource& source, int64_t steps);
+
+struct InputScale {
+  float step = 1;
+  uint8_t zero_point = 0;
+};
 
 struct Sizes {
   int64_t batch = 1, height = 1, width = 1, out_height = 1, out_width = 1;
@@ -48,6 +57,10 @@ class Layer {
   void run(const Sizes& sizes, const uint8_t* input, const uint8_t* residual, void* output,
            const Parallel& parallel) const;
 
+  // A matrix product whose input has a scale that is known now, by which each row's scale is multiplied.
+  void run(const Sizes& sizes, const uint8_t* input, const InputScale& scale, float* output,
+           const Parallel& parallel) const;
+
   int64_t rows() const { return encoded_.rows; }
   int64_t channels() const { return geometry_.channels; }
   int64_t steps() const { return encoded_.steps; }
@@ -56,14 +69,24 @@ class Layer {
   const char* engine() const { return engine_->name; }
 
  private:
+  bool is_padded() const;
+  bool is_pointwise() const;
+  bool runs_in_rows(int64_t out_width) const;
+  Task task(const Sizes& sizes, const uint8_t* input, void* output) const;
+  void run(Task task, const Parallel& parallel) const;
+
   Encoded encoded_;
   const Engine* engine_ = nullptr;
   Geometry geometry_;
   int64_t pad_bottom_ = 0, pad_right_ = 0;
   uint8_t input_zero_point_ = 0;
   int32_t sub_tiles_ = 1;
+  bool in_rows_ = false;    // each window is a line of one pixel's channels, and there are few
+  Aligned<uint8_t> lines_;  // null where the encoded weights are used
+  int32_t line_words_ = 0;
   std::vector<int32_t> start_;
-  std::vector<float> scale_;
+  std::vector<int32_t> row_sums_;  // of the weights
+  std::vector<float> scale_, added_;
   Epilogue epilogue_;
 };
 

@@ -70,19 +70,24 @@ std::vector<uint8_t> turned(const uint8_t* from, int64_t batch, int64_t rows, in
   return to;
 }
 
+// Of values among the inputs of a fused node.
+struct Places {
+  size_t input = 0, residual = 0, step = 0, zero_point = 0;
+};
+
 class LayerKernel final : public Kernel {
  public:
-  LayerKernel(const Ort& ort, const Group& group, size_t input, size_t residual, Isa isa)
+  LayerKernel(const Ort& ort, const Group& group, const Places& places, Isa isa)
       : ort_(ort),
         layer_(group.layer, isa),
         is_matrix_(group.kind == Kind::kMatrix),
         nhwc_(group.nhwc),
         adds_(!group.residual.empty()),
-        input_(input),
-        residual_(residual) {}
+        measures_(!group.step.empty()),
+        places_(places) {}
 
   void compute(OrtKernelContext* context) const override {
-    const OrtValue* input = ort_.input(context, input_);
+    const OrtValue* input = ort_.input(context, places_.input);
     std::vector<int64_t> shape;
     expect(ort_.element_type(input, &shape) == kUint8, "netsurgeon-sparse: the input of a layer is not of bytes");
     Threads threads{&ort_, context};
@@ -99,7 +104,7 @@ class LayerKernel final : public Kernel {
   const uint8_t* residual(OrtKernelContext* context, const std::vector<int64_t>& output_shape,
                           std::vector<uint8_t>& repeated) const {
     if (!adds_) return nullptr;
-    const OrtValue* value = ort_.input(context, residual_);
+    const OrtValue* value = ort_.input(context, places_.residual);
     std::vector<int64_t> shape;
     expect(ort_.element_type(value, &shape) == kUint8 && shape.size() == output_shape.size(),
            "netsurgeon-sparse: what is added to a layer's output has another shape");
@@ -107,6 +112,14 @@ class LayerKernel final : public Kernel {
     if (shape == output_shape) return bytes;
     repeated = repeated_bytes(bytes, shape, output_shape);
     return repeated.data();
+  }
+
+  template <typename Number>
+  Number number(OrtKernelContext* context, size_t place, int type) const {
+    const OrtValue* value = ort_.input(context, place);
+    std::vector<int64_t> shape;
+    expect(ort_.element_type(value, &shape) == type && shape.empty(), "netsurgeon-sparse: a scale that is no number");
+    return *static_cast<const Number*>(ort_.data(value));
   }
 
   void compute_matrix(OrtKernelContext* context, const uint8_t* input, std::vector<int64_t> shape,
@@ -117,8 +130,15 @@ class LayerKernel final : public Kernel {
     for (size_t axis = 0; axis + 1 < shape.size(); ++axis) pixels *= shape[axis];
     shape.back() = layer_.rows();
     OrtValue* output = ort_.output(context, 0, shape);
+    const Sizes sizes = layer_.sizes(pixels, 1, 1);
+    if (measures_) {
+      const InputScale scale{number<float>(context, places_.step, kFloat),
+                             number<uint8_t>(context, places_.zero_point, kUint8)};
+      layer_.run(sizes, input, scale, static_cast<float*>(ort_.data(output)), parallel);
+      return;
+    }
     std::vector<uint8_t> repeated;
-    layer_.run(layer_.sizes(pixels, 1, 1), input, residual(context, shape, repeated), ort_.data(output), parallel);
+    layer_.run(sizes, input, residual(context, shape, repeated), ort_.data(output), parallel);
   }
 
   void compute_convolution(OrtKernelContext* context, const uint8_t* input, const std::vector<int64_t>& shape,
@@ -149,8 +169,8 @@ class LayerKernel final : public Kernel {
 
   const Ort& ort_;
   Layer layer_;
-  bool is_matrix_, nhwc_, adds_;
-  size_t input_, residual_;
+  bool is_matrix_, nhwc_, adds_, measures_;
+  Places places_;
 };
 
 class PoolKernel final : public Kernel {
@@ -212,9 +232,14 @@ size_t place_of(const std::vector<std::string>& inputs, const std::string& name)
 std::unique_ptr<Kernel> make_kernel(const Ort& ort, Group group, const std::vector<std::string>& inputs, Isa isa) {
   const size_t input = place_of(inputs, group.input);
   if (group.kind == Kind::kPool) return std::make_unique<PoolKernel>(ort, group, input, isa);
-  const size_t residual = group.residual.empty() ? 0 : place_of(inputs, group.residual);
+  Places places{input};
+  if (!group.residual.empty()) places.residual = place_of(inputs, group.residual);
+  if (!group.step.empty()) {
+    places.step = place_of(inputs, group.step);
+    places.zero_point = place_of(inputs, group.zero_point);
+  }
   group.layer.weight = group.weight.data();
-  return std::make_unique<LayerKernel>(ort, group, input, residual, isa);
+  return std::make_unique<LayerKernel>(ort, group, places, isa);
 }
 
 }  // namespace netsurgeon::sparse

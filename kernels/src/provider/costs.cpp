@@ -34,6 +34,8 @@ Rates rates_of(Isa isa) {
 
 constexpr double kGathered = 27, kFinished = 7;  // bytes of windows into a panel, outputs
 constexpr double kDenseGathered = 27, kDenseFinished = 11;
+constexpr double kLines = 0.7;     // of the dense kernel's multiplications, in lines
+constexpr double kDenseTap = 0.8;  // nanoseconds that a position of the kernel takes, however few its channels are
 constexpr int64_t kUnknownSize = 14;
 
 }  // namespace
@@ -51,12 +53,16 @@ Cost cost_of(const Group& group, Isa isa) {
   const Geometry& geometry = group.layer.geometry;
   const double taps = static_cast<double>(geometry.kernel_height * geometry.kernel_width);
   const double columns = taps * static_cast<double>(geometry.channels), rows = static_cast<double>(group.layer.rows);
-  const double steps = static_cast<double>(
-      count_steps(group.weight.data(), group.layer.rows, static_cast<int64_t>(columns), rates.width));
+  const int64_t steps =
+      count_steps(group.weight.data(), group.layer.rows, static_cast<int64_t>(columns), rates.width);
   Cost cost;
+  cost.in_lines = has_lines(group.layer, steps);
   const double gathered = std::ceil(columns / rates.width) * rates.width, finished = std::ceil(rows / kRows) * kRows;
-  cost.sparse = pixels * (steps * kStepWeights / rates.slots + gathered / kGathered + finished / kFinished);
-  cost.dense = pixels * (rows * columns / rates.dense + (taps > 1 ? columns / kDenseGathered : 0) + rows / kDenseFinished);
+  const double tap = std::max(static_cast<double>(geometry.channels) / kDenseGathered, kDenseTap);
+  cost.sparse = cost.in_lines ? finished * columns / (kLines * rates.dense)
+                              : static_cast<double>(steps) * kStepWeights / rates.slots + gathered / kGathered;
+  cost.sparse = pixels * (cost.sparse + finished / kFinished);
+  cost.dense = pixels * (rows * columns / rates.dense + (taps > 1 ? taps * tap : 0) + rows / kDenseFinished);
   return cost;
 }
 

@@ -6,9 +6,10 @@
 
 namespace netsurgeon::sparse {
 
-// Nanoseconds of one thread.
+// Nanoseconds of one thread, and whether the layer would keep all of its weights.
 struct Cost {
   double sparse = 0, dense = 0;
+  bool in_lines = false;
 };
 
 Cost cost_of(const Group& group, Isa isa);

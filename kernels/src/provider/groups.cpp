@@ -7,52 +7,11 @@
 namespace netsurgeon::sparse {
 namespace {
 
-bool is_onnx(const NodeView& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
-
-bool is_operator(const NodeView* node, const char* op) { return node && is_onnx(*node) && node->op == op; }
-
-// com.microsoft's pair says the same for bytes.
-bool is_quantizer(const NodeView* node, const char* op) {
-  return node && (is_onnx(*node) || node->domain == "com.microsoft") && node->op == op;
-}
-
-int64_t count_of(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t size : shape) count *= size;
-  return count;
-}
-
-struct Constant {
-  int type = 0;
-  std::vector<int64_t> shape;
-  const void* data = nullptr;
-  int64_t count = 0;
-};
-
-std::optional<Constant> constant_of(const Ort& ort, const OrtValueInfo* info) {
-  const OrtValue* value = ort.constant(info);
-  if (!value) return std::nullopt;
-  Constant constant;
-  constant.type = ort.element_type(value, &constant.shape);
-  if (std::any_of(constant.shape.begin(), constant.shape.end(), [](int64_t size) { return size < 0; }))
-    return std::nullopt;
-  constant.data = ort.data(value);
-  constant.count = count_of(constant.shape);
-  if (!constant.data && constant.count) return std::nullopt;
-  return constant;
-}
-
-const OrtValueInfo* input_info(const NodeView& node, size_t index) {
-  return index < node.inputs.size() ? node.inputs[index] : nullptr;
-}
-
 // One scale and one zero point, of bytes.
 struct Scale {
   float step = 0;
   uint8_t zero_point = 0;
 };
-
-bool is_positive(float value) { return std::isfinite(value) && value > 0; }
 
 std::optional<Scale> byte_scale(const Ort& ort, const NodeView& quantizer, const OrtValueInfo* bytes) {
   if (ort.element_type(bytes, nullptr) != kUint8) return std::nullopt;
@@ -92,11 +51,6 @@ struct Integers {
   Constant values;
   std::vector<float> steps;
 };
-
-bool all_zero(const Constant& constant, size_t item_bytes) {
-  const auto* bytes = static_cast<const uint8_t*>(constant.data);
-  return std::all_of(bytes, bytes + static_cast<size_t>(constant.count) * item_bytes, [](uint8_t b) { return b == 0; });
-}
 
 std::optional<Integers> constant_integers(const GraphView& graph, const NodeView& reader, size_t index, int type,
                                           int64_t axis) {
@@ -334,16 +288,6 @@ std::optional<Group> convolution(const GraphView& graph, const NodeView& node,
   return group;
 }
 
-// [columns, rows] to [rows, columns].
-std::vector<int8_t> transposed(const Constant& weight) {
-  const auto* from = static_cast<const int8_t*>(weight.data);
-  const int64_t columns = weight.shape[0], rows = weight.shape[1];
-  std::vector<int8_t> to(static_cast<size_t>(weight.count));
-  for (int64_t column = 0; column < columns; ++column)
-    for (int64_t row = 0; row < rows; ++row) to[static_cast<size_t>(row * columns + column)] = from[column * rows + row];
-  return to;
-}
-
 bool is_plain_gemm(const Ort& ort, const OrtNode* node) {
   const float alpha = ort.attribute(node, "alpha", 1.0f), beta = ort.attribute(node, "beta", 1.0f);
   return alpha == 1.0f && beta == 1.0f && ort.attribute(node, "transA", int64_t{0}) == 0;
@@ -371,9 +315,9 @@ std::optional<Group> matrix(const GraphView& graph, const NodeView& node,
   group.layer.geometry.channels = columns;
   if (!set_rows(graph, node, *weight, *input, is_gemm ? 2 : 3, group)) return std::nullopt;
   if (!finish_layer(graph, node, taken, group)) {
-    // floats go on: nothing behind the layer joins it
     group.layer.epilogue.output = Output::kFloats;
     group.output = node.output_names[0];
+    if (!is_gemm) take_bias(graph, node, group);
   }
   if (by_rows) {
     const auto* from = static_cast<const int8_t*>(weight->values.data);
@@ -430,32 +374,6 @@ std::optional<Group> pooling(const GraphView& graph, const NodeView& node,
 
 }  // namespace
 
-GraphView::GraphView(const Ort& ort_, const OrtGraph* graph) : ort(ort_) {
-  for (const OrtNode* node : ort.nodes(graph)) {
-    NodeView view{node, ort.op_type(node), ort.domain(node), ort.node_inputs(node), ort.node_outputs(node), {}, {}};
-    for (const OrtValueInfo* value : view.inputs) view.input_names.push_back(ort.name(value));
-    for (const OrtValueInfo* value : view.outputs) view.output_names.push_back(ort.name(value));
-    for (const std::string& name : view.output_names)
-      if (!name.empty()) producers[name] = nodes.size();
-    for (const std::string& name : view.input_names)
-      if (!name.empty()) readers[name].push_back(nodes.size());
-    for (const OrtValueInfo* value : ort.implicit_inputs(node)) readers[ort.name(value)].push_back(nodes.size());
-    nodes.push_back(std::move(view));
-  }
-  for (const OrtValueInfo* value : ort.graph_outputs(graph)) outputs.insert(ort.name(value));
-}
-
-const NodeView* GraphView::producer(const std::string& value) const {
-  const auto found = producers.find(value);
-  return found == producers.end() ? nullptr : &nodes[found->second];
-}
-
-const NodeView* GraphView::only_reader(const std::string& value) const {
-  const auto found = readers.find(value);
-  if (found == readers.end() || found->second.size() != 1 || outputs.count(value)) return nullptr;
-  return &nodes[found->second.front()];
-}
-
 std::optional<Group> find_group(const GraphView& graph, const NodeView& node,
                                 const std::unordered_set<const OrtNode*>& taken) {
   const bool nhwc = node.domain == kNhwcDomain;
@@ -464,6 +382,7 @@ std::optional<Group> find_group(const GraphView& graph, const NodeView& node,
     std::optional<Group> group;
     if (node.op == "Conv") group = convolution(graph, node, taken);
     if (!nhwc && (node.op == "Gemm" || node.op == "MatMul")) group = matrix(graph, node, taken);
+    if (!nhwc && node.op == "MatMulInteger") group = dynamic_matrix(graph, node, taken);
     if (node.op == "MaxPool") group = pooling(graph, node, taken);
     if (!group) return std::nullopt;
     for (const OrtNode* member : group->nodes)

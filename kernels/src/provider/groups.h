@@ -3,38 +3,13 @@
 
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "core/layer.h"
-#include "provider/ort.h"
+#include "provider/graph.h"
 
 namespace netsurgeon::sparse {
-
-constexpr const char* kNhwcDomain = "com.ms.internal.nhwc";
-
-struct NodeView {
-  const OrtNode* node = nullptr;
-  std::string op, domain;
-  std::vector<const OrtValueInfo*> inputs, outputs;
-  std::vector<std::string> input_names, output_names;
-};
-
-// A graph by names: who makes a value, and who reads it.
-struct GraphView {
-  GraphView(const Ort& ort, const OrtGraph* graph);
-
-  const NodeView* producer(const std::string& value) const;
-  // The only reader of a value that nobody else sees, or nullptr.
-  const NodeView* only_reader(const std::string& value) const;
-
-  const Ort& ort;
-  std::vector<NodeView> nodes;
-  std::unordered_map<std::string, size_t> producers;
-  std::unordered_map<std::string, std::vector<size_t>> readers;
-  std::unordered_set<std::string> outputs;
-};
 
 enum class Kind { kConvolution, kMatrix, kPool };
 
@@ -43,6 +18,7 @@ struct Group {
   Kind kind = Kind::kConvolution;
   std::vector<const OrtNode*> nodes;
   std::string input, residual, output;  // names of values; no residual: ""
+  std::string step, zero_point;         // names of the input's, where a run tells them
   std::string layer_output;             // of the layer's node: names the group in decisions
   bool nhwc = false;
   std::vector<int64_t> output_shape;    // of the layer's node, -1 where not known
@@ -52,7 +28,14 @@ struct Group {
   int64_t pool_pad_bottom = 0, pool_pad_right = 0;
 };
 
-// The group around a Conv, Gemm, MatMul or MaxPool, without nodes that are `taken`; nothing where the provider does not
+// The group of a MatMulInteger between DynamicQuantizeLinear and floats.
+std::optional<Group> dynamic_matrix(const GraphView& graph, const NodeView& node,
+                                    const std::unordered_set<const OrtNode*>& taken);
+
+// Takes the Add of constant floats, one a row, behind floats that a group ends in.
+void take_bias(const GraphView& graph, const NodeView& last, Group& group);
+
+// The group around a Conv, Gemm, MatMul, MatMulInteger or MaxPool, without nodes that are `taken`; nothing where the provider does not
 // run it. Never throws for what a model holds.
 std::optional<Group> find_group(const GraphView& graph, const NodeView& node,
                                 const std::unordered_set<const OrtNode*>& taken);

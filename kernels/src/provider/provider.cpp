@@ -33,6 +33,9 @@ OrtStatus* guarded(const Ort& ort, Function function) noexcept {
 
 enum class Claim { kAuto, kAll, kNone };
 
+// Dense layers of few channels are taken only beside sparse ones: alone they would cost the layout of what is around.
+enum class Gain { kNo, kBesideOthers, kYes };
+
 struct Provider : OrtEp {
   Provider(const Ort& ort_, Isa isa_, Claim claim_) : OrtEp{}, ort(ort_), isa(isa_), claim(claim_) {}
 
@@ -40,7 +43,7 @@ struct Provider : OrtEp {
   Isa isa;
   Claim claim;
   // By the name of a layer's output: a second look at the same graph must end as the first did.
-  std::unordered_map<std::string, bool> decisions;
+  std::unordered_map<std::string, Gain> decisions;
 };
 
 struct Factory : OrtEpFactory {
@@ -57,13 +60,14 @@ struct ComputeInfo : OrtNodeComputeInfo {
   std::unique_ptr<Kernel> kernel;
 };
 
-bool gains(Provider& provider, const Group& group) {
-  if (provider.claim != Claim::kAuto) return provider.claim == Claim::kAll;
-  if (group.nhwc) return true;  // only what was claimed has this layout
+Gain gain_of(Provider& provider, const Group& group) {
+  if (provider.claim != Claim::kAuto) return provider.claim == Claim::kAll ? Gain::kYes : Gain::kNo;
+  if (group.nhwc) return Gain::kYes;  // only what was claimed has this layout
   const auto known = provider.decisions.find(group.layer_output);
   if (known != provider.decisions.end()) return known->second;
   const Cost cost = cost_of(group, provider.isa);
-  return provider.decisions[group.layer_output] = cost.sparse < kGain * cost.dense;
+  const bool gains = cost.sparse < kGain * cost.dense;
+  return provider.decisions[group.layer_output] = !gains ? Gain::kNo : cost.in_lines ? Gain::kBesideOthers : Gain::kYes;
 }
 
 // Groups of a graph, without overlaps.
@@ -77,10 +81,17 @@ std::vector<Group> choose(Provider& provider, const GraphView& graph) {
     group.weight = {};
     groups.push_back(std::move(group));
   };
+  std::vector<const NodeView*> beside;
   for (const NodeView& node : graph.nodes) {
     if (node.op == "MaxPool") continue;
     std::optional<Group> group = find_group(graph, node, taken);
-    if (group && gains(provider, *group)) take(std::move(*group));
+    const Gain gain = group ? gain_of(provider, *group) : Gain::kNo;
+    if (gain == Gain::kYes) take(std::move(*group));
+    if (gain == Gain::kBesideOthers) beside.push_back(&node);
+  }
+  for (const NodeView* node : beside) {
+    std::optional<Group> group = groups.empty() ? std::nullopt : find_group(graph, *node, taken);
+    if (group) take(std::move(*group));
   }
   // A pooling that no layer of ours feeds would cost the CPU provider its own layout.
   for (const NodeView& node : graph.nodes) {
@@ -116,7 +127,7 @@ void release_state(OrtNodeComputeInfo*, void*) {}
 
 std::unique_ptr<Kernel> compile_graph(const Provider& provider, const OrtGraph* graph, const OrtNode* fused) {
   const Ort& ort = provider.ort;
-  const GraphView view(ort, graph);
+  const GraphView view(ort, graph, true);
   std::vector<std::string> inputs;
   for (const OrtValueInfo* value : ort.node_inputs(fused)) inputs.push_back(ort.name(value));
   for (const NodeView& node : view.nodes) {
