@@ -14,6 +14,7 @@ from netsurgeon.pipeline.command_line.recipes import recipe_option
 from netsurgeon.pipeline.command_line.shared_options import (
     batch_size_option,
     classes_option,
+    cluster_option,
     custom_ops_option,
     json_option,
     limit_option,
@@ -151,6 +152,7 @@ EXAMPLES = (
             "--timed-batch", type=int, metavar="N", help="Samples in a run that is timed. [default: the model's, or 1]"
         ),
         option("--work", type=FilePath(), metavar="FOLDER", help="Keep what is done there: a killed run goes on."),
+        cluster_option,
         seed_option,
         custom_ops_option,
         recipe_option,

@@ -82,7 +82,7 @@ def compress_many_command(
         name = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{names.count(name)} recipes are called {name}: their results would share a folder")
     terminal.check_files({}, recipes, json_file)
-    read = [_job(recipe, out.absolute()) for recipe in recipes]
+    read = [_job(recipe, out.absolute(), cluster) for recipe in recipes]
     tell = functools.partial(_tell, len(read), quiet or json_file == terminal.STANDARD_OUTPUT)
     trackers = {job.name: uri for job, uri in read if uri is not None}
     many = run_jobs([job for job, _ in read], out.absolute(), cluster=cluster, retries=retries, tell=tell)
@@ -92,8 +92,11 @@ def compress_many_command(
         raise many.error()
 
 
-def _job(recipe: Path, out: Path) -> tuple[Job, str | None]:
-    """A recipe as a job, and where it is logged; one that cannot be read is a job that fails."""
+def _job(recipe: Path, out: Path, cluster: str | None) -> tuple[Job, str | None]:
+    """A recipe as a job, and where it is logged; one that cannot be read is a job that fails.
+
+    A job on a worker has no workers of its own.
+    """
     from netsurgeon.pipeline.compress_many import with_absolute_paths
     from netsurgeon.pipeline.errors import NetsurgeonError, in_words
     from netsurgeon.pipeline.jobs import Job
@@ -107,6 +110,7 @@ def _job(recipe: Path, out: Path) -> tuple[Job, str | None]:
         return Job(name=recipe.stem, out=out, problem=(f"{recipe}: {error.format_message()}", error.exit_code)), None
     except NetsurgeonError as error:
         return Job(name=recipe.stem, out=out, problem=in_words(error)), None
+    values["cluster"] = values["cluster"] if cluster is None else None
     return Job(name=recipe.stem, out=out, arguments=with_absolute_paths(values)), tracker
 
 

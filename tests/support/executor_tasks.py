@@ -6,9 +6,11 @@ import operator
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from netsurgeon.pipeline.execution.executors.executor import Executor, fold
 
@@ -37,3 +39,8 @@ def slow_sum(seed: int) -> float:
     """A sum that takes a while."""
     time.sleep(0.05)
     return float(np.sum(np.random.default_rng(seed).random(1000)))
+
+
+def product_with_transposed(values: dict[str, Any], y: NDArray[Any]) -> NDArray[Any]:
+    """A product that BLAS makes only of arrays that are aligned."""
+    return np.asarray(values["x"] @ y.T)

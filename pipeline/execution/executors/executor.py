@@ -31,6 +31,9 @@ class Executor(abc.ABC):
     Use as a context manager: workers that were started for it end with it.
     """
 
+    is_here = False
+    """Whether tasks run in this process, where they share what it has open."""
+
     @abc.abstractmethod
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
         """Let a function run; a `Pending` among its arguments stands for its result, which stays where it is."""

@@ -13,6 +13,8 @@ Result = TypeVar("Result")
 class InProcess(Executor):
     """Runs each task when its result is asked for, so that no more than one is under way."""
 
+    is_here = True
+
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
         """Remember what is to be done."""
         return _Deferred(function, arguments)

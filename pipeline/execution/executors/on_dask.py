@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -13,6 +14,7 @@ import threadpoolctl
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors.executor import Executor, Pending
+from netsurgeon.pipeline.execution.executors.parcel import Parcel
 
 if TYPE_CHECKING:
     import distributed
@@ -47,9 +49,11 @@ class DaskExecutor(Executor):
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
         """Send a task to the cluster; `Pending` arguments stay where they are, or travel between workers."""
-        values = [entry.future if isinstance(entry, _Remote) else entry for entry in arguments]
+        values = [entry.future if isinstance(entry, _Remote) else Parcel(entry) for entry in arguments]
         try:
-            future = self._client.submit(run_as_there, self._versions, self._threads, function, *values, pure=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that an argument is large: it is sent once
+                future = self._client.submit(run_as_there, self._versions, self._threads, function, *values, pure=False)
         except Exception as error:
             raise self._lost(error) from error
         return _Remote(future, self._lost)
@@ -79,7 +83,7 @@ class _Remote(Generic[Result]):
 
     def result(self) -> Result:
         try:
-            value: Result = self.future.result()
+            value: Result = self.future.result().value
         except Exception as error:
             if self.future.status == "error" and type(error).__name__ != "KilledWorker":
                 raise  # the task's own
@@ -87,7 +91,7 @@ class _Remote(Generic[Result]):
         return value
 
 
-def run_as_there(versions: Mapping[str, str], threads: int, function: Callable[..., Result], *arguments: Any) -> Result:
+def run_as_there(versions: Mapping[str, str], threads: int, function: Callable[..., Any], *arguments: Parcel) -> Parcel:
     """Run a task on a worker as it would run in the process that has sent it.
 
     Args:
@@ -101,7 +105,7 @@ def run_as_there(versions: Mapping[str, str], threads: int, function: Callable[.
     """
     check_versions(f"{os.uname().nodename}, process {os.getpid()}", versions_here(), versions)
     with threadpoolctl.threadpool_limits(threads, "blas"):
-        return function(*arguments)
+        return Parcel(function(*(argument.value for argument in arguments)))
 
 
 def check_versions(worker: str, versions: Mapping[str, str], expected: Mapping[str, str]) -> None:

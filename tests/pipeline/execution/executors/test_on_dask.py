@@ -1,5 +1,6 @@
 """Tasks on Dask: the same results, the worker's own errors, other versions refused, and what is lost."""
 
+import copy
 import os
 import signal
 import threading
@@ -8,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from executor_tasks import check_executor, process_of, slow_sum
+from executor_tasks import check_executor, process_of, product_with_transposed, slow_sum
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors import Executor, on_dask, open_executor
+from netsurgeon.pipeline.execution.executors.parcel import Parcel
 
 distributed: Any = pytest.importorskip("distributed")
 
@@ -33,6 +36,16 @@ def test_tasks_have_the_threads_of_this_process(two_workers: Executor) -> None:
     assert two_workers.submit(on_dask.blas_threads).result() == on_dask.blas_threads()
 
 
+def test_arrays_arrive_aligned_so_that_sums_are_the_same(two_workers: Executor) -> None:
+    rng = np.random.default_rng(0)
+    for size in range(1, 40):
+        x, y = rng.standard_normal((size, 128)), rng.standard_normal((128, 10)).T.copy()
+        there = two_workers.submit(product_with_transposed, {"x": x, "a": "b" * size}, y)
+        assert np.array_equal(there.result(), product_with_transposed({"x": x}, y))
+    kept = two_workers.submit(copy.copy, {"x": x})
+    assert np.array_equal(two_workers.submit(product_with_transposed, kept, y).result(), x @ y.T)
+
+
 def test_a_worker_that_dies_is_replaced_and_its_tasks_run_again(two_workers: Executor) -> None:
     expected = [slow_sum(seed) for seed in range(40)]
     processes = set(two_workers.map(process_of, range(20)))
@@ -50,7 +63,7 @@ def test_other_versions_are_refused_by_name(two_workers: Executor) -> None:
     with pytest.raises(InputError, match="has no netsurgeon"):
         on_dask.check_versions("tcp://a:1", {**here, "netsurgeon": ""}, here)
     with pytest.raises(InputError, match=f"process .* has {here['onnxruntime']} onnxruntime, and this process 0.1"):
-        two_workers.submit(on_dask.run_as_there, {**here, "onnxruntime": "0.1"}, 1, process_of, 1).result()
+        on_dask.run_as_there({**here, "onnxruntime": "0.1"}, 1, process_of, Parcel(1))
 
 
 def test_a_worker_with_another_version_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
