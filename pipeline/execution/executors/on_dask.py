@@ -71,7 +71,7 @@ class DaskExecutor(Executor):
             )
         return ClusterError(
             f"the scheduler at {self._address} is gone ({type(error).__name__}): start it anew and give the same "
-            "command again; it goes on from what is kept in the work folder"
+            "command again; with a work folder it goes on from what is kept there"
         )
 
 

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.data import NAMED_FUNCTION, import_function
-from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.errors import InputError, NetsurgeonError
 from netsurgeon.pipeline.execution.executors.executor import Executor
 from netsurgeon.pipeline.execution.executors.in_process import InProcess
 
@@ -50,9 +50,12 @@ def open_executor(cluster: str | None) -> Executor:
     resources = contextlib.ExitStack()
     try:
         return DaskExecutor(_client(cluster, resources), resources)
-    except BaseException:
+    except BaseException as error:
         resources.close()
-        raise
+        if isinstance(error, NetsurgeonError) or not isinstance(error, Exception):
+            raise
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(f"cluster is {cluster!r}, whose workers do not start ({why}): look into their logs") from error
 
 
 def check_cluster(cluster: str | None) -> None:

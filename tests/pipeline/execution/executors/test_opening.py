@@ -60,6 +60,17 @@ def test_a_function_that_gives_no_client_is_told(
         open_executor("my_site_of_workers:client")
 
 
+def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed: Any = pytest.importorskip("distributed")
+
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with pytest.raises(InputError, match=r"whose workers do not start \(RuntimeError: Nanny failed to start\.\)"):
+        open_executor("local:1")
+
+
 def test_a_scheduler_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed: Any = pytest.importorskip("distributed")
     monkeypatch.setattr(opening, "PATIENCE", 1.0)
