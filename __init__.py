@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netsurgeon.pipeline.compare import Comparison, Comparisons, compare, compare_all
     from netsurgeon.pipeline.compress import compress
+    from netsurgeon.pipeline.compress_many import ManyCompressions, compress_many
     from netsurgeon.pipeline.data import Dataset, PictureOptions
     from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
     from netsurgeon.pipeline.inspect import Inspection, inspect_model
@@ -43,6 +44,8 @@ _HOMES = {
     "compare_all": "compare",
     "Compression": "run",
     "compress": "compress",
+    "ManyCompressions": "compress_many",
+    "compress_many": "compress_many",
     "Dataset": "data",
     "CheckFailedError": "errors",
     "InputError": "errors",
@@ -71,6 +74,7 @@ __all__ = [
     "Dataset",
     "InputError",
     "Inspection",
+    "ManyCompressions",
     "NetsurgeonError",
     "Options",
     "PictureOptions",
@@ -82,6 +86,7 @@ __all__ = [
     "compare",
     "compare_all",
     "compress",
+    "compress_many",
     "inspect_model",
     "inspect_quantization",
     "inspect_sensitivity",

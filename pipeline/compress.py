@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.layers import positions_of
 from netsurgeon.passes.solvers import FactorizationError
-from netsurgeon.pipeline.calibration import Calibration, examine_values, select, unobserved_layers
+from netsurgeon.pipeline.calibration import examine_values, select, unobserved_layers
 from netsurgeon.pipeline.compression import (
     STEPS,
     AppliedPlan,
@@ -29,7 +29,7 @@ from netsurgeon.pipeline.compression import (
 )
 from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, after_delivery
-from netsurgeon.pipeline.execution import RunFolder
+from netsurgeon.pipeline.execution import Executor, RunFolder, check_cluster
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import (
     LoadedModel,
@@ -54,6 +54,8 @@ from netsurgeon.pipeline.run import (
     deliver,
     is_as_it_came,
     open_run_folder,
+    run_calibration,
+    run_executor,
     seconds_of_an_input,
     store,
     validate_applied,
@@ -75,10 +77,6 @@ from netsurgeon.pipeline.verification import (
 __all__ = ["Compression", "compress"]
 
 logger = logging.getLogger(__name__)
-
-NUMBERS_FAST = 0.2
-"""Share of the numbers that are drawn for a layer, for a first look: its few inputs have many positions each, which are
-alike. Rows for each column are as many as else."""
 
 
 @takes_options(*OPTION_GROUPS)
@@ -155,6 +153,7 @@ class _Run:
         self.progress("opening", 0, 1)
         runtime = self.options.runtime()
         check_metric(self.options.metric)
+        check_cluster(self.options.cluster)
         if self.options.repair:
             require_torch("repair")
             check_device(self.options.device)
@@ -176,8 +175,8 @@ class _Run:
         self.options = options_for_integers(source.integers, self.options)
         check_dropped_rows(source.model, self.options, inputs.all, runtime)
         examined = self._examine(source, inputs, runtime, judging)
-        with self._run_folder(source, inputs) as run_folder:
-            context = self._context(source, inputs, runtime, run_folder)
+        with self._run_folder(source, inputs) as run_folder, run_executor(source.model, self.options) as executor:
+            context = self._context(source, inputs, runtime, run_folder, executor)
             self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
             self._end_stage("open")
             goal_search = self._goal_search(context, source, inputs, runtime, judging)
@@ -263,7 +262,9 @@ class _Run:
             self.progress("reading the work folder", 0, 1)
         return open_run_folder(source, inputs, self.options, self.steps, self.step_options)
 
-    def _context(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, run_folder: RunFolder) -> StepContext:
+    def _context(
+        self, source: LoadedModel, inputs: Inputs, runtime: Runtime, run_folder: RunFolder, executor: Executor
+    ) -> StepContext:
         """What the steps share, after their names and options were checked."""
         # float weights between integer activations: ONNX Runtime would make integers of them by a grid of its own
         runtime = runtime.on_floats() if source.integers.grids else runtime
@@ -271,7 +272,7 @@ class _Run:
         context = StepContext(
             dense=source.model,
             selection=select(source.model, self.options, unobserved, source.integers),
-            calibration=self._calibration(inputs, runtime),
+            calibration=run_calibration(inputs, runtime, self.options, executor),
             options=self.options,
             step_options=self.step_options,
             progress=self.progress,
@@ -281,12 +282,6 @@ class _Run:
         )
         check_steps(self.steps, context)
         return context
-
-    def _calibration(self, inputs: Inputs, runtime: Runtime) -> Calibration:
-        """What statistics come from; for a first look of fewer rows."""
-        calibration = Calibration(inputs.calibration, runtime, self.options.seed)
-        fewer = round(NUMBERS_FAST * calibration.max_elements)
-        return dataclasses.replace(calibration, max_elements=fewer) if self.options.is_hasty else calibration
 
     def _timer(self, source: LoadedModel, inputs: Inputs, run_folder: RunFolder) -> StructureTimer:
         """What models are timed with; times that are kept, or that the user gives, are not measured again."""

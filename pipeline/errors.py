@@ -48,6 +48,24 @@ class RunError(CheckFailedError):
     code = "run-failed"
 
 
+class ClusterError(NetsurgeonError):
+    """A cluster was lost, or its workers were, before a task was done (exit code 1)."""
+
+    code = "cluster-lost"
+    exit_code = 1
+
+
+def in_words(error: BaseException) -> tuple[str, int]:
+    """An error as one sentence on one line, and the exit code that goes with it."""
+    if isinstance(error, NetsurgeonError):
+        sentence, code = str(error), error.exit_code
+    elif isinstance(error, OSError):
+        sentence, code = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2
+    else:
+        sentence, code = f"unexpected {type(error).__name__}: {error} (a bug: NETSURGEON_DEBUG=1 shows where)", 1
+    return " ".join(sentence.split()), code
+
+
 @contextlib.contextmanager
 def after_delivery(output: Path | None) -> Iterator[None]:
     """What goes wrong once the model is written says so, and never that nothing was delivered.

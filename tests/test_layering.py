@@ -30,7 +30,8 @@ FLOORS = {
     "pipeline": (
         ("command_line",),
         ("terminal",),
-        ("training",),
+        ("compress_many", "training"),
+        ("jobs",),
         ("compare", "compress", "inspect_quantization", "inspect_sensitivity", "view"),
         ("run", "side_by_side"),
         ("report",),

@@ -43,7 +43,7 @@ class LayerMoments:
 
     def statistics(self, removed_slices: RemovedSlices | None = None, *, centred: bool) -> Statistics:
         """Of all samples."""
-        return self._statistics(self.fit.merged(self.held_out), removed_slices, centred)
+        return self._statistics(self.fit.pooled(self.held_out), removed_slices, centred)
 
     def choose_damping(
         self, weight: Array, removed_slices: RemovedSlices | None, keep: int, rng: np.random.Generator, *, centred: bool

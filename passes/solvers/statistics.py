@@ -186,6 +186,17 @@ class Moments:
             return self.merged(other)
         return self.merged(other._around(self._origin, paired=self.paired))
 
+    def joined(self, later: Moments) -> Moments:
+        """The moments of both, summed in the type that these are summed in, or in float64 where either is.
+
+        A sum around another origin would take float64 for what is as large as float32 allows.
+        """
+        result = self.pooled(later)
+        dtype = np.result_type(self._gram, later._gram)
+        result._gram = result._gram.astype(dtype, copy=False)
+        result._cross = result._cross.astype(dtype, copy=False) if result.paired else result._gram
+        return result
+
     def _around(self, origin: tuple[Rows, Rows], *, paired: bool) -> Moments:
         """The same moments around another origin; paired also where the current inputs are the dense ones."""
         assert self._origin is not None

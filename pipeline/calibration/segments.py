@@ -344,11 +344,15 @@ class Walk:
         self.store.drop(self.segments[at].expired, self.batches)
 
     def _session(self, segment: Segment, feed: Feed) -> Session:
-        if segment.exposed:
-            graph = Extractor(expose(self.model, segment.exposed).graph).extract(segment.inputs, segment.outputs, feed)
-        else:
-            graph = self._extractor.extract(segment.inputs, segment.outputs, feed)
-        return self.runtime.session(ir.Model(graph, ir_version=self.model.ir_version))
+        return self.runtime.session(segment_model(self.model, self._extractor, segment, feed))
+
+
+def segment_model(model: ir.Model, extractor: Extractor, segment: Segment, feed: Feed) -> ir.Model:
+    """A segment of a model as a model of its own, with inputs of the types that a feed has."""
+    if segment.exposed:
+        extractor = Extractor(expose(model, segment.exposed).graph)
+    graph = extractor.extract(segment.inputs, segment.outputs, feed)
+    return ir.Model(graph, ir_version=model.ir_version)
 
 
 def prefetch(make: Callable[[int], T], count: int) -> Iterator[T]:

@@ -1,6 +1,7 @@
 """Commands, their options and help, and how they end; light to import: what a command does is loaded when it runs."""
 
 from netsurgeon.pipeline.command_line.compress import compress_command
+from netsurgeon.pipeline.command_line.compress_many import compress_many_command
 from netsurgeon.pipeline.command_line.declare import CommandGroup
 from netsurgeon.pipeline.command_line.exits import explain, stop_at_signals
 from netsurgeon.pipeline.command_line.inspect import inspect_command
@@ -9,6 +10,7 @@ from netsurgeon.pipeline.command_line.training import export_command, retrain_co
 
 COMMANDS = (
     compress_command,
+    compress_many_command,
     inspect_command,
     compare_command,
     view_command,

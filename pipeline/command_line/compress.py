@@ -14,6 +14,7 @@ from netsurgeon.pipeline.command_line.recipes import recipe_option
 from netsurgeon.pipeline.command_line.shared_options import (
     batch_size_option,
     classes_option,
+    cluster_option,
     custom_ops_option,
     json_option,
     limit_option,
@@ -172,6 +173,7 @@ EXAMPLES = (
             metavar="FOLDER",
             help="Keep finished work here, so that a killed run can continue.",
         ),
+        cluster_option,
         seed_option,
         custom_ops_option,
         recipe_option,

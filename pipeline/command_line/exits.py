@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from netsurgeon.pipeline.errors import INTERRUPTED, NetsurgeonError
+from netsurgeon.pipeline.errors import INTERRUPTED, NetsurgeonError, in_words
 from netsurgeon.pipeline.messages import printable
 
 LOCKING_MODULES = ("threading", "queue", "concurrent.futures.thread", "concurrent.futures._base")
@@ -61,19 +61,15 @@ def explain(error: BaseException) -> int:
     """
     if _received or isinstance(error, KeyboardInterrupt | click.Abort):
         return _fail(INTERRUPTED, 128 + (_received or [signal.SIGINT])[0])
-    if isinstance(error, NetsurgeonError):
-        return _fail(str(error), error.exit_code)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
     if isinstance(error, click.UsageError):
         help_at = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _fail(error.format_message().rstrip(".") + help_at, error.exit_code)
-    if isinstance(error, OSError):
-        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
-    if os.environ.get("NETSURGEON_DEBUG"):
+    if os.environ.get("NETSURGEON_DEBUG") and not isinstance(error, NetsurgeonError | OSError):
         raise error
-    return _fail(f"unexpected {type(error).__name__}: {error} (a bug: NETSURGEON_DEBUG=1 shows where)", 1)
+    return _fail(*in_words(error))
 
 
 def _fail(message: str, code: int) -> int:

@@ -102,6 +102,11 @@ threads_option = option(
     "--threads", type=int, metavar="N", help="Threads of one operator while models are timed. [default: one per core]"
 )
 seed_option = option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all random choices.")
+cluster_option = option(
+    "--cluster",
+    metavar="WHERE",
+    help="Dask workers: local:N processes, a scheduler's tcp://HOST:PORT, or module:function for a Client.",
+)
 custom_ops_option = option(
     "--custom-ops", multiple=True, metavar="FILE", help="Shared library with operators of your own."
 )

@@ -4,7 +4,7 @@ from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions, files_in
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import check_path, open_regular, read_text, read_toml
 from netsurgeon.pipeline.data.matching import is_float
-from netsurgeon.pipeline.data.named_functions import import_function, module_files
+from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function, module_files
 from netsurgeon.pipeline.data.objects import Dataset, rereadable
 from netsurgeon.pipeline.data.opened import DataSource
 from netsurgeon.pipeline.data.opening import open_samples, random_samples
@@ -13,6 +13,7 @@ from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.data.training_data import Arrays, Examples, open_training_data
 
 __all__ = [
+    "NAMED_FUNCTION",
     "SUFFIXES",
     "Arrays",
     "DataSource",

@@ -1,13 +1,19 @@
-"""Where work is kept while it runs: the run folder, and a file for the weights of large models."""
+"""Where work runs and is kept: executors, the run folder, and a file for the weights of large models."""
 
+from netsurgeon.pipeline.execution.executors import Executor, InProcess, Pending, check_cluster, open_executor
 from netsurgeon.pipeline.execution.run_folder import RunFolder, Solutions
 from netsurgeon.pipeline.execution.user_sources import file_digest, source_digest
 from netsurgeon.pipeline.execution.weight_file import WeightFile
 
 __all__ = [
+    "Executor",
+    "InProcess",
+    "Pending",
     "RunFolder",
     "Solutions",
     "WeightFile",
+    "check_cluster",
     "file_digest",
+    "open_executor",
     "source_digest",
 ]

@@ -22,7 +22,7 @@ from netsurgeon.pipeline.model_files.loading import (
     with_float_weights,
 )
 from netsurgeon.pipeline.model_files.opset import changed_interface, raised_opset
-from netsurgeon.pipeline.model_files.paths import check_outputs, path_of
+from netsurgeon.pipeline.model_files.paths import check_outputs, files_behind, path_of
 from netsurgeon.pipeline.model_files.save import forget_inferred, save_model, text_bytes, write_text
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "check_loads",
     "check_outputs",
     "data_facts",
+    "files_behind",
     "forget_inferred",
     "input_specs",
     "model_digest",

@@ -56,7 +56,7 @@ def check_outputs(
         _check_regular(output)
         _check_outside(output, work)
         for written in (output, _weights_beside(output)):
-            if written.exists() and any(written.samefile(file) for file in _files((*read, *models), models)):
+            if written.exists() and any(written.samefile(file) for file in files_behind((*read, *models), models)):
                 also = "" if written is output else f", or {written.name} beside it, where its weights may go,"
                 raise InputError(
                     f"the output {output}{also} is an input: inputs are never written to, give another path"
@@ -71,7 +71,7 @@ def _weights_beside(output: Path) -> Path:
     return output.with_name(f"{output.name}.data")
 
 
-def _files(read: Sequence[object], models: Sequence[object]) -> Iterator[Path]:
+def files_behind(read: Sequence[object], models: Sequence[object]) -> Iterator[Path]:
     """Every file that is there behind what was given."""
     for read_path in read:
         path = path_of(read_path)

@@ -1,5 +1,6 @@
 """Parts of a run of `compress`: what tells it from others, its expected work, its last measurement, its delivery."""
 
+from netsurgeon.pipeline.run.calibrating import run_calibration, run_executor
 from netsurgeon.pipeline.run.delivery import Compression, deliver, is_as_it_came, store
 from netsurgeon.pipeline.run.expected_work import ExpectedWork, seconds_of_an_input
 from netsurgeon.pipeline.run.final_validation import validate_applied
@@ -11,6 +12,8 @@ __all__ = [
     "deliver",
     "is_as_it_came",
     "open_run_folder",
+    "run_calibration",
+    "run_executor",
     "seconds_of_an_input",
     "store",
     "validate_applied",

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,12 @@ class LayerRow:
         return max(cell.bytes_before for cell in self.cells if cell is not None)
 
 
-def render_runs(runs: Sequence[Run]) -> str:
+def render_runs(runs: Sequence[Run], missing: Mapping[str, str] | None = None) -> str:
     """The page, as HTML.
+
+    Args:
+        runs: what lies side by side, one or more.
+        missing: what would lie beside it, had it not failed, and why: sentences by name.
 
     Its one script sorts tables and sets two runs against each other. The page's policy names it by its digest, so that
     no other would run whatever a report holds; what it shows it takes from a block of JSON, and writes as text.
@@ -61,6 +65,7 @@ def render_runs(runs: Sequence[Run]) -> str:
     layers, listed = _layers(runs), figures(runs)
     return page_template(TEMPLATES / "side_by_side.html").render(
         runs=runs,
+        missing=missing or {},
         figures=listed,
         frontiers=_frontier_charts(runs),
         layers=layers,

@@ -1,6 +1,7 @@
 """What calibration hands to the solvers: rows held out from all over, and what an added branch has lost."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from netsurgeon.passes.layers.pooling import ISOTROPIC
 from netsurgeon.passes.pruning.layer_plan import LayerPlan
 from netsurgeon.passes.pruning.prune_weights import PruneWeights
 from netsurgeon.passes.solvers.statistics import Moments
+from netsurgeon.pipeline.calibration.row_moments import HELD_EVERY, _held_out
 from netsurgeon.pipeline.calibration.segments import Walk
-from netsurgeon.pipeline.calibration.sweep import HELD_EVERY, Calibration, _held_out
+from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.runtime.session import Runtime
@@ -60,7 +62,7 @@ def pruned_error(x: Array, monkeypatch: pytest.MonkeyPatch | None) -> float:
     current = dense.clone()
     plan = {name: LayerPlan(22, damping=1e-3) for name in LAYERS}
     if monkeypatch is not None:
-        monkeypatch.setattr("netsurgeon.pipeline.calibration.sweep._available_branch", lambda *_: None)
+        monkeypatch.setattr("netsurgeon.pipeline.calibration.sweep.available_branch", lambda *_: None)
     for _, _, (moments,) in calibration(x).paired(dense, [current], LAYERS):
         PruneWeights(plan, moments)(current)
     before, after = (RUNTIME.session(model).run({"x": x})["z"] for model in (dense, current))
@@ -124,7 +126,7 @@ def test_nothing_held_out_is_counted_as_nothing() -> None:
 @pytest.mark.parametrize("few", [1, 100])
 def test_what_is_to_be_matched_is_the_same_whichever_side_is_kept(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """W X X̂ᵀ + (S − Ŝ) X̂ᵀ, from X X̂ᵀ or from what is lost at the outputs."""
-    monkeypatch.setattr("netsurgeon.pipeline.calibration.sweep.FEW_OUTPUTS", few)
+    monkeypatch.setattr("netsurgeon.pipeline.calibration.row_moments.FEW_OUTPUTS", few)
     x = np.random.default_rng(1).standard_normal((200, 8)).astype(np.float32)
     dense = residual_block()
     current = dense.clone()
@@ -294,7 +296,8 @@ def test_layers_that_read_the_same_value_share_their_moments(monkeypatch: pytest
     for moments in shared:
         assert moments["q"] is moments["k"] is moments["v"]
         assert moments["r"] is not moments["q"]
-    monkeypatch.setattr(Calibration, "_shared_moments", lambda self, layer, *others: self._moments(layer, *others[:-1]))
+    share: Callable[..., Any] = Calibration._shared_moments
+    monkeypatch.setattr(Calibration, "_shared_moments", lambda *given: share(*given[:-1], {}))
     for together, apart in zip(shared, swept(), strict=True):
         assert apart["q"] is not apart["k"]
         for name in names:

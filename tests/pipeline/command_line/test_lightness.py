@@ -62,7 +62,7 @@ def test_version_is_light(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "completed"),
     [
-        ("netsurgeon comp", ["plain,compress", "plain,compare"]),
+        ("netsurgeon comp", ["plain,compress", "plain,compress-many", "plain,compare"]),
         ("netsurgeon compress --max-", ["plain,--max-drop", "plain,--max-size", "plain,--max-macs"]),
         ("netsurgeon compress --data x.npz -v --recipe r.toml --sparsity 90% --layer a=1 --method ob", ["plain,obs"]),
         ("netsurgeon compress m.onnx --data cal", ["file,cal"]),

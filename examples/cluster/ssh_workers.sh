@@ -1,0 +1,14 @@
+#!/bin/sh
+# A scheduler here and a worker on each host that is named, over ssh:  sh ssh_workers.sh node1 node2
+# Then, in another terminal:  netsurgeon compress-many recipes/*.toml --out /shared/results --cluster tcp://THIS-HOST:8786
+# Every host has the same environment and sees the same folders under the same paths. Ctrl-C ends all of them.
+set -eu
+environment="${ENVIRONMENT:-$HOME/netsurgeon}"
+here="$(hostname -f)"
+trap 'kill 0' EXIT INT TERM
+"$environment/bin/dask" scheduler --host "$here" --port 8786 --no-dashboard &
+sleep 3
+for host in "$@"; do
+    ssh -tt "$host" "$environment/bin/dask" worker "tcp://$here:8786" --nthreads 1 --name "$host" &
+done
+wait

@@ -1,0 +1,290 @@
+"""The moments of one layer's input over a shard of the calibration inputs, and how those of shards become one.
+
+All of it is made from a shard's values alone, wherever they lie, and from what is the same for every shard (`Drawing`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from netsurgeon.passes.layers import Counted, Layer, PooledMap, ridge_of
+from netsurgeon.passes.pruning import LayerMoments
+from netsurgeon.passes.solvers import Moments, Rows
+from netsurgeon.pipeline.calibration.segments import prefetch
+from netsurgeon.pipeline.data import PositionMask
+from netsurgeon.pipeline.errors import InputError
+
+BUFFERED_ROWS = 2048
+"""Small batches wait until they have this many rows together before they enter the moments."""
+HELD_EVERY = 5
+"""One stretch of rows in so many is held out to choose the damping."""
+FEW_OUTPUTS = 2
+"""A layer with so many times more inputs than outputs gets what is lost at its outputs instead of X X̂ᵀ: less work."""
+STRETCHES = 80
+"""Rows of one picture are alike and pictures are often sorted by class: stretches are held out, from all over."""
+
+
+class Part(Protocol):
+    """Values of one model on the batches of a shard.
+
+    Attributes:
+        numbers: of its batches among all.
+    """
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of its batches among all."""
+
+    def holds(self, name: str) -> bool:
+        """Whether a value has been made and is still needed."""
+
+    def value(self, name: str, batch: int) -> Any:
+        """A value by its name and the number of the batch."""
+
+    def shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """Its shape."""
+
+    def kept(self, batch: int) -> npt.NDArray[np.bool_]:
+        """Which positions of a batch count, (samples, positions); there is none without a mask."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Which rows of a layer's input enter its moments: the same ones of every model, whoever draws them.
+
+    Attributes:
+        seed: each batch has a generator of its own, made from this and its number.
+        mask: which positions count; None = all.
+        limits: most rows of each batch, by its number.
+        branches: of each current model the branch added to the layer's output, whose loss is measured; None = none.
+        is_observed: of each current model whether its own inputs are looked at beside the dense ones.
+        weight: (groups, rows, columns) of a layer with few outputs, at which its loss is measured; else None. In the
+            order in which it travels, since BLAS sums a transposed one in another.
+        is_pooled: whether a ridge is made from the map whose mean the layer reads.
+    """
+
+    seed: int
+    mask: PositionMask | None
+    limits: Sequence[int]
+    branches: Sequence[str | None]
+    is_observed: Sequence[bool]
+    weight: Rows | None = dataclasses.field(repr=False)
+    is_pooled: bool
+
+    def draw(self, rows_of: Callable[..., Rows], part: Part, name: str, *, batch: int, counted: Counted | None) -> Rows:
+        """Rows of a value."""
+        # One generator a batch: the same rows are drawn from every value and model, or the pairs would not match.
+        rng = np.random.default_rng([self.seed, batch])
+        return rows_of(part.value(name, batch), self.limits[batch], rng, counted)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardMoments:
+    """Moments of one layer over some shards.
+
+    Attributes:
+        models: of each current model those of most rows, and of those held out.
+        ridge: of the map that the layer reads the mean of; None where there is no ridge.
+    """
+
+    models: tuple[tuple[Moments, Moments], ...]
+    ridge: Moments | None
+
+    def joined(self, later: ShardMoments) -> ShardMoments:
+        """Those of both."""
+        models = tuple(
+            (fit.joined(other_fit), held_out.joined(other_held_out))
+            for (fit, held_out), (other_fit, other_held_out) in zip(self.models, later.models, strict=True)
+        )
+        has_ridge = self.ridge is not None and later.ridge is not None
+        return ShardMoments(models, self.ridge.joined(later.ridge) if has_ridge else None)  # type: ignore[union-attr,arg-type]
+
+    def of_layer(self, positions: int) -> list[LayerMoments]:
+        """As what a layer is pruned by, of each current model."""
+        ridge = None if self.ridge is None else ridge_of(self.ridge)
+        return [LayerMoments(fit, held_out, positions=positions, ridge=ridge) for fit, held_out in self.models]
+
+
+def shard_moments(
+    layer: Layer, parts: Sequence[Part], drawing: Drawing, tick: Callable[[], None] = lambda: None
+) -> ShardMoments:
+    """Moments of a layer over a shard.
+
+    Args:
+        layer: of the dense model.
+        parts: values of the dense model on the shard, then those of each current model that is observed.
+        drawing: which rows.
+        tick: called for every batch.
+
+    Raises:
+        InputError: the layer's input is not finite.
+    """
+    columns = layer.columns // layer.blocks
+    pairs = [is_observed and drawing.weight is None for is_observed in drawing.is_observed]
+    buffers = [_RowBuffer(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
+    numbers = parts[0].numbers
+    drawn = functools.partial(_drawn, layer, parts, drawing)
+    for sides in prefetch(lambda at: drawn(numbers[at]), len(numbers)):
+        tick()
+        for (before, now, residual), buffer in zip(sides, buffers, strict=True):
+            if drawing.weight is None or now is None:
+                buffer.add(before, now, residual)
+            else:
+                at_outputs = np.asarray((before - now) @ drawing.weight.transpose(0, 2, 1), np.float32)
+                buffer.add(now, None, at_outputs if residual is None else at_outputs + residual)
+    ridge = _ridge(layer, parts[0], drawing) if drawing.is_pooled else None
+    return ShardMoments(tuple(buffer.moments() for buffer in buffers), ridge)
+
+
+def _drawn(
+    layer: Layer, parts: Sequence[Part], drawing: Drawing, batch: int
+) -> list[tuple[Rows, Rows | None, Rows | None]]:
+    """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
+    dense, observed, source = parts[0], iter(parts[1:]), layer.input_name
+    _check_finite(dense.value(source, batch), layer)
+    counted = counted_rows(layer, dense, drawing.mask, batch)
+    draw = functools.partial(drawing.draw, batch=batch, counted=counted)
+    before, result = draw(layer.samples, dense, source), []
+    known_branch = next((branch for branch in drawing.branches if branch is not None), None)
+    branch_before = None if known_branch is None else draw(layer.output_samples, dense, known_branch)
+    for is_observed, branch in zip(drawing.is_observed, drawing.branches, strict=True):
+        current = next(observed) if is_observed else None
+        now = None if current is None else draw(layer.samples, current, source)
+        # The current model may take another branch, or iterate less: what it would see there is not known.
+        now = before if now is not None and now.shape != before.shape and layer.host is not None else now
+        residual = None
+        if current is not None and branch is not None and branch_before is not None:
+            residual = branch_before - draw(layer.output_samples, current, branch)
+        result.append((before, now, residual))
+    return result
+
+
+def shard_positions(layer: Layer, parts: Sequence[Part], mask: PositionMask | None) -> list[int]:
+    """Rows that count of what a layer sees in each batch of a shard; in a body, as often as it is run."""
+    part = parts[0]
+    counted = [counted_rows(layer, part, mask, batch) for batch in part.numbers]
+    shapes = [part.shape(layer.input_name, batch) for batch in part.numbers]
+    of_shape = {shape: layer.positions(np.broadcast_to(np.float32(0.0), shape)) for shape in set(shapes)}
+    return [
+        of_shape[shape] if rows is None else int(np.count_nonzero(rows))
+        for shape, rows in zip(shapes, counted, strict=True)
+    ]
+
+
+def counted_rows(layer: Layer, part: Part, mask: PositionMask | None, batch: int) -> Counted | None:
+    """Which rows of a layer's input count, (rows,); None = all."""
+    if mask is None or layer.input_name not in mask.axes:
+        return None
+    x = np.broadcast_to(np.float32(0.0), part.shape(layer.input_name, batch))
+    entries = mask.entries(layer.input_name, part.kept(batch), x.shape)
+    return None if entries is None else layer.counted_rows(x, entries)
+
+
+def available_branch(layer: Layer, parts: Sequence[Part]) -> str | None:
+    """The branch that is added to the layer's output, where its values are there already and need no broadcasting.
+
+    Args:
+        layer: of the dense model.
+        parts: values of the dense and of the current model on the first shard.
+    """
+    dense, current = parts
+    branch, first = layer.branch, dense.numbers[0]
+    if branch is None or not (dense.holds(branch.name or "") and current.holds(branch.name or "")):
+        return None
+    x, z = dense.value(layer.input.name or "", first), dense.value(branch.name or "", first)
+    fits = z.ndim == x.ndim and z.ndim > 1 and z.size == layer.positions(x) * layer.groups * layer.rows
+    return branch.name if fits else None
+
+
+def has_few_outputs(layer: Layer) -> bool:
+    """Whether W (X − X̂) is accumulated at the outputs, at a cost of rows x columns a sample, not columns²."""
+    return FEW_OUTPUTS * layer.rows <= layer.columns // layer.blocks
+
+
+def _ridge(layer: Layer, part: Part, drawing: Drawing) -> Moments | None:
+    """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
+    pooled = PooledMap.of(layer)
+    name = "" if pooled is None else pooled.value.name or ""
+    if pooled is None or not part.holds(name):
+        return None
+    moments, waiting = Moments(1, layer.columns, paired=False), 0
+    row_parts: list[Rows] = []
+    for batch in part.numbers:
+        x = part.value(name, batch)
+        if layer.positions(part.value(layer.input.name or "", batch)) != len(x):
+            return None
+        rng = np.random.default_rng([drawing.seed, batch])
+        rows = pooled.deviations(x, layer, drawing.limits[batch], rng)
+        if rows is None:
+            return None
+        row_parts.append(rows)
+        waiting += rows.shape[1]
+        if waiting >= BUFFERED_ROWS or batch == part.numbers[-1]:
+            moments.update(np.concatenate(row_parts, axis=1))
+            row_parts, waiting = [], 0
+    return moments
+
+
+class _RowBuffer:
+    """Rows on their way into the moments; small batches wait for more."""
+
+    def __init__(self, fit: Moments):
+        self._fit = fit
+        self._held_out_moments: Moments | None = None
+        self._waiting: list[tuple[Rows, Rows | None, Rows | None]] = []
+        self._count = 0
+
+    def add(self, dense: Rows, current: Rows | None, residual: Rows | None) -> None:
+        """What `Moments.update` takes; no rows of a branch that is not taken."""
+        if dense.shape[1] == 0:
+            return
+        self._waiting.append((dense, current, residual))
+        self._count += dense.shape[1]
+        if self._count >= BUFFERED_ROWS:
+            self._empty()
+
+    def moments(self) -> tuple[Moments, Moments]:
+        """What has come in, and what of it is held out."""
+        if self._waiting:
+            self._empty()
+        return self._fit, self._held_out_moments or self._fit.like()
+
+    def _empty(self) -> None:
+        held_out = _held_out(self._count)
+        dense, current, residual = (_joined(side) for side in zip(*self._waiting, strict=True))
+        assert dense is not None
+        self._waiting.clear()
+        self._count = 0
+
+        def update(moments: Moments, part: npt.NDArray[np.bool_]) -> None:
+            at = np.flatnonzero(part)
+            sides = (None if side is None else side.take(at, axis=1) for side in (current, residual))
+            moments.update(dense.take(at, axis=1), *sides)
+
+        update(self._fit, ~held_out)
+        self._held_out_moments = self._held_out_moments or self._fit.like()
+        update(self._held_out_moments, held_out)
+
+
+def _joined(parts: Sequence[Rows | None]) -> Rows | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there, axis=1) if there else None
+
+
+def _held_out(count: int) -> npt.NDArray[np.bool_]:
+    """Which of so many rows are held out."""
+    return np.asarray(np.arange(count) * STRETCHES // count % HELD_EVERY == HELD_EVERY - 1)
+
+
+def _check_finite(x: np.ndarray, layer: Layer) -> None:
+    if not np.isfinite(x).all():
+        raise InputError(
+            f"the input of layer {layer.name!r} is NaN or infinite on the calibration samples: "
+            "check the samples' preprocessing, or the model itself"
+        )

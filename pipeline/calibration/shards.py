@@ -1,0 +1,126 @@
+"""The calibration inputs cut into shards by a rule that knows of no workers, and the shards of this process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from netsurgeon.passes.layers import Layer
+from netsurgeon.pipeline.calibration.row_moments import Part
+from netsurgeon.pipeline.calibration.segments import Segment, Walk
+from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.execution import InProcess, Pending
+from netsurgeon.pipeline.runtime import Feed, Runtime
+
+SHARD_BYTES = 20 << 20
+"""Of inputs in a shard, at most: 32 pictures of 224 pixels, 1,700 of 32. Fewer rows are not worth a sum of moments."""
+TOKEN_BYTES = 256
+"""That an integer among the inputs counts as: it stands for a row of a table."""
+Result = TypeVar("Result")
+
+
+class Walker(Protocol):
+    """A model on its way through the segments, over all shards; see `Walk`."""
+
+    def run(self, at: int, tick: Callable[[], None]) -> None:
+        """Run segment `at` over all batches."""
+
+    def release(self, at: int) -> None:
+        """Forget what nobody needs after segment `at`."""
+
+
+class Shards(Protocol):
+    """The calibration inputs of one sweep, in shards that lie somewhere."""
+
+    def walk(self, model: ir.Model, segments: Sequence[Segment]) -> AbstractContextManager[Walker]:
+        """Begin a walk of the dense model, or of one with its layers."""
+
+    @property
+    def ranges(self) -> Sequence[range]:
+        """Numbers of the batches of each shard; there once a walk has begun."""
+
+    def submit(
+        self, at: int, function: Callable[..., Result], layer: Layer, walks: Sequence[Any], *arguments: Any
+    ) -> Pending[Result]:
+        """Call a function with a layer, the parts of walks on shard `at`, and what else it needs."""
+
+
+def feed_size(feed: Feed) -> int:
+    """What an input counts as in a shard, in bytes."""
+    arrays = [array for array in feed.values() if isinstance(array, np.ndarray)]
+    return sum(array.nbytes if array.dtype.kind == "f" else TOKEN_BYTES * array.size for array in arrays)
+
+
+def cut_into_shards(sizes: Iterable[int]) -> Iterator[range]:
+    """Numbers of the batches of each shard, of one or more, in order: as many as fit.
+
+    Args:
+        sizes: of the batches, see `feed_size`; a shard is there as soon as the next one begins.
+    """
+    start = count = filled = 0
+    for size in sizes:
+        if count > start and filled + size > SHARD_BYTES:
+            yield range(start, count)
+            start, filled = count, 0
+        count, filled = count + 1, filled + size
+    if count:
+        yield range(start, count)
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalPart:
+    """The values of a walk of this process on a shard."""
+
+    walk: Walk
+    numbers: range
+
+    def holds(self, name: str) -> bool:
+        """Whether a value has been made and is still needed."""
+        return self.walk.holds(name)
+
+    def value(self, name: str, batch: int) -> Any:
+        """A value by its name and the number of the batch."""
+        return self.walk.value(name, batch)
+
+    def shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """Its shape."""
+        return self.walk.shape(name, batch)
+
+    def kept(self, batch: int) -> npt.NDArray[np.bool_]:
+        """Which positions of a batch count."""
+        return self.walk.kept(batch)
+
+
+class LocalShards:
+    """Shards whose walks are in this process, with their values on its disk."""
+
+    def __init__(self, samples: Samples, runtime: Runtime):
+        self._samples, self._runtime = samples, runtime
+        self._executor = InProcess()
+        self.ranges: list[range] = []
+
+    def walk(self, model: ir.Model, segments: Sequence[Segment]) -> Walk:
+        """Begin a walk."""
+        sizes: list[int] = []
+        walk = Walk(model, segments, _measured(self._samples.batches(), sizes), self._runtime, self._samples.mask)
+        self.ranges = list(cut_into_shards(sizes))
+        return walk
+
+    def submit(
+        self, at: int, function: Callable[..., Result], layer: Layer, walks: Sequence[Walk], *arguments: Any
+    ) -> Pending[Result]:
+        """Call a function when its result is asked for."""
+        parts: list[Part] = [LocalPart(walk, self.ranges[at]) for walk in walks]
+        return self._executor.submit(function, layer, parts, *arguments)
+
+
+def _measured(feeds: Iterable[Feed], sizes: list[int]) -> Iterator[Feed]:
+    for feed in feeds:
+        sizes.append(feed_size(feed))
+        yield feed

@@ -1,0 +1,174 @@
+"""Many compressions in one go, side by side on the workers of a cluster where there is one, and one page over all."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netsurgeon.pipeline.errors import CheckFailedError, ClusterError, InputError, NetsurgeonError
+from netsurgeon.pipeline.execution import Executor, Pending, open_executor
+from netsurgeon.pipeline.jobs import Job, JobResult, failed, run_job
+from netsurgeon.pipeline.model_files import write_text
+from netsurgeon.pipeline.progress import ProgressLike, following
+from netsurgeon.pipeline.result import Overview, Result, as_json
+from netsurgeon.pipeline.side_by_side import read_report, render_runs, run_of
+
+PAGE, SUMMARY = "index.html", "summary.json"
+MOST_JOBS = 64
+"""More would make a page that is neither legible nor quick."""
+MOST_RETRIES = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class ManyCompressions(Result):
+    """What became of several jobs.
+
+    Attributes:
+        jobs: how each has ended, in the order in which they were given.
+        page: over all results side by side; None where no job has one.
+    """
+
+    jobs: tuple[JobResult, ...]
+    page: str | None
+
+    @property
+    def exit_code(self) -> int:
+        """That of the worst."""
+        return max((job.exit_code for job in self.jobs), default=0)
+
+    def error(self) -> NetsurgeonError:
+        """What a command ends with whose jobs have failed."""
+        names = ", ".join(job.name for job in self.failed)
+        kind = InputError if self.exit_code == InputError.exit_code else CheckFailedError
+        return kind(f"{len(self.failed)} of {len(self.jobs)} jobs failed: {names}")
+
+    @property
+    def failed(self) -> tuple[JobResult, ...]:
+        """Those without a result."""
+        return tuple(job for job in self.jobs if job.status == "failed")
+
+    def overview(self) -> Overview:
+        """How many are there, and how each has ended."""
+        there = len(self.jobs) - len(self.failed)
+        return Overview(
+            headline=f"{there} of {len(self.jobs)} models are there",
+            sentences=tuple(f"{job.name}: {job.why}" for job in self.failed),
+            titles=("job", "status", "seconds"),
+            rows=tuple((job.name, job.status, f"{job.seconds:.1f}") for job in self.jobs),
+        )
+
+
+def compress_many(
+    jobs: Mapping[str, Mapping[str, Any]],
+    out: str | os.PathLike[str],
+    *,
+    cluster: str | None = None,
+    retries: int = 0,
+    progress: ProgressLike = None,
+) -> ManyCompressions:
+    """Compress several models, each into a folder of its own, and lay the results side by side on a page.
+
+    A job that fails stops no other. A job whose result is there, made from the same contents with the same options and
+    versions, is not done again; one that was stopped goes on from what it has kept. Bytes are the same on any cluster.
+
+    Args:
+        jobs: by name the keyword arguments of `compress`: model and data, as paths or "module:function", perhaps test,
+            and options.
+        out: folder of the results: `NAME/NAME.onnx` and `NAME/report.json` of each job, index.html and summary.json.
+        cluster: where jobs run: "local:N" = N processes here; the address of a Dask scheduler, such as
+            "tcp://host:8786", whose workers see models, data and `out` under the same paths; "module:function" that
+            gives a `distributed.Client`; None = in this process, one after the other.
+        retries: how often a job is begun again that has failed, unless what it made did not pass verification.
+        progress: True = shown as suits where it runs; or a function that is called with stage, jobs done and jobs in
+            all.
+
+    Raises:
+        InputError: there are no jobs or too many, a name is no name of a folder, or the cluster cannot be used.
+    """
+    folder = Path(out).absolute()
+    listed = [Job(name=name, out=folder, arguments=with_absolute_paths(values)) for name, values in jobs.items()]
+    with following(progress) as followed:
+        ticks = functools.partial(followed, "jobs")
+        return run_jobs(listed, folder, cluster=cluster, retries=retries, tell=lambda at, _: ticks(at, len(listed)))
+
+
+def run_jobs(
+    jobs: Sequence[Job], out: Path, *, cluster: str | None, retries: int, tell: Callable[[int, JobResult], None]
+) -> ManyCompressions:
+    """Do jobs, and write the page and the summary; `tell` is called with the number of jobs done, and the last one.
+
+    Raises:
+        InputError: as `compress_many`.
+    """
+    _check(jobs, out, retries)
+    ended = []
+    with open_executor(cluster) as executor:
+        for result in _results(jobs, executor, retries):
+            ended.append(result)
+            tell(len(ended), result)
+    page = _write_page(jobs, ended, out)
+    many = ManyCompressions(jobs=tuple(ended), page=None if page is None else str(page))
+    write_text(as_json(many), out / SUMMARY)
+    return many
+
+
+def with_absolute_paths(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `compress` that mean the same from every working directory."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.absolute()
+        if isinstance(value, str) and value and Path(value).exists():
+            return str(Path(value).absolute())
+        return tuple(map(absolute, value)) if isinstance(value, tuple) else value
+
+    names = ("model", "data", "test", "classes", "timings", "work", "custom_ops")
+    return {name: absolute(value) if name in names else value for name, value in arguments.items()}
+
+
+def _check(jobs: Sequence[Job], out: Path, retries: int) -> None:
+    if not 1 <= len(jobs) <= MOST_JOBS:
+        raise InputError(f"{len(jobs)} jobs were given, expected 1 to {MOST_JOBS}")
+    if not 0 <= retries <= MOST_RETRIES:
+        raise InputError(f"retries is {retries}, expected 0 to {MOST_RETRIES}")
+    for job in jobs:
+        if Path(job.name).name != job.name or job.name.startswith(".") or job.name in (PAGE, SUMMARY):
+            raise InputError(f"a job is called {job.name!r}, expected the name of a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {out} cannot be made: {error.strerror or error}") from error
+
+
+def _results(jobs: Sequence[Job], executor: Executor, retries: int) -> Iterator[JobResult]:
+    """How each job ends, in order."""
+    for job, pending in [(job, executor.submit(run_job, job)) for job in jobs]:
+        result, attempts = _result(job, pending), 1
+        while not result.is_final and attempts <= retries:
+            attempts += 1
+            result = _result(job, executor.submit(run_job, job))
+        yield dataclasses.replace(result, attempts=attempts)
+
+
+def _result(job: Job, pending: Pending[JobResult]) -> JobResult:
+    try:
+        return pending.result()
+    except (ClusterError, InputError) as error:  # its worker's, or the cluster's
+        return failed(job, error)
+
+
+def _write_page(jobs: Sequence[Job], ended: Sequence[JobResult], out: Path) -> Path | None:
+    runs = [
+        run_of(read_report(job.folder.report), job.name)
+        for job, result in zip(jobs, ended, strict=True)
+        if result.status != "failed"
+    ]
+    if not runs:
+        return None
+    missing = {result.name: result.why for result in ended if result.status == "failed"}
+    write_text(render_runs(runs, missing), out / PAGE)
+    return out / PAGE

@@ -1,0 +1,90 @@
+"""What every executor does: run tasks, wherever that is, with results that do not depend on the number of workers."""
+
+from __future__ import annotations
+
+import abc
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Part = TypeVar("Part")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Pending(Protocol[Result_co]):
+    """The result of a task, which may not be there yet."""
+
+    def result(self) -> Result_co:
+        """Wait for it.
+
+        Raises:
+            Exception: what the task has raised.
+            ClusterError: it was lost together with the cluster that it ran on.
+        """
+
+
+class Executor(abc.ABC):
+    """Runs functions of modules on arguments that can be pickled, and does so again where a worker was lost.
+
+    Use as a context manager: workers that were started for it end with it.
+    """
+
+    is_here = False
+    """Whether tasks run in this process, where they share what it has open."""
+
+    @abc.abstractmethod
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
+        """Let a function run; a `Pending` among its arguments stands for its result, which stays where it is."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of all workers."""
+
+    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """Results in the order of the tasks, whichever is done first."""
+        pending = collections.deque([self.submit(function, task) for task in tasks])
+        while pending:
+            yield pending.popleft().result()
+
+    def tree_reduce(
+        self, combine: Callable[[Result, Result], Result], parts: Iterable[Pending[Result]]
+    ) -> Pending[Result]:
+        """All parts combined by `fold`, each pair where one of the two is.
+
+        Raises:
+            ValueError: there are no parts.
+        """
+        return fold(lambda earlier, later: self.submit(combine, earlier, later), parts)
+
+    def __enter__(self) -> Executor:
+        """Enter."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let go of all workers."""
+        self.close()
+
+
+def fold(combine: Callable[[Part, Part], Part], parts: Iterable[Part]) -> Part:
+    """Combine parts in a binary tree that their number alone decides, so that sums of floats are the same everywhere.
+
+    The tree grows like a binary counter: two neighbours of 2ⁿ parts become one of 2ⁿ⁺¹ as soon as both are there, so
+    that of N parts at most log₂ N + 1 wait at a time; what is left at the end is combined from the last one on.
+
+    Raises:
+        ValueError: there are no parts.
+    """
+    waiting: list[tuple[int, Part]] = []
+    for part in parts:
+        size = 1
+        while waiting and waiting[-1][0] == size:
+            part, size = combine(waiting.pop()[1], part), 2 * size
+        waiting.append((size, part))
+    if not waiting:
+        raise ValueError("there are no parts to combine")
+    _, whole = waiting.pop()
+    while waiting:
+        whole = combine(waiting.pop()[1], whole)
+    return whole

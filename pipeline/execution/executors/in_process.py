@@ -1,0 +1,41 @@
+"""Tasks in this process, one after the other: what they call has threads of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from netsurgeon.pipeline.execution.executors.executor import Executor, Pending
+
+Result = TypeVar("Result")
+
+
+class InProcess(Executor):
+    """Runs each task when its result is asked for, so that no more than one is under way."""
+
+    is_here = True
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
+        """Remember what is to be done."""
+        return _Deferred(function, arguments)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Deferred(Generic[Result]):
+    """A task that runs once, when it is asked for; what it was made from is then let go."""
+
+    def __init__(self, function: Callable[..., Result], arguments: tuple[Any, ...]):
+        self._function = function
+        self._arguments = [*arguments]
+        self._results: list[Result] = []
+
+    def result(self) -> Result:
+        if not self._results:
+            values = []
+            while self._arguments:  # one by one: a tree of sums then holds no more than one branch
+                argument = self._arguments.pop(0)
+                values.append(argument.result() if isinstance(argument, _Deferred) else argument)
+            self._results.append(self._function(*values))
+        return self._results[0]

@@ -1,0 +1,105 @@
+"""One job: a compression that ends in a folder, or in a sentence that says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, in_words
+from netsurgeon.pipeline.jobs.record import JobFolder, identity_of
+from netsurgeon.pipeline.options import Options
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A compression to be made.
+
+    Attributes:
+        name: of the job, its folder and its model.
+        out: folder that the job's own folder lies in; whoever runs the job sees it.
+        arguments: keyword arguments of `compress`: model, data, perhaps test, and options.
+        problem: why it cannot begin, in a sentence, with the exit code; None where it can.
+    """
+
+    name: str
+    out: Path
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    problem: tuple[str, int] | None = None
+
+    @property
+    def folder(self) -> JobFolder:
+        """Where the result goes."""
+        return JobFolder(self.out / self.name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """How a job has ended.
+
+    Attributes:
+        name: of the job.
+        status: "done"; "kept" = the same job's result was there already; "failed".
+        why: what a failed job ended with, in one sentence; else empty.
+        exit_code: 0, or what `compress` would have ended with.
+        seconds: that the last attempt took.
+        attempts: how often it was begun.
+        is_final: whether another attempt would end in the same way.
+    """
+
+    name: str
+    status: Literal["done", "kept", "failed"]
+    why: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+    attempts: int = 1
+    is_final: bool = True
+
+
+def run_job(job: Job) -> JobResult:
+    """Do a job, unless its result is there; whatever goes wrong is this job's end, and no other's."""
+    if job.problem is not None:
+        return JobResult(name=job.name, status="failed", why=job.problem[0], exit_code=job.problem[1])
+    started = time.perf_counter()
+    try:
+        result = JobResult(name=job.name, status="done" if _run(job) else "kept")
+    except Exception as error:
+        result = failed(job, error)
+    return dataclasses.replace(result, seconds=round(time.perf_counter() - started, 3))
+
+
+def failed(job: Job, error: Exception) -> JobResult:
+    """The end of a job without a result; a verdict on what was made would be the same again."""
+    why, exit_code = in_words(error)
+    is_final = isinstance(error, CheckFailedError)
+    return JobResult(name=job.name, status="failed", why=why, exit_code=exit_code, is_final=is_final)
+
+
+def _run(job: Job) -> bool:
+    """Compress, unless the same job's result is there already; whether it was not.
+
+    Raises:
+        NetsurgeonError: as `compress`; or the folder of results is not to be seen from here.
+    """
+    if not job.out.is_dir():
+        raise InputError(
+            f"{os.uname().nodename} sees no folder {job.out}: models, data and results must lie where all workers see "
+            "them"
+        )
+    arguments = dict(job.arguments)
+    model, data, test = arguments.pop("model"), arguments.pop("data"), arguments.pop("test", None)
+    identity = identity_of(Path(model), {"data": data, "test": test}, Options(**arguments))
+    folder = job.folder
+    folder.take()
+    if folder.holds(identity):
+        return False
+    folder.clear(identity)
+    arguments.setdefault("work", None)
+    work = arguments.pop("work") or folder.work
+    compress(model, data, test=test, output=folder.model, report=folder.report, work=work, **arguments)
+    folder.finish(identity)
+    return True

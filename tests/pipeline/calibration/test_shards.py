@@ -1,0 +1,112 @@
+"""Shards: a rule that knows of no workers, and moments that are the same wherever shards lie."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.passes.pruning import LayerMoments
+from netsurgeon.pipeline.calibration import shards
+from netsurgeon.pipeline.calibration.shards import cut_into_shards, feed_size
+from netsurgeon.pipeline.calibration.sweep import Calibration
+from netsurgeon.pipeline.data import open_samples
+from netsurgeon.pipeline.execution import Executor, InProcess, open_executor
+from netsurgeon.pipeline.model_files import input_specs
+from netsurgeon.pipeline.runtime import Runtime
+
+DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([5], [range(1)]),
+        ([30, 5, 5], [range(1), range(1, 3)]),
+        ([4, 4, 4, 4, 4], [range(2), range(2, 4), range(4, 5)]),
+        ([4, 6, 1], [range(2), range(2, 3)]),
+    ],
+)
+def test_batches_share_a_shard_while_they_fit(
+    sizes: list[int], expected: list[range], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 10)
+    assert list(cut_into_shards(sizes)) == expected
+
+
+def test_an_integer_counts_as_a_row_of_a_table() -> None:
+    assert feed_size({"x": np.zeros((2, 3), np.float32), "ids": np.zeros((2, 5), np.int64)}) == 24 + 256 * 10
+
+
+class Elsewhere(InProcess):
+    """An executor whose tasks see nothing but what was pickled."""
+
+    is_here = False
+
+    def submit(self, function: Any, *arguments: Any) -> Any:
+        return super().submit(_pickled, function, *arguments)
+
+
+def _pickled(function: Any, *arguments: Any) -> Any:
+    return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
+
+
+def swept(executor: Executor) -> Iterator[tuple[str, LayerMoments]]:
+    """All moments of a dense sweep, and of a walk on which each layer is thinned out before the next is reached."""
+    model = ir.load(DIGITS / "digits.onnx")
+    rng = np.random.default_rng(0)
+    samples = open_samples(DIGITS / "calibration.npz", input_specs(model), batch_size=20).subset(200, rng)
+    calibration = Calibration(samples, Runtime(threads=1), max_elements=30_000, executor=executor)
+    names = [layer.name for layer in find_layers(model.graph)[0]]
+    yield from ((layer.name, moments) for layer, moments in calibration.dense(model, names))
+    current = model.clone()
+    layers = {layer.name: layer for layer in find_layers(current.graph)[0]}
+    for _, _, (by_name,) in calibration.paired(model, [current], dict.fromkeys(names, True)):
+        yield from by_name.items()
+        for name in by_name:
+            matrix = layers[name].matrix()
+            thinned = np.where(np.abs(matrix) > np.median(np.abs(matrix)), matrix, 0.0)
+            layers[name].weight.const_value = ir.tensor(layers[name].stored(thinned))
+
+
+def arrays(moments: LayerMoments) -> list[NDArray[Any]]:
+    statistics = moments.statistics(centred=True)
+    sides = (statistics.gram, statistics.cross, statistics.dense_mean, statistics.residual_cross, moments.ridge)
+    return [side for side in sides if side is not None]
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 30_000)  # five shards of two batches
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_moments_are_the_same_bytes_where_nothing_is_shared_but_what_travels() -> None:
+    here, elsewhere = list(swept(InProcess())), list(swept(Elsewhere()))
+    assert [name for name, _ in here] == [name for name, _ in elsewhere]
+    for (_, one), (_, other) in zip(here, elsewhere, strict=True):
+        assert one.positions == other.positions
+        assert all(np.array_equal(a, b) for a, b in zip(arrays(one), arrays(other), strict=True))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_moments_are_the_same_bytes_on_workers() -> None:
+    pytest.importorskip("distributed")
+    with open_executor("local:2") as executor:
+        for (_, one), (_, other) in zip(swept(InProcess()), swept(executor), strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(arrays(one), arrays(other), strict=True))
+
+
+def test_shards_change_moments_by_no_more_than_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(swept(InProcess()))
+    monkeypatch.setattr(shards, "SHARD_BYTES", 30_000)
+    for (_, one), (_, other) in zip(whole, swept(InProcess()), strict=True):
+        assert one.positions == other.positions
+        for a, b in zip(arrays(one), arrays(other), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3 * np.abs(a).max())

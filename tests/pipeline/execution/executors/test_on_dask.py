@@ -1,0 +1,93 @@
+"""Tasks on Dask: the same results, the worker's own errors, other versions refused, and what is lost."""
+
+import copy
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from executor_tasks import check_executor, process_of, product_with_transposed, slow_sum
+
+from netsurgeon.pipeline.errors import ClusterError, InputError
+from netsurgeon.pipeline.execution.executors import Executor, on_dask, open_executor
+from netsurgeon.pipeline.execution.executors.parcel import Parcel
+
+distributed: Any = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Executor]:
+    with open_executor("local:2") as executor:
+        yield executor
+
+
+def test_two_workers_give_what_this_process_does(two_workers: Executor) -> None:
+    check_executor(two_workers)
+    assert len(set(two_workers.map(process_of, range(20)))) == 2
+    assert os.getpid() not in set(two_workers.map(process_of, range(4)))
+
+
+def test_tasks_have_the_threads_of_this_process(two_workers: Executor) -> None:
+    assert two_workers.submit(on_dask.blas_threads).result() == on_dask.blas_threads()
+
+
+def test_arrays_arrive_aligned_so_that_sums_are_the_same(two_workers: Executor) -> None:
+    rng = np.random.default_rng(0)
+    for size in range(1, 40):
+        x, y = rng.standard_normal((size, 128)), rng.standard_normal((128, 10)).T.copy()
+        there = two_workers.submit(product_with_transposed, {"x": x, "a": "b" * size}, y)
+        assert np.array_equal(there.result(), product_with_transposed({"x": x}, y))
+    kept = two_workers.submit(copy.copy, {"x": x})
+    assert np.array_equal(two_workers.submit(product_with_transposed, kept, y).result(), x @ y.T)
+
+
+def test_a_worker_that_dies_is_replaced_and_its_tasks_run_again(two_workers: Executor) -> None:
+    expected = [slow_sum(seed) for seed in range(40)]
+    processes = set(two_workers.map(process_of, range(20)))
+    timer = threading.Timer(0.3, os.kill, (min(processes), signal.SIGKILL))
+    timer.start()
+    assert list(two_workers.map(slow_sum, range(40))) == expected
+    timer.join()
+    assert min(processes) not in set(two_workers.map(process_of, range(20)))
+
+
+def test_other_versions_are_refused_by_name(two_workers: Executor) -> None:
+    here = on_dask.versions_here()
+    with pytest.raises(InputError, match=r"the worker tcp://a:1 has 1\.0 numpy, and this process .*: install the same"):
+        on_dask.check_versions("tcp://a:1", {**here, "numpy": "1.0"}, here)
+    with pytest.raises(InputError, match="has no netsurgeon"):
+        on_dask.check_versions("tcp://a:1", {**here, "netsurgeon": ""}, here)
+    with pytest.raises(InputError, match=f"process .* has {here['onnxruntime']} onnxruntime, and this process 0.1"):
+        on_dask.run_as_there({**here, "onnxruntime": "0.1"}, 1, process_of, Parcel(1))
+
+
+def test_a_worker_with_another_version_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        on_dask, "versions_here", lambda: {**on_dask._worker_versions()(on_dask.LIBRARIES), "numpy": "0"}
+    )
+    with pytest.raises(InputError, match=r"the worker tcp://\S+ has \S+ numpy, and this process 0"):
+        open_executor("local:1")
+
+
+def test_a_cluster_that_ends_is_a_sentence() -> None:
+    with distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster:
+        executor = open_executor(cluster.scheduler_address)
+        pending = executor.submit(time.sleep, 60)
+    with pytest.raises(ClusterError, match=r"the scheduler at tcp://\S+ is gone .*: start it anew and give the same"):
+        pending.result()
+    executor.close()
+
+
+def test_a_client_of_ones_own_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_small_site.py").write_text(
+        "import distributed\n\ndef client():\n    return distributed.Client(distributed.LocalCluster(n_workers=1, "
+        "dashboard_address='127.0.0.1:0', silence_logs=50), set_as_default=False)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with open_executor("my_small_site:client") as executor:
+        assert executor.submit(len, "abc").result() == 3

@@ -1,0 +1,81 @@
+"""What `--cluster` takes, and the sentence for what it does not."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.execution.executors import InProcess, check_cluster, open_executor, opening
+
+
+@pytest.mark.parametrize(
+    "cluster", [None, "local:1", "local:64", "tcp://host:8786", "tls://[::1]:8786", "my.site:client"]
+)
+def test_what_is_a_cluster_by_its_form(cluster: str | None) -> None:
+    check_cluster(cluster)
+
+
+@pytest.mark.parametrize("cluster", ["", "local", "local:0", "local:two", "host:8786", "http://host", "a b:c"])
+def test_another_form_is_refused(cluster: str) -> None:
+    with pytest.raises(InputError, match=r"expected local:N, tcp://HOST:PORT, tls://HOST:PORT, or module:function"):
+        open_executor(cluster)
+
+
+def test_too_many_processes_are_refused() -> None:
+    with pytest.raises(InputError, match="expected at most 1024 processes"):
+        open_executor("local:1025")
+
+
+def test_without_a_cluster_tasks_run_here() -> None:
+    assert isinstance(open_executor(None), InProcess)
+
+
+def test_without_distributed_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match="which needs Dask: run `pip install distributed`"):
+        open_executor("local:1")
+
+
+def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(opening, "PATIENCE", 0.5)
+    with pytest.raises(InputError, match=r"no scheduler answers at tcp://127.0.0.1:9"):
+        open_executor("tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [("return 1", "gives a int, expected a distributed.Client"), ("raise OSError('full')", "it raises OSError: full")],
+)
+def test_a_function_that_gives_no_client_is_told(
+    body: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    (tmp_path / "my_site_of_workers.py").write_text(f"def client():\n    {body}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_site_of_workers", raising=False)
+    with pytest.raises(InputError, match=sentence):
+        open_executor("my_site_of_workers:client")
+
+
+def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed: Any = pytest.importorskip("distributed")
+
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with pytest.raises(InputError, match=r"whose workers do not start \(RuntimeError: Nanny failed to start\.\)"):
+        open_executor("local:1")
+
+
+def test_a_scheduler_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed: Any = pytest.importorskip("distributed")
+    monkeypatch.setattr(opening, "PATIENCE", 1.0)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+        pytest.raises(InputError, match="has no worker after 1 seconds: start one with `dask worker tcp://"),
+    ):
+        open_executor(cluster.scheduler_address)

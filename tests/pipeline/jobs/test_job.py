@@ -1,0 +1,79 @@
+"""A job ends in a folder with its result, or in one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.jobs import Job, JobResult, run_job
+
+ROOT = Path(__file__).parent.parent.parent.parent
+DIGITS = ROOT / "models" / "digits"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `compress` is called with; it writes two files."""
+    calls: list[dict[str, Any]] = []
+
+    def compress(model: Path, data: str, **arguments: Any) -> None:
+        calls.append({"model": model, "data": data, **arguments})
+        arguments["output"].write_bytes(b"model")
+        arguments["report"].write_text("{}")
+
+    monkeypatch.setattr("netsurgeon.pipeline.jobs.job.compress", compress)
+    return calls
+
+
+def job(out: Path, **arguments: Any) -> Job:
+    given = {"model": DIGITS / "digits.onnx", "data": str(DIGITS / "calibration.npz"), "sparsity": 0.5}
+    return Job(name="small", out=out, arguments={**given, **arguments})
+
+
+def test_a_job_is_done_once(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+    first, second = run_job(job(tmp_path)), run_job(job(tmp_path))
+    assert (first.status, second.status, len(calls)) == ("done", "kept", 1)
+    assert calls[0]["output"] == tmp_path / "small" / "small.onnx"
+    assert calls[0]["work"] == tmp_path / "small" / "work"
+    assert run_job(job(tmp_path, sparsity=0.6)).status == "done"
+    assert run_job(job(tmp_path)).status == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "why", "is_final"),
+    [
+        (InputError("no data:\ngive some"), 2, "no data: give some", False),
+        (CheckFailedError("it is worse"), 1, "it is worse", True),
+        (OSError(28, "No space left on device", "x"), 2, "No space left on device: x", False),
+        (
+            ZeroDivisionError("odd"),
+            1,
+            "unexpected ZeroDivisionError: odd (a bug: NETSURGEON_DEBUG=1 shows where)",
+            False,
+        ),
+    ],
+)
+def test_whatever_goes_wrong_is_a_sentence(
+    error: Exception, exit_code: int, why: str, is_final: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compress(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("netsurgeon.pipeline.jobs.job.compress", compress)
+    result = run_job(job(tmp_path))
+    assert (result.status, result.exit_code, result.why, result.is_final) == ("failed", exit_code, why, is_final)
+    assert run_job(job(tmp_path)).status == "failed"
+
+
+def test_what_cannot_begin_and_a_folder_out_of_sight_are_told(tmp_path: Path) -> None:
+    refused = Job(name="small", out=tmp_path, problem=("no such key", 2))
+    assert run_job(refused) == JobResult(name="small", status="failed", why="no such key", exit_code=2)
+    unseen = run_job(job(tmp_path / "elsewhere"))
+    assert "sees no folder" in unseen.why
+    assert "must lie where all workers see them" in unseen.why
+
+
+def test_options_are_checked_before_anything_is_read(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+    assert run_job(job(tmp_path, sparsity=2)).why.startswith("sparsity is 2")
+    assert calls == []

@@ -1,0 +1,112 @@
+"""compress with --cluster: the same model as alone, also where workers die, and a sentence for what cannot be."""
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from netsurgeon.cli import run
+from netsurgeon.pipeline.calibration import shards
+from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.execution import Executor, open_executor
+from netsurgeon.pipeline.run import calibrating
+
+DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
+LINE = ["compress", str(DIGITS / "digits.onnx"), "--data", str(DIGITS / "calibration.npz"), "--limit", "160"]
+OPTIONS = ["--batch-size", "20", "--sparsity", "80%", "--uniform", "--method", "lobs", "--quiet", "-o"]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 30_000)
+
+
+def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    assert run([*LINE, *OPTIONS, str(tmp_path / "alone.onnx")]) == 0
+    begun, over, killed = threading.Event(), threading.Event(), list[int]()
+
+    def open_and_tell(cluster: str | None) -> Executor:
+        executor = open_executor(cluster)
+        begun.set()
+        return executor
+
+    def kill_now_and_then() -> None:
+        rng = random.Random(0)
+        begun.wait()
+        while not over.wait(rng.uniform(0.2, 1.0)) and len(killed) < 10:
+            for worker in workers_of_this_process()[:1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
+
+    monkeypatch.setattr(calibrating, "open_executor", open_and_tell)
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    try:
+        assert run([*LINE, *OPTIONS, str(tmp_path / "two.onnx"), "--cluster", "local:2"]) == 0
+    finally:
+        begun.set()
+        over.set()
+        killer.join()
+    assert killed
+    assert (tmp_path / "two.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+
+
+def test_a_scheduler_that_ends_is_a_sentence_and_the_run_goes_on_from_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    line = [*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--work", str(tmp_path / "work")]
+    cluster = distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", silence_logs=50)
+    kept = tmp_path / "work" / "whole-layers"
+    closer = threading.Thread(target=close_once, args=(cluster, kept))
+    closer.start()
+    try:
+        assert run([*line, "--cluster", cluster.scheduler_address]) == 1
+    finally:
+        closer.join()
+    assert "is gone" in capsys.readouterr().err
+    assert not (tmp_path / "out.onnx").exists()
+    assert list(kept.iterdir())
+    assert run(line) == 0
+    assert run([*LINE, *OPTIONS, str(tmp_path / "alone.onnx")]) == 0
+    assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+
+
+def close_once(cluster: Any, folder: Path) -> None:
+    """Close a cluster as soon as a layer is kept in a folder."""
+    deadline = time.monotonic() + 240.0
+    while time.monotonic() < deadline and not (folder.is_dir() and any(folder.iterdir())):
+        time.sleep(0.02)
+    cluster.close()
+
+
+def workers_of_this_process() -> list[int]:
+    """Processes that Dask has started, those first that have run for a while."""
+    children = [
+        child
+        for child in psutil.Process().children()
+        if "spawn_main" in " ".join(child.cmdline()) and time.time() - child.create_time() > 2.0
+    ]
+    return [child.pid for child in sorted(children, key=lambda child: child.create_time())]
+
+
+@pytest.mark.parametrize("cluster", ["local:none", "everywhere"])
+def test_a_bad_cluster_is_a_sentence(cluster: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--cluster", cluster]) == 2
+    assert f"error: cluster is '{cluster}', expected local:N" in capsys.readouterr().err
+
+
+def test_a_model_that_is_too_large_to_travel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrating, "is_large", lambda _: True)
+    with pytest.raises(InputError, match=r"weights of more than 1.5 GB do not travel: leave out cluster"):
+        compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", limit=40, sparsity=0.5, cluster="local:1")

@@ -1,0 +1,46 @@
+"""What every executor does, and tasks that processes of workers can import."""
+
+from __future__ import annotations
+
+import operator
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from netsurgeon.pipeline.execution.executors.executor import Executor, fold
+
+
+def check_executor(executor: Executor) -> None:
+    """What every executor does."""
+    paths = [f"folder/{number}" for number in range(5)]
+    assert list(executor.map(os.path.basename, paths)) == [str(number) for number in range(5)]
+    floats = np.random.default_rng(0).standard_normal(37) * 10.0 ** np.arange(37)
+    parts = (executor.submit(np.float64, value) for value in floats)
+    assert executor.tree_reduce(operator.add, parts).result() == fold(operator.add, map(np.float64, floats))
+    kept = executor.submit(np.ones, 3)
+    assert executor.submit(np.sum, kept).result() == 3.0
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        executor.submit(Path.stat, Path("nowhere")).result()
+
+
+def process_of(number: int) -> int:
+    """Which process runs a task that takes a while."""
+    del number
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def slow_sum(seed: int) -> float:
+    """A sum that takes a while."""
+    time.sleep(0.05)
+    return float(np.sum(np.random.default_rng(seed).random(1000)))
+
+
+def product_with_transposed(values: dict[str, Any], y: NDArray[Any]) -> NDArray[Any]:
+    """A product that BLAS makes only of arrays that are aligned."""
+    return np.asarray(values["x"] @ y.T)
