@@ -162,13 +162,15 @@ def _result(job: Job, pending: Pending[JobResult]) -> JobResult:
 
 
 def _write_page(jobs: Sequence[Job], ended: Sequence[JobResult], out: Path) -> Path | None:
-    runs = [
-        run_of(read_report(job.folder.report), job.name)
-        for job, result in zip(jobs, ended, strict=True)
-        if result.status != "failed"
-    ]
+    runs, missing = [], {result.name: result.why for result in ended if result.status == "failed"}
+    for job in jobs:
+        if job.name in missing:
+            continue
+        try:
+            runs.append(run_of(read_report(job.folder.report), job.name))
+        except InputError as error:  # changed by somebody since
+            missing[job.name] = str(error)
     if not runs:
         return None
-    missing = {result.name: result.why for result in ended if result.status == "failed"}
     write_text(render_runs(runs, missing), out / PAGE)
     return out / PAGE

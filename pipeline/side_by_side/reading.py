@@ -18,7 +18,9 @@ from netsurgeon.pipeline.report import Report
 from netsurgeon.pipeline.result import SCHEMA
 
 LARGEST = 1 << 62
-"""No count, and no other number, of a report is larger: charts could not hold it."""
+"""No count of a report is larger."""
+LARGEST_MEASURE = 1e150
+"""No other number is larger: charts could not hold its square. Error bounds of deep networks have reached 10²⁵."""
 
 
 class _UnfitError(ValueError):
@@ -109,7 +111,8 @@ def _plain(kind: type, value: Any, place: str) -> Any:
     if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
         words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
         raise _UnfitError(f"{place} is {_shown(value)}, expected {words.get(kind, 'null')}")
-    if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+    largest = LARGEST if isinstance(value, int) else LARGEST_MEASURE
+    if isinstance(value, int | float) and not -largest < value < largest:
         raise _UnfitError(f"{place} is {_shown(value)}, which is beyond all measure")
     return value
 

@@ -43,6 +43,15 @@ def test_a_report_comes_back_as_it_was_written(report: Report, tmp_path: Path) -
     assert found.frontier() == report.frontier()
 
 
+def test_the_error_bound_of_a_deep_network_is_large(document: dict[str, Any], tmp_path: Path) -> None:
+    document["bound"]["outputs"][0]["bound"] = 3.1e25
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(document))
+    report = read_report(path)
+    assert report.bound is not None
+    assert report.bound.outputs[0].bound == 3.1e25
+
+
 def test_fields_of_other_versions_are_left_out_or_filled_in(document: dict[str, Any], tmp_path: Path) -> None:
     del document["latency"], document["validation"]["folds"]
     document["from_the_future"] = {"a": 1}
@@ -101,7 +110,7 @@ def places(values: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [place, *(found for key, entry in inner for found in places(entry, (*place, key)))]
 
 
-@pytest.mark.parametrize("value", [None, -1, 0, 1e308, 10**40, "", "x", True, [], {}, [[]], {"a": None}], ids=repr)
+@pytest.mark.parametrize("value", [None, -1, 0, 1e140, 1e308, 10**40, "", "x", True, [], {}, [[]], {"a": None}], ids=repr)
 def test_any_value_anywhere_ends_in_a_page_or_in_one_sentence(
     document: dict[str, Any], tmp_path: Path, value: Any
 ) -> None:
