@@ -5,6 +5,7 @@ All of it is made from a shard's values alone, wherever they lie, and from what 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.errors import InputError
 
 BUFFERED_ROWS = 2048
-"""Small batches wait until they have this many rows together before they enter the moments."""
+"""Small batches, and small shards, wait until they have this many rows together before they enter the moments."""
 HELD_EVERY = 5
 """One stretch of rows in so many is held out to choose the damping."""
 FEW_OUTPUTS = 2
@@ -84,31 +85,89 @@ class Drawing:
         return rows_of(part.value(name, batch), self.limits[batch], rng, counted)
 
 
+class RowMoments:
+    """Moments of rows, and of those of them that are held out; the last rows wait until there are enough of them.
+
+    Those of two shards are joined with the rows that wait: a shard with a row a picture is too small to hold rows out
+    of it, and moments of its own would take columns² numbers for a few rows.
+    """
+
+    def __init__(self, groups: int, columns: int, *, paired: bool):
+        self._shape, self._paired = (groups, columns), paired
+        self._entered: tuple[Moments, Moments] | None = None
+        self._waiting: list[tuple[Rows, Rows | None, Rows | None]] = []
+        self._count = 0
+
+    def add(self, dense: Rows, current: Rows | None, residual: Rows | None) -> None:
+        """What `Moments.update` takes; no rows of a branch that is not taken."""
+        if dense.shape[1] == 0:
+            return
+        self._waiting.append((dense, current, residual))
+        self._count += dense.shape[1]
+        if self._count >= BUFFERED_ROWS:
+            self._enter()
+
+    def joined(self, later: RowMoments) -> RowMoments:
+        """Those of both, which stay what they are: a cluster may join them a second time."""
+        result = RowMoments(*self._shape, paired=self._paired)
+        if self._entered is None or later._entered is None:
+            result._entered = copy.deepcopy(self._entered or later._entered)
+        else:
+            fit, held_out = (one.joined(other) for one, other in zip(self._entered, later._entered, strict=True))
+            result._entered = fit, held_out
+        for rows in (*self._waiting, *later._waiting):
+            result.add(*rows)
+        return result
+
+    def ended(self) -> tuple[Moments, Moments]:
+        """Those of most rows and those held out, the rows that have waited among them."""
+        if self._waiting or self._entered is None:
+            self._enter()
+        assert self._entered is not None
+        return self._entered
+
+    def _enter(self) -> None:
+        fit, held_out = self._entered or (Moments(*self._shape, paired=self._paired), None)
+        if self._waiting:
+            is_held_out = _held_out(self._count)
+            dense, current, residual = (_joined(side) for side in zip(*self._waiting, strict=True))
+            assert dense is not None
+            self._waiting.clear()
+            self._count = 0
+
+            def update(moments: Moments, part: npt.NDArray[np.bool_]) -> None:
+                at = np.flatnonzero(part)
+                sides = (None if side is None else side.take(at, axis=1) for side in (current, residual))
+                moments.update(dense.take(at, axis=1), *sides)
+
+            update(fit, ~is_held_out)
+            held_out = held_out or fit.like()  # around the same origin
+            update(held_out, is_held_out)
+        self._entered = fit, held_out or fit.like()
+
+
 @dataclasses.dataclass(frozen=True)
 class ShardMoments:
     """Moments of one layer over some shards.
 
     Attributes:
-        models: of each current model those of most rows, and of those held out.
+        models: of each current model.
         ridge: of the map that the layer reads the mean of; None where there is no ridge.
     """
 
-    models: tuple[tuple[Moments, Moments], ...]
+    models: tuple[RowMoments, ...]
     ridge: Moments | None
 
     def joined(self, later: ShardMoments) -> ShardMoments:
         """Those of both."""
-        models = tuple(
-            (fit.joined(other_fit), held_out.joined(other_held_out))
-            for (fit, held_out), (other_fit, other_held_out) in zip(self.models, later.models, strict=True)
-        )
+        models = tuple(rows.joined(other) for rows, other in zip(self.models, later.models, strict=True))
         has_ridge = self.ridge is not None and later.ridge is not None
         return ShardMoments(models, self.ridge.joined(later.ridge) if has_ridge else None)  # type: ignore[union-attr,arg-type]
 
     def of_layer(self, positions: int) -> list[LayerMoments]:
         """As what a layer is pruned by, of each current model."""
         ridge = None if self.ridge is None else ridge_of(self.ridge)
-        return [LayerMoments(fit, held_out, positions=positions, ridge=ridge) for fit, held_out in self.models]
+        return [LayerMoments(*rows.ended(), positions=positions, ridge=ridge) for rows in self.models]
 
 
 def shard_moments(
@@ -127,19 +186,19 @@ def shard_moments(
     """
     columns = layer.columns // layer.blocks
     pairs = [is_observed and drawing.weight is None for is_observed in drawing.is_observed]
-    buffers = [_RowBuffer(Moments(layer.groups * layer.blocks, columns, paired=paired)) for paired in pairs]
+    moments = [RowMoments(layer.groups * layer.blocks, columns, paired=paired) for paired in pairs]
     numbers = parts[0].numbers
     drawn = functools.partial(_drawn, layer, parts, drawing)
     for sides in prefetch(lambda at: drawn(numbers[at]), len(numbers)):
         tick()
-        for (before, now, residual), buffer in zip(sides, buffers, strict=True):
+        for (before, now, residual), rows in zip(sides, moments, strict=True):
             if drawing.weight is None or now is None:
-                buffer.add(before, now, residual)
+                rows.add(before, now, residual)
             else:
                 at_outputs = np.asarray((before - now) @ drawing.weight.transpose(0, 2, 1), np.float32)
-                buffer.add(now, None, at_outputs if residual is None else at_outputs + residual)
+                rows.add(now, None, at_outputs if residual is None else at_outputs + residual)
     ridge = _ridge(layer, parts[0], drawing) if drawing.is_pooled else None
-    return ShardMoments(tuple(buffer.moments() for buffer in buffers), ridge)
+    return ShardMoments(tuple(moments), ridge)
 
 
 def _drawn(
@@ -229,47 +288,6 @@ def _ridge(layer: Layer, part: Part, drawing: Drawing) -> Moments | None:
             moments.update(np.concatenate(row_parts, axis=1))
             row_parts, waiting = [], 0
     return moments
-
-
-class _RowBuffer:
-    """Rows on their way into the moments; small batches wait for more."""
-
-    def __init__(self, fit: Moments):
-        self._fit = fit
-        self._held_out_moments: Moments | None = None
-        self._waiting: list[tuple[Rows, Rows | None, Rows | None]] = []
-        self._count = 0
-
-    def add(self, dense: Rows, current: Rows | None, residual: Rows | None) -> None:
-        """What `Moments.update` takes; no rows of a branch that is not taken."""
-        if dense.shape[1] == 0:
-            return
-        self._waiting.append((dense, current, residual))
-        self._count += dense.shape[1]
-        if self._count >= BUFFERED_ROWS:
-            self._empty()
-
-    def moments(self) -> tuple[Moments, Moments]:
-        """What has come in, and what of it is held out."""
-        if self._waiting:
-            self._empty()
-        return self._fit, self._held_out_moments or self._fit.like()
-
-    def _empty(self) -> None:
-        held_out = _held_out(self._count)
-        dense, current, residual = (_joined(side) for side in zip(*self._waiting, strict=True))
-        assert dense is not None
-        self._waiting.clear()
-        self._count = 0
-
-        def update(moments: Moments, part: npt.NDArray[np.bool_]) -> None:
-            at = np.flatnonzero(part)
-            sides = (None if side is None else side.take(at, axis=1) for side in (current, residual))
-            moments.update(dense.take(at, axis=1), *sides)
-
-        update(self._fit, ~held_out)
-        self._held_out_moments = self._held_out_moments or self._fit.like()
-        update(self._held_out_moments, held_out)
 
 
 def _joined(parts: Sequence[Rows | None]) -> Rows | None:

@@ -110,3 +110,34 @@ def test_shards_change_moments_by_no_more_than_rounding(monkeypatch: pytest.Monk
         assert one.positions == other.positions
         for a, b in zip(arrays(one), arrays(other), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3 * np.abs(a).max())
+
+
+def pooled_model() -> ir.Model:
+    """A product that reads the mean of each picture, one row a picture."""
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,16,4,4] x, float[16,5] w) => (float[N,5] y) '
+        "{ p = GlobalAveragePool(x) f = Flatten(p) y = MatMul(f, w) }"
+    )
+    weight = model.graph.inputs.pop()
+    weight.const_value = ir.tensor(np.random.default_rng(1).standard_normal((16, 5)).astype(np.float32), name="w")
+    model.graph.register_initializer(weight)
+    return model
+
+
+@pytest.mark.parametrize("pictures", [1, 8, 16, 32])
+def test_rows_are_held_out_of_shards_that_are_small(pictures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pooled_model()
+    data = {"x": np.random.default_rng(0).standard_normal((96, 16, 4, 4)).astype(np.float32)}
+    samples = open_samples(data, input_specs(model), batch_size=pictures)
+
+    def moments() -> LayerMoments:
+        calibration = Calibration(samples, Runtime(threads=1))
+        ((_, layer_moments),) = calibration.dense(model, [layer.name for layer in find_layers(model.graph)[0]])
+        return layer_moments
+
+    whole = moments()
+    monkeypatch.setattr(shards, "SHARD_BYTES", data["x"][:pictures].nbytes)
+    cut = moments()
+    assert (cut.fit.count, cut.held_out.count) == (whole.fit.count, whole.held_out.count)
+    assert 0 < 4 * cut.held_out.count <= cut.fit.count
+    assert np.array_equal(arrays(cut)[0], arrays(whole)[0]), "rows that wait are not summed up by the shard"

@@ -110,7 +110,9 @@ def places(values: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [place, *(found for key, entry in inner for found in places(entry, (*place, key)))]
 
 
-@pytest.mark.parametrize("value", [None, -1, 0, 1e140, 1e308, 10**40, "", "x", True, [], {}, [[]], {"a": None}], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, -1, 0, 1e140, 1e308, 10**40, "", "x", True, [], {}, [[]], {"a": None}], ids=repr
+)
 def test_any_value_anywhere_ends_in_a_page_or_in_one_sentence(
     document: dict[str, Any], tmp_path: Path, value: Any
 ) -> None:
