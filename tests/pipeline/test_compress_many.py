@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -162,3 +162,40 @@ def test_paths_mean_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest
     }
     absolute = {**arguments, "model": tmp_path / "m.onnx", "data": str(tmp_path / "data.npz")}
     assert with_absolute_paths(arguments) == absolute
+
+
+class FakeTracker:
+    """Takes what one recipe has made, and refuses what the other has."""
+
+    made: ClassVar[list[str]] = []
+
+    def __init__(self, uri: str):
+        FakeTracker.made.append(uri)
+        if uri == "nowhere":
+            raise InputError("MLflow cannot be used at nowhere")
+
+    def log(self, report: Any) -> None:
+        if report.sparsity > 0.8:
+            raise InputError("MLflow did not take the result")
+        FakeTracker.made.append("logged")
+
+
+def test_trackers_are_connected_first_and_what_they_do_not_take_is_told_last(
+    recipes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for recipe, uri in zip(recipes, ("runs", "runs", "nowhere"), strict=True):
+        text = Path(recipe).read_text().replace("sparsityy", "sparsity")
+        Path(recipe).write_text(f'{text}mlflow = "{uri}"\n')
+    monkeypatch.setattr("netsurgeon.pipeline.report.Tracker", FakeTracker)
+    monkeypatch.setattr(FakeTracker, "made", [])
+    out = tmp_path / "results"
+    assert run(["compress-many", *recipes, "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert FakeTracker.made == ["runs", "nowhere", "logged"]
+    assert printed.out.splitlines()[:3] == [
+        "1/3 half: done",
+        "2/3 ninety: done",
+        "3/3 typo: MLflow cannot be used at nowhere",
+    ]
+    assert f"the page is {out / 'index.html'}" in printed.out
+    assert printed.err == "error: ninety: MLflow did not take the result; 1 of 3 jobs failed: typo\n"
