@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netsurgeon.pipeline.errors import CheckFailedError, ClusterError, InputError, NetsurgeonError
-from netsurgeon.pipeline.execution import Executor, Pending, open_executor
+from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError
+from netsurgeon.pipeline.execution import Executor, open_executor
 from netsurgeon.pipeline.jobs import Job, JobResult, failed, run_job
 from netsurgeon.pipeline.model_files import write_text
+from netsurgeon.pipeline.options import OptionValues, are_numbers, check_names
 from netsurgeon.pipeline.progress import ProgressLike, following
 from netsurgeon.pipeline.result import Overview, Result, as_json
 from netsurgeon.pipeline.side_by_side import read_report, render_runs, run_of
@@ -21,6 +22,8 @@ PAGE, SUMMARY = "index.html", "summary.json"
 MOST_JOBS = 64
 """More would make a page that is neither legible nor quick."""
 MOST_RETRIES = 100
+SOURCES, OF_ONE = ("model", "data", "test"), ("output", "report", "progress", "steps", "step_options")
+"""Arguments of `compress` beside its options that a job has, and that it has not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -87,7 +90,8 @@ def compress_many(
             all.
 
     Raises:
-        InputError: there are no jobs or too many, a name is no name of a folder, or the cluster cannot be used.
+        InputError: there are no jobs or too many, a name is no name of a folder, a job lacks model or data or has an
+            argument that jobs have not, or the cluster cannot be used.
     """
     folder = Path(out).absolute()
     listed = [Job(name=name, out=folder, arguments=with_absolute_paths(values)) for name, values in jobs.items()]
@@ -124,10 +128,16 @@ def with_absolute_paths(arguments: Mapping[str, Any]) -> dict[str, Any]:
             return value.absolute()
         if isinstance(value, str) and value and Path(value).exists():
             return str(Path(value).absolute())
-        return tuple(map(absolute, value)) if isinstance(value, tuple) else value
+        return type(value)(map(absolute, value)) if type(value) in (tuple, list) else value
 
-    names = ("model", "data", "test", "classes", "timings", "work", "custom_ops")
-    return {name: absolute(value) if name in names else value for name, value in arguments.items()}
+    def absolute_rows(value: Any) -> Any:
+        return value if isinstance(value, str) and are_numbers(value) else absolute(value)
+
+    names = (*SOURCES, "classes", "timings", "work", "custom_ops")
+    changed = {name: absolute(value) if name in names else value for name, value in arguments.items()}
+    if isinstance(changed.get("drop_rows"), Mapping):
+        changed["drop_rows"] = {table: absolute_rows(rows) for table, rows in changed["drop_rows"].items()}
+    return changed
 
 
 def _check(jobs: Sequence[Job], out: Path, retries: int) -> None:
@@ -136,29 +146,50 @@ def _check(jobs: Sequence[Job], out: Path, retries: int) -> None:
     if not 0 <= retries <= MOST_RETRIES:
         raise InputError(f"retries is {retries}, expected 0 to {MOST_RETRIES}")
     for job in jobs:
-        if Path(job.name).name != job.name or job.name.startswith(".") or job.name in (PAGE, SUMMARY):
+        if not job.name or Path(job.name).name != job.name or job.name.startswith(".") or job.name in (PAGE, SUMMARY):
             raise InputError(f"a job is called {job.name!r}, expected the name of a folder")
+        if job.problem is None:
+            _check_arguments(job)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder {out} cannot be made: {error.strerror or error}") from error
 
 
+def _check_arguments(job: Job) -> None:
+    for name in ("model", "data"):
+        if job.arguments.get(name) is None:
+            raise InputError(f"the job {job.name!r} has no {name}: give it, as to compress")
+    for name in OF_ONE:
+        if name in job.arguments:
+            raise InputError(f"the job {job.name!r} has {name}, which jobs have not: leave it out")
+    check_names(f"the job {job.name!r}", job.arguments, (*SOURCES, *OptionValues.__annotations__))
+
+
 def _results(jobs: Sequence[Job], executor: Executor, retries: int) -> Iterator[JobResult]:
     """How each job ends, in order."""
-    for job, pending in [(job, executor.submit(run_job, job)) for job in jobs]:
-        result, attempts = _result(job, pending), 1
+    for job, wait in [(job, _begin(job, executor)) for job in jobs]:
+        result, attempts = wait(), 1
         while not result.is_final and attempts <= retries:
             attempts += 1
-            result = _result(job, executor.submit(run_job, job))
+            result = _begin(job, executor)()
         yield dataclasses.replace(result, attempts=attempts)
 
 
-def _result(job: Job, pending: Pending[JobResult]) -> JobResult:
+def _begin(job: Job, executor: Executor) -> Callable[[], JobResult]:
+    """Hand a job to the executor; a function that waits for its end, and tells as an end whatever goes wrong."""
     try:
-        return pending.result()
-    except (ClusterError, InputError) as error:  # its worker's, or the cluster's
-        return failed(job, error)
+        pending = executor.submit(run_job, job)
+    except Exception as error:
+        return functools.partial(failed, job, error)
+
+    def wait() -> JobResult:
+        try:
+            return pending.result()
+        except Exception as error:
+            return failed(job, error)
+
+    return wait
 
 
 def _write_page(jobs: Sequence[Job], ended: Sequence[JobResult], out: Path) -> Path | None:
@@ -171,6 +202,7 @@ def _write_page(jobs: Sequence[Job], ended: Sequence[JobResult], out: Path) -> P
         except InputError as error:  # changed by somebody since
             missing[job.name] = str(error)
     if not runs:
+        (out / PAGE).unlink(missing_ok=True)  # of an earlier command
         return None
     write_text(render_runs(runs, missing), out / PAGE)
     return out / PAGE

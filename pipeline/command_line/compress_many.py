@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from netsurgeon.pipeline.command_line.shared_options import (
 
 if TYPE_CHECKING:
     from netsurgeon.pipeline.compress_many import ManyCompressions
+    from netsurgeon.pipeline.errors import InputError
     from netsurgeon.pipeline.jobs import Job, JobResult
+    from netsurgeon.pipeline.report import Tracker
     from netsurgeon.pipeline.terminal import Console
 
 _OF_ONE = ("output", "report", "json_file", "quiet", "recipe")
@@ -82,34 +85,49 @@ def compress_many_command(
         name = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{names.count(name)} recipes are called {name}: their results would share a folder")
     terminal.check_files({}, recipes, json_file)
-    read = [_job(recipe, out.absolute(), cluster) for recipe in recipes]
-    tell = functools.partial(_tell, len(read), quiet or json_file == terminal.STANDARD_OUTPUT)
-    trackers = {job.name: uri for job, uri in read if uri is not None}
+    connect = functools.cache(_connected)  # once to each server, before anything is computed
+    read = [_job(recipe, out.absolute(), cluster, connect) for recipe in recipes]
+    trackers = {job.name: tracker for job, tracker in read if tracker is not None}
+    unlogged: list[str] = []
+
+    def tell(at: int, result: JobResult) -> None:
+        _tell(len(read), quiet or json_file == terminal.STANDARD_OUTPUT, at, result)
+        try:
+            _log(result, out, trackers)
+        except InputError as error:
+            unlogged.append(f"{result.name}: {error}")
+
     many = run_jobs([job for job, _ in read], out.absolute(), cluster=cluster, retries=retries, tell=tell)
-    _log(many.jobs, out, trackers)
     terminal.show_result(many, _print_page, json_file, quiet)
+    if unlogged:
+        raise InputError("; ".join([*unlogged, *([str(many.error())] if many.failed else [])]))
     if many.failed:
         raise many.error()
 
 
-def _job(recipe: Path, out: Path, cluster: str | None) -> tuple[Job, str | None]:
-    """A recipe as a job, and where it is logged; one that cannot be read is a job that fails.
+def _job(
+    recipe: Path, out: Path, cluster: str | None, connect: Callable[[str], Tracker | InputError]
+) -> tuple[Job, Tracker | None]:
+    """A recipe as a job, and where it is logged; one that cannot be read, or logged, is a job that fails.
 
     A job on a worker has no workers of its own.
     """
     from netsurgeon.pipeline.compress_many import with_absolute_paths
-    from netsurgeon.pipeline.errors import NetsurgeonError, in_words
+    from netsurgeon.pipeline.errors import InputError, NetsurgeonError
     from netsurgeon.pipeline.jobs import Job
 
     line = ["--recipe", str(recipe), "--output", str(out / recipe.stem / f"{recipe.stem}.onnx")]
     try:
         values: dict[str, Any] = compress_command.make_context("compress", line).params
-        tracker = values.pop("mlflow")
+        uri = values.pop("mlflow")
+        tracker = None if uri is None else connect(uri)
+        if isinstance(tracker, InputError):
+            raise tracker
         values = with_pictures({name: value for name, value in values.items() if name not in _OF_ONE})
     except click.UsageError as error:
-        return Job(name=recipe.stem, out=out, problem=(f"{recipe}: {error.format_message()}", error.exit_code)), None
+        return Job(name=recipe.stem, out=out, problem=InputError(f"{recipe}: {error.format_message()}")), None
     except NetsurgeonError as error:
-        return Job(name=recipe.stem, out=out, problem=in_words(error)), None
+        return Job(name=recipe.stem, out=out, problem=error), None
     values["cluster"] = values["cluster"] if cluster is None else None
     return Job(name=recipe.stem, out=out, arguments=with_absolute_paths(values)), tracker
 
@@ -127,12 +145,21 @@ def _print_page(many: ManyCompressions, console: Console) -> None:
         console.print(f"the page is {many.page}", markup=False, soft_wrap=True)
 
 
-def _log(results: tuple[JobResult, ...], out: Path, trackers: dict[str, str]) -> None:
+def _connected(uri: str) -> Tracker | InputError:
+    """A tracker, or why there is none."""
+    from netsurgeon.pipeline.errors import InputError
+    from netsurgeon.pipeline.report import Tracker
+
+    try:
+        return Tracker(uri)
+    except InputError as error:
+        return error
+
+
+def _log(result: JobResult, out: Path, trackers: dict[str, Tracker]) -> None:
     """Log what was made now where its recipe says."""
     from netsurgeon.pipeline.jobs import JobFolder
-    from netsurgeon.pipeline.report import Tracker
     from netsurgeon.pipeline.side_by_side import read_report
 
-    for result in results:
-        if result.name in trackers and result.status == "done":
-            Tracker(trackers[result.name]).log(read_report(JobFolder(out / result.name).report))
+    if result.name in trackers and result.status == "done":
+        trackers[result.name].log(read_report(JobFolder(out / result.name).report))

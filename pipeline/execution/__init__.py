@@ -1,7 +1,7 @@
 """Where work runs and is kept: executors, the run folder, and a file for the weights of large models."""
 
 from netsurgeon.pipeline.execution.executors import Executor, InProcess, Pending, check_cluster, open_executor
-from netsurgeon.pipeline.execution.run_folder import RunFolder, Solutions
+from netsurgeon.pipeline.execution.run_folder import RunFolder, Solutions, wait_until_free
 from netsurgeon.pipeline.execution.user_sources import file_digest, source_digest
 from netsurgeon.pipeline.execution.weight_file import WeightFile
 
@@ -16,4 +16,5 @@ __all__ = [
     "file_digest",
     "open_executor",
     "source_digest",
+    "wait_until_free",
 ]

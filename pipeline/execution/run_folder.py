@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +34,7 @@ FORMAT = 9
 
 
 _IDENTITY, _LOCK = "work", "lock"
+_POLLING_SECONDS = 0.5
 _MOST_JSON_BYTES = 1 << 28
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -99,13 +101,7 @@ class RunFolder:
         if not (folder / identity).exists() and any(foreign):
             raise InputError(f"the work folder {folder} holds something else: give a new or empty folder")
         is_ours = (folder / _LOCK).exists()
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        self._lock = os.fdopen(os.open(folder / _LOCK, flags, 0o666), "rb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            raise InputError(f"the work folder {folder} is in use by another run: wait, or give another") from error
+        self._lock = _locked(folder)
         for file in folder.rglob(".*.part"):  # what a run that was killed was writing
             if is_part(file.name) and file.is_file() and not file.is_symlink():
                 file.unlink()
@@ -195,6 +191,39 @@ class RunFolder:
         if self.folder is not None:
             with _os_errors_as_input_errors(self.folder), replace_atomically(self.folder / name) as handle:
                 handle.write(data)
+
+
+def wait_until_free(folder: Path, seconds: float) -> None:
+    """Wait while another run has a folder, as one that was given up may go on for a while.
+
+    Raises:
+        InputError: it is still in use after so many seconds, or cannot be written.
+    """
+    until = time.monotonic() + seconds
+    while (folder / _LOCK).exists():
+        try:
+            with _os_errors_as_input_errors(folder), _locked(folder):
+                return
+        except _InUseError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(min(_POLLING_SECONDS, seconds))
+
+
+class _InUseError(InputError):
+    """Another run has the folder."""
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """The lock of a folder, taken until it is closed."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    lock = os.fdopen(os.open(folder / _LOCK, flags, 0o666), "rb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise _InUseError(f"the work folder {folder} is in use by another run: wait, or give another") from error
+    return lock
 
 
 class Solutions(MutableMapping[str, Solution]):

@@ -65,6 +65,10 @@ class JobFolder:
     def finish(self, identity: Mapping[str, Any]) -> None:
         """Record that the result is whole."""
         self._write(identity, self._digests())
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what only a job that is not done needs."""
         shutil.rmtree(self.work, ignore_errors=True)
 
     def _digests(self) -> dict[str, str]:
@@ -96,14 +100,19 @@ def identity_of(model: Path, sources: Mapping[str, Any], options: Options) -> di
         if not isinstance(source, str | Path | None):
             raise InputError(f"{name} of a job is a {type(source).__name__}, expected a path or a text")
     read = {**sources, "metric": options.metric, "classes": options.classes, "timings": options.timings}
-    functions = {name: text for name, text in read.items() if isinstance(text, str) and NAMED_FUNCTION.fullmatch(text)}
+    functions = {name: entry for name, entry in read.items() if _is_function(entry)}
     others = [entry for name, entry in read.items() if name not in functions]
     identity = {
         "options": options.described(),
         "sources": {name: str(source) for name, source in sources.items()},
         "files": [(str(file), file_digest(file)) for file in files_behind((*others, *options.custom_ops), [model])],
-        "functions": {name: source_digest(text) for name, text in functions.items()},
+        "functions": {name: source_digest(function) for name, function in functions.items()},
         "versions": versions(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))
     return plain
+
+
+def _is_function(value: Any) -> bool:
+    """Whether it is one of the user's, in memory or by its name."""
+    return callable(value) or (isinstance(value, str) and NAMED_FUNCTION.fullmatch(value) is not None)

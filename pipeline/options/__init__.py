@@ -16,8 +16,8 @@ from netsurgeon.pipeline.options.groups import (
 )
 from netsurgeon.pipeline.options.options import OPTION_GROUPS, Options, finer_values
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
-from netsurgeon.pipeline.options.row_numbers import spans_of
-from netsurgeon.pipeline.options.signature import attribute_texts, takes_options
+from netsurgeon.pipeline.options.row_numbers import are_numbers, spans_of
+from netsurgeon.pipeline.options.signature import attribute_texts, check_names, takes_options
 from netsurgeon.pipeline.options.type_checks import check_types
 
 __all__ = [
@@ -37,7 +37,9 @@ __all__ = [
     "RuntimeOptions",
     "StorageOptions",
     "TrimOptions",
+    "are_numbers",
     "attribute_texts",
+    "check_names",
     "check_types",
     "finer_values",
     "read_recipe",

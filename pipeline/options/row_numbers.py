@@ -31,7 +31,7 @@ def read_rows(table: str, rows: RowNumbers) -> str:
         InputError: there are none, or they cannot be read.
     """
     source = f"rows of {table!r} to drop"
-    if isinstance(rows, str) and _TEXT.fullmatch(rows):
+    if isinstance(rows, str) and are_numbers(rows):
         spans = _spans_of_text(rows, source)
     elif isinstance(rows, str | Path):
         check_path(rows, source)
@@ -42,6 +42,11 @@ def read_rows(table: str, rows: RowNumbers) -> str:
     if not joined:
         raise InputError(f"there are no {source}: give numbers such as 5,10-20, or a file of them")
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in joined)
+
+
+def are_numbers(rows: str) -> bool:
+    """Whether a text lists rows itself, and is not the path of a file that does."""
+    return _TEXT.fullmatch(rows) is not None
 
 
 def spans_of(rows: str) -> list[Span]:

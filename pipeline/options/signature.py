@@ -36,9 +36,7 @@ def takes_options(*groups: type) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def checked(*arguments: Any, **keywords: Any) -> Any:
-            for name in keywords:
-                if name not in names and name not in OptionValues.__annotations__:
-                    raise OptionNameError(f"{function.__name__} has no option {name!r}: {_advice(name, names)}")
+            check_names(function.__name__, keywords, names)
             return function(*arguments, **keywords)
 
         checked.__signature__ = signature  # type: ignore[attr-defined]
@@ -46,6 +44,23 @@ def takes_options(*groups: type) -> Callable[[Function], Function]:
         return cast(Function, checked)
 
     return decorate
+
+
+def check_names(owner: str, keywords: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse keywords that are neither known by name nor options of any group.
+
+    Args:
+        owner: who takes them, for the message.
+        keywords: their names.
+        names: what is known.
+
+    Raises:
+        OptionNameError: one is not known.
+    """
+    known = [*names]
+    for name in keywords:
+        if name not in known and name not in OptionValues.__annotations__:
+            raise OptionNameError(f"{owner} has no option {name!r}: {_advice(name, known)}")
 
 
 def _signature(function: Callable[..., Any], groups: Iterable[type]) -> inspect.Signature:

@@ -1,8 +1,9 @@
 """compress-many: a folder for each recipe, one page over all, and the same bytes on workers as in this process."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,6 +23,8 @@ limit = 60
 damping = 0.01
 method = "lobs"
 """
+
+SOURCES = {"model": "m", "data": "d"}
 
 
 @pytest.fixture
@@ -117,7 +120,7 @@ def test_a_job_is_begun_again_as_often_as_is_said(
     monkeypatch.setattr(module, "open_executor", lambda _: FailingAtFirst(2))
     monkeypatch.setattr(module, "run_job", run_job)
     monkeypatch.setattr(module, "_write_page", lambda *_: None)
-    result = compress_many({"one": {"model": "m", "data": "d"}}, tmp_path / "out", retries=retries)
+    result = compress_many({"one": SOURCES}, tmp_path / "out", retries=retries)
     assert [(job.status, job.attempts) for job in result.jobs] == [(status, attempts)]
     assert result.exit_code == (1 if status == "failed" else 0)
 
@@ -127,9 +130,12 @@ def test_a_verdict_is_not_asked_for_twice(tmp_path: Path, monkeypatch: pytest.Mo
         return JobResult(name=job.name, status="failed", why="worse", exit_code=1, is_final=True)
 
     monkeypatch.setattr(module, "run_job", run_job)
-    result = compress_many({"one": {}, "two": {}}, tmp_path / "out", retries=5)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "index.html").write_text("of an earlier command")
+    result = compress_many({"one": SOURCES, "two": SOURCES}, tmp_path / "out", retries=5)
     assert [job.attempts for job in result.jobs] == [1, 1]
     assert result.page is None
+    assert not (tmp_path / "out" / "index.html").exists()
     assert "0 of 2 models are there" in result.summary()
     assert str(result.error()) == "2 of 2 jobs failed: one, two"
 
@@ -148,17 +154,107 @@ def test_no_jobs_too_many_and_odd_names_are_refused(tmp_path: Path) -> None:
         compress_many({str(number): {} for number in range(65)}, tmp_path)
     with pytest.raises(InputError, match=r"a job is called '\.\./up', expected the name of a folder"):
         compress_many({"../up": {}}, tmp_path)
+    with pytest.raises(InputError, match="a job is called '', expected the name of a folder"):
+        compress_many({"": {}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"data": "d"}, "the job 'one' has no model: give it, as to compress"),
+        ({"model": "m"}, "the job 'one' has no data"),
+        ({**SOURCES, "report": "r.html"}, "the job 'one' has report, which jobs have not: leave it out"),
+        ({**SOURCES, "sparsityy": 0.5}, "the job 'one' has no option 'sparsityy': did you mean 'sparsity'?"),
+    ],
+)
+def test_arguments_are_checked_before_anything_runs(arguments: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        compress_many({"one": arguments}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+class LosingOne(InProcess):
+    """Cannot take the first job, and loses the second in a way of its own."""
+
+    submitted = 0
+
+    def submit(self, function: Any, *arguments: Any) -> Any:
+        self.submitted += 1
+        if self.submitted == 1:
+            raise ClusterError("the scheduler is gone")
+        return super().submit(self._lose if self.submitted == 2 else function, *arguments)
+
+    def _lose(self, *_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'mine'")
+
+
+def test_a_job_that_is_lost_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_job(job: Job) -> JobResult:
+        return JobResult(name=job.name, status="done")
+
+    monkeypatch.setattr(module, "open_executor", lambda _: LosingOne())
+    monkeypatch.setattr(module, "run_job", run_job)
+    result = compress_many(dict.fromkeys(("one", "two", "three"), SOURCES), tmp_path)
+    assert [job.status for job in result.jobs] == ["failed", "failed", "done"]
+    assert [job.code for job in result.jobs] == ["cluster-lost", "error", ""]
+    assert "No module named 'mine'" in result.jobs[1].why
+    assert json.loads((tmp_path / "summary.json").read_text())["jobs"][0]["code"] == "cluster-lost"
 
 
 def test_paths_mean_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data.npz").touch()
+    (tmp_path / "5").touch()
     monkeypatch.chdir(tmp_path)
     arguments = {
         "model": Path("m.onnx"),
         "data": "data.npz",
         "test": "my:function",
         "metric": "top-1",
-        "custom_ops": (),
+        "custom_ops": ["data.npz"],
+        "drop_rows": {"words": "data.npz", "tags": "5", "places": [1, 2]},
     }
-    absolute = {**arguments, "model": tmp_path / "m.onnx", "data": str(tmp_path / "data.npz")}
+    absolute = {
+        **arguments,
+        "model": tmp_path / "m.onnx",
+        "data": str(tmp_path / "data.npz"),
+        "custom_ops": [str(tmp_path / "data.npz")],
+        "drop_rows": {"words": str(tmp_path / "data.npz"), "tags": "5", "places": [1, 2]},
+    }
     assert with_absolute_paths(arguments) == absolute
+
+
+class FakeTracker:
+    """Takes what one recipe has made, and refuses what the other has."""
+
+    made: ClassVar[list[str]] = []
+
+    def __init__(self, uri: str):
+        FakeTracker.made.append(uri)
+        if uri == "nowhere":
+            raise InputError("MLflow cannot be used at nowhere")
+
+    def log(self, report: Any) -> None:
+        if report.sparsity > 0.8:
+            raise InputError("MLflow did not take the result")
+        FakeTracker.made.append("logged")
+
+
+def test_trackers_are_connected_first_and_what_they_do_not_take_is_told_last(
+    recipes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for recipe, uri in zip(recipes, ("runs", "runs", "nowhere"), strict=True):
+        text = Path(recipe).read_text().replace("sparsityy", "sparsity")
+        Path(recipe).write_text(f'{text}mlflow = "{uri}"\n')
+    monkeypatch.setattr("netsurgeon.pipeline.report.Tracker", FakeTracker)
+    monkeypatch.setattr(FakeTracker, "made", [])
+    out = tmp_path / "results"
+    assert run(["compress-many", *recipes, "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert FakeTracker.made == ["runs", "nowhere", "logged"]
+    assert printed.out.splitlines()[:3] == [
+        "1/3 half: done",
+        "2/3 ninety: done",
+        "3/3 typo: MLflow cannot be used at nowhere",
+    ]
+    assert f"the page is {out / 'index.html'}" in printed.out
+    assert printed.err == "error: ninety: MLflow did not take the result; 1 of 3 jobs failed: typo\n"

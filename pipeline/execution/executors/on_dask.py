@@ -14,7 +14,7 @@ import threadpoolctl
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors.executor import Executor, Pending
-from netsurgeon.pipeline.execution.executors.parcel import Parcel
+from netsurgeon.pipeline.execution.executors.parcel import Parcel, check_sendable
 
 if TYPE_CHECKING:
     import distributed
@@ -48,13 +48,21 @@ class DaskExecutor(Executor):
             check_versions(str(worker), versions, self._versions)
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
-        """Send a task to the cluster; `Pending` arguments stay where they are, or travel between workers."""
+        """Send a task to the cluster; `Pending` arguments stay where they are, or travel between workers.
+
+        Raises:
+            InputError: an argument cannot be pickled.
+            ClusterError: the scheduler is gone.
+        """
         values = [entry.future if isinstance(entry, _Remote) else Parcel(entry) for entry in arguments]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that an argument is large: it is sent once
                 future = self._client.submit(run_as_there, self._versions, self._threads, function, *values, pure=False)
         except Exception as error:
+            for number, entry in enumerate(arguments, start=1):
+                if not isinstance(entry, _Remote):
+                    check_sendable(f"argument {number} of a task", entry)
             raise self._lost(error) from error
         return _Remote(future, self._lost)
 

@@ -136,6 +136,9 @@ def _wait_for_worker(client: distributed.Client, cluster: str, seconds: float | 
     try:
         client.wait_for_workers(1, timeout=seconds)
     except Exception as error:
+        if seconds is None:  # of a function, which starts its own
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise InputError(f"the cluster {cluster} has no worker ({why}): look into the logs of its jobs") from error
         raise InputError(
             f"the cluster {cluster} has no worker after {seconds:.0f} seconds: start one with `dask worker {cluster}`"
         ) from error

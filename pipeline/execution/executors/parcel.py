@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from netsurgeon.pipeline.errors import InputError
 
 
 class Parcel:
@@ -17,23 +21,71 @@ class Parcel:
     """
 
     def __init__(self, value: Any):
-        self.value = value
+        self._value = value
+
+    @property
+    def value(self) -> Any:
+        """What it holds.
+
+        Raises:
+            InputError: it cannot be read here.
+        """
+        if isinstance(self._value, _Unreadable):
+            raise InputError(self._value.why)
+        return self._value
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As bytes; of functions that no module has, too."""
         import cloudpickle
 
-        return _unpacked, (cloudpickle.dumps(self.value, protocol=4),)
+        is_unreadable = isinstance(self._value, _Unreadable)
+        return _unpacked, (self._value.data if is_unreadable else cloudpickle.dumps(self._value, protocol=4),)
 
     def __sizeof__(self) -> int:
         """By which Dask decides what goes to disk."""
-        return object.__sizeof__(self) + _size(self.value)
+        return object.__sizeof__(self) + _size(self._value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unreadable:
+    """What this process cannot read, and why; to raise it as a message is read would end a worker of Dask."""
+
+    data: bytes
+    why: str
 
 
 def _unpacked(data: bytes) -> Parcel:
     import cloudpickle
 
-    return Parcel(cloudpickle.loads(data))
+    try:
+        return Parcel(cloudpickle.loads(data))
+    except Exception as error:
+        why = f"{os.uname().nodename} cannot read what was sent to it ({type(error).__name__}: {error})"
+        advice = "install modules of yours there, or start its workers in their folder"
+        return Parcel(_Unreadable(data, f"{why}: {advice}"))
+
+
+def check_sendable(name: str, value: Any) -> None:
+    """Refuse what no parcel can hold, by the name of the least part of it.
+
+    Args:
+        name: of the value.
+        value: an object; entries of mappings and fields of records have their own names.
+
+    Raises:
+        InputError: it cannot be pickled.
+    """
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(value, protocol=4)
+    except Exception as error:
+        is_record = dataclasses.is_dataclass(value)
+        for part_name, part in (vars(value) if is_record else value if isinstance(value, Mapping) else {}).items():
+            check_sendable(str(part_name), part)
+        raise InputError(
+            f"{name} is a {type(value).__name__} that cannot be sent to a worker ({error}): give what can be pickled"
+        ) from error
 
 
 def _size(value: Any) -> int:

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
 from netsurgeon.pipeline.atomic_write import part_name
 from netsurgeon.pipeline.data import import_function
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution.run_folder import RunFolder
+from netsurgeon.pipeline.execution.run_folder import RunFolder, wait_until_free
 from netsurgeon.pipeline.pruning.checkpoint import load_plan
 from netsurgeon.pipeline.report import Report
 from netsurgeon.pipeline.runtime import Runtime
@@ -196,6 +197,19 @@ def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     with RunFolder(tmp_path, {"model": "a"}), pytest.raises(InputError, match="is in use by another run"):
         RunFolder(tmp_path, {"model": "a"})
+    with RunFolder(tmp_path, {"model": "a"}):
+        pass
+
+
+def test_who_waits_gets_a_folder_once_it_is_free(tmp_path: Path) -> None:
+    wait_until_free(tmp_path / "new", 0.0)
+    work = RunFolder(tmp_path, {"model": "a"})
+    with pytest.raises(InputError, match="is in use by another run"):
+        wait_until_free(tmp_path, 0.01)
+    timer = threading.Timer(0.05, work.close)
+    timer.start()
+    wait_until_free(tmp_path, 10.0)
+    timer.join()
     with RunFolder(tmp_path, {"model": "a"}):
         pass
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.jobs import Job, JobResult, run_job
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -41,34 +42,47 @@ def test_a_job_is_done_once(tmp_path: Path, calls: list[dict[str, Any]]) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "exit_code", "why", "is_final"),
+    ("error", "exit_code", "code", "why", "is_final"),
     [
-        (InputError("no data:\ngive some"), 2, "no data: give some", False),
-        (CheckFailedError("it is worse"), 1, "it is worse", True),
-        (OSError(28, "No space left on device", "x"), 2, "No space left on device: x", False),
+        (InputError("no data:\ngive some"), 2, "input-error", "no data: give some", False),
+        (CheckFailedError("it is worse"), 1, "check-failed", "it is worse", True),
+        (OSError(28, "No space left on device", "x"), 2, "error", "No space left on device: x", False),
         (
             ZeroDivisionError("odd"),
             1,
+            "error",
             "unexpected ZeroDivisionError: odd (a bug: NETSURGEON_DEBUG=1 shows where)",
             False,
         ),
     ],
 )
 def test_whatever_goes_wrong_is_a_sentence(
-    error: Exception, exit_code: int, why: str, is_final: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    exit_code: int,
+    code: str,
+    why: str,
+    is_final: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def compress(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr("netsurgeon.pipeline.jobs.job.compress", compress)
     result = run_job(job(tmp_path))
-    assert (result.status, result.exit_code, result.why, result.is_final) == ("failed", exit_code, why, is_final)
+    end = (result.status, result.exit_code, result.code, result.why, result.is_final)
+    assert end == ("failed", exit_code, code, why, is_final)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("NETSURGEON_DEBUG", "1")
     assert run_job(job(tmp_path)).status == "failed"
+    assert ("Traceback" in capsys.readouterr().err) == isinstance(error, ZeroDivisionError)
 
 
 def test_what_cannot_begin_and_a_folder_out_of_sight_are_told(tmp_path: Path) -> None:
-    refused = Job(name="small", out=tmp_path, problem=("no such key", 2))
-    assert run_job(refused) == JobResult(name="small", status="failed", why="no such key", exit_code=2)
+    refused = Job(name="small", out=tmp_path, problem=InputError("no such key"))
+    end = JobResult(name="small", status="failed", why="no such key", code="input-error", exit_code=2)
+    assert run_job(refused) == end
     unseen = run_job(job(tmp_path / "elsewhere"))
     assert "sees no folder" in unseen.why
     assert "must lie where all workers see them" in unseen.why
@@ -77,3 +91,21 @@ def test_what_cannot_begin_and_a_folder_out_of_sight_are_told(tmp_path: Path) ->
 def test_options_are_checked_before_anything_is_read(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
     assert run_job(job(tmp_path, sparsity=2)).why.startswith("sparsity is 2")
     assert calls == []
+
+
+def test_a_job_waits_for_one_that_is_still_at_work(
+    tmp_path: Path, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunFolder(tmp_path / "small" / "work", {}):
+        monkeypatch.setattr("netsurgeon.pipeline.jobs.job.PATIENCE", 0.01)
+        assert "is in use by another run" in run_job(job(tmp_path)).why
+    assert calls == []
+    assert run_job(job(tmp_path)).status == "done"
+
+
+def test_what_an_interrupted_end_has_left_is_removed(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+    assert run_job(job(tmp_path)).status == "done"
+    (tmp_path / "small" / "work").mkdir()
+    assert run_job(job(tmp_path)).status == "kept"
+    assert not (tmp_path / "small" / "work").exists()
+    assert len(calls) == 1

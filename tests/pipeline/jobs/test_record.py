@@ -81,3 +81,14 @@ def test_contents_options_and_sources_tell_jobs_apart(tmp_path: Path, monkeypatc
     assert identity("my_inputs:inputs") != of_function
     with pytest.raises(InputError, match="data of a job is a list, expected a path or a text"):
         identity([1])
+
+
+def test_two_functions_of_one_name_are_two_jobs(tmp_path: Path) -> None:
+    def identity(number: float) -> object:
+        def metric(*_: object) -> float:
+            return number
+
+        return identity_of(tmp_path / "model.onnx", {"data": None, "test": None}, Options(sparsity=0.5, metric=metric))
+
+    assert identity(1.0) == identity(1.0)
+    assert identity(1.0) != identity(2.0)

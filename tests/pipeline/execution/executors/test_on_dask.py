@@ -56,6 +56,12 @@ def test_a_worker_that_dies_is_replaced_and_its_tasks_run_again(two_workers: Exe
     assert min(processes) not in set(two_workers.map(process_of, range(20)))
 
 
+def test_what_cannot_be_sent_is_no_loss_of_the_cluster(two_workers: Executor) -> None:
+    with pytest.raises(InputError, match="argument 1 of a task is a lock that cannot be sent to a worker"):
+        two_workers.submit(len, threading.Lock())
+    assert two_workers.submit(len, "abc").result() == 3
+
+
 def test_other_versions_are_refused_by_name(two_workers: Executor) -> None:
     here = on_dask.versions_here()
     with pytest.raises(InputError, match=r"the worker tcp://a:1 has 1\.0 numpy, and this process .*: install the same"):

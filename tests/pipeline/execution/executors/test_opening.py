@@ -79,3 +79,15 @@ def test_a_scheduler_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) ->
         pytest.raises(InputError, match="has no worker after 1 seconds: start one with `dask worker tcp://"),
     ):
         open_executor(cluster.scheduler_address)
+
+
+def test_a_function_whose_workers_never_come_is_told() -> None:
+    pytest.importorskip("distributed")
+
+    class Client:
+        def wait_for_workers(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("the cluster was closed")
+
+    client: Any = Client()
+    with pytest.raises(InputError, match=r"site:client has no worker \(RuntimeError: the cluster was closed\): look"):
+        opening._wait_for_worker(client, "site:client", None)
