@@ -13,6 +13,10 @@ from netsurgeon.pipeline.calibration import Extractor, used_values
 from netsurgeon.pipeline.errors import CheckFailedError
 
 
+class NoLayerInFrontError(CheckFailedError):
+    """No layer lies in front of the operators that are not known."""
+
+
 def known_part(
     model: ir.Model, known: Collection[str], layers: Collection[str], feed: Mapping[str, npt.NDArray[Any]]
 ) -> tuple[ir.Model, tuple[str, ...]]:
@@ -28,7 +32,7 @@ def known_part(
         feed: an input of the model.
 
     Raises:
-        CheckFailedError: no layer lies in front of these operators.
+        NoLayerInFrontError: no layer lies in front of these operators.
     """
     fed = set(model.graph.inputs)  # what inputs reach: only that can be an output of the part, and no weight's floats
     lost: dict[ir.Value, None] = {}
@@ -50,7 +54,7 @@ def known_part(
     if not beyond:
         return model, ()
     if not is_reached:
-        raise CheckFailedError(f"PyTorch does not know {', '.join(beyond)}, and no layer lies in front of it")
+        raise NoLayerInFrontError(f"PyTorch does not know {', '.join(beyond)}, and no layer lies in front of it")
     kept = {value.name or "": None for value in model.graph.outputs if value not in lost}
     inputs = [value.name or "" for value in model.graph.inputs]
     graph = Extractor(model.graph).extract(inputs, list(kept | entering), dict(feed))
