@@ -26,7 +26,7 @@ from netsurgeon.pipeline.repair.behind import RepairJob, tune_behind
 from netsurgeon.pipeline.repair.facts import RepairFacts, StretchFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
 from netsurgeon.pipeline.repair.inner_values import inner_values
-from netsurgeon.pipeline.repair.known_part import NoLayerInFrontError, known_part, unknown_operators
+from netsurgeon.pipeline.repair.known_part import known_part, nodes_in_front, unknown_operators
 from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.patterns import integer_patterns
 from netsurgeon.pipeline.repair.torch_models import check_same, torch_modules, write_weights
@@ -130,11 +130,10 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
     started = time.monotonic()
     beyond = unknown_operators(job.dense.graph, OPERATORS)
     judge = OutputJudge(job.dense, job.model, job.feeds.held_out_samples, job.runtime) if beyond else None
-    facts, reason, is_without_front = None, None, False
     try:
-        facts = _tune_front(job, floats)
+        facts, reason = _tune_front(job, floats), None
     except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
-        reason, is_without_front = _sentence(error), isinstance(error, NoLayerInFrontError)
+        facts, reason = None, _sentence(error)
     if judge is None:
         return Repaired(job.model, facts, reason, has_changed=facts is not None and facts.has_helped)
     if facts is not None and facts.has_helped:
@@ -142,7 +141,7 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
     stretches = tune_behind(job, judge) if floats is None else ()
     if facts is None and not stretches:
         return Repaired(job.model, reason=reason)
-    if is_without_front:
+    if set(job.layers).isdisjoint(nodes_in_front(job.dense.graph, OPERATORS)):
         reason = None if judge.has_gained else f"{reason}, and no stretch behind it got better"
     elif reason is not None:
         reason = f"in front of {', '.join(beyond)}, which PyTorch does not know: {reason}"
