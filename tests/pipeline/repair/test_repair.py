@@ -191,7 +191,7 @@ def perceptron_behind(*, front: bool, two: bool = False) -> onnx.ModelProto:
 
 
 def repaired_pair(model: onnx.ModelProto) -> Any:
-    """The results without and with repair, of weights that nothing has corrected, though inputs depend on each other."""
+    """The results without and with repair, of uncorrected weights; the inputs depend on each other."""
     data, options = {"x": random(256, 8) @ random(8, 32, seed=3)}, FAST | {"method": "magnitude"}
     return (compress(model, data, sparsity=0.8, repair=on, **options) for on in (False, True))
 
