@@ -7,8 +7,9 @@ The model is written tensor by tensor, so that this program stays small. It is c
 own, in 128 sequences of 128 tokens; its processor seconds, the most anonymous memory that it had and the most bytes of
 files that it kept beside the output are printed. The result is then loaded and run in one more process. `--kill STAGE`
 (such as "pruning layers") ends a first run that has spent some processor seconds in that stage, as its log says at
-least every minute, and lets a second one go on from its work folder; without it the work folder is new. A second call
-with the same folder says whether its bytes are those of the first. Figures are kept in results/gigabytes.json and .md.
+least every minute, and lets a second one go on from its work folder; without it the work folder is new. Models of each
+size have a folder of their own; a second call says whether its bytes are those of the first. Figures are kept in
+results/gigabytes.json and .md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -69,6 +71,7 @@ class Usage:
         processor: seconds of all its threads.
         wall: seconds.
         stages: processor seconds, most anonymous memory and most files by stage.
+        problem: why the last look saw nothing; empty where there was none.
     """
 
     anonymous: int = 0
@@ -77,10 +80,15 @@ class Usage:
     processor: float = 0.0
     wall: float = 0.0
     stages: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    problem: str = ""
 
 
 def watched(command: list[str], scratch: Path, kill: str | None) -> tuple[Usage, int]:
-    """Run a command and look at it twice a second; its usage and exit code, -9 where it was ended in stage `kill`."""
+    """Run a command and look at it twice a second; its usage and exit code, -9 where it was ended in stage `kill`.
+
+    Raises:
+        SystemExit: nothing could be measured, or it ended before stage `kill`, with a sentence.
+    """
     usage, started = Usage(), time.perf_counter()
     environment = os.environ | {"TMPDIR": str(scratch)}
     log = scratch.parent / "log.txt"
@@ -91,9 +99,17 @@ def watched(command: list[str], scratch: Path, kill: str | None) -> tuple[Usage,
             lines = log.read_text("utf-8", "replace").splitlines()
             stage = next((found[1].strip() for line in reversed(lines) if (found := STAGE.match(line))), "")
             _look(process.pid, scratch, usage, stage)
-            if kill and stage.startswith(kill) and usage.stages[stage][0] > KILLED_AFTER:
+            if kill and stage.startswith(kill) and usage.stages.get(stage, [0.0])[0] > KILLED_AFTER:
                 process.kill()
     usage.wall = time.perf_counter() - started
+    if not usage.processor:
+        raise SystemExit(f"nothing was measured, because /proc/{process.pid} cannot be read: {usage.problem}")
+    if kill and process.returncode != -signal.SIGKILL:
+        raise SystemExit(
+            f"the run was not ended in stage {kill!r} but had exit code {process.returncode}: seen were "
+            f"{', '.join(map(repr, usage.stages))}; name another stage, or take a larger model, which spends "
+            f"{KILLED_AFTER:g} processor seconds there"
+        )
     return usage, process.returncode
 
 
@@ -102,7 +118,8 @@ def _look(pid: int, scratch: Path, usage: Usage, stage: str) -> None:
         status = Path(f"/proc/{pid}/status").read_text("utf-8")
         times = Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
         kinds = _bytes_of_files(pid, scratch)
-    except (OSError, IndexError):
+    except (OSError, IndexError) as error:  # as a process ends, too
+        usage.problem = str(error)
         return
     files = sum(kinds.values())
     anonymous = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("RssAnon")), 0)
@@ -193,7 +210,7 @@ def measure(arguments: argparse.Namespace) -> tuple[str, Row]:
     if arguments.blocks:
         words = shape.vocabulary * arguments.blocks // shape.layers
         shape = dataclasses.replace(shape, layers=arguments.blocks, vocabulary=words)
-    folder: Path = arguments.folder.resolve()
+    folder: Path = arguments.folder.resolve() / str(shape.parameters)
     scratch, model, output = folder / "scratch", folder / "model.onnx", folder / "small.onnx"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)

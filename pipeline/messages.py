@@ -40,7 +40,7 @@ CODES: Mapping[str, str] = {
     "normal-form-undone": "The normal form did not give the same outputs and was undone.",
     "not-held-out": "The error was measured on the inputs that the weights were corrected on.",
     "not-quantized": "The model stays on floats: integers gain nothing, or do not run as they should.",
-    "not-repaired": "Weights or integers could not be tuned by gradient descent and stay as they were.",
+    "not-repaired": "Weights or integers, perhaps some of them, could not be tuned by gradient descent and stay.",
     "nothing-removed": "Nothing was removed and no byte saved, so the weights are left as they were.",
     "one-feed": "All of the data is one feed, and so one sample: its arrays have no axis 0 in common.",
     "old-opset-checked": "ONNX Runtime cannot run so old a model: it was checked with ONNX's reference evaluator.",

@@ -1,6 +1,7 @@
 """What the benchmark of large models builds, and what it asks of its rows."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,26 @@ def test_a_decoder_looks_back_alone(tmp_path: Path) -> None:
 )
 def test_a_large_model_has_time_memory_and_files_to_keep_to(changed: dict[str, Any], miss: list[str]) -> None:
     assert gigabytes.misses({**ROW, **changed}) == miss
+
+
+SLOW = [sys.executable, "-c", "import time; time.sleep(1.2)"]
+
+
+def test_a_run_of_which_nothing_was_seen_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(gigabytes, "_bytes_of_files", refuse)
+    (tmp_path / "scratch").mkdir()
+    with pytest.raises(SystemExit, match=r"nothing was measured, because /proc/.* not permitted"):
+        gigabytes.watched(SLOW, tmp_path / "scratch", None)
+
+
+def test_a_run_that_ends_before_the_stage_to_kill_it_in_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    code = "import time\nwhile time.process_time() < 0.7: pass"
+    with pytest.raises(SystemExit, match="was not ended in stage 'pruning layers'"):
+        gigabytes.watched([sys.executable, "-c", code], tmp_path / "scratch", "pruning layers")
 
 
 def test_the_page_shows_rows_with_and_without_stages(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def library_path() -> Path:
 def register() -> list[Any]:
     """Let ONNX Runtime load the provider, once a process, and give the devices it runs on.
 
-    They are for `SessionOptions.add_provider_for_devices`.
+    They are for `SessionOptions.add_provider_for_devices(devices, {"claim": "auto"})`. Without the claim
+    `session_options` does not see the provider in these options, adds it again, and the session fails.
 
     Raises:
         UnsupportedError: ONNX Runtime is too old, or the processor has none of the instruction sets.

@@ -13,15 +13,16 @@ from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.pipeline.compression.step import PRUNE, QUANTIZE, StepContext, StepDefaults, StepResult
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import RepairOptions
-from netsurgeon.pipeline.pruning import output_divergence, prune_segments, round_to_stored
+from netsurgeon.pipeline.pruning import prune_segments, round_to_stored
 from netsurgeon.pipeline.quantization import MATRIX_MODES, measured_again
 from netsurgeon.pipeline.repair import (
     Repaired,
     RepairFacts,
+    output_losses,
     outputs_of_models,
-    relative_error,
     repair_model,
     split_inputs,
+    worse_measure,
 )
 
 
@@ -54,39 +55,41 @@ class RepairStep(StepDefaults):
     def result(self, repaired: Repaired, before: ir.Model, context: StepContext) -> StepResult:
         """What is said of it; the errors are of what is delivered, in ONNX Runtime."""
         facts = repaired.facts
-        if facts is None:
-            return StepResult(model=before, warnings=(self.not_repaired(repaired.reason),), has_changed=False)
-        if not repaired.has_changed:
-            return StepResult(model=before, outcome=facts, has_changed=False)
+        if facts is None or not repaired.has_changed:
+            warnings = () if repaired.reason is None else (self.not_repaired(repaired.reason),)
+            return StepResult(model=before, outcome=facts, warnings=warnings, has_changed=False)
         calibration = context.calibration
         _, held_out = split_inputs(calibration.samples, context.options.seed)
         models = [context.dense, before, repaired.model]
         dense, *others = outputs_of_models(models, held_out, calibration.runtime.on_integers())
-        losses = {
-            "relative error": [relative_error(dense, other) for other in others],
-            "divergence": [output_divergence(dense, other) for other in others],
-        }
+        losses = [output_losses(dense, other) for other in others]
         context.measured[self.name] = losses
-        error_before, error_after = losses["relative error"]
+        error_before, error_after = (loss["relative error"] for loss in losses)
         facts = dataclasses.replace(facts, error_before=error_before, error_after=error_after)
-        return StepResult(model=repaired.model, outcome=facts)
+        notes = () if repaired.reason is None else (self.partly_repaired(repaired.reason),)
+        return StepResult(model=repaired.model, outcome=facts, notes=notes)
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
         """On inputs held out outputs must lie nearer to the dense model's, and class scores tell no less of them."""
         del before, after  # compared when the errors were measured
-        for what, (lost_before, lost_after) in context.measured[self.name].items():
-            if lost_after < lost_before or (lost_after == lost_before and what == "divergence"):
-                continue
-            text = (
-                f"the {self.tuned} were not repaired: on inputs held out the outputs' {what} from the dense model's "
-                f"would become {lost_after:.3g}, and is {lost_before:.3g}"
-            )
-            return Message(text, "repair-loses", measure=what, before=lost_before, after=lost_after)
-        return None
+        losses_before, losses_after = context.measured[self.name]
+        measure = worse_measure(losses_before, losses_after)
+        if measure is None:
+            return None
+        loss_before, loss_after = losses_before[measure], losses_after[measure]
+        text = (
+            f"the {self.tuned} were not repaired: on inputs held out the outputs' {measure} from the dense model's "
+            f"would become {loss_after:.3g}, and is {loss_before:.3g}"
+        )
+        return Message(text, "repair-loses", measure=measure, before=loss_before, after=loss_after)
 
     def not_repaired(self, reason: str | None) -> Message:
         """Why nothing was tuned."""
         return Message(f"the {self.tuned} were not repaired: {reason}", "not-repaired", reason=reason)
+
+    def partly_repaired(self, reason: str) -> Message:
+        """Why some of it was not tuned."""
+        return Message(f"not all {self.tuned} were repaired: {reason}", "not-repaired", reason=reason)
 
     def facts(self, context: StepContext) -> Mapping[str, Any]:
         """How far it came."""

@@ -30,7 +30,7 @@ from netsurgeon.passes.quantization import (
     place,
     separated,
 )
-from netsurgeon.passes.solvers import Problem
+from netsurgeon.passes.solvers import FactorizationError, Problem
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.ranges import measure_ranges, measure_reach
@@ -137,15 +137,12 @@ def make_integer_models(
 def rounding_errors(integers: IntegerModel, model: ir.Model, calibration: Calibration) -> dict[str, float]:
     """What the output of each layer loses by its weight's integers, relative to its energy, by layer name.
 
-    A layer that numbers enter which are not finite has none.
+    A layer that numbers enter which are not finite has none, nor one whose damped Hessian has no Cholesky factor.
 
     Args:
         integers: as they were rounded.
         model: the same one with other integers, not changed.
         calibration: inputs that the errors are of.
-
-    Raises:
-        FactorizationError: a damped Hessian has no Cholesky factor.
     """
     model = model.clone()
     FloatWeights()(model)
@@ -161,7 +158,10 @@ def rounding_errors(integers: IntegerModel, model: ir.Model, calibration: Calibr
             statistics = of_layer.statistics(centred=centred)
             if not statistics.is_finite:
                 continue
-            problem = Problem.of(floats[name].matrix(), statistics, integers.outcomes[name].damping)
+            try:
+                problem = Problem.of(floats[name].matrix(), statistics, integers.outcomes[name].damping)
+            except FactorizationError:
+                continue
             errors[name] = problem.relative(problem.excess(layers[name].matrix()))
     return errors
 

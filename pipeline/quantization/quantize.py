@@ -144,6 +144,8 @@ def measured_again(
 ) -> IntegerFacts:
     """The facts of a model whose integers are others by now than they were measured on.
 
+    A layer whose error cannot be measured again keeps the one that it had.
+
     Args:
         facts: as they were measured.
         integers: what they were measured on.

@@ -2,7 +2,7 @@
 
 from netsurgeon.pipeline.repair.facts import RepairFacts
 from netsurgeon.pipeline.repair.inner_values import inner_values
-from netsurgeon.pipeline.repair.output_errors import outputs_of_models, relative_error
+from netsurgeon.pipeline.repair.output_errors import output_losses, outputs_of_models, worse_measure
 from netsurgeon.pipeline.repair.patterns import Pattern, integer_patterns
 from netsurgeon.pipeline.repair.repair import BATCH, Repaired, repair_model, repair_steps, split_inputs
 from netsurgeon.pipeline.repair.torch_checks import check_device, require_torch, value_errors_as_input_errors
@@ -15,11 +15,12 @@ __all__ = [
     "check_device",
     "inner_values",
     "integer_patterns",
+    "output_losses",
     "outputs_of_models",
-    "relative_error",
     "repair_model",
     "repair_steps",
     "require_torch",
     "split_inputs",
     "value_errors_as_input_errors",
+    "worse_measure",
 ]

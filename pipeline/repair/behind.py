@@ -19,7 +19,7 @@ from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.repair.facts import StretchFacts
 from netsurgeon.pipeline.repair.feeds import Changes, StepFeeds
 from netsurgeon.pipeline.repair.inner_values import inner_values
-from netsurgeon.pipeline.repair.output_errors import outputs_of_models, relative_error
+from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.stretches import Stretch, in_front_of, part_of, stretches_behind
 from netsurgeon.pipeline.repair.torch_models import check_same, frozen_weights, write_weights
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
@@ -59,34 +59,19 @@ class RepairJob:
     progress: Progress
 
 
-def tune_behind(job: RepairJob) -> tuple[StretchFacts, ...]:
+def tune_behind(job: RepairJob, judge: OutputJudge) -> tuple[StretchFacts, ...]:
     """Tune stretch by stretch, in the order of the graph, each on what those before it leave.
 
     A stretch that brings its own values no nearer, or the model's outputs, is undone.
     """
     from netsurgeon.models.onnx_module import OPERATORS
 
-    stretches = stretches_behind(job.dense.graph, job.layers, OPERATORS)
-    if not stretches:
-        return ()
-    runtime, held_out = job.runtime.on_integers(), job.feeds.held_out_samples
-    dense, outputs = outputs_of_models([job.dense, job.model], held_out, runtime)
-    error, facts = relative_error(dense, outputs), []
-    for number, stretch in enumerate(stretches):
-        before = {name: value.const_value for name, value in job.model.graph.initializers.items()}
+    facts = []
+    for number, stretch in enumerate(stretches_behind(job.dense.graph, job.layers, OPERATORS)):
         stretch_facts = _tune_stretch(job, stretch, f"repairing stretch {number + 1}")
-        if stretch_facts.has_helped:
-            (outputs,) = outputs_of_models([job.model], held_out, runtime)
-            error_now = relative_error(dense, outputs)
-            if error_now < error:
-                error = error_now
-            else:
-                for name, array in before.items():
-                    job.model.graph.initializers[name].const_value = array
-                reason = f"the outputs' relative error would become {error_now:.3g}, and is {error:.3g}"
-                stretch_facts = dataclasses.replace(
-                    stretch_facts, error_after=stretch_facts.error_before, reason=reason
-                )
+        reason = judge.undone() if stretch_facts.has_helped else None
+        if reason is not None:
+            stretch_facts = dataclasses.replace(stretch_facts, error_after=stretch_facts.error_before, reason=reason)
         facts.append(stretch_facts)
     return tuple(facts)
 

@@ -13,7 +13,7 @@ class StretchFacts:
         start: name of the value that enters it.
         ends: names of those that leave it.
         layers: in it.
-        error_before: squared error of what leaves it as a share of the dense model's variance.
+        error_before: squared error of what leaves it as a share of the dense model's variance; None = not measured.
         error_after: the same as it is delivered; never above `error_before`.
         steps: updates of its weights, in all tries.
         reason: why it is as it was, where it could not be tuned or the model's outputs would not have gained.
@@ -22,15 +22,15 @@ class StretchFacts:
     start: str
     ends: tuple[str, ...]
     layers: tuple[str, ...]
-    error_before: float = 0.0
-    error_after: float = 0.0
+    error_before: float | None = None
+    error_after: float | None = None
     steps: int = 0
     reason: str | None = None
 
     @property
     def has_helped(self) -> bool:
         """Whether its weights are others than before."""
-        return self.error_after < self.error_before
+        return self.error_before is not None and self.error_after is not None and self.error_after < self.error_before
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -34,27 +34,35 @@ def known_part(
     lost: dict[ir.Value, None] = {}
     beyond: dict[str, None] = {}
     entering: dict[str, None] = {}
-    is_reached = False
+    in_front = set(nodes_in_front(model.graph, known))
     for node in model.graph:
         used = list(used_values(node))
         fed |= set(node.outputs) if fed.intersection(used) else set()
-        operator = operator_key(node.domain, node.op_type)
-        is_known = operator in known
-        if is_known and not any(value in lost for value in used):
-            is_reached = is_reached or label(node) in layers
+        if node in in_front:
             continue
-        beyond |= {} if is_known else {operator: None}
+        operator = operator_key(node.domain, node.op_type)
+        beyond |= {} if operator in known else {operator: None}
         lost |= dict.fromkeys(node.outputs)
         inner = [value for value in used if value in fed and value.producer() is not None and value not in lost]
         entering |= {value.name or "": None for value in inner}
     if not beyond:
         return model, ()
-    if not is_reached:
+    if not any(label(node) in layers for node in in_front):
         raise CheckFailedError(f"PyTorch does not know {', '.join(beyond)}, and no layer lies in front of it")
     kept = {value.name or "": None for value in model.graph.outputs if value not in lost}
     inputs = [value.name or "" for value in model.graph.inputs]
     graph = Extractor(model.graph).extract(inputs, list(kept | entering), dict(feed))
     return ir.Model(graph, ir_version=model.ir_version), tuple(beyond)
+
+
+def nodes_in_front(graph: ir.Graph, known: Collection[str]) -> Iterator[ir.Node]:
+    """Nodes that depend on no operator that is not known."""
+    lost: set[ir.Value] = set()
+    for node in graph:
+        if operator_key(node.domain, node.op_type) in known and lost.isdisjoint(used_values(node)):
+            yield node
+        else:
+            lost |= set(node.outputs)
 
 
 def unknown_operators(graph: ir.Graph, known: Collection[str]) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline.data import Samples
+from netsurgeon.pipeline.pruning import output_divergence
 from netsurgeon.pipeline.runtime import Runtime
 
 Outputs = dict[str, Any]
@@ -37,3 +38,51 @@ def relative_error(dense: Sequence[Outputs], other: Sequence[Outputs]) -> float:
         variance = float((flat_dense if joined is None else joined).var(axis=0).mean())
         errors.append(float(np.mean(np.square(flat - flat_dense))) / (variance or 1.0))
     return float(np.mean(errors)) if errors else 0.0
+
+
+def output_losses(dense: Sequence[Outputs], other: Sequence[Outputs]) -> dict[str, float]:
+    """How far outputs are from the dense ones, by the name of each measure."""
+    return {"relative error": relative_error(dense, other), "divergence": output_divergence(dense, other)}
+
+
+def worse_measure(before: Mapping[str, float], after: Mapping[str, float]) -> str | None:
+    """The measure by which outputs come no nearer to the dense ones; None = they do. The divergence may stay."""
+    for measure, loss in after.items():
+        if not (loss < before[measure] or (loss == before[measure] and measure == "divergence")):
+            return measure
+    return None
+
+
+class OutputJudge:
+    """Undoes changes that bring a model's outputs on inputs held out no nearer to the dense model's.
+
+    Attributes:
+        first: losses when it was made.
+        losses: of the model as it is now.
+    """
+
+    def __init__(self, dense: ir.Model, model: ir.Model, held_out: Samples, runtime: Runtime):
+        self._model, self._held_out, self._runtime = model, held_out, runtime.on_integers()
+        self._dense, outputs = outputs_of_models([dense, model], held_out, self._runtime)
+        self.first = self.losses = output_losses(self._dense, outputs)
+        self._constants = self._current()
+
+    @property
+    def has_gained(self) -> bool:
+        """Whether a change has stayed."""
+        return self.losses is not self.first
+
+    def undone(self) -> str | None:
+        """Why constants that changed since the last call are again what they were; None where they stay changed."""
+        (outputs,) = outputs_of_models([self._model], self._held_out, self._runtime)
+        losses = output_losses(self._dense, outputs)
+        measure = worse_measure(self.losses, losses)
+        if measure is None:
+            self.losses, self._constants = losses, self._current()
+            return None
+        for name, array in self._constants.items():
+            self._model.graph.initializers[name].const_value = array
+        return f"the outputs' {measure} would become {losses[measure]:.3g}, and is {self.losses[measure]:.3g}"
+
+    def _current(self) -> dict[str, ir.TensorProtocol | None]:
+        return {name: value.const_value for name, value in self._model.graph.initializers.items()}

@@ -23,10 +23,11 @@ from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.repair.behind import RepairJob, tune_behind
-from netsurgeon.pipeline.repair.facts import RepairFacts
+from netsurgeon.pipeline.repair.facts import RepairFacts, StretchFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
 from netsurgeon.pipeline.repair.inner_values import inner_values
-from netsurgeon.pipeline.repair.known_part import known_part, unknown_operators
+from netsurgeon.pipeline.repair.known_part import known_part, nodes_in_front, unknown_operators
+from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.patterns import integer_patterns
 from netsurgeon.pipeline.repair.torch_models import check_same, torch_modules, write_weights
 from netsurgeon.pipeline.runtime import Runtime, is_large
@@ -49,8 +50,8 @@ class Repaired:
 
     Attributes:
         model: with the tuned weights, or as it was.
-        facts: how it went; None where it could not be done.
-        reason: why it could not.
+        facts: how it went; None where nothing could be tuned.
+        reason: why it could not, or not all of it.
         has_changed: whether its weights are others than before.
     """
 
@@ -119,19 +120,47 @@ def repair_model(
         run_folder=run_folder,
         progress=progress,
     )
+    return _repaired(job, floats)
+
+
+def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
+    """Tune what lies in front of operators that PyTorch does not know, then what lies behind; what loses is undone."""
+    from netsurgeon.models.onnx_module import OPERATORS
+
     started = time.monotonic()
+    beyond = unknown_operators(job.dense.graph, OPERATORS)
+    judge = OutputJudge(job.dense, job.model, job.feeds.held_out_samples, job.runtime) if beyond else None
     try:
         facts, reason = _tune_front(job, floats), None
     except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
         facts, reason = None, _sentence(error)
-    has_changed = facts is not None and facts.has_helped
-    stretches = tune_behind(job) if floats is None and (facts is None or facts.beyond) else ()
-    if any(stretch.has_helped for stretch in stretches):
-        facts, has_changed = facts or _without_front(job), True
-    if facts is not None:
-        steps = facts.steps + sum(stretch.steps for stretch in stretches)
-        facts = dataclasses.replace(facts, steps=steps, stretches=stretches, seconds=time.monotonic() - started)
-    return Repaired(model, facts, reason, has_changed=has_changed)
+    if judge is None:
+        return Repaired(job.model, facts, reason, has_changed=facts is not None and facts.has_helped)
+    if facts is not None and facts.has_helped:
+        reason = judge.undone()
+    stretches = tune_behind(job, judge) if floats is None else ()
+    if facts is None and not stretches:
+        return Repaired(job.model, reason=reason)
+    if set(job.layers).isdisjoint(nodes_in_front(job.dense.graph, OPERATORS)):
+        reason = None if judge.has_gained else f"{reason}, and no stretch behind it got better"
+    elif reason is not None:
+        reason = f"in front of {', '.join(beyond)}, which PyTorch does not know: {reason}"
+    facts = dataclasses.replace(
+        _with_stretches(facts or _without_front(job, beyond), stretches, job),
+        error_before=judge.first["relative error"],
+        error_after=judge.losses["relative error"],
+        seconds=time.monotonic() - started,
+    )
+    return Repaired(job.model, facts, reason, has_changed=judge.has_gained)
+
+
+def _with_stretches(facts: RepairFacts, stretches: tuple[StretchFacts, ...], job: RepairJob) -> RepairFacts:
+    """The facts of what lies in front, with what became of the stretches behind it."""
+    steps = facts.steps + sum(stretch.steps for stretch in stretches)
+    augmentation = facts.augmentation
+    if stretches and augmentation != str(job.changes):
+        augmentation = f"{augmentation}; {job.changes} behind {', '.join(facts.beyond)}"
+    return dataclasses.replace(facts, steps=steps, stretches=stretches, augmentation=augmentation)
 
 
 def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
@@ -172,12 +201,10 @@ def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
     )
 
 
-def _without_front(job: RepairJob) -> RepairFacts:
-    """The facts of a model in which nothing lies in front of the first operator that PyTorch does not know."""
-    from netsurgeon.models.onnx_module import OPERATORS
-
+def _without_front(job: RepairJob, beyond: tuple[str, ...]) -> RepairFacts:
+    """The facts of a model in which nothing was tuned in front of the operators that PyTorch does not know."""
     return RepairFacts(
-        error_before=0.0,  # measured in ONNX Runtime for all that has changed
+        error_before=0.0,
         error_after=0.0,
         inputs=job.feeds.training.count,
         held_out=job.feeds.held_out_samples.count,
@@ -187,7 +214,7 @@ def _without_front(job: RepairJob) -> RepairFacts:
         steps=0,
         augmentation=str(job.changes),
         seconds=0.0,
-        beyond=unknown_operators(job.dense.graph, OPERATORS),
+        beyond=beyond,
     )
 
 
@@ -204,6 +231,8 @@ def _check(model: ir.Model, samples: Samples) -> None:
         raise CheckFailedError(
             f"there are {samples.count} calibration inputs, expected {LEAST_INPUTS} or more, of which some are held out"
         )
+    if not any(value.dtype is None or value.dtype.is_floating_point() for value in model.graph.outputs):
+        raise CheckFailedError("no output is a float, and nothing else tells how near the model is to the dense one")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ struct Job {
   const Task* task;
   const Engine* engine;
   int64_t pixels, tiles, parts;
-  int32_t sub_tiles;
   uint8_t* panels;  // of all tiles, where they are shared
   int64_t tile_panel_bytes;
   int64_t window_bytes;  // of one pixel

@@ -80,3 +80,10 @@ def test_constants_may_change_between_two_parts() -> None:
     part = extractor.extract(["x"], ["early"], {"x": X})
     early = RUNTIME.session(ir.Model(part, ir_version=model.ir_version)).run({"x": X})["early"]
     np.testing.assert_array_equal(early, np.zeros((4, 6), np.float32))
+
+
+def test_a_constant_may_be_an_output_of_a_part() -> None:
+    part = Extractor(choosing().graph).extract(["x"], ["aside", "zero"], {"x": X})
+    outputs = RUNTIME.session(ir.Model(part, ir_version=9)).run({"x": X})
+    assert outputs["zero"] == 0.0
+    np.testing.assert_allclose(outputs["aside"], np.tanh(X), rtol=1e-5)

@@ -24,6 +24,7 @@ from quantized_models import (
 
 from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.passes.rewriting.normalise import normal_form
+from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.quantization.integer_model import (
     IntegerModel,
     IntegerPlan,
@@ -182,3 +183,14 @@ def test_errors_are_those_of_the_integers_that_a_model_has_now(layer: str) -> No
     assert others[layer] > 10 * errors[layer]
     in_front = list(errors)[: list(errors).index(layer)]
     assert [others[name] for name in in_front] == [errors[name] for name in in_front]
+
+
+def test_layers_that_cannot_be_factored_again_have_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = conv_net()
+    integers = on_integers(model, pictures())
+
+    def refuse(*_: Any) -> None:
+        raise FactorizationError("not positive definite")
+
+    monkeypatch.setattr("netsurgeon.pipeline.quantization.integer_model.Problem.of", refuse)
+    assert rounding_errors(integers, integers.model, calibration_of(model, pictures())) == {}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from netsurgeon.pipeline.repair import relative_error
+from netsurgeon.pipeline.repair.output_errors import relative_error, worse_measure
 
 RNG = np.random.default_rng(0)
 DENSE = [{"y": RNG.standard_normal((8, 4)) * [1.0, 2.0, 3.0, 4.0] + 10.0, "class": np.arange(8)} for _ in range(3)]
@@ -17,3 +17,12 @@ def test_an_error_as_large_as_the_variance_is_one() -> None:
     halfway = [{"y": feed["y"] + shift / 2, "class": feed["class"]} for feed in DENSE]
     assert relative_error(DENSE, halfway) == pytest.approx(0.25)
     assert relative_error(DENSE, DENSE) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("error", "divergence", "measure"),
+    [(0.1, 0.2, None), (0.2, 0.1, "relative error"), (0.1, 0.3, "divergence"), (float("nan"), 0.2, "relative error")],
+)
+def test_a_model_is_nearer_only_by_both_measures(error: float, divergence: float, measure: str | None) -> None:
+    before = {"relative error": 0.2, "divergence": 0.2}
+    assert worse_measure(before, {"relative error": error, "divergence": divergence}) == measure

@@ -172,13 +172,105 @@ def test_what_lies_behind_an_unknown_operator_is_repaired_too(place: str, layers
     assert not np.array_equal(before["a1"], after["a1"])
 
 
+def given_losses(monkeypatch: pytest.MonkeyPatch, *errors: float) -> None:
+    """Let the outputs' relative errors be these, in turn, while stretches are tuned, whatever the model gives."""
+    losses = ({"relative error": error, "divergence": error} for error in errors)
+    monkeypatch.setattr("netsurgeon.pipeline.repair.output_errors.output_losses", lambda dense, other: next(losses))
+
+
+def perceptron_behind(*, front: bool, two: bool = False) -> onnx.ModelProto:
+    """Layers behind an operator that PyTorch lacks, perhaps one in front or two such operators; a constant output."""
+    lines = [("MatMul", ["x", "u"], "f", "zero")] if front else []
+    lines += [("Celu", ["f" if front else "x"], "a", ""), ("MatMul", ["a", "w"], "h", "first")]
+    lines += [("Celu" if two else "Relu", ["h"], "r", ""), ("MatMul", ["r", "v"], "y", "second")]
+    nodes = [onnx.helper.make_node(kind, entering, [end], name=name) for kind, entering, end, name in lines]
+    arrays = {"w": random(32, 24), "v": random(24, 10, seed=2), "c": np.arange(3.0)}
+    model = built(nodes, arrays | ({"u": random(32, 32, seed=5)} if front else {}))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("c", 1, [3]))
+    return model
+
+
+def repaired_pair(model: onnx.ModelProto) -> Any:
+    """The results without and with repair, of uncorrected weights; the inputs depend on each other."""
+    data, options = {"x": random(256, 8) @ random(8, 32, seed=3)}, FAST | {"method": "magnitude"}
+    return (compress(model, data, sparsity=0.8, repair=on, **options) for on in (False, True))
+
+
 def test_a_stretch_by_which_the_outputs_lose_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    errors = iter([0.1, 0.2])
-    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.relative_error", lambda dense, other: next(errors))
-    model, data = network_behind("x"), pictures(256)
-    plain, undone = (compress(model, data, sparsity=0.7, repair=on, **FAST) for on in (False, True))
-    assert undone.report.repair is None
-    assert all(np.array_equal(array, weights(undone.model)[name]) for name, array in weights(plain.model).items())
+    given_losses(monkeypatch, 0.2, 0.1, 0.15)
+    plain, repaired = repaired_pair(perceptron_behind(front=False, two=True))
+    facts = repaired.report.repair
+    kept, undone = facts.stretches
+    assert kept.has_helped
+    assert kept.reason is None
+    assert not undone.has_helped
+    assert undone.reason == "the outputs' relative error would become 0.15, and is 0.1"
+    before, after = weights(plain.model), weights(repaired.model)
+    assert not np.array_equal(before["w"], after["w"])
+    assert np.array_equal(before["v"], after["v"])
+
+
+def test_stretches_that_do_not_help_are_listed_with_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_losses(monkeypatch, 0.1, 0.2)
+    plain, repaired = repaired_pair(perceptron_behind(front=False))
+    facts = repaired.report.repair
+    (stretch,) = facts.stretches
+    assert stretch.reason == "the outputs' relative error would become 0.2, and is 0.1"
+    assert (facts.error_before, facts.error_after) == (0.1, 0.1)
+    (warning,) = [warning for warning in repaired.report.warnings if warning.code == "not-repaired"]
+    assert "no layer lies in front of it, and no stretch behind it got better" in warning
+    assert np.array_equal(weights(plain.model)["w"], weights(repaired.model)["w"])
+
+
+def test_a_front_by_which_the_outputs_lose_is_undone_and_the_stretch_behind_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_losses(monkeypatch, 0.2, 0.3, 0.1)
+    plain, repaired = repaired_pair(perceptron_behind(front=True))
+    facts = repaired.report.repair
+    assert facts.has_helped
+    (note,) = [note for note in repaired.report.notes if note.code == "not-repaired"]
+    assert "in front of Celu, which PyTorch does not know: the outputs' relative error would become 0.3" in note
+    before, after = weights(plain.model), weights(repaired.model)
+    assert np.array_equal(before["u"], after["u"])
+    assert not np.array_equal(before["w"], after["w"])
+
+
+def test_why_the_front_was_not_tuned_is_said_beside_the_stretches_that_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise InputError("PyTorch gives other outputs")
+
+    monkeypatch.setattr(repair, "_tune_front", refuse)
+    _, repaired = repaired_pair(perceptron_behind(front=True))
+    facts = repaired.report.repair
+    assert facts.has_helped
+    assert facts.augmentation == "noise of 0.1 standard deviations"
+    (note,) = [note for note in repaired.report.notes if note.code == "not-repaired"]
+    assert "in front of Celu, which PyTorch does not know: PyTorch gives other outputs" in note
+
+
+def test_a_stretch_that_cannot_be_tuned_has_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise InputError("no memory")
+
+    monkeypatch.setattr("netsurgeon.pipeline.repair.behind._tuned", refuse)
+    _, repaired = repaired_pair(perceptron_behind(front=False))
+    (stretch,) = repaired.report.repair.stretches
+    assert (stretch.error_before, stretch.error_after, stretch.reason) == (None, None, "no memory")
+    assert repaired.report.repair.error_before > 0.0
+
+
+def test_a_model_without_an_output_of_floats_is_refused_at_once() -> None:
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("ArgMax", ["h"], ["y"], axis=1),
+    ]
+    model = built(nodes, {"w": random(32, 24)})
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("y", 7, ["N", 1]))
+    result = compress(model, {"x": random(128, 32)}, sparsity=0.5, repair=True, **FAST)
+    (warning,) = [warning for warning in result.report.warnings if warning.code == "not-repaired"]
+    assert "no output is a float" in warning
 
 
 def test_a_killed_stretch_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,9 +344,9 @@ def test_integers_learn_to_which_side_they_are_rounded() -> None:
 
 @pytest.mark.usefixtures("all_layers")
 def test_integers_that_lose_are_as_the_closed_form_left_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([0.1, 0.2])
+    losses = iter([{"relative error": 0.2, "divergence": 0.1}, {"relative error": 0.1, "divergence": 0.2}])
     monkeypatch.setattr(
-        "netsurgeon.pipeline.compression.repair_weights.output_divergence", lambda dense, other: next(losses)
+        "netsurgeon.pipeline.compression.repair_weights.output_losses", lambda dense, other: next(losses)
     )
     options: dict[str, Any] = {"quantize": "w4a8", "values": "float32", "pack": False}
     data = integer_models.pictures(256)
@@ -332,9 +424,9 @@ def test_weights_are_repaired_where_activations_stay_floats_and_integers_stay_wi
 
 
 def test_what_loses_by_another_measure_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([0.1, 0.2])
+    losses = iter([{"relative error": 0.2, "divergence": 0.1}, {"relative error": 0.1, "divergence": 0.2}])
     monkeypatch.setattr(
-        "netsurgeon.pipeline.compression.repair_weights.output_divergence", lambda dense, other: next(losses)
+        "netsurgeon.pipeline.compression.repair_weights.output_losses", lambda dense, other: next(losses)
     )
     model, data = small_network(), labelled(small_network(), 256, 1)
     result = compress(model, data, sparsity=0.7, repair=True, **FAST)
