@@ -100,7 +100,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
         opened(tmp_path / "none")
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(PIXELS)[:-1])
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(CLASSES))
-    with pytest.raises(InputError, match="no IDX file of bytes with 3 axes, or it is truncated"):
+    with pytest.raises(InputError, match="is not an IDX file of bytes with 3 axes, or it is truncated"):
         opened(tmp_path)
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
     with pytest.raises(InputError, match=r"broken\.npz cannot be read as an \.npz"):
