@@ -35,6 +35,12 @@ class OptionNameError(InputError, TypeError):
     code = "option-unknown"
 
 
+class FolderInUseError(InputError):
+    """Another run works in the folder that keeps finished work (exit code 2)."""
+
+    code = "folder-in-use"
+
+
 class CheckFailedError(NetsurgeonError):
     """A result did not pass verification and was not delivered (exit code 1)."""
 

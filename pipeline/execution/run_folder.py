@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from netsurgeon.passes.pruning import Outcome, Solution
 from netsurgeon.pipeline.atomic_write import is_part, replace_atomically
-from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.errors import FolderInUseError, InputError
 from netsurgeon.pipeline.messages import Message
 
 logger = logging.getLogger(__name__)
@@ -204,14 +204,10 @@ def wait_until_free(folder: Path, seconds: float) -> None:
         try:
             with _os_errors_as_input_errors(folder), _locked(folder):
                 return
-        except _InUseError:
+        except FolderInUseError:
             if time.monotonic() >= until:
                 raise
         time.sleep(min(_POLLING_SECONDS, seconds))
-
-
-class _InUseError(InputError):
-    """Another run has the folder."""
 
 
 def _locked(folder: Path) -> IO[bytes]:
@@ -222,7 +218,7 @@ def _locked(folder: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise _InUseError(f"the work folder {folder} is in use by another run: wait, or give another") from error
+        raise FolderInUseError(f"the work folder {folder} is in use by another run: wait, or give another") from error
     return lock
 
 
