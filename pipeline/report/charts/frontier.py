@@ -99,6 +99,11 @@ def _panels(frontiers: Sequence[Frontier]) -> list[_Panel]:
     return [by_size, *([by_time] if any(by_time.spots(frontier) for frontier in frontiers) else [])]
 
 
+def _three_digits(number: float) -> str:
+    """At least so many, and no power of ten."""
+    return f"{number:,.0f}" if number >= 1000.0 else f"{number:.3g}"
+
+
 def _is_shown(x: float, score: float) -> bool:
     return math.isfinite(score) and 0.0 < x < math.inf
 
@@ -111,6 +116,7 @@ def _draw(figure: Figure, axes: Axes, frontiers: Sequence[Frontier], *, panel: _
     axes.set_xlabel(panel.title)
     axes.set_ylabel(frontiers[0].axis)
     axes.margins(x=0.08, y=0.1)
+    axes.ticklabel_format(axis="y", useOffset=False)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=8, columnspacing=1.2)
     if len(frontiers) == 1 and panel.is_labelled:
@@ -138,7 +144,7 @@ def _draw_run(axes: Axes, frontier: Frontier, panel: _Panel, colours: Colours) -
             axes.plot([x], [spot.score], "*", color=colours["ink"], ms=10, label="delivered, measured")
     if math.isfinite(frontier.dense_score):
         x_dense = panel.of_dense(frontier)
-        name = "dense" if x_dense is None else f"dense, {x_dense:.3g} {panel.unit}"
+        name = "dense" if x_dense is None else f"dense, {_three_digits(x_dense)} {panel.unit}"
         axes.axhline(frontier.dense_score, color=colours["ink"], lw=1, ls="--", label=name)
     if frontier.goal is not None:
         axes.axhline(frontier.goal, color=colours["warn"], lw=1.2, label="goal")

@@ -115,3 +115,12 @@ def test_a_notebook_shows_a_figure_whatever_names_hold() -> None:
     figure = plot_frontier([dataclasses.replace(RUN, name="$\\frac{$"), OTHER])
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert dict(mpl.rcParams) == before, "a user's own figures are as they were"
+
+
+def test_figures_that_hardly_differ_and_large_files_are_written_out() -> None:
+    score = 99.9991
+    spots = (dataclasses.replace(DELIVERED, score=score, low=score - 1e-4, high=score + 1e-4),)
+    run = dataclasses.replace(RUN, dense_score=99.9999, dense_bytes=2_987_921, goal=None, spots=spots)
+    words = texts(frontier_charts([run])[0])
+    assert "dense, 2,988 kB" in words
+    assert not [word for word in words if word.startswith("+")], "no number that is to be added to all others"
