@@ -13,7 +13,6 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
 from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.pruning.planning import make_plan
 from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments, round_to_stored
-from netsurgeon.pipeline.pruning.sensitivity import output_divergence
 
 __all__ = [
     "ByteBudget",
@@ -32,7 +31,6 @@ __all__ = [
     "low_fidelity_inputs",
     "make_plan",
     "measure_costs",
-    "output_divergence",
     "probed_inputs",
     "prune_segments",
     "round_to_stored",

@@ -18,8 +18,8 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, part_of
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.plan import DEPTH_BIASES, EXPONENTS, Plan, SensitivityScaling, spread
-from netsurgeon.pipeline.pruning.sensitivity import float_outputs, output_divergence
 from netsurgeon.pipeline.runtime import counted
+from netsurgeon.pipeline.verification import float_outputs, output_divergence
 
 WORTH_A_DEPTH_BIAS = 1.05
 """An exponent is tried with depth biases, too, where without one it diverges up to so many times as far as the best."""

@@ -17,15 +17,9 @@ import onnx_ir as ir
 
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.pipeline.calibration import Extractor, used_values
-from netsurgeon.pipeline.pruning.sensitivity import (
-    Probe,
-    Trial,
-    float_outputs,
-    lost_share,
-    output_loss,
-    output_losses,
-)
+from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial
 from netsurgeon.pipeline.runtime import Feed, Session, is_large
+from netsurgeon.pipeline.verification import float_outputs, lost_share, output_loss, output_losses
 
 FEWEST_PARTS = 3
 """With fewer the whole model is not much more work."""

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.pipeline.data import Samples
-from netsurgeon.pipeline.pruning import output_divergence
 from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.verification import output_divergence
 
 Outputs = dict[str, Any]
 

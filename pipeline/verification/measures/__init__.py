@@ -17,6 +17,13 @@ from netsurgeon.pipeline.verification.measures.distances import (
     SquaredDifference,
     peak_of,
 )
+from netsurgeon.pipeline.verification.measures.output_losses import (
+    float_outputs,
+    lost_share,
+    output_divergence,
+    output_loss,
+    output_losses,
+)
 from netsurgeon.pipeline.verification.measures.own_metric import OwnMetric, load_metric
 from netsurgeon.pipeline.verification.measures.ranks import Auc, Spearman
 from netsurgeon.pipeline.verification.measures.scales import BUILT_IN, COUNTED, MEANS, SCALES, MeasureName, Scale
@@ -60,11 +67,16 @@ __all__ = [
     "embeddings",
     "ends_of",
     "expected_drop",
+    "float_outputs",
     "has_enough_samples",
     "hits_in_top",
     "least_inputs",
     "load_metric",
+    "lost_share",
     "measurable",
+    "output_divergence",
+    "output_loss",
+    "output_losses",
     "paired_proportion_ci",
     "peak_of",
     "pool_folds",

@@ -18,7 +18,7 @@ from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
-from netsurgeon.pipeline.pruning import low_fidelity, plan, sensitivity
+from netsurgeon.pipeline.pruning import low_fidelity, plan
 from netsurgeon.pipeline.pruning.budget import Cost
 from netsurgeon.pipeline.pruning.costs import measure_costs
 from netsurgeon.pipeline.pruning.low_fidelity import (
@@ -30,6 +30,7 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
 from netsurgeon.pipeline.pruning.plan import EXPONENTS, Plan, SensitivityScaling, spread
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification.inputs import open_inputs
+from netsurgeon.pipeline.verification.measures import output_divergence
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
 
@@ -127,7 +128,7 @@ def test_few_inputs_are_compared_where_outputs_are_large(monkeypatch: pytest.Mon
     source = open_model(DIGITS / "digits.onnx", runtime)
     samples = open_inputs(source, DIGITS / "calibration.npz", None, options).calibration
     counted: list[int] = []
-    real = sensitivity.output_divergence
+    real = output_divergence
 
     def noted(dense: Any, changed: Any) -> float:
         counted.append(sum(len(next(iter(batch.values()))) for batch in dense))

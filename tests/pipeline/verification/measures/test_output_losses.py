@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netsurgeon.pipeline.pruning.sensitivity import output_divergence, output_loss
+from netsurgeon.pipeline.verification.measures.output_losses import output_divergence, output_loss
 
 Array = NDArray[Any]
 
