@@ -224,7 +224,7 @@ class _Live:
 
     def go_behind(self, node: ir.Node, *, is_layer: bool) -> None:
         """Move the place behind a node."""
-        used = [value for value in used_values(node) if value in self._live]
+        used = dict.fromkeys(value for value in used_values(node) if value in self._live)  # one may be read twice
         if not used:  # a constant, which every part makes for itself
             return
         made = [value for value in node.outputs if value in self._last_reader or value in self._outputs]

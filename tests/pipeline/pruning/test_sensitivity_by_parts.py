@@ -189,3 +189,12 @@ def test_infinite_numbers_of_a_value_between_parts_are_left_out() -> None:
     ratios = np.array([parts[name] / whole[name] for name in whole])
     assert (ratios > 0.3).all(), ratios
     assert (ratios < 3.0).all(), ratios
+
+
+def test_a_value_that_a_node_reads_twice_ends_once() -> None:
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,4] x, float[4,4] w) => (float[N,4] y) '
+        "{ square = Mul(x, x) y = MatMul(square, w) }"
+    )
+    (part,) = sensitivity_by_parts.find_parts(model.graph, [], 1)
+    assert (part.inputs, part.outputs) == (("w", "x"), ("y",))
