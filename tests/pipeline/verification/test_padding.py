@@ -116,6 +116,7 @@ def test_a_model_of_fixed_length_is_corrected_on_what_is_there() -> None:
     fixed, free = encoder(length=16), encoder()
     data = padded(ROWS)
     options: Any = {"sparsity": 0.6, "uniform": True, "effort": "fast", "damping": 0.01, "test": padded(sentences(20))}
+    options |= {"values": "float32"}  # sums in another order may round a weight to the value next to it
     result = compress(fixed, data, **options)
     (note,) = (note for note in result.report.notes if note.code.startswith("padding"))
     assert note.code == "padding-left-out"
@@ -128,8 +129,7 @@ def test_a_model_of_fixed_length_is_corrected_on_what_is_there() -> None:
 
     apart = embedding(compress(free, data, **options).model)
     as_it_is = embedding(compress(fixed, data, mask="none", **options).model)
-    # sums in another order may round a weight to the value next to it
-    np.testing.assert_allclose(embedding(result.model), apart, atol=1e-3)
+    np.testing.assert_allclose(embedding(result.model), apart, atol=1e-4)
     assert np.abs(as_it_is - apart).max() > 1e-2
 
 
