@@ -203,8 +203,8 @@ def refit_iterative(
 
     def work(part: npt.NDArray[np.int64]) -> None:
         rows = np.s_[:, part[0] : part[-1] + 1]
-        wanted, first = (side[rows].astype(dtype, copy=False) for side in (target, start))
-        result[rows] = _conjugate_gradients(wanted, hessian, first, mask[rows], steps)
+        targets, starts = (side[rows].astype(dtype, copy=False) for side in (target, start))
+        result[rows] = _conjugate_gradients(targets, hessian, starts, mask[rows], steps)
 
     rows = target.shape[1]
     for_each_part(work, rows, int(np.clip(-(-rows // REFIT_PARTS), *REFIT_ROWS)))

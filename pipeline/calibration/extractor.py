@@ -28,8 +28,8 @@ class Extractor:
     def __init__(self, graph: ir.Graph):
         self._graph = graph
         self._order = {node: at for at, node in enumerate(graph)}
-        made = (value for node in graph for value in node.outputs)
-        values = (*graph.inputs, *graph.initializers.values(), *made)
+        results = (value for node in graph for value in node.outputs)
+        values = (*graph.inputs, *graph.initializers.values(), *results)
         self._values = {value.name: value for value in values}
 
     def extract(self, inputs: Sequence[str], outputs: Sequence[str], feed: Feed) -> ir.Graph:

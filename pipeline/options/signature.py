@@ -57,10 +57,10 @@ def check_names(owner: str, keywords: Iterable[str], names: Iterable[str]) -> No
     Raises:
         OptionNameError: one is not known.
     """
-    known = [*names]
+    option_names = [*names]
     for name in keywords:
-        if name not in known and name not in OptionValues.__annotations__:
-            raise OptionNameError(f"{owner} has no option {name!r}: {_advice(name, known)}")
+        if name not in option_names and name not in OptionValues.__annotations__:
+            raise OptionNameError(f"{owner} has no option {name!r}: {_advice(name, option_names)}")
 
 
 def _signature(function: Callable[..., Any], groups: Iterable[type]) -> inspect.Signature:
