@@ -34,15 +34,14 @@ from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import Form, IntegerChoice
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan
+from netsurgeon.pipeline.quantization.kernels import LEAST_DIFFERENCE, kernel_errors
 from netsurgeon.pipeline.quantization.quantize import (
-    LEAST_DIFFERENCE,
     ONLY_DYNAMIC,
     ROWS_SHARE,
     Quantized,
     choose_for,
     excluded,
     integer_facts,
-    kernel_errors,
     stays,
     unfused_note,
     with_opset,

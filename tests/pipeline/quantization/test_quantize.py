@@ -18,7 +18,6 @@ from quantized_models import (
     network_of,
     node,
     normal,
-    on_integers,
     pictures,
     run,
 )
@@ -29,13 +28,14 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.quantization.choose import skeleton
-from netsurgeon.pipeline.quantization.kernels import integer_kernels, unfused
-from netsurgeon.pipeline.quantization.quantize import (
+from netsurgeon.pipeline.quantization.kernels import (
     KernelErrors,
+    integer_kernels,
+    unfused,
+)
+from netsurgeon.pipeline.quantization.quantize import (
     Quantized,
-    _kernel_errors,
     inputs_of_integers,
-    kernel_errors,
     quantize_model,
     structure_name,
     time_integers,
@@ -137,7 +137,7 @@ def test_a_model_that_stays_is_the_one_that_came_and_says_why(case: str, monkeyp
     if case == "old opset":
         model.graph.opset_imports[""] = 11
     if case == "kernels differ":
-        monkeypatch.setitem(quantize_model.__globals__, "_kernel_errors", lambda *_: WRONG)
+        monkeypatch.setitem(quantize_model.__globals__, "errors_of_integers", lambda *_: WRONG)
         reason = "integer kernels of this machine make an error of 0.3, allowed 0.01"
     before = ir.to_proto(model).SerializeToString()
     result = quantized(model, speedup, x, **options)
@@ -173,39 +173,6 @@ def test_shortcuts_are_joined_on_integers(join: str) -> None:
     result = quantized(classifier(*nodes, last="s", second_w=normal(16, 16, 3, 3, scale=0.1)))
     assert result.facts is not None
     assert "QLinearAdd" in kernels(result.model)
-
-
-def test_kernels_are_compared_with_the_model_in_float_arithmetic() -> None:
-    model = conv_net()
-    feed = {"x": pictures()}
-    errors = _kernel_errors(model, on_integers(model, pictures()).model, feed, RUNTIME)
-    assert errors.are_right
-    assert 0.0 < errors.difference < errors.on_kernels < errors.allowed
-
-
-def test_no_number_is_an_error_in_any_output_and_masked_ones_are_none() -> None:
-    ones, masked, wrong = np.ones(4), np.array([-np.inf, 1.0, np.nan, 2.0]), np.full(4, np.nan)
-    right = {"first": ones, "second": masked}
-    errors = kernel_errors(right, right, right)
-    assert (errors.difference, errors.on_kernels, errors.are_right) == (0.0, 0.0, True)
-    for outputs in (
-        {"first": wrong, "second": masked},
-        {"first": ones, "second": wrong},
-        {"first": ones[:2], "second": masked},
-    ):
-        assert not kernel_errors(right, outputs, right).are_right
-
-
-def test_saturating_kernels_are_noticed_and_those_that_round_elsewhere_are_not() -> None:
-    """In a deep network, rounding elsewhere is an error as large as that of the integers, but another one."""
-    dense, integers, elsewhere = (normal(1000, seed=seed) * size for seed, size in ((0, 1.0), (1, 0.01), (2, 0.01)))
-    in_floats, outputs = {"y": dense + integers}, {"y": dense}
-    rounded = kernel_errors(in_floats, {"y": dense + integers + elsewhere}, outputs)
-    assert rounded.are_right
-    assert rounded.difference == pytest.approx(0.01, rel=0.1)
-    assert rounded.on_kernels == pytest.approx(0.014, rel=0.1)
-    assert not kernel_errors(in_floats, {"y": np.clip(dense + integers, -1.9, 1.9)}, outputs).are_right
-    assert not kernel_errors(in_floats, {"y": np.full_like(dense, np.nan)}, outputs).are_right
 
 
 def test_layers_whose_integers_are_made_floats_while_the_model_runs_are_named() -> None:
