@@ -82,7 +82,11 @@ def _drop_defaults(node: ir.Node, opset: int) -> None:
         return
     for name, attribute in list(node.attributes.items()):
         declared = schema.attributes.get(name)
-        if declared is not None and (_is_default(attribute, declared.default_value) or _is_even(node, attribute)):
+        if declared is not None and (
+            _is_default(attribute, declared.default_value)
+            or _is_even(node, attribute)
+            or _is_shape_of_weight(node, attribute)
+        ):
             del node.attributes[name]
 
 
@@ -99,3 +103,8 @@ def _is_even(node: ir.Node, attribute: ir.Attr) -> bool:
     if node.op_type not in SPATIAL_OPERATORS or attribute.name not in SPATIAL_DEFAULTS or attribute.is_ref():
         return False
     return all(number == SPATIAL_DEFAULTS[attribute.name] for number in attribute.as_ints())
+
+
+def _is_shape_of_weight(node: ir.Node, attribute: ir.Attr) -> bool:
+    """Whether a convolution's attribute says how large its kernel is: in a valid model that is its weight's shape."""
+    return node.op_type in ("Conv", "ConvTranspose") and attribute.name == "kernel_shape"

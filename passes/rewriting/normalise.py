@@ -44,6 +44,7 @@ _WITH_PARAMETERS = (*_LAYERS, "Add", "BatchNormalization")
 _RULES = (fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule, fuse_batchnorm_into_gemm_rule)
 _FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
 """Where onnxscript notes on a folded value the names of all that went into it."""
+_TRACES = ("pkg.torch.onnx.", "pkg.onnxscript.")
 _KEPT_QUANTISED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
 
 
@@ -68,7 +69,7 @@ def normal_form(stored: Sequence[str] = ()) -> ir.passes.PassBase:
         FoldBatchNormalization(),
         common.RemoveUnusedNodesPass(),
         NameNodes(),
-        DropExporterTraces(),
+        DropTraces(),
     )
     return ir.passes.Sequential(*passes)
 
@@ -288,14 +289,17 @@ class NameNodes(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
-class DropExporterTraces(ir.passes.InPlacePass):
-    """Drop what the PyTorch exporter notes on nodes for debugging: stack traces with paths of the author's machine."""
+class DropTraces(ir.passes.InPlacePass):
+    """Drop what tools note on nodes for debugging.
+
+    The PyTorch exporter notes stack traces with paths of the author's machine, onnxscript the rule that made a node.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Drop in place."""
         modified = False
         for node in ir.traversal.RecursiveGraphIterator(model.graph):
-            for key in [key for key in node.metadata_props if key.startswith("pkg.torch.onnx.")]:
+            for key in [key for key in node.metadata_props if key.startswith(_TRACES)]:
                 del node.metadata_props[key]
                 modified = True
         return ir.passes.PassResult(model, modified)

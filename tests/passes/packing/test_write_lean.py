@@ -46,7 +46,7 @@ def test_attributes_that_say_what_holds_anyway_go_and_others_stay() -> None:
     lean = model()
     WriteLean()(lean)
     left = {node.op_type: set(node.attributes) for node in lean.graph}
-    assert left["Conv"] == {"kernel_shape", "pads"}
+    assert left["Conv"] == {"pads"}
     assert left["AveragePool"] == {"kernel_shape", "pads", "count_include_pad"}
     assert left["LeakyRelu"] == set()
 

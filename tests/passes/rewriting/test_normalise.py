@@ -477,9 +477,10 @@ def test_normalising_twice_changes_nothing() -> None:
     assert ir.to_proto(once).SerializeToString(deterministic=True) == before.SerializeToString(deterministic=True)
 
 
-def test_exporter_traces_are_dropped_and_other_metadata_stays() -> None:
+def test_traces_of_tools_are_dropped_and_other_metadata_stays() -> None:
     node = ir.node("Relu", [ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2]))])
     node.metadata_props.update({"pkg.torch.onnx.stack_trace": "/home/somebody/train.py", "mine": "kept"})
+    node.metadata_props["pkg.onnxscript.rewriter.rule_name"] = "FuseBatchNormIntoConv"
     graph = ir.Graph([v for v in node.inputs if v is not None], node.outputs, nodes=[node], opset_imports={"": 18})
     model = ir.Model(graph, ir_version=10)
     normal_form()(model)
