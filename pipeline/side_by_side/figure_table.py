@@ -65,7 +65,7 @@ def _work(run: Run) -> float | None:
     return trim.macs if trim else None
 
 
-def _removed(run: Run) -> float | None:
+def _zeros(run: Run) -> float | None:
     return run.report.sparsity if run.report else None
 
 
@@ -92,7 +92,7 @@ _BEHIND = (
     _Column("faster", lambda run: run.times[1], "÷ {:.2f}".format),
     _Column("bytes, gzip", lambda run: run.model.gzip_bytes, "{:,.0f}".format),
     _Column("parameters not zero", lambda run: run.model.nonzero, "{:,.0f}".format),
-    _Column("weights removed", _percent(_removed), "{:.1f}%".format, is_counted=False),
+    _Column("weights that are zero", _percent(_zeros), "{:.1f}%".format, is_counted=False),
     _Column("multiply-adds", _work, "{:,.0f}".format),
     _Column("seconds", _seconds, "{:.1f}".format),
 )

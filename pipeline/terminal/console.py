@@ -56,7 +56,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(sentence))
     source = inputs_measured(report.validation)
     console.print(
-        f"measured on {report.validation.samples:,} {source}; weights removed {report.sparsity:.1%}{of_what(report)}"
+        f"measured on {report.validation.samples:,} {source}; "
+        f"weights that are zero {report.sparsity:.1%}{of_what(report)}"
     )
     _print_fidelity(report.validation, console)
     for sentence in promise_summary(report.validation.promise):

@@ -33,7 +33,7 @@ def test_each_run_has_its_own_figures(report: Report) -> None:
     assert found["at most"].texts[1] == "+1.50", "the search's own measurement"
     assert found["faster"].values == (None, 2.5)
     assert found["ms a run"].texts == ("", "1.6")
-    assert found["weights removed"].texts[0] == f"{100 * report.sparsity:.1f}%"
+    assert found["weights that are zero"].texts[0] == f"{100 * report.sparsity:.1f}%"
     assert found["bytes"].is_counted
     assert not found["top-1"].is_counted
 
@@ -41,7 +41,7 @@ def test_each_run_has_its_own_figures(report: Report) -> None:
 def test_what_no_run_has_is_no_column(report: Report) -> None:
     assert {"ms a run", "faster"}.isdisjoint(by_title(run_of(report, "a")))
     bare = dataclasses.replace(run_of(report, "a"), report=None)
-    assert {"weights removed", "seconds"}.isdisjoint(by_title(bare))
+    assert {"weights that are zero", "seconds"}.isdisjoint(by_title(bare))
 
 
 def judged(report: Report, metric: float) -> Run:

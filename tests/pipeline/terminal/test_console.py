@@ -103,7 +103,7 @@ def test_a_report_tells_layers_units_and_both_models(report: Report) -> None:
     assert cells(text, "top-1")[1:] == [f"{dense:.2%}", f"{compressed:.2%}", points]
     sizes = [f"{facts.bytes:,}" for facts in (report.dense, report.compressed)]
     assert cells(text, "bytes")[1:] == [*sizes, f"÷ {report.ratio:.2f}"]
-    assert f"measured on 40 inputs that calibration never saw; weights removed {report.sparsity:.1%}" in text
+    assert f"measured on 40 inputs that calibration never saw; weights that are zero {report.sparsity:.1%}" in text
     assert f"output 'y' on {report.bound.samples} calibration inputs: error " in text
 
 
