@@ -128,13 +128,16 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
     }
     stored.metadata_props["netsurgeon"] = json.dumps(entry)
     forget_inferred(stored, source.original)
+    packings = storing.outcomes.get(PackWeightsOnDisk.name, ())
+    if packings:  # of which there are few bytes beside those of the nodes
+        WriteLean(renames=False)(stored)
     stored = _named(stored, source.original, options.names)
     problem = changed_interface(source.original, stored)
     if problem:
         raise CheckFailedError(f"{problem}: please report this")
     return StoredModel(
         model=stored,
-        packings=storing.outcomes.get(PackWeightsOnDisk.name, ()),
+        packings=packings,
         tables=storing.outcomes.get(StoreTablesOnDisk.name, StoredTables()),
         records=tuple(storing.records),
         notes=tuple(storing.notes),
