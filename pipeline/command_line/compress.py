@@ -126,9 +126,10 @@ EXAMPLES = (
             help="Rows of embeddings that are never used: a text file of numbers and ranges, or an .npy.",
         ),
         option(
-            "--repair",
-            is_flag=True,
-            help="Tune the remaining weights, and integers, without labels; takes minutes, needs PyTorch.",
+            "--repair/--no-repair",
+            default=None,
+            help="Tune the remaining weights, and integers, without labels; takes minutes, needs PyTorch. "
+            "[default: only for goals with --effort full]",
         ),
         option(
             "--pattern",
@@ -159,7 +160,7 @@ EXAMPLES = (
         option(
             "--effort",
             type=click.Choice(notation.EFFORTS),
-            help="A quick first look, or the best model. [default: full]",
+            help="A quick first look, or the best model. [default: full, but for --repair]",
         ),
         provider_option,
         target_option,

@@ -16,6 +16,8 @@ from netsurgeon.pipeline.options import RepairOptions
 from netsurgeon.pipeline.pruning import prune_segments, round_to_stored
 from netsurgeon.pipeline.quantization import MATRIX_MODES, measured_again
 from netsurgeon.pipeline.repair import (
+    FRONT,
+    INTEGERS,
     Repaired,
     RepairFacts,
     output_losses,
@@ -46,6 +48,7 @@ class RepairStep(StepDefaults):
             floats=floats,
             left_alone={declined.node for declined in context.selection.declined},
             options=context.options,
+            is_short=context.repairs_shortly or context.options.is_hasty,
             runtime=context.calibration.runtime,
             run_folder=context.run_folder,
             progress=context.progress,
@@ -100,7 +103,7 @@ class RepairStep(StepDefaults):
 class RepairWeights(RepairStep):
     """Tune the weights that pruning has left."""
 
-    name, stage, tuned = "repair", "repairing", "weights"
+    name, stage, tuned = "repair", FRONT, "weights"
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
         """Tune in place; what cannot be repaired stays as it is, with a warning."""
@@ -120,7 +123,7 @@ class RepairWeights(RepairStep):
 class RepairIntegers(RepairStep):
     """Let integers learn to which side each weight is rounded, and their scales, from where the closed form ends."""
 
-    name, stage, tuned, keeps_places = "repair integers", "repairing integers", "integers", False
+    name, stage, tuned, keeps_places = "repair integers", INTEGERS, "integers", False
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
         """Tune in place, behind the rounding; what is 0 on floats stays so. Where activations are floats nothing is."""

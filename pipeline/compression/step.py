@@ -42,6 +42,7 @@ class StepContext:
         records: what became of each step, in turn.
         notes: what was done to the graph.
         warnings: what the user should know.
+        repairs_shortly: whether a repair takes as few steps as tell what a structure is worth.
         masked: the last model with every weight of the dense one still in its place; None until a step is applied.
         integers: as the closed form has rounded them; None where nothing has, or nothing tunes them.
     """
@@ -61,6 +62,7 @@ class StepContext:
     records: list[StepRecord] = dataclasses.field(default_factory=list)
     notes: list[Message] = dataclasses.field(default_factory=list)
     warnings: list[Message] = dataclasses.field(default_factory=list)
+    repairs_shortly: bool = False
     masked: ir.Model | None = dataclasses.field(default=None, repr=False)
     integers: IntegerModel | None = dataclasses.field(default=None, repr=False)
 

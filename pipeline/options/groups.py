@@ -71,7 +71,7 @@ class PruneOptions:
         exclude: names or globs of layers that are left as they are.
         damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
         effort: "full", or "fast" for a first look: fewer inputs, quicker solvers and fewer candidates, for a somewhat
-            larger model sooner; None = full, but fast where layers are very wide.
+            larger model sooner; None = full, but fast where layers are very wide, and a search goes without repair.
     """
 
     sparsity: float | str | None = None
@@ -91,13 +91,14 @@ class RepairOptions:
 
     Attributes:
         repair: tune the remaining weights, without labels, towards the dense model's outputs and values inside, and
-            integers behind their rounding; needs PyTorch.
+            integers behind their rounding; needs PyTorch. None = where a goal is searched for with `effort` "full", if
+            PyTorch is there.
         augment: how inputs are varied meanwhile: "auto" moves pictures and mirrors those in colour, "shift" mirrors
             none, "none" leaves all as they are.
         device: where PyTorch runs: "cpu", "cuda", or "auto" for CUDA where there is any.
     """
 
-    repair: bool = False
+    repair: bool | None = None
     augment: str = "auto"
     device: str = "auto"
 
@@ -232,7 +233,7 @@ class OptionValues(TypedDict, total=False):
     exclude: tuple[str, ...]
     damping: float | None
     effort: str | None
-    repair: bool
+    repair: bool | None
     augment: str
     device: str
     quantize: str | None

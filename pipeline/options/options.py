@@ -191,6 +191,16 @@ class Options(
         return self.effort == "fast"
 
     @property
+    def may_choose_repair(self) -> bool:
+        """Whether a search may repair by itself: the user wants the best model, and has not said how."""
+        return self.repair is None and self.effort == "full" and self.goals is not None
+
+    @property
+    def repairs_structures(self) -> bool:
+        """Whether a search judges models that lack units after a short repair."""
+        return bool(self.repair) and self.effort == "full" and self.goals is not None and bool(self.goals.max_drop)
+
+    @property
     def integer_mode(self) -> str | None:
         """`quantize`, where it asks for integers."""
         return None if self.quantize == "none" else self.quantize

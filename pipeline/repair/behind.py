@@ -19,6 +19,7 @@ from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.repair.facts import StretchFacts
 from netsurgeon.pipeline.repair.feeds import Changes, StepFeeds
 from netsurgeon.pipeline.repair.inner_values import inner_values
+from netsurgeon.pipeline.repair.known_part import nodes_in_front
 from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.stretches import Stretch, in_front_of, part_of, stretches_behind
 from netsurgeon.pipeline.repair.torch_models import check_same, frozen_weights, write_weights
@@ -26,6 +27,8 @@ from netsurgeon.pipeline.runtime import Feed, Runtime, Session
 
 TRIES = 2
 """At most, for each stretch: what does not learn at a third of the learning rate either stays."""
+FRONT, STRETCH, INTEGERS = "repairing", "repairing stretch {}", "repairing integers"
+"""Stages of the progress: of what lies in front of what PyTorch lacks, of each stretch behind, and of integers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,57 @@ class RepairJob:
     run_folder: RunFolder
     progress: Progress
 
+    def tune(
+        self, network: Any, dense: Any, inner: Sequence[str], inputs: Any, *, recipe: Any, augmentation: Any, stage: str
+    ) -> Any:
+        """Tune a network and give its weights to the model; how it went, a `netsurgeon.models.repair.Tuned`.
+
+        Args:
+            network: a part of the model, or all of it, as a `netsurgeon.models.onnx_module.OnnxModule`.
+            dense: what it is to imitate.
+            inner: names of values of both that are compared besides the outputs.
+            inputs: a `netsurgeon.models.repair.RepairInputs`.
+            recipe: a `netsurgeon.models.repair.RepairRecipe`.
+            augmentation: a `netsurgeon.models.repair.Augmentation` of them.
+            stage: told to `progress`, and the name under which the run folder keeps what a run goes on from.
+
+        Raises:
+            ValueError: nothing can be trained, or compared.
+            RuntimeError: PyTorch cannot run a network on the device.
+        """
+        from netsurgeon.models.repair import tune
+
+        tuned = tune(
+            network,
+            dense,
+            inner,
+            inputs,
+            recipe,
+            augmentation=augmentation,
+            seed=self.options.seed,
+            device=self.options.device,
+            report=functools.partial(self.progress, stage),
+            kept=self.run_folder.arrays(stage),
+            keep=functools.partial(self.run_folder.keep_arrays, stage),
+        )
+        if tuned.best_step:
+            write_weights(self.model, network.arrays())
+        return tuned
+
+
+def layers_by_stage(graph: ir.Graph, layers: Collection[ir.Node]) -> dict[str, tuple[str, ...]]:
+    """Labels of the layers that are tuned at once, by stage: what lies in front of operators that PyTorch lacks first.
+
+    Args:
+        graph: of the dense model.
+        layers: its nodes with weights.
+    """
+    from netsurgeon.models.onnx_module import OPERATORS
+
+    in_front = tuple(label(node) for node in nodes_in_front(graph, OPERATORS) if node in layers)
+    stretches = stretches_behind(graph, layers, OPERATORS)
+    return {FRONT: in_front} | {STRETCH.format(at): stretch.layers for at, stretch in enumerate(stretches, 1)}
+
 
 def tune_behind(job: RepairJob, judge: OutputJudge) -> tuple[StretchFacts, ...]:
     """Tune stretch by stretch, in the order of the graph, each on what those before it leave.
@@ -67,8 +121,8 @@ def tune_behind(job: RepairJob, judge: OutputJudge) -> tuple[StretchFacts, ...]:
     from netsurgeon.models.onnx_module import OPERATORS
 
     facts = []
-    for number, stretch in enumerate(stretches_behind(job.dense.graph, job.layers, OPERATORS)):
-        stretch_facts = _tune_stretch(job, stretch, f"repairing stretch {number + 1}")
+    for number, stretch in enumerate(stretches_behind(job.dense.graph, job.layers, OPERATORS), 1):
+        stretch_facts = _tune_stretch(job, stretch, STRETCH.format(number))
         reason = judge.undone() if stretch_facts.has_helped else None
         if reason is not None:
             stretch_facts = dataclasses.replace(stretch_facts, error_after=stretch_facts.error_before, reason=reason)
@@ -94,7 +148,7 @@ def _tuned(job: RepairJob, stretch: Stretch, stage: str) -> Any:
         ValueError: nothing of it can be trained.
     """
     from netsurgeon.models.onnx_module import OnnxModule
-    from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe, tune
+    from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe
 
     feed, _ = next(job.feeds.held_out())
     feed = dict(feed) | _run(job.runtime.on_floats().session(in_front_of(job.model, [stretch.start], feed)), feed)
@@ -113,22 +167,15 @@ def _tuned(job: RepairJob, stretch: Stretch, stage: str) -> Any:
         current=job.runtime.session(in_front_of(job.model, [stretch.start], feed)),
     )
     network.outputs = list(stretch.ends)
-    tuned = tune(
+    return job.tune(
         network,
         Recorded(stretch.ends),
         inner,
         inputs,
-        RepairRecipe(steps=job.steps, tries=TRIES),
+        recipe=RepairRecipe(steps=job.steps, tries=TRIES),
         augmentation=Augmentation(),
-        seed=job.options.seed,
-        device=job.options.device,
-        report=functools.partial(job.progress, stage),
-        kept=job.run_folder.arrays(stage),
-        keep=functools.partial(job.run_folder.keep_arrays, stage),
+        stage=stage,
     )
-    if tuned.best_step:
-        write_weights(job.model, network.arrays())
-    return tuned
 
 
 def _frozen(job: RepairJob, part: ir.Model) -> set[str]:

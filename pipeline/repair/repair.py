@@ -8,7 +8,6 @@ are moved and mirrored, so that a few hundred of them are enough. Zeros stay zer
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Collection
 from typing import Any
@@ -22,14 +21,14 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
-from netsurgeon.pipeline.repair.behind import RepairJob, tune_behind
+from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, RepairJob, tune_behind
 from netsurgeon.pipeline.repair.facts import RepairFacts, StretchFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
 from netsurgeon.pipeline.repair.inner_values import inner_values
 from netsurgeon.pipeline.repair.known_part import known_part, nodes_in_front, unknown_operators
 from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.patterns import integer_patterns
-from netsurgeon.pipeline.repair.torch_models import check_same, torch_modules, write_weights
+from netsurgeon.pipeline.repair.torch_models import check_same, torch_modules
 from netsurgeon.pipeline.runtime import Runtime, is_large
 
 HELD_OUT = 1 / 8
@@ -40,8 +39,8 @@ BATCH = 32
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 200, 2000
 """How often each input is trained on, and the steps that makes, at least and at most. On ResNet-20 with a tenth of its
 weights the error on held-out inputs went from 0.235 to 0.182 in 15 epochs, and to 0.168 in 42."""
-HASTY = 4
-"""By how much fewer steps `effort` "fast" takes."""
+SHORT = 4
+"""By how much fewer steps `effort` "fast" takes, and a structure that is to be judged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +60,10 @@ class Repaired:
     has_changed: bool = False
 
 
-def repair_steps(inputs: int, *, is_hasty: bool) -> int:
+def repair_steps(inputs: int, *, is_short: bool) -> int:
     """Updates of the weights for so many calibration inputs, held-out ones included."""
     steps = round(EPOCHS * (1.0 - HELD_OUT) * inputs / BATCH)
-    return min(max(steps, FEWEST_STEPS), MOST_STEPS) // (HASTY if is_hasty else 1)
+    return min(max(steps, FEWEST_STEPS), MOST_STEPS) // (SHORT if is_short else 1)
 
 
 def split_inputs(samples: Samples, seed: int) -> tuple[Samples, Samples]:
@@ -82,6 +81,7 @@ def repair_model(
     floats: ir.Model | None = None,
     left_alone: Collection[str],
     options: Options,
+    is_short: bool,
     runtime: Runtime,
     run_folder: RunFolder,
     progress: Progress,
@@ -98,6 +98,7 @@ def repair_model(
         floats: the model before it was put on integers; None = it is on floats.
         left_alone: labels of nodes whose weights stay.
         options: of the compression.
+        is_short: whether it takes a quarter of the steps.
         runtime: to compare PyTorch with.
         run_folder: keeps what a run that is stopped goes on from.
         progress: called with stage, steps done and steps in all.
@@ -113,7 +114,7 @@ def repair_model(
         layers=layers,
         feeds=StepFeeds(training, held_out, BATCH, options.seed),
         changes=choose_changes(training, options.augment),
-        steps=repair_steps(samples.count, is_hasty=options.is_hasty),
+        steps=repair_steps(samples.count, is_short=is_short),
         left_alone=left_alone,
         options=options,
         runtime=runtime,
@@ -171,25 +172,19 @@ def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
         ValueError: nothing can be trained.
         RuntimeError: PyTorch cannot run a network on the device.
     """
-    from netsurgeon.models.repair import Augmentation, RepairRecipe, tune
+    from netsurgeon.models.repair import Augmentation, RepairRecipe
 
-    stage = "repairing" if floats is None else "repairing integers"
+    stage = FRONT if floats is None else INTEGERS
     pair = _pair(job, floats)
-    tuned = tune(
+    tuned = job.tune(
         pair.network,
         pair.dense,
         pair.inner,
         job.feeds,
-        RepairRecipe(steps=job.steps),
+        recipe=RepairRecipe(steps=job.steps),
         augmentation=Augmentation(**dataclasses.asdict(job.changes)),
-        seed=job.options.seed,
-        device=job.options.device,
-        report=functools.partial(job.progress, stage),
-        kept=job.run_folder.arrays(stage),
-        keep=functools.partial(job.run_folder.keep_arrays, stage),
+        stage=stage,
     )
-    if tuned.best_step:
-        write_weights(job.model, pair.network.arrays())
     figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
     return RepairFacts(
         **{name: getattr(tuned, name) for name in figures},

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import re
 from collections.abc import Iterator
 
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.options import Options
 
 
 def require_torch(purpose: str = "training") -> None:
@@ -26,6 +29,26 @@ def require_torch(purpose: str = "training") -> None:
             raise InputError(
                 f"{purpose} needs {name}, which is not installed: run `pip install torch safetensors scikit-learn`"
             ) from error
+
+
+def with_repair_chosen(options: Options) -> tuple[Options, tuple[Message, ...]]:
+    """Options that say whether models are repaired, and a note where a search would and PyTorch is missing.
+
+    Raises:
+        InputError: the user asks for repair, and PyTorch or the device is missing.
+    """
+    notes: tuple[Message, ...] = ()
+    if options.may_choose_repair:
+        options = dataclasses.replace(options, repair=True)
+        try:
+            require_torch("repair")
+        except InputError as error:
+            options = dataclasses.replace(options, repair=False)
+            notes = (Message(f"the search goes without repair: {error}", "not-repaired", reason=str(error)),)
+    if options.repair:
+        require_torch("repair")
+        check_device(options.device)
+    return dataclasses.replace(options, repair=bool(options.repair)), notes
 
 
 def check_device(name: str) -> None:

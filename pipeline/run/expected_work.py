@@ -8,15 +8,20 @@ ShuffleNet v2 on one core. How much faster or slower a machine is, the parts of 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
+import onnx_ir as ir
+
+from netsurgeon.passes.graph import label
+from netsurgeon.passes.layers import positions_of
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import CANDIDATES, Step, Work
 from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
 from netsurgeon.pipeline.quantization import TARGETS, integers_without_goal
-from netsurgeon.pipeline.repair import BATCH, repair_steps
+from netsurgeon.pipeline.repair import BATCH, FRONT, INTEGERS, layers_by_stage, repair_steps
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification import Inputs
 
@@ -96,20 +101,31 @@ class ExpectedWork:
     """What a compression of one model is expected to take.
 
     Attributes:
+        dense: in normal form.
         selection: layers that take part.
-        positions: of each layer for one input: how many outputs it has of every row of its weight, by layer name.
         calibration: how many rows are drawn of their inputs.
         inputs: what the model is run on.
         options: what is asked for.
         seconds: that the dense model takes for one input.
     """
 
+    dense: ir.Model = dataclasses.field(repr=False)
     selection: Selection
-    positions: Mapping[str, int]
     calibration: Calibration
     inputs: Inputs
     options: Options
     seconds: float
+
+    @functools.cached_property
+    def _positions(self) -> Mapping[str, int]:
+        """Of each layer for one input: how many outputs it has of every row of its weight, by layer name."""
+        return positions_of(self.dense)
+
+    @functools.cached_property
+    def _multiply_adds(self) -> Mapping[str, int]:
+        """Of each layer for one input, by its node's label."""
+        sizes = ((layer, self._positions.get(layer.name, 1)) for layer in self.selection.layers)
+        return {label(layer.node): layer.size * positions for layer, positions in sizes}
 
     def steps(self) -> tuple[Step, ...]:
         """The parts of the run, in the order in which they begin."""
@@ -179,7 +195,7 @@ class ExpectedWork:
         """Seconds that all layers take, by this share of the rows that are drawn at most."""
         calibration, added, solved = self.calibration.subsample(share), 0.0, 0.0
         for layer in self.selection.layers:
-            rows = min(calibration.most_rows(layer), inputs * self.positions.get(layer.name, 1))
+            rows = min(calibration.most_rows(layer), inputs * self._positions.get(layer.name, 1))
             columns = layer.columns // layer.blocks
             added += float(rows) * layer.groups * layer.blocks * columns * columns
             solved += float(layer.size) * columns
@@ -204,7 +220,7 @@ class ExpectedWork:
         layers, inputs, goals = len(self.selection.layers), self._corrected, self.options.goals
         searches = goals is not None and goals.max_drop is not None
         curves = self._swept(1, inputs) + self._layers(CURVES, inputs)
-        work = float(sum(layer.size * self.positions.get(layer.name, 1) for layer in self.selection.layers))
+        work = float(sum(self._multiply_adds.values()))
         low_fidelity_inputs, probe_inputs = (
             min(inputs_at_low_fidelity(work, is_hasty=self.options.is_hasty), inputs),
             min(probed_inputs(layers * work, is_hasty=self.options.is_hasty), inputs),
@@ -227,31 +243,68 @@ class ExpectedWork:
         times = {"masking units": 0.0, "pruning layers": pruned, "rewriting shortcuts": 0.05}
         times["removing units"] = REMOVED * len(self.selection.layers)
         times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0}
-        repaired = self.seconds * BATCH * repair_steps(inputs, is_hasty=options.is_hasty) if options.repair else 0.0
-        repairs = {"repairing": REPAIRED * repaired, "repairing integers": 0.0}
         if self._may_quantize:
-            repairs["repairing integers"] = REPAIRED_INTEGERS * repaired
             fewer = self.inputs.folds[0].corrected.count if self._folds > 1 else inputs  # without mirror images
             run = self.seconds * fewer
             times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}
             times["quantizing layers"] = self._swept(2, fewer) + self._layers(ROUNDED, fewer)
-        if self.options.goals is None:
+        if options.goals is None:
             once = 1 + len(self.inputs.halves)
-            return tuple(_work(stage, seconds, once) for stage, seconds in (times | repairs).items())
+            return tuple(_work(stage, seconds, once) for stage, seconds in (times | self._repairs(inputs)).items())
         judged = (ON_INTEGERS if self._may_quantize else 1.0) * self._judged
         delivered = 1 if self._folds > 1 else 0
         works = [
             Work(stage=stage, seconds=seconds, visits=delivered, of_a_candidate=self._folds)
             for stage, seconds in times.items()
         ]
-        last = REPAIRED_CANDIDATES * self._folds
-        works += [_work(stage, seconds, last) for stage, seconds in repairs.items()]
+        usual = USUAL_CANDIDATES_FAST if options.is_hasty else USUAL_CANDIDATES
+        works += self._repairs_of_candidates(inputs, usual)
         works += [
             Work(stage=stage, seconds=seconds, visits=0, of_a_candidate=self._folds)
             for stage, seconds in (("judging", judged), ("packing", PACKED * self._weights))
         ]
-        usual = USUAL_CANDIDATES_FAST if self.options.is_hasty else USUAL_CANDIDATES
         return (_work(CANDIDATES, 0.0, usual), *works)
+
+    def _repairs_of_candidates(self, inputs: int, usual: float) -> list[Work]:
+        """Repairs of the last candidates, and short ones of all where structures are judged after them.
+
+        Args:
+            inputs: that are learnt from.
+            usual: candidates in a row.
+        """
+        last, repairs = REPAIRED_CANDIDATES * self._folds, self._repairs(inputs)
+        goals = self.options.goals
+        lacks_units = self.options.trim is not None or (goals is not None and goals.is_structural)
+        if not (lacks_units and self.options.repairs_structures):
+            return [_work(stage, seconds, last) for stage, seconds in repairs.items()]
+        short, others = self._repairs(inputs, is_short=True), usual * self._folds
+        means = {name: (last * repairs[name] + others * short[name]) / (last + others) for name in repairs}
+        return [
+            Work(stage=stage, seconds=seconds, visits=last, of_a_candidate=self._folds)
+            for stage, seconds in means.items()
+        ]
+
+    def _repairs(self, inputs: int, *, is_short: bool = False) -> dict[str, float]:
+        """Seconds of a repair by stage, if it learns at once: its parts take as long as there is to do in them.
+
+        For a stretch ONNX Runtime also runs what lies in front of it, in both models.
+        """
+        repairs = {FRONT: 0.0, INTEGERS: 0.0}
+        if not self.options.repair:
+            return repairs
+        amounts = self._multiply_adds
+        all_steps = self.seconds * BATCH * repair_steps(inputs, is_short=is_short or self.options.is_hasty)
+        second = all_steps / max(sum(amounts.values()), 1)  # of a multiply-add in all steps
+        order = list(amounts)
+        for stage, layers in layers_by_stage(self.dense.graph, [layer.node for layer in self.selection.layers]).items():
+            own = second * sum(amounts[name] for name in layers)
+            repairs[stage] = REPAIRED * own
+            if stage == FRONT:
+                repairs[INTEGERS] = REPAIRED_INTEGERS * own if self._may_quantize else 0.0
+            else:
+                reached = order[: order.index(layers[-1]) + 1]
+                repairs[stage] += 2 * second * sum(amounts[name] for name in reached) - own
+        return repairs
 
     def _validating(self) -> tuple[Work, ...]:
         most = BOUNDED_FAST if self.options.is_hasty else BOUNDED

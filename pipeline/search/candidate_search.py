@@ -94,7 +94,7 @@ def search(
     if goals.max_drop is not None and len(within_goals) == 1 and taken.form != forms[0]:
         form_notes = _form_notes(evaluators[0], rejected.get(forms[0]), taken, goals.max_drop)
         applied = dataclasses.replace(applied, notes=(*applied.notes, *form_notes))
-    if repairs and chosen.refusal is not None:
+    if repairs and chosen.refusal is not None and not chosen.repaired:
         text = f"the model is delivered without repair: {chosen.refusal}"
         note = Message(text, "not-repaired", reason=chosen.refusal)
         applied = dataclasses.replace(applied, notes=(*applied.notes, note))

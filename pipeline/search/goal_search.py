@@ -106,6 +106,7 @@ class GoalSearch:
             work=work,
             steps=self.steps,
             step_options=self.step_options,
+            repairs_structures=self.options.repairs_structures,
             max_drop=self.goals.max_drop,
         )
         context = dataclasses.replace(context, tables=self._tables(context))
@@ -118,7 +119,7 @@ class GoalSearch:
         forms = self.options.forms_to_try(gains)
         sizes = next((sizes for form in forms if (sizes := integers_of_a_weight(options.in_form(form)))), ())
         evaluator = CandidateEvaluator(dataclasses.replace(context, integers_of_a_weight=sizes))
-        return search(evaluator, self.goals, trim, forms, prefer=self.options.prefer, repairs=self.options.repair)
+        return search(evaluator, self.goals, trim, forms, prefer=self.options.prefer, repairs=bool(self.options.repair))
 
     def _tables(self, context: SearchContext) -> TablePlan:
         """Forms of tables that take a part of the drop that is allowed, by the inputs that guide the search."""

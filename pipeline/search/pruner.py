@@ -74,6 +74,7 @@ class SearchContext:
         steps: what is done to each candidate.
         step_options: options of steps that are not part of netsurgeon, by step name.
         integers_of_a_weight: largest integers of which the cost is measured, for the forms that are on integers.
+        repairs_structures: whether candidates that lack units are judged after a short repair.
         max_drop: drop beyond which a candidate need not be judged to the end; None = all are.
         tables: what becomes of tables that rows are looked up in, in all candidates.
         choices: by form, which layers stay on floats where the model runs on integers; filled where it is first asked.
@@ -91,6 +92,7 @@ class SearchContext:
     steps: Steps
     step_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     integers_of_a_weight: tuple[int, ...] = ()
+    repairs_structures: bool = False
     max_drop: float | None = None
     tables: TablePlan = dataclasses.field(default_factory=lambda: TablePlan(()))
     choices: dict[str, IntegerChoice] = dataclasses.field(default_factory=dict, repr=False)
@@ -174,10 +176,13 @@ class Pruner:
         options = context.options
         choice = integers() if options.integer_mode is not None else None
         plan = self._plan(structure, share, choice)
-        options = dataclasses.replace(options, sparsity=1.0 - plan.kept_share(structure.selection.sizes))
+        solved_name = record_name(dataclasses.replace(options, repair=False), structure, share)
+        is_short = context.repairs_structures and structure.trim is not None and not options.repair
+        sparsity = 1.0 - plan.kept_share(structure.selection.sizes)
+        options = dataclasses.replace(options, sparsity=sparsity, repair=options.repair or is_short)
         step_context = context.step_context(structure.selection, self._calibration, options)
-        unrepaired = dataclasses.replace(options, repair=False)  # whose solved layers it begins with
-        step_context.solutions = context.work.solutions(f"{self._name}{record_name(unrepaired, structure, share)}")
+        step_context.repairs_shortly = is_short
+        step_context.solutions = context.work.solutions(f"{self._name}{solved_name}")
         step_context.plans |= {
             ChooseUnits.name: structure.trim,
             ShortenTables.name: context.tables,

@@ -244,3 +244,18 @@ def test_sessions_are_made_as_the_options_say_and_as_in_production_where_they_ar
     options = Options(provider="cpu", threads=2, custom_ops=("library.so",))
     assert options.runtime() == Runtime(("library.so",), "cpu")
     assert options.runtime(timed=True) == Runtime(("library.so",), "cpu", 2, deployed=True)
+
+
+def test_a_search_with_full_effort_chooses_repair_where_the_user_has_not() -> None:
+    assert Options(effort="full").may_choose_repair, "the goal that stands where nothing is said"
+    assert Options(effort="full", max_size="1MB").may_choose_repair
+    others: tuple[dict[str, Any], ...] = ({}, {"effort": "fast"}, {"effort": "full", "sparsity": 0.5})
+    chosen: tuple[dict[str, Any], ...] = ({"effort": "full", "repair": False}, {"effort": "full", "repair": True})
+    assert not any(Options(**options).may_choose_repair for options in (*others, *chosen))
+
+
+def test_structures_are_judged_after_a_repair_with_full_effort_and_a_drop_alone() -> None:
+    assert Options(max_drop="1%", max_macs="1M", repair=True, effort="full").repairs_structures
+    for options in ({"effort": None}, {"max_drop": None}, {"repair": False}, {"repair": None}):
+        given: dict[str, Any] = {"max_drop": "1%", "max_macs": "1M", "repair": True, "effort": "full", **options}
+        assert not Options(**given).repairs_structures

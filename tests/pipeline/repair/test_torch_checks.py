@@ -8,7 +8,8 @@ import pytest
 
 from netsurgeon import cli
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.repair.torch_checks import require_torch, value_errors_as_input_errors
+from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.repair.torch_checks import require_torch, value_errors_as_input_errors, with_repair_chosen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,3 +55,32 @@ def test_other_errors_pass() -> None:
         raise RuntimeError("a bug")
     with value_errors_as_input_errors():
         pass
+
+
+@pytest.mark.parametrize(
+    ("options", "repair"),
+    [
+        (Options(effort="full", max_drop="1%"), True),
+        (Options(effort="full", max_drop="1%", repair=False), False),
+        (Options(max_drop="1%"), False),
+        (Options(max_drop="1%", repair=True), True),
+        (Options(effort="full", sparsity=0.5), False),
+    ],
+)
+def test_a_search_repairs_by_itself_with_full_effort_alone(options: Options, repair: bool) -> None:
+    chosen, notes = with_repair_chosen(options)
+    assert chosen.repair is repair
+    assert not notes
+
+
+def test_a_search_goes_without_repair_where_pytorch_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("netsurgeon.pipeline.repair.torch_checks.importlib.import_module", missing)
+    chosen, (note,) = with_repair_chosen(Options(effort="full", max_drop="1%"))
+    assert chosen.repair is False
+    assert note.code == "not-repaired"
+    assert "the search goes without repair: repair needs torch, which is not installed: run `pip install" in note
+    with pytest.raises(InputError, match="repair needs torch"):
+        with_repair_chosen(Options(effort="full", max_drop="1%", repair=True))

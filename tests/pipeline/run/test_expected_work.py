@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.helper
 import pytest
-from perceptron_models import DIGITS, UNIFORM, inputs, perceptron
+from perceptron_models import DIGITS, UNIFORM, built, inputs, perceptron, random
 
-from netsurgeon.passes.layers import positions_of
 from netsurgeon.pipeline.calibration import Calibration, select
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.model_files import open_model
@@ -22,13 +23,15 @@ from netsurgeon.pipeline.verification import open_inputs
 RUNTIME = Runtime()
 
 
-def expected(count: int = 400, seconds: float = 0.01, **chosen: Any) -> ExpectedWork:
+def expected(
+    count: int = 400, seconds: float = 0.01, model: onnx.ModelProto | None = None, **chosen: Any
+) -> ExpectedWork:
     options = Options(**chosen)
-    source = open_model(perceptron(), RUNTIME)
+    source = open_model(model or perceptron(), RUNTIME)
     data = open_inputs(source, inputs(count), None, options)
     return ExpectedWork(
+        dense=source.model,
         selection=select(source.model, options),
-        positions=positions_of(source.model),
         calibration=Calibration(data.calibration, RUNTIME),
         inputs=data,
         options=options,
@@ -141,6 +144,40 @@ def test_a_goal_on_digits_is_forecast_from_the_start(tmp_path: Path) -> None:
     assert first.left > 0.0
     known = {work.stage for step in recorder.steps for work in step.works}
     assert {status.stage for status in recorder.statuses} <= known
+
+
+def behind_unknown(front: int = 32, back: int = 24) -> onnx.ModelProto:
+    """A layer, an operator that PyTorch lacks, and two more layers."""
+    lines = [("MatMul", ["x", "u"], "f", "zero"), ("Celu", ["f"], "c", "unknown"), ("MatMul", ["c", "w"], "h", "first")]
+    lines += [("Relu", ["h"], "r", "relu"), ("MatMul", ["r", "v"], "y", "second")]
+    nodes = [onnx.helper.make_node(kind, entering, [end], name=name) for kind, entering, end, name in lines]
+    return built(nodes, {"u": random(32, front), "w": random(front, back), "v": random(back, 10)})
+
+
+def test_stretches_of_a_repair_are_expected_beside_what_lies_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr("netsurgeon.pipeline.repair.repair.MOST_STEPS", 20)
+    recorder = Recorder()
+    compress(behind_unknown(), inputs(100), progress=recorder, sparsity=0.5, repair=True, **UNIFORM)
+    known = {work.stage: work for step in recorder.steps for work in step.works}
+    stages = {status.stage for status in recorder.statuses}
+    assert "repairing stretch 1" in stages
+    assert stages <= known.keys()
+
+
+def test_a_stretch_takes_as_long_as_there_is_to_do_in_it_and_in_front_of_it() -> None:
+    pytest.importorskip("torch")
+
+    def seconds(**sizes: int) -> tuple[float, float]:
+        stages = works(expected(model=behind_unknown(**sizes), sparsity=0.5, repair=True))
+        return stages["repairing"].seconds, stages["repairing stretch 1"].seconds
+
+    (front, stretch), (wide_front, after_wide) = seconds(), seconds(front=320)
+    assert wide_front > front, "a larger part of the model"
+    assert front + stretch == pytest.approx(works(expected(sparsity=0.5, repair=True))["repairing"].seconds, rel=0.6)
+    assert after_wide > 0.0
+    unrepaired = works(expected(sparsity=0.5))
+    assert "repairing" not in unrepaired or unrepaired["repairing"].seconds == 0.0
 
 
 class Simulated(Recorder):

@@ -24,10 +24,10 @@ from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, Ti
 from netsurgeon.pipeline.quantization.choose import IntegerChoice, LayerTimes
 from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.runtime.session import Runtime
-from netsurgeon.pipeline.search import structure_search
+from netsurgeon.pipeline.search import pruner, structure_search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.goal_search import candidate_options
-from netsurgeon.pipeline.search.pruner import SearchContext, Structure
+from netsurgeon.pipeline.search.pruner import Pruner, SearchContext, Structure
 from netsurgeon.pipeline.search.structure_search import RESERVE, RUNGS, fast_enough, faster_within
 from netsurgeon.pipeline.trimming.structures import Structures, named, order_units
 from netsurgeon.pipeline.verification.inputs import open_inputs
@@ -237,6 +237,24 @@ def test_units_that_make_nothing_faster_stay(
     table.models = {name: Timed(100.0, 100.0, 1.0, 1.0, 1.0) for name in table.models}
     assert faster_within(evaluator(network, guiding, table), 0.01).trim is None
     assert asked == [1.0], "a structure that is no faster is not made"
+
+
+def test_models_that_lack_units_are_repaired_shortly_and_finalists_to_the_end(
+    network: Path, guiding: Data, ladder: Structures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repairs: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(
+        pruner, "apply_plan", lambda _, context: repairs.append((context.options.repair, context.repairs_shortly))
+    )
+    search_context = evaluator(network, guiding)
+    context = dataclasses.replace(search_context.context, options=candidate_options(Options(sparsity=0.0)))
+    structures = search_context.structure(0, None), search_context.structure(1, ladder.plan(1))
+    finalists = dataclasses.replace(context.options, repair=True)
+    for changes in ({}, {"repairs_structures": True}, {"repairs_structures": True, "options": finalists}):
+        changed = dataclasses.replace(context, **changes)
+        for structure in structures:
+            Pruner(changed, context.calibration).applied(structure, 1.0, lambda: IntegerChoice(stay={}))
+    assert repairs == [(False, False), (False, False), (False, False), (True, True), (True, False), (True, False)]
 
 
 def test_units_are_priced_on_the_kernels_that_will_run(network: Path, guiding: Data) -> None:
