@@ -1,6 +1,9 @@
 """Tasks on Dask: the same results, the worker's own errors, other versions refused, and what is lost."""
 
 import copy
+import functools
+import json
+import logging
 import os
 import signal
 import threading
@@ -14,7 +17,8 @@ import pytest
 from executor_tasks import check_executor, process_of, product_with_transposed, slow_sum
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
-from netsurgeon.pipeline.execution.executors import Executor, on_dask, open_executor
+from netsurgeon.pipeline.execution.executors import Executor, on_dask, on_worker, open_executor, task_log
+from netsurgeon.pipeline.execution.executors.on_worker import Origin
 from netsurgeon.pipeline.execution.executors.parcel import Parcel
 
 distributed: Any = pytest.importorskip("distributed")
@@ -33,7 +37,7 @@ def test_two_workers_give_what_this_process_does(two_workers: Executor) -> None:
 
 
 def test_tasks_have_the_threads_of_this_process(two_workers: Executor) -> None:
-    assert two_workers.submit(on_dask.blas_threads).result() == on_dask.blas_threads()
+    assert two_workers.submit(on_worker.blas_threads).result() == on_worker.blas_threads()
 
 
 def test_arrays_arrive_aligned_so_that_sums_are_the_same(two_workers: Executor) -> None:
@@ -62,20 +66,32 @@ def test_what_cannot_be_sent_is_no_loss_of_the_cluster(two_workers: Executor) ->
     assert two_workers.submit(len, "abc").result() == 3
 
 
+def test_each_task_is_told_of_with_what_it_took(two_workers: Executor, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, task_log.__name__):
+        ones = two_workers.submit(np.ones, 1000, about="a vector")
+        assert two_workers.submit(functools.partial(np.sum), ones).result() == 1000.0
+    made, summed = (json.loads(record.message) for record in caplog.records)
+    assert (made["kind"], made["about"], made["needs"], summed["kind"]) == ("ones", "a vector", [], "sum")
+    assert summed["needs"] == [made["name"]]
+    assert made["bytes_in"] < 200 < 8000 <= made["bytes_out"] < 8200
+    assert 8000 <= summed["bytes_in"]
+    assert made["worker"].startswith("tcp://")
+    assert 0.0 <= summed["seconds"] < 10.0
+
+
 def test_other_versions_are_refused_by_name(two_workers: Executor) -> None:
-    here = on_dask.versions_here()
+    here = on_worker.versions_here()
     with pytest.raises(InputError, match=r"the worker tcp://a:1 has 1\.0 numpy, and this process .*: install the same"):
-        on_dask.check_versions("tcp://a:1", {**here, "numpy": "1.0"}, here)
+        on_worker.check_versions("tcp://a:1", {**here, "numpy": "1.0"}, here)
     with pytest.raises(InputError, match="has no netsurgeon"):
-        on_dask.check_versions("tcp://a:1", {**here, "netsurgeon": ""}, here)
+        on_worker.check_versions("tcp://a:1", {**here, "netsurgeon": ""}, here)
     with pytest.raises(InputError, match=f"process .* has {here['onnxruntime']} onnxruntime, and this process 0.1"):
-        on_dask.run_as_there({**here, "onnxruntime": "0.1"}, 1, process_of, Parcel(1))
+        on_worker.run_as_there(Origin({**here, "onnxruntime": "0.1"}, 1, ""), process_of, Parcel(1))
 
 
 def test_a_worker_with_another_version_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        on_dask, "versions_here", lambda: {**on_dask._worker_versions()(on_dask.LIBRARIES), "numpy": "0"}
-    )
+    here = {**on_worker.versions_here(), "numpy": "0"}
+    monkeypatch.setattr(on_dask, "versions_here", lambda: here)
     with pytest.raises(InputError, match=r"the worker tcp://\S+ has \S+ numpy, and this process 0"):
         open_executor("local:1")
 

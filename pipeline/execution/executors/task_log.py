@@ -1,0 +1,98 @@
+"""What became of the tasks that were sent to workers: how long each took, how much went in and came out, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """A task that has ended on a worker. One that was run again, because its worker was lost, has several.
+
+    Attributes:
+        name: of the task, the same each time that it is run.
+        kind: what was done: the name of the function.
+        about: what it was done to, such as the name of a layer; tasks of one kind about the same are peers.
+        needs: names of the tasks whose results it took.
+        worker: address of the worker.
+        seconds: that the function took there.
+        bytes_in: of its arguments, results of other tasks included: those of `needs` are what did not come with it.
+        bytes_out: of its result.
+    """
+
+    name: str
+    kind: str
+    about: str
+    needs: tuple[str, ...]
+    worker: str
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KindOfTask:
+    """All tasks of a kind together.
+
+    Attributes:
+        kind: what was done.
+        tasks: how many have ended.
+        seconds: that they took on their workers.
+        bytes_in: of their arguments.
+        bytes_out: of their results.
+    """
+
+    kind: str
+    tasks: int = 0
+    seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def and_one(self, record: TaskRecord) -> KindOfTask:
+        """With one more."""
+        return KindOfTask(
+            kind=self.kind,
+            tasks=self.tasks + 1,
+            seconds=self.seconds + record.seconds,
+            bytes_in=self.bytes_in + record.bytes_in,
+            bytes_out=self.bytes_out + record.bytes_out,
+        )
+
+
+class TaskLog:
+    """Tasks of one executor, as their workers tell of them; each that has ended is logged as a line of JSON.
+
+    The logger is this module's, at level DEBUG. Events come from a thread of the client's.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sent: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+        self._kinds: dict[str, KindOfTask] = {}
+
+    def sent(self, name: str, kind: str, about: str, needs: Sequence[str]) -> None:
+        """A task was sent."""
+        with self._lock:
+            self._sent[name] = kind, about, tuple(needs)
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """A worker tells that a task has ended: its name, worker, seconds and bytes."""
+        with self._lock:
+            kind, about, needs = self._sent[event["name"]]
+            record = TaskRecord(kind=kind, about=about, needs=needs, **event)
+            self._kinds[kind] = self._kinds.get(kind, KindOfTask(kind=kind)).and_one(record)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s", json.dumps(dataclasses.asdict(record)))
+
+    @property
+    def kinds(self) -> tuple[KindOfTask, ...]:
+        """What has ended so far, by kind, the longest first."""
+        with self._lock:
+            return tuple(sorted(self._kinds.values(), key=lambda kind: -kind.seconds))
