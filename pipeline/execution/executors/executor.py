@@ -8,6 +8,8 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
+from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Part = TypeVar("Part")
@@ -45,6 +47,11 @@ class Executor(abc.ABC):
             about: what it is done to, such as the name of a layer; tasks of one function about the same take about as
                 long.
         """
+
+    @property
+    def facts(self) -> ClusterFacts | None:
+        """What ran on workers, and what was lost there; None where there are none."""
+        return None
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -9,24 +9,26 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from netsurgeon.pipeline.errors import ClusterError
+from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors.executor import Executor, Pending, kind_of
+from netsurgeon.pipeline.execution.executors.lost_workers import WorkerWatch
 from netsurgeon.pipeline.execution.executors.on_worker import (
     LIBRARIES,
     Origin,
     blas_threads,
-    check_versions,
+    other_version,
     run_as_there,
     versions_here,
     versions_reader,
 )
 from netsurgeon.pipeline.execution.executors.parcel import Parcel, check_sendable
-from netsurgeon.pipeline.execution.executors.task_log import TaskLog
+from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts, TaskLog
 
 if TYPE_CHECKING:
     import distributed
 
 Result = TypeVar("Result")
+
 
 class DaskExecutor(Executor):
     """Runs tasks through a client of `distributed`, with as many BLAS threads as this process has.
@@ -49,11 +51,13 @@ class DaskExecutor(Executor):
         token = uuid.uuid4().hex
         self._origin = Origin(versions_here(), blas_threads(), f"netsurgeon-{token}")
         for worker, versions in client.run(versions_reader(), LIBRARIES).items():
-            check_versions(str(worker), versions, self._origin.versions)
+            if difference := other_version(versions, self._origin.versions):
+                raise InputError(f"the worker {worker} {difference}")
         # Tasks are called after what they do: Dask expects those that are called alike to take as long.
         self._names = (f"{{}}-0{token}-{number}" for number in itertools.count())
         self._log = TaskLog()
         client.subscribe_topic(self._origin.topic, lambda event: self._log.take(event[1]))
+        self._watch = WorkerWatch(client, self._log, token)
 
     def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
         """Send a task to the cluster; `Pending` arguments stay where they are, or travel between workers.
@@ -76,15 +80,16 @@ class DaskExecutor(Executor):
                 if not isinstance(entry, _Remote):
                     check_sendable(f"argument {number} of a task", entry)
             raise self._lost(error) from error
-        return _Remote(future, self._lost)
+        return _Remote(future, self._watch, self._lost)
 
     @property
-    def log(self) -> TaskLog:
-        """What became of its tasks."""
-        return self._log
+    def facts(self) -> ClusterFacts:
+        """What its tasks took, and which workers were lost."""
+        return ClusterFacts(scheduler=self._address, tasks=self._log.kinds, lost=self._watch.lost)
 
     def close(self) -> None:
         """Let go of the client, and of workers that were started for it."""
+        self._watch.close()
         with contextlib.suppress(Exception):  # of a scheduler that is gone
             self._resources.close()
 
@@ -103,14 +108,19 @@ class DaskExecutor(Executor):
 class _Remote(Generic[Result]):
     """The result of a task on a cluster."""
 
-    def __init__(self, future: distributed.Future, lost: Callable[[BaseException], ClusterError]):
-        self.future, self._lost = future, lost
+    def __init__(self, future: distributed.Future, watch: WorkerWatch, lost: Callable[[BaseException], ClusterError]):
+        self.future, self._watch, self._lost = future, watch, lost
 
     def result(self) -> Result:
-        try:
-            value: Result = self.future.result().value
-        except Exception as error:
-            if self.future.status == "error" and type(error).__name__ != "KilledWorker":
-                raise  # the task's own
-            raise self._lost(error) from error
+        while True:
+            try:
+                parcel: Parcel = self.future.result()
+                break
+            except Exception as error:
+                if self._watch.try_again(str(self.future.key), error):
+                    continue
+                if self.future.status == "error" and type(error).__name__ != "KilledWorker":
+                    raise  # the task's own
+                raise self._lost(error) from error
+        value: Result = parcel.value
         return value

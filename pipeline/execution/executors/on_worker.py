@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import functools
 import importlib
-import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import threadpoolctl
 
-from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.execution.executors.executor import kind_of
 from netsurgeon.pipeline.execution.executors.parcel import Parcel
 
 LIBRARIES = ("netsurgeon", "numpy", "onnxruntime")
 """Whose versions decide the bytes of a result; the first one is loaded before ONNX Runtime, whose telemetry it ends."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class UnfitWorkerError(Exception):
+    """A task ended because of the worker that it ran on: it may end well on another."""
+
+    def __init__(self, worker: str, why: str):
+        super().__init__(worker, why)
+        self.worker, self.why = worker, why
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,40 +54,54 @@ def run_as_there(origin: Origin, function: Callable[..., Any], *arguments: Parce
         *arguments: of the function.
 
     Raises:
-        InputError: the worker has other versions; it may be one that came later.
+        UnfitWorkerError: the worker has other versions, such as one that came later, a full disk or too little memory.
     """
-    check_versions(f"{os.uname().nodename}, process {os.getpid()}", versions_here(), origin.versions)
-    started = time.perf_counter()
-    with threadpoolctl.threadpool_limits(origin.threads, "blas"):
-        result = Parcel(function(*(argument.value for argument in arguments)))
-    _tell(
-        origin.topic,
-        seconds=round(time.perf_counter() - started, 6),
-        bytes_in=sum(map(sys.getsizeof, arguments)),
-        bytes_out=sys.getsizeof(result),
-    )
-    return result
-
-
-def _tell(topic: str, **event: Any) -> None:
     import distributed
 
     worker = distributed.get_worker()
-    worker.log_event(topic, {"name": worker.get_current_task(), "worker": worker.address, **event})
+    about = {"name": worker.get_current_task(), "worker": worker.address}
+    if difference := other_version(versions_here(), origin.versions):
+        raise UnfitWorkerError(worker.address, difference)
+    worker.log_event(origin.topic, {**about, "state": "begun"})
+    try:
+        started = time.perf_counter()
+        with _unfit_where_it_fails(worker.address), threadpoolctl.threadpool_limits(origin.threads, "blas"):
+            value = function(*(argument.value for argument in arguments))
+        seconds = round(time.perf_counter() - started, 6)
+    except BaseException:
+        worker.log_event(origin.topic, {**about, "state": "failed"})
+        raise
+    result = Parcel(value, name=f"the result of {kind_of(function)}")
+    sizes = {"bytes_in": sum(map(sys.getsizeof, arguments)), "bytes_out": sys.getsizeof(result)}
+    worker.log_event(origin.topic, {**about, "state": "ended", "seconds": seconds, **sizes})
+    return result
 
 
-def check_versions(worker: str, versions: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Refuse a worker whose results would not have the same bytes.
+@contextlib.contextmanager
+def _unfit_where_it_fails(worker: str) -> Iterator[None]:
+    """Tell errors that are a worker's from those of a task, which would be the same anywhere."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MemoryError):
+                raise UnfitWorkerError(worker, "had too little memory for it") from error
+            if isinstance(cause, OSError) and cause.errno in _FULL:
+                raise UnfitWorkerError(worker, f"had no room on its disk for it ({cause.strerror})") from error
+            cause = cause.__cause__
+        raise
 
-    Raises:
-        InputError: a version differs, or a library is missing.
-    """
+
+def other_version(versions: Mapping[str, str], expected: Mapping[str, str]) -> str | None:
+    """What differs on a worker whose results would not have the same bytes: "has 1.0 numpy, and …"."""
     for name in LIBRARIES:
         if versions[name] != expected[name]:
-            raise InputError(
-                f"the worker {worker} has {versions[name] or 'no'} {name}, and this process {expected[name]}: install "
-                "the same versions on all workers"
+            return (
+                f"has {versions[name] or 'no'} {name}, and this process {expected[name]}: install the same versions on "
+                "all workers"
             )
+    return None
 
 
 @functools.cache
