@@ -181,6 +181,7 @@ class _Run:
             goal_search = self._goal_search(context, source, inputs, runtime, judging)
             result = self._search(goal_search, context) if goal_search else None
             applied = result.applied if result else self._apply(context)
+            cluster = executor.facts
         self._end_stage("search" if result else "prune")
         applied, stored = deliver(self.steps, context, applied, source)
         if is_as_it_came(applied):
@@ -216,6 +217,7 @@ class _Run:
                     examined=examined,
                     notes=(*self.notes, *inputs.notes, *judging.notes, *integer_notes(source.integers)),
                     warnings=(*judging.warnings, *applied.warnings, *run_folder.notes),
+                    cluster=cluster,
                     seconds=self.seconds,
                 )
             )

@@ -83,7 +83,8 @@ class RemoteShards:
     ) -> Pending[Result]:
         """Call a function where the shard is."""
         parts = [walk.parts[at] for walk in walks]
-        return self._executor.submit(call_with_layer, function, layer.name, self._dense, arguments, *parts)
+        call = functools.partial(call_with_layer, function)
+        return self._executor.submit(call, layer.name, self._dense, arguments, *parts, about=layer.name)
 
 
 class RemoteWalk:
@@ -122,7 +123,7 @@ class RemoteWalk:
         model = segment_model(self.model, self._extractor, segment, feed)
         data = self._executor.submit(as_is, _serialized(model))
         expired, self._expired = tuple(self._expired), []
-        submit = functools.partial(self._executor.submit, run_segment)
+        submit = functools.partial(self._executor.submit, run_segment, about=", ".join(segment.layers))
         self.parts = [submit(part, data, self._runtime, segment.inputs, expired) for part in self.parts]
 
     def release(self, at: int) -> None:

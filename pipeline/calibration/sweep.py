@@ -207,7 +207,7 @@ class Calibration:
         is_here = self.executor.is_here
         told = (tick,) if is_here else ()
         parts = (shards.submit(at, shard_moments, layer, observed, drawing, *told) for at in numbers)
-        moments = self.executor.tree_reduce(ShardMoments.joined, parts).result()
+        moments = self.executor.tree_reduce(ShardMoments.joined, parts, layer.name).result()
         for _ in () if is_here else positions:  # what workers do is told when it is done
             tick()
         return moments.of_layer(sum(positions))

@@ -1,5 +1,6 @@
 """compress with --cluster: the same model as alone, also where workers die, and a sentence for what cannot be."""
 
+import json
 import os
 import random
 import signal
@@ -52,13 +53,17 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
     try:
-        assert run([*LINE, *OPTIONS, str(tmp_path / "two.onnx"), "--cluster", "local:2"]) == 0
+        told = ["--cluster", "local:2", "--report", str(tmp_path / "two.json")]
+        assert run([*LINE, *OPTIONS, str(tmp_path / "two.onnx"), *told]) == 0
     finally:
         begun.set()
         over.set()
         killer.join()
     assert killed
     assert (tmp_path / "two.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+    cluster = json.loads((tmp_path / "two.json").read_text())["cluster"]
+    assert {"run_segment", "shard_moments"} < {kind["kind"] for kind in cluster["tasks"]}
+    assert 0 < len(cluster["lost"]) <= len(killed)
 
 
 def test_a_scheduler_that_ends_is_a_sentence_and_the_run_goes_on_from_its_folder(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -44,3 +46,22 @@ def slow_sum(seed: int) -> float:
 def product_with_transposed(values: dict[str, Any], y: NDArray[Any]) -> NDArray[Any]:
     """A product that BLAS makes only of arrays that are aligned."""
     return np.asarray(values["x"] @ y.T)
+
+
+def fails_once(marker: Path, how: str) -> int:
+    """Which process runs a task whose first worker has a full disk, dies, or takes very long."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return os.getpid()
+    if how == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(20.0)
+    return -1
+
+
+def needs_too_much() -> None:
+    """A task that is too large for any worker."""
+    raise MemoryError

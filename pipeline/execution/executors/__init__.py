@@ -3,5 +3,6 @@
 from netsurgeon.pipeline.execution.executors.executor import Executor, Pending
 from netsurgeon.pipeline.execution.executors.in_process import InProcess
 from netsurgeon.pipeline.execution.executors.opening import check_cluster, open_executor
+from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts
 
-__all__ = ["Executor", "InProcess", "Pending", "check_cluster", "open_executor"]
+__all__ = ["ClusterFacts", "Executor", "InProcess", "Pending", "check_cluster", "open_executor"]

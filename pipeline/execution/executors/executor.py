@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import abc
 import collections
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
+
+from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,8 +38,20 @@ class Executor(abc.ABC):
     """Whether tasks run in this process, where they share what it has open."""
 
     @abc.abstractmethod
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
-        """Let a function run; a `Pending` among its arguments stands for its result, which stays where it is."""
+    def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+        """Let a function run; a `Pending` among its arguments stands for its result, which stays where it is.
+
+        Args:
+            function: of a module.
+            *arguments: of the function.
+            about: what it is done to, such as the name of a layer; tasks of one function about the same take about as
+                long.
+        """
+
+    @property
+    def facts(self) -> ClusterFacts | None:
+        """What ran on workers, and what was lost there; None where there are none."""
+        return None
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -49,14 +64,14 @@ class Executor(abc.ABC):
             yield pending.popleft().result()
 
     def tree_reduce(
-        self, combine: Callable[[Result, Result], Result], parts: Iterable[Pending[Result]]
+        self, combine: Callable[[Result, Result], Result], parts: Iterable[Pending[Result]], about: str = ""
     ) -> Pending[Result]:
         """All parts combined by `fold`, each pair where one of the two is.
 
         Raises:
             ValueError: there are no parts.
         """
-        return fold(lambda earlier, later: self.submit(combine, earlier, later), parts)
+        return fold(lambda earlier, later: self.submit(combine, earlier, later, about=about), parts)
 
     def __enter__(self) -> Executor:
         """Enter."""
@@ -65,6 +80,14 @@ class Executor(abc.ABC):
     def __exit__(self, *exception: object) -> None:
         """Let go of all workers."""
         self.close()
+
+
+def kind_of(function: Callable[..., Any]) -> str:
+    """What a task does, in one word: the name of its function, or of the one that a partial one calls in the end."""
+    while isinstance(function, functools.partial):
+        inner = [argument for argument in function.args if callable(argument)]
+        function = inner[0] if inner else function.func
+    return getattr(function, "__name__", type(function).__name__).strip("<>")
 
 
 def fold(combine: Callable[[Part, Part], Part], parts: Iterable[Part]) -> Part:

@@ -15,8 +15,9 @@ class InProcess(Executor):
 
     is_here = True
 
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
+    def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
         """Remember what is to be done."""
+        del about
         return _Deferred(function, arguments)
 
     def close(self) -> None:

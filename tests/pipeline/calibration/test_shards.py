@@ -49,7 +49,7 @@ class Elsewhere(InProcess):
 
     is_here = False
 
-    def submit(self, function: Any, *arguments: Any) -> Any:
+    def submit(self, function: Any, *arguments: Any, about: str = "") -> Any:
         return super().submit(_pickled, function, *arguments)
 
 
