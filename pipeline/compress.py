@@ -60,7 +60,7 @@ from netsurgeon.pipeline.run import (
     store,
     validate_applied,
 )
-from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
+from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs, full_name
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.tables import check_dropped_rows
 from netsurgeon.pipeline.verification import (
@@ -154,6 +154,7 @@ class _Run:
         runtime = self.options.runtime()
         check_metric(self.options.metric)
         check_cluster(self.options.cluster)
+        self.options.check_sparse_kernels()
         if self.options.repair:
             require_torch("repair")
             check_device(self.options.device)
@@ -351,6 +352,9 @@ class _Run:
         ticks = functools.partial(self.progress, "timing the delivered model")
         timed = context.timer.time("delivered", lambda: delivered, ticks)
         integers = dataclasses.replace(applied.integers, timed=timed)
+        if context.timer.has_package:
+            taken = context.timer.taken_by_package(delivered)
+            integers = integers.with_sparse_kernels(taken, full_name(self.options.timed_provider))
         return dataclasses.replace(applied, integers=integers)
 
     def _timings(self, context: StepContext) -> TimingTable | None:
@@ -371,7 +375,7 @@ class _Run:
             batches=None if self.options.timed_batch is None else (self.options.timed_batch,),
             threads=self.options.threads,
             per_operator=True,
-            provider=self.options.provider,
+            provider=self.options.timed_provider,
             custom_ops=self.options.custom_ops,
             progress=self.progress,
         )

@@ -1,10 +1,10 @@
 #include "provider/costs.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <locale>
-#include <sstream>
 #include <stdexcept>
+#include <system_error>
 #include <unordered_map>
 
 #include "core/format.h"
@@ -46,15 +46,18 @@ Rates read_rates(const std::string& text, Isa isa) {
       {"dense_gathered", &Rates::dense_gathered},
       {"dense_finished", &Rates::dense_finished},
   };
-  std::istringstream words(text);
-  words.imbue(std::locale::classic());
-  for (std::string name; std::getline(words >> std::ws, name, '=');) {
+  for (size_t at = text.find_first_not_of(' '); at != std::string::npos; at = text.find_first_not_of(' ', at)) {
+    const size_t end = std::min(text.find(' ', at), text.size()), equals = std::min(text.find('=', at), end);
+    const std::string name = text.substr(at, equals - at);
     const auto member = members.find(name);
     double rate = 0;
-    if (member == members.end() || !(words >> rate) || !(rate > 0) || !std::isfinite(rate))
+    const char* last = text.data() + end;
+    const auto read = std::from_chars(text.data() + std::min(equals + 1, end), last, rate);
+    if (member == members.end() || read.ec != std::errc() || read.ptr != last || !(rate > 0) || !std::isfinite(rate))
       throw std::invalid_argument("netsurgeon-sparse: the option rates has '" + name +
                                   "', expected slots=250 dense=460 and the like, numbers above 0");
     rates.*member->second = rate;
+    at = end;
   }
   return rates;
 }

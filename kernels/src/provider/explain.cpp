@@ -1,7 +1,8 @@
 #include "provider/explain.h"
 
 #include <algorithm>
-#include <fstream>
+#include <cstdio>
+#include <memory>
 
 namespace netsurgeon::sparse {
 
@@ -10,7 +11,8 @@ void Explanation::write(const char* what, const std::string& layer, const std::s
   std::string line = std::string(what) + '\t' + layer + '\t' + rest;
   size_t tabs = 0;
   std::replace_if(line.begin(), line.end(), [&](char c) { return c == '\n' || c == '\r' || (c == '\t' && ++tabs > 2); }, ' ');
-  std::ofstream(path_, std::ios::app) << line << '\n';
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path_.c_str(), "a"), std::fclose);
+  if (file) std::fprintf(file.get(), "%s\n", line.c_str());
 }
 
 std::string layer_name(const NodeView& node) {

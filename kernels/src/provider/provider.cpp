@@ -1,9 +1,7 @@
 // The execution provider: what ONNX Runtime calls from the time it loads the library until a session is gone.
-#include <iomanip>
-#include <locale>
+#include <cstdio>
 #include <memory>
 #include <mutex>
-#include <sstream>
 #include <unordered_map>
 
 #include "provider/compute.h"
@@ -68,10 +66,9 @@ struct ComputeInfo : OrtNodeComputeInfo {
 };
 
 std::string microseconds(double nanoseconds) {
-  std::ostringstream text;
-  text.imbue(std::locale::classic());
-  text << std::setprecision(3) << nanoseconds / 1000;
-  return text.str();
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.3g", nanoseconds / 1000);
+  return text;
 }
 
 Gain gain_of(Provider& provider, const NodeView& node, const Group& group) {
