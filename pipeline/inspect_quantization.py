@@ -60,8 +60,8 @@ class LayerQuantization:
         errors: what its output loses by its weight's integers, relative to its energy, at each number of bits.
         floats_ms: milliseconds of its kernel on floats, with what is fused into it; None where ONNX Runtime shows none.
         integers_ms: likewise on integers.
-        sparse_ms: likewise on the sparse kernel of the target `cpu-sparse`, with 30 % of its weights; None where none was
-            timed.
+        sparse_ms: likewise on the sparse kernel of the target `cpu-sparse`, with 30 % of its weights; None where none
+            was timed.
         kernel: what ONNX Runtime runs its integers as; None where it cannot be put on them.
         reason: why it would stay on floats; None where it would not.
     """
