@@ -59,7 +59,7 @@ from netsurgeon.pipeline.run import (
     store,
     validate_applied,
 )
-from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs
+from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs, full_name
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.tables import check_dropped_rows
 from netsurgeon.pipeline.verification import (
@@ -155,6 +155,7 @@ class _Run:
         runtime = self.options.runtime()
         check_metric(self.options.metric)
         check_cluster(self.options.cluster)
+        self.options.check_sparse_kernels()
         self.options, self.notes = with_repair_chosen(self.options)
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
@@ -352,6 +353,9 @@ class _Run:
         ticks = functools.partial(self.progress, "timing the delivered model")
         timed = context.timer.time("delivered", lambda: delivered, ticks)
         integers = dataclasses.replace(applied.integers, timed=timed)
+        if context.timer.has_package:
+            taken = context.timer.taken_by_package(delivered)
+            integers = integers.with_sparse_kernels(taken, full_name(self.options.timed_provider))
         return dataclasses.replace(applied, integers=integers)
 
     def _timings(self, context: StepContext) -> TimingTable | None:
@@ -372,7 +376,7 @@ class _Run:
             batches=None if self.options.timed_batch is None else (self.options.timed_batch,),
             threads=self.options.threads,
             per_operator=True,
-            provider=self.options.provider,
+            provider=self.options.timed_provider,
             custom_ops=self.options.custom_ops,
             progress=self.progress,
         )

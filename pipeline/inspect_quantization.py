@@ -33,6 +33,7 @@ from netsurgeon.pipeline.profiling import StructureTimer, Timed, TimingTable, ti
 from netsurgeon.pipeline.progress import Progress, ProgressLike, following
 from netsurgeon.pipeline.quantization import (
     TARGETS,
+    USUAL_KEPT,
     Examination,
     IntegerChoice,
     IntegerModel,
@@ -59,6 +60,8 @@ class LayerQuantization:
         errors: what its output loses by its weight's integers, relative to its energy, at each number of bits.
         floats_ms: milliseconds of its kernel on floats, with what is fused into it; None where ONNX Runtime shows none.
         integers_ms: likewise on integers.
+        sparse_ms: likewise on the sparse kernel of the target `cpu-sparse`, with 30 % of its weights; None where none
+            was timed.
         kernel: what ONNX Runtime runs its integers as; None where it cannot be put on them.
         reason: why it would stay on floats; None where it would not.
     """
@@ -73,14 +76,15 @@ class LayerQuantization:
     integers_ms: float | None
     kernel: str | None
     reason: str | None
+    sparse_ms: float | None = None
 
-    def cells(self, sizes: int) -> tuple[str, ...]:
-        """Its row of a table, with a column for each of so many numbers of bits."""
+    def cells(self, sizes: int, *, has_sparse: bool = False) -> tuple[str, ...]:
+        """Its row of a table, with a column for each of so many numbers of bits, and perhaps one for sparse kernels."""
         input_range = "" if self.low is None else f"{_figure(self.low)} to {_figure(self.high)}"
         zero = "" if self.zero_point is None else str(self.zero_point)
         errors = [f"{error:.2g}" for error in self.errors] or [""] * sizes
         runs_as = (self.kernel or "floats") if self.reason is None else "floats"
-        times = (_figure(self.floats_ms), _figure(self.integers_ms))
+        times = (_figure(self.floats_ms), _figure(self.integers_ms), *([_figure(self.sparse_ms)] if has_sparse else []))
         return (self.name, self.operator, input_range, zero, *errors, *times, runs_as)
 
 
@@ -126,6 +130,16 @@ class QuantizationInspection(Result):
         return (f"{best}; --quantize would put {on_integers} of {count} layers on them",)
 
     @property
+    def has_sparse(self) -> bool:
+        """Whether sparse kernels were timed."""
+        return any(layer.sparse_ms is not None for layer in self.layers)
+
+    @property
+    def titles_of_times(self) -> tuple[str, ...]:
+        """Of the columns with milliseconds."""
+        return ("float, ms", "int8, ms", *(("sparse, ms",) if self.has_sparse else ()))
+
+    @property
     def staying(self) -> tuple[str, ...]:
         """Which layers stay on floats and why, a sentence a reason."""
         return stay_summary((layer.name, layer.reason) for layer in self.layers if layer.reason is not None)
@@ -142,8 +156,8 @@ class QuantizationInspection(Result):
                 *(f"note: {note}" for note in self.notes),
                 *(f"warning: {warning}" for warning in self.warnings),
             ),
-            titles=("layer", "operator", "input", "zero", *errors, "float, ms", "int8, ms", "runs as"),
-            rows=tuple(layer.cells(len(self.bits)) for layer in self.layers),
+            titles=("layer", "operator", "input", "zero", *errors, *self.titles_of_times, "runs as"),
+            rows=tuple(layer.cells(len(self.bits), has_sparse=self.has_sparse) for layer in self.layers),
         )
 
 
@@ -275,6 +289,7 @@ def _entry(
         integers_ms=times.integers if times else None,
         kernel=examined.kernels.get(layer.name),
         reason=reason,
+        sparse_ms=times.sparse.get(USUAL_KEPT) if times else None,
     )
 
 

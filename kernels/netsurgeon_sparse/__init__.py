@@ -18,7 +18,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NAME", "UnsupportedError", "library_path", "register", "session_options"]
+from netsurgeon_sparse.rates import measure_rates, rates_path, read_rates
+
+__all__ = [
+    "NAME",
+    "UnsupportedError",
+    "library_path",
+    "measure_rates",
+    "provider_options",
+    "rates_path",
+    "register",
+    "session_options",
+]
 
 NAME = "NetsurgeonSparse"
 """The execution provider's name, as ONNX Runtime lists it."""
@@ -81,6 +92,24 @@ def register() -> list[Any]:
     return devices
 
 
+def provider_options(claim: str = "auto") -> dict[str, str]:
+    """Options for `SessionOptions.add_provider_for_devices(register(), …)`, or for a list of providers.
+
+    Where `measure_rates` has kept how fast this processor is, that is among them.
+
+    Args:
+        claim: as in `session_options`.
+
+    Raises:
+        ValueError: `claim` is none of those.
+    """
+    if claim not in CLAIMS:
+        raise ValueError(f"claim is {claim!r}, expected one of {', '.join(CLAIMS)}")
+    rates = read_rates()
+    measured = {"rates": " ".join(f"{name}={rate:.6g}" for name, rate in rates.items())} if rates else {}
+    return {"claim": claim, **measured}
+
+
 def session_options(options: Any = None, *, claim: str = "auto") -> Any:
     """Options of a session whose layers with enough zeros run in the provider's kernels.
 
@@ -93,8 +122,7 @@ def session_options(options: Any = None, *, claim: str = "auto") -> Any:
     Raises:
         ValueError: `claim` is none of these.
     """
-    if claim not in CLAIMS:
-        raise ValueError(f"claim is {claim!r}, expected one of {', '.join(CLAIMS)}")
+    added = provider_options(claim)
     try:
         devices = register()
     except UnsupportedError as error:
@@ -105,7 +133,7 @@ def session_options(options: Any = None, *, claim: str = "auto") -> Any:
 
         options = onnxruntime.SessionOptions()
     if devices and not _has_device(options):
-        options.add_provider_for_devices(devices, {"claim": claim})
+        options.add_provider_for_devices(devices, added)
     elif devices and options.get_session_config_entry(CLAIM_ENTRY) != claim:
         options.add_session_config_entry(CLAIM_ENTRY, claim)
     return options

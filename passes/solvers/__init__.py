@@ -14,6 +14,7 @@ from netsurgeon.passes.solvers.integer_grid import (
 )
 from netsurgeon.passes.solvers.linalg import Array, FactorizationError, Mask, quadratic_error, solve
 from netsurgeon.passes.solvers.masks import TILE_ROWS, NOfM, Pattern, Tiles
+from netsurgeon.passes.solvers.masks import choose as choose_mask
 from netsurgeon.passes.solvers.methods import FAST_METHOD, METHODS, UNCORRECTED, Effort, correct, prune
 from netsurgeon.passes.solvers.parallel import allowed_cores, single_threaded
 from netsurgeon.passes.solvers.problem import Problem, energy, target_moments
@@ -45,6 +46,7 @@ __all__ = [
     "Tiles",
     "allowed_cores",
     "choose_damping",
+    "choose_mask",
     "clipped_integers",
     "correct",
     "curve",

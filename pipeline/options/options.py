@@ -29,9 +29,10 @@ from netsurgeon.pipeline.options.groups import (
 )
 from netsurgeon.pipeline.options.row_numbers import read_rows
 from netsurgeon.pipeline.options.type_checks import check_types
-from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, channel_block
+from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, can_run, channel_block
 
 BEST_EFFORT_PREFIX = "up-to:"
+SPARSE_PROVIDER = "netsurgeon-sparse"
 INTEGER_CHANNELS = 8
 """Channels that integer convolutions take at a time."""
 MOST_NUMBER = 1 << 31
@@ -139,7 +140,7 @@ class Options(
     def runtime(self, *, timed: bool = False) -> Runtime:
         """How sessions are made; `timed` = as the model will run in production, to be timed."""
         if timed:
-            return Runtime(self.custom_ops, self.provider, self.threads, deployed=True)
+            return Runtime(self.custom_ops, self.timed_provider, self.threads, deployed=True)
         return Runtime(self.custom_ops, self.provider)
 
     def _check_goals(self) -> None:
@@ -240,6 +241,30 @@ class Options(
         return self.target == "cpu-sparse"
 
     @property
+    def has_sparse_kernels(self) -> bool:
+        """Whether weights lie in tiles of such kernels, and what runs on integers can use them."""
+        return self.is_for_sparse_kernels and self.integer_mode in (None, "int8") and self.layer_pattern is not None
+
+    @property
+    def timed_provider(self) -> str:
+        """The provider that models are timed in: that of sparse kernels where they are the target and it can run."""
+        is_there = self.is_for_sparse_kernels and self.provider == "cpu" and can_run(SPARSE_PROVIDER)
+        return SPARSE_PROVIDER if is_there else self.provider
+
+    def check_sparse_kernels(self) -> None:
+        """Check that kernels are there whose times a goal depends on.
+
+        Raises:
+            InputError: they are not.
+        """
+        if self.goals is not None and self.has_sparse_kernels and not can_run(SPARSE_PROVIDER):
+            raise InputError(
+                f"for target cpu-sparse {self.goals} is reached by the times of {SPARSE_PROVIDER}'s kernels, and they "
+                "cannot run here: install its wheel (docs/sparse.md), or give --sparsity with --quantize int8 in place "
+                "of a goal"
+            )
+
+    @property
     def goal_mode(self) -> str:
         """On which integers a goal puts a model by itself: fewer bits of a weight make no kernel faster, zeros may."""
         return "int8" if self.is_for_sparse_kernels else "w4a8"
@@ -247,7 +272,12 @@ class Options(
     @property
     def may_choose_integers(self) -> bool:
         """Whether a goal may put a model on integers by itself: the user has not said how weights are kept."""
-        return self.quantize is None and self.values is None and self.goals is not None and self.provider == "cpu"
+        return self.quantize is None and self.values is None and self.goals is not None and self._is_on_cpu
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        """Whether models run on the processor that times them."""
+        return self.provider == "cpu" or (self.is_for_sparse_kernels and self.provider == SPARSE_PROVIDER)
 
     @property
     def pruned_share(self) -> float:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import label
 from netsurgeon.passes.layers import Cell, Layer
-from netsurgeon.pipeline.runtime import CPU, Runtime, full_name
+from netsurgeon.pipeline.runtime import CPU, Runtime, full_name, is_of_package
 
 WARM_UP = 3
 _SUFFIX = "_kernel_time"
@@ -29,16 +29,19 @@ class NodeTime:
     """A node of the graph as ONNX Runtime has optimised it.
 
     Attributes:
-        name: its name there; fused nodes have the name of one of their parts, or a new one.
-        operator: its operator type there.
+        name: its name there; fused nodes have the name of one of their parts, or a new one. If a package's provider ran
+            it, the name of the layer's node.
+        operator: its operator type there; the provider's name if a package's ran it.
         provider: what ran it.
         milliseconds: a run, median over the runs; in a loop, of all its turns.
+        reason: why such a provider has not taken a layer; None where it has, or where it says nothing of the node.
     """
 
     name: str
     operator: str
     provider: str
     milliseconds: float
+    reason: str | None = None
 
 
 def node_times(
@@ -50,11 +53,16 @@ def node_times(
         CheckFailedError: the model cannot be loaded, or cannot run on the feed.
     """
     with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
+        explanation = Path(folder) / "explanation"
+        if is_of_package(runtime.provider):
+            options = (*runtime.provider_options, ("explain", str(explanation)))
+            runtime = dataclasses.replace(runtime, provider_options=options)
         session = runtime.session(model, trace=Path(folder) / "trace")
         for _ in range(WARM_UP + runs):
             session.run(feed)
         events = json.loads(session.end_trace().read_text("utf-8"))
-    return _medians(events, runs)
+        times = _medians(events, runs)
+        return _explained(times, explanation.read_text("utf-8")) if explanation.exists() else times
 
 
 def left_to_the_cpu(model: ir.Model | Path, feed: Mapping[str, Any], runtime: Runtime) -> tuple[str, ...]:
@@ -65,8 +73,15 @@ def left_to_the_cpu(model: ir.Model | Path, feed: Mapping[str, Any], runtime: Ru
     """
     if full_name(runtime.provider) == CPU:
         return ()
-    nodes = node_times(model, feed, runtime, runs=1)
-    return tuple(f"{node.operator} {node.name}" for node in nodes if node.provider == CPU)
+    nodes = [node for node in node_times(model, feed, runtime, runs=1) if node.provider == CPU]
+    nodes.sort(key=lambda node: node.reason is None)  # what could have been taken comes first
+    return tuple(f"{node.operator} {node.name}" + (f" ({node.reason})" if node.reason else "") for node in nodes)
+
+
+def times_in_package(nodes: Sequence[NodeTime], provider: str) -> dict[str, float]:
+    """Milliseconds of the layers that a package's provider runs, by name."""
+    name = full_name(provider)
+    return {node.name: node.milliseconds for node in nodes if node.provider == name}
 
 
 def _medians(events: list[dict[str, Any]], runs: int) -> tuple[NodeTime, ...]:
@@ -83,6 +98,27 @@ def _medians(events: list[dict[str, Any]], runs: int) -> tuple[NodeTime, ...]:
             name = event["name"].removesuffix(_SUFFIX) or f"#{arguments.get('node_index', '')}"
             totals[name, arguments["op_name"], arguments.get("provider", "")][number] += event["dur"]
     return tuple(NodeTime(*key, float(np.median(micros)) / 1000.0) for key, micros in totals.items())
+
+
+def _explained(nodes: Sequence[NodeTime], explanation: str) -> tuple[NodeTime, ...]:
+    """Nodes with the names of the layers that a package's provider has made nodes of its own of.
+
+    Args:
+        nodes: as ONNX Runtime names them.
+        explanation: lines of "taken", a layer and the node that it has become, or "left", a layer and why, between
+            tabs; what was left at first and taken later is taken.
+    """
+    lines = [line.split("\t", 2) for line in explanation.splitlines() if line.count("\t") >= 2]
+    layers = {fused: _ADDED.sub("", layer) for what, layer, fused in lines if what == "taken"}
+    reasons = {_ADDED.sub("", layer): reason for what, layer, reason in lines if what == "left"}
+    named = []
+    for node in nodes:
+        layer = next((layers[fused] for fused in (node.name, node.name.rpartition("_")[0]) if fused in layers), None)
+        if layer is not None:
+            named.append(dataclasses.replace(node, name=layer, operator=node.provider))
+        else:
+            named.append(dataclasses.replace(node, reason=reasons.get(_ADDED.sub("", node.name))))
+    return tuple(named)
 
 
 def times_of_layers(nodes: Mapping[str, float], layers: Sequence[Layer | Cell]) -> dict[str, float]:

@@ -217,7 +217,7 @@ def _measure(
     """Time the models in turn on each feed, measure what else each costs, and note what disturbed it."""
     started, busy = time.perf_counter(), busy_seconds()
     paths, ticks = [model.path for model in opened], partial(progress, "timing")
-    loads, seconds = time_models(paths, [fed.feed for fed in feeds], runtime, rounds, ticks)
+    loads, seconds = time_models(paths, [fed.feed for fed in feeds], (runtime,) * len(paths), rounds, ticks)
     disturbed = _disturbed(busy_seconds() - busy, time.perf_counter() - started)
     timings = tuple(_timing(fed, feed_seconds) for fed, feed_seconds in zip(feeds, seconds, strict=True))
     costs = [
@@ -300,7 +300,7 @@ def _open(model: ModelLike, spare: Path, runtime: Runtime) -> _Opened:
 def time_models(
     models: Sequence[ir.Model | Path],
     feeds: Sequence[Mapping[str, Any]],
-    runtime: Runtime,
+    runtimes: Sequence[Runtime],
     rounds: int | None = None,
     ticks: Ticks = no_ticks,
 ) -> tuple[Seconds, list[Seconds]]:
@@ -309,7 +309,7 @@ def time_models(
     Args:
         models: what is timed.
         feeds: inputs that all of them take.
-        runtime: how sessions are made; `deployed`, to be timed as they will run.
+        runtimes: how the session of each is made; `deployed`, to be timed as they will run.
         rounds: measurements in all; None = as many as fit into `BUDGET`.
         ticks: called before every sitting and never within one, which it would disturb.
 
@@ -324,7 +324,7 @@ def time_models(
     for number in ticking(range(SITTINGS), ticks, SITTINGS):
         counts = [len(seconds) for seconds in sittings[0]] if sittings else [None] * len(feeds)
         order = range(len(models))[:: 1 if number % 2 == 0 else -1]
-        loads[number], seconds = _sitting(models, order, feeds, counts=counts, runtime=runtime, rounds=rounds)
+        loads[number], seconds = _sitting(models, order, feeds, counts=counts, runtimes=runtimes, rounds=rounds)
         sittings.append(seconds)
     return loads, [np.stack(rounds_of_feed) for rounds_of_feed in zip(*sittings, strict=True)]
 
@@ -334,7 +334,7 @@ def _sitting(
     order: Sequence[int],
     feeds: Sequence[Mapping[str, Any]],
     counts: Sequence[int | None],
-    runtime: Runtime,
+    runtimes: Sequence[Runtime],
     rounds: int | None,
 ) -> tuple[list[float], list[Seconds]]:
     """Load the models in this order and time them: seconds a load, and of each feed the seconds (rounds, models)."""
@@ -342,11 +342,11 @@ def _sitting(
     loads = [0.0] * len(models)
     for at in order:
         started = time.perf_counter()
-        sessions[at] = runtime.session(models[at])
+        sessions[at] = runtimes[at].session(models[at])
         loads[at] = time.perf_counter() - started
     timed = []
     for feed, count in zip(feeds, counts, strict=True):
-        calls, clock = [partial(sessions[at].run, feed) for at in range(len(models))], run_clock(runtime)
+        calls, clock = [partial(sessions[at].run, feed) for at in range(len(models))], run_clock(runtimes[0])
         timed.append(alternate(calls, count or _rounds(calls, rounds), clock))
     return loads, timed
 

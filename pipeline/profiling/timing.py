@@ -14,7 +14,7 @@ import numpy.typing as npt
 import psutil
 import scipy.stats
 
-from netsurgeon.pipeline.runtime import CPU, Runtime, full_name
+from netsurgeon.pipeline.runtime import Runtime, computes_on_the_cpu
 
 Seconds = npt.NDArray[np.float64]
 WARM_UP_SECONDS = 0.05
@@ -92,7 +92,7 @@ def run_clock(runtime: Runtime) -> Callable[[], float]:
     operator and spins until the other threads are through. Of other providers it sees nothing, nor of what the user's
     own operators leave to threads of theirs, and Windows, as some kernels, counts it in steps of milliseconds.
     """
-    is_seen = full_name(runtime.provider) == CPU and not runtime.custom_ops and sys.platform != "win32"
+    is_seen = computes_on_the_cpu(runtime.provider) and not runtime.custom_ops and sys.platform != "win32"
     return time.thread_time if is_seen and not _has_coarse_thread_clock() else time.perf_counter
 
 

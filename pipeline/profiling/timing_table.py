@@ -13,11 +13,11 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.data import read_text
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.profiling.kernel_times import node_times
+from netsurgeon.pipeline.profiling.kernel_times import node_times, times_in_package
 from netsurgeon.pipeline.profiling.model_profile import machine, time_models
 from netsurgeon.pipeline.profiling.timing import Seconds, paired_ratio
 from netsurgeon.pipeline.progress import Ticks, no_ticks, part_of
-from netsurgeon.pipeline.runtime import Feed, Runtime
+from netsurgeon.pipeline.runtime import Feed, Runtime, is_of_package
 
 ROUNDS = 35
 MOST_TIMES = 3
@@ -146,33 +146,57 @@ class StructureTimer:
         """One that times against another model, on the same input and into the same table."""
         return StructureTimer(self.table, model, self._feed, self._runtime, self._keep)
 
+    def without_package(self) -> StructureTimer:
+        """One that times on the CPU provider, where a package brings the provider."""
+        runtime = self._runtime.without_package()
+        return StructureTimer(self.table, self._dense, self._feed, runtime, self._keep)
+
+    @property
+    def has_package(self) -> bool:
+        """Whether a package brings the provider that models are timed in."""
+        return is_of_package(self._runtime.provider)
+
     def nodes(self) -> dict[str, float]:
         """Milliseconds of the dense model's nodes."""
         if not self.table.nodes:
-            self.table.nodes = {
-                node.name: node.milliseconds for node in node_times(self._dense, self._feed, self._runtime)
-            }
+            times = node_times(self._dense, self._feed, self._runtime.without_package())
+            self.table.nodes = {node.name: node.milliseconds for node in times}
             self._kept()
         return self.table.nodes
 
     def nodes_of(self, name: str, model: Callable[[], ir.Model]) -> dict[str, float]:
         """Milliseconds of the nodes of another model, as ONNX Runtime names them, unless the table has them."""
         if name not in self.table.nodes_of:
-            times = node_times(model(), self._feed, self._runtime)
+            times = node_times(model(), self._feed, self._runtime.without_package())
             self.table.nodes_of[name] = {node.name: node.milliseconds for node in times}
             self._kept()
         return self.table.nodes_of[name]
 
+    def layers_in_package(self, name: str, model: Callable[[], ir.Model]) -> dict[str, float]:
+        """Milliseconds of the layers of another model that a package's provider can run, unless the table has them."""
+        if name not in self.table.nodes_of:
+            runtime = dataclasses.replace(self._runtime, provider_options=(("claim", "all"),))
+            times = times_in_package(node_times(model(), self._feed, runtime), runtime.provider)
+            self.table.nodes_of[name] = times
+            self._kept()
+        return self.table.nodes_of[name]
+
+    def taken_by_package(self, model: ir.Model) -> dict[str, float]:
+        """Milliseconds of the layers of a model that a package's provider does run; measured each time it is asked."""
+        return times_in_package(node_times(model, self._feed, self._runtime), self._runtime.provider)
+
     def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks, *, least: float = 0.0) -> Timed:
         """Time a model, unless the table has it, again while it is undecided which is faster; a sitting is a tick.
 
-        `model` is made only where it is needed. One that seems less than `least` times as fast is not timed again.
+        `model` is made only where it is needed. One that seems less than `least` times as fast is not timed again. The
+        dense model runs without a provider that a package brings.
         """
         if name not in self.table.models:
             pair, sittings = [self._dense, model()], list[Seconds]()
             for number in range(MOST_TIMES):
                 again = part_of(ticks, number, MOST_TIMES)
-                _, (seconds,) = time_models(pair, [self._feed], self._runtime, ROUNDS, again)
+                runtimes = (self._runtime.without_package(), self._runtime)
+                _, (seconds,) = time_models(pair, [self._feed], runtimes, ROUNDS, again)
                 sittings.append(seconds)
                 timed = Timed.of(np.concatenate(sittings))
                 if not timed.is_undecided or timed.speedup < least:

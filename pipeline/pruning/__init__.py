@@ -10,7 +10,7 @@ from netsurgeon.pipeline.pruning.low_fidelity import (
     inputs_at_low_fidelity,
     low_fidelity_inputs,
 )
-from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
+from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, TimeBudget, spread
 from netsurgeon.pipeline.pruning.planning import make_plan
 from netsurgeon.pipeline.pruning.prune import Pruned, prune_segments, round_to_stored
 
@@ -20,6 +20,7 @@ __all__ = [
     "Plan",
     "Pruned",
     "SensitivityScaling",
+    "TimeBudget",
     "can_evaluate_at_low_fidelity",
     "choose_sensitivity_scaling",
     "costs_from_arrays",

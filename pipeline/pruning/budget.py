@@ -87,13 +87,13 @@ class Table:
     Attributes:
         kept: weights, (choices,).
         most: largest integer, 0 = they stay floats, (choices,).
-        bytes: in the file, about, (choices,).
+        prices: bytes in the file, about, or milliseconds of a run, (choices,).
         errors: of the model's outputs, (choices,).
     """
 
     kept: Ints = dataclasses.field(repr=False)
     most: Ints = dataclasses.field(repr=False)
-    bytes: Array = dataclasses.field(repr=False)
+    prices: Array = dataclasses.field(repr=False)
     errors: Array = dataclasses.field(repr=False)
 
     @classmethod
@@ -121,32 +121,32 @@ class Table:
         rows = [self._of(size) for size in dict.fromkeys(self.most.tolist())]
         prices, errors = (
             np.array([np.interp(kept, row.kept[::-1], getattr(row, field)[::-1]) for row in rows])
-            for field in ("bytes", "errors")
+            for field in ("prices", "errors")
         )
         return Table(np.full(len(rows), kept), np.array([row.most[0] for row in rows]), prices, errors)
 
     def cheapest_at(self, price: float) -> Choice:
         """The choice that costs least where a byte costs so much."""
-        at = int(np.argmin(self.errors + price * self.bytes))
-        return Choice(int(self.most[at]), float(self.bytes[at]), float(self.errors[at]))
+        at = int(np.argmin(self.errors + price * self.prices))
+        return Choice(int(self.most[at]), float(self.prices[at]), float(self.errors[at]))
 
     def at_price(self, price: float) -> Curve:
         """What the weights kept cost, on the integers that cost least there, where a byte costs so much."""
         kept = self._of(int(self.most[0])).kept
-        costs = (self.errors + price * self.bytes).reshape(-1, len(kept)).min(axis=0)
+        costs = (self.errors + price * self.prices).reshape(-1, len(kept)).min(axis=0)
         return Curve(kept / kept[0], costs)
 
     def _of(self, size: int) -> Table:
         is_of_size = self.most == size
-        return Table(self.kept[is_of_size], self.most[is_of_size], self.bytes[is_of_size], self.errors[is_of_size])
+        return Table(self.kept[is_of_size], self.most[is_of_size], self.prices[is_of_size], self.errors[is_of_size])
 
     def cheapest_within(self, most_bytes: float) -> int:
         """The choice that costs least of those with no more bytes."""
-        return int(np.argmin(np.where(self.bytes <= most_bytes, self.errors, np.inf)))
+        return int(np.argmin(np.where(self.prices <= most_bytes, self.errors, np.inf)))
 
     def steps(self) -> list[tuple[float, float, int]]:
         """(cost per byte, bytes saved, choice) of each step down the lower convex hull, dearer from step to step."""
-        saved = self.bytes[0] - self.bytes
+        saved = self.prices[0] - self.prices
         order = np.lexsort((self.errors, saved))
         hull = _lower_hull(saved, self.errors, [0, *(int(at) for at in order if saved[at] > 0.0)])
         return [
@@ -184,12 +184,12 @@ def allocate_bytes(tables: Mapping[str, Table], share: float) -> dict[str, int]:
 
     As `allocate`, of bytes in place of weights: the steps over all tables that cost least for each byte they save.
     """
-    bytes_to_save = (1.0 - share) * sum(float(table.bytes[0]) for table in tables.values())
+    bytes_to_save = (1.0 - share) * sum(float(table.prices[0]) for table in tables.values())
     choices = dict.fromkeys(tables, 0)
     steps = [(slope, name, saved, choice) for name, table in tables.items() for slope, saved, choice in table.steps()]
     for _, name, saved, choice in sorted(steps):
         if saved >= bytes_to_save:  # the last step: no further than is asked
-            choices[name] = tables[name].cheapest_within(tables[name].bytes[choices[name]] - bytes_to_save)
+            choices[name] = tables[name].cheapest_within(tables[name].prices[choices[name]] - bytes_to_save)
             break
         choices[name], bytes_to_save = choice, bytes_to_save - saved
     return choices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -138,7 +138,7 @@ class ByteBudget:
         tables = self._tables(scaling)
         integers = [table for name, table in tables.items() if name not in self.floats]
         coarsest = sum(float(table.errors[table.most == table.most[-1]].min()) for table in integers)
-        finest = sum(float(table.bytes[0]) for table in integers)
+        finest = sum(float(table.prices[0]) for table in integers)
         plans = [self._at_price(tables, kept, keep, price=price * max(coarsest / finest, TINY)) for price in PRICES]
         small = [plan for plan in plans if plan[0].bytes <= MOST_BYTES * finest] or plans[-1:]
         _, counts, most = min(small, key=lambda plan: np.log(plan[0].error + ENOUGH) + WORTH * np.log(plan[0].bytes))
@@ -182,3 +182,32 @@ class ByteBudget:
             name: budget.Table.of(cost, () if name in self.floats else self.sizes)
             for name, cost in scaling.of(self.costs).items()
         }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimeBudget(ByteBudget):
+    """Zeros of one model by what each saves of the time that kernels can do without them.
+
+    Where `ByteBudget` speaks of bytes there are milliseconds here, those above the fewest that the layer can take: a
+    share of 0 is as fast as zeros can make the model. A layer that they do not make faster keeps all its weights.
+
+    Attributes:
+        milliseconds: of a run of a layer by the share of its weights kept, (points,) each, by layer name; those that
+            are missing do not become faster.
+    """
+
+    milliseconds: Mapping[str, Callable[[budget.Array], budget.Array]] = dataclasses.field(repr=False)
+
+    @property
+    def saves(self) -> float:
+        """Milliseconds that zeros can save, whatever they cost the outputs."""
+        return sum(float(table.prices[0]) for table in self._tables(SensitivityScaling()).values())
+
+    def _tables(self, scaling: SensitivityScaling) -> dict[str, budget.Table]:
+        return {name: self._priced(name, table) for name, table in super()._tables(scaling).items()}
+
+    def _priced(self, name: str, table: budget.Table) -> budget.Table:
+        milliseconds = np.zeros(len(table.kept))
+        if name in self.milliseconds and name not in self.floats:
+            milliseconds = self.milliseconds[name](table.kept / self.costs[name].size)
+        return dataclasses.replace(table, prices=milliseconds - milliseconds.min())

@@ -1,6 +1,6 @@
 """Which layers run on integers, and the run that puts them there."""
 
-from netsurgeon.pipeline.quantization.choose import IntegerChoice
+from netsurgeon.pipeline.quantization.choose import USUAL_KEPT, IntegerChoice
 from netsurgeon.pipeline.quantization.examine import Examination, examine_integers, integers_of_bits
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_notes, options_for_integers
@@ -19,6 +19,7 @@ from netsurgeon.pipeline.quantization.targets import TARGETS, Target
 __all__ = [
     "MATRIX_MODES",
     "TARGETS",
+    "USUAL_KEPT",
     "Examination",
     "IntegerChoice",
     "IntegerFacts",

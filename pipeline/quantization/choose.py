@@ -8,10 +8,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.passes import solvers
 from netsurgeon.passes.layers import Cell, Layer, find_cells, find_layers
+from netsurgeon.passes.pruning import TILE_PATTERNS
 from netsurgeon.passes.quantization import (
     Bounds,
     DropClips,
@@ -30,6 +32,8 @@ from netsurgeon.pipeline.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
+Array = npt.NDArray[np.float64]
+
 MOST_TRIED = 8
 """Layers that may be slower on integers of which it is tried whether the model is faster with them on floats."""
 WORTH = 1.01
@@ -37,6 +41,12 @@ WORTH = 1.01
 WORTH_INTEGERS = 1.03
 """A model that is not so many times as fast stays on floats: its answers would change for nothing. Timings of the same
 pair differ by 2 % (standard deviation) on a quiet machine, and by 1 to 5 % with three programs more on its core."""
+SPARSE_KEPT = (0.05, 0.15, 0.3, 0.6, 1.0)
+"""Shares of the weights kept at which sparse kernels are timed: what they take grows by the steps of their tiles."""
+USUAL_KEPT = 0.3
+"""The share at which they stand for the integers of a layer, beside floats."""
+LEAST_GAIN = 0.95
+"""Share of the dense kernel's time above which netsurgeon-sparse leaves a layer to it."""
 ANY_MOST = 63
 """Largest integer of weights whose values do not matter: how long a kernel takes does not depend on them."""
 
@@ -48,20 +58,37 @@ class LayerTimes:
     Attributes:
         floats: in the float model.
         integers: in the model with as much on integers as can be.
+        sparse: of the kernel that leaves zeros out, by the share of the weights kept; empty where none was timed.
     """
 
     floats: float | None
     integers: float | None
+    sparse: Mapping[float, float] = dataclasses.field(default_factory=dict)
 
     @property
     def lost(self) -> float:
         """Milliseconds that integers cost; below 0 where they are faster."""
-        return 0.0 if self.floats is None or self.integers is None else self.integers - self.floats
+        if self.floats is None or self.integers is None:
+            return 0.0
+        return min(self.integers, self.sparse.get(USUAL_KEPT, self.integers)) - self.floats
 
     @property
     def reason(self) -> str:
         """Why it stays on floats, where integers cost time."""
-        return f"it is faster on floats: {self.floats:.3g} ms on floats, {self.integers:.3g} ms on integers"
+        sparse = f", {self.sparse[USUAL_KEPT]:.3g} ms with most weights 0" if USUAL_KEPT in self.sparse else ""
+        return f"it is faster on floats: {self.floats:.3g} ms on floats, {self.integers:.3g} ms on integers{sparse}"
+
+    def at(self, kept: Array) -> Array:
+        """Milliseconds on integers, of the kernel that is faster, by the share of the weights kept, (points,).
+
+        Between the shares that were timed a sparse kernel's time lies on a line. A kernel that gains less than the
+        provider asks for is not used.
+        """
+        if self.integers is None or not self.sparse:
+            return np.zeros(len(kept))
+        shares = sorted(self.sparse)
+        sparse = np.interp(kept, shares, [self.sparse[share] for share in shares])
+        return np.where(sparse < LEAST_GAIN * self.integers, sparse, self.integers)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +135,7 @@ def choose_integer_layers(
     runtime: Runtime,
     progress: Progress,
     at_once: bool = False,
+    is_sparse: bool = False,
 ) -> IntegerChoice:
     """Find the layers with which on floats the model is fastest, the others on integers.
 
@@ -123,6 +151,7 @@ def choose_integer_layers(
         runtime: how sessions are made.
         progress: called with stage, steps done and steps in all.
         at_once: whether all that lose go back together, if they do: one trial in place of as many as there are.
+        is_sparse: whether kernels that leave zeros out are timed, too.
     """
     layers = find_layers(model.graph)[0]
     placement, never = that_fuse(model, layers, stay, form, runtime)
@@ -132,12 +161,18 @@ def choose_integer_layers(
 
     progress("timing integers", 0, 1)
     times = _layer_times(timer, name, model, layers=layers, placement=placement, form=form)
-    contest = _Contest(model=model, layers=layers, stay=stay, timer=timer, name=name, form=form, progress=progress)
+    if is_sparse:
+        times = _with_sparse(times, timer, name, model=model, placement=placement, progress=progress)
+    plain = timer.without_package()
+    contest = _Contest(model=model, layers=layers, stay=stay, timer=plain, name=name, form=form, progress=progress)
     best = contest.against_floats({}, 0)
     floats = contest.back_on_floats(times, best.model, at_once=at_once)
     if floats:
         best = contest.against_floats(floats, MOST_TRIED + 1)
-    _, floats = that_fuse(model, layers, {**stay, **floats}, form, runtime)
+    placement_left, floats = that_fuse(model, layers, {**stay, **floats}, form, runtime)
+    if is_sparse and not is_worth_it(best):
+        key, zeros = f"{name} int8 k:64", functools.partial(skeleton, model, placement_left, USUAL_KEPT)
+        best = timer.time(key, zeros, part_of(functools.partial(progress, "timing integers"), 0, 1))
     if not is_worth_it(best):
         reason = f"integers make the model {best.faster} on this machine, which is not worth it"
         return IntegerChoice(stay={**never, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
@@ -226,8 +261,14 @@ def that_fuse(
     return placement, result
 
 
-def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
-    """A model that takes as long as one on integers, whatever its numbers are: no statistics are needed."""
+def skeleton(model: ir.Model, placement: Placement, kept: float = 1.0) -> ir.Model:
+    """A model that takes as long as one on integers, whatever its numbers are: no statistics are needed.
+
+    Args:
+        model: float model in the form that integers need.
+        placement: what of it is on integers.
+        kept: share of the weights of each layer that are not 0, in tiles of netsurgeon-sparse.
+    """
     clone = model.clone()
     SeparateInputs(placement)(clone)
     names = {name: separated(name) if name in placement.entering else name for name in placement.values}
@@ -237,7 +278,12 @@ def skeleton(model: ir.Model, placement: Placement) -> ir.Model:
     inputs: dict[str, Scale] = {}
     for layer in find_layers(clone.graph)[0]:
         if layer.name in placement.layers:
-            integers = solvers.nearest_integers(layer.matrix(), ANY_MOST, layer.blocks)
+            weight = layer.matrix()
+            if kept < 1.0:
+                weight *= solvers.choose_mask(
+                    np.abs(weight), round(kept * weight.size), TILE_PATTERNS["k:64"].on(layer)
+                )
+            integers = solvers.nearest_integers(weight, ANY_MOST, layer.blocks)
             layer.write(integers.weight)
             rows[layer.name] = layer.of_rows(integers.scales)
             inputs[layer.name] = scales[layer.input.name or ""]
@@ -264,4 +310,27 @@ def _layer_times(
     integers = times_of_layers(timer.nodes_of(f"{name} int8", lambda: form.skeleton(model, placement)), placed)
     return {
         layer.name: LayerTimes(floats=floats.get(layer.name), integers=integers.get(layer.name)) for layer in placed
+    }
+
+
+def _with_sparse(
+    times: Mapping[str, LayerTimes],
+    timer: StructureTimer,
+    name: str,
+    *,
+    model: ir.Model,
+    placement: Placement,
+    progress: Progress,
+) -> dict[str, LayerTimes]:
+    """The same with the times of sparse kernels, of every layer that they can run."""
+    by_share: dict[float, dict[str, float]] = {}
+    for step, kept in enumerate(SPARSE_KEPT):
+        progress("timing sparse kernels", step, len(SPARSE_KEPT))
+        made = functools.partial(skeleton, model, placement, kept)
+        by_share[kept] = timer.layers_in_package(f"{name} int8 k:64 at {kept}", made)
+    return {
+        layer: dataclasses.replace(
+            known, sparse={kept: taken[layer] for kept, taken in by_share.items() if layer in taken}
+        )
+        for layer, known in times.items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 from netsurgeon.pipeline.profiling import Timed
@@ -16,11 +17,13 @@ class IntegerLayerFacts:
         name: of its node.
         operator: its type.
         bits: of a weight; None where it stays on floats.
-        kernel: what ONNX Runtime runs it as, by its optimised graph; None where it stays on floats.
+        kernel: what ONNX Runtime runs it as, by its optimised graph, or the provider of sparse kernels that runs it;
+            None where it stays on floats.
         error: what its output loses by its weight's integers, relative to its energy; of a recurrent cell
             what its weights lose, relative to theirs; None where it stays on floats.
         floats_ms: milliseconds of its kernel on floats, with what is fused into it; None where ONNX Runtime shows none.
         integers_ms: likewise on integers.
+        sparse_ms: likewise on the sparse kernel that runs it as it is delivered; None where none does.
         reason: why it stays on floats; None where it does not.
     """
 
@@ -32,6 +35,7 @@ class IntegerLayerFacts:
     floats_ms: float | None
     integers_ms: float | None
     reason: str | None
+    sparse_ms: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,14 @@ class IntegerFacts:
     values: int
     kernel_difference: float
     timed: Timed | None = None
+
+    def with_sparse_kernels(self, taken: Mapping[str, float], name: str) -> IntegerFacts:
+        """The same where a provider of sparse kernels, of this name, runs some layers, in so many milliseconds."""
+        layers = tuple(
+            dataclasses.replace(layer, kernel=name, sparse_ms=taken[layer.name]) if layer.name in taken else layer
+            for layer in self.layers
+        )
+        return dataclasses.replace(self, layers=layers)
 
     @property
     def on_integers(self) -> int:

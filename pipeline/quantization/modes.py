@@ -51,8 +51,13 @@ def time_integers(
     return static.time_integers(model, options, calibration, timer, progress)
 
 
-def stand_in(model: ir.Model, options: Options, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
-    """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them."""
+def stand_in(
+    model: ir.Model, options: Options, stay: Mapping[str, str], calibration: Calibration, kept: float = 1.0
+) -> ir.Model:
+    """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them.
+
+    Of each layer this share of the weights is `kept`, in tiles of netsurgeon-sparse; all in modes of matrices alone.
+    """
     if options.integer_mode in matrices.MATRIX_MODES:
         return matrices.stand_in(model, options, stay, calibration)
-    return static.stand_in(model, stay, calibration)
+    return static.stand_in(model, stay, calibration, kept)

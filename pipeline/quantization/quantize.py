@@ -170,12 +170,15 @@ def time_integers(
     return choose_for(ready[0], options, against, calibration.runtime, progress=progress, form=STATIC)
 
 
-def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
-    """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them."""
+def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration, kept: float = 1.0) -> ir.Model:
+    """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them.
+
+    Of each layer this share of the weights is `kept`, in tiles of netsurgeon-sparse.
+    """
     ready = integer_form(model, next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return model
-    return skeleton(ready[0], place(ready[0].graph, find_layers(ready[0].graph)[0], stay))
+    return skeleton(ready[0], place(ready[0].graph, find_layers(ready[0].graph)[0], stay), kept)
 
 
 def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
@@ -255,7 +258,15 @@ def choose_for(
         return IntegerChoice(stay=stay)
     name = structure_name(model) if form is STATIC else f"{structure_name(model)} {options.integer_mode}"
     return choose_integer_layers(
-        model, stay, timer, name, form, runtime=runtime, progress=progress, at_once=options.is_hasty
+        model,
+        stay,
+        timer,
+        name,
+        form,
+        runtime=runtime,
+        progress=progress,
+        at_once=options.is_hasty,
+        is_sparse=form is STATIC and timer.has_package and options.has_sparse_kernels,
     )
 
 

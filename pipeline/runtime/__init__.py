@@ -13,7 +13,14 @@ from netsurgeon.pipeline.runtime.large_models import (
 )
 from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
-from netsurgeon.pipeline.runtime.providers import CPU, channel_block, full_name
+from netsurgeon.pipeline.runtime.providers import (
+    CPU,
+    can_run,
+    channel_block,
+    computes_on_the_cpu,
+    full_name,
+    is_of_package,
+)
 from netsurgeon.pipeline.runtime.reference import reference_outputs
 from netsurgeon.pipeline.runtime.same_outputs import (
     TOLERANCE,
@@ -34,11 +41,14 @@ __all__ = [
     "Runtime",
     "Session",
     "attribute_to_inputs",
+    "can_run",
     "channel_block",
+    "computes_on_the_cpu",
     "counted",
     "first_line",
     "full_name",
     "is_large",
+    "is_of_package",
     "observe",
     "onnxruntime",
     "peak_bytes",

@@ -8,7 +8,9 @@ import dataclasses
 import importlib
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
@@ -29,6 +31,8 @@ class _Provider:
         behind: providers that take what this one cannot run, before the CPU.
         exact: options that keep float32 what it says.
         module: of Python, whose `register()` lets ONNX Runtime load it; empty where ONNX Runtime knows it by itself.
+            Its `provider_options()` are the provider's, and a file that its option `explain` names gets to hold what
+            it has taken. It computes on the CPU, in the threads that ONNX Runtime has there.
     """
 
     name: str
@@ -90,18 +94,33 @@ def is_of_package(provider: str) -> bool:
     return known_provider is not None and bool(known_provider.module)
 
 
-def requested(provider: str, ort: Any, *, exact: bool) -> list[tuple[str, dict[str, str]]]:
+def can_run(provider: str) -> bool:
+    """Whether the package that brings a provider is there, and ONNX Runtime has taken it from there."""
+    with contextlib.suppress(InputError):
+        return bool(_register(provider))
+    return False
+
+
+def computes_on_the_cpu(provider: str) -> bool:
+    """Whether the thread that calls a session has a part in all that it computes."""
+    return full_name(provider) == CPU or is_of_package(provider)
+
+
+def requested(
+    provider: str, ort: Any, *, exact: bool, options: Mapping[str, str] = MappingProxyType({})
+) -> list[tuple[str, dict[str, str]]]:
     """The list of providers for a session: the one asked for, those behind it, the CPU.
 
     Args:
         provider: short or full name.
         ort: the onnxruntime module.
         exact: whether numbers matter more than speed: no TF32.
+        options: of the one asked for, beside its own.
 
     Raises:
         InputError: this build of ONNX Runtime does not have it, or it cannot run here.
     """
-    _register(provider)
+    options = {**_register(provider), **options}
     name, available = full_name(provider), ort.get_available_providers()
     if name not in available:
         raise InputError(
@@ -111,23 +130,28 @@ def requested(provider: str, ort: Any, *, exact: bool) -> list[tuple[str, dict[s
     known_provider = _by_full_name(name)
     chain = dict.fromkeys((name, *(known_provider.behind if known_provider else ()), CPU))
     return [
-        (provider_name, _options(provider_name) if exact else {})
+        (
+            provider_name,
+            {**(_options(provider_name) if exact else {}), **(options if provider_name == name else {})},
+        )
         for provider_name in chain
         if provider_name in available
     ]
 
 
-def _register(provider: str) -> None:
-    """Let ONNX Runtime load a provider from a package of its own, where that is installed."""
+def _register(provider: str) -> dict[str, str]:
+    """Let ONNX Runtime load a provider from a package of its own; the options it has there, none where it is not."""
     known_provider = _PROVIDERS.get(provider.lower())
     if known_provider is None or not known_provider.module:
-        return
+        return {}
     try:
         module = importlib.import_module(known_provider.module)
     except ImportError:
-        return
+        return {}
     try:
         module.register()
+        options: dict[str, str] = module.provider_options()
+        return options
     except module.UnsupportedError as error:
         raise InputError(f"{known_provider.name} was asked for and is not active: {error}") from error
 

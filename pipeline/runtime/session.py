@@ -56,6 +56,7 @@ class Runtime:
             cores are left to the solvers, and numbers are exact.
         integer_kernels: whether what lies between DequantizeLinear and QuantizeLinear runs on integers. False = on
             floats, as the model is written: ONNX Runtime would make integers of weights that are floats still.
+        provider_options: of a provider that a package brings, names and values.
     """
 
     custom_ops: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class Runtime:
     optimisation: str = "all"
     deployed: bool = False
     integer_kernels: bool = True
+    provider_options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the libraries are a tuple, and the provider's name.
@@ -85,6 +87,12 @@ class Runtime:
     def on_integers(self, **changes: Any) -> Runtime:
         """The same, with what lies between DequantizeLinear and QuantizeLinear on integers, as in deployment."""
         return dataclasses.replace(self, integer_kernels=True, **changes)
+
+    def without_package(self) -> Runtime:
+        """The same on the CPU provider, where a package brings the provider."""
+        if not is_of_package(self.provider):
+            return self
+        return dataclasses.replace(self, provider="cpu", provider_options=())
 
     def on_floats(self) -> Runtime:
         """The same with the arithmetic that the model is written in."""
@@ -115,7 +123,7 @@ class Runtime:
         ort = onnxruntime()
         operators = () if is_tried else operators_that_crash(model)
         options = self._options(ort, optimise, trace)
-        providers = requested(self.provider, ort, exact=not self.deployed)
+        providers = requested(self.provider, ort, exact=not self.deployed, options=dict(self.provider_options))
         load_libraries(self.provider, ort)
         weights: Feed = {}
         may_share = not self.deployed and self.provider == "cpu"

@@ -51,6 +51,10 @@ class SearchResult:
     points: tuple[Point, ...]
     timed: Timed | None
 
+    def with_note(self, note: Message) -> SearchResult:
+        """The same, with a note on how the model was made."""
+        return dataclasses.replace(self, applied=dataclasses.replace(self.applied, notes=(*self.applied.notes, note)))
+
     def delivered_in(self, size: int) -> SearchResult:
         """The same, the chosen point in so many bytes."""
         points = (dataclasses.replace(point, bytes=size) if point.chosen else point for point in self.points)

@@ -183,6 +183,17 @@ class CandidateEvaluator:
         kernels = "int8" if integers_of_a_weight(context.options) else context.options.integer_mode or ""
         return context.clock.time(f"{name} {kernels}".strip(), model, ticks)
 
+    def milliseconds_to_save(self, structure: Structure) -> float:
+        """What zeros can save of a run on sparse kernels, at whatever cost; 0 on others."""
+        pruner, _ = self._folds[0]
+        return pruner.milliseconds_to_save(structure, self.integers)
+
+    def stand_in(self, kept: float = 1.0) -> ir.Model:
+        """A model that takes as long as the dense one on integers, with this share of the weights of each layer."""
+        context = self.context
+        floats = apply_steps([ConvolveSliceAndPad()], context.dense.clone(), self._plain_context())
+        return stand_in(floats, context.options, self.integers.stay, context.calibration, kept)
+
     def milliseconds(self) -> dict[str, float]:
         """What the dense model's nodes take, layers each on the kernel that will run it; those that are known."""
         nodes = dict(self.context.clock.nodes())
@@ -204,7 +215,7 @@ class CandidateEvaluator:
         """
         if structure.key in self._low_fidelity_estimates:
             return self._low_fidelity_estimates[structure.key]
-        context, name = self.context, f"rehearsal-{structure.key}"
+        context, name = self.context, f"{self.context.name}rehearsal-{structure.key}"
         kept_estimates = context.work.facts(name)
         if kept_estimates is None:
             evidence: list[DropEstimate] = []
@@ -231,7 +242,8 @@ class CandidateEvaluator:
         return self._candidates[key]
 
     def _judged(self, structure: Structure, share: float) -> Candidate:
-        work, name = self.context.work, record_name(self.context.options, structure, share)
+        work, options = self.context.work, self.context.options
+        name = f"{self.context.name}{record_name(options, structure, share)}"
         facts = work.facts(name)
         if facts is None:
             evidence, figures, repaired, refusal = [], [], False, None

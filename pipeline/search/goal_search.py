@@ -24,6 +24,7 @@ from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.pruner import Fold, SearchContext
 from netsurgeon.pipeline.search.record import SearchFacts
+from netsurgeon.pipeline.search.sparse_search import search_on_sparse_kernels
 from netsurgeon.pipeline.tables import SHARE_OF_DROP, TablePlan, choose_tables, choose_within
 from netsurgeon.pipeline.trimming import TrimPlan
 from netsurgeon.pipeline.verification import (
@@ -110,16 +111,50 @@ class GoalSearch:
             max_drop=self.goals.max_drop,
         )
         context = dataclasses.replace(context, tables=self._tables(context))
-        evaluator = CandidateEvaluator(context)
-        gains = (
-            self.options.may_choose_integers
-            and self._quantizes
-            and evaluator.in_form(self.options.goal_mode).integers.gains
+        if not self._has_sparse_kernels:
+            return self._search_with(context, trim)
+        dense = self.for_dense_kernels()
+        dense_context = context.for_dense_kernels(candidate_options(dense.options))
+        result = search_on_sparse_kernels(
+            self._evaluator(dataclasses.replace(context, is_of_time=True), "int8").in_form("int8"),
+            dense._evaluator(dense_context, dense.options.goal_mode).in_form(dense.options.goal_mode),
+            self.goals,
+            trim,
+            repairs=bool(self.options.repair),
         )
-        forms = self.options.forms_to_try(gains)
+        if isinstance(result, SearchResult):
+            return result
+        return dense._search_with(dense_context, trim).with_note(result)
+
+    @property
+    def _has_sparse_kernels(self) -> bool:
+        """Whether a model for sparse kernels is looked for: units that go, or bytes, are not paid for by their time."""
+        options = self.options
+        may = options.integer_mode == "int8" or options.may_choose_integers
+        is_of_time = self.goals.max_drop is not None and self.goals.max_size is None and options.prefer == "speed"
+        return options.has_sparse_kernels and may and is_of_time and self._quantizes
+
+    def for_dense_kernels(self) -> GoalSearch:
+        """The same search for a model that dense kernels run, as with the target `cpu`."""
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, target="cpu"))
+
+    def _search_with(self, context: SearchContext, trim: TrimPlan | None) -> SearchResult:
+        """Search in the forms that weights may be kept in."""
+        options = self.options
+        gains = (
+            options.may_choose_integers
+            and self._quantizes
+            and CandidateEvaluator(context).in_form(options.goal_mode).integers.gains
+        )
+        forms = options.forms_to_try(gains)
+        evaluator = self._evaluator(context, *forms)
+        return search(evaluator, self.goals, trim, forms, prefer=options.prefer, repairs=bool(options.repair))
+
+    def _evaluator(self, context: SearchContext, *forms: str) -> CandidateEvaluator:
+        """What makes candidates in these forms and judges them; what integers of the first ones cost is measured."""
+        options = context.options
         sizes = next((sizes for form in forms if (sizes := integers_of_a_weight(options.in_form(form)))), ())
-        evaluator = CandidateEvaluator(dataclasses.replace(context, integers_of_a_weight=sizes))
-        return search(evaluator, self.goals, trim, forms, prefer=self.options.prefer, repairs=bool(self.options.repair))
+        return CandidateEvaluator(dataclasses.replace(context, integers_of_a_weight=sizes))
 
     def _tables(self, context: SearchContext) -> TablePlan:
         """Forms of tables that take a part of the drop that is allowed, by the inputs that guide the search."""

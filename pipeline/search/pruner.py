@@ -32,6 +32,7 @@ from netsurgeon.pipeline.pruning import (
     ByteBudget,
     Plan,
     SensitivityScaling,
+    TimeBudget,
     choose_sensitivity_scaling,
     costs_from_arrays,
     costs_to_arrays,
@@ -78,6 +79,8 @@ class SearchContext:
         max_drop: drop beyond which a candidate need not be judged to the end; None = all are.
         tables: what becomes of tables that rows are looked up in, in all candidates.
         choices: by form, which layers stay on floats where the model runs on integers; filled where it is first asked.
+        name: begins the names of what is kept in the work folder.
+        is_of_time: whether zeros are paid for by what they save of a run on sparse kernels.
     """
 
     dense: ir.Model = dataclasses.field(repr=False)
@@ -96,6 +99,14 @@ class SearchContext:
     max_drop: float | None = None
     tables: TablePlan = dataclasses.field(default_factory=lambda: TablePlan(()))
     choices: dict[str, IntegerChoice] = dataclasses.field(default_factory=dict, repr=False)
+    name: str = ""
+    is_of_time: bool = False
+
+    def for_dense_kernels(self, options: Options) -> SearchContext:
+        """The same for candidates that dense kernels run, made with these options; weights lie anywhere."""
+        selection = dataclasses.replace(self.selection, pattern=options.layer_pattern)
+        clock = self.clock.without_package()
+        return dataclasses.replace(self, options=options, selection=selection, clock=clock, choices={}, name="dense-")
 
     def step_context(self, selection: Selection, calibration: Calibration, options: Options) -> StepContext:
         """What the steps of one candidate share; plans that are made for a candidate are not kept."""
@@ -138,7 +149,8 @@ class Pruner:
     """Prunes structures on one sweep's inputs, from error curves to corrected weights; measures each once.
 
     A candidate is asked for by one number: the share of the weights that it keeps or, on integers, the share of the
-    bytes that they take at their finest, which zeros and bits pay for together.
+    bytes that they take at their finest, which zeros and bits pay for together; on sparse kernels, that of the
+    milliseconds that zeros can save, of those it still takes.
     """
 
     def __init__(self, context: SearchContext, calibration: Calibration, name: str = "", parts: Sequence[Pruner] = ()):
@@ -147,10 +159,11 @@ class Pruner:
         Args:
             context: what candidates are made with.
             calibration: inputs that they are corrected on.
-            name: begins the names of what is kept in the work folder.
+            name: begins the names of what is kept in the work folder, behind that of the context.
             parts: pruners on parts of these inputs: what they have measured is not measured again, its mean is taken.
         """
-        self._context, self._calibration, self._name, self._parts = context, calibration, name, tuple(parts)
+        self._context, self._calibration, self._parts = context, calibration, tuple(parts)
+        self._name = f"{context.name}{name}"
         self._costs: dict[str, Mapping[str, pruning.Cost]] = {}
         self._scalings: dict[str, SensitivityScaling] = {}
 
@@ -240,10 +253,17 @@ class Pruner:
         keep = sum(byte_budget.spread(share, selection, SensitivityScaling()).keep.values())
         return byte_budget.spread(share, selection, self._sensitivity_scaling(structure, keep))
 
+    def milliseconds_to_save(self, structure: Structure, choice: IntegerChoice) -> float:
+        """What zeros can save of a run, at whatever cost; 0 where they are not paid for by time."""
+        byte_budget = self._byte_budget(structure, choice)
+        return byte_budget.saves if isinstance(byte_budget, TimeBudget) else 0.0
+
     def _byte_budget(self, structure: Structure, choice: IntegerChoice) -> ByteBudget:
-        return ByteBudget(
-            costs=self.costs(structure), sizes=integers_of_a_weight(self._context.options), floats=set(choice.stay)
-        )
+        costs, sizes = self.costs(structure), integers_of_a_weight(self._context.options)
+        floats, milliseconds = set(choice.stay), {name: times.at for name, times in choice.times.items()}
+        if not self._context.is_of_time:
+            return ByteBudget(costs=costs, sizes=sizes, floats=floats)
+        return TimeBudget(costs=costs, sizes=sizes, floats=floats, milliseconds=milliseconds)
 
     def _sensitivity_scaling(self, structure: Structure, keep: int) -> SensitivityScaling:
         """How a structure's sensitivities are tempered: chosen once, for the weights kept where that is first asked."""

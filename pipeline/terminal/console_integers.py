@@ -35,9 +35,9 @@ def _table(inspection: QuantizationInspection) -> Table:
     table.add_column("operator", no_wrap=True)
     table.add_column("input", justify="right", overflow="fold")
     errors = (f"error\n{bits} bit" for bits in inspection.bits)
-    for name in ("zero", *errors, "float\nms", "int8\nms"):
+    for name in ("zero", *errors, *(title.replace(", ", "\n") for title in inspection.titles_of_times)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("runs as", overflow="fold")
     for layer in inspection.layers:
-        table.add_row(*map(Text, layer.cells(len(inspection.bits))))
+        table.add_row(*map(Text, layer.cells(len(inspection.bits), has_sparse=inspection.has_sparse)))
     return table

@@ -1,10 +1,26 @@
 // What a layer takes here and in ONNX Runtime's CPU provider, so that only what gains is claimed.
 #pragma once
 
+#include <string>
+
 #include "core/isa.h"
 #include "provider/groups.h"
 
 namespace netsurgeon::sparse {
+
+// Numbers a nanosecond on one core.
+struct Rates {
+  double slots = 0;                        // weights of steps, times pixels
+  double gathered = 0, finished = 0;       // bytes of windows into a panel, outputs
+  double dense = 0;                        // multiplications of ONNX Runtime's kernel
+  double dense_gathered = 0, dense_finished = 0;
+};
+
+// What an instruction set is taken to do where nothing was measured.
+Rates usual_rates(Isa isa);
+
+// Rates as "slots=250 dense=460 ...", in any order; what is not named is as usual. Throws std::invalid_argument.
+Rates read_rates(const std::string& text, Isa isa);
 
 // Nanoseconds of one thread, and whether the layer would keep all of its weights.
 struct Cost {
@@ -12,6 +28,6 @@ struct Cost {
   bool in_lines = false;
 };
 
-Cost cost_of(const Group& group, Isa isa);
+Cost cost_of(const Group& group, Isa isa, const Rates& rates);
 
 }  // namespace netsurgeon::sparse

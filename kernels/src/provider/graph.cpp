@@ -58,7 +58,8 @@ std::vector<int8_t> transposed(const Constant& weight) {
 
 GraphView::GraphView(const Ort& ort_, const OrtGraph* graph, bool part_) : ort(ort_), part(part_) {
   for (const OrtNode* node : ort.nodes(graph)) {
-    NodeView view{node, ort.op_type(node), ort.domain(node), ort.node_inputs(node), ort.node_outputs(node), {}, {}};
+    NodeView view{node, ort.name(node), ort.op_type(node), ort.domain(node), ort.node_inputs(node), ort.node_outputs(node),
+                  {},   {}};
     for (const OrtValueInfo* value : view.inputs) view.input_names.push_back(ort.name(value));
     for (const OrtValueInfo* value : view.outputs) view.output_names.push_back(ort.name(value));
     for (const std::string& name : view.output_names)

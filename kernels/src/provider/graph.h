@@ -15,7 +15,7 @@ constexpr const char* kNhwcDomain = "com.ms.internal.nhwc";
 
 struct NodeView {
   const OrtNode* node = nullptr;
-  std::string op, domain;
+  std::string name, op, domain;
   std::vector<const OrtValueInfo*> inputs, outputs;
   std::vector<std::string> input_names, output_names;
 };

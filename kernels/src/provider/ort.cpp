@@ -85,6 +85,7 @@ std::string Ort::text(const void* owner, int number) const {
   return text ? text : "";
 }
 
+std::string Ort::name(const OrtNode* node) const { return text(node, 349); }
 std::string Ort::op_type(const OrtNode* node) const { return text(node, 350); }
 std::string Ort::domain(const OrtNode* node) const { return text(node, 351); }
 std::string Ort::name(const OrtValueInfo* value) const { return value ? text(value, 289) : ""; }
@@ -171,11 +172,11 @@ void Ort::parallel_for(const OrtKernelContext* context, void (*function)(void*, 
 
 std::string Ort::option(const OrtSessionOptions* options, const std::string& key, const std::string& otherwise) const {
   using Get = OrtStatus* (*)(const OrtSessionOptions*, const char*, char*, size_t*);
-  char value[256] = {};
-  size_t size = sizeof(value);
-  if (!options || !tried(slot<Get>(238)(options, key.c_str(), value, &size))) return otherwise;
-  value[sizeof(value) - 1] = 0;
-  return value;
+  std::string value(4096, '\0');  // a path may be so long
+  size_t size = value.size();
+  if (!options || !tried(slot<Get>(238)(options, key.c_str(), value.data(), &size))) return otherwise;
+  value.back() = '\0';
+  return value.c_str();
 }
 
 bool Ort::is_cpu(const OrtHardwareDevice* device) const {

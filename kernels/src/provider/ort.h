@@ -117,6 +117,7 @@ class Ort {
   std::vector<const OrtValueInfo*> node_outputs(const OrtNode* node) const;
   // What graphs inside a node (of an If or Loop) read from around it.
   std::vector<const OrtValueInfo*> implicit_inputs(const OrtNode* node) const;
+  std::string name(const OrtNode* node) const;
   std::string op_type(const OrtNode* node) const;
   std::string domain(const OrtNode* node) const;
   bool in_subgraph(const OrtGraph* graph) const;

@@ -1,10 +1,12 @@
 // The execution provider: what ONNX Runtime calls from the time it loads the library until a session is gone.
+#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 
 #include "provider/compute.h"
 #include "provider/costs.h"
+#include "provider/explain.h"
 #include "provider/groups.h"
 #include "provider/ort.h"
 
@@ -37,11 +39,14 @@ enum class Claim { kAuto, kAll, kNone };
 enum class Gain { kNo, kBesideOthers, kYes };
 
 struct Provider : OrtEp {
-  Provider(const Ort& ort_, Isa isa_, Claim claim_) : OrtEp{}, ort(ort_), isa(isa_), claim(claim_) {}
+  Provider(const Ort& ort_, Isa isa_, Claim claim_, const Rates& rates_, const std::string& explain)
+      : OrtEp{}, ort(ort_), isa(isa_), claim(claim_), rates(rates_), explanation(explain) {}
 
   const Ort& ort;
   Isa isa;
   Claim claim;
+  Rates rates;
+  Explanation explanation;
   // By the name of a layer's output: a second look at the same graph must end as the first did.
   std::unordered_map<std::string, Gain> decisions;
 };
@@ -60,13 +65,22 @@ struct ComputeInfo : OrtNodeComputeInfo {
   std::unique_ptr<Kernel> kernel;
 };
 
-Gain gain_of(Provider& provider, const Group& group) {
+std::string microseconds(double nanoseconds) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.3g", nanoseconds / 1000);
+  return text;
+}
+
+Gain gain_of(Provider& provider, const NodeView& node, const Group& group) {
   if (provider.claim != Claim::kAuto) return provider.claim == Claim::kAll ? Gain::kYes : Gain::kNo;
   if (group.nhwc) return Gain::kYes;  // only what was claimed has this layout
   const auto known = provider.decisions.find(group.layer_output);
   if (known != provider.decisions.end()) return known->second;
-  const Cost cost = cost_of(group, provider.isa);
+  const Cost cost = cost_of(group, provider.isa, provider.rates);
   const bool gains = cost.sparse < kGain * cost.dense;
+  if (!gains)
+    provider.explanation.left(layer_name(node), "it gains too little: " + microseconds(cost.sparse) + " us expected, " +
+                                                    microseconds(cost.dense) + " us dense");
   return provider.decisions[group.layer_output] = !gains ? Gain::kNo : cost.in_lines ? Gain::kBesideOthers : Gain::kYes;
 }
 
@@ -85,12 +99,14 @@ std::vector<Group> choose(Provider& provider, const GraphView& graph) {
   for (const NodeView& node : graph.nodes) {
     if (node.op == "MaxPool") continue;
     std::optional<Group> group = find_group(graph, node, taken);
-    const Gain gain = group ? gain_of(provider, *group) : Gain::kNo;
+    if (!group && is_layer(node)) provider.explanation.left(layer_name(node), why_not(graph, node));
+    const Gain gain = group ? gain_of(provider, node, *group) : Gain::kNo;
     if (gain == Gain::kYes) take(std::move(*group));
     if (gain == Gain::kBesideOthers) beside.push_back(&node);
   }
   for (const NodeView* node : beside) {
     std::optional<Group> group = groups.empty() ? std::nullopt : find_group(graph, *node, taken);
+    if (!group) provider.explanation.left(layer_name(*node), "it gains beside sparse layers alone");
     if (group) take(std::move(*group));
   }
   // A pooling that no layer of ours feeds would cost the CPU provider its own layout.
@@ -132,8 +148,9 @@ std::unique_ptr<Kernel> compile_graph(const Provider& provider, const OrtGraph* 
   for (const OrtValueInfo* value : ort.node_inputs(fused)) inputs.push_back(ort.name(value));
   for (const NodeView& node : view.nodes) {
     std::optional<Group> group = find_group(view, node, {});
-    if (group && group->nodes.size() == view.nodes.size())
-      return make_kernel(ort, std::move(*group), inputs, provider.isa);
+    if (!group || group->nodes.size() != view.nodes.size()) continue;
+    provider.explanation.taken(layer_name(node), ort.name(fused));
+    return make_kernel(ort, std::move(*group), inputs, provider.isa);
   }
   throw std::runtime_error("netsurgeon-sparse: a group of nodes is not what it was when it was claimed");
 }
@@ -198,7 +215,9 @@ OrtStatus* create_ep(OrtEpFactory* self, const OrtHardwareDevice* const*, const 
   Factory& factory = *static_cast<Factory*>(self);
   return guarded(factory.ort, [&] {
     const Claim claim = claim_of(factory.ort.option(options, std::string(kOptions) + "claim", "auto"));
-    auto provider = std::make_unique<Provider>(factory.ort, chosen_isa(), claim);
+    const Rates rates = read_rates(factory.ort.option(options, std::string(kOptions) + "rates", ""), chosen_isa());
+    const std::string explain = factory.ort.option(options, std::string(kOptions) + "explain", "");
+    auto provider = std::make_unique<Provider>(factory.ort, chosen_isa(), claim, rates, explain);
     provider->version = kApiVersion;
     provider->GetName = provider_name;
     provider->GetCapability = get_capability;

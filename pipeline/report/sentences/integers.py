@@ -31,7 +31,20 @@ def integer_summary(integers: IntegerFacts | None, latency: Profile | None = Non
     speed = speed_on_integers(integers, latency)
     first += f": {speed}" if speed else ""
     stay = ((layer.name, layer.reason) for layer in integers.layers if layer.reason is not None)
-    return (first, *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
+    return (first, *_sparse_sentences(integers), *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
+
+
+def _sparse_sentences(integers: IntegerFacts) -> tuple[str, ...]:
+    """How many layers sparse kernels run, and in what time; nothing where they run none."""
+    sparse = [layer for layer in integers.layers if layer.sparse_ms is not None]
+    both = [(layer.integers_ms, layer.sparse_ms) for layer in sparse if layer.integers_ms and layer.sparse_ms]
+    if not sparse:
+        return ()
+    count = f"sparse kernels run {len(sparse)} of them"
+    if not both:
+        return (count,)
+    dense_ms, sparse_ms = (sum(times) for times in zip(*both, strict=True))
+    return (f"{count}, in {sparse_ms:.3g} ms where dense ones take {dense_ms:.3g} ms",)
 
 
 def form_name(form: str | None) -> str:

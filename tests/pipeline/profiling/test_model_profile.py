@@ -94,7 +94,7 @@ def test_numbers_out_of_range(options: dict[str, object], problem: str) -> None:
 def test_loads_and_runs_of_every_sitting() -> None:
     models = [graph("y = Relu(x)"), graph("y = Abs(x)")]
     feeds = [{"x": np.ones((size, 4), np.float32)} for size in (1, 2)]
-    loads, seconds = time_models(models, feeds, Runtime(), rounds=2 * SITTINGS)
+    loads, seconds = time_models(models, feeds, (Runtime(),) * len(models), rounds=2 * SITTINGS)
     assert loads.shape == (SITTINGS, 2)
     assert [each.shape for each in seconds] == [(SITTINGS, 2, 2)] * 2
 

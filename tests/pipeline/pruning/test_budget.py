@@ -226,20 +226,20 @@ def bits_of(most: int) -> int:
 
 def taken(tables: dict[str, Table], choices: dict[str, int]) -> tuple[float, float]:
     """Bytes and errors of all layers."""
-    parts = [(tables[name].bytes[at], tables[name].errors[at]) for name, at in choices.items()]
+    parts = [(tables[name].prices[at], tables[name].errors[at]) for name, at in choices.items()]
     return sum(float(size) for size, _ in parts), sum(float(error) for _, error in parts)
 
 
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.3, 0.1])
 def test_no_other_choices_in_as_many_bytes_cost_less(share: float) -> None:
     tables = {"one": table(900, 1), "two": table(1500, 2, 5.0)}
-    whole = sum(float(each.bytes[0]) for each in tables.values())
+    whole = sum(float(each.prices[0]) for each in tables.values())
     size, error = taken(tables, allocate_bytes(tables, share))
     assert size <= share * whole
     one, two = tables.values()
     least = min(
-        float(two.errors[two.bytes <= share * whole - spent].min(initial=np.inf)) + of_one
-        for spent, of_one in zip(one.bytes.tolist(), one.errors.tolist(), strict=True)
+        float(two.errors[two.prices <= share * whole - spent].min(initial=np.inf)) + of_one
+        for spent, of_one in zip(one.prices.tolist(), one.errors.tolist(), strict=True)
     )
     assert error <= 1.05 * least, "but for the last step, which ends between two corners of a hull"
 
@@ -262,14 +262,14 @@ def test_choices_that_keep_so_many_weights_are_one_for_each_size_of_integers() -
     dense = whole.keeping(900)
     assert dense.most.tolist() == [63, 7, 3]
     assert (dense.kept == 900).all()
-    assert (np.diff(dense.bytes) < 0.0).all()
+    assert (np.diff(dense.prices) < 0.0).all()
     first = [int(np.flatnonzero(whole.most == most)[0]) for most in (63, 7, 3)]
-    np.testing.assert_array_equal(dense.bytes, whole.bytes[first])
+    np.testing.assert_array_equal(dense.prices, whole.prices[first])
     np.testing.assert_array_equal(dense.errors, whole.errors[first])
     at = int(np.argmin(np.abs(whole.kept - 400)))
     between = int(whole.kept[at] + whole.kept[at + 1]) // 2
     some = whole.keeping(between)
-    assert whole.bytes[at + 1] < some.bytes[0] < whole.bytes[at]
+    assert whole.prices[at + 1] < some.prices[0] < whole.prices[at]
     assert whole.errors[at] < some.errors[0] < whole.errors[at + 1]
 
 

@@ -12,7 +12,7 @@ from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning.budget import Cost
-from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, spread
+from netsurgeon.pipeline.pruning.plan import ByteBudget, Plan, SensitivityScaling, TimeBudget, spread
 
 
 def test_temper_raises_to_a_power_and_tilts_from_the_first_layer_to_the_last() -> None:
@@ -178,3 +178,34 @@ def test_a_mode_that_saves_bytes_does_not_spend_them_all() -> None:
     sizes = dict.fromkeys("abcdefgh", 1000)
     most = frugal(dict.fromkeys(sizes, 1e3), sizes)
     assert set(most.values()) == {15}, "5 bits: 6 would take more than seven tenths of the bytes of 8"
+
+
+def time_budget(**milliseconds: float) -> TimeBudget:
+    """Layers that lose alike; each takes so many milliseconds, and a tenth of them without its weights."""
+    kept = np.linspace(1.0, 0.05, 20)
+    costs = {name: Cost(Curve(kept, (1.0 - kept) ** 2), 1000, 1.0) for name in milliseconds}
+    times = {name: lambda share, most=most: most * (0.1 + 0.9 * share) for name, most in milliseconds.items()}
+    return TimeBudget(costs=costs, sizes=(63,), floats=("on floats",), milliseconds=times)
+
+
+def test_weights_go_where_each_saves_most_time() -> None:
+    selection = dataclasses.replace(select(ir.from_proto(perceptron()), Options()), sparsities={})
+    plan = time_budget(**{"slow": 4.0, "quick": 1.0, "on floats": 9.0}).spread(0.5, selection, SensitivityScaling())
+    assert plan.keep["slow"] < plan.keep["quick"] < 1000
+    assert plan.keep["on floats"] == 1000, "no zero makes it faster"
+    assert plan.most == {"slow": 63, "quick": 63}
+
+
+@pytest.mark.parametrize(("share", "kept"), [(1.0, 2000), (0.0, 100)])
+def test_a_share_of_the_time_to_save_reaches_from_all_weights_to_the_fewest(share: float, kept: int) -> None:
+    selection = dataclasses.replace(select(ir.from_proto(perceptron()), Options()), sparsities={})
+    budget = time_budget(one=2.0, two=1.0)
+    assert sum(budget.spread(share, selection, SensitivityScaling()).keep.values()) == kept
+    assert budget.saves == pytest.approx(0.95 * 0.9 * 3.0)
+
+
+def test_layers_that_zeros_do_not_make_faster_keep_all() -> None:
+    budget = dataclasses.replace(time_budget(one=2.0), milliseconds={})
+    selection = dataclasses.replace(select(ir.from_proto(perceptron()), Options()), sparsities={})
+    assert budget.saves == 0.0
+    assert budget.spread(0.1, selection, SensitivityScaling()).keep == {"one": 1000}

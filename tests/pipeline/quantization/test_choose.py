@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from quantized_models import RUNTIME, classifier, conv_net, kernels, node, normal, pictures
 
 from netsurgeon.passes.layers.layer_finder import find_layers
+from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.passes.quantization.placement import place
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization.choose import (
@@ -154,3 +156,26 @@ def test_nothing_gains_where_every_layer_is_back_on_floats() -> None:
     noise = Timed(dense=1.0, model=0.9, speedup=1.1, low=1.05, high=1.15)
     assert not IntegerChoice(stay={"first": "it is faster on floats"}, timed=noise, times=times).gains
     assert IntegerChoice(stay={}, timed=noise, times=times).gains
+
+
+def test_a_layer_takes_what_the_faster_kernel_takes() -> None:
+    times = LayerTimes(floats=3.0, integers=1.0, sparse={0.05: 0.2, 0.3: 0.5, 1.0: 1.9})
+    np.testing.assert_allclose(times.at(np.array([1.0, 0.55, 0.3, 0.175, 0.01])), [1.0, 1.0, 0.5, 0.35, 0.2])
+    assert LayerTimes(floats=3.0, integers=1.0).at(np.array([1.0, 0.1])).tolist() == [0.0, 0.0], "nothing is known"
+
+
+def test_zeros_may_keep_a_layer_from_going_back_to_floats() -> None:
+    assert LayerTimes(floats=1.0, integers=2.0).lost == 1.0
+    assert LayerTimes(floats=1.0, integers=2.0, sparse={0.3: 0.5}).lost == -0.5
+    assert "1.5 ms with most weights 0" in LayerTimes(floats=1.0, integers=2.0, sparse={0.3: 1.5}).reason
+
+
+def test_a_skeleton_keeps_a_share_of_the_weights_in_tiles() -> None:
+    model = conv_net()
+    placement = place(model.graph, find_layers(model.graph)[0], {})
+    dense = find_integer_weights(skeleton(model, placement).graph)
+    few = find_integer_weights(skeleton(model, placement, 0.25).graph)
+    assert dense.keys() == few.keys() == set(placement.layers)
+    for name, weight in dense.items():
+        size = weight.codes.size
+        assert 0.2 * size < few[name].nonzero <= round(0.25 * size) < weight.nonzero

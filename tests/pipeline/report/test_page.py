@@ -230,6 +230,17 @@ def on_integers(report: Report) -> Report:
     return dataclasses.replace(report, integers=facts, latency=None, layers=layers)
 
 
+def test_times_of_sparse_kernels_have_a_column_where_there_are_any(report: Report) -> None:
+    dense = on_integers(report)
+    assert dense.integers is not None
+    sparse = dense.integers.with_sparse_kernels({"first": 0.0625}, "NetsurgeonSparse")
+    page = render(dataclasses.replace(dense, integers=sparse))
+    assert "<td>0.0625</td>" in page
+    assert "NetsurgeonSparse" in page
+    assert '<th scope="col">sparse, ms</th>' in page
+    assert "sparse, ms" not in render(dense)
+
+
 def test_a_doubt_about_all_figures_stands_before_them(report: Report) -> None:
     doubt, warning = Message("answers alike", "answers-alike"), Message("lost everything", "layers-emptied")
     page = render(dataclasses.replace(report, warnings=(warning, doubt)))

@@ -80,3 +80,13 @@ def test_every_line_fits_a_terminal_of_80_columns() -> None:
     text = printed(print_quantization, dataclasses.replace(INSPECTION, layers=(*INSPECTION.layers, kernels)), width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "0.00012" in text
+
+
+def test_sparse_kernels_have_a_column_where_they_were_timed() -> None:
+    sparse = dataclasses.replace(LAYER, sparse_ms=0.0625)
+    inspection = dataclasses.replace(INSPECTION, layers=(sparse, UNABLE))
+    assert "0.0625" in printed(print_quantization, inspection)
+    titles = inspection.overview().titles
+    assert titles[-2:] == ("sparse, ms", "runs as")
+    assert all(len(row) == len(titles) for row in inspection.overview().rows)
+    assert "sparse, ms" not in INSPECTION.overview().titles

@@ -30,6 +30,14 @@ def test_the_first_sentence_tells_layers_bits_and_speed() -> None:
     assert "by 0.12% of their size" in kernels
 
 
+def test_layers_on_sparse_kernels_are_counted_with_their_times() -> None:
+    sparse = dataclasses.replace(LAYER, kernel="NetsurgeonSparse", sparse_ms=0.025)
+    facts = dataclasses.replace(FACTS, layers=(FLOAT, sparse, sparse, LAYER))
+    assert integer_summary(facts)[1] == "sparse kernels run 2 of them, in 0.05 ms where dense ones take 0.2 ms"
+    unknown = dataclasses.replace(facts, layers=(dataclasses.replace(sparse, integers_ms=None),))
+    assert integer_summary(unknown)[1] == "sparse kernels run 1 of them"
+
+
 def test_nothing_is_said_of_speed_that_was_not_timed_nor_of_a_model_on_floats() -> None:
     assert integer_summary(FACTS)[0] == "25 of 26 layers run on integers (7-bit weights, 8-bit activations)"
     assert integer_summary(None) == ()

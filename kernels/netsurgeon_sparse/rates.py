@@ -1,0 +1,185 @@
+"""How fast this processor is: measured once by small layers, kept, and told to the provider in each session.
+
+    python -m netsurgeon_sparse
+
+The provider takes a layer where a line of these rates says that it gains. The file holds the rates as JSON, numbers a
+nanosecond of one thread; its place is NETSURGEON_SPARSE_RATES, or netsurgeon-sparse/rates.json in the user's cache.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RATES_VARIABLE = "NETSURGEON_SPARSE_RATES"
+"""The environment variable that names another file of rates."""
+SPARSE = ("slots", "gathered", "finished")
+DENSE = ("dense", "dense_gathered", "dense_finished")
+NAMES = (*SPARSE, *DENSE)
+"""Weights of steps times pixels, bytes of windows, outputs; of the dense kernel multiplications, inputs, outputs."""
+LAYERS = ((64, 3, 28), (64, 1, 56), (128, 3, 14), (128, 1, 28), (256, 3, 14), (256, 1, 14), (512, 3, 7), (512, 1, 14))
+"""Channels in and out, size of the kernel, and of the picture."""
+KEPT_STEPS = (2, 6)
+"""Steps of each tile, of the 16 that hold all of its weights."""
+TILE_ROWS, TILE_COLUMNS, STEP_WEIGHTS = 16, 64, 64
+RUNS = 15
+
+
+def rates_path() -> Path:
+    """Where the rates are kept."""
+    named = os.environ.get(RATES_VARIABLE)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(cache) / "netsurgeon-sparse" / "rates.json"
+
+
+def read_rates() -> dict[str, float]:
+    """The rates that were measured here; empty where none were. A file that holds none is warned of."""
+    path = rates_path()
+    try:
+        text = path.read_text("utf-8")
+    except OSError:
+        return {}
+    try:
+        rates = {str(name): float(rate) for name, rate in json.loads(text)["rates"].items()}
+        if not rates or not set(rates) <= set(NAMES) or not all(0.0 < rate < math.inf for rate in rates.values()):
+            raise ValueError(text)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        advice = "measure again: python -m netsurgeon_sparse"
+        warnings.warn(f"{path} holds no rates of netsurgeon-sparse, and is left out: {advice}", stacklevel=2)
+        return {}
+    return rates
+
+
+def measure_rates() -> dict[str, float]:
+    """Time layers on both kernels, which takes some seconds, and keep what follows.
+
+    The times of each layer are a sum over what it does; the rates are what fits all of them best (least squares of the
+    relative errors). A part that is too small to be seen is left at what is usual.
+
+    Raises:
+        ImportError: onnx or numpy is missing.
+    """
+    sparse, dense = _Fit(SPARSE), _Fit(DENSE)
+    for channels, kernel, size in LAYERS:
+        taps, pixels = kernel * kernel, size * size
+        columns = taps * channels
+        for steps in KEPT_STEPS:
+            times = _times(channels, kernel, size, steps)
+            slots = (channels // TILE_ROWS) * (columns // TILE_COLUMNS) * steps * STEP_WEIGHTS
+            sparse.add((slots, columns, channels), times[0] / pixels)
+        dense.add((channels * columns, columns if taps > 1 else 0, channels), times[1] / pixels)
+    rates = {**sparse.rates(), **dense.rates()}
+    path = rates_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(json.dumps({"rates": rates}, indent=1) + "\n", "utf-8")
+    part.replace(path)
+    return rates
+
+
+class _Fit:
+    """Rates by which amounts of work add up to times."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names, self.rows = names, list[list[float]]()
+
+    def add(self, amounts: Sequence[float], nanoseconds: float) -> None:
+        """A layer's work and time; each counts by its relative error."""
+        self.rows.append([amount / nanoseconds for amount in amounts])
+
+    def rates(self) -> dict[str, float]:
+        """By name, those that are above 0."""
+        import numpy as np
+
+        used = list(range(len(self.names)))
+        while used:
+            matrix = np.array(self.rows)[:, used]
+            costs = np.linalg.lstsq(matrix, np.ones(len(matrix)), rcond=None)[0]
+            if (costs > 0.0).all():
+                return {self.names[at]: float(1.0 / cost) for at, cost in zip(used, costs, strict=True)}
+            used.pop(int(np.argmin(costs)))
+        return {}
+
+
+def _times(channels: int, kernel: int, size: int, steps: int) -> tuple[float, float]:
+    """Nanoseconds of a layer on the sparse kernel and on the dense one: of the second of two, which sees real bytes."""
+    import numpy as np
+
+    import netsurgeon_sparse
+
+    model = _two_layers(channels, kernel, size, steps)
+    feed = {"x": np.random.default_rng(0).normal(size=(1, channels, size, size)).astype(np.float32)}
+    runtime = netsurgeon_sparse._runtime()
+    quickest = []
+    for claim in ("all", "none"):
+        with tempfile.TemporaryDirectory() as folder:
+            options = runtime.SessionOptions()
+            options.intra_op_num_threads, options.log_severity_level = 1, 3
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "trace")
+            options.add_provider_for_devices(netsurgeon_sparse.register(), {"claim": claim})
+            session = runtime.InferenceSession(model, options)
+            deadline = time.perf_counter() + 0.1
+            for _ in range(RUNS):
+                session.run(None, feed)
+            while time.perf_counter() < deadline:
+                session.run(None, feed)
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        quickest.append(_quickest_layer(events))
+    return quickest[0], quickest[1]
+
+
+def _quickest_layer(events: Sequence[dict[str, Any]]) -> float:
+    """Nanoseconds of the layer that runs last, the least of all runs."""
+    kernels: dict[str, list[float]] = {}
+    for event in events:
+        arguments = event.get("args", {})
+        is_layer = arguments.get("provider") == "NetsurgeonSparse" or arguments.get("op_name") == "QLinearConv"
+        if event["name"].endswith("_kernel_time") and is_layer:
+            kernels.setdefault(event["name"], []).append(1000.0 * event["dur"])
+    return max(min(kernels[list(kernels)[-1]]), 1.0)
+
+
+def _two_layers(channels: int, kernel: int, size: int, steps: int) -> bytes:
+    """Two convolutions between bytes, whose tiles have so many steps, as a model."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    constants = {"step": np.float32(0.02), "zero": np.uint8(128), "fine": np.full(channels, 0.001, np.float32)}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q0"])]
+    for at in range(2):
+        constants[f"w{at}"] = _tiled_weight(rng, channels, kernel, steps)
+        pads = [kernel // 2] * 4
+        nodes += [
+            helper.make_node("DequantizeLinear", [f"q{at}", "step", "zero"], [f"d{at}"]),
+            helper.make_node("DequantizeLinear", [f"w{at}", "fine"], [f"f{at}"], axis=0),
+            helper.make_node("Conv", [f"d{at}", f"f{at}"], [f"c{at}"], kernel_shape=[kernel] * 2, pads=pads),
+            helper.make_node("QuantizeLinear", [f"c{at}", "step", "zero"], [f"q{at + 1}"]),
+        ]
+    nodes.append(helper.make_node("DequantizeLinear", ["q2", "step", "zero"], ["y"]))
+    shape = [1, channels, size, size]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+    tensors = [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
+    graph = helper.make_graph(nodes, "rates", ends[:1], ends[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _tiled_weight(rng: Any, channels: int, kernel: int, steps: int) -> Any:
+    """int8 [channels, channels, kernel, kernel] of which each row of a tile keeps four weights a step."""
+    import numpy as np
+
+    columns = kernel * kernel * channels
+    drawn = rng.random((channels, columns // TILE_COLUMNS, TILE_COLUMNS))
+    kept = np.argsort(np.argsort(drawn, axis=-1), axis=-1) < 4 * steps
+    values = rng.choice([-60, -20, 20, 60], size=kept.shape)
+    last = np.where(kept, values, 0).astype(np.int8).reshape(channels, kernel, kernel, channels)
+    return np.ascontiguousarray(last.transpose(0, 3, 1, 2))

@@ -1,0 +1,109 @@
+"""How fast the processor is: measured, kept, read, and what the provider makes of it and tells of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from _sparse_models import Network
+from onnx import helper
+from sparse_sessions import inputs, package, session
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where rates are kept."""
+    path = tmp_path / "cache" / "rates.json"
+    monkeypatch.setenv("NETSURGEON_SPARSE_RATES", str(path))
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def convolutions() -> onnx.ModelProto:
+    """One convolution with many zeros, one without, and one in groups."""
+    network = Network(0.9)
+    value = network.convolution(network.quantize("x", 0.02, 120), (64, 64), 3, step=0.02)
+    value = network.convolution(value, (64, 64), 3, step=4 / 255, dense=True)
+    model = network.model({"x": [1, 64, 14, 14]}, value, [None] * 4)
+    for node, name in zip((n for n in model.graph.node if n.op_type == "Conv"), ("sparse", "dense"), strict=True):
+        node.name = name
+    return model
+
+
+def explained(model: onnx.ModelProto, path: Path, **options: str) -> dict[str, tuple[str, str]]:
+    """What is said of each layer with these options."""
+    package().register()
+    settings = {"claim": "auto", "explain": str(path), **options}
+    providers = [(package().NAME, settings), ("CPUExecutionProvider", {})]
+    import onnxruntime
+
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 4
+    loaded = onnxruntime.InferenceSession(model.SerializeToString(), quiet, providers=providers, enable_fallback=0)
+    assert package().NAME in loaded.get_providers()
+    lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+    return {layer.partition("_token_")[0]: (what, rest) for what, layer, rest in lines}
+
+
+def test_it_is_said_what_is_taken_and_why_the_rest_is_not(tmp_path: Path) -> None:
+    said = explained(convolutions(), tmp_path / "explanation")
+    assert said["sparse"][0] == "taken"
+    assert said["sparse"][1].startswith("NetsurgeonSparse")
+    what, reason = said["dense"]
+    assert what == "left"
+    assert reason.startswith("it gains too little: ")
+
+
+def test_a_layer_in_another_form_has_its_reason(tmp_path: Path) -> None:
+    model = convolutions()
+    dense = next(node for node in model.graph.node if node.name == "dense")
+    weight = next(node for node in model.graph.node if node.output[0] == dense.input[1]).input[0]
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == weight)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)[:, :1].copy(), weight))
+    dense.attribute.append(helper.make_attribute("group", 64))
+    assert explained(model, tmp_path / "explanation")["dense"] == ("left", "its channels are in groups")
+
+
+def test_rates_decide_what_gains(tmp_path: Path) -> None:
+    model = convolutions()
+    quick, slow = (explained(model, tmp_path / rate, rates=f"dense={rate} slots=250") for rate in ("1", "99999"))
+    assert (quick["sparse"][0], slow["sparse"][0]) == ("taken", "left")
+
+
+@pytest.mark.parametrize("rates", ["slots", "slots=", "slots=-1", "slots=nan", "speed=1", "slots=1e999"])
+def test_rates_that_are_none_are_refused_in_a_sentence(rates: str, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"the option rates has '\w+', expected slots=250 dense=460 and the like"):
+        explained(convolutions(), tmp_path / "explanation", rates=rates)
+
+
+def test_rates_that_are_kept_are_options_of_the_provider(kept: Path) -> None:
+    assert package().provider_options() == {"claim": "auto"}
+    write(kept, json.dumps({"rates": {"slots": 200.0, "dense": 1.5}}))
+    assert package().provider_options("all") == {"claim": "all", "rates": "slots=200 dense=1.5"}
+    model = convolutions()
+    feed = inputs(model)
+    np.testing.assert_array_equal(session(model, claim="auto").run(None, feed)[0], session(model).run(None, feed)[0])
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rates": {}}', '{"rates": {"slots": 0}}', '{"rates": {"speed": 1}}'])
+def test_a_file_without_rates_is_left_out_with_a_warning(kept: Path, text: str) -> None:
+    write(kept, text)
+    with pytest.warns(UserWarning, match="holds no rates of netsurgeon-sparse, and is left out: measure again"):
+        assert package().provider_options() == {"claim": "auto"}
+
+
+def test_rates_are_measured_and_kept(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package()
+    from netsurgeon_sparse import rates
+
+    monkeypatch.setattr(rates, "LAYERS", ((64, 3, 14), (64, 1, 28)))
+    measured = package().measure_rates()
+    assert set(measured) <= set(rates.NAMES)
+    assert {"slots", "dense"} <= set(measured)
+    assert package().read_rates() == pytest.approx(measured)
+    assert [file.name for file in kept.parent.iterdir()] == ["rates.json"]

@@ -1,0 +1,119 @@
+"""The target `cpu-sparse` with a goal: zeros go where they save time, and only where the whole model becomes faster.
+
+Nothing is measured here: every layer takes a millisecond on floats, a half on integers, and on sparse kernels what its
+zeros leave of that.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from plain_models import DENSE, DIGITS, TEST
+
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.quantization import find_integer_weights
+from netsurgeon.pipeline.compress import Compression, compress
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.options import options as checked_options
+from netsurgeon.pipeline.profiling import NodeTime, timing_table
+from netsurgeon.pipeline.runtime import Runtime, is_of_package
+
+FIRST = 0.05
+"""Of the time of a layer on integers that a sparse kernel takes without any weight."""
+
+
+def density(model: ir.Model) -> dict[str, float]:
+    """Share of weights that are not 0 by layer on integers."""
+    return {name: weight.nonzero / weight.codes.size for name, weight in find_integer_weights(model.graph).items()}
+
+
+def milliseconds(model: ir.Model, runtime: Runtime) -> dict[str, float]:
+    integers = density(model)
+    floats = dict.fromkeys((layer.name for layer in find_layers(model.graph)[0]), 1.0)
+    factor = {name: FIRST + share for name, share in integers.items()} if is_of_package(runtime.provider) else {}
+    return floats | {name: 0.5 * factor.get(name, 1.0) for name in integers}
+
+
+def node_times(model: ir.Model, feed: object, runtime: Runtime, runs: int = 1) -> tuple[NodeTime, ...]:
+    del feed, runs
+    name = "NetsurgeonSparse" if is_of_package(runtime.provider) else "CPUExecutionProvider"
+    times = milliseconds(model, runtime)
+    return tuple(NodeTime(layer, "Conv", name, times[layer]) for layer in density(model) or times)
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Give the times; the whole model is so many times slower on sparse kernels than its layers say."""
+
+    def slower(factor: float) -> None:
+        def time_models(models: Sequence[ir.Model], feeds: object, runtimes: Sequence[Runtime], *_: object) -> Any:
+            each = [
+                sum(milliseconds(model, runtime).values()) * (factor if is_of_package(runtime.provider) else 1.0)
+                for model, runtime in zip(models, runtimes, strict=True)
+            ]
+            return None, [np.tile(1e-3 * np.array(each), (2, 3, 1))]
+
+        monkeypatch.setattr(timing_table, "time_models", time_models)
+
+    monkeypatch.setattr(timing_table, "node_times", node_times)
+    monkeypatch.setattr(checked_options, "can_run", lambda _: True)
+    slower(1.0)
+    return slower
+
+
+def searched(**options: Any) -> Compression:
+    given: Any = {"method": "obs", "damping": 0.01, "effort": "fast", "max_drop": "2%", "pack": False, **options}
+    return compress(DENSE, DIGITS / "calibration.npz", test=TEST, **given)
+
+
+def weights(model: ir.Model) -> dict[str, bytes]:
+    return {name: value.const_value.tobytes() for name, value in model.graph.initializers.items() if value.const_value}
+
+
+def test_zeros_are_paid_for_by_the_time_that_they_save() -> None:
+    report = searched(target="cpu-sparse").report
+    assert report.search is not None
+    assert report.integers is not None
+    (note,) = (note for note in report.notes if note.code == "sparse-kernels")
+    assert note.data["low"] > 1.0
+    (chosen,) = (point for point in report.search.points if point.chosen)
+    assert chosen.form == "int8"
+    assert chosen.kept is not None
+    assert chosen.kept < 1.0
+    taken = [layer for layer in report.integers.layers if layer.sparse_ms is not None]
+    assert taken
+    assert {layer.kernel for layer in taken} == {"NetsurgeonSparse"}
+    assert any(name.endswith("int8 k:64 at 0.3") for name in report.timings.nodes_of), "to be replayed"
+
+
+def test_the_model_for_dense_kernels_is_delivered_where_sparse_ones_are_no_faster(
+    times: Callable[[float], None],
+) -> None:
+    times(100.0)
+    on_dense, on_sparse = (searched(target=target) for target in ("cpu", "cpu-sparse"))
+    (note,) = (note for note in on_sparse.report.notes if note.code == "no-sparse-kernels")
+    assert "with 85% of the weights 0 the model would be" in str(note)
+    assert weights(on_sparse.model) == weights(on_dense.model)
+
+
+def test_times_of_one_run_are_replayed_by_another(
+    times: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work: dict[str, Any] = {}
+    first = searched(target="cpu-sparse")
+    table = first.report.timings
+    assert table is not None
+    times(100.0)
+    monkeypatch.setattr(timing_table.TimingTable, "first_of", lambda *_: table)
+    again = searched(target="cpu-sparse", **work)
+    assert weights(again.model) == weights(first.model)
+
+
+def test_a_goal_needs_the_kernels_and_a_share_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked_options, "can_run", lambda _: False)
+    with pytest.raises(InputError, match=r"they cannot run here: install its wheel \(docs/sparse.md\)"):
+        searched(target="cpu-sparse")
+    report = searched(target="cpu-sparse", max_drop=None, sparsity=0.5, quantize="int8").report
+    assert any(layer.slots for layer in report.layers)
