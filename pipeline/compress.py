@@ -69,6 +69,7 @@ from netsurgeon.pipeline.verification import (
     check_metric,
     choose_measure,
     examine_dense_model,
+    labels_only_measure,
     open_inputs,
     withhold_promise,
 )
@@ -228,7 +229,7 @@ class _Run:
 
     def _judging(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> Judging:
         """By what models are judged, by the inputs that decide."""
-        return choose_measure(
+        judging = choose_measure(
             source.original,
             runtime.session(source.original),
             inputs.guide or inputs.held,
@@ -236,6 +237,10 @@ class _Run:
             label_offset=self.options.label_offset,
             labelled=any(samples.classes is not None for samples in inputs.all),
         )
+        if inputs.guide is None or self.options.goals is None or self.options.goals.max_drop is None:
+            return judging
+        only_measured = labels_only_measure(judging, inputs.guide, inputs.held)
+        return dataclasses.replace(judging, warnings=(*judging.warnings, *only_measured))
 
     def _examine(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, judging: Judging) -> tuple[Message, ...]:
         """Check labels and the dense model's answers on the inputs that decide, before long work."""

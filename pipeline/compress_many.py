@@ -13,7 +13,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonE
 from netsurgeon.pipeline.execution import Executor, open_executor
 from netsurgeon.pipeline.jobs import Job, JobResult, failed, run_job
 from netsurgeon.pipeline.model_files import write_text
-from netsurgeon.pipeline.options import OptionValues, are_numbers, check_names
+from netsurgeon.pipeline.options import OptionValues, are_numbers, check_names, checks_names
 from netsurgeon.pipeline.progress import ProgressLike, following
 from netsurgeon.pipeline.result import Overview, Result, as_json
 from netsurgeon.pipeline.side_by_side import read_report, render_runs, run_of
@@ -65,6 +65,7 @@ class ManyCompressions(Result):
         )
 
 
+@checks_names
 def compress_many(
     jobs: Mapping[str, Mapping[str, Any]],
     out: str | os.PathLike[str],

@@ -26,6 +26,7 @@ from netsurgeon.pipeline.model_files import (
     open_model,
     weights_to_floats,
 )
+from netsurgeon.pipeline.options import checks_names
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Runtime, observe
 
@@ -120,6 +121,7 @@ class Inspection(Result):
         )
 
 
+@checks_names
 def inspect_model(model: ModelLike, custom_ops: tuple[str, ...] = ()) -> Inspection:
     """Look at a model without changing it.
 

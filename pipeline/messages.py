@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "integers-unfused": "ONNX Runtime runs layers with integer weights on floats.",
     "integers-for-floats": "Float inputs were given as integers, which are used as they are, not scaled.",
     "initializers-fixed": "Initializers that were also graph inputs are now constants.",
+    "labels-only-measure": "Only the test inputs have labels: agreement with the dense model guided the search.",
     "layers-emptied": "Layers have lost every weight.",
     "layers-unmeasured": "Layers whose inputs overflow were left as they are.",
     "machine-busy": "Other programs took processor time while models were timed.",

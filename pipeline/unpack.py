@@ -8,9 +8,11 @@ from pathlib import Path
 from netsurgeon.passes.packing import UnpackWeights, packed_weights
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import ModelLike, check_loads, check_outputs, read_model, save_model
+from netsurgeon.pipeline.options import checks_names
 from netsurgeon.pipeline.runtime import Runtime
 
 
+@checks_names
 def unpack(model: ModelLike, output: str | os.PathLike[str], custom_ops: tuple[str, ...] = ()) -> list[str]:
     """Write the unpacked model, whose weights are equal to the packed ones to the last bit.
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import check_outputs, write_text
+from netsurgeon.pipeline.options import checks_names
 from netsurgeon.pipeline.side_by_side import name_apart, read_report, render_runs, run_of
 
 MOST_RUNS = 64
 """More would be neither legible nor quick."""
 
 
+@checks_names
 def view(
     reports: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None = None,

@@ -269,6 +269,8 @@ def test_missing_folders_of_outputs_are_made(desk: Desk) -> None:
         (["compress", "--layer", "first"], "NAME=SHARE"),
         (["compress", "--mean", "a,b"], "list of numbers"),
         (["shrink"], "shrink"),
+        (["compres"], "Did you mean one of: 'compare', 'compress', 'compress-many'?"),
+        (["compress", "--sparsty", "0.5"], "No such option '--sparsty'. Did you mean '--sparsity'?"),
         (["compress"], "see netsurgeon compress --help"),
     ],
 )

@@ -17,7 +17,7 @@ from netsurgeon.pipeline.options.groups import (
 from netsurgeon.pipeline.options.options import OPTION_GROUPS, Options, finer_values
 from netsurgeon.pipeline.options.recipe import Kind, read_recipe
 from netsurgeon.pipeline.options.row_numbers import are_numbers, spans_of
-from netsurgeon.pipeline.options.signature import attribute_texts, check_names, takes_options
+from netsurgeon.pipeline.options.signature import attribute_texts, check_names, checks_names, takes_options
 from netsurgeon.pipeline.options.type_checks import check_types
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "attribute_texts",
     "check_names",
     "check_types",
+    "checks_names",
     "finer_values",
     "read_recipe",
     "spans_of",

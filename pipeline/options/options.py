@@ -28,6 +28,7 @@ from netsurgeon.pipeline.options.groups import (
     TrimOptions,
 )
 from netsurgeon.pipeline.options.row_numbers import read_rows
+from netsurgeon.pipeline.options.signature import checks_names
 from netsurgeon.pipeline.options.type_checks import check_types
 from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, can_run, channel_block
 
@@ -39,6 +40,7 @@ MOST_NUMBER = 1 << 31
 """What whole numbers stay below."""
 
 
+@checks_names
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(
     ReportOptions,

@@ -36,7 +36,8 @@ def takes_options(*groups: type) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def checked(*arguments: Any, **keywords: Any) -> Any:
-            check_names(function.__name__, keywords, names)
+            own = [name for name in keywords if name not in OptionValues.__annotations__]
+            check_names(function.__name__, own, names)
             return function(*arguments, **keywords)
 
         checked.__signature__ = signature  # type: ignore[attr-defined]
@@ -46,8 +47,28 @@ def takes_options(*groups: type) -> Callable[[Function], Function]:
     return decorate
 
 
+def checks_names(target: Function) -> Function:
+    """Refuse keywords that a function, or a class as it is made, does not have, and name what was probably meant."""
+    made: Any = target
+    if isinstance(target, type):
+        made.__init__ = _with_known_names(made.__init__, target.__name__)
+        return target
+    return cast(Function, _with_known_names(target, target.__name__))
+
+
+def _with_known_names(function: Callable[..., Any], owner: str) -> Callable[..., Any]:
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        check_names(owner, keywords, names)
+        return function(*arguments, **keywords)
+
+    return checked
+
+
 def check_names(owner: str, keywords: Iterable[str], names: Iterable[str]) -> None:
-    """Refuse keywords that are neither known by name nor options of any group.
+    """Refuse keywords that are not known by name.
 
     Args:
         owner: who takes them, for the message.
@@ -59,7 +80,7 @@ def check_names(owner: str, keywords: Iterable[str], names: Iterable[str]) -> No
     """
     option_names = [*names]
     for name in keywords:
-        if name not in option_names and name not in OptionValues.__annotations__:
+        if name not in option_names:
             raise OptionNameError(f"{owner} has no option {name!r}: {_advice(name, option_names)}")
 
 
@@ -123,7 +144,7 @@ def attribute_texts(record: type) -> dict[str, str]:
 def _advice(name: str, known: list[str]) -> str:
     """What was probably meant."""
     pictures = [field.name for field in dataclasses.fields(PictureOptions)]
-    if name in pictures:
+    if name in pictures and "pictures" in known:
         return f"it is one of pictures=netsurgeon.PictureOptions({name}=…)"
     close = difflib.get_close_matches(name.replace("-", "_"), known, 1, 0.6)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"

@@ -20,6 +20,7 @@ from netsurgeon.pipeline.data import DataSource, PictureOptions, open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelLike, bytes_on_disk, check_loads, input_specs, read_model, versions
+from netsurgeon.pipeline.options import checks_names
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times
 from netsurgeon.pipeline.profiling.memory import footprint
 from netsurgeon.pipeline.profiling.timing import (
@@ -150,6 +151,7 @@ class Profile(Result):
         )
 
 
+@checks_names
 def profile(
     model: ModelLike,
     against: ModelLike | None = None,

@@ -23,11 +23,9 @@ REDRAWN_EVERY = 1.0
 """Seconds between two looks at the clock of what is shown outside of a terminal."""
 REDRAWN_AT_MOST_EVERY = 0.25
 """Seconds between two updates of a notebook's output, which travel through the network."""
-
-
+SOON = 1.0
+"""Seconds that a stage must have lasted to be worth a line."""
 WIDEST_LEFT = len("about 1 h 20 min left")
-SOON = 10.0
-"""Seconds after a line in which a new candidate is not worth another one."""
 
 
 class Display(Protocol):
@@ -94,7 +92,7 @@ class TerminalDisplay:
 
 
 class NotebookDisplay:
-    """A bar and a sentence below the cell, redrawn in place; rich would need ipywidgets for that."""
+    """A bar, a clock and a sentence below the cell, redrawn in place; rich would need ipywidgets for that."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._publish: Callable[..., Any] = importlib.import_module("IPython.display").display
@@ -105,7 +103,8 @@ class NotebookDisplay:
         """Draw anew, unless that has been done just now."""
         if self._clock() - self._drawn >= REDRAWN_AT_MOST_EVERY:
             share = "" if status.share is None else f' value="{status.share:.3f}"'
-            self._draw(sentence(status), f'<progress max="1"{share}></progress> {html.escape(sentence(status))}')
+            text = f"[{_clock_time(status.elapsed)}] {sentence(status)}"
+            self._draw(text, f'<progress max="1"{share}></progress> {html.escape(text)}')
 
     beat = show
 
@@ -126,37 +125,36 @@ class NotebookDisplay:
 
 
 class LineDisplay:
-    """A plain line for each step of the run, for each candidate that takes its time, and at least one a minute.
+    """A plain line for each step of the run and for each stage that lasts, and at least one a minute.
 
     The first step has none at once: there most runs end that cannot be done, with one sentence of their own.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
         self._stream, self._clock = stream, clock
-        self._written, self._step, self._candidate = clock(), "", 0
+        self._silent_until = clock() + LONGEST_SILENCE
+        self._due, self._step, self._stage = self._silent_until, "", ""
 
     def show(self, status: Status) -> None:
-        """Write a line where another step begins, or another stage where steps are not known."""
+        """Write a line where another step begins; of another stage later, if it lasts."""
         step = status.name or status.stage
-        is_late = self._clock() - self._written >= (SOON if status.candidate != self._candidate else LONGEST_SILENCE)
         if self._step and step != self._step:
             self._write(status, step)
-            self._candidate = status.candidate
-        elif is_late:
-            self._write(status, status.doing)
-            self._candidate = status.candidate
-        self._step = step
+        elif self._stage and status.stage != self._stage:
+            self._due = min(self._clock() + SOON, self._silent_until)
+        self._step, self._stage = step, status.stage
+        self.beat(status)
 
     def beat(self, status: Status) -> None:
-        """Write a line where none was for long."""
-        if self._clock() - self._written >= LONGEST_SILENCE:
+        """Write a line of a stage that has lasted, or where none was for long."""
+        if self._clock() >= self._due:
             self._write(status, status.doing)
 
     def close(self, status: Status, *, is_done: bool) -> None:
         """Nothing is left to say."""
 
     def _write(self, status: Status, doing: str) -> None:
-        self._written = self._clock()
+        self._due = self._silent_until = self._clock() + LONGEST_SILENCE
         line = f"[{_clock_time(status.elapsed)}] {_sentence(status, doing)}"
         with contextlib.suppress(OSError):  # a reader that has gone away must not end the run
             print(line, file=self._stream or sys.stderr, flush=True)

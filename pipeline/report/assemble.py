@@ -199,7 +199,7 @@ def _more_removed_than_asked(record: CompressionRecord, sparsity: float) -> Iter
     if is_asked_for and applied.integers is None and unread and sparsity > asked + WORTH_MENTION:
         yield Message(
             f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
-            "without a reader or without inputs; --keep-unread leaves them in place",
+            "that nothing reads or that have no inputs; --keep-unread leaves them in place",
             "more-removed",
             removed=sparsity,
             asked=asked,

@@ -4,7 +4,7 @@ from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.fidelity import Agreement
 from netsurgeon.pipeline.verification.inputs import Inputs, open_by_options, open_inputs
-from netsurgeon.pipeline.verification.judging import Judging, check_metric, choose_measure
+from netsurgeon.pipeline.verification.judging import Judging, check_metric, choose_measure, labels_only_measure
 from netsurgeon.pipeline.verification.measures import (
     COUNTED,
     SCALES,
@@ -57,6 +57,7 @@ __all__ = [
     "examine_dense_model",
     "expected_drop",
     "float_outputs",
+    "labels_only_measure",
     "least_inputs",
     "lost_share",
     "open_by_options",

@@ -158,6 +158,23 @@ def choose_measure(
     return _named(judging, name, model, dense, samples)
 
 
+def labels_only_measure(judging: Judging, guide: Samples, held: Samples) -> tuple[Message, ...]:
+    """A warning where labels of classes stand beside the inputs of the final measurement only, so that none guide.
+
+    Args:
+        judging: how models are judged.
+        guide: inputs that guide a search.
+        held: inputs of the final measurement.
+    """
+    if judging.name != "agreement" or judging.is_named or guide.classes is not None or held.classes is None:
+        return ()
+    text = (
+        "only the test inputs have labels, which measure and decide nothing: the search kept to agreement with the "
+        "dense model, not to top-1 accuracy; for a goal of top-1, put labels beside the inputs of --data as well"
+    )
+    return (Message(text, "labels-only-measure", guiding=guide.count, labelled=held.count),)
+
+
 def _default(judging: Judging, classes: ClassOutputs, model: ir.Model, dense: Session, samples: Samples) -> Judging:
     """By what models are judged where the user names nothing."""
     looks = _looks(dense, samples)

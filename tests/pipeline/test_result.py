@@ -43,6 +43,8 @@ class Fruit(Result):
 def results(delivered: tuple[Path, Compression]) -> dict[str, Result]:
     folder, compression = delivered
     dense, data = DIGITS / "digits.onnx", DIGITS / "test.npz"
+    job: Any = {"model": dense, "data": data, "sparsity": 0.5, "limit": 32, "method": "magnitude", "uniform": True}
+    jobs = {"digits.onnx, half": job, "digits.onnx, no data": job | {"data": folder / "none.npz"}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_profile, "BUDGET", 0.05)
         timed = netsurgeon.profile(dense, folder / "small.onnx")
@@ -51,6 +53,8 @@ def results(delivered: tuple[Path, Compression]) -> dict[str, Result]:
         "compression": compression,
         "report": compression.report,
         "comparison": netsurgeon.compare(dense, folder / "small.onnx", data),
+        "comparisons": netsurgeon.compare_all(dense, [folder / "small.onnx", dense], data),
+        "many": netsurgeon.compress_many(jobs, folder / "many"),
         "inspection": netsurgeon.inspect_model(dense),
         "profile": timed,
         "profile of one": alone,
@@ -60,7 +64,8 @@ def results(delivered: tuple[Path, Compression]) -> dict[str, Result]:
 
 
 NAMES = (
-    *("compression", "report", "comparison", "inspection", "profile", "profile of one", "sensitivity", "quantization"),
+    *("compression", "report", "comparison", "comparisons", "many", "inspection", "profile", "profile of one"),
+    *("sensitivity", "quantization"),
 )
 
 
@@ -71,7 +76,8 @@ def test_a_result_is_shown_in_one_line_and_summed_up(results: dict[str, Result],
     assert "\n" not in shown
     assert len(shown) < 250
     assert shown == f"<{type(result).__name__}: {result.overview().headline}>"
-    assert "digits.onnx" in shown
+    assert ("1 of 2 models are there" if name == "many" else "digits.onnx") in shown
+    assert "digits.onnx" in summary
     assert summary.startswith(result.overview().headline)
     assert len(summary.splitlines()) > 3
 

@@ -13,7 +13,24 @@ from netsurgeon.pipeline.options import DataOptions, OptionValues, PruneOptions,
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.options.signature import default_of, takes_options
 
-FUNCTIONS = (netsurgeon.compress, netsurgeon.compare, netsurgeon.inspect_sensitivity, netsurgeon.inspect_quantization)
+FUNCTIONS = (
+    netsurgeon.compress,
+    netsurgeon.compare,
+    netsurgeon.compare_all,
+    netsurgeon.inspect_sensitivity,
+    netsurgeon.inspect_quantization,
+)
+"""Those that take options in groups."""
+OTHERS = (
+    (netsurgeon.profile, "round", "rounds"),
+    (netsurgeon.profile, "per-operators", "per_operator"),
+    (netsurgeon.inspect_model, "custom-ops", "custom_ops"),
+    (netsurgeon.unpack, "outputs", "output"),
+    (netsurgeon.view, "openbrowser", "open_browser"),
+    (netsurgeon.compress_many, "retry", "retries"),
+    (netsurgeon.Options, "maxdrop", "max_drop"),
+)
+"""Those with keywords of their own, a misspelt one, and the one that is meant."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +75,7 @@ def test_what_is_shown_is_taken_and_nothing_shows_an_address(function: Any) -> N
     assert "batch_size" in signature.parameters
     assert not re.search(r"0x[0-9a-f]+", str(signature))
     assert signature.parameters.keys() - {*OptionValues.__annotations__} <= {
-        "model", "other", "data", "test", "output", "report", "progress", "steps", "step_options",
+        "model", "other", "others", "data", "test", "output", "report", "progress", "steps", "step_options",
     }  # fmt: skip
 
 
@@ -78,6 +95,24 @@ def test_a_misspelt_option(function: Any, name: str, advice: str) -> None:
         function("model.onnx", "other.onnx", "data.npz", **{name: 1})
     with pytest.raises(InputError, match=re.escape(message)):
         function("model.onnx", "other.onnx", "data.npz", **{name: 1})
+
+
+@pytest.mark.parametrize(("function", "name", "meant"), OTHERS)
+def test_a_misspelt_keyword_of_a_function_without_groups(function: Any, name: str, meant: str) -> None:
+    message = f"{function.__name__} has no option {name!r}: did you mean {meant!r}?"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        function(**{name: 1})
+    with pytest.raises(InputError, match=re.escape(f"{function.__name__} has no option 'zzz': known are ")) as refused:
+        function(zzz=1)
+    assert "self" not in str(refused.value)
+    assert meant in inspect.signature(function).parameters, "help and completion still show them"
+
+
+def test_options_of_pictures_are_named_only_where_there_are_pictures() -> None:
+    with pytest.raises(InputError, match=re.escape("netsurgeon.PictureOptions(crop=…)")):
+        netsurgeon.profile("model.onnx", crop=8)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="unpack has no option 'crop': known are custom_ops, model, output"):
+        netsurgeon.unpack("model.onnx", "plain.onnx", crop=8)  # type: ignore[call-arg]
 
 
 def test_options_stand_where_the_docstring_has_its_place_for_them() -> None:

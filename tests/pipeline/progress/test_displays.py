@@ -76,23 +76,39 @@ def test_a_terminal_shows_nothing_before_anything_is_done() -> None:
     assert buffer.getvalue() == ""
 
 
-def test_elsewhere_there_is_a_line_for_each_step_and_candidate() -> None:
+def test_elsewhere_there_is_a_line_for_each_step_and_each_stage_that_lasts() -> None:
     stream, clock = io.StringIO(), Clock()
     display = LineDisplay(stream, clock)
     for at, step, name, candidate, stage in (
         (0.0, 1, "opening", 0, "opening"),
         (1.0, 4, "making candidates", 1, CANDIDATES),
-        (2.0, 4, "making candidates", 1, "pruning layers"),
-        (3.0, 4, "making candidates", 2, "pruning layers"),
-        (13.0, 4, "making candidates", 3, "pruning layers"),
+        (1.2, 4, "making candidates", 1, "masking units"),  # soon over
+        (1.4, 4, "making candidates", 1, "pruning layers"),
+        (2.5, 4, "making candidates", 1, "pruning layers"),
+        (9.0, 4, "making candidates", 1, "pruning layers"),
+        (13.0, 4, "making candidates", 2, CANDIDATES),
+        (13.2, 5, "validating", 0, "validating"),
     ):
         clock.now = at
         status = Status(stage=stage, done=0, count=5, step=step, steps=9, name=name, candidate=candidate, candidates=5)
         display.show(dataclasses.replace(status, elapsed=at))
     assert stream.getvalue().splitlines() == [
         "[0:00:01] step 4 of 9, candidate 1 of at most 5: making candidates",
-        "[0:00:13] step 4 of 9, candidate 3 of at most 5: pruning layers",
+        "[0:00:02] step 4 of 9, candidate 1 of at most 5: pruning layers",
+        "[0:00:13] step 5 of 9: validating",
     ]
+
+
+def test_elsewhere_a_stage_without_ticks_has_its_line_when_it_has_lasted() -> None:
+    stream, clock = io.StringIO(), Clock()
+    display = LineDisplay(stream, clock)
+    for stage in ("opening", "pruning layers", "packing"):
+        display.show(Status(stage=stage, done=0, count=1, step=2, steps=3, name="pruning"))
+    assert stream.getvalue() == ""
+    clock.now = 1.0
+    display.beat(Status(stage="packing", done=0, count=1, step=2, steps=3, name="pruning"))
+    display.beat(Status(stage="packing", done=0, count=1, step=2, steps=3, name="pruning"))
+    assert stream.getvalue() == "[0:00:00] step 2 of 3: packing\n"
 
 
 def test_elsewhere_a_stage_of_a_run_without_steps_has_a_line() -> None:
@@ -164,11 +180,11 @@ def test_a_notebook_shows_one_output_that_is_redrawn(notebook: Notebook) -> None
     display.close(TRAINING, is_done=True)
     (cell,) = notebook.cells
     assert [bundle["text/plain"] for bundle in cell] == [
-        SENTENCE,
-        "training 5/10; about 1 min left",
+        f"[0:02:00] {SENTENCE}",
+        "[0:01:15] training 5/10; about 1 min left",
         "done in 0:01:15",
     ]
-    assert cell[0]["text/html"].startswith('<progress max="1" value="0.250"></progress> step 4 of 9')
+    assert cell[0]["text/html"].startswith('<progress max="1" value="0.250"></progress> [0:02:00] step 4 of 9')
 
 
 def test_a_notebook_says_where_a_run_was_stopped(notebook: Notebook) -> None:

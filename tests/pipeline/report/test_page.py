@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from browser import Browser
+from report_files import point, searched
 
 import netsurgeon
 from netsurgeon.cli import run
@@ -26,9 +27,11 @@ from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.trimming.facts import GroupFacts, TrimFacts
 from netsurgeon.pipeline.verification.promise import OutputLimit, Promise
 from netsurgeon.pipeline.verification.tolerance import ToleranceLimit
+from netsurgeon.pipeline.verification.validation import Scores
 
 NASTY = "<script>alert('$x$')</script>&\""
 VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect", "line", "circle"}
+TOP1 = Scores(0.9, None, None)
 OPTIONS: Any = {"method": "obs", "damping": 0.01, "uniform": True, "sparsity": 0.75}
 
 
@@ -116,6 +119,14 @@ def report(folder: Path) -> Report:
 @pytest.fixture(scope="module")
 def page(report: Report) -> str:
     return render(report)
+
+
+@pytest.fixture(scope="module")
+def searched_page(report: Report) -> str:
+    """Of a search for a goal: a candidate that loses too much, two that do not, and the model that was delivered."""
+    labelled = dataclasses.replace(report.validation, measure="top-1", dense=TOP1, compressed=TOP1)
+    points = (point(9000, 0.02), point(11000, 0.004), point(9500, 0.006, chosen=True))
+    return render(searched(dataclasses.replace(report, validation=labelled), *points))
 
 
 class Reader(html.parser.HTMLParser):
@@ -332,10 +343,23 @@ def test_every_option_has_its_flag(report: Report) -> None:
     assert "--pictures" not in found
 
 
-@pytest.mark.parametrize("width", [500, 1200])
-def test_a_browser_draws_it(page: str, browser: Browser, tmp_path: Path, width: int) -> None:
+def test_a_search_is_told_and_drawn(searched_page: str) -> None:
+    reader = read(searched_page)
+    assert not reader.open
+    assert all(reference.startswith("#") for reference in reader.references)
+    chart = searched_page.partition("<h2>Accuracy against bytes")[2].partition("</svg>")[0]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", chart)
+    assert {"tried", "chosen", "delivered, measured", "goal", "file, kB", "top-1, %"} <= set(texts)
+    assert "9,500" in searched_page
+    assert "--max-drop 1%" in searched_page
+
+
+@pytest.mark.parametrize(("kind", "width"), [("page", 500), ("page", 1200), ("searched_page", 1200)])
+def test_a_browser_draws_it(
+    kind: str, browser: Browser, tmp_path: Path, width: int, request: pytest.FixtureRequest
+) -> None:
     """Each picture is drawn in its colours, in the light and on the given width."""
-    (tmp_path / "page.html").write_text(page, "utf-8")
+    (tmp_path / "page.html").write_text(request.getfixturevalue(kind), "utf-8")
     browser.open(tmp_path / "page.html", width=width, height=5000)
     pixels = browser.pixels()
     assert pixels.shape == (5000, width, 3)

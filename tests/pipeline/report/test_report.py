@@ -1,5 +1,6 @@
 """JSON from the command line and from Python: what the guide to pipelines promises."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import jsonschema
 import numpy as np
 import onnx_ir as ir
 import pytest
+from matplotlib.axes import Axes
+from report_files import point, searched, smaller
 
 import netsurgeon
 from netsurgeon.cli import run
@@ -49,6 +52,27 @@ def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     exec(compile(quicker, "deploy.md", "exec"), {})
     assert re.search(r"÷ \d\.\d, -?\d\.\d\d points, latency ÷ \d", capsys.readouterr().out)
+
+
+def legend_of(axes: Axes) -> set[str]:
+    return set(axes.get_legend_handles_labels()[1])
+
+
+def test_a_report_draws_its_search_and_several_beside_each_other(delivered: tuple[Path, Compression]) -> None:
+    report = searched(delivered[1].report, point(9000, 0.02), point(9500, 0.0, chosen=True))
+    alone = report.plot()
+    assert [axes.get_xlabel() for axes in alone.axes] == ["file, kB", "milliseconds a run"]
+    assert {"tried", "chosen", "delivered, measured", "goal"} <= legend_of(alone.axes[0])
+    other = smaller(report, 5000)
+    other = dataclasses.replace(other, compressed=dataclasses.replace(other.compressed, name="other.onnx"))
+    both = report.plot(other)
+    assert {"small.onnx", "other.onnx"} <= legend_of(both.axes[0])
+    assert "goal" not in legend_of(both.axes[0]), "each has its own"
+    sizes = {round(x, 3) for line in both.axes[0].lines for x in np.asarray(line.get_xdata(), float)}
+    assert {report.compressed.bytes / 1000, 5.0} <= sizes
+    judged = dataclasses.replace(other, validation=dataclasses.replace(other.validation, measure="metric"))
+    with pytest.raises(netsurgeon.InputError, match="draw them apart"):
+        report.plot(judged)
 
 
 def test_json_to_standard_output_and_nothing_else(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,15 @@ def test_labels_of_the_test_inputs_decide_nothing(network: Path, guiding: Data, 
     assert measured == [1.0, 0.0]
 
 
+def test_labels_of_the_test_inputs_alone_leave_agreement_to_guide_and_that_is_said(
+    network: Path, guiding: Data, final: Data
+) -> None:
+    result = netsurgeon.compress(network, {"x": guiding["x"]}, test=final, max_drop="10%", uniform=True, **FAST).report
+    assert result.search is not None
+    assert (result.search.evidence.measure, result.search.measured.measure) == ("agreement", "top-1")
+    assert "labels-only-measure" in [warning.code for warning in result.warnings]
+
+
 def test_the_final_measurement_has_the_last_word(network: Path, guiding: Data, tmp_path: Path) -> None:
     goal: Any = {**FAST, "max_drop": "2%"}
     strange = labelled(network, 300, seed=3, scale=30.0)  # nothing like what guided the search

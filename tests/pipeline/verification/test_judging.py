@@ -14,7 +14,7 @@ from netsurgeon.pipeline.data import Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.verification.judging import Judging, check_metric, choose_measure
+from netsurgeon.pipeline.verification.judging import Judging, check_metric, choose_measure, labels_only_measure
 
 Array = npt.NDArray[Any]
 RNG = np.random.default_rng(0)
@@ -67,6 +67,18 @@ def test_labels_of_classes_are_for_top1_and_without_them_the_dense_model_is() ->
     assert (judging.name, judging.measure(labelled).name, judging.warnings) == ("top-1", "top-1", ())
     assert judging.measure(samples(model)).name == "agreement", "as calibration inputs without labels guide"
     assert chosen(model, samples(model)).name == "agreement"
+
+
+def test_labels_beside_the_test_inputs_only_are_said_to_guide_nothing() -> None:
+    model = network(SCORES, f"float[N, {WIDTH}] y")
+    labelled, plain = samples(model, np.arange(64) % WIDTH), samples(model)
+    judging = chosen(model, plain, labelled=True)
+    (warning,) = labels_only_measure(judging, plain, labelled)
+    assert (warning.code, warning.data) == ("labels-only-measure", {"guiding": 64, "labelled": 64})
+    assert labels_only_measure(judging, plain, plain) == ()
+    assert labels_only_measure(chosen(model, labelled), labelled, labelled) == ()
+    named = chosen(model, plain, metric="agreement", labelled=True)
+    assert labels_only_measure(named, plain, labelled) == (), "asked for"
 
 
 @pytest.mark.parametrize("text", [UNIT, "y = MatMul(x, w)"], ids=["of length 1", "projected"])

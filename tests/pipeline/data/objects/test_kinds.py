@@ -1,4 +1,4 @@
-"""Data as people hold it: every kind in the table of docs/data.md gives the same samples, and the same labels."""
+"""Data as people hold it: every kind in the table of docs/data.md gives the same samples, labels and model."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.helper
 import pytest
+from perceptron_models import UNIFORM, built, proto_bytes, random
 from PIL import Image
 from sample_sources import F32, I64, PICTURE, X, rows, sizes, stacked
 
@@ -107,7 +110,7 @@ def indexed() -> Any:
     return Indexed()
 
 
-@kind("`netsurgeon.Dataset(loader, transform)`, or one of NNCF")
+@kind("`netsurgeon.Dataset(loader, transform)`, or what has NNCF's interface, `get_inference_data()`")
 def transformed() -> Any:
     return netsurgeon.Dataset(torch_free_batches(), lambda batch: {"x": batch[0], "labels": batch[1]})
 
@@ -117,7 +120,7 @@ def pictures() -> Any:
     return [(Image.new("RGB", (8, 8), (value, value, value)), int(Y[value])) for value in range(COUNT)]
 
 
-@kind("a data frame of pandas or polars: columns by input name, or all of them for one input")
+@kind("a data frame of pandas, or of polars or another with the same `columns`, `[name]` and `to_numpy()`")
 def frame() -> Any:
     frame = pytest.importorskip("pandas").DataFrame(rows(COUNT), columns=["a", "b", "c"])
     frame["label"] = Y
@@ -149,6 +152,32 @@ def test_every_kind_gives_the_same_samples_and_labels(name: str) -> None:
     assert samples.warnings == ()
 
 
+def flat_model(*shape: int) -> onnx.ModelProto:
+    """Inputs of this shape, flattened, by a Gemm, a Relu and a Gemm to three scores."""
+    width = int(np.prod(shape))
+    nodes = [
+        onnx.helper.make_node("Flatten", ["x"], ["f"]),
+        onnx.helper.make_node("Gemm", ["f", "w1"], ["h"]),
+        onnx.helper.make_node("Relu", ["h"], ["r"]),
+        onnx.helper.make_node("Gemm", ["r", "w2"], ["y"]),
+    ]
+    weights = {"w1": random(width, 16), "w2": random(16, 3, seed=1)}
+    return built(nodes, weights, entry=("N", *shape), end=("N", 3))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_compresses_to_the_same_model(name: str) -> None:
+    options: dict[str, Any] = {**UNIFORM, "sparsity": 0.5}
+    if "Pillow" in name:
+        model, options["pictures"] = flat_model(3, 8, 8), PictureOptions(scale=1.0)
+        plain: Any = np.stack([np.full((3, 8, 8), value, np.float32) for value in range(COUNT)])
+    else:
+        model, plain = flat_model(3), rows(COUNT)
+    result = netsurgeon.compress(model, KINDS[name](), **options)
+    assert proto_bytes(result) == proto_bytes(netsurgeon.compress(model, plain, **{**options, "pictures": None}))
+    assert result.report.validation.samples == COUNT
+
+
 def test_the_table_of_the_guide_has_every_kind() -> None:
     text = (ROOT / "docs" / "data.md").read_text("utf-8")
     table = re.search(r"^\| in Python \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
@@ -161,14 +190,14 @@ def columns(samples: Samples) -> dict[str, list[Any]]:
     return {spec.name: np.concatenate([feed[spec.name] for feed in feeds]).ravel().tolist() for spec in samples.specs}
 
 
-@pytest.mark.parametrize("form", ["mapping", "rows", "pandas", "datasets"])
+@pytest.mark.parametrize("form", ["mapping", "rows", "pandas", "polars", "datasets"])
 def test_named_scalars(form: str) -> None:
     table: dict[str, list[Any]] = {"age": [1.5, 2.5, 3.5], "rooms": [3, 4, 5], "label": [0, 1, 0]}
     source: Any = {name: table[name] for name in ("age", "rooms")} | {"labels": table["label"]}
     if form == "rows":
         source = [{"age": age, "rooms": count, "labels": y} for age, count, y in zip(*table.values(), strict=True)]
-    if form == "pandas":
-        source = pytest.importorskip("pandas").DataFrame({**table, "unused": ["a", "b", "c"]})
+    if form in ("pandas", "polars"):
+        source = pytest.importorskip(form).DataFrame({**table, "unused": ["a", "b", "c"]})
     if form == "datasets":
         source = pytest.importorskip("datasets").Dataset.from_dict({**table, "unused": ["a", "b", "c"]})
     samples = open_samples(source, TWO)
