@@ -17,7 +17,7 @@ MOST_NAMES = 4
 
 
 def integer_summary(integers: IntegerFacts | None, latency: Profile | None = None) -> tuple[str, ...]:
-    """What runs on integers, how fast that is, what stays on floats and why, and how exact the kernels are.
+    """What runs on integers, how fast that is, as what, what stays on floats and why, and how exact the kernels are.
 
     Args:
         integers: facts of the delivered model; None where all of it stays on floats, which says nothing.
@@ -25,13 +25,14 @@ def integer_summary(integers: IntegerFacts | None, latency: Profile | None = Non
     """
     if integers is None:
         return ()
-    count = f"{integers.on_integers} of {len(integers.layers)} layers run on integers"
+    running = sum(layer.runs_on_integers for layer in integers.layers)
+    where = "" if running == integers.on_integers else " on this machine"
     bits = [layer.bits for layer in integers.layers if layer.bits is not None]
-    first = f"{count} ({weight_bits(bits)}, 8-bit activations)"
+    first = f"{running} of {len(integers.layers)} layers run on integers{where} ({weight_bits(bits)}, 8-bit activations)"
     speed = speed_on_integers(integers, latency)
     first += f": {speed}" if speed else ""
     stay = ((layer.name, layer.reason) for layer in integers.layers if layer.reason is not None)
-    return (first, *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
+    return (first, *_kernel_names(integers), *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
 
 
 def form_name(form: str | None) -> str:
@@ -77,12 +78,26 @@ def stay_summary(reasons: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         groups.setdefault(reason.partition(": ")[0], []).append((name, reason))
     sentences = []
     for short, layers in groups.items():
-        names = ", ".join(name for name, _ in layers[:MOST_NAMES])
-        more = f" and {len(layers) - MOST_NAMES} more" if len(layers) > MOST_NAMES else ""
         whole = {reason for _, reason in layers}
         reason = next(iter(whole)) if len(whole) == 1 else short
-        sentences.append(f"{names}{more} stay{'s' if len(layers) == 1 else ''} on floats: {reason}")
+        sentences.append(f"{_named([name for name, _ in layers])} stay{'s' if len(layers) == 1 else ''} on floats: {reason}")
     return tuple(sentences)
+
+
+def _kernel_names(integers: IntegerFacts) -> tuple[str, ...]:
+    """What ONNX Runtime runs the layers as, and those of whose integers it makes floats, as far as there are any."""
+    kernels = collections.Counter(layer.kernel for layer in integers.layers if layer.runs_on_integers).most_common()
+    run_as = ", ".join(f"{count} as {kernel}" for kernel, count in kernels)
+    floats = [layer.name for layer in integers.layers if layer.bits is not None and not layer.runs_on_integers]
+    return (
+        *([f"ONNX Runtime runs {run_as}"] if run_as else []),
+        *([f"ONNX Runtime makes floats of the integers of {_named(floats)}"] if floats else []),
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _kernel_sentence(difference: float) -> str:

@@ -21,13 +21,24 @@ FACTS = IntegerFacts(layers=(FLOAT, *[LAYER] * 25), nodes=4, values=30, kernel_d
 
 def test_the_first_sentence_tells_layers_bits_and_speed() -> None:
     facts = dataclasses.replace(FACTS, timed=Timed(dense=3.664, model=1.449, speedup=2.543, low=2.5, high=2.6))
-    first, stays, kernels = integer_summary(facts)
+    first, names, stays, kernels = integer_summary(facts)
     assert first == (
         "25 of 26 layers run on integers (7-bit weights, 8-bit activations): 2.54 times as fast as the dense model "
         "(3.66 ms → 1.45 ms)"
     )
+    assert names == "ONNX Runtime runs 25 as QLinearConv"
     assert stays == "first stays on floats: its output is an output of the model"
     assert "by 0.12% of their size" in kernels
+
+
+def test_layers_count_by_what_they_run_as_and_not_by_what_was_meant() -> None:
+    gemm, unfused = (dataclasses.replace(LAYER, name=name, kernel=name) for name in ("QGemm", "DequantizeLinear"))
+    lost = dataclasses.replace(LAYER, name="lost", kernel=None)
+    facts = dataclasses.replace(FACTS, layers=(LAYER, LAYER, gemm, unfused, lost))
+    first, names, floats, _ = integer_summary(facts)
+    assert first == "3 of 5 layers run on integers on this machine (7-bit weights, 8-bit activations)"
+    assert names == "ONNX Runtime runs 2 as QLinearConv, 1 as QGemm"
+    assert floats == "ONNX Runtime makes floats of the integers of DequantizeLinear, lost"
 
 
 def test_nothing_is_said_of_speed_that_was_not_timed_nor_of_a_model_on_floats() -> None:
