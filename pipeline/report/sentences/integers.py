@@ -28,7 +28,8 @@ def integer_summary(integers: IntegerFacts | None, latency: Profile | None = Non
     running = sum(layer.runs_on_integers for layer in integers.layers)
     where = "" if running == integers.on_integers else " on this machine"
     bits = [layer.bits for layer in integers.layers if layer.bits is not None]
-    first = f"{running} of {len(integers.layers)} layers run on integers{where} ({weight_bits(bits)}, 8-bit activations)"
+    count = f"{running} of {len(integers.layers)} layers run on integers{where}"
+    first = f"{count} ({weight_bits(bits)}, 8-bit activations)"
     speed = speed_on_integers(integers, latency)
     first += f": {speed}" if speed else ""
     stay = ((layer.name, layer.reason) for layer in integers.layers if layer.reason is not None)
@@ -78,9 +79,10 @@ def stay_summary(reasons: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         groups.setdefault(reason.partition(": ")[0], []).append((name, reason))
     sentences = []
     for short, layers in groups.items():
+        names = _named([name for name, _ in layers])
         whole = {reason for _, reason in layers}
         reason = next(iter(whole)) if len(whole) == 1 else short
-        sentences.append(f"{_named([name for name, _ in layers])} stay{'s' if len(layers) == 1 else ''} on floats: {reason}")
+        sentences.append(f"{names} stay{'s' if len(layers) == 1 else ''} on floats: {reason}")
     return tuple(sentences)
 
 
