@@ -148,7 +148,8 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     )  # fmt: skip
     lines = [_line(rows, case) for case in CASES if case.name in rows]
     legend = (
-        "Drop of top-1 in points. Half of the calibration inputs (with labels) guide the search, at most 2,048 others "
+        "Drop of top-1 in points. `--quantize none` searches on floats; what integers give beside it is in "
+        "quantize.md. Half of the calibration inputs (with labels) guide the search, at most 2,048 others "
         "are corrected on; where that half is too little to tell (ImageNet without a goal of time) the halves take "
         "turns, and the delivered model is corrected on both. The test split is measured once, at the end, and decides "
         "nothing but the last check. `at most` is the one-sided 90 % paired bound. The test interval joins the two "
@@ -161,7 +162,8 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
 
 
 def _line(rows: dict[str, Row], case: Case) -> list[str]:
-    row, goals = rows[case.name], " ".join(f"--{key.replace('_', '-')} {value}" for key, value in case.goals.items())
+    row, options = rows[case.name], {**case.goals, **case.options}
+    goals = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
     missed = _misses(rows, case)
     verdict = "no: " + "; ".join(missed).replace("|", "\\|") if missed else "yes"
     if row["status"] != "ok":

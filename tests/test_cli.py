@@ -30,6 +30,7 @@ from netsurgeon.pipeline.calibration import segments
 from netsurgeon.pipeline.command_line import exits
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.profiling import timing_table
 from netsurgeon.pipeline.run import final_validation
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.terminal import results
@@ -193,6 +194,24 @@ def test_compress_inspect_compare_unpack(desk: Desk) -> None:
     assert run(["unpack", str(small), "-o", str(plain)]) == 0
     assert "weights unpacked" in desk.capsys.readouterr().out
     assert sorted(path.name for path in desk.out.iterdir()) == ["plain.onnx", "report.json", "small.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "layers", "kernel"), [("int8", 2, "QGemm"), ("w4a8", 2, "QGemm"), ("w4", 2, "MatMulNBits")]
+)
+def test_compress_on_integers(desk: Desk, monkeypatch: pytest.MonkeyPatch, mode: str, layers: int, kernel: str) -> None:
+    monkeypatch.setattr(timing_table, "time_models", lambda *_: (None, [np.tile([2e-3, 1e-3], (2, 3, 1))]))
+    small, report = desk.out / "small.onnx", desk.out / "report.json"
+    paths = [str(desk.model), "--data", str(desk.data), "-o", str(small), "--json", str(report)]
+    assert run(["compress", *paths, "--quantize", mode]) == 0
+    shown = desk.capsys.readouterr().out
+    assert f"{layers} of {layers} layers run on integers" in shown
+    assert f"ONNX Runtime runs {layers} as {kernel}" in shown
+    integers = json.loads(report.read_text("utf-8"))["integers"]
+    assert [layer["kernel"] for layer in integers["layers"]] == [kernel] * layers
+    assert small.stat().st_size < 0.6 * desk.model.stat().st_size
+    outputs = [Runtime().session(path).run({"x": inputs()})["y"] for path in (desk.model, small)]
+    assert np.linalg.norm(outputs[1] - outputs[0]) < 0.2 * np.linalg.norm(outputs[0])
 
 
 def test_compare_lays_several_models_side_by_side(desk: Desk) -> None:

@@ -37,6 +37,11 @@ class IntegerLayerFacts:
     reason: str | None
     sparse_ms: float | None = None
 
+    @property
+    def runs_on_integers(self) -> bool:
+        """Whether ONNX Runtime multiplies its integers, rather than floats that it makes of them."""
+        return self.bits is not None and self.kernel not in (None, "DequantizeLinear")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IntegerFacts:
@@ -69,5 +74,5 @@ class IntegerFacts:
 
     @property
     def on_integers(self) -> int:
-        """Layers that run on integers."""
+        """Layers whose weights are integers; `kernel` tells what each of them runs as."""
         return sum(layer.bits is not None for layer in self.layers)

@@ -77,7 +77,7 @@ class Matrices:
     @property
     def is_standard(self) -> bool:
         """Whether no operators but those of the ONNX standard are used."""
-        return self.is_dynamic or self.target == "onnx"
+        return self.is_dynamic or TARGETS[self.target].is_standard
 
     @property
     def bits(self) -> int:

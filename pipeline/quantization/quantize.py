@@ -238,7 +238,7 @@ def with_opset(model: ir.Model, least: int, feed: Feed, runtime: Runtime) -> tup
 
 def unfused_note(facts: IntegerFacts) -> Iterator[Message]:
     """What ONNX Runtime does not run as the plan, made for the model before units were removed, would have it."""
-    names = [layer.name for layer in facts.layers if layer.kernel == "DequantizeLinear"]
+    names = [layer.name for layer in facts.layers if layer.bits is not None and not layer.runs_on_integers]
     if names:
         text = f"ONNX Runtime makes floats of the integers of {', '.join(names[:3])} while the model runs"
         yield Message(text, "integers-unfused", layers=names)

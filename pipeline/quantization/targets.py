@@ -17,6 +17,8 @@ class Target:
             can go on integers, and nothing is said of time.
         wants: a phrase for the docs.
         has_cells: whether ONNX Runtime's integer kernel for LSTM, which is none of the standard, runs there.
+        is_standard: no operators but those of the ONNX standard run there, so that weights of `w4` and `w8` pass
+            through DequantizeLinear; otherwise ONNX Runtime's MatMulNBits takes them.
     """
 
     most: int
@@ -24,6 +26,7 @@ class Target:
     is_measured: bool
     wants: str
     has_cells: bool = False
+    is_standard: bool = False
 
 
 TARGETS: Mapping[str, Target] = {
@@ -42,10 +45,18 @@ TARGETS: Mapping[str, Target] = {
         has_cells=True,
         wants="as cpu, and the weights that pruning leaves in tiles of netsurgeon-sparse's kernels",
     ),
-    "onnx": Target(most=63, symmetric=False, is_measured=True, wants="as cpu, in operators of the ONNX standard alone"),
+    "onnx": Target(
+        most=63,
+        symmetric=False,
+        is_measured=True,
+        is_standard=True,
+        wants="as cpu, in operators of the ONNX standard alone",
+    ),
     "cuda": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),
-    "tensorrt": Target(most=127, symmetric=True, is_measured=False, wants="signed, symmetric activations"),
-    "openvino": Target(most=127, symmetric=False, is_measured=False, wants="weights of 8 bits"),
-    "qnn": Target(most=127, symmetric=False, is_measured=False, wants="weights of 8 bits"),
+    "tensorrt": Target(
+        most=127, symmetric=True, is_measured=False, is_standard=True, wants="signed, symmetric activations"
+    ),
+    "openvino": Target(most=127, symmetric=False, is_measured=False, is_standard=True, wants="weights of 8 bits"),
+    "qnn": Target(most=127, symmetric=False, is_measured=False, is_standard=True, wants="as openvino"),
 }
 """By the name that users give; `pipeline.notation.TARGETS` lists the same names."""

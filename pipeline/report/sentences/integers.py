@@ -17,7 +17,7 @@ MOST_NAMES = 4
 
 
 def integer_summary(integers: IntegerFacts | None, latency: Profile | None = None) -> tuple[str, ...]:
-    """What runs on integers, how fast that is, what stays on floats and why, and how exact the kernels are.
+    """What runs on integers, how fast that is, as what, what stays on floats and why, and how exact the kernels are.
 
     Args:
         integers: facts of the delivered model; None where all of it stays on floats, which says nothing.
@@ -25,13 +25,16 @@ def integer_summary(integers: IntegerFacts | None, latency: Profile | None = Non
     """
     if integers is None:
         return ()
-    count = f"{integers.on_integers} of {len(integers.layers)} layers run on integers"
+    running = sum(layer.runs_on_integers for layer in integers.layers)
+    where = "" if running == integers.on_integers else " on this machine"
     bits = [layer.bits for layer in integers.layers if layer.bits is not None]
+    count = f"{running} of {len(integers.layers)} layers run on integers{where}"
     first = f"{count} ({weight_bits(bits)}, 8-bit activations)"
     speed = speed_on_integers(integers, latency)
     first += f": {speed}" if speed else ""
     stay = ((layer.name, layer.reason) for layer in integers.layers if layer.reason is not None)
-    return (first, *_sparse_sentences(integers), *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
+    kernels = (*_kernel_names(integers), *_sparse_sentences(integers))
+    return (first, *kernels, *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
 
 
 def _sparse_sentences(integers: IntegerFacts) -> tuple[str, ...]:
@@ -90,12 +93,27 @@ def stay_summary(reasons: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         groups.setdefault(reason.partition(": ")[0], []).append((name, reason))
     sentences = []
     for short, layers in groups.items():
-        names = ", ".join(name for name, _ in layers[:MOST_NAMES])
-        more = f" and {len(layers) - MOST_NAMES} more" if len(layers) > MOST_NAMES else ""
+        names = _named([name for name, _ in layers])
         whole = {reason for _, reason in layers}
         reason = next(iter(whole)) if len(whole) == 1 else short
-        sentences.append(f"{names}{more} stay{'s' if len(layers) == 1 else ''} on floats: {reason}")
+        sentences.append(f"{names} stay{'s' if len(layers) == 1 else ''} on floats: {reason}")
     return tuple(sentences)
+
+
+def _kernel_names(integers: IntegerFacts) -> tuple[str, ...]:
+    """What ONNX Runtime runs the layers as, and those of whose integers it makes floats, as far as there are any."""
+    kernels = collections.Counter(layer.kernel for layer in integers.layers if layer.runs_on_integers).most_common()
+    run_as = ", ".join(f"{count} as {kernel}" for kernel, count in kernels)
+    floats = [layer.name for layer in integers.layers if layer.bits is not None and not layer.runs_on_integers]
+    return (
+        *([f"ONNX Runtime runs {run_as}"] if run_as else []),
+        *([f"ONNX Runtime makes floats of the integers of {_named(floats)}"] if floats else []),
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _kernel_sentence(difference: float) -> str:

@@ -10,6 +10,7 @@ import pytest
 from quantized_models import (
     AS_FLOATS,
     PADDED,
+    RUNTIME,
     classifier,
     conv_net,
     distance,
@@ -95,7 +96,9 @@ def test_onnx_runtime_runs_every_layer_on_integers_as_the_model_says(name: str) 
     operators = kernels(integers)
     assert {operator: operators.count(operator) for operator in expected} == expected
     assert not {"Conv", "FusedConv", "Gemm"} & set(operators)
-    assert distance(run(integers, x), run(integers, x, AS_FLOATS)) < 0.01
+    (as_written,) = RUNTIME.session(integers, optimise=False).run({"x": x}).values()
+    for outputs in (run(integers, x, AS_FLOATS), as_written):
+        assert distance(run(integers, x), outputs) < 0.01
     assert 0.0 < distance(run(integers, x), run(model, x)) < 0.05
     proto = ir.to_proto(integers)
     onnx.checker.check_model(proto, full_check=True)
@@ -131,6 +134,23 @@ def test_weights_are_integers_along_their_rows_and_only_gemms_have_integer_biase
         "second": "second_w",
         "head": "head_w",
     }
+
+
+def test_equal_scales_are_stored_once_and_zero_points_only_where_they_are_needed() -> None:
+    integers = on_integers(conv_net(), pictures()).model
+    quantizers = [part for part in integers.graph if part.op_type == "QuantizeLinear"]
+    assert quantizers
+    for quantizer in quantizers:
+        for use in quantizer.outputs[0].uses():
+            assert use.node.inputs[1:] == quantizer.inputs[1:], "the same initializers"
+    arrays = [tensor(value).numpy() for value in integers.graph.initializers.values()]
+    scalars = [(str(array.dtype), array.tobytes()) for array in arrays if array.ndim == 0]
+    assert len(scalars) == len(set(scalars))
+    makers = {
+        part.name: part.inputs[1].producer() for part in integers.graph if part.name in ("first", "second", "head")
+    }
+    counts = {name: len(maker.inputs) for name, maker in makers.items()}
+    assert counts == {"first": 2, "second": 2, "head": 3}, "without its zeros a Gemm would not be fused"
 
 
 def float_between(monkeypatch: pytest.MonkeyPatch | None) -> tuple[list[str], float]:

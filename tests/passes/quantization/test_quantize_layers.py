@@ -6,6 +6,7 @@ import pytest
 from prunable_models import KINDS, MODELS, Array, inputs, layer_of, means, moments_of, normal, run
 
 from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.quantization import quantize_layers
 from netsurgeon.passes.quantization.quantize_layers import DAMPINGS, IntegerOutcome, QuantizeLayers
 
 
@@ -69,6 +70,20 @@ def test_what_earlier_layers_have_lost_is_made_up_for() -> None:
     corrected, _ = quantized(model, x, current, most=63)
     alone, _ = quantized(model, x, most=63)
     assert error(corrected, model, x, current) < 0.3 * error(alone, model, x, current)
+
+
+def test_what_inputs_suggest_is_trusted_as_far_as_it_holds_on_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last fifth of the inputs is held out; there the layers before have lost what the others say, or nothing."""
+    model = MODELS["Gemm"]()
+    x = inputs(model, 300)
+    shrunk = np.asarray(0.5 * x, np.float32)
+    alike, unlike = shrunk, np.concatenate([shrunk[:240], x[240:]])
+    assert quantized(model, x, alike, most=127)[1].damping == min(DAMPINGS)
+    chosen, outcome = quantized(model, x, unlike, most=127)
+    assert outcome.damping == max(DAMPINGS)
+    monkeypatch.setattr(quantize_layers, "DAMPINGS", (min(DAMPINGS),))
+    trusting, _ = quantized(model, x, unlike, most=127)
+    assert error(chosen, model, x[240:]) < 0.9 * error(trusting, model, x[240:])
 
 
 def test_few_samples_leave_weights_next_to_where_they_were() -> None:

@@ -107,6 +107,13 @@ def test_units_are_left_in_multiples_of_what_the_provider_takes_at_a_time() -> N
         assert Options(provider=provider).multiple == channel_block(provider)
 
 
+@pytest.mark.parametrize("mode", ["int8", "w4a8"])
+def test_units_are_left_in_multiples_of_what_integer_kernels_take_at_a_time(mode: str) -> None:
+    assert Options(quantize=mode).multiple == 8
+    assert Options(quantize=mode, round_to=3).multiple == 3
+    assert Options(quantize="none").multiple == channel_block("cpu")
+
+
 def test_units_stay_by_choice_or_for_a_pattern() -> None:
     assert not Options().keep_dangling_units
     assert Options(keep_unread=True).keep_dangling_units

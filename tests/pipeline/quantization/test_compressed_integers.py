@@ -67,6 +67,7 @@ def test_digits_run_on_integers_from_a_smaller_file(sparsity: float | None, tmp_
     assert packed_weights(written)
     np.testing.assert_array_equal(run(plain, pictures()), run(written, pictures()))
     stored = find_integer_weights(plain.graph)
+    assert max(np.abs(weight.codes).max() for weight in stored.values()) == 63, "the default target has 7 bits"
     kept = sum(np.count_nonzero(weight.codes) for weight in stored.values())
     assert kept / sum(layer.weights for layer in result.report.layers) < 1.0 - (sparsity or 0.0)
     assert {layer.name: layer.kept for layer in result.report.layers} == {

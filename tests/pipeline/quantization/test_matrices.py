@@ -43,7 +43,17 @@ SHAPES = {
     "head": (40, 10),
     "offset": (10,),
 }
-MODES = [("w4", "cpu"), ("w8", "cpu"), ("dynamic", "cpu"), ("w4", "onnx"), ("w8", "onnx"), ("dynamic", "cpu-vnni")]
+MODES = [
+    ("w4", "cpu"),
+    ("w8", "cpu"),
+    ("dynamic", "cpu"),
+    ("w4", "onnx"),
+    ("w8", "onnx"),
+    ("dynamic", "cpu-vnni"),
+    ("w4", "openvino"),
+    ("w8", "tensorrt"),
+    ("w4", "cuda"),
+]
 KERNELS = {"w4": "MatMulNBits", "w8": "MatMulNBits", "dynamic": "DynamicQuantizeMatMul"}
 BITS = {"w4": 4, "w8": 8, "dynamic": 7}
 
@@ -104,14 +114,21 @@ def test_matrix_products_have_integer_weights_and_convolutions_say_why_not(mode:
     assert share < (0.12 if mode == "w4" else 0.03)
 
 
-@pytest.mark.parametrize("mode", ["w4", "w8"])
-def test_for_the_target_onnx_all_operators_are_those_of_the_standard(mode: str) -> None:
-    result = quantized(mode, "onnx")
+@pytest.mark.parametrize(
+    ("mode", "target"), [("w4", "onnx"), ("w8", "onnx"), ("w4", "openvino"), ("w8", "qnn"), ("w4", "tensorrt")]
+)
+def test_what_is_not_onnx_runtime_alone_has_operators_of_the_standard(mode: str, target: str) -> None:
+    result = quantized(mode, target)
     assert {node.domain for node in result.model.graph} == {""}
     assert set(result.model.graph.opset_imports) == {""}
     onnx.checker.check_model(ir.to_proto(result.model))
     raised = [note.code for note in result.notes]
     assert raised == (["opset-raised"] if mode == "w4" else [])
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_onnx_runtime_has_an_operator_of_its_own(target: str) -> None:
+    assert {"MatMulNBits"} == {node.op_type for node in quantized("w4", target).model.graph if node.domain}
 
 
 def test_the_second_order_and_the_bias_lose_less_than_the_nearest_integers() -> None:

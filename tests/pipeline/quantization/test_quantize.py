@@ -41,6 +41,7 @@ from netsurgeon.pipeline.quantization.quantize import (
     time_integers,
     unless_slower,
 )
+from netsurgeon.pipeline.report.sentences.integers import integer_summary
 
 WRONG = KernelErrors(difference=0.3, on_kernels=0.3, allowed=0.01)
 
@@ -175,20 +176,45 @@ def test_shortcuts_are_joined_on_integers(join: str) -> None:
     assert "QLinearAdd" in kernels(result.model)
 
 
-def test_layers_whose_integers_are_made_floats_while_the_model_runs_are_named() -> None:
-    model = conv_net()
-    placement = place(model.graph, find_layers(model.graph)[0], {})
-    made = skeleton(model, placement)
-    (convolution,) = [part for part in made.graph if part.name == "second"]
+def with_a_tanh(model: ir.Model) -> ir.Model:
+    """The model, in place, with a Tanh before the quantizer behind `second`, which keeps both from being fused."""
+    (convolution,) = [part for part in model.graph if part.name == "second"]
     tanh = ir.node("Tanh", [convolution.outputs[0]], name="tanh")
-    made.graph.insert_after(convolution, tanh)
+    model.graph.insert_after(convolution, tanh)
     for use in list(convolution.outputs[0].uses()):
         if use.node is not tanh:
             use.node.replace_input_with(use.idx, tanh.outputs[0])
+    return model
+
+
+def test_layers_whose_integers_are_made_floats_while_the_model_runs_are_named() -> None:
+    model = conv_net()
+    placement = place(model.graph, find_layers(model.graph)[0], {})
+    made = with_a_tanh(skeleton(model, placement))
     assert unfused(made, placement.layers, RUNTIME) == {
         "second": "ONNX Runtime makes floats of its integers while the model runs"
     }
     assert integer_kernels(made, RUNTIME)["first"] == "QLinearConv"
+
+
+def test_a_plan_that_onnx_runtime_does_not_keep_to_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = quantize_model.__globals__["make_integer_model"]
+
+    def make_unfused(*arguments: Any) -> Any:
+        integers = make(*arguments)
+        with_a_tanh(integers.model)
+        return integers
+
+    monkeypatch.setitem(quantize_model.__globals__, "make_integer_model", make_unfused)
+    result = quantized(conv_net())
+    assert result.facts is not None
+    assert [layer.runs_on_integers for layer in result.facts.layers] == [True, False, True]
+    (note,) = result.notes
+    assert (note.code, note.data["layers"]) == ("integers-unfused", ["second"])
+    sentences = integer_summary(result.facts)
+    assert sentences[0].startswith("2 of 3 layers run on integers on this machine (7-bit weights")
+    assert "ONNX Runtime runs 1 as QLinearConv, 1 as QGemm" in sentences
+    assert "ONNX Runtime makes floats of the integers of second" in sentences
 
 
 def test_a_structure_s_name_tells_shapes_and_nodes_apart_but_not_values() -> None:

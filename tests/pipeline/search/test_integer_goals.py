@@ -59,8 +59,12 @@ def test_integers_of_one_size_leave_zeros_alone_to_save_bytes() -> None:
     assert chosen.kept < 0.7
 
 
-def test_a_first_look_tries_less_and_says_so() -> None:
-    full, fast = (searched(max_drop="2%", quantize="w4a8", effort=effort) for effort in ("full", "fast"))
+def test_a_drop_alone_is_met_on_integers_and_a_first_look_tries_less_and_says_so() -> None:
+    full, fast = (searched(max_drop="2%", effort=effort) for effort in ("full", "fast"))
+    for report in (full, fast):
+        assert report.integers is not None, "nobody has asked for them"
+        assert report.search is not None
+        assert report.search.form == "w4a8"
     searches = [report.search for report in (full, fast) if report.search is not None]
     tried = [sum(point.kind == "candidate" for point in search.points) for search in searches]
     assert tried[1] <= descent.FEW_TRIES + 1

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from searched_models import FAST, Data
 
@@ -19,7 +20,7 @@ from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.goals import Goals
 from netsurgeon.pipeline.options.options import Options
-from netsurgeon.pipeline.profiling import model_profile
+from netsurgeon.pipeline.profiling import model_profile, timing_table
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization.choose import IntegerChoice, LayerTimes
 from netsurgeon.pipeline.result import as_json
@@ -89,7 +90,35 @@ def test_recorded_times_are_replayed(network: Path, guiding: Data, final: Data, 
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
-def _slow_machine(network: Path, guiding: Data, final: Data) -> dict[str, Any]:
+@pytest.mark.usefixtures("hurried")
+def test_a_goal_of_time_is_met_by_units_and_integers_and_the_drop_spent_on_bits_and_zeros(
+    network: Path, guiding: Data, final: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the machine of the table the dense model takes one second on integers, which is too slow."""
+    monkeypatch.setattr(timing_table, "time_models", lambda *_: (None, [np.tile([2e-3, 1e-3], (2, 3, 1))]))
+    monkeypatch.setattr(timing_table, "node_times", lambda *_: [])
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps(_slow_machine(network, guiding, final, on_integers=2.0)), "utf-8")
+    options: Any = {"method": "obs", "damping": 0.01, "round_to": 4, "latency": "0.7s", "max_drop": "15%"}
+    report = netsurgeon.compress(network, guiding, test=final, timings=table, **options).report
+    assert report.search is not None
+    assert report.search.timed is not None
+    assert report.trim is not None
+    share = report.trim.macs / report.trim.macs_dense
+    assert 0.3 < share < 0.7 / 1.02
+    assert report.search.timed.model == pytest.approx(1000.0 * share)
+    assert report.integers is not None
+    (chosen,) = (point for point in report.search.points if point.chosen)
+    assert chosen.form == "w4a8"
+    assert chosen.kept is not None
+    assert chosen.kept < 1.0, "zeros"
+    assert chosen.bits is not None
+    assert chosen.bits < 7.0, "bits"
+    assert report.search.evidence.drop <= 0.15
+
+
+def _slow_machine(network: Path, guiding: Data, final: Data, on_integers: float | None = None) -> dict[str, Any]:
+    """Times in which the dense model takes two seconds, and integers make each structure so many times as fast."""
     options, runtime = Options(latency="1s", round_to=4, **FAST), Runtime()
     source = open_model(network, runtime)
     inputs = open_inputs(source, guiding, final, options)
@@ -100,8 +129,9 @@ def _slow_machine(network: Path, guiding: Data, final: Data) -> dict[str, Any]:
     )
     assert structures.top > 3
     shares = [structures.macs(level) / structures.macs(0) for level in range(structures.top + 1)]
-    names = [named(structures.plan(level).removed) for level in range(structures.top + 1)]
-    times = [{"dense": 2000.0, "model": 2000.0 * share, "speedup": 1.0 / share} for share in shares]
+    suffix, faster = (" int8", on_integers) if on_integers else ("", 1.0)
+    names = [named(structures.plan(level).removed) + suffix for level in range(structures.top + 1)]
+    times = [{"dense": 2000.0, "model": 2000.0 * share / faster, "speedup": faster / share} for share in shares]
     return {"machine": "made up", "nodes": {"x": 1.0}, "models": dict(zip(names, times, strict=True))}
 
 

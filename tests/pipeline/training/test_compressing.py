@@ -102,6 +102,21 @@ def test_a_float_model_is_put_on_integers_and_retrained(
 
 
 @pytest.mark.usefixtures("all_layers")
+def test_labels_are_enough_to_retrain_on_integers(folder: Path, tmp_path: Path) -> None:
+    x = pictures(256, seed=2)
+    answers = Runtime().session(folder / "dense.onnx").run({"x": x})["y"].argmax(axis=1)
+    np.savez(tmp_path / "labelled.npz", x=x, labels=answers)
+    how = {**STEPS, "quantize": "int8"}
+    result = retrain(folder / "dense.onnx", tmp_path / "labelled.npz", tmp_path / "better.onnx", **how)
+    assert result is not None
+    assert [training_round.quantize for training_round in result.rounds] == ["int8"]
+    assert result.after.distance is None, "no dense model to compare with"
+    assert result.after.error is not None
+    assert result.after.error < 0.1
+    assert len(codes(tmp_path / "better.onnx")) == 4
+
+
+@pytest.mark.usefixtures("all_layers")
 def test_integers_come_after_the_rounds_of_pruning(folder: Path, tmp_path: Path) -> None:
     result = retrained(folder, "dense.onnx", tmp_path / "small.onnx", sparsity=0.7, quantize="int8")
     assert [(each.sparsity, each.quantize) for each in result.rounds] == [(pytest.approx(0.7), None), (None, "int8")]

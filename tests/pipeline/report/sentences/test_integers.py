@@ -21,11 +21,12 @@ FACTS = IntegerFacts(layers=(FLOAT, *[LAYER] * 25), nodes=4, values=30, kernel_d
 
 def test_the_first_sentence_tells_layers_bits_and_speed() -> None:
     facts = dataclasses.replace(FACTS, timed=Timed(dense=3.664, model=1.449, speedup=2.543, low=2.5, high=2.6))
-    first, stays, kernels = integer_summary(facts)
+    first, names, stays, kernels = integer_summary(facts)
     assert first == (
         "25 of 26 layers run on integers (7-bit weights, 8-bit activations): 2.54 times as fast as the dense model "
         "(3.66 ms → 1.45 ms)"
     )
+    assert names == "ONNX Runtime runs 25 as QLinearConv"
     assert stays == "first stays on floats: its output is an output of the model"
     assert "by 0.12% of their size" in kernels
 
@@ -33,9 +34,19 @@ def test_the_first_sentence_tells_layers_bits_and_speed() -> None:
 def test_layers_on_sparse_kernels_are_counted_with_their_times() -> None:
     sparse = dataclasses.replace(LAYER, kernel="NetsurgeonSparse", sparse_ms=0.025)
     facts = dataclasses.replace(FACTS, layers=(FLOAT, sparse, sparse, LAYER))
-    assert integer_summary(facts)[1] == "sparse kernels run 2 of them, in 0.05 ms where dense ones take 0.2 ms"
+    assert integer_summary(facts)[2] == "sparse kernels run 2 of them, in 0.05 ms where dense ones take 0.2 ms"
     unknown = dataclasses.replace(facts, layers=(dataclasses.replace(sparse, integers_ms=None),))
-    assert integer_summary(unknown)[1] == "sparse kernels run 1 of them"
+    assert integer_summary(unknown)[2] == "sparse kernels run 1 of them"
+
+
+def test_layers_count_by_what_they_run_as_and_not_by_what_was_meant() -> None:
+    gemm, unfused = (dataclasses.replace(LAYER, name=name, kernel=name) for name in ("QGemm", "DequantizeLinear"))
+    lost = dataclasses.replace(LAYER, name="lost", kernel=None)
+    facts = dataclasses.replace(FACTS, layers=(LAYER, LAYER, gemm, unfused, lost))
+    first, names, floats, _ = integer_summary(facts)
+    assert first == "3 of 5 layers run on integers on this machine (7-bit weights, 8-bit activations)"
+    assert names == "ONNX Runtime runs 2 as QLinearConv, 1 as QGemm"
+    assert floats == "ONNX Runtime makes floats of the integers of DequantizeLinear, lost"
 
 
 def test_nothing_is_said_of_speed_that_was_not_timed_nor_of_a_model_on_floats() -> None:
