@@ -50,7 +50,6 @@ class Calibration:
         max_elements: numbers drawn for a layer: narrow ones get more rows, up to MOST_ROWS.
         rows_per_column: rows drawn for each column of a layer's matrix, at least.
         population_size: inputs of which `samples` are a part that stands for all; 0 = they are all.
-        is_provisional: whether what is corrected on them is judged, and never delivered.
         executor: where the model is run and moments are made.
     """
 
@@ -60,7 +59,6 @@ class Calibration:
     max_elements: int = 30_000_000
     rows_per_column: int = 48
     population_size: int = 0
-    is_provisional: bool = False
     executor: Executor = dataclasses.field(default_factory=InProcess)
 
     def subsample(self, share: float) -> Calibration:

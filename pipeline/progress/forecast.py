@@ -29,12 +29,14 @@ class Work:
         seconds: predicted of one visit.
         visits: how often it is visited in all, but for candidates.
         of_a_candidate: how often it is visited for each candidate.
+        last: times as long as those of candidates that the visits besides take, which come behind them.
     """
 
     stage: str
     seconds: float
     visits: float = 1.0
     of_a_candidate: float = 0.0
+    last: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Forecast:
         self._usual = self._stages[CANDIDATES].work.visits if CANDIDATES in self._stages else 0.0
         self._expected_candidates = self._usual
         self._predicted = sum(
-            work.seconds * (work.visits + work.of_a_candidate * self._usual) for step in steps for work in step.works
+            work.seconds * (work.last * work.visits + work.of_a_candidate * self._usual)
+            for step in steps
+            for work in step.works
         )
         self._before = 0
 
@@ -98,8 +102,10 @@ class Forecast:
         """No candidate comes any more: of the stages that candidates have, what comes besides is left."""
         for visits in self._stages.values():
             if visits.work.of_a_candidate:
-                count = visits.over + visits.work.visits
-                visits.work = dataclasses.replace(visits.work, visits=count, of_a_candidate=0.0)
+                work, count = visits.work, visits.over + visits.work.visits
+                # from now on a visit is one of the last, and those that are over have taken as much less as they had to
+                visits.work = Work(stage=work.stage, seconds=work.last * work.seconds, visits=count)
+                visits.seconds *= work.last
                 visits.unplanned = 0.0
 
     def skip(self, stages: Sequence[str]) -> None:
@@ -142,11 +148,12 @@ class Forecast:
         count = work.visits + visits.unplanned + work.of_a_candidate * self._expected_candidates
         prior = scale * work.seconds
         visit = (visits.seconds + PRIOR_VISITS * prior) / (visits.over + PRIOR_VISITS)
+        longer = (work.last - 1.0) * work.visits
         if not goes_on:
-            return visit * max(0.0, count - visits.over)
+            return visit * (max(0.0, count - visits.over) + longer)
         if share is None:
             this = max(visit - seconds, LEAST_LEFT * visit)
         else:
             visit = (visits.seconds + seconds + PRIOR_VISITS * prior) / (visits.over + share + PRIOR_VISITS)
             this = visit * (1.0 - share)
-        return this + visit * max(0.0, count - visits.over - 1)
+        return this + visit * (max(0.0, count - visits.over - 1) + longer)

@@ -99,7 +99,7 @@ def quantize_model(
     if all(name in choice.stay for name in plan.most):
         reason = next(iter(choice.stay.values()), "it has no layer that can")
         return Quantized(model=original, facts=None, notes=(stays(reason),))
-    integers = make_integer_model(model, plan, inputs_of_integers(calibration), progress)
+    integers = make_integer_model(model, plan, calibration.subsample(ROWS_SHARE), progress)
     kernels = errors_of_integers(model, integers.model, feed, runtime)
     if not kernels.are_right and target.is_measured:
         return Quantized(model=original, facts=None, notes=(stays(kernels.reason),))
@@ -128,16 +128,6 @@ def measured_again(
         layers=tuple(dataclasses.replace(layer, error=errors.get(layer.name, layer.error)) for layer in facts.layers),
         kernel_difference=errors_of_integers(integers.floats, model, feed, calibration.runtime).difference,
     )
-
-
-def inputs_of_integers(calibration: Calibration) -> Calibration:
-    """What integers are made from: fewer rows and, where they are not delivered, no mirror images.
-
-    Without these SqueezeNet's integers of 7 and 4 bits have a tenth more error, in half of the time: a candidate is
-    judged to lose a little more than what is delivered.
-    """
-    fewer = calibration.subsample(ROWS_SHARE)
-    return fewer.part(fewer.samples.unmirrored()) if calibration.is_provisional else fewer
 
 
 def unless_slower(result: Quantized, model: ir.Model, timer: StructureTimer, progress: Progress) -> Quantized:

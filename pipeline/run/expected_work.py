@@ -23,6 +23,7 @@ from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
 from netsurgeon.pipeline.quantization import TARGETS, integers_without_goal
 from netsurgeon.pipeline.repair import BATCH, FRONT, INTEGERS, layers_by_stage, repair_steps
 from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.search import provisional_inputs
 from netsurgeon.pipeline.verification import Inputs
 
 USUAL_CANDIDATES, USUAL_CANDIDATES_FAST = 3.5, 1.5
@@ -68,6 +69,8 @@ TRIED_AT_ONCE, TRIED_AT_ONCE_FAST = 3, 2
 """Models that are pruned at low fidelity side by side, about; the second for a first look."""
 ON_INTEGERS = 0.5
 """Times as long as one run of a model on floats one of a model on integers takes."""
+DELIVERED = 1.3
+"""Models that are made as they are delivered until one is within the goal, where others have said where that is."""
 REMOVED = 0.02
 """Seconds a layer that it takes to look for units that nobody reads, and to take them out."""
 ROWS_AT_LOW_FIDELITY = 0.2
@@ -177,10 +180,16 @@ class ExpectedWork:
             return False
         return options.pruned_share > 0.0 if goals is None else bool(goals.max_drop or goals.max_size)
 
+    @functools.cached_property
+    def _provisional(self) -> Samples | None:
+        """What candidates are corrected on that are judged only; None where all are as they are delivered."""
+        layers, folds = self.selection.layers, self.inputs.folds
+        return provisional_inputs(self.inputs, self.options, layers, self.positions)[0] if folds else None
+
     @property
     def _corrected(self) -> int:
-        """Inputs that one model is corrected on."""
-        return self.inputs.folds[0].corrected.fed if self.inputs.folds else self.inputs.calibration.fed
+        """Inputs that one model is corrected on: a candidate, where there are some."""
+        return self.inputs.calibration.fed if self._provisional is None else self._provisional.fed
 
     @property
     def _judged(self) -> float:
@@ -237,25 +246,22 @@ class ExpectedWork:
 
     def _making(self) -> tuple[Work, ...]:
         """What one model after the other goes through: each candidate, or the one that is delivered."""
-        options, inputs = self.options, self._corrected
-        rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
-        pruned = self._swept(2, inputs) + self._layers(rates, inputs)
-        times = {"masking units": 0.0, "pruning layers": pruned, "rewriting shortcuts": 0.05}
-        times["removing units"] = REMOVED * len(self.selection.layers)
-        times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0}
-        if self._may_quantize:
-            fewer = self.inputs.folds[0].corrected.count if self._folds > 1 else inputs  # without mirror images
-            run = self.seconds * fewer
-            times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}
-            times["quantizing layers"] = self._swept(2, fewer) + self._layers(ROUNDED, fewer)
+        options, inputs = self.options, self.inputs.calibration.fed
+        times, of_a_candidate = self._made(inputs), self._made(self._corrected)
         if options.goals is None:
             once = 1 + len(self.inputs.halves)
             return tuple(_work(stage, seconds, once) for stage, seconds in (times | self._repairs(inputs)).items())
         judged = (ON_INTEGERS if self._may_quantize else 1.0) * self._judged
-        delivered = 1 if self._folds > 1 else 0
+        delivered = 0.0 if self._provisional is None else DELIVERED if self._folds == 1 else 1.0
         works = [
-            Work(stage=stage, seconds=seconds, visits=delivered, of_a_candidate=self._folds)
-            for stage, seconds in times.items()
+            Work(
+                stage=stage,
+                seconds=seconds,
+                visits=delivered,
+                of_a_candidate=self._folds,
+                last=times[stage] / seconds if seconds else 1.0,
+            )
+            for stage, seconds in of_a_candidate.items()
         ]
         usual = USUAL_CANDIDATES_FAST if options.is_hasty else USUAL_CANDIDATES
         works += self._repairs_of_candidates(inputs, usual)
@@ -305,6 +311,19 @@ class ExpectedWork:
                 reached = order[: order.index(layers[-1]) + 1]
                 repairs[stage] += 2 * second * sum(amounts[name] for name in reached) - own
         return repairs
+
+    def _made(self, inputs: int) -> dict[str, float]:
+        """Seconds by stage that one model takes that is corrected on so many inputs."""
+        rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
+        pruned = self._swept(2, inputs) + self._layers(rates, inputs)
+        times = {"masking units": 0.0, "pruning layers": pruned, "rewriting shortcuts": 0.05}
+        times["removing units"] = REMOVED * len(self.selection.layers)
+        times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0}
+        if self._may_quantize:
+            run = self.seconds * inputs
+            times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}
+            times["quantizing layers"] = self._swept(2, inputs) + self._layers(ROUNDED, inputs)
+        return times
 
     def _validating(self) -> tuple[Work, ...]:
         most = BOUNDED_FAST if self.options.is_hasty else BOUNDED

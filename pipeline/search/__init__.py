@@ -2,6 +2,7 @@
 
 from netsurgeon.pipeline.search.candidate_search import SearchResult
 from netsurgeon.pipeline.search.goal_search import GoalSearch
+from netsurgeon.pipeline.search.provisional import provisional_inputs
 from netsurgeon.pipeline.search.record import Point, SearchFacts
 
 __all__ = [
@@ -9,4 +10,5 @@ __all__ = [
     "Point",
     "SearchFacts",
     "SearchResult",
+    "provisional_inputs",
 ]

@@ -87,7 +87,7 @@ def search(
     evaluators = [evaluator.in_form(form) for form in forms]
     within_goals, rejected = _by_form(evaluators, goals, trim, prefer=prefer)
     if repairs:
-        within_goals = [_repaired(*pair, goals) for pair in within_goals]
+        within_goals = [_repaired(of_form.as_delivered(), candidate, goals) for of_form, candidate in within_goals]
     is_as_small_as_can_be = goals.max_drop is not None
     taken, chosen = min(
         within_goals, key=lambda pair: pair[1].bytes if is_as_small_as_can_be else pair[1].evidence.drop
@@ -284,7 +284,10 @@ def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals:
         CheckFailedError: there is none.
     """
     descent = Descent(evaluator, structure, limit, is_hasty=evaluator.context.options.is_hasty)
-    best = descent.run()
+    best, delivered = descent.run(), evaluator.as_delivered()
+    if delivered is not evaluator:
+        descent = descent.settled(delivered)
+        best = descent.best
     if best is not None:
         return best
     least = descent.candidates[max(descent.candidates)]

@@ -73,13 +73,14 @@ class CandidateEvaluator:
     def __init__(self, context: SearchContext):
         self.context = context
         self.points: list[Point] = []
-        self._is_cross_validated = len(context.folds) > 1
+        self._is_provisional = any(fold.is_provisional for fold in context.folds)
         pruners = [
-            Pruner(context, fold.calibration, f"fold-{at}-" if self._is_cross_validated else "")
+            Pruner(context, fold.calibration, f"fold-{at}-" if self._is_provisional else "")
             for at, fold in enumerate(context.folds)
         ]
         self._folds = [(pruner, fold.drop_evaluator) for pruner, fold in zip(pruners, context.folds, strict=True)]
-        self._pruner = pruners[0] if len(pruners) == 1 else Pruner(context, context.calibration, parts=pruners)
+        is_delivered = len(pruners) == 1 and not self._is_provisional
+        self._pruner = pruners[0] if is_delivered else Pruner(context, context.calibration, parts=pruners)
         self._applied: dict[tuple[str, float], AppliedPlan] = {}
         self._candidates: dict[tuple[str, float], Candidate] = {}
         self._low_fidelity_estimates: dict[str, list[DropEstimate]] = {}
@@ -107,6 +108,22 @@ class CandidateEvaluator:
             dataclasses.replace(self.context, options=dataclasses.replace(self.context.options, repair=True))
         )
         return other
+
+    def as_delivered(self) -> CandidateEvaluator:
+        """The same for candidates that are corrected on all that the delivered one is; `points` are those of both.
+
+        It is this one where these are no others, or no inputs are left to judge them: halves that take turns see all.
+        """
+        if self._is_cross_validated or not self._is_provisional:
+            return self
+        other = copy.copy(self)
+        ((_, drop_evaluator),) = self._folds
+        other._is_provisional, other._folds, other._candidates = False, [(self._pruner, drop_evaluator)], {}
+        return other
+
+    @property
+    def _is_cross_validated(self) -> bool:
+        return len(self._folds) > 1
 
     @property
     def form(self) -> str:
@@ -244,6 +261,7 @@ class CandidateEvaluator:
     def _judged(self, structure: Structure, share: float) -> Candidate:
         work, options = self.context.work, self.context.options
         name = f"{self.context.name}{record_name(options, structure, share)}"
+        name = f"provisional-{name}" if self._is_provisional else name
         facts = work.facts(name)
         if facts is None:
             evidence, figures, repaired, refusal = [], [], False, None
@@ -302,7 +320,7 @@ class CandidateEvaluator:
 
     def size(self, candidate: Candidate) -> int:
         """Bytes of the file that is delivered."""
-        if self._is_cross_validated:
+        if self._is_provisional:
             return self.context.size(self.applied(candidate.structure, candidate.share).model)
         return candidate.bytes
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from netsurgeon.pipeline.progress import CANDIDATES
 from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity
 from netsurgeon.pipeline.search.candidates import Candidate, CandidateEvaluator
@@ -25,6 +27,12 @@ CLOSE, CLOSE_UNPROVEN = 1.12, 1.25
 """The search ends when the goal lies between two shares of which one is so many times the other. The second where the
 inputs are too few to prove anything: neighbours that are closer differ by less than chance makes of either. (With 500
 inputs that take turns SqueezeNet's bounds were 1.16, 1.31, 1.06 and 1.12 %, from the smallest file to the largest.)"""
+NEAR, NEAR_UNPROVEN = 1.06, 1.12
+"""Nor is another share tried where a line through both excesses says that it would be less than so many times as
+small."""
+STRIDES = (1.06, 3.0)
+"""Least and largest factor by which the first candidate is moved to where evaluations at low fidelity say that the
+limit lies."""
 FEWEST_KEPT = 0.004
 UNPROVEN, BOUND_FAST = 0.5, 1.5
 """Where nothing can be proven, the drop expected must be within this share of the limit: the best of a few is lucky.
@@ -39,6 +47,7 @@ class Descent:
         self.candidates: dict[float, Candidate] = {}
         self.low_fidelity_estimates: list[DropEstimate] = []
         self.has_enough = True
+        self._other_estimates: tuple[DropEstimate, ...] = ()
 
     def run(self) -> Candidate | None:
         """The smallest candidate within the limit; None where there is none."""
@@ -52,6 +61,31 @@ class Descent:
         if best is None and 1.0 not in self.candidates:  # so many steps up were not enough
             best = self._descend(1.0)
         return best
+
+    def settled(self, evaluator: CandidateEvaluator) -> Descent:
+        """A descent among candidates as they are delivered, from where this one has ended, to the first within the limit.
+
+        Being corrected on more inputs they lose a little less than this one's: they are asked for as few weights first
+        as a line through its excesses says that the limit allows, then for as many as its best has.
+        """
+        settled = Descent(evaluator, self.structure, self.limit, is_hasty=self.is_hasty)
+        settled.has_enough, settled._other_estimates = self.has_enough, self._estimates
+        low, high = self._bracket()
+        shares = [1.0]
+        if low is not None:
+            shares = [low if high is None else self._crossing(low, high), low, min(1.0, STEP * low), 1.0]
+        for share in dict.fromkeys(shares):
+            evaluator.context.progress("making the chosen model", 0, 1)
+            settled.candidates[share] = evaluator.candidate(self.structure, share)
+            if settled.best is not None:
+                break
+        return settled
+
+    @property
+    def best(self) -> Candidate | None:
+        """The smallest candidate within the limit so far; None where there is none."""
+        low, _ = self._bracket()
+        return None if low is None else self.candidates[low]
 
     def run_below(self, candidate: Candidate) -> Candidate | None:
         """The smallest within the limit of those that are smaller than one of another evaluator that is within it.
@@ -78,8 +112,8 @@ class Descent:
 
     def whole_is_beyond(self) -> bool:
         """Whether more than the limit is lost though all weights are kept: then no share of them is within it."""
-        self.candidates[1.0] = self.evaluator.candidate(self.structure, 1.0)
-        return self.candidates[1.0].evidence.drop > self.limit
+        evaluators = (self.evaluator, self.evaluator.as_delivered())
+        return all(one.candidate(self.structure, 1.0).evidence.drop > self.limit for one in evaluators)
 
     def _excess(self, evidence: DropEstimate) -> float:
         if self.has_enough:
@@ -88,8 +122,14 @@ class Descent:
         return max(unproven, evidence.high - BOUND_FAST * self.limit) if self.is_hasty else unproven
 
     def _unproven(self, evidence: DropEstimate) -> float:
-        estimates = [*self.low_fidelity_estimates, *(candidate.evidence for candidate in self.candidates.values())]
-        return max(expected_drop(evidence, estimates) - UNPROVEN * self.limit, evidence.drop - self.limit)
+        expected = expected_drop(evidence, self._estimates)
+        return max(expected - UNPROVEN * self.limit, evidence.drop - self.limit)
+
+    @property
+    def _estimates(self) -> tuple[DropEstimate, ...]:
+        """Of all that was tried on the same inputs."""
+        made = (candidate.evidence for candidate in self.candidates.values())
+        return (*self.low_fidelity_estimates, *self._other_estimates, *made)
 
     def _start(self) -> float:
         """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""
@@ -120,6 +160,8 @@ class Descent:
             low, high = self._bracket()
             if low is None and high == 1.0:
                 return None
+            if made == 0:
+                step = self._stride(self.candidates[kept]) or STEP
             if low is None:
                 assert high is not None
                 kept, step = min(1.0, high * step), step * STEP
@@ -127,12 +169,11 @@ class Descent:
                 kept, step = max(low / step, FEWEST_KEPT), step * STEP
                 if low == FEWEST_KEPT:
                     break
-            elif low / high < (CLOSE if self.has_enough else CLOSE_UNPROVEN):
+            elif self._is_close(low, high):
                 break
             else:
                 kept = self._between(low, high)
-        low, _ = self._bracket()
-        return None if low is None else self.candidates[low]
+        return self.best
 
     def _bracket(self) -> tuple[float | None, float | None]:
         """The smallest share within the limit, and the largest below it that is not."""
@@ -141,8 +182,36 @@ class Descent:
         beyond = [kept for kept in self.candidates if kept not in within and (low is None or kept < low)]
         return low, max(beyond, default=None)
 
-    def _between(self, low: float, high: float) -> float:
-        """Where a line through both excesses over the logarithm of the share meets the limit, well between the two."""
+    def _is_close(self, low: float, high: float) -> bool:
+        """Whether no share between the two would be much smaller than the one within the limit."""
+        close, near = (CLOSE, NEAR) if self.has_enough else (CLOSE_UNPROVEN, NEAR_UNPROVEN)
+        return low / high < close or low / self._crossing(low, high) < near
+
+    def _crossing(self, low: float, high: float, least: float = 0.0) -> float:
+        """Where a line through both excesses over the logarithm of the share meets the limit.
+
+        Args:
+            low: the smaller share of the two that is within the limit.
+            high: the one that is not.
+            least: part of the way from either that is gone at least.
+        """
         inside, outside = (self._excess(self.candidates[kept].evidence) for kept in (low, high))
-        share = min(max(inside / (inside - outside), 0.25), 0.75)
-        return float(low * (high / low) ** share)
+        part = min(max(inside / (inside - outside), least), 1.0 - least)
+        return float(low * (high / low) ** part)
+
+    def _between(self, low: float, high: float) -> float:
+        """The same, well between the two."""
+        return self._crossing(low, high, least=0.25)
+
+    def _stride(self, first: Candidate) -> float | None:
+        """By how much the first candidate should keep less, or more where it is beyond the limit; None = nothing tells.
+
+        What candidates lose by their shares of the weights is what evaluations at low fidelity lose, but at other
+        shares, which are all so many times smaller: as many times as the first candidate's is.
+        """
+        shares = LOW_FIDELITY_SHARES[: len(self.low_fidelity_estimates)]
+        excesses = np.maximum.accumulate([self._excess(estimate) for estimate in self.low_fidelity_estimates])
+        if self.is_hasty or len(shares) < 2 or not excesses[0] < 0.0 < excesses[-1]:
+            return None
+        limit, alike = np.interp([0.0, self._excess(first.evidence)], excesses, np.log(shares))
+        return float(np.clip(np.exp(abs(alike - limit)), *STRIDES))

@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from netsurgeon.passes.layers import positions_of
 from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.compression import QuantizeLayers, ShortenTables, Steps
 from netsurgeon.pipeline.data import Samples
@@ -22,6 +23,7 @@ from netsurgeon.pipeline.quantization import integers_of_a_weight
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
+from netsurgeon.pipeline.search.provisional import provisional_inputs
 from netsurgeon.pipeline.search.pruner import Fold, SearchContext
 from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.search.sparse_search import search_on_sparse_kernels
@@ -86,13 +88,14 @@ class GoalSearch:
             CheckFailedError: no model was found that keeps to the goals.
         """
         ticks, parts = functools.partial(progress, "judging the dense model"), len(self.inputs.folds)
-        # candidates of halves that take turns are only judged: what is delivered is made of both
+        provisional = provisional_inputs(self.inputs, self.options, selection.layers, positions_of(self.source.model))
         folds = tuple(
             Fold(
-                dataclasses.replace(calibration, samples=fold.corrected, is_provisional=parts > 1),
+                _calibration_of(calibration, fold.corrected, samples),
                 self._drop_evaluator(fold.guide, part_of(ticks, number, parts)),
+                is_provisional=samples is not None,
             )
-            for number, fold in enumerate(self.inputs.folds)
+            for number, (fold, samples) in enumerate(zip(self.inputs.folds, provisional, strict=True))
         )
         options = candidate_options(self.options)
         context = SearchContext(
@@ -236,6 +239,12 @@ class GoalSearch:
                 f"{self.goals} is missed: the final model takes {timing.other.median:.3g} ms: measure again on a quiet "
                 "machine, or ask for less"
             )
+
+
+def _calibration_of(calibration: Calibration, corrected: Samples, provisional: Samples | None) -> Calibration:
+    """What candidates of a fold are corrected on: all of its inputs, or some that stand for them."""
+    whole = dataclasses.replace(calibration, samples=corrected)
+    return whole if provisional is None else whole.part(provisional)
 
 
 def candidate_options(options: Options) -> Options:

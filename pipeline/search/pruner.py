@@ -52,10 +52,17 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Inputs that candidates are corrected on, and other inputs that show their drop."""
+    """Inputs that candidates are corrected on, and other inputs that show their drop.
+
+    Attributes:
+        calibration: to correct on.
+        drop_evaluator: of the other inputs.
+        is_provisional: whether what is corrected there is judged only, for the delivered model is corrected on more.
+    """
 
     calibration: Calibration
     drop_evaluator: DropEvaluator
+    is_provisional: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

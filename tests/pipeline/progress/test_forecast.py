@@ -98,6 +98,20 @@ def test_after_the_search_only_what_is_delivered_is_made() -> None:
     assert forecast.seconds_left("", 0.0, None) == pytest.approx(30.0)
 
 
+def test_the_delivered_model_takes_longer_than_candidates_where_it_is_corrected_on_more() -> None:
+    pruning = Work(stage="pruning", seconds=10.0, visits=1.0, of_a_candidate=1.0, last=5.0)
+    forecast = Forecast([Step("candidates", (Work(stage=CANDIDATES, seconds=0.0, visits=2.0), pruning))])
+    assert forecast.seconds_left("", 0.0, None) == pytest.approx(2 * 10.0 + 50.0)
+    forecast.begin_candidate(0, 2)
+    for _ in range(2):
+        forecast.end_visit("pruning", 20.0)
+    forecast.end_search()
+    assert 80.0 < forecast.seconds_left("pruning", 0.0, 0.0) < 110.0
+    assert 40.0 < forecast.seconds_left("pruning", 50.0, 0.5) < 55.0
+    forecast.end_visit("pruning", 100.0)
+    assert forecast.seconds_left("", 0.0, None) == 0.0
+
+
 def test_an_unknown_stage_changes_nothing() -> None:
     forecast = Forecast(PLAIN)
     forecast.end_visit("polishing", 500.0)

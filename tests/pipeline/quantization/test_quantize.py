@@ -1,6 +1,5 @@
 """A model is put on integers, or stays as it was and says why."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +34,6 @@ from netsurgeon.pipeline.quantization.kernels import (
 )
 from netsurgeon.pipeline.quantization.quantize import (
     Quantized,
-    inputs_of_integers,
     quantize_model,
     structure_name,
     time_integers,
@@ -90,14 +88,6 @@ def test_what_gains_runs_on_integers_of_the_target_s_bits_without_a_plan(options
     assert 0.0 < result.facts.kernel_difference < 0.01
     assert result.notes == ()
     assert distance(run(result.model, pictures()), run(model, pictures())) < 0.1
-
-
-def test_mirror_images_are_left_out_where_integers_are_only_judged() -> None:
-    calibration = calibration_of(conv_net(), pictures())
-    mirrored = dataclasses.replace(calibration, samples=calibration.samples.mirrored(3))
-    judged = dataclasses.replace(mirrored, is_provisional=True)
-    assert [inputs_of_integers(inputs).samples.fed for inputs in (calibration, mirrored, judged)] == [40, 80, 40]
-    assert len({inputs_of_integers(inputs).max_elements for inputs in (calibration, mirrored, judged)}) == 1
 
 
 def test_layers_that_are_excluded_stay_floats() -> None:

@@ -81,6 +81,13 @@ def test_of_few_inputs_each_half_makes_candidates_and_all_make_the_delivered_mod
     assert (whole.of_a_candidate, whole.visits) == (1, 0)
 
 
+def test_the_delivered_model_of_many_inputs_takes_longer_than_its_candidates() -> None:
+    pruning = works(expected(8000, max_drop=0.01, quantize="none"))["pruning layers"]
+    assert pruning.of_a_candidate == 1
+    assert 1.0 <= pruning.visits < 2.0
+    assert pruning.last > 2.0
+
+
 def test_slower_models_and_more_inputs_take_longer() -> None:
     one, slower, more = (
         works(work)

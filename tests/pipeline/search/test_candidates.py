@@ -28,13 +28,14 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
         rest: Any = {"integers": None, "records": (), "warnings": ()}
         return SimpleNamespace(model=context.calibration.samples, plan=plan, **rest)
 
-    def fold(corrected: str, guide: str) -> Fold:
+    def fold(corrected: str, guide: str, *, is_provisional: bool = True) -> Fold:
         def estimate_drop(model: str, ticks: object) -> DropEstimate:
             del ticks
             done.append(f"{model} judged on {guide}")
             return paired_proportion_ci("top-1", 10, 9, *((2, 0) if guide == "100" else (0, 1)))
 
-        return Fold(calibration(corrected), cast(DropEvaluator, SimpleNamespace(estimate_drop=estimate_drop)))
+        evaluator = cast(DropEvaluator, SimpleNamespace(estimate_drop=estimate_drop))
+        return Fold(calibration(corrected), evaluator, is_provisional)
 
     def calibration(name: str) -> Calibration:
         runtime = SimpleNamespace(session=str, on_integers=lambda: SimpleNamespace(session=str))
@@ -61,9 +62,19 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     assert (candidate.kept, candidate.bits, candidate.bytes) == (0.5, None, 200)
     assert evaluator.size(candidate) == 999
     assert done[4:] == ["corrected on 999"]
-    alone = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("999", "300"),)))
+    assert evaluator.as_delivered() is evaluator, "no inputs are left to judge what both halves have corrected"
+    alone = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("999", "300", is_provisional=False),)))
+    assert alone.as_delivered() is alone
     assert alone.size(alone.candidate(alone.structure(0, None), 0.5)) == 999
     assert done[5:] == ["corrected on 999", "999 judged on 300"]
+    done.clear()
+    few = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("100", "300"),)))
+    assert few.candidate(few.structure(0, None), 0.5).bytes == 100
+    delivered = few.as_delivered()
+    assert delivered.size(delivered.candidate(delivered.structure(0, None), 0.5)) == 999
+    assert done == ["corrected on 100", "100 judged on 300", "corrected on 999", "999 judged on 300"]
+    assert [point.bytes for point in few.points] == [100, 999], "points are those of both"
+    assert few.applied(few.structure(0, None), 0.5) is delivered.applied(few.structure(0, None), 0.5), "made once"
     done.clear()
     hopeless = dataclasses.replace(search_context, folds=search_context.folds[::-1], max_drop=0.05)
     evaluator = CandidateEvaluator(hopeless)

@@ -89,3 +89,59 @@ def test_a_first_look_is_stricter_where_nothing_can_be_proven(
         descent, _ = descent_of({}, is_hasty=is_hasty)
         descent.has_enough = False
         assert descent._excess(evidence) * sign > 0.0
+
+
+def searched(excess_at: float, *, rehearsed_at: float) -> tuple[Descent, list[float]]:
+    """A descent among candidates that lose more than the limit below a share, where rehearsals do below another one."""
+    made: list[float] = []
+
+    def evidence(share: float, limit: float) -> DropEstimate:
+        return paired_proportion_ci("top-1", 100_000, 90_000, round(1000 * (limit / share) ** 2), 0)
+
+    def candidate(structure: Structure, share: float) -> Any:
+        del structure
+        made.append(share)
+        return SimpleNamespace(evidence=evidence(share, excess_at), share=share)
+
+    options = SimpleNamespace(uniform=False)
+    context = SimpleNamespace(options=options, progress=lambda *_: None, dense=None)
+    evaluator: Any = SimpleNamespace(context=context, candidate=candidate, share_like=lambda _, share: share)
+    evaluator.evaluate_at_low_fidelity = lambda _, shares: [evidence(share, rehearsed_at) for share in shares]
+    structure = cast(Structure, SimpleNamespace(selection=SimpleNamespace(sizes={})))
+    return Descent(evaluator, structure, 0.01, is_hasty=False), made
+
+
+@pytest.mark.parametrize(("limit", "rehearsed"), [(0.2, 0.4), (0.3, 0.3), (0.1, 0.05), (0.05, 0.1)])
+def test_rehearsals_say_where_the_second_candidate_lies(
+    limit: float, rehearsed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What candidates lose at a share rehearsals lose at another one, so many times as large: three hold the limit."""
+    monkeypatch.setattr(module, "can_evaluate_at_low_fidelity", lambda *_: True)
+    descent, made = searched(limit, rehearsed_at=rehearsed)
+    best = descent.run()
+    assert best is not None
+    assert limit <= best.share < 1.12 * limit
+    assert len(made) <= 4
+    assert 0.75 * limit < made[1] < 1.35 * limit
+
+
+@pytest.mark.parametrize(("better", "tries"), [(1.1, 1), (0.95, 2), (0.8, 3), (0.5, 4)])
+def test_the_delivered_candidate_is_asked_for_where_the_others_have_met_the_limit(better: float, tries: int) -> None:
+    """Candidates on all inputs lose as much at a share that is so many times smaller; they are no worse, mostly."""
+    descent, _ = searched(0.2, rehearsed_at=0.2)
+    descent.candidates = {share: descent.evaluator.candidate(descent.structure, share) for share in (0.19, 0.22)}
+    delivered, made = searched(0.2 / better, rehearsed_at=0.2)
+    settled = descent.settled(delivered.evaluator)
+    assert settled.best is not None
+    assert made[0] == pytest.approx(0.205, rel=0.02)
+    assert made[1:] == [0.22, 0.22 * module.STEP, 1.0][: tries - 1]
+    assert settled.best.share == made[-1]
+
+
+def test_where_no_candidate_is_within_the_limit_the_whole_model_as_it_is_delivered_is_asked() -> None:
+    descent, _ = searched(2.0, rehearsed_at=0.2)
+    descent.candidates = {1.0: descent.evaluator.candidate(descent.structure, 1.0)}
+    delivered, made = searched(0.9, rehearsed_at=0.2)
+    settled = descent.settled(delivered.evaluator)
+    assert made == [1.0]
+    assert settled.best is not None
