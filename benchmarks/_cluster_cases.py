@@ -154,6 +154,7 @@ class Scenario:
         bandwidths: of links, bytes a second.
         cores: how many times as fast as one core a worker is.
         is_bound: whether it must reach SPEED_UP.
+        solves: blocks of rows that each solve is cut into, to be tasks; 0 = the main process solves, as it does.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Scenario:
     bandwidths: tuple[float, ...] = (GIGABIT, 10 * GIGABIT, 100 * GIGABIT)
     cores: float = 1.0
     is_bound: bool = False
+    solves: int = 0
 
     def cluster(self, workers: int, bandwidth: float, costs: Costs) -> Cluster:
         """So many workers; the main process has as many cores as one of them."""

@@ -43,11 +43,12 @@ from _cluster_cases import (
     Case,
     Scenario,
 )
+from _other_graphs import with_more_shards, with_solves_on_workers
 from _paper_decoder import Rates, measured_rates, paper_graph
 from _process import Row, run_task
 from _rows import RESULTS, keep_rows, read_rows, refuse_unknown, report_misses
 from _simulated_cluster import Cluster, Costs, Outcome, shortest, simulate
-from _task_graphs import JOINED, TaskGraph, excerpt, scaled, with_more_shards
+from _task_graphs import JOINED, TaskGraph, excerpt, scaled
 
 NAME, SCRIPT = "cluster", "_cluster_runs.py"
 PARTS = ("bytes", "speed", "costs", "graphs", "validation")
@@ -195,9 +196,10 @@ def _graph_of(scenario: Scenario, results: Path) -> TaskGraph:
     """A measured graph on more shards, or one on paper, with what work took in the measured one."""
     measured = TaskGraph.read(_graph_file(results, scenario.graph))
     if scenario.shape is None:
-        return with_more_shards(measured, scenario.shards, larger=scenario.larger)
-    rates = _rates(measured, results)
-    return paper_graph(scenario.shape, scenario.inputs, scenario.shard, rates)
+        graph = with_more_shards(measured, scenario.shards, larger=scenario.larger)
+    else:
+        graph = paper_graph(scenario.shape, scenario.inputs, scenario.shard, _rates(measured, results))
+    return with_solves_on_workers(graph, scenario.solves) if scenario.solves else graph
 
 
 def _rates(measured: TaskGraph, results: Path) -> Rates:

@@ -14,10 +14,11 @@ import _paper_decoder
 import numpy as np
 import pytest
 from _cluster_cases import BYTES, SCENARIOS
+from _other_graphs import with_more_shards, with_solves_on_workers
 from _recorded_tasks import Recorder
 from _rows import RESULTS
 from _simulated_cluster import Cluster, Costs, shortest, simulate
-from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph, excerpt, scaled, with_more_shards
+from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph, excerpt, scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -165,6 +166,17 @@ def test_more_shards_have_more_of_each_task_and_one_tree() -> None:
     alone = simulate(grown, Cluster(1)).seconds
     assert alone <= grown.main_seconds + grown.task_seconds + 1e-9
     assert simulate(grown, Cluster(10)).seconds < alone
+
+
+def test_solves_can_be_tasks_of_workers() -> None:
+    first, second = two_shards(), two_shards()
+    more = [dataclasses.replace(task, needs=tuple(need + 8 for need in task.needs), sweep=1) for task in second.tasks]
+    steps = [dataclasses.replace(step, task=step.task + 8 * (step.task >= 0)) for step in second.steps]
+    graph = TaskGraph((*first.tasks, *more), (*first.steps, *steps))
+    there = with_solves_on_workers(graph, 7)
+    assert there.main_seconds == pytest.approx(graph.main_seconds - 7.0), "what is behind the last task stays"
+    assert there.task_seconds == pytest.approx(graph.task_seconds + 7.0)
+    assert simulate(graph, Cluster(7)).seconds - simulate(there, Cluster(7)).seconds == pytest.approx(6.0, abs=0.6)
 
 
 def test_the_same_shards_are_the_same_graph(tmp_path: Path) -> None:
