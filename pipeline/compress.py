@@ -176,24 +176,25 @@ class _Run:
         self.options = options_for_integers(source.integers, self.options)
         check_dropped_rows(source.model, self.options, inputs.all, runtime)
         examined = self._examine(source, inputs, runtime, judging)
-        with self._run_folder(source, inputs) as run_folder, run_executor(source.model, self.options) as executor:
-            context = self._context(source, inputs, runtime, run_folder, executor)
-            self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
-            self._end_stage("open")
-            goal_search = self._goal_search(context, source, inputs, runtime, judging)
-            result = self._search(goal_search, context) if goal_search else None
-            applied = result.applied if result else self._apply(context)
+        with run_executor(source.model, self.options) as executor:
+            with self._run_folder(source, inputs) as run_folder:
+                context = self._context(source, inputs, runtime, run_folder, executor)
+                self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
+                self._end_stage("open")
+                goal_search = self._goal_search(context, source, inputs, runtime, judging)
+                result = self._search(goal_search, context) if goal_search else None
+                applied = result.applied if result else self._apply(context)
+            self._end_stage("search" if result else "prune")
+            applied, stored = deliver(self.steps, context, applied, source)
+            if is_as_it_came(applied):
+                self.options = dataclasses.replace(self.options, values="float32", pack=False)
+                result = result and result.delivered_in(model_size(stored.model, None))
+            self._end_stage("pack")
+            validation, bound = validate_applied(
+                applied, context, steps=self.steps, source=source, inputs=inputs, runtime=runtime, judging=judging
+            )
+            self._end_stage("validate")
             cluster = executor.facts
-        self._end_stage("search" if result else "prune")
-        applied, stored = deliver(self.steps, context, applied, source)
-        if is_as_it_came(applied):
-            self.options = dataclasses.replace(self.options, values="float32", pack=False)
-            result = result and result.delivered_in(model_size(stored.model, None))
-        self._end_stage("pack")
-        validation, bound = validate_applied(
-            applied, context, steps=self.steps, source=source, inputs=inputs, runtime=runtime, judging=judging
-        )
-        self._end_stage("validate")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency) if goal_search and result else None
         if output is not None:

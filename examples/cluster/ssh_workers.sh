@@ -4,11 +4,12 @@
 # Every host has the same environment and sees the same folders under the same paths. Ctrl-C ends all of them.
 set -eu
 environment="${ENVIRONMENT:-$HOME/netsurgeon}"
-here="$(hostname -f)"
+here="${HERE:-$(hostname -f)}" # the name of this host that the others know
+port="${PORT:-8786}"
 trap 'kill 0' EXIT INT TERM
-"$environment/bin/dask" scheduler --host "$here" --port 8786 --no-dashboard &
+"$environment/bin/python" -m dask scheduler --host "$here" --port "$port" --no-dashboard &
 sleep 3
 for host in "$@"; do
-    ssh -tt "$host" "$environment/bin/dask" worker "tcp://$here:8786" --nthreads 1 --name "$host" &
+    ssh -tt "$host" "$environment/bin/python" -m dask worker "tcp://$here:$port" --nthreads 1 --name "$host" &
 done
 wait

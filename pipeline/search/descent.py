@@ -63,7 +63,7 @@ class Descent:
         return best
 
     def settled(self, evaluator: CandidateEvaluator) -> Descent:
-        """A descent among candidates as they are delivered, from where this one has ended, to the first within the limit.
+        """A descent among candidates as they are delivered, from where this one ended, to the first within the limit.
 
         Being corrected on more inputs they lose a little less than this one's: they are asked for as few weights first
         as a line through its excesses says that the limit allows, then for as many as its best has.

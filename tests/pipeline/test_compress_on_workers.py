@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from netsurgeon.cli import run
 from netsurgeon.pipeline.calibration import shards
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution import Executor, open_executor
+from netsurgeon.pipeline.execution import Executor, InProcess, Pending, open_executor
 from netsurgeon.pipeline.run import calibrating
 
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
@@ -103,6 +104,28 @@ def workers_of_this_process() -> list[int]:
         if "spawn_main" in " ".join(child.cmdline()) and time.time() - child.create_time() > 2.0
     ]
     return [child.pid for child in sorted(children, key=lambda child: child.create_time())]
+
+
+class Apart(InProcess):
+    """Has nothing of this process, until it is closed."""
+
+    is_here = False
+    is_open = True
+
+    def submit(self, function: Callable[..., Any], *arguments: Any, **more: Any) -> Pending[Any]:
+        assert self.is_open
+        return super().submit(function, *arguments, **more)
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def test_workers_are_there_until_the_last_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = Apart()
+    monkeypatch.setattr(calibrating, "open_executor", lambda _: executor)
+    few = [*LINE[:-1], "60", *OPTIONS, str(tmp_path / "few.onnx")]  # without a test set, pruned in halves to be judged
+    assert run([*few, "--cluster", "local:1"]) == 0
+    assert not executor.is_open
 
 
 @pytest.mark.parametrize("cluster", ["local:none", "everywhere"])

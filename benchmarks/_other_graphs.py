@@ -1,0 +1,231 @@
+"""Graphs of other runs than the one that was recorded: on more inputs, and with solves on workers."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from _task_graphs import JOINED, GraphBuilder, Step, Task, TaskGraph
+
+from netsurgeon.pipeline.execution.executors.executor import fold
+
+LEAST_SOLVE = 0.02
+"""Seconds of the main process that are worth a task."""
+SOLVED_BYTES = 1 << 20
+"""Of what is solved, about: a layer's weights, or a part of them."""
+
+
+def with_solves_on_workers(graph: TaskGraph, blocks: int) -> TaskGraph:
+    """What a run would be if the main process solved nothing: what it does with sums of moments are tasks in its place.
+
+    What it does behind the last task stays its own: it also writes the model then. Error curves, which are measured in
+    all sweeps but the last, are waited for when their sweep is over; what is solved in the last one is waited for at
+    once, for later layers are corrected on what it leaves.
+
+    Args:
+        graph: of a run whose main process works after it has waited for a sum.
+        blocks: of rows, into which each piece of work is cut evenly.
+    """
+    builder, new = GraphBuilder(), dict[int, int]()
+    last = max(task.sweep for task in graph.tasks)
+    end = max(at for at, step in enumerate(graph.steps) if step.kind == "submit")
+    awaited: list[int] = []
+    sum_of_moments = -1
+    for at, step in enumerate(graph.steps):
+        task = graph.tasks[step.task] if step.task >= 0 else None
+        if step.kind == "submit" and task is not None:
+            if awaited and task.label == "open_shard":
+                _wait_for_all(builder, awaited)
+            needs = tuple(new[need] for need in task.needs)
+            new[step.task] = builder.submit(dataclasses.replace(task, needs=needs))
+            sum_of_moments = -1
+        elif step.kind == "compute":
+            if sum_of_moments < 0 or step.seconds < LEAST_SOLVE:
+                builder.compute(step.seconds)
+                continue
+            solve = Task("solve", (new[sum_of_moments],), 0, step.seconds / blocks, SOLVED_BYTES)
+            solves = [builder.submit(solve) for _ in range(blocks)]
+            awaited += solves
+            if graph.tasks[sum_of_moments].sweep == last:
+                _wait_for_all(builder, awaited)
+        elif step.kind == "wait" and at < end and _is_sum(graph, step.task, at):
+            sum_of_moments = step.task
+        else:
+            builder.steps.append(Step(step.kind, new[step.task]))
+    _wait_for_all(builder, awaited)
+    return builder.built()
+
+
+def _wait_for_all(builder: GraphBuilder, tasks: list[int]) -> None:
+    """Fetch results and let them go."""
+    for task in tasks:
+        builder.wait(task)
+        builder.release(task)
+    tasks.clear()
+
+
+def _is_sum(graph: TaskGraph, task: int, at: int) -> bool:
+    """Whether a step waits for a sum of moments with which the main process then works."""
+    at += 1
+    while at < len(graph.steps) and graph.steps[at].kind not in ("compute", "submit"):
+        at += 1
+    has_work = at < len(graph.steps) and graph.steps[at].kind == "compute" and graph.steps[at].seconds >= LEAST_SOLVE
+    return has_work and graph.tasks[task].label in (JOINED, "shard_moments")
+
+
+def with_more_shards(graph: TaskGraph, count: int, *, larger: float = 1.0) -> TaskGraph:
+    """The same run on more of the same inputs: every task of a shard is there for `count` shards.
+
+    Tasks that do the same with all shards are a group. Its new members take the seconds and bytes of the measured ones
+    in turn; the sums of a group are joined in the tree of that many shards. Sweeps over fewer inputs stay as they are:
+    they are over a part whose size is fixed. What the main process does between two members of a group (it reads
+    inputs) grows with their number, and nothing else that it does: it solves the same layers.
+
+    Args:
+        graph: of a run on few shards, two at least.
+        count: of shards.
+        larger: how many times as many inputs a shard has; seconds and bytes of its tasks grow with them, sums do not.
+    """
+    return _Growth(graph, count, larger).grown()
+
+
+Group = tuple[int, str, int]
+"""The sweep, the function, and how many groups of it there were before."""
+
+
+class _Growth:
+    """One use of `with_more_shards`."""
+
+    def __init__(self, graph: TaskGraph, count: int, larger: float):
+        self._graph, self._count, self._larger = graph, count, larger
+        self._few = graph.shards
+        self._members: dict[Group, list[int]] = self._groups()
+        self._group_of = {task: key for key, members in self._members.items() for task in members}
+        self._leaves = self._trees()
+        self._inner = {need for task in graph.tasks if task.label == JOINED for need in task.needs}
+        self._builder = GraphBuilder()
+        self._new: dict[int, list[int]] = {}
+        """The new tasks for each old one that has been sent: those of all its group, or one."""
+        self._done: set[tuple[str, Any]] = set()
+
+    def grown(self) -> TaskGraph:
+        before: Step | None = None
+        for step, following in zip(self._graph.steps, (*self._graph.steps[1:], None), strict=True):
+            if step.kind == "compute":
+                self._builder.compute(step.seconds * self._more(before, following))
+                continue
+            before = step
+            if step.kind == "submit":
+                self._submit(step.task)
+            elif (target := self._target(step.task)) is not None and (step.kind, target) not in self._done:
+                self._done.add((step.kind, target))
+                for task in self._new[step.task]:
+                    self._builder.steps.append(Step(step.kind, task))
+        return self._builder.built()
+
+    def _groups(self) -> dict[Group, list[int]]:
+        """Tasks that are there once for each shard."""
+        seen: dict[tuple[int, str, int], int] = collections.Counter()
+        groups: dict[Group, list[int]] = collections.defaultdict(list)
+        for number, task in enumerate(self._graph.tasks):
+            if task.shard is not None:
+                key = (task.sweep, task.label, task.shard)
+                groups[task.sweep, task.label, seen[key]].append(number)
+                seen[key] += 1
+        return {group: members for group, members in groups.items() if len(members) == self._few}
+
+    def _trees(self) -> dict[int, Group]:
+        """Of each sum of shards the group whose tasks it joins; none of those that stay as they are."""
+        groups: dict[int, Group] = {}
+        for number, task in enumerate(self._graph.tasks):
+            if task.label == JOINED and (group := groups.get(task.needs[0], self._group_of.get(task.needs[0]))):
+                groups[number] = group
+        return groups
+
+    def _target(self, task: int) -> Any:
+        """What a task has become: a group, the sum of one, or a task; None for a sum inside a tree."""
+        if task in self._leaves:
+            return None if task in self._inner else ("sum", self._leaves[task])
+        return self._group_of.get(task, task)
+
+    def _more(self, before: Step | None, following: Step | None) -> float:
+        """How many times as long the main process works between two steps."""
+        sides = [
+            self._leaves.get(step.task) or self._group_of.get(step.task)
+            for step in (before, following)
+            if step is not None and step.kind == "submit"
+        ]
+        is_between = len(sides) == 2 and sides[0] is not None and sides[0] == sides[1]
+        return self._larger * (self._count - 1) / max(self._few - 1, 1) if is_between else 1.0
+
+    def _submit(self, number: int) -> None:
+        if number in self._new or number in self._leaves:
+            return
+        task = self._graph.tasks[number]
+        if number not in self._group_of:
+            needs = tuple(need for old in task.needs for need in self._of_first(old))
+            self._new[number] = [self._builder.submit(dataclasses.replace(task, needs=needs))]
+            return
+        members = self._members[self._group_of[number]]
+        group = len(self._builder.tasks)
+        created = list(self._copies(members, group))
+        self._new |= dict.fromkeys(members, created)
+
+    def _of_first(self, old: int) -> list[int]:
+        """What stands for a task that one outside of all groups needs: of a group the member of the first shard."""
+        return self._new[old][:1]
+
+    def _copies(self, members: Sequence[int], group: int) -> Iterator[int]:
+        """Send the members of a group, and the sums of them as soon as they can be."""
+        old = [self._graph.tasks[number] for number in members]
+        setup = _setup(old)
+        sums = [task for task in self._graph.tasks if task.label == JOINED and set(task.needs) & {*members}]
+        created: list[int] = []
+
+        def leaves() -> Iterator[int]:
+            for shard in range(self._count):
+                task = old[shard % len(old)]
+                seconds = task.seconds - (setup if shard % len(old) == 0 else 0.0)
+                needs = tuple(self._need(need, shard) for need in task.needs)
+                grows = self._larger if not sums else 1.0
+                created.append(
+                    self._builder.submit(
+                        dataclasses.replace(
+                            task, needs=needs, shard=shard, setup=setup, group=group,
+                            seconds=seconds * self._larger, made=round(task.made * grows),
+                            sent=round(task.sent * (self._larger if not task.needs else 1.0)),
+                        )
+                    )
+                )  # fmt: skip
+                yield created[-1]
+
+        if not sums:
+            yield from leaves()
+            return
+        join = _typical(sums)
+        root = fold(lambda one, other: self._builder.submit(dataclasses.replace(join, needs=(one, other))), leaves())
+        key = self._group_of[members[0]]
+        self._new |= {number: [root] for number, of in self._leaves.items() if of == key}
+        yield from created
+
+    def _need(self, old: int, shard: int) -> int:
+        new = self._new[old]
+        return new[shard] if len(new) > 1 else new[0]
+
+
+def _setup(members: Sequence[Task]) -> float:
+    """What the first of a group has taken longer than the others, which have found things set up."""
+    if len(members) < 2:
+        return 0.0
+    return max(0.0, members[0].seconds - statistics.median(task.seconds for task in members[1:]))
+
+
+def _typical(tasks: Sequence[Task]) -> Task:
+    """One with their median seconds and bytes."""
+    seconds, made = (
+        statistics.median(values) for values in zip(*((task.seconds, task.made) for task in tasks), strict=True)
+    )
+    return dataclasses.replace(tasks[0], seconds=seconds, made=round(made))

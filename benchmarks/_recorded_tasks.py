@@ -1,0 +1,115 @@
+"""An executor that runs all tasks in this process as if they were far away, and keeps what they take."""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph
+
+from netsurgeon.pipeline.execution import Executor, Pending
+from netsurgeon.pipeline.execution.executors.parcel import Parcel
+
+Result = TypeVar("Result")
+FIRST = "open_shard"
+"""Makes a shard; what takes one shard alone is a task of it."""
+
+
+class Recorder(Executor):
+    """Runs each task when it is sent, with the seconds of a core that it takes and the bytes that it makes."""
+
+    def __init__(self, instead: Callable[[str, tuple[Any, ...]], tuple[Any, ...]] | None = None):
+        """Begin.
+
+        Args:
+            instead: from a task's label and values to values with which it takes as long, and makes as much, as in a
+                larger run; it is then run a second time, with these, and that is what is kept.
+        """
+        self._builder = GraphBuilder()
+        self._instead = instead
+        self._sweep, self._shard = -1, 0
+        self._last = time.process_time()
+
+    def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+        """Run a function."""
+        del about
+        self._main()
+        label, values = _label(function, arguments), tuple(map(_value, arguments))
+        needs = [argument for argument in arguments if isinstance(argument, Recorded)]
+        value, seconds = _timed(function, values)
+        made = sys.getsizeof(Parcel(value))
+        if self._instead is not None and (larger := self._instead(label, values)) is not values:
+            other, seconds = _timed(function, larger)
+            made = sys.getsizeof(Parcel(other))
+        number = self._builder.submit(
+            Task(
+                label=label,
+                needs=tuple(need.number for need in needs),
+                sent=sum(sys.getsizeof(Parcel(value)) for value in arguments if not isinstance(value, Recorded)),
+                seconds=seconds,
+                made=made,
+                shard=self._shard_of(label, values, needs),
+                sweep=self._sweep,
+            )
+        )
+        pending = Recorded(value, number, self)
+        weakref.finalize(pending, self._builder.release, number).atexit = False
+        self._last = time.process_time()
+        return pending
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def fetched(self, number: int) -> None:
+        """Keep that the main process waits for a result."""
+        self._main()
+        self._builder.wait(number)
+
+    def graph(self) -> TaskGraph:
+        """What has been run so far."""
+        self._main()
+        return self._builder.built()
+
+    def _main(self) -> None:
+        now = time.process_time()
+        self._builder.compute(now - self._last)
+        self._last = now
+
+    def _shard_of(self, label: str, values: tuple[Any, ...], needs: Sequence[Recorded[Any]]) -> int | None:
+        if label == FIRST:  # of the next sweep, or of this one
+            is_next = values[0].start == 0
+            self._sweep, self._shard = (self._sweep + 1, 0) if is_next else (self._sweep, self._shard + 1)
+            return self._shard
+        shards = {self._builder.tasks[need.number].shard for need in needs} - {None}
+        return shards.pop() if len(shards) == 1 and label != JOINED else None
+
+
+class Recorded(Generic[Result]):
+    """A result that is there, of a task by its number."""
+
+    def __init__(self, value: Result, number: int, recorder: Recorder):
+        self.value, self.number, self._recorder = value, number, recorder
+
+    def result(self) -> Result:
+        """It, as the main process gets it."""
+        self._recorder.fetched(self.number)
+        return self.value
+
+
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, Recorded) else argument
+
+
+def _timed(function: Callable[..., Result], values: tuple[Any, ...]) -> tuple[Result, float]:
+    before = time.process_time()
+    result = function(*values)
+    return result, time.process_time() - before
+
+
+def _label(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
+    """The name of a function, or of the one that it is to call in the end."""
+    inner = [value for value in (*getattr(function, "args", ()), *arguments[:1]) if callable(value)]
+    return _label(inner[0], ()) if inner else getattr(function, "__name__", type(function).__name__)

@@ -1,0 +1,171 @@
+"""What a run on a cluster does, as it was measured: its tasks, and what the main process does between them."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["compute", "submit", "wait", "release"]
+JOINED = "joined"
+"""What a sum of two shards is called."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """A task of a run.
+
+    Attributes:
+        label: the function that it calls.
+        needs: numbers of the tasks whose results it takes.
+        sent: bytes of its other arguments, which come from the main process.
+        seconds: of a core.
+        made: bytes of its result.
+        shard: of the inputs, that it is about; None = of none.
+        sweep: over the inputs, that it belongs to.
+        setup: more seconds for the first task of its group on each worker, as for a session of ONNX Runtime.
+        group: tasks that do the same with other shards, and share what is set up; -1 = it has none.
+    """
+
+    label: str
+    needs: tuple[int, ...]
+    sent: int
+    seconds: float
+    made: int
+    shard: int | None = None
+    sweep: int = 0
+    setup: float = 0.0
+    group: int = -1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the main process.
+
+    Attributes:
+        kind: it works by itself, sends a task, waits for the result of one and fetches it, or needs it no more.
+        task: its number; -1 where it works by itself.
+        seconds: of a core, that it works by itself.
+    """
+
+    kind: Kind
+    task: int = -1
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskGraph:
+    """Tasks in the order in which they are sent, and the steps of the main process, which sends them."""
+
+    tasks: tuple[Task, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def main_seconds(self) -> float:
+        """What the main process works by itself."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def task_seconds(self) -> float:
+        """What all tasks take, one after the other, on one worker."""
+        groups = {task.group: task.setup for task in self.tasks if task.group >= 0}
+        return sum(task.seconds for task in self.tasks) + sum(groups.values())
+
+    @property
+    def shards(self) -> int:
+        """Of the inputs, in the largest sweep."""
+        return max((task.shard + 1 for task in self.tasks if task.shard is not None), default=0)
+
+    def seconds_by_label(self) -> dict[str, float]:
+        """What the tasks of each function take together."""
+        seconds: dict[str, float] = collections.defaultdict(float)
+        for task in self.tasks:
+            seconds[task.label] += task.seconds
+        return dict(seconds)
+
+    def main_seconds_by_sweep(self) -> list[tuple[float, float]]:
+        """What the main process works by itself before each sweep, and in it until the next one begins to be opened.
+
+        What it does behind the last wait of a sweep that another one follows is before that one.
+        """
+        last_waits = {self.tasks[step.task].sweep: at for at, step in enumerate(self.steps) if step.kind == "wait"}
+        ends = [at + 1 for at in last_waits.values()]
+        starts = [0, *ends[:-1]]
+        seconds: list[tuple[float, float]] = []
+        for number, (start, end) in enumerate(zip(starts, [*ends[:-1], len(self.steps)], strict=True)):
+            part = self.steps[start:end]
+            opened = next(
+                at for at, step in enumerate(part) if step.kind == "submit" and self.tasks[step.task].sweep == number
+            )
+            before, inside = part[:opened], part[opened:]
+            seconds.append((sum(step.seconds for step in before), sum(step.seconds for step in inside)))
+        return seconds
+
+    def write(self, path: Path) -> None:
+        """Keep it, a line a task or step."""
+        tasks = ",\n".join(json.dumps(dataclasses.astuple(task)) for task in self.tasks)
+        steps = ",\n".join(json.dumps(dataclasses.astuple(step)) for step in self.steps)
+        path.write_text(f'{{"tasks": [\n{tasks}\n],\n"steps": [\n{steps}\n]}}\n', "utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> TaskGraph:
+        """What `write` has kept."""
+        kept: dict[str, list[list[Any]]] = json.loads(path.read_text("utf-8"))
+        tasks = [Task(label, tuple(needs), *rest) for label, needs, *rest in kept["tasks"]]
+        return cls(tuple(tasks), tuple(Step(*fields) for fields in kept["steps"]))
+
+
+def excerpt(graph: TaskGraph, count: int) -> TaskGraph:
+    """The first so many tasks, and what the main process does until then."""
+    end = next((at for at, step in enumerate(graph.steps) if step.kind == "submit" and step.task >= count), None)
+    return TaskGraph(graph.tasks[:count], graph.steps[:end])
+
+
+def scaled(graph: TaskGraph, seconds: float, size: float) -> TaskGraph:
+    """The same with so many times the seconds and the bytes."""
+    tasks = (
+        dataclasses.replace(
+            task,
+            seconds=seconds * task.seconds,
+            setup=seconds * task.setup,
+            sent=round(size * task.sent),
+            made=round(size * task.made),
+        )
+        for task in graph.tasks
+    )
+    return TaskGraph(
+        tuple(tasks), tuple(dataclasses.replace(step, seconds=seconds * step.seconds) for step in graph.steps)
+    )
+
+
+class GraphBuilder:
+    """Collects tasks and steps."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+        self.steps: list[Step] = []
+
+    def compute(self, seconds: float) -> None:
+        """Let the main process work by itself."""
+        if seconds > 0.0:
+            self.steps.append(Step("compute", seconds=seconds))
+
+    def submit(self, task: Task) -> int:
+        """Send a task; its number."""
+        self.tasks.append(task)
+        self.steps.append(Step("submit", len(self.tasks) - 1))
+        return len(self.tasks) - 1
+
+    def wait(self, task: int) -> None:
+        """Fetch the result of a task."""
+        self.steps.append(Step("wait", task))
+
+    def release(self, task: int) -> None:
+        """Need the result of a task no more."""
+        self.steps.append(Step("release", task))
+
+    def built(self) -> TaskGraph:
+        """All of it."""
+        return TaskGraph(tuple(self.tasks), tuple(self.steps))
