@@ -486,3 +486,22 @@ def test_a_search_goes_further_with_repair() -> None:
     shares = [point.kept or 0.0 for point in candidates if not point.repaired and (point.bound or 0.0) <= 0.03]
     assert chosen.kept is not None
     assert not chosen.repaired or chosen.kept < min(shares)
+
+
+def test_a_search_judges_structures_after_a_repair_with_full_effort() -> None:
+    model, data = small_network(), labelled(small_network(), 900, 1)
+    goals: dict[str, Any] = {"max_macs": 720, "max_drop": "8%", "quantize": "none", "uniform": True, "round_to": 1}
+    options: dict[str, Any] = {**goals, "method": "obs", "damping": 0.01, "test": labelled(small_network(), 300, 2)}
+    firsts = []
+    for chosen in ({"effort": "full"}, {"effort": "full", "repair": False}, {"repair": True}):
+        report = compress(model, data, **options, **chosen).report
+        assert report.search is not None
+        assert report.options["repair"] == chosen.get("repair", True)
+        candidates = [point for point in report.search.points if point.kind == "candidate"]
+        firsts.append(candidates[0])
+        (taken,) = [point for point in candidates if point.chosen]
+        assert (report.repair is not None and report.repair.has_helped) == taken.repaired
+        is_said = "not-repaired" in [note.code for note in report.notes]
+        assert is_said == (report.options["repair"] and not taken.repaired)
+    assert [point.repaired for point in firsts] == [True, False, False]
+    assert len({point.macs for point in firsts}) == 1, "the same structure"
