@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -143,6 +144,7 @@ def test_a_notebook_shows_how_far_it_goes(tmp_path: Path) -> None:
     assert len(outputs_of(notebook, "image/png")) == 4
     assert sum("<table" in page for page in outputs_of(notebook, "text/html")) == 3
     assert "pictures are lost" in "".join(printed_by(notebook))
+    assert [text for text in outputs_of(notebook, "text/html") if re.fullmatch(r"done in \d:\d\d:\d\d", text)]
 
 
 def test_a_notebook_takes_surgery_to_onnx(tmp_path: Path) -> None:
