@@ -9,6 +9,7 @@ from perceptron_models import UNIFORM, inputs, perceptron, random
 from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.run import final_validation
 from netsurgeon.pipeline.runtime import large_models
 
 
@@ -59,6 +60,16 @@ def test_what_is_delivered_must_be_finite_where_the_dense_model_is_for_each_half
     """Models corrected on halves were finite, and the delivered one, which no half shows, overflowed for one input."""
     with pytest.raises(CheckFailedError, match="'y' of the compressed model is NaN or infinite where it was not"):
         compress(overflowing(50), {"x": random(16, 32, seed=3)}, sparsity=0.3, **UNIFORM)
+
+
+def test_what_was_measured_itself_is_not_run_a_second_time_to_be_seen_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(final_validation, "check_finite", fails)
+    compress(perceptron(), inputs(40), test=random(9, 32, seed=5), sparsity=0.5, **UNIFORM)
+    with pytest.raises(AssertionError):  # of few inputs each half was measured by a model of its own
+        compress(perceptron(), inputs(30), sparsity=0.5, **UNIFORM)
 
 
 def test_a_dense_model_that_is_infinite_for_a_part_of_the_inputs_is_named() -> None:
