@@ -253,13 +253,21 @@ class Options(
         is_there = self.is_for_sparse_kernels and self.provider == "cpu" and can_run(SPARSE_PROVIDER)
         return SPARSE_PROVIDER if is_there else self.provider
 
+    @property
+    def goes_by_sparse_times(self) -> bool:
+        """Whether a goal is reached by the times of such kernels: not where bytes count, or all stays on floats."""
+        goals = self.goals
+        is_of_drop = goals is not None and goals.max_drop is not None and goals.max_size is None
+        may = self.integer_mode == "int8" or self.may_choose_integers
+        return self.has_sparse_kernels and may and is_of_drop and self.prefer == "speed"
+
     def check_sparse_kernels(self) -> None:
         """Check that kernels are there whose times a goal depends on.
 
         Raises:
             InputError: they are not.
         """
-        if self.goals is not None and self.has_sparse_kernels and not can_run(SPARSE_PROVIDER):
+        if self.goes_by_sparse_times and not can_run(SPARSE_PROVIDER):
             raise InputError(
                 f"for target cpu-sparse {self.goals} is reached by the times of {SPARSE_PROVIDER}'s kernels, and they "
                 "cannot run here: install its wheel (docs/sparse.md), or give --sparsity with --quantize int8 in place "

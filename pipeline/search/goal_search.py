@@ -114,7 +114,7 @@ class GoalSearch:
             max_drop=self.goals.max_drop,
         )
         context = dataclasses.replace(context, tables=self._tables(context))
-        if not self._has_sparse_kernels:
+        if not (self.options.goes_by_sparse_times and self._quantizes):
             return self._search_with(context, trim)
         dense = self.for_dense_kernels()
         dense_context = context.for_dense_kernels(candidate_options(dense.options))
@@ -128,14 +128,6 @@ class GoalSearch:
         if isinstance(result, SearchResult):
             return result
         return dense._search_with(dense_context, trim).with_note(result)
-
-    @property
-    def _has_sparse_kernels(self) -> bool:
-        """Whether a model for sparse kernels is looked for: units that go, or bytes, are not paid for by their time."""
-        options = self.options
-        may = options.integer_mode == "int8" or options.may_choose_integers
-        is_of_time = self.goals.max_drop is not None and self.goals.max_size is None and options.prefer == "speed"
-        return options.has_sparse_kernels and may and is_of_time and self._quantizes
 
     def for_dense_kernels(self) -> GoalSearch:
         """The same search for a model that dense kernels run, as with the target `cpu`."""

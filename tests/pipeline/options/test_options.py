@@ -177,6 +177,25 @@ def test_a_target_alone_removes_no_weight() -> None:
     assert Options(pattern="k:64", quantize="int8").pruned_share == 0.5
 
 
+@pytest.mark.parametrize(
+    ("values", "goes"),
+    [
+        ({}, True),
+        ({"quantize": "int8", "max_drop": "1%"}, True),
+        ({"pattern": "k:64", "max_drop": "1%"}, True),
+        ({"target": "cpu"}, False),
+        ({"quantize": "int8"}, False),
+        ({"quantize": "w4a8", "max_drop": "1%"}, False),
+        ({"values": "float16", "max_drop": "1%"}, False),
+        ({"max_drop": "1%", "max_size": "1MB"}, False),
+        ({"max_drop": "1%", "speedup": 2}, False),
+        ({"max_drop": "1%", "prefer": "size"}, False),
+    ],
+)
+def test_a_drop_alone_is_reached_by_the_times_of_sparse_kernels(values: dict[str, Any], goes: bool) -> None:
+    assert Options(**{"target": "cpu-sparse", **values}).goes_by_sparse_times == goes
+
+
 @pytest.mark.parametrize(("target", "first"), [("cpu", "w4a8"), ("cpu-sparse", "int8")])
 def test_bits_make_no_sparse_kernel_faster(target: str, first: str) -> None:
     options = Options(max_drop="1%", target=target)

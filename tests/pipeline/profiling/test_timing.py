@@ -55,6 +55,7 @@ def test_what_is_short_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cpu", "linux", ("own.so",), False, time.perf_counter),
         ("cpu", "win32", (), False, time.perf_counter),
         ("cuda", "linux", (), False, time.perf_counter),
+        ("netsurgeon-sparse", "linux", (), False, time.thread_time),
     ],
 )
 def test_runs_are_timed_by_what_the_calling_thread_sees(

@@ -14,7 +14,9 @@ from timed_models import graph
 import netsurgeon
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling import timing_table
+from netsurgeon.pipeline.profiling.kernel_times import NodeTime
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
+from netsurgeon.pipeline.runtime import CPU
 from netsurgeon.pipeline.runtime.session import Runtime
 
 
@@ -165,3 +167,31 @@ def test_models_are_timed_again_while_it_is_undecided_which_is_faster(
     assert len(measured) == times
     assert timed.low < np.exp(np.mean(np.log(ratios))) < timed.high
     assert timed.is_undecided == (max(ratios) == 1.0)
+
+
+def test_the_dense_model_runs_without_a_package_and_layers_of_the_other_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtimes: list[Runtime] = []
+
+    def time_models(models: object, feeds: object, given: tuple[Runtime, ...], *_: object) -> Any:
+        runtimes.extend(given)
+        return None, [np.tile([2e-3, 1e-3], (2, 3, 1))]
+
+    def node_times(model: object, feed: object, runtime: Runtime) -> list[NodeTime]:
+        runtimes.append(runtime)
+        return [NodeTime("here", "NetsurgeonSparse", "NetsurgeonSparse", 0.5), NodeTime("top", "Add", CPU, 0.1)]
+
+    monkeypatch.setattr(timing_table, "time_models", time_models)
+    monkeypatch.setattr(timing_table, "node_times", node_times)
+    runtime = Runtime(provider="netsurgeon-sparse", deployed=True)
+    timer = StructureTimer(TimingTable(), graph("y = Relu(x)"), {}, runtime, lambda _: None)
+    assert timer.has_package
+    assert not timer.without_package().has_package
+    timer.time("sparse", lambda: graph("y = Abs(x)"))
+    assert [given.provider for given in runtimes] == ["cpu", "netsurgeon-sparse"]
+    assert timer.layers_in_package("abs", lambda: graph("y = Abs(x)")) == {"here": 0.5}
+    assert runtimes[-1].provider_options == (("claim", "all"),)
+    assert timer.layers_in_package("abs", never) == {"here": 0.5}
+    assert timer.taken_by_package(graph("y = Abs(x)")) == {"here": 0.5}
+    assert runtimes[-1].provider_options == ()
+    timer.nodes_of("other", lambda: graph("y = Abs(x)"))
+    assert runtimes[-1].provider == "cpu"

@@ -16,7 +16,7 @@ import netsurgeon
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.profiling.model_profile import profile
-from netsurgeon.pipeline.runtime.providers import SHORT_NAMES, full_name
+from netsurgeon.pipeline.runtime.providers import SHORT_NAMES, can_run, full_name
 from netsurgeon.pipeline.runtime.session import Runtime, onnxruntime
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
@@ -72,6 +72,24 @@ def test_a_provider_of_a_package_says_why_it_cannot_run(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "netsurgeon_sparse", Unusable("netsurgeon_sparse"))
     said = "NetsurgeonSparse was asked for and is not active: it needs a processor with AVX2"
     assert refusal("netsurgeon-sparse") == said
+    assert not can_run("netsurgeon-sparse")
+
+
+def test_a_provider_of_a_package_can_run_once_it_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    package: Any = types.ModuleType("netsurgeon_sparse")
+    package.UnsupportedError = RuntimeError
+    package.register, package.provider_options = (list), (lambda: {"claim": "auto"})
+    monkeypatch.setitem(sys.modules, "netsurgeon_sparse", package)
+    assert can_run("netsurgeon-sparse")
+    monkeypatch.setitem(sys.modules, "netsurgeon_sparse", None)
+    assert not can_run("netsurgeon-sparse")
+    assert not can_run("cuda")
+
+
+def test_the_cpu_stands_in_for_a_package_alone() -> None:
+    sparse = Runtime(provider="netsurgeon-sparse", provider_options=(("claim", "all"),), threads=2)
+    assert sparse.without_package() == Runtime(threads=2)
+    assert Runtime(provider="cuda").without_package() == Runtime(provider="cuda")
 
 
 def convolutions() -> onnx.ModelProto:
