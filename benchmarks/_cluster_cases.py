@@ -102,7 +102,7 @@ class LargeDecoder:
     sequences: int
 
 
-DECODER = SmallDecoder(Shape(width=512, inner=1408, layers=3, vocabulary=2000), 8)
+DECODER = SmallDecoder(Shape(width=512, inner=1408, layers=1, vocabulary=512), 8)
 LARGE = LargeDecoder(Shape.of(615_000_000), "615 million, 128 x 128 tokens", 128)
 SEVEN_BILLION = Shape(width=4096, inner=11264, layers=32, vocabulary=32000)
 RECORDED = 16
@@ -180,14 +180,17 @@ CORES_OF_SIXTEEN = 12.0
 SHARD_OF_TOKENS = 1280
 """Sequences that the rule of shards puts into one: an integer counts as 256 bytes, a shard has 40 MiB."""
 SMALL_SHARD = 16
+RESNET_SHARDS, RESNET_LARGER = -(-PICTURES // SHARD), SHARD / RECORDED
+ROW_BLOCKS = 8
 SCENARIOS = (
     Scenario(
-        "ResNet-50's shape, 10,000 pictures", "resnet50", shards=-(-PICTURES // SHARD), larger=SHARD / RECORDED,
-        is_bound=True,
+        "ResNet-50's shape, 10,000 pictures", "resnet50", shards=RESNET_SHARDS, larger=RESNET_LARGER, is_bound=True
     ),
     Scenario(
-        "615 M decoder, 4,096 sequences", "decoder", shape=LARGE.shape, inputs=SEQUENCES, shard=SHARD_OF_TOKENS
+        "The same, if solves were tasks, of 8 blocks of rows", "resnet50", shards=RESNET_SHARDS, larger=RESNET_LARGER,
+        solves=ROW_BLOCKS,
     ),
+    Scenario("615 M decoder, 4,096 sequences", "decoder", shape=LARGE.shape, inputs=SEQUENCES, shard=SHARD_OF_TOKENS),
     Scenario(
         "615 M decoder, 4,096 sequences, 16 in a shard", "decoder", shape=LARGE.shape, inputs=SEQUENCES,
         shard=SMALL_SHARD,
@@ -199,5 +202,9 @@ SCENARIOS = (
     Scenario(
         "7 B decoder, 4,096 sequences, 16 in a shard, workers of 16 cores", "decoder", shape=SEVEN_BILLION,
         inputs=SEQUENCES, shard=SMALL_SHARD, workers=(1, 4, 16, 64), cores=CORES_OF_SIXTEEN,
+    ),
+    Scenario(
+        "The same, if solves were tasks, of 8 blocks of rows each", "decoder", shape=SEVEN_BILLION,
+        inputs=SEQUENCES, shard=SMALL_SHARD, workers=(1, 4, 16, 64), cores=CORES_OF_SIXTEEN, solves=ROW_BLOCKS,
     ),
 )  # fmt: skip

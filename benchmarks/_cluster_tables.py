@@ -169,6 +169,14 @@ def _simulated(rows: Mapping[str, Row]) -> list[str]:
     if not simulated:
         return []
     page = ["## Simulated", SIMULATED]
+    if "paper" in rows:
+        took, forecast = rows["paper"]["took"], rows["paper"]["forecast"]
+        words = (
+            f"Decoders are graphs on paper: what a small decoder was seen to take for each kind of work gives "
+            f"{forecast:,.0f} s of a core for the 615 M one and 128 sequences, which took {took:,.0f} s "
+            f"([gigabytes.md](gigabytes.md)); all their times are multiplied by {took / forecast:.2f}."
+        )
+        page.append(words)
     titles = ("workers", "Gbit/s", "time", "times", "binds", "tasks run", "GB sent", "GB fetched", "GB moved")
     for scenario in SCENARIOS:
         if (row := simulated.get(scenario.name)) is None:

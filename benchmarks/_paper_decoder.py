@@ -220,7 +220,5 @@ class _Paper:
 
 
 def _most_rows(columns: int) -> int:
-    """Rows that are drawn of a layer's input, at most."""
-    by_column = Calibration.__dataclass_fields__["rows_per_column"].default * columns
-    by_elements = Calibration.__dataclass_fields__["max_elements"].default // columns
-    return int(max(by_column, min(MOST_ROWS, by_elements)))
+    """Rows that are drawn of a layer's input, at most: see `Calibration.most_rows`."""
+    return max(Calibration.rows_per_column * columns, min(MOST_ROWS, Calibration.max_elements // columns))

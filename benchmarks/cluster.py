@@ -157,8 +157,15 @@ def _validation(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
 def _simulated(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
     rows = read_rows(arguments.results, NAME)
     costs = _costs_of(rows["costs"])
-    yield "seam", _seam(TaskGraph.read(_graph_file(arguments.results, "resnet50")), rows["costs"]["seam"], costs)
     for scenario in SCENARIOS:
+        if not _graph_file(arguments.results, scenario.graph).exists():
+            print(f"{scenario.name}: the graph {scenario.graph!r} has not been recorded, see --only graphs")
+            continue
+        measured = TaskGraph.read(_graph_file(arguments.results, scenario.graph))
+        if scenario.is_bound:
+            yield "seam", _seam(measured, rows["costs"]["seam"], costs)
+        if scenario.shape is not None:
+            yield "paper", _rates(measured)[1]
         graph = _graph_of(scenario, arguments.results)
         one = simulate(graph, scenario.cluster(1, MEASURED, costs)).seconds
         runs = [
@@ -198,16 +205,17 @@ def _graph_of(scenario: Scenario, results: Path) -> TaskGraph:
     if scenario.shape is None:
         graph = with_more_shards(measured, scenario.shards, larger=scenario.larger)
     else:
-        graph = paper_graph(scenario.shape, scenario.inputs, scenario.shard, _rates(measured, results))
+        graph = paper_graph(scenario.shape, scenario.inputs, scenario.shard, _rates(measured)[0])
     return with_solves_on_workers(graph, scenario.solves) if scenario.solves else graph
 
 
-def _rates(measured: TaskGraph, results: Path) -> Rates:
+def _rates(measured: TaskGraph) -> tuple[Rates, Row]:
     """Of the small decoder, as many times as slow as makes the large one take what it has taken alone."""
     rates = measured_rates(measured, DECODER.shape, DECODER.sequences, DECODER.share)
     alone = paper_graph(LARGE.shape, LARGE.sequences, LARGE.sequences, rates)
-    took = read_rows(results, "gigabytes")[LARGE.row]["processor"]
-    return rates.times(took / (alone.main_seconds + alone.task_seconds))
+    forecast = alone.main_seconds + alone.task_seconds
+    took = read_rows(RESULTS, "gigabytes")[LARGE.row]["processor"]
+    return rates.times(took / forecast), {"forecast": round(forecast), "took": took}
 
 
 def _costs_of(row: Row, times: float = 1.0) -> Costs:
