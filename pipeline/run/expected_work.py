@@ -184,7 +184,7 @@ class ExpectedWork:
     def _provisional(self) -> Samples | None:
         """What candidates are corrected on that are judged only; None where all are as they are delivered."""
         layers, folds = self.selection.layers, self.inputs.folds
-        return provisional_inputs(self.inputs, self.options, layers, self.positions)[0] if folds else None
+        return provisional_inputs(self.inputs, self.options, layers, self._positions)[0] if folds else None
 
     @property
     def _corrected(self) -> int:
