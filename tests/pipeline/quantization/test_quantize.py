@@ -54,6 +54,9 @@ class SameTimes(StructureTimer):
     def against(self, model: ir.Model) -> StructureTimer:
         return self
 
+    def without_package(self) -> StructureTimer:
+        return self
+
     def nodes_of(self, name: str, model: Callable[[], ir.Model]) -> dict[str, float]:
         return {"second": 1.0 if name.endswith("float32") else 0.5}
 
