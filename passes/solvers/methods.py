@@ -61,6 +61,10 @@ ITERATED_COLUMNS = 1024
 gradients on all rows at once, for rows x columns² a step."""
 
 
+LOW_FIDELITY_COLUMNS = 256
+"""The same at low fidelity, where many rows of a few hundred columns would take longer than finding their supports."""
+
+
 REFIT_STEPS: dict[Effort, int] = {"full": 12, "fast": 6, "hasty": 4}
 COLD_STEPS = 96
 """Of them, behind ADMM, whose last weights are close already, and on a support that was given: at 2048 columns 12 and
@@ -90,6 +94,7 @@ def prune(
     """
     if method not in (*METHODS, FAST_METHOD):
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    exact_columns = ITERATED_COLUMNS
     if method == "magnitude":
         return problem.weight * choose(np.abs(problem.weight), keep, pattern)
     if method == "lobs":
@@ -99,9 +104,9 @@ def prune(
     if method == FAST_METHOD:
         if problem.weight.shape[-1] > OBS_COLUMNS:
             return quick_refit(problem, keep, pattern)
-        method, effort = "auto", "fast"
+        method, effort, exact_columns = "auto", "fast", LOW_FIDELITY_COLUMNS
     supports = _supports(problem, keep, method, pattern, effort)
-    results = [_refit(problem, mask, start, REFIT_STEPS[effort]) for mask, start in supports]
+    results = [_refit(problem, mask, start, REFIT_STEPS[effort], exact_columns) for mask, start in supports]
     return results[0] if len(results) == 1 else min(results, key=problem.error)
 
 
@@ -114,9 +119,15 @@ def correct(problem: Problem, mask: Mask) -> Array:
     return _refit(problem, mask)
 
 
-def _refit(problem: Problem, mask: Mask, start: Floats | None = None, steps: int = COLD_STEPS) -> Array:
+def _refit(
+    problem: Problem,
+    mask: Mask,
+    start: Floats | None = None,
+    steps: int = COLD_STEPS,
+    exact_columns: int = ITERATED_COLUMNS,
+) -> Array:
     """The best weights on a support, exactly or by conjugate gradients, `steps` from `start` where that is close."""
-    if mask.shape[-1] <= ITERATED_COLUMNS:
+    if mask.shape[-1] <= exact_columns:
         return linalg.refit(problem.target, problem.hessian, mask)
     refitted = iterate(problem, mask, COLD_STEPS if start is None else steps, start)
     if not np.isfinite(refitted).all():

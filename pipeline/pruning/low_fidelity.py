@@ -21,16 +21,12 @@ from netsurgeon.pipeline.pruning.plan import DEPTH_BIASES, EXPONENTS, Plan, Sens
 from netsurgeon.pipeline.runtime import counted
 from netsurgeon.pipeline.verification import float_outputs, output_divergence
 
-WORTH_A_DEPTH_BIAS = 1.05
-"""An exponent is tried with depth biases, too, where without one it diverges up to so many times as far as the best."""
-
-
 LOW_FIDELITY_INPUTS = (48, 512)
 """Fewest and most inputs that plans are tried on, and as many others that they are compared on. Where there are fewer
 than twice the most, the two parts take turns."""
 
 
-LOW_FIDELITY_WORK, LOW_FIDELITY_WORK_FAST = 1e10, 3e9
+LOW_FIDELITY_WORK, LOW_FIDELITY_WORK_FAST = 5e9, 3e9
 """Multiply-adds of a model on the inputs that plans are tried on, where the fewest need less and the most need more;
 the second for a first look."""
 
@@ -77,12 +73,10 @@ def choose_sensitivity_scaling(
 
     ticks = functools.partial(progress, "trying plans")
     try_([SensitivityScaling(exponent) for exponent in EXPONENTS], part_of(ticks, 0, 2))
-    closest = min(divergences.values())
-    if not 0.0 < closest < np.inf:  # nothing that can be compared, or nothing is lost
+    closest = min(divergences, key=lambda scaling: divergences[scaling])
+    if not 0.0 < divergences[closest] < np.inf:  # nothing that can be compared, or nothing is lost
         return SensitivityScaling()
-    near = [scaling.exponent for scaling, loss in divergences.items() if loss <= WORTH_A_DEPTH_BIAS * closest]
-    biased = [SensitivityScaling(exponent, depth_bias) for exponent in near for depth_bias in DEPTH_BIASES[1:]]
-    try_(biased, part_of(ticks, 1, 2))
+    try_([dataclasses.replace(closest, depth_bias=depth_bias) for depth_bias in DEPTH_BIASES[1:]], part_of(ticks, 1, 2))
     return min(divergences, key=lambda scaling: divergences[scaling])
 
 

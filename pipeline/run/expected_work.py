@@ -23,7 +23,7 @@ from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
 from netsurgeon.pipeline.quantization import TARGETS, integers_without_goal
 from netsurgeon.pipeline.repair import BATCH, FRONT, INTEGERS, layers_by_stage, repair_steps
 from netsurgeon.pipeline.runtime import Session
-from netsurgeon.pipeline.search import provisional_inputs
+from netsurgeon.pipeline.search import ROWS_SHARE, provisional_inputs
 from netsurgeon.pipeline.verification import Inputs
 
 USUAL_CANDIDATES, USUAL_CANDIDATES_FAST = 3.5, 1.5
@@ -57,8 +57,8 @@ SWEPT = 2.0
 """Times as long as one run of a model a sweep takes, which stops at every layer and keeps what is live there."""
 STOPPED = 0.01
 """Seconds that a model takes more for every layer at which a sweep stops."""
-TIMED = 2.0
-"""Seconds that it takes to time two models in turn."""
+TIMED_RUNS, SHORTEST = 250, 2e-3
+"""Runs of one input that it takes to time two models in turn, and the seconds that each takes at least."""
 TIMED_PAIRS = 1.5
 """Pairs of models that are timed to choose integers, and again to see whether what was made is faster, on average."""
 PACKED = 2e-6
@@ -67,6 +67,8 @@ STRUCTURES = 6
 """Structures that are timed until one is as fast as it should be."""
 TRIED_AT_ONCE, TRIED_AT_ONCE_FAST = 3, 2
 """Models that are pruned at low fidelity side by side, about; the second for a first look."""
+TRIED_TWICE = 1.5
+"""Times as long as once a full search tries plans in a row, on average: scalings twice, shares of the weights once."""
 ON_INTEGERS = 0.5
 """Times as long as one run of a model on floats one of a model on integers takes."""
 DELIVERED = 1.3
@@ -140,21 +142,23 @@ class ExpectedWork:
         if goals is not None:
             yield Step("judging the dense model", (_work("judging the dense model", self._folds * self._judged),))
         if self._may_quantize:
-            yield Step("timing integers", (_work("timing integers", TIMED_PAIRS * TIMED, 2),))
+            yield Step("timing integers", (_work("timing integers", TIMED_PAIRS * self._timed, 2),))
         if options.trim is not None or (goals is not None and goals.is_structural):
             yield Step("choosing units", self._choosing_units())
         if goals is not None and goals.is_timed:
-            yield Step("timing structures", (_work("timing structures", TIMED, STRUCTURES),))
+            yield Step("timing structures", (_work("timing structures", self._timed, STRUCTURES),))
         if self._is_measured:
             yield Step("measuring layers", self._measuring())
         yield Step("making candidates" if goals is not None else "pruning", self._making())
         yield _step("making the chosen model" if goals is not None else "packing", "making the chosen model", "packing")
         yield Step("validating", self._validating())
         if options.profile or (goals is not None and goals.is_timed):
-            yield Step("timing", (_work("timing", 4 * TIMED), _work("measuring memory and operators", TIMED)))
+            yield Step(
+                "timing", (_work("timing", 4 * self._timed), _work("measuring memory and operators", self._timed))
+            )
         yield _step("writing", "writing")
         if self._may_quantize and TARGETS[options.target].is_measured:
-            yield Step("timing the delivered model", (_work("timing the delivered model", TIMED),))
+            yield Step("timing the delivered model", (_work("timing the delivered model", self._timed),))
 
     @property
     def _folds(self) -> int:
@@ -182,7 +186,7 @@ class ExpectedWork:
 
     @functools.cached_property
     def _provisional(self) -> Samples | None:
-        """What candidates are corrected on that are judged only; None where all are as they are delivered."""
+        """What candidates are corrected on that are not delivered; None where all are made as they are delivered."""
         layers, folds = self.selection.layers, self.inputs.folds
         return provisional_inputs(self.inputs, self.options, layers, self._positions)[0] if folds else None
 
@@ -190,6 +194,16 @@ class ExpectedWork:
     def _corrected(self) -> int:
         """Inputs that one model is corrected on: a candidate, where there are some."""
         return self.inputs.calibration.fed if self._provisional is None else self._provisional.fed
+
+    @property
+    def _rows_share(self) -> float:
+        """Share of the rows of statistics that it is corrected on."""
+        return 1.0 if self._provisional is None else ROWS_SHARE
+
+    @property
+    def _timed(self) -> float:
+        """Seconds that it takes to time two models in turn."""
+        return TIMED_RUNS * max(self.seconds, SHORTEST)
 
     @property
     def _judged(self) -> float:
@@ -216,7 +230,7 @@ class ExpectedWork:
 
     def _choosing_units(self) -> tuple[Work, ...]:
         inputs = self._corrected
-        priced = self._swept(1, inputs) + self._layers(CURVES, inputs)
+        priced = self._swept(1, inputs) + self._layers(CURVES, inputs, self._rows_share)
         return (
             _work("pricing units", priced),
             _work("counting zeros", 0.0),
@@ -228,7 +242,7 @@ class ExpectedWork:
     def _measuring(self) -> tuple[Work, ...]:
         layers, inputs, goals = len(self.selection.layers), self._corrected, self.options.goals
         searches = goals is not None and goals.max_drop is not None
-        curves = self._swept(1, inputs) + self._layers(CURVES, inputs)
+        curves = self._swept(1, inputs) + self._layers(CURVES, inputs, self._rows_share)
         work = float(sum(self._multiply_adds.values()))
         low_fidelity_inputs, probe_inputs = (
             min(inputs_at_low_fidelity(work, is_hasty=self.options.is_hasty), inputs),
@@ -237,6 +251,7 @@ class ExpectedWork:
         at_once = TRIED_AT_ONCE_FAST if self.options.is_hasty else TRIED_AT_ONCE
         trials = at_once * self._layers(TRIALS, low_fidelity_inputs, ROWS_AT_LOW_FIDELITY)
         trying = self._swept(at_once + 1, low_fidelity_inputs) + trials if self._is_spread else 0.0
+        trying *= 1.0 if self.options.is_hasty else TRIED_TWICE if searches else 2.0
         return (
             _work("measuring layers", curves, self._folds),
             _work("measuring sensitivities", PROBED * layers * probe_inputs * self.seconds, self._folds),
@@ -247,7 +262,7 @@ class ExpectedWork:
     def _making(self) -> tuple[Work, ...]:
         """What one model after the other goes through: each candidate, or the one that is delivered."""
         options, inputs = self.options, self.inputs.calibration.fed
-        times, of_a_candidate = self._made(inputs), self._made(self._corrected)
+        times, of_a_candidate = self._made(inputs), self._made(self._corrected, self._rows_share)
         if options.goals is None:
             once = 1 + len(self.inputs.halves)
             return tuple(_work(stage, seconds, once) for stage, seconds in (times | self._repairs(inputs)).items())
@@ -312,17 +327,17 @@ class ExpectedWork:
                 repairs[stage] += 2 * second * sum(amounts[name] for name in reached) - own
         return repairs
 
-    def _made(self, inputs: int) -> dict[str, float]:
-        """Seconds by stage that one model takes that is corrected on so many inputs."""
+    def _made(self, inputs: int, share: float = 1.0) -> dict[str, float]:
+        """Seconds by stage that one model takes that is corrected on so many inputs, and this share of the rows."""
         rates = PRUNED if self.selection.effort == "full" else PRUNED_FAST
-        pruned = self._swept(2, inputs) + self._layers(rates, inputs)
+        pruned = self._swept(2, inputs) + self._layers(rates, inputs, share)
         times = {"masking units": 0.0, "pruning layers": pruned, "rewriting shortcuts": 0.05}
         times["removing units"] = REMOVED * len(self.selection.layers)
         times |= {"preparing layers": 0.0, "preparing integers": 0.05, "rounding tables": 0.0}
         if self._may_quantize:
             run = self.seconds * inputs
             times |= {"balancing channels": BALANCED * run, "measuring ranges": LOOKED_AT * run}
-            times["quantizing layers"] = self._swept(2, inputs) + self._layers(ROUNDED, inputs)
+            times["quantizing layers"] = self._swept(2, inputs) + self._layers(ROUNDED, inputs, share)
         return times
 
     def _validating(self) -> tuple[Work, ...]:

@@ -2,10 +2,11 @@
 
 from netsurgeon.pipeline.search.candidate_search import SearchResult
 from netsurgeon.pipeline.search.goal_search import GoalSearch
-from netsurgeon.pipeline.search.provisional import provisional_inputs
+from netsurgeon.pipeline.search.provisional import ROWS_SHARE, provisional_inputs
 from netsurgeon.pipeline.search.record import Point, SearchFacts
 
 __all__ = [
+    "ROWS_SHARE",
     "GoalSearch",
     "Point",
     "SearchFacts",

@@ -28,8 +28,7 @@ CLOSE, CLOSE_UNPROVEN = 1.12, 1.25
 inputs are too few to prove anything: neighbours that are closer differ by less than chance makes of either. (With 500
 inputs that take turns SqueezeNet's bounds were 1.16, 1.31, 1.06 and 1.12 %, from the smallest file to the largest.)"""
 NEAR, NEAR_UNPROVEN = 1.06, 1.12
-"""Nor is another share tried where a line through both excesses says that it would be less than so many times as
-small."""
+"""Nor is a share between the two tried that a line through both excesses says to be less than so many times smaller."""
 STRIDES = (1.06, 3.0)
 """Least and largest factor by which the first candidate is moved to where evaluations at low fidelity say that the
 limit lies."""
@@ -63,7 +62,7 @@ class Descent:
         return best
 
     def settled(self, evaluator: CandidateEvaluator) -> Descent:
-        """A descent among candidates as they are delivered, from where this one ended, to the first within the limit.
+        """A descent among candidates as they are delivered, from where this one has ended until one is within.
 
         Being corrected on more inputs they lose a little less than this one's: they are asked for as few weights first
         as a line through its excesses says that the limit allows, then for as many as its best has.

@@ -23,7 +23,7 @@ from netsurgeon.pipeline.quantization import integers_of_a_weight
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
-from netsurgeon.pipeline.search.provisional import provisional_inputs
+from netsurgeon.pipeline.search.provisional import ROWS_SHARE, provisional_inputs
 from netsurgeon.pipeline.search.pruner import Fold, SearchContext
 from netsurgeon.pipeline.search.record import SearchFacts
 from netsurgeon.pipeline.search.sparse_search import search_on_sparse_kernels
@@ -234,9 +234,9 @@ class GoalSearch:
 
 
 def _calibration_of(calibration: Calibration, corrected: Samples, provisional: Samples | None) -> Calibration:
-    """What candidates of a fold are corrected on: all of its inputs, or some that stand for them."""
+    """What candidates of a fold are corrected on: all of its inputs, or fewer rows of some that stand for them."""
     whole = dataclasses.replace(calibration, samples=corrected)
-    return whole if provisional is None else whole.part(provisional)
+    return whole if provisional is None else whole.part(provisional).subsample(ROWS_SHARE)
 
 
 def candidate_options(options: Options) -> Options:

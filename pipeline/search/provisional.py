@@ -15,6 +15,8 @@ from netsurgeon.pipeline.verification import Inputs
 
 FEWEST = 256
 """Inputs that provisional candidates are corrected on, at least."""
+ROWS_SHARE = 0.5
+"""Share of the rows of statistics that such candidates take."""
 WORTH = 0.5
 """Share of the inputs below which candidates of the only fold are provisional: the one chosen is made once more."""
 
@@ -24,8 +26,8 @@ def provisional_inputs(
 ) -> tuple[Samples | None, ...]:
     """Those of each fold; None where its candidates are what is delivered.
 
-    They are as many as give each layer AMPLE rows a column, without mirror images. A candidate corrected on them loses
-    a little more than the delivered one, but where the limit lies is all that it has to tell.
+    They are as many as give each layer AMPLE rows a column, without mirror images. A candidate that is corrected on
+    them loses a little more than the delivered one, but where the limit lies is all that it has to tell.
 
     Args:
         inputs: of the run.

@@ -31,7 +31,8 @@ FEWEST_TO_SPLIT = 64
 GUIDING = 0.5
 """Share of the calibration inputs that guide a search, or judge in a fold; the others are for corrections."""
 MOST_CORRECTED = 2048
-"""Inputs for corrections in a fold: more hardly help them, and all others tell more about the drop."""
+"""Inputs for corrections in a fold, mirror images among them: more hardly help them, and all others tell more about the
+drop."""
 CORRECTED_FAST = 0.25
 """Share of the calibration inputs that a first look corrects on: judging costs less, and its promise rests on it."""
 
@@ -259,6 +260,8 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
     if options.pictures is None or not options.pictures.mirror:
         return divided
     axis = options.pictures.width_axis
+    if any(2 * fold.corrected.count > MOST_CORRECTED for fold in divided.folds):
+        return divided
     folds, halves = (
         tuple(Fold(fold.corrected.mirrored(axis), fold.guide) for fold in side)
         for side in (divided.folds, divided.halves)
