@@ -1,7 +1,7 @@
 """Shards whose values lie on workers: each step makes new values from those before, so that a lost one is made anew.
 
-What a worker needs travels as an argument: the inputs of a shard, the dense model, of which it reads the layers, and
-the nodes and weights of one segment at a time.
+What a worker needs travels as an argument: the inputs of a shard, the dense model without its weights, of which it
+reads the layers, and the nodes and weights of one segment at a time.
 """
 
 from __future__ import annotations
@@ -66,25 +66,31 @@ class RemoteShards:
 
     def __init__(self, dense: ir.Model, samples: Samples, runtime: Runtime, executor: Executor):
         self._samples, self._runtime, self._executor = samples, runtime, executor
-        self._dense = executor.submit(as_is, _serialized(dense))
+        self._dense = dense
+        self._skeleton = executor.send(_without_weights(dense))
         self._first: list[Pending[RemotePart]] = []
         self.ranges: list[range] = []
 
     def walk(self, model: ir.Model, segments: Sequence[Segment]) -> RemoteWalk:
         """Begin a walk."""
         if not self._first:
-            for numbers, feeds in _in_shards(self._samples.batches()):
-                self.ranges.append(numbers)
-                self._first.append(self._executor.submit(open_shard, numbers, feeds, self._samples.mask))
-        return RemoteWalk(model, segments, self._first, self._runtime, self._executor)
+            sent = self._executor.remember(self._samples, self._send)
+            self.ranges, self._first = [numbers for numbers, _ in sent], [part for _, part in sent]
+        is_kept = model is self._dense  # each sweep runs its segments again
+        return RemoteWalk(model, segments, self._first, self._runtime, self._executor, is_kept=is_kept)
+
+    def _send(self) -> list[tuple[range, Pending[RemotePart]]]:
+        """The inputs, each shard once."""
+        submit, mask = functools.partial(self._executor.submit, open_shard), self._samples.mask
+        return [(numbers, submit(numbers, feeds, mask)) for numbers, feeds in _in_shards(self._samples.batches())]
 
     def submit(
         self, at: int, function: Callable[..., Result], layer: Layer, walks: Sequence[RemoteWalk], *arguments: Any
     ) -> Pending[Result]:
         """Call a function where the shard is."""
         parts = [walk.parts[at] for walk in walks]
-        call = functools.partial(call_with_layer, function)
-        return self._executor.submit(call, layer.name, self._dense, arguments, *parts, about=layer.name)
+        call = functools.partial(call_with_layer, function, len(parts))
+        return self._executor.submit(call, layer.name, self._skeleton, *parts, *arguments, about=layer.name)
 
 
 class RemoteWalk:
@@ -97,9 +103,11 @@ class RemoteWalk:
         parts: Sequence[Pending[RemotePart]],
         runtime: Runtime,
         executor: Executor,
+        *,
+        is_kept: bool,
     ):
         self.model, self.segments, self.parts = model, segments, list(parts)
-        self._runtime, self._executor = runtime, executor
+        self._runtime, self._executor, self._is_kept = runtime, executor, is_kept
         self._extractor = Extractor(model.graph)
         self._expired: list[str] = []
 
@@ -119,9 +127,8 @@ class RemoteWalk:
         segment = self.segments[at]
         if not segment.outputs:
             return
-        feed = self._executor.submit(example_of, self.parts[0], segment.inputs).result()
-        model = segment_model(self.model, self._extractor, segment, feed)
-        data = self._executor.submit(as_is, _serialized(model))
+        model = segment_model(self.model, self._extractor, segment, {})
+        data = self._executor.send(_serialized(model), is_kept=self._is_kept)
         expired, self._expired = tuple(self._expired), []
         submit = functools.partial(self._executor.submit, run_segment, about=", ".join(segment.layers))
         self.parts = [submit(part, data, self._runtime, segment.inputs, expired) for part in self.parts]
@@ -131,28 +138,19 @@ class RemoteWalk:
         self._expired += self.segments[at].expired
 
 
-def as_is(value: Result) -> Result:
-    """What is sent once, for many tasks."""
-    return value
-
-
 def open_shard(numbers: range, feeds: Sequence[Feed], mask: PositionMask | None) -> RemotePart:
     """The inputs of a shard as its first values."""
     values = {name: [feed[name] for feed in feeds] for name in feeds[0]}
     return RemotePart(numbers, values, [] if mask is None else [mask.kept(feed) for feed in feeds])
 
 
-def example_of(part: RemotePart, names: Sequence[str]) -> Feed:
-    """What tells the types of values: of each an empty array, or what is no array."""
-    first = {name: part.values[name][0] for name in names}
-    return {name: np.empty(0, value.dtype) if isinstance(value, np.ndarray) else value for name, value in first.items()}
-
-
 def run_segment(
     part: RemotePart, model: bytes, runtime: Runtime, inputs: Sequence[str], expired: Sequence[str]
 ) -> RemotePart:
     """The values of a shard with those that a segment makes, and without those that are needed no more."""
-    session = _session(model, runtime)
+    first = {name: part.values[name][0] for name in inputs}
+    types = tuple((name, value.dtype) for name, value in first.items() if isinstance(value, np.ndarray))
+    session = _session(model, types, runtime)
     made: dict[str, list[Any]] = {}
     for batch in part.numbers:
         for name, value in session.run({name: part.value(name, batch) for name in inputs}).items():
@@ -162,15 +160,20 @@ def run_segment(
 
 
 def call_with_layer(
-    function: Callable[..., Result], layer: str, dense: bytes, arguments: Sequence[Any], *parts: RemotePart
+    function: Callable[..., Result], count: int, layer: str, skeleton: bytes, *arguments: Any
 ) -> Result:
-    """Call a function with a layer of the dense model, by name, and parts of a shard."""
-    return function(_layers(dense)[layer], parts, *arguments)
+    """Call a function with a layer of the dense model, by name, so many parts of a shard, and what else it needs."""
+    return function(_layers(skeleton)[layer], arguments[:count], *arguments[count:])
 
 
 @functools.lru_cache(SESSIONS)
-def _session(model: bytes, runtime: Runtime) -> Session:
-    return runtime.session(_model(model))
+def _session(data: bytes, types: tuple[tuple[str, np.dtype[Any]], ...], runtime: Runtime) -> Session:
+    """A segment, whose inputs get the types of the values that enter it."""
+    model = _model(data)
+    inputs = {value.name: value for value in model.graph.inputs}
+    for name, dtype in types:
+        inputs[name].type = ir.TensorType(ir.DataType.from_numpy(dtype))
+    return runtime.session(model)
 
 
 @functools.lru_cache(SESSIONS)
@@ -184,6 +187,18 @@ def _model(data: bytes) -> ir.Model:
 
 def _serialized(model: ir.Model) -> bytes:
     data: bytes = ir.to_proto(model).SerializeToString()
+    return data
+
+
+def _without_weights(model: ir.Model) -> bytes:
+    """A model with its layers, whose weights are not in it; their shapes are."""
+    proto = ir.to_proto(model)
+    weights = {layer.weight.name for layer in find_layers(model.graph)[0]}
+    for initializer in proto.graph.initializer:
+        if initializer.name in weights:
+            for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+                initializer.ClearField(field)
+    data: bytes = proto.SerializeToString()
     return data
 
 

@@ -46,6 +46,7 @@ class DaskExecutor(Executor):
         Raises:
             InputError: a worker has other versions of what decides the bytes of a result.
         """
+        super().__init__()
         self._client, self._resources = client, resources
         self._address = str(client.scheduler.address)
         token = uuid.uuid4().hex
