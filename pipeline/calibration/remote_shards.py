@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -65,23 +66,24 @@ class RemoteShards:
     """Shards on the workers of an executor; this process reads the inputs once, and sends each shard once."""
 
     def __init__(self, dense: ir.Model, samples: Samples, runtime: Runtime, executor: Executor):
-        self._samples, self._runtime, self._executor = samples, runtime, executor
+        self._samples, self.runtime, self.executor = samples, runtime, executor
         self._dense = dense
         self._skeleton = executor.send(_without_weights(dense))
-        self._first: list[Pending[RemotePart]] = []
+        self.first: list[Pending[RemotePart]] = []
+        self.sweep = uuid.uuid4().hex
         self.ranges: list[range] = []
 
     def walk(self, model: ir.Model, segments: Sequence[Segment]) -> RemoteWalk:
         """Begin a walk."""
-        if not self._first:
-            sent = self._executor.remember(self._samples, self._send)
-            self.ranges, self._first = [numbers for numbers, _ in sent], [part for _, part in sent]
+        if not self.first:
+            sent = self.executor.remember(self._samples, self._send)
+            self.ranges, self.first = [numbers for numbers, _ in sent], [part for _, part in sent]
         is_kept = model is self._dense  # each sweep runs its segments again
-        return RemoteWalk(model, segments, self._first, self._runtime, self._executor, is_kept=is_kept)
+        return RemoteWalk(self, model, segments, is_kept=is_kept)
 
     def _send(self) -> list[tuple[range, Pending[RemotePart]]]:
         """The inputs, each shard once."""
-        submit, mask = functools.partial(self._executor.submit, open_shard), self._samples.mask
+        submit, mask = functools.partial(self.executor.submit, open_shard), self._samples.mask
         return [(numbers, submit(numbers, feeds, mask)) for numbers, feeds in _in_shards(self._samples.batches())]
 
     def submit(
@@ -90,24 +92,16 @@ class RemoteShards:
         """Call a function where the shard is."""
         parts = [walk.parts[at] for walk in walks]
         call = functools.partial(call_with_layer, function, len(parts))
-        return self._executor.submit(call, layer.name, self._skeleton, *parts, *arguments, about=layer.name)
+        values = (layer.name, self._skeleton, *parts, *arguments)
+        return self.executor.submit(call, *values, about=layer.name, peers=self.sweep)
 
 
 class RemoteWalk:
     """One model on its way through the segments, on workers; see `Walk`."""
 
-    def __init__(
-        self,
-        model: ir.Model,
-        segments: Sequence[Segment],
-        parts: Sequence[Pending[RemotePart]],
-        runtime: Runtime,
-        executor: Executor,
-        *,
-        is_kept: bool,
-    ):
-        self.model, self.segments, self.parts = model, segments, list(parts)
-        self._runtime, self._executor, self._is_kept = runtime, executor, is_kept
+    def __init__(self, shards: RemoteShards, model: ir.Model, segments: Sequence[Segment], *, is_kept: bool):
+        self.model, self.segments, self.parts = model, segments, list(shards.first)
+        self._shards, self._is_kept = shards, is_kept
         self._extractor = Extractor(model.graph)
         self._expired: list[str] = []
 
@@ -128,10 +122,11 @@ class RemoteWalk:
         if not segment.outputs:
             return
         model = segment_model(self.model, self._extractor, segment, {})
-        data = self._executor.send(_serialized(model), is_kept=self._is_kept)
+        data = self._shards.executor.send(_serialized(model), is_kept=self._is_kept)
         expired, self._expired = tuple(self._expired), []
-        submit = functools.partial(self._executor.submit, run_segment, about=", ".join(segment.layers))
-        self.parts = [submit(part, data, self._runtime, segment.inputs, expired) for part in self.parts]
+        values, about = (data, self._shards.runtime, segment.inputs, expired), ", ".join(segment.layers)
+        submit = functools.partial(self._shards.executor.submit, run_segment, about=about, peers=self._shards.sweep)
+        self.parts = [submit(part, *values) for part in self.parts]
 
     def release(self, at: int) -> None:
         """Forget what nobody needs after segment `at`, as soon as the next one runs."""

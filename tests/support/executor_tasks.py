@@ -41,7 +41,7 @@ class Elsewhere(InProcess):
         super().__init__()
         self.kinds: set[str] = set()
 
-    def submit(self, function: Any, *arguments: Any, about: str = "") -> Any:
+    def submit(self, function: Any, *arguments: Any, about: str = "", peers: str = "") -> Any:
         self.kinds.add(kind_of(function))
         return super().submit(_pickled, function, *arguments)
 

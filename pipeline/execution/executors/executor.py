@@ -50,14 +50,17 @@ class Executor(abc.ABC):
         self._remembered: collections.OrderedDict[int, tuple[object, Any]] = collections.OrderedDict()
 
     @abc.abstractmethod
-    def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+    def submit(
+        self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
+    ) -> Pending[Result]:
         """Let a function run; a `Pending` among its arguments stands for its result, which stays where it is.
 
         Args:
             function: of a module.
             *arguments: of the function.
-            about: what it is done to, such as the name of a layer; tasks of one function about the same take about as
-                long.
+            about: what it is done to, such as the name of a layer.
+            peers: a name that tasks have in common which take about as long if they do the same to the same, such as
+                those of a sweep: one that takes many times longer has stalled. Without it a task may take any time.
         """
 
     @property

@@ -16,9 +16,11 @@ class InProcess(Executor):
     is_here = True
     ahead = 0
 
-    def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+    def submit(
+        self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
+    ) -> Pending[Result]:
         """Remember what is to be done."""
-        del about
+        del about, peers
         return _Deferred(function, arguments)
 
     def start(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:

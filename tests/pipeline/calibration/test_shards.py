@@ -137,7 +137,7 @@ def test_a_weight_travels_once_and_not_with_each_shard(monkeypatch: pytest.Monke
     sent: list[tuple[str, int]] = []
 
     class Counting(Elsewhere):
-        def submit(self, function: Any, *arguments: Any, about: str = "") -> Any:
+        def submit(self, function: Any, *arguments: Any, about: str = "", peers: str = "") -> Any:
             plain = [argument for argument in arguments if not hasattr(argument, "result")]
             sent.append((kind_of(function), len(pickle.dumps(plain))))
             return super().submit(function, *arguments, about=about)
