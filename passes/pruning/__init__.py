@@ -2,9 +2,9 @@
 
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, RemovedSlices, Solution
+from netsurgeon.passes.pruning.layer_problem import LayerProblem, bias_shift, has_scaled_rows, solve_layer
 from netsurgeon.passes.pruning.patterns import TILE_PATTERNS, LayerPattern, SharePattern, TilePattern, read_pattern
 from netsurgeon.passes.pruning.prune_weights import PruneWeights
-from netsurgeon.passes.pruning.solve_layer import LayerProblem, bias_shift, has_scaled_rows, solve_layer
 
 __all__ = [
     "TILE_PATTERNS",

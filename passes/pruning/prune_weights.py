@@ -10,7 +10,7 @@ import onnx_ir as ir
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
-from netsurgeon.passes.pruning.solve_layer import LayerProblem, solve_layer
+from netsurgeon.passes.pruning.layer_problem import LayerProblem, solve_layer
 
 
 @dataclasses.dataclass(frozen=True)

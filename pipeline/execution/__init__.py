@@ -5,6 +5,7 @@ from netsurgeon.pipeline.execution.executors import (
     Executor,
     InProcess,
     Pending,
+    as_is,
     check_cluster,
     open_executor,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "RunFolder",
     "Solutions",
     "WeightFile",
+    "as_is",
     "check_cluster",
     "file_digest",
     "open_executor",

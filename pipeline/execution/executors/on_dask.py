@@ -22,7 +22,7 @@ from netsurgeon.pipeline.execution.executors.on_worker import (
     versions_reader,
 )
 from netsurgeon.pipeline.execution.executors.parcel import Parcel, check_sendable
-from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts, TaskLog
+from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts, SentTask, TaskLog
 
 if TYPE_CHECKING:
     import distributed
@@ -46,6 +46,7 @@ class DaskExecutor(Executor):
         Raises:
             InputError: a worker has other versions of what decides the bytes of a result.
         """
+        super().__init__()
         self._client, self._resources = client, resources
         self._address = str(client.scheduler.address)
         token = uuid.uuid4().hex
@@ -59,7 +60,9 @@ class DaskExecutor(Executor):
         client.subscribe_topic(self._origin.topic, lambda event: self._log.take(event[1]))
         self._watch = WorkerWatch(client, self._log, token)
 
-    def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+    def submit(
+        self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
+    ) -> Pending[Result]:
         """Send a task to the cluster; `Pending` arguments stay where they are, or travel between workers.
 
         Raises:
@@ -70,7 +73,7 @@ class DaskExecutor(Executor):
         needs = [str(entry.future.key) for entry in arguments if isinstance(entry, _Remote)]
         kind = kind_of(function)
         name = next(self._names).format(kind)
-        self._log.sent(name, kind, about, needs)
+        self._log.sent(name, SentTask(kind, about, peers, tuple(needs)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that an argument is large: it is sent once

@@ -9,8 +9,8 @@ import statistics
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class TaskRecord:
     Attributes:
         name: of the task, the same each time that it is run.
         kind: what was done: the name of the function.
-        about: what it was done to, such as the name of a layer; tasks of one kind about the same are peers.
+        about: what it was done to, such as the name of a layer.
         needs: names of the tasks whose results it took.
         worker: address of the worker.
         seconds: that the function took there.
@@ -104,6 +104,20 @@ class ClusterFacts:
     lost: tuple[LostWorker, ...]
 
 
+class SentTask(NamedTuple):
+    """A task as it was sent; see `Executor.submit`."""
+
+    kind: str
+    about: str
+    peers: str
+    needs: tuple[str, ...]
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """What its peers have in common."""
+        return self.kind, self.about, self.peers
+
+
 class TaskLog:
     """Tasks of one executor, as their workers tell of them; each that has ended is logged as a line of JSON.
 
@@ -112,15 +126,15 @@ class TaskLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sent: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+        self._sent: dict[str, SentTask] = {}
         self._kinds: dict[str, KindOfTask] = {}
         self._under_way: dict[tuple[str, str], float] = {}
-        self._peers: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._seconds: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
 
-    def sent(self, name: str, kind: str, about: str, needs: Sequence[str]) -> None:
+    def sent(self, name: str, task: SentTask) -> None:
         """A task was sent."""
         with self._lock:
-            self._sent[name] = kind, about, tuple(needs)
+            self._sent[name] = task
 
     def take(self, event: Mapping[str, Any]) -> None:
         """A worker tells of a task: its name, that it has begun, failed or ended, and then its seconds and bytes."""
@@ -133,10 +147,11 @@ class TaskLog:
             self._under_way.pop(task, None)
             if state == "failed":
                 return
-            kind, about, needs = self._sent[event["name"]]
-            record = TaskRecord(kind=kind, about=about, needs=needs, **measured)
-            self._kinds[kind] = self._kinds.get(kind, KindOfTask(kind=kind)).and_one(record)
-            self._peers[kind, about].append(record.seconds)
+            sent = self._sent[event["name"]]
+            record = TaskRecord(kind=sent.kind, about=sent.about, needs=sent.needs, **measured)
+            self._kinds[sent.kind] = self._kinds.get(sent.kind, KindOfTask(kind=sent.kind)).and_one(record)
+            if sent.peers:
+                self._seconds[sent.group].append(record.seconds)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s", json.dumps(dataclasses.asdict(record)))
 
@@ -151,15 +166,14 @@ class TaskLog:
         now, stalled = time.monotonic(), []
         with self._lock:
             for (name, worker), begun in self._under_way.items():
-                kind, about, _ = self._sent[name]
-                peers = self._peers[kind, about]
-                if now - begun < STALLED_SECONDS or len(peers) < FEWEST_PEERS:
+                sent, seconds = self._sent[name], now - begun
+                peers = self._seconds.get(sent.group, [])
+                if seconds < STALLED_SECONDS or len(peers) < FEWEST_PEERS:
                     continue
                 median = statistics.median(peers)
-                if now - begun > STALLED_TIMES * median:
-                    stalled.append(
-                        (worker, f"it had stalled: {kind} took {now - begun:.0f} s, elsewhere {median:.1f} s")
-                    )
+                if seconds > STALLED_TIMES * median:
+                    why = f"it had stalled: {sent.kind} took {seconds:.0f} s, elsewhere {median:.1f} s"
+                    stalled.append((worker, why))
         return stalled
 
     @property

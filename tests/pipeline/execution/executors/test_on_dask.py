@@ -98,7 +98,7 @@ def test_what_one_worker_cannot_do_is_done_by_another(tmp_path: Path, monkeypatc
     with open_executor("local:3") as executor:
         list(executor.map(process_of, range(9)))
         for how in ("full", "stalls", "dies"):
-            peers = [executor.submit(fails_once, tmp_path / how, how, about=how) for _ in range(6)]
+            peers = [executor.submit(fails_once, tmp_path / how, how, about=how, peers=how) for _ in range(6)]
             assert all(peer.result() > 0 for peer in peers), "a late result changes nothing"
         full, stalled, died = (lost.why for lost in executor.facts.lost)  # type: ignore[union-attr]
         assert died == "its process ended, or its connection was lost"
