@@ -154,7 +154,7 @@ class _Run:
         runtime = self.options.runtime()
         check_metric(self.options.metric)
         check_cluster(self.options.cluster)
-        self.options.check_sparse_kernels()
+        self.options.prepare_sparse_kernels()
         if self.options.repair:
             require_torch("repair")
             check_device(self.options.device)

@@ -59,6 +59,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     monkeypatch.setattr(timing_table, "node_times", node_times)
     monkeypatch.setattr(checked_options, "can_run", lambda _: True)
+    monkeypatch.setattr(checked_options, "measure_rates", lambda _: None)
     slower(1.0)
     return slower
 
