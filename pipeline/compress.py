@@ -156,7 +156,7 @@ class _Run:
         runtime = self.options.runtime()
         check_metric(self.options.metric)
         check_cluster(self.options.cluster)
-        self.options.check_sparse_kernels()
+        self.options.prepare_sparse_kernels()
         self.options, self.notes = with_repair_chosen(self.options)
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)

@@ -20,15 +20,20 @@ from typing import Any
 
 RATES_VARIABLE = "NETSURGEON_SPARSE_RATES"
 """The environment variable that names another file of rates."""
-SPARSE = ("slots", "gathered", "finished")
-DENSE = ("dense", "dense_gathered", "dense_finished")
+SPARSE = ("slots", "gathered", "finished", "lines", "calls")
+DENSE = ("dense", "dense_gathered", "dense_finished", "dense_calls")
 NAMES = (*SPARSE, *DENSE)
-"""Weights of steps times pixels, bytes of windows, outputs; of the dense kernel multiplications, inputs, outputs."""
-LAYERS = ((64, 3, 28), (64, 1, 56), (128, 3, 14), (128, 1, 28), (256, 3, 14), (256, 1, 14), (512, 3, 7), (512, 1, 14))
+"""Of a pixel: weights of steps, bytes of windows, outputs, multiplications in lines; of the dense kernel
+multiplications, inputs, outputs; and of both calls."""
+LAYERS = ((64, 3, 8), (64, 3, 28), (64, 1, 56), (128, 3, 14), (128, 1, 28), (256, 3, 14), (256, 1, 14), (512, 3, 7))
 """Channels in and out, size of the kernel, and of the picture."""
 KEPT_STEPS = (2, 6)
 """Steps of each tile, of the 16 that hold all of its weights."""
-TILE_ROWS, TILE_COLUMNS, STEP_WEIGHTS = 16, 64, 64
+LINES = ((16, 3, 32), (16, 3, 64), (32, 3, 16), (32, 3, 32), (64, 3, 8))
+"""Of layers that keep all of them, which small ones run in lines."""
+DENSE_CHANNELS = 22
+"""The dense kernel takes as long for fewer channels."""
+TILE_ROWS, TILE_COLUMNS, SLOTS, STEP_WEIGHTS = 16, 64, 4, 64
 RUNS = 15
 
 
@@ -73,8 +78,14 @@ def measure_rates() -> dict[str, float]:
         for steps in KEPT_STEPS:
             times = _times(channels, kernel, size, steps)
             slots = (channels // TILE_ROWS) * (columns // TILE_COLUMNS) * steps * STEP_WEIGHTS
-            sparse.add((slots, columns, channels), times[0] / pixels)
-        dense.add((channels * columns, columns if taps > 1 else 0, channels), times[1] / pixels)
+            sparse.add((slots, columns, channels, 0.0, 1.0 / pixels), times[0] / pixels)
+        dense.add((channels * columns, columns * (taps > 1), channels, 1.0 / pixels), times[1] / pixels)
+    for channels, kernel, size in LINES:
+        taps, pixels = kernel * kernel, size * size
+        times = _times(channels, kernel, size, TILE_COLUMNS // SLOTS)
+        sparse.add((0.0, 0.0, channels, taps * channels**2, 1.0 / pixels), times[0] / pixels)
+        gathered = taps * max(channels, DENSE_CHANNELS)
+        dense.add((taps * channels**2, gathered, channels, 1.0 / pixels), times[1] / pixels)
     rates = {**sparse.rates(), **dense.rates()}
     path = rates_path()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,8 +189,9 @@ def _tiled_weight(rng: Any, channels: int, kernel: int, steps: int) -> Any:
     import numpy as np
 
     columns = kernel * kernel * channels
-    drawn = rng.random((channels, columns // TILE_COLUMNS, TILE_COLUMNS))
-    kept = np.argsort(np.argsort(drawn, axis=-1), axis=-1) < 4 * steps
+    drawn = rng.random((channels, -(-columns // TILE_COLUMNS), TILE_COLUMNS))
+    kept = np.argsort(np.argsort(drawn, axis=-1), axis=-1) < SLOTS * steps
+    kept = kept.reshape(channels, -1)[:, :columns]
     values = rng.choice([-60, -20, 20, 60], size=kept.shape)
     last = np.where(kept, values, 0).astype(np.int8).reshape(channels, kernel, kernel, channels)
     return np.ascontiguousarray(last.transpose(0, 3, 1, 2))

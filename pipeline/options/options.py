@@ -30,7 +30,7 @@ from netsurgeon.pipeline.options.groups import (
 from netsurgeon.pipeline.options.row_numbers import read_rows
 from netsurgeon.pipeline.options.signature import checks_names
 from netsurgeon.pipeline.options.type_checks import check_types
-from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, can_run, channel_block
+from netsurgeon.pipeline.runtime import MOST_THREADS, Runtime, can_run, channel_block, measure_rates
 
 BEST_EFFORT_PREFIX = "up-to:"
 SPARSE_PROVIDER = "netsurgeon-sparse"
@@ -261,18 +261,21 @@ class Options(
         may = self.integer_mode == "int8" or self.may_choose_integers
         return self.has_sparse_kernels and may and is_of_drop and self.prefer == "speed"
 
-    def check_sparse_kernels(self) -> None:
-        """Check that kernels are there whose times a goal depends on.
+    def prepare_sparse_kernels(self) -> None:
+        """Check that kernels are there whose times a goal depends on, and let them learn how fast this processor is.
 
         Raises:
             InputError: they are not.
         """
-        if self.goes_by_sparse_times and not can_run(SPARSE_PROVIDER):
+        if not self.goes_by_sparse_times:
+            return
+        if not can_run(SPARSE_PROVIDER):
             raise InputError(
                 f"for target cpu-sparse {self.goals} is reached by the times of {SPARSE_PROVIDER}'s kernels, and they "
                 "cannot run here: install its wheel (docs/sparse.md), or give --sparsity with --quantize int8 in place "
                 "of a goal"
             )
+        measure_rates(SPARSE_PROVIDER)
 
     @property
     def goal_mode(self) -> str:

@@ -147,7 +147,9 @@ class StructureTimer:
         return StructureTimer(self.table, model, self._feed, self._runtime, self._keep)
 
     def without_package(self) -> StructureTimer:
-        """One that times on the CPU provider, where a package brings the provider."""
+        """One that times on the CPU provider, where a package brings the provider; else this one."""
+        if not self.has_package:
+            return self
         runtime = self._runtime.without_package()
         return StructureTimer(self.table, self._dense, self._feed, runtime, self._keep)
 

@@ -20,6 +20,7 @@ from netsurgeon.pipeline.runtime.providers import (
     computes_on_the_cpu,
     full_name,
     is_of_package,
+    measure_rates,
 )
 from netsurgeon.pipeline.runtime.reference import reference_outputs
 from netsurgeon.pipeline.runtime.same_outputs import (
@@ -49,6 +50,7 @@ __all__ = [
     "full_name",
     "is_large",
     "is_of_package",
+    "measure_rates",
     "observe",
     "onnxruntime",
     "peak_bytes",

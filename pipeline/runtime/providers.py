@@ -101,6 +101,20 @@ def can_run(provider: str) -> bool:
     return False
 
 
+def measure_rates(provider: str) -> None:
+    """Let a package that has not yet done so measure how fast this processor is, by which its provider takes layers.
+
+    Where the user's cache cannot be written, the package goes by what is usual.
+    """
+    known_provider = _by_full_name(full_name(provider))
+    if known_provider is None or not known_provider.module:
+        return
+    module = importlib.import_module(known_provider.module)
+    with contextlib.suppress(OSError):
+        if not module.read_rates():
+            module.measure_rates()
+
+
 def computes_on_the_cpu(provider: str) -> bool:
     """Whether the thread that calls a session has a part in all that it computes."""
     return full_name(provider) == CPU or is_of_package(provider)

@@ -12,9 +12,9 @@
 namespace netsurgeon::sparse {
 namespace {
 
-constexpr double kLines = 0.7;     // of the dense kernel's multiplications, in lines
-constexpr double kDenseTap = 0.8;  // nanoseconds that a position of the kernel takes, however few its channels are
+constexpr double kDenseChannels = 22;  // that a position of the dense kernel takes time for, however few it has
 constexpr int64_t kUnknownSize = 14;
+constexpr double kFree = 1e9;  // calls a nanosecond
 
 }  // namespace
 
@@ -23,17 +23,17 @@ constexpr int64_t kUnknownSize = 14;
 Rates usual_rates(Isa isa) {
   switch (isa) {
     case Isa::kVbmi:
-      return {250, 27, 7, 460, 27, 11};
+      return {250, 27, 7, 322, kFree, 460, 27, 11, kFree};
     case Isa::kVnni512:
-      return {170, 27, 7, 460, 27, 11};
+      return {170, 27, 7, 322, kFree, 460, 27, 11, kFree};
     case Isa::kVnni256:
-      return {150, 27, 7, 300, 27, 11};
+      return {150, 27, 7, 210, kFree, 300, 27, 11, kFree};
     case Isa::kAvx2:
-      return {80, 27, 7, 110, 27, 11};
+      return {80, 27, 7, 77, kFree, 110, 27, 11, kFree};
     case Isa::kScalar:
       break;
   }
-  return {0.4, 27, 7, 110, 27, 11};
+  return {0.4, 27, 7, 77, kFree, 110, 27, 11, kFree};
 }
 
 Rates read_rates(const std::string& text, Isa isa) {
@@ -42,9 +42,12 @@ Rates read_rates(const std::string& text, Isa isa) {
       {"slots", &Rates::slots},
       {"gathered", &Rates::gathered},
       {"finished", &Rates::finished},
+      {"lines", &Rates::lines},
+      {"calls", &Rates::calls},
       {"dense", &Rates::dense},
       {"dense_gathered", &Rates::dense_gathered},
       {"dense_finished", &Rates::dense_finished},
+      {"dense_calls", &Rates::dense_calls},
   };
   for (size_t at = text.find_first_not_of(' '); at != std::string::npos; at = text.find_first_not_of(' ', at)) {
     const size_t end = std::min(text.find(' ', at), text.size()), equals = std::min(text.find('=', at), end);
@@ -80,11 +83,12 @@ Cost cost_of(const Group& group, Isa isa, const Rates& rates) {
   Cost cost;
   cost.in_lines = has_lines(group.layer, steps);
   const double gathered = std::ceil(columns / width) * width, finished = std::ceil(rows / kRows) * kRows;
-  const double tap = std::max(static_cast<double>(geometry.channels) / rates.dense_gathered, kDenseTap);
-  cost.sparse = cost.in_lines ? finished * columns / (kLines * rates.dense)
+  const double tap = std::max(static_cast<double>(geometry.channels), kDenseChannels) / rates.dense_gathered;
+  cost.sparse = cost.in_lines ? finished * columns / rates.lines
                               : static_cast<double>(steps) * kStepWeights / rates.slots + gathered / rates.gathered;
-  cost.sparse = pixels * (cost.sparse + finished / rates.finished);
-  cost.dense = pixels * (rows * columns / rates.dense + (taps > 1 ? taps * tap : 0) + rows / rates.dense_finished);
+  cost.sparse = pixels * (cost.sparse + finished / rates.finished) + 1 / rates.calls;
+  cost.dense = pixels * (rows * columns / rates.dense + (taps > 1 ? taps * tap : 0) + rows / rates.dense_finished) +
+               1 / rates.dense_calls;
   return cost;
 }
 

@@ -12,8 +12,10 @@ namespace netsurgeon::sparse {
 struct Rates {
   double slots = 0;                        // weights of steps, times pixels
   double gathered = 0, finished = 0;       // bytes of windows into a panel, outputs
+  double lines = 0;                        // multiplications where all weights are kept
+  double calls = 0;                        // of a layer, however small it is
   double dense = 0;                        // multiplications of ONNX Runtime's kernel
-  double dense_gathered = 0, dense_finished = 0;
+  double dense_gathered = 0, dense_finished = 0, dense_calls = 0;
 };
 
 // What an instruction set is taken to do where nothing was measured.

@@ -16,7 +16,7 @@ import netsurgeon
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.profiling.model_profile import profile
-from netsurgeon.pipeline.runtime.providers import SHORT_NAMES, can_run, full_name
+from netsurgeon.pipeline.runtime.providers import SHORT_NAMES, can_run, full_name, measure_rates
 from netsurgeon.pipeline.runtime.session import Runtime, onnxruntime
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
@@ -84,6 +84,25 @@ def test_a_provider_of_a_package_can_run_once_it_is_registered(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "netsurgeon_sparse", None)
     assert not can_run("netsurgeon-sparse")
     assert not can_run("cuda")
+
+
+@pytest.mark.parametrize(("rates", "problem", "measured"), [({}, None, 1), ({"slots": 1.0}, None, 0), ({}, OSError, 1)])
+def test_a_package_measures_the_processor_once(
+    rates: dict[str, float], problem: type[Exception] | None, measured: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+
+    def measure() -> None:
+        calls.append(None)
+        if problem:
+            raise problem("the cache cannot be written")
+
+    package: Any = types.ModuleType("netsurgeon_sparse")
+    package.read_rates, package.measure_rates = (lambda: rates), measure
+    monkeypatch.setitem(sys.modules, "netsurgeon_sparse", package)
+    measure_rates("netsurgeon-sparse")
+    measure_rates("cpu")
+    assert len(calls) == measured
 
 
 def test_the_cpu_stands_in_for_a_package_alone() -> None:

@@ -100,6 +100,7 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
             max_drop=limit,
             calibration=None,
             options=SimpleNamespace(is_hasty=False),
+            name="",
         )
         evaluator = CandidateEvaluator(context)
         structure = cast(Any, SimpleNamespace(key="whole", macs=None, timed=None))
