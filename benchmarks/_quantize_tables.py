@@ -59,7 +59,11 @@ def keep_row(folder: Path, row: Row) -> None:
 def render(folder: Path) -> None:
     """Write quantize.md from the rows kept."""
     rows = list(read_rows(folder).values())
-    parts = ["# Quantization of real models", LEGEND, _machines(rows), *(_model(rows, model) for model in DATA)]
+    head = (
+        "# Quantization of real models\n\n"
+        "This page shows what integers cost and gain on real models, beside other quantizers."
+    )
+    parts = [head, LEGEND, _machines(rows), *(_model(rows, model) for model in DATA)]
     write(folder / "quantize.md", "\n\n".join(part for part in [*parts, _zoo(rows)] if part) + "\n")
 
 

@@ -59,7 +59,11 @@ def render(folder: Path) -> None:
     """Write lobs.md from the rows kept."""
     rows = read_rows(folder)
     parts = [_accuracy(rows), _methods(rows), _patterns(rows), _scale(rows), _zoo(rows)]
-    write(folder / "lobs.md", "\n\n".join(["# L-OBS on real models", *(part for part in parts if part)]) + "\n")
+    purpose = (
+        "This page shows what pruning without retraining costs on real models, beside other methods and published "
+        "figures."
+    )
+    write(folder / "lobs.md", "\n\n".join(["# L-OBS on real models", purpose, *filter(None, parts)]) + "\n")
 
 
 def misses(rows: list[Row], goal: Goal) -> list[str]:
@@ -208,7 +212,7 @@ def _accuracy(rows: list[Row]) -> str:
         "methods prune each layer as far as auto does (°: not as far as auto's last run, so the two are not compared); "
         "one is called better than auto beyond the tolerance and the bound of the next table. The first constants of "
         "the budget were settled with these accuracies in view; the choice of damping, the correction of residual "
-        "sums, the sensitivities and the tilts on training pictures outside the calibration set, or on calibration "
+        "sums, the sensitivities and their scaling on training pictures outside the calibration set, or on calibration "
         "pictures held out where there are no others. Each run is a process of its own on at most 2 cores; seconds and "
         "bytes are medians over the seeds, peak memory (resident, data included) is the largest. Published for L-OBS "
         "at 7 % kept: +1.34 points for lenet300100, +1.94 for lenet5."

@@ -43,6 +43,10 @@ SECONDS = 60.0
 """Of the processor, for one case."""
 MOST_BYTES = 3 << 30
 """Resident, of a process that serves cases."""
+PURPOSE = (
+    "This page shows how runs on mutated models, data, recipes and options ended; a finding would be any end but a "
+    "model or one sentence."
+)
 
 
 class Attack:
@@ -211,8 +215,8 @@ def main() -> int:
     print(f"\n{page}\n{attack.summary()}")
     if arguments.write:
         with_shared = "" if arguments.shared is None else ", models of the shared folder among them"
-        head = f"# The standing attack\n\n{attack.summary()}. By what was mutated{with_shared}, and how they ended:"
-        write(RESULTS, f"{head}\n\n{page}\n")
+        what = f"{attack.summary()}. By what was mutated{with_shared}, and how they ended:"
+        write(RESULTS, f"# The standing attack\n\n{PURPOSE}\n\n{what}\n\n{page}\n")
     return int(bool(attack.failures))
 
 

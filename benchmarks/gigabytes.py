@@ -295,7 +295,8 @@ def render(folder: Path, rows: dict[str, Row]) -> None:
         ])  # fmt: skip
         for stage, (seconds, memory, files) in row.get("stages", {}).items():
             stages.append([name, stage, f"{seconds:.0f}", f"{memory / 1e9:.2f}", f"{files / row['bytes']:.2f}"])
-    page = ["# Gigabytes", LEGEND, table(TITLES, lines), "By stage:", table(STAGE_TITLES, stages)]
+    head = "# Gigabytes\n\nThis page shows what time, memory and disk it takes to compress models of gigabytes."
+    page = [head, LEGEND, table(TITLES, lines), "By stage:", table(STAGE_TITLES, stages)]
     write(folder / "gigabytes.md", "\n\n".join(page if stages else page[:3]) + "\n")
 
 

@@ -158,7 +158,11 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
         "Predicted: of the chosen structure before it was corrected, in the same unit. Minutes: the whole command, on "
         "a machine that other programs used, too. Rows come from several commits."
     )
-    write(folder / "goals.md", "\n\n".join(["# Goals on real models", legend, table(titles, lines)]) + "\n")
+    head = (
+        "# Goals on real models\n\n"
+        "This page shows what searches for a goal find on real models, and whether the goal holds on the test split."
+    )
+    write(folder / "goals.md", "\n\n".join([head, legend, table(titles, lines)]) + "\n")
 
 
 def _line(rows: dict[str, Row], case: Case) -> list[str]:

@@ -129,6 +129,8 @@ def rendered(rows: Sequence[tuple[str, list[float]]], sizes: Sequence[int]) -> s
     lines = [
         "# Growth",
         "",
+        "This page shows how the time of a run grows with the nodes of a graph.",
+        "",
         "Seconds of the user's CPU time on one thread, by nodes of the graph, and how many times as long each",
         "doubling takes: 2 is linear, 4 is the square. The factors are what counts. Other programs shared the machine,",
         "so that they are good to a few tenths, and those of stages below a second to less. Rows without options are",

@@ -145,7 +145,8 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
         "which is held out of the repair. Error: squared, of the outputs, as a share of the dense ones' variance. "
         "Minutes: of the processor, on a machine that other programs used, too."
     )
-    write(folder / "repair.md", "\n\n".join(["# Repair on real models", legend, table(titles, lines)]) + "\n")
+    head = "# Repair on real models\n\nThis page shows how much of what pruning loses `--repair` wins back."
+    write(folder / "repair.md", "\n\n".join([head, legend, table(titles, lines)]) + "\n")
 
 
 def _line(rows: dict[str, Row], case: Case) -> list[str]:

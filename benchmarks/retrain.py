@@ -258,6 +258,8 @@ def _page(rows: dict[str, Facts]) -> str:
     lines = [
         "# L-OBS with light retraining",
         "",
+        "This page shows how few weights a short retraining leaves real models, beside the paper's figures.",
+        "",
         "`retrain --sparsity --rounds`; errors in percent on the test split, in ONNX Runtime; steps of all rounds "
         "together. Where few weights are left, L-OBS keeps more of them, and `train --surgery-ratio` goes on from its "
         "mask and weights. `python benchmarks/retrain.py --shared DIR` makes this table. The authors of the LeNets "

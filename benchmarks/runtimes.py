@@ -259,7 +259,11 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
         for case in CASES
         if case.name in rows
     ]
-    parts = ["# Packed models in other runtimes", legend, table(titles, lines), "## After conversion", sizes]
+    head = (
+        "# Packed models in other runtimes\n\n"
+        "This page shows which runtimes load packed models, what they answer, and whether they fold the unpacking."
+    )
+    parts = [head, legend, table(titles, lines), "## After conversion", sizes]
     parts += [table(("model", "packed", "unpacked", *kinds.values()), converted)]
     write(folder / "runtimes.md", "\n\n".join(parts) + "\n")
 

@@ -152,6 +152,8 @@ def table(rows: list[dict[str, Any]], threads: int) -> str:
     lines = [
         "# Sparse layers: measured",
         "",
+        "This page shows how much time zeros save in `netsurgeon-sparse`.",
+        "",
         f"Milliseconds of {threads} thread{'s' if threads > 1 else ''}, and how many times as fast the sparse provider",
         f"is. The processor: {processor()}.",
         "",

@@ -174,7 +174,10 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     musts = {case.name: case for case in CASES}
     names = [*(name for name in musts if name in rows), *(name for name in rows if name not in musts)]
     lines = [_line(name, rows, musts.get(name)) for name in names]
-    write(folder / "transformer.md", "\n\n".join(["# Transformers", LEGEND, table(TITLES, lines)]) + "\n")
+    head = (
+        "# Transformers\n\nThis page shows what compression costs and gains on sentence encoders and a language model."
+    )
+    write(folder / "transformer.md", "\n\n".join([head, LEGEND, table(TITLES, lines)]) + "\n")
 
 
 def _line(name: str, rows: dict[str, Row], case: Case | None) -> list[str]:

@@ -95,7 +95,10 @@ def main() -> None:
         lines.append(f"| {row.name} | {row.layers / row.matrices:.1%} | {row.units} | {row.proof} |")
         print(lines[-1], flush=True)
     if arguments.write:
-        head = "# Transformers: what is seen in every form\n\nMade by `transformer_coverage.py`, which explains it."
+        head = (
+            "# Transformers: what is seen in every form\n\nThis page shows how much of transformers is recognised, "
+            "whatever they were exported by. Made by `transformer_coverage.py`, which explains it."
+        )
         RESULTS.write_text(f"{head}\n\n" + "\n".join(lines) + "\n", "utf-8")
 
 

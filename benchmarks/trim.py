@@ -251,7 +251,11 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
         "neighbours with Student's interval, on two idle cores of a machine that others share. Rows that cut every "
         "layer to any width (round to 1) are about parameters: kernels work in blocks of channels; many run no faster."
     )
-    parts = ["# Trimming real models", legend, table(titles, lines)]
+    head = (
+        "# Trimming real models\n\n"
+        "This page shows what it costs and gains to remove neurons and channels of real models, without retraining."
+    )
+    parts = [head, legend, table(titles, lines)]
     if graphs:
         words = (
             "Trim up-to:0.5, round to 1, 16 random inputs; `light_*` with He weights, `light_squeezenet` from the onnx "

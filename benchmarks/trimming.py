@@ -102,6 +102,8 @@ def _page(rows: dict[str, Facts]) -> str:
     lines = [
         "# Network trimming",
         "",
+        "This page shows how small LeNet-5 becomes by rounds of removing neurons and channels and retraining.",
+        "",
         "LeNet-5 on MNIST, from the authors' dense weights (round 0), trimmed by APoZ and retrained in rounds of as "
         "many steps until the ratio is reached. Errors in percent; that of the test split in ONNX Runtime, once, at "
         "the end. The authors trained on all training pictures: validation errors start below what they are on new "

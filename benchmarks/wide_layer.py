@@ -136,7 +136,11 @@ def render(folder: Path, rows: dict[str, Row]) -> None:
             f"{MOST_MORE:.0%}" if "more" in row else "", verdict,
         ])  # fmt: skip
     threads = " or ".join(sorted({str(row["threads"]) for row in rows.values()}))
-    page = ["# One wide layer", LEGEND.format(threads=threads), table(TITLES, lines)]
+    head = (
+        "# One wide layer\n\n"
+        "This page shows how long one wide layer takes to prune, and what quicker ways to do it cost."
+    )
+    page = [head, LEGEND.format(threads=threads), table(TITLES, lines)]
     write(folder / "wide_layer.md", "\n\n".join(page) + "\n")
 
 

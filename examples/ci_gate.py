@@ -4,7 +4,7 @@ Exit code 0: the model is written and within the limits; 1: it lost too much or 
 option cannot be used. A later step of the job can read report.json; `netsurgeon.report_schema()` describes its fields.
 
     python examples/ci_gate.py                              # the digits network; exit code 0
-    python examples/ci_gate.py --sparsity 0.98              # exit code 1
+    python examples/ci_gate.py --sparsity 98%               # exit code 1
     python examples/ci_gate.py --model model.onnx --data calibration.npz --test test.npz
 """
 
@@ -24,7 +24,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=DIGITS / "digits.onnx")
     parser.add_argument("--data", type=Path, default=DIGITS / "calibration.npz")
     parser.add_argument("--test", type=Path, default=DIGITS / "test.npz", help="with labels")
-    parser.add_argument("--sparsity", type=float, default=0.8)
+    parser.add_argument("--sparsity", type=str, default="80%", help="share of the weights to remove: 90%% or 0.9")
     parser.add_argument("--most-lost", type=float, default=1.0, help="points of top-1")
     parser.add_argument("--least-ratio", type=float, default=4.0, help="times as small")
     return parser.parse_args()

@@ -103,13 +103,27 @@ def test_what_is_not_there_is_found() -> None:
 
 def asks_an_index(text: str) -> list[str]:
     """Commands that would install netsurgeon from a package index, where it is not."""
-    return re.findall(r"pip install[^\n]*['\" ]netsurgeon(?:\[|\b(?![-_./\w]))", text)
+    return re.findall(r"pip install[^\n#]*['\" ]netsurgeon(?:\[|\b(?![-_./\w]))", text)
 
 
-SOURCES = sorted(path for folder in ("pipeline", "passes", "models") for path in (ROOT / folder).rglob("*.py"))
+TEXTS = (".py", ".ipynb", ".md", ".toml", ".html", ".js", ".css")
+"""Endings of files that may tell somebody to install something."""
+SOURCES = sorted(
+    path
+    for folder in ("pipeline", "passes", "models", "examples", "kernels", "benchmarks", "docs")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in TEXTS and path not in PAGES
+)
 
 
-@pytest.mark.parametrize("file", [*PAGES, *SOURCES, ROOT / "Makefile"], ids=lambda file: str(file.relative_to(ROOT)))
+def test_notebooks_kernels_and_templates_are_among_the_files_that_are_looked_at() -> None:
+    kinds = {(path.relative_to(ROOT).parts[0], path.suffix) for path in SOURCES}
+    assert {("examples", ".ipynb"), ("examples", ".py"), ("kernels", ".toml"), ("pipeline", ".html")} <= kinds
+
+
+@pytest.mark.parametrize(
+    "file", [*PAGES, *SOURCES, ROOT / "Makefile", ROOT / "pyproject.toml"], ids=lambda file: str(file.relative_to(ROOT))
+)
 def test_nothing_is_installed_from_an_index_that_does_not_have_it(file: Path) -> None:
     assert not asks_an_index(file.read_text("utf-8"))
 
@@ -117,8 +131,10 @@ def test_nothing_is_installed_from_an_index_that_does_not_have_it(file: Path) ->
 def test_a_command_that_asks_an_index_is_found() -> None:
     assert asks_an_index("run `pip install 'netsurgeon[cpu]'`")
     assert asks_an_index("pip install netsurgeon")
+    assert asks_an_index('"source": ["!pip install -q netsurgeon\\n"]')
     assert not asks_an_index("pip install wheels/netsurgeon-*.whl onnxruntime")
     assert not asks_an_index("pip install '.[cpu]'")
+    assert not asks_an_index("pip install wheels/*.whl  # in netsurgeon's repository")
 
 
 def test_contributing_has_snippets() -> None:

@@ -110,7 +110,7 @@ def test_a_gate_lets_a_good_model_through(tmp_path: Path) -> None:
 
 
 def test_a_gate_stops_what_is_not_good_enough(tmp_path: Path) -> None:
-    done = run(tmp_path, example("ci_gate.py"), "--sparsity", "0.98")
+    done = run(tmp_path, example("ci_gate.py"), "--sparsity", "98%")
     assert done.returncode == 1, done.stderr
     assert done.stderr == "not good enough: no model is written\n"
     assert not (tmp_path / "small.onnx").exists()

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.notation import read_factor, read_share
+from netsurgeon.pipeline.notation import read_count, read_factor, read_share
 
 Number = TypeVar("Number", int, float)
 Value = TypeVar("Value")
@@ -118,3 +118,4 @@ class Quantity(click.types.FloatParamType):
 
 SHARE = Quantity("share", read_share)
 FACTOR = Quantity("factor", read_factor)
+COUNT = Quantity("count", read_count)

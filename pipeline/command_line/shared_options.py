@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from netsurgeon.pipeline.command_line.declare import Decorator, Function, option, option_group
-from netsurgeon.pipeline.command_line.parameter_types import FilePath, numbers
+from netsurgeon.pipeline.command_line.parameter_types import COUNT, FilePath, numbers
 from netsurgeon.pipeline.notation import TARGETS
 
 
@@ -60,10 +60,10 @@ classes_option = option(
     "--classes", type=FilePath(), metavar="FILE", help="File with one class per line, for class folders."
 )
 limit_option = option(
-    "--limit", type=int, metavar="N", help="Use at most N inputs, drawn at random; the first N of a generator."
+    "--limit", type=COUNT, metavar="N", help="Use at most N inputs, drawn at random; the first N of a generator."
 )
 batch_size_option = option(
-    "--batch-size", type=int, metavar="N", help="Inputs run at once. [default: 32, fewer if they are large]"
+    "--batch-size", type=COUNT, metavar="N", help="Inputs run at once. [default: 32, fewer if they are large]"
 )
 scoring_options = combine_options(
     option("--label-offset", type=int, default=0, metavar="N", help="Add this to labels: 1 if output 0 is background."),

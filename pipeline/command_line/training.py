@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from netsurgeon.pipeline.command_line.declare import Command, option, option_group
-from netsurgeon.pipeline.command_line.parameter_types import FACTOR, SHARE, FilePath
+from netsurgeon.pipeline.command_line.parameter_types import COUNT, FACTOR, SHARE, FilePath
 from netsurgeon.pipeline.command_line.shared_options import (
     combine_options,
     model_output_option,
@@ -79,9 +79,14 @@ device_options = combine_options(
     "Training",
     [
         option(
-            "--steps", type=int, default=500, show_default=True, metavar="N", help="Updates of the weights in a round."
+            "--steps",
+            type=COUNT,
+            default=500,
+            show_default=True,
+            metavar="N",
+            help="Updates of the weights in a round.",
         ),
-        option("--batch-size", type=int, default=64, show_default=True, metavar="N", help="Examples per step."),
+        option("--batch-size", type=COUNT, default=64, show_default=True, metavar="N", help="Examples per step."),
         option(
             "--learning-rate",
             type=float,
@@ -152,11 +157,11 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
         option("--init", type=FilePath(), metavar="FILE", help="First weights: an ONNX file, a run or a checkpoint."),
         option(
             "--steps",
-            type=int,
+            type=COUNT,
             metavar="N",
             help="Updates of the weights, with --trimming per round. [default: the network's]",
         ),
-        option("--batch-size", type=int, metavar="N", help="Examples per step. [default: the network's]"),
+        option("--batch-size", type=COUNT, metavar="N", help="Examples per step. [default: the network's]"),
         option(
             "--learning-rate",
             type=float,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -53,9 +54,13 @@ def read_count(name: str, given: str | float) -> int:
     """A number of things: 40000000 or 40M.
 
     Raises:
-        InputError: it is not understood, or not above 0.
+        InputError: it is not understood, not whole, or not above 0.
     """
-    return int(_positive(name, given, _COUNTS, "a number such as 40M"))
+    expected = "a whole number above 0, such as 500, 10k or 40M"
+    number = _positive(name, given, _COUNTS, expected)
+    if not number.is_integer():
+        raise InputError(f"{name} is {reprlib.repr(given)}, expected {expected}")
+    return int(number)
 
 
 def read_bytes(name: str, given: str | float) -> int:
@@ -79,7 +84,7 @@ def read_milliseconds(name: str, given: str | float) -> float:
 def _positive(name: str, given: str | float, units: Mapping[str, Decimal], expected: str) -> float:
     number = _read(name, given, units, expected)
     if not 0.0 < number < math.inf:
-        raise InputError(f"{name} is {given!r}, expected {expected}")
+        raise InputError(f"{name} is {reprlib.repr(given)}, expected {expected}")
     return number
 
 
@@ -87,5 +92,5 @@ def _read(name: str, given: str | float, units: Mapping[str, Decimal], expected:
     """The number in the smallest unit, rounded once: 7% and 0.07 are the same float."""
     match = _NUMBER.fullmatch(str(given).lower().replace(_MU, _MICRO))
     if not match or match[2] not in units:
-        raise InputError(f"{name} is {given!r}, expected {expected}")
+        raise InputError(f"{name} is {reprlib.repr(given)}, expected {expected}")
     return float(Decimal(match[1]) * units[match[2]])

@@ -1,6 +1,7 @@
 """Help, version and completion load none of the libraries that the work needs."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ HEAVY = (
     "rich",
     "jinja2",
 )
+MOST_SECONDS = 0.3
+"""Of a processor, for what only tells about netsurgeon; about 0.1 were measured."""
 RUN_AND_LIST_MODULES = """
 import atexit, sys
 atexit.register(lambda: print("LOADED", *sys.modules))
@@ -44,6 +47,15 @@ def run_command(folder: Path, *arguments: str, **variables: str) -> tuple[str, s
     )
     printed, _, modules = done.stdout.rpartition("LOADED")
     return printed, {module.partition(".")[0] for module in modules.split()}
+
+
+def processor_seconds(folder: Path, *arguments: str) -> float:
+    """Seconds of a processor that a command takes, of its own and of the system."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", "from netsurgeon.cli import main; main()", *arguments]
+    subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 @pytest.mark.parametrize("arguments", [("--help",), *((command.name or "", "--help") for command in COMMANDS)])
@@ -81,6 +93,16 @@ def test_every_shell_has_a_script(tmp_path: Path, shell: str) -> None:
     printed, loaded = run_command(tmp_path, _NETSURGEON_COMPLETE=f"{shell}_source")
     assert "_NETSURGEON_COMPLETE" in printed
     assert loaded.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("compress", "--help")])
+def test_what_a_user_waits_for_takes_little_processor_time(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """The least of three: a machine that is busy takes longer, never shorter."""
+    assert min(processor_seconds(tmp_path, *arguments) for _ in range(3)) < MOST_SECONDS
+
+
+def test_the_bound_of_processor_time_can_be_missed(tmp_path: Path) -> None:
+    assert processor_seconds(tmp_path, "compress", "none.onnx", "--data", "random", "-o", "small.onnx") > MOST_SECONDS
 
 
 def test_the_check_can_fail(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from command_lines import called
 
 from netsurgeon.pipeline.command_line.parameter_types import (
+    COUNT,
     FACTOR,
     SHARE,
     Data,
@@ -15,6 +16,7 @@ from netsurgeon.pipeline.command_line.parameter_types import (
     numbers,
     shapes,
 )
+from netsurgeon.pipeline.command_line.recipes import kind
 from netsurgeon.pipeline.command_line.shared_options import combine_options
 
 LISTS = combine_options(
@@ -25,6 +27,8 @@ LISTS = combine_options(
     click.option("--drop-rows", multiple=True, callback=dropped_rows),
     click.option("--sparsity", type=SHARE),
     click.option("--ratio", type=FACTOR),
+    click.option("--limit", type=COUNT),
+    click.option("--steps", type=COUNT, default=500),
 )
 
 
@@ -38,6 +42,13 @@ def test_lists_and_names_with_values_are_read() -> None:
     assert values["mean"] == (0.5, 1.0, -0.2)
     assert values["layer"] == {"conv*": 0.8, "a=b": 0.5}
     assert values["shape"] == {"image": (1, 3, 224, 224), "length": (7,)}
+
+
+def test_counts_take_the_forms_of_other_numbers() -> None:
+    values, _ = called("--limit", "10k", options=LISTS)
+    assert (values["limit"], values["steps"]) == (10_000, 500)
+    assert all(isinstance(values[name], int) for name in ("limit", "steps"))
+    assert kind(click.Option(["--limit"], type=COUNT)) == "text", "a recipe may have limit = 100 and limit = '10k'"
 
 
 def test_what_is_not_given_is_nothing() -> None:

@@ -87,6 +87,7 @@ def test_every_option_of_compress_can_be_given(call: Values, write: Callable[[st
         "values": "float32", "quantize": "int8", "target": "cpu-vnni", "ranges": "min-max", "prefer": "size",
         "sparsity": 0.125, "layer": {"a": 0.5}, "drop-rows": {"a": "5"}, "effort": "fast", "names": "short",
         "mean": [0.5], "std": [0.25], "pictures": None, "mlflow": None, "tables": "int8", "augment": "none",
+        "limit": 7, "batch-size": 7,
     }  # fmt: skip
     values: dict[str, Any] = {}
     for parameter in params:

@@ -39,6 +39,7 @@ from netsurgeon.pipeline.options import Options, read_recipe
         (read_count, "40M", 40_000_000),
         (read_count, "40000000", 40_000_000),
         (read_count, 4e7, 40_000_000),
+        (read_count, "1.5k", 1_500),
     ],
 )
 def test_every_form_is_read(read: Callable[[str, Any], float], given: Any, number: float) -> None:
@@ -56,6 +57,12 @@ def test_what_has_several_units_never_stands_without_one(
 ) -> None:
     with pytest.raises(InputError, match=rf"^it is {given!r}, expected a \w+ with its unit, such as {example}"):
         read("it", given)
+
+
+@pytest.mark.parametrize("given", ["1.5", 2.5, "0.0001k"])
+def test_half_a_thing_is_no_count(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^it is .*, expected a whole number above 0, such as 500, 10k or 40M$"):
+        read_count("it", given)
 
 
 @pytest.mark.parametrize("read", [read_share, read_bytes, read_milliseconds, read_factor, read_count])

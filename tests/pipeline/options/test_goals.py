@@ -55,7 +55,7 @@ def test_what_is_given_and_the_default(given: dict[str, Any], goals: Goals | Non
         ({"max_size": "big"}, "max-size is 'big', expected a size with its unit, such as 500KB"),
         ({"max_size": 12345}, "max-size is 12345, expected a size with its unit"),
         ({"latency": 5}, "latency is 5, expected a time with its unit, such as 5ms"),
-        ({"max_macs": "many"}, "max-macs is 'many', expected a number such as 40M"),
+        ({"max_macs": "many"}, "max-macs is 'many', expected a whole number above 0, such as 500, 10k or 40M"),
         ({"max_drop": "1%", "sparsity": 0.5}, "--max-drop 1% decides how many weights go: leave out sparsity"),
         ({"max_size": "1MB", "pattern": "2:4"}, "decides how many weights go"),
         ({"speedup": 2, "keep_zeros": True}, "decides how many weights go"),
