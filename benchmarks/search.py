@@ -121,9 +121,9 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     )  # fmt: skip
     lines = [_line(rows, model, name) for model in GOALS for name in RUNS if f"{model} {name}" in rows]
     legend = (
-        f"The default goal, `{GOAL}`, on one thread: with the code of an older revision (before), with the code of the "
-        "revision named (now), and the first look with it (`--effort fast`). Runs of a model followed each other on "
-        "the same core. Processor seconds are those of the whole command; share: of those before. Points of top-1; "
+        f"The default goal, `{GOAL}`, on one thread: with the code of an older revision (before), with this code "
+        "(now), and the first look with it (`--effort fast`). Runs of a model followed each other on the "
+        "same core. Processor seconds are those of the whole command; share: of those before. Points of top-1; "
         "`at most` is the one-sided 90 % paired bound on the inputs that guided the search, the interval joins the two "
         "one-sided 90 % bounds on the test split, which is read once, at the end. Inputs: corrected on / guiding / "
         f"test. Reached: at most {SHARE:.2f} of the seconds for a file at least {SMALLER:g} times as small and a drop "

@@ -106,7 +106,7 @@ def prune(
             return quick_refit(problem, keep, pattern)
         method, effort, exact_columns = "auto", "fast", LOW_FIDELITY_COLUMNS
     supports = _supports(problem, keep, method, pattern, effort)
-    results = [_refit(problem, mask, start, REFIT_STEPS[effort], exact_columns) for mask, start in supports]
+    results = [_refit(problem, mask, exact_columns, start, REFIT_STEPS[effort]) for mask, start in supports]
     return results[0] if len(results) == 1 else min(results, key=problem.error)
 
 
@@ -116,15 +116,15 @@ def correct(problem: Problem, mask: Mask) -> Array:
     Raises:
         FactorizationError: a Hessian has no Cholesky factor.
     """
-    return _refit(problem, mask)
+    return _refit(problem, mask, ITERATED_COLUMNS)
 
 
 def _refit(
     problem: Problem,
     mask: Mask,
+    exact_columns: int,
     start: Floats | None = None,
     steps: int = COLD_STEPS,
-    exact_columns: int = ITERATED_COLUMNS,
 ) -> Array:
     """The best weights on a support, exactly or by conjugate gradients, `steps` from `start` where that is close."""
     if mask.shape[-1] <= exact_columns:

@@ -88,5 +88,5 @@ def test_a_run_that_goes_on_takes_no_candidate_for_one_of_other_values(tmp_path:
     assert first.search is not None
     assert second.search is not None
     assert first.search.points == second.search.points
-    kept_names = {path.name for path in tmp_path.glob("candidate-*-whole-1.000000.json")}
-    assert kept_names == {f"candidate-{values}-whole-1.000000.json" for values in ("codebook", "float16")}
+    kept_names = {path.name for path in tmp_path.glob("provisional-candidate-*-whole-1.000000.json")}
+    assert kept_names == {f"provisional-candidate-{values}-whole-1.000000.json" for values in ("codebook", "float16")}
