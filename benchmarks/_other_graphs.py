@@ -33,26 +33,24 @@ def with_solves_on_workers(graph: TaskGraph, blocks: int) -> TaskGraph:
     last = max(task.sweep for task in graph.tasks)
     end = max(at for at, step in enumerate(graph.steps) if step.kind == "submit")
     awaited: list[int] = []
-    sum_of_moments = -1
+    solved_at, is_last = -1, False
     for at, step in enumerate(graph.steps):
-        task = graph.tasks[step.task] if step.task >= 0 else None
-        if step.kind == "submit" and task is not None:
-            if awaited and task.label == "open_shard":
+        if at == solved_at:
+            if is_last:
+                _wait_for_all(builder, awaited)
+        elif step.kind == "compute":
+            builder.compute(step.seconds)
+        elif step.kind == "submit":
+            task = graph.tasks[step.task]
+            if task.label == "open_shard":
                 _wait_for_all(builder, awaited)
             needs = tuple(new[need] for need in task.needs)
             new[step.task] = builder.submit(dataclasses.replace(task, needs=needs))
-            sum_of_moments = -1
-        elif step.kind == "compute":
-            if sum_of_moments < 0 or step.seconds < LEAST_SOLVE:
-                builder.compute(step.seconds)
-                continue
-            solve = Task("solve", (new[sum_of_moments],), 0, step.seconds / blocks, SOLVED_BYTES)
-            solves = [builder.submit(solve) for _ in range(blocks)]
-            awaited += solves
-            if graph.tasks[sum_of_moments].sweep == last:
-                _wait_for_all(builder, awaited)
-        elif step.kind == "wait" and at < end and _is_sum(graph, step.task, at):
-            sum_of_moments = step.task
+        elif step.kind == "wait" and at < end and (following := _work_with(graph, at)) is not None:
+            solved_at, is_last = following, graph.tasks[step.task].sweep == last
+            seconds = graph.steps[following].seconds / blocks
+            solve = Task("solve", (new[step.task],), 0, seconds, SOLVED_BYTES)
+            awaited += [builder.submit(solve) for _ in range(blocks)]
         else:
             builder.steps.append(Step(step.kind, new[step.task]))
     _wait_for_all(builder, awaited)
@@ -67,13 +65,15 @@ def _wait_for_all(builder: GraphBuilder, tasks: list[int]) -> None:
     tasks.clear()
 
 
-def _is_sum(graph: TaskGraph, task: int, at: int) -> bool:
-    """Whether a step waits for a sum of moments with which the main process then works."""
+def _work_with(graph: TaskGraph, at: int) -> int | None:
+    """The step in which the main process works with a sum of moments that it has waited for in step `at`."""
+    if graph.tasks[graph.steps[at].task].label not in (JOINED, "shard_moments"):
+        return None
     at += 1
     while at < len(graph.steps) and graph.steps[at].kind not in ("compute", "submit"):
         at += 1
-    has_work = at < len(graph.steps) and graph.steps[at].kind == "compute" and graph.steps[at].seconds >= LEAST_SOLVE
-    return has_work and graph.tasks[task].label in (JOINED, "shard_moments")
+    is_work = at < len(graph.steps) and graph.steps[at].kind == "compute" and graph.steps[at].seconds >= LEAST_SOLVE
+    return at if is_work else None
 
 
 def with_more_shards(graph: TaskGraph, count: int, *, larger: float = 1.0) -> TaskGraph:
