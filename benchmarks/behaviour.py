@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "build" / "behaviour" / "results.json"
 TIMINGS = RESULTS.with_name("timings.json")
 """Times of a search for a speedup, recorded once, so that the search ends the same way each time."""
-NOT_COMPARED = ("seconds", "peak_bytes", "latency", "timings", "versions")
+NOT_COMPARED = ("seconds", "peak_bytes", "latency", "timings", "versions", "cluster")
 """Fields of a report about the clock or the machine."""
 MNIST_COUNT = 1024
 DIGITS = REPOSITORY / "models" / "digits"

@@ -193,6 +193,7 @@ class _Run:
                 applied, context, steps=self.steps, source=source, inputs=inputs, runtime=runtime, judging=judging
             )
             self._end_stage("validate")
+            cluster = executor.facts
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency) if goal_search and result else None
         if output is not None:
@@ -218,6 +219,7 @@ class _Run:
                     examined=examined,
                     notes=(*inputs.notes, *judging.notes, *integer_notes(source.integers)),
                     warnings=(*judging.warnings, *applied.warnings, *run_folder.notes),
+                    cluster=cluster,
                     seconds=self.seconds,
                 )
             )

@@ -179,7 +179,7 @@ def _results(jobs: Sequence[Job], executor: Executor, retries: int) -> Iterator[
 def _begin(job: Job, executor: Executor) -> Callable[[], JobResult]:
     """Hand a job to the executor; a function that waits for its end, and tells as an end whatever goes wrong."""
     try:
-        pending = executor.submit(run_job, job)
+        pending = executor.submit(run_job, job, about=job.name)
     except Exception as error:
         return functools.partial(failed, job, error)
 

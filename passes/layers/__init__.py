@@ -4,6 +4,7 @@ from netsurgeon.passes.layers.cells import Cell, find_cells
 from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Counted, Layer, exposed_name, own_biases
 from netsurgeon.passes.layers.layer_finder import LAYER_OPERATORS, Declined, find_layers, layers_by_name
+from netsurgeon.passes.layers.layer_matrix import LayerMatrix
 from netsurgeon.passes.layers.pooling import PooledMap, ridge_of
 from netsurgeon.passes.layers.positions import multiply_adds_of, positions_of
 from netsurgeon.passes.layers.sharing import Shared, can_be_solved_together, sharing_layers
@@ -16,6 +17,7 @@ __all__ = [
     "Counted",
     "Declined",
     "Layer",
+    "LayerMatrix",
     "PooledMap",
     "Shared",
     "Table",

@@ -1,6 +1,6 @@
 """The numerics of pruning: arrays in, arrays out, no ONNX."""
 
-from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping
+from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping, sample_rows
 from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost, curve, rounding_costs, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
 from netsurgeon.passes.solvers.integer_grid import (
@@ -57,6 +57,7 @@ __all__ = [
     "round_to_grid",
     "round_to_integers",
     "rounding_costs",
+    "sample_rows",
     "single_threaded",
     "solve",
     "steps_of",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ def choose_damping(weight: Array, fit: Statistics, held_out: Statistics, keep: i
     return damping
 
 
-def sample_rows(weight: Array, rng: np.random.Generator, together: int = 1) -> npt.NDArray[np.int64]:
+def sample_rows(weight: npt.NDArray[Any], rng: np.random.Generator, together: int = 1) -> npt.NDArray[np.int64]:
     """Rows of a (groups, rows, columns) weight on which the damping is tried; few of them where it is wide.
 
     So many are drawn `together`, one after the other; fewer rows than that at the end are never drawn.

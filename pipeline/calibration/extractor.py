@@ -35,7 +35,7 @@ class Extractor:
     def extract(self, inputs: Sequence[str], outputs: Sequence[str], feed: Feed) -> ir.Graph:
         """A new graph of the nodes between values, given by name; constants are shared with the old one.
 
-        Types of its inputs are those of a feed, and no shape is stated.
+        Types of its inputs are those of a feed, as far as it has them, and no shape is stated.
         """
         entering, leaving = [self._values[name] for name in inputs], [self._values[name] for name in outputs]
         nodes: set[ir.Node] = set()
@@ -62,7 +62,7 @@ class Extractor:
         )
         graph = view.clone()
         for value in graph.inputs:
-            array = feed[value.name or ""]
+            array = feed.get(value.name or "")
             value.shape = None
             if isinstance(array, np.ndarray):
                 value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))

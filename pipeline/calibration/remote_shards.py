@@ -1,13 +1,14 @@
 """Shards whose values lie on workers: each step makes new values from those before, so that a lost one is made anew.
 
-What a worker needs travels as an argument: the inputs of a shard, the dense model, of which it reads the layers, and
-the nodes and weights of one segment at a time.
+What a worker needs travels as an argument: the inputs of a shard, the dense model without its weights, of which it
+reads the layers, and the nodes and weights of one segment at a time.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -65,40 +66,42 @@ class RemoteShards:
     """Shards on the workers of an executor; this process reads the inputs once, and sends each shard once."""
 
     def __init__(self, dense: ir.Model, samples: Samples, runtime: Runtime, executor: Executor):
-        self._samples, self._runtime, self._executor = samples, runtime, executor
-        self._dense = executor.submit(as_is, _serialized(dense))
-        self._first: list[Pending[RemotePart]] = []
+        self._samples, self.runtime, self.executor = samples, runtime, executor
+        self._dense = dense
+        self._skeleton = executor.send(_without_weights(dense))
+        self.first: list[Pending[RemotePart]] = []
+        self.sweep = uuid.uuid4().hex
         self.ranges: list[range] = []
 
     def walk(self, model: ir.Model, segments: Sequence[Segment]) -> RemoteWalk:
         """Begin a walk."""
-        if not self._first:
-            for numbers, feeds in _in_shards(self._samples.batches()):
-                self.ranges.append(numbers)
-                self._first.append(self._executor.submit(open_shard, numbers, feeds, self._samples.mask))
-        return RemoteWalk(model, segments, self._first, self._runtime, self._executor)
+        if not self.first:
+            sent = self.executor.remember(self._samples, self._send)
+            self.ranges, self.first = [numbers for numbers, _ in sent], [part for _, part in sent]
+        is_kept = model is self._dense  # each sweep runs its segments again
+        return RemoteWalk(self, model, segments, is_kept=is_kept)
+
+    def _send(self) -> list[tuple[range, Pending[RemotePart]]]:
+        """The inputs, each shard once."""
+        submit, mask = functools.partial(self.executor.submit, open_shard), self._samples.mask
+        return [(numbers, submit(numbers, feeds, mask)) for numbers, feeds in _in_shards(self._samples.batches())]
 
     def submit(
         self, at: int, function: Callable[..., Result], layer: Layer, walks: Sequence[RemoteWalk], *arguments: Any
     ) -> Pending[Result]:
         """Call a function where the shard is."""
         parts = [walk.parts[at] for walk in walks]
-        return self._executor.submit(call_with_layer, function, layer.name, self._dense, arguments, *parts)
+        call = functools.partial(call_with_layer, function, len(parts))
+        values = (layer.name, self._skeleton, *parts, *arguments)
+        return self.executor.submit(call, *values, about=layer.name, peers=self.sweep)
 
 
 class RemoteWalk:
     """One model on its way through the segments, on workers; see `Walk`."""
 
-    def __init__(
-        self,
-        model: ir.Model,
-        segments: Sequence[Segment],
-        parts: Sequence[Pending[RemotePart]],
-        runtime: Runtime,
-        executor: Executor,
-    ):
-        self.model, self.segments, self.parts = model, segments, list(parts)
-        self._runtime, self._executor = runtime, executor
+    def __init__(self, shards: RemoteShards, model: ir.Model, segments: Sequence[Segment], *, is_kept: bool):
+        self.model, self.segments, self.parts = model, segments, list(shards.first)
+        self._shards, self._is_kept = shards, is_kept
         self._extractor = Extractor(model.graph)
         self._expired: list[str] = []
 
@@ -118,21 +121,16 @@ class RemoteWalk:
         segment = self.segments[at]
         if not segment.outputs:
             return
-        feed = self._executor.submit(example_of, self.parts[0], segment.inputs).result()
-        model = segment_model(self.model, self._extractor, segment, feed)
-        data = self._executor.submit(as_is, _serialized(model))
+        model = segment_model(self.model, self._extractor, segment, {})
+        data = self._shards.executor.send(_serialized(model), is_kept=self._is_kept)
         expired, self._expired = tuple(self._expired), []
-        submit = functools.partial(self._executor.submit, run_segment)
-        self.parts = [submit(part, data, self._runtime, segment.inputs, expired) for part in self.parts]
+        values, about = (data, self._shards.runtime, segment.inputs, expired), ", ".join(segment.layers)
+        submit = functools.partial(self._shards.executor.submit, run_segment, about=about, peers=self._shards.sweep)
+        self.parts = [submit(part, *values) for part in self.parts]
 
     def release(self, at: int) -> None:
         """Forget what nobody needs after segment `at`, as soon as the next one runs."""
         self._expired += self.segments[at].expired
-
-
-def as_is(value: Result) -> Result:
-    """What is sent once, for many tasks."""
-    return value
 
 
 def open_shard(numbers: range, feeds: Sequence[Feed], mask: PositionMask | None) -> RemotePart:
@@ -141,17 +139,13 @@ def open_shard(numbers: range, feeds: Sequence[Feed], mask: PositionMask | None)
     return RemotePart(numbers, values, [] if mask is None else [mask.kept(feed) for feed in feeds])
 
 
-def example_of(part: RemotePart, names: Sequence[str]) -> Feed:
-    """What tells the types of values: of each an empty array, or what is no array."""
-    first = {name: part.values[name][0] for name in names}
-    return {name: np.empty(0, value.dtype) if isinstance(value, np.ndarray) else value for name, value in first.items()}
-
-
 def run_segment(
     part: RemotePart, model: bytes, runtime: Runtime, inputs: Sequence[str], expired: Sequence[str]
 ) -> RemotePart:
     """The values of a shard with those that a segment makes, and without those that are needed no more."""
-    session = _session(model, runtime)
+    first = {name: part.values[name][0] for name in inputs}
+    types = tuple((name, value.dtype) for name, value in first.items() if isinstance(value, np.ndarray))
+    session = _session(model, types, runtime)
     made: dict[str, list[Any]] = {}
     for batch in part.numbers:
         for name, value in session.run({name: part.value(name, batch) for name in inputs}).items():
@@ -161,15 +155,20 @@ def run_segment(
 
 
 def call_with_layer(
-    function: Callable[..., Result], layer: str, dense: bytes, arguments: Sequence[Any], *parts: RemotePart
+    function: Callable[..., Result], count: int, layer: str, skeleton: bytes, *arguments: Any
 ) -> Result:
-    """Call a function with a layer of the dense model, by name, and parts of a shard."""
-    return function(_layers(dense)[layer], parts, *arguments)
+    """Call a function with a layer of the dense model, by name, so many parts of a shard, and what else it needs."""
+    return function(_layers(skeleton)[layer], arguments[:count], *arguments[count:])
 
 
 @functools.lru_cache(SESSIONS)
-def _session(model: bytes, runtime: Runtime) -> Session:
-    return runtime.session(_model(model))
+def _session(data: bytes, types: tuple[tuple[str, np.dtype[Any]], ...], runtime: Runtime) -> Session:
+    """A segment, whose inputs get the types of the values that enter it."""
+    model = _model(data)
+    inputs = {value.name: value for value in model.graph.inputs}
+    for name, dtype in types:
+        inputs[name].type = ir.TensorType(ir.DataType.from_numpy(dtype))
+    return runtime.session(model)
 
 
 @functools.lru_cache(SESSIONS)
@@ -183,6 +182,18 @@ def _model(data: bytes) -> ir.Model:
 
 def _serialized(model: ir.Model) -> bytes:
     data: bytes = ir.to_proto(model).SerializeToString()
+    return data
+
+
+def _without_weights(model: ir.Model) -> bytes:
+    """A model with its layers, whose weights are not in it; their shapes are."""
+    proto = ir.to_proto(model)
+    weights = {layer.weight.name for layer in find_layers(model.graph)[0]}
+    for initializer in proto.graph.initializer:
+        if initializer.name in weights:
+            for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+                initializer.ClearField(field)
+    data: bytes = proto.SerializeToString()
     return data
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -62,27 +63,32 @@ class Drawing:
     Attributes:
         seed: each batch has a generator of its own, made from this and its number.
         mask: which positions count; None = all.
-        limits: most rows of each batch, by its number.
+        most: rows of all batches together, about.
+        is_even: whether as many are drawn of each batch; else as large a share of each, as where samples are of varying
+            length.
         branches: of each current model the branch added to the layer's output, whose loss is measured; None = none.
         is_observed: of each current model whether its own inputs are looked at beside the dense ones.
-        weight: (groups, rows, columns) of a layer with few outputs, at which its loss is measured; else None. In the
-            order in which it travels, since BLAS sums a transposed one in another.
         is_pooled: whether a ridge is made from the map whose mean the layer reads.
     """
 
     seed: int
     mask: PositionMask | None
-    limits: Sequence[int]
+    most: int
+    is_even: bool
     branches: Sequence[str | None]
     is_observed: Sequence[bool]
-    weight: Rows | None = dataclasses.field(repr=False)
     is_pooled: bool
 
-    def draw(self, rows_of: Callable[..., Rows], part: Part, name: str, *, batch: int, counted: Counted | None) -> Rows:
-        """Rows of a value."""
-        # One generator a batch: the same rows are drawn from every value and model, or the pairs would not match.
-        rng = np.random.default_rng([self.seed, batch])
-        return rows_of(part.value(name, batch), self.limits[batch], rng, counted)
+    def limits(self, positions: Sequence[int]) -> list[int]:
+        """Most rows that are drawn of each batch, by its number, where that many count of each."""
+        if self.is_even:
+            return [math.ceil(self.most / len(positions))] * len(positions)
+        total = max(sum(positions), 1)
+        return [math.ceil(self.most * rows / total) for rows in positions]
+
+    def generator(self, batch: int) -> np.random.Generator:
+        """One a batch: the same rows are drawn from every value and model, or the pairs would not match."""
+        return np.random.default_rng([self.seed, batch])
 
 
 class RowMoments:
@@ -164,14 +170,19 @@ class ShardMoments:
         has_ridge = self.ridge is not None and later.ridge is not None
         return ShardMoments(models, self.ridge.joined(later.ridge) if has_ridge else None)  # type: ignore[union-attr,arg-type]
 
-    def of_layer(self, positions: int) -> list[LayerMoments]:
-        """As what a layer is pruned by, of each current model."""
+    def of_layer(self, model: int, positions: Sequence[int]) -> LayerMoments:
+        """As what a layer is pruned by, of a current model by its number; positions are those of each batch."""
         ridge = None if self.ridge is None else ridge_of(self.ridge)
-        return [LayerMoments(*rows.ended(), positions=positions, ridge=ridge) for rows in self.models]
+        return LayerMoments(*self.models[model].ended(), positions=sum(positions), ridge=ridge)
 
 
 def shard_moments(
-    layer: Layer, parts: Sequence[Part], drawing: Drawing, tick: Callable[[], None] = lambda: None
+    layer: Layer,
+    parts: Sequence[Part],
+    drawing: Drawing,
+    positions: Sequence[int],
+    weight: Rows | None,
+    tick: Callable[[], None] = lambda: None,
 ) -> ShardMoments:
     """Moments of a layer over a shard.
 
@@ -179,36 +190,42 @@ def shard_moments(
         layer: of the dense model.
         parts: values of the dense model on the shard, then those of each current model that is observed.
         drawing: which rows.
+        positions: rows that count of each batch of all shards.
+        weight: (groups, rows, columns) of a layer with few outputs, at which its loss is measured; else None. In the
+            order in which it travels, since BLAS sums a transposed one in another.
         tick: called for every batch.
 
     Raises:
         InputError: the layer's input is not finite.
     """
     columns = layer.columns // layer.blocks
-    pairs = [is_observed and drawing.weight is None for is_observed in drawing.is_observed]
+    pairs = [is_observed and weight is None for is_observed in drawing.is_observed]
     moments = [RowMoments(layer.groups * layer.blocks, columns, paired=paired) for paired in pairs]
-    numbers = parts[0].numbers
-    drawn = functools.partial(_drawn, layer, parts, drawing)
+    numbers, limits = parts[0].numbers, drawing.limits(positions)
+    drawn = functools.partial(_drawn, layer, parts, drawing, limits)
     for sides in prefetch(lambda at: drawn(numbers[at]), len(numbers)):
         tick()
         for (before, now, residual), rows in zip(sides, moments, strict=True):
-            if drawing.weight is None or now is None:
+            if weight is None or now is None:
                 rows.add(before, now, residual)
             else:
-                at_outputs = np.asarray((before - now) @ drawing.weight.transpose(0, 2, 1), np.float32)
+                at_outputs = np.asarray((before - now) @ weight.transpose(0, 2, 1), np.float32)
                 rows.add(now, None, at_outputs if residual is None else at_outputs + residual)
-    ridge = _ridge(layer, parts[0], drawing) if drawing.is_pooled else None
+    ridge = _ridge(layer, parts[0], drawing, limits) if drawing.is_pooled else None
     return ShardMoments(tuple(moments), ridge)
 
 
 def _drawn(
-    layer: Layer, parts: Sequence[Part], drawing: Drawing, batch: int
+    layer: Layer, parts: Sequence[Part], drawing: Drawing, limits: Sequence[int], batch: int
 ) -> list[tuple[Rows, Rows | None, Rows | None]]:
     """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
     dense, observed, source = parts[0], iter(parts[1:]), layer.input_name
     _check_finite(dense.value(source, batch), layer)
     counted = counted_rows(layer, dense, drawing.mask, batch)
-    draw = functools.partial(drawing.draw, batch=batch, counted=counted)
+
+    def draw(rows_of: Callable[..., Rows], part: Part, name: str) -> Rows:
+        return rows_of(part.value(name, batch), limits[batch], drawing.generator(batch), counted)
+
     before, result = draw(layer.samples, dense, source), []
     known_branch = next((branch for branch in drawing.branches if branch is not None), None)
     branch_before = None if known_branch is None else draw(layer.output_samples, dense, known_branch)
@@ -234,6 +251,11 @@ def shard_positions(layer: Layer, parts: Sequence[Part], mask: PositionMask | No
         of_shape[shape] if rows is None else int(np.count_nonzero(rows))
         for shape, rows in zip(shapes, counted, strict=True)
     ]
+
+
+def concatenated(*lists: Sequence[int]) -> list[int]:
+    """What `shard_positions` gives of all shards."""
+    return [number for numbers in lists for number in numbers]
 
 
 def counted_rows(layer: Layer, part: Part, mask: PositionMask | None, batch: int) -> Counted | None:
@@ -266,7 +288,7 @@ def has_few_outputs(layer: Layer) -> bool:
     return FEW_OUTPUTS * layer.rows <= layer.columns // layer.blocks
 
 
-def _ridge(layer: Layer, part: Part, drawing: Drawing) -> Moments | None:
+def _ridge(layer: Layer, part: Part, drawing: Drawing, limits: Sequence[int]) -> Moments | None:
     """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
     pooled = PooledMap.of(layer)
     name = "" if pooled is None else pooled.value.name or ""
@@ -278,8 +300,7 @@ def _ridge(layer: Layer, part: Part, drawing: Drawing) -> Moments | None:
         x = part.value(name, batch)
         if layer.positions(part.value(layer.input.name or "", batch)) != len(x):
             return None
-        rng = np.random.default_rng([drawing.seed, batch])
-        rows = pooled.deviations(x, layer, drawing.limits[batch], rng)
+        rows = pooled.deviations(x, layer, limits[batch], drawing.generator(batch))
         if rows is None:
             return None
         row_parts.append(rows)

@@ -348,7 +348,7 @@ class Walk:
 
 
 def segment_model(model: ir.Model, extractor: Extractor, segment: Segment, feed: Feed) -> ir.Model:
-    """A segment of a model as a model of its own, with inputs of the types that a feed has."""
+    """A segment of a model as a model of its own, with inputs of the types that a feed has, where it has them."""
     if segment.exposed:
         extractor = Extractor(expose(model, segment.exposed).graph)
     graph = extractor.extract(segment.inputs, segment.outputs, feed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Collection, Container, Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -20,6 +19,7 @@ from netsurgeon.pipeline.calibration.row_moments import (
     Drawing,
     ShardMoments,
     available_branch,
+    concatenated,
     has_few_outputs,
     shard_moments,
     shard_positions,
@@ -27,7 +27,7 @@ from netsurgeon.pipeline.calibration.row_moments import (
 from netsurgeon.pipeline.calibration.segments import Segment, cut
 from netsurgeon.pipeline.calibration.shards import LocalShards, Shards, Walker
 from netsurgeon.pipeline.data import Samples
-from netsurgeon.pipeline.execution import Executor, InProcess
+from netsurgeon.pipeline.execution import Executor, InProcess, Pending, as_is
 from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -35,7 +35,7 @@ MOST_ROWS = 262_144
 FEWEST_RIDGED = 0.25
 """With fewer inputs a column a ridge, at the dampings it has, makes a layer look cheaper to prune than it is."""
 
-SharedMoments = dict[Hashable, list[LayerMoments]]
+SharedMoments = dict[Hashable, list[Pending[LayerMoments]]]
 """Moments of a segment's layers, by what they read."""
 
 
@@ -79,6 +79,13 @@ class Calibration:
 
         Every batch is a tick, with the number of the segment and of all segments.
         """
+        for layer, moments in self.dense_where_made(model, names, ticks):
+            yield layer, moments.result()
+
+    def dense_where_made(
+        self, model: ir.Model, names: Sequence[str], ticks: Ticks = no_ticks
+    ) -> Iterator[tuple[Layer, Pending[LayerMoments]]]:
+        """The same, of moments that stay where they are made; on workers a tick is then what has been sent to them."""
         layers = _by_name(model, names)
         segments, shards = self._segments(model, layers.values()), self._shards(model)
         with shards.walk(model, segments) as walk:
@@ -98,6 +105,18 @@ class Calibration:
         already_solved: Container[str] = (),
         ticks: Ticks = no_ticks,
     ) -> Iterator[tuple[int, int, list[dict[str, LayerMoments]]]]:
+        """`paired_where_made`, of moments that are here."""
+        for at, count, moments in self.paired_where_made(dense, pruned_models, plan, already_solved, ticks):
+            yield at, count, [{name: made.result() for name, made in by_layer.items()} for by_layer in moments]
+
+    def paired_where_made(
+        self,
+        dense: ir.Model,
+        pruned_models: Sequence[ir.Model],
+        plan: Mapping[str, bool],
+        already_solved: Container[str] = (),
+        ticks: Ticks = no_ticks,
+    ) -> Iterator[tuple[int, int, list[dict[str, Pending[LayerMoments]]]]]:
         """Segment by segment, dense and current models side by side.
 
         The caller prunes the `pruned_models` between two segments, so later ones see their new activations.
@@ -126,7 +145,7 @@ class Calibration:
                 tick = functools.partial(ticks, at, len(segments))
                 for walk in (reference, *walks):
                     walk.run(at, tick)
-                moments: list[dict[str, LayerMoments]] = [{} for _ in walks]
+                moments: list[dict[str, Pending[LayerMoments]]] = [{} for _ in walks]
                 shared: SharedMoments = {}
                 for name in (layer_name for layer_name in segment.layers if layer_name not in already_solved):
                     observed_walks = walks if plan[name] else [None for _ in walks]
@@ -158,7 +177,7 @@ class Calibration:
         walks: Sequence[Walker | None],
         tick: Callable[[], None],
         shared: SharedMoments,
-    ) -> list[LayerMoments]:
+    ) -> list[Pending[LayerMoments]]:
         """`_moments`, once for all layers of a segment that read the same rows of the same value: query, key, value.
 
         Args:
@@ -169,8 +188,9 @@ class Calibration:
             shared: moments of the segment so far.
         """
         key = (layer.reading, tuple(walk is None for walk in walks))
+        has_branch = layer.branch is not None
         branches = [
-            None if walk is None else shards.submit(0, available_branch, layer, [walks[0], walk]).result()
+            shards.submit(0, available_branch, layer, [walks[0], walk]).result() if walk and has_branch else None
             for walk in walks[1:]
         ]
         if any(branches) or self._pooled(layer) is not None:
@@ -189,35 +209,30 @@ class Calibration:
         walks: Sequence[Walker | None],
         branches: Sequence[str | None],
         tick: Callable[[], None],
-    ) -> list[LayerMoments]:
+    ) -> list[Pending[LayerMoments]]:
         """Moments of a layer beside each of the current models: those of all shards, joined in a fixed tree."""
-        numbers = range(len(shards.ranges))
+        executor, numbers = self.executor, range(len(shards.ranges))
         seen = [shards.submit(at, shard_positions, layer, walks[:1], self.samples.mask) for at in numbers]
-        positions = [count for shard in seen for count in shard.result()]
-        observed, has_few = [walk for walk in walks if walk is not None], has_few_outputs(layer)
+        positions = executor.start(concatenated, *seen, about=layer.name)
+        observed = [walk for walk in walks if walk is not None]
         drawing = Drawing(
             seed=self.seed,
             mask=self.samples.mask,
-            limits=self._limits(layer, positions),
+            most=self.most_rows(layer),
+            is_even=not (self.samples.is_ragged or self.samples.mask),
             branches=branches,
             is_observed=[walk is not None for walk in walks[1:]],
-            weight=layer.matrix().astype(np.float32) if len(observed) > 1 and has_few else None,
             is_pooled=self._pooled(layer) is not None,
         )
-        is_here = self.executor.is_here
-        told = (tick,) if is_here else ()
-        parts = (shards.submit(at, shard_moments, layer, observed, drawing, *told) for at in numbers)
-        moments = self.executor.tree_reduce(ShardMoments.joined, parts).result()
-        for _ in () if is_here else positions:  # what workers do is told when it is done
+        is_at_outputs = len(observed) > 1 and has_few_outputs(layer)
+        weight = executor.start(as_is, layer.matrix().astype(np.float32)) if is_at_outputs else None
+        told = (tick,) if executor.is_here else ()
+        parts = (shards.submit(at, shard_moments, layer, observed, drawing, positions, weight, *told) for at in numbers)
+        joined = executor.tree_reduce(ShardMoments.joined, parts, layer.name)
+        for _ in () if executor.is_here else range(shards.ranges[-1].stop):  # what workers do is told when it is sent
             tick()
-        return moments.of_layer(sum(positions))
-
-    def _limits(self, layer: Layer, positions: Sequence[int]) -> list[int]:
-        """Most rows that are drawn of each batch: where samples are of varying length as large a share of each."""
-        most, count = self.most_rows(layer), len(positions)
-        if not (self.samples.is_ragged or self.samples.mask):
-            return [math.ceil(most / count)] * count
-        return [math.ceil(most * rows / max(sum(positions), 1)) for rows in positions]
+        models = range(len(walks) - 1)
+        return [executor.start(ShardMoments.of_layer, joined, at, positions, about=layer.name) for at in models]
 
     def _pooled(self, layer: Layer) -> PooledMap | None:
         """The map whose mean the layer reads; None where inputs are ample, or too few for a ridge (FEWEST_RIDGED)."""

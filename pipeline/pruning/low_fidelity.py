@@ -18,6 +18,7 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, part_of
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.plan import DEPTH_BIASES, EXPONENTS, Plan, SensitivityScaling, spread
+from netsurgeon.pipeline.pruning.prune import begin_solving
 from netsurgeon.pipeline.runtime import counted
 from netsurgeon.pipeline.verification import float_outputs, output_divergence
 
@@ -144,11 +145,17 @@ def evaluate_at_low_fidelity(
     ]
     found = [layers_by_name(pruned_model.graph) for pruned_model in pruned_models]
     small = dataclasses.replace(calibration, max_elements=calibration.max_elements // 5, rows_per_column=16)
-    for at, count, moments in small.paired(model, pruned_models, dict.fromkeys(layers[0], True), ticks=ticks):
-        for pruned_model, planned, by_name, model_moments in zip(pruned_models, layers, found, moments, strict=True):
+    executor, observed = calibration.executor, dict.fromkeys(layers[0], True)
+    for at, count, moments in small.paired_where_made(model, pruned_models, observed, ticks=ticks):
+        segments = [[by_name[name] for name in of_model] for by_name, of_model in zip(found, moments, strict=True)]
+        begun = [
+            begin_solving(executor, planned, segment, of_model, calibration.seed)
+            for planned, segment, of_model in zip(layers, segments, moments, strict=True)
+        ]
+        for pruned_model, planned, segment, pending in zip(pruned_models, layers, segments, begun, strict=True):
             ticks(at, count)
-            segment = [by_name[name] for name in model_moments]
-            PruneWeights(planned, model_moments, calibration.seed, layers=segment)(pruned_model)
+            solutions = {name: solution.result() for name, solution in pending.items()}
+            PruneWeights(planned, {}, solutions=solutions, layers=segment)(pruned_model)
     return pruned_models
 
 

@@ -14,9 +14,18 @@ import onnx_ir as ir
 from netsurgeon.passes import solvers
 from netsurgeon.passes.codebooks import Rounding, Values, round_weights
 from netsurgeon.passes.layers import Layer, Shared, find_layers, layers_by_name, own_biases, sharing_layers
-from netsurgeon.passes.pruning import LayerMoments, LayerPlan, Outcome, PruneWeights, Solution, has_scaled_rows
+from netsurgeon.passes.pruning import (
+    LayerMoments,
+    LayerPlan,
+    LayerProblem,
+    Outcome,
+    PruneWeights,
+    Solution,
+    has_scaled_rows,
+    solve_layer,
+)
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
-from netsurgeon.pipeline.execution import WeightFile
+from netsurgeon.pipeline.execution import Executor, Pending, WeightFile
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
@@ -83,14 +92,18 @@ def prune_segments(
     weight_file = WeightFile.of(current)
     ticks = functools.partial(progress, "pruning layers")
     known = {*already_solved, *followers}
-    for at, _, (moments,) in calibration.paired(dense, [current], dict.fromkeys(layers, corrected), known, ticks):
+    executor, plans = calibration.executor, dict.fromkeys(layers, corrected)
+    for at, _, (moments,) in calibration.paired_where_made(dense, [current], plans, known, ticks):
         names = [name for name in segments[at].layers if name not in followers]
         segment = [current_layers[name] for name in names]
-        moments |= {name: moments[name].pooled(pooled.pop(name)) for name in names if name in pooled}
+        for name in (name for name in names if name in pooled):
+            moments[name] = executor.start(LayerMoments.pooled, moments[name], pooled.pop(name), about=name)
         sharing = _sharing(names, together, current_layers)
         # read when they are reached: those of a large model are never held all at once
         solutions = {name: kept[name] for name in names if name in already_solved}
-        prune = PruneWeights(layers, moments, seed=calibration.seed, solutions=solutions, layers=segment)
+        begun = begin_solving(executor, layers, segment, moments, calibration.seed)
+        solutions |= {name: solution.result() for name, solution in begun.items()}
+        prune = PruneWeights(layers, {}, solutions=solutions, layers=segment)
         prune(current)
         if solved is not None:
             solved.update({name: prune.solutions[name] for name in moments})
@@ -103,6 +116,31 @@ def prune_segments(
             weight_file.take(layer.weight for layer in segment)
     warnings = (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
     return Pruned(outcomes, tuple(roundings), warnings)
+
+
+def begin_solving(
+    executor: Executor,
+    plans: Mapping[str, LayerPlan],
+    layers: Sequence[Layer],
+    moments: Mapping[str, Pending[LayerMoments]],
+    seed: int,
+) -> dict[str, Pending[Solution]]:
+    """Let the layers of a segment be solved, each where its moments are; their solutions are not written yet.
+
+    Args:
+        executor: where they are solved.
+        plans: of layers, by name.
+        layers: of the segment.
+        moments: of those that are to be solved, by name.
+        seed: of the rows sampled to choose the damping.
+    """
+    return {
+        layer.name: executor.start(
+            solve_layer, LayerProblem.of(layer, plans[layer.name]), moments[layer.name], seed, about=layer.name
+        )
+        for layer in layers
+        if layer.name in moments
+    }
 
 
 def _sharing(

@@ -17,6 +17,7 @@ from netsurgeon.pipeline.report.page import (
 from netsurgeon.pipeline.report.record import LayerFacts
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.report.schema import report_schema
+from netsurgeon.pipeline.report.sentences.cluster import cluster_summary
 from netsurgeon.pipeline.report.sentences.goals import goal_summary
 from netsurgeon.pipeline.report.sentences.integers import (
     BOUND_OF_PRUNING,
@@ -41,6 +42,7 @@ __all__ = [
     "assemble_report",
     "changed_options",
     "check_report_path",
+    "cluster_summary",
     "command",
     "compared_speed",
     "comparison_rows",

@@ -13,6 +13,7 @@ from netsurgeon.passes.layers import Declined
 from netsurgeon.passes.packing import Packing
 from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
 from netsurgeon.pipeline.error_bound import Bound
+from netsurgeon.pipeline.execution import ClusterFacts
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts, versions
 from netsurgeon.pipeline.options import Options
@@ -79,6 +80,7 @@ class CompressionRecord:
         examined: what the dense model's answers on the inputs say of all figures.
         notes: how the outputs are judged.
         warnings: what came up on the way.
+        cluster: what ran on workers; None where there were none.
         seconds: time by stage.
     """
 
@@ -97,6 +99,7 @@ class CompressionRecord:
     examined: tuple[Message, ...]
     notes: tuple[Message, ...] = ()
     warnings: tuple[Message, ...]
+    cluster: ClusterFacts | None
     seconds: Mapping[str, float]
 
 
@@ -146,6 +149,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *scarce(applied.units),
             *grown(dense.bytes, compressed.bytes, applied.selection, record.options),
         ),
+        cluster=record.cluster,
         seconds=dict(record.seconds),
         peak_bytes=peak_bytes(),
         latency=record.latency,

@@ -17,6 +17,7 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator, speedup
 from netsurgeon.pipeline.report.format import inputs_measured
 from netsurgeon.pipeline.report.record import ReportRecord
+from netsurgeon.pipeline.report.sentences.cluster import cluster_summary
 from netsurgeon.pipeline.report.sentences.goals import goal_summary
 from netsurgeon.pipeline.report.sentences.integers import (
     BOUND_OF_PRUNING,
@@ -72,6 +73,7 @@ def render(report: ReportRecord) -> str:
         promise=promise_summary(report.validation.promise),
         limits={limit.output: limit for limit in report.validation.promise.outputs},
         command=command(report),
+        cluster_summary=cluster_summary(report.cluster),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from netsurgeon.passes.layers import Declined
 from netsurgeon.pipeline.compression import StepRecord
 from netsurgeon.pipeline.error_bound import Bound
+from netsurgeon.pipeline.execution import ClusterFacts
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import DataFacts, ModelFacts
 from netsurgeon.pipeline.profiling import Profile, TimingTable
@@ -91,6 +92,7 @@ class ReportRecord:
         steps: what became of each step of the compression, in turn.
         notes: what was done to the model on the way.
         warnings: what the user should know.
+        cluster: what ran on the workers of a cluster; None where nothing did.
         seconds: time by stage.
         peak_bytes: most resident memory of the process.
         latency: both models timed in turn; None where that was not asked for.
@@ -120,6 +122,7 @@ class ReportRecord:
     steps: tuple[StepRecord, ...]
     notes: tuple[Message, ...]
     warnings: tuple[Message, ...]
+    cluster: ClusterFacts | None = None
     seconds: dict[str, float]
     peak_bytes: int
     latency: Profile | None

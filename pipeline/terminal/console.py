@@ -21,6 +21,7 @@ from netsurgeon.pipeline.report import (
     BOUND_OF_PRUNING,
     COMPARED_INPUTS,
     Report,
+    cluster_summary,
     goal_summary,
     inputs_measured,
     integer_summary,
@@ -67,6 +68,8 @@ def print_report(report: Report, console: Console) -> None:
     print_notes(report.notes, console)
     print_warnings([warning for warning in report.warnings if warning not in report.doubts], console)
     print_fallbacks(report.on_the_cpu, console)
+    for sentence in cluster_summary(report.cluster):
+        console.print(Text(sentence))
     total = sum(report.seconds.values())
     console.print(f"{total:.1f} s, most memory {report.peak_bytes / 2**20:,.0f} MiB")
 

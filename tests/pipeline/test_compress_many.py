@@ -100,7 +100,7 @@ class FailingAtFirst(InProcess):
     def __init__(self, losses: int):
         self.losses = losses
 
-    def submit(self, function: Any, *arguments: Any) -> Any:
+    def submit(self, function: Any, *arguments: Any, about: str = "", peers: str = "") -> Any:
         return super().submit(self._run, function, *arguments)
 
     def _run(self, function: Any, *arguments: Any) -> Any:
@@ -178,7 +178,7 @@ class LosingOne(InProcess):
 
     submitted = 0
 
-    def submit(self, function: Any, *arguments: Any) -> Any:
+    def submit(self, function: Any, *arguments: Any, about: str = "", peers: str = "") -> Any:
         self.submitted += 1
         if self.submitted == 1:
             raise ClusterError("the scheduler is gone")

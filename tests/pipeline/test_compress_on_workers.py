@@ -1,5 +1,6 @@
 """compress with --cluster: the same model as alone, also where workers die, and a sentence for what cannot be."""
 
+import json
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from executor_tasks import Elsewhere
 
 from netsurgeon.cli import run
 from netsurgeon.pipeline.calibration import shards
@@ -53,13 +55,36 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
     try:
-        assert run([*LINE, *OPTIONS, str(tmp_path / "two.onnx"), "--cluster", "local:2"]) == 0
+        told = ["--cluster", "local:2", "--report", str(tmp_path / "two.json")]
+        assert run([*LINE, *OPTIONS, str(tmp_path / "two.onnx"), *told]) == 0
     finally:
         begun.set()
         over.set()
         killer.join()
     assert killed
     assert (tmp_path / "two.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+    cluster = json.loads((tmp_path / "two.json").read_text())["cluster"]
+    assert {"run_segment", "shard_moments"} < {kind["kind"] for kind in cluster["tasks"]}
+    assert 0 < len(cluster["lost"]) <= len(killed)
+
+
+def test_solves_costs_and_trials_elsewhere_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = [*LINE, "--batch-size", "20", "--sparsity", "70%", "--trim", "20%", "--quiet", "-o"]
+    assert run([*line, str(tmp_path / "here.onnx")]) == 0
+    executor = Elsewhere()
+    monkeypatch.setattr(calibrating, "open_executor", lambda _: executor)
+    assert run([*line, str(tmp_path / "elsewhere.onnx")]) == 0
+    assert {"measure_cost", "generator_behind", "solve_layer"} <= executor.kinds
+    assert (tmp_path / "elsewhere.onnx").read_bytes() == (tmp_path / "here.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_workers_does_not_change_the_bytes(workers: int, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    line = [*LINE, "--batch-size", "40", "--sparsity", "70%", "--effort", "fast", "--quiet", "-o"]
+    assert run([*line, str(tmp_path / "alone.onnx")]) == 0
+    assert run([*line, str(tmp_path / "many.onnx"), "--cluster", f"local:{workers}"]) == 0
+    assert (tmp_path / "many.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
 
 
 def test_a_scheduler_that_ends_is_a_sentence_and_the_run_goes_on_from_its_folder(

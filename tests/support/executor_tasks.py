@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
+import pickle
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netsurgeon.pipeline.execution.executors.executor import Executor, fold
+from netsurgeon.pipeline.execution.executors.executor import Executor, fold, kind_of
+from netsurgeon.pipeline.execution.executors.in_process import InProcess
 
 
 def check_executor(executor: Executor) -> None:
@@ -26,6 +30,24 @@ def check_executor(executor: Executor) -> None:
     assert executor.submit(np.sum, kept).result() == 3.0
     with pytest.raises(FileNotFoundError, match="nowhere"):
         executor.submit(Path.stat, Path("nowhere")).result()
+
+
+class Elsewhere(InProcess):
+    """An executor whose tasks see nothing but what was pickled."""
+
+    is_here = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: set[str] = set()
+
+    def submit(self, function: Any, *arguments: Any, about: str = "", peers: str = "") -> Any:
+        self.kinds.add(kind_of(function))
+        return super().submit(_pickled, function, *arguments)
+
+
+def _pickled(function: Any, *arguments: Any) -> Any:
+    return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
 
 
 def process_of(number: int) -> int:
@@ -44,3 +66,22 @@ def slow_sum(seed: int) -> float:
 def product_with_transposed(values: dict[str, Any], y: NDArray[Any]) -> NDArray[Any]:
     """A product that BLAS makes only of arrays that are aligned."""
     return np.asarray(values["x"] @ y.T)
+
+
+def fails_once(marker: Path, how: str) -> int:
+    """Which process runs a task whose first worker has a full disk, dies, or takes very long."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return os.getpid()
+    if how == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(20.0)
+    return -1
+
+
+def needs_too_much() -> None:
+    """A task that is too large for any worker."""
+    raise MemoryError

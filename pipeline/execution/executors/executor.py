@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import abc
 import collections
+import functools
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
+
+from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Part = TypeVar("Part")
 Result_co = TypeVar("Result_co", covariant=True)
+
+
+MOST_REMEMBERED = 2
+"""Sets of inputs that stay on workers from sweep to sweep: the scheduler has them in its memory."""
 
 
 class Pending(Protocol[Result_co]):
@@ -33,30 +41,83 @@ class Executor(abc.ABC):
 
     is_here = False
     """Whether tasks run in this process, where they share what it has open."""
+    ahead = 16
+    """Tasks that `gather` has taken while it waits for one."""
+
+    def __init__(self) -> None:
+        """Nothing is remembered yet."""
+        self._sent: dict[bytes, Pending[bytes]] = {}
+        self._remembered: collections.OrderedDict[int, tuple[object, Any]] = collections.OrderedDict()
 
     @abc.abstractmethod
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
-        """Let a function run; a `Pending` among its arguments stands for its result, which stays where it is."""
+    def submit(
+        self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
+    ) -> Pending[Result]:
+        """Let a function run; a `Pending` among its arguments stands for its result, which stays where it is.
+
+        Args:
+            function: of a module.
+            *arguments: of the function.
+            about: what it is done to, such as the name of a layer.
+            peers: a name that tasks have in common which take about as long if they do the same to the same, such as
+                those of a sweep: one that takes many times longer has stalled. Without it a task may take any time.
+        """
+
+    @property
+    def facts(self) -> ClusterFacts | None:
+        """What ran on workers, and what was lost there; None where there are none."""
+        return None
 
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of all workers."""
 
+    def start(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+        """The same, and in this process at once: what it is made from need not last until it is asked for."""
+        return self.submit(function, *arguments, about=about)
+
+    def send(self, data: bytes, *, is_kept: bool = True) -> Pending[bytes]:
+        """What many tasks need, sent once: what is kept is known by its content when it is to be sent again."""
+        if not is_kept:
+            return self.submit(as_is, data)
+        digest = hashlib.sha256(data).digest()
+        if digest not in self._sent:
+            self._sent[digest] = self.submit(as_is, data)
+        return self._sent[digest]
+
+    def remember(self, source: object, make: Callable[[], Result]) -> Result:
+        """What was made from a source, such as inputs that were sent; that of MOST_REMEMBERED sources is kept."""
+        if id(source) not in self._remembered:
+            self._remembered[id(source)] = source, make()  # the source stays, so that its id is its own
+            if len(self._remembered) > MOST_REMEMBERED:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(id(source))
+        result: Result = self._remembered[id(source)][1]
+        return result
+
+    def gather(self, pending: Iterable[Pending[Result]]) -> Iterator[Result]:
+        """Results in order, whichever is done first; tasks are taken a few ahead of the result that is waited for."""
+        waiting: collections.deque[Pending[Result]] = collections.deque()
+        for task in pending:
+            waiting.append(task)
+            if len(waiting) > self.ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Results in the order of the tasks, whichever is done first."""
-        pending = collections.deque([self.submit(function, task) for task in tasks])
-        while pending:
-            yield pending.popleft().result()
+        """Results in the order of the tasks."""
+        return self.gather(self.submit(function, task) for task in tasks)
 
     def tree_reduce(
-        self, combine: Callable[[Result, Result], Result], parts: Iterable[Pending[Result]]
+        self, combine: Callable[[Result, Result], Result], parts: Iterable[Pending[Result]], about: str = ""
     ) -> Pending[Result]:
         """All parts combined by `fold`, each pair where one of the two is.
 
         Raises:
             ValueError: there are no parts.
         """
-        return fold(lambda earlier, later: self.submit(combine, earlier, later), parts)
+        return fold(lambda earlier, later: self.submit(combine, earlier, later, about=about), parts)
 
     def __enter__(self) -> Executor:
         """Enter."""
@@ -65,6 +126,19 @@ class Executor(abc.ABC):
     def __exit__(self, *exception: object) -> None:
         """Let go of all workers."""
         self.close()
+
+
+def as_is(value: Result) -> Result:
+    """What is sent once, for many tasks."""
+    return value
+
+
+def kind_of(function: Callable[..., Any]) -> str:
+    """What a task does, in one word: the name of its function, or of the one that a partial one calls in the end."""
+    while isinstance(function, functools.partial):
+        inner = [argument for argument in function.args if callable(argument)]
+        function = inner[0] if inner else function.func
+    return getattr(function, "__name__", type(function).__name__).strip("<>")
 
 
 def fold(combine: Callable[[Part, Part], Part], parts: Iterable[Part]) -> Part:

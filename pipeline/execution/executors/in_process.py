@@ -14,10 +14,20 @@ class InProcess(Executor):
     """Runs each task when its result is asked for, so that no more than one is under way."""
 
     is_here = True
+    ahead = 0
 
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
+    def submit(
+        self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
+    ) -> Pending[Result]:
         """Remember what is to be done."""
+        del about, peers
         return _Deferred(function, arguments)
+
+    def start(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+        """Run a task at once."""
+        pending = self.submit(function, *arguments, about=about)
+        pending.result()
+        return pending
 
     def close(self) -> None:
         """Nothing is held."""

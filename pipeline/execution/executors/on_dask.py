@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
-import os
+import itertools
+import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import threadpoolctl
-
 from netsurgeon.pipeline.errors import ClusterError, InputError
-from netsurgeon.pipeline.execution.executors.executor import Executor, Pending
+from netsurgeon.pipeline.execution.executors.executor import Executor, Pending, kind_of
+from netsurgeon.pipeline.execution.executors.lost_workers import WorkerWatch
+from netsurgeon.pipeline.execution.executors.on_worker import (
+    LIBRARIES,
+    Origin,
+    blas_threads,
+    other_version,
+    run_as_there,
+    versions_here,
+    versions_reader,
+)
 from netsurgeon.pipeline.execution.executors.parcel import Parcel, check_sendable
+from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts, SentTask, TaskLog
 
 if TYPE_CHECKING:
     import distributed
 
 Result = TypeVar("Result")
-
-LIBRARIES = ("netsurgeon", "numpy", "onnxruntime")
-"""Whose versions decide the bytes of a result; the first one is loaded before ONNX Runtime, whose telemetry it ends."""
 
 
 class DaskExecutor(Executor):
@@ -41,13 +46,23 @@ class DaskExecutor(Executor):
         Raises:
             InputError: a worker has other versions of what decides the bytes of a result.
         """
+        super().__init__()
         self._client, self._resources = client, resources
         self._address = str(client.scheduler.address)
-        self._versions, self._threads = versions_here(), blas_threads()
-        for worker, versions in client.run(_worker_versions(), LIBRARIES).items():
-            check_versions(str(worker), versions, self._versions)
+        token = uuid.uuid4().hex
+        self._origin = Origin(versions_here(), blas_threads(), f"netsurgeon-{token}")
+        for worker, versions in client.run(versions_reader(), LIBRARIES).items():
+            if difference := other_version(versions, self._origin.versions):
+                raise InputError(f"the worker {worker} {difference}")
+        # Tasks are called after what they do: Dask expects those that are called alike to take as long.
+        self._names = (f"{{}}-0{token}-{number}" for number in itertools.count())
+        self._log = TaskLog()
+        client.subscribe_topic(self._origin.topic, lambda event: self._log.take(event[1]))
+        self._watch = WorkerWatch(client, self._log, token)
 
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Pending[Result]:
+    def submit(
+        self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
+    ) -> Pending[Result]:
         """Send a task to the cluster; `Pending` arguments stay where they are, or travel between workers.
 
         Raises:
@@ -55,19 +70,29 @@ class DaskExecutor(Executor):
             ClusterError: the scheduler is gone.
         """
         values = [entry.future if isinstance(entry, _Remote) else Parcel(entry) for entry in arguments]
+        needs = [str(entry.future.key) for entry in arguments if isinstance(entry, _Remote)]
+        kind = kind_of(function)
+        name = next(self._names).format(kind)
+        self._log.sent(name, SentTask(kind, about, peers, tuple(needs)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that an argument is large: it is sent once
-                future = self._client.submit(run_as_there, self._versions, self._threads, function, *values, pure=False)
+                future = self._client.submit(run_as_there, self._origin, function, *values, key=name)
         except Exception as error:
             for number, entry in enumerate(arguments, start=1):
                 if not isinstance(entry, _Remote):
                     check_sendable(f"argument {number} of a task", entry)
             raise self._lost(error) from error
-        return _Remote(future, self._lost)
+        return _Remote(future, self._watch, self._lost)
+
+    @property
+    def facts(self) -> ClusterFacts:
+        """What its tasks took, and which workers were lost."""
+        return ClusterFacts(scheduler=self._address, tasks=self._log.kinds, lost=self._watch.lost)
 
     def close(self) -> None:
         """Let go of the client, and of workers that were started for it."""
+        self._watch.close()
         with contextlib.suppress(Exception):  # of a scheduler that is gone
             self._resources.close()
 
@@ -86,72 +111,19 @@ class DaskExecutor(Executor):
 class _Remote(Generic[Result]):
     """The result of a task on a cluster."""
 
-    def __init__(self, future: distributed.Future, lost: Callable[[BaseException], ClusterError]):
-        self.future, self._lost = future, lost
+    def __init__(self, future: distributed.Future, watch: WorkerWatch, lost: Callable[[BaseException], ClusterError]):
+        self.future, self._watch, self._lost = future, watch, lost
 
     def result(self) -> Result:
-        try:
-            value: Result = self.future.result().value
-        except Exception as error:
-            if self.future.status == "error" and type(error).__name__ != "KilledWorker":
-                raise  # the task's own
-            raise self._lost(error) from error
-        return value
-
-
-def run_as_there(versions: Mapping[str, str], threads: int, function: Callable[..., Any], *arguments: Parcel) -> Parcel:
-    """Run a task on a worker as it would run in the process that has sent it.
-
-    Args:
-        versions: of the libraries there: the worker may be one that came later.
-        threads: of BLAS there.
-        function: what to run.
-        *arguments: of the function.
-
-    Raises:
-        InputError: the worker has other versions.
-    """
-    check_versions(f"{os.uname().nodename}, process {os.getpid()}", versions_here(), versions)
-    with threadpoolctl.threadpool_limits(threads, "blas"):
-        return Parcel(function(*(argument.value for argument in arguments)))
-
-
-def check_versions(worker: str, versions: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Refuse a worker whose results would not have the same bytes.
-
-    Raises:
-        InputError: a version differs, or a library is missing.
-    """
-    for name in LIBRARIES:
-        if versions[name] != expected[name]:
-            raise InputError(
-                f"the worker {worker} has {versions[name] or 'no'} {name}, and this process {expected[name]}: install "
-                "the same versions on all workers"
-            )
-
-
-@functools.cache
-def versions_here() -> dict[str, str]:
-    """Versions of `LIBRARIES` in this process."""
-    return _worker_versions()(LIBRARIES)
-
-
-def _worker_versions() -> Callable[[tuple[str, ...]], dict[str, str]]:
-    """A function that travels as code, so that a worker without netsurgeon can say so."""
-
-    def installed(names: tuple[str, ...]) -> dict[str, str]:
-        versions = {}
-        for name in names:
+        while True:
             try:
-                versions[name] = str(importlib.import_module(name).__version__)
-            except ImportError:
-                versions[name] = ""
-        return versions
-
-    return installed
-
-
-def blas_threads() -> int:
-    """Threads that BLAS has in this process."""
-    pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
-    return max(pools, default=1)
+                parcel: Parcel = self.future.result()
+                break
+            except Exception as error:
+                if self._watch.try_again(str(self.future.key), error):
+                    continue
+                if self.future.status == "error" and type(error).__name__ != "KilledWorker":
+                    raise  # the task's own
+                raise self._lost(error) from error
+        value: Result = parcel.value
+        return value

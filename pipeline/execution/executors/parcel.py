@@ -20,8 +20,14 @@ class Parcel:
     other code than BLAS, whose sums have other last bits; those of one pickle are aligned.
     """
 
-    def __init__(self, value: Any):
-        self._value = value
+    def __init__(self, value: Any, name: str | None = None):
+        """Pack a value.
+
+        Args:
+            value: any.
+            name: of the value, where no one waits for the error if it cannot be pickled: it then arrives in its place.
+        """
+        self._value, self._name = value, name
 
     @property
     def value(self) -> Any:
@@ -38,8 +44,14 @@ class Parcel:
         """As bytes; of functions that no module has, too."""
         import cloudpickle
 
-        is_unreadable = isinstance(self._value, _Unreadable)
-        return _unpacked, (self._value.data if is_unreadable else cloudpickle.dumps(self._value, protocol=4),)
+        if isinstance(self._value, _Unreadable):
+            return _unpacked, (self._value.data,)
+        try:
+            return _unpacked, (cloudpickle.dumps(self._value, protocol=4),)
+        except Exception as error:
+            if self._name is None:
+                raise
+            return Parcel, (_Unreadable(b"", _unsendable(self._name, self._value, error, "from a worker")),)
 
     def __sizeof__(self) -> int:
         """By which Dask decides what goes to disk."""
@@ -83,9 +95,11 @@ def check_sendable(name: str, value: Any) -> None:
         is_record = dataclasses.is_dataclass(value)
         for part_name, part in (vars(value) if is_record else value if isinstance(value, Mapping) else {}).items():
             check_sendable(str(part_name), part)
-        raise InputError(
-            f"{name} is a {type(value).__name__} that cannot be sent to a worker ({error}): give what can be pickled"
-        ) from error
+        raise InputError(_unsendable(name, value, error, "to a worker")) from error
+
+
+def _unsendable(name: str, value: Any, error: Exception, where: str) -> str:
+    return f"{name} is a {type(value).__name__} that cannot be sent {where} ({error}): give what can be pickled"
 
 
 def _size(value: Any) -> int:

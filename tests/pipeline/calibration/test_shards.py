@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from executor_tasks import Elsewhere
 from numpy.typing import NDArray
 
 from netsurgeon.passes.layers.layer_finder import find_layers
@@ -17,6 +18,7 @@ from netsurgeon.pipeline.calibration.shards import cut_into_shards, feed_size
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.data import open_samples
 from netsurgeon.pipeline.execution import Executor, InProcess, open_executor
+from netsurgeon.pipeline.execution.executors.executor import kind_of
 from netsurgeon.pipeline.model_files import input_specs
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -42,19 +44,6 @@ def test_batches_share_a_shard_while_they_fit(
 
 def test_an_integer_counts_as_a_row_of_a_table() -> None:
     assert feed_size({"x": np.zeros((2, 3), np.float32), "ids": np.zeros((2, 5), np.int64)}) == 24 + 256 * 10
-
-
-class Elsewhere(InProcess):
-    """An executor whose tasks see nothing but what was pickled."""
-
-    is_here = False
-
-    def submit(self, function: Any, *arguments: Any) -> Any:
-        return super().submit(_pickled, function, *arguments)
-
-
-def _pickled(function: Any, *arguments: Any) -> Any:
-    return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
 
 
 def swept(executor: Executor) -> Iterator[tuple[str, LayerMoments]]:
@@ -141,3 +130,23 @@ def test_rows_are_held_out_of_shards_that_are_small(pictures: int, monkeypatch: 
     assert (cut.fit.count, cut.held_out.count) == (whole.fit.count, whole.held_out.count)
     assert 0 < 4 * cut.held_out.count <= cut.fit.count
     assert np.array_equal(arrays(cut)[0], arrays(whole)[0]), "rows that wait are not summed up by the shard"
+
+
+def test_a_weight_travels_once_and_not_with_each_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 30_000)
+    sent: list[tuple[str, int]] = []
+
+    class Counting(Elsewhere):
+        def submit(self, function: Any, *arguments: Any, about: str = "", peers: str = "") -> Any:
+            plain = [argument for argument in arguments if not hasattr(argument, "result")]
+            sent.append((kind_of(function), len(pickle.dumps(plain))))
+            return super().submit(function, *arguments, about=about)
+
+    executor = Counting()
+    first, again = list(swept(executor)), sum(kind == "open_shard" for kind, _ in sent)
+    assert max(size for kind, size in sent if kind == "shard_moments") < 4000
+    assert again == 2, "two shards, for both sweeps of the same samples"
+    once = executor.send(b"a model")
+    assert executor.send(b"a model") is once
+    assert executor.send(b"a model", is_kept=False) is not once
+    assert first

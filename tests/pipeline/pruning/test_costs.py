@@ -9,6 +9,8 @@ import pytest
 from perceptron_models import built, calibration_of, inputs, perceptron, random
 
 from netsurgeon.passes import solvers
+from netsurgeon.passes.layers import LayerMatrix
+from netsurgeon.passes.pruning import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import RemovedSlices
 from netsurgeon.passes.solvers.linalg import FactorizationError
 from netsurgeon.pipeline.calibration.selection import select
@@ -40,6 +42,27 @@ def test_every_layer_has_a_curve_that_starts_dense_and_only_rises() -> None:
         assert (np.diff(cost.curve.errors) >= 0.0).all()
         assert 0.9 < cost.curve.errors[-1] / (1.0 + cost.curve.damping) < 1.1, "without weights all is lost"
         assert cost.sensitivity > 0.0
+
+
+@pytest.mark.parametrize("samples", [60, 400])
+@pytest.mark.parametrize("sizes", [(), (127,)])
+@pytest.mark.parametrize("tiles", [None, solvers.Tiles(16, np.arange(24))])
+def test_the_generator_behind_a_layer_has_drawn_what_its_cost_has(
+    samples: int, sizes: tuple[int, ...], tiles: solvers.Tiles | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    fit = solvers.Moments(1, 24, paired=False)
+    fit.update(rng.standard_normal((1, samples, 24)).astype(np.float32))
+    held_out = fit.like()
+    held_out.update(rng.standard_normal((1, samples // 4, 24)).astype(np.float32))
+    weight = rng.standard_normal((1, 80, 24))
+    matrix = LayerMatrix("layer", weight, weight.dtype, 1.0, 1, has_room_for_bias=True)
+    asked = costs_module.Measurement(matrix, None, tiles, 0.5, sizes, "fast")
+    moments = LayerMoments(fit, held_out)
+    behind = costs_module.generator_behind(asked, moments, rng)
+    monkeypatch.setattr(costs_module.copy, "deepcopy", lambda generator: generator)
+    costs_module.measure_cost(asked, moments, rng)
+    assert rng.bit_generator.state == behind.bit_generator.state
 
 
 def test_the_same_inputs_give_the_same_costs() -> None:

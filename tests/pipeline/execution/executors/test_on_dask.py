@@ -1,6 +1,10 @@
 """Tasks on Dask: the same results, the worker's own errors, other versions refused, and what is lost."""
 
 import copy
+import dataclasses
+import functools
+import json
+import logging
 import os
 import signal
 import threading
@@ -11,11 +15,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from executor_tasks import check_executor, process_of, product_with_transposed, slow_sum
+from executor_tasks import check_executor, fails_once, needs_too_much, process_of, product_with_transposed, slow_sum
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
-from netsurgeon.pipeline.execution.executors import Executor, on_dask, open_executor
-from netsurgeon.pipeline.execution.executors.parcel import Parcel
+from netsurgeon.pipeline.execution.executors import (
+    Executor,
+    lost_workers,
+    on_dask,
+    on_worker,
+    open_executor,
+    opening,
+    task_log,
+)
 
 distributed: Any = pytest.importorskip("distributed")
 
@@ -33,7 +44,7 @@ def test_two_workers_give_what_this_process_does(two_workers: Executor) -> None:
 
 
 def test_tasks_have_the_threads_of_this_process(two_workers: Executor) -> None:
-    assert two_workers.submit(on_dask.blas_threads).result() == on_dask.blas_threads()
+    assert two_workers.submit(on_worker.blas_threads).result() == on_worker.blas_threads()
 
 
 def test_arrays_arrive_aligned_so_that_sums_are_the_same(two_workers: Executor) -> None:
@@ -62,20 +73,64 @@ def test_what_cannot_be_sent_is_no_loss_of_the_cluster(two_workers: Executor) ->
     assert two_workers.submit(len, "abc").result() == 3
 
 
+def test_each_task_is_told_of_with_what_it_took(two_workers: Executor, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, task_log.__name__):
+        ones = two_workers.submit(np.ones, 1000, about="a vector")
+        assert two_workers.submit(functools.partial(np.sum), ones).result() == 1000.0
+    made, summed = (json.loads(record.message) for record in caplog.records)
+    assert (made["kind"], made["about"], made["needs"], summed["kind"]) == ("ones", "a vector", [], "sum")
+    assert summed["needs"] == [made["name"]]
+    assert made["bytes_in"] < 200 < 8000 <= made["bytes_out"] < 8200
+    assert summed["bytes_in"] >= 8000
+    assert made["worker"].startswith("tcp://")
+    assert 0.0 <= summed["seconds"] < 10.0
+
+
+def test_a_result_that_cannot_be_sent_is_told_as_that(two_workers: Executor) -> None:
+    with pytest.raises(InputError, match="the result of allocate_lock is a lock that cannot be sent from a worker"):
+        two_workers.submit(threading.Lock).result()
+
+
+def test_what_one_worker_cannot_do_is_done_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "_ALLOWED_DEATHS", 0)
+    monkeypatch.setattr(lost_workers, "POLLING_SECONDS", 0.1)
+    monkeypatch.setattr(task_log, "STALLED_SECONDS", 3.0)
+    with open_executor("local:3") as executor:
+        list(executor.map(process_of, range(9)))
+        for how in ("full", "stalls", "dies"):
+            peers = [executor.submit(fails_once, tmp_path / how, how, about=how, peers=how) for _ in range(6)]
+            assert all(peer.result() > 0 for peer in peers), "a late result changes nothing"
+        full, stalled, died = (lost.why for lost in executor.facts.lost)  # type: ignore[union-attr]
+        assert died == "its process ended, or its connection was lost"
+        assert full == "had no room on its disk for it (No space left on device)"
+        assert stalled.startswith("it had stalled: fails_once took ")
+        with pytest.raises(
+            ClusterError, match=r"no worker .* can do a task: tcp://\S+, .* had too little memory for it"
+        ):
+            executor.submit(needs_too_much).result()
+
+
+def test_a_worker_with_another_version_that_comes_later_is_not_used() -> None:
+    with open_executor("local:2") as executor:
+        other = {**on_worker.versions_here(), "numpy": "0.1"}
+        executor._origin = dataclasses.replace(executor._origin, versions=other)  # type: ignore[attr-defined]
+        with pytest.raises(ClusterError, match=r"the last one that was tried, has \S+ numpy, and this process 0\.1"):
+            executor.submit(process_of, 1).result()
+        (lost,) = executor.facts.lost  # type: ignore[union-attr]
+        assert lost.why.startswith("has ")
+
+
 def test_other_versions_are_refused_by_name(two_workers: Executor) -> None:
-    here = on_dask.versions_here()
-    with pytest.raises(InputError, match=r"the worker tcp://a:1 has 1\.0 numpy, and this process .*: install the same"):
-        on_dask.check_versions("tcp://a:1", {**here, "numpy": "1.0"}, here)
-    with pytest.raises(InputError, match="has no netsurgeon"):
-        on_dask.check_versions("tcp://a:1", {**here, "netsurgeon": ""}, here)
-    with pytest.raises(InputError, match=f"process .* has {here['onnxruntime']} onnxruntime, and this process 0.1"):
-        on_dask.run_as_there({**here, "onnxruntime": "0.1"}, 1, process_of, Parcel(1))
+    here = on_worker.versions_here()
+    sentence = on_worker.other_version({**here, "numpy": "1.0"}, here)
+    assert sentence == f"has 1.0 numpy, and this process {here['numpy']}: install the same versions on all workers"
+    assert (on_worker.other_version({**here, "netsurgeon": ""}, here) or "").startswith("has no netsurgeon")
+    assert on_worker.other_version(here, here) is None
 
 
 def test_a_worker_with_another_version_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        on_dask, "versions_here", lambda: {**on_dask._worker_versions()(on_dask.LIBRARIES), "numpy": "0"}
-    )
+    here = {**on_worker.versions_here(), "numpy": "0"}
+    monkeypatch.setattr(on_dask, "versions_here", lambda: here)
     with pytest.raises(InputError, match=r"the worker tcp://\S+ has \S+ numpy, and this process 0"):
         open_executor("local:1")
 

@@ -1,0 +1,162 @@
+"""Solve one layer: from its weight, its plan and its moments to what is written into it, wherever that is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+
+from netsurgeon.passes import solvers
+from netsurgeon.passes.codebooks import quantize
+from netsurgeon.passes.graph import tensor
+from netsurgeon.passes.layers import Layer, LayerMatrix
+from netsurgeon.passes.pruning.layer_moments import LayerMoments
+from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
+from netsurgeon.passes.pruning.patterns import SharePattern
+from netsurgeon.passes.solvers import Array, FactorizationError, Pattern, Statistics, Tiles
+
+SPARSE = 0.5
+"""Share of nonzero weights below which a weight from which nothing is to be removed keeps its zeros."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerProblem:
+    """What a layer is solved from, beside its moments; it needs no graph, so that it can be sent elsewhere.
+
+    Attributes:
+        layer: its weight.
+        plan: what is to happen to it.
+        pattern: that of the plan, on its columns; None = weights stay anywhere.
+        may_shift_bias: whether its bias can make up for what the weights lose.
+        has_scaled_rows: see the function of that name.
+    """
+
+    layer: LayerMatrix
+    plan: LayerPlan
+    pattern: Pattern | None
+    may_shift_bias: bool
+    has_scaled_rows: bool
+
+    @classmethod
+    def of(cls, layer: Layer, plan: LayerPlan) -> LayerProblem:
+        """That of a layer of a model."""
+        return cls(
+            layer=LayerMatrix.of(layer),
+            plan=plan,
+            pattern=plan.pattern.on(layer) if plan.pattern else None,
+            may_shift_bias=not plan.keeps_bias and layer.may_add_bias(_lost(plan, layer.matrix())),
+            has_scaled_rows=has_scaled_rows(layer, plan.values),
+        )
+
+
+def solve_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> Solution:
+    """Prune a layer and correct what is left of it.
+
+    Args:
+        problem: of the layer.
+        moments: of its input.
+        seed: of the rows sampled to choose the damping.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor; the message names layer and damping.
+    """
+    started = time.perf_counter()
+    plan, dense = problem.plan, problem.layer.matrix()
+    if plan.method in solvers.UNCORRECTED:
+        moments = dataclasses.replace(moments, ridge=None)
+    centred = plan.method not in solvers.UNCORRECTED and problem.may_shift_bias and moments.varies
+    weight = plan.removed_slices.without_rows(dense) if plan.removed_slices else dense
+    if moments.fit.count == 0:  # a layer in a body that none of these inputs passes through
+        return _left_alone(dense, plan, 0)
+    statistics = moments.statistics(plan.removed_slices, centred=centred)
+    if not statistics.is_finite:
+        return _left_alone(dense, plan, statistics.count)
+    damping = plan.damping
+    if damping is None:
+        damping = _choose_damping(weight, plan, moments, seed, centred=centred)
+    try:
+        pruned = _pruned(problem, solvers.Problem.of(weight, statistics, damping))
+    except FactorizationError as error:
+        raise FactorizationError(f"layer {problem.layer.name!r}, damping {damping:g}: {error}") from error
+    written = plan.removed_slices.restored(pruned, dense) if plan.removed_slices else pruned
+    shift = None
+    if centred:
+        shift = bias_shift(dense, problem.layer.read_back(written), statistics, problem.layer.blocks)
+    pattern = problem.pattern
+    return Solution(
+        problem.layer.rounded(written),
+        shift,
+        Outcome(
+            damping=damping,
+            samples=statistics.count,
+            varied=moments.varies,
+            seconds=time.perf_counter() - started,
+            slots=pattern.slots(pruned != 0) if isinstance(pattern, Tiles) else None,
+        ),
+    )
+
+
+def _pruned(problem: LayerProblem, equations: solvers.Problem) -> Array:
+    """The weight without what is to go, as the plan wants it stored."""
+    plan, weight = problem.plan, problem.layer.matrix()
+    weight = plan.removed_slices.without_rows(weight) if plan.removed_slices else weight
+    if plan.keep_zeros or _is_left_sparse(plan, weight):
+        pruned = solvers.correct(equations, weight != 0)
+    else:
+        pruned = solvers.prune(equations, _kept(plan, weight), plan.method, problem.pattern, effort=plan.effort)
+    if plan.grid is not None and plan.method not in solvers.UNCORRECTED:
+        return solvers.round_to_grid(equations, pruned, plan.grid)
+    if plan.grid is None and plan.values == "codebook":
+        return quantize(pruned, equations, plan.price, scaled=problem.has_scaled_rows)
+    return pruned
+
+
+def _choose_damping(weight: Array, plan: LayerPlan, moments: LayerMoments, seed: int, *, centred: bool) -> float:
+    if plan.method == "magnitude" and plan.removed_slices is None:  # nothing is solved
+        return solvers.DAMPINGS[0]
+    return moments.choose_damping(weight, plan.removed_slices, plan.keep, np.random.default_rng(seed), centred=centred)
+
+
+def _is_left_sparse(plan: LayerPlan, weight: Array) -> bool:
+    """Whether nothing is to go from a weight of which most is zero: a correction that filled it would cost bytes."""
+    live = plan.removed_slices.live if plan.removed_slices else weight.size
+    return bool(plan.keep >= live and np.count_nonzero(weight) < SPARSE * live)
+
+
+def _left_alone(dense: Array, plan: LayerPlan, samples: int) -> Solution:
+    """A layer of whose inputs nothing is known keeps every weight but those of inputs that are gone."""
+    removed = plan.removed_slices
+    weight = dense if removed is None else np.where(removed.columns[:, None, :], 0.0, dense)
+    return Solution(weight, None, Outcome(damping=0.0, samples=samples, varied=True, seconds=0.0, measured=False))
+
+
+def _lost(plan: LayerPlan, dense: Array) -> int:
+    """How many weights that are not zero will be, at least."""
+    nonzero = int(np.count_nonzero(dense))
+    if plan.keep_zeros:
+        return nonzero - int(np.count_nonzero(plan.removed_slices.without_rows(dense))) if plan.removed_slices else 0
+    kept = dense.size * plan.pattern.kept // plan.pattern.size if isinstance(plan.pattern, SharePattern) else plan.keep
+    return max(nonzero - kept, 0)
+
+
+def _kept(plan: LayerPlan, weight: Array) -> int:
+    """How many weights may stay: all, or no more than there are, lest a refit fills zeros that the model came with."""
+    live = plan.removed_slices.live if plan.removed_slices else weight.size
+    return weight.size if plan.keep >= live else min(plan.keep, int(np.count_nonzero(weight)))
+
+
+def bias_shift(dense: Array, current: Array, statistics: Statistics, blocks: int) -> Array:
+    """``W x̄ − Ŵ x̂̄`` over all groups and blocks, (groups x rows,): keeps each output's mean.
+
+    What a branch that is added behind the layer has lost on average is made up for, too.
+    """
+    moved = dense @ statistics.dense_mean[..., None] - current @ statistics.current_mean[..., None]
+    if statistics.residual_mean is not None:
+        moved = moved + statistics.residual_mean[..., None]
+    return np.asarray(moved[..., 0].reshape(-1, blocks, dense.shape[1]).sum(axis=1).ravel())
+
+
+def has_scaled_rows(layer: Layer, values: str) -> bool:
+    """Whether the rows of a layer share a codebook up to powers of two, as `PackWeights` can store them."""
+    return values == "codebook" and layer.blocks == 1 and tensor(layer.weight).numpy().itemsize > 2

@@ -1,0 +1,131 @@
+"""What a worker does with a task: it runs it as the process that has sent it would, and tells that process of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import threadpoolctl
+
+from netsurgeon.pipeline.execution.executors.executor import kind_of
+from netsurgeon.pipeline.execution.executors.parcel import Parcel
+
+LIBRARIES = ("netsurgeon", "numpy", "onnxruntime")
+"""Whose versions decide the bytes of a result; the first one is loaded before ONNX Runtime, whose telemetry it ends."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class UnfitWorkerError(Exception):
+    """A task ended because of the worker that it ran on: it may end well on another."""
+
+    def __init__(self, worker: str, why: str):
+        super().__init__(worker, why)
+        self.worker, self.why = worker, why
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The process that sends tasks.
+
+    Attributes:
+        versions: of `LIBRARIES` there.
+        threads: of BLAS there.
+        topic: under which it is told what becomes of its tasks.
+    """
+
+    versions: Mapping[str, str]
+    threads: int
+    topic: str
+
+
+def run_as_there(origin: Origin, function: Callable[..., Any], *arguments: Parcel) -> Parcel:
+    """Run a task on a worker as it would run in the process that has sent it.
+
+    Args:
+        origin: that process.
+        function: what to run.
+        *arguments: of the function.
+
+    Raises:
+        UnfitWorkerError: the worker has other versions, such as one that came later, a full disk or too little memory.
+    """
+    import distributed
+
+    worker = distributed.get_worker()
+    about = {"name": worker.get_current_task(), "worker": worker.address}
+    if difference := other_version(versions_here(), origin.versions):
+        raise UnfitWorkerError(worker.address, difference)
+    worker.log_event(origin.topic, {**about, "state": "begun"})
+    try:
+        started = time.perf_counter()
+        with _unfit_where_it_fails(worker.address), threadpoolctl.threadpool_limits(origin.threads, "blas"):
+            value = function(*(argument.value for argument in arguments))
+        seconds = round(time.perf_counter() - started, 6)
+    except BaseException:
+        worker.log_event(origin.topic, {**about, "state": "failed"})
+        raise
+    result = Parcel(value, name=f"the result of {kind_of(function)}")
+    sizes = {"bytes_in": sum(map(sys.getsizeof, arguments)), "bytes_out": sys.getsizeof(result)}
+    worker.log_event(origin.topic, {**about, "state": "ended", "seconds": seconds, **sizes})
+    return result
+
+
+@contextlib.contextmanager
+def _unfit_where_it_fails(worker: str) -> Iterator[None]:
+    """Tell errors that are a worker's from those of a task, which would be the same anywhere."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MemoryError):
+                raise UnfitWorkerError(worker, "had too little memory for it") from error
+            if isinstance(cause, OSError) and cause.errno in _FULL:
+                raise UnfitWorkerError(worker, f"had no room on its disk for it ({cause.strerror})") from error
+            cause = cause.__cause__
+        raise
+
+
+def other_version(versions: Mapping[str, str], expected: Mapping[str, str]) -> str | None:
+    """What differs on a worker whose results would not have the same bytes: "has 1.0 numpy, and …"."""
+    for name in LIBRARIES:
+        if versions[name] != expected[name]:
+            return (
+                f"has {versions[name] or 'no'} {name}, and this process {expected[name]}: install the same versions on "
+                "all workers"
+            )
+    return None
+
+
+@functools.cache
+def versions_here() -> dict[str, str]:
+    """Versions of `LIBRARIES` in this process."""
+    return versions_reader()(LIBRARIES)
+
+
+def versions_reader() -> Callable[[tuple[str, ...]], dict[str, str]]:
+    """A function that travels as code, so that a worker without netsurgeon can say so."""
+
+    def installed(names: tuple[str, ...]) -> dict[str, str]:
+        versions = {}
+        for name in names:
+            try:
+                versions[name] = str(importlib.import_module(name).__version__)
+            except ImportError:
+                versions[name] = ""
+        return versions
+
+    return installed
+
+
+def blas_threads() -> int:
+    """Threads that BLAS has in this process."""
+    pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    return max(pools, default=1)
