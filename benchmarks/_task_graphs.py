@@ -100,9 +100,13 @@ class TaskGraph:
 
 
 def excerpt(graph: TaskGraph, count: int) -> TaskGraph:
-    """The first so many tasks, and what the main process does until then."""
+    """The first so many tasks, what the main process does until then, and a wait for what is not done by then."""
     end = next((at for at, step in enumerate(graph.steps) if step.kind == "submit" and step.task >= count), None)
-    return TaskGraph(graph.tasks[:count], graph.steps[:end])
+    tasks, steps = graph.tasks[:count], graph.steps[:end]
+    over = {step.task for step in steps if step.kind in ("wait", "release")}
+    needed = {need for task in tasks for need in task.needs}
+    waits = (Step("wait", number) for number in range(len(tasks)) if number not in over | needed)
+    return TaskGraph(tasks, (*steps, *waits))
 
 
 def scaled(graph: TaskGraph, seconds: float, size: float) -> TaskGraph:

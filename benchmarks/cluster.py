@@ -13,7 +13,7 @@ speed       two workers of one thread against one, on ResNet-50's shape: `--pict
 costs       seconds of a core that Dask takes for a task and for a byte, and the seam for a task in this process
 graphs      the task graphs of ResNet-50's shape and of a small decoder: runs on two shards, all tasks in one process,
             kept in results/cluster_resnet50.json, and what each kind of work took in the decoder
-validation  a part of ResNet-50's graph with tasks that sleep, on 1, 2 and 4 local workers, beside the model's forecast
+validation  a part of the decoder's graph with tasks that sleep, on 1, 2 and 4 local workers, beside the forecast
 
 `--simulate` takes graphs and costs through a discrete-event model (`_simulated_cluster.py`): 10,000 pictures through
 ResNet-50's shape, and on paper (`_paper_decoder.py`) 4,096 sequences through decoders of 615 million and 7 billion
@@ -39,6 +39,7 @@ from _cluster_cases import (
     MEASURED,
     RESNET,
     SCENARIOS,
+    SEQUENCES,
     VALIDATED,
     Case,
     Scenario,
@@ -145,8 +146,8 @@ def _graphs(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
 
 def _validation(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
     """Sleep on real workers, beside the forecast with costs that are measured just before, as slow as they are now."""
-    graph = with_more_shards(TaskGraph.read(_graph_file(arguments.results, VALIDATED.graph)), VALIDATED.shards)
-    part = excerpt(graph, VALIDATED.tasks)
+    rates = _rates(read_rows(arguments.results, NAME)["graph decoder"])[0]
+    part = excerpt(paper_graph(DECODER.shape, SEQUENCES, VALIDATED.shard, rates), VALIDATED.tasks)
     part = scaled(part, VALIDATED.seconds / part.task_seconds, VALIDATED.size)
     measured = run_task({"kind": "costs"}, SCRIPT)
     costs = _costs_of(measured, measured["slowed"])

@@ -185,6 +185,7 @@ def test_the_same_shards_are_the_same_graph(tmp_path: Path) -> None:
 def test_a_part_of_a_graph_can_be_run_at_another_scale() -> None:
     part = excerpt(two_shards(), 5)
     assert len(part.tasks) == 5
+    assert [step.task for step in part.steps if step.kind == "wait"] == [3, 4], "what is not done by then"
     assert simulate(scaled(part, 2.0, 0.5), Cluster(1)).seconds == pytest.approx(
         2.0 * simulate(part, Cluster(1)).seconds
     )
