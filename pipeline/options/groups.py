@@ -198,8 +198,9 @@ class ReportOptions:
         timed_batch: samples in a run that is timed; None = the model's own batch, or 1.
         timings: report (JSON) or timing table whose times are used instead of measuring on this machine.
         work: folder that keeps finished work, so that a run that was stopped can continue.
-        cluster: Dask workers that calibration runs on: "local:N" processes here, a scheduler's "tcp://host:8786", or
-            "module:function" that gives a `distributed.Client`; None = this process, which gives the same bytes.
+        cluster: Dask workers that calibration, error curves and solves run on: "local:N" processes here, a scheduler's
+            "tcp://host:8786", or "module:function" that gives a `distributed.Client`; None = this process, which gives
+            the same bytes.
     """
 
     profile: bool = False
