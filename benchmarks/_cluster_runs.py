@@ -29,6 +29,7 @@ from _task_graphs import TaskGraph
 
 import netsurgeon
 from netsurgeon.pipeline.calibration import shards
+from netsurgeon.pipeline.calibration.row_moments import Drawing
 from netsurgeon.pipeline.execution import InProcess, open_executor
 from netsurgeon.pipeline.run import calibrating
 
@@ -185,14 +186,10 @@ def _as_with_all(label: str, values: tuple[Any, ...], share: float) -> tuple[Any
     """The arguments of a sum over a shard which draws as few rows as if there were more inputs."""
     if label != "shard_moments":
         return values
-    at, drawing = next(
-        (at, value[0])
-        for at, value in enumerate(values)
-        if isinstance(value, tuple) and value and hasattr(value[0], "limits")
+    return tuple(
+        dataclasses.replace(value, most=max(1, round(share * value.most))) if isinstance(value, Drawing) else value
+        for value in values
     )
-    limits = [max(1, round(share * limit)) for limit in drawing.limits]
-    scaled = (dataclasses.replace(drawing, limits=limits), *values[at][1:])
-    return (*values[:at], scaled, *values[at + 1 :])
 
 
 def _with_population(inputs: int) -> Callable[..., Any]:

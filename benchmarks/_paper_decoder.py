@@ -1,14 +1,16 @@
 """The task graph of a decoder that is too large to be run here: from its shape, and from what work took in a small one.
 
 What a run of `compress` does to a decoder of `_decoder.py` is known: in each block there are the segments of query, key
-and value, of the output projection, of gate and up, and of down, and behind all blocks that of the head; a dense sweep
-measures error curves, then come sensitivities, and a sweep of the dense and the current model solves. So is how much
-each of its tasks works: the run of a segment takes multiply-adds as its weights and tokens are, a sum of moments as its
-rows and columns² are, a solve as rows x columns² are. What a multiply-add takes is measured, for each kind of work.
+and value, of the output projection, of gate and up, and of down, and behind all blocks that of the head; in a dense
+sweep error curves are measured, then come sensitivities, and in a sweep of the dense and the current model layers are
+solved. So is how much each of its tasks works: the run of a segment takes multiply-adds as its weights and tokens are,
+a sum of moments as its rows and columns² are, a solve as rows x columns² are. What a multiply-add takes is measured,
+for each kind of work.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -16,12 +18,15 @@ from collections.abc import Iterator, Sequence
 from _decoder import TOKENS, Shape
 from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph
 
+from netsurgeon.pipeline.calibration.row_moments import FEW_OUTPUTS
 from netsurgeon.pipeline.calibration.sweep import MOST_ROWS, Calibration
+from netsurgeon.pipeline.execution import Executor
 from netsurgeon.pipeline.execution.executors.executor import fold
 
 SUM_BYTES = 32
 """Of a sum of moments, for each number of columns²: those of most rows and of the rows held out, in float64."""
 FLOAT = 4
+RNG_BYTES = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +39,8 @@ class Rates:
         join: of two columns of a sum that is joined.
         curve: of a row and two columns of a weight whose error curve is measured.
         solve: of the same that is solved.
-        probe: of all sensitivities, for a multiply-add of the model on one token.
-        start: seconds before the first sweep, for a weight.
+        probe: of all else that the main process does behind the first task, for a weight.
+        start: before it, for a weight.
     """
 
     run: float
@@ -46,9 +51,10 @@ class Rates:
     probe: float
     start: float
 
-    def times(self, factor: float) -> Rates:
-        """All of them so many times as slow."""
-        return Rates(*(factor * value for value in dataclasses.astuple(self)))
+    def with_solves(self, times: float) -> Rates:
+        """The same, but for runs and sums so many times as slow."""
+        slower = {name: times * getattr(self, name) for name in ("curve", "solve", "probe", "start")}
+        return dataclasses.replace(self, **slower)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +66,20 @@ class _Segment:
         runs: (rows, columns) of matrices.
         attends: whether attention is among what is run.
         held: numbers of a token that are there when it has run.
+        has_branch: whether the stream is added to what the layer gives.
     """
 
     layers: tuple[tuple[int, int], ...]
     runs: tuple[tuple[int, int], ...]
     attends: bool
     held: int
+
+    has_branch: bool = False
+
+    @property
+    def has_few_outputs(self) -> bool:
+        """Whether sums are made at the outputs of the layer."""
+        return len(self.layers) == 1 and FEW_OUTPUTS * self.layers[0][0] <= self.columns
 
     @property
     def columns(self) -> int:
@@ -90,13 +104,7 @@ def paper_graph(shape: Shape, sequences: int, shard: int, rates: Rates) -> TaskG
         shard: sequences in a shard.
         rates: what work takes.
     """
-    paper = _Paper(shape, sequences, shard, rates)
-    segments = list(_segments(shape))
-    paper.builder.compute(rates.start * shape.parameters)
-    paper.sweep(segments, walks=1, rate=rates.curve)
-    paper.builder.compute(rates.probe * shape.parameters)
-    paper.sweep(segments, walks=2, rate=rates.solve)
-    return paper.builder.built()
+    return _Paper(shape, sequences, shard, rates).built()
 
 
 def measured_rates(graph: TaskGraph, shape: Shape, sequences: int, share: float) -> Rates:
@@ -115,15 +123,17 @@ def measured_rates(graph: TaskGraph, shape: Shape, sequences: int, share: float)
     rows = sum(
         min(tokens, share * max(_most_rows(segment.columns), tokens)) * segment.columns**2 for segment in segments
     )
-    seconds, main = graph.seconds_by_label(), graph.main_seconds_by_sweep()
+    seconds = graph.seconds_by_label()
+    first = next(at for at, step in enumerate(graph.steps) if step.kind == "submit")
+    start = sum(step.seconds for step in graph.steps[:first])
     return Rates(
         run=seconds["run_segment"] / walked,
         moments=seconds["shard_moments"] / (3 * rows),
         join=seconds[JOINED] / (2 * squared * (graph.shards - 1)),
-        curve=main[0][1] / solved,
-        solve=main[1][1] / solved,
-        probe=main[1][0] / shape.parameters,
-        start=main[0][0] / shape.parameters,
+        curve=seconds["measure_cost"] / solved,
+        solve=seconds["solve_layer"] / solved,
+        probe=(graph.main_seconds - start) / shape.parameters,
+        start=start / shape.parameters,
     )
 
 
@@ -133,9 +143,9 @@ def _segments(shape: Shape) -> Iterator[_Segment]:
     for block in range(shape.layers):
         before = (back,) if block else ()
         yield _Segment((square,) * 3, before, False, 2 * width)
-        yield _Segment((square,), (square,) * 3, True, 2 * width)
+        yield _Segment((square,), (square,) * 3, True, 2 * width, has_branch=True)
         yield _Segment((into,) * 2, (square,), False, 2 * width)
-        yield _Segment((back,), (into,) * 2, False, width + inner)
+        yield _Segment((back,), (into,) * 2, False, width + inner, has_branch=True)
     yield _Segment(((shape.vocabulary, width),), (back,), False, width)
 
 
@@ -146,77 +156,131 @@ class _Paper:
         self._shape, self._rates = shape, rates
         self._sizes = [min(shard, sequences - start) for start in range(0, sequences, shard)]
         self._tokens = sequences * TOKENS
-        self._embedding = FLOAT * shape.vocabulary * shape.width
-        self.builder = GraphBuilder()
+        self._table = FLOAT * shape.vocabulary * shape.width
+        self._builder = GraphBuilder()
+        self._skeleton = -1
+        self._kept: dict[int, int] = {}
+        """What was sent of the dense model, by the number of the segment."""
 
-    def sweep(self, segments: Sequence[_Segment], *, walks: int, rate: float) -> None:
-        """A sweep of so many models; what is solved is solved by the main process, for a row and two columns each."""
-        size = FLOAT * self._shape.parameters
-        dense = self.builder.submit(Task("as_is", (), size, 0.0, size))
-        first = [
-            self._task("open_shard", (), 8 * TOKENS * count, 0.0, shard) for shard, count in enumerate(self._sizes)
+    def built(self) -> TaskGraph:
+        """The graph."""
+        segments, builder = list(_segments(self._shape)), self._builder
+        builder.compute(self._rates.start * self._shape.parameters)
+        generator = self._task("default_rng", sent=RNG_BYTES, made=RNG_BYTES)
+        self._skeleton = self._send(self._table)
+        size = 8 * TOKENS
+        inputs = [
+            self._task("open_shard", sent=size * count, made=size * count, shard=shard)
+            for shard, count in enumerate(self._sizes)
         ]
-        parts = [list(first) for _ in range(walks)]
-        for segment in segments:
-            for walk in parts:
-                self._run(walk, segment)
-            if walks > 1:
-                self._wait("available_branch", (dense, parts[0][0], parts[1][0]))
-            seen = [self._task("shard_positions", (dense, part), 0, 0.0, at) for at, part in enumerate(parts[0])]
-            for task in seen:
-                self.builder.wait(task)
-                self.builder.release(task)
-            total = self._moments(dense, segment, parts)
-            self.builder.wait(total)
-            self.builder.release(total)
-            for _ in segment.layers[1:] if walks > 1 else ():
-                self._wait("available_branch", (dense, parts[0][0], parts[1][0]))
-            self.builder.compute(rate * sum(rows * columns**2 for rows, columns in segment.layers))
-        for task in (dense, *first, *(part for walk in parts for part in walk)):
-            self.builder.release(task)
+        self._measure(segments, inputs, generator)
+        builder.compute(self._rates.probe * self._shape.parameters)
+        self._prune(segments, inputs)
+        return builder.built()
 
-    def _run(self, walk: list[int], segment: _Segment) -> None:
+    def _measure(self, segments: Sequence[_Segment], inputs: Sequence[int], generator: int) -> None:
+        """The dense sweep: nothing of it is waited for before AHEAD others have been sent."""
+        walk, waiting = list(inputs), collections.deque[int]()
+        for at, segment in enumerate(segments):
+            self._kept[at] = self._send(self._weights(segment))
+            self._run(walk, segment, self._kept[at])
+            moments = self._moments(segment, [walk])
+            for rows, columns in segment.layers:
+                asked = {"needs": (moments, generator), "sent": FLOAT * rows * columns}
+                following = self._task("generator_behind", made=RNG_BYTES, **asked)
+                seconds = self._rates.curve * rows * columns**2
+                waiting.append(self._task("measure_cost", made=FLOAT * rows * columns, seconds=seconds, **asked))
+                self._builder.release(generator)
+                generator = following
+                if len(waiting) > Executor.ahead:
+                    self._fetch(waiting.popleft())
+            self._builder.release(moments)
+        for task in (*waiting, generator):
+            self._fetch(task)
+
+    def _prune(self, segments: Sequence[_Segment], inputs: Sequence[int]) -> None:
+        """The sweep of both models, which waits for what is solved: later layers are corrected on what it leaves."""
+        walks = [list(inputs), list(inputs)]
+        for at, segment in enumerate(segments):
+            self._run(walks[0], segment, self._kept[at])
+            current = self._send(self._weights(segment))
+            self._run(walks[1], segment, current)
+            self._builder.release(current)
+            if segment.has_branch:
+                self._fetch(
+                    self._task("available_branch", (self._skeleton, walks[0][0], walks[1][0]), made=100, shard=0)
+                )
+            moments = self._moments(segment, walks)
+            solved = [
+                self._task(
+                    "solve_layer", (moments,), sent=FLOAT * rows * columns, made=FLOAT * rows * columns,
+                    seconds=self._rates.solve * rows * columns**2,
+                )
+                for rows, columns in segment.layers
+            ]  # fmt: skip
+            self._builder.release(moments)
+            for task in solved:
+                self._fetch(task)
+
+    def _run(self, walk: list[int], segment: _Segment, model: int) -> None:
         """A segment over all shards; what was there before is let go, but for the inputs, which all begin with."""
-        self._wait("example_of", (walk[0],))
-        size = FLOAT * segment.weights() if segment.runs else self._embedding
-        model = self.builder.submit(Task("as_is", (), size, 0.0, size))
         work, held = self._rates.run * segment.multiply_adds(self._shape) * TOKENS, FLOAT * segment.held * TOKENS
         for shard, count in enumerate(self._sizes):
             before = walk[shard]
-            walk[shard] = self._task("run_segment", (before, model), held * count, work * count, shard)
-            if self.builder.tasks[before].label != "open_shard":
-                self.builder.release(before)
-        self.builder.release(model)
+            walk[shard] = self._task(
+                "run_segment", (before, model), made=held * count, seconds=work * count, shard=shard
+            )
+            if self._builder.tasks[before].label != "open_shard":
+                self._builder.release(before)
 
-    def _moments(self, dense: int, segment: _Segment, parts: Sequence[Sequence[int]]) -> int:
+    def _moments(self, segment: _Segment, walks: Sequence[Sequence[int]]) -> int:
         """The sum over all shards of the moments of what a segment's layers read."""
-        squared, rates = segment.columns**2, self._rates
-        share = min(1.0, _most_rows(segment.columns) / self._tokens)
-        size = SUM_BYTES * squared
-        join = Task(JOINED, (), 0, rates.join * squared, size)
+        squared = segment.columns**2
+        seen = [
+            self._task("shard_positions", (self._skeleton, part), made=100, shard=shard)
+            for shard, part in enumerate(walks[0])
+        ]
+        positions = self._task("concatenated", tuple(seen), made=100)
+        at_outputs = len(walks) > 1 and segment.has_few_outputs
+        more = (positions, *([self._send(FLOAT * math.prod(segment.layers[0]))] if at_outputs else []))
+        share, size = min(1.0, _most_rows(segment.columns) / self._tokens), SUM_BYTES * squared
+        sums = 1 if at_outputs else len(walks)
 
         def leaves() -> Iterator[int]:
             for shard, count in enumerate(self._sizes):
                 rows = share * count * TOKENS
-                made = min(size, math.ceil(FLOAT * rows * segment.columns * len(parts)))
-                needs = (dense, *(walk[shard] for walk in parts))
-                yield self._task("shard_moments", needs, made, len(parts) * rates.moments * rows * squared, shard)
+                made = min(size, math.ceil(FLOAT * rows * segment.columns * len(walks)))
+                needs = (self._skeleton, *(walk[shard] for walk in walks), *more)
+                seconds = sums * self._rates.moments * rows * squared
+                yield self._task("shard_moments", needs, made=made, seconds=seconds, shard=shard)
 
         def joined(one: int, other: int) -> int:
-            both = self.builder.submit(dataclasses.replace(join, needs=(one, other)))
-            self.builder.release(one)
-            self.builder.release(other)
+            both = self._task(JOINED, (one, other), made=size, seconds=self._rates.join * squared)
+            self._builder.release(one)
+            self._builder.release(other)
             return both
 
-        return fold(joined, leaves())
+        total = fold(joined, leaves())
+        moments = self._task("of_layer", (total, positions), made=size)
+        for task in (total, *more, *seen):
+            self._builder.release(task)
+        return moments
 
-    def _wait(self, label: str, needs: tuple[int, ...]) -> None:
-        task = self._task(label, needs, 0, 0.0, 0)
-        self.builder.wait(task)
-        self.builder.release(task)
+    def _weights(self, segment: _Segment) -> int:
+        return FLOAT * segment.weights() if segment.runs else self._table
 
-    def _task(self, label: str, needs: tuple[int, ...], made: int, seconds: float, shard: int) -> int:
-        return self.builder.submit(Task(label, needs, 0 if needs else made, seconds, made, shard))
+    def _send(self, size: int) -> int:
+        return self._task("as_is", sent=size, made=size)
+
+    def _fetch(self, task: int) -> None:
+        self._builder.wait(task)
+        self._builder.release(task)
+
+    def _task(
+        self, label: str, needs: tuple[int, ...] = (), *, sent: int = 0, made: int, seconds: float = 0.0,
+        shard: int | None = None,
+    ) -> int:  # fmt: skip
+        return self._builder.submit(Task(label, needs, sent, seconds, made, shard))
 
 
 def _most_rows(columns: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph
 
 from netsurgeon.pipeline.execution import Executor, Pending
+from netsurgeon.pipeline.execution.executors.executor import kind_of
 from netsurgeon.pipeline.execution.executors.parcel import Parcel
 
 Result = TypeVar("Result")
@@ -28,16 +29,19 @@ class Recorder(Executor):
             instead: from a task's label and values to values with which it takes as long, and makes as much, as in a
                 larger run; it is then run a second time, with these, and that is what is kept.
         """
+        super().__init__()
         self._builder = GraphBuilder()
         self._instead = instead
         self._sweep, self._shard = -1, 0
         self._last = time.process_time()
 
-    def submit(self, function: Callable[..., Result], *arguments: Any, about: str = "") -> Pending[Result]:
+    def submit(
+        self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
+    ) -> Pending[Result]:
         """Run a function."""
-        del about
+        del about, peers
         self._main()
-        label, values = _label(function, arguments), tuple(map(_value, arguments))
+        label, values = kind_of(function), tuple(map(_value, arguments))
         needs = [argument for argument in arguments if isinstance(argument, Recorded)]
         value, seconds = _timed(function, values)
         made = sys.getsizeof(Parcel(value))
@@ -52,7 +56,7 @@ class Recorder(Executor):
                 seconds=seconds,
                 made=made,
                 shard=self._shard_of(label, values, needs),
-                sweep=self._sweep,
+                sweep=max([self._builder.tasks[need.number].sweep for need in needs], default=self._sweep),
             )
         )
         pending = Recorded(value, number, self)
@@ -79,7 +83,7 @@ class Recorder(Executor):
         self._last = now
 
     def _shard_of(self, label: str, values: tuple[Any, ...], needs: Sequence[Recorded[Any]]) -> int | None:
-        if label == FIRST:  # of the next sweep, or of this one
+        if label == FIRST:  # of the next inputs, or of these
             is_next = values[0].start == 0
             self._sweep, self._shard = (self._sweep + 1, 0) if is_next else (self._sweep, self._shard + 1)
             return self._shard
@@ -107,9 +111,3 @@ def _timed(function: Callable[..., Result], values: tuple[Any, ...]) -> tuple[Re
     before = time.process_time()
     result = function(*values)
     return result, time.process_time() - before
-
-
-def _label(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
-    """The name of a function, or of the one that it is to call in the end."""
-    inner = [value for value in (*getattr(function, "args", ()), *arguments[:1]) if callable(value)]
-    return _label(inner[0], ()) if inner else getattr(function, "__name__", type(function).__name__)

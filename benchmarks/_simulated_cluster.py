@@ -277,8 +277,14 @@ class _Simulation:
             candidates += list(self._places[largest])[:2]
 
         def begins(worker: int) -> tuple[float, float]:
-            missing = sum(self._graph.tasks[need].made for need in task.needs if worker not in self._places[need])
-            return max(self._free[worker], now + missing * self._cluster.seconds_of_byte), missing
+            missing = [need for need in task.needs if worker not in self._places[need]]
+            size = sum(self._graph.tasks[need].made for need in missing)
+            links = [
+                self._in[worker],
+                *(min(self._since(node, need) for node in self._places[need]) for need in missing),
+            ]
+            arrival = max([now, *links]) + size * self._cluster.seconds_of_byte if size else now
+            return max(self._free[worker], arrival), size
 
         return min(candidates, key=begins)
 

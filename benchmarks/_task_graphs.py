@@ -24,7 +24,7 @@ class Task:
         seconds: of a core.
         made: bytes of its result.
         shard: of the inputs, that it is about; None = of none.
-        sweep: over the inputs, that it belongs to.
+        sweep: number of the inputs that were cut into shards: all of them, or a part.
         setup: more seconds for the first task of its group on each worker, as for a session of ONNX Runtime.
         group: tasks that do the same with other shards, and share what is set up; -1 = it has none.
     """
@@ -85,24 +85,6 @@ class TaskGraph:
             seconds[task.label] += task.seconds
         return dict(seconds)
 
-    def main_seconds_by_sweep(self) -> list[tuple[float, float]]:
-        """What the main process works by itself before each sweep, and in it until the next one begins to be opened.
-
-        What it does behind the last wait of a sweep that another one follows is before that one.
-        """
-        last_waits = {self.tasks[step.task].sweep: at for at, step in enumerate(self.steps) if step.kind == "wait"}
-        ends = [at + 1 for at in last_waits.values()]
-        starts = [0, *ends[:-1]]
-        seconds: list[tuple[float, float]] = []
-        for number, (start, end) in enumerate(zip(starts, [*ends[:-1], len(self.steps)], strict=True)):
-            part = self.steps[start:end]
-            opened = next(
-                at for at, step in enumerate(part) if step.kind == "submit" and self.tasks[step.task].sweep == number
-            )
-            before, inside = part[:opened], part[opened:]
-            seconds.append((sum(step.seconds for step in before), sum(step.seconds for step in inside)))
-        return seconds
-
     def write(self, path: Path) -> None:
         """Keep it, a line a task or step."""
         tasks = ",\n".join(json.dumps(dataclasses.astuple(task)) for task in self.tasks)
@@ -118,9 +100,13 @@ class TaskGraph:
 
 
 def excerpt(graph: TaskGraph, count: int) -> TaskGraph:
-    """The first so many tasks, and what the main process does until then."""
+    """The first so many tasks, what the main process does until then, and a wait for what is not done by then."""
     end = next((at for at, step in enumerate(graph.steps) if step.kind == "submit" and step.task >= count), None)
-    return TaskGraph(graph.tasks[:count], graph.steps[:end])
+    tasks, steps = graph.tasks[:count], graph.steps[:end]
+    over = {step.task for step in steps if step.kind in ("wait", "release")}
+    needed = {need for task in tasks for need in task.needs}
+    waits = (Step("wait", number) for number in range(len(tasks)) if number not in over | needed)
+    return TaskGraph(tasks, (*steps, *waits))
 
 
 def scaled(graph: TaskGraph, seconds: float, size: float) -> TaskGraph:

@@ -12,8 +12,8 @@ bytes       the bytes of a model that was made alone, with 1, 2 and 4 local work
 speed       two workers of one thread against one, on ResNet-50's shape: `--pictures 128`
 costs       seconds of a core that Dask takes for a task and for a byte, and the seam for a task in this process
 graphs      the task graphs of ResNet-50's shape and of a small decoder: runs on two shards, all tasks in one process,
-            kept in results/cluster_NAME.json
-validation  a part of ResNet-50's graph with tasks that sleep, on 1, 2 and 4 local workers, beside the model's forecast
+            kept in results/cluster_resnet50.json, and what each kind of work took in the decoder
+validation  a part of the decoder's graph with tasks that sleep, on 1, 2 and 4 local workers, beside the forecast
 
 `--simulate` takes graphs and costs through a discrete-event model (`_simulated_cluster.py`): 10,000 pictures through
 ResNet-50's shape, and on paper (`_paper_decoder.py`) 4,096 sequences through decoders of 615 million and 7 billion
@@ -39,11 +39,12 @@ from _cluster_cases import (
     MEASURED,
     RESNET,
     SCENARIOS,
+    SEQUENCES,
     VALIDATED,
     Case,
     Scenario,
 )
-from _other_graphs import with_more_shards, with_solves_on_workers
+from _larger_graphs import with_more_shards
 from _paper_decoder import Rates, measured_rates, paper_graph
 from _process import Row, run_task
 from _rows import RESULTS, keep_rows, read_rows, refuse_unknown, report_misses
@@ -134,14 +135,19 @@ def _costs(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
 
 def _graphs(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
     for name, task in GRAPHS.items():
-        file = _graph_file(arguments.results, name)
-        yield f"graph {name}", run_task({"kind": "record", **task, "graph": str(file)}, SCRIPT)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "graph.json" if "shape" in task else _graph_file(arguments.results, name)
+            row = run_task({"kind": "record", **task, "graph": str(file)}, SCRIPT)
+            if "shape" in task and row["status"] == "ok":
+                rates = measured_rates(TaskGraph.read(file), DECODER.shape, DECODER.sequences, DECODER.share)
+                row["rates"] = dataclasses.asdict(rates)
+            yield f"graph {name}", row
 
 
 def _validation(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
     """Sleep on real workers, beside the forecast with costs that are measured just before, as slow as they are now."""
-    graph = with_more_shards(TaskGraph.read(_graph_file(arguments.results, VALIDATED.graph)), VALIDATED.shards)
-    part = excerpt(graph, VALIDATED.tasks)
+    rates = _rates(read_rows(arguments.results, NAME)["graph decoder"])[0]
+    part = excerpt(paper_graph(DECODER.shape, SEQUENCES, VALIDATED.shard, rates), VALIDATED.tasks)
     part = scaled(part, VALIDATED.seconds / part.task_seconds, VALIDATED.size)
     measured = run_task({"kind": "costs"}, SCRIPT)
     costs = _costs_of(measured, measured["slowed"])
@@ -158,15 +164,15 @@ def _simulated(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
     rows = read_rows(arguments.results, NAME)
     costs = _costs_of(rows["costs"])
     for scenario in SCENARIOS:
-        if not _graph_file(arguments.results, scenario.graph).exists():
+        if f"graph {scenario.graph}" not in rows:
             print(f"{scenario.name}: the graph {scenario.graph!r} has not been recorded, see --only graphs")
             continue
-        measured = TaskGraph.read(_graph_file(arguments.results, scenario.graph))
-        if scenario.is_bound:
-            yield "seam", _seam(measured, rows["costs"]["seam"], costs)
         if scenario.shape is not None:
-            yield "paper", _rates(measured)[1]
+            yield "paper", _rates(rows[f"graph {scenario.graph}"])[1]
         graph = _graph_of(scenario, arguments.results)
+        if scenario.is_bound:
+            measured = TaskGraph.read(_graph_file(arguments.results, scenario.graph))
+            yield "seam", _seam(measured, rows["costs"]["seam"], costs)
         one = simulate(graph, scenario.cluster(1, MEASURED, costs)).seconds
         runs = [
             _facts(simulate(graph, scenario.cluster(workers, bandwidth, costs)), workers, bandwidth, one)
@@ -200,22 +206,23 @@ def _facts(outcome: Outcome, workers: int, bandwidth: float, one: float) -> Row:
 
 
 def _graph_of(scenario: Scenario, results: Path) -> TaskGraph:
-    """A measured graph on more shards, or one on paper, with what work took in the measured one."""
+    """A measured graph on more shards, or one on paper, with what work took in a small one."""
+    if scenario.shape is not None:
+        rates = _rates(read_rows(results, NAME)["graph decoder"])[0]
+        return paper_graph(scenario.shape, scenario.inputs, scenario.shard, rates)
     measured = TaskGraph.read(_graph_file(results, scenario.graph))
-    if scenario.shape is None:
-        graph = with_more_shards(measured, scenario.shards, larger=scenario.larger)
-    else:
-        graph = paper_graph(scenario.shape, scenario.inputs, scenario.shard, _rates(measured)[0])
-    return with_solves_on_workers(graph, scenario.solves) if scenario.solves else graph
+    return with_more_shards(measured, scenario.shards, larger=scenario.larger)
 
 
-def _rates(measured: TaskGraph) -> tuple[Rates, Row]:
-    """Of the small decoder, as many times as slow as makes the large one take what it has taken alone."""
-    rates = measured_rates(measured, DECODER.shape, DECODER.sequences, DECODER.share)
+def _rates(row: Row) -> tuple[Rates, Row]:
+    """Of the small decoder; solves so fast that the large one takes what it has taken alone."""
+    rates = Rates(**row["rates"])
     alone = paper_graph(LARGE.shape, LARGE.sequences, LARGE.sequences, rates)
-    forecast = alone.main_seconds + alone.task_seconds
-    took = read_rows(RESULTS, "gigabytes")[LARGE.row]["processor"]
-    return rates.times(took / forecast), {"forecast": round(forecast), "took": took}
+    seconds = alone.seconds_by_label()
+    runs = seconds["run_segment"] + seconds["shard_moments"]
+    forecast, took = alone.main_seconds + alone.task_seconds, read_rows(RESULTS, "gigabytes")[LARGE.row]["processor"]
+    times = (took - runs) / (forecast - runs)
+    return rates.with_solves(times), {"runs": round(runs), "took": took, "solves": round(times, 3)}
 
 
 def _costs_of(row: Row, times: float = 1.0) -> Costs:

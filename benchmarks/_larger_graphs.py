@@ -1,4 +1,4 @@
-"""Graphs of other runs than the one that was recorded: on more inputs, and with solves on workers."""
+"""The graph of a run on more inputs than were recorded."""
 
 from __future__ import annotations
 
@@ -11,69 +11,6 @@ from typing import Any
 from _task_graphs import JOINED, GraphBuilder, Step, Task, TaskGraph
 
 from netsurgeon.pipeline.execution.executors.executor import fold
-
-LEAST_SOLVE = 0.02
-"""Seconds of the main process that are worth a task."""
-SOLVED_BYTES = 1 << 20
-"""Of what is solved, about: a layer's weights, or a part of them."""
-
-
-def with_solves_on_workers(graph: TaskGraph, blocks: int) -> TaskGraph:
-    """What a run would be if the main process solved nothing: what it does with sums of moments are tasks in its place.
-
-    What it does behind the last task stays its own: it also writes the model then. Error curves, which are measured in
-    all sweeps but the last, are waited for when their sweep is over; what is solved in the last one is waited for at
-    once, for later layers are corrected on what it leaves.
-
-    Args:
-        graph: of a run whose main process works after it has waited for a sum.
-        blocks: of rows, into which each piece of work is cut evenly.
-    """
-    builder, new = GraphBuilder(), dict[int, int]()
-    last = max(task.sweep for task in graph.tasks)
-    end = max(at for at, step in enumerate(graph.steps) if step.kind == "submit")
-    awaited: list[int] = []
-    sum_of_moments = -1
-    for at, step in enumerate(graph.steps):
-        task = graph.tasks[step.task] if step.task >= 0 else None
-        if step.kind == "submit" and task is not None:
-            if awaited and task.label == "open_shard":
-                _wait_for_all(builder, awaited)
-            needs = tuple(new[need] for need in task.needs)
-            new[step.task] = builder.submit(dataclasses.replace(task, needs=needs))
-            sum_of_moments = -1
-        elif step.kind == "compute":
-            if sum_of_moments < 0 or step.seconds < LEAST_SOLVE:
-                builder.compute(step.seconds)
-                continue
-            solve = Task("solve", (new[sum_of_moments],), 0, step.seconds / blocks, SOLVED_BYTES)
-            solves = [builder.submit(solve) for _ in range(blocks)]
-            awaited += solves
-            if graph.tasks[sum_of_moments].sweep == last:
-                _wait_for_all(builder, awaited)
-        elif step.kind == "wait" and at < end and _is_sum(graph, step.task, at):
-            sum_of_moments = step.task
-        else:
-            builder.steps.append(Step(step.kind, new[step.task]))
-    _wait_for_all(builder, awaited)
-    return builder.built()
-
-
-def _wait_for_all(builder: GraphBuilder, tasks: list[int]) -> None:
-    """Fetch results and let them go."""
-    for task in tasks:
-        builder.wait(task)
-        builder.release(task)
-    tasks.clear()
-
-
-def _is_sum(graph: TaskGraph, task: int, at: int) -> bool:
-    """Whether a step waits for a sum of moments with which the main process then works."""
-    at += 1
-    while at < len(graph.steps) and graph.steps[at].kind not in ("compute", "submit"):
-        at += 1
-    has_work = at < len(graph.steps) and graph.steps[at].kind == "compute" and graph.steps[at].seconds >= LEAST_SOLVE
-    return has_work and graph.tasks[task].label in (JOINED, "shard_moments")
 
 
 def with_more_shards(graph: TaskGraph, count: int, *, larger: float = 1.0) -> TaskGraph:
@@ -166,7 +103,7 @@ class _Growth:
             return
         task = self._graph.tasks[number]
         if number not in self._group_of:
-            needs = tuple(need for old in task.needs for need in self._of_first(old))
+            needs = tuple(self._needs_of_one(task.needs))
             self._new[number] = [self._builder.submit(dataclasses.replace(task, needs=needs))]
             return
         members = self._members[self._group_of[number]]
@@ -174,9 +111,15 @@ class _Growth:
         created = list(self._copies(members, group))
         self._new |= dict.fromkeys(members, created)
 
-    def _of_first(self, old: int) -> list[int]:
-        """What stands for a task that one outside of all groups needs: of a group the member of the first shard."""
-        return self._new[old][:1]
+    def _needs_of_one(self, needs: Sequence[int]) -> Iterator[int]:
+        """What a task outside of all groups needs: all of a group that it needs more than one of, or the first."""
+        counts = collections.Counter(self._group_of[need] for need in needs if need in self._group_of)
+        for need in dict.fromkeys(needs):
+            group = self._group_of.get(need)
+            if group is None or counts[group] == 1:
+                yield self._new[need][0]
+            elif need == self._members[group][0]:
+                yield from self._new[need]
 
     def _copies(self, members: Sequence[int], group: int) -> Iterator[int]:
         """Send the members of a group, and the sums of them as soon as they can be."""
