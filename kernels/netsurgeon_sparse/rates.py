@@ -27,13 +27,14 @@ NAMES = (*SPARSE, *DENSE)
 multiplications, inputs, outputs; and of both calls."""
 LAYERS = ((64, 3, 8), (64, 3, 28), (64, 1, 56), (128, 3, 14), (128, 1, 28), (256, 3, 14), (256, 1, 14), (512, 3, 7))
 """Channels in and out, size of the kernel, and of the picture."""
-KEPT_STEPS = (2, 6)
-"""Steps of each tile, of the 16 that hold all of its weights."""
+KEPT_STEPS = (4, 8)
+"""Steps of each tile, of the 16 that hold all of its weights; multiples of 4, so that four tiles of 16 columns have as
+many together as one of 64."""
 LINES = ((16, 3, 32), (16, 3, 64), (32, 3, 16), (32, 3, 32), (64, 3, 8))
 """Of layers that keep all of them, which small ones run in lines."""
 DENSE_CHANNELS = 22
 """The dense kernel takes as long for fewer channels."""
-TILE_ROWS, TILE_COLUMNS, SLOTS, STEP_WEIGHTS = 16, 64, 4, 64
+TILE_ROWS, TILE_COLUMNS, NARROW_COLUMNS, STEP_WEIGHTS = 16, 64, 16, 64
 RUNS = 15
 
 
@@ -82,7 +83,7 @@ def measure_rates() -> dict[str, float]:
         dense.add((channels * columns, columns * (taps > 1), channels, 1.0 / pixels), times[1] / pixels)
     for channels, kernel, size in LINES:
         taps, pixels = kernel * kernel, size * size
-        times = _times(channels, kernel, size, TILE_COLUMNS // SLOTS)
+        times = _times(channels, kernel, size, NARROW_COLUMNS)
         sparse.add((0.0, 0.0, channels, taps * channels**2, 1.0 / pixels), times[0] / pixels)
         gathered = taps * max(channels, DENSE_CHANNELS)
         dense.add((taps * channels**2, gathered, channels, 1.0 / pixels), times[1] / pixels)
@@ -185,12 +186,12 @@ def _two_layers(channels: int, kernel: int, size: int, steps: int) -> bytes:
 
 
 def _tiled_weight(rng: Any, channels: int, kernel: int, steps: int) -> Any:
-    """int8 [channels, channels, kernel, kernel] of which each row of a tile keeps four weights a step."""
+    """int8 [channels, channels, kernel, kernel]: of each 16 columns a row keeps one weight a step."""
     import numpy as np
 
     columns = kernel * kernel * channels
-    drawn = rng.random((channels, -(-columns // TILE_COLUMNS), TILE_COLUMNS))
-    kept = np.argsort(np.argsort(drawn, axis=-1), axis=-1) < SLOTS * steps
+    drawn = rng.random((channels, -(-columns // NARROW_COLUMNS), NARROW_COLUMNS))
+    kept = np.argsort(np.argsort(drawn, axis=-1), axis=-1) < steps
     kept = kept.reshape(channels, -1)[:, :columns]
     values = rng.choice([-60, -20, 20, 60], size=kept.shape)
     last = np.where(kept, values, 0).astype(np.int8).reshape(channels, kernel, kernel, channels)
