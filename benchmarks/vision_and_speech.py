@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _process import Row, take_two_cores
@@ -33,7 +34,7 @@ from netsurgeon.pipeline.runtime import Runtime, Session
 Floats = NDArray[np.float32]
 SPARSITY = 0.5
 PICTURES = 1024
-PIXELS = {"scale": 1 / 255, "mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
+PIXELS: dict[str, Any] = {"scale": 1 / 255, "mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
 """With these the model gets most training pictures right."""
 SENTENCES, LONGEST = 96, 3
 """Of each split; seconds of speech."""
