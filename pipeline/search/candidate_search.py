@@ -255,7 +255,8 @@ def _form_notes(
         taken: candidates in the form that is delivered.
         max_drop: what may be lost.
     """
-    decisive = rejected or max(default.candidates, key=lambda candidate: candidate.kept, default=None)
+    candidates = default.as_delivered().candidates or default.candidates
+    decisive = rejected or max(candidates, key=lambda candidate: candidate.kept, default=None)
     if decisive is None:
         return
     if on_floats := default.notes_on_floats(decisive):

@@ -84,6 +84,7 @@ class CandidateEvaluator:
         self._applied: dict[tuple[str, float], AppliedPlan] = {}
         self._candidates: dict[tuple[str, float], Candidate] = {}
         self._low_fidelity_estimates: dict[str, list[DropEstimate]] = {}
+        self._delivered: CandidateEvaluator | None = None
 
     def in_form(self, form: str) -> CandidateEvaluator:
         """The same for candidates whose weights are kept in another form; `points` are those of both."""
@@ -99,7 +100,7 @@ class CandidateEvaluator:
             for other, drop_evaluator in self._folds
         ]
         self.context, self._pruner = context, pruner
-        self._applied, self._candidates = {}, {}
+        self._applied, self._candidates, self._delivered = {}, {}, None
 
     def repairing(self) -> CandidateEvaluator:
         """The same for candidates whose weights are repaired; `points` are those of both."""
@@ -116,10 +117,12 @@ class CandidateEvaluator:
         """
         if self._is_cross_validated or not self._is_provisional:
             return self
-        other = copy.copy(self)
-        ((_, drop_evaluator),) = self._folds
-        other._is_provisional, other._folds, other._candidates = False, [(self._pruner, drop_evaluator)], {}
-        return other
+        if self._delivered is None:
+            self._delivered = copy.copy(self)
+            ((_, drop_evaluator),) = self._folds
+            self._delivered._folds = [(self._pruner, drop_evaluator)]
+            self._delivered._is_provisional, self._delivered._candidates = False, {}
+        return self._delivered
 
     @property
     def _is_cross_validated(self) -> bool:

@@ -111,8 +111,10 @@ class Descent:
 
     def whole_is_beyond(self) -> bool:
         """Whether more than the limit is lost though all weights are kept: then no share of them is within it."""
-        evaluators = (self.evaluator, self.evaluator.as_delivered())
-        return all(one.candidate(self.structure, 1.0).evidence.drop > self.limit for one in evaluators)
+        evidence = self.evaluator.candidate(self.structure, 1.0).evidence
+        if evidence.drop <= self.limit or evidence.low > self.limit:
+            return evidence.drop > self.limit
+        return self.evaluator.as_delivered().candidate(self.structure, 1.0).evidence.drop > self.limit
 
     def _excess(self, evidence: DropEstimate) -> float:
         if self.has_enough:

@@ -261,7 +261,8 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         return divided
     axis = options.pictures.width_axis
     if any(2 * fold.corrected.count > MOST_CORRECTED for fold in divided.folds):
-        return divided
+        text = f"mirror images are left out: candidates are corrected on more than {MOST_CORRECTED // 2:,} pictures"
+        return dataclasses.replace(divided, notes=(*divided.notes, Message(text, "not-mirrored")))
     folds, halves = (
         tuple(Fold(fold.corrected.mirrored(axis), fold.guide) for fold in side)
         for side in (divided.folds, divided.halves)

@@ -71,6 +71,7 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     few = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("100", "300"),)))
     assert few.candidate(few.structure(0, None), 0.5).bytes == 100
     delivered = few.as_delivered()
+    assert few.as_delivered() is delivered, "what it has made is made once"
     assert delivered.size(delivered.candidate(delivered.structure(0, None), 0.5)) == 999
     assert done == ["corrected on 100", "100 judged on 300", "corrected on 999", "999 judged on 300"]
     assert [point.bytes for point in few.points] == [100, 999], "points are those of both"

@@ -145,3 +145,21 @@ def test_where_no_candidate_is_within_the_limit_the_whole_model_as_it_is_deliver
     settled = descent.settled(delivered.evaluator)
     assert made == [1.0]
     assert settled.best is not None
+
+
+@pytest.mark.parametrize(
+    ("excess_at", "delivered_at", "is_beyond"), [(0.9, 0.9, False), (1.01, 0.9, False), (1.01, 1.005, True)]
+)
+def test_the_whole_model_is_made_as_it_is_delivered_where_the_other_is_not_surely_beyond(
+    excess_at: float, delivered_at: float, is_beyond: bool
+) -> None:
+    descent, _ = searched(excess_at, rehearsed_at=0.2)
+    delivered, made = searched(delivered_at, rehearsed_at=0.2)
+    cast(Any, descent.evaluator).as_delivered = lambda: delivered.evaluator
+    assert descent.whole_is_beyond() is is_beyond
+    assert made == ([] if excess_at == 0.9 else [1.0])
+
+
+def test_a_whole_model_that_is_surely_beyond_is_not_made_again() -> None:
+    descent, _ = searched(2.0, rehearsed_at=0.2)
+    assert descent.whole_is_beyond(), "it would raise if it were asked as it is delivered"

@@ -296,6 +296,18 @@ def test_mirror_images_are_corrected_on_but_guide_nothing(tmp_path: Path) -> Non
     assert split.guide.fed == 80
 
 
+def test_a_search_with_many_pictures_leaves_mirror_images_out_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(80):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(verification_inputs, "MOST_CORRECTED", 40)
+    options = Options(pictures=PictureOptions(channels="grey", mirror=True))
+    split = open_inputs(open_model(DIGITS_MODEL, Runtime()), tmp_path, tmp_path, options)
+    assert [(fold.corrected.fed, fold.corrected.count) for fold in split.folds] == [(40, 40), (40, 40)]
+    assert [note.code for note in split.notes] == ["not-mirrored"]
+
+
 def test_halves_are_corrected_on_mirror_images_and_measured_without(tmp_path: Path) -> None:
     for number in range(20):
         Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
