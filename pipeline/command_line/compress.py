@@ -160,7 +160,7 @@ EXAMPLES = (
         option(
             "--effort",
             type=click.Choice(notation.EFFORTS),
-            help="A quick first look, or the best model. [default: full, but for --repair]",
+            help="A quick first look, or the best model; full lets a search repair, too. [default: full, without that]",
         ),
         provider_option,
         target_option,

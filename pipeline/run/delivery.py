@@ -129,7 +129,7 @@ def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedMod
     stored.metadata_props["netsurgeon"] = json.dumps(entry)
     forget_inferred(stored, source.original)
     packings = storing.outcomes.get(PackWeightsOnDisk.name, ())
-    if packings:  # of which there are few bytes beside those of the nodes
+    if packings:  # weights that take few bytes, beside which those of the nodes count
         WriteLean(renames=False)(stored)
     stored = _named(stored, source.original, options.names)
     problem = changed_interface(source.original, stored)
