@@ -176,6 +176,7 @@ CORES_OF_SIXTEEN = 12.0
 SHARD_OF_TOKENS = 1280
 """Sequences that the rule of shards puts into one: an integer counts as 256 bytes, a shard has 40 MiB."""
 SMALL_SHARD = 64
+FEW_WORKERS = (1, 16, 64)
 SCENARIOS = (
     Scenario(
         "ResNet-50's shape, 10,000 pictures", "resnet50", shards=-(-PICTURES // SHARD), larger=SHARD / RECORDED,
@@ -184,14 +185,14 @@ SCENARIOS = (
     Scenario("615 M decoder, 4,096 sequences", "decoder", shape=LARGE.shape, inputs=SEQUENCES, shard=SHARD_OF_TOKENS),
     Scenario(
         "615 M decoder, 4,096 sequences, 64 in a shard", "decoder", shape=LARGE.shape, inputs=SEQUENCES,
-        shard=SMALL_SHARD,
+        shard=SMALL_SHARD, workers=FEW_WORKERS, bandwidths=(MEASURED,),
     ),
     Scenario(
         "7 B decoder, 4,096 sequences, workers of 16 cores", "decoder", shape=SEVEN_BILLION, inputs=SEQUENCES,
-        shard=SHARD_OF_TOKENS, workers=(1, 4, 16), cores=CORES_OF_SIXTEEN,
+        shard=SHARD_OF_TOKENS, workers=FEW_WORKERS, cores=CORES_OF_SIXTEEN,
     ),
     Scenario(
         "7 B decoder, 4,096 sequences, 64 in a shard, workers of 16 cores", "decoder", shape=SEVEN_BILLION,
-        inputs=SEQUENCES, shard=SMALL_SHARD, workers=(1, 4, 16, 64), cores=CORES_OF_SIXTEEN,
+        inputs=SEQUENCES, shard=SMALL_SHARD, workers=FEW_WORKERS, bandwidths=(MEASURED,), cores=CORES_OF_SIXTEEN,
     ),
 )  # fmt: skip

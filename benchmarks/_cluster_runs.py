@@ -33,6 +33,8 @@ from netsurgeon.pipeline.calibration.row_moments import Drawing
 from netsurgeon.pipeline.execution import InProcess, open_executor
 from netsurgeon.pipeline.run import calibrating
 
+CALIBRATING: Any = calibrating
+"""Where a run gets its executor and its calibration from."""
 TESTED = 8
 """Inputs of the final measurement, which is no part of what is recorded."""
 SEAM_TASKS = 20_000
@@ -168,8 +170,8 @@ def record(task: Task) -> Facts:
     inputs = _pictures({**task, "pictures": count}) if "shape" not in task else _sequences({**task, "sequences": count})
     shards.SHARD_BYTES = sum(map(shards.feed_size, [inputs["data"]])) // 2
     recorder = Recorder(lambda label, values: _as_with_all(label, values, count / task["inputs"]))
-    calibrating.open_executor = lambda _: recorder  # type: ignore[assignment,return-value]
-    calibrating.Calibration = _with_population(task["inputs"])  # type: ignore[assignment,misc]
+    CALIBRATING.open_executor = lambda _: recorder
+    CALIBRATING.Calibration = _with_population(task["inputs"])
     before = time.process_time()
     netsurgeon.compress(**inputs, cluster="local:1", threads=1, batch_size=task["batch"], **task["options"])
     graph = recorder.graph()
@@ -194,7 +196,7 @@ def _as_with_all(label: str, values: tuple[Any, ...], share: float) -> tuple[Any
 
 def _with_population(inputs: int) -> Callable[..., Any]:
     """Calibrations which know that there are so many inputs."""
-    made = calibrating.Calibration
+    made = CALIBRATING.Calibration
 
     def make(*arguments: Any, **options: Any) -> Any:
         return made(*arguments, **{**options, "population_size": inputs})

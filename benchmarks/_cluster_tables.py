@@ -26,8 +26,9 @@ SEAM = (
 VALIDATION = (
     "The first tasks of the small decoder's graph, with 8 shards, on real schedulers and workers of Dask: asleep in "
     "proportion to how long they would have worked, so that other programs on the machine do not matter, with a part "
-    "of their bytes. The forecast is the model's, with costs measured just before. This shows that tasks are placed "
-    "and waited for as Dask does it, with few workers; it shows nothing of how fast networks, disks and many cores are."
+    "of their bytes. The forecast is the model's, with costs of Dask by the wall as they were on that machine. This "
+    "shows that tasks are placed and waited for as Dask does it, with few workers; it shows nothing of how fast "
+    "networks, disks and many cores are."
 )
 SIMULATED = (
     "Times: how many times as fast as one worker at 10 Gbit/s. Binds: what is busy for the largest part of the time; "

@@ -186,10 +186,10 @@ class _Paper:
             self._run(walk, segment, self._kept[at])
             moments = self._moments(segment, [walk])
             for rows, columns in segment.layers:
-                asked = {"needs": (moments, generator), "sent": FLOAT * rows * columns}
-                following = self._task("generator_behind", made=RNG_BYTES, **asked)
+                needs, weight = (moments, generator), FLOAT * rows * columns
+                following = self._task("generator_behind", needs, sent=weight, made=RNG_BYTES)
                 seconds = self._rates.curve * rows * columns**2
-                waiting.append(self._task("measure_cost", made=FLOAT * rows * columns, seconds=seconds, **asked))
+                waiting.append(self._task("measure_cost", needs, sent=weight, made=weight, seconds=seconds))
                 self._builder.release(generator)
                 generator = following
                 if len(waiting) > Executor.ahead:

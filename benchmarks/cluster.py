@@ -145,19 +145,19 @@ def _graphs(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
 
 
 def _validation(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
-    """Sleep on real workers, beside the forecast with costs that are measured just before, as slow as they are now."""
-    rates = _rates(read_rows(arguments.results, NAME)["graph decoder"])[0]
+    """Sleep on real workers, beside the forecast with the costs that are kept, as slow as they were then."""
+    rows = read_rows(arguments.results, NAME)
+    rates = _rates(rows["graph decoder"])[0]
     part = excerpt(paper_graph(DECODER.shape, SEQUENCES, VALIDATED.shard, rates), VALIDATED.tasks)
     part = scaled(part, VALIDATED.seconds / part.task_seconds, VALIDATED.size)
-    measured = run_task({"kind": "costs"}, SCRIPT)
-    costs = _costs_of(measured, measured["slowed"])
+    costs = _costs_of(rows["costs"], rows["costs"]["slowed"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.json"
         part.write(file)
         for workers in LOCAL:
             replayed = run_task({"kind": "replay", "graph": str(file), "workers": workers}, SCRIPT)
             forecast = simulate(part, Cluster(workers, costs=costs)).seconds
-            yield f"validation {workers}", {**replayed, "forecast": round(forecast, 2), "slowed": measured["slowed"]}
+            yield f"validation {workers}", {**replayed, "forecast": round(forecast, 2)}
 
 
 def _simulated(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
@@ -173,18 +173,17 @@ def _simulated(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
         if scenario.is_bound:
             measured = TaskGraph.read(_graph_file(arguments.results, scenario.graph))
             yield "seam", _seam(measured, rows["costs"]["seam"], costs)
-        one = simulate(graph, scenario.cluster(1, MEASURED, costs)).seconds
-        runs = [
-            _facts(simulate(graph, scenario.cluster(workers, bandwidth, costs)), workers, bandwidth, one)
+        outcomes = {
+            (workers, bandwidth): simulate(graph, scenario.cluster(workers, bandwidth, costs))
             for bandwidth in scenario.bandwidths
             for workers in scenario.workers
-        ]
-        free = simulate(graph, scenario.cluster(max(scenario.workers), float("inf"), Costs())).seconds
+        }
+        one = outcomes[1, MEASURED].seconds
         yield f"simulated {scenario.name}", {
             "tasks": len(graph.tasks), "task_seconds": round(graph.task_seconds),
-            "main_seconds": round(graph.main_seconds), "shards": graph.shards, "one": round(one, 1), "runs": runs,
-            "shortest": round(shortest(graph)), "without_costs": round(free, 1), "cores": scenario.cores,
+            "main_seconds": round(graph.main_seconds), "shards": graph.shards, "shortest": round(shortest(graph)),
             "is_bound": scenario.is_bound,
+            "runs": [_facts(outcome, *key, one) for key, outcome in outcomes.items()],
         }  # fmt: skip
 
 

@@ -155,7 +155,7 @@ def test_training_and_compression_share_a_cluster(mnist: Path, tmp_path: Path) -
             "CALIBRATION": str(tmp_path / "calibration.npz"),
             "OUT": str(tmp_path / "out"),
             "TRAIN_OPTIONS": steps,
-            "COMPRESS_OPTIONS": "--sparsity 80% --uniform --method lobs --quiet",
+            "COMPRESS_OPTIONS": "--sparsity 80% --uniform --method magnitude --quiet",
             "RETRAIN_OPTIONS": "--steps 4 --device cpu --batch-size 16",
         },
         capture_output=True,
