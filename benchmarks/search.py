@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from _process import HERE, Row, run_task, take_two_cores
@@ -132,7 +132,7 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     write(folder / "search.md", "\n\n".join(["# What a search costs", legend, table(titles, lines)]) + "\n")
 
 
-def _line(rows: dict[str, Row], model: str, name: str) -> Sequence[str]:
+def _line(rows: dict[str, Row], model: str, name: str) -> list[str]:
     row, before = rows[f"{model} {name}"], rows.get(f"{model} before", {})
     missed = _misses(rows, model) if name == "now" else []
     reached = ("no: " + "; ".join(missed).replace("|", "\\|") if missed else "yes") if name == "now" else ""
