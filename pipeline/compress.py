@@ -182,7 +182,6 @@ class _Run:
             goal_search = self._goal_search(context, source, inputs, runtime, judging)
             result = self._search(goal_search, context) if goal_search else None
             applied = result.applied if result else self._apply(context)
-            cluster = executor.facts
         self._end_stage("search" if result else "prune")
         applied, stored = deliver(self.steps, context, applied, source)
         if is_as_it_came(applied):
@@ -200,14 +199,13 @@ class _Run:
         self._end_stage("write")
         timings = self._timings(context)
         with after_delivery(output):
-            applied = self._timed_integers(applied, stored.model, context)
             evidence = assemble_report(
                 CompressionRecord(
                     options=self.options,
                     runtime=runtime,
                     source=source,
                     inputs=inputs,
-                    applied=applied,
+                    applied=self._timed_integers(applied, stored.model, context),
                     stored=stored,
                     output=output,
                     validation=withhold_promise(validation, examined),
@@ -218,7 +216,7 @@ class _Run:
                     examined=examined,
                     notes=(*inputs.notes, *judging.notes, *integer_notes(source.integers)),
                     warnings=(*judging.warnings, *applied.warnings, *run_folder.notes),
-                    cluster=cluster,
+                    cluster=executor.facts,
                     seconds=self.seconds,
                 )
             )
