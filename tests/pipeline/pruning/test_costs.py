@@ -1,5 +1,6 @@
 """What removing weights costs each layer, and what that costs the model's outputs."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_the_generator_behind_a_layer_has_drawn_what_its_cost_has(
     asked = costs_module.Measurement(matrix, None, tiles, 0.5, sizes, "fast")
     moments = LayerMoments(fit, held_out)
     behind = costs_module.generator_behind(asked, moments, rng)
-    monkeypatch.setattr(costs_module.copy, "deepcopy", lambda generator: generator)
+    monkeypatch.setattr(copy, "deepcopy", lambda generator: generator)
     costs_module.measure_cost(asked, moments, rng)
     assert rng.bit_generator.state == behind.bit_generator.state
 
