@@ -193,7 +193,6 @@ class _Run:
                 applied, context, steps=self.steps, source=source, inputs=inputs, runtime=runtime, judging=judging
             )
             self._end_stage("validate")
-            cluster = executor.facts
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency) if goal_search and result else None
         if output is not None:
@@ -201,14 +200,13 @@ class _Run:
         self._end_stage("write")
         timings = self._timings(context)
         with after_delivery(output):
-            applied = self._timed_integers(applied, stored.model, context)
             evidence = assemble_report(
                 CompressionRecord(
                     options=self.options,
                     runtime=runtime,
                     source=source,
                     inputs=inputs,
-                    applied=applied,
+                    applied=self._timed_integers(applied, stored.model, context),
                     stored=stored,
                     output=output,
                     validation=withhold_promise(validation, examined),
@@ -219,7 +217,7 @@ class _Run:
                     examined=examined,
                     notes=(*inputs.notes, *judging.notes, *integer_notes(source.integers)),
                     warnings=(*judging.warnings, *applied.warnings, *run_folder.notes),
-                    cluster=cluster,
+                    cluster=executor.facts,
                     seconds=self.seconds,
                 )
             )

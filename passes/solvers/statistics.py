@@ -184,7 +184,14 @@ class Moments:
         """The moments of both sets of samples, whatever they run around."""
         if self._origin is None or other._origin is None or self._origin is other._origin:
             return self.merged(other)
-        return self.merged(other._around(self._origin, paired=self.paired))
+        result = other._around(self._origin, paired=self.paired)  # whose arrays are its own
+        result.count += self.count
+        result._sums += self._sums
+        result._gram += self._gram
+        if self.paired:
+            result._cross += self._cross
+        result._residual = _added(self._residual, result._residual)
+        return result
 
     def joined(self, later: Moments) -> Moments:
         """The moments of both, summed in the type that these are summed in, or in float64 where either is.
@@ -204,10 +211,12 @@ class Moments:
         result.count, result._origin = self.count, origin
         shifts = np.stack(self._origin).astype(np.float64) - np.stack(origin)
         result._sums = self._sums + self.count * shifts
-        result._gram = self._gram + self._shifted(shifts[1], shifts[1], self._sums[1], self._sums[1])
+        result._gram = self._shifted(shifts[1], shifts[1], self._sums[1], self._sums[1])
+        result._gram += self._gram
         result._cross = result._gram
         if paired:
-            result._cross = self._cross + self._shifted(shifts[0], shifts[1], self._sums[0], self._sums[1])
+            result._cross = self._shifted(shifts[0], shifts[1], self._sums[0], self._sums[1])
+            result._cross += self._cross
         if self._residual is not None:
             products, totals = self._residual
             result._residual = products + totals[:, :, None] * shifts[1][:, None, :], totals
@@ -216,7 +225,9 @@ class Moments:
     def _shifted(self, x_shift: Array, y_shift: Array, x_sums: Array, y_sums: Array) -> Array:
         """What is added to the sums of x yᵀ where both are shifted."""
         moved = x_sums + self.count * x_shift
-        return np.asarray(x_shift[:, :, None] * y_sums[:, None, :] + moved[:, :, None] * y_shift[:, None, :])
+        products = x_shift[:, :, None] * y_sums[:, None, :]
+        products += moved[:, :, None] * y_shift[:, None, :]
+        return np.asarray(products)
 
     def like(self) -> Moments:
         """Empty moments around the same origin, for another part of the same samples."""

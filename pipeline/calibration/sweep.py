@@ -226,8 +226,8 @@ class Calibration:
         )
         is_at_outputs = len(observed) > 1 and has_few_outputs(layer)
         weight = executor.start(as_is, layer.matrix().astype(np.float32)) if is_at_outputs else None
-        told = (tick,) if executor.is_here else ()
-        parts = (shards.submit(at, shard_moments, layer, observed, drawing, positions, weight, *told) for at in numbers)
+        values = (drawing, positions, weight, *((tick,) if executor.is_here else ()))
+        parts = (shards.submit(at, shard_moments, layer, observed, *values) for at in numbers)
         joined = executor.tree_reduce(ShardMoments.joined, parts, layer.name)
         for _ in () if executor.is_here else range(shards.ranges[-1].stop):  # what workers do is told when it is sent
             tick()

@@ -91,8 +91,7 @@ def prune_segments(
     roundings: list[Rounding] = []
     weight_file = WeightFile.of(current)
     ticks = functools.partial(progress, "pruning layers")
-    known = {*already_solved, *followers}
-    executor, plans = calibration.executor, dict.fromkeys(layers, corrected)
+    executor, known, plans = calibration.executor, {*already_solved, *followers}, dict.fromkeys(layers, corrected)
     for at, _, (moments,) in calibration.paired_where_made(dense, [current], plans, known, ticks):
         names = [name for name in segments[at].layers if name not in followers]
         segment = [current_layers[name] for name in names]
@@ -103,13 +102,12 @@ def prune_segments(
         solutions = {name: kept[name] for name in names if name in already_solved}
         begun = begin_solving(executor, layers, segment, moments, calibration.seed)
         solutions |= {name: solution.result() for name, solution in begun.items()}
-        prune = PruneWeights(layers, {}, solutions=solutions, layers=segment)
-        prune(current)
+        PruneWeights(layers, {}, solutions=solutions, layers=segment)(current)
         if solved is not None:
-            solved.update({name: prune.solutions[name] for name in moments})
+            solved.update({name: solutions[name] for name in moments})
         for name, shared in sharing.items():
-            shared.take(prune.solutions[name].shift)
-        outcomes |= _outcomes(prune, together, options.method)
+            shared.take(solutions[name].shift)
+        outcomes |= _outcomes(solutions, together, options.method)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
         roundings += round_to_stored(current, segment, options, grids=selection.integers.grids)
         if weight_file is not None:
@@ -151,10 +149,12 @@ def _sharing(
     return {name: Shared.of(layers[name], [layers[other] for other in together[name]]) for name in firsts}
 
 
-def _outcomes(prune: PruneWeights, together: Mapping[str, Sequence[str]], method: str) -> dict[str, Outcome]:
+def _outcomes(
+    solutions: Mapping[str, Solution], together: Mapping[str, Sequence[str]], method: str
+) -> dict[str, Outcome]:
     """What became of the layers of a segment, and of those that share a weight with one of them."""
     outcomes: dict[str, Outcome] = {}
-    for name, outcome in prune.outcomes.items():
+    for name, outcome in ((name, solution.outcome) for name, solution in solutions.items()):
         outcomes |= dict.fromkeys((name, *together.get(name, ())), outcome)
         logger.debug("layer %s: %s, damping %g, %.3f s", name, method, outcome.damping, outcome.seconds)
     return outcomes

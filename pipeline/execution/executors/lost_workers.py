@@ -57,7 +57,7 @@ class WorkerWatch:
         self._over.set()
         with contextlib.suppress(Exception):  # of a scheduler that is gone
             self._client.unsubscribe_topic("all")
-        self._thread.join()
+        self._thread.join(POLLING_SECONDS)
 
     def try_again(self, task: str, error: BaseException) -> bool:
         """Let a task that has failed run again, on another worker, where its worker was the reason.
