@@ -193,7 +193,7 @@ def _simulated(rows: Mapping[str, Row]) -> list[str]:
         ]  # fmt: skip
         words = (
             f"{row['tasks']:,} tasks on {row['shards']} shards, {duration(row['task_seconds'])} of a core; the main "
-            f"process works {duration(row['main_seconds'])} of a core by itself. With as many workers as tasks and "
+            f"process works {duration(row['main_seconds'])} of a core by itself. With a core for each task and "
             f"nothing else that costs: {duration(row['shortest'])}."
         )
         verdict = f" Must: {SPEED_UP:g} times with 64 workers at 10 Gbit/s: {_verdict('simulated', row)}."
