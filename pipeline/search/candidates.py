@@ -27,7 +27,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import finer_values
 from netsurgeon.pipeline.profiling import Timed, times_of_layers
 from netsurgeon.pipeline.progress import part_of
-from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight, stand_in
+from netsurgeon.pipeline.quantization import USUAL_KEPT, IntegerChoice, integers_of_a_weight, stand_in
 from netsurgeon.pipeline.search.pruner import Pruner, SearchContext, Structure, record_name
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.trimming import Structures, TrimPlan, named
@@ -165,7 +165,10 @@ class CandidateEvaluator:
         """Which layers of the dense model stay on floats where it runs on integers, and how fast it is then."""
         choices = self.context.choices
         if self.form not in choices:
-            chosen: IntegerChoice | None = QuantizeLayers().measure(self._plain_context())
+            context = self._plain_context()
+            zeros = 1.0 - USUAL_KEPT if self.context.selection.pattern is not None else 0.0
+            context.options = dataclasses.replace(context.options, sparsity=zeros)
+            chosen: IntegerChoice | None = QuantizeLayers().measure(context)
             assert chosen is not None
             choices[self.form] = chosen
         return choices[self.form]
