@@ -117,6 +117,13 @@ class IntegerChoice:
         is_any = any(name not in self.stay for name in self.times)
         return is_any and self.timed is not None and is_worth_it(self.timed)
 
+    @property
+    def zeros_save(self) -> bool:
+        """Whether any layer on integers becomes faster with the fewest weights that sparse kernels were timed with."""
+        ends = np.array([SPARSE_KEPT[0], 1.0])
+        few, whole = sum((times.at(ends) for name, times in self.times.items() if name not in self.stay), np.zeros(2))
+        return bool(few < whole)
+
 
 @dataclasses.dataclass(frozen=True)
 class Form:
@@ -157,8 +164,7 @@ def choose_integer_layers(
         runtime: how sessions are made.
         progress: called with stage, steps done and steps in all.
         at_once: whether all that lose go back together, if they do: one trial in place of as many as there are.
-        kept: share of the weights that will be kept where kernels leave zeros out, which are then timed, too; 1.0 = none
-            does.
+        kept: share of the weights that will be kept where kernels leave zeros out, which are then timed, too.
     """
     layers = find_layers(model.graph)[0]
     placement, never = that_fuse(model, layers, stay, form, runtime)

@@ -68,11 +68,10 @@ class Candidate:
 
 
 class CandidateEvaluator:
-    """Makes what the search asks for, each once, and notes it in `points`."""
+    """Makes what the search asks for, each once, and notes it in the points of its context."""
 
     def __init__(self, context: SearchContext):
         self.context = context
-        self.points: list[Point] = []
         self._is_provisional = any(fold.is_provisional for fold in context.folds)
         pruners = [
             Pruner(context, fold.calibration, f"fold-{at}-" if self._is_provisional else "")
@@ -84,6 +83,11 @@ class CandidateEvaluator:
         self._applied: dict[tuple[str, float], AppliedPlan] = {}
         self._candidates: dict[tuple[str, float], Candidate] = {}
         self._low_fidelity_estimates: dict[str, list[DropEstimate]] = {}
+
+    @property
+    def points(self) -> list[Point]:
+        """What was tried so far with this context, or with one that was made from it."""
+        return self.context.points
 
     def in_form(self, form: str) -> CandidateEvaluator:
         """The same for candidates whose weights are kept in another form; `points` are those of both."""
@@ -202,11 +206,6 @@ class CandidateEvaluator:
         # bits of a weight make no difference to the kernel
         kernels = "int8" if integers_of_a_weight(context.options) else context.options.integer_mode or ""
         return context.clock.time(f"{name} {kernels}".strip(), model, ticks)
-
-    def milliseconds_to_save(self, structure: Structure) -> float:
-        """What zeros can save of a run on sparse kernels, at whatever cost; 0 on others."""
-        pruner, _ = self._folds[0]
-        return pruner.milliseconds_to_save(structure, self.integers)
 
     def stand_in(self, kept: float = 1.0) -> ir.Model:
         """A model that takes as long as the dense one on integers, with this share of the weights of each layer."""

@@ -74,11 +74,13 @@ def faster_within(evaluator: CandidateEvaluator, limit: float) -> Structure:
 def _ladder(evaluator: CandidateEvaluator, *, is_timed: bool) -> Structures:
     """Structures that lose units in the order of what they cost for what they save, on the kernels that will run."""
     context = evaluator.context
-    is_whole = len(context.folds) != 1  # of halves that take turns neither is all that there is
+    folds = context.folds
+    # of halves that take turns neither is all that there is
+    calibration = folds[0].calibration if len(folds) == 1 else context.calibration
     return find_structures(
         context.dense,
         context.selection,
-        context.calibration if is_whole else context.folds[0].calibration,
+        calibration,
         options=context.options,
         progress=context.progress,
         milliseconds=evaluator.milliseconds() if is_timed else None,

@@ -168,6 +168,14 @@ def test_a_layer_takes_what_the_faster_kernel_takes() -> None:
     assert LayerTimes(floats=3.0, integers=None).at(np.array([1.0, 0.1])).tolist() == [0.0, 0.0], "nothing is known"
 
 
+def test_zeros_save_where_a_layer_on_integers_has_a_faster_sparse_kernel() -> None:
+    times = {"sparse": LayerTimes(floats=3.0, integers=1.0, sparse={0.05: 0.2, 1.0: 2.0})}
+    times["dense"] = LayerTimes(floats=3.0, integers=1.0)
+    assert IntegerChoice(stay={}, times=times).zeros_save
+    assert not IntegerChoice(stay={"sparse": "it is faster on floats"}, times=times).zeros_save
+    assert not IntegerChoice(stay={}).zeros_save
+
+
 @pytest.mark.parametrize(("kept", "lost"), [(0.3, -0.5), (0.65, 0.25), (1.0, 1.0)])
 def test_zeros_may_keep_a_layer_from_going_back_to_floats(kept: float, lost: float) -> None:
     times = LayerTimes(floats=1.0, integers=2.0, sparse={0.3: 0.5, 1.0: 2.0}, kept=kept)
