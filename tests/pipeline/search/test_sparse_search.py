@@ -130,7 +130,8 @@ class Searched:
         monkeypatch.setattr(sparse_search, "search", self.search)
         monkeypatch.setattr(sparse_search, "faster_within", self.faster_within)
         points: list[Any] = []
-        clock = SimpleNamespace(time=self.time, against=lambda _: clock)
+        clock: Any = SimpleNamespace(time=self.time)
+        clock.against = lambda _: clock
         context = SimpleNamespace(dense=ir.load(DENSE), clock=clock, progress=lambda *_: None, points=points)
         context.options = SimpleNamespace(is_hasty=self.is_hasty)
         evaluator: Any = SimpleNamespace(context=context, points=points, form="int8", stand_in=lambda *_: None)
@@ -197,7 +198,7 @@ def test_zeros_win_over_units_that_are_no_faster_or_do_not_go(
 ) -> None:
     result = searched(monkeypatch)
     assert isinstance(result, SearchResult)
-    assert result.points == points, "all that was tried"
+    assert list[Any](result.points) == list(points), "all that was tried"
     assert [note.code for note in result.applied.notes] == ["sparse-kernels"]
 
 
