@@ -74,9 +74,8 @@ def faster_within(evaluator: CandidateEvaluator, limit: float) -> Structure:
 def _ladder(evaluator: CandidateEvaluator, *, is_timed: bool) -> Structures:
     """Structures that lose units in the order of what they cost for what they save, on the kernels that will run."""
     context = evaluator.context
-    folds = context.folds
     # of halves that take turns neither is all that there is
-    calibration = folds[0].calibration if len(folds) == 1 else context.calibration
+    calibration = context.folds[0].calibration if len(context.folds) == 1 else context.calibration
     return find_structures(
         context.dense,
         context.selection,
