@@ -253,6 +253,8 @@ def _timed(
     batches = None if options.timed_batch is None else (options.timed_batch,)
     fed, _ = timing_feeds(original, data, batches, {}, options.seed)
     timer = StructureTimer(TimingTable(), dense, fed[0].feed, options.runtime(timed=True), lambda table: None)
+    if options.has_sparse_kernels and options.sparsity is None and options.pattern is None:
+        options = dataclasses.replace(options, sparsity=1.0 - USUAL_KEPT)
     return time_integers(dense, options, calibration, timer, progress)
 
 

@@ -3,14 +3,18 @@
     python -m netsurgeon_sparse
 
 The provider takes a layer where a line of these rates says that it gains. The file holds the rates as JSON, numbers a
-nanosecond of one thread; its place is NETSURGEON_SPARSE_RATES, or netsurgeon-sparse/rates.json in the user's cache.
+nanosecond of one thread, and of which processor and instruction set they are: on others they count for nothing. Its
+place is NETSURGEON_SPARSE_RATES, or netsurgeon-sparse/rates.json in the user's cache.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
 import math
 import os
+import platform
 import tempfile
 import time
 import warnings
@@ -36,6 +40,10 @@ DENSE_CHANNELS = 22
 """The dense kernel takes as long for fewer channels."""
 TILE_ROWS, TILE_COLUMNS, NARROW_COLUMNS, STEP_WEIGHTS = 16, 64, 16, 64
 RUNS = 15
+CPU_INFO = Path("/proc/cpuinfo")
+
+_measured: dict[tuple[str, str], dict[str, float]] = {}
+"""Rates that this process has measured, by `measured_on`: they count even where no file can be written."""
 
 
 def rates_path() -> Path:
@@ -45,22 +53,29 @@ def rates_path() -> Path:
     return Path(named) if named else Path(cache) / "netsurgeon-sparse" / "rates.json"
 
 
+def measured_on() -> tuple[str, str]:
+    """The processor and the instruction set of its kernels, by name; each empty where it cannot be told."""
+    return _processor(), _instruction_set()
+
+
 def read_rates() -> dict[str, float]:
-    """The rates that were measured here; empty where none were. A file that holds none is warned of."""
-    path = rates_path()
+    """The rates that were measured on such a processor; empty where none were. A file that holds none is warned of."""
+    path, here = rates_path(), measured_on()
     try:
         text = path.read_text("utf-8")
     except OSError:
-        return {}
+        return _measured.get(here, {})
     try:
-        rates = {str(name): float(rate) for name, rate in json.loads(text)["rates"].items()}
+        document = json.loads(text)
+        rates = {str(name): float(rate) for name, rate in document["rates"].items()}
         if not rates or not set(rates) <= set(NAMES) or not all(0.0 < rate < math.inf for rate in rates.values()):
             raise ValueError(text)
     except (ValueError, KeyError, TypeError, AttributeError):
         advice = "measure again: python -m netsurgeon_sparse"
         warnings.warn(f"{path} holds no rates of netsurgeon-sparse, and is left out: {advice}", stacklevel=2)
-        return {}
-    return rates
+        return _measured.get(here, {})
+    is_of_here = (document.get("processor"), document.get("isa")) == here
+    return rates if is_of_here else _measured.get(here, {})
 
 
 def measure_rates() -> dict[str, float]:
@@ -71,6 +86,7 @@ def measure_rates() -> dict[str, float]:
 
     Raises:
         ImportError: onnx or numpy is missing.
+        OSError: the file cannot be written; this process goes by the rates all the same.
     """
     sparse, dense = _Fit(SPARSE), _Fit(DENSE)
     for channels, kernel, size in LAYERS:
@@ -87,13 +103,36 @@ def measure_rates() -> dict[str, float]:
         sparse.add((0.0, 0.0, channels, taps * channels**2, 1.0 / pixels), times[0] / pixels)
         gathered = taps * max(channels, DENSE_CHANNELS)
         dense.add((taps * channels**2, gathered, channels, 1.0 / pixels), times[1] / pixels)
-    rates = {**sparse.rates(), **dense.rates()}
+    rates, (processor, isa) = {**sparse.rates(), **dense.rates()}, measured_on()
+    _measured[processor, isa] = rates
     path = rates_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(json.dumps({"rates": rates}, indent=1) + "\n", "utf-8")
+    document = {"processor": processor, "isa": isa, "rates": rates}
+    part.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     part.replace(path)
     return rates
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        lines = CPU_INFO.read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _instruction_set() -> str:
+    import netsurgeon_sparse
+
+    try:
+        name = ctypes.CDLL(str(netsurgeon_sparse.library_path())).netsurgeon_sparse_isa
+    except (OSError, netsurgeon_sparse.UnsupportedError):
+        return ""
+    name.restype = ctypes.c_char_p
+    return (name() or b"").decode()
 
 
 class _Fit:

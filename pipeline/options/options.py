@@ -259,7 +259,7 @@ class Options(
         goals = self.goals
         is_of_drop = goals is not None and goals.max_drop is not None and goals.max_size is None
         may = self.integer_mode == "int8" or self.may_choose_integers
-        return self.has_sparse_kernels and may and is_of_drop and self.prefer == "speed"
+        return self.has_sparse_kernels and self._is_on_cpu and may and is_of_drop and self.prefer == "speed"
 
     def prepare_sparse_kernels(self) -> None:
         """Check that kernels are there whose times a goal depends on, and let them learn how fast this processor is.

@@ -62,12 +62,12 @@ class Choice:
 
     Attributes:
         most: largest integer; 0 = they stay floats.
-        bytes: in the file, about.
+        price: bytes in the file, about.
         error: of the model's outputs.
     """
 
     most: int
-    bytes: float
+    price: float
     error: float
 
     @classmethod
@@ -75,7 +75,7 @@ class Choice:
         """Several layers together."""
         return cls(
             max(choice.most for choice in choices),
-            sum(choice.bytes for choice in choices),
+            sum(choice.price for choice in choices),
             sum(choice.error for choice in choices),
         )
 
@@ -140,12 +140,12 @@ class Table:
         is_of_size = self.most == size
         return Table(self.kept[is_of_size], self.most[is_of_size], self.prices[is_of_size], self.errors[is_of_size])
 
-    def cheapest_within(self, most_bytes: float) -> int:
-        """The choice that costs least of those with no more bytes."""
-        return int(np.argmin(np.where(self.prices <= most_bytes, self.errors, np.inf)))
+    def cheapest_within(self, most: float) -> int:
+        """The choice that costs the outputs least of those whose price is no higher."""
+        return int(np.argmin(np.where(self.prices <= most, self.errors, np.inf)))
 
     def steps(self) -> list[tuple[float, float, int]]:
-        """(cost per byte, bytes saved, choice) of each step down the lower convex hull, dearer from step to step."""
+        """(cost per price, price saved, choice) of each step down the lower convex hull, dearer from step to step."""
         saved = self.prices[0] - self.prices
         order = np.lexsort((self.errors, saved))
         hull = _lower_hull(saved, self.errors, [0, *(int(at) for at in order if saved[at] > 0.0)])
@@ -179,19 +179,20 @@ def allocate(costs: Mapping[str, Cost], keep: int) -> dict[str, int]:
     return kept if sum(kept.values()) <= keep else _scaled(kept, keep)
 
 
-def allocate_bytes(tables: Mapping[str, Table], share: float) -> dict[str, int]:
-    """The choice for each layer, by which all together take this share of the bytes of their first choices.
+def allocate_prices(tables: Mapping[str, Table], share: float) -> dict[str, int]:
+    """The choice for each layer, by which all together take this share of the prices of their first choices.
 
-    As `allocate`, of bytes in place of weights: the steps over all tables that cost least for each byte they save.
+    As `allocate`, of bytes or milliseconds in place of weights: the steps over all tables that cost the outputs least
+    for what they save.
     """
-    bytes_to_save = (1.0 - share) * sum(float(table.prices[0]) for table in tables.values())
+    to_save = (1.0 - share) * sum(float(table.prices[0]) for table in tables.values())
     choices = dict.fromkeys(tables, 0)
     steps = [(slope, name, saved, choice) for name, table in tables.items() for slope, saved, choice in table.steps()]
     for _, name, saved, choice in sorted(steps):
-        if saved >= bytes_to_save:  # the last step: no further than is asked
-            choices[name] = tables[name].cheapest_within(tables[name].prices[choices[name]] - bytes_to_save)
+        if saved >= to_save:  # the last step: no further than is asked
+            choices[name] = tables[name].cheapest_within(tables[name].prices[choices[name]] - to_save)
             break
-        choices[name], bytes_to_save = choice, bytes_to_save - saved
+        choices[name], to_save = choice, to_save - saved
     return choices
 
 

@@ -120,7 +120,7 @@ class ByteBudget:
     def spread(self, share: float, selection: Selection, scaling: SensitivityScaling) -> Plan:
         """The plan whose weights take this share of the bytes that they take at their finest, none of them removed."""
         tables = self._tables(scaling)
-        choices = budget.allocate_bytes(tables, share)
+        choices = budget.allocate_prices(tables, share)
         keep = {name: int(tables[name].kept[choice]) for name, choice in choices.items()}
         most = {name: int(tables[name].most[choice]) for name, choice in choices.items() if name not in self.floats}
         return Plan({**keep, **selection.fixed}, self.costs, most=most)
@@ -140,8 +140,8 @@ class ByteBudget:
         coarsest = sum(float(table.errors[table.most == table.most[-1]].min()) for table in integers)
         finest = sum(float(table.prices[0]) for table in integers)
         plans = [self._at_price(tables, kept, keep, price=price * max(coarsest / finest, TINY)) for price in PRICES]
-        small = [plan for plan in plans if plan[0].bytes <= MOST_BYTES * finest] or plans[-1:]
-        _, counts, most = min(small, key=lambda plan: np.log(plan[0].error + ENOUGH) + WORTH * np.log(plan[0].bytes))
+        small = [plan for plan in plans if plan[0].price <= MOST_BYTES * finest] or plans[-1:]
+        _, counts, most = min(small, key=lambda plan: np.log(plan[0].error + ENOUGH) + WORTH * np.log(plan[0].price))
         free = {name: cost for name, cost in scaling.of(self.costs).items() if name not in kept}
         return Plan(counts, self.costs, budget.prices(free, counts), most)
 
@@ -172,7 +172,7 @@ class ByteBudget:
         low, high = 0.0, 1.0
         for _ in range(HALVINGS):
             middle = 0.5 * (low + high)
-            choices = budget.allocate_bytes(tables, middle)
+            choices = budget.allocate_prices(tables, middle)
             is_dearer = sum(float(tables[name].errors[choice]) for name, choice in choices.items()) > allowed
             low, high = (middle, high) if is_dearer else (low, middle)
         return high
@@ -197,11 +197,6 @@ class TimeBudget(ByteBudget):
     """
 
     milliseconds: Mapping[str, Callable[[budget.Array], budget.Array]] = dataclasses.field(repr=False)
-
-    @property
-    def saves(self) -> float:
-        """Milliseconds that zeros can save, whatever they cost the outputs."""
-        return sum(float(table.prices[0]) for table in self._tables(SensitivityScaling()).values())
 
     def _tables(self, scaling: SensitivityScaling) -> dict[str, budget.Table]:
         return {name: self._priced(name, table) for name, table in super()._tables(scaling).items()}

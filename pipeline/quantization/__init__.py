@@ -12,6 +12,7 @@ from netsurgeon.pipeline.quantization.quantize import (
     integers_of_a_weight,
     integers_without_goal,
     measured_again,
+    structure_name,
     unless_slower,
 )
 from netsurgeon.pipeline.quantization.targets import TARGETS, Target
@@ -39,6 +40,7 @@ __all__ = [
     "options_for_integers",
     "quantize_model",
     "stand_in",
+    "structure_name",
     "time_integers",
     "unless_slower",
 ]

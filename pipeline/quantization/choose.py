@@ -44,7 +44,7 @@ pair differ by 2 % (standard deviation) on a quiet machine, and by 1 to 5 % with
 SPARSE_KEPT = (0.05, 0.15, 0.3, 0.6, 1.0)
 """Shares of the weights kept at which sparse kernels are timed: what they take grows by the steps of their tiles."""
 USUAL_KEPT = 0.3
-"""The share at which they stand for the integers of a layer, beside floats."""
+"""The share that a search is expected to keep: what it will find is not known when layers are chosen."""
 LEAST_GAIN = 0.95
 """Share of the dense kernel's time above which netsurgeon-sparse leaves a layer to it."""
 ANY_MOST = 63
@@ -59,23 +59,25 @@ class LayerTimes:
         floats: in the float model.
         integers: in the model with as much on integers as can be.
         sparse: of the kernel that leaves zeros out, by the share of the weights kept; empty where none was timed.
+        kept: share of the weights that the layer will keep, about.
     """
 
     floats: float | None
     integers: float | None
     sparse: Mapping[float, float] = dataclasses.field(default_factory=dict)
+    kept: float = 1.0
 
     @property
     def lost(self) -> float:
         """Milliseconds that integers cost; below 0 where they are faster."""
         if self.floats is None or self.integers is None:
             return 0.0
-        return min(self.integers, self.sparse.get(USUAL_KEPT, self.integers)) - self.floats
+        return self._at_kept - self.floats
 
     @property
     def reason(self) -> str:
         """Why it stays on floats, where integers cost time."""
-        sparse = f", {self.sparse[USUAL_KEPT]:.3g} ms with most weights 0" if USUAL_KEPT in self.sparse else ""
+        sparse = f", {self._at_kept:.3g} ms with {1.0 - self.kept:.0%} of its weights 0" if self.sparse else ""
         return f"it is faster on floats: {self.floats:.3g} ms on floats, {self.integers:.3g} ms on integers{sparse}"
 
     def at(self, kept: Array) -> Array:
@@ -85,10 +87,14 @@ class LayerTimes:
         provider asks for is not used.
         """
         if self.integers is None or not self.sparse:
-            return np.zeros(len(kept))
+            return np.full(len(kept), self.integers or 0.0)
         shares = sorted(self.sparse)
         sparse = np.interp(kept, shares, [self.sparse[share] for share in shares])
         return np.where(sparse < LEAST_GAIN * self.integers, sparse, self.integers)
+
+    @property
+    def _at_kept(self) -> float:
+        return float(self.at(np.array([self.kept]))[0])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,13 @@ class IntegerChoice:
         """Whether any layer is put on integers."""
         is_any = any(name not in self.stay for name in self.times)
         return is_any and self.timed is not None and is_worth_it(self.timed)
+
+    @property
+    def zeros_save(self) -> bool:
+        """Whether any layer on integers becomes faster with the fewest weights that sparse kernels were timed with."""
+        ends = np.array([SPARSE_KEPT[0], 1.0])
+        few, whole = sum((times.at(ends) for name, times in self.times.items() if name not in self.stay), np.zeros(2))
+        return bool(few < whole)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +148,7 @@ def choose_integer_layers(
     runtime: Runtime,
     progress: Progress,
     at_once: bool = False,
-    is_sparse: bool = False,
+    kept: float = 1.0,
 ) -> IntegerChoice:
     """Find the layers with which on floats the model is fastest, the others on integers.
 
@@ -151,7 +164,7 @@ def choose_integer_layers(
         runtime: how sessions are made.
         progress: called with stage, steps done and steps in all.
         at_once: whether all that lose go back together, if they do: one trial in place of as many as there are.
-        is_sparse: whether kernels that leave zeros out are timed, too.
+        kept: share of the weights that will be kept where kernels leave zeros out, which are then timed, too.
     """
     layers = find_layers(model.graph)[0]
     placement, never = that_fuse(model, layers, stay, form, runtime)
@@ -161,8 +174,8 @@ def choose_integer_layers(
 
     progress("timing integers", 0, 1)
     times = _layer_times(timer, name, model, layers=layers, placement=placement, form=form)
-    if is_sparse:
-        times = _with_sparse(times, timer, name, model=model, placement=placement, progress=progress)
+    if kept < 1.0:
+        times = _with_sparse(times, timer, name, model=model, placement=placement, kept=kept, progress=progress)
     plain = timer.without_package()
     contest = _Contest(model=model, layers=layers, stay=stay, timer=plain, name=name, form=form, progress=progress)
     best = contest.against_floats({}, 0)
@@ -170,8 +183,8 @@ def choose_integer_layers(
     if floats:
         best = contest.against_floats(floats, MOST_TRIED + 1)
     placement_left, floats = that_fuse(model, layers, {**stay, **floats}, form, runtime)
-    if is_sparse and not is_worth_it(best):
-        key, zeros = f"{name} int8 k:64", functools.partial(skeleton, model, placement_left, USUAL_KEPT)
+    if kept < 1.0 and not is_worth_it(best):
+        key, zeros = f"{name} int8 k:64 at {kept:.4g}", functools.partial(skeleton, model, placement_left, kept)
         best = timer.time(key, zeros, part_of(functools.partial(progress, "timing integers"), 0, 1))
     if not is_worth_it(best):
         reason = f"integers make the model {best.faster} on this machine, which is not worth it"
@@ -320,17 +333,18 @@ def _with_sparse(
     *,
     model: ir.Model,
     placement: Placement,
+    kept: float,
     progress: Progress,
 ) -> dict[str, LayerTimes]:
-    """The same with the times of sparse kernels, of every layer that they can run."""
+    """The same with the times of sparse kernels, of every layer that they can run; each will keep about `kept`."""
     by_share: dict[float, dict[str, float]] = {}
-    for step, kept in enumerate(SPARSE_KEPT):
+    for step, share in enumerate(SPARSE_KEPT):
         progress("timing sparse kernels", step, len(SPARSE_KEPT))
-        made = functools.partial(skeleton, model, placement, kept)
-        by_share[kept] = timer.layers_in_package(f"{name} int8 k:64 at {kept}", made)
+        made = functools.partial(skeleton, model, placement, share)
+        by_share[share] = timer.layers_in_package(f"{name} int8 k:64 at {share}", made)
     return {
         layer: dataclasses.replace(
-            known, sparse={kept: taken[layer] for kept, taken in by_share.items() if layer in taken}
+            known, sparse={share: taken[layer] for share, taken in by_share.items() if layer in taken}, kept=kept
         )
         for layer, known in times.items()
     }

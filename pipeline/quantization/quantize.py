@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
 from netsurgeon.passes.layers import Cell, Layer, find_cells, find_layers, sharing_layers
-from netsurgeon.passes.quantization import OPSET, SHARED_WEIGHT, RangeMethod, place
+from netsurgeon.passes.quantization import OPSET, SHARED_WEIGHT, RangeMethod, find_integer_weights, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message, cause_of
@@ -134,16 +134,24 @@ def unless_slower(result: Quantized, model: ir.Model, timer: StructureTimer, pro
     """What became of a model, or the float model itself where that is faster, beyond noise.
 
     Which layers gain was chosen on a model whose numbers say nothing, before units were removed: this one is the one
-    that would be delivered. One structure is timed once, whatever its weights are.
+    that would be delivered. One structure is timed once, whatever its weights are; where kernels leave zeros out, once
+    for each share of zeros.
     """
     if result.facts is None:
         return result
-    key = f"{structure_name(result.model)} on integers beside {structure_name(model)}"
+    zeros = f" keeping {_kept_of_integers(result.model):.4f}" if timer.has_package else ""
+    key = f"{structure_name(result.model)} on integers{zeros} beside {structure_name(model)}"
     timed = timer.against(model).time(key, lambda: result.model, functools.partial(progress, "timing integers"))
     is_slower = timed.high < 1.0  # which NaN does not show
     if not is_slower:
         return result
     return Quantized(model=model, facts=None, notes=(stays(f"on integers it is only {timed.faster}"),))
+
+
+def _kept_of_integers(model: ir.Model) -> float:
+    """Share of the weights on integers that are not 0."""
+    weights = find_integer_weights(model.graph).values()
+    return sum(weight.nonzero for weight in weights) / max(sum(weight.codes.size for weight in weights), 1)
 
 
 def time_integers(
@@ -242,11 +250,15 @@ def stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:
 def choose_for(
     model: ir.Model, options: Options, timer: StructureTimer, runtime: Runtime, progress: Progress, form: Form
 ) -> IntegerChoice:
-    """The layers that gain, of those that ONNX Runtime runs on integers as they are meant to."""
+    """The layers that gain, of those that ONNX Runtime runs on integers as they are meant to.
+
+    Sparse kernels count by the share of the weights that these options remove of all layers together.
+    """
     stay = excluded(model, options)
     if not TARGETS[options.target].is_measured:
         return IntegerChoice(stay=stay)
     name = structure_name(model) if form is STATIC else f"{structure_name(model)} {options.integer_mode}"
+    is_sparse = form is STATIC and timer.has_package and options.has_sparse_kernels
     return choose_integer_layers(
         model,
         stay,
@@ -256,7 +268,7 @@ def choose_for(
         runtime=runtime,
         progress=progress,
         at_once=options.is_hasty,
-        is_sparse=form is STATIC and timer.has_package and options.has_sparse_kernels,
+        kept=1.0 - options.pruned_share if is_sparse else 1.0,
     )
 
 

@@ -22,7 +22,7 @@ from netsurgeon.pipeline.progress import CANDIDATES, Step, Work
 from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
 from netsurgeon.pipeline.quantization import TARGETS, integers_without_goal
 from netsurgeon.pipeline.repair import BATCH, FRONT, INTEGERS, layers_by_stage, repair_steps
-from netsurgeon.pipeline.runtime import Session
+from netsurgeon.pipeline.runtime import Session, is_of_package
 from netsurgeon.pipeline.search import ROWS_SHARE, provisional_inputs
 from netsurgeon.pipeline.verification import Inputs
 
@@ -142,7 +142,8 @@ class ExpectedWork:
         if goals is not None:
             yield Step("judging the dense model", (_work("judging the dense model", self._folds * self._judged),))
         if self._may_quantize:
-            yield Step("timing integers", (_work("timing integers", TIMED_PAIRS * self._timed, 2),))
+            sparse = _work("timing sparse kernels", self._timed, self._sparse_timings)
+            yield Step("timing integers", (_work("timing integers", TIMED_PAIRS * self._timed, 2), sparse))
         if options.trim is not None or (goals is not None and goals.is_structural):
             yield Step("choosing units", self._choosing_units())
         if goals is not None and goals.is_timed:
@@ -167,6 +168,16 @@ class ExpectedWork:
     @property
     def _may_quantize(self) -> bool:
         return self.options.integer_mode is not None or self.options.may_choose_integers
+
+    @property
+    def _sparse_timings(self) -> int:
+        """How often kernels that leave zeros out are timed: once for the layers; a goal times two models besides."""
+        options = self.options
+        if not (options.has_sparse_kernels and is_of_package(options.timed_provider)):
+            return 0
+        if options.goes_by_sparse_times:
+            return 3
+        return int(options.goals is not None or options.pruned_share > 0.0)
 
     @property
     def _is_measured(self) -> bool:

@@ -27,7 +27,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import finer_values
 from netsurgeon.pipeline.profiling import Timed, times_of_layers
 from netsurgeon.pipeline.progress import part_of
-from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight, stand_in
+from netsurgeon.pipeline.quantization import USUAL_KEPT, IntegerChoice, integers_of_a_weight, stand_in
 from netsurgeon.pipeline.search.pruner import Pruner, SearchContext, Structure, record_name
 from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.trimming import Structures, TrimPlan, named
@@ -68,11 +68,10 @@ class Candidate:
 
 
 class CandidateEvaluator:
-    """Makes what the search asks for, each once, and notes it in `points`."""
+    """Makes what the search asks for, each once, and notes it in the points of its context."""
 
     def __init__(self, context: SearchContext):
         self.context = context
-        self.points: list[Point] = []
         self._is_provisional = any(fold.is_provisional for fold in context.folds)
         pruners = [
             Pruner(context, fold.calibration, f"fold-{at}-" if self._is_provisional else "")
@@ -85,6 +84,11 @@ class CandidateEvaluator:
         self._candidates: dict[tuple[str, float], Candidate] = {}
         self._low_fidelity_estimates: dict[str, list[DropEstimate]] = {}
         self._delivered: CandidateEvaluator | None = None
+
+    @property
+    def points(self) -> list[Point]:
+        """What was tried so far with this context, or with one that was made from it."""
+        return self.context.points
 
     def in_form(self, form: str) -> CandidateEvaluator:
         """The same for candidates whose weights are kept in another form; `points` are those of both."""
@@ -168,7 +172,10 @@ class CandidateEvaluator:
         """Which layers of the dense model stay on floats where it runs on integers, and how fast it is then."""
         choices = self.context.choices
         if self.form not in choices:
-            chosen: IntegerChoice | None = QuantizeLayers().measure(self._plain_context())
+            context = self._plain_context()
+            zeros = 1.0 - USUAL_KEPT if self.context.selection.pattern is not None else 0.0
+            context.options = dataclasses.replace(context.options, sparsity=zeros)
+            chosen: IntegerChoice | None = QuantizeLayers().measure(context)
             assert chosen is not None
             choices[self.form] = chosen
         return choices[self.form]
@@ -202,11 +209,6 @@ class CandidateEvaluator:
         # bits of a weight make no difference to the kernel
         kernels = "int8" if integers_of_a_weight(context.options) else context.options.integer_mode or ""
         return context.clock.time(f"{name} {kernels}".strip(), model, ticks)
-
-    def milliseconds_to_save(self, structure: Structure) -> float:
-        """What zeros can save of a run on sparse kernels, at whatever cost; 0 on others."""
-        pruner, _ = self._folds[0]
-        return pruner.milliseconds_to_save(structure, self.integers)
 
     def stand_in(self, kept: float = 1.0) -> ir.Model:
         """A model that takes as long as the dense one on integers, with this share of the weights of each layer."""

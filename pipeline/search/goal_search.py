@@ -117,12 +117,12 @@ class GoalSearch:
         if not (self.options.goes_by_sparse_times and self._quantizes):
             return self._search_with(context, trim)
         dense = self.for_dense_kernels()
+        form = dense.options.integer_mode or dense.options.goal_mode
         dense_context = context.for_dense_kernels(candidate_options(dense.options))
         result = search_on_sparse_kernels(
             self._evaluator(dataclasses.replace(context, is_of_time=True), "int8").in_form("int8"),
-            dense._evaluator(dense_context, dense.options.goal_mode).in_form(dense.options.goal_mode),
+            dense._evaluator(dense_context, form).in_form(form),
             self.goals,
-            trim,
             repairs=bool(self.options.repair),
         )
         if isinstance(result, SearchResult):

@@ -43,6 +43,7 @@ from netsurgeon.pipeline.pruning import (
     spread,
 )
 from netsurgeon.pipeline.quantization import IntegerChoice, integers_of_a_weight
+from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.tables import TablePlan
 from netsurgeon.pipeline.trimming import TrimPlan, named
 from netsurgeon.pipeline.verification import DropEvaluator
@@ -86,6 +87,7 @@ class SearchContext:
         max_drop: drop beyond which a candidate need not be judged to the end; None = all are.
         tables: what becomes of tables that rows are looked up in, in all candidates.
         choices: by form, which layers stay on floats where the model runs on integers; filled where it is first asked.
+        points: everything that was tried, in turn, on whichever kernels.
         name: begins the names of what is kept in the work folder.
         is_of_time: whether zeros are paid for by what they save of a run on sparse kernels.
     """
@@ -106,11 +108,12 @@ class SearchContext:
     max_drop: float | None = None
     tables: TablePlan = dataclasses.field(default_factory=lambda: TablePlan(()))
     choices: dict[str, IntegerChoice] = dataclasses.field(default_factory=dict, repr=False)
+    points: list[Point] = dataclasses.field(default_factory=list, repr=False)
     name: str = ""
     is_of_time: bool = False
 
     def for_dense_kernels(self, options: Options) -> SearchContext:
-        """The same for candidates that dense kernels run, made with these options; weights lie anywhere."""
+        """The same for candidates that dense kernels run, made with these options, in the pattern of these."""
         selection = dataclasses.replace(self.selection, pattern=options.layer_pattern)
         clock = self.clock.without_package()
         return dataclasses.replace(self, options=options, selection=selection, clock=clock, choices={}, name="dense-")
@@ -222,7 +225,7 @@ class Pruner:
         """
         scaling = SensitivityScaling()
         plan = spread(self.costs(structure), _weights(structure, kept), structure.selection, scaling)
-        return self._byte_budget(structure, choice).share_of(plan, scaling)
+        return self._budget(structure, choice).share_of(plan, scaling)
 
     def costs(self, structure: Structure) -> Mapping[str, pruning.Cost]:
         """Error curves and sensitivities of a structure's layers, and what integers cost them."""
@@ -256,16 +259,11 @@ class Pruner:
         if choice is None or not sizes:
             costs, keep = self.costs(structure), _weights(structure, share)
             return spread(costs, keep, selection, self._sensitivity_scaling(structure, keep))
-        byte_budget = self._byte_budget(structure, choice)
-        keep = sum(byte_budget.spread(share, selection, SensitivityScaling()).keep.values())
-        return byte_budget.spread(share, selection, self._sensitivity_scaling(structure, keep))
+        budget = self._budget(structure, choice)
+        keep = sum(budget.spread(share, selection, SensitivityScaling()).keep.values())
+        return budget.spread(share, selection, self._sensitivity_scaling(structure, keep))
 
-    def milliseconds_to_save(self, structure: Structure, choice: IntegerChoice) -> float:
-        """What zeros can save of a run, at whatever cost; 0 where they are not paid for by time."""
-        byte_budget = self._byte_budget(structure, choice)
-        return byte_budget.saves if isinstance(byte_budget, TimeBudget) else 0.0
-
-    def _byte_budget(self, structure: Structure, choice: IntegerChoice) -> ByteBudget:
+    def _budget(self, structure: Structure, choice: IntegerChoice) -> ByteBudget:
         costs, sizes = self.costs(structure), integers_of_a_weight(self._context.options)
         floats, milliseconds = set(choice.stay), {name: times.at for name, times in choice.times.items()}
         if not self._context.is_of_time:

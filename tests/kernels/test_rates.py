@@ -8,6 +8,7 @@ import onnx
 import pytest
 from _sparse_models import Network
 from onnx import helper
+from sparse_kernels import library
 from sparse_sessions import inputs, package, session
 
 
@@ -16,7 +17,22 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where rates are kept."""
     path = tmp_path / "cache" / "rates.json"
     monkeypatch.setenv("NETSURGEON_SPARSE_RATES", str(path))
+    package()
+    from netsurgeon_sparse import rates
+
+    monkeypatch.setattr(rates, "_measured", {})
     return path
+
+
+def document(rates: dict[str, float], **other: str) -> str:
+    """What is kept of rates that were measured here, or elsewhere."""
+    package()
+    from netsurgeon_sparse.rates import measured_on
+
+    processor, isa = measured_on()
+    assert processor
+    assert isa in library().isas
+    return json.dumps({"processor": processor, "isa": isa, "rates": rates, **other})
 
 
 def write(path: Path, text: str) -> None:
@@ -83,7 +99,7 @@ def test_rates_that_are_none_are_refused_in_a_sentence(rates: str, tmp_path: Pat
 
 def test_rates_that_are_kept_are_options_of_the_provider(kept: Path) -> None:
     assert package().provider_options() == {"claim": "auto"}
-    write(kept, json.dumps({"rates": {"slots": 200.0, "dense": 1.5}}))
+    write(kept, document({"slots": 200.0, "dense": 1.5}))
     assert package().provider_options("all") == {"claim": "all", "rates": "slots=200 dense=1.5"}
     model = convolutions()
     feed = inputs(model)
@@ -97,6 +113,28 @@ def test_a_file_without_rates_is_left_out_with_a_warning(kept: Path, text: str) 
         assert package().provider_options() == {"claim": "auto"}
 
 
+@pytest.mark.parametrize("other", [{"processor": "another one"}, {"isa": "avx2-of-old"}])
+def test_rates_of_another_processor_or_other_kernels_count_for_nothing(kept: Path, other: dict[str, str]) -> None:
+    write(kept, document({"slots": 200.0}, **other))
+    assert package().provider_options() == {"claim": "auto"}
+    write(kept, json.dumps({"rates": {"slots": 200.0}}))
+    assert package().provider_options() == {"claim": "auto"}, "nobody knows of which"
+
+
+def test_rates_that_cannot_be_kept_count_while_the_process_runs(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package()
+    from netsurgeon_sparse import rates
+
+    monkeypatch.setattr(rates, "LAYERS", ((64, 3, 14), (64, 1, 28)))
+    monkeypatch.setattr(rates, "LINES", ())
+    monkeypatch.setattr(rates, "_times", lambda channels, kernel, size, steps: (1e3 * steps, 1e4))
+    kept.parent.write_text("no folder", "utf-8")
+    with pytest.raises(OSError, match="cache"):
+        package().measure_rates()
+    assert package().read_rates()
+    assert "rates" in package().provider_options()
+
+
 def test_rates_are_measured_and_kept(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package()
     from netsurgeon_sparse import rates
@@ -106,4 +144,5 @@ def test_rates_are_measured_and_kept(kept: Path, monkeypatch: pytest.MonkeyPatch
     assert set(measured) <= set(rates.NAMES)
     assert {"slots", "dense"} <= set(measured)
     assert package().read_rates() == pytest.approx(measured)
+    assert json.loads(kept.read_text("utf-8"))["isa"] == library().isa()
     assert [file.name for file in kept.parent.iterdir()] == ["rates.json"]

@@ -182,6 +182,7 @@ def test_a_target_alone_removes_no_weight() -> None:
     [
         ({}, True),
         ({"quantize": "int8", "max_drop": "1%"}, True),
+        ({"quantize": "int8", "max_drop": "1%", "provider": "cuda"}, False),
         ({"pattern": "k:64", "max_drop": "1%"}, True),
         ({"target": "cpu"}, False),
         ({"quantize": "int8"}, False),

@@ -106,17 +106,17 @@ def test_float_kernels_are_known_by_a_name_of_their_layer() -> None:
 
 def test_nodes_of_a_package_have_the_names_of_their_layers_and_others_a_reason() -> None:
     nodes = [
-        NodeTime("Sparse_7_0_0", "Sparse_7_0", "Sparse", 0.5),
-        NodeTime("Sparse_7_1_1", "Sparse_7_1", "Sparse", 0.25),
+        NodeTime("Sparse_7_0_0", "Sparse_7_0", "NetsurgeonSparse", 0.5),
+        NodeTime("Sparse_7_1_1", "Sparse_7_1", "NetsurgeonSparse", 0.25),
         NodeTime("n9_token_3", "QLinearConv", "CPUExecutionProvider", 1.0),
         NodeTime("top", "Softmax", "CPUExecutionProvider", 0.1),
     ]
     lines = ["left\tn1\tat first", "taken\tn1_token_4\tSparse_7_0_0", "taken\tn2\tSparse_7_1", "left\tn9\tgroups", "?"]
     named = kernel_times._explained(nodes, "\n".join(lines))
     assert [(node.name, node.operator, node.reason) for node in named] == [
-        ("n1", "Sparse", None),
-        ("n2", "Sparse", None),
+        ("n1", "NetsurgeonSparse", None),
+        ("n2", "NetsurgeonSparse", None),
         ("n9_token_3", "QLinearConv", "groups"),
         ("top", "Softmax", None),
     ]
-    assert kernel_times.times_in_package(named, "netsurgeon-sparse") == {}
+    assert kernel_times.times_in_package(named, "netsurgeon-sparse") == {"n1": 0.5, "n2": 0.25}

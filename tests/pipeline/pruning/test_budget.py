@@ -16,7 +16,7 @@ from netsurgeon.pipeline.pruning.budget import (
     Cost,
     Table,
     allocate,
-    allocate_bytes,
+    allocate_prices,
     uniform,
 )
 
@@ -234,7 +234,7 @@ def taken(tables: dict[str, Table], choices: dict[str, int]) -> tuple[float, flo
 def test_no_other_choices_in_as_many_bytes_cost_less(share: float) -> None:
     tables = {"one": table(900, 1), "two": table(1500, 2, 5.0)}
     whole = sum(float(each.prices[0]) for each in tables.values())
-    size, error = taken(tables, allocate_bytes(tables, share))
+    size, error = taken(tables, allocate_prices(tables, share))
     assert size <= share * whole
     one, two = tables.values()
     least = min(
@@ -246,13 +246,13 @@ def test_no_other_choices_in_as_many_bytes_cost_less(share: float) -> None:
 
 def test_all_bytes_keep_every_weight_at_its_finest() -> None:
     tables = {"one": table(900, 1), "two": table(1500, 2)}
-    choices = allocate_bytes(tables, 1.0)
+    choices = allocate_prices(tables, 1.0)
     assert [(tables[name].kept[at], tables[name].most[at]) for name, at in choices.items()] == [(900, 63), (1500, 63)]
 
 
 def test_bits_go_before_weights_where_they_are_cheaper_and_layers_differ() -> None:
     tables = {"robust": table(1000, 1, 0.1), "sensitive": table(1000, 1, 10.0)}
-    choices = allocate_bytes(tables, 0.75)
+    choices = allocate_prices(tables, 0.75)
     most = {name: int(tables[name].most[at]) for name, at in choices.items()}
     assert most["robust"] < most["sensitive"]
 
@@ -277,10 +277,10 @@ def test_the_dearer_a_byte_the_coarser_the_integers() -> None:
     dense = table(900, 1).keeping(900)
     choices = [dense.cheapest_at(price) for price in (0.0, 1e-4, 1.0)]
     assert [choices[0].most, choices[-1].most] == [63, 3]
-    assert [choice.bytes for choice in choices] == sorted((choice.bytes for choice in choices), reverse=True)
+    assert [choice.price for choice in choices] == sorted((choice.price for choice in choices), reverse=True)
     together = Choice.sum_of(choices)
     assert together.error == sum(choice.error for choice in choices)
-    assert together.bytes == sum(choice.bytes for choice in choices)
+    assert together.price == sum(choice.price for choice in choices)
 
 
 def test_at_a_price_each_number_of_weights_has_the_integers_that_cost_least() -> None:
@@ -289,11 +289,11 @@ def test_at_a_price_each_number_of_weights_has_the_integers_that_cost_least() ->
     assert curve.kept[0] == 1.0
     for at in (0, 5, 30):
         choice = whole.keeping(round(float(curve.kept[at]) * 900)).cheapest_at(price)
-        assert curve.errors[at] == pytest.approx(choice.error + price * choice.bytes)
+        assert curve.errors[at] == pytest.approx(choice.error + price * choice.price)
 
 
 def test_layers_on_floats_lose_weights_alone() -> None:
     floats = Table.of(power(1000), ())
-    choices = allocate_bytes({"floats": floats}, 0.4)
+    choices = allocate_prices({"floats": floats}, 0.4)
     assert floats.most[choices["floats"]] == 0
     assert floats.kept[choices["floats"]] < 500

@@ -1,5 +1,6 @@
 """Times decide what runs on integers: replayed ones, so that nothing is measured here."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from quantized_models import RUNTIME, classifier, conv_net, kernels, node, norma
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization import find_integer_weights
 from netsurgeon.passes.quantization.placement import place
+from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization.choose import (
     STATIC,
@@ -19,6 +21,7 @@ from netsurgeon.pipeline.quantization.choose import (
     skeleton,
 )
 from netsurgeon.pipeline.quantization.kernels import unfused
+from netsurgeon.pipeline.quantization.quantize import choose_for
 
 
 def timed(speedup: float, unsure: float = 0.0) -> Timed:
@@ -161,13 +164,72 @@ def test_nothing_gains_where_every_layer_is_back_on_floats() -> None:
 def test_a_layer_takes_what_the_faster_kernel_takes() -> None:
     times = LayerTimes(floats=3.0, integers=1.0, sparse={0.05: 0.2, 0.3: 0.5, 1.0: 1.9})
     np.testing.assert_allclose(times.at(np.array([1.0, 0.55, 0.3, 0.175, 0.01])), [1.0, 1.0, 0.5, 0.35, 0.2])
-    assert LayerTimes(floats=3.0, integers=1.0).at(np.array([1.0, 0.1])).tolist() == [0.0, 0.0], "nothing is known"
+    assert LayerTimes(floats=3.0, integers=1.0).at(np.array([1.0, 0.1])).tolist() == [1.0, 1.0], "none is faster"
+    assert LayerTimes(floats=3.0, integers=None).at(np.array([1.0, 0.1])).tolist() == [0.0, 0.0], "nothing is known"
 
 
-def test_zeros_may_keep_a_layer_from_going_back_to_floats() -> None:
-    assert LayerTimes(floats=1.0, integers=2.0).lost == 1.0
-    assert LayerTimes(floats=1.0, integers=2.0, sparse={0.3: 0.5}).lost == -0.5
-    assert "1.5 ms with most weights 0" in LayerTimes(floats=1.0, integers=2.0, sparse={0.3: 1.5}).reason
+def test_zeros_save_where_a_layer_on_integers_has_a_faster_sparse_kernel() -> None:
+    times = {"sparse": LayerTimes(floats=3.0, integers=1.0, sparse={0.05: 0.2, 1.0: 2.0})}
+    times["dense"] = LayerTimes(floats=3.0, integers=1.0)
+    assert IntegerChoice(stay={}, times=times).zeros_save
+    assert not IntegerChoice(stay={"sparse": "it is faster on floats"}, times=times).zeros_save
+    assert not IntegerChoice(stay={}).zeros_save
+
+
+@pytest.mark.parametrize(("kept", "lost"), [(0.3, -0.5), (0.65, 0.25), (1.0, 1.0)])
+def test_zeros_may_keep_a_layer_from_going_back_to_floats(kept: float, lost: float) -> None:
+    times = LayerTimes(floats=1.0, integers=2.0, sparse={0.3: 0.5, 1.0: 2.0}, kept=kept)
+    assert times.lost == pytest.approx(lost)
+    assert f"{1.0 + lost:.3g} ms with {1.0 - kept:.0%} of its weights 0" in times.reason
+
+
+class InPackage(StructureTimer):
+    """What is on integers takes twice as long as on floats, but for sparse kernels: half, at any share."""
+
+    def __init__(self) -> None:
+        super().__init__(TimingTable(), conv_net(), {}, RUNTIME, lambda _: None)
+        self.is_sparse = True
+        self.sparse_names = list[str]()
+
+    @property
+    def has_package(self) -> bool:
+        return True
+
+    def against(self, model: ir.Model) -> StructureTimer:
+        return self
+
+    def without_package(self) -> StructureTimer:
+        other = copy.copy(self)
+        other.is_sparse = False
+        return other
+
+    def nodes_of(self, name: str, model: Any) -> dict[str, float]:
+        return dict.fromkeys(("first", "second", "head"), 1.0 if name.endswith("float32") else 2.0)
+
+    def layers_in_package(self, name: str, model: Any) -> dict[str, float]:
+        self.sparse_names.append(name)
+        return dict.fromkeys(("first", "second", "head"), 0.5)
+
+    def time(self, name: str, model: Any, ticks: Any = None, *, least: float = 0.0) -> Timed:
+        if self.is_sparse:
+            self.sparse_names.append(name)
+        return timed(2.0 if self.is_sparse or " beside " in name else 0.5)
+
+
+@pytest.mark.parametrize(("options", "kept"), [({}, None), ({"sparsity": 0.2}, 0.8), ({"sparsity": 0.8}, 0.2)])
+def test_sparse_kernels_count_by_the_share_of_weights_that_are_removed(
+    options: dict[str, float], kept: float | None
+) -> None:
+    timer, model = InPackage(), conv_net()
+    asked = Options(quantize="int8", target="cpu-sparse", **options)  # type: ignore[arg-type]
+    choice = choose_for(model, asked, timer, RUNTIME, lambda *_: None, STATIC)
+    if kept is None:
+        assert timer.sparse_names == []
+        assert set(choice.stay) == {"first", "second", "head"}
+    else:
+        assert timer.sparse_names[-1].endswith(f" int8 k:64 at {kept}")
+        assert choice.times["second"].kept == pytest.approx(kept)
+        assert choice.stay == {}
 
 
 def test_a_skeleton_keeps_a_share_of_the_weights_in_tiles() -> None:

@@ -234,6 +234,22 @@ def test_a_model_that_is_slower_once_it_is_made_goes_back_to_floats(interval: tu
         assert "on integers it is only 0.90 times as fast (0.70 to 0.95)" in kept.notes[0]
 
 
+def test_of_sparse_kernels_each_share_of_zeros_is_timed() -> None:
+    model, names = conv_net(), list[str]()
+    for has_package in (True, False):
+        for mask in (0.0, 0.5):
+            weights = normal(16, 16, 3, 3)
+            other = conv_net(second_w=np.where(abs(weights) < mask * abs(weights).max(), 0.0, weights))
+            timer = SameTimes(2.0)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(SameTimes, "has_package", has_package)
+                unless_slower(quantized(other), model, timer, lambda *_: None)
+            names += timer.names
+    assert len(set(names[:2])) == 2, "by their zeros"
+    assert len(set(names[2:])) == 1
+    assert set(names[:2]).isdisjoint(names[2:]), "times of dense kernels are others"
+
+
 def test_what_is_on_floats_anyway_is_not_timed() -> None:
     on_floats = quantized(conv_net(), 1.0)
     timer = SameTimes(1.0)

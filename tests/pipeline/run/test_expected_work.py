@@ -15,8 +15,9 @@ from netsurgeon.pipeline.calibration import Calibration, select
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.model_files import open_model
 from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.options import options as checked_options
 from netsurgeon.pipeline.progress import CANDIDATES, RunProgress, Status, Step, Work
-from netsurgeon.pipeline.run.expected_work import ExpectedWork, seconds_of_an_input
+from netsurgeon.pipeline.run.expected_work import REPAIRED, ExpectedWork, seconds_of_an_input
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.verification import open_inputs
 
@@ -69,6 +70,18 @@ def test_what_is_asked_for_says_which_steps_there_are() -> None:
     ]
     assert "timing integers" in names(expected(max_drop=0.05))
     assert "timing structures" in names(expected(speedup=1.1))
+
+
+@pytest.mark.parametrize(
+    ("asked", "visits"),
+    [({"max_drop": "5%"}, 3), ({"max_size": "2KB"}, 1), ({"sparsity": 0.5}, 1), ({}, 0), ({"target": "cpu"}, 0)],
+)
+def test_sparse_kernels_are_timed_where_there_are_zeros_for_them(
+    asked: dict[str, Any], visits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checked_options, "can_run", lambda _: True)
+    sparse = works(expected(**{"target": "cpu-sparse", "quantize": "int8", **asked}))["timing sparse kernels"]
+    assert sparse.visits == visits
 
 
 def test_of_few_inputs_each_half_makes_candidates_and_all_make_the_delivered_model() -> None:
@@ -182,7 +195,9 @@ def test_a_stretch_takes_as_long_as_there_is_to_do_in_it_and_in_front_of_it() ->
     (front, stretch), (wide_front, after_wide) = seconds(), seconds(front=320)
     assert wide_front > front, "a larger part of the model"
     assert front + stretch == pytest.approx(works(expected(sparsity=0.5, repair=True))["repairing"].seconds, rel=0.6)
-    assert after_wide > 0.0
+    parts = np.array([320 * 32, 320 * 24 + 24 * 10])  # multiply-adds in front, and of the stretch
+    own, behind = parts / parts.sum()
+    assert after_wide / wide_front == pytest.approx((REPAIRED * behind + 2.0 - behind) / (REPAIRED * own))
     unrepaired = works(expected(sparsity=0.5))
     assert "repairing" not in unrepaired or unrepaired["repairing"].seconds == 0.0
 

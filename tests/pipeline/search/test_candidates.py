@@ -68,7 +68,7 @@ def test_a_candidate_is_made_in_each_fold_and_delivered_from_all_inputs(monkeypa
     assert alone.size(alone.candidate(alone.structure(0, None), 0.5)) == 999
     assert done[5:] == ["corrected on 999", "999 judged on 300"]
     done.clear()
-    few = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("100", "300"),)))
+    few = CandidateEvaluator(dataclasses.replace(search_context, folds=(fold("100", "300"),), points=[]))
     assert few.candidate(few.structure(0, None), 0.5).bytes == 100
     delivered = few.as_delivered()
     assert few.as_delivered() is delivered, "what it has made is made once"
@@ -101,6 +101,7 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
             max_drop=limit,
             calibration=None,
             options=SimpleNamespace(is_hasty=False),
+            points=[],
             name="",
         )
         evaluator = CandidateEvaluator(context)
