@@ -176,14 +176,13 @@ class _Run:
         self.options = options_for_integers(source.integers, self.options)
         check_dropped_rows(source.model, self.options, inputs.all, runtime)
         examined = self._examine(source, inputs, runtime, judging)
-        with run_executor(source.model, self.options) as executor:
-            with self._run_folder(source, inputs) as run_folder:
-                context = self._context(source, inputs, runtime, run_folder, executor)
-                self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
-                self._end_stage("open")
-                goal_search = self._goal_search(context, source, inputs, runtime, judging)
-                result = self._search(goal_search, context) if goal_search else None
-                applied = result.applied if result else self._apply(context)
+        with self._run_folder(source, inputs) as run_folder, run_executor(source.model, self.options) as executor:
+            context = self._context(source, inputs, runtime, run_folder, executor)
+            self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
+            self._end_stage("open")
+            goal_search = self._goal_search(context, source, inputs, runtime, judging)
+            result = self._search(goal_search, context) if goal_search else None
+            applied = result.applied if result else self._apply(context)
             self._end_stage("search" if result else "prune")
             applied, stored = deliver(self.steps, context, applied, source)
             if is_as_it_came(applied):
@@ -263,7 +262,7 @@ class _Run:
         check_outputs((output, report), *read, models=[source.path], work=options.work)
 
     def _run_folder(self, source: LoadedModel, inputs: Inputs) -> RunFolder:
-        """The folder that keeps what is done, for this very run."""
+        """The folder that keeps what is done, for this very run; if it is refused, nobody has waited for workers."""
         if self.options.work is not None:
             self.progress("reading the work folder", 0, 1)
         return open_run_folder(source, inputs, self.options, self.steps, self.step_options)

@@ -16,7 +16,7 @@ from netsurgeon.passes.layers import Layer, LayerMatrix
 from netsurgeon.passes.pruning import LayerMoments, RemovedSlices, TilePattern
 from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import Calibration, Selection
-from netsurgeon.pipeline.execution import Pending, WeightFile
+from netsurgeon.pipeline.execution import Pending, WeightFile, as_is
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning import budget
 from netsurgeon.pipeline.pruning.sensitivity import Probe, Trial, measure_sensitivity
@@ -70,7 +70,8 @@ def measure_costs(
     def begun() -> Iterator[Pending[LayerCost]]:
         nonlocal rng
         for layer, moments in swept:
-            asked, generator = _measurement(layer, selection, min(kept, 0.5), sizes), rng
+            measurement, generator = _measurement(layer, selection, min(kept, 0.5), sizes), rng
+            asked = executor.start(as_is, measurement, about=layer.name)  # its weight is sent once
             rng = executor.start(generator_behind, asked, moments, generator, about=layer.name)
             yield executor.submit(measure_cost, asked, moments, generator, about=layer.name)
 

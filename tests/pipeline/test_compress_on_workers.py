@@ -148,6 +148,20 @@ def test_workers_are_there_until_the_last_measurement(tmp_path: Path, monkeypatc
     assert not executor.is_open
 
 
+def test_a_folder_that_is_refused_is_refused_before_workers_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(_: str | None) -> Executor:
+        raise AssertionError("workers are waited for")
+
+    monkeypatch.setattr(calibrating, "open_executor", wait)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "notes.txt").write_text("mine")
+    line = [*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--work", str(tmp_path / "work"), "--cluster", "local:1"]
+    assert run(line) == 2
+    assert "the work folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cluster", ["local:none", "everywhere"])
 def test_a_bad_cluster_is_a_sentence(cluster: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--cluster", cluster]) == 2

@@ -40,12 +40,22 @@ class _Deferred(Generic[Result]):
         self._function = function
         self._arguments = [*arguments]
         self._results: list[Result] = []
+        self._error: Exception | None = None
 
     def result(self) -> Result:
+        if self._error is not None:
+            raise self._error
         if not self._results:
-            values = []
-            while self._arguments:  # one by one: a tree of sums then holds no more than one branch
-                argument = self._arguments.pop(0)
-                values.append(argument.result() if isinstance(argument, _Deferred) else argument)
-            self._results.append(self._function(*values))
+            try:
+                self._results.append(self._run())
+            except Exception as error:
+                self._error = error
+                raise
         return self._results[0]
+
+    def _run(self) -> Result:
+        values = []
+        while self._arguments:  # one by one: a tree of sums then holds no more than one branch
+            argument = self._arguments.pop(0)
+            values.append(argument.result() if isinstance(argument, _Deferred) else argument)
+        return self._function(*values)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
@@ -15,6 +15,7 @@ from netsurgeon.pipeline.execution.executors.lost_workers import WorkerWatch
 from netsurgeon.pipeline.execution.executors.on_worker import (
     LIBRARIES,
     Origin,
+    UnfitWorkerError,
     blas_threads,
     other_version,
     run_as_there,
@@ -57,8 +58,8 @@ class DaskExecutor(Executor):
         # Tasks are called after what they do: Dask expects those that are called alike to take as long.
         self._names = (f"{{}}-0{token}-{number}" for number in itertools.count())
         self._log = TaskLog()
-        client.subscribe_topic(self._origin.topic, lambda event: self._log.take(event[1]))
         self._watch = WorkerWatch(client, self._log, token)
+        client.subscribe_topic(self._origin.topic, lambda event: self._take(event[1]))
 
     def submit(
         self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
@@ -96,6 +97,12 @@ class DaskExecutor(Executor):
         with contextlib.suppress(Exception):  # of a scheduler that is gone
             self._resources.close()
 
+    def _take(self, event: Mapping[str, Any]) -> None:
+        """A worker tells of a task."""
+        self._log.take(event)
+        if event["state"] == "unfit":
+            self._watch.tell(UnfitWorkerError(event["worker"], event["name"], event["why"], event["of_any_task"]))
+
     def _lost(self, error: BaseException) -> ClusterError:
         if type(error).__name__ == "KilledWorker":
             return ClusterError(
@@ -120,10 +127,18 @@ class _Remote(Generic[Result]):
                 parcel: Parcel = self.future.result()
                 break
             except Exception as error:
-                if self._watch.try_again(str(self.future.key), error):
+                if self._is_begun_again(error):
                     continue
                 if self.future.status == "error" and type(error).__name__ != "KilledWorker":
                     raise  # the task's own
                 raise self._lost(error) from error
         value: Result = parcel.value
         return value
+
+    def _is_begun_again(self, error: Exception) -> bool:
+        try:
+            return self._watch.try_again(str(self.future.key), error)
+        except ClusterError:
+            raise
+        except Exception as failure:  # the scheduler has gone since
+            raise self._lost(failure) from error

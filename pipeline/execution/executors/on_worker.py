@@ -23,11 +23,18 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UnfitWorkerError(Exception):
-    """A task ended because of the worker that it ran on: it may end well on another."""
+    """A task ended because of the worker that it ran on: it may end well on another.
 
-    def __init__(self, worker: str, why: str):
-        super().__init__(worker, why)
-        self.worker, self.why = worker, why
+    Attributes:
+        worker: its address.
+        task: name of the task.
+        why: in words, after the worker's name.
+        of_any_task: whether it would be so with any other task.
+    """
+
+    def __init__(self, worker: str, task: str, why: str, of_any_task: bool = False):
+        super().__init__(worker, task, why, of_any_task)
+        self.worker, self.task, self.why, self.of_any_task = worker, task, why, of_any_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +66,19 @@ def run_as_there(origin: Origin, function: Callable[..., Any], *arguments: Parce
     import distributed
 
     worker = distributed.get_worker()
-    about = {"name": worker.get_current_task(), "worker": worker.address}
-    if difference := other_version(versions_here(), origin.versions):
-        raise UnfitWorkerError(worker.address, difference)
-    worker.log_event(origin.topic, {**about, "state": "begun"})
+    task = str(worker.get_current_task())
+    about = {"name": task, "worker": worker.address}
     try:
+        if difference := other_version(versions_here(), origin.versions):
+            raise UnfitWorkerError(worker.address, task, difference, of_any_task=True)
+        worker.log_event(origin.topic, {**about, "state": "begun"})
         started = time.perf_counter()
-        with _unfit_where_it_fails(worker.address), threadpoolctl.threadpool_limits(origin.threads, "blas"):
+        with _unfit_where_it_fails(worker.address, task), threadpoolctl.threadpool_limits(origin.threads, "blas"):
             value = function(*(argument.value for argument in arguments))
         seconds = round(time.perf_counter() - started, 6)
+    except UnfitWorkerError as error:
+        worker.log_event(origin.topic, {**about, "state": "unfit", "why": error.why, "of_any_task": error.of_any_task})
+        raise
     except BaseException:
         worker.log_event(origin.topic, {**about, "state": "failed"})
         raise
@@ -78,7 +89,7 @@ def run_as_there(origin: Origin, function: Callable[..., Any], *arguments: Parce
 
 
 @contextlib.contextmanager
-def _unfit_where_it_fails(worker: str) -> Iterator[None]:
+def _unfit_where_it_fails(worker: str, task: str) -> Iterator[None]:
     """Tell errors that are a worker's from those of a task, which would be the same anywhere."""
     try:
         yield
@@ -86,9 +97,9 @@ def _unfit_where_it_fails(worker: str) -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, MemoryError):
-                raise UnfitWorkerError(worker, "had too little memory for it") from error
+                raise UnfitWorkerError(worker, task, "had too little memory for it") from error
             if isinstance(cause, OSError) and cause.errno in _FULL:
-                raise UnfitWorkerError(worker, f"had no room on its disk for it ({cause.strerror})") from error
+                raise UnfitWorkerError(worker, task, f"had no room on its disk for it ({cause.strerror})") from error
             cause = cause.__cause__
         raise
 

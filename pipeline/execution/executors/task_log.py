@@ -137,7 +137,10 @@ class TaskLog:
             self._sent[name] = task
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """A worker tells of a task: its name, that it has begun, failed or ended, and then its seconds and bytes."""
+        """A worker tells of a task: its name, that it has begun, failed or ended, and then its seconds and bytes.
+
+        It fails with the state "unfit" where the worker was the reason.
+        """
         measured = dict(event)
         state, task = measured.pop("state"), (event["name"], event["worker"])
         with self._lock:
@@ -145,7 +148,7 @@ class TaskLog:
                 self._under_way[task] = time.monotonic()
                 return
             self._under_way.pop(task, None)
-            if state == "failed":
+            if state in ("failed", "unfit"):
                 return
             sent = self._sent[event["name"]]
             record = TaskRecord(kind=sent.kind, about=sent.about, needs=sent.needs, **measured)

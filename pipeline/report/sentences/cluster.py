@@ -12,5 +12,11 @@ def cluster_summary(facts: ClusterFacts | None) -> tuple[str, ...]:
     tasks, seconds = sum(kind.tasks for kind in facts.tasks), sum(kind.seconds for kind in facts.tasks)
     return (
         f"workers of {facts.scheduler} ran {tasks:,} tasks in {seconds:.1f} s of their time",
-        *(f"worker {lost.worker} was lost: {lost.why}; others did its {lost.tasks} tasks again" for lost in facts.lost),
+        *(f"worker {lost.worker} was lost: {lost.why}; {_done_again(lost.tasks)}" for lost in facts.lost),
     )
+
+
+def _done_again(tasks: int) -> str:
+    if tasks == 0:
+        return "it had no tasks"
+    return "others did its one task again" if tasks == 1 else f"others did its {tasks:,} tasks again"

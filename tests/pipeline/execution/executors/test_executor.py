@@ -55,3 +55,10 @@ def test_this_process_runs_a_task_once_and_when_it_is_asked() -> None:
         pending.result()
         pending.result()
     assert calls == ["once"]
+
+
+def test_a_task_that_has_failed_fails_in_the_same_way_when_it_is_asked_again() -> None:
+    pending = InProcess().submit(int, "none")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="invalid literal"):
+            pending.result()

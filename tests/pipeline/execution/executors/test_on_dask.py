@@ -120,6 +120,18 @@ def test_a_worker_with_another_version_that_comes_later_is_not_used() -> None:
         assert lost.why.startswith("has ")
 
 
+def test_a_task_is_begun_again_before_its_result_is_asked_for(tmp_path: Path) -> None:
+    with open_executor("local:2") as executor:
+        pending: Any = executor.submit(fails_once, tmp_path / "marker", "full")
+        needs_it: Any = executor.submit(process_of, pending)
+        deadline = time.monotonic() + 120.0
+        while needs_it.future.status != "finished" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert needs_it.future.status == pending.future.status == "finished"
+        (lost,) = executor.facts.lost  # type: ignore[union-attr]
+        assert (lost.tasks, lost.why[:26]) == (1, "had no room on its disk fo")
+
+
 def test_other_versions_are_refused_by_name(two_workers: Executor) -> None:
     here = on_worker.versions_here()
     sentence = on_worker.other_version({**here, "numpy": "1.0"}, here)
