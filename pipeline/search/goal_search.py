@@ -116,6 +116,10 @@ class GoalSearch:
         context = dataclasses.replace(context, tables=self._tables(context))
         if not (self.options.goes_by_sparse_times and self._quantizes):
             return self._search_with(context, trim)
+        return self._search_for_sparse_kernels(context, trim)
+
+    def _search_for_sparse_kernels(self, context: SearchContext, trim: TrimPlan | None) -> SearchResult:
+        """Search by the times of sparse kernels and, where they are no faster, for dense ones."""
         dense = self.for_dense_kernels()
         form = dense.options.integer_mode or dense.options.goal_mode
         dense_context = context.for_dense_kernels(candidate_options(dense.options))
