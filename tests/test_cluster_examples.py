@@ -9,9 +9,11 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from netsurgeon.cli import run
@@ -133,10 +135,37 @@ def wait_for(port: str) -> None:
         time.sleep(0.1)
 
 
-def test_training_and_compression_are_one_script() -> None:
-    """Only that the shell can read it: a run takes two processes of PyTorch, and workers behind them."""
-    done = subprocess.run(["sh", "-n", str(EXAMPLES / "train_and_compress.sh")], capture_output=True, check=False)
+@pytest.mark.skipif(find_spec("torch") is None, reason="training needs torch")
+def test_training_and_compression_share_a_cluster(mnist: Path, tmp_path: Path) -> None:
+    with np.load(mnist / "train.npz") as archive:
+        image = archive["x"][:60, None].astype(np.float32) / np.float32(256.0)
+    np.savez(tmp_path / "calibration.npz", image=image)
+    (tmp_path / "settings.toml").write_text("[recipe]\nbatch_size = 16\n")
+    steps = f"--steps 40 --device cpu --settings {tmp_path / 'settings.toml'}"
+    done = subprocess.run(
+        ["sh", str(EXAMPLES / "train_and_compress.sh")],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ENVIRONMENT": sys.prefix,
+            "HERE": HERE,
+            "PORT": free_port(),
+            "NETWORK": "lenet300",
+            "TRAINING": str(mnist),
+            "CALIBRATION": str(tmp_path / "calibration.npz"),
+            "OUT": str(tmp_path / "out"),
+            "TRAIN_OPTIONS": steps,
+            "COMPRESS_OPTIONS": "--sparsity 80% --uniform --method magnitude --quiet",
+            "RETRAIN_OPTIONS": "--steps 4 --device cpu --batch-size 16 --learning-rate 0.00001 --scale 0.00390625 --channels grey",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
     assert done.returncode == 0, done.stderr
+    sizes = {name: (tmp_path / "out" / name).stat().st_size for name in ("dense.onnx", "small.onnx", "retrained.onnx")}
+    assert sizes["small.onnx"] < 0.5 * sizes["dense.onnx"]
 
 
 def test_every_file_is_tested() -> None:

@@ -6,9 +6,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -19,6 +19,7 @@ from netsurgeon.pipeline.calibration import shards
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution import Executor, InProcess, Pending, open_executor
+from netsurgeon.pipeline.execution.executors import task_log
 from netsurgeon.pipeline.run import calibrating
 
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
@@ -36,12 +37,22 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
 ) -> None:
     pytest.importorskip("distributed")
     assert run([*LINE, *OPTIONS, str(tmp_path / "alone.onnx")]) == 0
-    begun, over, killed = threading.Event(), threading.Event(), list[int]()
+    begun, over, killed, clusters = threading.Event(), threading.Event(), list[int](), list[Any]()
+
+    take = task_log.TaskLog.take
+
+    def kill_the_first(log: task_log.TaskLog, event: Mapping[str, Any]) -> None:
+        take(log, event)
+        if not begun.is_set() and event["name"].startswith("run_segment"):
+            begun.set()
+            (worker,) = (nanny for nanny in clusters[0].workers.values() if nanny.worker_address == event["worker"])
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(worker.pid)
 
     def open_and_tell(cluster: str | None) -> Executor:
-        executor = open_executor(cluster)
-        begun.set()
-        return executor
+        executor: Any = open_executor(cluster)
+        clusters.append(executor._client.cluster)
+        return cast(Executor, executor)
 
     def kill_now_and_then() -> None:
         rng = random.Random(0)
@@ -51,6 +62,7 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
                 os.kill(worker, signal.SIGKILL)
                 killed.append(worker)
 
+    monkeypatch.setattr(task_log.TaskLog, "take", kill_the_first)
     monkeypatch.setattr(calibrating, "open_executor", open_and_tell)
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()

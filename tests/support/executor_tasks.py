@@ -69,7 +69,7 @@ def product_with_transposed(values: dict[str, Any], y: NDArray[Any]) -> NDArray[
 
 
 def fails_once(marker: Path, how: str) -> int:
-    """Which process runs a task whose first worker has a full disk, dies, or takes very long."""
+    """Which process runs a task whose first worker has a full disk, dies, or takes until "<marker>.over" is there."""
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
@@ -78,7 +78,9 @@ def fails_once(marker: Path, how: str) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if how == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(20.0)
+    deadline = time.monotonic() + 300.0
+    while not marker.with_name(f"{marker.name}.over").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
     return -1
 
 

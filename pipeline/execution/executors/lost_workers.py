@@ -87,8 +87,10 @@ class WorkerWatch:
                     f"no worker of the cluster can do a task: {error.worker}, the last one that was tried, {error.why}"
                 ) from error
             return True
+        if type(error).__name__ != "KilledWorker":
+            return False
         deaths = self._deaths[task] = self._deaths.get(task, 0) + 1
-        if type(error).__name__ != "KilledWorker" or deaths > MOST_TRIES:
+        if deaths > MOST_TRIES:
             return False
         self._client.futures[task].retry()  # before the scheduler tells of how it ends
         self._client.sync(self._client.scheduler.retry, keys=[task], client=self._client.id)
