@@ -267,15 +267,14 @@ class Options(
         Raises:
             InputError: they are not.
         """
-        if not self.goes_by_sparse_times:
-            return
-        if not can_run(SPARSE_PROVIDER):
+        if self.goes_by_sparse_times and not can_run(SPARSE_PROVIDER):
             raise InputError(
                 f"for target cpu-sparse {self.goals} is reached by the times of {SPARSE_PROVIDER}'s kernels, and they "
                 "cannot run here: install its wheel (docs/sparse.md), or give --sparsity with --quantize int8 in place "
                 "of a goal"
             )
-        measure_rates(SPARSE_PROVIDER)
+        if self.goes_by_sparse_times:
+            measure_rates(SPARSE_PROVIDER)
 
     @property
     def goal_mode(self) -> str:

@@ -321,8 +321,7 @@ def time_models(
     Raises:
         CheckFailedError: a model cannot be loaded, or cannot run on a feed.
     """
-    loads = np.empty((SITTINGS, len(models)))
-    sittings: list[list[Seconds]] = []
+    loads, sittings = np.empty((SITTINGS, len(models))), list[list[Seconds]]()
     for number in ticking(range(SITTINGS), ticks, SITTINGS):
         counts = [len(seconds) for seconds in sittings[0]] if sittings else [None] * len(feeds)
         order = range(len(models))[:: 1 if number % 2 == 0 else -1]
@@ -340,8 +339,7 @@ def _sitting(
     rounds: int | None,
 ) -> tuple[list[float], list[Seconds]]:
     """Load the models in this order and time them: seconds a load, and of each feed the seconds (rounds, models)."""
-    sessions: dict[int, Session] = {}
-    loads = [0.0] * len(models)
+    sessions, loads = dict[int, Session](), [0.0] * len(models)
     for at in order:
         started = time.perf_counter()
         sessions[at] = runtimes[at].session(models[at])

@@ -60,7 +60,7 @@ def processor_seconds(folder: Path, code: str, *arguments: str) -> float:
     command = [sys.executable, "-c", code, *arguments]
     subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return float(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
 
 def times_of_click(folder: Path, *arguments: str) -> float:
@@ -72,7 +72,7 @@ def times_of_click(folder: Path, *arguments: str) -> float:
         *((processor_seconds(folder, LEAST), processor_seconds(folder, MAIN, *arguments)) for _ in range(3)),
         strict=True,
     )
-    return min(command) / min(least)
+    return float(min(command) / min(least))
 
 
 @pytest.mark.parametrize("arguments", [("--help",), *((command.name or "", "--help") for command in COMMANDS)])

@@ -97,7 +97,7 @@ def test_a_scheduler_that_ends_before_a_task_is_begun_again_is_told(watch: Worke
     def refuse(*_: Any) -> bool:
         raise OSError("Stream is closed")
 
-    watch.try_again = refuse  # type: ignore[method-assign]
+    watch.try_again = refuse  # type: ignore[method-assign,assignment]
     future: Any = Future()
     with pytest.raises(ClusterError, match="gone: Stream is closed"):
         _Remote[None](future, watch, lambda error: ClusterError(f"gone: {error}")).result()
