@@ -59,7 +59,8 @@ def test_the_readme_has_the_integers_that_were_measured(run: str, model: str) ->
     accuracy = f"{row['top1_dense']:.{digits}f} → {row['top1']:.{digits}f}"
     speed = f"{1 / row['latency'][0]['ratio']:.1f}"
     agreement = f"{row['agreement']:.{digits}f} %"
-    assert f"| {QUANTIZED[model]} | {accuracy} | {agreement} | {speed} | {row['ratio']:.1f} |" in README
+    error = f"{row['error']:.{3 if row['error'] >= 0.01 else 4 if row['error'] >= 0.0001 else 5}f}"
+    assert f"| {QUANTIZED[model]} | {accuracy} | {agreement} | {error} | {speed} | {row['ratio']:.1f} |" in README
 
 
 def test_the_pages_have_the_range_of_what_the_default_goal_gives() -> None:
