@@ -94,7 +94,8 @@ def _simulated_misses(row: Row) -> list[str]:
 
 def render(folder: Path, rows: Mapping[str, Row]) -> None:
     """Write cluster.md."""
-    page = ["# On a cluster", *_measured(rows), *_simulated(rows)]
+    purpose = "This page shows what runs on a cluster cost, and how far a model of clusters says that they scale."
+    page = ["# On a cluster", purpose, *_measured(rows), *_simulated(rows)]
     write(folder / "cluster.md", "\n\n".join(page) + "\n")
 
 
