@@ -41,6 +41,8 @@ DENSE_CHANNELS = 22
 TILE_ROWS, TILE_COLUMNS, NARROW_COLUMNS, STEP_WEIGHTS = 16, 64, 16, 64
 RUNS = 15
 CPU_INFO = Path("/proc/cpuinfo")
+IDENTITY = ("vendor_id", "cpu family", "model", "stepping", "model name")
+"""Lines by which a processor is told from another one; a virtual machine may give several the same name."""
 
 _measured: dict[tuple[str, str], dict[str, float]] = {}
 """Rates that this process has measured, by `measured_on`: they count even where no file can be written."""
@@ -48,9 +50,10 @@ _measured: dict[tuple[str, str], dict[str, float]] = {}
 
 def rates_path() -> Path:
     """Where the rates are kept."""
-    named = os.environ.get(RATES_VARIABLE)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(cache) / "netsurgeon-sparse" / "rates.json"
+    if named := os.environ.get(RATES_VARIABLE):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111, that of Path may raise
+    return Path(cache) / "netsurgeon-sparse" / "rates.json"
 
 
 def measured_on() -> tuple[str, str]:
@@ -62,14 +65,14 @@ def read_rates() -> dict[str, float]:
     """The rates that were measured on such a processor; empty where none were. A file that holds none is warned of."""
     path, here = rates_path(), measured_on()
     try:
-        text = path.read_text("utf-8")
+        data = path.read_bytes()
     except OSError:
         return _measured.get(here, {})
     try:
-        document = json.loads(text)
+        document = json.loads(data)
         rates = {str(name): float(rate) for name, rate in document["rates"].items()}
         if not rates or not set(rates) <= set(NAMES) or not all(0.0 < rate < math.inf for rate in rates.values()):
-            raise ValueError(text)
+            raise ValueError(path)
     except (ValueError, KeyError, TypeError, AttributeError):
         advice = "measure again: python -m netsurgeon_sparse"
         warnings.warn(f"{path} holds no rates of netsurgeon-sparse, and is left out: {advice}", stacklevel=2)
@@ -120,8 +123,11 @@ def _processor() -> str:
         lines = CPU_INFO.read_text("utf-8").splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
+    first: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        first.setdefault(name.strip(), value.strip())
+    return " ".join(first[name] for name in IDENTITY if name in first) or platform.processor()
 
 
 def _instruction_set() -> str:

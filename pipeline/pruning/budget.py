@@ -142,7 +142,8 @@ class Table:
 
     def cheapest_within(self, most: float) -> int:
         """The choice that costs the outputs least of those whose price is no higher."""
-        return int(np.argmin(np.where(self.prices <= most, self.errors, np.inf)))
+        least = max(most, float(self.prices.min()))  # a sum may be rounded to less
+        return int(np.argmin(np.where(self.prices <= least, self.errors, np.inf)))
 
     def steps(self) -> list[tuple[float, float, int]]:
         """(cost per price, price saved, choice) of each step down the lower convex hull, dearer from step to step."""

@@ -203,7 +203,8 @@ def measure_cost(measurement: Measurement, moments: LayerMoments, rng: np.random
 def generator_behind(measurement: Measurement, moments: LayerMoments, rng: np.random.Generator) -> np.random.Generator:
     """The generator that the next layer's rows are drawn with: one that has drawn what `measure_cost` draws.
 
-    So layers can be measured side by side, and have the rows that they have one after the other.
+    So layers can be measured side by side, and have the rows that they have one after the other. Of a layer that has
+    lost slices it draws rows as if they were all there, which serves as well.
     """
     rng, weight, tiles = copy.deepcopy(rng), measurement.layer.values, measurement.tiles
     if moments.held_out.count and moments.fit.count < solvers.AMPLE * weight.shape[-1]:  # the damping is chosen

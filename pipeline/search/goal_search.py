@@ -135,7 +135,7 @@ class GoalSearch:
 
     def for_dense_kernels(self) -> GoalSearch:
         """The same search for a model that dense kernels run, as with the target `cpu`."""
-        return dataclasses.replace(self, options=dataclasses.replace(self.options, target="cpu"))
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, target="cpu", provider="cpu"))
 
     def _search_with(self, context: SearchContext, trim: TrimPlan | None) -> SearchResult:
         """Search in the forms that weights may be kept in."""

@@ -113,6 +113,28 @@ def test_a_file_without_rates_is_left_out_with_a_warning(kept: Path, text: str) 
         assert package().provider_options() == {"claim": "auto"}
 
 
+def test_bytes_that_are_no_text_are_left_out_with_a_warning(kept: Path) -> None:
+    write(kept, "")
+    kept.write_bytes(b"\xff\xfe{}")
+    with pytest.warns(UserWarning, match="holds no rates of netsurgeon-sparse"):
+        assert package().provider_options() == {"claim": "auto"}
+
+
+def test_processors_of_the_same_name_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As of two generations that a virtual machine both calls AMD EPYC."""
+    package()
+    from netsurgeon_sparse import rates
+
+    names = []
+    for model in (17, 68):
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel\t\t: {model}\nmodel name\t: EPYC\n\nprocessor\t: 1\n")
+        monkeypatch.setattr(rates, "CPU_INFO", tmp_path / "cpuinfo")
+        rates._processor.cache_clear()
+        names.append(rates._processor())
+    rates._processor.cache_clear()
+    assert names == ["17 EPYC", "68 EPYC"]
+
+
 @pytest.mark.parametrize("other", [{"processor": "another one"}, {"isa": "avx2-of-old"}])
 def test_rates_of_another_processor_or_other_kernels_count_for_nothing(kept: Path, other: dict[str, str]) -> None:
     write(kept, document({"slots": 200.0}, **other))
