@@ -186,10 +186,12 @@ class _Paper:
             self._run(walk, segment, self._kept[at])
             moments = self._moments(segment, [walk])
             for rows, columns in segment.layers:
-                needs, weight = (moments, generator), FLOAT * rows * columns
-                following = self._task("generator_behind", needs, sent=weight, made=RNG_BYTES)
-                seconds = self._rates.curve * rows * columns**2
-                waiting.append(self._task("measure_cost", needs, sent=weight, made=weight, seconds=seconds))
+                weight, seconds = FLOAT * rows * columns, self._rates.curve * rows * columns**2
+                asked = self._send(weight)
+                needs = (asked, moments, generator)
+                following = self._task("generator_behind", needs, made=RNG_BYTES)
+                waiting.append(self._task("measure_cost", needs, made=weight, seconds=seconds))
+                self._builder.release(asked)
                 self._builder.release(generator)
                 generator = following
                 if len(waiting) > Executor.ahead:

@@ -156,7 +156,8 @@ def test_training_and_compression_share_a_cluster(mnist: Path, tmp_path: Path) -
             "OUT": str(tmp_path / "out"),
             "TRAIN_OPTIONS": steps,
             "COMPRESS_OPTIONS": "--sparsity 80% --uniform --method magnitude --quiet",
-            "RETRAIN_OPTIONS": "--steps 4 --device cpu --batch-size 16 --learning-rate 0.00001 --scale 0.00390625",
+            "RETRAIN_OPTIONS": "--steps 4 --device cpu --batch-size 16 --learning-rate 0.00001 "
+            "--scale 0.00390625 --channels grey",
         },
         capture_output=True,
         text=True,

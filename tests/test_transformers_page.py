@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROWS: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "transformer.json").read_text("utf-8"))
+RESULTS = ROOT / "benchmarks" / "results"
+ROWS: dict[str, Any] = json.loads((RESULTS / "transformer.json").read_text("utf-8"))
+OTHERS: dict[str, Any] = json.loads((RESULTS / "vision_and_speech.json").read_text("utf-8"))
 IN_README = {
     "MiniLM-L3, `--max-drop 1% --metric spearman` (1,500 pairs with scores)": "l3 --max-drop 1% --metric spearman",
     "MiniLM-L3, `--quantize int8`": "l3 --quantize int8",
@@ -30,7 +32,8 @@ def latency(row: dict[str, Any]) -> str:
 
 
 def rows_of_the_page() -> list[str]:
-    return re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "transformers.md").read_text("utf-8"), re.MULTILINE)
+    names = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "transformers.md").read_text("utf-8"), re.MULTILINE)
+    return [name for name in names if name not in OTHERS]
 
 
 def test_the_page_has_rows() -> None:
@@ -42,6 +45,16 @@ def test_a_row_of_the_page_is_measured(name: str) -> None:
     row = ROWS[name]
     figures = [f"{row['dense']} → {row['figure']}", f"{row['ratio']:.2f}", latency(row)]
     assert cells("docs/transformers.md", f"`{name}`") == figures
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_row_of_vision_and_speech_is_measured(name: str) -> None:
+    row = OTHERS[name]
+    right, same, error, ratio = cells("docs/transformers.md", f"`{name}`")
+    assert right == f"{100 * row['dense']:.2f} % → {100 * row['small']:.2f} %"
+    assert same == f"{100 * row['same']:.2f} %"
+    assert float(error) == pytest.approx(row["error"], abs=5e-5)
+    assert ratio == f"{row['ratio']:.2f}"
 
 
 @pytest.mark.parametrize(("title", "name"), IN_README.items())

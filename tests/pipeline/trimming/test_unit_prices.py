@@ -8,12 +8,13 @@ import onnx.helper
 import pytest
 from trimmable_models import DIGITS, FAST, network_of, normal, pictures, residual_network, trimmed
 
-from netsurgeon.passes.layers.layer import Layer
+from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import Outcome, Solution
-from netsurgeon.passes.pruning.prune_weights import PruneWeights
+from netsurgeon.passes.pruning.layer_problem import LayerProblem
 from netsurgeon.passes.trimming.mask_units import MaskUnits
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.compression import trim_units
+from netsurgeon.pipeline.pruning import prune
 
 
 def digits_error(**options: Any) -> float:
@@ -38,13 +39,13 @@ def corrected_error() -> float:
 def test_what_is_left_is_corrected(corrected_error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the same trimming where columns only vanish."""
 
-    def only_removed(prune: PruneWeights, layer: Layer) -> Solution:
-        removed_slices, dense = prune.plan[layer.name].removed_slices, layer.matrix()
+    def only_removed(problem: LayerProblem, moments: LayerMoments, seed: int) -> Solution:
+        del moments, seed
+        removed_slices, dense = problem.plan.removed_slices, problem.layer.matrix()
         weight = dense if removed_slices is None else np.where(removed_slices.columns[:, None, :], 0.0, dense)
-        layer.write(weight)
         return Solution(weight, None, Outcome(damping=0.01, samples=1000, varied=True, seconds=0.0))
 
-    monkeypatch.setattr(PruneWeights, "_prune", only_removed)
+    monkeypatch.setattr(prune, "solve_layer", only_removed)
     assert corrected_error < 0.5 * digits_error()
 
 
