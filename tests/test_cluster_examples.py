@@ -37,6 +37,9 @@ class Queue(distributed.LocalCluster):  # type: ignore[misc]
         type(self).options = options
         super().__init__(n_workers=0, threads_per_worker=1, dashboard_address=f"{HERE}:0", silence_logs=50)
 
+    def __del__(self) -> None:
+        """Left open, as jobs of a site are: that of Dask would warn, in whatever test runs then."""
+
     def scale(self, n: int = 0, *, jobs: int = 1) -> None:
         super().scale(min(n or jobs, 1))
 
