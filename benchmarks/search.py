@@ -42,24 +42,27 @@ def main() -> int:
     rows = read_rows(arguments.results, "search")
     if not arguments.render:
         with _older_code(arguments.against) as older:
-            for model in arguments.only:
-                for name in RUNS if older else list(RUNS)[1:]:
-                    python = (*(older if name == "before" else ()), sys.executable)
-                    revision = _revision(arguments.against if name == "before" else "HEAD")
-                    row = {**_run(arguments.shared, GOALS[model], name, python), "revision": revision}
-                    rows[f"{model} {name}"] = row
-                    keep_rows(arguments.results, "search", rows)
-                    print(model, name, json.dumps(row)[:300], flush=True)
+            for model, name in arguments.only:
+                python = (*(older if name == "before" else ()), sys.executable)
+                revision = _revision(arguments.against if name == "before" else "HEAD")
+                row = {**_run(arguments.shared, GOALS[model], name, python), "revision": revision}
+                rows[f"{model} {name}"] = row
+                keep_rows(arguments.results, "search", rows)
+                print(model, name, json.dumps(row)[:300], flush=True)
     _render(arguments.results, rows)
-    missed = [f"{model}: {miss}" for model in arguments.only for miss in _misses(rows, model)]
+    models = dict.fromkeys(model for model, _ in arguments.only)
+    missed = [f"{model}: {miss}" for model in models for miss in _misses(rows, model)]
     return report_misses(arguments.results / "search.md", missed)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = row_parser(__doc__, "search", shared="models and data", only="names of models, or parts of them")
+    parser = row_parser(__doc__, "search", shared="models and data", only="names of rows, or parts of them")
     parser.add_argument("--against", metavar="REVISION", help="of git, whose code is run as well; without it only this")
     arguments = parser.parse_args()
-    arguments.only = matching(parser, arguments.only, list(GOALS))
+    rows = {
+        f"{model} {name}": (model, name) for model in GOALS for name in RUNS if arguments.against or name != "before"
+    }
+    arguments.only = [rows[name] for name in matching(parser, arguments.only, list(rows))]
     return arguments
 
 
