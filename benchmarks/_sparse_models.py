@@ -215,6 +215,19 @@ def transformer(
     return network.model({"x": ["batch", "tokens", width]}, value, ["batch", "tokens", width])
 
 
+def transformer_products(zeros: float, *, floats: bool = False, layers: int = 2, width: int = 768) -> onnx.ModelProto:
+    """The products with weights of `transformer` (batch, tokens, width) and nothing else but what joins them."""
+    network, value = Network(zeros, floats=floats), "x"
+    for _ in range(layers):
+        numbers = network.measured(value)
+        query, key, content = (network.product(numbers, (width, width)) for _ in range(3))
+        mixed = network.node("Sum", [query, key, content])
+        value = network.product(network.measured(mixed), (width, width))
+        inner = network.product(network.measured(value), (width, 4 * width))
+        value = network.product(network.measured(inner), (4 * width, width))
+    return network.model({"x": ["batch", "tokens", width]}, value, ["batch", "tokens", width])
+
+
 def resnet50(
     zeros: float, *, floats: bool = False, pattern: str = "k:64", size: int = 224, narrower: int = 1
 ) -> onnx.ModelProto:

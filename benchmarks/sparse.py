@@ -29,7 +29,7 @@ import netsurgeon_sparse
 import numpy as np
 import onnx
 from _process import run_task
-from _sparse_models import Network, fully_connected, resnet50, transformer
+from _sparse_models import Network, fully_connected, resnet50, transformer, transformer_products
 
 from netsurgeon.pipeline.runtime import onnxruntime
 
@@ -99,6 +99,7 @@ def products(zeros: float, runs: int) -> list[dict[str, Any]]:
         ("4096 inputs, 4096 outputs, batch 1, in turn", fully_connected, (1, 4096), True),
         ("4096 inputs, 4096 outputs, batch 1, alone", fully_connected, (1, 4096), False),
         ("two layers of BERT-base's shape, 128 tokens", transformer, (1, 128, 768), True),
+        ("their products with weights alone", transformer_products, (1, 128, 768), True),
     ):
         feed = {"x": np.random.default_rng(0).normal(size=shape).astype(np.float32)}
         models = [make(zeros, floats=True), make(zeros)]
