@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import pickle
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.execution.executors.array_store import ArrayStore, Pickler, UnseenStoreError, origin
 
 BESIDE = 5
 """The protocol of pickle from which arrays travel beside it."""
@@ -25,14 +27,15 @@ class Parcel:
     last bits: where the value is asked for, each is copied once to where numpy would have it.
     """
 
-    def __init__(self, value: Any, name: str | None = None):
+    def __init__(self, value: Any, name: str | None = None, store: ArrayStore | None = None):
         """Pack a value.
 
         Args:
             value: any.
             name: of the value, where no one waits for the error if it cannot be pickled: it then arrives in its place.
+            store: takes large arrays; None = they travel with it.
         """
-        self._value, self._name = value, name
+        self._value, self._name, self._store = value, name, store
         self._packed: _Packed | None = None
 
     @classmethod
@@ -60,7 +63,7 @@ class Parcel:
         """As bytes and arrays; of functions that no module has, too."""
         packed = self._packed
         try:
-            packed = packed or _Packed.of(self._value)
+            packed = packed or _Packed.of(self._value, self._store)
         except Exception as error:
             if self._name is None:
                 raise
@@ -82,22 +85,21 @@ class _Packed:
     arrays: Sequence[Any]
 
     @classmethod
-    def of(cls, value: Any) -> _Packed:
-        import cloudpickle
-
+    def of(cls, value: Any, store: ArrayStore | None) -> _Packed:
         arrays: list[pickle.PickleBuffer] = []
-        data = cloudpickle.dumps(value, protocol=BESIDE, buffer_callback=arrays.append)
-        return cls(data, [array.raw() for array in arrays])
+        data = io.BytesIO()
+        Pickler(data, BESIDE, arrays.append, store=store).dump(value)
+        return cls(data.getvalue(), [array.raw() for array in arrays])
 
     @property
     def size(self) -> int:
         return len(self.data) + sum(memoryview(array).nbytes for array in self.arrays)
 
     def value(self) -> Any:
-        import cloudpickle
-
         try:
-            return cloudpickle.loads(self.data, buffers=map(bytearray, self.arrays))
+            return pickle.loads(self.data, buffers=map(bytearray, self.arrays))
+        except UnseenStoreError:
+            raise
         except Exception as error:
             why = f"{os.uname().nodename} cannot read what was sent to it ({type(error).__name__}: {error})"
             advice = "install modules of yours there, or start its workers in their folder"
@@ -137,9 +139,9 @@ def _unsendable(name: str, value: Any, error: Exception, where: str) -> str:
 
 
 def _size(value: Any) -> int:
-    """Bytes of all arrays in a value, and of texts."""
+    """Bytes of all arrays in the memory of a value, and of texts."""
     if isinstance(value, np.ndarray):
-        return value.nbytes
+        return 0 if origin(value) else value.nbytes  # what is mapped from a file needs none of the memory
     if isinstance(value, bytes | str):
         return sys.getsizeof(value)
     if isinstance(value, Mapping):
