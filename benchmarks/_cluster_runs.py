@@ -170,7 +170,7 @@ def record(task: Task) -> Facts:
     inputs = _pictures({**task, "pictures": count}) if "shape" not in task else _sequences({**task, "sequences": count})
     shards.SHARD_BYTES = sum(map(shards.feed_size, [inputs["data"]])) // 2
     recorder = Recorder(lambda label, values: _as_with_all(label, values, count / task["inputs"]))
-    CALIBRATING.open_executor = lambda _: recorder
+    CALIBRATING.open_executor = lambda *_: recorder
     CALIBRATING.Calibration = _with_population(task["inputs"])
     before = time.process_time()
     netsurgeon.compress(**inputs, cluster="local:1", threads=1, batch_size=task["batch"], **task["options"])

@@ -238,13 +238,8 @@ class _Paper:
     def _moments(self, segment: _Segment, walks: Sequence[Sequence[int]]) -> int:
         """The sum over all shards of the moments of what a segment's layers read."""
         squared = segment.columns**2
-        seen = [
-            self._task("shard_positions", (self._skeleton, part), made=100, shard=shard)
-            for shard, part in enumerate(walks[0])
-        ]
-        positions = self._task("concatenated", tuple(seen), made=100)
         at_outputs = len(walks) > 1 and segment.has_few_outputs
-        more = (positions, *([self._send(FLOAT * math.prod(segment.layers[0]))] if at_outputs else []))
+        more = (self._send(FLOAT * math.prod(segment.layers[0])),) if at_outputs else ()
         share, size = min(1.0, _most_rows(segment.columns) / self._tokens), SUM_BYTES * squared
         sums = 1 if at_outputs else len(walks)
 
@@ -263,8 +258,8 @@ class _Paper:
             return both
 
         total = fold(joined, leaves())
-        moments = self._task("of_layer", (total, positions), made=size)
-        for task in (total, *more, *seen):
+        moments = self._task("of_layer", (total,), made=size)
+        for task in (total, *more):
             self._builder.release(task)
         return moments
 

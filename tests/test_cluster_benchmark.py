@@ -201,7 +201,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[TaskGraph, bytes
     recorder, models = Recorder(), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("netsurgeon.pipeline.calibration.shards.SHARD_BYTES", 256 * _decoder.TOKENS * 4)
-        patch.setattr(calibrating, "open_executor", lambda _: recorder)
+        patch.setattr(calibrating, "open_executor", lambda *_: recorder)
         for cluster in ("local:1", None):
             if cluster is None:
                 patch.undo()

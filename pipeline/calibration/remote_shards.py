@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnx_ir as ir
 
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.pipeline.calibration.extractor import Extractor
 from netsurgeon.pipeline.calibration.segments import Segment, segment_model
+from netsurgeon.pipeline.calibration.sent_model import SentModel
 from netsurgeon.pipeline.calibration.shards import cut_into_shards, feed_size
 from netsurgeon.pipeline.data import PositionMask, Samples
 from netsurgeon.pipeline.execution import Executor, Pending
@@ -68,7 +68,8 @@ class RemoteShards:
     def __init__(self, dense: ir.Model, samples: Samples, runtime: Runtime, executor: Executor):
         self._samples, self.runtime, self.executor = samples, runtime, executor
         self._dense = dense
-        self._skeleton = executor.send(_without_weights(dense))
+        skeleton = SentModel.skeleton(dense)
+        self._skeleton = executor.send(skeleton, skeleton.key)
         self.first: list[Pending[RemotePart]] = []
         self.sweep = uuid.uuid4().hex
         self.ranges: list[range] = []
@@ -121,10 +122,10 @@ class RemoteWalk:
         segment = self.segments[at]
         if not segment.outputs:
             return
-        model = segment_model(self.model, self._extractor, segment, {})
-        data = self._shards.executor.send(_serialized(model), is_kept=self._is_kept)
+        model = SentModel.of(segment_model(self.model, self._extractor, segment, {}), is_known=self._is_kept)
+        sent = self._shards.executor.send(model, model.key if self._is_kept else None)
         expired, self._expired = tuple(self._expired), []
-        values, about = (data, self._shards.runtime, segment.inputs, expired), ", ".join(segment.layers)
+        values, about = (sent, self._shards.runtime, segment.inputs, expired), ", ".join(segment.layers)
         submit = functools.partial(self._shards.executor.submit, run_segment, about=about, peers=self._shards.sweep)
         self.parts = [submit(part, *values) for part in self.parts]
 
@@ -140,7 +141,7 @@ def open_shard(numbers: range, feeds: Sequence[Feed], mask: PositionMask | None)
 
 
 def run_segment(
-    part: RemotePart, model: bytes, runtime: Runtime, inputs: Sequence[str], expired: Sequence[str]
+    part: RemotePart, model: SentModel, runtime: Runtime, inputs: Sequence[str], expired: Sequence[str]
 ) -> RemotePart:
     """The values of a shard with those that a segment makes, and without those that are needed no more."""
     first = {name: part.values[name][0] for name in inputs}
@@ -155,16 +156,16 @@ def run_segment(
 
 
 def call_with_layer(
-    function: Callable[..., Result], count: int, layer: str, skeleton: bytes, *arguments: Any
+    function: Callable[..., Result], count: int, layer: str, skeleton: SentModel, *arguments: Any
 ) -> Result:
     """Call a function with a layer of the dense model, by name, so many parts of a shard, and what else it needs."""
     return function(_layers(skeleton)[layer], arguments[:count], *arguments[count:])
 
 
 @functools.lru_cache(SESSIONS)
-def _session(data: bytes, types: tuple[tuple[str, np.dtype[Any]], ...], runtime: Runtime) -> Session:
+def _session(sent: SentModel, types: tuple[tuple[str, np.dtype[Any]], ...], runtime: Runtime) -> Session:
     """A segment, whose inputs get the types of the values that enter it."""
-    model = _model(data)
+    model = sent.model()
     inputs = {value.name: value for value in model.graph.inputs}
     for name, dtype in types:
         inputs[name].type = ir.TensorType(ir.DataType.from_numpy(dtype))
@@ -172,29 +173,8 @@ def _session(data: bytes, types: tuple[tuple[str, np.dtype[Any]], ...], runtime:
 
 
 @functools.lru_cache(SESSIONS)
-def _layers(model: bytes) -> dict[str, Layer]:
-    return {layer.name: layer for layer in find_layers(_model(model).graph)[0]}
-
-
-def _model(data: bytes) -> ir.Model:
-    return ir.from_proto(onnx.load_model_from_string(data))
-
-
-def _serialized(model: ir.Model) -> bytes:
-    data: bytes = ir.to_proto(model).SerializeToString()
-    return data
-
-
-def _without_weights(model: ir.Model) -> bytes:
-    """A model with its layers, whose weights are not in it; their shapes are."""
-    proto = ir.to_proto(model)
-    weights = {layer.weight.name for layer in find_layers(model.graph)[0]}
-    for initializer in proto.graph.initializer:
-        if initializer.name in weights:
-            for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
-                initializer.ClearField(field)
-    data: bytes = proto.SerializeToString()
-    return data
+def _layers(skeleton: SentModel) -> dict[str, Layer]:
+    return {layer.name: layer for layer in find_layers(skeleton.model().graph)[0]}
 
 
 def _in_shards(feeds: Iterator[Feed]) -> Iterator[tuple[range, list[Feed]]]:

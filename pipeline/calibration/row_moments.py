@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,8 +64,8 @@ class Drawing:
         seed: each batch has a generator of its own, made from this and its number.
         mask: which positions count; None = all.
         most: rows of all batches together, about.
-        is_even: whether as many are drawn of each batch; else as large a share of each, as where samples are of varying
-            length.
+        batches: how many there are, where as many rows are drawn of each; None = as large a share of each, as where
+            samples are of varying length.
         branches: of each current model the branch added to the layer's output, whose loss is measured; None = none.
         is_observed: of each current model whether its own inputs are looked at beside the dense ones.
         is_pooled: whether a ridge is made from the map whose mean the layer reads.
@@ -74,17 +74,21 @@ class Drawing:
     seed: int
     mask: PositionMask | None
     most: int
-    is_even: bool
+    batches: int | None
     branches: Sequence[str | None]
     is_observed: Sequence[bool]
     is_pooled: bool
 
-    def limits(self, positions: Sequence[int]) -> list[int]:
-        """Most rows that are drawn of each batch, by its number, where that many count of each."""
-        if self.is_even:
-            return [math.ceil(self.most / len(positions))] * len(positions)
-        total = max(sum(positions), 1)
-        return [math.ceil(self.most * rows / total) for rows in positions]
+    def limits(self, positions: Mapping[int, int], total: int) -> dict[int, int]:
+        """Most rows that are drawn of each batch, by its number.
+
+        Args:
+            positions: rows that count of each.
+            total: of all batches of all shards; 0 where as many are drawn of each.
+        """
+        if self.batches is not None:
+            return dict.fromkeys(positions, math.ceil(self.most / self.batches))
+        return {batch: math.ceil(self.most * rows / max(total, 1)) for batch, rows in positions.items()}
 
     def generator(self, batch: int) -> np.random.Generator:
         """One a batch: the same rows are drawn from every value and model, or the pairs would not match."""
@@ -159,28 +163,30 @@ class ShardMoments:
     Attributes:
         models: of each current model.
         ridge: of the map that the layer reads the mean of; None where there is no ridge.
+        positions: rows that count of what the layer has seen, drawn or not.
     """
 
     models: tuple[RowMoments, ...]
     ridge: Moments | None
+    positions: int
 
     def joined(self, later: ShardMoments) -> ShardMoments:
         """Those of both."""
         models = tuple(rows.joined(other) for rows, other in zip(self.models, later.models, strict=True))
-        has_ridge = self.ridge is not None and later.ridge is not None
-        return ShardMoments(models, self.ridge.joined(later.ridge) if has_ridge else None)  # type: ignore[union-attr,arg-type]
+        ridge = None if self.ridge is None or later.ridge is None else self.ridge.joined(later.ridge)
+        return ShardMoments(models, ridge, self.positions + later.positions)
 
-    def of_layer(self, model: int, positions: Sequence[int]) -> LayerMoments:
-        """As what a layer is pruned by, of a current model by its number; positions are those of each batch."""
+    def of_layer(self, model: int) -> LayerMoments:
+        """As what a layer is pruned by, of a current model by its number."""
         ridge = None if self.ridge is None else ridge_of(self.ridge)
-        return LayerMoments(*self.models[model].ended(), positions=sum(positions), ridge=ridge)
+        return LayerMoments(*self.models[model].ended(), positions=self.positions, ridge=ridge)
 
 
 def shard_moments(
     layer: Layer,
     parts: Sequence[Part],
     drawing: Drawing,
-    positions: Sequence[int],
+    total: int,
     weight: Rows | None,
     tick: Callable[[], None] = lambda: None,
 ) -> ShardMoments:
@@ -190,7 +196,7 @@ def shard_moments(
         layer: of the dense model.
         parts: values of the dense model on the shard, then those of each current model that is observed.
         drawing: which rows.
-        positions: rows that count of each batch of all shards.
+        total: what `count_positions` gives of all shards together; 0 where as many rows are drawn of each batch.
         weight: (groups, rows, columns) of a layer with few outputs, at which its loss is measured; else None. In the
             order in which it travels, since BLAS sums a transposed one in another.
         tick: called for every batch.
@@ -201,7 +207,8 @@ def shard_moments(
     columns = layer.columns // layer.blocks
     pairs = [is_observed and weight is None for is_observed in drawing.is_observed]
     moments = [RowMoments(layer.groups * layer.blocks, columns, paired=paired) for paired in pairs]
-    numbers, limits = parts[0].numbers, drawing.limits(positions)
+    numbers, positions = parts[0].numbers, _positions(layer, parts[0], drawing.mask)
+    limits = drawing.limits(positions, total)
     drawn = functools.partial(_drawn, layer, parts, drawing, limits)
     for sides in prefetch(lambda at: drawn(numbers[at]), len(numbers)):
         tick()
@@ -212,11 +219,11 @@ def shard_moments(
                 at_outputs = np.asarray((before - now) @ weight.transpose(0, 2, 1), np.float32)
                 rows.add(now, None, at_outputs if residual is None else at_outputs + residual)
     ridge = _ridge(layer, parts[0], drawing, limits) if drawing.is_pooled else None
-    return ShardMoments(tuple(moments), ridge)
+    return ShardMoments(tuple(moments), ridge, sum(positions.values()))
 
 
 def _drawn(
-    layer: Layer, parts: Sequence[Part], drawing: Drawing, limits: Sequence[int], batch: int
+    layer: Layer, parts: Sequence[Part], drawing: Drawing, limits: Mapping[int, int], batch: int
 ) -> list[tuple[Rows, Rows | None, Rows | None]]:
     """Dense inputs, current inputs and what a branch has lost, for each of the current models."""
     dense, observed, source = parts[0], iter(parts[1:]), layer.input_name
@@ -241,21 +248,25 @@ def _drawn(
     return result
 
 
-def shard_positions(layer: Layer, parts: Sequence[Part], mask: PositionMask | None) -> list[int]:
-    """Rows that count of what a layer sees in each batch of a shard; in a body, as often as it is run."""
-    part = parts[0]
-    counted = [counted_rows(layer, part, mask, batch) for batch in part.numbers]
-    shapes = [part.shape(layer.input_name, batch) for batch in part.numbers]
-    of_shape = {shape: layer.positions(np.broadcast_to(np.float32(0.0), shape)) for shape in set(shapes)}
-    return [
-        of_shape[shape] if rows is None else int(np.count_nonzero(rows))
-        for shape, rows in zip(shapes, counted, strict=True)
-    ]
+def count_positions(layer: Layer, parts: Sequence[Part], mask: PositionMask | None) -> int:
+    """Rows that count of what a layer sees in a shard; in a body, as often as it is run."""
+    return sum(_positions(layer, parts[0], mask).values())
 
 
-def concatenated(*lists: Sequence[int]) -> list[int]:
-    """What `shard_positions` gives of all shards."""
-    return [number for numbers in lists for number in numbers]
+def total_of(*counts: int) -> int:
+    """What `count_positions` gives, of all shards."""
+    return sum(counts)
+
+
+def _positions(layer: Layer, part: Part, mask: PositionMask | None) -> dict[int, int]:
+    """Rows that count of each batch of a shard, by its number."""
+    counted = {batch: counted_rows(layer, part, mask, batch) for batch in part.numbers}
+    shapes = {batch: part.shape(layer.input_name, batch) for batch in part.numbers}
+    of_shape = {shape: layer.positions(np.broadcast_to(np.float32(0.0), shape)) for shape in set(shapes.values())}
+    return {
+        batch: of_shape[shapes[batch]] if rows is None else int(np.count_nonzero(rows))
+        for batch, rows in counted.items()
+    }
 
 
 def counted_rows(layer: Layer, part: Part, mask: PositionMask | None, batch: int) -> Counted | None:
@@ -288,7 +299,7 @@ def has_few_outputs(layer: Layer) -> bool:
     return FEW_OUTPUTS * layer.rows <= layer.columns // layer.blocks
 
 
-def _ridge(layer: Layer, part: Part, drawing: Drawing, limits: Sequence[int]) -> Moments | None:
+def _ridge(layer: Layer, part: Part, drawing: Drawing, limits: Mapping[int, int]) -> Moments | None:
     """What damping multiplies where the layer's input is the mean of a map, one of each sample."""
     pooled = PooledMap.of(layer)
     name = "" if pooled is None else pooled.value.name or ""

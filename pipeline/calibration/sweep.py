@@ -19,10 +19,10 @@ from netsurgeon.pipeline.calibration.row_moments import (
     Drawing,
     ShardMoments,
     available_branch,
-    concatenated,
+    count_positions,
     has_few_outputs,
     shard_moments,
-    shard_positions,
+    total_of,
 )
 from netsurgeon.pipeline.calibration.segments import Segment, cut
 from netsurgeon.pipeline.calibration.shards import LocalShards, Shards, Walker
@@ -210,27 +210,30 @@ class Calibration:
     ) -> list[Pending[LayerMoments]]:
         """Moments of a layer beside each of the current models: those of all shards, joined in a fixed tree."""
         executor, numbers = self.executor, range(len(shards.ranges))
-        seen = [shards.submit(at, shard_positions, layer, walks[:1], self.samples.mask) for at in numbers]
-        positions = executor.start(concatenated, *seen, about=layer.name)
+        batches = None if self.samples.is_ragged or self.samples.mask else shards.ranges[-1].stop
+        total: Pending[int] | int = 0
+        if batches is None:  # a shard alone does not know which share of all its rows are
+            seen = [shards.submit(at, count_positions, layer, walks[:1], self.samples.mask) for at in numbers]
+            total = executor.start(total_of, *seen, about=layer.name)
         observed = [walk for walk in walks if walk is not None]
         drawing = Drawing(
             seed=self.seed,
             mask=self.samples.mask,
             most=self.most_rows(layer),
-            is_even=not (self.samples.is_ragged or self.samples.mask),
+            batches=batches,
             branches=branches,
             is_observed=[walk is not None for walk in walks[1:]],
             is_pooled=self._pooled(layer) is not None,
         )
         is_at_outputs = len(observed) > 1 and has_few_outputs(layer)
         weight = executor.start(as_is, layer.matrix().astype(np.float32)) if is_at_outputs else None
-        values = (drawing, positions, weight, *((tick,) if executor.is_here else ()))
+        values = (drawing, total, weight, *((tick,) if executor.is_here else ()))
         parts = (shards.submit(at, shard_moments, layer, observed, *values) for at in numbers)
         joined = executor.tree_reduce(ShardMoments.joined, parts, layer.name)
         for _ in () if executor.is_here else range(shards.ranges[-1].stop):  # what workers do is told when it is sent
             tick()
         models = range(len(walks) - 1)
-        return [executor.start(ShardMoments.of_layer, joined, at, positions, about=layer.name) for at in models]
+        return [executor.start(ShardMoments.of_layer, joined, at, about=layer.name) for at in models]
 
     def _pooled(self, layer: Layer) -> PooledMap | None:
         """The map whose mean the layer reads; None where inputs are ample, or too few for a ridge (FEWEST_RIDGED)."""

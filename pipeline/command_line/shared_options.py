@@ -107,6 +107,11 @@ cluster_option = option(
     metavar="WHERE",
     help="Dask workers: local:N processes, a scheduler's tcp://HOST:PORT, or module:function for a Client.",
 )
+cluster_store_option = option(
+    "--cluster-store",
+    metavar="FOLDER|URL",
+    help="Folder that all workers see, or s3://…: weights travel through it. [default: the scheduler]",
+)
 custom_ops_option = option(
     "--custom-ops", multiple=True, metavar="FILE", help="Shared library with operators of your own."
 )

@@ -9,11 +9,12 @@ from netsurgeon.pipeline.execution.executors import (
     check_cluster,
     open_executor,
 )
-from netsurgeon.pipeline.execution.run_folder import RunFolder, Solutions, wait_until_free
+from netsurgeon.pipeline.execution.run_folder import SENT_FOLDER, RunFolder, Solutions, wait_until_free
 from netsurgeon.pipeline.execution.user_sources import file_digest, source_digest
 from netsurgeon.pipeline.execution.weight_file import WeightFile
 
 __all__ = [
+    "SENT_FOLDER",
     "ClusterFacts",
     "Executor",
     "InProcess",

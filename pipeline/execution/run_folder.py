@@ -34,6 +34,8 @@ FORMAT = 10
 
 
 _IDENTITY, _LOCK = "work", "lock"
+SENT_FOLDER = "sent"
+"""Where weights of a large model lie on their way to workers."""
 _POLLING_SECONDS = 0.5
 _MOST_JSON_BYTES = 1 << 28
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -370,6 +372,7 @@ def _identity(path: Path) -> dict[str, Any] | None:
 def _may_be_ours(path: Path) -> bool:
     """Whether a run could have written it, by its name."""
     own = path.name == _LOCK or path.suffix in (".json", ".npz") or path.name.endswith("-layers")
+    own = own or SENT_FOLDER in (path.name, path.parent.name)
     return own and not path.is_symlink()
 
 

@@ -202,6 +202,8 @@ class ReportOptions:
         cluster: Dask workers that calibration, error curves and solves run on: "local:N" processes here, a scheduler's
             "tcp://host:8786", or "module:function" that gives a `distributed.Client`; None = this process, which gives
             the same bytes.
+        cluster_store: folder that all workers see, or address of an object store ("s3://bucket/folder"), through which
+            weights and inputs travel; None = the scheduler, and `work` for models of more than 1.5 GB.
     """
 
     profile: bool = False
@@ -210,6 +212,7 @@ class ReportOptions:
     timings: Path | None = None
     work: Path | None = None
     cluster: str | None = None
+    cluster_store: str | None = None
 
 
 class OptionValues(TypedDict, total=False):
@@ -262,3 +265,4 @@ class OptionValues(TypedDict, total=False):
     timings: Path | None
     work: Path | None
     cluster: str | None
+    cluster_store: str | None

@@ -362,7 +362,7 @@ class Options(
         values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
         values["classes"] = self.classes.name if self.classes else None
         values["timings"] = self.timings.name if self.timings else None
-        del values["work"], values["cluster"]  # say nothing of the result
+        del values["work"], values["cluster"], values["cluster_store"]  # say nothing of the result
         values["custom_ops"] = [Path(library).name for library in self.custom_ops]
         if callable(self.metric):
             values["metric"] = getattr(self.metric, "__qualname__", type(self.metric).__name__)

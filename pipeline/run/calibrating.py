@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution import Executor, open_executor
+from netsurgeon.pipeline.execution import SENT_FOLDER, Executor, open_executor
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.runtime import Runtime, is_large
 from netsurgeon.pipeline.verification import Inputs
@@ -22,13 +22,17 @@ def run_executor(model: ir.Model, options: Options) -> Executor:
     """Where calibration runs.
 
     Raises:
-        InputError: the cluster cannot be used, or takes no model as large as this.
+        InputError: the cluster cannot be used, or there is nothing that a model as large as this could travel through.
     """
-    if options.cluster is not None and is_large(model):
-        raise InputError(
-            f"cluster is {options.cluster!r}, and weights of more than 1.5 GB do not travel: leave out cluster"
-        )
-    return open_executor(options.cluster)
+    store = options.cluster_store
+    if store is None and options.cluster is not None and is_large(model):
+        if options.work is None:
+            raise InputError(
+                f"cluster is {options.cluster!r}, and weights of more than 1.5 GB travel through files: give work, a "
+                "folder that all workers see, or cluster-store, such a folder or an object store"
+            )
+        store = str(options.work / SENT_FOLDER)
+    return open_executor(options.cluster, store)
 
 
 def run_calibration(inputs: Inputs, runtime: Runtime, options: Options, executor: Executor) -> Calibration:

@@ -19,7 +19,7 @@ from netsurgeon.pipeline.calibration import shards
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution import Executor, InProcess, Pending, open_executor
-from netsurgeon.pipeline.execution.executors import task_log
+from netsurgeon.pipeline.execution.executors import array_store, task_log
 from netsurgeon.pipeline.run import calibrating
 
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
@@ -49,8 +49,8 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
             os.kill(worker.pid, signal.SIGKILL)
             killed.append(worker.pid)
 
-    def open_and_tell(cluster: str | None) -> Executor:
-        executor: Any = open_executor(cluster)
+    def open_and_tell(*where: str | None) -> Executor:
+        executor: Any = open_executor(*where)
         clusters.append(executor._client.cluster)
         return cast(Executor, executor)
 
@@ -84,7 +84,7 @@ def test_solves_costs_and_trials_elsewhere_give_the_same_bytes(tmp_path: Path, m
     line = [*LINE, "--batch-size", "20", "--sparsity", "70%", "--trim", "20%", "--quiet", "-o"]
     assert run([*line, str(tmp_path / "here.onnx")]) == 0
     executor = Elsewhere()
-    monkeypatch.setattr(calibrating, "open_executor", lambda _: executor)
+    monkeypatch.setattr(calibrating, "open_executor", lambda *_: executor)
     assert run([*line, str(tmp_path / "elsewhere.onnx")]) == 0
     assert {"measure_cost", "generator_behind", "solve_layer"} <= executor.kinds
     assert (tmp_path / "elsewhere.onnx").read_bytes() == (tmp_path / "here.onnx").read_bytes()
@@ -154,7 +154,7 @@ class Apart(InProcess):
 
 def test_workers_are_there_until_the_last_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executor = Apart()
-    monkeypatch.setattr(calibrating, "open_executor", lambda _: executor)
+    monkeypatch.setattr(calibrating, "open_executor", lambda *_: executor)
     few = [*LINE[:-1], "60", *OPTIONS, str(tmp_path / "few.onnx")]  # without a test set, pruned in halves to be judged
     assert run([*few, "--cluster", "local:1"]) == 0
     assert not executor.is_open
@@ -163,7 +163,7 @@ def test_workers_are_there_until_the_last_measurement(tmp_path: Path, monkeypatc
 def test_a_folder_that_is_refused_is_refused_before_workers_are_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def wait(_: str | None) -> Executor:
+    def wait(*_: str | None) -> Executor:
         raise AssertionError("workers are waited for")
 
     monkeypatch.setattr(calibrating, "open_executor", wait)
@@ -180,7 +180,22 @@ def test_a_bad_cluster_is_a_sentence(cluster: str, tmp_path: Path, capsys: pytes
     assert f"error: cluster is '{cluster}', expected local:N" in capsys.readouterr().err
 
 
-def test_a_model_that_is_too_large_to_travel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_model_travels_through_files_or_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
     monkeypatch.setattr(calibrating, "is_large", lambda _: True)
-    with pytest.raises(InputError, match=r"weights of more than 1.5 GB do not travel: leave out cluster"):
+    with pytest.raises(InputError, match=r"weights of more than 1.5 GB travel through files: give work, a folder"):
         compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", limit=40, sparsity=0.5, cluster="local:1")
+    monkeypatch.setattr(array_store, "STORED_BYTES", 10_000)
+    line = [*LINE[:-1], "80", *OPTIONS]
+    assert run([*line, str(tmp_path / "alone.onnx")]) == 0
+    work = ["--work", str(tmp_path / "work"), "--cluster", "local:2"]
+    assert run([*line, str(tmp_path / "two.onnx"), *work]) == 0
+    assert (tmp_path / "two.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+    assert len(list((tmp_path / "work" / "sent").iterdir())) > 3
+
+
+def test_a_store_that_workers_do_not_see_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed")
+    line = [*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--cluster", "local:1"]
+    assert run([*line, "--cluster-store", "memory://of-this-process"]) == 2
+    assert "cannot read what was sent to it from memory://of-this-process" in capsys.readouterr().err

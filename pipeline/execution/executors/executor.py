@@ -5,8 +5,7 @@ from __future__ import annotations
 import abc
 import collections
 import functools
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts
@@ -46,7 +45,7 @@ class Executor(abc.ABC):
 
     def __init__(self) -> None:
         """Nothing is remembered yet."""
-        self._sent: dict[bytes, Pending[bytes]] = {}
+        self._sent: dict[Hashable, Pending[Any]] = {}
         self._remembered: collections.OrderedDict[int, tuple[object, Any]] = collections.OrderedDict()
 
     @abc.abstractmethod
@@ -76,14 +75,14 @@ class Executor(abc.ABC):
         """The same, and in this process at once: what it is made from need not last until it is asked for."""
         return self.submit(function, *arguments, about=about)
 
-    def send(self, data: bytes, *, is_kept: bool = True) -> Pending[bytes]:
-        """What many tasks need, sent once: what is kept is known by its content when it is to be sent again."""
-        if not is_kept:
-            return self.submit(as_is, data)
-        digest = hashlib.sha256(data).digest()
-        if digest not in self._sent:
-            self._sent[digest] = self.submit(as_is, data)
-        return self._sent[digest]
+    def send(self, value: Result, key: Hashable = None) -> Pending[Result]:
+        """What many tasks need, sent once: what has a key, such as the hash of its content, stays there."""
+        if key is None:
+            return self.submit(as_is, value)
+        if key not in self._sent:
+            self._sent[key] = self.submit(as_is, value)
+        sent: Pending[Result] = self._sent[key]
+        return sent
 
     def remember(self, source: object, make: Callable[[], Result]) -> Result:
         """What was made from a source, such as inputs that were sent; that of MOST_REMEMBERED sources is kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import uuid
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
+from netsurgeon.pipeline.execution.executors.array_store import ArrayStore
 from netsurgeon.pipeline.execution.executors.executor import Executor, Pending, kind_of
 from netsurgeon.pipeline.execution.executors.lost_workers import WorkerWatch
 from netsurgeon.pipeline.execution.executors.on_worker import (
@@ -18,6 +20,7 @@ from netsurgeon.pipeline.execution.executors.on_worker import (
     UnfitWorkerError,
     blas_threads,
     other_version,
+    read_probe,
     run_as_there,
     versions_here,
     versions_reader,
@@ -37,24 +40,28 @@ class DaskExecutor(Executor):
     Sums of floats depend on the number of threads, which Dask sets to one on the workers that it starts.
     """
 
-    def __init__(self, client: distributed.Client, resources: contextlib.ExitStack):
+    def __init__(self, client: distributed.Client, resources: contextlib.ExitStack, store: ArrayStore | None = None):
         """Take a client.
 
         Args:
             client: connected, with at least one worker.
             resources: what ends together with the executor.
+            store: what large arrays travel through; None = the scheduler.
 
         Raises:
-            InputError: a worker has other versions of what decides the bytes of a result.
+            InputError: a worker has other versions of what decides the bytes of a result, or does not see the store.
         """
         super().__init__()
-        self._client, self._resources = client, resources
+        self._client, self._resources, self._store = client, resources, store
         self._address = str(client.scheduler.address)
         token = uuid.uuid4().hex
         self._origin = Origin(versions_here(), blas_threads(), f"netsurgeon-{token}")
         for worker, versions in client.run(versions_reader(), LIBRARIES).items():
             if difference := other_version(versions, self._origin.versions):
                 raise InputError(f"the worker {worker} {difference}")
+        for why in () if store is None else client.run(read_probe, store.probe).values():
+            if why:
+                raise InputError(why)
         # Tasks are called after what they do: Dask expects those that are called alike to take as long.
         self._names = (f"{{}}-0{token}-{number}" for number in itertools.count())
         self._log = TaskLog()
@@ -70,7 +77,8 @@ class DaskExecutor(Executor):
             InputError: an argument cannot be pickled.
             ClusterError: the scheduler is gone.
         """
-        values = [entry.future if isinstance(entry, _Remote) else Parcel(entry) for entry in arguments]
+        packed = functools.partial(Parcel, store=self._store)
+        values = [entry.future if isinstance(entry, _Remote) else packed(entry) for entry in arguments]
         needs = [str(entry.future.key) for entry in arguments if isinstance(entry, _Remote)]
         kind = kind_of(function)
         name = next(self._names).format(kind)
@@ -79,6 +87,8 @@ class DaskExecutor(Executor):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that an argument is large: it is sent once
                 future = self._client.submit(run_as_there, self._origin, function, *values, key=name)
+        except InputError:
+            raise
         except Exception as error:
             for number, entry in enumerate(arguments, start=1):
                 if not isinstance(entry, _Remote):

@@ -14,6 +14,7 @@ from typing import Any
 
 import threadpoolctl
 
+from netsurgeon.pipeline.execution.executors.array_store import StoredArray, UnseenStoreError, read
 from netsurgeon.pipeline.execution.executors.executor import kind_of
 from netsurgeon.pipeline.execution.executors.parcel import Parcel
 
@@ -96,6 +97,8 @@ def _unfit_where_it_fails(worker: str, task: str) -> Iterator[None]:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
+            if isinstance(cause, UnseenStoreError):
+                raise UnfitWorkerError(worker, task, f"is not fit for any: {cause}", of_any_task=True) from error
             if isinstance(cause, MemoryError):
                 raise UnfitWorkerError(worker, task, "had too little memory for it") from error
             if isinstance(cause, OSError) and cause.errno in _FULL:
@@ -140,3 +143,12 @@ def blas_threads() -> int:
     """Threads that BLAS has in this process."""
     pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     return max(pools, default=1)
+
+
+def read_probe(probe: StoredArray) -> str:
+    """Why this process cannot read what is sent to it through a store; empty if it can."""
+    try:
+        read(*probe)
+    except UnseenStoreError as error:
+        return str(error)
+    return ""

@@ -26,16 +26,18 @@ _ALLOWED_DEATHS = 20
 """Of workers on this machine in one task: processes that somebody ends are no fault of the task's."""
 
 
-def open_executor(cluster: str | None) -> Executor:
+def open_executor(cluster: str | None, store: str | None = None) -> Executor:
     """Where tasks run.
 
     Args:
         cluster: "local:N" = N processes on this machine, of a thread each; the address of a scheduler;
             "module:function" = what the function gives, without arguments, a client of `distributed`, whose workers may
             still wait in a queue; None = this process.
+        store: folder, or address of an object store, that large arrays travel through; None = the scheduler.
 
     Raises:
-        InputError: it is none of these, `distributed` is missing, nobody answers, or a worker has other versions.
+        InputError: it is none of these, `distributed` is missing, nobody answers, a worker has other versions, or the
+            store cannot be used.
     """
     check_cluster(cluster)
     if cluster is None:
@@ -45,11 +47,13 @@ def open_executor(cluster: str | None) -> Executor:
     except ImportError as error:
         raise InputError(f"cluster is {cluster!r}, which needs Dask: run `pip install distributed`") from error
 
+    from netsurgeon.pipeline.execution.executors.array_store import ArrayStore
     from netsurgeon.pipeline.execution.executors.on_dask import DaskExecutor
 
+    kept = None if store is None else ArrayStore(store)
     resources = contextlib.ExitStack()
     try:
-        return DaskExecutor(_client(cluster, resources), resources)
+        return DaskExecutor(_client(cluster, resources), resources, kept)
     except BaseException as error:
         resources.close()
         if isinstance(error, NetsurgeonError) or not isinstance(error, Exception):

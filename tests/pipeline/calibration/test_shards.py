@@ -146,7 +146,7 @@ def test_a_weight_travels_once_and_not_with_each_shard(monkeypatch: pytest.Monke
     first, again = list(swept(executor)), sum(kind == "open_shard" for kind, _ in sent)
     assert max(size for kind, size in sent if kind == "shard_moments") < 4000
     assert again == 2, "two shards, for both sweeps of the same samples"
-    once = executor.send(b"a model")
-    assert executor.send(b"a model") is once
-    assert executor.send(b"a model", is_kept=False) is not once
+    once = executor.send(b"a model", "its key")
+    assert executor.send(b"a model", "its key") is once
+    assert executor.send(b"a model") is not once
     assert first

@@ -16,14 +16,27 @@ from netsurgeon.pipeline.execution.executors.parcel import Parcel, check_sendabl
 from netsurgeon.pipeline.jobs import Job
 
 
-def test_arrays_travel_within_the_pickle_and_arrive_aligned() -> None:
+def test_arrays_travel_beside_the_pickle_and_arrive_aligned_and_writable() -> None:
     buffers: list[pickle.PickleBuffer] = []
     value = {"x": np.arange(1000.0), "name": "a"}
     data = pickle.dumps(Parcel(value), protocol=5, buffer_callback=buffers.append)
-    assert buffers == []
-    arrived = pickle.loads(data).value
+    assert len(data) < 1000
+    odd = [np.frombuffer(b"-" + bytes(buffer), np.uint8)[1:] for buffer in buffers]  # as Dask may give them
+    arrived = pickle.loads(data, buffers=odd).value
     assert arrived["x"].flags.aligned
+    assert arrived["x"].flags.writeable
     assert np.array_equal(arrived["x"], np.arange(1000.0))
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_who_only_hands_a_parcel_on_does_not_read_it(protocol: int) -> None:
+    value = {"x": np.arange(6.0).reshape(2, 3).T, "empty": np.zeros(0)}
+    first = pickle.loads(pickle.dumps(Parcel(value), protocol=protocol))
+    assert sys.getsizeof(first) > 48
+    again = pickle.loads(pickle.dumps(first, protocol=protocol))
+    assert again.value["x"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+    assert again.value["x"].flags.f_contiguous
+    assert again.value is again.value
 
 
 def test_what_one_parcel_shares_is_shared_on_arrival() -> None:
@@ -55,6 +68,7 @@ def test_what_cannot_be_read_is_told_when_it_is_asked_for(monkeypatch: pytest.Mo
     data = pickle.dumps(Parcel(module.__dict__["metric"]))
     monkeypatch.delitem(sys.modules, module.__name__)
     arrived = pickle.loads(data)
+    arrived = pickle.loads(pickle.dumps(arrived))
     with pytest.raises(InputError, match=r"cannot read what was sent to it \(ModuleNotFoundError: No module named"):
         _ = arrived.value
     monkeypatch.setitem(sys.modules, module.__name__, module)

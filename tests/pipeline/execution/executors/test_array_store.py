@@ -1,0 +1,87 @@
+"""Large arrays travel through a store: as references, each once, and none that is not what was put there."""
+
+import gc
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cloudpickle")
+
+from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.execution.executors.array_store import (
+    ArrayStore,
+    Pickler,
+    StoredArray,
+    UnseenStoreError,
+    read,
+)
+from netsurgeon.pipeline.execution.executors.parcel import Parcel
+
+
+def pickled(value: Any, store: ArrayStore | None) -> bytes:
+    file = io.BytesIO()
+    Pickler(file, store=store).dump(value)
+    return file.getvalue()
+
+
+def test_large_arrays_become_files_and_arrive_as_they_were(tmp_path: Path) -> None:
+    store = ArrayStore(str(tmp_path / "store"))
+    value = {"c": np.random.default_rng(0).random((300, 500)), "small": np.arange(3)}
+    value |= {"f": value["c"].T, "again": value["c"].copy()}
+    data = pickled(value, store)
+    assert len(data) < 2000
+    assert len(list((tmp_path / "store").iterdir())) == 2, "one for the probe, and one for what is there three times"
+    arrived = pickle.loads(data)
+    for name, array in value.items():
+        assert np.array_equal(arrived[name], array)
+        assert arrived[name].flags.f_contiguous == array.flags.f_contiguous
+    assert not arrived["c"].flags.writeable, "it is mapped"
+
+
+def test_who_hands_a_stored_array_on_sends_no_copy_and_has_none_in_memory(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random(1 << 18)
+    arrived = pickle.loads(pickled(array, ArrayStore(str(tmp_path))))
+    assert len(pickled(arrived, None)) < 1000
+    assert Parcel({"x": arrived}).__sizeof__() < 1000
+    assert len(pickled(arrived[1:], None)) > array.nbytes - 100, "a part of it is no file"
+    del arrived
+    gc.collect()
+    assert len(pickled(array, None)) > array.nbytes
+
+
+def test_an_address_is_opened_by_fsspec(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random(1 << 18)
+    data = pickled(array, ArrayStore(f"file://{tmp_path}/bucket"))
+    assert len(list((tmp_path / "bucket").iterdir())) == 2
+    assert np.array_equal(pickle.loads(data), array)
+
+
+class Unseen:
+    """Arrives as an array of a store."""
+
+    def __init__(self, stored: StoredArray):
+        self.stored = stored
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return read, tuple(self.stored)
+
+
+def test_what_was_changed_or_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    stored = ArrayStore(str(tmp_path)).keep(np.ones(1 << 18))
+    (tmp_path / stored.digest).write_bytes(bytes(1 << 21))
+    with pytest.raises(UnseenStoreError, match=f"cannot read what was sent to it from {tmp_path} .* has been changed"):
+        read(*stored)
+    (tmp_path / stored.digest).unlink()
+    with pytest.raises(UnseenStoreError, match="give a folder that all workers see under the same path, or an object"):
+        _ = pickle.loads(pickle.dumps(Parcel([Unseen(stored)]))).value
+
+
+@pytest.mark.parametrize("address", ["{}/file/inside", "nothing-knows-this://bucket"])
+def test_a_store_that_cannot_be_used_is_refused(address: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot hold what is sent to workers"):
+        ArrayStore(address.format(tmp_path))
