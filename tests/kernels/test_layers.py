@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import sparse_emulator
 from sparse_kernels import Fields, Layer, library
 
 Array = npt.NDArray[Any]
-ISAS = ("avx512-vbmi-vnni", "avx512-vnni", "avx-vnni", "avx2", "scalar")
+ISAS = ("avx512-vbmi-vnni", "avx512-vnni", "avx-vnni", "avx2", "scalar", *sparse_emulator.ISAS)
 
 SHAPES = {  # rows, channels, height, width, batch; Fields
     "one weight": ((1, 1, 1, 1, 1), Fields()),
@@ -59,9 +60,15 @@ def quantized(sums_: Array, scale: Array, fields: Fields) -> Array:
     return clipped
 
 
-def here(isa: str) -> None:
-    if isa not in library().isas:
+def on(isa: str) -> dict[str, Any]:
+    """Keywords of a layer whose code is for an instruction set, here or in the emulator."""
+    if isa in library().isas:
+        return {"isa": isa}
+    if isa not in sparse_emulator.ISAS:
         pytest.skip(f"this processor has no {isa}")
+    if missing := sparse_emulator.what_is_missing():
+        pytest.skip(missing)
+    return {"isa": isa, "backend": sparse_emulator.emulated()}
 
 
 @functools.cache
@@ -80,9 +87,8 @@ def case(name: str, zeros: float) -> tuple[Array, Array, Array, Array, Fields]:
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("zeros", [0.0, 0.8, 1.0])
 def test_bytes_equal_those_of_numpy(name: str, zeros: float, isa: str) -> None:
-    here(isa)
     weight, inputs, bias, scale, fields = case(name, zeros)
-    outputs = Layer(weight, scale, fields=fields, bias=bias, isa=isa)(inputs)
+    outputs = Layer(weight, scale, fields=fields, bias=bias, **on(isa))(inputs)
     expected = quantized(sums(weight, inputs, fields) + bias, scale, fields)
     assert np.array_equal(outputs, expected)
     assert zeros == 1 or weight[0].size < 50 or len(np.unique(outputs)) > 20
@@ -99,17 +105,15 @@ def test_threads_change_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_floats_are_scaled_sums(isa: str) -> None:
-    here(isa)
     weight, inputs, bias, scale, fields = case("three rows", 0.7)
     floats = Fields(input_zero_point=fields.input_zero_point, output=2)
-    outputs = Layer(weight, scale, fields=floats, bias=bias, isa=isa)(inputs)
+    outputs = Layer(weight, scale, fields=floats, bias=bias, **on(isa))(inputs)
     assert np.array_equal(outputs, np.float32(sums(weight, inputs, fields) + bias) * scale)
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("product_first", [0, 1])
 def test_a_residual_is_added_to_the_rounded_product(isa: str, product_first: int) -> None:
-    here(isa)
     weight, inputs, bias, scale, _ = case("rows beside a tile", 0.6)
     fields = Fields(
         input_zero_point=128, output=1, zero_point=120, product_ratio=0.7, residual_ratio=1.3, fixed=-100.25,
@@ -117,7 +121,7 @@ def test_a_residual_is_added_to_the_rounded_product(isa: str, product_first: int
     )  # fmt: skip
     rng = np.random.default_rng(1)
     residual = rng.integers(0, 256, (2, 5, 6, 21), np.uint8)
-    outputs = Layer(weight, scale, fields=fields, bias=bias, isa=isa)(inputs, residual)
+    outputs = Layer(weight, scale, fields=fields, bias=bias, **on(isa))(inputs, residual)
     product = quantized(sums(weight, inputs, fields) + bias, scale, fields)
     added = np.rint(product * np.float64(np.float32(0.7)) + (residual * np.float64(np.float32(1.3)) - 100.25))
     expected = np.clip(added, 10, 240)
@@ -130,12 +134,11 @@ def test_a_residual_is_added_to_the_rounded_product(isa: str, product_first: int
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_bounds_and_values_beyond_them(isa: str) -> None:
-    here(isa)
     weight, inputs, bias, scale, _ = case("pointwise", 0.5)
     fields = Fields(input_zero_point=3, zero_point=30, low=30, high=200)
     for factor in (1.0, 1e4, 1e30):  # far beyond what an integer holds, on both sides
         large = (scale * factor).astype(np.float32)
-        outputs = Layer(weight, large, fields=fields, bias=bias, isa=isa)(inputs)
+        outputs = Layer(weight, large, fields=fields, bias=bias, **on(isa))(inputs)
         values = np.clip(np.rint((sums(weight, inputs, fields) + bias).astype(np.float32) * large) + 30.0, 30, 200)
         assert np.array_equal(outputs, values)
 
@@ -143,9 +146,8 @@ def test_bounds_and_values_beyond_them(isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("zeros", [0.3, 0.9])
 def test_what_is_encoded_is_the_matrix(isa: str, zeros: float) -> None:
-    here(isa)
     weight, _, _, scale, fields = case("chunks of columns", zeros)
-    layer = Layer(weight, scale, fields=fields, isa=isa)
+    layer = Layer(weight, scale, fields=fields, **on(isa))
     assert np.array_equal(layer.decoded(), weight.reshape(len(weight), -1))
 
 
@@ -200,7 +202,6 @@ def test_a_residual_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("zeros", [0.0, 0.9])
 def test_rows_that_lie_far_apart_are_not_copied(isa: str, zeros: float) -> None:
-    here(isa)
     rng = np.random.default_rng(0)
     weight = weights(rng, 16, Fields(kernel=(2, 1)), 64, zeros)
     inputs = rng.integers(0, 256, (9, 1, 40, 64), np.uint8)
@@ -208,7 +209,7 @@ def test_rows_that_lie_far_apart_are_not_copied(isa: str, zeros: float) -> None:
     apart = Fields(kernel=(2, 1), dilation=(65536, 1), pads=(65536, 0, 0, 0), zero_point=128)
     # the first row of the kernel sees padding, which is 0
     alone = Layer(np.ascontiguousarray(weight[:, 1:]), scale, fields=Fields(zero_point=128), isa="scalar")
-    assert np.array_equal(Layer(weight, scale, fields=apart, isa=isa)(inputs), alone(inputs))
+    assert np.array_equal(Layer(weight, scale, fields=apart, **on(isa))(inputs), alone(inputs))
 
 
 def test_a_kernel_beyond_the_input_gives_nothing() -> None:

@@ -53,14 +53,12 @@ def convolutions() -> onnx.ModelProto:
 
 def explained(model: onnx.ModelProto, path: Path, **options: str) -> dict[str, tuple[str, str]]:
     """What is said of each layer with these options."""
-    package().register()
-    settings = {"claim": "auto", "explain": str(path), **options}
-    providers = [(package().NAME, settings), ("CPUExecutionProvider", {})]
     import onnxruntime
 
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
-    loaded = onnxruntime.InferenceSession(model.SerializeToString(), quiet, providers=providers, enable_fallback=0)
+    quiet.add_provider_for_devices(package().register(), {"claim": "auto", "explain": str(path), **options})
+    loaded = onnxruntime.InferenceSession(model.SerializeToString(), quiet, enable_fallback=0)
     assert package().NAME in loaded.get_providers()
     lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
     return {layer.partition("_token_")[0]: (what, rest) for what, layer, rest in lines}

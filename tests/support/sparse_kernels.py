@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 import ctypes
 import dataclasses
 import functools
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ KERNELS = Path(__file__).parents[2] / "kernels"
 BUILT = KERNELS.parent / "build" / "kernels"
 
 Bytes = npt.NDArray[np.uint8]
+Buffer = npt.NDArray[Any]
 
 
 def can_build() -> bool:
@@ -25,25 +28,22 @@ def can_build() -> bool:
     return all(shutil.which(tool) for tool in ("cmake", "ninja", os.environ.get("CXX", "c++")))
 
 
-@functools.cache
-def library_file(sanitize: str = "") -> Path:
-    """Build the library, once for each set of sanitizers; what is up to date is left alone."""
-    folder = BUILT / (sanitize.replace(",", "-") or "plain")
+def build(folder: Path, settings: Mapping[str, str], target: str = "all") -> Path:
+    """Build a target of the kernels; what is up to date is left alone. Gives `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    configure = [
-        "cmake",
-        "-G",
-        "Ninja",
-        "-S",
-        str(KERNELS),
-        "-B",
-        str(folder),
-        f"-DNETSURGEON_SPARSE_SANITIZE={sanitize}",
-    ]
-    for command in (configure, ["cmake", "--build", str(folder)]):
+    defined = [f"-D{name}={value}" for name, value in settings.items()]
+    configure = ["cmake", "-G", "Ninja", "-S", str(KERNELS), "-B", str(folder), *defined]
+    for command in (configure, ["cmake", "--build", str(folder), "--target", target]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "libnetsurgeon_sparse.so"
+    return folder
+
+
+@functools.cache
+def library_file(sanitize: str = "") -> Path:
+    """Build the library, once for each set of sanitizers."""
+    folder = BUILT / (sanitize.replace(",", "-") or "plain")
+    return build(folder, {"NETSURGEON_SPARSE_SANITIZE": sanitize}) / "libnetsurgeon_sparse.so"
 
 
 class LayerFields(ctypes.Structure):
@@ -60,12 +60,45 @@ class LayerFields(ctypes.Structure):
     )  # fmt: skip
 
 
-class Library:
-    """Its functions, with their types."""
+class Backend(abc.ABC):
+    """The library's functions, called here or on an emulated processor. Layers are numbers.
+
+    Each raises ValueError with the library's own sentence.
+    """
+
+    isas: list[str]
+
+    @abc.abstractmethod
+    def create(self, fields: bytes, weight: Buffer, bias: Buffer | None, scale: Buffer, isa: str) -> int:
+        """Make a layer of `LayerFields` as bytes, and arrays."""
+
+    @abc.abstractmethod
+    def destroy(self, layer: int) -> None:
+        """Free a layer."""
+
+    @abc.abstractmethod
+    def sizes(self, layer: int, shape: tuple[int, int, int]) -> tuple[int, int]:
+        """Output height and width for (batch, height, width)."""
+
+    @abc.abstractmethod
+    def run(self, layer: int, threads: int, inputs: Buffer, residual: Buffer | None, output: Buffer) -> None:
+        """Fill `output` from inputs (batch, height, width, channels)."""
+
+    @abc.abstractmethod
+    def steps(self, layer: int) -> int:
+        """Steps of its encoded weights."""
+
+    @abc.abstractmethod
+    def decode(self, layer: int, weight: Buffer) -> None:
+        """Fill `weight` with the dense weights again."""
+
+
+class Library(Backend):
+    """The library, loaded into this process."""
 
     def __init__(self, path: Path):
         library = ctypes.CDLL(str(path))
-        self.functions: dict[str, Any] = {}
+        self._functions: dict[str, Any] = {}
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         for name, result, arguments in (
             ("error", ctypes.c_char_p, []),
@@ -80,17 +113,53 @@ class Library:
         ):
             function = getattr(library, f"netsurgeon_sparse_{name}")
             function.restype, function.argtypes = result, arguments
-            self.functions[name] = function
-        self.isas: list[str] = self.functions["isas"]().decode().split(",")
+            self._functions[name] = function
+        self.isas = self._functions["isas"]().decode().split(",")
 
     def error(self) -> str:
         """Why the last call failed."""
-        return str(self.functions["error"]().decode())
+        return str(self._functions["error"]().decode())
 
     def isa(self) -> str | None:
         """The instruction set that is chosen; None where the one that the environment names is not here."""
-        name = self.functions["isa"]()
+        name = self._functions["isa"]()
         return name.decode() if name else None
+
+    def create(self, fields: bytes, weight: Buffer, bias: Buffer | None, scale: Buffer, isa: str) -> int:
+        """As `Backend.create`."""
+        layer = self._functions["create"](fields, weight.ctypes, _address(bias), scale.ctypes, isa.encode())
+        if not layer:
+            raise ValueError(self.error())
+        return int(layer)
+
+    def destroy(self, layer: int) -> None:
+        """As `Backend.destroy`."""
+        self._functions["destroy"](layer)
+
+    def sizes(self, layer: int, shape: tuple[int, int, int]) -> tuple[int, int]:
+        """As `Backend.sizes`."""
+        sizes = np.zeros(2, np.int64)
+        if self._functions["sizes"](layer, *shape, sizes.ctypes) < 0:
+            raise ValueError(self.error())
+        return int(sizes[0]), int(sizes[1])
+
+    def run(self, layer: int, threads: int, inputs: Buffer, residual: Buffer | None, output: Buffer) -> None:
+        """As `Backend.run`."""
+        addresses = (inputs.ctypes, _address(residual), output.ctypes)
+        if self._functions["run"](layer, *inputs.shape[:3], threads, *addresses) < 0:
+            raise ValueError(self.error())
+
+    def steps(self, layer: int) -> int:
+        """As `Backend.steps`."""
+        return int(self._functions["steps"](layer))
+
+    def decode(self, layer: int, weight: Buffer) -> None:
+        """As `Backend.decode`."""
+        self._functions["decode"](layer, weight.ctypes)
+
+
+def _address(array: Buffer | None) -> Any:
+    return None if array is None else array.ctypes
 
 
 @functools.cache
@@ -136,8 +205,9 @@ class Layer:
         bias: npt.NDArray[np.int32] | None = None,
         isa: str = "",
         shape: tuple[int, int, int, int] | None = None,
+        backend: Backend | None = None,
     ):
-        self._library = library()
+        self._backend = backend or library()
         fields = fields or Fields()
         rows, height, width, channels = weight.shape if shape is None else shape
         self.shape = (rows, height, width, channels)
@@ -150,47 +220,29 @@ class Layer:
         )  # fmt: skip
         weight, scale = np.ascontiguousarray(weight, np.int8), np.ascontiguousarray(scale, np.float32)
         bias = None if bias is None else np.ascontiguousarray(bias, np.int32)
-        self._layer = self._library.functions["create"](
-            ctypes.byref(numbers), weight.ctypes, bias.ctypes if bias is not None else None, scale.ctypes, isa.encode()
-        )
-        if not self._layer:
-            raise ValueError(self._library.error())
+        self._layer = self._backend.create(bytes(numbers), weight, bias, scale, isa)
 
     def __del__(self) -> None:
         if getattr(self, "_layer", None):
-            self._library.functions["destroy"](self._layer)
+            self._backend.destroy(self._layer)
 
     @property
     def steps(self) -> int:
         """Steps of its encoded weights."""
-        return int(self._library.functions["steps"](self._layer))
+        return self._backend.steps(self._layer)
 
     def decoded(self) -> npt.NDArray[np.int8]:
         """The dense weights again, (rows, columns)."""
         rows, height, width, channels = self.shape
         weight = np.empty((rows, height * width * channels), np.int8)
-        self._library.functions["decode"](self._layer, weight.ctypes)
+        self._backend.decode(self._layer, weight)
         return weight
 
     def __call__(self, inputs: Bytes, residual: Bytes | None = None, *, threads: int = 1) -> npt.NDArray[Any]:
         """Run on (batch, height, width, channels) bytes."""
         batch, height, width, _ = inputs.shape
-        sizes = np.zeros(2, np.int64)
-        if self._library.functions["sizes"](self._layer, batch, height, width, sizes.ctypes) < 0:
-            raise ValueError(self._library.error())
+        sizes = self._backend.sizes(self._layer, (batch, height, width))
         output = np.empty((batch, *sizes, self.shape[0]), np.float32 if self.floats else np.uint8)
-        inputs = np.ascontiguousarray(inputs)
         residual = None if residual is None else np.ascontiguousarray(residual)
-        done = self._library.functions["run"](
-            self._layer,
-            batch,
-            height,
-            width,
-            threads,
-            inputs.ctypes,
-            residual.ctypes if residual is not None else None,
-            output.ctypes,
-        )
-        if done < 0:
-            raise ValueError(self._library.error())
+        self._backend.run(self._layer, threads, np.ascontiguousarray(inputs), residual, output)
         return output

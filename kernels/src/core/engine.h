@@ -2,6 +2,7 @@
 // compiled for one of them can end up in the rest of the library.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace netsurgeon::sparse {
@@ -12,6 +13,7 @@ constexpr int kStepWeights = kRows * kSlots;       // 64 index bytes, then 64 we
 constexpr int kStepBytes = 2 * kStepWeights;
 constexpr int kMostRowWindows = 64;
 constexpr int kGroups = 4;                         // row groups that become outputs together: a cache line of bytes
+constexpr int32_t kSignedOffset = 128;             // what makes a byte a signed one, where only those are multiplied
 
 enum class Output : int32_t { kBytes, kBytesWithResidual, kFloats };
 
@@ -43,7 +45,7 @@ struct Task {
   // line of kernel_width * channels columns, and zeros up to whole words of four
   const uint8_t* lines = nullptr;
   int32_t line_words = 0;
-  const int32_t* start = nullptr;                  // [groups * 16] bias less what the input's zero point adds
+  const int32_t* start = nullptr;                  // [groups * 16] bias less what the input's zero point adds, beyond offset
   const float* scale = nullptr;                    // [groups * 16]
   const float* added = nullptr;                    // [groups * 16] to outputs that are floats, or null
   uint8_t input_zero_point = 0;
@@ -99,11 +101,15 @@ struct Engine {
   void (*multiply_lines)(const Task&, const Strip&);
   // Largest values of one row of the output of a pooling, NHWC.
   void (*pool_row)(const Pool&, int64_t image, int64_t row);
+  // What is taken from each input before it is multiplied.
+  int32_t offset = 0;
 };
 
 extern const Engine kScalarEngine;
 #if defined(NETSURGEON_SPARSE_X86)
 extern const Engine kVbmiEngine, kVnni512Engine, kVnni256Engine, kAvx2Engine, kAvx2WideEngine;
+#elif defined(NETSURGEON_SPARSE_NEON)
+extern const Engine kNeonEngine, kNeonDotEngine;
 #endif
 
 }  // namespace netsurgeon::sparse

@@ -50,7 +50,7 @@ int32_t clamped(int32_t value, int32_t low, int32_t high) { return value < low ?
 
 int32_t rounded(float value) {
   // out of range as in the processors' conversions: below everything
-  return value >= 2147483648.0f || value < -2147483648.0f ? INT32_MIN : static_cast<int32_t>(std::nearbyint(value));
+  return value < 2147483648.0f && value >= -2147483648.0f ? static_cast<int32_t>(std::nearbyint(value)) : INT32_MIN;
 }
 
 int32_t with_zero_point(int32_t value, int32_t zero_point) {

@@ -5,6 +5,8 @@
 
 #if defined(NETSURGEON_SPARSE_X86)
 #include <cpuid.h>
+#elif defined(NETSURGEON_SPARSE_NEON) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace netsurgeon::sparse {
@@ -48,6 +50,22 @@ std::vector<Isa> vector_isas() {
   isas.push_back(Isa::kAvx2);
   return isas;
 }
+#elif defined(NETSURGEON_SPARSE_NEON)
+bool has_dot_products() {
+#if defined(__APPLE__)
+  return true;  // all of its own processors
+#elif defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+#else
+  return false;
+#endif
+}
+
+std::vector<Isa> vector_isas() {
+  if (has_dot_products()) return {Isa::kNeonDot, Isa::kNeon};
+  return {Isa::kNeon};
+}
 #else
 std::vector<Isa> vector_isas() { return {}; }
 #endif
@@ -73,6 +91,10 @@ const char* isa_name(Isa isa) {
       return "avx-vnni";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kNeonDot:
+      return "neon-dotprod";
+    case Isa::kNeon:
+      return "neon";
     case Isa::kScalar:
       return "scalar";
   }
@@ -102,13 +124,15 @@ const Engine& engine_of(Isa isa, bool narrow_weights) {
       return kVnni256Engine;
     case Isa::kAvx2:
       return narrow_weights ? kAvx2Engine : kAvx2WideEngine;
-    case Isa::kScalar:
+    default:
       break;
   }
-#else
+#elif defined(NETSURGEON_SPARSE_NEON)
+  if (isa == Isa::kNeonDot) return kNeonDotEngine;
+  if (isa == Isa::kNeon) return kNeonEngine;
+#endif
   (void)isa;
   (void)narrow_weights;
-#endif
   return kScalarEngine;
 }
 

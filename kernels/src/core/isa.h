@@ -8,7 +8,7 @@
 
 namespace netsurgeon::sparse {
 
-enum class Isa { kScalar, kAvx2, kVnni256, kVnni512, kVbmi };
+enum class Isa { kScalar, kAvx2, kVnni256, kVnni512, kVbmi, kNeon, kNeonDot };
 
 // Those that this processor and system have, the best one first; scalar is always among them.
 std::vector<Isa> available_isas();

@@ -83,8 +83,9 @@ std::vector<int32_t> row_sums(const LayerSource& source, int64_t columns, int32_
   return sums;
 }
 
-// The bias less the input's zero point times the weights of each row, which the sums have too much.
-std::vector<int32_t> starts(const std::vector<int32_t>& sums, const std::vector<int32_t>& bias, uint8_t zero_point) {
+// The bias less the input's zero point, beyond what the engine takes away, times the weights of each row: what the sums
+// have too much.
+std::vector<int32_t> starts(const std::vector<int32_t>& sums, const std::vector<int32_t>& bias, int32_t zero_point) {
   std::vector<int32_t> start(sums.size());
   for (size_t row = 0; row < sums.size(); ++row)
     start[row] = wrapped((row < bias.size() ? bias[row] : 0) - int64_t{sums[row]} * zero_point);
@@ -139,7 +140,7 @@ Layer::Layer(const LayerSource& source, Isa isa)
   engine_ = &engine_of(isa, narrow);
   in_rows_ = geometry_.channels % width == 0 && encoded_.all_windows <= kMostRowWindows;
   row_sums_ = row_sums(source, columns, encoded_.groups);
-  start_ = starts(row_sums_, source.bias, input_zero_point_);
+  start_ = starts(row_sums_, source.bias, input_zero_point_ - engine_->offset);
   scale_ = source.scale;
   scale_.resize(start_.size(), 1.0f);
   added_ = source.added;
@@ -200,7 +201,7 @@ void Layer::run(const Sizes& sizes, const uint8_t* input, const uint8_t* residua
 void Layer::run(const Sizes& sizes, const uint8_t* input, const InputScale& scale, float* output,
                 const Parallel& parallel) const {
   check(epilogue_.output == Output::kFloats && columns_of(geometry_) == geometry_.channels, "no matrix product of floats");
-  const std::vector<int32_t> start = starts(row_sums_, {}, scale.zero_point);
+  const std::vector<int32_t> start = starts(row_sums_, {}, scale.zero_point - engine_->offset);
   std::vector<float> scales = scale_;
   for (float& row : scales) row *= scale.step;
   Task now = task(sizes, input, output);

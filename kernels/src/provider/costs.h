@@ -16,6 +16,7 @@ struct Rates {
   double calls = 0;                        // of a layer, however small it is
   double dense = 0;                        // multiplications of ONNX Runtime's kernel
   double dense_gathered = 0, dense_finished = 0, dense_calls = 0;
+  bool measured = true;                    // some of them, on such a processor
 };
 
 // What an instruction set is taken to do where nothing was measured.

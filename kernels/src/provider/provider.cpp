@@ -77,10 +77,13 @@ Gain gain_of(Provider& provider, const NodeView& node, const Group& group) {
   const auto known = provider.decisions.find(group.layer_output);
   if (known != provider.decisions.end()) return known->second;
   const Cost cost = cost_of(group, provider.isa, provider.rates);
-  const bool gains = cost.sparse < kGain * cost.dense;
-  if (!gains)
+  const bool gains = provider.rates.measured && cost.sparse < kGain * cost.dense;
+  if (!provider.rates.measured) {
+    provider.explanation.left(layer_name(node), "nothing says how fast this processor is: python -m netsurgeon_sparse");
+  } else if (!gains) {
     provider.explanation.left(layer_name(node), "it gains too little: " + microseconds(cost.sparse) + " us expected, " +
                                                     microseconds(cost.dense) + " us dense");
+  }
   return provider.decisions[group.layer_output] = !gains ? Gain::kNo : cost.in_lines ? Gain::kBesideOthers : Gain::kYes;
 }
 
