@@ -120,8 +120,8 @@ def select(
     if not taken:
         why = "; ".join(sorted({declined_layer.reason for declined_layer in declined[-len(layers) :]}))
         raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
-    reasons = {declined_layer.node: declined_layer.reason for declined_layer in declined}
-    taken, apart = _without_other_users(layers, taken, reasons)
+    left_alone = {declined_layer.node: declined_layer.reason for declined_layer in declined}
+    taken, apart = _without_other_users(layers, taken, left_alone)
     declined += apart
     if not taken:
         raise InputError(f"no layer is left that can be pruned ({apart[0].reason}): leave at least one")
