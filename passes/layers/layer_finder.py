@@ -93,14 +93,12 @@ def _inside(host: ir.Node) -> Iterator[Layer | Declined]:
     """Layers and others with weights in the bodies of a node of the graph."""
     for body in bodies(host):
         for node in body:
-            size = _weights_of(node)
-            if size and (node.op_type in LAYER_OPERATORS or node.op_type in _DECLINED_OPERATORS):
-                view = _view(node)
-                reason = _body_problem(view, host) if isinstance(view, Layer) else view
-                if isinstance(view, Layer) and reason is None:
-                    yield dataclasses.replace(view, host=host)
-                elif reason is not None:
-                    yield Declined(label(node), node.op_type, reason, size)
+            view, size = _view(node), _weights_of(node)
+            reason = _body_problem(view, host) if isinstance(view, Layer) else view
+            if isinstance(view, Layer) and reason is None:
+                yield dataclasses.replace(view, host=host)
+            elif reason is not None and (size or node.op_type in _QUANTISED):
+                yield Declined(label(node), node.op_type, reason, size)
             yield from _deeper(node)
 
 
@@ -120,7 +118,7 @@ def _deeper(node: ir.Node) -> Iterator[Declined]:
     for body in bodies(node):
         for inner in body:
             size = _weights_of(inner)
-            if size and (inner.op_type in LAYER_OPERATORS or inner.op_type in _DECLINED_OPERATORS):
+            if size and _view(inner) is not None:
                 reason = f"it lies inside a body of {node.op_type} {label(node)!r}, which lies inside one itself"
                 yield Declined(label(inner), inner.op_type, reason, size)
             yield from _deeper(inner)

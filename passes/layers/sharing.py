@@ -22,13 +22,13 @@ def sharing_layers(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:
 
 
 def can_be_solved_together(layers: Sequence[Layer]) -> bool:
-    """Whether one solution serves all: they read their weight alike, none lies in a body, and nobody else takes it."""
+    """Whether one solution serves all: they read their weight alike, and nobody else takes it."""
     first = layers[0]
     if len(first.weight.uses()) > len(layers) or first.weight.is_graph_output():
         return False
     return all(
-        (layer.groups, layer.rows, layer.columns, layer.kernel_size, layer.scale, layer.rows_first(), layer.host)
-        == (first.groups, first.rows, first.columns, first.kernel_size, first.scale, first.rows_first(), None)
+        (layer.groups, layer.rows, layer.columns, layer.kernel_size, layer.scale, layer.rows_first())
+        == (first.groups, first.rows, first.columns, first.kernel_size, first.scale, first.rows_first())
         for layer in layers
     )
 

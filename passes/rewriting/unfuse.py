@@ -15,20 +15,27 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir import tape
 
-from netsurgeon.passes.graph import MICROSOFT, is_constant, label, optional_input, tensor, unused_name
+from netsurgeon.passes.graph import MICROSOFT, is_constant, label, optional_input, present, tensor, unused_name
 
 QUERY_KEY_VALUE = ("query", "key", "value")
 
 
+Sliced = dict[tuple[ir.Value, int, int], ir.Value]
+"""Columns of a constant, from one to another, as a constant of their own."""
+
+
 class UnfuseWeights(ir.passes.InPlacePass):
-    """Take apart every fused node of the graph of which all is understood; the others stay as they are."""
+    """Take apart every fused node of the graph and its bodies of which all is understood; the others stay as they are.
+
+    What several nodes share, they share as parts, too.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place; the product of a node that is taken apart has its name."""
-        modified = False
-        for node in list(model.graph):
+        modified, sliced = False, Sliced()
+        for node in list(model.graph.all_nodes()):
             unfuse = _FUSED.get(node.op_type) if node.domain == MICROSOFT else None
-            parts = _Parts(node, model.graph)
+            parts = _Parts(node, model.graph, sliced)
             outputs = None if unfuse is None else unfuse(parts)
             if outputs is not None:
                 parts.replace(outputs)
@@ -37,10 +44,16 @@ class UnfuseWeights(ir.passes.InPlacePass):
 
 
 class _Parts:
-    """One fused node, and the nodes that take its place as they are written down."""
+    """One fused node, and the nodes that take its place as they are written down.
 
-    def __init__(self, node: ir.Node, graph: ir.Graph):
-        self.node, self._graph = node, graph
+    Args:
+        node: in the graph, or in a body of it.
+        graph: of the model, to which new constants belong.
+        sliced: what was cut from constants before, for other nodes.
+    """
+
+    def __init__(self, node: ir.Node, graph: ir.Graph, sliced: Sliced):
+        self.node, self._graph, self._sliced = node, graph, sliced
         self.name = label(node)
         self.opset = graph.opset_imports.get("", 1)
         self._tape = tape.Tape()
@@ -98,6 +111,15 @@ class _Parts:
         self._graph.register_initializer(value)
         return value
 
+    def columns(self, index: int, start: int, end: int, name: str) -> ir.Value:
+        """Columns of an input that is a constant, as a new constant, which all nodes that share the input have."""
+        source, array = present(self.input(index)), self.constant(index)
+        assert array is not None
+        key = source, start, end
+        if key not in self._sliced:
+            self._sliced[key] = self.new(array[..., start:end], name)
+        return self._sliced[key]
+
     def with_axes(self, operator: str, value: ir.Value, axis: int, **attributes: Any) -> ir.Value:
         """A node that takes axes as an input since opset 13, and as an attribute before."""
         if self.opset < 13:
@@ -108,8 +130,10 @@ class _Parts:
         """Put the parts in the node's place; what takes the place of an output has its name."""
         pairs = [(old, new) for old, new in zip(self.node.outputs, outputs, strict=False) if new is not None]
         old, new = ([pair[at] for pair in pairs] for at in (0, 1))
+        graph = self.node.graph
+        assert graph is not None
         ir.convenience.replace_nodes_and_values(
-            self._graph,
+            graph,
             insertion_point=self.node,
             old_nodes=[self.node],
             new_nodes=list(self._tape.nodes),
@@ -127,16 +151,16 @@ def _attention(parts: _Parts) -> Sequence[ir.Value | None] | None:
     weight, bias, mask, past = parts.constant(1), parts.constant(2), parts.input(3), parts.input(4)
     own = ("do_rotary", "past_present_share_buffer")
     is_known = weight is not None and (bias is not None or parts.input(2) is None) and not any(map(parts.integer, own))
-    if not is_known or weight is None or _rank(mask) == 4:
+    if not is_known or weight is None or _rank(mask) == 4 or not _is_for_attention_alone(parts.input(1)):
         return None
     sizes = parts.node.attributes.get_ints("qkv_hidden_sizes", (weight.shape[1] // 3,) * 3)
     ends = np.cumsum([0, *sizes])
     projected = []
     for name, start, end in zip(QUERY_KEY_VALUE, ends, ends[1:], strict=False):
         layer = f"{parts.name}_{name}"
-        value = parts.op("MatMul", parts.input(0), parts.new(weight[:, start:end], f"{name}_weight"), name=layer)
+        value = parts.op("MatMul", parts.input(0), parts.columns(1, start, end, f"{name}_weight"), name=layer)
         if bias is not None:
-            value = parts.op("Add", value, parts.new(bias[start:end], f"{name}_bias"), name=f"{layer}_bias")
+            value = parts.op("Add", value, parts.columns(2, start, end, f"{name}_bias"), name=f"{layer}_bias")
         projected.append(value)
     before = [
         parts.op("Gather", past, parts.new(np.array(at), f"past_{at}"), axis=0) if past else None for at in (0, 1)
@@ -152,6 +176,12 @@ def _attention(parts: _Parts) -> Sequence[ir.Value | None] | None:
     return outputs[0], parts.op("Concat", *present, axis=0)
 
 
+def _is_for_attention_alone(weight: ir.Value | None) -> bool:
+    """Whether nobody takes a weight as a whole, so that its parts take its place."""
+    uses = [] if weight is None else weight.uses()
+    return all(use.node.op_type == "Attention" and use.node.domain == MICROSOFT and use.idx == 1 for use in uses)
+
+
 def _multi_head_attention(parts: _Parts) -> Sequence[ir.Value | None] | None:
     """Queries, keys and values get their part of the bias before."""
     bias, operands = parts.constant(3), [parts.input(index) for index in range(3)]
@@ -164,7 +194,7 @@ def _multi_head_attention(parts: _Parts) -> Sequence[ir.Value | None] | None:
         widths = [len(bias) // 3] * 3
     ends = np.cumsum([0, *(width or 0 for width in widths)])
     shifted = [
-        parts.op("Add", value, parts.new(bias[start:end], f"{name}_bias"), name=f"{parts.name}_{name}_bias")
+        parts.op("Add", value, parts.columns(3, start, end, f"{name}_bias"), name=f"{parts.name}_{name}_bias")
         for value, name, start, end in zip(operands, QUERY_KEY_VALUE, ends, ends[1:], strict=False)
     ]
     inputs = [*shifted, None, *parts.node.inputs[4:]]

@@ -120,7 +120,8 @@ def select(
     if not taken:
         why = "; ".join(sorted({declined_layer.reason for declined_layer in declined[-len(layers) :]}))
         raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
-    taken, apart = _without_other_users(layers, taken)
+    left_alone = {declined_layer.node: declined_layer.reason for declined_layer in declined}
+    taken, apart = _without_other_users(layers, taken, left_alone)
     declined += apart
     if not taken:
         raise InputError(f"no layer is left that can be pruned ({apart[0].reason}): leave at least one")
@@ -151,18 +152,28 @@ def _check_names(graph: ir.Graph, layers: Sequence[Layer], options: Options) -> 
             raise InputError(f"{glob!r} matches no layer: `inspect` lists their names")
 
 
-def _without_other_users(layers: Sequence[Layer], taken: Sequence[Layer]) -> tuple[list[Layer], list[Declined]]:
-    """Layers but for those that share a weight with others that it cannot be solved for: it stays one tensor."""
+def _without_other_users(
+    layers: Sequence[Layer], taken: Sequence[Layer], reasons: Mapping[str, str]
+) -> tuple[list[Layer], list[Declined]]:
+    """Layers but for those that share a weight with others that it cannot be solved for: it stays one tensor.
+
+    Args:
+        layers: all of the model.
+        taken: those of them that nothing else speaks against.
+        reasons: why the others are left alone, by name.
+    """
     left: list[Declined] = []
     for group in sharing_layers(layers):
-        if all(layer in taken for layer in group) and can_be_solved_together(group):
+        alone = next((layer.name for layer in group if layer.name in reasons), None)
+        if alone is None and can_be_solved_together(group):
             continue
-        names = [layer.name for layer in group]
-        for layer in group:
-            if layer in taken:
-                other = next(name for name in names if name != layer.name)
-                reason = f"it shares its weight with {other!r}, which is left alone or reads it in another way"
-                left.append(Declined(layer.name, layer.operator, reason, layer.size))
+        for layer in (layer for layer in group if layer in taken):
+            if alone is None:
+                other = next(sharing.name for sharing in group if sharing is not layer)
+                reason = f"it shares its weight with {other!r}, and not all that take it read it alike"
+            else:
+                reason = f"it shares its weight with {alone!r}, which is left alone ({reasons[alone]})"
+            left.append(Declined(layer.name, layer.operator, reason, layer.size))
     stay = {declined_layer.node for declined_layer in left}
     return [layer for layer in taken if layer.name not in stay], left
 

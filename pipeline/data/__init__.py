@@ -1,7 +1,7 @@
 """Where inputs come from: arrays, files, images, functions."""
 
 from netsurgeon.pipeline.data.images import SUFFIXES, PictureOptions, files_in
-from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.input_spec import InputSpec, plain_name
 from netsurgeon.pipeline.data.limits import check_path, open_regular, read_text, read_toml
 from netsurgeon.pipeline.data.matching import is_float
 from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_function, module_files
@@ -32,6 +32,7 @@ __all__ = [
     "open_regular",
     "open_samples",
     "open_training_data",
+    "plain_name",
     "random_samples",
     "read_text",
     "read_toml",

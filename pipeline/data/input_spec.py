@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,3 +20,8 @@ class InputSpec:
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...] | None
     has_batch: bool = True
+
+
+def plain_name(name: str) -> str:
+    """What people call an input: in small letters, and without the numbers that exporters put behind (`ids_1:0`)."""
+    return re.sub(r"([:._]\d+)+$", "", name.lower()).replace(".", "_")

@@ -119,15 +119,21 @@ class Samples:
         """Whether the shapes of samples differ: feeds of one shape then follow those of another."""
         return len(self._opened.shapes(self._indices)) > 1
 
-    def ends(self) -> Iterator[Feed]:
-        """The first feed, and the last one as well where shapes differ: two that differ in shape."""
-        for end in self.end_parts():
-            yield from end.batches()
-
     def end_parts(self) -> Iterator["Samples"]:
-        """The samples of these feeds."""
-        for indices in self._plan[:1] + (self._plan[-1:] if self.is_ragged else []):
-            yield Samples(self._opened, self.specs, indices, self._batch_size)
+        """The samples of the first feed; where shapes differ, of feeds that have the ends of every input's every axis.
+
+        The shortest and the longest feed alone would not do: one token behind a long cache is larger than a sentence.
+        """
+        ends = {0}
+        if self.is_ragged:
+            extents: dict[tuple[str, int], list[tuple[int, int]]] = {}
+            for number, indices in enumerate(self._plan):
+                for name, shape in self._opened.locate(int(indices[0]))[0].row_shapes:
+                    for axis, extent in enumerate(shape):
+                        extents.setdefault((name, axis), []).append((extent, number))
+            ends |= {end(of_axis)[1] for of_axis in extents.values() for end in (min, max)}
+        for number in sorted(ends):
+            yield Samples(self._opened, self.specs, self._plan[number], self._batch_size)
 
     def alike(self) -> "Samples":
         """Those of the shape that most samples have; all where there is one shape."""

@@ -1,6 +1,7 @@
 """Positions that a mask excludes, such as padding behind a sentence: they are taken off before anything is run.
 
-A mask is an input (batch, length) of zeros and ones, known by its name or named by the user. What it excludes may go
+A mask is an input (batch, length) of zeros and ones, known by its name, by what it does in the graph, or named by the
+user. What it excludes may go
 only where that changes nothing: samples are run with and without, and the outputs must be the same wherever both have
 them. Where a model takes no shorter inputs its operators tell which rows of its values are padding, and these count
 nowhere; it is padding if the outputs stay the same whatever is fed there.
@@ -17,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.dependencies import position_axes
+from netsurgeon.passes.dependencies import attention_masks, position_axes
 from netsurgeon.passes.layers import find_layers
-from netsurgeon.pipeline.data import InputSpec, PositionMask, Samples
+from netsurgeon.pipeline.data import InputSpec, PositionMask, Samples, plain_name
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel
@@ -89,13 +90,13 @@ def without_padding(
         source: the model; the names of its axes tell which inputs have the mask's.
         session: of the model as it came.
         samples: inputs.
-        mask: name of the input; None = those called like masks, "none" = none.
+        mask: name of the input; None = those called like masks, or that mask attention; "none" = none.
         runtime: how the model is run.
 
     Raises:
         InputError: no input has that name, or it is no mask.
     """
-    for spec in _masks(samples.specs, mask):
+    for spec in _masks(samples.specs, mask, attention_masks(source.model.graph)):
         read = _Mask.read(samples, spec)
         if read is None and mask is not None:
             raise InputError(f"the input {spec.name!r} is not a mask: expected (batch, length) of zeros and ones")
@@ -104,7 +105,7 @@ def without_padding(
     return samples
 
 
-def _masks(specs: Sequence[InputSpec], mask: str | None) -> list[InputSpec]:
+def _masks(specs: Sequence[InputSpec], mask: str | None, by_role: Collection[str]) -> list[InputSpec]:
     if mask == NO_MASK:
         return []
     if mask is not None:
@@ -114,9 +115,9 @@ def _masks(specs: Sequence[InputSpec], mask: str | None) -> list[InputSpec]:
             raise InputError(f"there is no input {mask!r} to be a mask: the model has {listed}; or give {NO_MASK}")
         return named
     flat = [spec for spec in specs if spec.shape is not None and len(spec.shape) == 2]
-    has_tokens = any(spec.dtype.kind in "iu" and not spec.name.lower().endswith(MASKS_OF_TOKENS) for spec in flat)
+    has_tokens = any(spec.dtype.kind in "iu" and not plain_name(spec.name).endswith(MASKS_OF_TOKENS) for spec in flat)
     names = (*MASKS, *MASKS_OF_TOKENS) if has_tokens else MASKS
-    return [spec for spec in flat if spec.name.lower().replace(".", "_").endswith(names)]
+    return [spec for spec in flat if plain_name(spec.name).endswith(names) or spec.name in by_role]
 
 
 def _without(

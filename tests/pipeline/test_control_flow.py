@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from control_flow_models import Array, choosing, inputs, looping
+from control_flow_models import Array, choosing, inputs, looping, merged
 
 import netsurgeon
 from netsurgeon.passes.layers.layer_finder import find_layers
@@ -88,6 +88,31 @@ def test_a_branch_that_no_calibration_input_takes_is_left_alone_and_named() -> N
     assert zeros_in_bodies(result.model) == pytest.approx(
         {"then_wide": 0.0, "then_narrow": 0.0, "else_wide": 0.5}, abs=0.01
     )
+
+
+def test_a_weight_of_both_branches_is_solved_for_both_and_stays_one_tensor() -> None:
+    """As in decoders whose branches go on from a cache or begin without one."""
+    dense, errors = merged(), {}
+    for method in ("obs", "magnitude"):
+        result = compressed(dense, method=method, pack=False)
+        assert zeros_in_bodies(result.model) == pytest.approx(
+            {"then_up": 0.5, "then_down": 0.5, "else_up": 0.5, "else_down": 0.5}, abs=0.01
+        )
+        assert result.report.compressed.parameters == result.report.dense.parameters
+        errors[method] = [error_of(result.model, dense, sign=sign) for sign in (1, -1)]
+    assert all(ours < 0.7 * plain for ours, plain in zip(errors["obs"], errors["magnitude"], strict=True)), errors
+
+
+def test_a_weight_of_a_branch_that_is_not_taken_stays_for_the_other_one_too_and_the_reason_names_the_branch() -> None:
+    result = compressed(merged(), sign=1, pack=False)
+    reason = "no calibration input takes the else branch of If 'choice'"
+    assert {entry.node: entry.reason for entry in result.report.declined} == {
+        "else_up": reason,
+        "else_down": reason,
+        "then_up": f"it shares its weight with 'else_up', which is left alone ({reason})",
+        "then_down": f"it shares its weight with 'else_down', which is left alone ({reason})",
+    }
+    assert [layer.name for layer in result.report.layers] == ["last"]
 
 
 def test_a_loop_that_never_runs_is_left_alone_and_named() -> None:

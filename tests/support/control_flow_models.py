@@ -74,6 +74,35 @@ def choosing() -> onnx.ModelProto:
     return model_of(nodes, stored(**constants, zero=np.array(0), threshold=np.array(0.0, np.float32)))
 
 
+def merged() -> onnx.ModelProto:
+    """An If both of whose branches have the same three weights, as decoders have with and without a cache; then a Gemm.
+
+    What differs is the activation at the end.
+    """
+
+    def branch(name: str, activation: str) -> onnx.GraphProto:
+        nodes = [
+            node("MatMul", ["h", "up"], [f"{name}_m"], f"{name}_up"),
+            node("Add", [f"{name}_m", "bias"], [f"{name}_a"], f"{name}_add"),
+            node("Relu", [f"{name}_a"], [f"{name}_r"], f"{name}_relu"),
+            node("MatMul", [f"{name}_r", "down"], [f"{name}_n"], f"{name}_down"),
+            node(activation, [f"{name}_n"], [f"{name}_out"], f"{name}_end"),
+        ]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(f"{name}_out", FLOAT, None)])
+
+    branches = {"then_branch": branch("then", "Sigmoid"), "else_branch": branch("else", "Tanh")}
+    nodes = [
+        node("Identity", ["x"], ["h"], "entry"),
+        node("Gather", ["x", "zero"], ["row"], "row_of", axis=0),
+        node("Gather", ["row", "zero"], ["number"], "number_of", axis=0),
+        node("Greater", ["number", "threshold"], ["positive"], "sign"),
+        node("If", ["positive"], ["z"], "choice", **branches),
+        node("MatMul", ["z", "last"], ["y"], "last"),
+    ]
+    weights = {"up": weight(WIDTH, 80), "bias": weight(80), "down": weight(80, WIDTH), "last": weight(WIDTH, CLASSES)}
+    return model_of(nodes, stored(**weights, zero=np.array(0), threshold=np.array(0.0, np.float32)))
+
+
 def looping(*, iterations: int | None = 3) -> onnx.ModelProto:
     """Gemm, then a Loop whose state goes through MatMul, Add and Tanh three times (None: so often as x is long)."""
     body = helper.make_graph(

@@ -60,7 +60,7 @@ def batches_of(samples: Samples) -> Iterator[Batch]:
 
 
 def ends_of(samples: Samples) -> Iterator[Batch]:
-    """The first batch, and the last one as well where the shapes of samples differ."""
+    """The first batch, and where the shapes of samples differ others, between which every axis is at both its ends."""
     for end in samples.end_parts():
         yield from batches_of(end)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from netsurgeon.pipeline.data import plain_name
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.verification.measures.base import Array, Batch, Outputs
 from netsurgeon.pipeline.verification.measures.scoring import measurable
@@ -75,7 +76,7 @@ def counted_positions(batch: Batch, length: int) -> npt.NDArray[np.bool_]:
     if batch.kept is not None and batch.kept.shape == (batch.count, length):
         return batch.kept
     for name, array in batch.feed.items():
-        if name.lower().endswith(KEEPING_MASKS) and np.shape(array) == (batch.count, length):
+        if plain_name(name).endswith(KEEPING_MASKS) and np.shape(array) == (batch.count, length):
             return np.asarray(array, np.float64) > 0.0
     return np.ones((batch.count, length), bool)
 

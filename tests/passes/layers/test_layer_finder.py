@@ -179,6 +179,13 @@ def test_a_weight_that_is_stored_in_a_body_is_declined() -> None:
     assert found[0] == Declined("p", "MatMul", "its weight is stored inside a body of If 'z'", 15)
 
 
+def test_what_is_not_known_in_a_body_is_declined_as_it_is_outside() -> None:
+    product = body_with(helper.make_node("Mix", ["x", "inner"], ["p"], domain="mine"), normal(5, 3))
+    choice = helper.make_node("If", ["yes"], ["z"], then_branch=product, else_branch=product)
+    found = find_layers(build([choice], (4, 5), {"yes": np.array(True)}, domains=("", "mine")).graph)[1]
+    assert found[0] == Declined("p", "Mix", "operator mine.Mix is not known", 15)
+
+
 def test_layers_in_other_bodies_than_those_of_if_and_loop_are_declined() -> None:
     product = helper.make_node("MatMul", ["row", "w"], ["p"])
     row, out = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("row", "p"))

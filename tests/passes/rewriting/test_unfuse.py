@@ -4,8 +4,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import helper, numpy_helper
 from trimming_networks import Case, Family, Net, X, add_case
 
 from netsurgeon.passes.layers.layer_finder import find_layers
@@ -170,6 +172,70 @@ def test_the_bias_goes_to_the_operand_that_a_product_makes() -> None:
     assert first.bias_slot() is not None
 
 
+# ------------------------------------------------------------------------------------------------ shared, and in bodies
+def _numbers(model: ir.Model) -> int:
+    """Of all matrices."""
+    constants = [value.const_value for value in model.graph.initializers.values()]
+    return sum(constant.size for constant in constants if constant is not None and len(constant.shape) > 1)
+
+
+def test_attention_that_is_applied_again_keeps_one_set_of_weights() -> None:
+    """As in ALBERT, all of whose layers are one."""
+    net = Net(2, 4, 6, 6)
+    weight, bias, value = net.weight(36, 108), net.weight(108), _tokens(net)
+    for _ in range(3):
+        value = net.op("Attention", value, weight, bias, domain=MICROSOFT, num_heads=3)
+    model = net.build(value)
+    dense, before = Runtime().session(model).run(net.feed)[value], _numbers(model)
+    normal_form()(model)
+    np.testing.assert_allclose(Runtime().session(model).run(net.feed)[value], dense, rtol=1e-4, atol=1e-5)
+    layers = find_layers(model.graph)[0]
+    assert (len(layers), len({layer.weight for layer in layers})) == (9, 3)
+    assert _numbers(model) == before
+
+
+def left_for_a_weight_that_others_take_whole(net: Net) -> Any:
+    weight = net.weight(36, 36)
+    mixed = net.op("Attention", _tokens(net), weight, net.weight(36), domain=MICROSOFT, num_heads=3)
+    return net.op("Mul", net.op("ReduceSum", weight, keepdims=0), mixed)
+
+
+def _branch(name: str, *, is_negated: bool) -> onnx.GraphProto:
+    attention = helper.make_node(
+        "Attention", ["h", "w", "b"], [f"{name}_mixed"], f"{name}_attention", domain=MICROSOFT, num_heads=2
+    )
+    end = helper.make_node("Neg" if is_negated else "Identity", [f"{name}_mixed"], [f"{name}_out"])
+    return helper.make_graph([attention, end], name, [], [onnx.ValueInfoProto(name=f"{name}_out")])
+
+
+def test_attention_in_bodies_is_taken_apart_and_what_bodies_share_stays_shared() -> None:
+    rng, floats = np.random.default_rng(0), onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Identity", ["x"], ["h"]),
+        helper.make_node(
+            "If", ["yes"], ["y"], "choice", then_branch=_branch("then", is_negated=False),
+            else_branch=_branch("else", is_negated=True),
+        ),
+    ]  # fmt: skip
+    entries = [helper.make_tensor_value_info("x", floats, ["N", "S", 16])]
+    entries.append(helper.make_tensor_value_info("yes", onnx.TensorProto.BOOL, []))
+    weights = {"w": rng.standard_normal((16, 48)), "b": rng.standard_normal(48)}
+    constants = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "g", entries, [helper.make_tensor_value_info("y", floats, None)], constants)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
+    model = ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+    feeds = [{"x": rng.standard_normal((2, 5, 16)).astype(np.float32), "yes": np.array(yes)} for yes in (True, False)]
+    dense, before = [Runtime().session(model).run(feed)["y"] for feed in feeds], _numbers(model)
+    normal_form()(model)
+    for feed, expected in zip(feeds, dense, strict=True):
+        np.testing.assert_allclose(Runtime().session(model).run(feed)["y"], expected, rtol=1e-4, atol=1e-5)
+    layers = find_layers(model.graph)[0]
+    parts = {f"{branch}_attention_{part}" for branch in ("then", "else") for part in ("query", "key", "value")}
+    assert {layer.name for layer in layers} == parts
+    assert (len(layers), len({layer.weight for layer in layers})) == (6, 3)
+    assert _numbers(model) == before
+
+
 # ------------------------------------------------------------------------------------------------ left as they are
 def left_for_its_rotation(net: Net) -> Any:
     keywords = {"num_heads": 2, "do_rotary": 1}
@@ -194,7 +260,13 @@ def left_for_an_unknown_activation(net: Net) -> Any:
 
 @pytest.mark.parametrize(
     "build",
-    [left_for_its_rotation, left_for_a_computed_weight, left_for_a_computed_bias, left_for_an_unknown_activation],
+    [
+        left_for_its_rotation,
+        left_for_a_computed_weight,
+        left_for_a_computed_bias,
+        left_for_an_unknown_activation,
+        left_for_a_weight_that_others_take_whole,
+    ],
 )
 def test_what_is_not_understood_is_left(build: Family) -> None:
     net = Net(2, 4, 6, 6)

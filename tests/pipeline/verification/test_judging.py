@@ -101,6 +101,23 @@ def test_scores_of_a_vocabulary_are_for_the_next_token() -> None:
     assert perplexity.measure(samples(model)).name == "perplexity"
 
 
+def test_a_model_that_goes_on_from_what_it_remembers_is_judged_by_tokens_though_most_feeds_have_one() -> None:
+    """Logits of a single position have the shape of class scores; the first feed and the last one are of such."""
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> network (int64[N, L] input_ids, float[N, P, 8] past) '
+        f"=> (float[N, L, 11] logits) <float[11, 8] table = {text_of(RNG.standard_normal((11, 8)))}, "
+        f"float[8, 11] head = {text_of(RNG.standard_normal((8, 11)))}> "
+        "{ m = ReduceMean<axes = [1]>(past) rows = Gather(table, input_ids) h = Add(rows, m) logits = MatMul(h, head) }"
+    )
+    feeds = [
+        {"input_ids": RNG.integers(0, 11, (1, tokens)), "past": RNG.standard_normal((1, past, 8)).astype(np.float32)}
+        for tokens, past in (*((1, 3),) * 9, (6, 1), *((1, 9),) * 9)
+    ]
+    given = open_samples(feeds, input_specs(model))
+    assert [feed["input_ids"].shape[1] for feed in given.batches()] == [1, 6, 1]
+    assert chosen(model, given).name == "token-agreement"
+
+
 def test_other_outputs_are_for_their_error() -> None:
     shaped = network("a = MatMul(x, w) b = Tanh(a) y = Identity(b)", "float[N, 4] y", columns=4)
     assert chosen(shaped, samples(shaped)).name == "outputs", "four numbers are no embedding"

@@ -35,7 +35,10 @@ def in_order(samples: Samples, name: str = "ids") -> list[list[int]]:
     return [rows[place] for place in samples.order]
 
 
-@pytest.mark.parametrize("name", ["attention_mask", "decoder.attention_mask", "padding_mask", "mask"])
+@pytest.mark.parametrize(
+    "name",
+    ["attention_mask", "decoder.attention_mask", "padding_mask", "mask", "input_mask_1:0", "attention_mask.1", "which"],
+)
 @pytest.mark.parametrize("before", [False, True])
 def test_padding_is_taken_off_at_either_end(name: str, before: bool) -> None:
     samples = opened(encoder(name=name), padded(ROWS, name=name, before=before))
