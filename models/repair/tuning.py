@@ -148,7 +148,7 @@ def tune(
 @torch.no_grad()
 def outputs_of(network: OnnxModule, feed: Feed) -> dict[str, npt.NDArray[Any]]:
     """The outputs of a network on the CPU, by name."""
-    values = network.eval().values(_tensors(feed))
+    values = network.eval().values(_tensors(feed), network.outputs)
     return {name: values[name].numpy() for name in network.outputs}  # type: ignore[union-attr]
 
 
@@ -213,6 +213,10 @@ class _Run:
         )
 
     @property
+    def _compared(self) -> tuple[str, ...]:
+        return (*self.outputs, *self.inner)
+
+    @property
     def _augmented_tries(self) -> int:
         return self.recipe.tries if self.augmentation.is_empty else max(self.recipe.tries // 2, 1)
 
@@ -262,25 +266,46 @@ class _Run:
             if is_augmented:
                 tensors = self.augmentation(tensors, seed_of_step(self.seed, step, number))
             tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
-            with torch.no_grad():
-                dense_values = self.dense.values(tensors)
-            errors = self._errors(self.network.values(tensors), dense_values, feed)
-            loss = torch.stack([errors[name] for name in self.outputs]).mean()
-            if self.inner:
-                loss = loss + self.recipe.inner * torch.stack([errors[name] for name in self.inner]).mean()
-            (loss * (count / samples)).backward()
+            self._add_gradients(tensors, feed, count / samples)
         before = {parameter: parameter.detach().clone() for parameter in self.shares}
         optimizer.step()
         with torch.no_grad():
             for parameter, shares in self.shares.items():
                 parameter.copy_(before[parameter].lerp(parameter, shares))
 
+    def _add_gradients(self, tensors: Mapping[str, Tensor], feed: Feed, share: float) -> None:
+        """Add to the parameters' gradients this share of those of the loss.
+
+        The loss, a mean of squared errors, is not computed: its gradient at each value is the error there, times a
+        number.
+        """
+        with torch.no_grad():
+            dense_values = self.dense.values(tensors, self._compared)
+        values = self.network.values(tensors, self._compared)
+        weights = dict.fromkeys(self.outputs, share / len(self.outputs))
+        weights |= {name: share * self.recipe.inner / len(self.inner) for name in self.inner}
+        learnt = {name: value for name in weights if (value := values[name]) is not None and value.requires_grad}
+        with torch.no_grad():
+            gradients = [
+                self._gradient(name, value, dense_values.pop(name), feed, weights[name])
+                for name, value in learnt.items()
+            ]
+        torch.autograd.backward(list(learnt.values()), gradients)
+
+    def _gradient(self, name: str, value: Tensor, dense_value: Any, feed: Feed, weight: float) -> Tensor:
+        """Of so much of a value's mean squared error, as a share of its variance, at each of its entries."""
+        error, count = value - dense_value, value.numel()
+        entries = self._entries(name, value, feed)
+        if entries is not None:
+            counted = entries.expand(value.shape)
+            error, count = torch.where(counted, error, 0.0), max(int(counted.sum()), 1)
+        return error.mul_(2.0 * weight / (count * self.variances[name]))
+
     def _errors(self, values: Mapping[str, Any], dense_values: Mapping[str, Any], feed: Feed) -> dict[str, Tensor]:
         """Squared errors of the outputs and of the values inside, as shares of their variances."""
-        names = (*self.outputs, *self.inner)
         return {
             name: self._mean(name, (values[name] - dense_values[name]).square(), feed) / self.variances[name]
-            for name in names
+            for name in self._compared
         }
 
     def _mean(self, name: str, value: Tensor, feed: Feed) -> Tensor:
@@ -325,7 +350,8 @@ class _Run:
         """
         feed, _ = next(iter(self.inputs.held_out()))
         tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
-        errors = self._errors(self.network.eval().values(tensors), self.dense.values(tensors), feed)
+        values, dense_values = (network.values(tensors, self._compared) for network in (self.network.eval(), self.dense))
+        errors = self._errors(values, dense_values, feed)
         return tuple(name for name in self.inner if float(errors[name]) < 1.0)
 
     @torch.no_grad()
@@ -335,7 +361,7 @@ class _Run:
         total, count = 0.0, 0
         for feed, size in self.inputs.held_out():
             tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
-            values, dense_values = self.network.values(tensors), self.dense.values(tensors)
+            values, dense_values = (network.values(tensors, self.outputs) for network in (self.network, self.dense))
             for name in self.outputs:
                 difference = (values[name] - dense_values[name]).double()  # type: ignore[operator]
                 total += size * float(self._mean(name, difference.square(), feed)) / self.variances[name]
@@ -348,11 +374,12 @@ class _Run:
 
         Where not all entries count, those that do are around their common mean.
         """
-        names = (*self.outputs, *self.inner)
+        names = self._compared
         sums: dict[str, Tensor] = {}
         squares, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
         for feed, _ in self.inputs.held_out():
-            values = self.dense.values({name: tensor.to(self.device) for name, tensor in _tensors(feed).items()})
+            tensors = {name: tensor.to(self.device) for name, tensor in _tensors(feed).items()}
+            values = self.dense.values(tensors, names)
             for name in names:
                 value = values[name].double()  # type: ignore[union-attr]
                 entries = self._entries(name, value, feed)
