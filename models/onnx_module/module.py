@@ -113,19 +113,29 @@ class OnnxModule(nn.Module):
         outputs = [value for name in self.outputs if (value := values[name]) is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def values(self, feed: Mapping[str, Tensor], names: Collection[str] | None = None) -> dict[str, Tensor | None]:
+    def weights(self) -> dict[str, Tensor]:
+        """What stands for each initializer, by name: masks multiplied in, integers rounded."""
+        plain = {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
+        return plain | self.latent()
+
+    def values(
+        self,
+        feed: Mapping[str, Tensor],
+        names: Collection[str] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor | None]:
         """Values of the graph by name.
 
         Args:
             feed: its inputs.
-            names: of values that are kept, others go as soon as no node needs them; None = all.
+            names: of values that are returned, others go as soon as no node needs them; None = all.
+            weights: what `weights` gave, for several feeds; None = what it gives now.
 
         Raises:
             ValueError: a node cannot be trained.
         """
-        values: dict[str, Tensor | None] = {"": None, **feed, **self.integers}
-        values |= {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
-        values |= self.latent()
+        made = self.weights() if weights is None else weights
+        values: dict[str, Tensor | None] = {"": None, **feed, **self.integers, **made}
         for step in self.steps:
             try:
                 results = OPERATORS[step.operator]([values[name] for name in step.inputs], step.attributes)
@@ -136,7 +146,7 @@ class OnnxModule(nn.Module):
             for name in () if names is None else step.spent:
                 if name not in names:
                     values.pop(name, None)
-        return values
+        return values if names is None else {name: values[name] for name in names}
 
     @property
     def rates(self) -> dict[str, float]:

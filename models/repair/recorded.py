@@ -18,6 +18,16 @@ class Recorded(nn.Module):
         super().__init__()
         self.outputs = list(outputs)
 
-    def values(self, feed: Mapping[str, Tensor], names: Collection[str] | None = None) -> dict[str, Tensor | None]:
+    def weights(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def values(
+        self,
+        feed: Mapping[str, Tensor],
+        names: Collection[str] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor | None]:
         """The values of these names, or all: the feed."""
-        return {name: value for name, value in feed.items() if names is None or name in names}
+        del weights
+        return {name: feed[name] for name in (feed if names is None else names)}
