@@ -6,6 +6,7 @@ stored as integers are trained behind their rounding, with their scales and thos
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,12 +38,13 @@ TRAINED = {
 
 @dataclass(frozen=True)
 class Step:
-    """One node: what it does, to which values, and which values it gives."""
+    """One node: what it does, to which values, and which values it gives; no node behind it takes what it has spent."""
 
     operator: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    spent: tuple[str, ...]
     attributes: Mapping[str, Any]
 
 
@@ -79,7 +81,7 @@ class OnnxModule(nn.Module):
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.inputs = [value.name for value in graph.input if value.name not in arrays]
         self.outputs = [value.name for value in graph.output]
-        self.steps = [_step(node, version) for node in graph.node]
+        self.steps = _steps(graph, version)
         integers = find_integers(graph, arrays)
         self.latent = Latent(integers, arrays, patterns or {})
         plain = {name: array for name, array in arrays.items() if name not in integers.learnt}
@@ -107,19 +109,33 @@ class OnnxModule(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The outputs of the graph; the only one where there is one."""
-        values = self.values(dict(zip(self.inputs, inputs, strict=True)))
+        values = self.values(dict(zip(self.inputs, inputs, strict=True)), self.outputs)
         outputs = [value for name in self.outputs if (value := values[name]) is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def values(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
-        """All values of the graph by name.
+    def weights(self) -> dict[str, Tensor]:
+        """What stands for each initializer, by name: masks multiplied in, integers rounded."""
+        plain = {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
+        return plain | self.latent()
+
+    def values(
+        self,
+        feed: Mapping[str, Tensor],
+        names: Collection[str] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor | None]:
+        """Values of the graph by name.
+
+        Args:
+            feed: its inputs.
+            names: of values that are returned, others go as soon as no node needs them; None = all.
+            weights: what `weights` gave, for several feeds; None = what it gives now.
 
         Raises:
             ValueError: a node cannot be trained.
         """
-        values: dict[str, Tensor | None] = {"": None, **feed, **self.integers}
-        values |= {name: getattr(self, place) for name, place in self.places.items() if name not in self.integers}
-        values |= self.latent()
+        made = self.weights() if weights is None else weights
+        values: dict[str, Tensor | None] = {"": None, **feed, **self.integers, **made}
         for step in self.steps:
             try:
                 results = OPERATORS[step.operator]([values[name] for name in step.inputs], step.attributes)
@@ -127,7 +143,10 @@ class OnnxModule(nn.Module):
                 raise ValueError(f"{step.operator} {step.name!r} cannot be trained: {error}") from error
             for name, value in zip(step.outputs, results if isinstance(results, tuple) else (results,), strict=False):
                 values[name] = value
-        return values
+            for name in () if names is None else step.spent:
+                if name not in names:
+                    values.pop(name, None)
+        return values if names is None else {name: values[name] for name in names}
 
     @property
     def rates(self) -> dict[str, float]:
@@ -149,7 +168,15 @@ def _full_name(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _step(node: onnx.NodeProto, version: int) -> Step:
+def _steps(graph: onnx.GraphProto, version: int) -> list[Step]:
+    last_use = {name: place for place, node in enumerate(graph.node) for name in (*node.output, *node.input) if name}
+    spent = collections.defaultdict(list)
+    for name, place in last_use.items():
+        spent[place].append(name)
+    return [_step(node, version, tuple(spent[place])) for place, node in enumerate(graph.node)]
+
+
+def _step(node: onnx.NodeProto, version: int, spent: tuple[str, ...]) -> Step:
     attributes: dict[str, Any] = {"opset": version, "outputs": len(node.output)}
     for attribute in node.attribute:
         value = onnx.helper.get_attribute_value(attribute)
@@ -161,7 +188,7 @@ def _step(node: onnx.NodeProto, version: int) -> Step:
     if node.op_type == "Cast":
         sample = np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
         attributes["to"] = torch.from_numpy(sample).dtype
-    return Step(_full_name(node), node.name, tuple(node.input), tuple(node.output), attributes)
+    return Step(_full_name(node), node.name, tuple(node.input), tuple(node.output), spent, attributes)
 
 
 def _trained(graph: onnx.GraphProto, arrays: Mapping[str, npt.NDArray[Any]]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -18,6 +18,16 @@ class Recorded(nn.Module):
         super().__init__()
         self.outputs = list(outputs)
 
-    def values(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
-        """All values by name: the feed."""
-        return dict(feed)
+    def weights(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def values(
+        self,
+        feed: Mapping[str, Tensor],
+        names: Collection[str] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor | None]:
+        """The values of these names, or all: the feed."""
+        del weights
+        return {name: feed[name] for name in (feed if names is None else names)}

@@ -1,5 +1,6 @@
 """ONNX graphs as PyTorch modules: gradients, masks that hold, clear refusals."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,42 @@ def test_zeros_stay_and_the_rest_learns() -> None:
     assert np.array_equal(found["w"] == 0, sparse == 0)
     assert not np.any(found["w"][sparse != 0] == sparse[sparse != 0])
     assert found["b"].all()
+
+
+def test_values_that_nobody_asks_for_go_with_their_last_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Tanh", ["r"], ["t"]),
+        helper.make_node("Add", ["t", "r"], ["y"]),
+    ]
+    module = OnnxModule(made(nodes, {"w": weight(5, 5)}, (6, 5)))
+    alive: list[list[bool]] = []
+    results: list[weakref.ref[Any]] = []
+
+    def followed(function: Any) -> Any:
+        def apply(inputs: Any, attributes: Any) -> Any:
+            alive.append([reference() is not None for reference in results])
+            result = function(inputs, attributes)
+            results.append(weakref.ref(result))
+            return result
+
+        return apply
+
+    for name in ("Gemm", "Relu", "Tanh", "Add"):
+        monkeypatch.setitem(OPERATORS, name, followed(OPERATORS[name]))
+    feed = {"x": torch.from_numpy(weight(6, 5))}
+    with torch.no_grad():
+        everything = module.values(feed)
+        assert alive[3] == [True, True, True]
+        alive.clear(), results.clear()
+        values = module.values(feed, ["t", "y"])
+        assert alive == [[], [True], [False, True], [False, True, True]]
+    assert set(values) == {"t", "y"}
+    assert all(torch.equal(value, everything[name]) for name, value in values.items() if value is not None)
+    with torch.no_grad():
+        doubled = {name: 2.0 * value for name, value in module.weights().items()}
+        assert torch.allclose(module.values(feed, ["h"], doubled)["h"], 2.0 * everything["h"])  # type: ignore
 
 
 @pytest.mark.parametrize(

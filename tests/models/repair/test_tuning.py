@@ -1,5 +1,6 @@
 """A repair ends at its start or below, keeps zeros and what is frozen, and goes on to the same bytes after a stop."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from netsurgeon.models.onnx_module import OnnxModule
+from netsurgeon.models.onnx_module import OPERATORS, OnnxModule
 from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe, Tuned, outputs_of, tune
 from netsurgeon.models.repair.state import RepairState
 from netsurgeon.models.repair.tuning import _Run
@@ -240,3 +241,93 @@ def test_each_channel_of_a_convolution_learns_at_the_pace_of_its_own_size() -> N
     large, small = (np.sqrt((before[at] ** 2).sum() / 2) for at in (1, 2))
     assert moved[2] / moved[1] == pytest.approx(small / large, rel=0.02)
     assert moved[3] == 0.0
+
+
+def step_of(inputs: Inputs, inner: tuple[str, ...] = ("r",)) -> _Run:
+    """A repair after the gradients of its first step, without an update."""
+    networks = [OnnxModule(perceptron(zeros)) for zeros in (True, False)]
+    run = _Run(networks[0], networks[1], inner, inputs, RECIPE, Augmentation(), 0, torch.device("cpu"))
+    run._step(torch.optim.SGD(run.network.parameters(), lr=0.0), next(inputs.steps(0)), 0, is_augmented=False)
+    return run
+
+
+def gradients(run: _Run) -> dict[str, Array]:
+    parameters = run.network.named_parameters()
+    return {name: parameter.grad.numpy().copy() for name, parameter in parameters if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("inputs", [Inputs(), HalfOfThem()])
+def test_gradients_are_those_of_the_mean_squared_errors_over_the_variances(inputs: Inputs) -> None:
+    run = step_of(inputs)
+    learnt, variances = gradients(run), run.comparison.variances
+    run.network.zero_grad()
+    for feed, count in next(inputs.steps(0)):
+        tensors = {"x": torch.from_numpy(feed["x"])}
+        values, wanted = (network.values(tensors) for network in (run.network, run.dense))
+        errors = {name: (values[name] - wanted[name]).square() for name in ("y", "r")}  # type: ignore[operator]
+        counted = errors["y"][:, ::2] if isinstance(inputs, HalfOfThem) else errors["y"]
+        loss = counted.mean() / variances["y"] + errors["r"].mean() / variances["r"]
+        (loss * count / 32).backward()
+    for name, gradient in gradients(run).items():
+        assert np.abs(gradient).max() > 0.0
+        np.testing.assert_allclose(learnt[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_are_made_once_a_step_and_of_the_dense_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    makers: list[OnnxModule] = []
+    make = OnnxModule.weights
+    run = step_of(Inputs())
+    monkeypatch.setattr(OnnxModule, "weights", lambda module: makers.append(module) or make(module))
+    optimizer = torch.optim.SGD(run.network.parameters(), lr=0.0)
+    run._step(optimizer, next(Inputs().steps(0)), 0, is_augmented=False)
+    assert makers == [run.network]
+
+
+class OneByOne(Inputs):
+    """The same rows in feeds of one, as of a model whose batch is fixed."""
+
+    def steps(self, start: int) -> Iterator[Sequence[tuple[dict[str, Array], int]]]:
+        for feeds in super().steps(start):
+            yield [({"x": row[None]}, 1) for feed, _ in feeds for row in feed["x"]]
+
+    def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
+        for feed, _ in super().held_out():
+            yield from (({"x": row[None]}, 1) for row in feed["x"])
+
+
+class HalfOfEach(OneByOne, HalfOfThem):
+    """In feeds of one, of which two of four outputs count."""
+
+
+@pytest.mark.parametrize(("inputs", "whole"), [(OneByOne(), Inputs()), (HalfOfEach(), HalfOfThem())])
+def test_feeds_of_a_fixed_batch_pass_at_once(inputs: Inputs, whole: Inputs) -> None:
+    run = step_of(inputs)
+    assert [len(group) for group in run._groups(next(inputs.steps(0)))] == [8] * 4
+    for name, gradient in gradients(step_of(whole)).items():
+        np.testing.assert_allclose(gradients(run)[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_feeds_of_other_shapes_or_many_numbers_pass_alone() -> None:
+    run = step_of(OneByOne())
+    shapes = [(1, 12), (1, 12), (2, 12), (2, 12), (5, 12), (5, 12), (1, 700_000), (1, 700_000)]
+    groups = run._groups([({"x": np.zeros(shape, np.float32)}, shape[0]) for shape in shapes])
+    assert list(groups) == [[0, 1], [2, 3], [4], [5], [6], [7]]
+
+
+@pytest.mark.parametrize("fault", ["reads numbers", "gives others", "warns"])
+def test_feeds_pass_one_by_one_where_they_would_not_pass_alike_at_once(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def relu(inputs: Any, attributes: Any) -> Any:
+        x = inputs[0]
+        is_stacked = torch._C._functorch.is_batchedtensor(x)
+        if fault == "reads numbers":
+            assert x.tolist()
+        if fault == "warns" and is_stacked:
+            warnings.warn("there is a performance drop", UserWarning, stacklevel=1)
+        return torch.relu(x) + (fault == "gives others" and is_stacked)
+
+    monkeypatch.setitem(OPERATORS, "Relu", relu)
+    run = step_of(OneByOne())
+    assert not run.comparison.can_stack
+    assert [len(group) for group in run._groups(next(OneByOne().steps(0)))] == [1] * 32
