@@ -39,7 +39,9 @@ def replay(graph: TaskGraph, executor: Executor) -> float:
         elif step.kind == "submit":
             task = graph.tasks[step.task]
             needs = [results[need] for need in task.needs]
-            results[step.task] = executor.submit(doze, task.seconds, task.made, np.zeros(task.sent, np.uint8), *needs)
+            results[step.task] = executor.submit(
+                doze, task.seconds, task.result_bytes, np.zeros(task.sent, np.uint8), *needs
+            )
         elif step.kind == "wait":
             results[step.task].result()
         else:
@@ -47,10 +49,10 @@ def replay(graph: TaskGraph, executor: Executor) -> float:
     return time.perf_counter() - started
 
 
-def doze(seconds: float, made: int, *needs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def doze(seconds: float, result_bytes: int, *needs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Take a while; so many bytes."""
     time.sleep(seconds)
-    return np.zeros(made + 0 * len(needs), np.uint8)
+    return np.zeros(result_bytes + 0 * len(needs), np.uint8)
 
 
 def measure_costs() -> tuple[Costs, float]:

@@ -196,10 +196,10 @@ def _as_with_all(label: str, values: tuple[Any, ...], share: float) -> tuple[Any
 
 def _with_population(inputs: int) -> Callable[..., Any]:
     """Calibrations which know that there are so many inputs."""
-    made = CALIBRATING.Calibration
+    calibration_class = CALIBRATING.Calibration
 
     def make(*arguments: Any, **options: Any) -> Any:
-        return made(*arguments, **{**options, "population_size": inputs})
+        return calibration_class(*arguments, **{**options, "population_size": inputs})
 
     return make
 

@@ -138,7 +138,7 @@ class _Growth:
                     self._builder.submit(
                         dataclasses.replace(
                             task, needs=needs, shard=shard, setup=setup, group=group,
-                            seconds=seconds * self._larger, made=round(task.made * grows),
+                            seconds=seconds * self._larger, result_bytes=round(task.result_bytes * grows),
                             sent=round(task.sent * (self._larger if not task.needs else 1.0)),
                         )
                     )
@@ -168,7 +168,7 @@ def _setup(members: Sequence[Task]) -> float:
 
 def _typical(tasks: Sequence[Task]) -> Task:
     """One with their median seconds and bytes."""
-    seconds, made = (
-        statistics.median(values) for values in zip(*((task.seconds, task.made) for task in tasks), strict=True)
+    seconds, result_bytes = (
+        statistics.median(values) for values in zip(*((task.seconds, task.result_bytes) for task in tasks), strict=True)
     )
-    return dataclasses.replace(tasks[0], seconds=seconds, made=round(made))
+    return dataclasses.replace(tasks[0], seconds=seconds, result_bytes=round(result_bytes))

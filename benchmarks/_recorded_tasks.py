@@ -44,17 +44,17 @@ class Recorder(Executor):
         label, values = kind_of(function), tuple(map(_value, arguments))
         needs = [argument for argument in arguments if isinstance(argument, Recorded)]
         value, seconds = _timed(function, values)
-        made = sys.getsizeof(Parcel(value))
+        result_bytes = sys.getsizeof(Parcel(value))
         if self._instead is not None and (larger := self._instead(label, values)) is not values:
             other, seconds = _timed(function, larger)
-            made = sys.getsizeof(Parcel(other))
+            result_bytes = sys.getsizeof(Parcel(other))
         number = self._builder.submit(
             Task(
                 label=label,
                 needs=tuple(need.number for need in needs),
                 sent=sum(sys.getsizeof(Parcel(value)) for value in arguments if not isinstance(value, Recorded)),
                 seconds=seconds,
-                made=made,
+                result_bytes=result_bytes,
                 shard=self._shard_of(label, values, needs),
                 sweep=max([self._builder.tasks[need.number].sweep for need in needs], default=self._sweep),
             )

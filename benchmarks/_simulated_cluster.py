@@ -250,9 +250,9 @@ class _Simulation:
         for need in task.needs:
             if worker not in self._places[need]:
                 source = min(self._places[need], key=lambda node, need=need: self._since(node, need))  # type: ignore[misc]
-                made = self._graph.tasks[need].made
-                self._places[need][worker] = self._move(made, source, worker, max(now, self._places[need][source]))
-                self.outcome.moved += made
+                size = self._graph.tasks[need].result_bytes
+                self._places[need][worker] = self._move(size, source, worker, max(now, self._places[need][source]))
+                self.outcome.moved += size
                 sources.add(source)
             arrival = max(arrival, self._places[need][worker])
         seconds = task.seconds
@@ -273,12 +273,12 @@ class _Simulation:
         """The worker that can begin first: the one that is free first, or one that has most of what is needed."""
         candidates = [self._free.index(min(self._free))]
         if task.needs:
-            largest = max(task.needs, key=lambda need: self._graph.tasks[need].made)
+            largest = max(task.needs, key=lambda need: self._graph.tasks[need].result_bytes)
             candidates += list(self._places[largest])[:2]
 
         def begins(worker: int) -> tuple[float, float]:
             missing = [need for need in task.needs if worker not in self._places[need]]
-            size = sum(self._graph.tasks[need].made for need in missing)
+            size = sum(self._graph.tasks[need].result_bytes for need in missing)
             links = [
                 self._in[worker],
                 *(min(self._since(node, need) for node in self._places[need]) for need in missing),
@@ -321,10 +321,10 @@ class _Simulation:
             return
         self._waits_for = -1
         source = min(self._places[number], key=lambda node: self._since(node, number))
-        made = self._graph.tasks[number].made
-        self.outcome.fetched += made
-        arrival = self._move(made, source, self._hub, now + self._cluster.latency)
-        passed_on = self._schedule(now, made * self._cluster.costs.scheduler_byte)
+        size = self._graph.tasks[number].result_bytes
+        self.outcome.fetched += size
+        arrival = self._move(size, source, self._hub, now + self._cluster.latency)
+        passed_on = self._schedule(now, size * self._cluster.costs.scheduler_byte)
         self._on(max(arrival, passed_on), self._go_on)
 
     def _die(self, worker: int, now: float) -> None:

@@ -22,7 +22,7 @@ class Task:
         needs: numbers of the tasks whose results it takes.
         sent: bytes of its other arguments, which come from the main process.
         seconds: of a core.
-        made: bytes of its result.
+        result_bytes: bytes of its result.
         shard: of the inputs, that it is about; None = of none.
         sweep: number of the inputs that were cut into shards: all of them, or a part.
         setup: more seconds for the first task of its group on each worker, as for a session of ONNX Runtime.
@@ -33,7 +33,7 @@ class Task:
     needs: tuple[int, ...]
     sent: int
     seconds: float
-    made: int
+    result_bytes: int
     shard: int | None = None
     sweep: int = 0
     setup: float = 0.0
@@ -117,7 +117,7 @@ def scaled(graph: TaskGraph, seconds: float, size: float) -> TaskGraph:
             seconds=seconds * task.seconds,
             setup=seconds * task.setup,
             sent=round(size * task.sent),
-            made=round(size * task.made),
+            result_bytes=round(size * task.result_bytes),
         )
         for task in graph.tasks
     )

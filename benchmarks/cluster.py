@@ -192,7 +192,7 @@ def _seam(graph: TaskGraph, seconds_of_task: float, costs: Costs) -> Row:
     whole = graph.main_seconds + graph.task_seconds
     here = graph.seconds_by_label()[JOINED] + len(graph.tasks) * seconds_of_task
     sent = sum(task.sent for task in graph.tasks)
-    sent += sum(graph.tasks[step.task].made for step in graph.steps if step.kind == "wait")
+    sent += sum(graph.tasks[step.task].result_bytes for step in graph.steps if step.kind == "wait")
     dask = len(graph.tasks) * (costs.client + costs.scheduler + costs.worker)
     dask += sent * (costs.client_byte + costs.scheduler_byte + costs.worker_byte)
     return {"share": round(here / whole, 5), "dask": round(dask / whole, 4)}

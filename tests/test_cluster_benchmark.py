@@ -29,11 +29,11 @@ RATES = _paper_decoder.Rates(1e-11, 2e-11, 1e-9, 3e-10, 5e-10, 1e-9, 1e-9)
 SMALL = _decoder.Shape(width=64, inner=128, layers=1, vocabulary=96)
 
 
-def graph_of(seconds: list[float], needs: list[tuple[int, ...]] | None = None, *, made: int = 0) -> TaskGraph:
+def graph_of(seconds: list[float], needs: list[tuple[int, ...]] | None = None, *, result_bytes: int = 0) -> TaskGraph:
     """Tasks that are sent at once and then waited for."""
     builder = GraphBuilder()
     for number, took in enumerate(seconds):
-        builder.submit(Task("work", needs[number] if needs else (), 0, took, made))
+        builder.submit(Task("work", needs[number] if needs else (), 0, took, result_bytes))
     for number in range(len(seconds)):
         builder.wait(number)
     return builder.built()
@@ -111,8 +111,8 @@ def test_bytes_take_the_time_of_their_links() -> None:
 
 def test_a_result_stays_where_it_is_unless_another_worker_begins_sooner() -> None:
     needs: list[tuple[int, ...]] = [(), (), (0,), (1,)]
-    assert simulate(graph_of([1.0] * 4, needs, made=100), Cluster(2, bandwidth=100.0)).moved == 0
-    waiting = graph_of([1.0, 9.0, 9.0], [(), (0,), (0,)], made=100)
+    assert simulate(graph_of([1.0] * 4, needs, result_bytes=100), Cluster(2, bandwidth=100.0)).moved == 0
+    waiting = graph_of([1.0, 9.0, 9.0], [(), (0,), (0,)], result_bytes=100)
     assert simulate(waiting, Cluster(2, bandwidth=100.0)).moved == 100
     assert simulate(waiting, Cluster(2, bandwidth=1.0)).moved == 0
 
@@ -162,8 +162,8 @@ def test_more_shards_have_more_of_each_task_and_one_tree() -> None:
     runs = [task for task in grown.tasks if task.label == "run"]
     assert {task.seconds for task in runs} == {4.0}, "four times the second that one takes once its session is there"
     assert {task.setup for task in runs} == {2.0}
-    assert {task.made for task in runs} == {320}
-    assert {task.made for task in grown.tasks if task.label == "moments"} == {16}, "a sum is as large as ever"
+    assert {task.result_bytes for task in runs} == {320}
+    assert {task.result_bytes for task in grown.tasks if task.label == "moments"} == {16}, "a sum is as large as ever"
     assert grown.main_seconds == pytest.approx(0.5 + 4.0 * 9 * 0.5 + 7.0)
     for step in grown.steps:
         assert step.task < len(grown.tasks)

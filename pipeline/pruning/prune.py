@@ -91,8 +91,9 @@ def prune_segments(
     roundings: list[Rounding] = []
     weight_file = WeightFile.of(current)
     ticks = functools.partial(progress, "pruning layers")
-    executor, known, plans = calibration.executor, {*already_solved, *followers}, dict.fromkeys(layers, corrected)
-    for at, _, (moments,) in calibration.paired_where_made(dense, [current], plans, known, ticks):
+    executor, without_moments = calibration.executor, {*already_solved, *followers}
+    on_current = dict.fromkeys(layers, corrected)
+    for at, _, (moments,) in calibration.paired_where_made(dense, [current], on_current, without_moments, ticks):
         names = [name for name in segments[at].layers if name not in followers]
         segment = [current_layers[name] for name in names]
         for name in (name for name in names if name in pooled):
@@ -180,8 +181,8 @@ def _pooled_moments(
     pooled: dict[str, LayerMoments] = {}
     if first:
         for layer, moments in calibration.dense(dense, list(first)):
-            known = pooled.get(first[layer.name])
-            pooled[first[layer.name]] = moments if known is None else known.pooled(moments)
+            pooled_so_far = pooled.get(first[layer.name])
+            pooled[first[layer.name]] = moments if pooled_so_far is None else pooled_so_far.pooled(moments)
     return pooled
 
 

@@ -227,11 +227,11 @@ class _Live:
         used = dict.fromkeys(value for value in used_values(node) if value in self._live)  # one may be read twice
         if not used:  # a constant, which every part makes for itself
             return
-        made = [value for value in node.outputs if value in self._last_reader or value in self._outputs]
-        self._live.update(dict.fromkeys(made))
+        results = [value for value in node.outputs if value in self._last_reader or value in self._outputs]
+        self._live.update(dict.fromkeys(results))
         if is_layer or not self._made_by_layers.isdisjoint(used):
-            self._made_by_layers.update(made)
-            self.carriers.update(dict.fromkeys(value for value in made if value in self._last_reader))
+            self._made_by_layers.update(results)
+            self.carriers.update(dict.fromkeys(value for value in results if value in self._last_reader))
         for value in used:
             if self._last_reader[value] is node:
                 self.carriers.pop(value, None)

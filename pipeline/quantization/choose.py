@@ -121,8 +121,9 @@ class IntegerChoice:
     def zeros_save(self) -> bool:
         """Whether any layer on integers becomes faster with the fewest weights that sparse kernels were timed with."""
         ends = np.array([SPARSE_KEPT[0], 1.0])
-        few, whole = sum((times.at(ends) for name, times in self.times.items() if name not in self.stay), np.zeros(2))
-        return bool(few < whole)
+        on_integers = (times.at(ends) for name, times in self.times.items() if name not in self.stay)
+        sparsest_ms, dense_ms = sum(on_integers, np.zeros(2))
+        return bool(sparsest_ms < dense_ms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +215,7 @@ class _Contest:
 
     def against_floats(self, floats: Mapping[str, str], step: int) -> Timed:
         """Time the model that is on integers but for these layers."""
-        return self.timer.time(self._key(floats), lambda: self._made(floats), self._ticks(step))
+        return self.timer.time(self._key(floats), lambda: self._with_floats(floats), self._ticks(step))
 
     def back_on_floats(
         self, times: Mapping[str, LayerTimes], milliseconds: float, *, at_once: bool
@@ -236,8 +237,8 @@ class _Contest:
                 break  # were the border between both free, it would still be noise
             trial = {**floats, **{layer: times[layer].reason for layer in group}}
             key = f"{self._key(trial)} beside {self._key(floats)}"
-            best = self.timer.against(self._made(floats))
-            timed = best.time(key, functools.partial(self._made, trial), self._ticks(step), least=WORTH)
+            best = self.timer.against(self._with_floats(floats))
+            timed = best.time(key, functools.partial(self._with_floats, trial), self._ticks(step), least=WORTH)
             logger.debug("%s on floats: %.3f times as fast (%.3f to %.3f)", group, timed.speedup, timed.low, timed.high)
             if timed.speedup > WORTH and timed.low > 1.0:
                 floats = trial
@@ -246,7 +247,7 @@ class _Contest:
     def _key(self, floats: Mapping[str, str]) -> str:
         return f"{self.name} int8 but {', '.join(sorted(floats)) or 'nothing'}"
 
-    def _made(self, floats: Mapping[str, str]) -> ir.Model:
+    def _with_floats(self, floats: Mapping[str, str]) -> ir.Model:
         placement = self.form.place(self.model.graph, self.layers, {**self.stay, **floats})
         return self.form.skeleton(self.model, placement)
 
@@ -340,11 +341,13 @@ def _with_sparse(
     by_share: dict[float, dict[str, float]] = {}
     for step, share in enumerate(SPARSE_KEPT):
         progress("timing sparse kernels", step, len(SPARSE_KEPT))
-        made = functools.partial(skeleton, model, placement, share)
-        by_share[share] = timer.layers_in_package(f"{name} int8 k:64 at {share}", made)
+        make_sparse = functools.partial(skeleton, model, placement, share)
+        by_share[share] = timer.layers_in_package(f"{name} int8 k:64 at {share}", make_sparse)
     return {
         layer: dataclasses.replace(
-            known, sparse={share: taken[layer] for share, taken in by_share.items() if layer in taken}, kept=kept
+            layer_times,
+            sparse={share: milliseconds[layer] for share, milliseconds in by_share.items() if layer in milliseconds},
+            kept=kept,
         )
-        for layer, known in times.items()
+        for layer, layer_times in times.items()
     }

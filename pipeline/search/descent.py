@@ -132,8 +132,8 @@ class Descent:
     @property
     def _estimates(self) -> tuple[DropEstimate, ...]:
         """Of all that was tried on the same inputs."""
-        made = (candidate.evidence for candidate in self.candidates.values())
-        return (*self.low_fidelity_estimates, *self._other_estimates, *made)
+        of_candidates = (candidate.evidence for candidate in self.candidates.values())
+        return (*self.low_fidelity_estimates, *self._other_estimates, *of_candidates)
 
     def _start(self) -> float:
         """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""
@@ -157,14 +157,14 @@ class Descent:
     def _descend(self, kept: float, most: int | None = None) -> Candidate | None:
         step = STEP
         most = most or (FEW_TRIES if self.is_hasty else TRIES)
-        for made in range(most):
+        for attempt in range(most):
             if kept not in self.candidates:
-                self.evaluator.context.progress(CANDIDATES, made, most + self.is_hasty)
+                self.evaluator.context.progress(CANDIDATES, attempt, most + self.is_hasty)
                 self.candidates[kept] = self.evaluator.candidate(self.structure, kept)
             low, high = self._bracket()
             if low is None and high == 1.0:
                 return None
-            stride = self._stride(self.candidates[kept]) if made == 0 else None
+            stride = self._stride(self.candidates[kept]) if attempt == 0 else None
             if low is None:
                 assert high is not None
                 kept = min(1.0, high * (stride or step))
