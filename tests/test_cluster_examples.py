@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -32,16 +32,15 @@ class Queue(distributed.LocalCluster):  # type: ignore[misc]
     """What starts workers at a site, with one process of this machine for all of them."""
 
     options: dict[str, Any]
+    opened: ClassVar[list[Any]] = []
 
     def __init__(self, **options: Any):
         type(self).options = options
         super().__init__(n_workers=0, threads_per_worker=1, dashboard_address=f"{HERE}:0", silence_logs=50)
+        self.opened.append(self)
 
-    def __del__(self) -> None:
-        """Left open, as jobs of a site are: that of Dask would warn, in whatever test runs then."""
-
-    def scale(self, n: int = 0, *, jobs: int = 1) -> None:
-        super().scale(min(n or jobs, 1))
+    def scale(self, n: int = 0, *, jobs: int = 0) -> None:
+        super().scale(min(n + jobs, 1))  # none where it is closed, which would else wait for the one that is left
 
 
 class Pods(Queue):
@@ -73,6 +72,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
         return f"{name}:client"
 
     yield copy
+    for cluster in Queue.opened:  # as the end of a process does
+        cluster.close()
+    Queue.opened.clear()
     for name in (path.stem for path in EXAMPLES.glob("*.py")):
         sys.modules.pop(name, None)
 

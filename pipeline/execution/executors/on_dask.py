@@ -102,10 +102,11 @@ class DaskExecutor(Executor):
         return ClusterFacts(scheduler=self._address, tasks=self._log.kinds, lost=self._watch.lost)
 
     def close(self) -> None:
-        """Let go of the client, and of workers that were started for it."""
+        """Let go of the client, and of workers that were started for it; a client of somebody else's stays open."""
         self._watch.close()
-        with contextlib.suppress(Exception):  # of a scheduler that is gone
-            self._resources.close()
+        for let_go in (lambda: self._client.unsubscribe_topic(self._origin.topic), self._resources.close):
+            with contextlib.suppress(Exception):  # of a scheduler that is gone
+                let_go()
 
     def _take(self, event: Mapping[str, Any]) -> None:
         """A worker tells of a task."""

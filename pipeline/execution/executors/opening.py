@@ -22,6 +22,8 @@ PATIENCE = 30.0
 FORMS = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or module:function that gives a distributed.Client"
 _LOCAL = re.compile(r"local:([1-9][0-9]{0,8})")
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://\S+")
+_CLIENTS: list[distributed.Client] = []
+"""Of functions: Dask closes their clusters when the process ends, but only those that somebody still has."""
 _ALLOWED_DEATHS = 20
 """Of workers on this machine in one task: processes that somebody ends are no fault of the task's."""
 
@@ -32,7 +34,7 @@ def open_executor(cluster: str | None, store: str | None = None) -> Executor:
     Args:
         cluster: "local:N" = N processes on this machine, of a thread each; the address of a scheduler;
             "module:function" = what the function gives, without arguments, a client of `distributed`, whose workers may
-            still wait in a queue; None = this process.
+            still wait in a queue, and which is not closed; None = this process.
         store: folder, or address of an object store, that large arrays travel through; None = the scheduler.
 
     Raises:
@@ -86,7 +88,7 @@ def _client(cluster: str, resources: contextlib.ExitStack) -> distributed.Client
         client = _reach(cluster, resources)
         _wait_for_worker(client, cluster, PATIENCE)
         return client
-    client = _client_of_function(cluster, resources)
+    client = _client_of_function(cluster)
     _wait_for_worker(client, cluster, None)  # its jobs may wait in a queue for hours
     return client
 
@@ -121,7 +123,8 @@ def _reach(address: str, resources: contextlib.ExitStack) -> distributed.Client:
         ) from error
 
 
-def _client_of_function(name: str, resources: contextlib.ExitStack) -> distributed.Client:
+def _client_of_function(name: str) -> distributed.Client:
+    """What a function gives, which stays open, as its cluster does: who opened them may need them again."""
     import distributed
 
     function = import_function(name)
@@ -131,9 +134,8 @@ def _client_of_function(name: str, resources: contextlib.ExitStack) -> distribut
         raise InputError(f"{name} gives no client: it raises {type(error).__name__}: {error}") from error
     if not isinstance(client, distributed.Client):
         raise InputError(f"{name} gives a {type(client).__name__}, expected a distributed.Client")
-    if client.cluster is not None:  # which the function has started with it
-        resources.callback(client.cluster.close)
-    return resources.enter_context(client)
+    _CLIENTS.append(client)
+    return client
 
 
 def _wait_for_worker(client: distributed.Client, cluster: str, seconds: float | None) -> None:

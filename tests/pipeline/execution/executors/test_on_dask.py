@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -182,9 +183,13 @@ def test_a_cluster_that_ends_is_a_sentence() -> None:
 
 def test_a_client_of_ones_own_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_small_site.py").write_text(
-        "import distributed\n\ndef client():\n    return distributed.Client(distributed.LocalCluster(n_workers=1, "
-        "dashboard_address='127.0.0.1:0', silence_logs=50), set_as_default=False)\n"
+        "import distributed\nCLIENT = None\n\ndef client():\n    global CLIENT\n"
+        "    CLIENT = distributed.Client(distributed.LocalCluster(n_workers=1, dashboard_address='127.0.0.1:0', "
+        "silence_logs=50), set_as_default=False)\n    return CLIENT\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     with open_executor("my_small_site:client") as executor:
         assert executor.submit(len, "abc").result() == 3
+    client = sys.modules["my_small_site"].CLIENT
+    with client.cluster, client:
+        assert client.submit(len, "abcd").result() == 4, "what the user has opened is still open"
