@@ -8,7 +8,7 @@ import numpy as np
 from _sparse_models import resnet50
 from sparse_sessions import inputs, session
 
-THREADS, RUNS = 8, 2
+THREADS, RUNS = 8, 13
 
 
 def test_eight_threads_on_three_sessions_of_two_models() -> None:

@@ -1,4 +1,4 @@
-"""The library built with sanitizers, under shapes and malformed layers drawn at random, and in a session."""
+"""The library built with sanitizers, under shapes, malformed layers and hostile models drawn at random, and in a session."""
 
 from __future__ import annotations
 
@@ -55,5 +55,6 @@ def test_address_and_undefined_behaviour() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done" in done.stdout
-    refused, all_malformed = (int(number) for number in done.stdout.split()[:2])
+    refused, all_malformed, good = (int(number) for number in done.stdout.split()[:3])
     assert 0.3 * all_malformed < refused < all_malformed
+    assert 0.1 * sparse_attack.HOSTILE < good < sparse_attack.HOSTILE

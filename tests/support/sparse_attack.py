@@ -1,22 +1,28 @@
-"""What the sanitizers watch: shapes, malformed layers and a session, in a process of its own.
+"""What the sanitizers watch: shapes, malformed layers, a session, and hostile models, in a process of its own.
 
 NETSURGEON_SPARSE_LIBRARY=… LD_PRELOAD=libasan.so python sparse_attack.py [all or threads] [seed]
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sparse_kernels
 from sparse_kernels import Fields, Layer
 
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "kernels")]
+
 EXTREMES = (-(1 << 63), -1, 0, 1, 2, 3, 7, 64, 255, 256, 65536, 65537, 1 << 31, 1 << 62)
 SIZES = (-(1 << 63), -1, 0, 1 << 31, 1 << 62)
-WELL_FORMED, MALFORMED = 25, 300
+WELL_FORMED, MALFORMED, HOSTILE = 25, 300, 60
 
 
 def attack(rng: np.random.Generator) -> tuple[int, int]:
@@ -76,8 +82,6 @@ def threads(rng: np.random.Generator) -> None:
 
 def session() -> None:
     """A small network through the provider, whose library the environment names."""
-    here = Path(__file__).parents[2]
-    sys.path[:0] = [str(here / "benchmarks"), str(here / "kernels")]
     import netsurgeon_sparse
     import onnxruntime
     from _sparse_models import resnet50
@@ -90,13 +94,61 @@ def session() -> None:
         sparse.run(None, {"image": np.ones((batch, 3, 32, 32), np.float32)})
 
 
+def small_model() -> Any:
+    """Two convolutions, a pooling between them, and a residual block, as a model."""
+    from _sparse_models import Network
+
+    network = Network(0.8)
+    value = network.convolution(network.quantize("x", 0.02, 120), (16, 32), 3, step=0.02)
+    value = network.quantize(network.node("MaxPool", [value], kernel_shape=[2, 2], strides=[2, 2]), 4 / 255, 0)
+    inner = network.convolution(network.again(value), (32, 32), step=4 / 255, relu=False, to=(8 / 255, 128))
+    added = network.node("Relu", [network.node("Add", [inner, value])])
+    return network.model({"x": ["batch", 16, 8, 8]}, network.quantize(added, 0.03, 3), [None] * 4)
+
+
+def hostile_models(seed: int) -> int:
+    """Models with changes that an attacker could make: what loads and runs without the provider does so with it.
+
+    Gives how many did.
+    """
+    import netsurgeon_sparse
+    import onnxruntime
+    from _fuzz_mutations import mutate_field
+    from _fuzz_structure import GRAPH_CHANGES
+
+    def runs(data: bytes, settings: Any) -> bool:
+        settings.log_severity_level, settings.intra_op_num_threads = 4, 1
+        with contextlib.suppress(Exception):
+            onnxruntime.InferenceSession(data, settings, enable_fallback=0).run(None, {"x": feed})
+            return True
+        return False
+
+    rng, feed = random.Random(seed), np.ones((2, 16, 8, 8), np.float32)
+    good = 0
+    for number in range(HOSTILE):
+        model = small_model()
+        # functions are left alone: one that calls itself never loads, with the provider or without
+        with contextlib.suppress(ValueError, TypeError, IndexError, StopIteration):
+            if number % 2:
+                mutate_field(model, rng)
+            else:
+                rng.choice(GRAPH_CHANGES)(model.graph, rng)
+        with contextlib.suppress(ValueError):  # what no file can hold
+            data = model.SerializeToString()
+            if runs(data, onnxruntime.SessionOptions()):
+                assert runs(data, netsurgeon_sparse.session_options(claim="all")), f"model {number} of seed {seed}"
+                good += 1
+    return good
+
+
 if __name__ == "__main__":
     built = Path(os.environ["NETSURGEON_SPARSE_LIBRARY"])
     sparse_kernels.library_file = lambda sanitize="": built  # type: ignore[assignment]
-    generator = np.random.default_rng(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    drawn = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    generator = np.random.default_rng(drawn)
     if sys.argv[1:2] == ["threads"]:  # ONNX Runtime's own threads are built without what watches these
         threads(generator)
     else:
-        print(*attack(generator))
+        print(*attack(generator), hostile_models(drawn))
         session()
     print("done")
