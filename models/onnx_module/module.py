@@ -143,9 +143,8 @@ class OnnxModule(nn.Module):
                 raise ValueError(f"{step.operator} {step.name!r} cannot be trained: {error}") from error
             for name, value in zip(step.outputs, results if isinstance(results, tuple) else (results,), strict=False):
                 values[name] = value
-            for name in () if names is None else step.spent:
-                if name not in names:
-                    values.pop(name, None)
+            for name in () if names is None else set(step.spent).difference(names):
+                values.pop(name, None)
         return values if names is None else {name: values[name] for name in names}
 
     @property

@@ -94,8 +94,13 @@ def _pad(inputs: Inputs, attributes: Attributes) -> Any:
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[attributes.get("mode", "constant")]
     if mode != "constant":
         first = next((axis for axis in range(x.ndim) if any(sides.get(axis, (0, 0)))), x.ndim)
-        flat = [side for axis in reversed(range(max(first, 2), x.ndim)) for side in sides.get(axis, (0, 0))]
-        return functional.pad(x, flat, mode=mode)
+        if first == x.ndim:
+            return x
+        if x.ndim - first > 3:
+            raise NotImplementedError(f"Pad by {mode} on more than three axes")
+        flat = [side for axis in reversed(range(first, x.ndim)) for side in sides.get(axis, (0, 0))]
+        padded = functional.pad(x.reshape(1, -1, *x.shape[first:]), flat, mode=mode)  # axes in front are its channels
+        return padded.reshape(*x.shape[:first], *padded.shape[2:])
     value = number(inputs, attributes, 2, "value")
     flat = [side for axis in reversed(range(x.ndim)) for side in sides.get(axis, (0, 0))]
     return functional.pad(x, flat, value=0.0 if value is None else value)
