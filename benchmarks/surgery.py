@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 from _runs import picture_options
-from _training import LENET, SURGERY, Facts, error_of, must, open_mnist, run_rows
+from _training import LENET, SURGERY, Facts, error_of, must, open_mnist, run_rows, trained, trimmed
 
 from netsurgeon.models.export import INPUT_NAME
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.training_data import TrainingData
 from netsurgeon.pipeline.training.exporting import export
 from netsurgeon.pipeline.training.retraining import retrain
-from netsurgeon.pipeline.training.training_run import Training, train
+from netsurgeon.pipeline.training.training_run import Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Row:
         error: test error in percent that must be reached; None = only reported.
         rate: learning rate of the first step.
         start: percent of the weights that L-OBS keeps first, retrained for 500 steps; None = the dense weights.
+        trimmed: how many times fewer parameters network trimming leaves first; None = it removes nothing.
+        recipe: further lines of its recipe.
+        allocation: how the ratio is spread over the layers; auto = three rules are tried.
+        longer: how many times the steps of the others it takes.
     """
 
     network: str
@@ -45,6 +49,10 @@ class Row:
     error: float | None
     rate: float
     start: float | None = None
+    trimmed: float | None = None
+    recipe: str = ""
+    allocation: str = "auto"
+    longer: int = 1
 
     @property
     def name(self) -> str:
@@ -52,44 +60,48 @@ class Row:
         return f"{self.network}/{self.ratio:g}"
 
 
+MOVED = "weight_decay = 1e-4\nshift = 1\n"
+"""Pictures are moved, and few weights may become large."""
 ROWS = (
     Row("lenet300", "lenet300100_dense", 56.01, 1.99, 0.05),
     Row("lenet300", "lenet300100_dense", 80, 1.99, 0.05, start=7),
     Row("lenet5", "lenet5_dense", 108, 0.91, 0.03),
-    Row("lenet5", "lenet5_dense", 280, None, 0.03, start=7),
+    Row("lenet5", "lenet5_dense", 280, 0.91, 0.03, trimmed=12, recipe=MOVED, allocation="lamp"),
 )
 STEPS = 20_000
+TRIMMING_STEPS = 1_000
+"""Of each round where the network is trimmed first."""
 CALIBRATION = 2048
 """Training pictures on which the packed model is corrected."""
 
 
 def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
-    mnist = arguments.shared / "data" / "mnist"
-    dense = arguments.shared / "models" / f"{row.dense}.onnx"
-    out = folder / f"{row.name.replace('/', '-')}-{arguments.steps}-{arguments.seed}"
+    steps = row.longer * arguments.steps
+    out = folder / f"{row.name.replace('/', '-')}-{steps}-{arguments.seed}"
     settings = folder / f"{out.name}.toml"
-    settings.write_text(SURGERY.format(rate=row.rate), "utf-8")
-    result = train(
+    recipe = SURGERY.format(rate=row.rate) + row.recipe
+    settings.write_text(f'{recipe}[surgery]\nallocation = "{row.allocation}"\n', "utf-8")
+    start = _start(row, arguments, folder, out)
+    result = trained(
         row.network,
-        mnist,
+        arguments,
         out,
-        init=dense if row.start is None else _pruned(dense, row.start, mnist, out.with_suffix(".onnx"), arguments.seed),
-        surgery_ratio=row.ratio,
+        init=start.init,
+        surgery_ratio=start.ratio,
         settings=settings,
-        steps=arguments.steps,
+        steps=steps,
         seed=arguments.seed,
     )
-    if result is None:
-        raise SystemExit("not for torchrun")
     export(out, out / "model.onnx")
     data = open_mnist(arguments.shared)
     error = error_of(out / "model.onnx", data)
     packed = _packed(out / "model.onnx", data)
+    dense = arguments.shared / "models" / f"{row.dense}.onnx"
     return {
-        "steps": arguments.steps,
+        "steps": steps,
         "seed": arguments.seed,
         "start": row.start,
-        **_facts(row, result),
+        **_facts(row, start, result),
         "dense_error": error_of(dense, data),
         "error": error,
         "bytes_dense": dense.stat().st_size,
@@ -97,6 +109,37 @@ def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
         "error_packed": error_of(packed, data),
         "reached": None if row.error is None else error <= row.error + 1e-9,
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What surgery starts from.
+
+    Attributes:
+        init: an ONNX file, or the folder of a run.
+        ratio: parameters of that per parameter kept.
+        widths: those of the trimmed network; empty where none was.
+        parameters: of the dense network, where it was trimmed.
+    """
+
+    init: Path
+    ratio: float
+    widths: tuple[int, ...] = ()
+    parameters: int | None = None
+
+
+def _start(row: Row, arguments: argparse.Namespace, folder: Path, out: Path) -> Start:
+    dense = arguments.shared / "models" / f"{row.dense}.onnx"
+    if row.trimmed is not None:
+        run = folder / f"trimming-{row.network}-{row.trimmed:g}-{TRIMMING_STEPS}-{arguments.seed}"
+        narrow = trimmed(row.network, dense, row.trimmed, arguments, run, steps=TRIMMING_STEPS)
+        whole, last = narrow.widths[0].parameters, narrow.widths[-1].round
+        widths = tuple(width.units for width in narrow.widths if width.round == last)
+        return Start(narrow.folder, narrow.parameters / (whole // row.ratio), widths, whole)
+    if row.start is None:
+        return Start(dense, row.ratio)
+    mnist = arguments.shared / "data" / "mnist"
+    return Start(_pruned(dense, row.start, mnist, out.with_suffix(".onnx"), arguments.seed), row.ratio)
 
 
 def _pruned(dense: Path, percent: float, mnist: Path, path: Path, seed: int) -> Path:
@@ -115,13 +158,15 @@ def _packed(model: Path, data: TrainingData) -> Path:
     return packed
 
 
-def _facts(row: Row, result: Training) -> Facts:
+def _facts(row: Row, start: Start, result: Training) -> Facts:
+    parameters = start.parameters or result.parameters
     return {
-        "parameters": result.parameters,
+        "parameters": parameters,
         "kept": result.nonzero,
-        "ratio": round(result.parameters / result.nonzero, 1),
+        "ratio": round(parameters / result.nonzero, 1),
         "must_reach": row.error,
-        "allocation": result.found,
+        "trimmed": start.widths,
+        "allocation": {"allocation": row.allocation, **result.found},
         "layers": {layer.name: layer.kept for layer in result.layers},
         "validation_error": round(100 * result.validation_error, 2),
     }
@@ -143,15 +188,20 @@ def _page(rows: dict[str, Facts]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
-        start = f"L-OBS, {row['start']:g} %" if row.get("start") else "dense"
         lines.append(
-            f"| {name} | {start} | {row['steps']:,} | {row['kept']:,} of {row['parameters']:,} | {row['ratio']} | "
-            f"{row['dense_error']:.2f} | {row['error']:.2f} | {must(row)} | {row['validation_error']:.2f} | "
-            f"{row['allocation'].get('allocation', '-')} | {row['bytes_dense']:,} | "
+            f"| {name} | {_origin(row)} | {row['steps']:,} | {row['kept']:,} of {row['parameters']:,} | "
+            f"{row['ratio']} | {row['dense_error']:.2f} | {row['error']:.2f} | {must(row)} | "
+            f"{row['validation_error']:.2f} | {row['allocation'].get('allocation', '-')} | {row['bytes_dense']:,} | "
             f"{row['bytes_packed']:,} (÷ {row['bytes_dense'] / row['bytes_packed']:.0f}), "
             f"{row['error_packed']:.2f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _origin(row: Facts) -> str:
+    if row.get("trimmed"):
+        return "trimmed to " + "-".join(map(str, row["trimmed"]))
+    return f"L-OBS, {row['start']:g} %" if row.get("start") else "dense"
 
 
 if __name__ == "__main__":

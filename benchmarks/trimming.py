@@ -12,21 +12,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from _training import Facts, error_of, must, open_mnist, run_rows
+from _training import Facts, error_of, must, open_mnist, run_rows, trained, trimmed
 
 from netsurgeon.pipeline.training.exporting import export
-from netsurgeon.pipeline.training.training_run import Training, train
-
-SETTINGS = """[recipe]
-schedule = "cosine"
-learning_rate = 0.02
-shift = 1
-log_every = 500
-[trimming]
-ratio = {ratio}
-tolerance = 0.01
-"""
-"""The authors trained on all pictures: validation errors start too low to end the loop within a tenth of a point."""
+from netsurgeon.pipeline.training.training_run import Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +25,15 @@ class Row:
     Attributes:
         ratio: at which the loop ends.
         error: test error in percent that must be reached.
+        evenly: ratio up to which all layers lose units; from there on only the one with the most zeros. None = to the
+            end.
+        finish: steps of a last training; 0 = there is none.
     """
 
     ratio: float
     error: float
+    evenly: float | None = None
+    finish: int = 0
 
     @property
     def name(self) -> str:
@@ -47,55 +41,63 @@ class Row:
         return f"lenet5/{self.ratio:g}"
 
 
-ROWS = (Row(3.85, 0.8), Row(12, 0.9))
+ROWS = (Row(3.85, 0.8), Row(12, 0.9), Row(25, 0.9, evenly=18, finish=10_000))
 STEPS = 1_000
+ONE_LAYER = 0.33
+"""Share of the three layers."""
+FINISH = '[recipe]\nschedule = "cosine"\nlearning_rate = 0.02\nweight_decay = 1e-4\nshift = 1\nlog_every = 500\n'
+"""Settings of the last training."""
 
 
 def _run(row: Row, arguments: argparse.Namespace, folder: Path) -> Facts:
-    mnist = arguments.shared / "data" / "mnist"
-    out = folder / f"trimming-{row.ratio:g}-{arguments.steps}-{arguments.seed}"
-    settings = folder / f"{out.name}.toml"
-    settings.write_text(SETTINGS.format(ratio=row.ratio), "utf-8")
-    result = train(
-        "lenet5",
-        mnist,
-        out,
-        init=arguments.shared / "models" / "lenet5_dense.onnx",
-        trimming=True,
-        settings=settings,
-        steps=arguments.steps,
-        seed=arguments.seed,
-    )
-    if result is None:
-        raise SystemExit("not for torchrun")
-    export(out, out / "model.onnx")
-    error = error_of(out / "model.onnx", open_mnist(arguments.shared))
-    facts = _facts(result)
+    dense = arguments.shared / "models" / "lenet5_dense.onnx"
+    name = f"lenet5-{row.ratio:g}-{arguments.steps}-{arguments.seed}"
+    first = folder / f"trimming-lenet5-{row.evenly or row.ratio:g}-{arguments.steps}-{arguments.seed}"
+    runs = [trimmed("lenet5", dense, row.evenly or row.ratio, arguments, first, steps=arguments.steps)]
+    whole = runs[0].widths[0].parameters
+    if row.evenly is not None:
+        ratio = runs[0].parameters / (whole // row.ratio)
+        out = folder / f"one-layer-{name}"
+        runs.append(trimmed("lenet5", first, ratio, arguments, out, steps=arguments.steps, share=ONE_LAYER))
+    result = runs[-1]
+    if row.finish:
+        settings = folder / f"finish-{name}.toml"
+        settings.write_text(FINISH, "utf-8")
+        result = trained(
+            "lenet5",
+            arguments,
+            folder / f"finish-{name}",
+            init=result.folder,
+            settings=settings,
+            steps=row.finish,
+            seed=arguments.seed,
+        )
+    export(result.folder, result.folder / "model.onnx")
+    error = error_of(result.folder / "model.onnx", open_mnist(arguments.shared))
+    ratio = round(whole / result.parameters, 3)
     return {
-        **facts,
+        "dense": whole,
+        "parameters": result.parameters,
+        "ratio": ratio,
+        "validation_error": round(100 * result.validation_error, 2),
+        "rounds": [entry for number, run in enumerate(runs) for entry in _rounds(run)[bool(number) :]],
         "steps": arguments.steps,
+        "finish": row.finish,
         "seed": arguments.seed,
         "error": error,
         "must_reach": row.error,
-        "reached": error <= row.error + 1e-9 and facts["ratio"] >= row.ratio,
+        "reached": error <= row.error + 1e-9 and ratio >= row.ratio,
     }
 
 
-def _facts(result: Training) -> Facts:
+def _rounds(result: Training) -> list[Facts]:
     rounds: dict[int, Facts] = {}
     for width in result.widths:
         entry = rounds.setdefault(
             width.round, {"widths": [], "parameters": width.parameters, "validation": round(100 * width.error, 2)}
         )
         entry["widths"].append(width.units)
-    dense = rounds[0]["parameters"]
-    return {
-        "dense": dense,
-        "parameters": result.parameters,
-        "ratio": round(dense / result.parameters, 3),
-        "validation_error": round(100 * result.validation_error, 2),
-        "rounds": list(rounds.values()),
-    }
+    return list(rounds.values())
 
 
 def _page(rows: dict[str, Facts]) -> str:
@@ -110,13 +112,13 @@ def _page(rows: dict[str, Facts]) -> str:
         "pictures. "
         "`python benchmarks/trimming.py --shared DIR` makes these tables.",
         "",
-        "| row | steps a round | parameters | ratio | validation error | test error | at most |",
+        "| row | steps a round, and at the end | parameters | ratio | validation error | test error | at most |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         lines.append(
-            f"| {name} | {row['steps']:,} | {row['parameters']:,} of {row['dense']:,} | {row['ratio']:.2f} | "
-            f"{row['validation_error']:.2f} | {row['error']:.2f} | {must(row)} |"
+            f"| {name} | {row['steps']:,}, {row.get('finish', 0):,} | {row['parameters']:,} of {row['dense']:,} | "
+            f"{row['ratio']:.2f} | {row['validation_error']:.2f} | {row['error']:.2f} | {must(row)} |"
         )
     for name, row in rows.items():
         lines += [
