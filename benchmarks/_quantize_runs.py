@@ -22,6 +22,7 @@ from _runs import BATCH, Facts, Task
 import netsurgeon
 from netsurgeon.pipeline.data import Samples, open_samples
 from netsurgeon.pipeline.model_files import bytes_on_disk, input_specs, open_model, read_model
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.profiling import Profile, profile
 from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.verification import choose_measure, validate
@@ -88,7 +89,7 @@ def reasons_for_floats(report: netsurgeon.Report) -> list[str]:
     notes = [str(note) for note in report.notes if note.code == "not-quantized"]
     layers = report.integers.layers if report.integers is not None else ()
     counts = collections.Counter(layer.reason for layer in layers if layer.reason)
-    return [*notes, *(f"{count} layers: {reason}" for reason, count in counts.most_common())]
+    return [*notes, *(f"{counted(count, 'layer')}: {reason}" for reason, count in counts.most_common())]
 
 
 def measure(task: Task) -> Facts:

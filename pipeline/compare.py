@@ -22,6 +22,7 @@ from netsurgeon.pipeline.model_files import (
     verified,
     with_float_weights,
 )
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import DataOptions, Options, OptionValues, RuntimeOptions, takes_options
 from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu, profile
 from netsurgeon.pipeline.progress import Progress, ProgressLike, following, ticking
@@ -76,7 +77,7 @@ class Comparison(Result):
             f"output {output.output!r}: relative error {output.relative_error:.3g}" for output in validation.outputs
         )
         return Overview(
-            headline=f"{names}: {smaller}, compared on {validation.samples:,} inputs",
+            headline=f"{names}: {smaller}, compared on {counted(validation.samples, 'input')}",
             sentences=(
                 *errors,
                 *map(str, validation.agreements),
@@ -117,8 +118,9 @@ class Comparisons(Result):
     def overview(self) -> Overview:
         """All figures, a column a model."""
         runs, count = self.runs, self.comparisons[0].validation.samples
+        beside = f"{len(runs)} models beside {runs[0].dense.name or 'the first'}"
         return Overview(
-            headline=f"{len(runs)} models beside {runs[0].dense.name or 'the first'}, compared on {count:,} inputs",
+            headline=f"{beside}, compared on {counted(count, 'input')}",
             titles=("", *(run.name for run in runs)),
             rows=tuple((figure.title, *figure.texts) for figure in figures(runs)),
         )

@@ -13,6 +13,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonE
 from netsurgeon.pipeline.execution import Executor, open_executor
 from netsurgeon.pipeline.jobs import Job, JobResult, failed, run_job
 from netsurgeon.pipeline.model_files import write_text
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import OptionValues, are_numbers, check_names, checks_names
 from netsurgeon.pipeline.progress import ProgressLike, following
 from netsurgeon.pipeline.result import Overview, Result, as_json
@@ -47,7 +48,7 @@ class ManyCompressions(Result):
         """What a command ends with whose jobs have failed."""
         names = ", ".join(job.name for job in self.failed)
         kind = InputError if self.exit_code == InputError.exit_code else CheckFailedError
-        return kind(f"{len(self.failed)} of {len(self.jobs)} jobs failed: {names}")
+        return kind(f"{len(self.failed)} of {counted(len(self.jobs), 'job')} failed: {names}")
 
     @property
     def failed(self) -> tuple[JobResult, ...]:

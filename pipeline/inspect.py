@@ -26,6 +26,7 @@ from netsurgeon.pipeline.model_files import (
     open_model,
     weights_to_floats,
 )
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import checks_names
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Runtime, observe
@@ -112,7 +113,7 @@ class Inspection(Result):
         reasons = collections.Counter((node.operator, node.reason) for node in self.declined)
         left = (f"{count} x {operator} left alone: {reason}" for (operator, reason), count in reasons.items())
         already = f", {zeros / weights:.1%} of them zero" if zeros else ""
-        can = f"{len(self.layers)} layers can be pruned, {weights:,} weights{already}"
+        can = f"{counted(len(self.layers), 'layer')} can be pruned, {weights:,} weights{already}"
         return Overview(
             headline=f"{self.name or 'The model'}: {can}",
             sentences=(*left, *(f"note: {note}" for note in self.notes)),

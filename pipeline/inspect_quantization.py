@@ -19,6 +19,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.inspect import made_up_samples
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model, verified
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import (
     DataOptions,
     Options,
@@ -121,13 +122,13 @@ class QuantizationInspection(Result):
         if timed is None:
             able = sum(layer.kernel is not None for layer in self.layers)
             remedy = ": give inputs with --data" if able and not self.samples else ""
-            can = f"{able} of {count} layers can run on integers"
+            can = f"{able} of {counted(count, 'layer')} can run on integers"
             return (can, f"not timed: {self.untimed}{remedy}") if self.untimed else (can,)
         best = f"the whole model on integers: {compared_speed(timed)}"
         if not self.gains:
             return (f"{best}; --quantize would leave it on floats",)
         on_integers = sum(layer.reason is None for layer in self.layers)
-        return (f"{best}; --quantize would put {on_integers} of {count} layers on them",)
+        return (f"{best}; --quantize would put {on_integers} of {counted(count, 'layer')} on them",)
 
     @property
     def has_sparse(self) -> bool:

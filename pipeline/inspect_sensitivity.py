@@ -14,6 +14,7 @@ from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelLike, open_model, verified, with_float_weights
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import (
     DataOptions,
     Options,
@@ -84,7 +85,7 @@ class SensitivityInspection(Result):
             for layer in ranked
         )
         most = f"; {ranked[0].name} costs most" if ranked else ""
-        measured = f"{len(ranked)} layers pruned one at a time, {self.samples:,} inputs{most}"
+        measured = f"{counted(len(ranked), 'layer')} pruned one at a time, {counted(self.samples, 'input')}{most}"
         return Overview(
             headline=f"{self.name or 'The model'}: {measured}",
             sentences=(

@@ -5,9 +5,6 @@ import own_core  # noqa: F401  first, since libraries count the cores when they 
 # isort: split
 import contextlib
 import functools
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +13,7 @@ import hypothesis
 import numpy as np
 import onnx_ir as ir
 import pytest
+from process_pairs import run_pair
 
 from netsurgeon.passes.dependencies.analysis import Dependencies, Unit, analyse
 from netsurgeon.passes.rewriting.normalise import normal_form
@@ -137,19 +135,5 @@ def open_files() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def two_processes() -> Callable[..., str]:
-    """Runs a script with arguments in two processes of torchrun that must end well, and gives what they print."""
-
-    def run(script: Path, *arguments: object) -> str:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-        done = subprocess.run(
-            [*command, *map(str, arguments)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=150,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    """Runs a script with arguments in two processes, as torchrun starts them, and gives what they print."""
+    return run_pair

@@ -416,7 +416,7 @@ def test_labels_that_are_no_classes_are_left_out_with_a_warning(desk: Desk) -> N
     desk.give(x=inputs(), labels=np.linspace(0.0, 1.0, 80))
     assert run(desk.compress()) == 0
     printed = " ".join(desk.capsys.readouterr().out.split())
-    assert "the labels (float64, of 1 axes) are no classes of scores that the model gives: they are left out" in printed
+    assert "the labels (float64, of 1 axis) are no classes of scores that the model gives: they are left out" in printed
     assert "same top class" in printed
 
 
@@ -715,8 +715,9 @@ def test_warnings_of_libraries_do_not_reach_the_terminal(desk: Desk) -> None:
 # Names that are not UTF-8
 
 
-@pytest.mark.parametrize("report", ["report.json", "report.html", os.fsdecode(b"report-\xff.json")])
-def test_paths_that_are_not_utf8_are_written_escaped(desk: Desk, report: str) -> None:
+@pytest.fixture
+def escaped(desk: Desk) -> tuple[Path, Path, Path]:
+    """A model, its data and a file for the output, in a folder whose name is not UTF-8 either."""
     folder = desk.folder / os.fsdecode(b"folder-\xff")
     folder.mkdir()
     model, data, output = (
@@ -724,25 +725,27 @@ def test_paths_that_are_not_utf8_are_written_escaped(desk: Desk, report: str) ->
     )
     desk.model.rename(model)
     desk.data.rename(data)
-    arguments = [
-        "compress",
-        str(model),
-        "--data",
-        str(data),
-        "-o",
-        str(output),
-        *FAST,
-        "--report",
-        str(folder / report),
-    ]
+    return model, data, output
+
+
+@pytest.mark.parametrize("report", ["report.json", "report.html", os.fsdecode(b"report-\xff.json")])
+def test_paths_that_are_not_utf8_are_written_escaped(desk: Desk, escaped: tuple[Path, Path, Path], report: str) -> None:
+    model, data, output = escaped
+    path = model.with_name(report)
+    arguments = ["compress", *map(str, (model, "--data", data, "-o", output)), *FAST, "--report", str(path)]
     assert run([*arguments, "--json", "-"]) == 0, desk.capsys.readouterr().err
     printed = json.loads(desk.capsys.readouterr().out)
     assert printed["compressed"]["name"] == output.name
     assert printed["calibration"]["source"] == data.name
-    text = (folder / report).read_bytes().decode("utf-8")
+    text = path.read_bytes().decode("utf-8")
     assert r"small-\udcfd.onnx" in text
     assert report.endswith(".html") or json.loads(text) == printed
     assert Runtime().session(output).run({"x": inputs()})["y"].shape == (80, 10)
+
+
+def test_models_whose_paths_are_not_utf8_are_profiled(escaped: tuple[Path, Path, Path]) -> None:
+    model, data, output = escaped
+    assert run(["compress", *map(str, (model, "--data", data, "-o", output)), *FAST]) == 0
     assert run(["profile", str(output), "--against", str(model), "--runs", "15", "--quiet"]) == 0
 
 

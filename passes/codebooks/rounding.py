@@ -40,6 +40,11 @@ def round_weights(model: ir.Model, names: Iterable[str], values: Values = "float
     error would exceed 1e-3: then the weight is left. Its type stays as it is; zeros stay exact zeros, and -0.0 becomes
     0.0. An initializer that is shared is rounded for all who use it.
 
+    Args:
+        model: whose initializers are changed in place.
+        names: of the initializers.
+        values: the type whose numbers they become.
+
     Raises:
         ValueError: a name is not that of an initializer of the main graph; then nothing has been changed.
     """

@@ -89,6 +89,9 @@ def set_initializer(
         array: its value.
         name: of a new initializer, where it needs one; lengthened where it is taken.
         graph: that a new initializer belongs to, one around the node's; None = the node's own.
+
+    Raises:
+        ValueError: the node is in no graph.
     """
     graph = graph or node.graph
     if not isinstance(graph, ir.Graph):

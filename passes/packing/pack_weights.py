@@ -92,7 +92,11 @@ class PackWeights(ir.passes.InPlacePass):
         _require_opset(model)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Pack the weights of the main graph."""
+        """Pack the weights of the main graph.
+
+        Raises:
+            ValueError: the plan names a weight that the graph does not have.
+        """
         plan = plan_packing(model, self.min_elements) if self.plan is None else self.plan
         builder = ChainBuilder(model.graph, names_in(model.graph))
         weights = {value.name: value for value in _weights(model.graph)}

@@ -150,6 +150,12 @@ def bias_shift(dense: Array, current: Array, statistics: Statistics, blocks: int
     """``W x̄ − Ŵ x̂̄`` over all groups and blocks, (groups x rows,): keeps each output's mean.
 
     What a branch that is added behind the layer has lost on average is made up for, too.
+
+    Args:
+        dense: W, (groups x blocks, rows, columns).
+        current: Ŵ, of the same shape.
+        statistics: means of both models' inputs, (groups x blocks, columns), and of the branch, if there is one.
+        blocks: of columns, which add up to one output.
     """
     moved = dense @ statistics.dense_mean[..., None] - current @ statistics.current_mean[..., None]
     if statistics.residual_mean is not None:

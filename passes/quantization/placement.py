@@ -254,6 +254,11 @@ def span_of(layer: Layer, bits: int, spans: Sequence[int]) -> int | None:
     """Columns that share a scale: of `spans`, the widest first, the one that fills the fewest bytes; None = none fits.
 
     The last span of a row is filled up, and a layer that is corrected in blocks of columns must end them with a span.
+
+    Args:
+        layer: whose columns they are.
+        bits: of a weight.
+        spans: numbers of columns to choose among.
     """
     width = layer.columns // layer.blocks
     fitting = [span for span in spans if layer.blocks == 1 or width % span == 0]

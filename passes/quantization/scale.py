@@ -53,6 +53,12 @@ class Scale:
 
         No integer stands for a number beyond `bounds`: a Clip there has nothing left to do, and ONNX Runtime leaves it
         out only then. Symmetric ones are signed and reach as far on both sides, whatever the bounds.
+
+        Args:
+            low: smallest number that is to be told from others.
+            high: largest one.
+            bounds: smallest and largest number that there can be.
+            symmetric: whether 0 stands for 0 and integers are signed, from -127 to 127.
         """
         low, high = min(low, 0.0), max(high, 0.0)
         if symmetric:

@@ -56,6 +56,13 @@ def choose_damping(weight: Array, fit: Statistics, held_out: Statistics, keep: i
     The list is RIDGE_DAMPINGS with a ridge, else WIDE_DAMPINGS above OBS_COLUMNS columns, else DAMPINGS.
 
     Near-ties are noise: the mask that the solver finds later is a better one, and needs less damping.
+
+    Args:
+        weight: dense, (groups, rows, columns).
+        fit: statistics that weights are refitted on.
+        held_out: those of other samples, on which the refits are compared.
+        keep: weights left in the whole layer.
+        rng: draws the rows that are tried.
     """
     columns = weight.shape[-1]
     if fit.count >= AMPLE * columns:
@@ -85,6 +92,11 @@ def sample_rows(weight: npt.NDArray[Any], rng: np.random.Generator, together: in
     """Rows of a (groups, rows, columns) weight on which the damping is tried; few of them where it is wide.
 
     So many are drawn `together`, one after the other; fewer rows than that at the end are never drawn.
+
+    Args:
+        weight: (groups, rows, columns); only its shape matters.
+        rng: draws the rows.
+        together: rows that are drawn as one.
     """
     rows, columns = weight.shape[1:]
     limit = SAMPLED_ROWS if columns <= FEW_ROWS_COLUMNS else WIDE_SAMPLED_ROWS

@@ -40,6 +40,11 @@ ROUNDED_ROWS = 16
 def trial(problem: Problem, keep: int, *, effort: Effort = "full") -> tuple[Array, float]:
     """A plausible pruned weight and its δE relative to the output's energy: largest scaled weights, then a refit.
 
+    Args:
+        problem: the layer, its weight (groups, rows, columns).
+        keep: weights left.
+        effort: "full", or fewer steps where the layer is wide.
+
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
@@ -78,6 +83,11 @@ class Curve:
 
 def curve(problem: Problem, rng: np.random.Generator, tiles: Tiles | None = None) -> Curve:
     """Error curve of a dense layer from up to SAMPLED_ROWS of its rows a group, of weights in `tiles` if there are any.
+
+    Args:
+        problem: the layer, its weight (groups, rows, columns).
+        rng: draws the rows.
+        tiles: that weights are left in; None = anywhere.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.

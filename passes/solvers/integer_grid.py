@@ -108,7 +108,13 @@ def _of_rows(limit: int | Array) -> int | Array:
 
 
 def steps_of(scales: Array, span: int, columns: int) -> Array:
-    """The scale of each column, (…, columns), where one (…, spans) serves `span` of them."""
+    """The scale of each column, (…, columns), where one (…, spans) serves `span` of them.
+
+    Args:
+        scales: (…, spans), or (…, 1) where one serves the whole row.
+        span: columns that share a scale; the last span of a row may be shorter.
+        columns: of the weight.
+    """
     if scales.shape[-1] == 1:
         return np.broadcast_to(scales, (*scales.shape[:-1], columns))
     return np.asarray(np.repeat(scales, span, axis=-1)[..., :columns])

@@ -236,5 +236,11 @@ def _conjugate_gradients(
 
 
 def quadratic_error(weight: Array, target: Array, hessian: Array) -> float:
-    """``tr(W H Wᵀ) − 2 tr(W targetᵀ)``: the layer's error up to a constant that no W changes."""
+    """``tr(W H Wᵀ) − 2 tr(W targetᵀ)``: the layer's error up to a constant that no W changes.
+
+    Args:
+        weight: W, (groups, rows, columns).
+        target: what W H is to be, (groups, rows, columns).
+        hessian: H, (groups, columns, columns).
+    """
     return float(np.sum((weight @ hessian - 2.0 * target) * weight))

@@ -34,6 +34,7 @@ from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.data.values import is_array
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 
 _RANDOM_COUNT = 64
 
@@ -194,7 +195,9 @@ def _function(source: Any, specs: Sequence[InputSpec]) -> tuple[Callable[[], Ite
     if isinstance(source, tuple) and is_labelled(source, specs):  # a list of inputs, and a list of labels
         inputs, labels = source
         if len(inputs) != len(labels):
-            raise InputError(f"the data holds {len(inputs)} inputs and {len(labels)} labels: give one for each")
+            raise InputError(
+                f"the data holds {counted(len(inputs), 'input')} and {counted(len(labels), 'label')}: give one for each"
+            )
         return lambda: list(zip(inputs, labels, strict=True)), "the data"
     if is_indexed(source):
         return lambda: Rows(source), "the data"

@@ -27,6 +27,7 @@ from netsurgeon.pipeline.data.limits import check_bytes, in_words, open_regular
 from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 
 MOST_BYTES = 1 << 30
 """Decoded inputs up to this size are kept in memory."""
@@ -186,19 +187,21 @@ def _pixels(pixels: Any, labels: Any, origin: str, spec: InputSpec, pictures: Pi
     """Pixels (n, H, W) or (n, H, W, C), and a class each."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
         raise InputError(
-            f"the pixels of {origin} are {pixels.dtype} with {pixels.ndim} axes: expected uint8 (n, height, width), or "
-            f"(n, height, width, channels)"
+            f"the pixels of {origin} are {pixels.dtype} with {counted(pixels.ndim, 'axis', 'axes')}: "
+            "expected uint8 (n, height, width), or (n, height, width, channels)"
         )
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     if labels.shape != pixels.shape[:1] or labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0:
         raise InputError(
-            f"{origin} has {len(pixels)} pictures and labels {labels.dtype} of shape {labels.shape}: expected one "
-            f"class, a whole number from 0, for each of one picture or more"
+            f"{origin} has {counted(len(pixels), 'picture')} and labels {labels.dtype} of shape {labels.shape}: "
+            f"expected one class, a whole number from 0, for each of one picture or more"
         )
     table = pictures.table(np.dtype(np.float32))
     if pixels.shape[3] != len(table):
-        raise InputError(f"the pictures of {origin} have {pixels.shape[3]} channels, the network takes {len(table)}")
+        raise InputError(
+            f"the pictures of {origin} have {counted(pixels.shape[3], 'channel')}, the network takes {len(table)}"
+        )
     check_fits((len(table), *pixels.shape[1:3]), (spec.shape or (None,))[1:], spec.name, pictures)
     values = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     return Arrays(values, labels.astype(np.int64), table)

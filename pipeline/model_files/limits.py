@@ -178,16 +178,16 @@ def _callees_first(calls: dict[_Key | None, list[tuple[_Key, int]]], name: str) 
         for callee in callees:
             callers[callee].append(key)
     ready = [key for key, callees_left in waiting.items() if not callees_left]
-    done = 0
+    yielded_count = 0
     while ready:
         key = ready.pop()
-        done += 1
+        yielded_count += 1
         yield key
         for caller in callers[key]:
             waiting[caller] -= 1
             if not waiting[caller]:
                 ready.append(caller)
-    if done < len(calls):
+    if yielded_count < len(calls):
         raise InputError(f"{name} has a function that calls itself, so that its nodes have no end: export it without")
 
 

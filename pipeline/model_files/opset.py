@@ -9,7 +9,17 @@ from netsurgeon.pipeline.runtime import Feed, Runtime, first_line, verify_same
 
 
 def raised_opset(model: ir.Model, opset: int, feed: Feed, runtime: Runtime) -> ir.Model | str:
-    """The model at another operator set, verified on `feed`; a reason where that does not hold."""
+    """The model at another operator set, verified on `feed`; a reason where that does not hold.
+
+    Args:
+        model: not changed.
+        opset: number of the operator set that is wanted.
+        feed: an input of the model.
+        runtime: how sessions are made.
+
+    Raises:
+        CheckFailedError: the model as it is cannot run on `feed`.
+    """
     try:
         upgraded = convert_version(model, opset)
     except NativeError as error:

@@ -1,4 +1,4 @@
-"""How values of options are written: names to choose among, and numbers with their units; light to import."""
+"""How values of options are written: names to choose among, numbers with their units, counts; light to import."""
 
 from netsurgeon.pipeline.notation.choices import (
     AUGMENTATIONS,
@@ -17,6 +17,7 @@ from netsurgeon.pipeline.notation.choices import (
     VALIDATION,
     VALUES,
 )
+from netsurgeon.pipeline.notation.counts import counted
 from netsurgeon.pipeline.notation.quantities import (
     read_bytes,
     read_count,
@@ -41,6 +42,7 @@ __all__ = [
     "TARGETS",
     "VALIDATION",
     "VALUES",
+    "counted",
     "read_bytes",
     "read_count",
     "read_factor",

@@ -49,9 +49,9 @@ def takes_options(*groups: type) -> Callable[[Function], Function]:
 
 def checks_names(target: Function) -> Function:
     """Refuse keywords that a function, or a class as it is made, does not have, and name what was probably meant."""
-    made: Any = target
+    checked: Any = target
     if isinstance(target, type):
-        made.__init__ = _with_known_names(made.__init__, target.__name__)
+        checked.__init__ = _with_known_names(checked.__init__, target.__name__)
         return target
     return cast(Function, _with_known_names(target, target.__name__))
 

@@ -35,15 +35,15 @@ def footprint(model: Path, feed: Mapping[str, Any], runtime: Runtime) -> Footpri
         feeds = Path(folder) / "feed.npz"
         np.savez(feeds, **{f"feed {name}": array for name, array in feed.items()})
         order = {"model": str(model.resolve()), "feed": str(feeds), "runtime": dataclasses.asdict(runtime)}
-        done = subprocess.run(
+        probe = subprocess.run(
             [sys.executable, "-m", "netsurgeon.pipeline.runtime.memory_probe"],
             input=json.dumps(order),
             capture_output=True,
             text=True,
             check=False,
         )
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["nothing on stderr"]
-        raise CheckFailedError(f"a process that runs the model alone failed with {done.returncode}: {lines[-1][:400]}")
-    before, peak = json.loads(done.stdout)
+    if probe.returncode != 0:
+        lines = probe.stderr.strip().splitlines() or ["nothing on stderr"]
+        raise CheckFailedError(f"a process that runs the model alone failed with {probe.returncode}: {lines[-1][:400]}")
+    before, peak = json.loads(probe.stdout)
     return Footprint(before, peak)

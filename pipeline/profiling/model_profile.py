@@ -20,6 +20,7 @@ from netsurgeon.pipeline.data import DataSource, PictureOptions, open_samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelLike, bytes_on_disk, check_loads, input_specs, read_model, versions
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import checks_names
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime, left_to_the_cpu, node_times
 from netsurgeon.pipeline.profiling.memory import footprint
@@ -137,7 +138,7 @@ class Profile(Result):
         headline = f"{names[0]}: {milliseconds(first.model)} ms a run"
         if first.other and first.speedup:
             headline += f", {names[1]} {milliseconds(first.other)} ms: {speedup(first.speedup)}"
-        threads = "one thread a core" if self.threads is None else f"{self.threads} threads"
+        threads = "one thread a core" if self.threads is None else counted(self.threads, "thread")
         compared = ("faster (95 % interval)",) if self.other else ()
         return Overview(
             headline=headline,
@@ -268,7 +269,8 @@ def machine() -> str:
             line.partition(":")[2].strip() for line in cpus.read_text("utf-8").splitlines() if "model name" in line
         ]
         name = names[0] if names else name
-    return f"{name}, {psutil.cpu_count(logical=False) or psutil.cpu_count()} cores"
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return f"{name}, {counted(cores, 'core')}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from netsurgeon.pipeline.data import DataSource, InputSpec, Samples, open_sample
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import input_specs
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.runtime import Feed
 
 
@@ -72,7 +73,9 @@ def timing_feeds(
             text = f"batch {batch_size} skipped: the model's batch is fixed to {timed_feed.batch}"
             notes.append(Message(text, "batch-skipped", batch=batch_size, fixed=timed_feed.batch))
         elif batches and timed_feed.batch is not None and timed_feed.batch < batch_size:
-            raise InputError(f"the data holds {timed_feed.batch} samples, batch {batch_size} needs as many: give more")
+            raise InputError(
+                f"the data holds {counted(timed_feed.batch, 'sample')}, batch {batch_size} needs as many: give more"
+            )
         else:
             fed.append(timed_feed)
     if not fed:

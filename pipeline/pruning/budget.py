@@ -170,13 +170,13 @@ def allocate(costs: Mapping[str, Cost], keep: int) -> dict[str, int]:
     removed = sum(cost.size for cost in costs.values()) - keep
     open_ = dict(costs)
     while True:
-        taken = _cheapest_steps(open_, removed)
-        grazed = {name for name, count in taken.items() if 0 < count < LEAST_SPARSITY * costs[name].size}
+        removed_by_layer = _cheapest_steps(open_, removed)
+        grazed = {name for name, count in removed_by_layer.items() if 0 < count < LEAST_SPARSITY * costs[name].size}
         room = sum(count for name, cost in open_.items() if name not in grazed for _, count in _steps(cost))
         if not grazed or room < removed:
             break
         open_ = {name: cost for name, cost in open_.items() if name not in grazed}
-    kept = {name: cost.size - taken.get(name, 0) for name, cost in costs.items()}
+    kept = {name: cost.size - removed_by_layer.get(name, 0) for name, cost in costs.items()}
     return kept if sum(kept.values()) <= keep else _scaled(kept, keep)
 
 
@@ -221,9 +221,9 @@ def _cheapest_steps(costs: Mapping[str, Cost], removed: int) -> dict[str, int]:
     result = dict.fromkeys(costs, 0)
     steps = [(slope, name, count) for name, cost in costs.items() for slope, count in _steps(cost)]
     for _, name, count in sorted(steps):
-        taken = max(0, min(count, removed))
-        result[name] += taken
-        removed -= taken
+        step_removed = max(0, min(count, removed))
+        result[name] += step_removed
+        removed -= step_removed
     return result
 
 

@@ -55,6 +55,14 @@ def choose_sensitivity_scaling(
 
     How far sensitivities can be trusted differs between networks: they are measured one layer at a time, but later
     layers make up for errors of earlier ones. Plans are tried on a part of the inputs and compared on others.
+
+    Args:
+        model: the dense model.
+        costs: error curve and sensitivity of each layer, by name.
+        keep: weights that are left in these layers together.
+        selection: layers that take part.
+        calibration: inputs that plans are tried and compared on.
+        progress: called with stage, steps done and steps in all.
     """
     can = selection.asked_effort != "fast" and can_evaluate_at_low_fidelity(model, selection.sizes)
     parts = _evaluation_parts(calibration, low_fidelity_inputs(costs)) if can else []
@@ -122,7 +130,15 @@ def evaluate_at_low_fidelity(
     calibration: Calibration,
     ticks: Ticks = no_ticks,
 ) -> list[ir.Model]:
-    """The model pruned with little effort by each plan, side by side, on few rows; ticks are those of a sweep."""
+    """The model pruned with little effort by each plan, side by side, on few rows; ticks are those of a sweep.
+
+    Args:
+        model: the dense model.
+        plans: weights kept, one plan a model that is given back.
+        selection: layers that take part.
+        calibration: inputs that layers are corrected on.
+        ticks: called for every batch and every model of a segment.
+    """
     pruned_models = [model.clone() for _ in plans]
     layers = [
         {
@@ -137,11 +153,13 @@ def evaluate_at_low_fidelity(
         }
         for plan in plans
     ]
-    found = [layers_by_name(pruned_model.graph) for pruned_model in pruned_models]
+    layers_of_models = [layers_by_name(pruned_model.graph) for pruned_model in pruned_models]
     small = dataclasses.replace(calibration, max_elements=calibration.max_elements // 5, rows_per_column=16)
     executor, observed = calibration.executor, dict.fromkeys(layers[0], True)
     for at, count, moments in small.paired_where_made(model, pruned_models, observed, ticks=ticks):
-        segments = [[by_name[name] for name in of_model] for by_name, of_model in zip(found, moments, strict=True)]
+        segments = [
+            [by_name[name] for name in of_model] for by_name, of_model in zip(layers_of_models, moments, strict=True)
+        ]
         begun = [
             begin_solving(executor, planned, segment, of_model, calibration.seed)
             for planned, segment, of_model in zip(layers, segments, moments, strict=True)

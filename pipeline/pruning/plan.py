@@ -97,7 +97,14 @@ class SensitivityScaling:
 
 
 def spread(costs: Mapping[str, budget.Cost], keep: int, selection: Selection, scaling: SensitivityScaling) -> Plan:
-    """Spread `keep` weights over the layers without a sparsity of their own."""
+    """Spread `keep` weights over the layers without a sparsity of their own.
+
+    Args:
+        costs: error curve and sensitivity of each layer, by name.
+        keep: weights left in these layers together.
+        selection: layers that take part, with those whose sparsity is fixed.
+        scaling: how far sensitivities are trusted.
+    """
     scaled = scaling.of(costs)
     kept = budget.allocate(scaled, keep)
     return Plan({**kept, **selection.fixed}, costs, budget.prices(scaled, kept))

@@ -49,17 +49,17 @@ def make_plan(
         return Plan(kept, {})
     keep = 0 if kept is not None else _kept_by_others(selection, options.pruned_share)
     measured = dataclasses.replace(selection, sparsities={}) if has_bits else selection
-    left, asked = 1.0 - options.pruned_share, sizes if has_bits else ()
-    costs = measure_costs(model, measured, calibration, progress, kept=left, sizes=asked)
-    given = selection.fixed if kept is None else kept
-    free, scaling = {name: cost for name, cost in costs.items() if name not in given}, SensitivityScaling()
+    kept_share, sizes_with_bits = 1.0 - options.pruned_share, sizes if has_bits else ()
+    costs = measure_costs(model, measured, calibration, progress, kept=kept_share, sizes=sizes_with_bits)
+    fixed = selection.fixed if kept is None else kept
+    free, scaling = {name: cost for name, cost in costs.items() if name not in fixed}, SensitivityScaling()
     if kept is None:
         scaling = choose_sensitivity_scaling(
             model, free, keep, selection=selection, calibration=calibration, progress=progress
         )
     if not has_bits:
         return spread(costs, keep, selection, scaling)
-    plan = ByteBudget(costs=costs, sizes=sizes, floats=floats).frugal(given, keep, scaling)
+    plan = ByteBudget(costs=costs, sizes=sizes, floats=floats).frugal(fixed, keep, scaling)
     return dataclasses.replace(plan, costs=free)
 
 

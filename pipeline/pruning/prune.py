@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Container, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, MutableMapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -66,10 +66,17 @@ def prune_segments(
 ) -> Pruned:
     """Prune `current` in place, segment by segment, each on the activations that the segments before it left.
 
-    Columns that are gone are zeroed and the rest corrected, whatever the plan keeps. Layers whose solution is in
-    `solved` take it from there, all others add theirs. Layers that share a weight are solved together, when the first
-    of them is reached, on its current inputs and the dense model's inputs of the others, which are still to come: the
-    weight stays one tensor.
+    Columns that are gone are zeroed and the rest corrected, whatever the plan keeps.
+
+    Args:
+        dense: the model whose outputs are aimed at.
+        current: a clone of it, pruned in place.
+        selection: layers that take part, and slices of them that are gone.
+        plan: weights that each layer keeps.
+        calibration: inputs that layers are corrected on.
+        options: method, damping and the type that weights are stored in.
+        progress: called with stage, steps done and steps in all.
+        solved: solutions by layer name, read and added to; None = none are kept.
 
     Raises:
         FactorizationError: a damped Hessian has no Cholesky factor.
@@ -83,22 +90,15 @@ def prune_segments(
     already_solved = {name for name in layers if name in kept}
     segments = cut(dense.graph, [layer.node for layer in find_layers(dense.graph)[0] if layer.name in layers])
     current_layers = layers_by_name(current.graph)  # once: a deep model has as many segments as layers
-    together = _solved_together(dense, layers, selection)
-    followers = {other for others in together.values() for other in others}
-    unsolved = {name: others for name, others in together.items() if name not in already_solved}
-    pooled = _pooled_moments(dense, unsolved, calibration)
-    outcomes: dict[str, Outcome] = {}
-    roundings: list[Rounding] = []
-    weight_file = WeightFile.of(current)
-    ticks = functools.partial(progress, "pruning layers")
-    executor, without_moments = calibration.executor, {*already_solved, *followers}
-    on_current = dict.fromkeys(layers, corrected)
+    together = _SolvedTogether.of(dense, layers, selection, already_solved, calibration)
+    executor, without_moments = calibration.executor, already_solved | together.followers
+    on_current, ticks = dict.fromkeys(layers, corrected), functools.partial(progress, "pruning layers")
+    outcomes, roundings, weight_file = dict[str, Outcome](), list[Rounding](), WeightFile.of(current)
     for at, _, (moments,) in calibration.paired_where_made(dense, [current], on_current, without_moments, ticks):
-        names = [name for name in segments[at].layers if name not in followers]
+        names = [name for name in segments[at].layers if name not in together.followers]
         segment = [current_layers[name] for name in names]
-        for name in (name for name in names if name in pooled):
-            moments[name] = executor.start(LayerMoments.pooled, moments[name], pooled.pop(name), about=name)
-        sharing = _sharing(names, together, current_layers)
+        together.add_moments(moments, names, executor)
+        sharing = together.sharing(names, current_layers)
         # read when they are reached: those of a large model are never held all at once
         solutions = {name: kept[name] for name in names if name in already_solved}
         begun = begin_solving(executor, layers, segment, moments, calibration.seed)
@@ -108,13 +108,12 @@ def prune_segments(
             solved.update({name: solutions[name] for name in moments})
         for name, shared in sharing.items():
             shared.take(solutions[name].shift)
-        outcomes |= _outcomes(solutions, together, options.method)
+        outcomes |= _outcomes(solutions, together.others, options.method)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
         roundings += round_to_stored(current, segment, options, grids=selection.integers.grids)
         if weight_file is not None:
             weight_file.take(layer.weight for layer in segment)
-    warnings = (*_unmeasured(outcomes), *_too_few(dense, outcomes), *_unvaried(outcomes))
-    return Pruned(outcomes, tuple(roundings), warnings)
+    return Pruned(outcomes, tuple(roundings), tuple(_warnings(dense, outcomes)))
 
 
 def begin_solving(
@@ -142,12 +141,60 @@ def begin_solving(
     }
 
 
-def _sharing(
-    names: Sequence[str], together: Mapping[str, Sequence[str]], layers: Mapping[str, Layer]
-) -> dict[str, Shared]:
-    """What those of a segment have in common with others, by name, before they are solved."""
-    firsts = [name for name in names if name in together]
-    return {name: Shared.of(layers[name], [layers[other] for other in together[name]]) for name in firsts}
+@dataclasses.dataclass(frozen=True)
+class _SolvedTogether:
+    """Layers that share a weight, which stays one tensor: the first of them is solved for all.
+
+    It is solved on its own current inputs and on the dense model's inputs of the others, which are still to come.
+
+    Attributes:
+        others: names of the others, by name of the first.
+        pooled: moments of the others' dense inputs, by name of the first, until that is reached.
+    """
+
+    others: Mapping[str, tuple[str, ...]]
+    pooled: dict[str, LayerMoments]
+
+    @classmethod
+    def of(
+        cls,
+        dense: ir.Model,
+        plans: Collection[str],
+        selection: Selection,
+        already_solved: Collection[str],
+        calibration: Calibration,
+    ) -> _SolvedTogether:
+        """Those of the layers with plans; of a group that is solved already no moments are taken."""
+        taking_part = [
+            layer
+            for layer in find_layers(dense.graph)[0]
+            if layer.name in plans and layer.name not in selection.integers.grids
+        ]
+        others = {group[0].name: tuple(layer.name for layer in group[1:]) for group in sharing_layers(taking_part)}
+        first_of = {name: first for first, names in others.items() if first not in already_solved for name in names}
+        pooled: dict[str, LayerMoments] = {}
+        if first_of:
+            for layer, moments in calibration.dense(dense, list(first_of)):
+                first = first_of[layer.name]
+                pooled[first] = pooled[first].pooled(moments) if first in pooled else moments
+        return cls(others, pooled)
+
+    @property
+    def followers(self) -> set[str]:
+        """Names of all but the first of each group."""
+        return {name for names in self.others.values() for name in names}
+
+    def add_moments(
+        self, moments: MutableMapping[str, Pending[LayerMoments]], names: Sequence[str], executor: Executor
+    ) -> None:
+        """Pool the moments of those of a segment with what the others of their groups have."""
+        for name in (name for name in names if name in self.pooled):
+            moments[name] = executor.start(LayerMoments.pooled, moments[name], self.pooled.pop(name), about=name)
+
+    def sharing(self, names: Sequence[str], layers: Mapping[str, Layer]) -> dict[str, Shared]:
+        """What those of a segment have in common with others, by name, before they are solved."""
+        firsts = [name for name in names if name in self.others]
+        return {name: Shared.of(layers[name], [layers[other] for other in self.others[name]]) for name in firsts}
 
 
 def _outcomes(
@@ -159,31 +206,6 @@ def _outcomes(
         outcomes |= dict.fromkeys((name, *together.get(name, ())), outcome)
         logger.debug("layer %s: %s, damping %g, %.3f s", name, method, outcome.damping, outcome.seconds)
     return outcomes
-
-
-def _solved_together(
-    dense: ir.Model, layers: Mapping[str, LayerPlan], selection: Selection
-) -> dict[str, tuple[str, ...]]:
-    """Layers that share a weight: the first of them, by name, with the others."""
-    taking_part = [
-        layer
-        for layer in find_layers(dense.graph)[0]
-        if layer.name in layers and layer.name not in selection.integers.grids
-    ]
-    return {group[0].name: tuple(layer.name for layer in group[1:]) for group in sharing_layers(taking_part)}
-
-
-def _pooled_moments(
-    dense: ir.Model, together: Mapping[str, Sequence[str]], calibration: Calibration
-) -> dict[str, LayerMoments]:
-    """Moments of the dense inputs of all but the first of the layers that share a weight, by name of the first."""
-    first = {name: head for head, others in together.items() for name in others}
-    pooled: dict[str, LayerMoments] = {}
-    if first:
-        for layer, moments in calibration.dense(dense, list(first)):
-            pooled_so_far = pooled.get(first[layer.name])
-            pooled[first[layer.name]] = moments if pooled_so_far is None else pooled_so_far.pooled(moments)
-    return pooled
 
 
 def _layer_plans(selection: Selection, plan: Plan, options: Options, *, corrected: bool) -> dict[str, LayerPlan]:
@@ -236,38 +258,27 @@ def round_to_stored(
     return roundings
 
 
-def _too_few(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[Message]:
-    columns = {layer.name: math.ceil(layer.columns / layer.blocks) for layer in find_layers(model.graph)[0]}
-    short = [name for name, outcome in outcomes.items() if outcome.samples < columns[name]]
-    if short:
-        yield Message(
-            f"fewer samples than inputs were seen by {_listed(short)}: "
-            "their correction leans on damping; more calibration inputs would help",
-            "few-samples",
-            layers=short,
-        )
-
-
-def _unmeasured(outcomes: Mapping[str, Outcome]) -> Iterator[Message]:
-    names = [name for name, outcome in outcomes.items() if not outcome.measured]
-    if names:
-        yield Message(
+def _warnings(model: ir.Model, outcomes: Mapping[str, Outcome]) -> Iterator[Message]:
+    """What the calibration inputs did not tell of layers, a sentence for each kind of it."""
+    if names := [name for name, outcome in outcomes.items() if not outcome.measured]:
+        text = (
             f"no weight was removed from {_listed(names)}: the inputs overflow once the layers before are pruned, so "
-            "that nothing can be measured there",
-            "layers-unmeasured",
-            layers=names,
+            "that nothing can be measured there"
         )
-
-
-def _unvaried(outcomes: Mapping[str, Outcome]) -> Iterator[Message]:
-    same = [name for name, outcome in outcomes.items() if not outcome.varied]
-    if same:
-        yield Message(
-            f"the same input in every sample was seen by {_listed(same)}: what matters there cannot be told; "
-            "give more calibration inputs, and different ones",
-            "same-input",
-            layers=same,
+        yield Message(text, "layers-unmeasured", layers=names)
+    columns = {layer.name: math.ceil(layer.columns / layer.blocks) for layer in find_layers(model.graph)[0]}
+    if names := [name for name, outcome in outcomes.items() if outcome.samples < columns[name]]:
+        text = (
+            f"fewer samples than inputs were seen by {_listed(names)}: their correction leans on damping; more "
+            "calibration inputs would help"
         )
+        yield Message(text, "few-samples", layers=names)
+    if names := [name for name, outcome in outcomes.items() if not outcome.varied]:
+        text = (
+            f"the same input in every sample was seen by {_listed(names)}: what matters there cannot be told; give "
+            "more calibration inputs, and different ones"
+        )
+        yield Message(text, "same-input", layers=names)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,15 +7,8 @@ from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_n
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.matrices import MATRIX_MODES
 from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
-from netsurgeon.pipeline.quantization.quantize import (
-    Quantized,
-    integers_of_a_weight,
-    integers_without_goal,
-    measured_again,
-    structure_name,
-    unless_slower,
-)
-from netsurgeon.pipeline.quantization.targets import TARGETS, Target
+from netsurgeon.pipeline.quantization.quantize import Quantized, measured_again, structure_name, unless_slower
+from netsurgeon.pipeline.quantization.targets import TARGETS, Target, integers_of_a_weight, integers_without_goal
 
 __all__ = [
     "MATRIX_MODES",

@@ -15,17 +15,11 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import STATIC, skeleton, that_fuse
+from netsurgeon.pipeline.quantization.facts import IN_A_BODY
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_models
 from netsurgeon.pipeline.quantization.kernels import integer_kernels
-from netsurgeon.pipeline.quantization.quantize import (
-    IN_A_BODY,
-    MOST_OF_4_BITS,
-    ROWS_SHARE,
-    bits_of,
-    excluded,
-    integer_form,
-)
-from netsurgeon.pipeline.quantization.targets import TARGETS
+from netsurgeon.pipeline.quantization.quantize import ROWS_SHARE, excluded, integer_form
+from netsurgeon.pipeline.quantization.targets import MOST_OF_4_BITS, TARGETS, bits_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

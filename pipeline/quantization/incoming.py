@@ -8,6 +8,7 @@ from netsurgeon.passes.quantization import QDQ, summary
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import IntegerWeights
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
 
 
@@ -45,10 +46,11 @@ def integer_notes(integers: IntegerWeights) -> tuple[Message, ...]:
         return ()
     pruned = [layer.name for layer in integers.layers if layer.name in integers.grids]
     rest = len(integers.layers) - len(pruned)
-    parts = [
-        *([f"{len(pruned)} weights are pruned on them, with the scales and zero points they have"] if pruned else []),
-        *([f"{rest} weights are left as they are"] if rest else []),
-    ]
+    parts = []
+    if pruned:
+        parts.append(f"{counted(len(pruned), 'weight')} pruned on them, with the same scales and zero points")
+    if rest:
+        parts.append(f"{counted(rest, 'weight')} left as before")
     text = f"the model came with integers ({summary(integers.layers)}): {', '.join(parts)}"
     return (Message(text, "came-quantized", pruned=pruned, left=rest),)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
@@ -34,8 +33,6 @@ from netsurgeon.passes.solvers import FactorizationError, Problem
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.ranges import measure_ranges, measure_reach
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +74,14 @@ class IntegerModel:
 def make_integer_model(
     reference: ir.Model, plan: IntegerPlan, calibration: Calibration, progress: Progress
 ) -> IntegerModel:
-    """Put a model on integers, see `make_integer_models`."""
+    """Put a model on integers, see `make_integer_models`.
+
+    Args:
+        reference: float model that it is to imitate; not changed.
+        plan: which layers, on which integers.
+        calibration: inputs that ranges and corrections come from.
+        progress: called with stage, steps done and steps in all.
+    """
     (integers,) = make_integer_models(reference, plan, [plan.most], calibration, progress)
     return integers
 

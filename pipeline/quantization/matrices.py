@@ -33,19 +33,10 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import Form, IntegerChoice
+from netsurgeon.pipeline.quantization.facts import ONLY_DYNAMIC, integer_facts, unfused_note
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan
 from netsurgeon.pipeline.quantization.kernels import LEAST_DIFFERENCE, kernel_errors
-from netsurgeon.pipeline.quantization.quantize import (
-    ONLY_DYNAMIC,
-    ROWS_SHARE,
-    Quantized,
-    choose_for,
-    excluded,
-    integer_facts,
-    stays,
-    unfused_note,
-    with_opset,
-)
+from netsurgeon.pipeline.quantization.quantize import ROWS_SHARE, Quantized, choose_for, excluded, stays, with_opset
 from netsurgeon.pipeline.quantization.targets import TARGETS
 
 MATRIX_MODES = ("dynamic", "w8", "w4")

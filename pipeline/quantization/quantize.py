@@ -6,15 +6,13 @@ import dataclasses
 import fnmatch
 import functools
 import hashlib
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
 import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
-from netsurgeon.passes.layers import Cell, Layer, find_cells, find_layers, sharing_layers
+from netsurgeon.passes.layers import find_layers, sharing_layers
 from netsurgeon.passes.quantization import OPSET, SHARED_WEIGHT, RangeMethod, find_integer_weights, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd
 from netsurgeon.pipeline.calibration import Calibration
@@ -24,26 +22,19 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import StructureTimer
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.quantization.choose import STATIC, Form, IntegerChoice, choose_integer_layers, skeleton
-from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
+from netsurgeon.pipeline.quantization.facts import IntegerFacts, integer_facts, unfused_note
 from netsurgeon.pipeline.quantization.integer_model import (
     IntegerModel,
     IntegerPlan,
     make_integer_model,
     rounding_errors,
 )
-from netsurgeon.pipeline.quantization.kernels import errors_of_integers, integer_kernels
+from netsurgeon.pipeline.quantization.kernels import errors_of_integers
 from netsurgeon.pipeline.quantization.targets import TARGETS
 from netsurgeon.pipeline.runtime import Feed, Runtime, observe, verify_same
 
-logger = logging.getLogger(__name__)
-
 ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
-IN_A_BODY = "it lies inside a body of an If or Loop"
-ONLY_DYNAMIC = "recurrent cells have integers with --quantize dynamic alone"
-MOST_OF_4_BITS = 7
-COARSER = (31, 15, MOST_OF_4_BITS, 3, 1)
-"""Largest integers of 6, 5, 4, 3 and 2 bits: which of them is worth its bytes is for each layer to say."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +127,12 @@ def unless_slower(result: Quantized, model: ir.Model, timer: StructureTimer, pro
     Which layers gain was chosen on a model whose numbers say nothing, before units were removed: this one is the one
     that would be delivered. One structure is timed once, whatever its weights are; where kernels leave zeros out, once
     for each share of zeros.
+
+    Args:
+        result: of quantizing `model`.
+        model: the float model that would be delivered otherwise.
+        timer: of models, whose table has what was timed before.
+        progress: called with stage, steps done and steps in all.
     """
     if result.facts is None:
         return result
@@ -234,14 +231,6 @@ def with_opset(model: ir.Model, least: int, feed: Feed, runtime: Runtime) -> tup
     return raised, [Message(text, "opset-raised", before=opset, after=least)]
 
 
-def unfused_note(facts: IntegerFacts) -> Iterator[Message]:
-    """What ONNX Runtime does not run as the plan, made for the model before units were removed, would have it."""
-    names = [layer.name for layer in facts.layers if layer.bits is not None and not layer.runs_on_integers]
-    if names:
-        text = f"ONNX Runtime makes floats of the integers of {', '.join(names[:3])} while the model runs"
-        yield Message(text, "integers-unfused", layers=names)
-
-
 def stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:
     """The note that says why a model is not on integers."""
     return Message(f"the model stays on floats: {reason}", "not-quantized", cause, reason=reason)
@@ -285,23 +274,6 @@ def excluded(model: ir.Model, options: Options) -> dict[str, str]:
     }
 
 
-def integers_of_a_weight(options: Options) -> tuple[int, ...]:
-    """Largest integers that a budget of bytes may give the weights of a layer, the finest first; none on floats."""
-    if options.integer_mode not in ("int8", "w4a8"):
-        return ()
-    return (TARGETS[options.target].most, *(COARSER if options.integer_mode == "w4a8" else ()))
-
-
-def integers_without_goal(options: Options) -> tuple[int, ...]:
-    """Those of them that a layer may have where no goal asks for less: 4 bits or more, as the name of the mode says."""
-    return tuple(most for most in integers_of_a_weight(options) if most >= MOST_OF_4_BITS)
-
-
-def bits_of(most: int) -> int:
-    """Bits of a weight whose largest integer this is."""
-    return int(np.log2(most + 1)) + 1
-
-
 def structure_name(model: ir.Model) -> str:
     """A name for a model's structure, whatever the values of its weights."""
     digest = hashlib.sha256()
@@ -311,39 +283,3 @@ def structure_name(model: ir.Model) -> str:
             if value is not None and value.const_value is not None:
                 digest.update(str(tuple(value.const_value.shape)).encode())
     return digest.hexdigest()[:12]
-
-
-def integer_facts(
-    model: ir.Model,
-    plan: IntegerPlan,
-    choice: IntegerChoice,
-    integers: IntegerModel,
-    difference: float,
-    runtime: Runtime,
-) -> IntegerFacts:
-    """What the report says of a model on integers: of all layers of the float model, kernels by the optimised graph."""
-    kernels, placement = integer_kernels(integers.model, runtime), integers.placement
-    layers = []
-    floats = {cell.name: ONLY_DYNAMIC for cell in find_cells(model.graph)} | dict(placement.floats)
-    order = {label(node): at for at, node in enumerate(model.graph.all_nodes())}
-    both: list[Layer | Cell] = [*find_layers(model.graph)[0], *find_cells(model.graph)]
-    for layer in sorted(both, key=lambda layer: order.get(layer.name, len(order))):
-        outcome, times = integers.outcomes.get(layer.name), choice.times.get(layer.name)
-        layers.append(
-            IntegerLayerFacts(
-                name=layer.name,
-                operator=layer.operator,
-                bits=bits_of(plan.most[layer.name]) if outcome else None,
-                kernel=kernels.get(layer.name) if outcome else None,
-                error=outcome.error if outcome else None,
-                floats_ms=times.floats if times else None,
-                integers_ms=times.integers if times else None,
-                reason=None if outcome else floats.get(layer.name, IN_A_BODY),
-            )
-        )
-    return IntegerFacts(
-        layers=tuple(layers),
-        nodes=len(placement.nodes),
-        values=len(placement.values),
-        kernel_difference=difference,
-    )

@@ -44,13 +44,13 @@ def measure_ranges(
     Raises:
         InputError: a value is NaN or infinite on an input.
     """
-    importance, done, mask = _importance(model.graph), 0, calibration.samples.mask
+    importance, measured_count, mask = _importance(model.graph), 0, calibration.samples.mask
     statistics = {name: RangeStatistics() for name in names}
     most = max(1, MOST_NUMBERS // calibration.samples.batch_count)
     for part in _parts(model, names, calibration):
         session = calibration.runtime.session(_up_to(model, part))
         for feed in calibration.samples.batches():
-            ticks(done, len(names))
+            ticks(measured_count, len(names))
             values = {**feed, **session.run(feed, [name for name in part if name not in feed])}
             for name in part:
                 entries = None if mask is None else mask.entries(name, mask.kept(feed), values[name].shape)
@@ -58,7 +58,7 @@ def measure_ranges(
                 _update(
                     statistics[name], name, values[name], entries, importance.get(name), most=most, are_even=are_even
                 )
-        done += len(part)
+        measured_count += len(part)
     return statistics
 
 
@@ -75,16 +75,16 @@ def measure_reach(
         ticks: called for every batch, with the number of values done and of all.
     """
     reach: dict[str, Wide] = {}
-    done = 0
+    measured_count = 0
     for part in _parts(model, names, calibration):
         session = counted(calibration.runtime.session(_up_to(model, part)), calibration.samples.mask)
         for feed in calibration.samples.batches():
-            ticks(done, len(names))
+            ticks(measured_count, len(names))
             for name, value in session.run(feed, part).items():
                 axes = tuple(other for other in range(value.ndim) if other != axis % value.ndim)
                 largest = np.maximum(value.max(axis=axes), -value.min(axis=axes)).astype(np.float64)
                 reach[name] = np.maximum(reach.get(name, largest), largest)
-        done += len(part)
+        measured_count += len(part)
     return reach
 
 

@@ -1,9 +1,17 @@
-"""Where a model on integers is to run, and what that place wants of it."""
+"""Where a model on integers is to run, what that place wants of it, and which integers its weights may have."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+
+import numpy as np
+
+from netsurgeon.pipeline.options import Options
+
+MOST_OF_4_BITS = 7
+COARSER = (31, 15, MOST_OF_4_BITS, 3, 1)
+"""Largest integers of 6, 5, 4, 3 and 2 bits: which of them is worth its bytes is for each layer to say."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,3 +68,20 @@ TARGETS: Mapping[str, Target] = {
     "qnn": Target(most=127, symmetric=False, is_measured=False, is_standard=True, wants="as openvino"),
 }
 """By the name that users give; `pipeline.notation.TARGETS` lists the same names."""
+
+
+def integers_of_a_weight(options: Options) -> tuple[int, ...]:
+    """Largest integers that a budget of bytes may give the weights of a layer, the finest first; none on floats."""
+    if options.integer_mode not in ("int8", "w4a8"):
+        return ()
+    return (TARGETS[options.target].most, *(COARSER if options.integer_mode == "w4a8" else ()))
+
+
+def integers_without_goal(options: Options) -> tuple[int, ...]:
+    """Those of them that a layer may have where no goal asks for less: 4 bits or more, as the name of the mode says."""
+    return tuple(most for most in integers_of_a_weight(options) if most >= MOST_OF_4_BITS)
+
+
+def bits_of(most: int) -> int:
+    """Bits of a weight whose largest integer this is."""
+    return int(np.log2(most + 1)) + 1

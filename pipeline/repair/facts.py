@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from netsurgeon.pipeline.notation import counted
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StretchFacts:
@@ -67,19 +69,21 @@ class RepairFacts:
 
     def __str__(self) -> str:
         """In a sentence."""
-        source = f"on {self.held_out:,} inputs held out"
-        effort = f"{self.steps:,} steps, {self.seconds:.0f} s"
+        source = f"on {counted(self.held_out, 'input')} held out"
+        effort = f"{counted(self.steps, 'step')}, {self.seconds:.0f} s"
         if not self.has_helped:
             return (
                 f"repair changed nothing: the outputs' relative error {source} stays {self.error_before:.3g} ({effort})"
             )
         errors = f"{self.error_before:.3g}, now {self.error_after:.3g}"
-        text = f"repaired with {self.inputs:,} inputs: the outputs' relative error {source} was {errors} ({effort})"
+        inputs = counted(self.inputs, "input")
+        text = f"repaired with {inputs}: the outputs' relative error {source} was {errors} ({effort})"
         if not self.beyond:
             return text
         beyond = f"behind {', '.join(self.beyond)}, which PyTorch does not know,"
         count = sum(stretch.has_helped for stretch in self.stretches)
-        tuned = f"{count} of {len(self.stretches)} stretches of layers were tuned" if self.stretches else "all stays"
+        stretches = counted(len(self.stretches), "stretch", "stretches")
+        tuned = f"{count} of {stretches} of layers were tuned" if self.stretches else "all stays"
         return f"{text}; {beyond} {tuned}"
 
     @property

@@ -273,6 +273,8 @@ def _pair(job: RepairJob, floats: ir.Model | None) -> _Pair:
 
 def _alike(dense: ir.Model, model: ir.Model, names: tuple[str, ...]) -> tuple[str, ...]:
     """Of these values those that both models have."""
-    of_dense, of_other = ({value.name for node in each.graph for value in node.outputs} for each in (dense, model))
+    of_dense, of_other = (
+        {value.name for node in graph for value in node.outputs} for graph in (dense.graph, model.graph)
+    )
     outputs = {value.name for value in dense.graph.outputs}
     return tuple(name for name in names if name in of_dense & of_other - outputs)

@@ -16,6 +16,7 @@ from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.execution import ClusterFacts
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts, versions
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import Profile, TimingTable, left_to_the_cpu
 from netsurgeon.pipeline.report.facts import layer_facts
@@ -194,14 +195,14 @@ def _more_removed_than_asked(record: CompressionRecord, sparsity: float) -> Iter
     """Note for the report when more weights went than were asked for."""
     applied, options = record.applied, record.options
     sizes, unread = applied.selection.sizes, applied.units.unread if applied.units else 0
-    asked = 1.0 - sum(applied.plan.keep.values()) / sum(sizes.values())
+    asked_sparsity = 1.0 - sum(applied.plan.keep.values()) / sum(sizes.values())
     is_asked_for = options.goals is None and options.trim is None and not options.keep_zeros
-    if is_asked_for and applied.integers is None and unread and sparsity > asked + WORTH_MENTION:
+    if is_asked_for and applied.integers is None and unread and sparsity > asked_sparsity + WORTH_MENTION:
         yield Message(
-            f"{sparsity:.1%} of the weights went where {asked:.1%} were asked for: pruning left {unread} units "
-            "that nothing reads or that have no inputs; --keep-unread leaves them in place",
+            f"{sparsity:.1%} of the weights went where {asked_sparsity:.1%} were asked for: pruning left "
+            f"{counted(unread, 'unit')} that nothing reads or that have no inputs; --keep-unread leaves them in place",
             "more-removed",
             removed=sparsity,
-            asked=asked,
+            asked=asked_sparsity,
             units=unread,
         )

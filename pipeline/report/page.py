@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import printable
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator, speedup
 from netsurgeon.pipeline.report.format import inputs_measured
@@ -88,7 +89,7 @@ def page_template(path: Path) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"size": _size, "share": "{:.1%}".format, "figure": "{:.3g}".format, "form": form_name}
-    environment.filters |= {"speedup": speedup, "at_most": at_most}
+    environment.filters |= {"speedup": speedup, "at_most": at_most, "counted": counted}
     return environment.get_template(path.name)
 
 
@@ -117,8 +118,8 @@ def changed_options(report: ReportRecord) -> dict[str, Any]:
     default = {
         name: list(value) if isinstance(value, tuple) else value for name, value in Options().described().items()
     }
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in report.options.items()}
-    return {name: value for name, value in given.items() if value != default.get(name)}
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in report.options.items()}
+    return {name: value for name, value in options.items() if value != default.get(name)}
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.report.record import LayerFacts
 from netsurgeon.pipeline.trimming import TrimFacts
@@ -58,8 +59,8 @@ def few_inputs(validation: Validation) -> Iterator[Message]:
     """Figures that rest on hardly any inputs, or on those that the corrections were made on."""
     if validation.samples < FEWEST_INPUTS:
         yield Message(
-            f"accuracy and errors rest on {validation.samples} inputs: on others they may be many times as large; give "
-            f"{FEWEST_INPUTS} or more, better a few hundred",
+            f"accuracy and errors rest on {counted(validation.samples, 'input')}: on others they may be many times as "
+            f"large; give {FEWEST_INPUTS} or more, better a few hundred",
             "few-inputs",
             samples=validation.samples,
         )
@@ -126,7 +127,7 @@ def grown(dense: int, compressed: int, selection: Selection, options: Options) -
     """A file that has become larger."""
     if compressed > dense:
         sharing = sum(len(layer.weight.uses()) > 1 for layer in selection.layers)
-        why = f": {sharing} layers share their weights and got some of their own" if sharing else ""
+        why = f": {counted(sharing, 'layer')} got weights of their own in place of shared ones" if sharing else ""
         larger = "--trim" if options.trim is not None and not options.pruned_share else "--sparsity"
         advice = "leave layers out with --exclude" + ("" if options.goals else f", or give a larger {larger}")
         advice += "" if options.pack else ", or let weights be packed (without --no-pack)"

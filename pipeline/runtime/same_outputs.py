@@ -19,6 +19,12 @@ TOLERANCE = 1e-4
 def same_bits(expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime) -> Message | None:
     """None when both models give the same bytes on `feed`; else outputs-differ, or model-fails where `actual` does.
 
+    Args:
+        expected: the model whose outputs count.
+        actual: the other one, with inputs and outputs of the same names.
+        feed: an input of both.
+        runtime: how sessions are made.
+
     Raises:
         CheckFailedError: `expected` cannot run on `feed`.
     """
@@ -36,6 +42,13 @@ def verify_same(
     expected: ir.Model, actual: ir.Model, feed: Feed, runtime: Runtime, tolerance: float = TOLERANCE
 ) -> Message | None:
     """None when both models give the same outputs on `feed`; else outputs-differ, or model-fails where `actual` does.
+
+    Args:
+        expected: the model whose outputs count.
+        actual: the other one, with inputs and outputs of the same names.
+        feed: an input of both.
+        runtime: how sessions are made.
+        tolerance: largest difference allowed, as a share of an output's scale.
 
     Raises:
         CheckFailedError: `expected` cannot run on `feed`.

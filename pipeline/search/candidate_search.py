@@ -15,6 +15,7 @@ import numpy as np
 from netsurgeon.pipeline.compression import AppliedPlan
 from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.progress import CANDIDATES
@@ -295,7 +296,7 @@ def _smallest_within(evaluator: CandidateEvaluator, structure: Structure, goals:
     advice = "--quantize none" if evaluator.is_integer else " or ".join(f"--values {v}" for v in evaluator.finer)
     raise CheckFailedError(
         f"{goals} cannot be met: with {least.kept:.0%} of the weights kept the drop is "
-        f"{least.evidence.drop:.2%} on {least.evidence.samples:,} inputs (at most {least.evidence.high:.2%}), "
+        f"{least.evidence.drop:.2%} on {counted(least.evidence.samples, 'input')} (at most {least.evidence.high:.2%}), "
         f"in {least.bytes:,} bytes: give --max-drop {100.0 * least.evidence.high:.2g}%"
         + (f" or {advice}" if advice else "")
     )
@@ -312,10 +313,8 @@ def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: 
     made_candidates = {1.0: whole}
     for _ in range(TRIES):
         within = [kept for kept, candidate in made_candidates.items() if candidate.bytes <= limit]
-        low, high = (
-            max(within, default=0.0),
-            min((kept for kept in made_candidates if kept not in within), default=None),
-        )
+        low = max(within, default=0.0)
+        high = min((kept for kept in made_candidates if kept not in within), default=None)
         if high is None or (low and made_candidates[low].bytes >= FULL * limit):
             break
         kept = _for_size(made_candidates, limit, low, high)
@@ -330,7 +329,7 @@ def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: 
             f"{goals} cannot be met: {least.bytes:,} bytes, with {least.kept:.2%} of the weights kept, is the smallest "
             "model found: give a larger --max-size, or remove units with --trim"
         )
-    return max(fitting, key=lambda each: each.share)
+    return max(fitting, key=lambda candidate: candidate.share)
 
 
 def _for_size(candidates: Mapping[float, Candidate], limit: int, low: float, high: float) -> float:

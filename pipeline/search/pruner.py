@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -47,8 +46,6 @@ from netsurgeon.pipeline.search.record import Point
 from netsurgeon.pipeline.tables import TablePlan
 from netsurgeon.pipeline.trimming import TrimPlan, named
 from netsurgeon.pipeline.verification import DropEvaluator
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)

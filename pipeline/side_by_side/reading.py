@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from netsurgeon.pipeline.data import read_text
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.report import Report
 from netsurgeon.pipeline.result import SCHEMA
 
@@ -135,7 +136,7 @@ def _sequence(kind: type, arguments: tuple[Any, ...], value: Any, place: str) ->
         raise _UnfitError(f"{place} is {_shown(value)}, expected a list")
     is_of_any_length = kind is list or arguments[1:] == (...,)
     if not is_of_any_length and len(value) != len(arguments):
-        raise _UnfitError(f"{place} has {len(value)} entries, expected {len(arguments)}")
+        raise _UnfitError(f"{place} has {counted(len(value), 'entry', 'entries')}, expected {len(arguments)}")
     annotations = [arguments[0]] * len(value) if is_of_any_length else arguments
     return kind(
         _value(annotation, entry, f"{place}[{at}]")

@@ -17,6 +17,7 @@ from netsurgeon.pipeline.inspect import Inspection, UnitInspection
 from netsurgeon.pipeline.inspect_sensitivity import SensitivityInspection
 from netsurgeon.pipeline.messages import Message, printable
 from netsurgeon.pipeline.model_files import ModelFacts
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.report import (
     BOUND_OF_PRUNING,
     COMPARED_INPUTS,
@@ -93,7 +94,7 @@ def print_fallbacks(nodes: Sequence[str], console: Console) -> None:
     """Nodes that another provider than the one that was asked for runs."""
     if nodes:
         listed = ", ".join(nodes[:LISTED]) + (", …" if len(nodes) > LISTED else "")
-        console.print(Text(f"{len(nodes)} nodes fell back to the CPU: {listed}", style="yellow"))
+        console.print(Text(f"{counted(len(nodes), 'node')} fell back to the CPU: {listed}", style="yellow"))
 
 
 def _print_trim(trim: TrimFacts, save: str, console: Console) -> None:
@@ -108,7 +109,7 @@ def _print_trim(trim: TrimFacts, save: str, console: Console) -> None:
             table.add_row(Text(group.node), Text(operators), f"{group.units:,}", f"{group.removed:,}")
         console.print(table)
         if len(trim.groups) > LISTED:
-            console.print(f"… and {len(trim.groups) - LISTED} more groups, listed in the report")
+            console.print(f"… and {counted(len(trim.groups) - LISTED, 'more group')}, listed in the report")
     if trim.asked is not None or trim.groups:
         console.print(trim.summary(save))
     for group_name, reason in trim.failed:
@@ -122,7 +123,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """The result of `compare`."""
     print_warnings(comparison.warnings, console)
     console.print(_models(comparison.dense, comparison.compressed, comparison.validation))
-    console.print(f"measured on {comparison.validation.samples:,} inputs")
+    console.print(f"measured on {counted(comparison.validation.samples, 'input')}")
     _print_fidelity(comparison.validation, console)
     for sentence in promise_summary(comparison.validation.promise, COMPARED_INPUTS):
         console.print(Text(sentence))
@@ -146,7 +147,7 @@ def print_comparisons(result: Comparisons, console: Console) -> None:
     for figure in figures(runs):
         table.add_row(figure.title, *figure.texts)
     console.print(table)
-    console.print(Text(f"{dense_figures(runs[0])}; measured on {first.validation.samples:,} inputs"))
+    console.print(Text(f"{dense_figures(runs[0])}; measured on {counted(first.validation.samples, 'input')}"))
     for run, entry in zip(runs, result.comparisons, strict=True):
         if entry.on_the_cpu:
             console.print(Text(f"{run.name}:"))
@@ -220,21 +221,22 @@ def print_units(found: UnitInspection, console: Console) -> None:
     console.print(table)
 
 
-def print_sensitivity(found: SensitivityInspection, console: Console) -> None:
+def print_sensitivity(inspection: SensitivityInspection, console: Console) -> None:
     """The result of `inspect --sensitivity`: the layer that costs most first."""
-    print_warnings(found.warnings, console)
-    console.print(Text(f"{found.name}: measured on {found.samples:,} inputs, one layer pruned at a time and corrected"))
+    print_warnings(inspection.warnings, console)
+    inputs = counted(inspection.samples, "input")
+    console.print(Text(f"{inspection.name}: measured on {inputs}, one layer pruned at a time and corrected"))
     title = "share of the information in the outputs that is lost, where one layer alone is pruned"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("layer", overflow="fold")
     table.add_column("operator", no_wrap=True)
-    for name in ("weights", "sensitivity", *(f"at {sparsity:.0%}" for sparsity in found.sparsities)):
+    for name in ("weights", "sensitivity", *(f"at {sparsity:.0%}" for sparsity in inspection.sparsities)):
         table.add_column(name, justify="right", no_wrap=True)
-    for layer in sorted(found.layers, key=lambda layer: -layer.losses[0]):
+    for layer in sorted(inspection.layers, key=lambda layer: -layer.losses[0]):
         losses = (f"{100.0 * loss:.2g}%" for loss in layer.losses)
         table.add_row(Text(layer.name), layer.operator, f"{layer.weights:,}", f"{layer.sensitivity:.3g}", *losses)
     console.print(table)
-    print_notes(found.notes, console)
+    print_notes(inspection.notes, console)
 
 
 def _layers(report: Report) -> Table:
@@ -266,9 +268,9 @@ def _print_tables(tables: Sequence[TableFacts], console: Console) -> None:
         if facts.tied:
             stored += f"; one tensor with {', '.join(facts.tied)}"
         if facts.rows_dropped:
-            stored += f"; {facts.rows_dropped:,} rows dropped"
+            stored += f"; {counted(facts.rows_dropped, 'row')} dropped"
         if facts.columns_removed:
-            stored += f"; {facts.columns_removed:,} columns removed"
+            stored += f"; {counted(facts.columns_removed, 'column')} removed"
         cells = (f"{facts.rows:,} x {facts.columns:,}", f"{facts.rows_seen:,}", loss, stored, f"{facts.bytes_after:,}")
         table.add_row(Text(facts.name), *map(Text, cells))
     console.print(table)

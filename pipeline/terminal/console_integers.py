@@ -7,13 +7,16 @@ from rich.console import Console
 from rich.table import Table
 
 from netsurgeon.pipeline.inspect_quantization import QuantizationInspection
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.terminal.console import print_notes, print_warnings
 from netsurgeon.pipeline.terminal.safe_text import Text
 
 
 def print_quantization(inspection: QuantizationInspection, console: Console) -> None:
     """The result of `inspect --quantization`."""
-    measured = f"measured on {inspection.samples:,} inputs" if inspection.samples else "nothing measured: no inputs"
+    measured = (
+        f"measured on {counted(inspection.samples, 'input')}" if inspection.samples else "nothing measured: no inputs"
+    )
     print_warnings(inspection.warnings, console)
     console.print(Text(f"{inspection.name}: {measured}"))
     console.print(_table(inspection))

@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.profiling import Cost, Profile, by_operator, milliseconds
 from netsurgeon.pipeline.terminal.console import print_fallbacks
 from netsurgeon.pipeline.terminal.safe_text import Text
@@ -16,7 +17,7 @@ LISTED = 16
 
 def print_profile(profile: Profile, console: Console) -> None:
     """The result of `profile`."""
-    threads = "one thread a core" if profile.threads is None else f"{profile.threads} threads"
+    threads = "one thread a core" if profile.threads is None else counted(profile.threads, "thread")
     console.print(Text(f"{profile.machine}; {profile.provider}, {threads}, graph optimisation {profile.optimisation}"))
     console.print(_timings(profile))
     console.print(_costs(profile))

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.terminal.safe_text import Text
 from netsurgeon.pipeline.training import Exported, Retraining, Scores, Training
 
@@ -31,8 +32,8 @@ def print_training(training: Training, console: Console) -> None:
     errors += [] if training.test_error is None else [f"test error {training.test_error:.2%}"]
     console.print(
         Text(
-            f"{training.network} after {training.steps:,} steps: {training.nonzero:,} of {training.parameters:,} "
-            f"parameters not zero; {', '.join(errors)}"
+            f"{training.network} after {counted(training.steps, 'step')}: {training.nonzero:,} of "
+            f"{training.parameters:,} parameters not zero; {', '.join(errors)}"
         )
     )
     console.print(Text(f"in {training.folder}: `netsurgeon export` makes ONNX of it"))
@@ -63,7 +64,7 @@ def _widths(training: Training) -> Table:
 
 def print_retraining(result: Retraining, output: Path, console: Console) -> None:
     """The result of `retrain`: the measures held out, round by round, and of the test part."""
-    table = Table(title=f"after {result.steps:,} steps", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=f"after {counted(result.steps, 'step')}", title_justify="left", box=SIMPLE_HEAD)
     columns: list[tuple[str, Scores | None]] = []
     if not result.rounds[0].is_as_given:
         columns.append(("held out, as given", result.before))
@@ -95,7 +96,8 @@ def print_export(exported: Exported, output: Path, console: Console) -> None:
     console.print(
         Text(
             f"{exported.nonzero:,} of {exported.parameters:,} parameters not zero; opset {exported.opset}; PyTorch and "
-            f"ONNX Runtime differ by {exported.difference:.1g} of the output's scale on {exported.inputs} inputs"
+            f"ONNX Runtime differ by {exported.difference:.1g} of the output's scale on "
+            f"{counted(exported.inputs, 'input')}"
         )
     )
     console.print(Text(f"{exported.bytes:,} bytes written to {output}"))

@@ -29,6 +29,7 @@ from netsurgeon.pipeline.model_files import (
     save_model,
     verified,
 )
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.progress import Progress, ProgressLike, following, silent
 from netsurgeon.pipeline.quantization import check_trainable
 from netsurgeon.pipeline.repair import Pattern, integer_patterns, require_torch, value_errors_as_input_errors
@@ -143,7 +144,9 @@ def _retrain(path: Path, data: Path, output: Path, options: RetrainOptions, prog
     probes = held_out.inputs(np.arange(min(PARITY_INPUTS, held_out.count)))
     model = verified(source, {spec.name: probes}, runtime).model
     if options.augmented and probes.ndim != 4:
-        raise InputError(f"only pictures can be moved or mirrored, but an input has {probes.ndim - 1} axes")
+        raise InputError(
+            f"only pictures can be moved or mirrored, but an input has {counted(probes.ndim - 1, 'axis', 'axes')}"
+        )
     first_scores = scores(model, held_out, teacher, runtime)
     rounds: list[Round] = []
     with process_group(options.device) as process:

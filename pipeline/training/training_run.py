@@ -127,7 +127,7 @@ def _train(
     settings = constants(preset, options)
     held_count = max(round(options.validation * data.train.count), 1)
     rows, held_out = split(data.train, held_count, options.seed)
-    asked = {
+    settings_of_run = {
         "data": data.digest(),
         "init": None if init is None else init.name,
         "seed": options.seed,
@@ -146,8 +146,8 @@ def _train(
             report=progress if process.is_main_process else silent,
         )
         module = _start(name, data.classes, options.seed, init, data.train).to(process.device)
-        results = _found(out, asked, lambda: work.rehearsed(module))
-        run = runs.Run(name, data.classes, _plain(asked), results)
+        results = _found(out, settings_of_run, lambda: work.rehearsed(module))
+        run = runs.Run(name, data.classes, _plain(settings_of_run), results)
         process.wait()  # until all have looked into the folder
         if process.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
@@ -218,7 +218,7 @@ def _initializers(model: ir.Model) -> dict[str, Any]:
     return arrays
 
 
-def _found(out: Path, asked: Mapping[str, Any], search: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _found(out: Path, settings: Mapping[str, Any], search: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What the run in the folder has found; searched for if there is no run yet.
 
     Raises:
@@ -231,7 +231,7 @@ def _found(out: Path, asked: Mapping[str, Any], search: Callable[[], dict[str, A
             raise InputError(f"{out} is there already and holds no run: give a new folder")
         return search()
     before = runs.load_run(out)
-    now = _plain(asked)
+    now = _plain(settings)
     for key in now:
         if before.asked.get(key) != now[key]:
             raise InputError(
@@ -241,9 +241,9 @@ def _found(out: Path, asked: Mapping[str, Any], search: Callable[[], dict[str, A
     return dict(before.found)
 
 
-def _plain(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives it back."""
-    plain: dict[str, Any] = json.loads(json.dumps(asked))
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
 
 

@@ -18,6 +18,7 @@ from netsurgeon.passes.layers import Layer
 from netsurgeon.passes.trimming import MaskUnits, UnitCosts, select_units
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.errors import CheckFailedError
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.runtime import Feed
@@ -61,6 +62,13 @@ def choose_units(
 
     Each attempt takes one dense sweep where importance is what consumers lose. Groups whose removal does not hold
     stay, and the goal is sought without them.
+
+    Args:
+        model: dense, in normal form; not changed.
+        layers: that are priced by what their consumers lose.
+        calibration: inputs that units are priced and proven on.
+        options: share to be saved, of what, and the measure of importance.
+        progress: called with stage, steps done and steps in all.
 
     Raises:
         CheckFailedError: not as much as was asked for can be removed, and it was no wish.
@@ -159,7 +167,7 @@ def why_not(plan: TrimPlan, options: Options) -> str:
         sizes[f"{slot.operator} {slot.node or slot.value!r}: {slot.reason}"] += slot.parameters
     failed = [f"those of {group.node!r} stay: {reason}" for group, reason in plan.failed[:3]]
     frozen = "; ".join(text for text, _ in sizes.most_common(3))
-    count = f"{len(plan.candidates)} units may go"
+    count = f"{counted(len(plan.candidates), 'unit')} may go"
     if plan.candidates.size and options.trim_best_effort and options.multiple > 1:
         count += f", up to {options.multiple} at a time (--round-to)"
     count += ", of them only those that are idle by apoz" if options.importance == "apoz" else ""

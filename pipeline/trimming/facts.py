@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.dependencies import Frozen
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.trimming.costs import multiply_adds, saved_share, trimmable_cost
 from netsurgeon.pipeline.trimming.trim_plan import Trimmed, TrimPlan
@@ -118,5 +119,5 @@ class TrimFacts:
         theirs = f" that they have ({self.saved_by_choice:.1%} of all)" if 0.0 < self.trimmable < WHOLE else ""
         text = f"units saved {share_of_units:.1%} of the {amount}{theirs}, {asked}"
         if self.unread:
-            text += f"; another {others:.1%} went because nothing reads it any more ({self.unread} units)"
+            text += f"; another {others:.1%} went because nothing reads it any more ({counted(self.unread, 'unit')})"
         return text

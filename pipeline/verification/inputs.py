@@ -232,6 +232,12 @@ def _is_close(value: Any, expected: Any, tolerance: float = SAME_ROW) -> bool:
 def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, options: Options) -> Inputs:
     """Open the data, and divide it.
 
+    Args:
+        source: the model that they are for.
+        data: calibration inputs.
+        test: inputs of the final measurement alone; None = some of `data` are held out.
+        options: sizes of batches, limits, the goal and the seed.
+
     Raises:
         InputError: it cannot be used, or is too little to guide a search.
     """

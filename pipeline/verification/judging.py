@@ -11,6 +11,7 @@ import onnx_ir as ir
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification.measures import (
@@ -262,7 +263,7 @@ def _left_out(samples: Samples, name: MeasureName) -> tuple[Message, ...]:
     labels = samples.labels
     if labels is None or name == "top-1":
         return ()
-    what = "one for two inputs" if samples.is_paired else f"of {labels.ndim} axes"
+    what = "one for two inputs" if samples.is_paired else f"of {counted(labels.ndim, 'axis', 'axes')}"
     text = (
         f"the labels ({labels.dtype}, {what}) are no classes of scores that the model gives: they are left out, and "
         "models are compared with the dense one; --metric spearman, auc, mse, psnr, perplexity or a function of your "

@@ -24,6 +24,7 @@ from netsurgeon.pipeline.data import InputSpec, PositionMask, Samples, plain_nam
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.runtime import Runtime, Session, observe
 
 NO_MASK = "none"
@@ -326,7 +327,7 @@ def _left_out(name: str, spans: _Spans, known: int, layers: int) -> Message:
     share = f"{spans.all_excluded:,} of {positions:,} positions ({spans.all_excluded / positions:.0%})"
     text = (
         f"{share}, those that {name!r} excludes, are fed and count nowhere, as far as operators tell which they are: "
-        f"it is known of the inputs of {known} of {layers} layers"
+        f"it is known of the inputs of {known} of {counted(layers, 'layer')}"
     )
     data = {"input": name, "positions": positions, "excluded": spans.all_excluded, "known": known, "layers": layers}
     return Message(text, "padding-left-out", data)

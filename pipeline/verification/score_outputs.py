@@ -74,8 +74,8 @@ def find_embeddings(model: ir.Model, dense: Session, samples: Samples, *, is_sur
     lengths = {size for value in model.graph.inputs for size in _free_sizes(value)}
     names = [output.name for output in model.graph.outputs if output.name and not lengths & _free_sizes(output)]
     values = _values(dense, samples.subset(MOST_INPUTS, np.random.default_rng(0)), names)
-    found = tuple(name for name, numbers in values.items() if looks_like_embedding(numbers, name))
-    return found or (tuple(values)[:1] if is_sure else ())
+    embeddings = tuple(name for name, numbers in values.items() if looks_like_embedding(numbers, name))
+    return embeddings or (tuple(values)[:1] if is_sure else ())
 
 
 def _free_sizes(value: ir.Value) -> set[str]:

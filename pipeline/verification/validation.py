@@ -253,6 +253,15 @@ def validate(
 
     Outputs are kept only for a metric of the user's that wants all of them at once. Every batch is a tick.
 
+    Args:
+        dense: session of the model that outputs are compared with.
+        compressed: session of the other one, which has the same inputs and outputs.
+        samples: that both are run on.
+        judging: the measure of their drop.
+        held_out: whether no sample has guided what was done to the weights.
+        seed: of the draws behind confidence limits.
+        ticks: called for every batch.
+
     Raises:
         CheckFailedError: the compressed model's outputs are not finite where the dense one's are, or change type.
         InputError: a label is not a class of the model, or the metric cannot be used.

@@ -29,7 +29,11 @@ from netsurgeon.pipeline.errors import InputError
 
 
 def array_files(path: Path) -> list[Path]:
-    """The .npz and .npy files a path stands for, without the labels of a folder; none where it may hold pictures."""
+    """The .npz and .npy files a path stands for, without the labels of a folder; none where it may hold pictures.
+
+    Raises:
+        InputError: the file is of another kind, or a folder holds arrays and pictures.
+    """
     if not path.is_dir():
         if path.suffix.lower() not in (".npz", ".npy", ".zip"):
             raise InputError(
@@ -45,7 +49,16 @@ def array_files(path: Path) -> list[Path]:
 
 
 def open_files(path: Path, files: Sequence[Path], specs: Sequence[InputSpec]) -> OpenedData:
-    """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder."""
+    """Open the `array_files` of a path by their shapes and types; labels may lie in them or in the folder.
+
+    Args:
+        path: as the user names it: a file or a folder.
+        files: the .npz and .npy files it stands for.
+        specs: the model's inputs.
+
+    Raises:
+        InputError: a file cannot be read, or its arrays do not fit the inputs.
+    """
     has_labels = all(spec.name != LABELS for spec in specs)
     shards = []
     headers_of = [_headers(file, specs) for file in files]

@@ -17,6 +17,7 @@ from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import MOST_SAMPLES, check_bytes, check_samples
 from netsurgeon.pipeline.data.matching import LABELS, Array, Feed
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 
 SUFFIX = ".lengths"
 """Behind the name of an input: the array that holds the lengths of its samples."""
@@ -61,7 +62,10 @@ class RaggedFiles:
         self._counts = [self._count(file, arrays) for file, arrays in zip(files, headers, strict=True)]
         check_samples(len(self), str(files[0].parent))
         if labels is not None and (not labels.ndim or len(self) not in (len(labels), 2 * len(labels))):
-            raise InputError(f"{len(self)} samples have labels of shape {labels.shape}: give one a sample, or a pair")
+            raise InputError(
+                f"there are labels of shape {labels.shape} for {counted(len(self), 'sample')}: give one a sample, or a "
+                "pair"
+            )
         self._is_paired = len(labels) < len(self) if labels is not None else self._are_halves(headers)
 
     def __len__(self) -> int:
@@ -90,10 +94,10 @@ class RaggedFiles:
 
     def _are_halves(self, headers: Sequence[Mapping[str, Array]]) -> bool:
         """Whether the labels in the files are half as many as the samples, in all of them."""
-        found = [arrays.get(LABELS) for arrays in headers]
+        labels_of_files = [arrays.get(LABELS) for arrays in headers]
         return LABELS not in self._names and all(
             labels is not None and labels.ndim > 0 and 2 * len(labels) == count
-            for labels, count in zip(found, self._counts, strict=True)
+            for labels, count in zip(labels_of_files, self._counts, strict=True)
         )
 
     def _count(self, file: Path, headers: Mapping[str, Array]) -> int:
@@ -119,7 +123,9 @@ class RaggedFiles:
         rows = {name: _cut(array, lengths.get(name), f"{name!r} of {file}") for name, array in arrays.items()}
         for name, samples in rows.items():
             if len(samples) != count:
-                raise InputError(f"{file} holds {len(samples)} samples of {name!r} and {count} of others: give as many")
+                raise InputError(
+                    f"{file} holds {counted(len(samples), 'sample')} of {name!r} and {count} of others: give as many"
+                )
         return rows
 
 

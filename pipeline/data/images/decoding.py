@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from netsurgeon.pipeline.data.images.options import PictureOptions
 from netsurgeon.pipeline.data.limits import check_bytes
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 
 Array = NDArray[Any]
 
@@ -109,7 +110,7 @@ def _advice(expected: tuple[int | None, ...], options: PictureOptions) -> str:
 
 def _check_batch(count: int, picture: NDArray[np.uint8], table: Array) -> None:
     height, width = picture.shape[:2]
-    what = f"a batch of {count} pictures of {width}x{height} pixels"
+    what = f"a batch of {counted(count, 'picture')} of {width}x{height} pixels"
     check_bytes(
         count * picture.size * (1 + table.itemsize), what, "give --resize and --crop, or a smaller --batch-size"
     )

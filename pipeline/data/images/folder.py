@@ -21,6 +21,7 @@ from netsurgeon.pipeline.data.matching import Feed, Labels, examine, only_input,
 from netsurgeon.pipeline.data.opened import OpenedData, Piece
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _MAX_BYTES = 1 << 28  # a file that holds more is no picture anybody calibrates with
@@ -33,6 +34,15 @@ def open_pictures(root: Path, classes: Path | None, specs: Sequence[InputSpec], 
     A label is the index of the folder among the sorted class folders, or, with `classes`, the line of that file
     (its first word) that names the folder. Hidden files are skipped. One folder around all class folders is looked
     through.
+
+    Args:
+        root: the folder, or a zip.
+        classes: a file with a class folder a line; None = the sorted class folders.
+        specs: the model's inputs, of which there must be one.
+        options: how pictures become that input.
+
+    Raises:
+        InputError: there are no pictures, they do not fit the input, or a class folder is not among the classes.
     """
     names, left_out = _find(root)
     check_samples(len(names), str(root))
@@ -66,7 +76,7 @@ def _find(root: Path) -> tuple[list[str], tuple[Message, ...]]:
             f"{root} holds no data: expected pictures ({', '.join(SUFFIXES)}) or, in a folder, .npz or .npy files"
         )
     if others := len(files) - len(names):
-        text = f"left out of {root} because they are not pictures: {others} of {len(files)} files"
+        text = f"left out of {root} because they are not pictures: {others} of {counted(len(files), 'file')}"
         return names, (Message(text, "files-left-out", left_out=others, files=len(files)),)
     return names, ()
 
@@ -121,8 +131,8 @@ def _label(
     class_names = _read_classes(classes) if classes else tuple(sorted(set(folders)))
     if unknown := sorted(set(folders).difference(class_names)):
         raise InputError(
-            f"the class folder {unknown[0]} is not among the {len(class_names)} classes of {classes}: add it or "
-            f"remove it"
+            f"the class folder {unknown[0]} is not among the {counted(len(class_names), 'class', 'classes')} of "
+            f"{classes}: add it or remove it"
         )
     label = {name: number for number, name in enumerate(class_names)}
     return np.array([label[folder] for folder in folders], np.int64), class_names, ()

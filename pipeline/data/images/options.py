@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data.limits import read_toml
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 
 Array = NDArray[Any]
 Channels = Literal["RGB", "BGR", "grey"]
@@ -134,6 +135,7 @@ def _per_channel(name: str, value: object, channels: int) -> tuple[float, ...]:
     values = value if isinstance(value, list | tuple) else (value,)
     if len(values) not in (1, channels):
         raise InputError(
-            f"picture option {name} holds {len(values)} values: expected one, or one for each of {channels} channels"
+            f"picture option {name} holds {len(values)} values: expected one, or one for each of "
+            f"{counted(channels, 'channel')}"
         )
     return tuple(_number(name, one) for one in values)

@@ -14,6 +14,7 @@ from netsurgeon.pipeline.data.matching import LABELS, Array, dict_to_write, only
 from netsurgeon.pipeline.data.objects.tables import frame_arrays, is_frame
 from netsurgeon.pipeline.data.values import is_array, stack
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 
 
 class Adapter:
@@ -54,9 +55,9 @@ class Adapter:
         if several and not _are_pictures(item):
             places = ", ".join(f"{spec.name!r}: batch[{at}]" for at, spec in enumerate(self._specs))
             raise InputError(
-                f"{origin} is a {type(item).__name__} of {len(item)} values, which does not say what each of them is: "
-                f"give {dict_to_write(self._specs)}, of a loader with netsurgeon.Dataset(loader, lambda batch: "
-                f"{{{places}}})"
+                f"{origin} is a {type(item).__name__} of {counted(len(item), 'value')}, which does not say what each "
+                f"of them is: give {dict_to_write(self._specs)}, of a loader with netsurgeon.Dataset(loader, lambda "
+                f"batch: {{{places}}})"
             )
         if _is_value(item) or isinstance(item, Number | list | tuple):
             return self._decoded({only_input(self._specs, origin): item}, origin)

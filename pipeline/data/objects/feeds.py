@@ -25,6 +25,7 @@ from netsurgeon.pipeline.data.objects.adapter import Adapter
 from netsurgeon.pipeline.data.objects.loaders import is_sized
 from netsurgeon.pipeline.data.opened import SAME_EACH_TIME, OpenedData, Piece, read_parts
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 
 Examined = tuple[Shard, Feed, Labels | None]
 
@@ -145,7 +146,9 @@ def _iterate(source: Any, origin: str, expected: int = 0) -> Iterator[Any]:
             fed_count += 1
             yield item
     if fed_count < expected:
-        raise InputError(f"{origin} gave only {fed_count} feeds where it gave {expected} before: {SAME_EACH_TIME}")
+        raise InputError(
+            f"{origin} gave only {counted(fed_count, 'feed')} where it gave {expected} before: {SAME_EACH_TIME}"
+        )
 
 
 @contextmanager

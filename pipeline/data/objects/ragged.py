@@ -13,6 +13,7 @@ from netsurgeon.pipeline.data.objects.adapter import is_labelled
 from netsurgeon.pipeline.data.objects.tables import frame_arrays, is_frame
 from netsurgeon.pipeline.data.values import to_array
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 
 
 def ragged_samples(source: Any, specs: Sequence[InputSpec]) -> list[Any] | None:
@@ -26,7 +27,10 @@ def ragged_samples(source: Any, specs: Sequence[InputSpec]) -> list[Any] | None:
     if is_labelled(source, specs):
         inputs = ragged_samples(source[0], specs)
         if inputs is not None and len(inputs) != _count(source[1]):
-            raise InputError(f"the data holds {len(inputs)} inputs and {_count(source[1])} labels: give one for each")
+            raise InputError(
+                f"the data holds {counted(len(inputs), 'input')} and {counted(_count(source[1]), 'label')}: "
+                "give one for each"
+            )
         return inputs and list(zip(inputs, source[1], strict=True))
     names = [spec.name for spec in specs]
     if is_frame(source):

@@ -92,7 +92,7 @@ def as_svg(figure: Figure, salt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in referred else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in referred else "", text)
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', "<svg", text)
     for name, stand_in in STAND_INS.items():
         text = text.replace(stand_in, f"var(--{name})")

@@ -127,15 +127,15 @@ def _draw(figure: Figure, axes: Axes, frontiers: Sequence[Frontier], *, panel: _
 def _draw_run(axes: Axes, frontier: Frontier, panel: _Panel, colours: Colours) -> None:
     """One run: the dense model and the goal as lines, what was tried, the best of it as a staircase."""
     spots = panel.spots(frontier)
-    tried = [(x, spot) for x, spot in spots if spot.kind != "delivered"]
-    _staircase(axes, [(x, spot.score) for x, spot in tried], colours, lower_is_better=frontier.lower_is_better)
+    candidates = [(x, spot) for x, spot in spots if spot.kind != "delivered"]
+    _staircase(axes, [(x, spot.score) for x, spot in candidates], colours, lower_is_better=frontier.lower_is_better)
     for number, (x, spot) in enumerate(spots):
         label = "to the 90 % bound" if number == 0 else ""
         axes.vlines(x, spot.low, spot.high, color=colours["faint"], lw=2, zorder=1, label=label)
-    shapes = dict(zip(dict.fromkeys(spot.form for _, spot in tried), itertools.cycle(_SHAPES), strict=False))
+    shapes = dict(zip(dict.fromkeys(spot.form for _, spot in candidates), itertools.cycle(_SHAPES), strict=False))
     for kind, colour in (("tried", "before"), ("chosen", "accent")):
         for form, shape in shapes.items():
-            group = [(x, spot.score) for x, spot in tried if spot.kind == kind and spot.form == form]
+            group = [(x, spot.score) for x, spot in candidates if spot.kind == kind and spot.form == form]
             if group:
                 name = kind if len(shapes) == 1 else f"{kind}: {form}"
                 axes.plot(*zip(*group, strict=True), shape, color=colours[colour], ms=7, label=name)

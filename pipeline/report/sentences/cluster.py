@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netsurgeon.pipeline.execution import ClusterFacts
+from netsurgeon.pipeline.notation import counted
 
 
 def cluster_summary(facts: ClusterFacts | None) -> tuple[str, ...]:
@@ -11,7 +12,7 @@ def cluster_summary(facts: ClusterFacts | None) -> tuple[str, ...]:
         return ()
     tasks, seconds = sum(kind.tasks for kind in facts.tasks), sum(kind.seconds for kind in facts.tasks)
     return (
-        f"workers of {facts.scheduler} ran {tasks:,} tasks in {seconds:.1f} s of their time",
+        f"workers of {facts.scheduler} ran {counted(tasks, 'task')} in {seconds:.1f} s of their time",
         *(f"worker {lost.worker} was lost: {lost.why}; {_done_again(lost.tasks)}" for lost in facts.lost),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.report.record import ReportRecord
 from netsurgeon.pipeline.search import SearchFacts
 from netsurgeon.pipeline.verification import COUNTED, SCALES, MeasureName, Scale, least_inputs
@@ -37,12 +38,12 @@ def goal_summary(report: ReportRecord) -> tuple[str, ...]:
     )
     loss = _loss(guide.measure, report.validation.own_scale)
     sentences.append(
-        f"{loss} on the {guide.samples:,} inputs that guided the search{crossed}: "
+        f"{loss} on the {counted(guide.samples, 'input')} that guided the search{crossed}: "
         f"{guide.drop:.2%}, at most {guide.high:.2%} with 90 % confidence{proven}"
     )
     sentences.append(
-        f"On the {final.samples:,} inputs of the final measurement: {final.drop:.2%}, between {final.low:.2%} and "
-        f"{final.high:.2%} with 80 % confidence"
+        f"On the {counted(final.samples, 'input')} of the final measurement: {final.drop:.2%}, between {final.low:.2%} "
+        f"and {final.high:.2%} with 80 % confidence"
     )
     return tuple(sentences)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Sequence
 
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.profiling import Profile, Timed
 from netsurgeon.pipeline.quantization import IntegerFacts
 
@@ -28,7 +29,7 @@ def integer_summary(integers: IntegerFacts | None, latency: Profile | None = Non
     running = sum(layer.runs_on_integers for layer in integers.layers)
     where = "" if running == integers.on_integers else " on this machine"
     bits = [layer.bits for layer in integers.layers if layer.bits is not None]
-    count = f"{running} of {len(integers.layers)} layers run on integers{where}"
+    count = f"{running} of {counted(len(integers.layers), 'layer')} run on integers{where}"
     first = f"{count} ({weight_bits(bits)}, 8-bit activations)"
     speed = speed_on_integers(integers, latency)
     first += f": {speed}" if speed else ""
@@ -59,7 +60,7 @@ def form_name(form: str | None) -> str:
 def weight_bits(bits: Sequence[int]) -> str:
     """`7-bit weights`, or `4-bit weights, 7-bit ones in 3 layers`: the most frequent first."""
     counts = collections.Counter(bits).most_common()
-    others = (f"{number}-bit ones in {count} layer{'s' if count > 1 else ''}" for number, count in counts[1:])
+    others = (f"{number}-bit ones in {counted(count, 'layer')}" for number, count in counts[1:])
     return ", ".join((*(f"{number}-bit weights" for number, _ in counts[:1]), *others))
 
 

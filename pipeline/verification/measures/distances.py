@@ -63,12 +63,12 @@ class Cosine(_BesideDense):
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         assert dense is not None
         sides = (embeddings(side, batch, self._names) for side in (dense, outputs))
-        found = [cosines(before, after) for before, after in zip(*sides, strict=True)]
-        if not found:
+        similarities = [cosines(before, after) for before, after in zip(*sides, strict=True)]
+        if not similarities:
             raise InputError(
                 "the metric cosine needs an embedding, and no output is a vector of numbers for each input"
             )
-        return np.asarray(np.mean(found, axis=0)[:, None])
+        return np.asarray(np.mean(similarities, axis=0)[:, None])
 
     def _losses(self, other: Reading) -> Array:
         assert isinstance(other, Rows)

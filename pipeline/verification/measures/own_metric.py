@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from netsurgeon.pipeline.data import Samples, import_function
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.verification.measures.base import (
     Array,
@@ -154,7 +155,7 @@ class PerSample(OwnReading):
         if rows.ndim not in (1, 2) or len(rows) != count or rows.dtype.kind not in "biuf":
             raise InputError(
                 f"the metric {_name(self._function)} says per_sample and gave {rows.dtype} of shape {rows.shape} for "
-                f"{count} samples: expected a number, or a row of numbers, for each"
+                f"{counted(count, 'sample')}: expected a number, or a row of numbers, for each"
             )
         return rows.astype(np.float64)
 
@@ -234,7 +235,8 @@ class OwnMetric(Measure):
         groups = np.asarray(called(self._groups, _drawn(reading.labels, reading.units[:, 0])))
         if groups.shape != (len(reading.units),):
             raise InputError(
-                f"the metric's groups are {groups.shape} for {len(reading.units)} labels: expected one group a label"
+                f"the metric's groups are {groups.shape} for {counted(len(reading.units), 'label')}: expected "
+                "one group a label"
             )
         names, group_of = np.unique(groups, return_inverse=True)
         if len(names) < FEWEST_GROUPS:

@@ -25,7 +25,7 @@ from netsurgeon.pipeline.quantization import (
     make_integer_model,
     quantize,
 )
-from netsurgeon.pipeline.quantization.quantize import bits_of
+from netsurgeon.pipeline.quantization.targets import bits_of
 
 SIZES = {"first": 16 * 3 * 9, "second": 16 * 16 * 9, "head": 16 * 5}
 

@@ -154,7 +154,7 @@ def test_a_file_that_grew_says_whether_shared_weights_are_why() -> None:
     ]
     sharing = select(ir.from_proto(built(nodes, {"w": random(32, 32)}, end=("N", 32))), Options())
     (warning,) = grown(1000, 1234, sharing, Options(sparsity=0.5))
-    assert "bytes: 2 layers share their weights and got some of their own; leave" in warning
+    assert "bytes: 2 layers got weights of their own in place of shared ones; leave" in warning
     assert warning.data == {"dense": 1000, "compressed": 1234, "sharing": 2}
 
 

@@ -19,6 +19,7 @@ from netsurgeon.pipeline.inspect import Inspection, UnitInspection, inspect_mode
 from netsurgeon.pipeline.inspect_sensitivity import LayerSensitivity, SensitivityInspection
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files.fingerprint import ModelFacts
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.profiling import Timed
 from netsurgeon.pipeline.quantization import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.report.report import Report
@@ -116,7 +117,7 @@ def test_several_models_are_a_column_each(compressed: tuple[ir.Model, Report], c
     assert cells(text, "relative error")[1] == cells(text, "relative error")[2]
     assert f"the dense model has {comparison.dense.bytes:,} bytes, top-1" in text
     assert "measured on 40 inputs" in text
-    assert text[text.index("model 2:") :].splitlines()[1] == "1 nodes fell back to the CPU: Gemm [a]"
+    assert text[text.index("model 2:") :].splitlines()[1] == "1 node fell back to the CPU: Gemm [a]"
 
 
 def test_what_holds_for_other_inputs_is_printed_with_what_it_rests_on(report: Report, comparison: Comparison) -> None:
@@ -291,7 +292,7 @@ def test_a_comparison_of_other_graphs_says_that_there_is_no_bound(comparison: Co
 @pytest.mark.parametrize(("count", "end"), [(1, "node 0"), (LISTED, f"node {LISTED - 1}"), (LISTED + 1, ", …")])
 def test_nodes_on_the_cpu_are_named(count: int, end: str) -> None:
     text = printed(print_fallbacks, [f"node {index}" for index in range(count)], width=1000)
-    assert text.startswith(f"{count} nodes fell back to the CPU: node 0")
+    assert text.startswith(f"{counted(count, 'node')} fell back to the CPU: node 0")
     assert text.endswith(f"{end}\n")
 
 

@@ -95,6 +95,6 @@ def test_fallbacks_and_notes_are_told() -> None:
     note = Message("other programs took [50 %] of the processors", "machine-busy")
     profile = profile_of(cost("dense.onnx", on_the_cpu=("top",)), cost("small.onnx", on_the_cpu=("[0]", "[1]")))
     text = printed(print_profile, dataclasses.replace(profile, notes=(note,)))
-    assert "1 nodes fell back to the CPU: top\n" in text
+    assert "1 node fell back to the CPU: top\n" in text
     assert "2 nodes fell back to the CPU: [0], [1]\n" in text
     assert text.endswith(f"note: {note}\n")

@@ -28,7 +28,7 @@ def test_options_from_toml(tmp_path: Path) -> None:
         ('scale = "1/255"', "expected a finite number"),
         ("scale = nan", "expected a finite number"),
         ("mean = [1, 2]", "expected one, or one for each of 3 channels"),
-        ('channels = "grey"\nmean = [1, 2, 3]', "each of 1 channels"),
+        ('channels = "grey"\nmean = [1, 2, 3]', "each of 1 channel"),
         ("std = [1, 0, 1]", "a zero cannot divide"),
         ("= 3", "cannot be read as picture options"),
     ],

@@ -140,7 +140,7 @@ def test_picture_options_need_a_picture() -> None:
         ([None], "feed 0 of the data is of type NoneType"),
         ([(rows(2), np.arange(3))], r"labels of feed 0 .* shape \(3,\): expected \(2,\)"),
         ([(rows(2), ["a", "b"])], "labels of feed 0 of the data are <U1: expected numbers"),
-        (([rows(1)], [0, 1]), "the data holds 1 inputs and 2 labels: give one for each"),
+        (([rows(1)], [0, 1]), "the data holds 1 input and 2 labels: give one for each"),
     ],
 )
 def test_what_cannot_be_meant(source: Any, message: str) -> None:
