@@ -288,8 +288,8 @@ def _share_memory(ort: Any) -> bool:
 
     A sweep makes a session a segment: pages that are new to each of them cost more than what is computed in them.
     """
-    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     try:
+        place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
         ort.create_and_register_allocator(place, None)
     except Exception as error:
         logger.debug("sessions have memory of their own: %s", first_line(error))
