@@ -26,7 +26,7 @@ from onnx import TensorProto
 from netsurgeon import __version__, cli
 from netsurgeon.cli import run
 from netsurgeon.pipeline import compress as compress_module
-from netsurgeon.pipeline.calibration import segments
+from netsurgeon.pipeline.calibration import store
 from netsurgeon.pipeline.command_line import exits
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
@@ -623,7 +623,8 @@ def test_disk_full_while_activations_are_spilled(desk: Desk, monkeypatch: pytest
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     arguments = desk.compress()
-    monkeypatch.setattr(segments._Spilled, "append", full)
+    monkeypatch.setattr(store, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(store._Spilled, "append", full)
     assert "TMPDIR" in desk.refused(arguments)
 
 
@@ -891,8 +892,10 @@ def test_process_that_is_stopped_leaves_nothing(
     (tmp_path / "out").mkdir()
     env = environment(tmp_path)
     paths = (DIGITS / "digits.onnx", "--data", DIGITS / "calibration.npz", "-o", tmp_path / "out" / "small.onnx")
+    on_disk = "import runpy; from netsurgeon.pipeline.calibration import store; store.MEMORY_SHARE = 0.0; "
+    run_cli = f"{on_disk}runpy.run_path({str(ROOT / 'cli.py')!r}, run_name='__main__')"
     with subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), "compress", *map(str, paths)],
+        [sys.executable, "-c", run_cli, "compress", *map(str, paths)],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -159,7 +159,7 @@ class Layer:
         rows = of(x, limit, rng, counted)
         axis = rows.ndim - 1 - (len(self.geometry.kernel) if self.geometry else 0)
         shape = (*rows.shape[:axis], parts, rows.shape[axis] // parts, *rows.shape[axis + 1 :])
-        stack = np.array(np.moveaxis(rows.reshape(shape), axis, 0), dtype=np.float32, order="C")
+        stack = _copied_from(x, np.moveaxis(rows.reshape(shape), axis, 0))
         return stack.reshape(parts, -1, self.columns // self.blocks)
 
     def _over_iterations(self, x: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -201,7 +201,7 @@ class Layer:
         # drawn before anything is copied: a large feature map is not in the order of its rows
         picked = z if positions is None else z[np.unravel_index(positions, grid)]
         rows = picked.reshape(-1, self.groups, self.rows)
-        return np.array(rows.transpose(1, 0, 2), dtype=np.float32, order="C")
+        return _copied_from(z, rows.transpose(1, 0, 2))
 
     def positions(self, x: npt.NDArray[np.generic]) -> int:
         """How many rows `samples` finds in x without a limit."""
@@ -354,6 +354,12 @@ def own_biases(layers: Iterable[Layer]) -> list[str]:
     slots = [slot for layer in layers if (slot := layer.bias_slot()) is not None]
     biases = [optional_input(*slot) for slot in slots]
     return [value.name or "" for value in biases if value is not None and is_constant(value) and len(value.uses()) == 1]
+
+
+def _copied_from(x: npt.NDArray[np.generic], rows: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Rows of x as a new float32 array, in the order of its axes; those that were copied when drawn already are."""
+    result: npt.NDArray[np.float32] = np.asarray(rows, dtype=np.float32, order="C")
+    return result.copy() if np.may_share_memory(result, x) else result
 
 
 def draw(

@@ -1,4 +1,4 @@
-"""Walk through a model segment by segment, carrying the live values from cut to cut on disk.
+"""Walk through a model segment by segment, carrying the live values from cut to cut.
 
 A segment runs from the inputs of one set of layers to the inputs of the next, so every layer's input is seen once,
 already behind all that was pruned before it, and no node runs twice in a walk.
@@ -6,12 +6,10 @@ already behind all that was pruned before it, and no node runs twice in a walk.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import tempfile
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import FileIO
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,6 +20,7 @@ import onnx_ir as ir
 from netsurgeon.passes.graph import bodies, label
 from netsurgeon.passes.layers import expose, exposed_name
 from netsurgeon.pipeline.calibration.extractor import Extractor, used_values
+from netsurgeon.pipeline.calibration.store import Memory, Store
 from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
@@ -30,10 +29,6 @@ _KEPT = "positions that count"
 """Under which name a walk stores what its mask keeps."""
 T = TypeVar("T")
 K = TypeVar("K")
-
-
-MOST_KEPT = 1 << 27
-"""Bytes that stay on the disk in all files of a walk together when nobody needs the values in them any more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,122 +152,12 @@ def _name(value: ir.Value) -> str:
     return value.name
 
 
-class Store:
-    """Live values of a walk, batch by batch, on disk; a value that is no array stays in memory.
-
-    Files have no names, so that whatever ends the process leaves none.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[tuple[str, int], Any] = {}
-        self._spilled: dict[str, _Spilled] = {}
-        self._free: list[_Spilled] = []
-        self._files = contextlib.ExitStack()
-
-    def put(self, name: str, batch: int, value: Any) -> None:
-        """Keep a value."""
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
-            self._held[name, batch] = value
-            return
-        try:
-            if name not in self._spilled:
-                self._spilled[name] = self._free.pop() if self._free else self._new_file()
-            self._spilled[name].append(batch, value)
-        except OSError as error:
-            raise InputError(
-                f"activations cannot be spilled to {tempfile.gettempdir()}: {error.strerror or error}; "
-                "set TMPDIR to a folder with room"
-            ) from error
-
-    def get(self, name: str, batch: int) -> Any:
-        """Fetch a value.
-
-        Raises:
-            KeyError: it is not there.
-        """
-        return self._held[name, batch] if (name, batch) in self._held else self._spilled[name].read(batch)
-
-    def __contains__(self, name: str) -> bool:
-        """Whether a value of the first batch is there."""
-        return name in self._spilled or (name, 0) in self._held
-
-    def shape(self, name: str, batch: int) -> tuple[int, ...]:
-        """Shape of a value, which is not read for it."""
-        in_memory = self._held.get((name, batch))
-        return self._spilled[name].shape(batch) if in_memory is None else np.shape(in_memory)
-
-    def drop(self, names: Iterable[str], batches: int) -> None:
-        """Forget values."""
-        for name in names:
-            if name in self._spilled:
-                file = self._spilled.pop(name)
-                idle = sum(other.idle for other in (*self._spilled.values(), *self._free))
-                self._free.append(file.emptied(max(MOST_KEPT - idle, 0)))
-            for batch in range(batches):
-                self._held.pop((name, batch), None)
-
-    def _new_file(self) -> _Spilled:
-        return _Spilled(self._files.enter_context(tempfile.TemporaryFile(buffering=0)))
-
-    def close(self) -> None:
-        """Delete everything."""
-        self._files.close()
-
-
-class _Spilled:
-    """All batches of one value, one behind the other in one open file: small batches would cost a file each.
-
-    The file is written over by another value later: fresh pages cost more than what is written to them. Only what
-    large values have filled is given back to the disk.
-    """
-
-    def __init__(self, file: FileIO):
-        self._file = file
-        self._end, self._size = 0, 0
-        self._batches: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
-
-    def append(self, batch: int, value: npt.NDArray[Any]) -> None:
-        self._batches[batch] = self._end, value.shape, value.dtype
-        left = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        self._file.seek(self._end)
-        self._end += left.size
-        self._size = max(self._size, self._end)
-        while left.size:
-            left = left[self._file.write(left.data) :]
-
-    def read(self, batch: int) -> npt.NDArray[Any]:
-        start, shape, dtype = self._batches[batch]
-        value = np.empty(shape, dtype)
-        left = value.reshape(-1).view(np.uint8)
-        self._file.seek(start)
-        while left.size:
-            left = left[self._file.readinto(left.data) :]
-        return value
-
-    def shape(self, batch: int) -> tuple[int, ...]:
-        return self._batches[batch][1]
-
-    @property
-    def idle(self) -> int:
-        """Bytes of the file that no value is in."""
-        return self._size - self._end
-
-    def emptied(self, most: int) -> _Spilled:
-        """The same file for another value, with at most so many bytes."""
-        if self._size > most:
-            self._file.truncate(most)
-            self._size = most
-        self._end = 0
-        self._batches.clear()
-        return self
-
-
 class Walk:
     """One model on its way through the segments; `model` may be pruned between two segments.
 
-    `mask` says which positions of the feeds count.
+    `mask` says which positions of the feeds count. Live values stay in `memory` as long as it has room, else on disk.
 
-    Use as a context manager: the spilled values go with it.
+    Use as a context manager: the live values go with it.
     """
 
     def __init__(
@@ -282,10 +167,11 @@ class Walk:
         feeds: Iterable[Feed],
         runtime: Runtime,
         mask: PositionMask | None = None,
+        memory: Memory | None = None,
     ):
         self.model, self.segments, self.runtime = model, segments, runtime
         self._extractor = Extractor(model.graph)
-        self.store = Store()
+        self.store = Store(memory)
         self.batches = 0
         used = {name for segment in segments for name in segment.expired}
         try:
@@ -306,7 +192,7 @@ class Walk:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Delete the spilled values."""
+        """Let the live values go."""
         self.store.close()
 
     def run(self, at: int, tick: Callable[[], None] = lambda: None) -> None:
@@ -315,12 +201,17 @@ class Walk:
         if not segment.outputs:
             return
         session: Session | None = None
-        feeds = prefetch(lambda at: {name: self.store.get(name, at) for name in segment.inputs}, self.batches)
+        numbers = range(self.batches)
+        entering = functools.partial(self._entering, segment)
+        feeds = prefetch(entering, self.batches) if self.store.reads(segment.inputs) else map(entering, numbers)
         for batch, feed in enumerate(feeds):
             tick()
             session = session or self._session(segment, feed)
             for name, value in session.run(feed).items():
                 self.store.put(name, batch, value)
+
+    def _entering(self, segment: Segment, batch: int) -> Feed:
+        return {name: self.store.get(name, batch) for name in segment.inputs}
 
     def holds(self, name: str) -> bool:
         """Whether a value has been made and is still needed."""

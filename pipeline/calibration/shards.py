@@ -14,9 +14,10 @@ import onnx_ir as ir
 from netsurgeon.passes.layers import Layer
 from netsurgeon.pipeline.calibration.row_moments import Part
 from netsurgeon.pipeline.calibration.segments import Segment, Walk
+from netsurgeon.pipeline.calibration.store import Memory
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.execution import InProcess, Pending
-from netsurgeon.pipeline.runtime import Feed, Runtime
+from netsurgeon.pipeline.runtime import Feed, Runtime, is_large
 
 SHARD_BYTES = 40 << 20
 """Of inputs in a shard, at most: 64 pictures of 224 pixels, 3,400 of 32. Fewer rows are not worth a sum of moments."""
@@ -98,17 +99,19 @@ class LocalPart:
 
 
 class LocalShards:
-    """Shards whose walks are in this process, with their values on its disk."""
+    """Shards whose walks are in this process, with their values in its memory, or on disk beside a large model."""
 
-    def __init__(self, samples: Samples, runtime: Runtime):
+    def __init__(self, dense: ir.Model, samples: Samples, runtime: Runtime):
         self._samples, self._runtime = samples, runtime
+        self._memory = Memory(0) if is_large(dense) else Memory.of_machine()
         self._executor = InProcess()
         self.ranges: list[range] = []
 
     def walk(self, model: ir.Model, segments: Sequence[Segment]) -> Walk:
         """Begin a walk."""
         sizes: list[int] = []
-        walk = Walk(model, segments, _measured(self._samples.batches(), sizes), self._runtime, self._samples.mask)
+        feeds, mask = _measured(self._samples.batches(), sizes), self._samples.mask
+        walk = Walk(model, segments, feeds, self._runtime, mask=mask, memory=self._memory)
         self.ranges = list(cut_into_shards(sizes))
         return walk
 

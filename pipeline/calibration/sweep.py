@@ -160,7 +160,7 @@ class Calibration:
     def _shards(self, dense: ir.Model) -> Shards:
         """The inputs of one sweep, here or on the workers."""
         if self.executor.is_here:
-            return LocalShards(self.samples, self.runtime)
+            return LocalShards(dense, self.samples, self.runtime)
         return RemoteShards(dense, self.samples, self.runtime, self.executor)
 
     def most_rows(self, layer: Layer) -> int:

@@ -12,7 +12,7 @@ from netsurgeon.pipeline.runtime.large_models import (
     write_model,
 )
 from netsurgeon.pipeline.runtime.observations import observe, tapped
-from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
+from netsurgeon.pipeline.runtime.peak_memory import available_bytes, peak_bytes
 from netsurgeon.pipeline.runtime.providers import (
     CPU,
     can_run,
@@ -42,6 +42,7 @@ __all__ = [
     "Runtime",
     "Session",
     "attribute_to_inputs",
+    "available_bytes",
     "can_run",
     "channel_block",
     "computes_on_the_cpu",

@@ -1,4 +1,4 @@
-"""The most memory that this process has taken."""
+"""The most memory that this process has taken, and how much it may still take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import resource
 import sys
 from pathlib import Path
 
+import psutil
+
 STATUS = Path("/proc/self/status")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+"""Files of a container's control group that hold its limit and what is taken, in the second and the first version."""
 
 
 def peak_bytes() -> int:
@@ -23,3 +28,15 @@ def peak_bytes() -> int:
             pass
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def available_bytes() -> int:
+    """Memory that can be taken at the moment without swapping, of the machine or of the container, in bytes."""
+    available = int(psutil.virtual_memory().available)
+    for limit, taken in LIMITS:
+        try:
+            most, now = (int((CONTROL_GROUPS / name).read_text("utf-8")) for name in (limit, taken))
+        except (OSError, ValueError):  # there is no such group, or its limit is "max"
+            continue
+        available = min(available, max(most - now, 0))
+    return available

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import logging
 import os
@@ -127,8 +128,11 @@ class Runtime:
         load_libraries(self.provider, ort)
         weights: Feed = {}
         may_share = not self.deployed and self.provider == "cpu"
-        if isinstance(model, ir.Model) and may_share and (is_of_large or is_large(model)):
-            model, weights = without_shared_weights(model)
+        if isinstance(model, ir.Model) and may_share:
+            if is_of_large or is_large(model):
+                model, weights = without_shared_weights(model)
+            elif _share_memory(ort):
+                options.add_session_config_entry("session.use_env_allocators", "1")
         with tempfile.TemporaryDirectory(prefix="netsurgeon-") as folder:
             source = _source(model, Path(folder))
             if isinstance(source, str) and not self.deployed and has_large_data(Path(source)):
@@ -276,6 +280,21 @@ def onnxruntime() -> Any:
             "then install one of the two"
         )
     return module
+
+
+@functools.cache
+def _share_memory(ort: Any) -> bool:
+    """Let sessions of small models take their memory from one place, if they can; whether they can.
+
+    A sweep makes a session a segment: pages that are new to each of them cost more than what is computed in them.
+    """
+    try:
+        place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        ort.create_and_register_allocator(place, None)
+    except Exception as error:
+        logger.debug("sessions have memory of their own: %s", first_line(error))
+        return False
+    return True
 
 
 def first_line(error: BaseException) -> str:

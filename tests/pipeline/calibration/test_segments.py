@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from operation_counts import count_visits, operations
 from netsurgeon.passes.layers.exposed import expose
 from netsurgeon.passes.layers.layer import Layer
 from netsurgeon.passes.layers.layer_finder import find_layers
-from netsurgeon.pipeline.calibration import segments as segments_module
-from netsurgeon.pipeline.calibration.segments import Segment, Store, Walk, cut, prefetch
+from netsurgeon.pipeline.calibration import store as store_module
+from netsurgeon.pipeline.calibration.segments import Segment, Walk, cut, prefetch
+from netsurgeon.pipeline.calibration.store import Memory
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime.session import Runtime
 
@@ -382,48 +382,7 @@ def test_pruning_between_segments_is_seen_downstream(name: str) -> None:
         assert np.abs(seen[layer] - dense[1][layer]).max() > 1e-3
 
 
-# ------------------------------------------------------------------------------------------------ the store
-
-
-VALUES: dict[str, Any] = {
-    "floats": normal(3, 4),
-    "half": normal(3).astype(np.float16),
-    "integers": np.arange(4),
-    "booleans": np.array([True, False]),
-    "nothing": np.zeros((0, 3), np.float32),
-    "number": np.array(2.5),
-    "strings": np.array(["a", "bc"], dtype=object),
-    "sequence": [normal(2), normal(3)],
-    "missing": None,
-}
-
-
-def test_the_store_gives_back_what_it_got(spill: Path, open_files: Any) -> None:
-    store = Store()
-    for name, value in VALUES.items():
-        store.put(name, 0, value)
-        store.put(name, 1, value)
-    assert open_files(spill)
-    assert list(spill.iterdir()) == [], "what has no name cannot be left behind, whatever ends the process"
-    for name, value in VALUES.items():
-        found = store.get(name, 1)
-        if isinstance(value, np.ndarray):
-            assert found.dtype == value.dtype
-            np.testing.assert_array_equal(found, value)
-        else:
-            assert found is value
-    before = open_files(spill)
-    store.drop(VALUES, 2)
-    for name in VALUES:
-        assert name not in store
-        with pytest.raises(KeyError):
-            store.get(name, 0)
-    store.drop(VALUES, 2)
-    store.put("another", 0, normal(2))
-    np.testing.assert_array_equal(store.get("another", 0), normal(2))
-    assert open_files(spill) == before, "files are used again"
-    store.close()
-    assert open_files(spill) == []
+# ------------------------------------------------------------------------------------------------ what is left behind
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -455,11 +414,29 @@ def test_files_go_when_the_samples_fail(spill: Path, open_files: Any, error: typ
     assert open_files(spill) == []
 
 
+def test_values_are_the_same_from_memory_and_from_the_disk(spill: Path, open_files: Any) -> None:
+    model = chain()
+    room = Memory(1 << 20)
+    walks = [Walk(model, segments_of(model), feeds_of(model), RUNTIME, memory=memory) for memory in (room, None)]
+    with walks[0] as in_memory, walks[1] as on_disk:
+        for at, segment in enumerate(segments_of(model)):
+            for walk in walks:
+                walk.run(at)
+            for name in segment.outputs:
+                for batch in range(on_disk.batches):
+                    np.testing.assert_array_equal(in_memory.value(name, batch), on_disk.value(name, batch))
+                    assert in_memory.shape(name, batch) == on_disk.shape(name, batch)
+            for walk in walks:
+                walk.release(at)
+    assert open_files(spill) == []
+    assert room.take(1 << 20), "all of it is free again"
+
+
 def test_a_full_disk_says_where_and_what_to_do(spill: Path, open_files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(segments_module._Spilled, "append", full)
+    monkeypatch.setattr(store_module._Spilled, "append", full)
     with pytest.raises(InputError, match=rf"spilled to {spill}: No space left on device; set TMPDIR"):
         Walk(chain(), segments_of(chain()), feeds_of(chain()), RUNTIME)
     assert open_files(spill) == []
@@ -513,32 +490,3 @@ def test_a_walk_looks_at_each_node_a_few_times(monkeypatch: pytest.MonkeyPatch) 
 def test_twice_the_layers_take_twice_the_operations_to_cut() -> None:
     one, other = (operations(functools.partial(segments_of, long_chain(count))) for count in (100, 200))
     assert other < 2.2 * one
-
-
-def test_room_that_a_large_value_took_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments_module, "MOST_KEPT", 1000)
-    store, value = Store(), np.arange(3000, dtype=np.float32)
-    store.put("large", 0, value)
-    file = store._spilled["large"]._file
-    assert os.fstat(file.fileno()).st_size == value.nbytes
-    store.drop(["large"], 1)
-    assert os.fstat(file.fileno()).st_size == 1000
-    store.put("next", 0, value[:7])
-    assert store._spilled["next"]._file is file, "the file itself is used again"
-    np.testing.assert_array_equal(store.get("next", 0), value[:7])
-    store.close()
-
-
-def test_room_for_later_values_is_little_in_all_files_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments_module, "MOST_KEPT", 5000)
-    store, value = Store(), np.arange(1000, dtype=np.float32)
-    for round_ in range(3):
-        names = [f"{round_}.{at}" for at in range(4)]
-        for name in names:
-            store.put(name, 0, value)
-        store.put(f"stays{round_}", 0, value[:1])
-        files = [store._spilled[name]._file for name in store._spilled]
-        store.drop(names, 1)
-        assert sum(os.fstat(file.fileno()).st_size for file in files) <= 5000 + 4 * (round_ + 1)
-    assert store.get("stays0", 0) == value[0]
-    store.close()

@@ -1,12 +1,15 @@
-"""The most memory of this process: in bytes, at least what it holds now, and never falling."""
+"""The most memory of this process, in bytes, at least what it holds now and never falling; and what is left."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
-from netsurgeon.pipeline.runtime.peak_memory import peak_bytes
+from netsurgeon.pipeline.runtime import peak_memory
+from netsurgeon.pipeline.runtime.peak_memory import available_bytes, peak_bytes
 
 
 def test_it_is_at_least_what_is_resident_now() -> None:
@@ -28,3 +31,21 @@ def test_a_program_is_not_charged_with_the_memory_of_the_one_that_starts_it() ->
     alone = peak_of_a_child()
     block = np.ones(max(50_000_000, alone // 4))  # at least twice what the child takes
     assert peak_of_a_child() < 1.5 * alone < block.nbytes
+
+
+@pytest.mark.parametrize("names", peak_memory.LIMITS)
+def test_a_container_has_what_its_limit_leaves(
+    names: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peak_memory, "CONTROL_GROUPS", tmp_path)
+    of_the_machine = available_bytes()
+    assert 0 < of_the_machine <= psutil.virtual_memory().total
+    limit, taken = (tmp_path / name for name in names)
+    limit.parent.mkdir(exist_ok=True)
+    limit.write_text("5000\n")
+    taken.write_text("3000\n")
+    assert available_bytes() == 2000
+    taken.write_text("6000\n")
+    assert available_bytes() == 0
+    limit.write_text("max\n")
+    assert available_bytes() > 6000

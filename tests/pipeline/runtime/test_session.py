@@ -1,13 +1,16 @@
 """ONNX Runtime behind one door: what is said where it is missing, and how sessions run."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
@@ -47,6 +50,29 @@ def test_a_session_runs(optimise: bool) -> None:
     feed = {"x": np.array([2, 0]), "unknown": np.zeros(1)}
     np.testing.assert_array_equal(session.run(feed)["y"], np.array([3, 1], np.float32))
     assert session.run(feed, []) == {}
+
+
+def test_only_sessions_that_compress_a_small_model_share_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    ort, made = onnxruntime(), onnxruntime().InferenceSession
+
+    def session(source: Any, options: Any, **keywords: Any) -> Any:
+        with contextlib.suppress(RuntimeError):  # a key that was not set
+            asked.append(options.get_session_config_entry("session.use_env_allocators") == "1")
+            return made(source, options, **keywords)
+        asked.append(False)
+        return made(source, options, **keywords)
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    in_memory, feed = ir.from_proto(model()), {"x": np.array([2, 0])}
+    outputs = [
+        Runtime().session(in_memory).run(feed)["y"],
+        Runtime(deployed=True).session(in_memory).run(feed)["y"],
+        Runtime().session(in_memory, is_of_large=True).run(feed)["y"],
+    ]
+    assert asked == [True, False, False]
+    for output in outputs:
+        np.testing.assert_array_equal(output, np.array([3, 1], np.float32))
 
 
 def test_a_session_leaves_no_telemetry_behind(tmp_path: Path) -> None:
