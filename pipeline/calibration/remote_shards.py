@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -88,13 +88,17 @@ class RemoteShards:
         return [(numbers, submit(numbers, feeds, mask)) for numbers, feeds in _in_shards(self._samples.batches())]
 
     def submit(
-        self, at: int, function: Callable[..., Result], layer: Layer, walks: Sequence[RemoteWalk], *arguments: Any
-    ) -> Pending[Result]:
-        """Call a function where the shard is."""
-        parts = [walk.parts[at] for walk in walks]
-        call = functools.partial(call_with_layer, function, len(parts))
-        values = (layer.name, self._skeleton, *parts, *arguments)
-        return self.executor.submit(call, *values, about=layer.name, peers=self.sweep)
+        self,
+        numbers: Iterable[int],
+        function: Callable[..., Result],
+        layer: Layer,
+        walks: Sequence[RemoteWalk],
+        *more: Any,
+    ) -> list[Pending[Result]]:
+        """Call a function for some shards, each where it is."""
+        call = functools.partial(call_with_layer, function, len(walks))
+        calls = ([layer.name, self._skeleton, *(walk.parts[at] for walk in walks), *more] for at in numbers)
+        return self.executor.submit_all(call, calls, about=layer.name, peers=self.sweep)
 
 
 class RemoteWalk:
@@ -126,8 +130,8 @@ class RemoteWalk:
         sent = self._shards.executor.send(model, model.key if self._is_kept else None)
         expired, self._expired = tuple(self._expired), []
         values, about = (sent, self._shards.runtime, segment.inputs, expired), ", ".join(segment.layers)
-        submit = functools.partial(self._shards.executor.submit, run_segment, about=about, peers=self._shards.sweep)
-        self.parts = [submit(part, *values) for part in self.parts]
+        calls = ([part, *values] for part in self.parts)
+        self.parts = self._shards.executor.submit_all(run_segment, calls, about=about, peers=self._shards.sweep)
 
     def release(self, at: int) -> None:
         """Forget what nobody needs after segment `at`, as soon as the next one runs."""

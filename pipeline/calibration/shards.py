@@ -47,9 +47,9 @@ class Shards(Protocol):
         """Numbers of the batches of each shard; there once a walk has begun."""
 
     def submit(
-        self, at: int, function: Callable[..., Result], layer: Layer, walks: Sequence[Any], *arguments: Any
-    ) -> Pending[Result]:
-        """Call a function with a layer, the parts of walks on shard `at`, and what else it needs."""
+        self, numbers: Iterable[int], function: Callable[..., Result], layer: Layer, walks: Sequence[Any], *more: Any
+    ) -> list[Pending[Result]]:
+        """Call a function for some shards, with a layer, the parts of walks on the shard, and what else it needs."""
 
 
 def feed_size(feed: Feed) -> int:
@@ -116,11 +116,14 @@ class LocalShards:
         return walk
 
     def submit(
-        self, at: int, function: Callable[..., Result], layer: Layer, walks: Sequence[Walk], *arguments: Any
-    ) -> Pending[Result]:
-        """Call a function when its result is asked for."""
-        parts: list[Part] = [LocalPart(walk, self.ranges[at]) for walk in walks]
-        return self._executor.submit(function, layer, parts, *arguments)
+        self, numbers: Iterable[int], function: Callable[..., Result], layer: Layer, walks: Sequence[Walk], *more: Any
+    ) -> list[Pending[Result]]:
+        """Call a function for some shards, each when its result is asked for."""
+
+        def parts(at: int) -> list[Part]:
+            return [LocalPart(walk, self.ranges[at]) for walk in walks]
+
+        return self._executor.submit_all(function, ([layer, parts(at), *more] for at in numbers))
 
 
 def _measured(feeds: Iterable[Feed], sizes: list[int]) -> Iterator[Feed]:

@@ -141,7 +141,7 @@ class Calibration:
                 stack.enter_context(names_read_once(current.graph))
             for at, segment in enumerate(segments):
                 tick = functools.partial(ticks, at, len(segments))
-                for walk in (reference, *walks):
+                for walk in walks if at else (reference, *walks):
                     walk.run(at, tick)
                 moments: list[dict[str, Pending[LayerMoments]]] = [{} for _ in walks]
                 shared: SharedMoments = {}
@@ -155,6 +155,8 @@ class Calibration:
                         by_layer[name] = layer_moments
                 for walk in (reference, *walks):
                     walk.release(at)
+                if at + 1 < len(segments):  # the dense model need not wait until the layers are solved
+                    reference.run(at + 1, tick)
                 yield at, len(segments), moments
 
     def _shards(self, dense: ir.Model) -> Shards:
@@ -188,7 +190,7 @@ class Calibration:
         key = (layer.reading, tuple(walk is None for walk in walks))
         has_branch = layer.branch is not None
         branches = [
-            shards.submit(0, available_branch, layer, [walks[0], walk]).result() if walk and has_branch else None
+            shards.submit([0], available_branch, layer, [walks[0], walk])[0].result() if walk and has_branch else None
             for walk in walks[1:]
         ]
         if any(branches) or self._pooled(layer) is not None:
@@ -213,7 +215,7 @@ class Calibration:
         batches = None if self.samples.is_ragged or self.samples.mask else shards.ranges[-1].stop
         total: Pending[int] | int = 0
         if batches is None:  # a shard alone does not know which share of all its rows are
-            seen = [shards.submit(at, count_positions, layer, walks[:1], self.samples.mask) for at in numbers]
+            seen = shards.submit(numbers, count_positions, layer, walks[:1], self.samples.mask)
             total = executor.start(total_of, *seen, about=layer.name)
         observed = [walk for walk in walks if walk is not None]
         drawing = Drawing(
@@ -228,7 +230,7 @@ class Calibration:
         is_at_outputs = len(observed) > 1 and has_few_outputs(layer)
         weight = executor.start(as_is, layer.matrix().astype(np.float32)) if is_at_outputs else None
         values = (drawing, total, weight, *((tick,) if executor.is_here else ()))
-        parts = (shards.submit(at, shard_moments, layer, observed, *values) for at in numbers)
+        parts = shards.submit(numbers, shard_moments, layer, observed, *values)
         joined = executor.tree_reduce(ShardMoments.joined, parts, layer.name)
         for _ in () if executor.is_here else range(shards.ranges[-1].stop):  # what workers do is told when it is sent
             tick()

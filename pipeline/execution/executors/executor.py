@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import collections
 import functools
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from netsurgeon.pipeline.execution.executors.task_log import ClusterFacts
@@ -62,6 +62,17 @@ class Executor(abc.ABC):
                 those of a sweep: one that takes many times longer has stalled. Without it a task may take any time.
         """
 
+    def submit_all(
+        self,
+        function: Callable[..., Result],
+        calls: Iterable[Sequence[Any]],
+        *,
+        about: str = "",
+        peers: str = "",
+    ) -> list[Pending[Result]]:
+        """Let a function run with each of some lists of arguments, as many in each, which are sent in one message."""
+        return [self.submit(function, *arguments, about=about, peers=peers) for arguments in calls]
+
     @property
     def facts(self) -> ClusterFacts | None:
         """What ran on workers, and what was lost there; None where there are none."""
@@ -111,12 +122,19 @@ class Executor(abc.ABC):
     def tree_reduce(
         self, combine: Callable[[Result, Result], Result], parts: Iterable[Pending[Result]], about: str = ""
     ) -> Pending[Result]:
-        """All parts combined by `fold`, each pair where one of the two is.
+        """All parts combined in the tree of `fold`, level by level, each pair where one of the two is.
 
         Raises:
             ValueError: there are no parts.
         """
-        return fold(lambda earlier, later: self.submit(combine, earlier, later, about=about), parts)
+        level, left = list(parts), list[Pending[Result]]()
+        while len(level) > 1:
+            if len(level) % 2:
+                left.append(level.pop())
+            level = self.submit_all(combine, zip(level[::2], level[1::2], strict=True), about=about)
+        if not level:
+            raise ValueError("there are no parts to combine")
+        return functools.reduce(lambda later, part: self.submit(combine, part, later, about=about), [*left, *level])
 
     def __enter__(self) -> Executor:
         """Enter."""
