@@ -87,7 +87,8 @@ def register() -> list[Any]:
             devices = _devices(runtime)
     if not devices:
         raise UnsupportedError(
-            "netsurgeon-sparse needs a processor with AVX2 (best: AVX-512 VBMI and VNNI), which this one does not have"
+            "netsurgeon-sparse needs an x86-64 processor with AVX2 (best: AVX-512 VBMI and VNNI) or a 64-bit ARM one, "
+            "and this is neither"
         )
     return devices
 

@@ -41,8 +41,12 @@ DENSE_CHANNELS = 22
 TILE_ROWS, TILE_COLUMNS, NARROW_COLUMNS, STEP_WEIGHTS = 16, 64, 16, 64
 RUNS = 15
 CPU_INFO = Path("/proc/cpuinfo")
-IDENTITY = ("vendor_id", "cpu family", "model", "stepping", "model name")
-"""Lines by which a processor is told from another one; a virtual machine may give several the same name."""
+IDENTITY = (
+    *("vendor_id", "cpu family", "model", "stepping", "model name"),
+    *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision"),
+)
+"""Lines by which a processor is told from another one, on x86-64 and ARM; a virtual machine may give several the same
+name."""
 
 _measured: dict[tuple[str, str], dict[str, float]] = {}
 """Rates that this process has measured, by `measured_on`: they count even where no file can be written."""

@@ -65,7 +65,10 @@ EXPORT const char* netsurgeon_sparse_error() { return last_error.c_str(); }
 EXPORT const char* netsurgeon_sparse_isas() {
   static const std::string names = [] {
     std::string joined;
-    for (const Isa isa : available_isas()) joined += (joined.empty() ? "" : ",") + std::string(isa_name(isa));
+    for (const Isa isa : available_isas()) {
+      if (!joined.empty()) joined += ',';
+      joined += isa_name(isa);
+    }
     return joined;
   }();
   return names.c_str();

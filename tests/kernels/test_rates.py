@@ -119,18 +119,23 @@ def test_bytes_that_are_no_text_are_left_out_with_a_warning(kept: Path) -> None:
 
 
 def test_processors_of_the_same_name_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As of two generations that a virtual machine both calls AMD EPYC."""
+    """As of two generations that a virtual machine both calls AMD EPYC, and of two ARM processors."""
     package()
     from netsurgeon_sparse import rates
 
     names = []
-    for model in (17, 68):
-        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel\t\t: {model}\nmodel name\t: EPYC\n\nprocessor\t: 1\n")
+    for lines in (
+        "model\t\t: 17\nmodel name\t: EPYC",
+        "model\t\t: 68\nmodel name\t: EPYC",
+        "CPU implementer\t: 0x41\nCPU part\t: 0xd0c",
+        "CPU implementer\t: 0x41\nCPU part\t: 0xd40",
+    ):
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{lines}\n\nprocessor\t: 1\n")
         monkeypatch.setattr(rates, "CPU_INFO", tmp_path / "cpuinfo")
         rates._processor.cache_clear()
         names.append(rates._processor())
     rates._processor.cache_clear()
-    assert names == ["17 EPYC", "68 EPYC"]
+    assert names == ["17 EPYC", "68 EPYC", "0x41 0xd0c", "0x41 0xd40"]
 
 
 @pytest.mark.parametrize("other", [{"processor": "another one"}, {"isa": "avx2-of-old"}])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import functools
-import importlib.util
 import shutil
 import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +21,7 @@ FUNCTIONS = ("isas", "create", "destroy", "sizes", "run", "steps", "decode")
 
 
 def _compiler() -> str | None:
-    """A C++ compiler for AArch64 and Linux, as CMake takes it."""
-    if gcc := shutil.which("aarch64-linux-gnu-g++"):
-        return gcc
-    if importlib.util.find_spec("ziglang"):
-        return ";".join((sys.executable, "-m", "ziglang", "c++", "-target", "aarch64-linux-musl"))
-    return None
+    return shutil.which("aarch64-linux-gnu-g++")
 
 
 def _emulator() -> str | None:
@@ -38,9 +31,9 @@ def _emulator() -> str | None:
 def what_is_missing() -> str:
     """Why nothing can be emulated here; empty where it can."""
     if not _emulator():
-        return "qemu-aarch64 runs the kernels for ARM, and it is not here (Debian: apt-get install qemu-user)"
+        return "no emulator runs the kernels for ARM here (Debian: apt-get install qemu-user)"
     if not _compiler():
-        return "a compiler for AArch64 builds the kernels for ARM (pip install ziglang), and none is here"
+        return "no compiler builds the kernels for ARM here (Debian: apt-get install g++-aarch64-linux-gnu)"
     return ""
 
 

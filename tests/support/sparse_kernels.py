@@ -6,9 +6,11 @@ import abc
 import ctypes
 import dataclasses
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,18 @@ Bytes = npt.NDArray[np.uint8]
 Buffer = npt.NDArray[Any]
 
 
+def compiler() -> str:
+    """A C++ compiler as CMake takes it: the system's, or that of the package ziglang; empty where there is none."""
+    if system := shutil.which(os.environ.get("CXX", "c++")):
+        return system
+    if importlib.util.find_spec("ziglang"):
+        return f"{sys.executable};-m;ziglang;c++"
+    return ""
+
+
 def can_build() -> bool:
     """Whether what builds the library is here."""
-    return all(shutil.which(tool) for tool in ("cmake", "ninja", os.environ.get("CXX", "c++")))
+    return bool(shutil.which("cmake") and shutil.which("ninja") and compiler())
 
 
 def build(folder: Path, settings: Mapping[str, str], target: str = "all") -> Path:
@@ -43,7 +54,8 @@ def build(folder: Path, settings: Mapping[str, str], target: str = "all") -> Pat
 def library_file(sanitize: str = "") -> Path:
     """Build the library, once for each set of sanitizers."""
     folder = BUILT / (sanitize.replace(",", "-") or "plain")
-    return build(folder, {"NETSURGEON_SPARSE_SANITIZE": sanitize}) / "libnetsurgeon_sparse.so"
+    settings = {"CMAKE_CXX_COMPILER": compiler(), "NETSURGEON_SPARSE_SANITIZE": sanitize}
+    return build(folder, settings) / "libnetsurgeon_sparse.so"
 
 
 class LayerFields(ctypes.Structure):

@@ -108,7 +108,7 @@ struct Engine {
 extern const Engine kScalarEngine;
 #if defined(NETSURGEON_SPARSE_X86)
 extern const Engine kVbmiEngine, kVnni512Engine, kVnni256Engine, kAvx2Engine, kAvx2WideEngine;
-#elif defined(NETSURGEON_SPARSE_NEON)
+#elif defined(NETSURGEON_SPARSE_ARM)
 extern const Engine kNeonEngine, kNeonDotEngine;
 #endif
 

@@ -5,7 +5,7 @@
 
 #if defined(NETSURGEON_SPARSE_X86)
 #include <cpuid.h>
-#elif defined(NETSURGEON_SPARSE_NEON) && defined(__linux__)
+#elif defined(NETSURGEON_SPARSE_ARM) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
@@ -50,7 +50,7 @@ std::vector<Isa> vector_isas() {
   isas.push_back(Isa::kAvx2);
   return isas;
 }
-#elif defined(NETSURGEON_SPARSE_NEON)
+#elif defined(NETSURGEON_SPARSE_ARM)
 bool has_dot_products() {
 #if defined(__APPLE__)
   return true;  // all of its own processors
@@ -127,7 +127,7 @@ const Engine& engine_of(Isa isa, bool narrow_weights) {
     default:
       break;
   }
-#elif defined(NETSURGEON_SPARSE_NEON)
+#elif defined(NETSURGEON_SPARSE_ARM)
   if (isa == Isa::kNeonDot) return kNeonDotEngine;
   if (isa == Isa::kNeon) return kNeonEngine;
 #endif

@@ -1,7 +1,7 @@
 // AVX2 for weights of which no two neighbours exceed 128 together: two products then fit the 16 bits of vpmaddubsw.
 #include <immintrin.h>
 
-#include "engine.h"
+#include "core/engine.h"
 
 namespace netsurgeon::sparse {
 namespace {

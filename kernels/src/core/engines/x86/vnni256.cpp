@@ -1,7 +1,7 @@
 // AVX2 with AVX-VNNI: as AVX-512 with VNNI, in two vectors of eight rows.
 #include <immintrin.h>
 
-#include "engine.h"
+#include "core/engine.h"
 
 namespace netsurgeon::sparse {
 namespace {

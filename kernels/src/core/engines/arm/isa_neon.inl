@@ -57,5 +57,5 @@ inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #include "finish_neon.inl"
-#include "engine.inl"
-#include "lines.inl"
+#include "core/engines/loops.inl"
+#include "core/engines/lines.inl"

@@ -1,5 +1,5 @@
 // Layers of few channels, all of whose weights are kept: four neighbouring columns of a pixel at a time, for as many
-// pixels and row groups as registers hold. Included behind engine.inl.
+// pixels and row groups as registers hold. Included behind loops.inl.
 //
 // Isa: kLineGroups, kLinePixels; add_line(sums, 64 weights, 4 columns).
 

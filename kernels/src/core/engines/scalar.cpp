@@ -1,7 +1,7 @@
 // Plain C++: what the others must equal to the last bit, and what runs where no instruction set is known.
 #include <cmath>
 
-#include "engine.h"
+#include "core/engine.h"
 
 namespace netsurgeon::sparse {
 namespace {
@@ -90,8 +90,8 @@ void finish(const Task& task, const Sums& sums) {
                    sums.first_row + int64_t{group} * kRows);
 }
 
-#include "engine.inl"
-#include "lines.inl"
+#include "core/engines/loops.inl"
+#include "core/engines/lines.inl"
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // NEON as every AArch64 processor has it: products of 16 bits, added in pairs.
 #include <arm_neon.h>
 
-#include "engine.h"
+#include "core/engine.h"
 
 namespace netsurgeon::sparse {
 namespace {

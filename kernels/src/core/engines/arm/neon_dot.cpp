@@ -1,7 +1,7 @@
 // NEON with dot products (Armv8.2 and later): one sdot multiplies and adds four columns of four rows.
 #include <arm_neon.h>
 
-#include "engine.h"
+#include "core/engine.h"
 
 namespace netsurgeon::sparse {
 namespace {

@@ -1,7 +1,7 @@
 // AVX2 for any weights: vpmaddubsw with every other weight, so that its 16 bits hold one product.
 #include <immintrin.h>
 
-#include "engine.h"
+#include "core/engine.h"
 
 namespace netsurgeon::sparse {
 namespace {
