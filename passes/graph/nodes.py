@@ -28,8 +28,9 @@ def bodies(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
-FEWEST_SHARED = 1024
-"""Numbers of a matrix from which on it counts that a second copy of it is made."""
+FEWEST_SHARED = 256
+"""Numbers of a matrix from which on it counts that a second copy of it is made: basic_pitch has eight convolutions with
+one kernel of so many. Smaller ones are copied, so that what is behind each layer can be folded into its own."""
 
 
 def present(value: ir.Value | None) -> ir.Value:
