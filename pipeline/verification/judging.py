@@ -263,7 +263,8 @@ def _are_logits(model: ir.Model, looks: Sequence[tuple[Outputs, Batch]]) -> bool
 def _is_of_vocabulary(scores: npt.NDArray[np.floating], batch: Batch) -> bool:
     """Whether there are scores (samples, positions, scores) of all tokens that are fed."""
     tokens = [array for array in batch.feed.values() if array.dtype.kind in "iu" and array.shape == scores.shape[:2]]
-    return max((int(array.max(initial=0)) for array in tokens), default=scores.shape[2]) < scores.shape[2]
+    largest = max((int(array.max(initial=0)) for array in tokens), default=None)
+    return largest is not None and largest < int(scores.shape[2])
 
 
 def _as_embeddings(classes: ClassOutputs) -> tuple[Message, ...]:
