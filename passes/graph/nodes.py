@@ -28,8 +28,20 @@ def bodies(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
-FEWEST_SHARED = 1024
-"""Numbers of a matrix from which on it counts that a second copy of it is made."""
+def graph_of(node: ir.Node) -> ir.Graph:
+    """The graph or body that a node lies in.
+
+    Raises:
+        ValueError: it lies in none.
+    """
+    if not isinstance(node.graph, ir.Graph):
+        raise ValueError(f"node {node.name!r} is not in a graph")
+    return node.graph
+
+
+FEWEST_SHARED = 256
+"""Numbers of a matrix from which on it counts that a second copy of it is made: basic_pitch has eight convolutions with
+one kernel of so many. Smaller ones are copied, so that what is behind each layer can be folded into its own."""
 
 
 def present(value: ir.Value | None) -> ir.Value:
@@ -93,9 +105,7 @@ def set_initializer(
     Raises:
         ValueError: the node is in no graph.
     """
-    graph = graph or node.graph
-    if not isinstance(graph, ir.Graph):
-        raise ValueError(f"node {node.name!r} is not in a graph")
+    graph = graph or graph_of(node)
     current_input = optional_input(node, index)
     if (
         current_input is not None

@@ -97,7 +97,7 @@ def _inside(host: ir.Node) -> Iterator[Layer | Declined]:
             reason = _body_problem(view, host) if isinstance(view, Layer) else view
             if isinstance(view, Layer) and reason is None:
                 yield dataclasses.replace(view, host=host)
-            elif reason is not None and (size or node.op_type in _QUANTISED):
+            elif reason is not None:
                 yield Declined(label(node), node.op_type, reason, size)
             yield from _deeper(node)
 

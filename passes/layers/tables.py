@@ -6,7 +6,7 @@ import dataclasses
 
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import is_constant, label, present, tensor
+from netsurgeon.passes.graph import is_constant, label, present, tensor, traits_of
 
 FEWEST_NUMBERS = 1 << 16
 """Smaller tables are not worth the nodes that look up what stands for their rows."""
@@ -18,7 +18,7 @@ class Table:
 
     Attributes:
         value: its initializer.
-        lookups: the Gathers, in graph order.
+        lookups: the Gathers, in graph order, some of which may lie in bodies of If and Loop.
         tied: all other nodes that take it, such as a Transpose in front of a language model's head.
     """
 
@@ -36,21 +36,38 @@ class Table:
         """Names of the nodes that look rows up."""
         return tuple(label(node) for node in self.lookups)
 
+    def indices(self, graph: ir.Graph) -> list[ir.Value] | None:
+        """Values of the graph that hold the numbers of all rows that are looked up, in any shape; None = not known.
+
+        A body may bring what it is given into another shape first.
+        """
+        shown = [_shown_outside(present(node.inputs[1]), graph) for node in self.lookups]
+        return None if None in shown else [value for value in shown if value is not None]
+
+
+def _shown_outside(indices: ir.Value, graph: ir.Graph) -> ir.Value | None:
+    """The value of the graph that indices in a body have the entries of; None where the body makes them itself."""
+    value: ir.Value | None = indices
+    while value is not None and value.graph is not graph:
+        producer = value.producer()
+        is_copy = producer is not None and (traits_of(producer).is_view or producer.op_type == "Cast")
+        value = producer.inputs[0] if producer is not None and is_copy else None
+    return value
+
 
 def find_tables(graph: ir.Graph) -> list[Table]:
-    """Every large constant matrix of float32 of which Gathers of the graph look rows up, in graph order.
+    """Every large constant matrix of float32 of which Gathers of the graph and its bodies look rows up, in graph order.
 
-    Where a body of an If, Loop or Scan takes it as well, it is left out.
+    What is stored inside a body is left out.
     """
-    tables: dict[str, list[ir.Node]] = {}
-    for node in graph:
-        if looks_up(node):
-            tables.setdefault(present(node.inputs[0]).name or "", []).append(node)
+    tables: dict[ir.Value, list[ir.Node]] = {}
+    for node in graph.all_nodes():
+        if looks_up(node) and present(node.inputs[0]).graph is graph:
+            tables.setdefault(present(node.inputs[0]), []).append(node)
     large_tables = []
-    for lookups in tables.values():
-        value = present(lookups[0].inputs[0])
+    for value, lookups in tables.items():
         users = list(dict.fromkeys(use.node for use in value.uses()))
-        if is_large(value) and all(user.graph is graph for user in users):
+        if is_large(value):
             large_tables.append(Table(value, tuple(lookups), tuple(user for user in users if user not in lookups)))
     return large_tables
 

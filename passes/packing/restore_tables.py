@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import is_constant, operator_key, present, tensor
+from netsurgeon.passes.graph import graph_of, is_constant, operator_key, present, tensor
 
 Array = npt.NDArray[Any]
 
@@ -84,7 +84,7 @@ class RestoreTables(ir.passes.InPlacePass):
                 continue
             table = _found(model.graph, array) or _registered(model.graph, array, codes)
             for lookup in of_table:
-                _restore(model.graph, lookup, table)
+                _restore(lookup, table)
             modified = True
         return ir.passes.PassResult(model, modified)
 
@@ -95,7 +95,7 @@ def stored_tables(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _stored_lookups(graph: ir.Graph) -> list[StoredLookup]:
-    order = {node: place for place, node in enumerate(graph)}
+    order = {node: place for place, node in enumerate(graph.all_nodes())}
     lookups = []
     for last in order:
         if _NUMBERED_MARK.fullmatch(last.name or ""):
@@ -154,9 +154,10 @@ def _registered(graph: ir.Graph, array: Array, codes: ir.Value) -> ir.Value:
     return table
 
 
-def _restore(graph: ir.Graph, lookup: StoredLookup, table: ir.Value) -> None:
+def _restore(lookup: StoredLookup, table: ir.Value) -> None:
     """Put one Gather of the table in the place of a lookup."""
     first, last = lookup.gathers[0], lookup.nodes[-1]
+    graph = graph_of(first)
     old, name = last.outputs[0], first.name
     output = ir.Value(name=old.name, type=old.type, shape=old.shape)
     restored = ir.node("Gather", [table, first.inputs[1]], outputs=[output], name=name)
@@ -166,6 +167,6 @@ def _restore(graph: ir.Graph, lookup: StoredLookup, table: ir.Value) -> None:
     for node in reversed(lookup.nodes):
         graph.remove(node, safe=True)
     for value in stored:
-        if not value.uses() and value.is_initializer() and graph.initializers.get(value.name or "") is value:
-            del graph.initializers[value.name or ""]
+        if not value.uses() and value.is_initializer() and value.graph is not None:
+            del value.graph.initializers[value.name or ""]
     restored.name, output.name = name, old.name

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import label, present, tensor, unused_name
+from netsurgeon.passes.graph import graph_of, label, present, tensor, unused_name
 from netsurgeon.passes.layers import Table, find_tables
 from netsurgeon.passes.packing.chain_builder import ChainBuilder, names_in
 from netsurgeon.passes.packing.restore_tables import ROWS_MARK
@@ -114,7 +114,7 @@ def _look_up_places(graph: ir.Graph, table: Table, places: npt.NDArray[np.uint16
         row = ir.node("Cast", looked_up.outputs, {"to": ir.DataType.INT32.value}, name=numbers[1])
         for maker, output in zip((looked_up, row), numbers, strict=True):
             maker.outputs[0].name = output
-        graph.insert_before(node, [looked_up, row])
+        graph_of(node).insert_before(node, [looked_up, row])
         node.replace_input_with(1, row.outputs[0])
 
 
@@ -164,7 +164,7 @@ class _Rows:
 
 def _look_up(builder: ChainBuilder, node: ir.Node, rows: _Rows) -> None:
     """Put nodes that look codes up in the place of a Gather: the first of them has its name, the last its output."""
-    graph, old = builder.graph, node.outputs[0]
+    graph, old = graph_of(node), node.outputs[0]
     output = ir.Value(name=old.name, type=old.type, shape=old.shape)
     start = len(builder.nodes)
     rows.looked_up(builder, present(node.inputs[1])).floats(builder, output, builder.mark(ROWS_MARK))

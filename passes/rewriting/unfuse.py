@@ -15,7 +15,16 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir import tape
 
-from netsurgeon.passes.graph import MICROSOFT, is_constant, label, optional_input, present, tensor, unused_name
+from netsurgeon.passes.graph import (
+    MICROSOFT,
+    graph_of,
+    is_constant,
+    label,
+    optional_input,
+    present,
+    tensor,
+    unused_name,
+)
 
 QUERY_KEY_VALUE = ("query", "key", "value")
 
@@ -130,10 +139,8 @@ class _Parts:
         """Put the parts in the node's place; what takes the place of an output has its name."""
         pairs = [(old, new) for old, new in zip(self.node.outputs, outputs, strict=False) if new is not None]
         old, new = ([pair[at] for pair in pairs] for at in (0, 1))
-        graph = self.node.graph
-        assert graph is not None
         ir.convenience.replace_nodes_and_values(
-            graph,
+            graph_of(self.node),
             insertion_point=self.node,
             old_nodes=[self.node],
             new_nodes=list(self._tape.nodes),

@@ -51,6 +51,11 @@ def rows_to_drop(graph: ir.Graph, options: Options, *, missing_ok: bool = False)
                 f"drop-rows names {table.name!r}, of which rows were merged before, so that others have new numbers: "
                 "compress the original model, with all rows that are to be dropped"
             )
+        if table.indices(graph) is None:
+            raise InputError(
+                f"drop-rows names {table.name!r}, of which a body of an If or Loop computes itself which rows it looks "
+                "up, so that nobody can tell whether an input uses those: leave them in"
+            )
         count, spans = int(tensor(table.value).shape.numpy()[0]), spans_of(str(text))
         if spans[-1][1] >= count:
             raise InputError(f"drop-rows names row {spans[-1][1]} of {table.name!r}, which has rows 0 to {count - 1}")
@@ -100,11 +105,16 @@ def check_dropped_rows(model: ir.Model, options: Options, inputs: Sequence[Sampl
 def looked_up(
     model: ir.Model, tables: Sequence[Table], samples: Samples, runtime: Runtime, mask: PositionMask | None
 ) -> Iterator[dict[str, Rows]]:
-    """The rows of each table that each feed looks up, ascending, by name; not at positions that the mask excludes."""
-    indices = {table.name: [present(node.inputs[1]).name or "" for node in table.lookups] for table in tables}
+    """The rows of each table that each feed looks up, ascending, by name; not at positions that the mask excludes.
+
+    None are known of a table of which a body computes itself which rows it looks up.
+    """
+    known = {table.name: table.indices(model.graph) or [] for table in tables}
+    indices = {name: [value.name or "" for value in values] for name, values in known.items()}
     extents = {table.name: int(tensor(table.value).shape.numpy()[0]) for table in tables}
     probe = model.clone()
-    values = {value.name: value for node in probe.graph for value in node.inputs if value is not None}
+    inputs = (value for node in probe.graph.all_nodes() for value in node.inputs if value is not None)
+    values = {value.name: value for value in inputs if value.graph is probe.graph}
     shown = {name for names in indices.values() for name in names}
     fed = {value.name for value in probe.graph.inputs}
     interface = fed | {value.name for value in probe.graph.outputs}
@@ -117,7 +127,7 @@ def looked_up(
             for index in of_table:
                 numbers = np.asarray(values_of_feed[index])
                 rows[name].append(numbers[counted_entries(mask, index, numbers.shape, feed)] % extents[name])
-        yield {name: np.unique(np.concatenate(parts)) for name, parts in rows.items()}
+        yield {name: np.unique(np.concatenate([np.zeros(0, np.int64), *parts])) for name, parts in rows.items()}
 
 
 def rows_seen(model: ir.Model, tables: Sequence[Table], samples: Samples, runtime: Runtime) -> dict[str, Rows]:

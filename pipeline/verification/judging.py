@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from netsurgeon.pipeline.data import Samples
@@ -33,12 +34,14 @@ from netsurgeon.pipeline.verification.measures import (
     TopAgreement,
     batches_of,
     class_scores,
+    counted_positions,
     ends_of,
     load_metric,
     peak_of,
     vocabulary_output,
 )
 from netsurgeon.pipeline.verification.measures.base import Outputs
+from netsurgeon.pipeline.verification.score_evidence import why_no_scores
 from netsurgeon.pipeline.verification.score_outputs import (
     ClassOutputs,
     find_class_outputs,
@@ -245,9 +248,24 @@ def _count_classes(looks: Iterable[tuple[Outputs, Batch]], names: Collection[str
     return widths.pop() if len(widths) == 1 else 0
 
 
-def _are_logits(model: ir.Model, looks: Iterable[tuple[Outputs, Batch]]) -> bool:
-    possible, _ = outputs_by_graph(model)
-    return all(vocabulary_output(outputs, batch) in possible for outputs, batch in looks)
+def _are_logits(model: ir.Model, looks: Sequence[tuple[Outputs, Batch]]) -> bool:
+    """Whether an output has a score of every token, or of every label, at each position: hidden states have not."""
+    possible, are_sure = outputs_by_graph(model)
+    names = {vocabulary_output(outputs, batch) for outputs, batch in looks}
+    name = names.pop() if len(names) == 1 else None
+    if name is None or name not in possible:
+        return False
+    if are_sure or all(_is_of_vocabulary(outputs[name], batch) for outputs, batch in looks):
+        return True
+    rows = [outputs[name][counted_positions(batch, outputs[name].shape[1])] for outputs, batch in looks]
+    return why_no_scores(np.concatenate(rows), name) is None
+
+
+def _is_of_vocabulary(scores: npt.NDArray[np.floating], batch: Batch) -> bool:
+    """Whether there are scores (samples, positions, scores) of all tokens that are fed."""
+    tokens = [array for array in batch.feed.values() if array.dtype.kind in "iu" and array.shape == scores.shape[:2]]
+    largest = max((int(array.max(initial=0)) for array in tokens), default=None)
+    return largest is not None and largest < int(scores.shape[2])
 
 
 def _as_embeddings(classes: ClassOutputs) -> tuple[Message, ...]:

@@ -54,6 +54,12 @@ GRAPHS: dict[str, tuple[str, str, str]] = {
         "a = MatMul(x, square) b = Tanh(a) t = Transpose(square) c = MatMul(b, t) y = MatMul(c, other)",
         "float[N, 32] y",
     ),
+    "one small weight of two layers": (
+        "float[N, 32] x",
+        "s = Reshape(x, halves) a = MatMul(s, small) b = Tanh(a) c = MatMul(b, small) f = Flatten(c)"
+        "y = MatMul(f, other)",
+        "float[N, 32] y",
+    ),
     "one convolution twice": (
         "float[N, 32] x",
         "s = Reshape(x, shape) a = Conv(s, kernel) b = Relu(a) z = Conv(b, kernel) f = Flatten(z) y = MatMul(f, other)",
@@ -86,12 +92,14 @@ def network(graph: str) -> onnx.ModelProto:
         "down": lambda: 0.2 * rng.standard_normal((96, WIDTH)),
         "square": lambda: 0.2 * rng.standard_normal((WIDTH, WIDTH)),
         "other": lambda: 0.2 * rng.standard_normal((WIDTH, WIDTH)),
+        "small": lambda: 0.3 * rng.standard_normal((WIDTH // 2, WIDTH // 2)),
         "bias": lambda: rng.standard_normal(WIDTH),
         "kernel": lambda: rng.standard_normal((32, 32, 1, 1)),
         "scale": lambda: 1.0 + rng.random(WIDTH),
         "mean": lambda: rng.standard_normal(WIDTH),
         "var": lambda: 1.0 + rng.random(WIDTH),
         "shape": lambda: np.array([-1, 32, 1, 1]),
+        "halves": lambda: np.array([-1, 2, WIDTH // 2]),
     }
     used = {name for node in proto.graph.node for name in node.input}
     for name in sorted(used & set(constants)):

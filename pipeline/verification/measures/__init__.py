@@ -35,7 +35,7 @@ from netsurgeon.pipeline.verification.measures.scoring import (
     measurable,
 )
 from netsurgeon.pipeline.verification.measures.texts import Perplexity, TokenAgreement
-from netsurgeon.pipeline.verification.measures.vectors import embeddings, vocabulary_output
+from netsurgeon.pipeline.verification.measures.vectors import counted_positions, embeddings, vocabulary_output
 
 __all__ = [
     "BUILT_IN",
@@ -64,6 +64,7 @@ __all__ = [
     "batches_of",
     "check_classes",
     "class_scores",
+    "counted_positions",
     "embeddings",
     "ends_of",
     "expected_drop",

@@ -48,15 +48,42 @@ def test_others_are_left(nodes: str, shape: tuple[int, ...], dtype: type) -> Non
     assert not find_tables(network(nodes, shape, dtype).graph)
 
 
-def test_a_table_that_a_body_takes_is_left() -> None:
-    text = """<ir_version: 8, opset_import: ["": 17]> net (int64[N] x, bool c) => (float[N, 48] y) {
+@pytest.mark.parametrize(
+    ("looked_up", "shown"),
+    [("Reshape(x, flat)", ["x", "x", "x"]), ("Abs(x)", None)],
+    ids=["in another shape", "computed in the body"],
+)
+def test_a_table_that_bodies_take_is_one_with_all_lookups(looked_up: str, shown: list[str] | None) -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 17]> net (int64[N] x, bool c) => (float[N, 48] y) {{
         a = Gather(table, x)
         b = If (c) <
-            then_branch = one () => (float[N, 48] t) { t = Gather(table, x) },
-            else_branch = other () => (float[N, 48] e) { e = Neg(a) }
+            then_branch = one () => (float[N, 48] t) {{ t = Gather(table, x) }},
+            else_branch = other () => (float[N, 48] e) {{ i = {looked_up} e = Gather(table, i) }}
         >
         y = Add(a, b)
-    }"""
+    }}"""
     proto = onnx.parser.parse_model(text)
-    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((2048, 48), np.float32), "table"))
-    assert not find_tables(ir.from_proto(proto).graph)
+    for name, array in (("table", np.ones((2048, 48), np.float32)), ("flat", np.array([-1]))):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model = ir.from_proto(proto)
+    normal_form()(model)
+    (table,) = find_tables(model.graph)
+    assert (len(table.lookups), table.tied) == (3, ())
+    indices = table.indices(model.graph)
+    assert (None if indices is None else [value.name for value in indices]) == shown
+
+
+def test_a_table_that_is_stored_in_a_body_is_left() -> None:
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gather", ["own", "x"], ["t"])],
+        "one",
+        [],
+        [onnx.helper.make_tensor_value_info("t", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(np.ones((2048, 48), np.float32), "own")],
+    )
+    model = network(LOOKUP)
+    choice = onnx.helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner)
+    proto = ir.to_proto(model)
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, []))
+    proto.graph.node.append(choice)
+    assert [table.name for table in find_tables(ir.from_proto(proto).graph)] == ["table"]

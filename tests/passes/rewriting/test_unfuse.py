@@ -1,11 +1,13 @@
 """Fused operators taken apart: the outputs stay, every weight is a layer's, and what is not understood is left."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from trimming_networks import Case, Family, Net, X, add_case
@@ -234,6 +236,39 @@ def test_attention_in_bodies_is_taken_apart_and_what_bodies_share_stays_shared()
     assert {layer.name for layer in layers} == parts
     assert (len(layers), len({layer.weight for layer in layers})) == (6, 3)
     assert _numbers(model) == before
+
+
+# ------------------------------------------------------------------------------------------------ as it is optimised
+@pytest.mark.parametrize("level", ["ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
+def test_of_what_onnx_runtime_has_optimised_every_weight_is_seen(level: str, tmp_path: Path) -> None:
+    """A block of an encoder, with biases, norms and a Gelu, in the form that ONNX Runtime saves."""
+    net = Net(2, 4, 6, 6)
+    tokens = net.op("LayerNormalization", _tokens(net), net.weight(36), net.weight(36), axis=-1)
+    query, key, value = (net.op("Reshape", net.dense(tokens, 36, 36), net.const([0, 0, 3, 12])) for _ in range(3))
+    query, value = (net.op("Transpose", side, perm=[0, 2, 1, 3]) for side in (query, value))
+    scores = net.op("Mul", net.op("MatMul", query, net.op("Transpose", key, perm=[0, 2, 3, 1])), net.weight(1))
+    mixed = net.op("Transpose", net.op("MatMul", net.op("Softmax", scores, axis=-1), value), perm=[0, 2, 1, 3])
+    attended = net.op("Add", net.dense(net.op("Reshape", mixed, net.const([0, 0, 36])), 36, 36), tokens)
+    normed = net.op("LayerNormalization", attended, net.weight(36), net.weight(36), axis=-1)
+    wide = net.dense(normed, 36, 72)
+    half = net.op("Mul", wide, net.const(0.5, np.float32))
+    erf = net.op("Erf", net.op("Div", wide, net.const(np.sqrt(2.0), np.float32)))
+    gelu = net.op("Mul", half, net.op("Add", erf, net.const(1.0, np.float32)))
+    end = net.op("Add", net.dense(gelu, 72, 36), normed)
+    model = net.build(end)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    optimised = ir.load(tmp_path / "optimised.onnx")
+    if level != "ORT_ENABLE_BASIC":
+        assert any(node.domain == MICROSOFT for node in optimised.graph)
+    expected = Runtime().session(model).run(net.feed)[end]
+    normal_form()(optimised)
+    np.testing.assert_allclose(Runtime().session(optimised).run(net.feed)[end], expected, rtol=1e-4, atol=1e-5)
+    layers = find_layers(optimised.graph)[0]
+    assert sum(layer.size for layer in layers) == 4 * 36 * 36 + 2 * 36 * 72
+    assert all(layer.bias_slot() is not None for layer in layers)
 
 
 # ------------------------------------------------------------------------------------------------ left as they are

@@ -101,6 +101,19 @@ def test_scores_of_a_vocabulary_are_for_the_next_token() -> None:
     assert perplexity.measure(samples(model)).name == "perplexity"
 
 
+@pytest.mark.parametrize(("name", "measure"), [("states", "outputs"), ("logits", "token-agreement")])
+def test_hidden_states_are_no_scores_of_tokens(name: str, measure: str) -> None:
+    """A vector for each position that a product gives, narrower than the vocabulary, unless its name says otherwise."""
+    weight = text_of(RNG.standard_normal((8, WIDTH)))
+    model = ir.from_onnx_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> network (int64[N, L] input_ids) => (float[N, L, {WIDTH}] {name}) '
+        f"<float[60, 8] table = {text_of(RNG.standard_normal((60, 8)))}, float[8, {WIDTH}] w = {weight}> "
+        f"{{ rows = Gather(table, input_ids) {name} = MatMul(rows, w) }}"
+    )
+    given = open_samples({"input_ids": RNG.integers(0, 60, (64, 5))}, input_specs(model))
+    assert chosen(model, given).name == measure
+
+
 def test_a_model_that_goes_on_from_what_it_remembers_is_judged_by_tokens_though_most_feeds_have_one() -> None:
     """Logits of a single position have the shape of class scores; the first feed and the last one are of such."""
     model = ir.from_onnx_text(
