@@ -55,8 +55,10 @@ ADVICE = """
 
 `--profile` adds about half a minute. `--effort fast` gives a first look in about a minute of one core for most of these
 networks ([goals.md](goals.md#a-first-look)). `--work DIR` lets a run that was stopped continue. Between
-passes activations lie on disk, in the folder of temporary files (`TMPDIR`). The report has the seconds of every stage
-(`seconds`) and the peak memory (`peak_bytes`).
+layers activations stay in memory while they take at most 2 GiB and a quarter of what is free, of the machine or of the
+container, when a sweep begins; the others, and all of a model with more than 1.5 GB of weights, lie in the folder of
+temporary files (`TMPDIR`). The model's bytes do not depend on it. The report has the seconds of every stage (`seconds`)
+and the peak memory (`peak_bytes`).
 """
 
 

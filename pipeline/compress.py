@@ -160,7 +160,7 @@ class _Run:
         self.options, self.notes = with_repair_chosen(self.options)
         source = open_model(model, runtime, tuple(self.options.layers))
         self._check_paths(source, data, test, output, report)
-        inputs = open_inputs(source, data, test, self.options)
+        inputs = open_inputs(source, data, test, self.options, functools.partial(self.progress, "reading the data"))
         with attribute_to_inputs(source.original, runtime, *inputs.all):
             return self._compress(source, inputs, runtime, output, report)
 

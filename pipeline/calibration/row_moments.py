@@ -324,6 +324,8 @@ def _ridge(layer: Layer, part: Part, drawing: Drawing, limits: Mapping[int, int]
 
 def _joined(parts: Sequence[Rows | None]) -> Rows | None:
     there = [part for part in parts if part is not None]
+    if len(there) == 1:  # which is copied soon enough
+        return there[0]
     return np.concatenate(there, axis=1) if there else None
 
 

@@ -18,6 +18,7 @@ from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.notation import counted
+from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 
 Indices: TypeAlias = NDArray[np.intp]
 Piece: TypeAlias = tuple[int, Indices]
@@ -175,23 +176,27 @@ class OpenedData:
             else:
                 yield {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
 
-    def keeping(self, indices: Indices) -> "OpenedData":
+    def keeping(self, indices: Indices, ticks: Ticks = no_ticks) -> "OpenedData":
         """The source with these samples in memory, after one reading that ends with the last; others cannot be read.
 
-        It stays as it is where rows are quick to find anyway, or these are too many for memory.
+        It stays as it is where rows are quick to find anyway, or these are too many for memory. Every part of the
+        reading is a tick.
         """
         pieces = self._pieces(np.unique(indices))
         numbers = sum(len(rows) * prod(shape) for at, rows in pieces for _, shape in self.parts[at].row_shapes)
         if not (self.is_packed or self.is_decoded or self.is_sequential) or numbers * _WIDEST > MOST_KEPT_BYTES:
             return self
-        kept: dict[int, tuple[Indices, Feed]] = {}
+        pieces = [chunk for piece in pieces for chunk in _chunks(piece)] if self.is_decoded else pieces
+        feeds = self.read(ticking(pieces, ticks, len(pieces)))
+        kept: dict[int, list[tuple[Indices, Feed]]] = {}
         left = MOST_KEPT_BYTES
-        for (number, rows), feed in zip(pieces, self.read(pieces), strict=True):
+        for (number, rows), feed in zip(pieces, feeds, strict=True):
             left -= sum(array.nbytes for array in feed.values())
             if left < 0:  # constants, which lie in every file anew
                 return self
-            kept[number] = rows, {name: array.copy() for name, array in feed.items()}  # not a view of the whole file
-        read = partial(_read_kept, self.parts, kept)
+            copied = {name: array.copy() for name, array in feed.items()}  # not a view of the whole file
+            kept.setdefault(number, []).append((rows, copied))
+        read = partial(_read_kept, self.parts, {number: _joined(chunks) for number, chunks in kept.items()})
         return replace(self, read=read, is_packed=False, is_decoded=False, is_sequential=False)
 
     @cached_property
@@ -237,6 +242,20 @@ def _read_kept(
         kept_rows, arrays = kept[number]
         places = np.searchsorted(kept_rows, rows)
         yield {name: array if name in parts[number].constants else array[places] for name, array in arrays.items()}
+
+
+def _chunks(piece: Piece) -> list[Piece]:
+    """A piece in rows that are read at once."""
+    number, rows = piece
+    return [(number, rows[start : start + MOST_AT_ONCE]) for start in range(0, len(rows), MOST_AT_ONCE)]
+
+
+def _joined(chunks: Sequence[tuple[Indices, Feed]]) -> tuple[Indices, Feed]:
+    """Rows of one part and what was read of them, in order."""
+    if len(chunks) == 1:
+        return chunks[0]
+    rows, feeds = zip(*chunks, strict=True)
+    return np.concatenate(rows), {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
 def _by_first(keys: Indices) -> Indices:

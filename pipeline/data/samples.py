@@ -21,6 +21,7 @@ from netsurgeon.pipeline.data.opened import Indices, OpenedData
 from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.data.shortened import shortened
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.progress import Ticks, no_ticks
 
 
 class Samples:
@@ -236,13 +237,13 @@ class Samples:
         drawn = self.subset(count, np.random.default_rng(seed))
         return drawn._kept() if drawn._opened.is_packed else drawn
 
-    def kept(self) -> "Samples":
+    def kept(self, ticks: Ticks = no_ticks) -> "Samples":
         """The same samples, in memory where each reading would unpack the whole source or decode pictures anew."""
-        return self._kept() if self._opened.is_packed or self._opened.is_decoded else self
+        return self._kept(ticks) if self._opened.is_packed or self._opened.is_decoded else self
 
-    def _kept(self) -> "Samples":
+    def _kept(self, ticks: Ticks = no_ticks) -> "Samples":
         """The same samples in memory, and in the order that this allows, if they are not too large for it."""
-        opened = self._opened.keeping(self._indices)
+        opened = self._opened.keeping(self._indices, ticks)
         kept = Samples(opened, self.specs, self._indices[self.order], self._batch_size, self._mirror_axis)
         kept.warnings, kept.notes = self.warnings, self.notes
         return kept

@@ -144,8 +144,11 @@ class Forecast:
         return (measured + prior) / (predicted + prior) if prior else 1.0
 
     def _left(self, visits: _Visits, scale: float, seconds: float, share: float | None, *, goes_on: bool) -> float:
-        work = visits.work
-        count = work.visits + visits.unplanned + work.of_a_candidate * self._expected_candidates
+        work, unplanned = visits.work, visits.unplanned
+        if work.of_a_candidate and not self._candidates:
+            # What is made before the first candidate, to see which units go, leaves all candidates still to come.
+            unplanned = float(visits.over + goes_on)
+        count = work.visits + unplanned + work.of_a_candidate * self._expected_candidates
         prior = scale * work.seconds
         visit = (visits.seconds + PRIOR_VISITS * prior) / (visits.over + PRIOR_VISITS)
         longer = (work.last - 1.0) * work.visits

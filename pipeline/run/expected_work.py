@@ -138,7 +138,7 @@ class ExpectedWork:
 
     def _steps(self) -> Iterator[Step]:
         options, goals = self.options, self.options.goals
-        yield _step("opening", "opening", "reading the work folder")
+        yield _step("opening", "opening", "reading the data", "reading the work folder")
         if goals is not None:
             yield Step("judging the dense model", (_work("judging the dense model", self._folds * self._judged),))
         if self._may_quantize:

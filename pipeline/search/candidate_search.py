@@ -214,6 +214,7 @@ def _within_goals(
     if goals.max_drop is None:
         if goals.max_size is not None:
             return _largest_within(evaluator, structure, goals, goals.max_size), True
+        evaluator.context.progress(CANDIDATES, 0, 1)
         return evaluator.candidate(structure, 1.0), True
     # what is known to be beyond the limit with all weights needs no descent, unless to say how near it comes
     is_looked_at_whole = structures is not None or not (is_first or is_last)

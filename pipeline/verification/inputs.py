@@ -15,6 +15,7 @@ from netsurgeon.pipeline.errors import InputError, RunError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
 from netsurgeon.pipeline.options import Goals, Options
+from netsurgeon.pipeline.progress import Ticks, no_ticks
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.measures import MEANS, has_enough_samples
 from netsurgeon.pipeline.verification.padding import without_padding
@@ -229,8 +230,10 @@ def _is_close(value: Any, expected: Any, tolerance: float = SAME_ROW) -> bool:
     return bool(np.all(np.abs(value[both] - expected[both]) <= tolerance * scale))
 
 
-def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, options: Options) -> Inputs:
-    """Open the data, and divide it.
+def open_inputs(
+    source: LoadedModel, data: DataSource, test: DataSource | None, options: Options, ticks: Ticks = no_ticks
+) -> Inputs:
+    """Open the data, and divide it; what a search keeps in memory is read now, with ticks.
 
     Args:
         source: the model that they are for.
@@ -242,7 +245,7 @@ def open_inputs(source: LoadedModel, data: DataSource, test: DataSource | None, 
         InputError: it cannot be used, or is too little to guide a search.
     """
     samples = open_by_options(source, data, options, options.limit)
-    samples = samples if options.goals is None else samples.kept()  # a search reads them dozens of times
+    samples = samples if options.goals is None else samples.kept(ticks)  # a search reads them dozens of times
     warnings = _without_folder(samples.warnings, data)
     measured = samples if test is None else open_by_options(source, test, options, None)
     if test is not None:

@@ -69,6 +69,19 @@ def test_the_last_candidate_in_a_row_leaves_no_other() -> None:
     assert forecast.seconds_left("", 0.0, None) == pytest.approx(30.0)
 
 
+def test_what_is_made_before_the_first_candidate_leaves_all_of_them_to_come() -> None:
+    forecast = Forecast(SEARCH)
+    forecast.skip(["opening"])
+    for _ in range(5):
+        assert forecast.seconds_left("quantizing", 20.0, None) > 30.0 + USUAL * 50.0
+        forecast.end_visit("quantizing", 20.0)
+        assert forecast.seconds_left("pruning", 0.0, None) > 30.0 + USUAL * 50.0
+        forecast.end_visit("pruning", 30.0)
+    assert forecast.seconds_left("", 0.0, None) == pytest.approx(30.0 + USUAL * 50.0)
+    forecast.begin_candidate(0, 5)
+    assert forecast.seconds_left("", 0.0, None) == pytest.approx(30.0 + USUAL * 50.0)
+
+
 def test_candidates_in_another_form_come_on_top() -> None:
     forecast = Forecast(SEARCH)
     for done in range(5):

@@ -101,7 +101,8 @@ def test_a_search_may_go_back_to_what_it_measures() -> None:
     run, _, _ = followed()
     run.expect(search_steps())
     run("pruning", 0, 1)
-    assert run.status().left == pytest.approx(10.0 + 10.0 + 4.0 * 10.0 + 20.0)
+    one_before, candidates = 10.0, 4.0 * 10.0
+    assert run.status().left == pytest.approx(10.0 + 10.0 + one_before + candidates + 20.0)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,14 @@ def test_class_folders_give_labels(tmp_path: Path) -> None:
     np.testing.assert_allclose(stacked(samples, "image")[:, 0, 0, 0] * 255, [1, 2, 3], rtol=1e-6)
 
 
+def test_how_far_the_decoding_is_is_told_while_pictures_are_kept(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {f"{name:03}.png": name for name in range(70)})
+    samples, told = open_samples(tmp_path, PICTURE), list[tuple[int, int]]()
+    kept = samples.take(range(1, 70)).kept(lambda done, count: told.append((done, count)))
+    assert told == [(0, 3), (1, 3), (2, 3)]
+    np.testing.assert_array_equal(stacked(kept, "image"), stacked(samples, "image")[1:])
+
+
 def test_pictures_that_are_kept_are_decoded_once(tmp_path: Path) -> None:
     write_pictures(tmp_path, {f"{name}.png": name for name in range(10, 16)})
     samples = open_samples(tmp_path, PICTURE, batch_size=4)
