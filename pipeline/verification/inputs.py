@@ -240,6 +240,7 @@ def open_inputs(
         data: calibration inputs.
         test: inputs of the final measurement alone; None = some of `data` are held out.
         options: sizes of batches, limits, the goal and the seed.
+        ticks: is told how far reading is.
 
     Raises:
         InputError: it cannot be used, or is too little to guide a search.

@@ -276,8 +276,13 @@ def test_gradients_are_those_of_the_mean_squared_errors_over_the_variances(input
 def test_weights_are_made_once_a_step_and_of_the_dense_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
     makers: list[OnnxModule] = []
     make = OnnxModule.weights
+
+    def followed(module: OnnxModule) -> dict[str, torch.Tensor]:
+        makers.append(module)
+        return make(module)
+
     run = step_of(Inputs())
-    monkeypatch.setattr(OnnxModule, "weights", lambda module: makers.append(module) or make(module))
+    monkeypatch.setattr(OnnxModule, "weights", followed)
     optimizer = torch.optim.SGD(run.network.parameters(), lr=0.0)
     run._step(optimizer, next(Inputs().steps(0)), 0, is_augmented=False)
     assert makers == [run.network]
