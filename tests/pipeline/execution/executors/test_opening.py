@@ -60,6 +60,23 @@ def test_a_function_that_gives_no_client_is_told(
         open_executor("my_site_of_workers:client")
 
 
+def test_a_function_is_asked_for_one_client_as_long_as_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    (tmp_path / "site_of_one_client.py").write_text(
+        "import distributed\n\nclass Client(distributed.Client):\n    status = 'running'\n"
+        "    __init__ = __del__ = lambda _: None\n\ndef client():\n    return Client()\n\nother = client\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(opening, "_CLIENTS", {})
+    client: Any = opening._client_of_function("site_of_one_client:client")
+    assert opening._client_of_function("site_of_one_client:client") is client
+    assert opening._client_of_function("site_of_one_client:other") is not client
+    client.status = "closed"
+    assert opening._client_of_function("site_of_one_client:client") is not client
+
+
 def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed: Any = pytest.importorskip("distributed")
 
