@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.data import NAMED_FUNCTION, import_function
@@ -29,7 +30,7 @@ _ALLOWED_DEATHS = 20
 """Of workers on this machine in one task: processes that somebody ends are no fault of the task's."""
 
 
-def open_executor(cluster: str | None, store: str | None = None) -> Executor:
+def open_executor(cluster: str | None, store: str | Path | None = None) -> Executor:
     """Where tasks run.
 
     Args:
@@ -42,7 +43,7 @@ def open_executor(cluster: str | None, store: str | None = None) -> Executor:
         InputError: it is none of these, `distributed` is missing, nobody answers, a worker has other versions, or the
             store cannot be used.
     """
-    check_cluster(cluster)
+    check_cluster(cluster, store)
     if cluster is None:
         return InProcess()
     try:
@@ -53,7 +54,7 @@ def open_executor(cluster: str | None, store: str | None = None) -> Executor:
     from netsurgeon.pipeline.execution.executors.array_store import ArrayStore
     from netsurgeon.pipeline.execution.executors.on_dask import DaskExecutor
 
-    array_store = None if store is None else ArrayStore(store)
+    array_store = None if store is None else ArrayStore(str(store))
     resources = contextlib.ExitStack()
     try:
         return DaskExecutor(_client(cluster, resources), resources, array_store)
@@ -65,12 +66,21 @@ def open_executor(cluster: str | None, store: str | None = None) -> Executor:
         raise InputError(f"cluster is {cluster!r}, whose workers do not start ({why}): look into their logs") from error
 
 
-def check_cluster(cluster: str | None) -> None:
+def check_cluster(cluster: str | None, store: str | Path | None = None) -> None:
     """Check what can be checked without reaching it.
 
+    Args:
+        cluster: what the user has said.
+        store: what large arrays are to travel through.
+
     Raises:
-        InputError: it is none of `FORMS`, or too many processes.
+        InputError: it is none of `FORMS`, or too many processes; or there is a store without a cluster, or without a
+            name.
     """
+    if store == "":
+        raise InputError("cluster-store is empty, expected a folder that all workers see, or an object store")
+    if cluster is None and store is not None:
+        raise InputError(f"cluster-store is {str(store)!r}, and there is no cluster: give one, or leave out the store")
     if cluster is None or _ADDRESS.fullmatch(cluster):
         return
     local = _LOCAL.fullmatch(cluster)

@@ -28,6 +28,21 @@ def test_too_many_processes_are_refused() -> None:
         open_executor("local:1025")
 
 
+@pytest.mark.parametrize(
+    ("cluster", "store", "sentence"),
+    [
+        (None, "/shared/sent", "cluster-store is '/shared/sent', and there is no cluster: give one, or leave out the"),
+        (None, Path("sent"), "cluster-store is 'sent', and there is no cluster"),
+        ("local:1", "", "cluster-store is empty, expected a folder that all workers see, or an object store"),
+    ],
+)
+def test_a_store_that_nothing_would_travel_through_is_refused(
+    cluster: str | None, store: str | Path, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        open_executor(cluster, store)
+
+
 def test_without_a_cluster_tasks_run_here() -> None:
     assert isinstance(open_executor(None), InProcess)
 
