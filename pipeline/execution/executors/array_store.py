@@ -20,6 +20,8 @@ from netsurgeon.pipeline.errors import InputError
 Array = npt.NDArray[Any]
 STORED_BYTES = 1 << 20
 """Least size of an array that becomes a file; smaller ones travel with what needs them."""
+_PLAIN = (np.ndarray, np.memmap)
+"""Types of arrays that are their numbers and nothing else: a masked one, for example, has more."""
 _PROBE = np.arange(8, dtype=np.uint8)
 
 
@@ -94,7 +96,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         """What is pickled in the place of an object."""
-        if isinstance(obj, np.ndarray) and obj.nbytes >= STORED_BYTES and not obj.dtype.hasobject:
+        if type(obj) in _PLAIN and obj.nbytes >= STORED_BYTES and not obj.dtype.hasobject:
             stored = origin(obj)
             if stored is None and self._store is not None:
                 stored = self._store.keep(obj)

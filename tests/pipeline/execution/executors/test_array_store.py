@@ -54,6 +54,13 @@ def test_who_hands_a_stored_array_on_sends_no_copy_and_has_none_in_memory(tmp_pa
     assert len(pickled(array, None)) > array.nbytes
 
 
+def test_an_array_that_is_more_than_its_numbers_arrives_with_all_of_it(tmp_path: Path) -> None:
+    masked = np.ma.masked_less(np.arange(float(1 << 18)), 17.0)
+    arrived = pickle.loads(pickled(masked, ArrayStore(str(tmp_path))))
+    assert arrived.sum() == masked.sum()
+    assert arrived.mask.tolist() == masked.mask.tolist()
+
+
 def test_an_address_is_opened_by_fsspec(tmp_path: Path) -> None:
     array = np.random.default_rng(0).random(1 << 18)
     data = pickled(array, ArrayStore(f"file://{tmp_path}/bucket"))
