@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.pruning import LayerMoments
-from netsurgeon.pipeline.calibration import shards, sweep
+from netsurgeon.pipeline.calibration import row_moments, shards, sweep
 from netsurgeon.pipeline.calibration.shards import cut_into_shards, feed_size
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.data import open_samples
@@ -89,10 +89,9 @@ def test_moments_of_no_more_than_a_branch_of_the_tree_are_held(monkeypatch: pyte
     monkeypatch.setattr(shards, "SHARD_BYTES", 1)  # a shard a batch
     made = list[weakref.ref[Any]]()
     alive = list[int]()
-    shard_moments = sweep.shard_moments
 
     def counted(*arguments: Any) -> Any:
-        moments = shard_moments(*arguments)
+        moments = row_moments.shard_moments(*arguments)
         made.append(weakref.ref(moments))
         alive.append(sum(reference() is not None for reference in made))
         return moments
