@@ -33,7 +33,7 @@ FAST_TESTS := tests/test_wheel.py tests/passes/solvers tests/passes/packing test
 WEB := onnxruntime-web@1.30.0
 WEB_STAMP := build/runtimes/.installed
 
-.PHONY: demo test kernels kernel-wheels test-runtimes test-pythons fuzz lint types docs operators messages times schema package-links clean
+.PHONY: demo test kernels wheels test-runtimes test-pythons fuzz lint types docs operators messages times schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -83,7 +83,7 @@ kernels: $(DEV_STAMP)
 
 # Wheels for every Linux with glibc 2.17 (2014) or later, x86-64 and AArch64, by the compiler of the package ziglang. pip
 # builds apart from what is installed, so the compiler is named by its path. The first time zig builds C++'s library, too.
-kernel-wheels: $(DEV_STAMP)
+wheels: $(DEV_STAMP)
 	$(INSTALL) ziglang
 	@zig=$$($(BIN)/python -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name("zig"))'); \
 	for machine in x86_64 aarch64; do \
