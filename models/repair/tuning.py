@@ -110,7 +110,7 @@ def tune(
         augmentation: what is done to the inputs of a step.
         seed: of everything random.
         device: where both run: "cpu", "cuda", or "auto" for CUDA where there is any.
-        report: called with the steps done and the steps of all tries.
+        report: called with the steps done in all tries, and with what they are when this try ends.
         kept: what `keep` was given last, of a run that was stopped.
         keep: is given all that goes on from here, now and then.
 
@@ -143,13 +143,19 @@ def outputs_of(network: OnnxModule, feed: Feed) -> dict[str, npt.NDArray[Any]]:
 
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
-    """Let PyTorch add in the same order each time, where it can."""
+    """Let PyTorch add in the same order each time, where it can.
+
+    Memory is not filled before an operator writes to it, which PyTorch else does then and takes time.
+    """
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    were_filled = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+        torch.utils.deterministic.fill_uninitialized_memory = were_filled
 
 
 @dataclasses.dataclass
@@ -230,7 +236,7 @@ class _Run:
                 group["lr"] = group["times"] * rate * _share(step, recipe)
             self._step(optimizer, feeds, step, is_augmented=self._is_augmented(state.number))
             state.step = step + 1
-            report(done_before + state.step, recipe.tries * recipe.steps)
+            report(done_before + state.step, done_before + recipe.steps)
             if state.step % look_every == 0 or state.step == recipe.steps:
                 state.look(self.network, self.comparison.error())
             if time.monotonic() - saved > SAVE_SECONDS:

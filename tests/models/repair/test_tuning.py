@@ -1,5 +1,6 @@
 """A repair ends at its start or below, keeps zeros and what is frozen, and goes on to the same bytes after a stop."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from netsurgeon.models.repair.tuning import _Run
 
 Array = NDArray[Any]
 RECIPE = RepairRecipe(steps=60, warm_up=5, looks=6, rate=0.05)
+SEVERAL_TRIES = RepairRecipe(steps=40, warm_up=0, looks=4, rate=3.0, tries=6)
+"""The first of them too fast."""
 
 
 def random(*shape: int, seed: int = 0) -> Array:
@@ -89,6 +92,18 @@ def test_the_outputs_come_nearer_and_zeros_stay() -> None:
     assert np.array_equal(network.arrays()["w1"] == 0, random(12, 24, seed=1) ** 2 <= 1.3**2)
 
 
+def test_settings_of_pytorch_come_back() -> None:
+    def settings() -> tuple[bool, bool]:
+        is_filled = torch.utils.deterministic.fill_uninitialized_memory
+        return torch.are_deterministic_algorithms_enabled(), is_filled
+
+    seen = set()
+    usual = settings()
+    repaired(RepairRecipe(steps=2), report=lambda done, count: seen.add(settings()))
+    assert seen == {(True, False)}
+    assert settings() == usual
+
+
 class WithDenseValues(Inputs):
     """The same, with what the dense network gives beside them."""
 
@@ -137,8 +152,10 @@ def test_a_rate_that_is_too_large_leaves_the_start() -> None:
 
 
 def test_a_smaller_rate_is_tried_where_the_first_one_is_too_large() -> None:
-    _, tuned = repaired(RepairRecipe(steps=40, warm_up=0, looks=4, rate=3.0, tries=6))
+    told: list[tuple[int, int]] = []
+    _, tuned = repaired(SEVERAL_TRIES, report=lambda done, count: told.append((done, count)))
     assert 1 < tuned.tries < 6
+    assert told == [(step, 40 * (1 + (step - 1) // 40)) for step in range(1, 40 * tuned.tries + 1)]
     assert tuned.error_after < tuned.error_before
     assert tuned.steps == 40 * tuned.tries
 
@@ -153,10 +170,13 @@ def test_where_augmented_inputs_teach_nothing_those_given_are_taken() -> None:
     assert repaired(augmentation=Augmentation(noises={"x": np.full(12, 0.01, np.float32)}))[1].augmented
 
 
-@pytest.mark.parametrize("stop_at", [3, 27])
-def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("recipe", "stop_at"), [(RECIPE, 3), (RECIPE, 27), (SEVERAL_TRIES, 40), (SEVERAL_TRIES, 50)])
+def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(
+    recipe: RepairRecipe, stop_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
-    whole, tuned = repaired()
+    whole, tuned = repaired(recipe)
+    assert (tuned.tries > 1) == (recipe is SEVERAL_TRIES)
     kept: list[dict[str, Array]] = []
 
     def keep(arrays: Any) -> None:
@@ -165,12 +185,12 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monke
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        repaired(keep=keep)
+        repaired(recipe, keep=keep)
     steps: list[int] = []
     report: Callable[[int, int], None] = lambda done, count: steps.append(done)  # noqa: E731
-    resumed, again = repaired(kept=kept[-1], report=report)
+    resumed, again = repaired(recipe, kept=kept[-1], report=report)
     assert steps[0] == stop_at + 1
-    assert (again.error_after, again.best_step) == (tuned.error_after, tuned.best_step)
+    assert dataclasses.replace(again, seconds=tuned.seconds) == tuned
     assert all(np.array_equal(whole.arrays()[name], array) for name, array in resumed.arrays().items())
 
 
