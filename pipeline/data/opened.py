@@ -17,7 +17,6 @@ from netsurgeon.pipeline.data.matching import Array, Feed, Labels, Shard
 from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.notation import counted
 
 Indices: TypeAlias = NDArray[np.intp]
 Piece: TypeAlias = tuple[int, Indices]
@@ -159,8 +158,8 @@ class OpenedData:
         if not plan:
             batch = self.parts[0].batch
             raise InputError(
-                f"the data holds {counted(len(indices), 'sample')}, fewer than the model's fixed batch of "
-                f"{batch}: give at least {batch}"
+                f"the model's batch is fixed to {batch}, and the data holds fewer samples, {len(indices)}: give {batch} or "
+                "more"
             )
         return plan
 
