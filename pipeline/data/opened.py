@@ -158,8 +158,7 @@ class OpenedData:
         if not plan:
             batch = self.parts[0].batch
             raise InputError(
-                f"the model's batch is fixed to {batch}, and the data holds fewer samples, {len(indices)}: give {batch} or "
-                "more"
+                f"samples in the data: {len(indices)}, fewer than the model's fixed batch of {batch}: give at least {batch}"
             )
         return plan
 
