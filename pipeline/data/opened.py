@@ -158,7 +158,8 @@ class OpenedData:
         if not plan:
             batch = self.parts[0].batch
             raise InputError(
-                f"samples in the data: {len(indices)}, fewer than the model's fixed batch of {batch}: give at least {batch}"
+                f"samples in the data: {len(indices)}, fewer than the model's fixed batch of {batch}: give at "
+                f"least {batch}"
             )
         return plan
 
