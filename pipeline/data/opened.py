@@ -17,6 +17,7 @@ from netsurgeon.pipeline.data.matching import Array, Feed, Labels, Shard
 from netsurgeon.pipeline.data.position_mask import PositionMask
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 
 Indices: TypeAlias = NDArray[np.intp]
 Piece: TypeAlias = tuple[int, Indices]
@@ -158,8 +159,8 @@ class OpenedData:
         if not plan:
             batch = self.parts[0].batch
             raise InputError(
-                f"samples in the data: {len(indices)}, fewer than the model's fixed batch of {batch}: give at "
-                f"least {batch}"
+                f"the data holds {counted(len(indices), 'sample')}, fewer than the model's fixed batch of "
+                f"{batch}: give at least {batch}"
             )
         return plan
 

@@ -38,7 +38,7 @@ def test_fixed_batch_of_exactly_that_many_is_one_feed() -> None:
 
 
 def test_fixed_batch_with_too_few_samples() -> None:
-    with pytest.raises(InputError, match="samples in the data: 3, fewer than the model's fixed batch of 4"):
+    with pytest.raises(InputError, match="the data holds 3 samples, fewer than the model's fixed batch of 4"):
         open_samples(rows(3), X4)
 
 
