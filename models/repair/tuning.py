@@ -225,7 +225,7 @@ class _Run:
         self.network.load_state_dict(state.network)
         parameters = dict(self.network.named_parameters())
         times = self.times | self.network.rates
-        groups = [{"params": [each], "times": times[name]} for name, each in parameters.items()]
+        groups = [{"params": [parameter], "times": times[name]} for name, parameter in parameters.items()]
         optimizer = torch.optim.Adam(groups, lr=rate, foreach=False)
         state.load_into(optimizer, parameters)
         done_before = state.number * recipe.steps
@@ -249,17 +249,17 @@ class _Run:
         """One update from the feeds of a batch, one after the other in memory; weights are made once, for all."""
         self.network.train()
         optimizer.zero_grad()
-        made = self.network.weights()
-        leaves = {name: value.detach().requires_grad_(value.requires_grad) for name, value in made.items()}
+        weights = self.network.weights()
+        leaves = {name: value.detach().requires_grad_(value.requires_grad) for name, value in weights.items()}
         samples = sum(count for _, count in feeds)
         for numbers in self._groups(feeds):
-            given = [feeds[number][0] for number in numbers]
+            plain = [feeds[number][0] for number in numbers]
             tensors = [self._tensors(feeds[number][0], step, number, is_augmented=is_augmented) for number in numbers]
             share = sum(feeds[number][1] for number in numbers) / samples
-            weights = {name: share * weight for name, weight in self.weights.items()}
-            self.comparison.add_gradients(given, tensors, leaves, weights)
+            shares = {name: share * weight for name, weight in self.weights.items()}
+            self.comparison.add_gradients(plain, tensors, leaves, shares)
         learnt = [name for name, leaf in leaves.items() if leaf.grad is not None]
-        torch.autograd.backward([made[name] for name in learnt], [leaves[name].grad for name in learnt])
+        torch.autograd.backward([weights[name] for name in learnt], [leaves[name].grad for name in learnt])
         before = {parameter: parameter.detach().clone() for parameter in self.shares}
         optimizer.step()
         with torch.no_grad():
@@ -277,8 +277,9 @@ class _Run:
         group: list[int] = []
         for number, (feed, count) in enumerate(feeds):
             most = min(STACKED // count, STACKED_NUMBERS // sum(array.size for array in feed.values()))
-            is_alike = len(group) < most and shapes_of(feed) == shapes_of(feeds[number - 1][0])
-            if group and not (is_alike and self.comparison.can_stack):
+            both = [feeds[number - 1][0], feed]
+            is_alike = len(group) < most and shapes_of(both[0]) == shapes_of(feed)
+            if group and not (is_alike and self.comparison.can_stack(both)):
                 yield group
                 group = []
             group.append(number)

@@ -354,5 +354,30 @@ def test_feeds_pass_one_by_one_where_they_would_not_pass_alike_at_once(
 
     monkeypatch.setitem(OPERATORS, "Relu", relu)
     run = step_of(OneByOne())
-    assert not run.comparison.can_stack
-    assert [len(group) for group in run._groups(next(OneByOne().steps(0)))] == [1] * 32
+    feeds = next(OneByOne().steps(0))
+    assert not run.comparison.can_stack([feed for feed, _ in feeds[:2]])
+    assert [len(group) for group in run._groups(feeds)] == [1] * 32
+
+
+def test_feeds_of_each_shape_are_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def relu(inputs: Any, attributes: Any) -> Any:
+        x = inputs[0]
+        if len(x) == 2 and torch._C._functorch.is_batchedtensor(x):
+            warnings.warn("two rows do not go", FutureWarning, stacklevel=1)
+        return torch.relu(x)
+
+    monkeypatch.setitem(OPERATORS, "Relu", relu)
+    run = step_of(OneByOne())
+    run.network.train()
+    groups = run._groups([({"x": np.zeros((rows, 12), np.float32)}, rows) for rows in (1, 1, 2, 2)])
+    assert list(groups) == [[0, 1], [2], [3]]
+    assert run.network.training
+
+
+def test_values_that_no_weight_moves_are_refused() -> None:
+    run = step_of(OneByOne())
+    feed, _ = next(OneByOne().steps(0))[0]
+    tensors = run.comparison.tensors(feed)
+    leaves = {name: value.detach() for name, value in run.network.weights().items()}
+    with pytest.raises(ValueError, match="no weight has a gradient"):
+        run.comparison.add_gradients([feed], [tensors], leaves, run.weights)
