@@ -491,7 +491,7 @@ def test_killed_integers_go_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     "options",
-    ['sparsity=0.7, quantize="int8"', 'max_drop="5%", effort="fast"', 'max_size="70%", effort="full", repair=False'],
+    ['sparsity=0.7, quantize="int8"', 'max_drop="5%", effort="fast"', 'max_size="900KB", effort="full", repair=False'],
 )
 def test_nothing_imports_torch_unless_it_is_asked_for(options: str) -> None:
     script = (
