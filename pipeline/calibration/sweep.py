@@ -230,8 +230,9 @@ class Calibration:
         is_at_outputs = len(observed) > 1 and has_few_outputs(layer)
         weight = executor.start(as_is, layer.matrix().astype(np.float32)) if is_at_outputs else None
         values = (drawing, total, weight, *((tick,) if executor.is_here else ()))
-        parts = shards.submit(numbers, shard_moments, layer, observed, *values)
-        joined = executor.tree_reduce(ShardMoments.joined, parts, layer.name)
+        joined = executor.tree_reduce(  # tasks that have no name here hold their results no longer than the tree does
+            ShardMoments.joined, shards.submit(numbers, shard_moments, layer, observed, *values), layer.name
+        )
         for _ in () if executor.is_here else range(shards.ranges[-1].stop):  # what workers do is told when it is sent
             tick()
         models = range(len(walks) - 1)

@@ -124,6 +124,11 @@ class Executor(abc.ABC):
     ) -> Pending[Result]:
         """All parts combined in the tree of `fold`, level by level, each pair where one of the two is.
 
+        Args:
+            combine: an earlier and a later part.
+            parts: whoever keeps them keeps all of their results; else no more than a branch of the tree is held.
+            about: what they are of.
+
         Raises:
             ValueError: there are no parts.
         """

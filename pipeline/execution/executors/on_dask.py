@@ -87,7 +87,7 @@ class DaskExecutor(Executor):
         peers go first: there are few, and those with peers often wait for them.
 
         Raises:
-            InputError: an argument cannot be pickled.
+            InputError: an argument cannot be pickled, or the store cannot hold it.
             ClusterError: the scheduler is gone.
         """
         lists = [list(arguments) for arguments in calls]
@@ -104,9 +104,9 @@ class DaskExecutor(Executor):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that an argument is large: it is sent once
                 futures = self._client.map(run_as_there, *first, *columns, key=names, pure=False, priority=priority)
-        except InputError:
-            raise
         except Exception as error:
+            if (refusal := _refusal(error)) is not None:
+                raise refusal from None
             for number, entry in ((at, entry) for arguments in lists for at, entry in enumerate(arguments, start=1)):
                 if not isinstance(entry, _Remote):
                     check_sendable(f"argument {number} of a task", entry)
@@ -141,6 +141,14 @@ class DaskExecutor(Executor):
             f"the scheduler at {self._address} is gone ({type(error).__name__}): start it anew and give the same "
             "command again; with a work folder it goes on from what is kept there"
         )
+
+
+def _refusal(error: BaseException) -> InputError | None:
+    """What our own pickling has raised, which Dask raises something else from."""
+    reason: BaseException | None = error
+    while reason is not None and not isinstance(reason, InputError):
+        reason = reason.__cause__
+    return reason
 
 
 class _Packing:

@@ -1,6 +1,7 @@
 """Shards: a rule that knows of no workers, and moments that are the same wherever shards lie."""
 
 import pickle
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.pruning import LayerMoments
-from netsurgeon.pipeline.calibration import shards
+from netsurgeon.pipeline.calibration import shards, sweep
 from netsurgeon.pipeline.calibration.shards import cut_into_shards, feed_size
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.data import open_samples
@@ -84,6 +85,24 @@ def test_moments_are_the_same_bytes_where_nothing_is_shared_but_what_travels() -
     for (_, one), (_, other) in zip(here, elsewhere, strict=True):
         assert one.positions == other.positions
         assert all(np.array_equal(a, b) for a, b in zip(arrays(one), arrays(other), strict=True))
+
+
+def test_moments_of_no_more_than_a_branch_of_the_tree_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)  # a shard a batch
+    made = list[weakref.ref[Any]]()
+    alive = list[int]()
+    shard_moments = sweep.shard_moments
+
+    def counted(*arguments: Any) -> Any:
+        moments = shard_moments(*arguments)
+        made.append(weakref.ref(moments))
+        alive.append(sum(reference() is not None for reference in made))
+        return moments
+
+    monkeypatch.setattr(sweep, "shard_moments", counted)
+    next(swept(InProcess()))
+    assert len(alive) == 10
+    assert max(alive) <= 4, "a branch of a tree of ten, and the shard that is read"
 
 
 @pytest.mark.usefixtures("small_shards")

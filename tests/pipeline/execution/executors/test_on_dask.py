@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import errno
 import functools
 import json
 import logging
@@ -21,6 +22,7 @@ from executor_tasks import check_executor, fails_once, needs_too_much, process_o
 from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors import (
     Executor,
+    array_store,
     lost_workers,
     on_dask,
     on_worker,
@@ -72,6 +74,18 @@ def test_what_cannot_be_sent_is_no_loss_of_the_cluster(two_workers: Executor) ->
     with pytest.raises(InputError, match="argument 1 of a task is a lock that cannot be sent to a worker"):
         two_workers.submit(len, threading.Lock())
     assert two_workers.submit(len, "abc").result() == 3
+
+
+def test_a_store_that_is_full_is_no_loss_of_the_cluster(
+    two_workers: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with open_executor(two_workers.facts.scheduler, str(tmp_path)) as executor:  # type: ignore[union-attr]
+        monkeypatch.setattr(array_store, "_write", refuse)
+        with pytest.raises(InputError, match=f"{tmp_path} cannot hold what is sent to workers .No space left on device"):
+            executor.submit(np.sum, np.ones(1 << 18))
 
 
 def test_each_task_is_told_of_with_what_it_took(two_workers: Executor, caplog: pytest.LogCaptureFixture) -> None:
