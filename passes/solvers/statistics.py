@@ -202,10 +202,11 @@ class Moments:
         shifts = np.stack(other._origin).astype(np.float64) - np.stack(self._origin)
         result._sums = other._sums + other.count * shifts
         result._sums += self._sums
-        result._gram = _moved_sum(self._gram, other._gram, other.count, shifts[[1, 1]], other._sums[[1, 1]], dtype)
+        y = shifts[[1, 1]], other._sums[[1, 1]]
+        result._gram = _moved_sum(self._gram, other._gram, other.count, *y, dtype=dtype)
         result._cross = result._gram
         if self.paired:
-            result._cross = _moved_sum(self._cross, other._cross, other.count, shifts, other._sums, dtype)
+            result._cross = _moved_sum(self._cross, other._cross, other.count, shifts, other._sums, dtype=dtype)
         residual = other._residual
         if residual is not None:
             residual = residual[0] + residual[1][:, :, None] * shifts[1][:, None, :], residual[1]
@@ -269,6 +270,7 @@ def _moved_sum(
     count: int,
     shifts: Array,
     totals: Array,
+    *,
     dtype: np.dtype[Any],
 ) -> npt.NDArray[np.floating]:
     """``sums`` and sums of `count` products x yᵀ that are moved to their origin, added in float64, some rows at once.
