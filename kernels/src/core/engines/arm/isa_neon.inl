@@ -7,7 +7,7 @@ struct Sums128 {
 };
 
 struct Isa {
-  static constexpr int kWidth = 64, kPixels = 4, kSums = 4, kLineGroups = 1, kLinePixels = 5;
+  static constexpr int kWidth = 64, kPixels = 3, kSums = 2, kLineGroups = 1, kLinePixels = 5;
   using Sum = Sums128;
   struct Step {
     uint8x16_t index[4];
