@@ -94,8 +94,8 @@ def test_the_outputs_come_nearer_and_zeros_stay() -> None:
 
 def test_settings_of_pytorch_come_back() -> None:
     def settings() -> tuple[bool, bool]:
-        is_filled = torch.utils.deterministic.fill_uninitialized_memory
-        return torch.are_deterministic_algorithms_enabled(), is_filled
+        memory: Any = torch.utils.deterministic
+        return torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
 
     seen = set()
     usual = settings()
@@ -297,7 +297,12 @@ def test_weights_are_made_once_a_step_and_of_the_dense_network_once(monkeypatch:
     makers: list[OnnxModule] = []
     make = OnnxModule.weights
     run = step_of(Inputs())
-    monkeypatch.setattr(OnnxModule, "weights", lambda module: makers.append(module) or make(module))
+
+    def weights(module: OnnxModule) -> dict[str, torch.Tensor]:
+        makers.append(module)
+        return make(module)
+
+    monkeypatch.setattr(OnnxModule, "weights", weights)
     optimizer = torch.optim.SGD(run.network.parameters(), lr=0.0)
     run._step(optimizer, next(Inputs().steps(0)), 0, is_augmented=False)
     assert makers == [run.network]
