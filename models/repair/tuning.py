@@ -148,14 +148,15 @@ def _deterministic() -> Iterator[None]:
     Memory is not filled before an operator writes to it, which PyTorch else does then and takes time.
     """
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    were_filled = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic  # whose attributes are made when it is imported
+    were_filled = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
-        torch.utils.deterministic.fill_uninitialized_memory = were_filled
+        settings.fill_uninitialized_memory = were_filled
 
 
 @dataclasses.dataclass
