@@ -82,7 +82,8 @@ kernels: $(DEV_STAMP)
 	@ls -l build/kernels/wheel
 
 # Wheels for every Linux with glibc 2.17 (2014) or later, x86-64 and AArch64, in build/kernels/wheels, by the compiler of
-# the package ziglang. pip builds apart from what is installed, so the compiler is named by its path. The first time zig builds C++'s library, too.
+# the package ziglang. pip builds apart from what is installed, so the compiler is named by its path. The first time zig
+# builds C++'s library, too.
 wheels: $(DEV_STAMP)
 	$(INSTALL) ziglang
 	@zig=$$($(BIN)/python -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name("zig"))'); \
