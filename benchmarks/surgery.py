@@ -65,6 +65,7 @@ MOVED = "weight_decay = 1e-4\nshift = 1\n"
 ROWS = (
     Row("lenet300", "lenet300100_dense", 56.01, 1.99, 0.05),
     Row("lenet300", "lenet300100_dense", 80, 1.99, 0.05, start=7),
+    Row("lenet300", "lenet300100_dense", 110.03, 1.99, 0.05, allocation="lamp", length=0.4),
     Row("lenet5", "lenet5_dense", 108, 0.91, 0.03),
     Row("lenet5", "lenet5_dense", 280, 0.91, 0.03, trimmed=12, recipe=MOVED, allocation="lamp", length=0.25),
 )
