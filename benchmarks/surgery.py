@@ -179,8 +179,9 @@ def _page(rows: dict[str, Facts]) -> str:
         "",
         "This page shows how few weights training with masks leaves the LeNets, and at what error.",
         "",
-        "From the authors' dense weights, or what L-OBS and 500 steps of retraining make of them; MNIST; errors in "
-        "percent on the test split, in ONNX Runtime. `python benchmarks/surgery.py --shared DIR` makes this table. The "
+        "From the authors' dense weights, or what L-OBS and 500 steps of retraining, or network trimming, make of "
+        "them; MNIST; errors in percent on the test split, in ONNX Runtime. `python benchmarks/surgery.py --shared "
+        "DIR` makes this table. The "
         "authors trained on all training pictures: the error on the validation split starts below what it will be on "
         "new pictures, and only compares runs.",
         "",
